@@ -1,0 +1,167 @@
+"""Which step held up the session at each instant: the critical path.
+
+The segments partition the session's interval exactly: they share their boundaries,
+so the seconds of all steps and of "no step" add up to wall time, however steps
+nest, overlap or run in parallel. Pure, iterative and n log n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """What the path needs of a step; a plain tuple in this order will do. ``end`` None: still running."""
+
+    seq: int
+    parent_seq: int | None
+    start: float
+    end: float | None
+
+
+class Segment(NamedTuple):
+    """A part of the path, in the clock of the spans; ``seq`` is the deepest step on it, None for no step."""
+
+    start: float
+    end: float
+    seq: int | None
+
+
+SpanLike = Span | tuple[int, int | None, float, float | None]
+
+
+@dataclass(slots=True)
+class _Visit:
+    """A step (None: the session) being walked backwards from ``time`` to ``start``."""
+
+    seq: int | None
+    start: float
+    time: float
+    children: Sequence[Span]  # latest end first
+    position: int = 0
+
+
+def critical_path(steps: Iterable[SpanLike], start: float, end: float) -> list[Segment]:
+    """Return the segments of the critical path from ``start`` to ``end``, in the order of time.
+
+    The walk goes back from the end. At each instant the sibling that is still running takes
+    over (the one that started first, when there are several), else the one that finished
+    last; gaps belong to the parent. A step counts only within its parent's interval; a step
+    without an end runs to ``end``; an unknown or cyclic parent makes a step top-level; of several
+    steps with one ``seq`` the first counts.
+    """
+    spans: dict[int, Span] = {}
+    for step in steps:
+        spans.setdefault(step[0], Span(*step))
+    parents = resolved_parents(spans.values())
+    children: dict[int | None, list[Span]] = {}
+    for span in spans.values():
+        finished = end if span.end is None else min(span.end, end)
+        if span.start < finished:  # false for NaN too
+            children.setdefault(parents[span.seq], []).append(span._replace(end=finished))
+    for siblings in children.values():
+        siblings.sort(key=_latest_end_first)
+    path: list[Segment] = []
+    visits = [_Visit(None, start, end, children.get(None, ()))]
+    while visits:
+        visit = visits[-1]
+        child = _holding_up(visit)
+        if child is None:
+            if visit.start < visit.time:
+                path.append(Segment(visit.start, visit.time, visit.seq))
+            visits.pop()
+            continue
+        child_end = min(_end(child), visit.time)
+        if child_end < visit.time:
+            path.append(Segment(child_end, visit.time, visit.seq))
+        visit.time = max(child.start, visit.start)
+        visits.append(_Visit(child.seq, visit.time, child_end, children.get(child.seq, ())))
+    path.reverse()
+    return path
+
+
+def critical_seconds(
+    steps: Iterable[SpanLike], start: float, end: float, *, inclusive: bool = False
+) -> dict[int | None, float]:
+    """Return the seconds of each step on the critical path by ``seq``; None holds the time of no step.
+
+    Args:
+        steps: as for ``critical_path``.
+        start: begin of the session.
+        end: its end.
+        inclusive: count the seconds of a step to all its ancestors too, so that those of the
+            top-level steps and of None add up to wall time. Without it all entries do.
+    """
+    spans = [Span(*step) for step in steps]
+    parents = resolved_parents(spans)
+    seconds: dict[int | None, float] = dict.fromkeys(parents, 0.0)
+    seconds[None] = 0.0
+    for segment in critical_path(spans, start, end):
+        seconds[segment.seq] += segment.end - segment.start
+    if inclusive:
+        for seq in _deepest_first(parents):
+            parent = parents[seq]
+            if parent is not None:
+                seconds[parent] += seconds[seq]
+    return seconds
+
+
+def resolved_parents(steps: Iterable[SpanLike]) -> dict[int, int | None]:
+    """Return the parent of each ``seq``; None for none, an unknown one, or one that would close a circle."""
+    parents: dict[int, int | None] = {}
+    for seq, parent_seq, *_ in steps:
+        parents.setdefault(seq, parent_seq)
+    safe: set[int | None] = {None}
+    for seq in parents:
+        lineage: dict[int | None, None] = {}
+        current: int | None = seq
+        while current not in safe:
+            lineage[current] = None
+            parent = parents[current]  # type: ignore[index]  # None is in safe
+            if parent is not None and (parent not in parents or parent in lineage):
+                parents[current] = parent = None  # type: ignore[index]
+            current = parent
+        safe.update(lineage)
+    return parents
+
+
+def _holding_up(visit: _Visit) -> Span | None:
+    """Return the child that holds up the visited step just before ``visit.time``.
+
+    Children that ended at or after that time and do not win can never win later: the winner
+    started first, and the walk goes on from its start. So each child is looked at once.
+    """
+    holding: Span | None = None
+    if visit.time <= visit.start:
+        return None
+    while visit.position < len(visit.children):
+        child = visit.children[visit.position]
+        limit = visit.time if holding is None else min(visit.time, _end(holding))
+        if _end(child) <= visit.start or (holding is not None and _end(child) < limit):
+            break
+        visit.position += 1
+        if child.start < visit.time and (holding is None or child.start < holding.start):
+            holding = child
+    return holding
+
+
+def _end(span: Span) -> float:
+    assert span.end is not None  # noqa: S101  # critical_path has filled it in
+    return span.end
+
+
+def _latest_end_first(span: Span) -> tuple[float, float, int]:
+    return (-_end(span), span.start, span.seq)
+
+
+def _deepest_first(parents: dict[int, int | None]) -> list[int]:
+    children: dict[int | None, list[int]] = {}
+    for seq, parent in parents.items():
+        children.setdefault(parent, []).append(seq)
+    order = list(children.get(None, ()))
+    for seq in order:  # grows while it is walked: parents before children
+        order.extend(children.get(seq, ()))
+    order.reverse()
+    return order
