@@ -1,0 +1,309 @@
+"""Open the database in one of three roles: writer, reader or migration.
+
+Every pragma and time-out is set here, with its reason. A writer's transaction
+takes the write lock at BEGIN; a reader can neither create nor change a file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from perfdb.errors import MissingExtraError, StoreError
+from perfdb.store.models import from_json, to_json
+
+Role = Literal["writer", "reader", "migration"]
+
+_WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_READER_BUSY_TIMEOUT_S = 5.0
+_POSTGRES_CONNECT_TIMEOUT_S = 5
+_POSTGRES_SILENCE_MS = 15_000
+
+
+def open_engine(url: str, *, role: Role, busy_timeout_s: float = 30.0) -> Engine:
+    """Return an engine whose connections are set up for ``role``.
+
+    ``writer`` keeps one connection, which any thread may use (one at a time), and creates a missing
+    SQLite file (0600) and its folders (0700). ``reader`` opens an existing database read-only, also a
+    copied file in a folder that cannot be written. ``migration`` keeps no connection.
+
+    Raises:
+        StoreError: the URL is not one that perfdb can use; and, once a connection is
+            made, the file is missing (reader), or is no database.
+        MissingExtraError: PostgreSQL without its driver.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed, role, busy_timeout_s)
+    return _postgres_engine(parsed, role, busy_timeout_s)
+
+
+def shown_url(url: str) -> str:
+    """Return the URL as people may see it: the password is hidden."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "<not a database URL>"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of a SQLite URL, None for another database."""
+    parsed = _parse(url)
+    return _file_of(parsed) if parsed.get_backend_name() == "sqlite" else None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Say whether the database is at fault rather than the batch: keep the journal, try later.
+
+    True for busy, locked, full, unreachable, restarted, read-only, missing, corrupt or not yet migrated
+    databases, dead-locks, and rows that vanished under a batch (a file replaced while it was open). False
+    for what the same batch would meet again: a value that no column holds, a bug. Set such a batch
+    aside, or halve it.
+    """
+    if isinstance(error, (StoreError, PoolTimeoutError, OSError)):
+        return True
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        return error.orig is not None and is_transient(error.orig)
+    if isinstance(error, sqlite3.Error):
+        return _is_transient_sqlite(error)
+    sqlstate = getattr(error, "sqlstate", None)  # psycopg; None when the server could not be reached
+    if sqlstate is None:
+        return type(error).__name__ in ("OperationalError", "ConnectionTimeout", "AdminShutdown")
+    # 08 connection, 25006 read-only, 23503 a row we refer to is gone, 40 dead-lock, 42P01 no table,
+    # 53 resources, 55 lock not available, 57 cancelled or shut down, 58 system error, XX corruption
+    return sqlstate in ("25006", "23503", "42P01") or sqlstate[:2] in ("08", "40", "53", "55", "57", "58", "XX")
+
+
+def _is_transient_sqlite(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # raised by the module, not by SQLite: a closed connection, a wrong binding
+        return isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error)
+    if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return True
+    if code == sqlite3.SQLITE_ERROR:
+        return "no such table" in str(error) or "no such column" in str(error)
+    return (code & 0xFF) not in (
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_RANGE,
+        sqlite3.SQLITE_MISUSE,
+    )
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError(
+            "the database URL cannot be read; give sqlite:////folder/perfdb.sqlite3 or "
+            "postgresql://user:password@host/name"
+        ) from None
+    name = parsed.get_backend_name()
+    if name == "postgres":
+        return parsed.set(drivername="postgresql+psycopg")
+    if name == "postgresql" and "+" not in parsed.drivername:
+        return parsed.set(drivername="postgresql+psycopg")
+    if name not in ("sqlite", "postgresql"):
+        raise StoreError(f"perfdb does not know the database {name!r}; use sqlite or postgresql")
+    return parsed
+
+
+def _file_of(parsed: URL) -> Path:
+    if not parsed.database or parsed.database == ":memory:":
+        raise StoreError("a database in memory is seen by one connection only; give sqlite:////folder/file")
+    return Path(parsed.database)
+
+
+# --- SQLite -------------------------------------------------------------------------------------------
+
+
+def _sqlite_engine(parsed: URL, role: Role, busy_timeout_s: float) -> Engine:
+    path = _file_of(parsed)
+    # The driver must not begin transactions by itself (isolation_level=None): it begins them deferred, and
+    # of writers that read first, 9 in 10 then fail with "database is locked" whatever the time-out.
+    if role == "reader":
+        engine = create_engine(
+            "sqlite://",
+            creator=lambda: _open_read_only(path),
+            poolclass=QueuePool,
+            pool_size=2,
+            json_serializer=to_json,
+            json_deserializer=from_json,
+        )
+        event.listen(engine, "begin", _begin)  # so that several queries see one moment
+        return engine
+    keeps = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": busy_timeout_s}
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: _open_for_writing(path, role, busy_timeout_s),
+        json_serializer=to_json,
+        json_deserializer=from_json,
+        **(keeps if role == "writer" else {"poolclass": NullPool}),
+    )
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.Connection:
+    try:
+        create_private_file(path)
+    except OSError as error:
+        raise StoreError(f"cannot create the database {path}: {error.strerror or error}") from error
+    connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+    try:
+        _use_wal(connection, busy_timeout_s)
+        # WAL + NORMAL: a power cut may lose the last commits but never tears the file; the journal has them.
+        connection.execute("PRAGMA synchronous=NORMAL")
+        # A migration rebuilds tables and checks all keys at its end.
+        connection.execute(f"PRAGMA foreign_keys={'OFF' if role == 'migration' else 'ON'}")
+        # After a long reader let the WAL grow, the next checkpoint gives the space back.
+        connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}")
+        connection.execute("PRAGMA cache_size=-8000")  # 8 MB: the index pages of 1 M steps in use
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        _raise_if_no_database(error, path)
+        raise
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    """Switch to WAL; it lasts in the file. SQLite does not always wait for the lock here, so we do."""
+    deadline = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        raise StoreError(f"there is no database at {path}; record a run first, or name another database")
+    try:
+        return _connect_read_only(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        # WAL needs a file beside the database even to read. Where that cannot be made (a copy on read-only
+        # media), the file cannot change either; but a WAL with content must not be passed over in silence.
+        wal = Path(f"{path}-wal")
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            _raise_if_no_database(error, path)
+            raise
+        if wal.exists() and wal.stat().st_size:
+            raise StoreError(
+                f"{path} cannot be read here without writing {wal.name}; copy both into a folder of your own"
+            ) from error
+        return _connect_read_only(path, "mode=ro&immutable=1")
+    except sqlite3.DatabaseError as error:
+        _raise_if_no_database(error, path)
+        raise
+
+
+def _connect_read_only(path: Path, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(os.path.abspath(path))}?{options}",
+        uri=True,
+        timeout=_READER_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # sqlite3 opens files lazily
+        connection.execute("PRAGMA cache_size=-32000")
+        connection.execute("PRAGMA temp_store=MEMORY")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def create_private_file(path: Path) -> None:
+    """Create the file (0600) and its missing folders (0700); what exists is left as it is."""
+    if path.exists():
+        return
+    folder = path.parent
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    for parent in reversed(missing):  # mkdir(parents=True) gives the mode to the last one only
+        parent.mkdir(mode=0o700, exist_ok=True)
+    # SQLite gives the -wal and -shm files the mode of the database.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
+
+
+def _raise_if_no_database(error: sqlite3.DatabaseError, path: Path) -> None:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        raise broken_file(path, error) from error
+
+
+def broken_file(path: Path, error: BaseException) -> StoreError:
+    """Return the error that says what to do about a file that SQLite cannot read."""
+    return StoreError(
+        f"{path} is damaged or is not a SQLite database ({error}); perfdb leaves it alone. Move it away and "
+        "perfdb starts a new one (the journals and reports beside it are kept), or restore a copy"
+    )
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------------------
+
+
+def _postgres_engine(parsed: URL, role: Role, busy_timeout_s: float) -> Engine:
+    options: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if role == "writer" else {"pool_size": 2}
+    if role == "migration":
+        options = {"poolclass": NullPool}
+    try:
+        engine = create_engine(
+            parsed,
+            pool_pre_ping=True,  # a restarted server is noticed before a batch is sent
+            connect_args={
+                "connect_timeout": _POSTGRES_CONNECT_TIMEOUT_S,
+                "application_name": f"perfdb {role}",
+                # A server that never answers: an answer, or an error, within this time.
+                "keepalives_idle": 5,
+                "keepalives_interval": 3,
+                "keepalives_count": 3,
+                "tcp_user_timeout": _POSTGRES_SILENCE_MS,
+            },
+            json_serializer=to_json,
+            json_deserializer=from_json,
+            **options,
+        )
+    except ModuleNotFoundError as error:
+        if error.name not in ("psycopg", "psycopg_binary"):
+            raise
+        raise MissingExtraError(
+            f"{shown_url(str(parsed))} needs the PostgreSQL driver: pip install 'perfdb[postgres]'"
+        ) from error
+    lock_ms = max(1, int(busy_timeout_s * 1000))
+    statement_ms = 0 if role == "migration" else max(lock_ms, 60_000)
+
+    @event.listens_for(engine, "connect")
+    def _set_time_outs(dbapi_connection: Any, _record: object) -> None:
+        # By SET rather than start-up options: connection poolers refuse those.
+        autocommit = dbapi_connection.autocommit
+        dbapi_connection.autocommit = True
+        dbapi_connection.execute(f"SET lock_timeout = {lock_ms}")
+        dbapi_connection.execute(f"SET statement_timeout = {statement_ms}")
+        dbapi_connection.autocommit = autocommit
+
+    return engine

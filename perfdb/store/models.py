@@ -1,0 +1,252 @@
+"""The tables, as SQLAlchemy Core knows them; ``migrations/`` makes them, a test holds both equal.
+
+They are built for few bytes per run and for index-only answers; the views
+``v_sessions`` and ``v_steps`` show them in the names and units of the report.
+No ORM: nothing here is ever an object, and its import would double the worker's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from perfdb.records import COMPLETED, FAILED, INTERRUPTED, RUNNING, STATUSES
+
+# Stored as the place in STATUSES: SQLite keeps 0 and 1 in no bytes at all, the words would take 45 a run.
+STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}
+RUNNING_CODE = STATUS_CODES[RUNNING]
+COMPLETED_CODE = STATUS_CODES[COMPLETED]
+FAILED_CODE = STATUS_CODES[FAILED]
+INTERRUPTED_CODE = STATUS_CODES[INTERRUPTED]
+
+# Where a session's row came from; ORPHAN: the line with its start was lost, and is awaited.
+SOURCES = ("journal", "import", "orphan")
+
+UNCOUNTED_TAGS = ("warmup", "ignore")  # sessions so tagged leave baselines and trends
+
+BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for INTEGER
+Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("pipeline", Text, nullable=False),
+    Column("step_name", Text),  # NULL: the session's total
+    Column("mode", Text, nullable=False),  # canonical JSON
+    # NULLs are distinct to a plain unique index, hence two.
+    Index("uq_series_step", "pipeline", "mode", "step_name", unique=True),
+    Index(
+        "uq_series_total",
+        "pipeline",
+        "mode",
+        unique=True,
+        sqlite_where=text("step_name IS NULL"),
+        postgresql_where=text("step_name IS NULL"),
+    ),
+)
+
+environments = Table(
+    "environments",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("digest", String(32), nullable=False),  # of the other columns: they may be long, or NULL
+    Column("host", Text),
+    Column("python_version", Text),
+    Column("perfdb_version", Text),
+    Column("git_commit", Text),
+    Column("command", Text),
+    UniqueConstraint("digest"),
+)
+
+journals = Table(
+    "journals",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("journal_id", Text, nullable=False),
+    Column("byte_offset", BigInteger, nullable=False),  # all lines before it are in this database
+    Column("quarantined", BigInteger, nullable=False),  # lines that could not be read
+    Column("host", Text),
+    Column("pid", BigInteger),
+    Column("created_at", Double),  # epoch s, as the file says
+    Column("updated_at", Double, nullable=False),  # epoch s of the last batch
+    UniqueConstraint("journal_id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("session_id", Text, nullable=False),
+    Column("series_id", ForeignKey("series.id"), nullable=False),  # pipeline and mode
+    Column("start_time", Double, nullable=False),  # epoch s
+    Column("total_duration", Double),  # s; NULL while it runs, and when its writer died
+    Column("status", SmallInteger, nullable=False),
+    # In baselines and trends: it completed (or runs) and has none of UNCOUNTED_TAGS. Kept by ingest.
+    Column("counted", Boolean, nullable=False),
+    Column("fast_mode", Boolean),
+    Column("success", Boolean),
+    Column("source", SmallInteger, nullable=False),
+    Column("product_count", BigInteger),
+    Column("error_message", Text),
+    Column("attributes", Document),
+    Column("cpu_s", Double),
+    Column("rss_peak_bytes", BigInteger),
+    Column("rss_mean_bytes", BigInteger),
+    Column("utc_offset", Integer, nullable=False),  # s, of the writer's local time
+    Column("pid", BigInteger),
+    Column("environment_id", ForeignKey("environments.id")),
+    Column("journal_pk", ForeignKey("journals.id", ondelete="SET NULL")),
+    UniqueConstraint("session_id"),
+    CheckConstraint("status BETWEEN 0 AND 3", name="status"),
+    CheckConstraint("total_duration >= 0", name="total_duration"),
+    Index("ix_sessions_start_time", "start_time"),  # the last N sessions
+    # The last N of a series: its sessions from here, their steps lie together in `steps`. A second index
+    # by time on every step would cost 150 bytes a run and save nothing that was measurable.
+    Index("ix_sessions_series_id", "series_id", "start_time"),
+    # The few that run: for recovery and live views.
+    Index(
+        "ix_sessions_running",
+        "journal_pk",
+        sqlite_where=text("status = 0"),
+        postgresql_where=text("status = 0"),
+    ),
+)
+
+# Clustered by session: reading sessions is reading neighbours, and no second index is needed.
+steps = Table(
+    "steps",
+    metadata,
+    Column("session_pk", ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    Column("seq", Integer, nullable=False),  # given by the writer, so that a replay finds it again
+    Column("series_id", ForeignKey("series.id"), nullable=False),  # pipeline, step name, mode
+    Column("start_time", Double, nullable=False),  # epoch s
+    Column("duration", Double),  # s, monotonic clock; NULL while it runs, and when its writer died
+    Column("status", SmallInteger, nullable=False),  # completed is success, failed is not
+    # In percentiles: it completed, and its session is counted. Repeated here so that the index below
+    # answers alone; a session that fails or is tagged later changes its few steps.
+    Column("counted", Boolean, nullable=False),
+    Column("parent_seq", Integer),
+    Column("lane", Integer, nullable=False),
+    Column("error_message", Text),
+    Column("additional_data", Document),
+    Column("attempts", Document),
+    Column("events", Document),
+    Column("cpu_s", Double),
+    Column("rss_peak_bytes", BigInteger),
+    Column("rss_mean_bytes", BigInteger),
+    PrimaryKeyConstraint("session_pk", "seq"),
+    CheckConstraint("status BETWEEN 0 AND 3", name="status"),
+    CheckConstraint("duration >= 0", name="duration"),
+    # Exact percentiles: count the entries of a series, step over the smaller part with OFFSET.
+    Index(
+        "ix_steps_duration",
+        "series_id",
+        "duration",
+        sqlite_where=text("counted"),
+        postgresql_where=text("counted"),
+    ),
+    Index(
+        "ix_steps_failed",
+        "series_id",
+        sqlite_where=text("status = 2"),
+        postgresql_where=text("status = 2"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("session_pk", ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    Column("time", Double, nullable=False),  # epoch s
+    Column("cpu_percent", Double),  # of the process; 100 is one core
+    Column("rss_bytes", BigInteger),
+    PrimaryKeyConstraint("session_pk", "time"),
+    sqlite_with_rowid=False,
+)
+
+session_tags = Table(
+    "session_tags",
+    metadata,
+    Column("session_pk", ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    PrimaryKeyConstraint("session_pk", "name"),
+    sqlite_with_rowid=False,
+)
+
+
+def to_json(value: Any) -> str:
+    """Return JSON that both databases store: UTF-8, no NUL, no lone surrogate, no NaN."""
+    try:
+        document = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        if document.isascii() and "\\u0000" not in document:
+            return document
+        document.encode()
+        if "\\u0000" not in document:
+            return document
+    except (ValueError, TypeError, RecursionError):  # UnicodeEncodeError is a ValueError
+        pass
+    return json.dumps(_storable(value, 0), ensure_ascii=False, separators=(",", ":"))
+
+
+def from_json(value: Any) -> Any:
+    """Return what a JSON column holds; PostgreSQL's driver has parsed it already."""
+    return json.loads(value) if isinstance(value, (str, bytes)) else value
+
+
+def storable_text(value: str) -> str:
+    """Return the text as both databases can keep it: no NUL, no lone surrogate."""
+    if value.isascii():
+        return value.replace("\0", "\ufffd") if "\0" in value else value
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _storable(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= 1024 else f"<integer of {value.bit_length()} bits>"
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, str):
+        return storable_text(value)
+    if depth > 32:
+        return "<too deep>"
+    if isinstance(value, dict):
+        return {storable_text(str(key)): _storable(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_storable(item, depth + 1) for item in value]
+    return storable_text(f"<{type(value).__name__}>")

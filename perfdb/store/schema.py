@@ -1,0 +1,190 @@
+"""Which tables the database has, and how it gets the right ones: by migration only.
+
+At head nothing is imported and nothing locked. Otherwise one process migrates under
+a lock while the others wait; a kill in the middle leaves the database as it was. A
+newer or a foreign database is never touched.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, inspect
+from sqlalchemy.exc import DBAPIError
+
+import perfdb
+from perfdb.errors import NewerSchemaError, SchemaError, StoreError
+from perfdb.store.engine import broken_file, open_engine, shown_url, sqlite_path
+
+HEAD = "0001"  # the newest file in migrations/versions; a test compares
+
+_ADVISORY_LOCK = 0x70657266_6462  # "perfdb": one migration at a time per PostgreSQL database
+
+
+def revision(connection: Connection) -> str | None:
+    """Return the schema revision that the database says it has, None when it has no tables.
+
+    Raises:
+        StoreError: it holds tables, but not of perfdb.
+    """
+    names = set(inspect(connection).get_table_names())
+    if "alembic_version" not in names:
+        if names:
+            raise StoreError(
+                f"{_shown(connection)} holds tables of another program ({', '.join(sorted(names)[:3])}); perfdb "
+                "leaves it alone: give it a database of its own (PERFDB_DATABASE_URL)"
+            )
+        return None
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
+    return str(found[0]) if found else None
+
+
+def ensure_schema(url: str) -> None:
+    """Make sure that the database has this perfdb's tables; at head this is one SELECT.
+
+    Raises:
+        NewerSchemaError: a newer perfdb made its tables; it is left untouched.
+        StoreError: it is damaged, no database, of another program, or cannot be reached.
+    """
+    path = sqlite_path(url)
+    if path is None or (path.exists() and path.stat().st_size):
+        with _clear_errors(url):
+            engine = open_engine(url, role="reader")  # must not wait for a writer's lock
+            try:
+                with engine.connect() as connection:
+                    if _is_at_head(connection):
+                        return
+            finally:
+                engine.dispose()
+    upgrade(url)
+
+
+def require_schema(connection: Connection) -> None:
+    """Check that a reader finds the tables it knows; reading never migrates.
+
+    Raises:
+        SchemaError: the tables are absent or older; the message says how to get them.
+        NewerSchemaError: a newer perfdb made them.
+    """
+    found = revision(connection)
+    if found is None:
+        raise SchemaError(f"{_shown(connection)} has no tables of perfdb yet; record or import a session first")
+    _refuse_newer(found, connection)
+    if found != HEAD:
+        raise SchemaError(
+            f"{_shown(connection)} has schema {found}, this perfdb reads {HEAD}; run: perfdb db upgrade"
+        )
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Migrate the database to ``revision``, alone: others that start meanwhile wait.
+
+    Raises:
+        NewerSchemaError, StoreError: as ``ensure_schema``.
+    """
+    with _clear_errors(url), locked_connection(url) as connection:
+        if revision in ("head", HEAD) and _is_at_head(connection):
+            return  # somebody else did it while we waited for the lock
+        from alembic import command
+
+        command.upgrade(_alembic_config(connection), revision)
+
+
+def check(url: str) -> list[str]:
+    """Return how the tables differ from what this perfdb expects, one line each; empty is well."""
+    with _clear_errors(url):
+        engine = open_engine(url, role="reader")
+        try:
+            with engine.connect() as connection:
+                require_schema(connection)
+                return _differences(connection)
+        finally:
+            engine.dispose()
+
+
+def migrations_folder() -> Path:
+    """Return the folder of the migration scripts: inside a wheel, or beside the package in a checkout."""
+    package = Path(perfdb.__file__).parent
+    for folder in (package / "migrations", package.parent / "migrations"):
+        if (folder / "env.py").is_file() and (folder / "versions").is_dir():
+            return folder
+    raise StoreError(f"the migration scripts of perfdb are missing beside {package}; install perfdb again")
+
+
+@contextmanager
+def locked_connection(url: str) -> Iterator[Connection]:
+    """Give a connection whose transaction shuts every other migration out; it commits at the end."""
+    engine = open_engine(url, role="migration")
+    with engine.begin() as connection:  # SQLite: BEGIN IMMEDIATE is the lock
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+        yield connection
+        if connection.dialect.name == "sqlite":
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+            if broken is not None:
+                raise StoreError(f"the migration would leave {broken[0]} with dangling rows; nothing was changed")
+
+
+def _is_at_head(connection: Connection) -> bool:
+    found = revision(connection)
+    if found is not None:
+        _refuse_newer(found, connection)
+    return found == HEAD
+
+
+def _refuse_newer(found: str, connection: Connection) -> None:
+    if found.isascii() and found.isdigit() and len(found) == len(HEAD):
+        if found <= HEAD:
+            return
+        raise NewerSchemaError(
+            f"{_shown(connection)} has schema {found}, this perfdb knows up to {HEAD}; it is left untouched. "
+            "Update perfdb (pip install -U perfdb), or use another database"
+        )
+    raise NewerSchemaError(
+        f"{_shown(connection)} has schema {found!r}, which this perfdb (up to {HEAD}) does not know; it is left "
+        "untouched. Update perfdb, or use another database (PERFDB_DATABASE_URL)"
+    )
+
+
+def _shown(connection: Connection) -> str:
+    if connection.dialect.name == "sqlite":
+        return str(connection.exec_driver_sql("PRAGMA database_list").fetchone()[2])  # type: ignore[index]
+    return connection.engine.url.render_as_string(hide_password=True)
+
+
+@contextmanager
+def _clear_errors(url: str) -> Iterator[None]:
+    """Turn the driver's errors into sentences that name the database."""
+    try:
+        yield
+    except DBAPIError as error:
+        path = sqlite_path(url)
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        if path is not None and code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise broken_file(path, error.orig or error) from error
+        raise StoreError(f"cannot prepare the database {shown_url(url)}: {error.orig}") from error
+
+
+def _alembic_config(connection: Connection) -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _differences(connection: Connection) -> list[str]:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from perfdb.store.models import metadata
+
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    return [str(difference) for difference in compare_metadata(context, metadata)]
