@@ -1,0 +1,344 @@
+"""Read a performance report back: perfdb's own, or one of the seed's old ones.
+
+What is not a report is refused with the file, the field and the value named, before it can
+cost memory or time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from perfdb import records
+from perfdb.errors import InvalidSessionIdError, ReportError
+from perfdb.records import Attempt, Event, Sample, Session, Step, check_session_id, mode_of
+
+SCHEMA_VERSION = 1
+MAX_BYTES = 64 * 1024 * 1024
+MAX_DEPTH = 64
+_LAST_INSTANT = 250_000_000_000.0  # year 9892: datetime can still show it in any zone
+_BIGGEST = 2**63 - 1
+
+
+def read_report(source: str | Path | bytes, *, max_bytes: int = MAX_BYTES) -> Session:
+    """Read a report, perfdb's or the seed's own, from a path or from its bytes.
+
+    A seed report has no ``start_time``: it is that of its first step, else its ``timestamp``,
+    which is taken as local time of this machine. Texts that no database can hold (NUL, lone
+    surrogates) come back with U+FFFD in their place.
+
+    Raises:
+        ReportError: the file cannot be read, is too large, is not strict JSON, or is not a
+            report; file, field and value are named.
+    """
+    name = "the report" if isinstance(source, bytes) else str(source)
+    content = source if isinstance(source, bytes) else _content(Path(source), max_bytes)
+    if len(content) > max_bytes:
+        raise ReportError(f"{name}: larger than {max_bytes} bytes: not read")
+    values = _parse(content, name)
+    if not isinstance(values, dict):
+        raise ReportError(f"{name}: not a performance report: its top level is {_shown(values)}")
+    for key in ("session_id", "steps"):
+        if key not in values:
+            raise ReportError(f"{name}: not a performance report: it has no {key!r}")
+    return _session(_Fields(values, name))
+
+
+def _content(path: Path, max_bytes: int) -> bytes:
+    try:
+        # non-blocking: the open of a pipe would wait for its writer
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ReportError(f"{path}: not a regular file")
+            return file.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ReportError):
+            raise
+        raise ReportError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _parse(content: bytes, name: str) -> Any:
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise ReportError(f"{name}: the key {_shown(twice)} appears twice in one object")
+        return values
+
+    def finite(text: str) -> float:
+        number = float(text)
+        if number in (float("inf"), float("-inf")):
+            raise ReportError(f"{name}: the number {text[:40]} is too large")
+        return number
+
+    def no_constant(text: str) -> NoReturn:
+        raise ReportError(f"{name}: {text} is not JSON")
+
+    try:
+        values = json.loads(
+            content.decode("utf-8-sig"),
+            object_pairs_hook=without_duplicates,
+            parse_float=finite,
+            parse_constant=no_constant,
+        )
+    except ReportError:
+        raise
+    except UnicodeDecodeError as error:
+        raise ReportError(f"{name}: not UTF-8 text (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise ReportError(f"{name}, line {error.lineno}: not JSON: {error.msg}") from None
+    except ValueError:
+        raise ReportError(f"{name}: a number has too many digits") from None
+    except RecursionError:
+        raise ReportError(f"{name}: nested more than {MAX_DEPTH} levels deep") from None
+    if _deeper_than(values, MAX_DEPTH):
+        raise ReportError(f"{name}: nested more than {MAX_DEPTH} levels deep")
+    return _storable(values) if re.search(rb"\\u(?:0000|[dD][89a-fA-F])", content) else values
+
+
+def _deeper_than(values: Any, limit: int) -> bool:
+    level = [values]
+    for _ in range(limit + 1):
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return re.sub("[\0\ud800-\udfff]", "\ufffd", value)
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return value
+
+
+_REQUIRED: Any = object()
+
+
+class _Fields:
+    """The fields of one JSON object, each checked as it is taken; errors name file, field and value."""
+
+    __slots__ = ("name", "prefix", "values")
+
+    def __init__(self, values: Any, name: str, prefix: str = "") -> None:
+        self.values: dict[str, Any] = values
+        self.name = name
+        self.prefix = prefix
+        if not isinstance(values, dict):
+            raise ReportError(f"{name}: {prefix.rstrip('.')} must be an object, not {_shown(values)}")
+
+    def refuse(self, key: str, expected: str) -> NoReturn:
+        if key not in self.values:
+            raise ReportError(f"{self.name}: {self.prefix}{key} is missing; it must be {expected}")
+        raise ReportError(
+            f"{self.name}: {self.prefix}{key} must be {expected}, not {_shown(self.values[key])}"
+        )
+
+    def number(
+        self, key: str, default: Any = _REQUIRED, *, low: float = 0.0, high: float = _LAST_INSTANT
+    ) -> Any:
+        value = self.values.get(key, default)
+        if value is default and default is not _REQUIRED:
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
+            return float(value)
+        return self.refuse(key, f"a number from {low:g} to {high:g}")
+
+    def whole(self, key: str, default: Any = _REQUIRED, *, low: int = 0, high: int = _BIGGEST) -> Any:
+        value = self.values.get(key, default)
+        if value is default and default is not _REQUIRED:
+            return value
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        return self.refuse(key, f"a whole number from {low} to {high}")
+
+    def typed(self, key: str, kind: type, expected: str, default: Any = _REQUIRED) -> Any:
+        value = self.values.get(key, default)
+        if isinstance(value, kind) or (value is default and default is not _REQUIRED):
+            return value
+        return self.refuse(key, expected)
+
+    def text(self, key: str, default: Any = _REQUIRED) -> Any:
+        return self.typed(key, str, "a text", default)
+
+    def boolean(self, key: str, default: Any = _REQUIRED) -> Any:
+        return self.typed(key, bool, "true or false", default)
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        value = self.values.get(key)
+        return {} if value is None else self.typed(key, dict, "an object")
+
+    def array(self, key: str) -> list[Any]:
+        value = self.values.get(key)
+        return [] if value is None else self.typed(key, list, "an array")
+
+    def objects(self, key: str) -> Iterable[_Fields]:
+        for index, value in enumerate(self.array(key)):
+            yield _Fields(value, self.name, f"{self.prefix}{key}[{index}].")
+
+
+def _session(fields: _Fields) -> Session:
+    version = fields.whole("schema_version", None)
+    if version is not None and version > SCHEMA_VERSION:
+        raise ReportError(f"{fields.name}: schema_version {version} is of a newer perfdb: upgrade perfdb")
+    try:
+        session_id = check_session_id(fields.values["session_id"])
+    except InvalidSessionIdError as error:
+        raise ReportError(f"{fields.name}: {error}") from None
+    steps = _steps(fields)
+    start_time = fields.number("start_time", None)
+    if start_time is None:
+        start_time = steps[0].start_time if steps else _naive_local(fields)
+    success = fields.boolean("success", None)
+    fast_mode = fields.boolean("fast_mode", None)
+    total_duration = fields.number("total_duration", None)
+    mode = fields.text("mode", None)
+    return Session(
+        session_id=session_id,
+        pipeline=fields.text("pipeline", "design"),
+        start_time=start_time,
+        total_duration=total_duration,
+        status=_status(fields, success, total_duration),
+        fast_mode=fast_mode,
+        success=success,
+        product_count=fields.whole("product_count", None),
+        error_message=fields.text("error_message", None),
+        mode=mode_of({"fast_mode": fast_mode}, ("fast_mode",)) if mode is None else mode,
+        attributes=fields.mapping("attributes"),
+        tags=_tags(fields),
+        steps=steps,
+        samples=_samples(fields),
+        cpu_s=fields.number("cpu_s", None),
+        rss_peak_bytes=fields.whole("rss_peak_bytes", None),
+        rss_mean_bytes=fields.whole("rss_mean_bytes", None),
+        utc_offset=fields.whole("utc_offset", _local_offset(start_time), low=-86_399, high=86_399),
+        host=fields.text("host", None),
+        pid=fields.whole("pid", None),
+        python_version=fields.text("python_version", None),
+        perfdb_version=fields.text("perfdb_version", None),
+        git_commit=fields.text("git_commit", None),
+        command=fields.text("command", None),
+    )
+
+
+def _status(fields: _Fields, success: bool | None, total_duration: float | None) -> str:
+    if "status" in fields.values:
+        status: str = fields.values["status"]
+        return status if status in records.STATUSES else fields.refuse("status", ", ".join(records.STATUSES))
+    if success is None and total_duration is None:
+        return records.INTERRUPTED
+    return records.FAILED if success is False else records.COMPLETED
+
+
+def _naive_local(fields: _Fields) -> float:
+    try:
+        instant = datetime.fromisoformat(fields.text("timestamp")).timestamp()
+    except (ValueError, OverflowError, OSError):
+        fields.refuse("timestamp", "an ISO 8601 time such as 2025-07-30T14:30:22")
+    if not 0.0 <= instant <= _LAST_INSTANT:
+        fields.refuse("timestamp", "a time after 1970")
+    return round(instant, 6)
+
+
+def _local_offset(instant: float) -> int:
+    return time.localtime(instant).tm_gmtoff
+
+
+def _tags(fields: _Fields) -> tuple[str, ...]:
+    tags = fields.array("tags")
+    if not all(isinstance(tag, str) for tag in tags):
+        fields.refuse("tags", "an array of texts")
+    return tuple(tags)
+
+
+def _samples(fields: _Fields) -> tuple[Sample, ...]:
+    samples = []
+    for index, row in enumerate(fields.array("samples")):
+        columns = (
+            dict(zip(("time", "cpu_percent", "rss_bytes"), row, strict=False)) if type(row) is list else row
+        )
+        sample = _Fields(columns, fields.name, f"samples[{index}].")
+        samples.append(
+            Sample(
+                time=sample.number("time"),
+                cpu_percent=sample.number("cpu_percent"),
+                rss_bytes=sample.whole("rss_bytes"),
+            )
+        )
+    return tuple(samples)
+
+
+def _steps(fields: _Fields) -> tuple[Step, ...]:
+    """Return the steps in the order of their starts, numbered so when the report does not number them."""
+    rows = list(fields.objects("steps"))
+    if not all("seq" in row.values for row in rows):
+        rows.sort(key=lambda row: row.number("start_time"))
+        rows = [_Fields(row.values | {"seq": seq}, row.name, row.prefix) for seq, row in enumerate(rows)]
+    steps = [_step(row) for row in rows]
+    seen: set[int] = set()
+    for step, row in zip(steps, rows, strict=True):
+        if step.seq in seen:
+            row.refuse("seq", "different for each step")
+        seen.add(step.seq)
+    return tuple(steps)
+
+
+def _step(fields: _Fields) -> Step:
+    start_time = fields.number("start_time")
+    duration = fields.number("duration", None)
+    end_time = fields.number("end_time", None)
+    if duration is None and end_time is not None:
+        duration = max(0.0, round(end_time - start_time, 6))
+    return Step(
+        step_name=fields.text("step_name"),
+        start_time=start_time,
+        duration=duration,
+        success=fields.boolean("success", None),
+        error_message=fields.text("error_message", None),
+        additional_data=fields.mapping("additional_data"),
+        seq=fields.whole("seq"),
+        parent_seq=fields.whole("parent_seq", None),
+        lane=fields.whole("lane", 0),
+        attempts=tuple(
+            Attempt(
+                start_time=attempt.number("start_time"),
+                duration=attempt.number("duration"),
+                wait=attempt.number("wait", 0.0),
+                success=attempt.boolean("success", True),
+                error_message=attempt.text("error_message", None),
+            )
+            for attempt in fields.objects("attempts")
+        ),
+        events=tuple(
+            Event(name=event.text("name"), time=event.number("time"), data=event.mapping("data"))
+            for event in fields.objects("events")
+        ),
+        cpu_s=fields.number("cpu_s", None),
+        rss_peak_bytes=fields.whole("rss_peak_bytes", None),
+        rss_mean_bytes=fields.whole("rss_mean_bytes", None),
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
