@@ -1,0 +1,77 @@
+"""The command line: `perfdb …`. Each command lives in its own file and is loaded when it is called.
+
+Data goes to stdout, talk to stderr. Exit codes: 0 answered, 2 cannot answer, 130 interrupted;
+1 is kept for the commands that check something and found it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from perfdb import __version__
+from perfdb.cli.group import LazyGroup, discard_output, survive_any_stream
+from perfdb.errors import PerfdbError
+
+# Texts are repeated here so that `perfdb --help` costs click alone; a test compares them.
+SECTIONS = {
+    "Try it": {
+        "demo": ("perfdb.cli.demo", "Record 60 runs of the design pipeline, offline, and look at them."),
+        "design": ("perfdb.cli.design", "Run the design pipeline on your own picture."),
+    },
+    "Read the history": {
+        "sessions": ("perfdb.cli.sessions", "List the recorded sessions, newest first."),
+        "steps": ("perfdb.cli.steps", "List the recorded steps, newest session first."),
+        "show": ("perfdb.cli.show", "Show one session as a waterfall of its steps."),
+    },
+    "Change it": {
+        "tag": ("perfdb.cli.tag", "Give a session a tag, such as warmup or ignore."),
+        "untag": ("perfdb.cli.untag", "Take a tag from a session."),
+        "delete": ("perfdb.cli.delete", "Delete sessions from the database."),
+    },
+    "Move it": {
+        "import": ("perfdb.cli.import_reports", "Take JSON reports into the database."),
+        "export": ("perfdb.cli.export", "Write the history as JSON, CSV or Parquet."),
+    },
+    "Keep it in order": {
+        "recover": ("perfdb.cli.recover", "Take in what programs that died have left in the journal."),
+        "db": ("perfdb.cli.database", "Look after the database's tables."),
+    },
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="perfdb", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Keep the performance history of pipelines: what is slow, since when and why.
+
+    Commands work on performance_tracking/ of this folder or of one above it; PERFDB_HOME or
+    PERFDB_DATABASE_URL name another place.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit; what can be expected to go wrong becomes one line."""
+    survive_any_stream()
+    try:
+        code = cli.main(arguments, prog_name="perfdb", standalone_mode=False)
+    except PerfdbError as error:
+        click.echo(f"perfdb: {error}", err=True)
+        code = 2
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except click.Abort:
+        click.echo("perfdb: interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        discard_output()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,151 @@
+"""`perfdb export`: the history as JSON, CSV or Parquet.
+
+JSON holds whole reports and comes back with `perfdb import`. A text cell of CSV that a
+spreadsheet would run as a formula starts with an apostrophe.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perfdb.cli.options import database_option, filter_options, history_filters, open_history, say_what_next
+from perfdb.cli.render import json_pieces, rows_of
+from perfdb.errors import MissingExtraError, StoreError
+from perfdb.history import History
+from perfdb.recording.report import to_report
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@click.command("export")
+@click.option(
+    "--format", "form", type=click.Choice(["json", "csv", "parquet"]), required=True, help="What to write."
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file, not stdout.")
+@click.option(
+    "--rows",
+    type=click.Choice(["steps", "sessions"]),
+    default="steps",
+    show_default=True,
+    help="What a row of CSV or Parquet is.",
+)
+@click.option("--last", type=click.IntRange(1), help="Only so many of the newest sessions.")
+@filter_options
+@database_option
+def command(
+    form: str, output: Path | None, rows: str, last: int | None, database: str | None, **filters: Any
+) -> None:
+    """Write the history as JSON, CSV or Parquet.
+
+    JSON is one object whose rows are whole reports; `perfdb import` reads it back.
+    """
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise click.UsageError("Parquet is not for a terminal: name a file with -o.")
+    history = open_history(database)
+    given = history_filters({**filters, "last": last})
+    counted = _Counted()
+    if form == "json":
+        pieces: Iterable[bytes] = _json(history, given, counted)
+    else:
+        pieces = (_csv if form == "csv" else _parquet)(history, rows, given, counted)
+    _write(pieces, output)
+    if counted.rows == 0:
+        say_what_next(given)
+    elif output is not None:
+        noun = "sessions" if form == "json" else rows
+        click.echo(f"Wrote {counted.rows} {noun} to {output}", err=True)
+
+
+class _Counted:
+    rows = 0
+
+
+def _json(history: History, filters: dict[str, Any], counted: _Counted) -> Iterator[bytes]:
+    def reports() -> Iterator[dict[str, Any]]:
+        for session in history.each_session(**filters):
+            counted.rows += 1
+            yield to_report(session)
+
+    return (piece.encode() for piece in json_pieces(reports()))
+
+
+def _csv(history: History, rows: str, filters: dict[str, Any], counted: _Counted) -> Iterator[bytes]:
+    frame = _frame(history, rows, filters)
+    counted.rows = len(frame)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(frame.columns)
+    for number, row in enumerate(rows_of(frame)):
+        writer.writerow([_cell(value) for value in row.values()])
+        if number % 1000 == 999:
+            yield _drained(text)
+    yield _drained(text)
+
+
+def _drained(text: io.StringIO) -> bytes:
+    piece = text.getvalue().encode("utf-8", "backslashreplace")
+    text.seek(0)
+    text.truncate()
+    return piece
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list | tuple):
+        value = json.dumps(value, default=str)
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return "'" + value
+    return value
+
+
+def _parquet(history: History, rows: str, filters: dict[str, Any], counted: _Counted) -> Iterator[bytes]:
+    try:
+        import pyarrow  # noqa: F401  # pandas would name neither the extra nor the command
+    except ImportError:
+        raise MissingExtraError("Parquet needs pyarrow: pip install 'perfdb[parquet]'") from None
+    frame = _frame(history, rows, filters)
+    counted.rows = len(frame)
+    for name in frame.columns:
+        if frame[name].dtype == object:
+            frame[name] = [
+                json.dumps(value, default=str) if isinstance(value, dict | list | tuple) else value
+                for value in frame[name]
+            ]
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, engine="pyarrow", index=False)
+    yield buffer.getvalue()
+
+
+def _frame(history: History, rows: str, filters: dict[str, Any]) -> Any:
+    return (history.steps if rows == "steps" else history.sessions)(**filters)
+
+
+def _write(pieces: Iterable[bytes], output: Path | None) -> None:
+    """Write to stdout, or to a file that appears only when it is complete."""
+    if output is None:
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        handle, name = tempfile.mkstemp(dir=output.absolute().parent, prefix=f".{output.name}.")
+    except OSError as error:
+        raise StoreError(f"{output} cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.writelines(pieces)
+        os.replace(name, output)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -1,0 +1,67 @@
+"""`perfdb import`: JSON reports, old and new, into the database."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+
+from perfdb.cli.options import database_option, json_option
+from perfdb.cli.render import print_json
+from perfdb.cli.text import inert
+from perfdb.history import History
+from perfdb.importing import Imported, find_reports, import_reports
+
+BAD_FILES_SHOWN = 20
+
+
+@click.command("import")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@database_option
+@json_option
+def command(paths: tuple[str, ...], database: str | None, as_json: bool) -> None:
+    """Take JSON reports into the database.
+
+    PATH is a report, a folder (every .json in and below it), a quoted glob, or a file that
+    `perfdb export --format json` wrote. A session that is known already is left alone. A file
+    that is no report is named with the reason, and the others go in.
+    """
+    history = History(database)
+    files = find_reports(paths)
+    if not files:
+        raise click.UsageError(f"No .json file in {', '.join(paths)}.")
+    click.echo(f"Write {history.database}", err=True)
+    with click.progressbar(
+        import_reports(files, history.settings),
+        length=len(files),
+        label="Importing",
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
+    ) as results:
+        imported = list(results)
+    if as_json:
+        print_json(asdict(each) for each in imported)
+    else:
+        _tell(imported)
+    if not any(each.error is None for each in imported):
+        click.get_current_context().exit(2)
+
+
+def _tell(imported: Sequence[Imported]) -> None:
+    bad = [each for each in imported if each.error is not None]
+    for each in bad[:BAD_FILES_SHOWN]:
+        reason = inert(each.error)
+        click.echo(
+            f"  not imported: {'' if each.path in reason else inert(each.path) + ': '}{reason}", err=True
+        )
+    if len(bad) > BAD_FILES_SHOWN:
+        click.echo(f"  … and {len(bad) - BAD_FILES_SHOWN} more (all of them with --json)", err=True)
+    added, known = sum(each.added for each in imported), sum(each.known for each in imported)
+    parts = [f"Imported {added} {'session' if added == 1 else 'sessions'}"]
+    if known:
+        parts.append(f"{known} known already")
+    if bad:
+        parts.append(f"{len(bad)} {'file' if len(bad) == 1 else 'files'} not imported")
+    click.echo(", ".join(parts) + ".")

@@ -1,0 +1,92 @@
+"""Options that several commands share: which database, which sessions, which form of answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+import perfdb
+from perfdb.history import parse_instant
+from perfdb.records import STATUSES
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def instant(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Return the epoch seconds of an option's value."""
+    try:
+        return None if value is None else parse_instant(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def attributes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return KEY=VALUE pairs as a dictionary; a value is read as JSON where it is JSON, else as text."""
+    found = {}
+    for pair in values:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{pair!r} is not of the form key=value", ctx, param)
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
+    return found or None
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+database_option = click.option(
+    "-d", "--database", metavar="URL", help="Another database: a file or an SQLAlchemy URL."
+)
+
+_FILTERS = (
+    click.option("--pipeline", metavar="NAME", help="Only this pipeline."),
+    click.option(
+        "--since", callback=instant, metavar="WHEN", help="Started at or after: 7d, 24h, 2026-01-31."
+    ),
+    click.option("--until", callback=instant, metavar="WHEN", help="Started before."),
+    click.option("--fast-mode/--normal-mode", "fast_mode", default=None, help="Only one of the two."),
+    click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status."),
+    click.option(
+        "--attribute",
+        callback=attributes,
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Only with this attribute.",
+    ),
+    click.option("--tag", metavar="NAME", help="Only with this tag."),
+)
+
+
+def filter_options(command: Command) -> Command:
+    """Add the filters; the command takes them as ``**filters`` and hands them to History."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def history_filters(filters: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, as History's methods take them."""
+    return {name: value for name, value in filters.items() if value is not None}
+
+
+def open_history(database: str | None) -> perfdb.History:
+    """Open the read door and say which database is behind it."""
+    history = perfdb.History(database)
+    click.echo(f"Read {history.database}", err=True)
+    return history
+
+
+def say_what_next(filters: dict[str, Any]) -> None:
+    """Answer an empty result with the next thing to do."""
+    if filters:
+        click.echo("No session fits. Loosen the filters, or see all with: perfdb sessions", err=True)
+        return
+    click.echo(
+        "Nothing recorded yet. Record a run with perfdb.track(...), try `perfdb demo`,\n"
+        "or take in old reports with `perfdb import FOLDER`.",
+        err=True,
+    )

@@ -1,0 +1,33 @@
+"""`perfdb recover`: what died before it could reach the database."""
+
+from __future__ import annotations
+
+import click
+
+from perfdb.history import History
+from perfdb.worker import recover
+
+
+@click.command("recover")
+def command() -> None:
+    """Take in what programs that died have left in the journal.
+
+    The next program that records does the same; this command does it now. Sessions of dead
+    programs are ended as interrupted; living ones are left alone.
+    """
+    history = History()
+    click.echo(f"Write {history.database}", err=True)
+    moved = recover(history.settings.home, history.url)
+    if not moved.journals:
+        click.echo("Nothing to recover.")
+        return
+    text = f"Recovered {_count(moved.records, 'record')} from {_count(moved.journals, 'journal')}"
+    if moved.interrupted:
+        text += f"; {_count(moved.interrupted, 'session')} ended as interrupted"
+    if moved.quarantined:
+        text += f"; {_count(moved.quarantined, 'damaged line')} left out"
+    click.echo(text + ".")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

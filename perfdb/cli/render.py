@@ -1,0 +1,121 @@
+"""Print answers: an aligned table for people, one JSON object for programs.
+
+The JSON is ``{"schema_version": 1, "rows": [...]}``, pure ASCII, without NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perfdb.cli.text import cut, inert, pad, width
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JSON_VERSION = 1
+_GAP = "  "
+_LEAST_FLEXIBLE = 8
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its title, its alignment, and whether it gives way when space is short."""
+
+    title: str
+    right: bool = False
+    flexible: bool = False
+
+
+def screen_width() -> int:
+    """Return the columns of the terminal; without one, lines are not cut before 200."""
+    fallback = 80 if sys.stdout.isatty() else 200
+    return max(40, shutil.get_terminal_size((fallback, 24)).columns)
+
+
+def colour(text: str, name: str | None, *, bold: bool = False, dim: bool = False) -> str:
+    """Colour the text on a terminal that wants it (not with NO_COLOR or TERM=dumb)."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return click.style(text, fg=name, bold=bold or None, dim=dim or None)
+
+
+def print_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[object]], colours: Sequence[str | None] = ()
+) -> None:
+    """Print rows under their titles; no line is longer than the screen.
+
+    Args:
+        columns: flexible ones are cut first when a line would not fit.
+        rows: one text per column; everything is made inert.
+        colours: the colour of each row's first column.
+    """
+    texts = [[inert(cell) for cell in row] for row in rows]
+    used = [index for index in range(len(columns)) if any(row[index] for row in texts)]
+    columns = [columns[index] for index in used]
+    texts = [[row[index] for index in used] for row in texts]
+    widths = [
+        max(width(column.title), *(width(row[index]) for row in texts))
+        for index, column in enumerate(columns)
+    ]
+    _make_fit(widths, columns)
+    titles = [pad(cut(c.title, w), w, right=c.right) for c, w in zip(columns, widths, strict=True)]
+    click.echo(colour(_GAP.join(titles).rstrip(), None, dim=True))
+    for number, row in enumerate(texts):
+        cells = [
+            pad(cut(cell, size), size, right=column.right)
+            for cell, size, column in zip(row, widths, columns, strict=True)
+        ]
+        if colours:
+            cells[0] = colour(cells[0], colours[number])
+        click.echo(_GAP.join(cells).rstrip())
+
+
+def _make_fit(widths: list[int], columns: Sequence[Column]) -> None:
+    excess = sum(widths) + len(_GAP) * (len(widths) - 1) - screen_width()
+    for index in reversed([i for i, column in enumerate(columns) if column.flexible]):
+        if excess <= 0:
+            return
+        given = min(excess, max(0, widths[index] - _LEAST_FLEXIBLE))
+        widths[index] -= given
+        excess -= given
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame's rows as dictionaries of plain values; what is missing is None."""
+    columns = [[_plain(value) for value in frame[name].tolist()] for name in frame.columns]
+    names = list(frame.columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if value is None or isinstance(value, bool | int | str | Mapping | list):
+        return value
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print the one object that every `--json` gives."""
+    for piece in json_pieces(rows):
+        click.echo(piece, nl=False)
+
+
+def json_pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the JSON object piece by piece, so that a large history needs little memory."""
+    yield f'{{"schema_version": {JSON_VERSION}, "rows": ['
+    separator = "\n"
+    for row in rows:
+        yield separator + json.dumps(dict(row), default=str, allow_nan=False)
+        separator = ",\n"
+    yield "\n]}\n" if separator == ",\n" else "]}\n"

@@ -1,0 +1,74 @@
+"""`perfdb sessions`: the recorded sessions, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from perfdb.cli.options import (
+    database_option,
+    filter_options,
+    history_filters,
+    json_option,
+    open_history,
+    say_what_next,
+)
+from perfdb.cli.render import Column, print_json, print_table, rows_of
+from perfdb.cli.text import COLOURS, duration_text, fast_text, local_time, mark
+
+COLUMNS = (
+    Column(""),
+    Column("session"),
+    Column("started"),
+    Column("pipeline", flexible=True),
+    Column("mode"),
+    Column("duration", right=True),
+    Column("products", right=True),
+    Column("note", flexible=True),
+)
+
+
+@click.command("sessions")
+@click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="How many at most.")
+@filter_options
+@database_option
+@json_option
+def command(last: int, database: str | None, as_json: bool, **filters: Any) -> None:
+    """List the recorded sessions, newest first."""
+    history = open_history(database)
+    given = history_filters(filters)
+    found = rows_of(history.sessions(last=last + 1, **given))[::-1]
+    rows = found[:last]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
+    if not rows:
+        say_what_next(given)
+    elif len(found) > last:
+        click.echo(f"The newest {last}; there are more: --last {last * 5}", err=True)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    products = row["product_count"]
+    return (
+        mark(row["status"]),
+        row["session_id"],
+        local_time(row["start_time"]),
+        row["pipeline"],
+        fast_text(row["fast_mode"]),
+        duration_text(row["total_duration"]),
+        "" if products is None else str(products),
+        _note(row),
+    )
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    tags = [f"[{tag}]" for tag in row["tags"] or ()]
+    if row["status"] in ("running", "interrupted"):
+        tags.append(row["status"])
+    if row["error_message"]:
+        tags.append(row["error_message"])
+    return " ".join(tags)

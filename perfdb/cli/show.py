@@ -1,0 +1,81 @@
+"""`perfdb show`: one session in full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import click
+
+from perfdb.cli.options import database_option, json_option, open_history
+from perfdb.cli.render import colour, print_json, screen_width
+from perfdb.cli.text import (
+    COLOURS,
+    cut,
+    duration_text,
+    facts_text,
+    fast_text,
+    inert,
+    local_time,
+    mark,
+    size_text,
+)
+from perfdb.cli.waterfall import waterfall
+from perfdb.recording.report import to_report
+from perfdb.records import Session
+
+MOST_STEPS = 60
+
+
+@click.command("show")
+@click.argument("session_id", metavar="[ID]", default="last")
+@click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not the first {MOST_STEPS} only.")
+@click.option("--data", is_flag=True, help="Show what each step recorded about itself.")
+@database_option
+@json_option
+def command(session_id: str, every_step: bool, data: bool, database: str | None, as_json: bool) -> None:
+    """Show one session as a waterfall of its steps.
+
+    ID is a session's id, a prefix that fits only one, last, or last~1 for the one before.
+    """
+    session = open_history(database).session(session_id)
+    if as_json:
+        print_json([to_report(session)])
+        return
+    columns = screen_width()
+    for line in _heading(session):
+        click.echo(cut(line, columns))
+    if session.error_message:
+        click.echo(colour(cut(inert(session.error_message), columns), "red"))
+    if not session.steps:
+        click.echo("No steps were recorded.")
+        return
+    click.echo()
+    most = len(session.steps) if every_step else MOST_STEPS
+    for line in waterfall(session, columns=columns, now=time.time(), most=most, data=data):
+        click.echo(line)
+
+
+def _heading(session: Session) -> Iterator[str]:
+    status = f"{mark(session.status)} {session.status}"
+    click.echo(
+        f"{colour(session.session_id, None, bold=True)}  {colour(status, COLOURS.get(session.status))}"
+        f"  {duration_text(session.total_duration)}"
+    )
+    facts = [session.pipeline, fast_text(session.fast_mode), local_time(session.start_time)]
+    if session.product_count is not None:
+        facts.append(f"{session.product_count} products")
+    facts += [f"[{tag}]" for tag in session.tags]
+    yield "  ".join(inert(fact) for fact in facts if fact)
+    machine = [
+        session.host or "",
+        f"Python {session.python_version}" if session.python_version else "",
+        f"commit {session.git_commit[:12]}" if session.git_commit else "",
+        f"CPU {duration_text(session.cpu_s)}" if session.cpu_s is not None else "",
+        f"peak memory {size_text(session.rss_peak_bytes)}" if session.rss_peak_bytes else "",
+    ]
+    if any(machine):
+        yield "  ".join(inert(fact) for fact in machine if fact)
+    attributes = {key: value for key, value in session.attributes.items() if key != "fast_mode"}
+    if attributes:
+        yield facts_text(attributes)

@@ -1,0 +1,62 @@
+"""`perfdb steps`: the recorded steps of the newest sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from perfdb.cli.options import (
+    database_option,
+    filter_options,
+    history_filters,
+    json_option,
+    open_history,
+    say_what_next,
+)
+from perfdb.cli.render import Column, print_json, print_table, rows_of
+from perfdb.cli.text import COLOURS, duration_text, fast_text, local_time, mark
+
+COLUMNS = (
+    Column(""),
+    Column("session"),
+    Column("step", flexible=True),
+    Column("started"),
+    Column("mode"),
+    Column("duration", right=True),
+    Column("note", flexible=True),
+)
+
+
+@click.command("steps")
+@click.option("--step", metavar="NAME", help="Only steps of this name.")
+@click.option("--last", default=5, show_default=True, type=click.IntRange(1), help="Sessions to look at.")
+@filter_options
+@database_option
+@json_option
+def command(step: str | None, last: int, database: str | None, as_json: bool, **filters: Any) -> None:
+    """List the recorded steps, newest session first."""
+    history = open_history(database)
+    given = history_filters(filters)
+    rows = rows_of(history.steps(step=step, last=last, **given))
+    newest = {row["session_id"]: row["start_time"] for row in reversed(rows)}  # the first step's start
+    rows.sort(key=lambda row: (-newest[row["session_id"]], row["session_id"], row["seq"]))
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
+    if not rows:
+        say_what_next(given | ({"step": step} if step else {}))
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        mark(row["status"]),
+        row["session_id"],
+        row["step_name"] if row["parent_seq"] is None else "  " + row["step_name"],
+        local_time(row["start_time"])[-8:],
+        fast_text(row["fast_mode"]),
+        duration_text(row["duration"]),
+        row["error_message"] or "",
+    )

@@ -1,0 +1,32 @@
+"""`perfdb tag`: name a session, or take it out of baselines and trends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from perfdb.cli.options import database_option, open_history
+from perfdb.history import checked_tag
+
+
+def tag_name(ctx: click.Context, param: click.Parameter, value: Any) -> str:
+    """Return the tag when it can be one."""
+    try:
+        return checked_tag(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command("tag")
+@click.argument("session_id", metavar="ID")
+@click.argument("name", callback=tag_name)
+@database_option
+def command(session_id: str, name: str, database: str | None) -> None:
+    """Give a session a tag, such as warmup or ignore.
+
+    A session tagged warmup or ignore leaves baselines and trends. ID is a session's id, a
+    prefix that fits only one, last, or last~1.
+    """
+    tagged = open_history(database).tag(session_id, name)
+    click.echo(f"Tagged {tagged}: {name}")

@@ -1,0 +1,17 @@
+"""`perfdb untag`: take a tag from a session."""
+
+from __future__ import annotations
+
+import click
+
+from perfdb.cli.options import database_option, open_history
+
+
+@click.command("untag")
+@click.argument("session_id", metavar="ID")
+@click.argument("name")
+@database_option
+def command(session_id: str, name: str, database: str | None) -> None:
+    """Take a tag from a session."""
+    untagged = open_history(database).untag(session_id, name)
+    click.echo(f"Untagged {untagged}: {name}")

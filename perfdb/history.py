@@ -1,0 +1,423 @@
+"""The read door: what was recorded, as pandas frames and Session records.
+
+A database given by an explicit URL is only ever read. The default home may first take in
+what finished or dead writers left in its journals, so that a reader sees every step that was
+acknowledged. ``tag``, ``untag`` and ``delete`` are the only methods that write.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perfdb import settings as settings_module
+from perfdb.errors import NotFoundError, PerfdbError, StoreError, UsageError
+from perfdb.records import RUNNING, Session
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+logger = logging.getLogger("perfdb")
+
+READER_WAIT_S = 1.0  # a reader that finds the database busy reads what is there
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_LATEST_EPOCH = 1e11  # the year 5138; more than that is milliseconds
+
+
+class History:
+    """The recorded history of one database.
+
+    Args:
+        url: an SQLAlchemy URL or the path of an SQLite file; default: the database of the settings.
+        home: the folder that perfdb keeps its files in, when it is not the default one.
+
+    Raises:
+        SettingsError: the URL is none that perfdb can read.
+    """
+
+    def __init__(
+        self, url: str | os.PathLike[str] | None = None, *, home: str | os.PathLike[str] | None = None
+    ) -> None:
+        if url is None and home is not None:
+            url_of_home = settings_module.sqlite_url(
+                Path(os.path.abspath(home)) / settings_module.DATABASE_FILE
+            )
+            self._settings = settings_module.load_for_reading(home=home, database_url=url_of_home)
+            self._explicit = False
+        else:
+            self._settings = settings_module.load_for_reading(home=home, database_url=_as_url(url))
+            self._explicit = url is not None or bool(os.environ.get("PERFDB_DATABASE_URL", "").strip())
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL, which may hold a password; ``database`` is the form to show."""
+        return self._settings.database_url
+
+    @property
+    def settings(self) -> settings_module.Settings:
+        """The settings that named this database."""
+        return self._settings
+
+    @property
+    def database(self) -> str:
+        """The database for people: a path, or a URL whose password is hidden."""
+        from perfdb.store.engine import shown_url, sqlite_path
+
+        path = sqlite_path(self.url)
+        return settings_module.shown_path(path) if path else shown_url(self.url)
+
+    def sessions(
+        self,
+        *,
+        pipeline: str | None = None,
+        since: float | str | datetime | None = None,
+        until: float | str | datetime | None = None,
+        last: int | None = None,
+        fast_mode: bool | None = None,
+        status: str | None = None,
+        attribute: Mapping[str, Any] | None = None,
+        tag: str | None = None,
+    ) -> pd.DataFrame:
+        """Return one row per session, oldest first.
+
+        Args:
+            pipeline: only this pipeline.
+            since: started at or after: epoch seconds, datetime, ISO text (local time unless it
+                has a zone), or an age such as ``"7d"`` or ``"24h"``.
+            until: started before; the same forms.
+            last: only so many of the newest sessions that fit.
+            fast_mode: only sessions with this value.
+            status: ``running``, ``completed``, ``failed`` or ``interrupted``.
+            attribute: only sessions whose attributes have all these values.
+            tag: only sessions with this tag.
+
+        Returns:
+            The columns of the view ``v_sessions``; instants in epoch seconds UTC, durations in
+            seconds. Empty, with all columns, when nothing fits or nothing was recorded yet.
+
+        Raises:
+            ValueError: a filter is not of a form above.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb.store import frames
+
+        filters = _filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
+        with self._connection() as connection:
+            if connection is None:
+                return frames.empty_sessions_frame()
+            return frames.sessions_frame(connection, **filters)
+
+    def steps(
+        self,
+        *,
+        step: str | None = None,
+        pipeline: str | None = None,
+        since: float | str | datetime | None = None,
+        until: float | str | datetime | None = None,
+        last: int | None = None,
+        fast_mode: bool | None = None,
+        status: str | None = None,
+        attribute: Mapping[str, Any] | None = None,
+        tag: str | None = None,
+    ) -> pd.DataFrame:
+        """Return one row per step of the sessions that fit, oldest session first.
+
+        Args:
+            step: only steps of this name.
+            pipeline: this and the others choose sessions, as in ``sessions``; ``last`` counts
+                sessions, not steps.
+            since: see ``sessions``.
+            until: see ``sessions``.
+            last: see ``sessions``.
+            fast_mode: see ``sessions``.
+            status: see ``sessions``; of the session, not of the step.
+            attribute: see ``sessions``.
+            tag: see ``sessions``.
+
+        Returns:
+            The columns of the view ``v_steps``; empty, with all columns, when nothing fits.
+
+        Raises:
+            ValueError: a filter is not of a form above.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb.store import frames
+
+        filters = _filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
+        with self._connection() as connection:
+            if connection is None:
+                return frames.empty_steps_frame()
+            return frames.steps_frame(connection, step=step, **filters)
+
+    def session(self, session_id: str = "last") -> Session:
+        """Return one session with its steps and samples.
+
+        Args:
+            session_id: an id, a prefix that fits only one, ``"last"``, or ``"last~1"`` for the one before.
+
+        Raises:
+            NotFoundError: no session has this id, or several have this prefix.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb.store import frames
+
+        with self._connection() as connection:
+            if connection is None:
+                raise self._nothing_recorded()
+            return frames.read_session(connection, frames.find_session_id(connection, session_id))
+
+    def each_session(
+        self,
+        *,
+        pipeline: str | None = None,
+        since: float | str | datetime | None = None,
+        until: float | str | datetime | None = None,
+        last: int | None = None,
+        fast_mode: bool | None = None,
+        status: str | None = None,
+        attribute: Mapping[str, Any] | None = None,
+        tag: str | None = None,
+    ) -> Iterator[Session]:
+        """Yield the sessions that fit one by one, oldest first, each with its steps and samples.
+
+        The filters and errors are those of ``sessions``.
+        """
+        from perfdb.store import frames
+
+        filters = _filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
+        with self._connection() as connection:
+            if connection is None:
+                return
+            for session_id in frames.sessions_frame(connection, **filters)["session_id"].tolist():
+                yield frames.read_session(connection, session_id)
+
+    def tag(self, session_id: str, name: str) -> str:
+        """Give a session a tag; ``warmup`` and ``ignore`` take it out of baselines and trends.
+
+        Returns:
+            The full id of the session.
+
+        Raises:
+            NotFoundError: as in ``session``.
+            ValueError: the name is empty, longer than 64 characters or not printable.
+        """
+        from perfdb.store import frames, ingest
+
+        with self._writing() as connection:
+            found = frames.find_session_id(connection, session_id)
+            ingest.tag_session(connection, found, checked_tag(name))
+        return found
+
+    def untag(self, session_id: str, name: str) -> str:
+        """Take a tag from a session; return the session's full id.
+
+        Raises:
+            NotFoundError: no such session, or it does not have this tag.
+        """
+        from perfdb.store import frames, ingest
+
+        with self._writing() as connection:
+            found = frames.find_session_id(connection, session_id)
+            if name not in frames.read_session(connection, found).tags:
+                raise NotFoundError(f"session {found} is not tagged {name!r}")
+            ingest.untag_session(connection, found, name)
+        return found
+
+    def delete(self, *session_ids: str) -> tuple[str, ...]:
+        """Delete sessions with their steps and samples; their JSON reports stay.
+
+        All or none: when one id is unknown, nothing is deleted.
+
+        Returns:
+            The full ids of what was deleted.
+
+        Raises:
+            NotFoundError: as in ``session``.
+            UsageError: one of them is still running.
+        """
+        from perfdb.store import frames, ingest
+
+        with self._writing() as connection:
+            found = tuple(dict.fromkeys(frames.find_session_id(connection, each) for each in session_ids))
+            for session_id in found:
+                if frames.read_session(connection, session_id).status == RUNNING:
+                    raise UsageError(f"session {session_id} is still running: delete it when it has ended")
+            ingest.delete_sessions(connection, found)
+        return found
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection | None]:
+        """Yield a read-only connection; None when the default home has no database yet."""
+        from sqlalchemy.exc import DBAPIError
+
+        from perfdb.store.engine import open_engine, sqlite_path
+        from perfdb.store.schema import require_schema, revision
+
+        if not self._explicit:
+            self._take_in_journals()
+        path = sqlite_path(self.url)
+        if path is not None and not path.exists():
+            if self._explicit:
+                raise StoreError(f"there is no database at {path}: check the path")
+            yield None
+            return
+        # A new engine each time: the file may be replaced between two questions of a long session.
+        engine = open_engine(self.url, role="reader")
+        try:
+            with engine.connect() as connection:
+                if not self._explicit and revision(connection) is None:
+                    yield None
+                    return
+                require_schema(connection)
+                yield connection
+        except DBAPIError as error:
+            raise StoreError(f"{self.database} cannot be read: {error.orig}") from error
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Yield a connection inside one write transaction on an existing, current database."""
+        from sqlalchemy.exc import DBAPIError
+
+        from perfdb.store.engine import open_engine
+
+        with self._connection() as readable:
+            if readable is None:
+                raise self._nothing_recorded()
+        engine = open_engine(self.url, role="writer")
+        try:
+            with engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StoreError(f"{self.database} cannot be changed: {error.orig}") from error
+        finally:
+            engine.dispose()
+
+    def _take_in_journals(self) -> None:
+        from perfdb.worker import has_journals, recover
+
+        home = self._settings.home
+        if not has_journals(home):
+            return
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            recover(home, self.url, busy_timeout_s=READER_WAIT_S)
+        except (PerfdbError, SQLAlchemyError, OSError) as error:
+            # The rest of the history can still be read, from a read-only folder for instance.
+            logger.warning("the journals in %s could not be taken in: %s", home, error)
+
+    def _nothing_recorded(self) -> NotFoundError:
+        return NotFoundError(
+            f"nothing is recorded in {self.database} yet: record a run with perfdb.track(...), "
+            "or try: perfdb demo"
+        )
+
+    def __repr__(self) -> str:
+        return f"History({self.database!r})"
+
+    def _repr_html_(self) -> str:
+        """Show the database and its five newest sessions, for Jupyter."""
+        from html import escape
+
+        newest = self.sessions(last=5)
+        title = f"<b>perfdb history</b> <code>{escape(self.database)}</code>"
+        if newest.empty:
+            return f"<div>{title}<br>Nothing recorded yet.</div>"
+        columns = ["session_id", "pipeline", "status", "fast_mode", "total_duration", "started_at"]
+        table = (
+            newest[columns]
+            .iloc[::-1]
+            .to_html(index=False, border=0, na_rep="–", float_format="{:.2f}".format)
+        )
+        return f"<div>{title}, the newest sessions:{table}</div>"
+
+
+def parse_instant(value: float | str | datetime, *, now: float | None = None) -> float:
+    """Return epoch seconds for a moment that a person named.
+
+    Args:
+        value: epoch seconds; a datetime or ISO text, local time unless it has a zone; or an age
+            before now: a number and one of ``s m h d w``.
+        now: what ages count from; the clock when None.
+
+    Raises:
+        ValueError: it is of no such form.
+    """
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, str):
+        return _instant_of_text(value.strip(), now)
+    if not abs(value) < _LATEST_EPOCH:  # false for NaN too
+        raise ValueError(f"{value!r} is not a moment: epoch seconds are a number such as 1767225600")
+    return float(value)
+
+
+def _instant_of_text(text: str, now: float | None) -> float:
+    import time
+
+    unit = _UNITS.get(text[-1:])
+    try:
+        if unit is not None:
+            return parse_instant((time.time() if now is None else now) - float(text[:-1]) * unit)
+        if len(text) > 8 and text.replace(".", "", 1).isdigit():
+            return parse_instant(float(text))
+        return parse_instant(datetime.fromisoformat(text))
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(
+            f"{text!r} is not a moment: say 7d, 24h, 2026-01-31, 2026-01-31T08:00 or epoch seconds"
+        ) from None
+
+
+def checked_tag(name: str) -> str:
+    """Return the tag's name when it can be one.
+
+    Raises:
+        ValueError: it is empty, longer than 64 characters or not printable.
+    """
+    if name.strip() and len(name) <= 64 and name.isprintable():
+        return name.strip()
+    raise ValueError(f"{name[:80]!r} cannot be a tag: use 1 to 64 printable characters")
+
+
+def _as_url(database: str | os.PathLike[str] | None) -> str | None:
+    """Return the URL; a plain path means an SQLite file."""
+    if database is None:
+        return None
+    text = os.fspath(database)
+    return text if "://" in text else settings_module.sqlite_url(Path(os.path.abspath(text)))
+
+
+def _filters(
+    pipeline: str | None,
+    since: float | str | datetime | None,
+    until: float | str | datetime | None,
+    last: int | None,
+    fast_mode: bool | None,
+    status: str | None,
+    attribute: Mapping[str, Any] | None,
+    tag: str | None,
+) -> dict[str, Any]:
+    from perfdb.records import STATUSES
+
+    if last is not None and last < 1:
+        raise ValueError(f"last={last!r} must be 1 or more")
+    if status is not None and status not in STATUSES:
+        raise ValueError(f"status={status!r} must be one of {', '.join(STATUSES)}")
+    return {
+        "pipeline": pipeline,
+        "since": None if since is None else parse_instant(since),
+        "until": None if until is None else parse_instant(until),
+        "last": last,
+        "fast_mode": fast_mode,
+        "status": status,
+        "attribute": attribute,
+        "tag": tag,
+    }

@@ -1,0 +1,171 @@
+"""Take JSON reports into a database: files, folders, globs, and what `perfdb export` wrote.
+
+Not part of the command line, because a program may import reports as well. A session that the
+database knows is left alone, so importing twice changes nothing; a bad file stops no other.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfdb.errors import ReportError
+from perfdb.records import Session, mode_of
+from perfdb.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+FILES_PER_TRANSACTION = 100
+LARGEST_EXPORT_BYTES = 1 << 30
+_EXPORT = re.compile(rb'\A\s*\{\s*"schema_version"\s*:\s*1\s*,\s*"rows"\s*:\s*\[')
+_GLOB_CHARACTERS = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What became of one file: sessions that were new, sessions already known, or why it was refused."""
+
+    path: str
+    added: int = 0
+    known: int = 0
+    error: str | None = None
+
+
+def find_reports(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the files that are meant.
+
+    A folder stands for every ``*.json`` in and below it, a glob for what it matches. A path that
+    leads nowhere is returned as it is, so that reading it says why.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        found.update(dict.fromkeys(_files_of(Path(path))))
+    return list(found)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*.json") if file.is_file())
+    if not path.exists() and _GLOB_CHARACTERS.search(str(path)):
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        return [file for match in matches for file in (_files_of(match) if match.is_dir() else [match])] or [
+            path
+        ]
+    return [path]
+
+
+def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Imported]:
+    """Take files into the database of the settings, creating it where needed; yield what became of each.
+
+    Args:
+        files: as ``find_reports`` gives them.
+        settings: which database, and which attributes make the mode of a report that names none.
+
+    Yields:
+        One result per file, in order. Sessions are committed every hundred files and at the end.
+
+    Raises:
+        StoreError: the database cannot be used at all.
+    """
+    from perfdb.store.engine import open_engine
+    from perfdb.store.schema import ensure_schema
+
+    ensure_schema(settings.database_url)
+    engine = open_engine(settings.database_url, role="writer")
+    remaining = list(files)
+    try:
+        while remaining:
+            batch, remaining = remaining[:FILES_PER_TRANSACTION], remaining[FILES_PER_TRANSACTION:]
+            # Read before the transaction begins: other writers wait while it is open.
+            read = [(file, *_read(file)) for file in batch]
+            with engine.begin() as connection:
+                results = [_insert(connection, *each, settings) for each in read]
+            yield from results
+    finally:
+        engine.dispose()
+
+
+def _read(file: Path) -> tuple[list[Session], str | None]:
+    """Return the file's sessions, or the reason why it has none."""
+    from perfdb.recording.report import read_report
+
+    try:
+        if file.is_file() and _is_export(file):
+            return list(_read_export(file)), None
+        return [read_report(file)], None
+    except ReportError as error:
+        return [], str(error)
+    except OSError as error:
+        return [], error.strerror or str(error)
+
+
+def _is_export(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return _EXPORT.match(stream.read(4096)) is not None
+
+
+def _read_export(file: Path) -> Iterator[Session]:
+    """Yield the sessions of a file that `perfdb export --format json` wrote."""
+    from perfdb.recording.report import read_report
+
+    if file.stat().st_size > LARGEST_EXPORT_BYTES:
+        raise ReportError(
+            f"{file}: larger than {LARGEST_EXPORT_BYTES} bytes: export fewer sessions at a time"
+        )
+    content = file.read_bytes()
+    start = _EXPORT.match(content)
+    try:
+        text = content[start.end() if start else 0 :].decode("utf-8")
+        spans = list(_row_spans(text))
+    except (ValueError, RecursionError):
+        raise ReportError(f"{file}: not a whole JSON document") from None
+    for number, (first, end) in enumerate(spans, start=1):
+        try:
+            yield read_report(text[first:end].encode())
+        except ReportError as error:
+            raise ReportError(f"row {number}: {error}") from None
+
+
+def _row_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where each row of an export begins and ends, so that each is checked like a report of its own."""
+    decoder = json.JSONDecoder()
+    space = re.compile(r"[\s,]*")
+    position = space.match(text).end()  # type: ignore[union-attr]  # matches the empty text too
+    while not text.startswith("]", position):
+        _, end = decoder.raw_decode(text, position)
+        yield position, end
+        position = space.match(text, end).end()  # type: ignore[union-attr]
+
+
+def _insert(
+    connection: Connection, file: Path, sessions: list[Session], error: str | None, settings: Settings
+) -> Imported:
+    from sqlalchemy.exc import DBAPIError
+
+    from perfdb.store.ingest import insert_sessions
+
+    if error is not None:
+        return Imported(path=str(file), error=error)
+    try:
+        with connection.begin_nested():
+            added, known = insert_sessions(connection, [_with_mode(each, settings) for each in sessions])
+    except DBAPIError as failure:
+        if failure.connection_invalidated:
+            raise
+        return Imported(path=str(file), error=f"the database refused it: {failure.orig}")
+    return Imported(path=str(file), added=added, known=known)
+
+
+def _with_mode(session: Session, settings: Settings) -> Session:
+    """Return the session with the mode of these settings; the seed's own reports name none."""
+    if session.perfdb_version is not None:
+        return session
+    attributes = {"fast_mode": session.fast_mode, **session.attributes}
+    return replace(session, mode=mode_of(attributes, settings.mode_attributes))
