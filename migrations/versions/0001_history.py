@@ -18,9 +18,7 @@ DOCUMENT = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 def partial_index(name: str, table: str, columns: list[str], where: str, *, unique: bool = False) -> None:
     condition = sa.text(where)
-    op.create_index(
-        name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition
-    )
+    op.create_index(name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 def upgrade() -> None:
@@ -165,7 +163,7 @@ def status_word(column: str) -> str:
 
 
 def iso(dialect: str, instant: str) -> str:
-    """SQL for an instant as ISO 8601 text, UTC, to the microsecond."""
+    """Return SQL for an instant as ISO 8601 text, UTC, to the microsecond."""
     if dialect == "postgresql":
         return f"""to_char(to_timestamp({instant}) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
     micros = f"CAST(round(({instant}) * 1e6) AS INTEGER)"  # strftime knows milliseconds only

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from perfdb.errors import MissingExtraError, StoreError
@@ -82,7 +83,15 @@ def is_transient(error: BaseException) -> bool:
         return type(error).__name__ in ("OperationalError", "ConnectionTimeout", "AdminShutdown")
     # 08 connection, 25006 read-only, 23503 a row we refer to is gone, 40 dead-lock, 42P01 no table,
     # 53 resources, 55 lock not available, 57 cancelled or shut down, 58 system error, XX corruption
-    return sqlstate in ("25006", "23503", "42P01") or sqlstate[:2] in ("08", "40", "53", "55", "57", "58", "XX")
+    return sqlstate in ("25006", "23503", "42P01") or sqlstate[:2] in (
+        "08",
+        "40",
+        "53",
+        "55",
+        "57",
+        "58",
+        "XX",
+    )
 
 
 def _is_transient_sqlite(error: sqlite3.Error) -> bool:

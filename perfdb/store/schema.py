@@ -35,8 +35,8 @@ def revision(connection: Connection) -> str | None:
     if "alembic_version" not in names:
         if names:
             raise StoreError(
-                f"{_shown(connection)} holds tables of another program ({', '.join(sorted(names)[:3])}); perfdb "
-                "leaves it alone: give it a database of its own (PERFDB_DATABASE_URL)"
+                f"{_shown(connection)} holds tables of another program ({', '.join(sorted(names)[:3])}); "
+                "perfdb leaves it alone: give it a database of its own (PERFDB_DATABASE_URL)"
             )
         return None
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
@@ -72,7 +72,9 @@ def require_schema(connection: Connection) -> None:
     """
     found = revision(connection)
     if found is None:
-        raise SchemaError(f"{_shown(connection)} has no tables of perfdb yet; record or import a session first")
+        raise SchemaError(
+            f"{_shown(connection)} has no tables of perfdb yet; record or import a session first"
+        )
     _refuse_newer(found, connection)
     if found != HEAD:
         raise SchemaError(
@@ -127,7 +129,9 @@ def locked_connection(url: str) -> Iterator[Connection]:
         if connection.dialect.name == "sqlite":
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
             if broken is not None:
-                raise StoreError(f"the migration would leave {broken[0]} with dangling rows; nothing was changed")
+                raise StoreError(
+                    f"the migration would leave {broken[0]} with dangling rows; nothing was changed"
+                )
 
 
 def _is_at_head(connection: Connection) -> bool:
@@ -146,8 +150,8 @@ def _refuse_newer(found: str, connection: Connection) -> None:
             "Update perfdb (pip install -U perfdb), or use another database"
         )
     raise NewerSchemaError(
-        f"{_shown(connection)} has schema {found!r}, which this perfdb (up to {HEAD}) does not know; it is left "
-        "untouched. Update perfdb, or use another database (PERFDB_DATABASE_URL)"
+        f"{_shown(connection)} has schema {found!r}, which this perfdb (up to {HEAD}) does not know; it is "
+        "left untouched. Update perfdb, or use another database (PERFDB_DATABASE_URL)"
     )
 
 

@@ -1,0 +1,541 @@
+"""Put records into the database: once, however often they are given.
+
+A batch's rows and its journal's new offset share the caller's one transaction, and
+natural keys (``session_id``; ``session_id, seq``) make every replay a no-op. Records
+may come late, twice, or without the lines before them. Errors: ``engine.is_transient``
+tells a database that is away from a batch that is broken.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Table, bindparam, case, delete, exists, func, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from perfdb.errors import InvalidSessionIdError, NotFoundError
+from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id
+from perfdb.store import rows
+from perfdb.store.ids import Ids, forget_ids
+from perfdb.store.models import (
+    COMPLETED_CODE,
+    INTERRUPTED_CODE,
+    RUNNING_CODE,
+    SOURCES,
+    UNCOUNTED_TAGS,
+    journals,
+    samples,
+    series,
+    session_tags,
+    sessions,
+    steps,
+)
+from perfdb.store.rows import Record
+
+_JOURNAL, _IMPORT, _ORPHAN = range(len(SOURCES))
+_CHUNK = 200  # sessions per batch of an import; ids per statement of a delete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a batch did. ``finished``: the sessions whose end it held, replayed ones too."""
+
+    offset: int  # of the journal, after the batch; another process may be further than we are
+    finished: tuple[str, ...] = ()
+    sessions: int = 0
+    steps: int = 0
+    samples: int = 0
+    skipped: int = 0  # records of an unknown kind, or without a usable key
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one batch says about one session."""
+
+    start: Record | None = None
+    end: Record | None = None
+    opened: dict[int, Record] = field(default_factory=dict)
+    steps: dict[int, Record] = field(default_factory=dict)
+    samples: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Placed:
+    """A session that has its row."""
+
+    pk: int
+    pipeline: str
+    mode: str
+    status: int
+    counted: bool
+    is_new: bool
+
+
+def apply_records(
+    connection: Connection, header: Record, records: Sequence[Record], *, offset: int, quarantined: int = 0
+) -> Applied:
+    """Write a journal's records and its new offset in the transaction that ``connection`` is in.
+
+    Args:
+        connection: of a writer's engine, in a transaction that the caller commits.
+        header: the journal's first record.
+        records: any of ``start``, ``open``, ``step``, ``samples``, ``end``, in the order of the file.
+        offset: bytes of the journal that are in the database once this batch is.
+        quarantined: lines before ``offset``, since the last batch, that could not be read.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: see ``engine.is_transient``; nothing is kept after the roll-back.
+    """
+    batches, skipped = _by_session(records)
+    try:
+        journal_pk, reached = _save_journal(connection, header, offset, quarantined)
+        written = _apply(connection, batches, dict.fromkeys(batches, header), journal_pk, _JOURNAL)
+    except IntegrityError:
+        forget_ids(connection)  # rows that we knew are gone: the next try looks for them again
+        raise
+    return Applied(
+        offset=reached,
+        finished=tuple(session_id for session_id, batch in batches.items() if batch.end is not None),
+        sessions=len(batches),
+        steps=written[0],
+        samples=written[1],
+        skipped=skipped,
+    )
+
+
+def journal_offset(connection: Connection, journal_id: str) -> int:
+    """Return how many bytes of the journal are in this database; 0 when it does not know it."""
+    found = connection.execute(select(journals.c.byte_offset).where(journals.c.journal_id == journal_id))
+    return int(found.scalar() or 0)
+
+
+def mark_interrupted(connection: Connection, journal_id: str) -> int:
+    """Close the running sessions of a journal whose writer is dead; return how many there were.
+
+    A late end undoes it: the writer was alive after all, or its last lines turn up.
+    """
+    # The literal lets the partial index of running sessions answer.
+    running = select(sessions.c.id).where(
+        text("sessions.status = 0"),
+        sessions.c.journal_pk
+        == select(journals.c.id).where(journals.c.journal_id == journal_id).scalar_subquery(),
+    )
+    pks = connection.execute(running).scalars().all()
+    for pk in pks:
+        connection.execute(
+            update(sessions).where(sessions.c.id == pk).values(status=INTERRUPTED_CODE, counted=False)
+        )
+        _close_open_steps(connection, pk)
+        _recount_steps(connection, pk, counted=False)
+    return len(pks)
+
+
+def insert_sessions(
+    connection: Connection, found: Iterable[Session], *, source: str = "import"
+) -> tuple[int, int]:
+    """Add finished sessions; return how many were added and how many were known already.
+
+    A session that was saved while it ran is added as interrupted.
+    """
+    added = known = 0
+    iterator = iter(found)
+    while chunk := list(islice(iterator, _CHUNK)):
+        named = {session.session_id: session for session in chunk}
+        wanted = select(sessions.c.session_id).where(sessions.c.session_id.in_(list(named)))
+        for session_id in connection.execute(wanted).scalars().all():
+            del named[session_id]
+        records = [record for session in named.values() for record in _records_of(session)]
+        headers: dict[str, Record] = {
+            session_id: _header_of(session) for session_id, session in named.items()
+        }
+        _apply(connection, _by_session(records)[0], headers, None, SOURCES.index(source))
+        for session in named.values():
+            for name in session.tags:
+                tag_session(connection, session.session_id, name)
+        added += len(named)
+        known += len(chunk) - len(named)
+    return added, known
+
+
+def delete_sessions(connection: Connection, session_ids: Iterable[str]) -> int:
+    """Delete the sessions with all that belongs to them; return how many there were."""
+    deleted = 0
+    iterator = iter(session_ids)
+    while chunk := list(islice(iterator, _CHUNK)):
+        deleted += connection.execute(delete(sessions).where(sessions.c.session_id.in_(chunk))).rowcount
+    return deleted
+
+
+def tag_session(connection: Connection, session_id: str, name: str) -> None:
+    """Tag a session; ``warmup`` and ``ignore`` take it out of baselines and trends.
+
+    Raises:
+        NotFoundError: there is no such session.
+        ValueError: the name is empty or longer than 64 characters.
+    """
+    name = name.strip()
+    if not 1 <= len(name) <= 64:
+        raise ValueError(f"a tag has 1 to 64 characters, not {len(name)}")
+    pk = _pk_of(connection, session_id)
+    row = {"session_pk": pk, "name": rows.text(name)}
+    connection.execute(_insert(connection, session_tags).values(**row).on_conflict_do_nothing())
+    _recount_session(connection, pk)
+
+
+def untag_session(connection: Connection, session_id: str, name: str) -> bool:
+    """Take a tag away; return whether it was there.
+
+    Raises:
+        NotFoundError: there is no such session.
+    """
+    pk = _pk_of(connection, session_id)
+    gone = delete(session_tags).where(session_tags.c.session_pk == pk, session_tags.c.name == name.strip())
+    removed = connection.execute(gone).rowcount > 0
+    _recount_session(connection, pk)
+    return removed
+
+
+# --- records, gathered by session ---------------------------------------------------------------------
+
+
+def _by_session(records: Iterable[Record]) -> tuple[dict[str, _Batch], int]:
+    batches: dict[str, _Batch] = {}
+    skipped = 0
+    for record in records:
+        session_id = record.get("session_id")
+        batch = batches.get(session_id) if isinstance(session_id, str) else None
+        if batch is None:
+            try:
+                batch = batches.setdefault(check_session_id(session_id), _Batch())
+            except InvalidSessionIdError:
+                skipped += 1
+                continue
+        kind = record.get("type")
+        if kind in ("step", "open"):
+            seq = rows.integer(record.get("seq"))
+            if seq is None or not 0 <= seq <= rows.MAX_SEQ:
+                skipped += 1
+            else:
+                (batch.steps if kind == "step" else batch.opened).setdefault(seq, record)
+        elif kind == "start":
+            batch.start = batch.start or record
+        elif kind == "end":
+            batch.end = record
+        elif kind == "samples" and isinstance(record.get("rows"), (list, tuple)):
+            batch.samples.extend(record["rows"])
+        else:
+            skipped += 1
+    return batches, skipped
+
+
+def _records_of(session: Session) -> Iterator[dict[str, Any]]:
+    """Say a finished session in the records of a journal, so that there is one way in."""
+    key = {"session_id": session.session_id}
+    yield {
+        "type": "start",
+        **key,
+        "pipeline": session.pipeline,
+        "start_time": session.start_time,
+        "utc_offset": session.utc_offset,
+        "fast_mode": session.fast_mode,
+        "mode": session.mode,
+        "attributes": dict(session.attributes),
+    }
+    for step in session.steps:
+        yield {"type": "step", **key, **asdict(step)}
+    yield {"type": "samples", **key, "rows": [(s.time, s.cpu_percent, s.rss_bytes) for s in session.samples]}
+    yield {
+        "type": "end",
+        **key,
+        "total_duration": session.total_duration,
+        "status": INTERRUPTED if session.status == RUNNING else session.status,
+        "success": session.success,
+        "product_count": session.product_count,
+        "error_message": session.error_message,
+        "attributes": dict(session.attributes),
+        "cpu_s": session.cpu_s,
+        "rss_peak_bytes": session.rss_peak_bytes,
+        "rss_mean_bytes": session.rss_mean_bytes,
+    }
+
+
+def _header_of(session: Session) -> dict[str, Any]:
+    return {name: getattr(session, name) for name in (*rows.ENVIRONMENT, "pid")}
+
+
+# --- the rows -----------------------------------------------------------------------------------------
+
+
+def _apply(
+    connection: Connection,
+    batches: dict[str, _Batch],
+    headers: dict[str, Record],
+    journal_pk: int | None,
+    source: int,
+) -> tuple[int, int]:
+    """Write the batches; return how many steps and samples there were."""
+    ids = Ids(connection)
+    opened: list[dict[str, Any]] = []
+    ended: list[dict[str, Any]] = []
+    sampled: list[dict[str, Any]] = []
+    left_open: list[int] = []
+    for session_id, batch in batches.items():
+        placed = _place_session(connection, ids, session_id, batch, headers[session_id], journal_pk, source)
+        for seq, step in batch.opened.items():
+            if seq not in batch.steps:
+                opened.append(_step_row(ids, placed, seq, step))
+        for seq, step in batch.steps.items():
+            ended.append(_step_row(ids, placed, seq, step))
+        for sample in batch.samples:
+            row = rows.sample_columns(sample)
+            if row is not None:
+                sampled.append({"session_pk": placed.pk, **row})
+        if batch.end is not None and not placed.is_new:
+            left_open.append(placed.pk)
+    dialect = connection.dialect.name
+    if opened:
+        connection.execute(_add(dialect, steps), opened)
+    if ended:
+        connection.execute(_finish_step(dialect), ended)
+    if sampled:
+        connection.execute(_add(dialect, samples), sampled)
+    for pk in left_open:
+        _close_open_steps(connection, pk)
+    return len(opened) + len(ended), len(sampled)
+
+
+def _step_row(ids: Ids, placed: _Placed, seq: int, step: Record) -> dict[str, Any]:
+    row = rows.step_columns(step, session_status=placed.status, session_counted=placed.counted)
+    row["session_pk"] = placed.pk
+    row["seq"] = seq
+    row["series_id"] = ids.of_series(
+        (placed.pipeline, placed.mode, rows.name(step.get("step_name"), "unnamed"))
+    )
+    return row
+
+
+def _place_session(
+    connection: Connection,
+    ids: Ids,
+    session_id: str,
+    batch: _Batch,
+    header: Record,
+    journal_pk: int | None,
+    source: int,
+) -> _Placed:
+    """Find or make the session's row, and write what the batch says about its start and end."""
+    if batch.start is None:
+        placed, _ = _find_session(connection, session_id)
+        if placed is None:
+            # Its first line was lost, or is in a journal that comes later: a place for the rest.
+            start: Record = {"start_time": _earliest(batch)}
+            source = _ORPHAN
+        else:
+            return _end_session(connection, placed, batch.end)
+    else:
+        start = batch.start
+    pipeline, mode, _ = key = rows.series_key(start)
+    row = {
+        "session_id": session_id,
+        "series_id": ids.of_series(key),
+        "source": source,
+        "environment_id": ids.of_environment(header),
+        "journal_pk": journal_pk,
+        **rows.start_columns(start, header),
+        **rows.end_columns(batch.end),
+    }
+    if batch.end is not None:
+        row["attributes"] = rows.document(batch.end.get("attributes")) or row["attributes"]
+    row["counted"] = _counts(row["status"], row["success"])
+    pk = connection.execute(_add_session(connection.dialect.name), row).scalar()
+    if pk is not None:
+        return _Placed(pk, pipeline, mode, row["status"], row["counted"], is_new=True)
+    placed, stored_source = _find_session(connection, session_id)
+    if placed is None:
+        raise NotFoundError(f"session {session_id} was deleted in the middle of a batch")
+    if stored_source == _ORPHAN and source != _ORPHAN:
+        placed = _adopt(connection, ids, placed, row, pipeline, mode)
+    return _end_session(connection, placed, batch.end)
+
+
+def _earliest(batch: _Batch) -> float | None:
+    starts = [
+        rows.instant(step.get("start_time")) for step in (*batch.steps.values(), *batch.opened.values())
+    ]
+    starts += [rows.instant(row[0]) for row in batch.samples if isinstance(row, (list, tuple)) and row]
+    return min((start for start in starts if start is not None), default=None)
+
+
+def _find_session(connection: Connection, session_id: str) -> tuple[_Placed | None, int]:
+    row = connection.execute(_FIND_SESSION, {"wanted": session_id}).first()
+    if row is None:
+        return None, _JOURNAL
+    return _Placed(row.id, row.pipeline, row.mode, row.status, row.counted, is_new=False), row.source
+
+
+def _adopt(
+    connection: Connection, ids: Ids, placed: _Placed, row: dict[str, Any], pipeline: str, mode: str
+) -> _Placed:
+    """Give an orphan what its start says, and its steps the right series."""
+    said = (
+        "series_id",
+        "source",
+        "environment_id",
+        "journal_pk",
+        "start_time",
+        "fast_mode",
+        "utc_offset",
+        "pid",
+    )
+    values = {column: row[column] for column in said}
+    values["attributes"] = func.coalesce(
+        sessions.c.attributes, bindparam("given", row["attributes"], type_=sessions.c.attributes.type)
+    )
+    connection.execute(update(sessions).where(sessions.c.id == placed.pk).values(**values))
+    of_session = steps.c.session_pk == placed.pk
+    used = select(series.c.id, series.c.step_name).where(
+        series.c.id.in_(select(steps.c.series_id).where(of_session))
+    )
+    for old, step_name in connection.execute(used).all():
+        new = ids.of_series((pipeline, mode, step_name))
+        connection.execute(update(steps).where(of_session, steps.c.series_id == old).values(series_id=new))
+    return _Placed(placed.pk, pipeline, mode, placed.status, placed.counted, is_new=False)
+
+
+def _end_session(connection: Connection, placed: _Placed, end: Record | None) -> _Placed:
+    """Finish a session that runs, or that was taken for dead."""
+    if end is None or placed.status not in (RUNNING_CODE, INTERRUPTED_CODE):
+        return placed
+    values = rows.end_columns(end)
+    attributes = rows.document(end.get("attributes"))
+    if attributes is not None:
+        values = {**values, "attributes": attributes}
+    connection.execute(update(sessions).where(sessions.c.id == placed.pk).values(**values))
+    counted = _recount_session(connection, placed.pk)
+    return _Placed(placed.pk, placed.pipeline, placed.mode, values["status"], counted, is_new=False)
+
+
+# --- what counts in baselines -------------------------------------------------------------------------
+
+
+def _counts(status: int, success: bool | None) -> bool:
+    return status in (RUNNING_CODE, COMPLETED_CODE) and success is not False
+
+
+def _recount_session(connection: Connection, pk: int) -> bool:
+    """Bring ``counted`` of a session and its steps up to its status and tags; return it."""
+    row = connection.execute(_COUNT_SESSION, {"pk": pk}).one()
+    counted = _counts(row.status, row.success) and not row.tagged
+    if counted != row.counted or row.status != RUNNING_CODE:
+        connection.execute(update(sessions).where(sessions.c.id == pk).values(counted=counted))
+        _recount_steps(connection, pk, counted=counted)
+    return counted
+
+
+def _recount_steps(connection: Connection, pk: int, *, counted: bool) -> None:
+    ripe = (steps.c.status == COMPLETED_CODE) & steps.c.duration.is_not(None)
+    change = update(steps).where(steps.c.session_pk == pk)
+    if counted:
+        change = change.where(ripe, steps.c.counted.is_(False))
+    else:
+        change = change.where(steps.c.counted.is_(True))
+    connection.execute(change.values(counted=counted))
+
+
+def _close_open_steps(connection: Connection, pk: int) -> None:
+    """Close what was open when its session ended; a step's own line, should it come, still fills it."""
+    still_open = update(steps).where(steps.c.session_pk == pk, steps.c.status == RUNNING_CODE)
+    connection.execute(still_open.values(status=INTERRUPTED_CODE))
+
+
+def _pk_of(connection: Connection, session_id: str) -> int:
+    pk = connection.execute(select(sessions.c.id).where(sessions.c.session_id == session_id)).scalar()
+    if pk is None:
+        raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
+    return int(pk)
+
+
+# --- statements: built once, so that SQLAlchemy compiles them once ------------------------------------
+
+_TAGGED = exists().where(session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS))
+_COUNT_SESSION = select(
+    sessions.c.status, sessions.c.success, sessions.c.counted, _TAGGED.label("tagged")
+).where(sessions.c.id == bindparam("pk"))
+_FIND_SESSION = (
+    select(
+        sessions.c.id,
+        sessions.c.status,
+        sessions.c.counted,
+        sessions.c.source,
+        series.c.pipeline,
+        series.c.mode,
+    )
+    .join(series, series.c.id == sessions.c.series_id)
+    .where(sessions.c.session_id == bindparam("wanted"))
+)
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    return _insert_into(connection.dialect.name, table)
+
+
+def _insert_into(dialect: str, table: Table) -> Any:
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+@cache
+def _add(dialect: str, table: Table) -> Any:
+    return _insert_into(dialect, table).on_conflict_do_nothing()
+
+
+@cache
+def _add_session(dialect: str) -> Any:
+    added = _insert_into(dialect, sessions).on_conflict_do_nothing(index_elements=["session_id"])
+    return added.returning(sessions.c.id)
+
+
+@cache
+def _finish_step(dialect: str) -> Any:
+    """Insert a step, or fill the row that it has since it was announced."""
+    insert = _insert_into(dialect, steps)
+    filled = {column.name: insert.excluded[column.name] for column in steps.c if not column.primary_key}
+    return insert.on_conflict_do_update(
+        index_elements=["session_pk", "seq"],
+        set_=filled,
+        where=text("steps.status IN (0, 3)"),  # running, interrupted
+    )
+
+
+@cache
+def _advance_journal(dialect: str) -> Any:
+    insert = _insert_into(dialect, journals)
+    given = insert.excluded
+    further = given.byte_offset > journals.c.byte_offset  # never back: another process may be ahead
+    return insert.on_conflict_do_update(
+        index_elements=["journal_id"],
+        set_={
+            "byte_offset": case((further, given.byte_offset), else_=journals.c.byte_offset),
+            "quarantined": journals.c.quarantined + case((further, given.quarantined), else_=0),
+            "updated_at": given.updated_at,
+        },
+    ).returning(journals.c.id, journals.c.byte_offset)
+
+
+def _save_journal(connection: Connection, header: Record, offset: int, quarantined: int) -> tuple[int, int]:
+    row = {
+        "journal_id": rows.name(header.get("journal_id"), "unnamed"),
+        "byte_offset": offset,
+        "quarantined": quarantined,
+        "host": rows.text(header.get("host")),
+        "pid": rows.integer(header.get("pid")),
+        "created_at": rows.instant(header.get("created")),
+        "updated_at": time.time(),
+    }
+    saved = connection.execute(_advance_journal(connection.dialect.name), row).one()
+    return saved.id, saved.byte_offset
