@@ -1,0 +1,275 @@
+"""What a person sees of a session: a line as each step starts and ends, and the summary.
+
+Lines are the seed's, letter for letter. Standard output is looked up at each write; whatever
+is wrong with it (closed, a broken pipe, an encoding without emoji) never reaches the pipeline.
+On a terminal, and only there, a step that takes long gets a live line with its usual duration.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perfdb.recording.summary import one_line, summary
+from perfdb.records import Session
+
+LONG_STEP_S = 1.0  # before this a live line would only flicker
+_REDRAW_S = 0.25
+_ERASE = "\r\x1b[K"
+_RESET = "\x1b[0m"
+_COLOURS = {
+    "🚀": "\x1b[1m",
+    "📊": "\x1b[1m",
+    "📋": "\x1b[1m",
+    "📈": "\x1b[1m",
+    "❌": "\x1b[31m",
+    "⚠": "\x1b[33m",
+}
+_ASCII = {
+    "🚀": "[start]", "⚡": "[mode]", "🔍": "[step]", "✅": "[ok]", "❌": "[failed]", "⏳": "[running]",
+    "⚠️": "[alert]", "📊 ": "", "📋 ": "", "📈 ": "", "×": "x", "…": "...", "›": ">",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class _OpenStep:
+    name: str
+    depth: int
+    started: float
+    usual: float | None = None
+    asked: bool = False
+
+
+class Console:
+    """Prints what happens in a session to standard output, one write per line.
+
+    Args:
+        usual: gives the usual seconds of a step by its name, or None; asked once per long step,
+            from the thread of the live line.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        usual: Callable[[str], float | None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.usual = usual
+        self._clock = clock
+        self._forget()
+        _consoles.add(self)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()  # used on a terminal only
+        self._open: list[_OpenStep] = []
+        self._ticker: threading.Thread | None = None
+        self._drawn = False
+
+    def session_started(self, session_id: str, fast_mode: bool | None) -> None:
+        """Announce a session; one without a fast mode has no line for it."""
+        text = f"🚀 Performance tracking started (Session: {one_line(session_id)})"
+        self._print(text if fast_mode is None else f"{text}\n   ⚡ Fast mode: {fast_mode}")
+
+    def step_started(self, name: str, depth: int = 0) -> None:
+        """Print that a step starts; ``depth`` 0 is a step of the session itself."""
+        self._print(f"{_indent(depth)}🔍 Starting step: {one_line(name)}")
+        if _draws_on(sys.stdout):
+            with self._lock:
+                self._open.append(_OpenStep(name, depth, self._clock()))
+                if self._ticker is None:
+                    self._ticker = threading.Thread(target=self._tick, name="perfdb-console", daemon=True)
+                    self._ticker.start()
+
+    def step_completed(self, name: str, duration: float, depth: int = 0) -> None:
+        """Print that a step ended well, after ``duration`` seconds."""
+        self._close(name, depth)
+        self._print(f"{_indent(depth)}✅ Completed step: {one_line(name)} ({duration:.2f}s)")
+
+    def step_failed(self, name: str, duration: float, message: str, depth: int = 0) -> None:
+        """Print that a step failed, with the first line of its error."""
+        self._close(name, depth)
+        text = f"{_indent(depth)}❌ Failed step: {one_line(name)} ({duration:.2f}s)"
+        self._print(f"{text}: {one_line(message)}" if message else text)
+
+    def note(self, text: str) -> None:
+        """Print a remark of perfdb's own."""
+        self._print(f"perfdb: {one_line(text)}")
+
+    def summary(self, session: Session, alerts: Sequence[str] = ()) -> str:
+        """Return the summary as text, without colour."""
+        return summary(session, alerts)
+
+    def print_summary(self, session: Session, alerts: Sequence[str] = ()) -> None:
+        """Print the summary in one write, with the messages of ``alerts`` at its end."""
+        self._print(summary(session, alerts))
+
+    def _print(self, text: str) -> None:
+        stream = sys.stdout
+        if _coloured(stream):
+            text = "\n".join(map(_painted, text.split("\n")))
+        text = _printable_on(stream, f"{text}\n")
+        if not _draws_on(stream):
+            _write(stream, text)
+            return
+        with self._lock:
+            erase, self._drawn = (_ERASE if self._drawn else ""), False
+            _write(stream, erase + text)
+
+    # -- the live line -------------------------------------------------------------
+
+    def _close(self, name: str, depth: int) -> None:
+        if not self._open:
+            return
+        with self._lock:
+            for step in self._open:
+                if (step.name, step.depth) == (name, depth):
+                    self._open.remove(step)
+                    return
+
+    def _tick(self) -> None:
+        """Redraw the live line until no step has been open for one round."""
+        idle = False
+        while True:
+            time.sleep(_REDRAW_S)
+            with self._lock:
+                if self._ticker is not threading.current_thread():
+                    return
+                if not self._open:
+                    if idle:
+                        self._ticker = None
+                        return
+                    idle = True
+                    continue
+                idle = False
+                shown = [step for step in self._open if self._clock() - step.started >= LONG_STEP_S]
+            self._ask_usual(shown)  # outside of the lock: it may look into a database
+            with self._lock:
+                shown = [step for step in shown if step in self._open]
+                if shown:
+                    self._draw(sys.stdout, shown)
+
+    def _ask_usual(self, shown: list[_OpenStep]) -> None:
+        for step in shown:
+            if not step.asked and self.usual is not None:
+                step.asked = True
+                try:
+                    step.usual = self.usual(step.name)
+                except Exception:  # the line goes without
+                    step.usual = None
+
+    def _draw(self, stream: Any, shown: list[_OpenStep]) -> None:
+        if not _draws_on(stream):
+            return
+        outer = min(shown, key=lambda step: (step.depth, step.started))
+        inner = max(shown, key=lambda step: (step.depth, step.started))
+        text = f"   ⏳ {self._progress(outer)}"
+        if inner.depth > outer.depth:
+            text += f" › {self._progress(inner)}"
+        line = _cut(_printable_on(stream, text), _width(stream) - 1)
+        # the cursor goes back, so that a line of the host's own starts where it should
+        _write(stream, f"{_ERASE}{line}\r")
+        self._drawn = True
+
+    def _progress(self, step: _OpenStep) -> str:
+        elapsed = f"{one_line(step.name)} {_seconds(self._clock() - step.started)}"
+        return f"{elapsed} of ~{_seconds(step.usual)}" if step.usual else elapsed
+
+
+_consoles: weakref.WeakSet[Console] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    # the ticker does not live on in a forked child, and its lock may have been held
+    for console in list(_consoles):
+        console._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def _indent(depth: int) -> str:
+    return "   " * (1 + min(depth, 20))
+
+
+def _write(stream: Any, text: str) -> None:
+    try:
+        stream.write(text)
+        if "\x1b" in text or text.endswith("\r"):
+            stream.flush()
+    except (OSError, ValueError, AttributeError):  # full, broken pipe; closed or unencodable; None
+        pass
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _draws_on(stream: Any) -> bool:
+    return _is_terminal(stream) and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def _coloured(stream: Any) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return _draws_on(stream)
+
+
+def _painted(line: str) -> str:
+    colour = _COLOURS.get(line.lstrip()[:1])
+    return f"{colour}{line}{_RESET}" if colour else line
+
+
+def _printable_on(stream: Any, text: str) -> str:
+    """Return the text as the stream's encoding can hold it: first with words for emoji, then with escapes."""
+    encoding = getattr(stream, "encoding", None)
+    if not isinstance(encoding, str):
+        return text
+    try:
+        text.encode(encoding)
+        return text
+    except (UnicodeError, LookupError):
+        pass
+    for mark, word in _ASCII.items():
+        text = text.replace(mark, word)
+    try:
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    except (UnicodeError, LookupError):
+        return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _width(stream: Any) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):
+        return 80
+
+
+def _cut(text: str, columns: int) -> str:
+    """Return as much of the text as fits; a wide character takes two columns."""
+    from unicodedata import east_asian_width
+
+    used = 0
+    for position, character in enumerate(text):
+        used += 2 if east_asian_width(character) in "WF" else 1
+        if used > columns:
+            return text[:position]
+    return text
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02} s"
