@@ -208,10 +208,14 @@ session_tags = Table(
 )
 
 
+# json.dumps with arguments builds an encoder each time.
+_STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def to_json(value: Any) -> str:
     """Return JSON that both databases store: UTF-8, no NUL, no lone surrogate, no NaN."""
     try:
-        document = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        document = _STRICT.encode(value)
         if document.isascii() and "\\u0000" not in document:
             return document
         document.encode()

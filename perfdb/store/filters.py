@@ -1,0 +1,93 @@
+"""Say in SQL which sessions are meant; values are always bound, never pasted in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, cast, func, literal, or_, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from perfdb.records import STATUSES
+from perfdb.store.models import STATUS_CODES, series, session_tags, sessions, storable_text, to_json
+
+
+def choose_sessions(
+    dialect: str,
+    *,
+    pipeline: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
+    last: int | None = None,
+    fast_mode: bool | None = None,
+    status: str | None = None,
+    attribute: Mapping[str, Any] | None = None,
+    tag: str | None = None,
+    mode: str | None = None,
+    counted: bool | None = None,
+) -> Select[tuple[int]]:
+    """Return a query for the ids of the sessions that fit all filters.
+
+    ``since`` and ``until`` are epoch seconds of the start, the second excluded; ``last`` takes the
+    newest that fit. ``attribute`` compares JSON scalars, types included: 1 is 1.0, but neither "1" nor true.
+
+    Raises:
+        ValueError: a filter has a value that cannot be meant.
+    """
+    wanted = select(sessions.c.id)
+    if pipeline is not None or mode is not None:
+        totals = select(series.c.id).where(series.c.step_name.is_(None))
+        if pipeline is not None:
+            totals = totals.where(series.c.pipeline == storable_text(pipeline))
+        if mode is not None:
+            totals = totals.where(series.c.mode == storable_text(mode))
+        wanted = wanted.where(sessions.c.series_id.in_(totals))
+    if since is not None:
+        wanted = wanted.where(sessions.c.start_time >= since)
+    if until is not None:
+        wanted = wanted.where(sessions.c.start_time < until)
+    if fast_mode is not None:
+        wanted = wanted.where(sessions.c.fast_mode.is_(fast_mode))
+    if counted is not None:
+        wanted = wanted.where(sessions.c.counted.is_(counted))
+    if status is not None:
+        if status not in STATUS_CODES:
+            raise ValueError(f"status is one of {', '.join(STATUSES)}, not {status!r}")
+        wanted = wanted.where(sessions.c.status == STATUS_CODES[status])
+    if tag is not None:
+        tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_text(tag))
+        wanted = wanted.where(sessions.c.id.in_(tagged))
+    for number, (key, value) in enumerate((attribute or {}).items()):
+        wanted = wanted.where(_has_attribute(dialect, key, value, number))
+    if last is not None:
+        if last < 1:
+            raise ValueError(f"last must be 1 or more, not {last}")
+        wanted = wanted.order_by(sessions.c.start_time.desc(), sessions.c.id.desc()).limit(last)
+    return wanted
+
+
+def _has_attribute(dialect: str, key: str, value: Any, number: int) -> ColumnElement[bool]:
+    if value is not None and not isinstance(value, (str, int, float, bool)):
+        raise ValueError(f"attribute {key!r} is compared with text, a number, true, false or null only")
+    key = storable_text(key)
+    if dialect == "postgresql":
+        document = cast(sessions.c.attributes, JSONB).op("->")(key)
+        return document == text(f"CAST(:attribute_{number} AS jsonb)").bindparams(
+            bindparam(f"attribute_{number}", to_json(value))
+        )
+    # json_each takes any key; a path in json_extract has no way to quote a quotation mark.
+    pair = func.json_each(sessions.c.attributes).table_valued("key", "atom", "type", name=f"pair_{number}")
+    if value is None:
+        same = pair.c.type == "null"
+    elif isinstance(value, bool):
+        same = pair.c.type == ("true" if value else "false")
+    elif isinstance(value, str):
+        same = and_(pair.c.type == "text", pair.c.atom == storable_text(value))
+    else:
+        number_types = or_(pair.c.type == "integer", pair.c.type == "real")
+        same = and_(number_types, pair.c.atom == _sqlite_number(value))
+    return select(literal(1)).select_from(pair).where(pair.c.key == key, same).exists()
+
+
+def _sqlite_number(value: int | float) -> int | float:
+    return value if isinstance(value, float) or -(2**63) <= value < 2**63 else float(value)

@@ -1,0 +1,520 @@
+"""Read the history back: as frames, as one session, as the few numbers a live view needs.
+
+Frames hold the columns of ``v_sessions`` and ``v_steps``, oldest first, with the same
+values and types from both databases. pandas is imported by the functions that return one.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Select, select, text
+
+from perfdb.errors import NotFoundError
+from perfdb.records import STATUSES, Attempt, Event, Sample, Session, Step
+from perfdb.store.filters import choose_sessions
+from perfdb.store.models import (
+    COMPLETED_CODE,
+    FAILED_CODE,
+    environments,
+    from_json,
+    samples,
+    series,
+    session_tags,
+    sessions,
+    steps,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SESSION_COLUMNS = (
+    "session_id", "pipeline", "status", "mode", "fast_mode", "success", "product_count", "start_time",
+    "end_time", "total_duration", "started_at", "ended_at", "error_message", "cpu_s", "cpu_percent",
+    "rss_peak_bytes", "rss_mean_bytes", "attributes", "tags", "host", "pid", "python_version",
+    "perfdb_version", "git_commit", "command",
+)  # fmt: skip
+
+STEP_COLUMNS = (
+    "session_id", "pipeline", "step_name", "seq", "parent_seq", "lane", "start_time", "end_time", "duration",
+    "success", "status", "error_message", "additional_data", "attempts", "events", "cpu_s", "cpu_percent",
+    "rss_peak_bytes", "rss_mean_bytes", "fast_mode", "mode", "started_at", "ended_at",
+)  # fmt: skip
+
+STATISTICS_COLUMNS = ("pipeline", "step_name", "mode", "n", "mean", "p50", "p95", "max", "failures")
+
+_SUCCESS_OF_STATUS = {COMPLETED_CODE: True, FAILED_CODE: False}
+
+
+def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
+    """Return one row per session that fits, oldest first, with the columns of ``v_sessions``.
+
+    Args:
+        connection: of any role.
+        filters: see ``filters.choose_sessions``; ``step`` keeps sessions that have such a step.
+
+    Returns:
+        Instants (epoch s), durations (s) and ``cpu_percent`` are float64; counts, sizes and ``pid``
+        Int64; ``fast_mode`` and ``success`` boolean; ``attributes`` dicts; ``tags`` lists of names,
+        sorted; the rest is text. What is unknown is missing, never 0.
+
+    Raises:
+        ValueError: a filter has a value that cannot be meant.
+    """
+    chosen = _chosen(connection, filters).cte("chosen")
+    query = (
+        select(
+            sessions.c.id,
+            sessions.c.session_id,
+            series.c.pipeline,
+            sessions.c.status,
+            series.c.mode,
+            sessions.c.fast_mode,
+            sessions.c.success,
+            sessions.c.product_count,
+            sessions.c.start_time,
+            sessions.c.total_duration,
+            sessions.c.error_message,
+            sessions.c.cpu_s,
+            sessions.c.rss_peak_bytes,
+            sessions.c.rss_mean_bytes,
+            sessions.c.attributes,
+            environments.c.host,
+            sessions.c.pid,
+            environments.c.python_version,
+            environments.c.perfdb_version,
+            environments.c.git_commit,
+            environments.c.command,
+        )
+        .join(chosen, chosen.c.id == sessions.c.id)
+        .join(series, series.c.id == sessions.c.series_id)
+        .outerjoin(environments, environments.c.id == sessions.c.environment_id)
+        .order_by(sessions.c.start_time, sessions.c.id)
+    )
+    columns = _columns(connection, query)
+    tags = _tags(connection, filters)
+    columns["tags"] = [tags.get(pk, []) for pk in columns.pop("id")]
+    columns["status"] = [STATUSES[code] for code in columns["status"]]
+    columns["attributes"] = [from_json(value) if value is not None else {} for value in columns["attributes"]]
+    return _frame(columns, SESSION_COLUMNS, "total_duration")
+
+
+def steps_frame(connection: Connection, *, step: str | None = None, **filters: Any) -> pd.DataFrame:
+    """Return one row per step of the sessions that fit, oldest session first, then ``seq``.
+
+    Args:
+        connection: of any role.
+        step: only steps of this name.
+        filters: choose sessions, see ``filters.choose_sessions``; ``last`` counts sessions, and
+            ``status`` is that of the session.
+
+    Returns:
+        The columns of ``v_steps``, typed as in ``sessions_frame``; ``additional_data`` dicts, ``attempts``
+        and ``events`` lists of dicts.
+
+    Raises:
+        ValueError: a filter has a value that cannot be meant.
+    """
+    chosen = choose_sessions(connection.dialect.name, **filters).cte("chosen")
+    query = (
+        select(
+            sessions.c.session_id,
+            series.c.pipeline,
+            series.c.step_name,
+            steps.c.seq,
+            steps.c.parent_seq,
+            steps.c.lane,
+            steps.c.start_time,
+            steps.c.duration,
+            steps.c.status,
+            steps.c.error_message,
+            steps.c.additional_data,
+            steps.c.attempts,
+            steps.c.events,
+            steps.c.cpu_s,
+            steps.c.rss_peak_bytes,
+            steps.c.rss_mean_bytes,
+            sessions.c.fast_mode,
+            series.c.mode,
+        )
+        .select_from(chosen)
+        .join(sessions, sessions.c.id == chosen.c.id)
+        .join(steps, steps.c.session_pk == sessions.c.id)
+        .join(series, series.c.id == steps.c.series_id)
+        .order_by(sessions.c.start_time, sessions.c.id, steps.c.seq)
+    )
+    if step is not None:
+        query = query.where(series.c.step_name == step)
+    columns = _columns(connection, query)
+    codes = columns["status"]
+    columns["success"] = [_SUCCESS_OF_STATUS.get(code) for code in codes]
+    columns["status"] = [STATUSES[code] for code in codes]
+    columns["additional_data"] = [
+        from_json(value) if value is not None else {} for value in columns["additional_data"]
+    ]
+    for name in ("attempts", "events"):
+        columns[name] = [from_json(value) if value is not None else [] for value in columns[name]]
+    return _frame(columns, STEP_COLUMNS, "duration")
+
+
+def empty_sessions_frame() -> pd.DataFrame:
+    """Return what ``sessions_frame`` gives when nothing fits."""
+    return _frame({name: [] for name in SESSION_COLUMNS}, SESSION_COLUMNS, "total_duration")
+
+
+def empty_steps_frame() -> pd.DataFrame:
+    """Return what ``steps_frame`` gives when nothing fits."""
+    return _frame({name: [] for name in STEP_COLUMNS}, STEP_COLUMNS, "duration")
+
+
+def step_statistics(connection: Connection, **filters: Any) -> pd.DataFrame:
+    """Return how long each step takes, exactly: per pipeline, step name and mode.
+
+    Successful steps of sessions that count (neither failed nor tagged ``warmup`` or ``ignore``) make the
+    durations. Filters: those of ``steps_frame``; with none, or only ``pipeline``, ``mode`` and ``step``,
+    the index on series and duration answers alone.
+
+    Returns:
+        ``pipeline``, ``step_name``, ``mode``, ``n``, ``mean``, ``p50``, ``p95``, ``max`` (s; missing when
+        ``n`` is 0) and ``failures``, ordered by these names. Percentiles interpolate linearly between
+        neighbours, as numpy's do by default.
+    """
+    filters = {name: value for name, value in filters.items() if value is not None}
+    step = filters.pop("step", None)
+    if set(filters) <= {"pipeline", "mode"}:
+        measured = _statistics_of_all(connection, step=step, **filters)
+    else:
+        measured = _statistics_of_some(connection, step, filters)
+    measured.sort()
+    columns = {name: [row[place] for row in measured] for place, name in enumerate(STATISTICS_COLUMNS)}
+    return _frame(columns, STATISTICS_COLUMNS, None)
+
+
+def usual_durations(connection: Connection, pipeline: str, mode: str, last: int = 20) -> dict[str, float]:
+    """Return the median seconds of each step over the last sessions of a pipeline and mode."""
+    chosen = choose_sessions(
+        connection.dialect.name, pipeline=pipeline, mode=mode, counted=True, last=last
+    ).cte("chosen")
+    query = (
+        select(series.c.step_name, steps.c.duration)
+        .select_from(chosen)
+        .join(steps, steps.c.session_pk == chosen.c.id)
+        .join(series, series.c.id == steps.c.series_id)
+        .where(steps.c.counted.is_(True))
+    )
+    durations: dict[str, list[float]] = {}
+    for step_name, duration in connection.execute(query):
+        durations.setdefault(step_name, []).append(duration)
+    return {step_name: statistics.median(values) for step_name, values in durations.items()}
+
+
+def find_session_id(connection: Connection, wanted: str) -> str:
+    """Return the id that a person means: a whole id, a prefix of one, ``last`` or ``last~1``.
+
+    ``last`` is the session that started last, running or not.
+
+    Raises:
+        NotFoundError: none fits, or several do; the message says what to type next.
+    """
+    name, tilde, back = wanted.partition("~")
+    if name == "last" and (not tilde or (back.isascii() and back.isdigit() and len(back) < 10)):
+        newest = select(sessions.c.session_id).order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
+        found = connection.execute(newest.offset(int(back or 0)).limit(1)).scalar()
+        if found is None:
+            there = connection.execute(text("SELECT count(*) FROM sessions")).scalar_one()
+            if not there:
+                raise NotFoundError("no session is recorded yet; try: perfdb demo")
+            raise NotFoundError(
+                f"there is no {wanted}: only {there} sessions are recorded; see: perfdb sessions"
+            )
+        return str(found)
+    exact = connection.execute(select(sessions.c.session_id).where(sessions.c.session_id == wanted)).scalar()
+    if exact is not None:
+        return str(exact)
+    if not wanted.isascii() or not wanted.isprintable() or not wanted:
+        raise NotFoundError(f"no session is called {wanted!r}; `perfdb sessions` lists them")
+    starts_so = sessions.c.session_id.startswith(wanted, autoescape=True)
+    query = select(sessions.c.session_id).where(starts_so).order_by(sessions.c.start_time.desc())
+    # LIKE of SQLite does not tell a from A.
+    fitting = [each for each in connection.execute(query).scalars() if each.startswith(wanted)]
+    if not fitting:
+        raise NotFoundError(f"no session id begins with {wanted!r}; `perfdb sessions` lists them")
+    if len(fitting) > 1:
+        some = ", ".join(fitting[:4]) + (", …" if len(fitting) > 4 else "")
+        raise NotFoundError(f"{len(fitting)} session ids begin with {wanted!r}: {some}; give more of the id")
+    return str(fitting[0])
+
+
+def read_session(connection: Connection, session_id: str) -> Session:
+    """Return one session with its steps and samples.
+
+    Raises:
+        NotFoundError: there is none with exactly this id.
+    """
+    query = (
+        select(sessions, series.c.pipeline, series.c.mode, environments)
+        .join(series, series.c.id == sessions.c.series_id)
+        .outerjoin(environments, environments.c.id == sessions.c.environment_id)
+        .where(sessions.c.session_id == session_id)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
+    pk = row.id
+    tags = select(session_tags.c.name).where(session_tags.c.session_pk == pk)
+    taken = select(samples).where(samples.c.session_pk == pk).order_by(samples.c.time)
+    return Session(
+        session_id=row.session_id,
+        pipeline=row.pipeline,
+        start_time=row.start_time,
+        total_duration=row.total_duration,
+        status=STATUSES[row.status],
+        fast_mode=row.fast_mode,
+        success=row.success,
+        product_count=row.product_count,
+        error_message=row.error_message,
+        mode=row.mode,
+        attributes=row.attributes or {},
+        tags=tuple(sorted(connection.execute(tags).scalars())),
+        steps=_steps_of(connection, pk),
+        samples=tuple(
+            Sample(time=each.time, cpu_percent=each.cpu_percent or 0.0, rss_bytes=each.rss_bytes or 0)
+            for each in connection.execute(taken)
+        ),
+        cpu_s=row.cpu_s,
+        rss_peak_bytes=row.rss_peak_bytes,
+        rss_mean_bytes=row.rss_mean_bytes,
+        utc_offset=row.utc_offset,
+        host=row.host,
+        pid=row.pid,
+        python_version=row.python_version,
+        perfdb_version=row.perfdb_version,
+        git_commit=row.git_commit,
+        command=row.command,
+    )
+
+
+def _steps_of(connection: Connection, pk: int) -> tuple[Step, ...]:
+    query = (
+        select(steps, series.c.step_name)
+        .join(series, series.c.id == steps.c.series_id)
+        .where(steps.c.session_pk == pk)
+        .order_by(steps.c.seq)
+    )
+    return tuple(
+        Step(
+            step_name=row.step_name,
+            start_time=row.start_time,
+            duration=row.duration,
+            success=_SUCCESS_OF_STATUS.get(row.status),
+            error_message=row.error_message,
+            additional_data=row.additional_data or {},
+            seq=row.seq,
+            parent_seq=row.parent_seq,
+            lane=row.lane,
+            attempts=tuple(_known(Attempt, each) for each in row.attempts or ()),
+            events=tuple(_known(Event, each) for each in row.events or ()),
+            cpu_s=row.cpu_s,
+            rss_peak_bytes=row.rss_peak_bytes,
+            rss_mean_bytes=row.rss_mean_bytes,
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _known(kind: Any, values: Mapping[str, Any]) -> Any:
+    """Build an Attempt or Event; a field of a later perfdb is passed over."""
+    return kind(**{name: value for name, value in values.items() if name in kind.__dataclass_fields__})
+
+
+# --- statistics ---------------------------------------------------------------------------------------
+
+# "counted" and the literal 2 as the partial indexes spell them, or SQLite will not use these.
+_MEASURED = text(
+    "SELECT count(*), avg(duration), max(duration) FROM steps WHERE counted AND series_id = :series_id"
+)
+_FAILED = text("SELECT count(*) FROM steps WHERE status = 2 AND series_id = :series_id")
+_FROM_BELOW = text(
+    "SELECT duration FROM steps WHERE counted AND series_id = :series_id "
+    "ORDER BY duration LIMIT 2 OFFSET :skipped"
+)
+_FROM_ABOVE = text(
+    "SELECT duration FROM steps WHERE counted AND series_id = :series_id "
+    "ORDER BY duration DESC LIMIT 2 OFFSET :skipped"
+)
+
+
+def _statistics_of_all(
+    connection: Connection, *, step: str | None, pipeline: str | None = None, mode: str | None = None
+) -> list[tuple[Any, ...]]:
+    wanted = select(series).where(series.c.step_name.is_not(None))
+    for column, value in ((series.c.step_name, step), (series.c.pipeline, pipeline), (series.c.mode, mode)):
+        if value is not None:
+            wanted = wanted.where(column == value)
+    measured = []
+    for each in connection.execute(wanted).all():
+        key = {"series_id": each.id}
+        n, mean, slowest = connection.execute(_MEASURED, key).one()
+        failures = connection.execute(_FAILED, key).scalar_one()
+        if n or failures:
+            p50, p95 = (exact_percentile(connection, each.id, n, share) for share in (0.5, 0.95))
+            names = (each.pipeline, each.step_name, each.mode)
+            measured.append((*names, n, mean, p50, p95, slowest, failures))
+    return measured
+
+
+def exact_percentile(connection: Connection, series_id: int, n: int, share: float) -> float | None:
+    """Return the percentile of the ``n`` counted durations of a series, from the index alone."""
+    if n == 0:
+        return None
+    low = math.floor(share * (n - 1))
+    part = share * (n - 1) - low
+    above = n - 2 - low  # entries over the two neighbours
+    if low <= above or above < 0:
+        pair = connection.execute(_FROM_BELOW, {"series_id": series_id, "skipped": low}).scalars().all()
+    else:
+        pair = connection.execute(_FROM_ABOVE, {"series_id": series_id, "skipped": above}).scalars().all()
+        pair = pair[::-1]
+    return float(pair[0] + (pair[-1] - pair[0]) * part)
+
+
+def _statistics_of_some(
+    connection: Connection, step: str | None, filters: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    import numpy as np
+
+    chosen = choose_sessions(connection.dialect.name, **filters).cte("chosen")
+    query = (
+        select(series.c.id, series.c.pipeline, series.c.step_name, series.c.mode, steps.c.duration)
+        .add_columns(steps.c.counted, steps.c.status)
+        .select_from(chosen)
+        .join(steps, steps.c.session_pk == chosen.c.id)
+        .join(series, series.c.id == steps.c.series_id)
+    )
+    if step is not None:
+        query = query.where(series.c.step_name == step)
+    durations: dict[tuple[str, str, str], list[float]] = {}
+    failures: dict[tuple[str, str, str], int] = {}
+    for _, pipeline, step_name, mode, duration, counted, status in _rows(connection, query):
+        key = (pipeline, step_name, mode)
+        values = durations.setdefault(key, [])
+        if counted:
+            values.append(duration)
+        if status == FAILED_CODE:
+            failures[key] = failures.get(key, 0) + 1
+    measured: list[tuple[Any, ...]] = []
+    for key, values in durations.items():
+        failed = failures.get(key, 0)
+        if values:
+            p50, p95 = (float(each) for each in np.percentile(values, (50, 95)))
+            measured.append(
+                (*key, len(values), math.fsum(values) / len(values), p50, p95, max(values), failed)
+            )
+        elif failed:
+            measured.append((*key, 0, None, None, None, None, failed))
+    return measured
+
+
+# --- rows to frames -----------------------------------------------------------------------------------
+
+_FLOATS = {
+    "start_time",
+    "end_time",
+    "total_duration",
+    "duration",
+    "cpu_s",
+    "cpu_percent",
+    "mean",
+    "p50",
+    "p95",
+    "max",
+}
+_INTEGERS = {"product_count", "rss_peak_bytes", "rss_mean_bytes", "pid", "parent_seq"}
+_WHOLE = {"seq", "lane", "n", "failures"}  # never missing
+_BOOLEANS = {"fast_mode", "success"}
+_OBJECTS = {"attributes", "tags", "additional_data", "attempts", "events"}
+
+
+def _chosen(connection: Connection, filters: Mapping[str, Any]) -> Select[tuple[int]]:
+    given = dict(filters)
+    step = given.pop("step", None)
+    chosen = choose_sessions(connection.dialect.name, **given)
+    if step is not None:
+        has_step = (
+            select(steps.c.session_pk)
+            .join(series, series.c.id == steps.c.series_id)
+            .where(steps.c.session_pk == sessions.c.id, series.c.step_name == step)
+        )
+        chosen = chosen.where(has_step.exists())
+    return chosen
+
+
+def _tags(connection: Connection, filters: Mapping[str, Any]) -> dict[int, list[str]]:
+    chosen = _chosen(connection, filters).cte("chosen")
+    query = select(session_tags.c.session_pk, session_tags.c.name).join(
+        chosen, chosen.c.id == session_tags.c.session_pk
+    )
+    tags: dict[int, list[str]] = {}
+    for pk, name in sorted(_rows(connection, query)):
+        tags.setdefault(pk, []).append(name)
+    return tags
+
+
+def _rows(connection: Connection, query: Select[Any]) -> Sequence[tuple[Any, ...]]:
+    """Return the driver's own tuples: SQLAlchemy's rows double the time of a large frame."""
+    result = connection.execute(query)
+    rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
+    result.close()
+    return rows
+
+
+def _columns(connection: Connection, query: Select[Any]) -> dict[str, list[Any]]:
+    names = [column.name for column in query.selected_columns]
+    rows = _rows(connection, query)
+    if not rows:
+        return {name: [] for name in names}
+    return {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _frame(columns: dict[str, list[Any]], order: Sequence[str], duration: str | None) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    text_type = "str" if pd.__version__ >= "3" else "object"  # what each infers from text
+    made: dict[str, Any] = {}
+    for name, values in columns.items():
+        if name in _FLOATS:
+            made[name] = np.array(values, dtype="float64")  # None becomes NaN
+        elif name in _INTEGERS:
+            made[name] = pd.array(values, dtype="Int64")
+        elif name in _WHOLE:
+            made[name] = np.array(values, dtype="int64")
+        elif name in _BOOLEANS:
+            made[name] = pd.array([None if each is None else bool(each) for each in values], dtype="boolean")
+        elif name in _OBJECTS:
+            made[name] = pd.Series(values, dtype=object)
+        else:
+            made[name] = pd.Series(values, dtype=text_type)
+    if duration is not None:
+        lasted = made[duration]
+        made["end_time"] = made["start_time"] + lasted
+        with np.errstate(divide="ignore", invalid="ignore"):
+            made["cpu_percent"] = np.where(lasted > 0, 100.0 * made["cpu_s"] / lasted, np.nan)
+        made["started_at"] = pd.Series(_iso(made["start_time"]), dtype=text_type)
+        made["ended_at"] = pd.Series(_iso(made["end_time"]), dtype=text_type)
+    return pd.DataFrame({name: made[name] for name in order})
+
+
+def _iso(instants: np.ndarray[Any, Any]) -> list[str | None]:
+    import numpy as np
+
+    known = ~np.isnan(instants)
+    micros = np.rint(np.where(known, instants, 0.0) * 1e6).astype("int64").view("datetime64[us]")
+    return [
+        f"{each}Z" if is_known else None
+        for each, is_known in zip(np.datetime_as_string(micros).tolist(), known.tolist(), strict=True)
+    ]
