@@ -224,9 +224,8 @@ class History:
 
         with self._writing() as connection:
             found = frames.find_session_id(connection, session_id)
-            if name not in frames.read_session(connection, found).tags:
+            if not ingest.untag_session(connection, found, name):
                 raise NotFoundError(f"session {found} is not tagged {name!r}")
-            ingest.untag_session(connection, found, name)
         return found
 
     def delete(self, *session_ids: str) -> tuple[str, ...]:

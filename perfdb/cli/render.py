@@ -37,7 +37,7 @@ class Column:
 def screen_width() -> int:
     """Return the columns of the terminal; without one, lines are not cut before 200."""
     fallback = 80 if sys.stdout.isatty() else 200
-    return max(40, shutil.get_terminal_size((fallback, 24)).columns)
+    return max(60, shutil.get_terminal_size((fallback, 24)).columns)
 
 
 def colour(text: str, name: str | None, *, bold: bool = False, dim: bool = False) -> str:

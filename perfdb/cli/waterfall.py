@@ -60,7 +60,7 @@ def waterfall(session: Session, *, columns: int, now: float, most: int, data: bo
 
     Args:
         session: what to draw.
-        columns: the width that no line exceeds.
+        columns: the width that no line exceeds; at least 60.
         now: epoch seconds; where a running session ends for the time being.
         most: how many steps to draw; what is left out is counted in the last line.
         data: draw each step's additional_data below it.
@@ -74,9 +74,10 @@ def waterfall(session: Session, *, columns: int, now: float, most: int, data: bo
     drawn = tree[:most]
     names = [_label(step, depth, glyphs) for step, depth in drawn]
     lanes = any(step.lane for step, _ in drawn)
-    name_columns = min(max([width(name) for name in names] + [len("Other")]), int(columns * _NAME_SHARE))
     lane_columns = 6 if lanes else 0
-    bar = max(_LEAST_BAR, columns - name_columns - lane_columns - _DURATION - _SHARE - 4)
+    room = columns - lane_columns - _DURATION - _SHARE - 4  # for names and bars
+    name_columns = min(max(map(width, [*names, "Other"])), int(columns * _NAME_SHARE), room - _LEAST_BAR)
+    bar = room - name_columns
     scale = _Scale(session.start_time, end, bar)
     wall = end - session.start_time
     yield _axis(name_columns, lane_columns, bar, wall)
@@ -121,7 +122,7 @@ def waterfall(session: Session, *, columns: int, now: float, most: int, data: bo
         f"{glyphs.wait} waiting to try again" if glyphs.wait in used else "",
     ]
     if used & {glyphs.beside, glyphs.wait}:
-        yield colour("  " + "   ".join(filter(None, legend)), None, dim=True)
+        yield colour(cut("  " + "   ".join(filter(None, legend)), columns), None, dim=True)
 
 
 def last_instant(session: Session, now: float) -> float:

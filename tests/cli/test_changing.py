@@ -1,0 +1,85 @@
+"""`perfdb tag`, `untag` and `delete`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from perfdb import create_tracker
+from perfdb.recorder import close
+from perfdb.records import Session
+
+
+def ids(answer: Any) -> list[str]:
+    return [row["session_id"] for row in answer.rows]
+
+
+def test_a_tag_is_kept_and_filtered_by(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    answer = perfdb("tag", "last~2", "warmup")
+    assert (answer.code, answer.out) == (0, f"Tagged {recorded[0].session_id}: warmup\n")
+    assert ids(perfdb("sessions", "--tag", "warmup", "--json")) == [recorded[0].session_id]
+    assert "[warmup]" in perfdb("sessions").out
+    assert "[warmup]" in perfdb("show", recorded[0].session_id).out
+
+
+def test_the_same_tag_twice_is_one(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    for _ in range(2):
+        assert perfdb("tag", "last", "warmup").code == 0
+    assert perfdb("show", "--json").rows[0]["tags"] == ["warmup"]
+
+
+def test_a_tag_is_taken_away_once(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    perfdb("tag", "last", "warmup")
+    assert perfdb("untag", "last", "warmup").code == 0
+    again = perfdb("untag", "last", "warmup")
+    assert again.code == 2
+    assert "not tagged 'warmup'" in again.err
+
+
+def test_an_unusable_tag_is_refused(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    assert perfdb("tag", "last", "").code == 2
+    assert perfdb("tag", "last", "x" * 65).code == 2
+    assert perfdb("tag", "last", "bell\a").code == 2
+
+
+def test_delete_takes_the_session_and_nothing_else(
+    perfdb: Callable[..., Any], recorded: list[Session]
+) -> None:
+    answer = perfdb("delete", "last", "--yes")
+    assert (answer.code, answer.out) == (0, f"Deleted 1 session: {recorded[2].session_id}\n")
+    assert ids(perfdb("sessions", "--json")) == [recorded[1].session_id, recorded[0].session_id]
+    assert {row["session_id"] for row in perfdb("steps", "--json").rows} == {
+        recorded[1].session_id,
+        recorded[0].session_id,
+    }
+
+
+def test_delete_without_somebody_to_ask_needs_yes(
+    perfdb: Callable[..., Any], recorded: list[Session]
+) -> None:
+    answer = perfdb("delete", "last")
+    assert answer.code == 2
+    assert "--yes" in answer.err
+    assert len(perfdb("sessions", "--json").rows) == 3
+
+
+def test_delete_is_all_or_nothing(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    assert perfdb("delete", "--yes", "last", "no-such-session").code == 2
+    assert len(perfdb("sessions", "--json").rows) == 3
+
+
+def test_a_running_session_is_not_deleted(perfdb: Callable[..., Any]) -> None:
+    tracker = create_tracker(console=False, monitor=False)
+    session_id = tracker.start_pipeline()
+    try:
+        give_up = time.monotonic() + 30
+        while not ids(perfdb("sessions", "--json")) and time.monotonic() < give_up:
+            time.sleep(0.05)
+        answer = perfdb("delete", "--yes", session_id)
+        assert answer.code == 2
+        assert "still running" in answer.err
+    finally:
+        tracker.end_pipeline()
+        close()
+    assert perfdb("delete", "--yes", session_id).code == 0

@@ -1,0 +1,172 @@
+"""The command line as a whole: help, exit codes, streams that end early or speak ASCII."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from perfdb import __version__
+from perfdb.cli import SECTIONS, cli
+from perfdb.records import Session
+
+COMMANDS = [(name, *entry) for commands in SECTIONS.values() for name, entry in commands.items()]
+
+
+def launch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run perfdb in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from perfdb.cli import main; main()", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize(("name", "module", "text"), COMMANDS)
+def test_the_help_says_what_the_command_says(name: str, module: str, text: str) -> None:
+    command = importlib.import_module(module).command
+    assert isinstance(command, click.Command)
+    assert command.get_short_help_str(limit=200) == text
+    assert cli.get_command(click.Context(cli), name) is command
+
+
+def test_every_file_of_commands_is_offered() -> None:
+    helpers = {"__init__", "group", "options", "render", "text", "waterfall"}
+    files = {path.stem for path in Path(importlib.import_module("perfdb.cli").__file__).parent.glob("*.py")}
+    assert files - helpers == {module.rpartition(".")[2] for _, module, _ in COMMANDS}
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in COMMANDS])
+def test_every_command_has_help(perfdb: Callable[..., Any], name: str) -> None:
+    answer = perfdb(name, "--help")
+    assert answer.code == 0
+    assert answer.out.startswith(f"Usage: perfdb {name}")
+    assert max(map(len, answer.out.splitlines())) <= 100
+
+
+def test_version(perfdb: Callable[..., Any]) -> None:
+    assert perfdb("--version").out == f"perfdb {__version__}\n"
+
+
+def test_a_misspelt_command_is_answered_with_the_right_one(perfdb: Callable[..., Any]) -> None:
+    answer = perfdb("sesions")
+    assert answer.code == 2
+    assert "Did you mean 'sessions'?" in answer.err
+
+
+def test_a_misspelt_setting_is_one_line(perfdb: Callable[..., Any], folder: Path) -> None:
+    (folder / "perfdb.toml").write_text("moniter = true\n")
+    answer = perfdb("sessions")
+    assert answer.code == 2
+    assert answer.err == "perfdb: perfdb.toml, line 1: unknown setting 'moniter'; did you mean 'monitor'?\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(recorded: list[Session]) -> None:
+    """The reading end of stdout is closed before perfdb writes to it."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from perfdb.cli import main; main()", "export", "--format", "json"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writing)
+    os.close(reading)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert said.decode().splitlines() == ["Read performance_tracking/perfdb.sqlite3"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_poor_encoding_gets_plain_signs(recorded: list[Session], encoding: str) -> None:
+    for command in (["sessions"], ["show"], ["steps"]):
+        done = launch(*command, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+        assert done.returncode == 0, done.stderr
+        assert "x " in done.stdout or "#" in done.stdout
+
+
+def test_names_are_inert_in_every_table(perfdb: Callable[..., Any], folder: Path) -> None:
+    from perfdb.recording.report import to_report, write_report
+    from perfdb.records import Step
+
+    evil = "\x1b[31mred\x1b[0m\u202egnp.exe\nfake line"
+    session = Session(
+        session_id="evil",
+        pipeline=evil,
+        start_time=1.0,
+        total_duration=1.0,
+        status="failed",
+        success=False,
+        error_message=evil,
+        attributes={evil: evil},
+        steps=(Step(step_name=evil, start_time=1.0, duration=1.0, success=False, error_message=evil),),
+        host=evil,
+    )
+    write_report(to_report(session), folder / "reports")
+    assert perfdb("import", "reports").code == 0
+    for command in (["sessions"], ["steps"], ["show", "--data"]):
+        out = perfdb(*command).out
+        assert "\x1b" not in out
+        assert "\u202e" not in out
+        assert not any(line.startswith("fake line") for line in out.splitlines())
+
+
+def test_interrupted_is_130(folder: Path) -> None:
+    waiting = (
+        "import os, signal, click\n"
+        "from perfdb.cli import cli, main\n"
+        "cli.get_command = lambda ctx, name: click.Command('show', callback=lambda: "
+        "os.kill(os.getpid(), signal.SIGINT))\n"
+        "main(['show'])"
+    )
+    done = subprocess.run([sys.executable, "-c", waiting], capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stderr.strip() == "perfdb: interrupted"
+
+
+def test_db_upgrade_creates_and_check_approves(perfdb: Callable[..., Any]) -> None:
+    missing = perfdb("db", "current")
+    assert missing.code == 2
+    assert "perfdb db upgrade" in missing.err
+    assert "(current)" in perfdb("db", "upgrade").out
+    assert "(current)" in perfdb("db", "current").out
+    assert perfdb("db", "check").code == 0
+    assert perfdb("sessions", "--json").rows == []
+
+
+def test_db_check_finds_a_table_that_was_changed(perfdb: Callable[..., Any], folder: Path) -> None:
+    import sqlite3
+
+    perfdb("db", "upgrade")
+    with sqlite3.connect(folder / "performance_tracking" / "perfdb.sqlite3") as connection:
+        connection.execute("ALTER TABLE sessions ADD COLUMN extra TEXT")
+    connection.close()
+    answer = perfdb("db", "check")
+    assert answer.code == 1
+    assert "extra" in answer.out
+
+
+def test_recover_takes_in_what_died(perfdb: Callable[..., Any], folder: Path) -> None:
+    assert perfdb("recover").out == "Nothing to recover.\n"
+    dying = (
+        "import os, perfdb\n"
+        "t = perfdb.create_tracker(console=False)\n"
+        "t.start_pipeline()\n"
+        "with t.step('done'): pass\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", dying])
+    answer = perfdb("recover")
+    assert answer.code == 0
+    assert "1 session ended as interrupted" in answer.out
+    (row,) = perfdb("steps", "--json").rows
+    assert (row["step_name"], row["status"]) == ("done", "completed")

@@ -1,0 +1,179 @@
+"""`perfdb import` and `export`: there and back, twice, and with files that are no reports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from perfdb.history import History
+from perfdb.records import Session
+
+SEED_REPORT = {
+    "session_id": "20250730_143022",
+    "total_duration": 45.23,
+    "fast_mode": False,
+    "success": True,
+    "product_count": 6,
+    "timestamp": "2025-07-30T14:30:22.123456",
+    "steps": [
+        {
+            "step_name": "Vision Analysis",
+            "start_time": 1698678622.123,
+            "end_time": 1698678645.456,
+            "duration": 23.333,
+            "success": True,
+            "error_message": None,
+            "additional_data": {"design_style": "modern", "design_type": "interior redesign"},
+        }
+    ],
+}
+
+
+def test_the_seeds_own_report_goes_in(perfdb: Callable[..., Any], folder: Path) -> None:
+    (folder / "old.json").write_text(json.dumps(SEED_REPORT))
+    answer = perfdb("import", "old.json")
+    assert (answer.code, answer.out) == (0, "Imported 1 session.\n")
+    session = History().session("20250730_143022")
+    assert session.total_duration == 45.23
+    assert session.mode == '{"fast_mode":false}'
+    assert session.steps[0].additional_data["design_style"] == "modern"
+
+
+def test_the_mode_of_an_old_report_follows_the_settings(perfdb: Callable[..., Any], folder: Path) -> None:
+    (folder / "perfdb.toml").write_text("mode_attributes = []\n")
+    (folder / "old.json").write_text(json.dumps(SEED_REPORT))
+    perfdb("import", "old.json")
+    assert History().session("last").mode == "{}"
+
+
+def test_twice_is_a_no_op(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    before = perfdb("export", "--format", "json").out
+    answer = perfdb("import", "reports")
+    assert (answer.code, answer.out) == (0, "Imported 0 sessions, 3 known already.\n")
+    assert perfdb("export", "--format", "json").out == before
+
+
+def test_what_is_imported_is_what_was_reported(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    assert list(History().each_session()) == recorded
+
+
+def test_bad_files_are_named_and_the_rest_goes_in(perfdb: Callable[..., Any], folder: Path) -> None:
+    (folder / "in" / "deep").mkdir(parents=True)
+    (folder / "in" / "deep" / "good.json").write_text(json.dumps(SEED_REPORT))
+    (folder / "in" / "half.json").write_text(json.dumps(SEED_REPORT)[:100])
+    (folder / "in" / "other.json").write_text('{"name": "left-pad"}')
+    answer = perfdb("import", "in", "missing.json")
+    assert (answer.code, answer.out) == (0, "Imported 1 session, 3 files not imported.\n")
+    for name in ("half.json", "other.json", "missing.json"):
+        assert sum(name in line for line in answer.err.splitlines()) == 1, name
+
+
+def test_nothing_readable_is_exit_2(perfdb: Callable[..., Any], folder: Path) -> None:
+    (folder / "bad.json").write_text("[")
+    assert perfdb("import", "bad.json").code == 2
+    assert perfdb("import", "missing.json").code == 2
+    (folder / "empty").mkdir()
+    assert perfdb("import", "empty").code == 2
+
+
+def test_a_quoted_glob_is_understood(perfdb: Callable[..., Any], folder: Path) -> None:
+    (folder / "a.json").write_text(json.dumps(SEED_REPORT))
+    (folder / "b.json").write_text(json.dumps(SEED_REPORT | {"session_id": "b"}))
+    assert "Imported 2 sessions" in perfdb("import", "*.json").out
+
+
+def test_a_json_answer_has_a_row_per_file(perfdb: Callable[..., Any], folder: Path) -> None:
+    (folder / "good.json").write_text(json.dumps(SEED_REPORT))
+    (folder / "bad.json").write_text("{}")
+    rows = {row["path"]: row for row in perfdb("import", "--json", "good.json", "bad.json").rows}
+    assert rows["good.json"] == {"path": "good.json", "added": 1, "known": 0, "error": None}
+    assert "not a performance report" in rows["bad.json"]["error"]
+
+
+def test_a_file_name_cannot_move_the_cursor(perfdb: Callable[..., Any], folder: Path) -> None:
+    (folder / "\x1b[2Jbad.json").write_text("{}")
+    answer = perfdb("import", str(folder))
+    assert "\x1b" not in answer.err
+    assert "\\x1b[2Jbad.json" in answer.err
+
+
+def test_an_export_comes_back_equal(
+    perfdb: Callable[..., Any], recorded: list[Session], folder: Path
+) -> None:
+    assert perfdb("export", "--format", "json", "-o", "all.json").code == 0
+    answer = perfdb("import", "all.json", "--database", "copy.sqlite3")
+    assert "Imported 3 sessions" in answer.out
+    assert list(History("copy.sqlite3").each_session()) == recorded
+
+
+def test_an_export_that_somebody_formatted_comes_back_too(
+    perfdb: Callable[..., Any], recorded: list[Session], folder: Path
+) -> None:
+    pretty = json.dumps(json.loads(perfdb("export", "--format", "json").out), indent=4)
+    (folder / "pretty.json").write_text(pretty)
+    assert "3 known already" in perfdb("import", "pretty.json").out
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-20], lambda text: text.replace("4.0", '"four"', 1)])
+def test_a_damaged_export_is_refused_whole(
+    perfdb: Callable[..., Any], recorded: list[Session], folder: Path, damage: Callable[[str], str]
+) -> None:
+    (folder / "bad.json").write_text(damage(perfdb("export", "--format", "json").out))
+    answer = perfdb("import", "bad.json", "--database", "copy.sqlite3")
+    assert answer.code == 2
+    assert History("copy.sqlite3").sessions().empty
+
+
+def test_export_of_one_fast_session(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    rows = perfdb("export", "--format", "json", "--fast-mode").rows
+    assert [row["session_id"] for row in rows] == [recorded[1].session_id]
+
+
+def test_csv_has_a_row_per_step_and_exact_numbers(
+    perfdb: Callable[..., Any], recorded: list[Session]
+) -> None:
+    rows = list(csv.DictReader(io.StringIO(perfdb("export", "--format", "csv").out)))
+    assert len(rows) == 6
+    assert [row["step_name"] for row in rows[:2]] == ["Vision Analysis", "Product Search"]
+    assert float(rows[1]["start_time"]) == recorded[0].steps[1].start_time
+    assert json.loads(rows[1]["additional_data"])["products_found"] == 6
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_of_csv_is_a_formula(perfdb: Callable[..., Any], folder: Path, start: str) -> None:
+    report = SEED_REPORT | {"pipeline": "x", "error_message": f"{start}cmd|' /C calc'!A0"}
+    (folder / "evil.json").write_text(json.dumps(report))
+    perfdb("import", "evil.json")
+    assert perfdb("export", "--format", "csv", "--rows", "sessions", "-o", "out.csv").code == 0
+    with (folder / "out.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["error_message"].startswith(f"'{start}cmd")
+
+
+def test_parquet_holds_the_same_rows(
+    perfdb: Callable[..., Any], recorded: list[Session], folder: Path
+) -> None:
+    assert perfdb("export", "--format", "parquet", "--rows", "sessions", "-o", "s.parquet").code == 0
+    table = pyarrow.parquet.read_table(folder / "s.parquet").to_pylist()
+    assert [row["total_duration"] for row in table] == [4.0, 5.0, 6.0]
+    assert json.loads(table[0]["attributes"])["model"] == "gpt-4o"
+
+
+def test_an_output_that_cannot_be_written_is_said(
+    perfdb: Callable[..., Any], recorded: list[Session]
+) -> None:
+    answer = perfdb("export", "--format", "csv", "-o", "no/such/folder/out.csv")
+    assert answer.code == 2
+    assert "no/such/folder/out.csv" in answer.err
+
+
+def test_export_of_nothing_is_an_empty_answer(perfdb: Callable[..., Any]) -> None:
+    answer = perfdb("export", "--format", "json")
+    assert (answer.code, answer.rows) == (0, [])

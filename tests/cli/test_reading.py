@@ -1,0 +1,158 @@
+"""`perfdb sessions`, `steps` and `show`: what a person sees, and what a program gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfdb.records import Session
+
+
+def test_an_empty_history_says_what_to_do_next(perfdb: Callable[..., Any], folder: Path) -> None:
+    answer = perfdb("sessions")
+    assert (answer.code, answer.out) == (0, "")
+    assert "perfdb demo" in answer.err
+    assert list(folder.iterdir()) == [], "reading makes no files"
+
+
+def test_reading_says_which_database_it_read(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    assert "Read performance_tracking/perfdb.sqlite3\n" in perfdb("sessions").err
+
+
+def test_sessions_come_newest_first(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    rows = perfdb("sessions", "--json").rows
+    assert [row["session_id"] for row in rows] == [session.session_id for session in reversed(recorded)]
+    assert (
+        rows[0] | {"status": "failed", "error_message": "SerpAPI said no", "total_duration": 6.0} == rows[0]
+    )
+    assert rows[0]["attributes"] == {"model": "gpt-4o", "number": 2}
+
+
+def test_the_table_of_sessions_shows_status_mode_and_error(
+    perfdb: Callable[..., Any], recorded: list[Session]
+) -> None:
+    title, failed, fast, normal = perfdb("sessions").out.splitlines()
+    assert title.split() == ["session", "started", "pipeline", "mode", "duration", "products", "note"]
+    assert failed.startswith("✗ ")
+    assert "SerpAPI said no" in failed
+    assert "fast" in fast
+    assert "4.00 s" in normal
+
+
+def test_more_sessions_than_shown_are_mentioned(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    answer = perfdb("sessions", "--last", "2")
+    assert len(answer.out.splitlines()) == 3
+    assert "there are more" in answer.err
+    assert "there are more" not in perfdb("sessions", "--last", "3").err
+
+
+@pytest.mark.parametrize(
+    ("filters", "numbers"),
+    [
+        (["--fast-mode"], [1]),
+        (["--normal-mode"], [2, 0]),
+        (["--status", "failed"], [2]),
+        (["--attribute", "number=1"], [1]),
+        (["--attribute", "model=gpt-4o", "--attribute", "number=0"], [0]),
+        (["--since", "1767268860"], [2, 1]),
+        (["--until", "2026-01-01T12:01:00+00:00"], [0]),
+        (["--pipeline", "another"], []),
+    ],
+)
+def test_filters(
+    perfdb: Callable[..., Any], recorded: list[Session], filters: list[str], numbers: list[int]
+) -> None:
+    rows = perfdb("sessions", "--json", *filters).rows
+    assert [row["attributes"]["number"] for row in rows] == numbers
+
+
+def test_no_session_that_fits_is_an_answer(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    answer = perfdb("sessions", "--pipeline", "another")
+    assert answer.code == 0
+    assert "No session fits" in answer.err
+
+
+def test_a_moment_that_is_none_is_named(perfdb: Callable[..., Any]) -> None:
+    answer = perfdb("sessions", "--since", "yesterday-ish")
+    assert answer.code == 2
+    assert "'yesterday-ish'" in answer.err
+    assert "7d" in answer.err
+
+
+def test_steps_of_one_name(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    rows = perfdb("steps", "--step", "Vision Analysis", "--json").rows
+    assert [row["duration"] for row in rows] == [4.0, 3.0, 2.0]
+    assert {row["step_name"] for row in rows} == {"Vision Analysis"}
+
+
+def test_steps_follow_the_order_of_their_session(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    names = [row["step_name"] for row in perfdb("steps", "--last", "2", "--json").rows]
+    assert names == ["Vision Analysis", "Product Search"] * 2
+
+
+def test_show_draws_the_last_session(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    answer = perfdb("show")
+    assert answer.code == 0
+    assert recorded[2].session_id in answer.out
+    assert "SerpAPI said no" in answer.out
+    assert "66.7 %" in answer.out
+    assert "2 attempts, 500 ms waiting between them" in answer.out
+
+
+def test_show_gives_the_report_as_json(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    (row,) = perfdb("show", "last~1", "--json").rows
+    assert row["session_id"] == recorded[1].session_id
+    assert [step["step_name"] for step in row["steps"]] == ["Vision Analysis", "Product Search"]
+    assert row["steps"][1]["attempts"][1]["wait"] == 0.5
+
+
+def test_an_id_may_be_cut_short_when_it_stays_clear(
+    perfdb: Callable[..., Any], recorded: list[Session]
+) -> None:
+    assert perfdb("show", "20260101", "--json").rows[0]["session_id"] == recorded[1].session_id
+    ambiguous = perfdb("show", "2026")
+    assert ambiguous.code == 2
+    assert "20260100_120000_00000000" in ambiguous.err
+
+
+@pytest.mark.parametrize("unknown", ["nothing-like-it", "last~9", "%"])
+def test_an_unknown_id_is_one_line_and_exit_2(
+    perfdb: Callable[..., Any], recorded: list[Session], unknown: str
+) -> None:
+    answer = perfdb("show", unknown)
+    assert (answer.code, answer.out) == (2, "")
+    assert "Traceback" not in answer.err
+    assert answer.err.startswith("Read ")
+    assert len(answer.err.splitlines()) == 2
+
+
+def test_show_of_nothing_names_the_next_command(perfdb: Callable[..., Any]) -> None:
+    answer = perfdb("show")
+    assert answer.code == 2
+    assert "perfdb demo" in answer.err
+
+
+def test_a_missing_database_is_said_and_not_made(perfdb: Callable[..., Any], folder: Path) -> None:
+    answer = perfdb("sessions", "--database", "gone.sqlite3")
+    assert answer.code == 2
+    assert "gone.sqlite3" in answer.err
+    assert not (folder / "gone.sqlite3").exists()
+
+
+def test_the_home_is_found_from_a_folder_below(
+    perfdb: Callable[..., Any], recorded: list[Session], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "notebooks").mkdir()
+    monkeypatch.chdir(folder / "notebooks")
+    assert len(perfdb("sessions", "--json").rows) == 3
+
+
+def test_no_line_is_longer_than_the_screen(
+    perfdb: Callable[..., Any], recorded: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in (["sessions"], ["steps"], ["show", "--data"]):
+        assert max(map(len, perfdb(*command).out.splitlines())) <= 80, command

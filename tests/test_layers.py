@@ -1,0 +1,176 @@
+"""The arrows of the house: imports point downwards, heavy libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import perfdb
+
+PACKAGE = Path(perfdb.__file__).parent
+
+# The layers of the parts of perfdb; a part is a module or a folder directly below perfdb/.
+LAYERS = {
+    "errors": -1,  # everyone may raise
+    "records": 0,
+    "critical_path": 0,
+    "toml_tables": 0,
+    "settings": 1,
+    "recording": 1,
+    "store": 2,
+    "analysis": 2,
+    "alerts": 2,
+    "charts": 3,
+    "worker": 3,
+    "recorder": 4,
+    "history": 4,
+    "importing": 4,
+    "integrations": 4,
+    "cli": 5,
+    "web": 5,
+    "pathway": 5,
+}
+# Sideways arrows, each wanted: the tracker is told its settings; the demo is a command.
+SIDEWAYS = {("recording", "settings"), ("cli", "pathway"), ("cli", "web")}
+# `from perfdb import NAME`: what is not a module comes from the public face, which stands above layer 4.
+FACE = 4.5
+
+# A heavy library and the parts that may import it, late or not.
+SQL = {"sqlalchemy": {"store", "worker", "history", "importing"}, "alembic": {"store"}}
+PURE = {"pandas", "numpy", "matplotlib", "scipy"}
+
+
+def imports_of(module: Path) -> Iterator[str]:
+    """Yield every module that a file imports, in functions and under TYPE_CHECKING too."""
+    own = ".".join(module.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{own}: relative import"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def parts() -> Iterator[tuple[str, Path]]:
+    for module in sorted(PACKAGE.rglob("*.py")):
+        part = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if part not in ("__init__", "migrations"):
+            yield part, module
+
+
+def arrows() -> Iterator[tuple[str, str, Path, str]]:
+    """Yield (part, part it imports, file, imported name) for every import within perfdb."""
+    for part, module in parts():
+        for name in imports_of(module):
+            words = name.split(".")
+            if words[0] != "perfdb" or words[1:] == ["__version__"]:
+                continue
+            target = words[1] if len(words) > 1 else ""
+            known = target in LAYERS or (PACKAGE / target).is_dir() or (PACKAGE / f"{target}.py").exists()
+            yield part, target if target and known else "the public face", module, name
+
+
+def test_every_part_has_its_layer() -> None:
+    assert {part for part, _ in parts()} <= set(LAYERS)
+
+
+def test_imports_point_only_downwards() -> None:
+    wrong = [
+        f"{module.relative_to(PACKAGE)} imports {name}"
+        for part, target, module, name in arrows()
+        if part != target
+        and (part, target) not in SIDEWAYS
+        and LAYERS.get(target, FACE) >= LAYERS[part]
+        and not (target == "the public face" and name == "perfdb")
+    ]
+    assert wrong == []
+
+
+def test_the_bare_package_is_imported_only_from_above() -> None:
+    """`import perfdb` below layer 5 is for its path and version, never for the public names."""
+    allowed = {"__file__", "__version__", "__path__"}
+    wrong = []
+    for part, module in parts():
+        if LAYERS[part] >= 5:
+            continue
+        for node in ast.walk(ast.parse(module.read_text())):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "perfdb"
+                and node.attr not in allowed
+            ):
+                wrong.append(f"{module.relative_to(PACKAGE)} uses perfdb.{node.attr}")
+    assert wrong == []
+
+
+def test_only_the_store_speaks_sql() -> None:
+    wrong = [
+        f"{module.relative_to(PACKAGE)} imports {name}"
+        for part, module in parts()
+        for name in imports_of(module)
+        if name.split(".")[0] in SQL and part not in SQL[name.split(".")[0]]
+    ]
+    assert wrong == []
+
+
+def test_what_runs_in_the_hosts_threads_needs_the_standard_library_and_psutil_only() -> None:
+    outside = {
+        name.split(".")[0]
+        for part, module in parts()
+        if part in ("recording", "errors", "records", "settings", "critical_path", "toml_tables")
+        for name in imports_of(module)
+    } - set(sys.stdlib_module_names)
+    assert outside <= {"perfdb", "psutil"}
+
+
+def test_the_worker_needs_no_pandas() -> None:
+    for part, module in parts():
+        if part in ("worker", "recorder"):
+            assert PURE.isdisjoint(name.split(".")[0] for name in imports_of(module)), module
+
+
+def modules_loaded_by(code: str, folder: Path) -> set[str]:
+    report = "; import sys; print(' '.join({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code + report], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"pandas", "matplotlib", "sqlalchemy", "alembic", "numpy", "click"}
+
+
+def test_import_and_first_step_load_nothing_heavy(tmp_path: Path) -> None:
+    begin = (
+        "import perfdb; tracker = perfdb.create_tracker(console=False); tracker.start_pipeline(); "
+        "step = tracker.step('first'); step.start()"
+    )
+    # The worker, on its own thread, may load SQLAlchemy a moment later: what counts is the caller's way here.
+    watched = (
+        "import sys, threading; heavy = []; main = threading.get_ident()\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if threading.get_ident() == main: heavy.append(name.split('.')[0])\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        f"{begin}\n"
+        f"print(sorted(set(heavy) & {HEAVY!r}))\n"
+        "tracker.end_pipeline()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", watched], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[0] == "[]"
+
+
+def test_importing_perfdb_loads_nothing_heavy(tmp_path: Path) -> None:
+    assert modules_loaded_by("import perfdb", tmp_path).isdisjoint(HEAVY)
+
+
+def test_the_help_costs_click_alone(tmp_path: Path) -> None:
+    code = "import perfdb.cli\ntry: perfdb.cli.main(['--help'])\nexcept SystemExit: pass\npass"
+    assert modules_loaded_by(code, tmp_path).isdisjoint(HEAVY - {"click"})
