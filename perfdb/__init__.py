@@ -1,1 +1,105 @@
+"""perfdb keeps the performance history of multi-step pipelines.
+
+    tracker = perfdb.create_tracker()
+    tracker.start_pipeline(fast_mode=False)
+    with perfdb.track_vision_analysis(tracker):
+        ...
+    tracker.end_pipeline(success=True, product_count=5)
+
+Names load on first use: importing perfdb loads neither pandas nor SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perfdb.errors import (
+        InvalidSessionIdError,
+        MissingExtraError,
+        NewerSchemaError,
+        NotFoundError,
+        PerfdbError,
+        ReportError,
+        SchemaError,
+        SettingsError,
+        StoreError,
+        UsageError,
+    )
+    from perfdb.history import History
+    from perfdb.recorder import create_tracker, current, track
+    from perfdb.recording.design_steps import (
+        track_composite_creation,
+        track_image_generation,
+        track_product_search,
+        track_vision_analysis,
+    )
+    from perfdb.recording.step import carry
+    from perfdb.records import Sample, Session, Step
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "perfdb.errors": (
+        "InvalidSessionIdError",
+        "MissingExtraError",
+        "NewerSchemaError",
+        "NotFoundError",
+        "PerfdbError",
+        "ReportError",
+        "SchemaError",
+        "SettingsError",
+        "StoreError",
+        "UsageError",
+    ),
+    "perfdb.history": ("History",),
+    "perfdb.recorder": ("create_tracker", "current", "track"),
+    "perfdb.recording.design_steps": (
+        "track_composite_creation",
+        "track_image_generation",
+        "track_product_search",
+        "track_vision_analysis",
+    ),
+    "perfdb.recording.step": ("carry",),
+    "perfdb.records": ("Sample", "Session", "Step"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "History",
+    "InvalidSessionIdError",
+    "MissingExtraError",
+    "NewerSchemaError",
+    "NotFoundError",
+    "PerfdbError",
+    "ReportError",
+    "Sample",
+    "SchemaError",
+    "Session",
+    "SettingsError",
+    "Step",
+    "StoreError",
+    "UsageError",
+    "__version__",
+    "carry",
+    "create_tracker",
+    "current",
+    "track",
+    "track_composite_creation",
+    "track_image_generation",
+    "track_product_search",
+    "track_vision_analysis",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'perfdb' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

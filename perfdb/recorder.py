@@ -1,0 +1,273 @@
+"""The write door: trackers, and the one worker per database that they share in this process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from perfdb.recording.console import Console
+from perfdb.recording.health import Health
+from perfdb.recording.monitor import Monitor
+from perfdb.recording.step import Step, current_step
+from perfdb.recording.tracker import Tracker, current_tracker
+from perfdb.settings import Settings, load
+from perfdb.worker import Worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_workers: dict[tuple[Path, str], Worker] = {}
+_monitor = Monitor()
+_lock = threading.Lock()
+
+
+def create_tracker(
+    pipeline: str | None = None,
+    *,
+    home: str | Path | None = None,
+    database_url: str | None = None,
+    report_dir: str | Path | None = None,
+    console: bool | None = None,
+    monitor: bool | None = None,
+    strict: bool | None = None,
+    settings: Settings | None = None,
+) -> Tracker:
+    """Return a tracker; arguments win over ``PERFDB_*`` variables, those over the settings file.
+
+    Args:
+        pipeline: name of what is tracked ("design").
+        home: folder of database, reports and journals (``performance_tracking``).
+        database_url: another database, as SQLAlchemy names it.
+        report_dir: folder of the JSON reports (the home).
+        console: print a line as each step starts and ends (True).
+        monitor: read CPU and memory while sessions run (True).
+        strict: let perfdb's own failures out, for tests (False).
+        settings: complete settings instead of all the above.
+
+    Raises:
+        SettingsError: a setting is unknown, of the wrong type or out of range.
+    """
+    settings = settings or load(
+        pipeline=pipeline,
+        home=home,
+        database_url=database_url,
+        report_dir=report_dir,
+        console=console,
+        monitor=monitor,
+        strict=strict,
+    )
+    return _tracker(settings, live_lines=settings.console is not False, fast_mode=False)
+
+
+class track:  # noqa: N801: reads as a verb: with perfdb.track("nightly-etl") as run
+    """Record one session of any pipeline, in one line; also a decorator.
+
+    The report is saved at exit, and an exception ends the session as failed and passes.
+    Keywords that ``create_tracker`` knows configure it, all others are attributes.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        /,
+        *,
+        fast_mode: bool | None = None,
+        home: str | Path | None = None,
+        database_url: str | None = None,
+        report_dir: str | Path | None = None,
+        console: bool | None = None,
+        monitor: bool | None = None,
+        strict: bool | None = None,
+        settings: Settings | None = None,
+        **attributes: Any,
+    ) -> None:
+        self._settings = settings or load(
+            pipeline=pipeline,
+            home=home,
+            database_url=database_url,
+            report_dir=report_dir,
+            console=console,
+            monitor=monitor,
+            strict=strict,
+        )
+        self._fast_mode = fast_mode
+        self._attributes = attributes
+        self._tracker: Tracker | None = None
+
+    def __enter__(self) -> Tracker:
+        tracker = _tracker(self._settings, live_lines=self._settings.console is True, fast_mode=None)
+        self._tracker = tracker
+        tracker.start_pipeline(self._fast_mode, **self._attributes)
+        return tracker
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tracker, self._tracker = self._tracker, None
+        if tracker is not None:
+            if tracker.running:
+                tracker.end_pipeline(success=error is None, error=error)
+            tracker.save_performance_report()
+
+    async def __aenter__(self) -> Tracker:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a function or coroutine function: each call is a session of its own."""
+        import functools
+        import inspect
+
+        stepped: Any
+        if inspect.iscoroutinefunction(function):
+
+            async def stepped(*args: Any, **kwargs: Any) -> Any:
+                with self._again():
+                    return await function(*args, **kwargs)
+
+        else:
+
+            def stepped(*args: Any, **kwargs: Any) -> Any:
+                with self._again():
+                    return function(*args, **kwargs)
+
+        return functools.wraps(function)(stepped)
+
+    def _again(self) -> track:
+        return track(
+            self._settings.pipeline, fast_mode=self._fast_mode, settings=self._settings, **self._attributes
+        )
+
+
+class _Nothing:
+    """Stands in for a step or a tracker where nothing is recorded: takes every call and does nothing."""
+
+    def set(self, **data: Any) -> None:
+        """Do nothing."""
+
+    def event(self, name: str, /, **data: Any) -> None:
+        """Do nothing."""
+
+    def stop(self, *, success: bool = True, error: BaseException | str | None = None) -> None:
+        """Do nothing."""
+
+    def step(self, name: str, /, **data: Any) -> _Nothing:
+        """Return itself."""
+        return self
+
+    def attempt(self) -> _Nothing:
+        """Return itself."""
+        return self
+
+    def start(self) -> _Nothing:
+        """Return itself."""
+        return self
+
+    def __enter__(self) -> _Nothing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    async def __aenter__(self) -> _Nothing:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Return the function as it is."""
+        return function
+
+
+def current() -> Step | Tracker | _Nothing:
+    """Return the innermost open step, else the session's tracker, else an object that does nothing.
+
+    Library code may use it without knowing whether somebody records: ``perfdb.current().set(rows=3)``.
+    """
+    step = current_step.get()
+    while step is not None and not step.is_open:
+        step = step.outer
+    return step or current_tracker.get() or _Nothing()
+
+
+def _tracker(settings: Settings, *, live_lines: bool, fast_mode: bool | None) -> Tracker:
+    health = Health(strict=settings.strict)
+    worker = None if settings.disabled else _worker_for(settings)
+    return Tracker(
+        settings,
+        worker,
+        health=health,
+        console=Console(),
+        live_lines=live_lines and not settings.disabled,
+        monitor=_monitor if settings.monitor and worker is not None else None,
+        fast_mode=fast_mode,
+    )
+
+
+def _worker_for(settings: Settings) -> Worker:
+    with _lock:
+        key = (settings.home, settings.database_url)
+        worker = _workers.get(key)
+        if worker is None:
+            if not _workers:
+                _join_process()
+            worker = _workers[key] = Worker(
+                settings.home, settings.database_url, health=Health(), fsync=settings.fsync
+            )
+        return worker
+
+
+def close(wait_s: float = 2.0) -> None:
+    """Bring everything to the databases and let go of them; trackers can still be used and open them anew."""
+    with _lock:
+        workers = list(_workers.values())
+    for worker in workers:
+        worker.close(wait_s)
+
+
+_joined = False
+
+
+def _join_process() -> None:
+    """Register for the ends of this process, once."""
+    global _joined
+    if not _joined:
+        _joined = True
+        atexit.register(close)
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
+
+
+_held: list[Worker] = []
+
+
+def _before_fork() -> None:
+    # a child that is forked while a thread imports or talks to SQLite may hang for ever
+    for worker in list(_workers.values()):
+        if worker.turn_lock.acquire(timeout=1.0):
+            _held.append(worker)
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        worker = _held.pop()
+        worker.look_for_dead()
+        worker.turn_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    _monitor.after_fork_in_child()
+    for worker in _workers.values():
+        worker.after_fork_in_child()

@@ -1,0 +1,76 @@
+"""What went wrong inside perfdb, counted and logged once, so that the host need not care."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from perfdb.errors import UsageError
+from perfdb.recording.values import clean_error
+
+log = logging.getLogger("perfdb")
+
+
+COUNTERS = ("errors", "misuse", "refused", "quarantined", "delays")
+
+
+class Health:
+    """Counts failures and misuse; every kind is logged the first time only.
+
+    With ``strict`` they are raised instead, which is for tests.
+    """
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self.strict = strict
+        self.counts: dict[str, int] = dict.fromkeys(COUNTERS, 0)
+        self.last_error: str | None = None
+        self._said: set[str] = set()
+        self._lock = threading.RLock()
+
+    def failed(self, doing: str, error: BaseException) -> None:
+        """Note that perfdb itself failed at ``doing``; called in the ``except`` block."""
+        message = f"{doing} failed: {type(error).__name__}: {clean_error(error)}"
+        self._note("errors", f"{doing} {type(error).__name__}", message)
+        log.debug("perfdb: %s", doing, exc_info=error)
+        if self.strict:
+            raise error
+
+    def misused(self, message: str) -> None:
+        """Note a call that makes no sense; the host goes on."""
+        self._note("misuse", message, message)
+        if self.strict:
+            raise UsageError(message)
+
+    def delayed(self, what: str, error: BaseException) -> None:
+        """Note that something has to wait; it is tried again."""
+        self._note(
+            "delays",
+            f"{what} {type(error).__name__}",
+            f"{what}: {type(error).__name__}: {clean_error(error)}",
+        )
+
+    def count(self, what: str, number: int, message: str) -> None:
+        """Add to a counter, and say so the first time."""
+        if number:
+            self._note(what, what, message, number)
+
+    def _note(self, what: str, kind: str, message: str, number: int = 1) -> None:
+        with self._lock:
+            self.counts[what] = self.counts.get(what, 0) + number
+            if what not in ("misuse", "delays"):  # neither loses anything
+                self.last_error = message
+            new = kind not in self._said and len(self._said) < 1_000
+            if new:
+                self._said.add(kind)
+        if new:
+            log.warning("perfdb: %s", message)
+
+    def after_fork_in_child(self) -> None:
+        """Make a lock that no vanished thread holds."""
+        self._lock = threading.RLock()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``ok``, the counters and ``last_error``."""
+        with self._lock:
+            return {"ok": self.last_error is None, **self.counts, "last_error": self.last_error}

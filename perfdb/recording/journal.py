@@ -1,0 +1,209 @@
+"""The append-only record that survives any death of the process.
+
+One file per process. A line is the CRC-32 of its JSON as 8 hex digits, a space,
+the JSON, a newline; it reaches the kernel in one ``os.write``. A POSIX lock on the
+file says that its writer lives: the kernel drops it however the process dies, and a
+forked child does not inherit it. Because any ``close`` of the file by its owner
+would drop the lock too, a process reads its own journal through the descriptor
+that it writes with.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SUFFIX = ".journal"
+BAD_SUFFIX = ".bad"  # lines that could not be read are kept here
+_CHUNK = 1 << 20
+
+_held: dict[Path, int] = {}  # journals whose lock this process holds, with the process that took it
+
+
+def encode(record: Mapping[str, Any]) -> bytes:
+    """Return the JSON of a record as it stands in a line; the values are clean already."""
+    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def frame(body: bytes) -> bytes:
+    """Return the line that holds a JSON body."""
+    return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
+class Journal:
+    """One journal file, held open with its lock."""
+
+    def __init__(
+        self, path: Path, descriptor: int, header: Mapping[str, Any], *, fsync: bool = False
+    ) -> None:
+        self.path = path
+        self.header = header
+        self.size = os.fstat(descriptor).st_size  # bytes written so far
+        self.refused = 0  # lines that the disk did not take
+        self._descriptor = descriptor
+        self._fsync = fsync
+        self._lock = threading.RLock()  # re-entrant: a signal handler may record a step too
+
+    @classmethod
+    def create(cls, folder: Path, header: Mapping[str, Any], *, fsync: bool = False) -> Journal:
+        """Make a new journal in ``folder`` and take its lock before anyone can see it.
+
+        Raises:
+            OSError: the folder or the file cannot be made.
+        """
+        make_private_folder(folder)
+        path = folder / f"{header['journal_id']}{SUFFIX}"
+        hidden = path.with_suffix(".new")
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(hidden, flags, 0o600)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write_all(descriptor, frame(encode({"type": "journal", "version": 1, **header})))
+            os.rename(hidden, path)
+        except BaseException:
+            os.close(descriptor)
+            hidden.unlink(missing_ok=True)
+            raise
+        _held[path] = os.getpid()
+        return cls(path, descriptor, header, fsync=fsync)
+
+    @classmethod
+    def claim(cls, path: Path) -> Journal | None:
+        """Take over the journal of a dead writer; None when its writer lives, or it is no journal."""
+        if _held.get(path) == os.getpid():
+            return None
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            header = read_header(descriptor)
+        except OSError:
+            header = None
+        if header is None:
+            os.close(descriptor)
+            return None
+        _held[path] = os.getpid()
+        return cls(path, descriptor, header)
+
+    def write(self, body: bytes) -> bool:
+        """Append one record; False when the disk did not take it.
+
+        A short write is cut back, so that the lines before and after it stay whole.
+        """
+        line = b"%08x %b\n" % (zlib.crc32(body), body)
+        with self._lock:
+            try:
+                written = os.write(self._descriptor, line)
+                if written == len(line):
+                    self.size += written
+                    if self._fsync:
+                        os.fsync(self._descriptor)
+                    return True
+                os.ftruncate(self._descriptor, self.size)
+            except OSError:
+                pass
+            self.refused += 1
+            return False
+
+    def lines(self, offset: int = 0) -> Iterator[Line]:
+        """Yield the complete lines from ``offset`` on, in order; a torn last line is not yielded."""
+        return read_lines(self._descriptor, offset)
+
+    def keep_bad_line(self, raw: bytes) -> None:
+        """Put a line that cannot be used beside the journal, for a person to look at."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self.path.with_suffix(BAD_SUFFIX), flags, 0o600)
+        try:
+            _write_all(descriptor, raw)
+        finally:
+            os.close(descriptor)
+
+    def close(self, *, remove: bool = False) -> None:
+        """Give up the lock; with ``remove`` the file goes first, so that nobody finds it unlocked."""
+        if self._descriptor < 0:
+            return
+        if remove:
+            self.path.unlink(missing_ok=True)
+        if _held.get(self.path) == os.getpid():
+            del _held[self.path]
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One complete line of a journal: its record, or None when it is damaged."""
+
+    record: dict[str, Any] | None
+    raw: bytes
+    end: int  # offset just behind it
+
+
+def read_lines(descriptor: int, offset: int = 0) -> Iterator[Line]:
+    """Yield the complete lines of an open journal without moving its position."""
+    rest = b""
+    while chunk := os.pread(descriptor, _CHUNK, offset + len(rest)):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for text in whole:
+            offset += len(text) + 1
+            yield Line(decode(text), text + b"\n", offset)
+
+
+def decode(text: bytes) -> dict[str, Any] | None:
+    """Return the record of a line without its newline; None when it is damaged or no record."""
+    try:
+        if len(text) < 10 or text[8:9] != b" " or int(text[:8], 16) != zlib.crc32(text[9:]):
+            return None
+        record = json.loads(text[9:])
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("type"), str) else None
+
+
+def read_header(descriptor: int) -> dict[str, Any] | None:
+    """Return the first record when it says that this is a journal."""
+    first = next(read_lines(descriptor), None)
+    record = first.record if first else None
+    if record is None or record["type"] != "journal" or not isinstance(record.get("journal_id"), str):
+        return None
+    return record
+
+
+def journals_in(folder: Path) -> list[Path]:
+    """Return the journals of a folder, oldest first."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
+    except OSError:
+        return []
+
+
+def new_journal_id() -> str:
+    """Return an id that sorts by time and is unique among processes."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that only its owner may enter; an existing one stays as it is."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileNotFoundError:
+        make_private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file: perfdb needs a folder of that name") from None
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

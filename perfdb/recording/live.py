@@ -1,0 +1,350 @@
+"""A session while it runs: its clock, its open and finished steps, and the lines it puts into the journal."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from perfdb.records import COMPLETED, FAILED, RUNNING, Attempt, Event, Sample, Session, Step as StepRecord
+from perfdb.recording.console import Console
+from perfdb.recording.health import Health
+from perfdb.recording.journal import Journal, encode
+from perfdb.recording.monitor import resident_bytes, usage
+from perfdb.recording.step import Step
+from perfdb.recording.values import MAX_NAME, clean, clean_json, clean_text, to_json
+
+MAX_STEPS = 10_000  # steps kept in memory for the report; all of them reach the database
+MAX_SAMPLES = 2_000
+SAMPLES_PER_LINE = 20
+
+_names: dict[str, tuple[str, str]] = {}  # step names as they may stand on the disk, and as JSON
+
+
+class Clock(Protocol):
+    """Where time comes from; tests bring their own."""
+
+    def time(self) -> float:
+        """Return epoch seconds."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never run backwards."""
+
+
+class SystemClock:
+    """The clock of the machine."""
+
+    monotonic = staticmethod(time.perf_counter)
+    time = staticmethod(time.time)
+
+
+class LiveSession:
+    """What the tracker knows of the session that runs, until it is finished and for its report."""
+
+    def __init__(
+        self,
+        session_id: str,
+        pipeline: str,
+        *,
+        fast_mode: bool | None,
+        mode: str,
+        attributes: dict[str, Any],
+        journal: Callable[[], Journal | None],
+        health: Health,
+        clock: Clock,
+        console: Console | None = None,
+        secret_words: Iterable[str] = (),
+    ) -> None:
+        self.session_id = session_id
+        self.pipeline = pipeline
+        self.fast_mode = fast_mode
+        self.mode = mode
+        self.attributes = attributes
+        self.monotonic = clock.monotonic
+        self.started = clock.monotonic()
+        self.start_time = round(clock.time(), 6)
+        self.utc_offset = time.localtime(self.start_time).tm_gmtoff
+        self.status = RUNNING
+        self.success: bool | None = None
+        self.product_count: int | None = None
+        self.error_message: str | None = None
+        self.total_duration: float | None = None
+        self.cpu_s: float | None = None
+        self.steps: list[Step] = []
+        self.steps_not_kept = 0
+        self.open_steps: dict[int, Step] = {}
+        self.samples: list[Sample] = []
+        self.next_seq = itertools.count().__next__
+        self.in_database = threading.Event()  # set by the worker when its end is committed
+        self.usual: Mapping[str, float] | None = None  # seconds per step name, once somebody asked
+        self.inherited = False  # this process is a fork of the one that started it
+        self.journal: Journal | None = None
+        self._open_journal = journal
+        self._console = console
+        self._health = health
+        self._secret_words = tuple(secret_words)
+        self._lanes: dict[int, int] = {}
+        self._unwritten: list[tuple[float, float, int]] = []
+        self._lock = threading.RLock()
+        self._cpu, self._highest_rss = usage()
+        self._last_rss = self._rss_peak = resident_bytes() or 0
+        self._rss_sum = self._rss_count = 0
+        self._line_start = f'{{"type":"step","session_id":"{session_id}","seq":'
+
+    @property
+    def ended(self) -> bool:
+        """Whether ``end_pipeline`` was called, or a later start took its place."""
+        return self.status != RUNNING
+
+    def wall(self, instant: float) -> float:
+        """Return the epoch seconds of an instant of the monotonic clock.
+
+        All instants hang on one reading of the wall clock, so that setting it back disorders nothing.
+        """
+        return self.start_time + (instant - self.started)
+
+    def now(self) -> float:
+        """Return epoch seconds, on the same footing as the steps."""
+        return self.wall(self.monotonic())
+
+    def lane(self, thread: int) -> int:
+        """Return the number of a thread in this session: 0 for the first."""
+        lane = self._lanes.get(thread)
+        if lane is None:
+            with self._lock:
+                lane = self._lanes.setdefault(thread, len(self._lanes))
+        return lane
+
+    # -- lines -----------------------------------------------------------------
+
+    def write(self, body: bytes) -> None:
+        """Put one record into the journal."""
+        journal = self.journal
+        if journal is None:
+            journal = self.journal = self._open_journal()
+            if journal is None:
+                return
+        if not journal.write(body):
+            self._health.count("refused", 1, f"the disk refuses records ({journal.path}): free some space")
+
+    def begin(self) -> None:
+        """Write that the session runs."""
+        self.write(
+            encode(
+                {
+                    "type": "start",
+                    "session_id": self.session_id,
+                    "pipeline": self.pipeline,
+                    "start_time": self.start_time,
+                    "utc_offset": self.utc_offset,
+                    "fast_mode": self.fast_mode,
+                    "mode": self.mode,
+                    "attributes": self.attributes,
+                }
+            )
+        )
+
+    def announce_start(self, step: Step) -> None:
+        """Give a step its number and say that it begins, before its clock runs."""
+        step.seq = self.next_seq()
+        step.name, step.name_json = _names.get(step.name) or _clean_name(step.name)
+        if self._console is not None:
+            self._console.step_started(step.name, step.depth)
+
+    def opened(self, step: Step) -> None:
+        """Take in a step whose clock runs."""
+        self.open_steps[step.seq] = step
+        if len(self.steps) < MAX_STEPS:
+            self.steps.append(step)
+        else:
+            self.steps_not_kept += 1
+
+    def closed(self, step: Step) -> None:
+        """Write the line of a step that has just ended."""
+        self.open_steps.pop(step.seq, None)
+        step.rss_peak = step.rss_peak or self._last_rss
+        step._data, data = clean_json(step._data, self._secret_words) if step._data else (step._data, "{}")
+        more = ""
+        if step._attempts:
+            more = f',"attempts":{to_json(step._attempts)}'
+        if step._events:
+            step._events = [
+                (clean_text(str(n), MAX_NAME), round(t, 6), clean(d, self._secret_words))
+                for n, t, d in step._events
+            ]
+            more += f',"events":{to_json([{"name": n, "time": t, "data": d} for n, t, d in step._events])}'
+        self.write(
+            f"{self._line_start}{step.seq}"
+            f',"parent_seq":{"null" if step.parent_seq is None else step.parent_seq}'
+            f',"step_name":{step.name_json},"lane":{step.lane}'
+            f',"start_time":{step.start_time:.6f},"duration":{step.duration:.6f}'
+            f',"success":{"true" if step.success else "false"}'
+            f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
+            f',"additional_data":{data}'
+            f',"cpu_s":{step.cpu_s:.6f},"rss_peak_bytes":{step.rss_peak or "null"}'
+            f',"rss_mean_bytes":{_mean(step, self._last_rss) or "null"}{more}}}'.encode("ascii")
+        )
+        if self._console is not None:
+            if step.success:
+                self._console.step_completed(step.name, step.duration, step.depth)
+            else:
+                self._console.step_failed(step.name, step.duration, step.error_message or "", step.depth)
+
+    def announce(self, step: Step) -> None:
+        """Write that a step has been running for a while, for live views and for who reads after a crash."""
+        step.announced = True
+        self.write(
+            encode(
+                {
+                    "type": "open",
+                    "session_id": self.session_id,
+                    "seq": step.seq,
+                    "parent_seq": step.parent_seq,
+                    "step_name": step.name,
+                    "lane": step.lane,
+                    "start_time": round(step.start_time, 6),
+                }
+            )
+        )
+
+    def observe(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
+        """Take a reading of the monitor, for the session and for its open steps."""
+        self._last_rss = rss_bytes
+        self._rss_peak = max(self._rss_peak, rss_bytes)
+        self._rss_sum += rss_bytes
+        self._rss_count += 1
+        for step in list(self.open_steps.values()):
+            step.observe(rss_bytes)
+        with self._lock:
+            sample = Sample(
+                time=round(self.wall(now), 6), cpu_percent=round(cpu_percent, 1), rss_bytes=rss_bytes
+            )
+            self.samples.append(sample)
+            if len(self.samples) > MAX_SAMPLES:
+                del self.samples[::2]
+            self._unwritten.append((sample.time, sample.cpu_percent, rss_bytes))
+            if len(self._unwritten) >= SAMPLES_PER_LINE:
+                self.write_samples()
+
+    def write_samples(self) -> None:
+        """Put the readings that wait into the journal."""
+        with self._lock:
+            rows, self._unwritten = self._unwritten, []
+            if rows:
+                self.write(encode({"type": "samples", "session_id": self.session_id, "rows": rows}))
+
+    def finish(
+        self, status: str, *, product_count: int | None, error: str | None, attributes: dict[str, Any]
+    ) -> None:
+        """Write that the session has ended; a fork of its process leaves that to the parent."""
+        self.total_duration = round(max(0.0, self.monotonic() - self.started), 6)
+        cpu, highest_rss = usage()
+        self.cpu_s = round(max(0.0, cpu - self._cpu), 6)
+        if highest_rss > self._highest_rss:
+            self._rss_peak = max(self._rss_peak, highest_rss)
+        self.status = status
+        self.success = {COMPLETED: True, FAILED: False}.get(status)
+        self.product_count = product_count
+        self.error_message = error
+        self.attributes = attributes
+        if self.inherited:
+            return
+        self.write_samples()
+        self.write(
+            encode(
+                {
+                    "type": "end",
+                    "session_id": self.session_id,
+                    "total_duration": self.total_duration,
+                    "status": status,
+                    "success": self.success,
+                    "product_count": product_count,
+                    "error_message": error,
+                    "attributes": attributes,
+                    "cpu_s": self.cpu_s,
+                    "rss_peak_bytes": self._rss_peak or None,
+                    "rss_mean_bytes": self._rss_mean(),
+                }
+            )
+        )
+
+    def after_fork_in_child(self) -> None:
+        """Become the child's view of the parent's session: further steps only, in a journal of its own."""
+        self.inherited = True
+        self.journal = None
+        self._lock = threading.RLock()
+        # pid in the upper bits: no number is given twice, whichever process gives it
+        self.next_seq = itertools.count(os.getpid() << 24).__next__
+        for step in self.open_steps.values():
+            step.abandon()
+        self.open_steps = {}
+        self._unwritten = []
+
+    # -- the record --------------------------------------------------------------
+
+    def record(self) -> Session:
+        """Return the session as it stands, as the database will hold it."""
+        process = self.journal.header if self.journal is not None else {}
+        return Session(
+            session_id=self.session_id,
+            pipeline=self.pipeline,
+            start_time=self.start_time,
+            total_duration=self.total_duration,
+            status=self.status,
+            fast_mode=self.fast_mode,
+            success=self.success,
+            product_count=self.product_count,
+            error_message=self.error_message,
+            mode=self.mode,
+            attributes=self.attributes,
+            steps=tuple(_record_of(step, self._last_rss) for step in list(self.steps)),
+            samples=tuple(self.samples),
+            cpu_s=self.cpu_s,
+            rss_peak_bytes=self._rss_peak or None,
+            rss_mean_bytes=self._rss_mean(),
+            utc_offset=self.utc_offset,
+            **{
+                name: process.get(name)
+                for name in ("host", "pid", "python_version", "perfdb_version", "git_commit", "command")
+            },
+        )
+
+    def _rss_mean(self) -> int | None:
+        return (self._rss_sum // self._rss_count if self._rss_count else self._last_rss) or None
+
+
+def _mean(step: Step, last_rss: int) -> int:
+    return step.rss_sum // step.rss_count if step.rss_count else last_rss
+
+
+def _record_of(step: Step, last_rss: int) -> StepRecord:
+    ended = step.duration is not None
+    return StepRecord(
+        step_name=step.name,
+        start_time=round(step.start_time, 6),
+        duration=round(step.duration, 6) if step.duration is not None else None,
+        success=step.success,
+        error_message=step.error_message,
+        additional_data=step._data if ended else clean(step._data),
+        seq=step.seq,
+        parent_seq=step.parent_seq,
+        lane=step.lane,
+        attempts=tuple(Attempt(**attempt) for attempt in step._attempts or ()),
+        events=tuple(Event(name=name, time=time, data=data) for name, time, data in step._events or ())
+        if ended
+        else (),
+        cpu_s=round(step.cpu_s, 6) if step.cpu_s is not None else None,
+        rss_peak_bytes=step.rss_peak or None if ended else None,
+        rss_mean_bytes=_mean(step, last_rss) or None if ended else None,
+    )
+
+
+def _clean_name(name: object) -> tuple[str, str]:
+    text = clean_text(name if isinstance(name, str) else str(name), MAX_NAME).strip() or "unnamed"
+    both = (text, to_json(text))
+    if isinstance(name, str) and len(_names) < 10_000:
+        _names[name] = both
+    return both

@@ -1,0 +1,315 @@
+"""A step as the host holds it while it runs: context manager, decorator, or started and stopped by hand.
+
+Entering and leaving one costs two clock readings, two resource readings and one
+line of the journal. Nothing here raises into the host, and the host's own
+exceptions pass through untouched.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextvars import ContextVar
+from threading import get_ident
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from perfdb.recording.monitor import usage
+from perfdb.recording.values import clean_error, clean_text
+
+if TYPE_CHECKING:
+    from perfdb.recording.live import LiveSession
+    from perfdb.recording.tracker import Tracker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+NEW, OPEN, CLOSED = range(3)
+MAX_PARTS = 1_000  # attempts or events of one step
+
+current_step: ContextVar[Step | None] = ContextVar("perfdb_step", default=None)
+
+
+class Step:
+    """One timed part of a session, made by ``tracker.step(name, **data)``.
+
+    ``data`` and whatever ``set`` adds become ``additional_data`` of the record.
+    """
+
+    __slots__ = (
+        "_attempts", "_closed_by_end", "_cpu", "_data", "_events", "_failed_until", "_highest_rss", "_state",
+        "_tracker", "announced", "begun", "cpu_s", "depth", "duration", "error_message", "lane",
+        "name", "name_json", "outer", "parent_seq", "rss_count", "rss_peak", "rss_sum", "seq", "session", "start_time", "success",
+    )  # fmt: skip
+
+    def __init__(self, tracker: Tracker, name: str, data: dict[str, Any]) -> None:
+        self._tracker = tracker
+        self._data = data
+        self._state = NEW
+        self.outer: Step | None = None
+        self.session: LiveSession | None = None
+        self.name = name
+
+    # -- running ---------------------------------------------------------------
+
+    def start(self) -> Step:
+        """Begin; ``with`` does it for you."""
+        try:
+            self._begin()
+        except Exception as error:
+            self._tracker._health.failed("starting a step", error)
+        return self
+
+    def stop(self, *, success: bool = True, error: BaseException | str | None = None) -> None:
+        """End; ``error`` makes it failed and becomes its ``error_message``."""
+        try:
+            self._end(success and error is None, error)
+        except Exception as problem:
+            self._tracker._health.failed("recording a step", problem)
+
+    def set(self, **data: Any) -> None:
+        """Add to ``additional_data``; later values replace earlier ones."""
+        self._data.update(data)
+
+    def event(self, name: str, /, **data: Any) -> None:
+        """Note that something happened now."""
+        session = self.session
+        if session is not None and self._state == OPEN:
+            events = self._events = self._events or []
+            if len(events) < MAX_PARTS:
+                events.append((name, session.now(), data))
+
+    def attempt(self) -> Attempt:
+        """Return a context manager around one try; the time after a failed one is its back-off."""
+        return Attempt(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs."""
+        return self._state == OPEN
+
+    def abandon(self) -> None:
+        """Leave its end to another process: this one is a fork."""
+        self._state = CLOSED
+        self._closed_by_end = True
+
+    def step(self, name: str, /, **data: Any) -> Step:
+        """Return a further step of the same tracker; inside this one it is nested."""
+        return Step(self._tracker, name, data)
+
+    def _begin(self) -> None:
+        if self._state == OPEN:
+            self._tracker._health.misused(
+                f"step {self.name!r} was started while it runs: make a new one with step()"
+            )
+            return
+        session = self._tracker._live
+        if session is None or session.ended:
+            when = "before start_pipeline()" if session is None else "after end_pipeline()"
+            self._tracker._health.misused(
+                f"step {self.name!r} was entered {when}: it runs, but is not recorded"
+            )
+            return
+        self.session = session
+        outer = parent = current_step.get()
+        while parent is not None and (parent.session is not session or parent._state != OPEN):
+            parent = parent.outer
+        self.outer = outer
+        self.parent_seq, self.depth = (None, 0) if parent is None else (parent.seq, parent.depth + 1)
+        self.duration = self.success = self.error_message = self.cpu_s = None
+        self.rss_peak = self.rss_sum = self.rss_count = 0
+        self._attempts: list[dict[str, Any]] | None = None
+        self._events: list[tuple[str, float, dict[str, Any]]] | None = None
+        self._failed_until: float | None = None
+        self._closed_by_end = self.announced = False
+        self.lane = session.lane(get_ident())
+        session.announce_start(self)
+        self._state = OPEN
+        current_step.set(self)
+        self._cpu, self._highest_rss = usage()
+        self.begun = session.monotonic()
+        self.start_time = session.wall(self.begun)
+        session.opened(self)
+
+    def _end(self, success: bool, error: BaseException | str | None, *, by_end: bool = False) -> None:
+        session = self.session
+        if session is None or self._state != OPEN:
+            if session is not None and not self._closed_by_end:
+                self._tracker._health.misused(f"step {self.name!r} was stopped, but it does not run")
+            return
+        now = session.monotonic()
+        cpu, highest_rss = usage()
+        self._state = CLOSED
+        self._closed_by_end = by_end
+        self.duration = max(0.0, now - self.begun)
+        self.cpu_s = max(0.0, cpu - self._cpu)
+        if highest_rss > self._highest_rss:  # a new record of the process was set inside this step
+            self.rss_peak = max(self.rss_peak, highest_rss)
+        self.success = success
+        if error is not None:
+            self.error_message = clean_text(error) if isinstance(error, str) else clean_error(error)
+        if current_step.get() is self:
+            current_step.set(self.outer)
+        session.closed(self)
+
+    def observe(self, rss_bytes: int) -> None:
+        """Take a reading of the monitor."""
+        self.rss_peak = max(self.rss_peak, rss_bytes)
+        self.rss_sum += rss_bytes
+        self.rss_count += 1
+
+    # -- as a context manager and decorator ------------------------------------
+
+    def __enter__(self) -> Step:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._state == OPEN:
+            self.stop(success=error is None, error=error)
+
+    async def __aenter__(self) -> Step:
+        return self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a function, coroutine function or generator: each call is a step of its own."""
+        stepped: Any
+        if inspect.isasyncgenfunction(function):
+            stepped = self._around_async_generator(function)
+        elif inspect.isgeneratorfunction(function):
+            stepped = self._around_generator(function)
+        elif inspect.iscoroutinefunction(function):
+
+            async def stepped(*args: Any, **kwargs: Any) -> Any:
+                with self._again():
+                    return await function(*args, **kwargs)
+
+        else:
+
+            def stepped(*args: Any, **kwargs: Any) -> Any:
+                with self._again():
+                    return function(*args, **kwargs)
+
+        return functools.wraps(function)(stepped)
+
+    def _again(self) -> Step:
+        return Step(self._tracker, self.name, dict(self._data))
+
+    def _around_generator(self, function: Callable[..., Generator[Any, Any, Any]]) -> Any:
+        # between two items the consumer runs, whose own steps are not part of this one
+        def stepped(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            with self._again() as step:
+                generator = function(*args, **kwargs)
+                resume, value = generator.send, None
+                while True:
+                    current_step.set(step)
+                    try:
+                        item = resume(value)
+                    except StopIteration as end:
+                        return end.value
+                    current_step.set(step.outer)
+                    try:
+                        resume, value = generator.send, (yield item)
+                    except GeneratorExit:  # the consumer had enough
+                        generator.close()
+                        step.stop()
+                        raise
+                    except BaseException as error:
+                        resume, value = generator.throw, error  # type: ignore[assignment]
+
+        return stepped
+
+    def _around_async_generator(self, function: Callable[..., AsyncGenerator[Any, Any]]) -> Any:
+        async def stepped(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            with self._again() as step:
+                generator = function(*args, **kwargs)
+                resume, value = generator.asend, None
+                while True:
+                    current_step.set(step)
+                    try:
+                        item = await resume(value)
+                    except StopAsyncIteration:
+                        return
+                    current_step.set(step.outer)
+                    try:
+                        resume, value = generator.asend, (yield item)
+                    except GeneratorExit:
+                        await generator.aclose()
+                        step.stop()
+                        raise
+                    except BaseException as error:
+                        resume, value = generator.athrow, error  # type: ignore[assignment]
+
+        return stepped
+
+
+class Attempt:
+    """One try at the work of a step; an exception makes it failed and passes."""
+
+    __slots__ = ("_started", "_step", "wait")
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._started: float | None = None
+        self.wait = 0.0
+
+    def __enter__(self) -> Attempt:
+        session = self._step.session
+        if session is not None:
+            self._started = session.monotonic()
+            if self._step._failed_until is not None:
+                self.wait = max(0.0, self._started - self._step._failed_until)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        step, session = self._step, self._step.session
+        if session is None or self._started is None or step._state != OPEN:
+            return
+        now = session.monotonic()
+        step._failed_until = now if error is not None else None
+        attempts = step._attempts = step._attempts or []
+        if len(attempts) < MAX_PARTS:
+            attempts.append(
+                {
+                    "start_time": round(session.wall(self._started), 6),
+                    "duration": round(now - self._started, 6),
+                    "wait": round(self.wait, 6),
+                    "success": error is None,
+                    "error_message": None if error is None else clean_error(error),
+                }
+            )
+
+    async def __aenter__(self) -> Attempt:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+
+def carry(function: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a function so that it keeps the caller's step as its parent when it runs in another thread.
+
+    Works with every pool: ``pool.submit(perfdb.carry(fetch), url)``.
+    """
+    step = current_step.get()
+
+    @functools.wraps(function)
+    def carried(*args: P.args, **kwargs: P.kwargs) -> R:
+        token = current_step.set(step)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            current_step.reset(token)
+
+    return carried

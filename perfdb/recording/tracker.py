@@ -1,0 +1,325 @@
+"""The tracker: what a host calls to have a run recorded.
+
+It times, it journals, it tells the worker; it knows no database. No call raises
+into the host: perfdb's own failures and calls in a wrong order are counted in
+``health()`` and logged once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from perfdb.records import COMPLETED, FAILED, INTERRUPTED, Session, check_session_id, mode_of
+from perfdb.recording.console import Console
+from perfdb.recording.health import COUNTERS, Health
+from perfdb.recording.journal import Journal
+from perfdb.recording.live import Clock, LiveSession, SystemClock
+from perfdb.recording.monitor import Monitor
+from perfdb.recording.step import Step, carry, current_step
+from perfdb.recording.values import clean, clean_error, clean_text
+from perfdb.settings import Settings, shown_path
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+current_tracker: ContextVar[Tracker | None] = ContextVar("perfdb_tracker", default=None)
+
+
+class Writer(Protocol):
+    """What a tracker needs to know of the part that brings journals to the database."""
+
+    def journal(self) -> Journal | None:
+        """Return the journal of this process; None when there can be none."""
+
+    def started(self, session: LiveSession) -> None:
+        """Take note of a session that runs."""
+
+    def ended(self, session: LiveSession, wait_s: float) -> list[Any]:
+        """Bring a session to the database; wait so long for it, and return its open alerts."""
+
+    def usual(self, session: LiveSession) -> Mapping[str, float]:
+        """Return the usual seconds per step name in the history of such sessions."""
+
+    def status(self) -> dict[str, Any]:
+        """Return its own counters, ``ok`` and ``last_error``, in the form of ``Health.as_dict``."""
+
+
+class Tracker:
+    """Records the sessions of one pipeline, one after the other.
+
+    Made by ``perfdb.create_tracker`` and ``perfdb.track``. It may be shared by threads.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        writer: Writer | None,
+        *,
+        health: Health,
+        console: Console,
+        live_lines: bool,
+        monitor: Monitor | None,
+        fast_mode: bool | None = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.pipeline = settings.pipeline
+        self._settings = settings
+        self._writer = writer
+        self._health = health
+        self._console = console
+        self._live_lines = live_lines
+        self._monitor = monitor
+        self._fast_mode = fast_mode
+        self._clock = clock or SystemClock()
+        self._live: LiveSession | None = None
+        self._attributes: dict[str, Any] = {}
+        self._alerts: list[Any] = []
+
+    # -- the session -------------------------------------------------------------
+
+    def start_pipeline(
+        self, fast_mode: bool | None = None, *, session_id: str | None = None, **attributes: Any
+    ) -> str:
+        """Begin a session and return its id; every further keyword becomes an attribute of it.
+
+        Raises:
+            InvalidSessionIdError: ``session_id`` was given and must not become a file name.
+        """
+        if session_id is not None:
+            check_session_id(session_id)
+        session_id = session_id or self._new_session_id()
+        try:
+            self._start(session_id, self._fast_mode if fast_mode is None else bool(fast_mode), attributes)
+        except Exception as error:
+            self._health.failed("starting a session", error)
+        return session_id
+
+    def end_pipeline(
+        self,
+        success: bool = True,
+        product_count: int | None = None,
+        *,
+        error: BaseException | str | None = None,
+    ) -> None:
+        """End the session, and wait up to ``wait_s`` until the database has it.
+
+        Steps that are still open are closed as failed. In a thread with a running event
+        loop it does not wait.
+        """
+        live = self._live
+        if live is None or live.ended:
+            when = "without start_pipeline()" if live is None else "twice"
+            self._health.misused(f"end_pipeline() was called {when}: the call is ignored")
+            return
+        try:
+            self._end(live, COMPLETED if success else FAILED, product_count, error)
+        except Exception as problem:
+            self._health.failed("ending a session", problem)
+
+    def set(self, **attributes: Any) -> None:
+        """Add attributes to the session; later values replace earlier ones."""
+        self._attributes.update(attributes)
+
+    def event(self, name: str, /, **data: Any) -> None:
+        """Note that something happened, in the innermost open step or else in the session's ``events``."""
+        step = current_step.get()
+        if step is not None and step.session is self._live:
+            step.event(name, **data)
+        elif self._live is not None:
+            at = {"name": name, "time": round(self._live.now(), 6), **({"data": data} if data else {})}
+            self._attributes.setdefault("events", []).append(at)
+
+    def _start(self, session_id: str, fast_mode: bool | None, attributes: dict[str, Any]) -> None:
+        if self._live is not None and not self._live.ended:
+            self._health.misused(
+                "start_pipeline() was called while a session runs: that one ends as interrupted"
+            )
+            self._end(self._live, INTERRUPTED, None, "another session was started on the same tracker")
+        self._attributes = dict(attributes)
+        self._alerts = []
+        cleaned = clean(attributes, self._settings.redact)
+        live = self._live = LiveSession(
+            session_id,
+            self.pipeline,
+            fast_mode=fast_mode,
+            mode=mode_of({**cleaned, "fast_mode": fast_mode}, self._settings.mode_attributes),
+            attributes=cleaned,
+            journal=self._writer.journal if self._writer is not None else _no_journal,
+            health=self._health,
+            clock=self._clock,
+            console=self._console if self._live_lines else None,
+            secret_words=self._settings.redact,
+        )
+        current_tracker.set(self)
+        if self._writer is not None:
+            live.begin()
+            self._writer.started(live)
+        if self._monitor is not None:
+            self._monitor.watch(live)
+        if self._live_lines:
+            if (writer := self._writer) is not None:
+                self._console.usual = lambda name: writer.usual(live).get(name)
+            self._console.session_started(session_id, fast_mode)
+
+    def _end(
+        self, live: LiveSession, status: str, product_count: Any, error: BaseException | str | None
+    ) -> None:
+        open_steps = sorted(live.open_steps.values(), key=lambda step: step.seq, reverse=True)
+        for step in open_steps:
+            step._end(False, "still open when the pipeline ended", by_end=True)
+        if open_steps and status != INTERRUPTED:
+            names = ", ".join(repr(step.name) for step in reversed(open_steps))
+            self._health.misused(f"end_pipeline() found steps still open and closed them as failed: {names}")
+        if self._monitor is not None:
+            self._monitor.unwatch(live)
+        live.finish(
+            status,
+            product_count=_as_count(product_count),
+            error=None
+            if error is None
+            else clean_text(error)
+            if isinstance(error, str)
+            else clean_error(error),
+            attributes=clean(self._attributes, self._settings.redact),
+        )
+        if current_tracker.get() is self:
+            current_tracker.set(None)
+        if self._writer is not None:
+            self._alerts = self._writer.ended(live, 0.0 if _in_event_loop() else self._settings.wait_s)
+
+    def _new_session_id(self) -> str:
+        stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._clock.time()))
+        return f"{stamp}_{os.urandom(5).hex()}"
+
+    # -- steps -------------------------------------------------------------------
+
+    def step(self, name: str, /, **data: Any) -> Step:
+        """Return a step to enter with ``with`` or ``async with``, to decorate with, or to start and stop."""
+        return Step(self, name, data)
+
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], *, max_workers: int = 8
+    ) -> list[Result]:
+        """Call ``function`` for all items on worker threads and return the results in order.
+
+        Steps inside of the function keep the caller's step as their parent. The first
+        exception, in the order of the items, is raised when the running calls are done.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        waiting = list(items)
+        if not waiting:
+            return []
+        with ThreadPoolExecutor(min(max_workers, len(waiting)), thread_name_prefix="perfdb-map") as pool:
+            return list(pool.map(carry(function), waiting))
+
+    # -- what is known -------------------------------------------------------------
+
+    @property
+    def session_id(self) -> str | None:
+        """The id of the running or last session."""
+        return self._live.session_id if self._live is not None else None
+
+    @property
+    def running(self) -> bool:
+        """Whether a session was started and has not ended."""
+        return self._live is not None and not self._live.ended
+
+    @property
+    def total_duration(self) -> float | None:
+        """Seconds of the session, so far while it runs."""
+        if self._live is None:
+            return None
+        if self._live.total_duration is None:
+            return self._live.monotonic() - self._live.started
+        return self._live.total_duration
+
+    @property
+    def step_durations(self) -> dict[str, float]:
+        """Seconds per step name, of the steps that have ended; repeated names add up."""
+        return self._live.record().step_durations if self._live is not None else {}
+
+    @property
+    def session(self) -> Session | None:
+        """The running or last session as a frozen record."""
+        return self._live.record() if self._live is not None else None
+
+    @property
+    def alerts(self) -> list[Any]:
+        """Open alerts that the last session opened or confirmed."""
+        return list(self._alerts)
+
+    def health(self) -> dict[str, Any]:
+        """Return ``ok``, ``last_error`` and the counters of what went wrong inside perfdb.
+
+        ``errors``, ``misuse`` (calls in a wrong order), ``refused`` (records that the disk did not
+        take), ``quarantined`` (damaged records put aside), ``delays`` (times the database was not
+        ready), ``backlog_bytes`` (what waits in the journal) and ``database_error``.
+        """
+        own = self._health.as_dict()
+        writer = self._writer.status() if self._writer is not None else {}
+        return {
+            **own,
+            **writer,
+            **{name: own[name] + writer.get(name, 0) for name in COUNTERS},
+            "ok": own["ok"] and writer.get("ok", True),
+            "last_error": own["last_error"] or writer.get("last_error"),
+        }
+
+    # -- telling -------------------------------------------------------------------
+
+    def save_performance_report(self, path: str | Path | None = None) -> str | None:
+        """Write the JSON report of the session and return its path; None when that failed.
+
+        Without ``path`` it is ``performance_report_<session_id>.json`` in the report folder.
+        """
+        if self._live is None:
+            self._health.misused(
+                "save_performance_report() was called before start_pipeline(): nothing to save"
+            )
+            return None
+        if self._settings.disabled:
+            return None
+        try:
+            from perfdb.recording.report import to_report, write_report
+
+            written = write_report(to_report(self._live.record()), path or self._settings.report_dir)
+            return shown_path(written)
+        except Exception as error:
+            self._health.failed("saving the report", error)
+            return None
+
+    def print_summary(self) -> None:
+        """Print what the session took, step by step."""
+        if self._live is None:
+            self._health.misused("print_summary() was called before start_pipeline(): nothing to print")
+            return
+        if self._settings.disabled:
+            return
+        try:
+            self._console.print_summary(self._live.record(), alerts=self._alerts)
+        except Exception as error:
+            self._health.failed("printing the summary", error)
+
+
+def _no_journal() -> None:
+    return None
+
+
+def _as_count(value: Any) -> int | None:
+    try:
+        count = int(value) if value is not None else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return count if count is not None and abs(count) < 2**63 else None
+
+
+def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None

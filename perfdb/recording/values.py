@@ -1,0 +1,245 @@
+"""Make any value of the host fit for the disk: strict JSON, bounded, without credentials.
+
+Nothing here raises, whatever it is given. What is cut is marked as cut, what is
+withheld is marked as redacted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MAX_TEXT = 4_096  # characters of one string
+MAX_NAME = 200  # characters of a step name or a key
+MAX_ITEMS = 200  # entries of one container
+MAX_DEPTH = 8
+MAX_TOTAL = 65_536  # characters of one set of attributes, roughly
+REDACTED = "[redacted]"
+
+_SECRET_WORDS = frozenset(
+    "authorization cookie cookies token secret secrets password passwd pwd passphrase apikey dsn credential credentials".split()
+)
+_SECRET_PAIRS = frozenset({("api", "key"), ("access", "key"), ("private", "key"), ("signing", "key")})
+_SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SECRET_VALUE = re.compile(
+    r"""
+      \b(?:sk|pk|rk)-[A-Za-z0-9_\-]{8,}              # OpenAI, Stripe and alike
+    | \bgh[pousr]_[A-Za-z0-9]{16,} | \bgithub_pat_\w{16,}
+    | \bAKIA[0-9A-Z]{16}\b
+    | \bxox[a-z]-[A-Za-z0-9\-]{8,}
+    | \beyJ[\w\-]{6,}\.[\w\-]{4,}\.[\w\-]*            # JWT
+    | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----[\s\S]*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|\Z)
+    | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)                 # user:password of a URL
+    | (?i:(?<=bearer\ )|(?<=basic\ ))[A-Za-z0-9._~+/=\-]{8,}
+    | (?i:(?<=api_key=)|(?<=apikey=)|(?<=api-key=)|(?<=token=)|(?<=password=)|(?<=passwd=)|(?<=secret=)
+        |(?<=authorization=)|(?<=signature=)|(?<=access_key=))[^&\s"'<>]+
+    """,
+    re.VERBOSE,
+)
+_MAY_HOLD_SECRET = re.compile(r"[-_=:.]|(?i:bearer|basic|AKIA)")
+
+to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+# What was judged before is not judged again; all are emptied when they grow large.
+_CACHE_SIZE = 4_096
+_known_keys: dict[str, bool] = {}
+_safe_texts: dict[str, str] = {}  # short texts that need no change, with their JSON
+_safe_keys: dict[str, str] = {}  # keys that are no credential, with their JSON and colon
+_CONSTANTS = {None: "null", True: "true", False: "false"}
+
+
+def is_secret_key(key: str, extra: Iterable[str] = ()) -> bool:
+    """Tell whether a key names a credential, judged by its segments: ``apiKey`` does, ``max_tokens`` does not."""
+    secret = _known_keys.get(key)
+    if secret is None:
+        words = [word.lower() for word in _SEGMENT.findall(key)]
+        secret = not _SECRET_WORDS.isdisjoint(words) or any(
+            pair in _SECRET_PAIRS for pair in zip(words, words[1:], strict=False)
+        )
+        if len(_known_keys) >= _CACHE_SIZE:
+            _known_keys.clear()
+        _known_keys[key] = secret
+    return secret or any(word in key.lower() for word in extra)
+
+
+def redact(text: str) -> str:
+    """Return the text with everything that looks like a credential replaced."""
+    if _MAY_HOLD_SECRET.search(text) is None:
+        return text
+    return _SECRET_VALUE.sub(REDACTED, text)
+
+
+def clean_text(text: str, limit: int = MAX_TEXT) -> str:
+    """Return a redacted string of at most about ``limit`` characters that both databases can store."""
+    if text in _safe_texts:
+        return text
+    given, cut = text, len(text) - limit
+    if cut > 0:
+        # redacted before the cut, so that half a credential cannot survive at the seam
+        text = f"{redact(text[: limit + MAX_TEXT])[:limit]}… [{cut} characters cut]"
+    else:
+        text = redact(text)
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()  # lone surrogates
+    text = text.replace("\x00", "\u2400")
+    if text == given and len(text) <= 64:
+        if len(_safe_texts) >= _CACHE_SIZE:
+            _safe_texts.clear()
+        _safe_texts[text] = to_json(text)
+    return text
+
+
+def clean_error(error: BaseException) -> str:
+    """Return what an exception says of itself, or its type when it says nothing."""
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return clean_text(text or type(error).__name__)
+
+
+def clean(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) -> dict[str, Any]:
+    """Return attributes as strict JSON values, redacted by key and by value, bounded in size."""
+    try:
+        return _Cleaner(extra_secret_words).mapping(data, 0)
+    except Exception as error:  # a mapping that lies about itself
+        return {"unreadable": type(error).__name__}
+
+
+def clean_json(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
+    """Return ``clean(data)`` and its JSON.
+
+    This runs on the host's time, once per step: keys and short texts that were found
+    harmless before are put together from their known JSON.
+    """
+    parts = []
+    try:
+        for key, value in data.items():
+            kind = type(value)
+            if kind is str:
+                text = _safe_texts[value]
+            elif kind is int or kind is float:
+                if not -1e18 < value < 1e18:  # NaN is not between either
+                    break
+                text = repr(value)
+            elif value is None or kind is bool:
+                text = _CONSTANTS[value]
+            else:
+                break
+            parts.append(_safe_keys[key] + text)
+        else:
+            if not extra_secret_words:
+                return dict(data), "{" + ",".join(parts) + "}"
+    except (KeyError, TypeError):
+        pass
+    cleaned = clean(data, extra_secret_words)
+    return cleaned, to_json(cleaned)
+
+
+class _Cleaner:
+    """One pass over one set of attributes; ``room`` is what is left of its size."""
+
+    def __init__(self, extra_secret_words: Iterable[str]) -> None:
+        self.extra = tuple(extra_secret_words)
+        self.room = MAX_TOTAL
+
+    def mapping(self, data: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        """Return the mapping with text keys; what does not fit is counted under ``…``."""
+        cleaned: dict[str, Any] = {}
+        for count, (key, value) in enumerate(data.items()):
+            if count == MAX_ITEMS or self.room <= 0:
+                cleaned["…"] = f"{len(data) - count} more entries cut"
+                break
+            name = self._key(key)
+            self.room -= len(name) + 4
+            if is_secret_key(name, self.extra) and not _is_harmless(name, value):
+                cleaned[name] = REDACTED
+            else:
+                cleaned[name] = self.value(value, depth + 1)
+                if name in _safe_texts and depth == 0:
+                    if len(_safe_keys) >= _CACHE_SIZE:
+                        _safe_keys.clear()
+                    _safe_keys[name] = f"{_safe_texts[name]}:"
+        return cleaned
+
+    def value(self, value: Any, depth: int) -> Any:
+        """Return any value as something that JSON can say."""
+        kind = type(value)
+        if kind is str:
+            text = clean_text(value, min(MAX_TEXT, max(self.room, 0)))
+            self.room -= len(text)
+            return text
+        if value is None or kind is bool:
+            return value
+        self.room -= 8
+        if kind is int:
+            return value if -(2**63) <= value < 2**63 else self._number(value)
+        if kind is float:
+            return self._number(value)
+        try:
+            return self._other(value, depth)
+        except Exception:
+            return f"<unreadable {kind.__name__}>"
+
+    def _other(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str):
+            return self.value(str.__str__(value), depth)
+        if isinstance(value, (bool, int, float)):  # subclasses, IntEnum among them
+            return self.value(int(value) if isinstance(value, int) else float(value), depth)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return f"<{len(value)} bytes>"
+        if depth >= MAX_DEPTH:
+            return "<nested too deeply>"
+        if isinstance(value, Mapping):
+            return self.mapping(value, depth)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._sequence(value, depth)
+        if hasattr(value, "dtype") and hasattr(value, "tolist"):  # numpy, without importing it
+            if getattr(value, "size", 1) > MAX_ITEMS:
+                return f"<{type(value).__name__} of shape {value.shape}>"
+            return self.value(value.tolist(), depth)
+        if hasattr(value, "isoformat"):
+            return self.value(str(value.isoformat()), depth)
+        if hasattr(value, "as_tuple") and hasattr(value, "is_finite"):  # Decimal
+            return self._number(float(value))
+        if hasattr(value, "value") and hasattr(type(value), "__members__"):  # Enum
+            return self.value(value.value, depth + 1)
+        if hasattr(value, "__fspath__"):
+            return self.value(str(value.__fspath__()), depth)
+        return self.value(repr(value), depth)
+
+    def _sequence(self, values: Iterable[Any], depth: int) -> list[Any]:
+        cleaned: list[Any] = []
+        for count, value in enumerate(values):
+            if count == MAX_ITEMS or self.room <= 0:
+                cleaned.append(f"… {len(values) - count} more items cut")  # type: ignore[arg-type]
+                break
+            cleaned.append(self.value(value, depth + 1))
+        return cleaned
+
+    @staticmethod
+    def _number(value: float) -> float | str:
+        try:
+            number = float(value)
+        except OverflowError:
+            return "Infinity" if value > 0 else "-Infinity"
+        if math.isfinite(number):
+            return number
+        return "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"
+
+    @staticmethod
+    def _key(key: Any) -> str:
+        try:
+            return clean_text(key if isinstance(key, str) else str(key), MAX_NAME)
+        except Exception:
+            return f"<unreadable {type(key).__name__}>"
+
+
+def _is_harmless(key: str, value: Any) -> bool:
+    """Tell that a value cannot be a credential though its key sounds so: ``has_password=True``, ``token_count=3``."""
+    if value is None or isinstance(value, bool):
+        return True
+    return isinstance(value, (int, float)) and "token" in key.lower()

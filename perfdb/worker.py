@@ -1,0 +1,461 @@
+"""Behind the host's back: move journals to the database.
+
+One daemon thread per process and database. Rows and the offset up to which they were
+read go in one transaction, so that a journal may be read again at any time by anybody.
+A database that is locked, full, away or broken delays the rows; the journal keeps them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perfdb.errors import PerfdbError
+from perfdb.records import INTERRUPTED
+from perfdb.recording.environment import describe_process
+from perfdb.recording.health import Health
+from perfdb.recording.journal import Journal, Line, journals_in, new_journal_id
+from perfdb.recording.live import LiveSession
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+TICK_S = 1.0
+ANNOUNCE_AFTER_S = 1.0
+IDLE_S = 30.0  # the thread ends when nothing happened for so long
+EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
+BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
+ROTATE_BYTES = 16 << 20  # a longer journal is left to its sessions, new ones get a new file
+LOOK_FOR_DEAD_S = 60.0
+# Short, because a fork of the host waits for the batch in hand; the thread tries again for ever.
+BUSY_TIMEOUT_S = 0.25
+MAX_PAUSE_S = 5.0
+JOURNAL_RETRY_S = 5.0
+
+
+@dataclass(slots=True)
+class Moved:
+    """What a look through journals brought into the database."""
+
+    journals: int = 0
+    records: int = 0
+    interrupted: int = 0
+    quarantined: int = 0
+
+
+class Database:
+    """The write end of one database, opened when it is first needed."""
+
+    def __init__(self, url: str, busy_timeout_s: float) -> None:
+        self.url = url
+        self._busy_timeout_s = busy_timeout_s
+        self._engine: Engine | None = None
+        self._file: tuple[int, int] | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """Yield a connection inside a write transaction; the schema is up to date."""
+        with self._open().begin() as connection:
+            yield connection
+
+    def forget(self, *, close: bool = True) -> None:
+        """Drop the connection; after a fork the inherited one must not even be closed."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose(close=close)
+
+    def _open(self) -> Engine:
+        if self._engine is not None and self._file != self._identity():
+            self.forget()  # deleted or replaced while we had it open
+        if self._engine is None:
+            from perfdb.store.engine import open_engine
+            from perfdb.store.schema import ensure_schema
+
+            ensure_schema(self.url)
+            self._engine = open_engine(self.url, role="writer", busy_timeout_s=self._busy_timeout_s)
+            self._file = self._identity()
+        return self._engine
+
+    def _identity(self) -> tuple[int, int] | None:
+        from perfdb.store.engine import sqlite_path
+
+        path = sqlite_path(self.url)
+        if path is None:
+            return None
+        try:
+            found = os.stat(path)
+        except OSError:
+            return (0, 0)
+        return (found.st_dev, found.st_ino)
+
+
+class Worker:
+    """The journals of this process on their way to one database; what a tracker knows as its Writer."""
+
+    def __init__(self, home: Path, database_url: str, *, health: Health, fsync: bool = False) -> None:
+        self.folder = home / "journal"
+        self._health = health
+        self._fsync = fsync
+        self._database = Database(database_url, BUSY_TIMEOUT_S)
+        self._journals: list[Journal] = []  # the last one is written by new sessions
+        self._read: dict[str, int] = {}  # offsets that are known to be in the database
+        self._sessions: list[LiveSession] = []
+        self._alerts: dict[str, list[Any]] = {}
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._pause_s = 0.0
+        self._problem: str | None = None
+        self._no_journal_until = 0.0
+        self._looked_for_dead = float("-inf")
+        self._reset_locks()
+
+    def _reset_locks(self) -> None:
+        self.turn_lock = threading.RLock()  # held while the thread imports or is in a batch
+        self._lock = threading.RLock()
+
+    # -- called by trackers --------------------------------------------------------
+
+    def journal(self) -> Journal | None:
+        """Return the journal for new sessions; None while there can be none."""
+        with self._lock:
+            if self._journals and self._journals[-1].size < ROTATE_BYTES:
+                return self._journals[-1]
+            if time.monotonic() < self._no_journal_until:
+                return None
+            try:
+                from perfdb import __version__
+
+                header = {
+                    "journal_id": new_journal_id(),
+                    "created": round(time.time(), 6),
+                    "perfdb_version": __version__,
+                    **describe_process(),
+                }
+                self._journals.append(Journal.create(self.folder, header, fsync=self._fsync))
+            except OSError as error:
+                self._no_journal_until = time.monotonic() + JOURNAL_RETRY_S
+                self._health.failed(f"making a journal in {self.folder} (runs are not recorded)", error)
+                return None
+            self._ensure_thread()
+            return self._journals[-1]
+
+    def started(self, session: LiveSession) -> None:
+        """Take note of a session that runs."""
+        with self._lock:
+            self._sessions.append(session)
+            self._ensure_thread()
+
+    def ended(self, session: LiveSession, wait_s: float) -> list[Any]:
+        """Bring a session to the database; wait so long for it, and return its open alerts."""
+        if session.journal is None or session.inherited:
+            self._forget(session)
+            return []
+        with self._lock:
+            self._ensure_thread()
+        self._wake.set()
+        if wait_s > 0:
+            session.in_database.wait(wait_s)
+        return self._alerts.pop(session.session_id, [])
+
+    def usual(self, session: LiveSession) -> Mapping[str, float]:
+        """Return the usual seconds per step of such sessions; asked by the live line of a terminal."""
+        if session.usual is None:
+            session.usual = {}
+            with self.turn_lock:  # imports, and a fork must not happen meanwhile
+                session.usual = usual_durations(self._database.url, session.pipeline, session.mode)
+        return session.usual
+
+    def status(self) -> dict[str, Any]:
+        """Return what is wrong here: the counters, ``database_error``, the ``backlog_bytes`` that wait in journals."""
+        known = self._health.as_dict()
+        return {
+            **known,
+            "ok": known["ok"] and self._problem is None,
+            "last_error": self._problem or known["last_error"],
+            "database_error": self._problem,
+            "backlog_bytes": self._backlog(),
+        }
+
+    def _forget(self, session: LiveSession) -> None:
+        with self._lock:
+            self._sessions = [other for other in self._sessions if other is not session]
+
+    def _backlog(self) -> int:
+        return sum(journal.size - self._read.get(journal.path.name, 0) for journal in list(self._journals))
+
+    # -- the thread ------------------------------------------------------------------
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="perfdb-worker", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        busy_at = time.monotonic()
+        while True:
+            self._wake.wait(self._pause_s or TICK_S)
+            self._wake.clear()
+            with self.turn_lock:
+                if self.turn() or self._sessions:
+                    busy_at = time.monotonic()
+            if time.monotonic() - busy_at > IDLE_S:
+                with self.turn_lock, self._lock:
+                    if not self._sessions and not self._backlog():
+                        self._database.forget()
+                        self._thread = None
+                        return
+
+    def turn(self) -> int:
+        """Move what waits and return how many records that were; never raises."""
+        moved = 0
+        try:
+            self._announce_open_steps()
+            for journal in list(self._journals):
+                moved += self._drain(journal)
+            if time.monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
+                self._looked_for_dead = time.monotonic()
+                recover_dead(self.folder, self._database, self._health)
+            self._retire()
+            self._problem, self._pause_s = None, 0.0
+        except Exception as error:
+            self._later(error)
+        return moved
+
+    def look_for_dead(self) -> None:
+        """Look for journals of dead processes at the next turn: a child may have ended."""
+        self._looked_for_dead = float("-inf")
+
+    def _later(self, error: Exception) -> None:
+        self._database.forget()
+        self._problem = str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {error}"
+        # with jitter, because several processes wait for the same lock
+        self._pause_s = min(MAX_PAUSE_S, max(0.01, self._pause_s * 2)) * random.uniform(0.75, 1.0)  # noqa: S311
+        self._health.delayed(
+            f"the database {_shown(self._database.url)} takes no rows now, the journal keeps them", error
+        )
+
+    def _announce_open_steps(self) -> None:
+        for session in list(self._sessions):
+            if not session.inherited:
+                for step in list(session.open_steps.values()):
+                    if not step.announced and session.monotonic() - step.begun > ANNOUNCE_AFTER_S:
+                        session.announce(step)
+
+    def _drain(self, journal: Journal) -> int:
+        moved = 0
+        while journal.size > self._read.get(journal.path.name, 0):
+            records, end, finished = move_batch(self._database, journal, self._health)
+            self._read[journal.path.name] = end
+            moved += records
+            self._note_finished(set(finished))
+            if not records:
+                break
+        return moved
+
+    def _note_finished(self, finished: set[str]) -> None:
+        if not finished:
+            return
+        with self._lock:
+            done = [session for session in self._sessions if session.session_id in finished and session.ended]
+            self._sessions = [session for session in self._sessions if session not in done]
+        for session in done:
+            session.in_database.set()
+
+    def _retire(self) -> None:
+        """Remove journals that are in the database whole and have no more sessions."""
+        with self._lock:
+            in_use = {id(session.journal) for session in self._sessions}
+            for journal in self._journals[:-1]:
+                if id(journal) not in in_use and self._read.get(journal.path.name) == journal.size:
+                    self._journals.remove(journal)
+                    self._read.pop(journal.path.name, None)
+                    journal.close(remove=True)
+
+    # -- the ends of a process -----------------------------------------------------------
+
+    def close(self, wait_s: float = EXIT_WAIT_S) -> None:
+        """End what runs as interrupted, bring everything to the database if it can be had in time."""
+        deadline = time.monotonic() + wait_s
+        for session in list(self._sessions):
+            if not session.ended and not session.inherited:
+                for step in list(session.open_steps.values()):
+                    session.announce(step)
+                session.finish(
+                    INTERRUPTED,
+                    product_count=None,
+                    error="the process ended before end_pipeline()",
+                    attributes=session.attributes,
+                )
+        while self._backlog() and time.monotonic() < deadline:
+            if self._thread is not None and self._thread.is_alive():
+                self._pause_s = min(self._pause_s, 0.05)
+                self._wake.set()
+            else:
+                self.turn()
+            if self._backlog():
+                time.sleep(0.005)
+        if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            try:
+                for journal in self._journals:
+                    journal.close(remove=self._read.get(journal.path.name) == journal.size)
+                self._journals.clear()
+                self._sessions.clear()
+                self._database.forget()
+            finally:
+                self.turn_lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh: own journal, own connection, own thread; the parent's sessions get only further steps."""
+        self._reset_locks()
+        self._wake = threading.Event()
+        self._thread = None
+        for journal in self._journals:
+            journal.close()
+        self._journals, self._read = [], {}
+        self._database.forget(close=False)
+        self._health.after_fork_in_child()
+        sessions, self._sessions = self._sessions, []
+        for session in sessions:
+            session.after_fork_in_child()
+
+
+def usual_durations(database_url: str, pipeline: str, mode: str) -> dict[str, float]:
+    """Return the median seconds per step of the last sessions; nothing where there is no history."""
+    from perfdb.store import frames
+    from perfdb.store.engine import open_engine, sqlite_path
+
+    path = sqlite_path(database_url)
+    if path is not None and not path.exists():
+        return {}
+    engine = open_engine(database_url, role="reader")
+    try:
+        with engine.connect() as connection:
+            return frames.usual_durations(connection, pipeline, mode)
+    finally:
+        engine.dispose()
+
+
+def move_batch(database: Database, journal: Journal, health: Health) -> tuple[int, int, tuple[str, ...]]:
+    """Move the next records of a journal.
+
+    Returns:
+        how many lines were read, the offset behind the last, the ids of sessions that ended.
+
+    Raises:
+        Exception: the database takes nothing now. A record that it refuses for good is put
+            aside beside the journal instead, and counted.
+    """
+    from perfdb.store.engine import is_transient
+
+    try:
+        return _move(database, journal, BATCH, health)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        return _move_singly(database, journal, health)
+
+
+def _move_singly(database: Database, journal: Journal, health: Health) -> tuple[int, int, tuple[str, ...]]:
+    from perfdb.store.engine import is_transient
+
+    lines = 0
+    finished: tuple[str, ...] = ()
+    while True:
+        try:
+            read, end, ended = _move(database, journal, 1, health)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            read, end, ended = _move(database, journal, 1, health, refuse=True)
+        lines, finished = lines + read, finished + ended
+        if not read or lines >= BATCH:
+            return lines, end, finished
+
+
+def _move(
+    database: Database, journal: Journal, limit: int, health: Health, *, refuse: bool = False
+) -> tuple[int, int, tuple[str, ...]]:
+    from perfdb.store.ingest import apply_records, journal_offset
+
+    journal_id = str(journal.header["journal_id"])
+    with database.transaction() as connection:
+        offset = end = journal_offset(connection, journal_id)
+        good: list[dict[str, Any]] = []
+        bad: list[Line] = []
+        for count, line in enumerate(journal.lines(offset), start=1):
+            end = line.end
+            if line.record is None or refuse:
+                bad.append(line)
+            else:
+                good.append(line.record)
+            if count == limit:
+                break
+        if end == offset:
+            return 0, end, ()
+        applied = apply_records(connection, journal.header, good, offset=end, quarantined=len(bad))
+    for line in bad:
+        journal.keep_bad_line(line.raw)
+    health.count("quarantined", len(bad), f"damaged lines of {journal.path} were put aside")
+    return len(good) + len(bad), end, applied.finished
+
+
+def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
+    """Bring the journals of dead processes to the database, end their sessions, and remove them."""
+    moved = Moved()
+    for path in journals_in(folder):
+        journal = Journal.claim(path)
+        if journal is None:
+            continue
+        whole = False
+        try:
+            before = health.counts["quarantined"]
+            while True:
+                records, _, _ = move_batch(database, journal, health)
+                moved.records += records
+                if not records:
+                    break
+            from perfdb.store.ingest import mark_interrupted
+
+            with database.transaction() as connection:
+                moved.interrupted += mark_interrupted(connection, str(journal.header["journal_id"]))
+            moved.journals += 1
+            moved.quarantined += health.counts["quarantined"] - before
+            whole = True
+        finally:
+            journal.close(remove=whole)
+    return moved
+
+
+def recover(home: Path, database_url: str, *, busy_timeout_s: float = 5.0) -> Moved:
+    """Bring into the database what dead processes left in the journals of a home.
+
+    Raises:
+        StoreError: the database cannot be opened or upgraded.
+        SQLAlchemyError: it takes no rows now.
+    """
+    database = Database(database_url, busy_timeout_s)
+    try:
+        return recover_dead(home / "journal", database, Health())
+    finally:
+        database.forget()
+
+
+def has_journals(home: Path) -> bool:
+    """Tell whether anything may wait in the journals of a home."""
+    return bool(journals_in(home / "journal"))
+
+
+def _shown(url: str) -> str:
+    try:
+        from perfdb.store.engine import shown_url
+
+        return shown_url(url)
+    except Exception:
+        return "(unknown)"

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import json
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perfdb.recording.values import (
+    MAX_TEXT,
+    REDACTED,
+    clean,
+    clean_error,
+    clean_json,
+    clean_text,
+    is_secret_key,
+)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Hostile:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no")
+
+    def __hash__(self) -> int:
+        raise RuntimeError("no")
+
+
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+
+
+@pytest.mark.parametrize(
+    ("value", "cleaned"),
+    [
+        (math.nan, "NaN"),
+        (math.inf, "Infinity"),
+        (-math.inf, "-Infinity"),
+        (2**70, float(2**70)),
+        (10**400, "Infinity"),
+        (b"secret bytes", "<12 bytes>"),
+        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (decimal.Decimal("1.5"), 1.5),
+        (decimal.Decimal(1), 1.0),
+        (np.float32(0.5), 0.5),
+        (np.int64(7), 7),
+        (np.bool_(True), True),
+        (np.array([1, 2]), [1, 2]),
+        (np.zeros((30, 30)), "<ndarray of shape (30, 30)>"),
+        (np.float64("nan"), "NaN"),
+        ({1, 1}, [1]),
+        ((1, None, True), [1, None, True]),
+        (Colour.RED, "red"),
+        (Number.ONE, 1),
+        (pathlib.Path("a/b"), "a/b"),
+        ("a\x00b", "a␀b"),
+        ("\ud800", "?"),
+        (Hostile(), "<unreadable Hostile>"),
+        ({"a": {2: [3]}}, {"a": {"2": [3]}}),
+    ],
+)
+def test_any_value_becomes_strict_json(value: Any, cleaned: Any) -> None:
+    result = clean({"value": value})
+    assert result == {"value": cleaned}
+    assert type(result["value"]) is type(cleaned)
+    json.dumps(result, allow_nan=False).encode("ascii")
+
+
+def test_cycles_end() -> None:
+    assert "nested too deeply" in json.dumps(clean({"cycle": CYCLE}))
+
+
+def test_a_huge_text_is_cut_and_says_by_how_much() -> None:
+    text = clean({"text": "x" * 50_000_000})["text"]
+    assert len(text) < MAX_TEXT + 50
+    assert text.endswith(f"[{50_000_000 - MAX_TEXT} characters cut]")
+
+
+def test_huge_attributes_are_bounded_and_marked() -> None:
+    many = clean({f"key {i}": "y" * 1_000 for i in range(100_000)})
+    assert "more entries cut" in many["…"]
+    assert len(json.dumps(many)) < 250_000
+    assert "more items cut" in clean({"list": list(range(10_000))})["list"][-1]
+
+
+@pytest.mark.parametrize(
+    ("key", "secret"),
+    [
+        ("Authorization", True), ("api_key", True), ("apiKey", True), ("X-API-Key", True), ("apikey", True),
+        ("openai_api_key", True), ("authToken", True), ("session_token", True), ("DB_PASSWORD", True),
+        ("client_secret", True), ("dsn", True), ("Cookie", True), ("private_key", True), ("credentials", True),
+        ("max_tokens", False), ("input_tokens", False), ("monkey", False), ("tokenizer", False), ("key", False),
+        ("secretary", False), ("design_style", False),
+    ],
+)  # fmt: skip
+def test_keys_are_judged_by_their_segments(key: str, secret: bool) -> None:
+    assert is_secret_key(key) is secret
+    assert (clean({key: "value"})[key] == REDACTED) is secret
+
+
+def test_extra_secret_words_come_from_the_settings() -> None:
+    for _ in range(2):  # the second time from memory
+        assert clean({"licence": "abc", "n": 1}, ["licence"]) == {"licence": REDACTED, "n": 1}
+        assert clean_json({"licence": "abc"}, ["licence"])[0] == {"licence": REDACTED}
+        assert clean_json({"licence": "abc"})[0] == {"licence": "abc"}
+
+
+def test_what_cannot_be_a_credential_stays() -> None:
+    assert clean({"has_password": True, "token": None, "token_count": 5}) == {
+        "has_password": True,
+        "token": None,
+        "token_count": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    "canary",
+    [
+        "sk-proj-abcdefgh12345678", "ghp_abcdefghijklmnopqrst", "AKIAABCDEFGHIJKLMNOP", "xoxb-1234567890-abc",
+        "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM", "hunter2hunter2",
+    ],
+)  # fmt: skip
+def test_credentials_inside_of_texts_are_replaced(canary: str) -> None:
+    around = {
+        "hunter2hunter2": ["postgresql://me:{}@host/db", "GET /search?q=sofa&api_key={}&x=1", "Bearer {}"],
+    }.get(canary, ["{}", "the key '{}' is wrong", "x={}"])
+    for text in around:
+        for _ in range(2):
+            assert canary not in clean_text(text.format(canary))
+            assert canary not in clean_error(ValueError(text.format(canary)))
+            assert canary not in json.dumps(clean({"list": [{"deep": text.format(canary)}]}))
+        assert canary not in clean_text("z" * (MAX_TEXT - 10) + " " + text.format(canary))
+
+
+def test_a_private_key_is_replaced_whole() -> None:
+    pem = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\nxyz\n-----END RSA PRIVATE KEY-----"
+    assert clean_text(f"before {pem} after") == f"before {REDACTED} after"
+
+
+def test_ordinary_texts_stay_as_they_are() -> None:
+    for text in (
+        "Vision Analysis",
+        "https://example.org/a?b=c#d",
+        "12:30:45",
+        "a-b_c",
+        "größe 🚀",
+        "user@example.org",
+    ):
+        assert clean_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "data", [{"a": 1, "b": "x", "c": None, "d": True, "e": 1.5}, {"n": math.nan}, {"k": Hostile()}]
+)
+def test_the_quick_way_says_the_same_as_the_thorough_one(data: dict[str, Any]) -> None:
+    for _ in range(3):
+        cleaned, text = clean_json(data)
+        assert cleaned == clean(data)
+        assert json.loads(text) == cleaned
+
+
+def test_an_exception_without_words_is_named() -> None:
+    assert clean_error(TimeoutError()) == "TimeoutError"
+    assert clean_error(ValueError("bad")) == "bad"
