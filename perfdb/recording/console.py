@@ -7,6 +7,7 @@ On a terminal, and only there, a step that takes long gets a live line with its 
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -67,7 +68,7 @@ class Console:
         _consoles.add(self)
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()  # used on a terminal only
+        self._lock = threading.RLock()  # on a terminal only; a signal handler may print in between
         self._open: list[_OpenStep] = []
         self._ticker: threading.Thread | None = None
         self._drawn = False
@@ -155,6 +156,16 @@ class Console:
                 if shown:
                     self._draw(sys.stdout, shown)
 
+    def _silence(self) -> None:
+        if self._lock.acquire(timeout=0.5):  # a stopped terminal may hold it for ever
+            try:
+                self._ticker = None
+                self._open.clear()
+                if self._drawn:
+                    _write(sys.stdout, _ERASE)
+            finally:
+                self._lock.release()
+
     def _ask_usual(self, shown: list[_OpenStep]) -> None:
         for step in shown:
             if not step.asked and self.usual is not None:
@@ -191,6 +202,13 @@ def _forget_in_child() -> None:
         console._forget()
 
 
+def _silence_at_exit() -> None:
+    # a daemon thread that writes while the interpreter ends can abort the process
+    for console in list(_consoles):
+        console._silence()
+
+
+atexit.register(_silence_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)
 
@@ -204,8 +222,8 @@ def _write(stream: Any, text: str) -> None:
         stream.write(text)
         if "\x1b" in text or text.endswith("\r"):
             stream.flush()
-    except (OSError, ValueError, AttributeError):  # full, broken pipe; closed or unencodable; None
-        pass
+    except Exception:  # None, closed, full, a broken pipe, or somebody's own stream: no fault of the pipeline
+        return
 
 
 def _is_terminal(stream: Any) -> bool:

@@ -18,7 +18,7 @@ _DEEPEST_INDENT = 20
 
 
 def one_line(text: str) -> str:
-    """Return the text as one short line that no terminal obeys: control and bidi characters become escapes."""
+    """Return the text as one short line that no terminal obeys: control and bidi characters are escaped."""
     lines = [line for line in text[: 20 * _LONGEST_TEXT].splitlines() if line.strip()] or [""]
     line = lines[0] if len(lines) == 1 else f"{lines[0].rstrip()} …"
     if not line.isprintable():
