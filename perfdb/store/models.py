@@ -150,7 +150,7 @@ steps = Table(
     "steps",
     metadata,
     Column("session_pk", ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
-    Column("seq", Integer, nullable=False),  # given by the writer, so that a replay finds it again
+    Column("seq", BigInteger, nullable=False),  # given by the writer, so that a replay finds it again
     Column("series_id", ForeignKey("series.id"), nullable=False),  # pipeline, step name, mode
     Column("start_time", Double, nullable=False),  # epoch s
     Column("duration", Double),  # s, monotonic clock; NULL while it runs, and when its writer died
@@ -158,7 +158,7 @@ steps = Table(
     # In percentiles: it completed, and its session is counted. Repeated here so that the index below
     # answers alone; a session that fails or is tagged later changes its few steps.
     Column("counted", Boolean, nullable=False),
-    Column("parent_seq", Integer),
+    Column("parent_seq", BigInteger),
     Column("lane", Integer, nullable=False),
     Column("error_message", Text),
     Column("additional_data", Document),

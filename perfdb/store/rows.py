@@ -25,7 +25,7 @@ Record = Mapping[str, Any]
 SeriesKey = tuple[str, str, str | None]  # pipeline, mode, step name (None: the session's total)
 
 UNKNOWN_PIPELINE = "unknown"  # until the line with the session's start turns up
-MAX_SEQ = 2**31 - 1
+MAX_SEQ = 2**53 - 1  # a forked child numbers its steps from its pid in the upper bits
 
 _MAX_BIGINT = 2**63 - 1
 _MAX_INSTANT = 253_402_300_799.0  # the end of the year 9999, where ISO texts end
@@ -152,7 +152,7 @@ def step_columns(step: Record, *, session_status: int, session_counted: bool) ->
         "status": status,
         "counted": session_counted and status == COMPLETED_CODE and duration is not None,
         "parent_seq": integer(step.get("parent_seq"), 0, MAX_SEQ),
-        "lane": integer(step.get("lane"), 0, MAX_SEQ) or 0,
+        "lane": integer(step.get("lane"), 0, 2**31 - 1) or 0,
         "error_message": text(step.get("error_message")),
         "additional_data": document(step.get("additional_data")),
         "attempts": document(step.get("attempts")),

@@ -1,0 +1,375 @@
+"""What happens to recorded steps when processes die, fork, exit or find the database away."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import perfdb
+from perfdb import recorder
+from perfdb.worker import recover
+
+PRELUDE = """
+import os, sys, time, signal
+import perfdb
+tracker = perfdb.create_tracker(home="home", console=False)
+def steps(n, name="work"):
+    for i in range(n):
+        with tracker.step(name, i=i):
+            pass
+    print("acknowledged", n, flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+    recorder.close()
+
+
+def run(code: str, *, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    program = PRELUDE + textwrap.dedent(code)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=timeout)
+
+
+def history() -> perfdb.History:
+    return perfdb.History(home="home")
+
+
+def journals() -> list[Path]:
+    return list(Path("home/journal").glob("*.journal"))
+
+
+def test_sigkill_in_the_middle_loses_no_step_and_leaves_the_session_interrupted() -> None:
+    done = run("tracker.start_pipeline(); steps(100); tracker.step('open').start(); os.kill(os.getpid(), 9)")
+    assert done.returncode == -signal.SIGKILL
+    moved = recover(Path("home"), history().url)
+    assert (moved.journals, moved.interrupted, moved.quarantined) == (1, 1, 0)
+    session = history().session()
+    assert session.status == "interrupted"
+    assert [step.seq for step in session.steps] == list(range(100))
+    assert journals() == []
+
+
+def test_a_step_open_for_long_is_known_after_a_crash() -> None:
+    run(
+        """
+        tracker.start_pipeline()
+        step = tracker.step('endless').start()
+        while not step.announced: time.sleep(0.05)
+        os.kill(os.getpid(), 9)
+        """
+    )
+    (row,) = history().steps().to_dict("records")
+    assert (row["step_name"], row["status"]) == ("endless", "interrupted")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "os._exit(3)",
+        "sys.exit(0)",
+        "raise RuntimeError('boom')",
+        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)",
+        "os.kill(os.getpid(), signal.SIGHUP); time.sleep(9)",
+        "os.kill(os.getpid(), signal.SIGINT); time.sleep(9)",
+    ],
+)
+def test_every_way_to_end_a_process_keeps_its_steps(end: str) -> None:
+    run(f"tracker.start_pipeline(); steps(100); {end}")
+    session = history().session()
+    assert (session.status, len(session.steps)) == ("interrupted", 100)
+    assert journals() == []
+
+
+def test_a_clean_exit_leaves_no_journal_behind() -> None:
+    done = run("tracker.start_pipeline(); steps(4); tracker.end_pipeline()")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert journals() == []
+    with sqlite3.connect("home/perfdb.sqlite3") as connection:
+        assert connection.execute("SELECT status, count(*) FROM v_sessions").fetchall() == [("completed", 1)]
+    connection.close()
+
+
+def test_exit_does_not_hang_on_a_locked_database_and_loses_nothing() -> None:
+    run("tracker.start_pipeline(); tracker.end_pipeline()")
+    lock = sqlite3.connect("home/perfdb.sqlite3", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    done = run(
+        "tracker.start_pipeline(); steps(10); tracker.end_pipeline(); print(tracker.health()['backlog_bytes'])"
+    )
+    assert done.returncode == 0
+    assert int(done.stdout.split()[-1]) > 0
+    lock.execute("ROLLBACK")
+    lock.close()
+    session = history().session()
+    assert (session.status, len(session.steps)) == ("completed", 10)
+
+
+def test_forked_children_record_further_steps_of_the_same_session() -> None:
+    done = run(
+        """
+        tracker.start_pipeline()
+        steps(1, "before")
+        children = []
+        for c in range(4):
+            pid = os.fork()
+            if pid == 0:
+                steps(50, f"child {c}")
+                tracker.end_pipeline()
+                os._exit(0)
+            children.append(pid)
+        steps(50, "parent")
+        for pid in children: os.waitpid(pid, 0)
+        tracker.end_pipeline()
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    session = history().session()
+    names = [step.step_name for step in session.steps]
+    assert session.status == "completed"
+    assert {name: names.count(name) for name in set(names)} == {
+        "before": 1, "parent": 50, "child 0": 50, "child 1": 50, "child 2": 50, "child 3": 50,
+    }  # fmt: skip
+    assert len({step.seq for step in session.steps}) == len(names)
+    assert journals() == []
+
+
+def test_a_fork_inside_a_step_leaves_the_end_of_that_step_to_the_parent() -> None:
+    run(
+        """
+        tracker.start_pipeline()
+        with tracker.step("shared"):
+            pid = os.fork()
+            if pid: os.waitpid(pid, 0)
+        if pid == 0: os._exit(0)
+        tracker.end_pipeline()
+        """
+    )
+    assert [step.step_name for step in history().session().steps] == ["shared"]
+
+
+def test_a_child_may_run_sessions_of_its_own() -> None:
+    done = run(
+        """
+        tracker.start_pipeline(); tracker.end_pipeline()
+        pid = os.fork()
+        tracker.start_pipeline(); steps(3); tracker.end_pipeline()
+        if pid: os.waitpid(pid, 0)
+        sys.exit(0)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(history().sessions()["status"]) == ["completed"] * 3
+
+
+def test_a_dead_parents_session_is_interrupted_though_its_child_lives() -> None:
+    run(
+        """
+        tracker.start_pipeline(); steps(2)
+        if os.fork() == 0:
+            os.close(1); os.close(2)
+            time.sleep(5)
+            os._exit(0)
+        os.kill(os.getpid(), 9)
+        """
+    )
+    assert history().session().status == "interrupted"
+
+
+def test_a_slow_but_living_writer_is_not_interrupted() -> None:
+    tracker = recorder.create_tracker(home="home", console=False)
+    tracker.start_pipeline()
+    recover_elsewhere = "from perfdb.worker import recover; import perfdb; from pathlib import Path; recover(Path('home'), perfdb.History(home='home').url)"
+    subprocess.run([sys.executable, "-c", recover_elsewhere], check=True)
+    tracker.end_pipeline()
+    assert history().session().status == "completed"
+
+
+def test_the_locked_database_delays_and_health_says_so() -> None:
+    tracker = recorder.create_tracker(home="home", console=False)
+    tracker.start_pipeline()
+    tracker.end_pipeline()
+    lock = sqlite3.connect("home/perfdb.sqlite3", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    tracker.start_pipeline()
+    with tracker.step("meanwhile"):
+        pass
+    tracker.end_pipeline()
+    health = tracker.health()
+    assert not health["ok"]
+    assert "locked" in health["database_error"]
+    lock.execute("ROLLBACK")
+    lock.close()
+    recorder.close()
+    assert tracker.health()["ok"]
+    assert [step.step_name for step in history().session().steps] == ["meanwhile"]
+
+
+def test_rows_go_into_the_new_file_when_the_database_is_deleted() -> None:
+    tracker = recorder.create_tracker(home="home", console=False)
+    first = tracker.start_pipeline()
+    tracker.end_pipeline()
+    for name in ("", "-wal", "-shm"):
+        Path(f"home/perfdb.sqlite3{name}").unlink(missing_ok=True)
+    second = tracker.start_pipeline()
+    tracker.end_pipeline()
+    recorder.close()
+    assert list(history().sessions()["session_id"]) == [first, second]
+
+
+def test_a_file_that_is_no_database_is_left_alone_and_the_journal_kept() -> None:
+    Path("home").mkdir()
+    Path("home/perfdb.sqlite3").write_text("precious notes, not a database. " * 100)
+    tracker = recorder.create_tracker(home="home", console=False)
+    tracker.start_pipeline()
+    with tracker.step("work"):
+        pass
+    tracker.end_pipeline()
+    assert "perfdb.sqlite3" in tracker.health()["database_error"]
+    recorder.close()
+    assert Path("home/perfdb.sqlite3").read_text().startswith("precious notes")
+    assert len(journals()) == 1
+    Path("home/perfdb.sqlite3").unlink()
+    assert [step.step_name for step in history().session().steps] == ["work"]
+
+
+def test_damaged_lines_are_put_aside_and_the_rest_goes_in() -> None:
+    run("tracker.start_pipeline(); steps(5); os._exit(1)")
+    (path,) = journals()
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[4] = lines[4].replace(b'"i":2', b'"i":7')
+    lines.append(b"deadbeef {torn")
+    path.write_bytes(b"".join(lines))
+    moved = recover(Path("home"), history().url)
+    assert moved.quarantined == 1
+    assert [step.additional_data["i"] for step in history().session().steps] == [0, 1, 3, 4]
+    assert b'"i":7' in path.with_suffix(".bad").read_bytes()
+
+
+def test_running_sessions_are_rows_before_they_end() -> None:
+    tracker = recorder.create_tracker(home="home", console=False)
+    session_id = tracker.start_pipeline()
+    with tracker.step("first"):
+        pass
+    deadline = time.monotonic() + 20
+    while len(history().sessions()) == 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (row,) = history().sessions().to_dict("records")
+    assert (row["session_id"], row["status"]) == (session_id, "running")
+    tracker.end_pipeline()
+
+
+def test_an_event_loop_is_not_made_to_wait() -> None:
+    import asyncio
+
+    async def design() -> None:
+        tracker = recorder.create_tracker(home="home", console=False)
+        tracker.start_pipeline()
+        tracker.end_pipeline()
+
+    asyncio.run(design())
+    recorder.close()
+    assert history().session().status == "completed"
+
+
+def test_many_threads_and_sessions_at_once() -> None:
+    def runs() -> None:
+        for _ in range(10):
+            tracker = recorder.create_tracker(home="home", console=False)
+            tracker.start_pipeline()
+            with tracker.step("a"), tracker.step("b"):
+                pass
+            tracker.end_pipeline()
+
+    threads = [threading.Thread(target=runs) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    recorder.close()
+    assert (len(history().sessions()), len(history().steps())) == (80, 160)
+
+
+def test_processes_write_at_once_and_lose_nothing() -> None:
+    code = (
+        PRELUDE
+        + "\nfor _ in range(10):\n tracker.start_pipeline(); steps(4); tracker.end_pipeline()\nprint(tracker.health())"
+    )
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    outputs = [writer.communicate(timeout=60) for writer in writers]
+    assert [err for _, err in outputs] == [""] * 4, outputs
+    assert (len(history().sessions()), len(history().steps())) == (40, 160)
+
+
+def test_a_long_journal_is_replaced_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from perfdb import worker
+
+    monkeypatch.setattr(worker, "ROTATE_BYTES", 2_000)
+    tracker = recorder.create_tracker(home="home", console=False)
+    for _ in range(20):
+        tracker.start_pipeline()
+        with tracker.step("work", text="x" * 300):
+            pass
+        tracker.end_pipeline()
+    assert len(journals()) <= 2
+    assert len(history().steps()) == 20
+
+
+def test_a_record_that_the_database_refuses_does_not_hold_up_the_others() -> None:
+    run("tracker.start_pipeline(session_id='a'); steps(2); os._exit(1)")
+    connection = sqlite3.connect("home/perfdb.sqlite3") if Path("home/perfdb.sqlite3").exists() else None
+    if connection is None:
+        history().sessions()
+        connection = sqlite3.connect("home/perfdb.sqlite3")
+    with connection:
+        connection.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON samples BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    connection.close()
+    run(
+        """
+        tracker.start_pipeline(session_id='b')
+        with tracker.step('slow'): time.sleep(0.2)
+        tracker.end_pipeline()
+        """
+    )
+    session = history().session("b")
+    assert (session.status, [step.step_name for step in session.steps], session.samples) == (
+        "completed",
+        ["slow"],
+        (),
+    )
+    assert list(Path("home/journal").glob("*.bad"))
+
+
+def test_importing_and_the_first_step_load_nothing_heavy() -> None:
+    code = """
+    import perfdb, sys
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    tracker.start_pipeline()
+    with tracker.step("x"): pass
+    import json; print(json.dumps([m for m in ("numpy", "pandas", "matplotlib", "sqlalchemy", "alembic", "psutil", "asyncio") if m in sys.modules]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == []
+    assert os.path.isdir("performance_tracking")
