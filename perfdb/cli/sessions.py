@@ -16,16 +16,14 @@ from perfdb.cli.options import (
     say_what_next,
 )
 from perfdb.cli.render import Column, print_json, print_table, rows_of
-from perfdb.cli.text import COLOURS, duration_text, fast_text, local_time, mark
+from perfdb.cli.text import COLOURS, duration_text, mark, short_time
 
 COLUMNS = (
     Column(""),
     Column("session"),
     Column("started"),
     Column("pipeline", flexible=True),
-    Column("mode"),
     Column("duration", right=True),
-    Column("products", right=True),
     Column("note", flexible=True),
 )
 
@@ -52,15 +50,12 @@ def command(last: int, database: str | None, as_json: bool, **filters: Any) -> N
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    products = row["product_count"]
     return (
         mark(row["status"]),
         row["session_id"],
-        local_time(row["start_time"]),
-        row["pipeline"],
-        fast_text(row["fast_mode"]),
+        short_time(row["start_time"]),
+        row["pipeline"] + (" (fast)" if row["fast_mode"] else ""),
         duration_text(row["total_duration"]),
-        "" if products is None else str(products),
         _note(row),
     )
 
@@ -71,4 +66,6 @@ def _note(row: Mapping[str, Any]) -> str:
         tags.append(row["status"])
     if row["error_message"]:
         tags.append(row["error_message"])
+    elif row["product_count"] is not None:
+        tags.append(f"{row['product_count']} products")
     return " ".join(tags)

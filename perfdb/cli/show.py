@@ -25,6 +25,7 @@ from perfdb.recording.report import to_report
 from perfdb.records import Session
 
 MOST_STEPS = 60
+WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 
 
 @click.command("show")
@@ -42,7 +43,7 @@ def command(session_id: str, every_step: bool, data: bool, database: str | None,
     if as_json:
         print_json([to_report(session)])
         return
-    columns = screen_width()
+    columns = min(screen_width(), WIDEST)
     for line in _heading(session):
         click.echo(cut(line, columns))
     if session.error_message:
@@ -68,7 +69,7 @@ def _heading(session: Session) -> Iterator[str]:
     facts += [f"[{tag}]" for tag in session.tags]
     yield "  ".join(inert(fact) for fact in facts if fact)
     machine = [
-        session.host or "",
+        f"on {session.host}" if session.host else "",
         f"Python {session.python_version}" if session.python_version else "",
         f"commit {session.git_commit[:12]}" if session.git_commit else "",
         f"CPU {duration_text(session.cpu_s)}" if session.cpu_s is not None else "",

@@ -16,14 +16,13 @@ from perfdb.cli.options import (
     say_what_next,
 )
 from perfdb.cli.render import Column, print_json, print_table, rows_of
-from perfdb.cli.text import COLOURS, duration_text, fast_text, local_time, mark
+from perfdb.cli.text import COLOURS, duration_text, local_time, mark
 
 COLUMNS = (
     Column(""),
     Column("session"),
-    Column("step", flexible=True),
     Column("started"),
-    Column("mode"),
+    Column("step", flexible=True),
     Column("duration", right=True),
     Column("note", flexible=True),
 )
@@ -54,9 +53,8 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         mark(row["status"]),
         row["session_id"],
-        row["step_name"] if row["parent_seq"] is None else "  " + row["step_name"],
         local_time(row["start_time"])[-8:],
-        fast_text(row["fast_mode"]),
+        row["step_name"] if row["parent_seq"] is None else "  " + row["step_name"],
         duration_text(row["duration"]),
         row["error_message"] or "",
     )

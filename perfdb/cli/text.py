@@ -99,6 +99,12 @@ def local_time(epoch: float) -> str:
     return datetime.fromtimestamp(epoch).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def short_time(epoch: float) -> str:
+    """Return an instant in twelve columns: ``02 Jan 15:04``, or ``02 Jan 2025`` of another year."""
+    then = datetime.fromtimestamp(epoch)
+    return then.strftime("%d %b %H:%M" if then.year == datetime.now().year else "%d %b %Y")
+
+
 def size_text(size: float | None) -> str:
     """Return bytes as a person says them: ``310 MB``."""
     if size is None or size != size:

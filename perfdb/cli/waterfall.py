@@ -89,7 +89,7 @@ def waterfall(session: Session, *, columns: int, now: float, most: int, data: bo
     for (step, _), name in zip(drawn, names, strict=True):
         cells = _bar(step, inclusive_path.get(step.seq, []), scale, end, glyphs)
         used.update(cells)
-        share = _percent(seconds.get(step.seq, 0.0), wall)
+        share = _percent(seconds[step.seq], wall) if seconds[step.seq] else ""
         paint = COLOURS[_status(step, session)]
         yield "".join(
             (

@@ -91,7 +91,8 @@ def test_a_poor_encoding_gets_plain_signs(recorded: list[Session], encoding: str
     for command in (["sessions"], ["show"], ["steps"]):
         done = launch(*command, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
         assert done.returncode == 0, done.stderr
-        assert "x " in done.stdout or "#" in done.stdout
+        assert "\nx " in done.stdout or "#" in done.stdout or "\n+ " in done.stdout
+        assert "\\u" not in done.stdout
 
 
 def test_names_are_inert_in_every_table(perfdb: Callable[..., Any], folder: Path) -> None:

@@ -35,11 +35,12 @@ def test_the_table_of_sessions_shows_status_mode_and_error(
     perfdb: Callable[..., Any], recorded: list[Session]
 ) -> None:
     title, failed, fast, normal = perfdb("sessions").out.splitlines()
-    assert title.split() == ["session", "started", "pipeline", "mode", "duration", "products", "note"]
+    assert title.split() == ["session", "started", "pipeline", "duration", "note"]
     assert failed.startswith("✗ ")
     assert "SerpAPI said no" in failed
-    assert "fast" in fast
+    assert "design (fast)" in fast
     assert "4.00 s" in normal
+    assert "6 products" in normal
 
 
 def test_more_sessions_than_shown_are_mentioned(perfdb: Callable[..., Any], recorded: list[Session]) -> None:

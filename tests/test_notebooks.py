@@ -1,0 +1,60 @@
+"""Every notebook runs from top to bottom on a small recorded history, and is committed without outputs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import perfdb
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+
+# Of the libraries that run a notebook, not of perfdb.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a dozen sessions of the design pipeline in both modes."""
+    home = tmp_path_factory.mktemp("notebooks") / "performance_tracking"
+    for number in range(12):
+        with perfdb.track("design", home=home, monitor=number == 11, fast_mode=number % 4 == 0) as run:
+            with perfdb.track_vision_analysis(run, design_style="modern"):
+                pass
+            with perfdb.track_product_search(run) as step:
+                run.map(str, range(3), max_workers=2)
+                step.set(products_found=3)
+    return home
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_runs(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbclient
+    import nbformat
+
+    for name in [name for name in os.environ if name.startswith("PERFDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PERFDB_HOME", str(home))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setenv("IPYTHONDIR", str(home.parent / "ipython"))
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(home.parent))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_thin_and_without_outputs(path: Path) -> None:
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "perfdb.History(" in code[0].source
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert all("sqlite3" not in cell.source and "SELECT" not in cell.source for cell in code)

@@ -1,0 +1,84 @@
+"""What is declared is what is there: dependencies, entry points, files that must travel with the package."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import entry_points, packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+import perfdb
+
+ROOT = Path(__file__).resolve().parents[1]
+COMES_ALONG = {"numpy"}  # pandas is made of it and shows its arrays
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def names_in(requirements: list[str]) -> Iterator[str]:
+    """Yield the distributions of requirements; perfdb[extra] stands for what the extra lists."""
+    for requirement in requirements:
+        own = re.fullmatch(r"perfdb\[([^]]+)\]", requirement)
+        if own is None:
+            yield re.split(r"[\[<>=!~ ;]", requirement)[0].lower().replace("_", "-")
+            continue
+        for extra in own[1].split(","):
+            yield from names_in(PROJECT["optional-dependencies"][extra.strip()])
+
+
+def imported_by(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for module in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Import):
+                found.update({alias.name.split(".")[0]: module for alias in node.names})
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found[node.module.split(".")[0]] = module
+    return {name: module for name, module in found.items() if name not in sys.stdlib_module_names}
+
+
+def undeclared(imported: dict[str, Path], declared: set[str]) -> dict[str, Path]:
+    homes = packages_distributions()
+    return {
+        name: module
+        for name, module in imported.items()
+        if name not in {"perfdb", *COMES_ALONG}
+        and not {home.lower().replace("_", "-") for home in homes.get(name, [name])} & declared
+    }
+
+
+def test_the_test_extra_holds_all_that_the_tests_import() -> None:
+    extra = PROJECT["optional-dependencies"]["test"]
+    declared = set(names_in(PROJECT["dependencies"])) | set(names_in(extra))
+    assert undeclared(imported_by(ROOT / "tests"), declared) == {}
+
+
+def test_every_import_of_the_package_is_declared_somewhere() -> None:
+    everything = list(PROJECT["dependencies"])
+    for extra in PROJECT["optional-dependencies"].values():
+        everything += extra
+    assert undeclared(imported_by(ROOT / "perfdb"), set(names_in(everything))) == {}
+
+
+def test_the_version_is_said_once() -> None:
+    assert version("perfdb") == perfdb.__version__
+
+
+def test_the_command_is_installed() -> None:
+    (script,) = entry_points(group="console_scripts", name="perfdb")
+    module, _, function = script.value.partition(":")
+    assert callable(getattr(import_module(module), function))
+
+
+def test_types_travel_with_the_package() -> None:
+    assert (Path(perfdb.__file__).parent / "py.typed").is_file()
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in perfdb.__all__:
+        assert getattr(perfdb, name) is not None
+    assert sorted(perfdb.__all__) == list(perfdb.__all__)
