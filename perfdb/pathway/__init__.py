@@ -1,0 +1,43 @@
+"""The Real Products pathway: the design pipeline that perfdb was first made for.
+
+    pathway = RealProductsPathway(PathwaySettings.load())
+    response = pathway.generate("room.jpg", design_style="modern", design_type="interior redesign")
+
+It needs ``pip install 'perfdb[pathway]'``. Names load on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from perfdb.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from perfdb.pathway.errors import ImageRefusedError, PathwayError, ServiceError
+    from perfdb.pathway.pipeline import RealProductsPathway
+    from perfdb.pathway.settings import PathwaySettings
+
+__all__ = ["ImageRefusedError", "PathwayError", "PathwaySettings", "RealProductsPathway", "ServiceError"]
+
+_HOMES = {
+    "ImageRefusedError": "perfdb.pathway.errors",
+    "PathwayError": "perfdb.pathway.errors",
+    "PathwaySettings": "perfdb.pathway.settings",
+    "RealProductsPathway": "perfdb.pathway.pipeline",
+    "ServiceError": "perfdb.pathway.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'perfdb.pathway' has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) from error
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError:
+    """Return the error that says which extra brings the missing module."""
+    return MissingExtraError(f"the pathway needs {error.name!r}: run pip install 'perfdb[pathway]'")

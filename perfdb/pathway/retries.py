@@ -1,0 +1,86 @@
+"""Attempts at an outside service, each recorded in its step, with the back-off split from the work.
+
+The SDKs' own retries are off: one call that hides two time-outs would look like
+one slow call. What a service asks for (``Retry-After``) wins over our back-off.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
+
+import tenacity
+
+from perfdb.pathway.errors import ServiceError
+from perfdb.pathway.settings import PathwaySettings
+
+Result = TypeVar("Result")
+
+
+class Attempting(Protocol):
+    """The part of a step that is needed here."""
+
+    def attempt(self) -> AbstractContextManager[Any]:
+        """Return a context manager around one try."""
+
+
+def call(step: Attempting, settings: PathwaySettings, work: Callable[[], Result]) -> Result:
+    """Return what ``work`` returns; try again while it raises a transient ServiceError.
+
+    Raises:
+        ServiceError: the last one, with the number of attempts when there were several.
+    """
+    backoff = tenacity.wait_exponential_jitter(
+        initial=settings.backoff_s, max=settings.max_backoff_s, jitter=settings.backoff_s / 4
+    )
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, ServiceError) and error.retry_after_s is not None:
+            return error.retry_after_s
+        return backoff(state)
+
+    def worth_another(error: BaseException) -> bool:
+        return (
+            isinstance(error, ServiceError)
+            and error.transient
+            and (error.retry_after_s or 0) <= settings.max_retry_after_s
+        )
+
+    attempts = 0
+    try:
+        for again in tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(settings.max_attempts),
+            retry=tenacity.retry_if_exception(worth_another),
+            wait=wait,
+            reraise=True,
+        ):
+            with again, step.attempt():
+                attempts += 1
+                return work()
+    except ServiceError as error:
+        if attempts == 1:
+            raise
+        # the same error, so that whoever catches it sees what it was; only its words change
+        error.args = (f"{error} (after {attempts} attempts)",)
+        raise
+    raise AssertionError("unreachable: tenacity returns or raises")
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a service asks to wait, or None when it does not say."""
+    for name, per_second in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) / per_second
+        except ValueError:
+            continue
+        if seconds >= 0:  # also refuses NaN
+            return seconds
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
+    except ValueError:
+        return None
