@@ -154,12 +154,10 @@ def parse(text: str, *, source: str, below: tuple[str, ...] = ()) -> Table:
     return table
 
 
-_PART = re.compile(r"""[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*(\.?)""")
-_VALUE = re.compile(
-    r'''"""(?:\\.|(?!""")[^\\])*"{3,5}|\'\'\'.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[\[{]|[\]}]|\n|.''',
-    re.DOTALL,
-)
-_BLANK = re.compile(r"(?:\s|#[^\n]*)*")
+# Patterns are compiled at their first use: most processes read no file.
+_PART = r"""[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))[ \t]*(\.?)"""
+_VALUE = r'''(?s)"""(?:\\.|(?!""")[^\\])*"{3,5}|\'\'\'.*?'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|.'''
+_BLANK = r"(?:\s|#[^\n]*)*"
 
 
 def line_numbers(text: str) -> dict[tuple[Key, ...], int]:
@@ -195,7 +193,8 @@ def line_numbers(text: str) -> dict[tuple[Key, ...], int]:
 
 def _dotted(text: str, position: int) -> tuple[list[str], int]:
     names: list[str] = []
-    while part := _PART.match(text, position):
+    pattern = re.compile(_PART)
+    while part := pattern.match(text, position):
         names.append(next(group for group in part.groups()[:3] if group is not None))
         position = part.end()
         if not part[4]:
@@ -205,7 +204,8 @@ def _dotted(text: str, position: int) -> tuple[list[str], int]:
 
 def _end_of_statement(text: str, position: int) -> int:
     depth = 0
-    while token := _VALUE.match(text, position):
+    pattern = re.compile(_VALUE)
+    while token := pattern.match(text, position):
         position = token.end()
         if token[0] in ("[", "{"):
             depth += 1
@@ -216,6 +216,6 @@ def _end_of_statement(text: str, position: int) -> int:
     return position
 
 
-def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
-    found = pattern.match(text, position)
+def _end_of(pattern: str, text: str, position: int) -> int:
+    found = re.compile(pattern).match(text, position)
     return found.end() if found else position
