@@ -64,7 +64,7 @@ def create_tracker(
     return _tracker(settings, live_lines=settings.console is not False, fast_mode=False)
 
 
-class track:  # noqa: N801: reads as a verb: with perfdb.track("nightly-etl") as run
+class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as run)
     """Record one session of any pipeline, in one line; also a decorator.
 
     The report is saved at exit, and an exception ends the session as failed and passes.

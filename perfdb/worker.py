@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import PerfdbError
-from perfdb.records import INTERRUPTED
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, Line, journals_in, new_journal_id
 from perfdb.recording.live import LiveSession
+from perfdb.records import INTERRUPTED
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -173,7 +173,7 @@ class Worker:
         return session.usual
 
     def status(self) -> dict[str, Any]:
-        """Return what is wrong here: the counters, ``database_error``, the ``backlog_bytes`` that wait in journals."""
+        """Return the counters, ``database_error`` and the ``backlog_bytes`` that wait in journals."""
         known = self._health.as_dict()
         return {
             **known,
@@ -237,9 +237,7 @@ class Worker:
         self._problem = str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {error}"
         # with jitter, because several processes wait for the same lock
         self._pause_s = min(MAX_PAUSE_S, max(0.01, self._pause_s * 2)) * random.uniform(0.75, 1.0)  # noqa: S311
-        self._health.delayed(
-            f"the database {_shown(self._database.url)} takes no rows now, the journal keeps them", error
-        )
+        self._health.delayed(f"{_shown(self._database.url)} takes no rows now, the journal keeps them", error)
 
     def _announce_open_steps(self) -> None:
         for session in list(self._sessions):
@@ -312,7 +310,7 @@ class Worker:
                 self.turn_lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Start afresh: own journal, own connection, own thread; the parent's sessions get only further steps."""
+        """Start afresh: own journal, connection and thread; the parent's sessions get only further steps."""
         self._reset_locks()
         self._wake = threading.Event()
         self._thread = None

@@ -107,9 +107,8 @@ def test_exit_does_not_hang_on_a_locked_database_and_loses_nothing() -> None:
     run("tracker.start_pipeline(); tracker.end_pipeline()")
     lock = sqlite3.connect("home/perfdb.sqlite3", isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
-    done = run(
-        "tracker.start_pipeline(); steps(10); tracker.end_pipeline(); print(tracker.health()['backlog_bytes'])"
-    )
+    ending = "steps(10); tracker.end_pipeline(); print(tracker.health()['backlog_bytes'])"
+    done = run(f"tracker.start_pipeline(); {ending}")
     assert done.returncode == 0
     assert int(done.stdout.split()[-1]) > 0
     lock.execute("ROLLBACK")
@@ -192,7 +191,7 @@ def test_a_dead_parents_session_is_interrupted_though_its_child_lives() -> None:
 def test_a_slow_but_living_writer_is_not_interrupted() -> None:
     tracker = recorder.create_tracker(home="home", console=False)
     tracker.start_pipeline()
-    recover_elsewhere = "from perfdb.worker import recover; import perfdb; from pathlib import Path; recover(Path('home'), perfdb.History(home='home').url)"
+    recover_elsewhere = "import perfdb; perfdb.History(home='home').sessions()"
     subprocess.run([sys.executable, "-c", recover_elsewhere], check=True)
     tracker.end_pipeline()
     assert history().session().status == "completed"
@@ -304,10 +303,7 @@ def test_many_threads_and_sessions_at_once() -> None:
 
 
 def test_processes_write_at_once_and_lose_nothing() -> None:
-    code = (
-        PRELUDE
-        + "\nfor _ in range(10):\n tracker.start_pipeline(); steps(4); tracker.end_pipeline()\nprint(tracker.health())"
-    )
+    code = f"{PRELUDE}\nfor _ in range(10):\n tracker.start_pipeline(); steps(4); tracker.end_pipeline()"
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -366,7 +362,9 @@ def test_importing_and_the_first_step_load_nothing_heavy() -> None:
     tracker = perfdb.create_tracker(console=False, monitor=False)
     tracker.start_pipeline()
     with tracker.step("x"): pass
-    import json; print(json.dumps([m for m in ("numpy", "pandas", "matplotlib", "sqlalchemy", "alembic", "psutil", "asyncio") if m in sys.modules]))
+    import json
+    heavy = "numpy pandas matplotlib sqlalchemy alembic psutil asyncio".split()
+    print(json.dumps([name for name in heavy if name in sys.modules]))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True

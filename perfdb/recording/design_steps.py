@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from perfdb.records import COMPOSITE_CREATION, IMAGE_GENERATION, PRODUCT_SEARCH, VISION_ANALYSIS
 from perfdb.recording.step import Step
 from perfdb.recording.tracker import Tracker
+from perfdb.records import COMPOSITE_CREATION, IMAGE_GENERATION, PRODUCT_SEARCH, VISION_ANALYSIS
 
 
 def track_vision_analysis(tracker: Tracker, /, **data: Any) -> Step:

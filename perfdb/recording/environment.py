@@ -15,7 +15,7 @@ from perfdb.recording.values import REDACTED, clean_text, is_secret_key
 
 
 def describe_process() -> dict[str, Any]:
-    """Return ``host``, ``pid``, ``python_version``, ``git_commit`` (of the working directory) and ``command``."""
+    """Return ``host``, ``pid``, ``python_version``, ``git_commit`` of the working folder, ``command``."""
     return {
         "host": clean_text(os.uname().nodename, 200),
         "pid": os.getpid(),

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from perfdb.records import COMPLETED, FAILED, RUNNING, Attempt, Event, Sample, Session, Step as StepRecord
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import resident_bytes, usage
 from perfdb.recording.step import Step
 from perfdb.recording.values import MAX_NAME, clean, clean_json, clean_text, to_json
+from perfdb.records import COMPLETED, FAILED, RUNNING, Attempt, Event, Sample, Session
+from perfdb.records import Step as StepRecord
 
 MAX_STEPS = 10_000  # steps kept in memory for the report; all of them reach the database
 MAX_SAMPLES = 2_000
@@ -162,36 +163,43 @@ class LiveSession:
         else:
             self.steps_not_kept += 1
 
-    def closed(self, step: Step) -> None:
+    def closed(self, step: Step, duration: float, cpu_s: float) -> None:
         """Write the line of a step that has just ended."""
+        step.duration, step.cpu_s = duration, cpu_s
         self.open_steps.pop(step.seq, None)
         step.rss_peak = step.rss_peak or self._last_rss
-        step._data, data = clean_json(step._data, self._secret_words) if step._data else (step._data, "{}")
-        more = ""
-        if step._attempts:
-            more = f',"attempts":{to_json(step._attempts)}'
-        if step._events:
-            step._events = [
-                (clean_text(str(n), MAX_NAME), round(t, 6), clean(d, self._secret_words))
-                for n, t, d in step._events
-            ]
-            more += f',"events":{to_json([{"name": n, "time": t, "data": d} for n, t, d in step._events])}'
+        data = "{}"
+        if step._data:
+            step._data, data = clean_json(step._data, self._secret_words)
         self.write(
             f"{self._line_start}{step.seq}"
             f',"parent_seq":{"null" if step.parent_seq is None else step.parent_seq}'
             f',"step_name":{step.name_json},"lane":{step.lane}'
-            f',"start_time":{step.start_time:.6f},"duration":{step.duration:.6f}'
+            f',"start_time":{step.start_time:.6f},"duration":{duration:.6f}'
             f',"success":{"true" if step.success else "false"}'
             f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
-            f',"additional_data":{data}'
-            f',"cpu_s":{step.cpu_s:.6f},"rss_peak_bytes":{step.rss_peak or "null"}'
-            f',"rss_mean_bytes":{_mean(step, self._last_rss) or "null"}{more}}}'.encode("ascii")
+            f',"additional_data":{data},"cpu_s":{cpu_s:.6f},"rss_peak_bytes":{step.rss_peak or "null"}'
+            f',"rss_mean_bytes":{_mean(step, self._last_rss) or "null"}{self._parts(step)}}}'.encode("ascii")
         )
         if self._console is not None:
             if step.success:
-                self._console.step_completed(step.name, step.duration, step.depth)
+                self._console.step_completed(step.name, duration, step.depth)
             else:
-                self._console.step_failed(step.name, step.duration, step.error_message or "", step.depth)
+                self._console.step_failed(step.name, duration, step.error_message or "", step.depth)
+
+    def _parts(self, step: Step) -> str:
+        """Return the attempts and events of a step as further members of its JSON object."""
+        parts = ""
+        if step._attempts:
+            parts = f',"attempts":{to_json(step._attempts)}'
+        if step._events:
+            step._events = [
+                (clean_text(str(name), MAX_NAME), round(instant, 6), clean(data, self._secret_words))
+                for name, instant, data in step._events
+            ]
+            events = [{"name": name, "time": instant, "data": data} for name, instant, data in step._events]
+            parts += f',"events":{to_json(events)}'
+        return parts
 
     def announce(self, step: Step) -> None:
         """Write that a step has been running for a while, for live views and for who reads after a crash."""
@@ -306,10 +314,12 @@ class LiveSession:
             rss_peak_bytes=self._rss_peak or None,
             rss_mean_bytes=self._rss_mean(),
             utc_offset=self.utc_offset,
-            **{
-                name: process.get(name)
-                for name in ("host", "pid", "python_version", "perfdb_version", "git_commit", "command")
-            },
+            host=process.get("host"),
+            pid=process.get("pid"),
+            python_version=process.get("python_version"),
+            perfdb_version=process.get("perfdb_version"),
+            git_commit=process.get("git_commit"),
+            command=process.get("command"),
         )
 
     def _rss_mean(self) -> int | None:

@@ -36,7 +36,7 @@ class Watched(Protocol):
 
 
 def usage() -> tuple[float, int]:
-    """Return the CPU seconds (user and system, all threads) and the highest resident bytes of this process."""
+    """Return the CPU seconds (user and system, all threads) and the highest resident bytes so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime, used.ru_maxrss * _MAXRSS_UNIT
 

@@ -39,9 +39,31 @@ class Step:
 
     __slots__ = (
         "_attempts", "_closed_by_end", "_cpu", "_data", "_events", "_failed_until", "_highest_rss", "_state",
-        "_tracker", "announced", "begun", "cpu_s", "depth", "duration", "error_message", "lane",
-        "name", "name_json", "outer", "parent_seq", "rss_count", "rss_peak", "rss_sum", "seq", "session", "start_time", "success",
+        "_tracker", "announced", "begun", "cpu_s", "depth", "duration", "error_message", "lane", "name",
+        "name_json", "outer", "parent_seq", "rss_count", "rss_peak", "rss_sum", "seq", "session",
+        "start_time", "success",
     )  # fmt: skip
+
+    # known once it runs
+    seq: int
+    parent_seq: int | None
+    lane: int
+    depth: int  # 0: a step of the session itself
+    name_json: str
+    begun: float  # monotonic clock
+    start_time: float  # epoch s
+    announced: bool  # as open, in the journal
+    # known once it has ended
+    duration: float | None
+    cpu_s: float | None
+    success: bool | None
+    error_message: str | None
+    # readings of the monitor, bytes
+    rss_peak: int
+    rss_sum: int
+    rss_count: int
+    _attempts: list[dict[str, Any]] | None
+    _events: list[tuple[str, float, dict[str, Any]]] | None
 
     def __init__(self, tracker: Tracker, name: str, data: dict[str, Any]) -> None:
         self._tracker = tracker
@@ -119,8 +141,7 @@ class Step:
         self.parent_seq, self.depth = (None, 0) if parent is None else (parent.seq, parent.depth + 1)
         self.duration = self.success = self.error_message = self.cpu_s = None
         self.rss_peak = self.rss_sum = self.rss_count = 0
-        self._attempts: list[dict[str, Any]] | None = None
-        self._events: list[tuple[str, float, dict[str, Any]]] | None = None
+        self._attempts = self._events = None
         self._failed_until: float | None = None
         self._closed_by_end = self.announced = False
         self.lane = session.lane(get_ident())
@@ -142,8 +163,6 @@ class Step:
         cpu, highest_rss = usage()
         self._state = CLOSED
         self._closed_by_end = by_end
-        self.duration = max(0.0, now - self.begun)
-        self.cpu_s = max(0.0, cpu - self._cpu)
         if highest_rss > self._highest_rss:  # a new record of the process was set inside this step
             self.rss_peak = max(self.rss_peak, highest_rss)
         self.success = success
@@ -151,7 +170,7 @@ class Step:
             self.error_message = clean_text(error) if isinstance(error, str) else clean_error(error)
         if current_step.get() is self:
             current_step.set(self.outer)
-        session.closed(self)
+        session.closed(self, max(0.0, now - self.begun), max(0.0, cpu - self._cpu))
 
     def observe(self, rss_bytes: int) -> None:
         """Take a reading of the monitor."""
@@ -207,7 +226,8 @@ class Step:
         def stepped(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             with self._again() as step:
                 generator = function(*args, **kwargs)
-                resume, value = generator.send, None
+                resume: Callable[[Any], Any] = generator.send
+                value: Any = None
                 while True:
                     current_step.set(step)
                     try:
@@ -222,7 +242,7 @@ class Step:
                         step.stop()
                         raise
                     except BaseException as error:
-                        resume, value = generator.throw, error  # type: ignore[assignment]
+                        resume, value = generator.throw, error
 
         return stepped
 
@@ -230,7 +250,8 @@ class Step:
         async def stepped(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
             with self._again() as step:
                 generator = function(*args, **kwargs)
-                resume, value = generator.asend, None
+                resume: Callable[[Any], Any] = generator.asend
+                value: Any = None
                 while True:
                     current_step.set(step)
                     try:
@@ -245,7 +266,7 @@ class Step:
                         step.stop()
                         raise
                     except BaseException as error:
-                        resume, value = generator.athrow, error  # type: ignore[assignment]
+                        resume, value = generator.athrow, error
 
         return stepped
 

@@ -15,7 +15,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from perfdb.records import COMPLETED, FAILED, INTERRUPTED, Session, check_session_id, mode_of
 from perfdb.recording.console import Console
 from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
@@ -23,6 +22,7 @@ from perfdb.recording.live import Clock, LiveSession, SystemClock
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step, carry, current_step
 from perfdb.recording.values import clean, clean_error, clean_text
+from perfdb.records import COMPLETED, FAILED, INTERRUPTED, Session, check_session_id, mode_of
 from perfdb.settings import Settings, shown_path
 
 Item = TypeVar("Item")

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 MAX_TEXT = 4_096  # characters of one string
@@ -20,7 +21,8 @@ MAX_TOTAL = 65_536  # characters of one set of attributes, roughly
 REDACTED = "[redacted]"
 
 _SECRET_WORDS = frozenset(
-    "authorization cookie cookies token secret secrets password passwd pwd passphrase apikey dsn credential credentials".split()
+    "authorization cookie cookies token secret secrets password passwd pwd passphrase apikey dsn "
+    "credential credentials".split()
 )
 _SECRET_PAIRS = frozenset({("api", "key"), ("access", "key"), ("private", "key"), ("signing", "key")})
 _SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -52,13 +54,11 @@ _CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
 def is_secret_key(key: str, extra: Iterable[str] = ()) -> bool:
-    """Tell whether a key names a credential, judged by its segments: ``apiKey`` does, ``max_tokens`` does not."""
+    """Tell whether a key names a credential, by its segments: ``apiKey`` does, ``max_tokens`` does not."""
     secret = _known_keys.get(key)
     if secret is None:
         words = [word.lower() for word in _SEGMENT.findall(key)]
-        secret = not _SECRET_WORDS.isdisjoint(words) or any(
-            pair in _SECRET_PAIRS for pair in zip(words, words[1:], strict=False)
-        )
+        secret = not _SECRET_WORDS.isdisjoint(words) or any(pair in _SECRET_PAIRS for pair in pairwise(words))
         if len(_known_keys) >= _CACHE_SIZE:
             _known_keys.clear()
         _known_keys[key] = secret
@@ -77,11 +77,11 @@ def clean_text(text: str, limit: int = MAX_TEXT) -> str:
     if text in _safe_texts:
         return text
     given, cut = text, len(text) - limit
-    if cut > 0:
+    if cut <= 0:
+        text = redact(text)
+    else:
         # redacted before the cut, so that half a credential cannot survive at the seam
         text = f"{redact(text[: limit + MAX_TEXT])[:limit]}… [{cut} characters cut]"
-    else:
-        text = redact(text)
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()  # lone surrogates
     text = text.replace("\x00", "\u2400")
@@ -239,7 +239,7 @@ class _Cleaner:
 
 
 def _is_harmless(key: str, value: Any) -> bool:
-    """Tell that a value cannot be a credential though its key sounds so: ``has_password=True``, ``token_count=3``."""
+    """Tell that a value is no credential though its key sounds so: ``has_password=True``."""
     if value is None or isinstance(value, bool):
         return True
     return isinstance(value, (int, float)) and "token" in key.lower()

@@ -89,7 +89,10 @@ def test_a_short_write_is_cut_back_and_counted(journal: Journal, monkeypatch: py
 
 def test_the_journal_of_a_living_process_cannot_be_claimed(journal: Journal) -> None:
     assert Journal.claim(journal.path) is None
-    code = f"from perfdb.recording.journal import Journal; from pathlib import Path; print(Journal.claim(Path({str(journal.path)!r})))"
+    code = (
+        "from perfdb.recording.journal import Journal; from pathlib import Path;"
+        f"print(Journal.claim(Path({str(journal.path)!r})))"
+    )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.strip() == "None"
 

@@ -25,9 +25,8 @@ def parents(tracker: Tracker) -> dict[str, str | None]:
 
 
 def test_a_step_inside_another_has_it_as_parent(tracker: Tracker) -> None:
-    with tracker.step("outer"):
-        with tracker.step("inner"):
-            pass
+    with tracker.step("outer"), tracker.step("inner"):
+        pass
     with tracker.step("after"):
         pass
     assert parents(tracker) == {"outer": None, "inner": "outer", "after": None}
@@ -175,7 +174,7 @@ def test_values_and_exceptions_reach_a_decorated_generator(tracker: Tracker) -> 
             yield got
         except ValueError as error:
             yield str(error)
-        return "end"  # noqa: B901
+        return "end"
 
     generator = echo()
     assert next(generator) == "ready"
