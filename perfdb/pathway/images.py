@@ -95,9 +95,7 @@ def decode(
     try:
         return _reduced(opened, side), width, height, str(opened.format)
     except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise ImageRefusedError(
-            f"the picture is cut off or broken ({_said(error)}): send it again"
-        ) from None
+        raise ImageRefusedError(f"the picture is cut off or broken ({_said(error)}): send it again") from None
     finally:
         opened.close()
 
@@ -178,7 +176,8 @@ def _content(path: str | os.PathLike[str], limit: int) -> bytes:
 
 def _too_many_pixels(width: int, height: int, limit: int) -> ImageRefusedError:
     return ImageRefusedError(
-        f"the picture has {width} x {height} pixels, more than {limit / 1e6:.0f} million: send a smaller one", 413
+        f"the picture has {width} x {height} pixels, more than {limit / 1e6:.0f} million: send a smaller one",
+        413,
     )
 
 

@@ -66,7 +66,8 @@ def ask(send: Callable[[], Any], settings: PathwaySettings, *, model: str, setti
     except openai.APITimeoutError:
         after = time.perf_counter() - began
         raise ServiceError(
-            f"OpenAI ({model}) did not answer within {after:.1f} s: try again or raise the time-out", transient=True
+            f"OpenAI ({model}) did not answer within {after:.1f} s: try again or raise the time-out",
+            transient=True,
         ) from None
     except openai.APIConnectionError as error:
         reason = settings.redact(str(error.__cause__ or error))
@@ -88,7 +89,9 @@ def usage_of(answer: Any) -> dict[str, int]:
     return {name: count for name, count in tokens.items() if count is not None}
 
 
-def _from_status(error: openai.APIStatusError, settings: PathwaySettings, model: str, setting: str) -> ServiceError:
+def _from_status(
+    error: openai.APIStatusError, settings: PathwaySettings, model: str, setting: str
+) -> ServiceError:
     status, code = error.status_code, error.code or error.type
     body: Any = error.body
     said = body.get("message") if isinstance(body, Mapping) else None
@@ -101,7 +104,9 @@ def _from_status(error: openai.APIStatusError, settings: PathwaySettings, model:
     if status == 403:
         return ServiceError(f"OpenAI does not allow this ({label}): {reason}")
     if status == 404:
-        return ServiceError(f"OpenAI has no model '{model}' ({label}): set {setting} under [pathway]. It said: {reason}")
+        return ServiceError(
+            f"OpenAI has no model '{model}' ({label}): set {setting} under [pathway]. It said: {reason}"
+        )
     if status == 400 and code in {"moderation_blocked", "content_policy_violation"}:
         return ServiceError(
             f"OpenAI's safety system refused the picture or the style ({label}): try another", refused=True
@@ -110,7 +115,9 @@ def _from_status(error: openai.APIStatusError, settings: PathwaySettings, model:
     transient = asked == "true" or (asked != "false" and (status in {408, 409, 429} or status >= 500))
     what = "is rate limiting" if status == 429 else "failed" if status >= 500 else "refused the request"
     return ServiceError(
-        f"OpenAI {what} ({label}): {reason}", transient=transient, retry_after_s=retry_after_s(error.response.headers)
+        f"OpenAI {what} ({label}): {reason}",
+        transient=transient,
+        retry_after_s=retry_after_s(error.response.headers),
     )
 
 

@@ -81,6 +81,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         if seconds >= 0:  # also refuses NaN
             return seconds
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
+        return max(
+            0.0, email.utils.parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time()
+        )
     except ValueError:
         return None

@@ -53,10 +53,17 @@ def client(settings: PathwaySettings) -> Any:
     found = serpapi.Client(api_key=settings.serpapi_api_key, timeout=settings.search_timeout_s)
     if settings.serpapi_base_url:
         found.BASE_DOMAIN = settings.serpapi_base_url
-    adapter = requests.adapters.HTTPAdapter(pool_maxsize=4 * settings.search_workers)
-    found.session.mount("http://", adapter)
-    found.session.mount("https://", adapter)
+    found.session = pooled_session(settings)
     return found
+
+
+def pooled_session(settings: PathwaySettings) -> requests.Session:
+    """Return an HTTP session that keeps its connections for many threads."""
+    session = requests.Session()
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=4 * settings.search_workers)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
 
 
 def find_products(
@@ -128,7 +135,7 @@ def _page(client: Any, query: str, settings: PathwaySettings) -> Mapping[str, An
         raise ServiceError("SerpAPI could not be reached: check the network", transient=True) from None
     except serpapi.HTTPError as error:
         raise _from_status(error, settings) from None
-    except (requests.RequestException, serpapi.SerpApiError, ValueError) as error:
+    except (requests.RequestException, serpapi.SerpApiError, ValueError, AttributeError) as error:
         reason = settings.redact(str(error))[:200]
         raise ServiceError(f"SerpAPI gave an unreadable answer: {reason}", transient=True) from None
     if not isinstance(page, serpapi.SerpResults):
@@ -153,7 +160,7 @@ def _from_status(error: Any, settings: PathwaySettings) -> ServiceError:
         )
     if status == 429 and "out of searches" in reason.lower():
         return ServiceError("SerpAPI's account has run out of searches (429): add searches to its plan")
-    response = getattr(error.__context__, "response", None)
+    response = error.response
     return ServiceError(
         f"SerpAPI {'is rate limiting' if status == 429 else 'failed'} ({status}): {reason}",
         transient=status == 429 or status >= 500,

@@ -130,7 +130,9 @@ class PathwaySettings:
 def _size(value: object) -> str:
     if isinstance(value, str):
         width, _, height = value.partition("x")
-        if value == "auto" or (width.isdecimal() and height.isdecimal() and 0 < int(width) * int(height) < 1e8):
+        if value == "auto" or (
+            width.isdecimal() and height.isdecimal() and 0 < int(width) * int(height) < 1e8
+        ):
             return value
     raise ValueError("must be a size such as 1024x1024")
 

@@ -92,7 +92,9 @@ def analyse(
             model=settings.vision_model,
             setting="vision_model",
         )
-        step.set(**openai_service.usage_of(reply.parsed), server_s=reply.server_s, request_id=reply.request_id)
+        step.set(
+            **openai_service.usage_of(reply.parsed), server_s=reply.server_s, request_id=reply.request_id
+        )
         return _read(reply.parsed, settings)
 
     return call(step, settings, attempt)
@@ -143,6 +145,7 @@ def _products(listed: object, limit: int) -> tuple[ProductType, ...]:
             products.setdefault(query.lower(), ProductType(kind, query))
     if not products:
         raise ServiceError(
-            "the vision model named no product for this room: try another picture or design style", refused=True
+            "the vision model named no product for this room: try another picture or design style",
+            refused=True,
         )
     return tuple(products.values())[:limit]

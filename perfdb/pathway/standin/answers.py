@@ -18,8 +18,29 @@ from urllib.parse import urlencode
 
 from perfdb.pathway.standin.pictures import draw_product, draw_room
 
-PRODUCTS = ("sofa", "armchair", "coffee table", "floor lamp", "area rug", "bookshelf", "wall art", "plant", "vase")
-_COLOURS = ("grey", "rust", "sage green", "mustard", "navy", "walnut", "oak", "ivory", "charcoal", "terracotta")
+PRODUCTS = (
+    "sofa",
+    "armchair",
+    "coffee table",
+    "floor lamp",
+    "area rug",
+    "bookshelf",
+    "wall art",
+    "plant",
+    "vase",
+)
+_COLOURS = (
+    "grey",
+    "rust",
+    "sage green",
+    "mustard",
+    "navy",
+    "walnut",
+    "oak",
+    "ivory",
+    "charcoal",
+    "terracotta",
+)
 _MATERIALS = ("linen", "wool", "oak", "velvet", "rattan", "bouclé", "steel", "cotton")
 _SHOPS = ("Nordhaus", "Field & Loom", "Casa Verde", "Atelier 9", "Homestead")
 
@@ -71,7 +92,9 @@ def vision(request: Mapping[str, Any], number: int, variant: str | None = None) 
     }
 
 
-def search(query: Mapping[str, str], base_url: str, seconds: float, variant: str | None = None) -> dict[str, Any]:
+def search(
+    query: Mapping[str, str], base_url: str, seconds: float, variant: str | None = None
+) -> dict[str, Any]:
     """Return a page of Google Shopping results; some rows lack a rating, a price or a thumbnail, as real ones do.
 
     Args:
@@ -91,8 +114,15 @@ def search(query: Mapping[str, str], base_url: str, seconds: float, variant: str
             "google_shopping_url": "https://www.google.com/search?" + urlencode({"q": words, "udm": 28}),
             "total_time_taken": round(seconds, 6),
         },
-        "search_parameters": {"engine": query.get("engine", "google_shopping"), "q": words, "device": "desktop"},
-        "search_information": {"query_displayed": words, "shopping_results_state": "Results for exact spelling"},
+        "search_parameters": {
+            "engine": query.get("engine", "google_shopping"),
+            "q": words,
+            "device": "desktop",
+        },
+        "search_information": {
+            "query_displayed": words,
+            "shopping_results_state": "Results for exact spelling",
+        },
     }
     if variant == "empty":
         answer["search_information"]["shopping_results_state"] = "Fully empty"
@@ -143,7 +173,9 @@ def huge_thumbnail() -> bytes:
 
 def _result(words: str, position: int, base_url: str) -> dict[str, Any]:
     pick = random.Random(f"{words}:{position}")  # noqa: S311 - repeatable, not secret
-    kind = next((product for product in PRODUCTS if product in words), words.split()[-1] if words.split() else "vase")
+    kind = next(
+        (product for product in PRODUCTS if product in words), words.split()[-1] if words.split() else "vase"
+    )
     price = round(pick.lognormvariate(5.2, 0.6), 2)
     ending = pick.choice(("webp", "jpg"))
     result = {

@@ -58,14 +58,19 @@ def openai_error(status: int, type_: str, code: str | None, message: str, **head
 
 def rate_limited(after_s: float | None = None) -> Fault:
     """Answer 429 of either service; with the time to wait, in seconds, when one is given."""
-    headers = {} if after_s is None else {"retry_after_ms": str(round(after_s * 1000)), "retry_after": str(after_s)}
+    headers = (
+        {} if after_s is None else {"retry_after_ms": str(round(after_s * 1000)), "retry_after": str(after_s)}
+    )
     return openai_error(429, "requests", "rate_limit_exceeded", "Rate limit reached for requests", **headers)
 
 
 def insufficient_quota() -> Fault:
     """Answer the 429 that no retry can help: the account has no money."""
     return openai_error(
-        429, "insufficient_quota", "insufficient_quota", "You exceeded your current quota, please check your plan."
+        429,
+        "insufficient_quota",
+        "insufficient_quota",
+        "You exceeded your current quota, please check your plan.",
     )
 
 
@@ -79,20 +84,28 @@ def unauthorized(key: str = "") -> Fault:
 def model_not_found(model: str) -> Fault:
     """Answer 404 for a model that was withdrawn."""
     return openai_error(
-        404, "invalid_request_error", "model_not_found", f"The model `{model}` does not exist or was shut down."
+        404,
+        "invalid_request_error",
+        "model_not_found",
+        f"The model `{model}` does not exist or was shut down.",
     )
 
 
 def moderation_blocked() -> Fault:
     """Answer 400: the request was refused by the safety system."""
     return openai_error(
-        400, "image_generation_user_error", "moderation_blocked", "Your request was rejected by the safety system."
+        400,
+        "image_generation_user_error",
+        "moderation_blocked",
+        "Your request was rejected by the safety system.",
     )
 
 
 def server_error(status: int = 500) -> Fault:
     """Answer a 5xx as OpenAI does."""
-    return openai_error(status, "server_error", None, "The server had an error while processing your request.")
+    return openai_error(
+        status, "server_error", None, "The server had an error while processing your request."
+    )
 
 
 def serpapi_error(status: int, message: str) -> Fault:

@@ -13,8 +13,21 @@ from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
 
-_WALLS: tuple[Colour, ...] = ((224, 216, 204), (206, 214, 218), (226, 211, 199), (212, 218, 202), (218, 213, 224))
-_FABRICS: tuple[Colour, ...] = ((92, 107, 115), (158, 88, 69), (72, 99, 84), (193, 154, 91), (86, 80, 122), (60, 64, 72))
+_WALLS: tuple[Colour, ...] = (
+    (224, 216, 204),
+    (206, 214, 218),
+    (226, 211, 199),
+    (212, 218, 202),
+    (218, 213, 224),
+)
+_FABRICS: tuple[Colour, ...] = (
+    (92, 107, 115),
+    (158, 88, 69),
+    (72, 99, 84),
+    (193, 154, 91),
+    (86, 80, 122),
+    (60, 64, 72),
+)
 _WOODS: tuple[Colour, ...] = ((146, 104, 68), (112, 76, 50), (178, 138, 98))
 
 
@@ -42,7 +55,9 @@ def draw_room(width: int, height: int, *, seed: int = 0, furnished: bool = False
         return room
 
     light, dark = _mix(fabric, (255, 255, 255), 0.18), _mix(fabric, (0, 0, 0), 0.25)
-    draw.ellipse((0.22 * width, 0.8 * height, 0.94 * width, 0.985 * height), fill=_mix(fabric, (240, 230, 215), 0.6))
+    draw.ellipse(
+        (0.22 * width, 0.8 * height, 0.94 * width, 0.985 * height), fill=_mix(fabric, (240, 230, 215), 0.6)
+    )
     box(0.42, 0.52, 0.88, 0.72, fabric, 0.02)
     box(0.4, 0.64, 0.9, 0.81, light, 0.015)
     box(0.38, 0.58, 0.44, 0.83, dark, 0.012)
@@ -69,8 +84,12 @@ def draw_product(product: str, *, seed: int = 0, side: int = 240) -> Image.Image
     picture = Image.new("RGB", (side, side), (255, 255, 255))
     draw = ImageDraw.Draw(picture)
 
-    def box(left: float, top: float, right: float, bottom: float, colour: Colour, radius: float = 0.0) -> None:
-        draw.rounded_rectangle((left * side, top * side, right * side, bottom * side), radius * side, fill=colour)
+    def box(
+        left: float, top: float, right: float, bottom: float, colour: Colour, radius: float = 0.0
+    ) -> None:
+        draw.rounded_rectangle(
+            (left * side, top * side, right * side, bottom * side), radius * side, fill=colour
+        )
 
     def oval(left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
         draw.ellipse((left * side, top * side, right * side, bottom * side), fill=colour)
@@ -91,7 +110,10 @@ def draw_product(product: str, *, seed: int = 0, side: int = 240) -> Image.Image
         for left in (0.15, 0.79):
             box(left, 0.54, left + 0.06, 0.86, _mix(wood, (0, 0, 0), 0.2))
     elif "lamp" in product:
-        draw.polygon([(x * side, y * side) for x, y in ((0.3, 0.42), (0.7, 0.42), (0.6, 0.14), (0.4, 0.14))], fill=light)
+        draw.polygon(
+            [(x * side, y * side) for x, y in ((0.3, 0.42), (0.7, 0.42), (0.6, 0.14), (0.4, 0.14))],
+            fill=light,
+        )
         box(0.48, 0.42, 0.52, 0.84, dark)
         oval(0.36, 0.81, 0.64, 0.89, dark)
     elif "rug" in product:
@@ -110,7 +132,9 @@ def draw_product(product: str, *, seed: int = 0, side: int = 240) -> Image.Image
     elif "plant" in product:
         for left, top in ((0.2, 0.2), (0.5, 0.16), (0.34, 0.08)):
             oval(left, top, left + 0.3, top + 0.48, _mix((72, 119, 74), (255, 255, 255), pick.random() * 0.3))
-        draw.polygon([(x * side, y * side) for x, y in ((0.34, 0.6), (0.66, 0.6), (0.6, 0.88), (0.4, 0.88))], fill=wood)
+        draw.polygon(
+            [(x * side, y * side) for x, y in ((0.34, 0.6), (0.66, 0.6), (0.6, 0.88), (0.4, 0.88))], fill=wood
+        )
     else:
         oval(0.32, 0.34, 0.68, 0.88, fabric)
         box(0.43, 0.16, 0.57, 0.44, light, 0.03)
@@ -125,4 +149,6 @@ def _mix(colour: Colour, other: Colour, share: float) -> Colour:
 def _upright_gradient(width: int, height: int, top: Colour, bottom: Colour) -> Image.Image:
     """Return a gradient; a mask one pixel wide is stretched, which is quicker than a loop over lines."""
     mask = Image.linear_gradient("L").resize((width, height))
-    return Image.composite(Image.new("RGB", (width, height), bottom), Image.new("RGB", (width, height), top), mask)
+    return Image.composite(
+        Image.new("RGB", (width, height), bottom), Image.new("RGB", (width, height), top), mask
+    )

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.parser import BytesHeaderParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -67,7 +67,9 @@ class StandIn:
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.standin = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="stand-in")
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True, name="stand-in"
+        )
         self._thread.start()
 
     @property
@@ -75,21 +77,22 @@ class StandIn:
         """Where it listens, without a path."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def settings(self, **changes: Any) -> PathwaySettings:
-        """Return pathway settings that use this server instead of the real services.
-
-        Waits between attempts shrink with the time scale. ``changes`` are any other settings.
-        """
+    def adapted(self, settings: PathwaySettings) -> PathwaySettings:
+        """Return the settings changed to use this server; waits between attempts shrink with the time scale."""
         shrunk = min(1.0, self.latency.time_scale) or 0.01
-        given = {
-            "openai_base_url": f"{self.url}/v1",
-            "serpapi_base_url": self.url,
-            "openai_api_key": "sk-stand-in",
-            "serpapi_api_key": "stand-in",
-            "backoff_s": 0.5 * shrunk,
-            "max_backoff_s": 8.0 * shrunk,
-        }
-        return PathwaySettings(**(given | changes))
+        return replace(
+            settings,
+            openai_base_url=f"{self.url}/v1",
+            serpapi_base_url=self.url,
+            openai_api_key="sk-stand-in",
+            serpapi_api_key="stand-in",
+            backoff_s=settings.backoff_s * shrunk,
+            max_backoff_s=settings.max_backoff_s * shrunk,
+        )
+
+    def settings(self, **changes: Any) -> PathwaySettings:
+        """Return default pathway settings that use this server; ``changes`` are any of them."""
+        return replace(self.adapted(PathwaySettings()), **changes)
 
     def requests(self, kind: str) -> list[Served]:
         """Return what was served of one kind, oldest first."""
@@ -215,6 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
                 if fault.drop or fault.status is not None:
                     raise _Answer(fault)
                 content_type, answer = self._answer(kind, path, body, fault.variant)
+                # making the answer is part of the service's time, not on top of it
+                time.sleep(max(0.0, self._service_s - (time.perf_counter() - clock)))
                 status = 200
             except _Answer as early:
                 fault, status = early.fault, early.fault.status
@@ -225,16 +230,18 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._write(status or 200, content_type, answer, fault, time.perf_counter() - clock)
         finally:
-            served = Served(kind, path, attempt, start, start + time.perf_counter() - clock, status, self._service_s)
+            served = Served(
+                kind, path, attempt, start, start + time.perf_counter() - clock, status, self._service_s
+            )
             standin.leave(served)
 
     def _answer(self, kind: str, path: str, body: bytes, variant: str | None) -> tuple[str, bytes]:
-        """Wait as the latency model says and return content type and body of the normal answer."""
+        """Return content type and body of the normal answer, and note how long it shall take."""
         standin = self.server.standin
         if variant == "html":
             return "text/html", b"<html><body>Please try again later.</body></html>"
         if kind == THUMBNAIL:
-            self._wait(standin.latency.draw("thumbnail"))
+            self._service_s = standin.latency.draw("thumbnail")
             name = path.rpartition("/")[2]
             picture = answers.huge_thumbnail() if variant == "huge" else answers.thumbnail(name)
             return ("image/webp" if name.endswith("webp") else "image/jpeg"), picture
@@ -242,18 +249,17 @@ class _Handler(BaseHTTPRequestHandler):
             query = dict(parse_qsl(urlsplit(self.path).query))
             if not query.get("api_key"):
                 raise _Answer(Fault(status=401, body={"error": "Invalid API key."}))
-            wait, claimed = standin.search_time(query.get("q", ""))
-            self._wait(wait)
+            self._service_s, claimed = standin.search_time(query.get("q", ""))
             return _json(answers.search(query, standin.url, claimed, variant))
         if kind == VISION:
             request = json.loads(body)
-            self._wait(standin.latency.draw("vision-mini" if "mini" in request["model"] else "vision"))
+            self._service_s = standin.latency.draw("vision-mini" if "mini" in request["model"] else "vision")
             return _json(answers.vision(request, standin.number(VISION), variant))
         if kind == IMAGE:
             fields, images = _form(self.headers.get("content-type", ""), body)
             self._refuse_a_bad_edit(fields, images)
             small = fields.get("size") in {"1024x1024", "auto", None}
-            self._wait(standin.latency.draw("image-small" if small else "image"))
+            self._service_s = standin.latency.draw("image-small" if small else "image")
             return _json(answers.image_edit(fields, standin.number(IMAGE)))
         raise _Answer(Fault(status=404, body={"error": f"no such path: {path}"}))
 
@@ -266,10 +272,6 @@ class _Handler(BaseHTTPRequestHandler):
         message = "Give a prompt, an image and a size such as 1024x1024."
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_value"}
         raise _Answer(Fault(status=400, body={"error": error}))
-
-    def _wait(self, seconds: float) -> None:
-        self._service_s = seconds
-        time.sleep(seconds)
 
     def _write(self, status: int, content_type: str, body: bytes, fault: Fault, took_s: float) -> None:
         self.send_response(status)

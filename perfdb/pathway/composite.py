@@ -1,0 +1,230 @@
+"""Composite Creation: one sheet with the room on the left and a card per product on the right.
+
+Memory is bounded: the room comes reduced, a thumbnail is read up to a limit and
+decoded at the size of its card. A thumbnail that cannot be had is skipped and counted.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import requests
+from PIL import Image, ImageDraw, ImageFont
+
+from perfdb.pathway.errors import ImageRefusedError
+from perfdb.pathway.images import RoomImage, as_jpeg, decode
+from perfdb.pathway.search import Product
+from perfdb.pathway.settings import PathwaySettings
+
+if TYPE_CHECKING:
+    from perfdb.recording.step import Step
+    from perfdb.recording.tracker import Tracker
+
+_PAPER, _CARD, _EDGE, _INK, _SOFT = "#f3f1ec", "#ffffff", "#dedad2", "#26231f", "#77716a"
+_MAX_THUMBNAIL_PIXELS = 16_000_000
+_MAX_CARDS = 16
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """The sheet as a JPEG."""
+
+    data: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    product: Product
+    picture: Image.Image
+
+
+def make_composite(
+    session: requests.Session,
+    room: RoomImage,
+    products: Sequence[Product],
+    settings: PathwaySettings,
+    tracker: Tracker,
+    step: Step,
+    *,
+    title: str,
+) -> Composite:
+    """Return the sheet; ``step`` gets its counts, sizes and the seconds spent on pictures.
+
+    Args:
+        session: for the thumbnails; shared by threads.
+        room: the picture to start from.
+        products: what to show; those without a usable thumbnail are left out.
+        settings: widths, limits, time-outs.
+        tracker: brings the downloads to its worker threads.
+        step: Composite Creation.
+        title: one line above the room.
+    """
+    width = settings.composite_width
+    height = width * 2 // 3
+    shown = list(products)[:_MAX_CARDS]
+    boxes = _grid(
+        len(shown), (round(width * 0.63), round(width * 0.025), width - round(width * 0.02), height)
+    )
+    side = min((min(box[2] - box[0], box[3] - box[1]) for box in boxes), default=0)
+
+    began = time.perf_counter()
+    fetched = tracker.map(_fetcher(session, settings, side), shown, max_workers=settings.search_workers)
+    download_time = time.perf_counter() - began
+    cards = [_Card(product, picture) for product, picture in zip(shown, fetched, strict=True) if picture]
+
+    began = time.perf_counter()
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _draw_room(sheet, draw, room.picture, title, f"{len(cards)} real products" if cards else "")
+    boxes = _grid(
+        len(cards), (round(width * 0.63), round(width * 0.025), width - round(width * 0.02), height)
+    )
+    for card, box in zip(cards, boxes, strict=True):
+        _draw_card(sheet, draw, card, box)
+    data = as_jpeg(sheet)
+    step.set(
+        product_count=len(cards),
+        skipped_thumbnails=len(shown) - len(cards),
+        image_processing_time=round(time.perf_counter() - began, 6),
+        download_time=round(download_time, 6),
+        composite_width=width,
+        composite_height=height,
+        composite_bytes=len(data),
+    )
+    return Composite(data, width, height)
+
+
+def _fetcher(
+    session: requests.Session, settings: PathwaySettings, side: int
+) -> Callable[[Product], Image.Image | None]:
+    def fetch(product: Product) -> Image.Image | None:
+        try:
+            data = _download(session, product.thumbnail or "", settings)
+            return decode(
+                data, side, max_pixels=_MAX_THUMBNAIL_PIXELS, max_whole_pixels=_MAX_THUMBNAIL_PIXELS
+            )[0]
+        except (ImageRefusedError, requests.RequestException, ValueError):
+            return None
+
+    return fetch
+
+
+def _download(session: requests.Session, address: str, settings: PathwaySettings) -> bytes:
+    """Return the bytes of an http(s) or data URL, up to the limit.
+
+    Raises:
+        ValueError: another kind of address, an error status, or too many bytes.
+    """
+    if address.startswith("data:image/"):
+        try:
+            return base64.b64decode(address.partition(",")[2][: settings.max_thumbnail_bytes], validate=True)
+        except binascii.Error as error:
+            raise ValueError("not base64") from error
+    if urlsplit(address).scheme not in {"http", "https"}:
+        raise ValueError("not the address of a picture")
+    deadline = time.monotonic() + settings.thumbnail_timeout_s
+    chunks, size = [], 0
+    with session.get(address, timeout=settings.thumbnail_timeout_s, stream=True) as response:
+        response.raise_for_status()
+        for chunk in response.iter_content(65_536):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > settings.max_thumbnail_bytes or time.monotonic() > deadline:
+                raise ValueError("too large or too slow for a thumbnail")
+    return b"".join(chunks)
+
+
+def _grid(count: int, area: Box) -> list[Box]:
+    """Return ``count`` boxes that fill the area: one column up to 3, two up to 8, else three."""
+    if not count:
+        return []
+    left, top, right, bottom = area
+    columns = 1 if count <= 3 else 2 if count <= 8 else 3
+    rows = max(2, -(-count // columns))
+    gap = max(6, (right - left) // 40)
+    wide = (right - left - gap * (columns - 1)) // columns
+    high = (bottom - top - gap * rows) // rows
+    return [
+        (x, y, x + wide, y + high)
+        for number in range(count)
+        for x, y in [(left + number % columns * (wide + gap), top + number // columns * (high + gap))]
+    ]
+
+
+def _draw_room(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, room: Image.Image, title: str, subtitle: str
+) -> None:
+    width, height = sheet.size
+    margin, head = round(width * 0.025), round(height * 0.13)
+    area = (round(width * 0.585), height - head - 2 * margin)
+    fitted = room.copy()
+    fitted.thumbnail(area, reducing_gap=2.0)
+    if fitted.width < area[0] and fitted.height < area[1]:
+        scale = min(area[0] / fitted.width, area[1] / fitted.height)
+        fitted = fitted.resize((max(1, int(fitted.width * scale)), max(1, int(fitted.height * scale))))
+    left = margin + (area[0] - fitted.width) // 2
+    top = head + margin + (area[1] - fitted.height) // 2
+    sheet.paste(fitted, (left, top))
+    draw.rectangle((left, top, left + fitted.width - 1, top + fitted.height - 1), outline=_EDGE)
+    large, small = _font(round(width * 0.026)), _font(round(width * 0.015))
+    draw.text((margin, margin), _cut(title, large, area[0]), fill=_INK, font=large)
+    draw.text((margin, margin + round(width * 0.038)), subtitle, fill=_SOFT, font=small)
+
+
+def _draw_card(sheet: Image.Image, draw: ImageDraw.ImageDraw, card: _Card, box: Box) -> None:
+    left, top, right, bottom = box
+    pad = max(4, (right - left) // 20)
+    font = _font(max(10, (right - left) // 15))
+    line = round(font.size * 1.3)
+    room_for_text = min(3 * line + pad, (bottom - top) // 2)
+    draw.rounded_rectangle(box, pad, fill=_CARD, outline=_EDGE)
+    space = (max(1, right - left - 2 * pad), max(1, bottom - top - room_for_text - 2 * pad))
+    picture = card.picture
+    picture.thumbnail(space)
+    sheet.paste(
+        picture, (left + (right - left - picture.width) // 2, top + pad + (space[1] - picture.height) // 2)
+    )
+    words = _two_lines(card.product.title, font, space[0])
+    text_top = bottom - room_for_text
+    for number, text in enumerate(words):
+        draw.text((left + pad, text_top + number * line), text, fill=_INK, font=font)
+    price = card.product.price or "price on request"
+    draw.text((left + pad, text_top + 2 * line), _cut(price, font, space[0]), fill="#8a4b2d", font=font)
+
+
+def _two_lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    first: list[str] = []
+    words = text[:120].split()
+    while words and font.getlength(" ".join([*first, words[0]])) <= width:
+        first.append(words.pop(0))
+    if not first:
+        return [_cut(text, font, width)]
+    return [" ".join(first), *([_cut(" ".join(words), font, width)] if words else [])]
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    text = text[:120]
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text.rstrip()}..."
+
+
+@lru_cache(maxsize=32)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise RuntimeError("Pillow was built without FreeType: install its wheel with pip")
+    return font

@@ -1,0 +1,144 @@
+"""The demo: 60 recorded designs in accelerated time, with a step that becomes slower.
+
+The SDKs, the pictures and the recording are real, only the services are stand-ins
+and their time is scaled.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import perfdb
+from perfdb.pathway.images import as_jpeg
+from perfdb.pathway.pipeline import RealProductsPathway
+from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.standin import StandIn
+from perfdb.pathway.standin.faults import rate_limited
+from perfdb.pathway.standin.latency import SEARCH, TIME_SCALE
+from perfdb.pathway.standin.pictures import draw_room
+from perfdb.records import DESIGN_STEPS
+from perfdb.settings import load, shown_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NORMAL, FAST = 48, 12
+SLOWER_FROM = NORMAL - 12  # which normal design is the first with a slower step
+SLOWER_BY = 2.0
+STYLES = ("modern", "scandinavian", "industrial", "japandi", "mid-century")
+
+__all__ = ["TIME_SCALE", "run_demo"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One design of the demo."""
+
+    fast_mode: bool
+    slower: bool
+    style: str
+    last: bool
+
+
+def plans() -> Iterator[_Plan]:
+    """Yield the 60 designs in their order: every fifth is fast, the last one is normal."""
+    normal = 0
+    for number in range(NORMAL + FAST):
+        fast = number % 5 == 2
+        yield _Plan(
+            fast_mode=fast,
+            slower=not fast and normal >= SLOWER_FROM,
+            style=STYLES[number % len(STYLES)],
+            last=number == NORMAL + FAST - 1,
+        )
+        normal += not fast
+
+
+def run_demo(seed: int) -> None:
+    """Record the designs in the home of the working directory and tell what is there.
+
+    Raises:
+        click.Abort: the user pressed Ctrl-C; what was recorded stays.
+    """
+    settings = load()
+    if settings.disabled:
+        raise perfdb.SettingsError("recording is off: unset PERFDB_DISABLED to run the demo")
+    quiet = replace(settings, console=False)
+    done = 0
+    with tempfile.TemporaryDirectory() as folder, StandIn(seed=seed, time_scale=TIME_SCALE) as standin:
+        room = Path(folder, "room.jpg")
+        room.write_bytes(as_jpeg(draw_room(1024, 768, seed=seed)))
+        standin.faults.sometimes(SEARCH, 0.02, rate_limited(after_s=4 * TIME_SCALE))
+        table = PathwaySettings.load(settings)
+        # pictures are the one kind of work that cannot be accelerated, so they are small
+        used = standin.adapted(replace(table, vision_side=640, composite_width=720, fast_composite_width=480))
+        click.echo(
+            f"Recording {NORMAL + FAST} designs in {shown_path(settings.home)}/ (stand-in services)", err=True
+        )
+        with (
+            RealProductsPathway(used, perfdb_settings=quiet) as silent,
+            RealProductsPathway(used, perfdb_settings=settings) as telling,
+            click.progressbar(list(plans()), file=sys.stderr, label="Designs", width=30) as designs,
+        ):
+            try:
+                for plan in designs:
+                    standin.latency.slow_down(SEARCH, SLOWER_BY if plan.slower else 1.0)
+                    if plan.last:
+                        designs.finish()
+                        designs.render_progress()
+                        click.echo("\n\nThe last one, as your own program would show it:\n", err=True)
+                    response = (telling if plan.last else silent).generate(
+                        room, design_style=plan.style, fast_mode=plan.fast_mode, summary=plan.last
+                    )
+                    if not response["success"]:
+                        raise perfdb.PerfdbError(f"the demo failed: {response['error']['message']}")
+                    done += 1
+            except KeyboardInterrupt:
+                click.echo(f"\nStopped: {done} designs are recorded. Look at them: perfdb sessions", err=True)
+                raise click.Abort from None
+    _tell(settings.home, settings.report_dir)
+
+
+def _tell(home: Path, reports: Path) -> None:
+    history = perfdb.History()
+    steps = history.steps(pipeline=load().pipeline, last=NORMAL + FAST)
+    click.echo("\nThe history, per step:\n")
+    for line in _table(steps):
+        click.echo(line)
+    click.echo(
+        f"\n{NORMAL + FAST} sessions are in {shown_path(home / 'perfdb.sqlite3')}, "
+        f"their reports and designs in {shown_path(reports)}/."
+    )
+    click.echo("One step became slower on the way. Look closer:\n")
+    click.echo("  perfdb sessions          the runs, newest first")
+    click.echo("  perfdb show              the last run as a waterfall")
+    click.echo("  perfdb steps --json      every step, for your own tools")
+
+
+def _table(steps: pd.DataFrame) -> Iterator[str]:
+    """Yield the lines of a table: per step and mode n, p50, p95, and p50 of the 12 latest beside the rest."""
+    shown = steps[steps["step_name"].isin(DESIGN_STEPS) & steps["duration"].notna()]
+    order = {name: number for number, name in enumerate(DESIGN_STEPS)}
+    yield f"  {'step':<20} {'mode':<7} {'n':>4} {'p50':>9} {'p95':>9} {'p50 of last 12':>15}"
+    rows: list[tuple[bool, int, str]] = []
+    for (name, fast), group in shown.groupby(["step_name", "fast_mode"]):
+        durations = group.sort_values("start_time")["duration"].astype(float)
+        earlier, latest = durations.iloc[:-12], durations.iloc[-12:]
+        p50, p95, recent = durations.median(), durations.quantile(0.95), latest.median()
+        slower = len(earlier) >= 12 and recent > 1.4 * earlier.median()
+        mode = "fast" if fast else "normal"
+        line = f"  {name:<20} {mode:<7} {len(durations):>4} {_ms(p50)} {_ms(p95)} {_ms(recent):>15}"
+        rows.append((bool(fast), order[str(name)], line + ("  <- slower" if slower else "")))
+    for _, _, line in sorted(rows):
+        yield line
+
+
+def _ms(seconds: Any) -> str:
+    return f"{1000 * float(seconds):>6.0f} ms"

@@ -1,0 +1,213 @@
+"""The design pipeline: look at a room, find real products, lay them out, draw the new room.
+
+Each design is a session of perfdb with four steps. ``generate`` always answers;
+what failed is in the answer, together with the same performance data.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import perfdb
+from perfdb.pathway import composite, generation, openai_service, search, vision
+from perfdb.pathway.errors import ImageRefusedError, PathwayError, ServiceError
+from perfdb.pathway.images import RoomImage, read_room
+from perfdb.pathway.settings import PathwaySettings
+from perfdb.records import DESIGN_STEPS
+from perfdb.settings import Settings, load, shown_path
+
+FAILED_STATUS = 502
+
+
+class RealProductsPathway:
+    """Turns the picture of a room into a design with products that can be bought.
+
+    One object may serve many threads: each design has its own tracker, the HTTP connections are
+    shared. Close it, or use it as a context manager, to close those.
+
+    Args:
+        settings: models, limits, keys; those of perfdb.toml and the environment when None.
+        perfdb_settings: where to record; as ``perfdb.create_tracker`` finds it when None.
+        console: print a line per step (None: as perfdb is set).
+
+    Raises:
+        SettingsError: a setting is wrong, or an API key is not set.
+    """
+
+    def __init__(
+        self,
+        settings: PathwaySettings | None = None,
+        *,
+        perfdb_settings: Settings | None = None,
+        console: bool | None = None,
+    ) -> None:
+        self._perfdb_settings = perfdb_settings or load(console=console)
+        self.settings = settings or PathwaySettings.load(self._perfdb_settings)
+        self.settings.require_keys()
+        self._openai = openai_service.client(self.settings)
+        self._serpapi = search.client(self.settings)
+        self._pictures = search.pooled_session(self.settings)
+
+    def generate(
+        self,
+        image: str | os.PathLike[str] | bytes | RoomImage,
+        *,
+        design_style: str = "modern",
+        design_type: str = "interior redesign",
+        fast_mode: bool = False,
+        summary: bool = False,
+    ) -> dict[str, Any]:
+        """Make one design, record it, and return the response.
+
+        Args:
+            image: the room as a path, as the bytes of a file, or already read.
+            design_style: such as "modern" or "scandinavian".
+            design_type: such as "interior redesign" or "kitchen refresh".
+            fast_mode: smaller models and pictures, at most 3 kinds of products.
+            summary: print the summary at the end.
+
+        Returns:
+            ``success`` and ``data`` with ``final_design`` (path, None when it failed), ``products_info``,
+            ``performance_report`` (path), ``total_duration`` (s) and ``step_durations`` (s per step);
+            when it failed also ``error`` with ``message``, ``step``, ``type`` and the HTTP ``status`` that fits.
+        """
+        settings = self.settings.for_mode(fast_mode)
+        tracker = perfdb.create_tracker(settings=self._perfdb_settings)
+        tracker.start_pipeline(
+            fast_mode=fast_mode,
+            design_style=design_style,
+            design_type=design_type,
+            vision_model=settings.vision_model,
+            image_model=settings.image_model,
+        )
+        run = _Run(self._openai, self._serpapi, self._pictures, settings, tracker, design_style, design_type)
+        final_design: str | None = None
+        error: BaseException | None = None
+        try:
+            final_design = shown_path(run.design(image, self._folder()))
+        except Exception as failure:
+            error = failure
+        except BaseException:  # Ctrl-C and alike: recorded, and on its way
+            tracker.end_pipeline(success=False, product_count=len(run.products), error="interrupted")
+            tracker.save_performance_report()
+            raise
+        told = None if error is None else _failure(error, run.current_step, settings)
+        tracker.end_pipeline(
+            success=error is None,
+            product_count=len(run.products),
+            error=None if told is None else told["message"],
+        )
+        report = tracker.save_performance_report()
+        if summary:
+            tracker.print_summary()
+        durations = tracker.step_durations
+        response: dict[str, Any] = {
+            "success": error is None,
+            "data": {
+                "final_design": final_design,
+                "products_info": [product.as_dict() for product in run.products],
+                "performance_report": report,
+                "total_duration": round(tracker.total_duration or 0.0, 6),
+                "step_durations": {
+                    name: round(durations[name], 6) for name in DESIGN_STEPS if name in durations
+                },
+            },
+        }
+        return response if told is None else response | {"error": told}
+
+    def close(self) -> None:
+        """Close the HTTP connections."""
+        self._openai.close()
+        self._serpapi.session.close()
+        self._pictures.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _folder(self) -> Path:
+        return self.settings.output_dir or self._perfdb_settings.home / "designs"
+
+
+class _Run:
+    """One design on its way through the four steps."""
+
+    def __init__(
+        self,
+        openai_client: Any,
+        serpapi_client: Any,
+        pictures: Any,
+        settings: PathwaySettings,
+        tracker: Any,
+        design_style: str,
+        design_type: str,
+    ) -> None:
+        self._openai = openai_client
+        self._serpapi = serpapi_client
+        self._pictures = pictures
+        self._settings = settings
+        self._tracker = tracker
+        self._style, self._type = design_style, design_type
+        self.products: list[search.Product] = []
+        self.current_step: str | None = None
+
+    def design(self, image: str | os.PathLike[str] | bytes | RoomImage, folder: Path) -> Path:
+        """Go through the four steps and return where the design is."""
+        settings, tracker = self._settings, self._tracker
+        words = {"design_style": self._style, "design_type": self._type}
+        with perfdb.track_vision_analysis(tracker, **words, model=settings.vision_model) as step:
+            self.current_step = step.name
+            room = image if isinstance(image, RoomImage) else read_room(image, settings)
+            step.set(**room.facts)
+            seen = vision.analyse(self._openai, room, settings, step, **words)
+            step.set(product_types=len(seen.products), room_type=seen.room_type)
+        with perfdb.track_product_search(tracker) as step:
+            self.current_step = step.name
+            self.products = search.find_products(self._serpapi, seen.products, settings, tracker, step)
+        with perfdb.track_composite_creation(tracker) as step:
+            self.current_step = step.name
+            title = f"{self._type[:1].upper()}{self._type[1:]}, {self._style}"
+            sheet = composite.make_composite(
+                self._pictures, room, self.products, settings, tracker, step, title=title
+            )
+        with perfdb.track_image_generation(
+            tracker, model=settings.image_model, quality=settings.image_quality, size=settings.image_size
+        ) as step:
+            self.current_step = step.name
+            design = generation.generate_design(
+                self._openai, sheet, settings, step, room_type=seen.room_type, **words
+            )
+            return self._save(design, sheet, folder)
+
+    def _save(self, design: generation.Design, sheet: composite.Composite, folder: Path) -> Path:
+        path = folder / f"{self._tracker.session_id}.{design.format}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.with_name(f"{path.stem}_composite.jpg").write_bytes(sheet.data)
+            path.write_bytes(design.data)
+        except OSError as error:
+            raise PathwayError(
+                f"the design cannot be written to {shown_path(folder)} ({error.strerror}): "
+                "set output_dir under [pathway] to a folder that can be written"
+            ) from None
+        return path
+
+
+def _failure(error: BaseException, step: str | None, settings: PathwaySettings) -> dict[str, Any]:
+    message = settings.redact(str(error) or type(error).__name__)
+    if isinstance(error, ImageRefusedError):
+        kind, status = "image", error.status
+    elif isinstance(error, ServiceError):
+        kind, status = "service", 422 if error.refused else FAILED_STATUS
+    else:
+        kind, status = "internal", 500
+        if not isinstance(error, PathwayError):
+            message = f"{type(error).__name__}: {message}"
+    return {"message": message, "type": kind, "step": step, "status": status}
