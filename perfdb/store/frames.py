@@ -26,6 +26,7 @@ from perfdb.store.models import (
     session_tags,
     sessions,
     steps,
+    storable_text,
 )
 
 if TYPE_CHECKING:
@@ -145,7 +146,9 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
         .order_by(sessions.c.start_time, sessions.c.id, steps.c.seq)
     )
     if step is not None:
-        query = query.where(steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == step)))
+        query = query.where(
+            steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_text(step)))
+        )
     columns = _columns(connection, query)
     # Names are put to the steps here: a join would have the driver make each of them anew, per row.
     names = {row[0]: row[1:] for row in _rows(connection, select(series))}
@@ -232,11 +235,11 @@ def find_session_id(connection: Connection, wanted: str) -> str:
                 f"there is no {wanted}: only {there} sessions are recorded; see: perfdb sessions"
             )
         return str(found)
+    if not wanted.isascii() or not wanted.isprintable() or not wanted:
+        raise NotFoundError(f"no session is called {wanted!r}; `perfdb sessions` lists them")
     exact = connection.execute(select(sessions.c.session_id).where(sessions.c.session_id == wanted)).scalar()
     if exact is not None:
         return str(exact)
-    if not wanted.isascii() or not wanted.isprintable() or not wanted:
-        raise NotFoundError(f"no session is called {wanted!r}; `perfdb sessions` lists them")
     starts_so = sessions.c.session_id.startswith(wanted, autoescape=True)
     query = select(sessions.c.session_id).where(starts_so).order_by(sessions.c.start_time.desc())
     # LIKE of SQLite does not tell a from A.
@@ -259,7 +262,7 @@ def read_session(connection: Connection, session_id: str) -> Session:
         select(sessions, series.c.pipeline, series.c.mode, environments)
         .join(series, series.c.id == sessions.c.series_id)
         .outerjoin(environments, environments.c.id == sessions.c.environment_id)
-        .where(sessions.c.session_id == session_id)
+        .where(sessions.c.session_id == storable_text(session_id))
     )
     row = connection.execute(query).first()
     if row is None:
@@ -354,7 +357,7 @@ def _statistics_of_all(
     wanted = select(series).where(series.c.step_name.is_not(None))
     for column, value in ((series.c.step_name, step), (series.c.pipeline, pipeline), (series.c.mode, mode)):
         if value is not None:
-            wanted = wanted.where(column == value)
+            wanted = wanted.where(column == storable_text(value))
     measured = []
     for each in connection.execute(wanted).all():
         key = {"series_id": each.id}
@@ -396,7 +399,7 @@ def _statistics_of_some(
         .join(series, series.c.id == steps.c.series_id)
     )
     if step is not None:
-        query = query.where(series.c.step_name == step)
+        query = query.where(series.c.step_name == storable_text(step))
     durations: dict[tuple[str, str, str], list[float]] = {}
     failures: dict[tuple[str, str, str], int] = {}
     for _, pipeline, step_name, mode, duration, counted, status in _rows(connection, query):
@@ -447,7 +450,7 @@ def _chosen(connection: Connection, filters: Mapping[str, Any]) -> Select[tuple[
         has_step = (
             select(steps.c.session_pk)
             .join(series, series.c.id == steps.c.series_id)
-            .where(steps.c.session_pk == sessions.c.id, series.c.step_name == step)
+            .where(steps.c.session_pk == sessions.c.id, series.c.step_name == storable_text(step))
         )
         chosen = chosen.where(has_step.exists())
     return chosen

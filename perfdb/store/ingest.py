@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeGuard
 
 from sqlalchemy import Connection, Table, bindparam, case, delete, exists, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -195,7 +195,9 @@ def untag_session(connection: Connection, session_id: str, name: str) -> bool:
         NotFoundError: there is no such session.
     """
     pk = _pk_of(connection, session_id)
-    gone = delete(session_tags).where(session_tags.c.session_pk == pk, session_tags.c.name == name.strip())
+    gone = delete(session_tags).where(
+        session_tags.c.session_pk == pk, session_tags.c.name == rows.text(name.strip())
+    )
     removed = connection.execute(gone).rowcount > 0
     _recount_session(connection, pk)
     return removed
@@ -208,30 +210,34 @@ def _by_session(records: Iterable[Record]) -> tuple[dict[str, _Batch], int]:
     batches: dict[str, _Batch] = {}
     skipped = 0
     for record in records:
-        session_id = record.get("session_id")
-        batch = batches.get(session_id) if isinstance(session_id, str) else None
-        if batch is None:
-            try:
-                batch = batches.setdefault(check_session_id(session_id), _Batch())
-            except InvalidSessionIdError:
-                skipped += 1
-                continue
-        kind = record.get("type")
-        if kind in ("step", "open"):
-            seq = rows.integer(record.get("seq"))
-            if seq is None or not 0 <= seq <= rows.MAX_SEQ:
-                skipped += 1
-            else:
-                (batch.steps if kind == "step" else batch.opened).setdefault(seq, record)
-        elif kind == "start":
+        session_id, kind = record.get("session_id"), record.get("type")
+        seq = rows.integer(record.get("seq")) if kind in ("open", "step") else None
+        if (
+            kind not in ("start", "open", "step", "samples", "end")
+            or (kind in ("open", "step") and (seq is None or not 0 <= seq <= rows.MAX_SEQ))
+            or (kind == "samples" and not isinstance(record.get("rows"), (list, tuple)))
+            or not _is_session_id(session_id)
+        ):
+            skipped += 1
+            continue
+        batch = batches.setdefault(session_id, _Batch())
+        if kind == "start":
             batch.start = batch.start or record
-        elif kind == "end":
-            batch.end = record
-        elif kind == "samples" and isinstance(record.get("rows"), (list, tuple)):
+        elif seq is not None:
+            (batch.steps if kind == "step" else batch.opened).setdefault(seq, record)
+        elif kind == "samples":
             batch.samples.extend(record["rows"])
         else:
-            skipped += 1
+            batch.end = record
     return batches, skipped
+
+
+def _is_session_id(value: object) -> TypeGuard[str]:
+    try:
+        check_session_id(value)
+    except InvalidSessionIdError:
+        return False
+    return True
 
 
 def _records_of(session: Session) -> Iterator[dict[str, Any]]:
@@ -455,7 +461,9 @@ def _close_open_steps(connection: Connection, pk: int) -> None:
 
 
 def _pk_of(connection: Connection, session_id: str) -> int:
-    pk = connection.execute(select(sessions.c.id).where(sessions.c.session_id == session_id)).scalar()
+    pk = connection.execute(
+        select(sessions.c.id).where(sessions.c.session_id == rows.text(session_id))
+    ).scalar()
     if pk is None:
         raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
     return int(pk)

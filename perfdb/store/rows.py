@@ -28,7 +28,8 @@ UNKNOWN_PIPELINE = "unknown"  # until the line with the session's start turns up
 MAX_SEQ = 2**53 - 1  # a forked child numbers its steps from its pid in the upper bits
 
 _MAX_BIGINT = 2**63 - 1
-_MAX_INSTANT = 253_402_300_799.0  # the end of the year 9999, where ISO texts end
+_MAX_DURATION = 1e9  # 31 years
+_MAX_INSTANT = 253_402_300_799.0 - _MAX_DURATION  # so that no end is after 9999, where ISO texts stop
 _MAX_NAME_BYTES = 800  # three of them must fit into one index entry of PostgreSQL (2,700 bytes)
 
 
@@ -66,7 +67,7 @@ def text(value: object) -> str | None:
 
 def document(value: object) -> Any:
     """Return a non-empty dict or list; what is empty or neither is stored as NULL."""
-    return value if value and isinstance(value, (dict, list)) else None
+    return value if value and isinstance(value, (dict, list, tuple)) else None
 
 
 def name(value: object, default: str) -> str:
@@ -115,10 +116,10 @@ def end_columns(end: Record | None) -> dict[str, Any]:
     return {
         "status": status,
         "success": success,
-        "total_duration": real(end.get("total_duration"), 0.0),
+        "total_duration": real(end.get("total_duration"), 0.0, _MAX_DURATION),
         "product_count": integer(end.get("product_count")),
         "error_message": text(end.get("error_message")),
-        "cpu_s": real(end.get("cpu_s")),
+        "cpu_s": real(end.get("cpu_s"), 0.0, _MAX_DURATION),
         "rss_peak_bytes": integer(end.get("rss_peak_bytes")),
         "rss_mean_bytes": integer(end.get("rss_mean_bytes")),
     }
@@ -145,7 +146,7 @@ def step_columns(step: Record, *, session_status: int, session_counted: bool) ->
         status = FAILED_CODE
     else:
         status = RUNNING_CODE if session_status == RUNNING_CODE else INTERRUPTED_CODE
-    duration = real(step.get("duration"), 0.0)
+    duration = real(step.get("duration"), 0.0, _MAX_DURATION)
     return {
         "start_time": instant(step.get("start_time")) or 0.0,
         "duration": duration,
@@ -157,7 +158,7 @@ def step_columns(step: Record, *, session_status: int, session_counted: bool) ->
         "additional_data": document(step.get("additional_data")),
         "attempts": document(step.get("attempts")),
         "events": document(step.get("events")),
-        "cpu_s": real(step.get("cpu_s")),
+        "cpu_s": real(step.get("cpu_s"), 0.0, _MAX_DURATION),
         "rss_peak_bytes": integer(step.get("rss_peak_bytes")),
         "rss_mean_bytes": integer(step.get("rss_mean_bytes")),
     }
@@ -170,7 +171,7 @@ def sample_columns(row: object) -> dict[str, Any] | None:
     time = instant(row[0])
     if time is None:
         return None
-    return {"time": time, "cpu_percent": real(row[1]), "rss_bytes": integer(row[2])}
+    return {"time": time, "cpu_percent": real(row[1], 0.0, _MAX_DURATION), "rss_bytes": integer(row[2])}
 
 
 ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")

@@ -1,0 +1,203 @@
+"""The three roles, and what is said when a database cannot be opened."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from perfdb.errors import MissingExtraError, StoreError
+from perfdb.store.engine import open_engine, shown_url, sqlite_path
+from perfdb.store.schema import ensure_schema
+
+
+def pragma(connection: object, name: str) -> object:
+    return connection.exec_driver_sql(f"PRAGMA {name}").scalar()  # type: ignore[attr-defined]
+
+
+def test_the_writer_waits_keeps_keys_and_uses_wal(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url, role="writer")
+    with engine.connect() as connection:
+        assert pragma(connection, "journal_mode") == "wal"
+        assert pragma(connection, "synchronous") == 1
+        assert pragma(connection, "foreign_keys") == 1
+        assert pragma(connection, "busy_timeout") == 30_000
+    engine.dispose()
+
+
+def test_the_writers_one_connection_can_be_used_from_another_thread(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url, role="writer")
+    connection = engine.connect()
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(connection.execute(text("SELECT 1")).scalar()))
+    thread.start()
+    thread.join()
+    connection.close()
+    engine.dispose()
+    assert found == [1]
+
+
+def test_a_writer_holds_the_lock_from_its_begin(sqlite_url: str) -> None:
+    ensure_schema(sqlite_url)
+    first = open_engine(sqlite_url, role="writer")
+    second = open_engine(sqlite_url, role="writer", busy_timeout_s=0.01)
+    with first.begin(), pytest.raises(DBAPIError, match="locked"), second.begin():
+        pass
+    first.dispose()
+    second.dispose()
+
+
+def test_files_and_folders_are_private(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "perfdb.sqlite3"
+    ensure_schema(f"sqlite:///{path}")
+    engine = open_engine(f"sqlite:///{path}", role="writer")
+    with engine.begin():
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in (path, *path.parents[:2])}
+        modes["wal"] = stat.S_IMODE(Path(f"{path}-wal").stat().st_mode)
+    engine.dispose()
+    assert modes == {"perfdb.sqlite3": 0o600, "b": 0o700, "a": 0o700, "wal": 0o600}
+
+
+def test_a_reader_cannot_write(sqlite_url: str) -> None:
+    ensure_schema(sqlite_url)
+    engine = open_engine(sqlite_url, role="reader")
+    with engine.connect() as connection, pytest.raises(DBAPIError, match="readonly"):
+        connection.execute(text("DELETE FROM sessions"))
+    engine.dispose()
+
+
+def test_a_reader_sees_one_moment_while_a_writer_goes_on(sqlite_url: str) -> None:
+    ensure_schema(sqlite_url)
+    reader, writer = (open_engine(sqlite_url, role=role) for role in ("reader", "writer"))
+    count = text("SELECT count(*) FROM series")
+    with reader.connect() as connection:
+        before = connection.execute(count).scalar()
+        with writer.begin() as other:
+            other.execute(text("INSERT INTO series (pipeline, mode) VALUES ('a', '{}')"))
+        assert connection.execute(count).scalar() == before
+    reader.dispose()
+    writer.dispose()
+
+
+def test_a_missing_file_is_named_and_not_created(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/no.sqlite3", role="reader")
+    with pytest.raises(StoreError, match=r"no\.sqlite3"):
+        engine.connect()
+    assert list(tmp_path.iterdir()) == []
+
+
+READ_A_COPY = """
+import sys
+from perfdb.store.engine import open_engine
+engine = open_engine("sqlite:///" + sys.argv[1], role="reader")
+with engine.connect() as connection:
+    print(connection.exec_driver_sql("SELECT count(*) FROM v_sessions").scalar())
+"""
+
+
+def test_a_copied_file_in_a_read_only_folder_is_read(tmp_path: Path, sqlite_url: str) -> None:
+    ensure_schema(sqlite_url)
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    path = shutil.copy(sqlite_path(sqlite_url) or "", folder / "with space?#.sqlite3")
+    os.chmod(path, 0o444)
+    os.chmod(folder, 0o555)
+    if os.geteuid() != 0:
+        command = [sys.executable, "-c", READ_A_COPY, str(path)]
+    elif shutil.which("setpriv") is not None:  # root may write anywhere, unless it gives that up
+        drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--securebits=+noroot,+noroot_locked"]
+        command = [*drop, sys.executable, "-c", READ_A_COPY, str(path)]
+    else:
+        pytest.skip("root, and no setpriv to give its powers up")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    os.chmod(folder, 0o755)
+    assert (done.stdout.strip(), done.returncode) == ("0", 0), done.stderr
+    assert [each.name for each in folder.iterdir()] == ["with space?#.sqlite3"]
+
+
+@pytest.mark.parametrize("role", ["reader", "writer", "migration"])
+def test_what_is_no_database_is_left_alone(tmp_path: Path, role: str) -> None:
+    path = tmp_path / "x.sqlite3"
+    path.write_bytes(b"this is no database, and longer than its header of a hundred bytes" * 20)
+    before = path.read_bytes()
+    engine = open_engine(f"sqlite:///{path}", role=role)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match=r"x\.sqlite3 is damaged or is not a SQLite database"):
+        engine.connect()
+    assert path.read_bytes() == before
+
+
+def test_a_file_in_place_of_the_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(StoreError, match="cannot create the database"):
+        open_engine(f"sqlite:///{tmp_path}/home/perfdb.sqlite3", role="writer").connect()
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "mysql://host/db", "sqlite://", "sqlite:///:memory:"])
+def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
+    with pytest.raises(StoreError):
+        open_engine(url, role="writer")
+
+
+def test_the_password_is_hidden() -> None:
+    assert shown_url("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert "secret" not in shown_url("me:secret@host")
+
+
+def test_sqlite_path_is_none_for_postgresql() -> None:
+    assert sqlite_path("sqlite:////a/b.sqlite3") == Path("/a/b.sqlite3")
+    assert sqlite_path("postgresql://host/db") is None
+
+
+def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = builtins.__import__
+
+    def without_psycopg(name: str, *args: object, **kwargs: object) -> object:
+        if name.partition(".")[0] == "psycopg":
+            raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
+        return imported(name, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without_psycopg)
+    with pytest.raises(MissingExtraError, match=r"pip install 'perfdb\[postgres\]'") as caught:
+        open_engine("postgresql://me:secret@host/db", role="writer")
+    assert "secret" not in str(caught.value)
+
+
+def test_postgresql_time_outs_are_set(postgres: str) -> None:
+    engine = open_engine(f"{postgres}/postgres", role="writer", busy_timeout_s=2.0)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "2s"
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "1min"
+        assert connection.exec_driver_sql("SHOW application_name").scalar() == "perfdb writer"
+    engine.dispose()
+
+
+def test_importing_the_engine_loads_neither_pandas_nor_alembic() -> None:
+    code = (
+        "import sys, perfdb.store.schema, perfdb.store.ingest; "
+        "print([m for m in ('pandas', 'numpy', 'alembic', 'matplotlib', 'sqlalchemy.orm') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_corrupt_page_is_an_error_that_names_the_file(sqlite_url: str) -> None:
+    ensure_schema(sqlite_url)
+    path = sqlite_path(sqlite_url)
+    assert path is not None
+    sqlite3.connect(path).close()
+    content = bytearray(path.read_bytes())
+    content[100:4096] = b"\xff" * (4096 - 100)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=str(path)):
+        ensure_schema(sqlite_url)
+    assert path.read_bytes() == bytes(content)

@@ -1,0 +1,197 @@
+"""What comes out: frames, filters, sessions and statistics, alike from both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Connection, text
+
+from perfdb.errors import NotFoundError
+from perfdb.store import frames, ingest
+
+Records = Callable[..., list[dict[str, Any]]]
+NORMAL, FAST = '{"fast_mode":false}', '{"fast_mode":true}'
+
+
+@pytest.fixture
+def history(connection: Connection, run_records: Records) -> Connection:
+    """Give ten runs, one a minute; the last is fast, the ninth failed."""
+    records: list[dict[str, Any]] = []
+    for number in range(10):
+        changes: dict[str, Any] = {"steps": {"load": 1.0 + number, "work": 10.0}}
+        if number == 9:
+            changes.update(fast_mode=True, mode=FAST)
+        if number == 8:
+            changes.update(status="failed", success=False)
+        attributes = {"n": number, 'quo"te': str(number), "even": number % 2 == 0, "none": None}
+        records += run_records(f"run-{number}", start=1000.0 + 60 * number, attributes=attributes, **changes)
+    ingest.apply_records(connection, {"journal_id": "j", "host": "box", "pid": 1}, records, offset=1)
+    ingest.tag_session(connection, "run-3", "release")
+    return connection
+
+
+@pytest.mark.parametrize("frame", ["sessions", "steps"])
+def test_frames_have_the_columns_of_the_views(history: Connection, frame: str) -> None:
+    found = getattr(frames, f"{frame}_frame")(history)
+    view = history.execute(text(f"SELECT * FROM v_{frame} ORDER BY start_time")).mappings().all()
+    assert list(found.columns) == list(view[0].keys())
+    assert len(found) == len(view)
+    for column in ("started_at", "ended_at", "status", "mode", "cpu_percent", "end_time"):
+        assert found[column].tolist() == [row[column] for row in view]
+
+
+def test_empty_frames_have_the_same_columns_and_types(history: Connection) -> None:
+    nothing = frames.sessions_frame(history, pipeline="none")
+    assert nothing.empty
+    assert (nothing.dtypes == frames.empty_sessions_frame().dtypes).all()
+    assert (nothing.dtypes == frames.sessions_frame(history).dtypes).all()
+    nothing = frames.steps_frame(history, pipeline="none")
+    assert nothing.empty
+    assert (nothing.dtypes == frames.empty_steps_frame().dtypes).all()
+    assert (nothing.dtypes == frames.steps_frame(history).dtypes).all()
+
+
+def test_types_are_the_same_for_both_databases(history: Connection) -> None:
+    sessions, steps = frames.sessions_frame(history), frames.steps_frame(history)
+    assert sessions.dtypes.astype("str")[["total_duration", "product_count", "success"]].tolist() == [
+        "float64", "Int64", "boolean",
+    ]  # fmt: skip
+    assert steps.dtypes.astype("str")[["duration", "parent_seq", "seq", "success"]].tolist() == [
+        "float64", "Int64", "int64", "boolean",
+    ]  # fmt: skip
+    assert sessions["attributes"][3]["n"] == 3
+    assert sessions["tags"].tolist()[2:4] == [[], ["release"]]
+    assert steps["additional_data"][1] == {"rows": 1}
+    assert steps["attempts"][0] == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, "0123456789"),
+        ({"last": 3}, "789"),
+        ({"last": 3, "fast_mode": False}, "678"),
+        ({"fast_mode": True}, "9"),
+        ({"status": "failed"}, "8"),
+        ({"since": 1060.0, "until": 1180.0}, "12"),
+        ({"pipeline": "design", "last": 1}, "9"),
+        ({"pipeline": "other"}, ""),
+        ({"mode": FAST}, "9"),
+        ({"tag": "release"}, "3"),
+        ({"counted": True, "last": 2}, "79"),
+        ({"step": "load", "last": 2}, "89"),
+        ({"step": "x' OR 1=1 --"}, ""),
+        ({"attribute": {"n": 4}}, ""),
+    ],
+    ids=str,
+)
+def test_filters(history: Connection, filters: dict[str, Any], expected: str) -> None:
+    if "attribute" not in filters:
+        found = frames.sessions_frame(history, **filters)
+        assert "".join(each[-1] for each in found["session_id"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [("n", 4, "4"), ("n", 4.0, "4"), ("n", "4", ""), ("n", True, ""), ('quo"te', "5", "5"), ("none", None, "0123456789"),
+     ("even", True, "02468"), ("even", 1, ""), ("absent", None, ""), ("quo\"te' OR 1=1", "5", ""), ("n", 2**80, "")],
+)  # fmt: skip
+def test_attributes_are_compared_with_their_type(
+    connection: Connection, run_records: Records, key: str, value: Any, expected: str
+) -> None:
+    for number in range(10):
+        attributes = {"n": number, 'quo"te': str(number), "even": number % 2 == 0, "none": None}
+        records = run_records(f"run-{number}", start=1000.0 + number)
+        records[-1]["attributes"] = attributes
+        ingest.apply_records(connection, {"journal_id": "j"}, records, offset=number)
+    found = frames.sessions_frame(connection, attribute={key: value})
+    assert "".join(each[-1] for each in found["session_id"]) == expected
+
+
+@pytest.mark.parametrize("filters", [{"status": "done"}, {"last": 0}, {"attribute": {"a": [1]}}], ids=str)
+def test_a_filter_that_cannot_be_meant_is_refused(history: Connection, filters: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(filters))):
+        frames.sessions_frame(history, **filters)
+
+
+def test_last_counts_sessions_not_steps(history: Connection) -> None:
+    found = frames.steps_frame(history, last=2)
+    assert found["session_id"].tolist() == ["run-8", "run-8", "run-9", "run-9"]
+    assert frames.steps_frame(history, last=2, step="work")["seq"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("filters", [{}, {"last": 100}], ids=["by index", "by rows"])
+def test_statistics_are_exact_and_leave_failed_and_warmup_sessions_out(
+    history: Connection, filters: dict[str, Any]
+) -> None:
+    ingest.tag_session(history, "run-0", "warmup")
+    found = frames.step_statistics(history, step="load", **filters)
+    assert found["mode"].tolist() == [NORMAL, FAST]
+    normal = found.iloc[0]
+    durations = [1.0 + number for number in range(1, 8)]
+    assert (normal["n"], normal["mean"], normal["max"]) == (7, np.mean(durations), 8.0)
+    assert normal["p50"] == pytest.approx(np.percentile(durations, 50), rel=1e-12)
+    assert normal["p95"] == pytest.approx(np.percentile(durations, 95), rel=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 101])
+def test_a_percentile_from_the_index_equals_numpys(
+    connection: Connection, run_records: Records, count: int
+) -> None:
+    durations = np.random.default_rng(count).lognormal(size=count).round(6).tolist()
+    records = run_records(steps={})
+    steps = [{**run_records()[1], "seq": seq, "duration": each} for seq, each in enumerate(durations)]
+    ingest.apply_records(connection, {"journal_id": "j"}, [*records, *steps], offset=1)
+    found = frames.step_statistics(connection).iloc[0]
+    assert found["p50"] == pytest.approx(np.percentile(durations, 50), rel=1e-12)
+    assert found["p95"] == pytest.approx(np.percentile(durations, 95), rel=1e-12)
+
+
+def test_failures_are_counted(connection: Connection, run_records: Records) -> None:
+    records = run_records(status="failed", success=False)
+    records[1].update(success=False, error_message="no")
+    ingest.apply_records(connection, {"journal_id": "j"}, records, offset=1)
+    for filters in ({}, {"last": 5}):
+        found = frames.step_statistics(connection, **filters)
+        load = found[found["step_name"] == "load"].iloc[0]
+        assert (load["n"], load["failures"]) == (0, 1)
+        assert np.isnan(load["p95"])
+
+
+def test_usual_durations_are_medians_of_the_same_mode(history: Connection) -> None:
+    assert frames.usual_durations(history, "design", NORMAL, last=3) == {"load": 7.0, "work": 10.0}
+    assert frames.usual_durations(history, "design", FAST) == {"load": 10.0, "work": 10.0}
+    assert frames.usual_durations(history, "none", FAST) == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [("last", "run-9"), ("last~1", "run-8"), ("last~9", "run-0"), ("run-4", "run-4")]
+)
+def test_a_session_is_found_as_a_person_names_it(history: Connection, wanted: str, expected: str) -> None:
+    assert frames.find_session_id(history, wanted) == expected
+
+
+def test_a_prefix_must_fit_one(history: Connection, run_records: Records) -> None:
+    ingest.apply_records(history, {"journal_id": "k"}, run_records("Run_42"), offset=1)
+    assert frames.find_session_id(history, "Run_4") == "Run_42"
+    for wanted, message in (
+        ("run", "10 session ids begin with 'run'"), ("zzz", "perfdb sessions"), ("last~99", "only 11"),
+        ("Run%", "begins with"), ("", "perfdb sessions"), ("ü\0", "perfdb sessions"), ("last~x", "begins with"),
+    ):  # fmt: skip
+        with pytest.raises(NotFoundError, match=message):
+            frames.find_session_id(history, wanted)
+
+
+def test_an_empty_history_says_what_to_do(connection: Connection) -> None:
+    with pytest.raises(NotFoundError, match="perfdb demo"):
+        frames.find_session_id(connection, "last")
+
+
+def test_the_iso_time_has_microseconds_and_carries(connection: Connection, run_records: Records) -> None:
+    ingest.apply_records(connection, {"journal_id": "j"}, run_records(start=1767323045.123456), offset=1)
+    expected = "2026-01-02T03:04:05.123456Z"
+    assert frames.sessions_frame(connection)["started_at"].tolist() == [expected]
+    assert connection.execute(text("SELECT started_at FROM v_sessions")).scalar_one() == expected

@@ -1,0 +1,327 @@
+"""What goes in once stays in once: ingest against both databases."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from perfdb.errors import NotFoundError
+from perfdb.records import Attempt, Event, Sample, Session, Step
+from perfdb.store import frames, ingest
+from perfdb.store.engine import is_transient, open_engine
+from perfdb.store.schema import ensure_schema
+
+Records = Callable[..., list[dict[str, Any]]]
+HEADER = {
+    "type": "journal", "version": 1, "journal_id": "j1", "created": 1.7e9, "host": "box", "pid": 42,
+    "python_version": "3.11.7", "perfdb_version": "0.1.0", "git_commit": "abc", "command": "python run.py",
+}  # fmt: skip
+
+
+def put(connection: Connection, records: list[dict[str, Any]], offset: int = 10) -> ingest.Applied:
+    return ingest.apply_records(connection, HEADER, records, offset=offset)
+
+
+def content(connection: Connection) -> list[Any]:
+    tables = ("sessions", "steps", "samples", "series", "environments")
+    return [sorted(map(repr, connection.execute(text(f"SELECT * FROM {table}")))) for table in tables]
+
+
+def counted_steps(connection: Connection) -> int:
+    return int(connection.execute(text("SELECT count(*) FROM steps WHERE counted")).scalar_one())
+
+
+def test_a_run_is_read_back_as_it_was_recorded(connection: Connection, run_records: Records) -> None:
+    applied = put(connection, run_records())
+    assert (applied.finished, applied.steps, applied.skipped) == (("s1",), 2, 0)
+    session = frames.read_session(connection, "s1")
+    assert session.start_time == 1_785_500_000.123456
+    assert session.step_durations == {"load": 1.5, "work": 2.25}
+    assert (session.status, session.success, session.product_count) == ("completed", True, 6)
+    assert (session.host, session.pid, session.utc_offset) == ("box", 42, 3600)
+    assert session.attributes == {"git": "abc"}
+    assert session.steps[1].additional_data == {"rows": 1}
+    assert session.steps[0].rss_peak_bytes == 3_000_000_000
+
+
+def test_a_replay_changes_nothing(connection: Connection, run_records: Records) -> None:
+    put(connection, run_records())
+    before = content(connection)
+    put(connection, run_records())
+    assert content(connection) == before
+
+
+def test_the_order_of_batches_does_not_matter(connection: Connection, run_records: Records) -> None:
+    for record in reversed(run_records()):
+        put(connection, [record])
+    put(connection, run_records("s2"))
+    first, second = (frames.read_session(connection, each) for each in ("s1", "s2"))
+    assert first.steps == second.steps
+    assert (first.pipeline, first.mode, first.status) == (second.pipeline, second.mode, second.status)
+    assert first.attributes == second.attributes
+    assert counted_steps(connection) == 4
+
+
+def test_a_step_whose_start_line_was_lost_goes_in(connection: Connection, run_records: Records) -> None:
+    put(connection, run_records()[1:])
+    session = frames.read_session(connection, "s1")
+    assert (session.pipeline, len(session.steps), session.status) == ("unknown", 2, "completed")
+
+
+def test_an_open_step_is_filled_by_its_end(connection: Connection, run_records: Records) -> None:
+    start, step, *_ = run_records()
+    opened = {
+        key: step[key] for key in ("session_id", "seq", "parent_seq", "step_name", "lane", "start_time")
+    }
+    put(connection, [start, {"type": "open", **opened}])
+    running = frames.read_session(connection, "s1").steps[0]
+    assert (running.duration, running.success) == (None, None)
+    put(connection, [step])
+    assert frames.read_session(connection, "s1").steps[0].duration == 1.5
+
+
+def test_a_late_end_undoes_interrupted(connection: Connection, run_records: Records) -> None:
+    records = run_records()
+    put(connection, records[:2])
+    assert ingest.mark_interrupted(connection, "j1") == 1
+    assert frames.read_session(connection, "s1").status == "interrupted"
+    assert counted_steps(connection) == 0
+    put(connection, records[2:])
+    assert frames.read_session(connection, "s1").status == "completed"
+    assert counted_steps(connection) == 2
+
+
+def test_only_the_dead_journals_running_sessions_are_interrupted(
+    connection: Connection, run_records: Records
+) -> None:
+    put(connection, run_records("done"))
+    put(connection, run_records("mine")[:1])
+    ingest.apply_records(connection, {**HEADER, "journal_id": "j2"}, run_records("other")[:1], offset=1)
+    assert ingest.mark_interrupted(connection, "j1") == 1
+    assert frames.read_session(connection, "other").status == "running"
+    assert frames.read_session(connection, "done").status == "completed"
+
+
+def test_a_step_left_open_at_the_end_is_interrupted(connection: Connection, run_records: Records) -> None:
+    start, step, _, end = run_records()
+    put(connection, [start, {**step, "type": "open", "success": None, "duration": None}])
+    put(connection, [end])
+    statuses = connection.execute(text("SELECT status FROM v_steps")).scalars().all()
+    assert statuses == ["interrupted"]
+
+
+def test_the_offset_never_goes_back(connection: Connection, run_records: Records) -> None:
+    assert ingest.journal_offset(connection, "j1") == 0
+    put(connection, run_records(), offset=500)
+    assert put(connection, run_records("s2"), offset=100).offset == 500
+    assert ingest.journal_offset(connection, "j1") == 500
+
+
+def test_rows_and_offset_are_rolled_back_together(engine: Engine, run_records: Records) -> None:
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        put(connection, run_records())
+        transaction.rollback()
+        with connection.begin():
+            assert ingest.journal_offset(connection, "j1") == 0
+            put(connection, run_records("s2"))  # with ids of its own: those of before never were
+        with connection.begin():
+            put(connection, run_records("s3"))
+            assert len(frames.steps_frame(connection)) == 4
+
+
+def test_ids_made_in_a_savepoint_that_was_undone_are_not_used(engine: Engine, run_records: Records) -> None:
+    with engine.connect() as connection:
+        with connection.begin():
+            savepoint = connection.begin_nested()
+            put(connection, run_records())
+            savepoint.rollback()
+            put(connection, run_records("s2"))
+        with connection.begin():
+            put(connection, run_records("s3"))
+            assert frames.read_session(connection, "s3").pipeline == "design"
+
+
+def test_a_cache_of_vanished_rows_heals_at_the_second_try(tmp_path: Path, run_records: Records) -> None:
+    url = f"sqlite:///{tmp_path}/x.sqlite3"
+    ensure_schema(url)
+    engine = open_engine(url, role="writer")
+    with engine.connect() as connection:
+        for session_id in ("s1", "s2"):
+            with connection.begin():
+                put(connection, run_records(session_id))
+        with connection.begin():
+            for table in ("steps", "sessions", "series"):
+                connection.execute(text(f"DELETE FROM {table}"))
+        with pytest.raises(IntegrityError) as caught, connection.begin():
+            put(connection, run_records("s3"))
+        assert is_transient(caught.value)
+        with connection.begin():
+            put(connection, run_records("s3"))
+    engine.dispose()
+
+
+HOSTILE = [
+    float("nan"), float("inf"), 2**70, -(2**70), 10**400, "a\0b", "\ud800", "x" * 100_000, {"a": {"b": float("nan")}},
+    ["\0"], {"\0": "\ud800"}, "'; DROP TABLE steps; --", True, b"bytes", None, -1, 1e308, "<script>", "\u202e\x1b[31m",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:20])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_no_value_in_any_field_spoils_a_batch(
+    connection: Connection, run_records: Records, value: object, place: int
+) -> None:
+    records = run_records("bad")
+    keep = ("type", "session_id", "seq")
+    records[place] = {key: old if key in keep else value for key, old in records[place].items()}
+    records[place]["additional_data" if place == 1 else "attributes"] = {"hostile": value}
+    put(connection, [*records, *run_records("good")])
+    assert len(frames.read_session(connection, "good").steps) == 2
+    assert len(frames.read_session(connection, "bad").steps) == 2
+    connection.execute(text("SELECT * FROM v_sessions")).all()
+    connection.execute(text("SELECT * FROM v_steps")).all()
+    assert len(frames.sessions_frame(connection)) == 2
+    assert len(frames.steps_frame(connection)) == 4
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{}, {"type": "step"}, {"type": "step", "session_id": "../x", "seq": 0}, {"type": "end", "session_id": 7},
+     {"type": "step", "session_id": "s9", "seq": "0"}, {"type": "step", "session_id": "s9", "seq": 2**60},
+     {"type": "new", "session_id": "s9"}, {"type": "samples", "session_id": "s9", "rows": "no"}],
+)  # fmt: skip
+def test_a_record_without_a_usable_key_is_skipped(
+    connection: Connection, run_records: Records, record: dict[str, Any]
+) -> None:
+    assert put(connection, [record, *run_records()]).skipped == 1
+    assert len(frames.read_session(connection, "s1").steps) == 2
+
+
+def test_samples_go_in_once_and_broken_ones_not_at_all(connection: Connection, run_records: Records) -> None:
+    rows = [[1.5, 99.5, 1000], [2.5, 98.5, 2000], [float("nan"), 1, 1], "no", [3.5]]
+    record = {"type": "samples", "session_id": "s1", "rows": rows}
+    put(connection, [*run_records(), record, record])
+    put(connection, [record])
+    expected = (
+        Sample(time=1.5, cpu_percent=99.5, rss_bytes=1000),
+        Sample(time=2.5, cpu_percent=98.5, rss_bytes=2000),
+    )
+    assert frames.read_session(connection, "s1").samples == expected
+
+
+def a_session(session_id: str = "imported", **changes: Any) -> Session:
+    values: dict[str, Any] = {
+        "session_id": session_id, "pipeline": "design", "start_time": 1_785_500_000.5, "total_duration": 3.5,
+        "status": "failed", "fast_mode": True, "success": False, "product_count": 3, "error_message": "broke ✗",
+        "mode": '{"fast_mode":true}', "attributes": {"model": "x", "nested": {"a": [1, None, 1.5]}},
+        "tags": ("nightly", "warmup"), "cpu_s": 1.5, "rss_peak_bytes": 5, "rss_mean_bytes": 4, "utc_offset": -3600,
+        "host": "box", "pid": 7, "python_version": "3.12", "perfdb_version": "0.1.0", "git_commit": None, "command": "c",
+        "samples": (Sample(time=1_785_500_000.75, cpu_percent=50.0, rss_bytes=77),),
+        "steps": (
+            Step(step_name="outer", start_time=1_785_500_000.5, duration=3.0, success=True, seq=0,
+                 events=(Event(name="hit", time=1_785_500_001.0, data={"key": 1}),)),
+            Step(step_name="inner", start_time=1_785_500_001.5, duration=1.0, success=False, error_message="no",
+                 seq=1, parent_seq=0, lane=2, additional_data={"k": "v"}, cpu_s=0.5,
+                 attempts=(Attempt(start_time=1.0, duration=0.5, success=False, error_message="429"),
+                           Attempt(start_time=2.0, duration=0.5, wait=0.25))),
+            Step(step_name="never ended", start_time=1_785_500_002.5, duration=None, success=None, seq=2),
+        ),
+    }  # fmt: skip
+    return Session(**{**values, **changes})
+
+
+def test_an_imported_session_comes_back_equal(connection: Connection) -> None:
+    assert ingest.insert_sessions(connection, [a_session()]) == (1, 0)
+    assert frames.read_session(connection, "imported") == a_session()
+
+
+def test_importing_twice_is_a_no_op(connection: Connection) -> None:
+    ingest.insert_sessions(connection, [a_session("a")])
+    before = content(connection)
+    assert ingest.insert_sessions(connection, [a_session("a", error_message="else")]) == (0, 1)
+    assert content(connection) == before
+    assert ingest.insert_sessions(connection, [a_session("b"), a_session("b"), a_session("a")]) == (1, 2)
+
+
+def test_deleting_a_session_leaves_nothing_of_it(connection: Connection) -> None:
+    ingest.insert_sessions(connection, [a_session("a"), a_session("b")])
+    assert ingest.delete_sessions(connection, ["a", "unknown"]) == 1
+    for table, left in (("sessions", 1), ("steps", 3), ("samples", 1), ("session_tags", 2)):
+        assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == left
+
+
+@pytest.mark.parametrize(("name", "counted"), [("warmup", 0), ("ignore", 0), ("release", 2)])
+def test_warmup_and_ignore_take_a_session_out_of_what_counts(
+    connection: Connection, run_records: Records, name: str, counted: int
+) -> None:
+    put(connection, run_records())
+    ingest.tag_session(connection, "s1", name)
+    ingest.tag_session(connection, "s1", name)
+    assert counted_steps(connection) == counted
+    assert frames.read_session(connection, "s1").tags == (name,)
+    assert ingest.untag_session(connection, "s1", name)
+    assert not ingest.untag_session(connection, "s1", name)
+    assert counted_steps(connection) == 2
+
+
+def test_a_session_tagged_while_it_runs_stays_out(connection: Connection, run_records: Records) -> None:
+    records = run_records()
+    put(connection, records[:2])
+    ingest.tag_session(connection, "s1", "warmup")
+    put(connection, records[2:])
+    assert counted_steps(connection) == 0
+
+
+def test_the_steps_of_a_failed_session_do_not_count(connection: Connection, run_records: Records) -> None:
+    records = run_records(status="failed", success=False)
+    put(connection, records[:2])
+    assert counted_steps(connection) == 1
+    put(connection, records[2:])
+    assert counted_steps(connection) == 0
+
+
+def test_tagging_an_unknown_session_says_so(connection: Connection) -> None:
+    with pytest.raises(NotFoundError, match="nowhere"):
+        ingest.tag_session(connection, "nowhere", "x")
+    with pytest.raises(ValueError, match="64"):
+        ingest.tag_session(connection, "nowhere", " ")
+
+
+def test_a_name_too_long_for_an_index_is_cut(connection: Connection, run_records: Records) -> None:
+    put(
+        connection,
+        run_records(pipeline="é" * 5000, mode='{"m":"' + "x" * 5000 + '"}', steps={"日" * 5000: 1.0}),
+    )
+    session = frames.read_session(connection, "s1")
+    assert session.pipeline.endswith("é…")
+    assert session.steps[0].step_name.endswith("日…")
+
+
+def test_locked_full_and_lost_databases_are_worth_another_try(tmp_path: Path, run_records: Records) -> None:
+    url = f"sqlite:///{tmp_path}/x.sqlite3"
+    ensure_schema(url)
+    other = sqlite3.connect(tmp_path / "x.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    engine = open_engine(url, role="writer", busy_timeout_s=0.01)
+    with pytest.raises(DBAPIError) as caught:
+        engine.connect().begin()
+    assert is_transient(caught.value)
+    other.execute("ROLLBACK")
+    other.close()
+    engine.dispose()
+    engine = open_engine(url, role="writer")
+    with engine.connect() as connection:
+        connection.connection.dbapi_connection.execute("PRAGMA max_page_count=1")
+        with pytest.raises(DBAPIError) as caught, connection.begin():
+            put(connection, run_records(error_message="x" * 1_000_000, attributes={"a": "x" * 1_000_000}))
+        assert is_transient(caught.value)
+    engine.dispose()
+    assert not is_transient(ValueError("x"))
+    assert not is_transient(sqlite3.IntegrityError("UNIQUE"))
