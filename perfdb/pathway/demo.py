@@ -114,7 +114,7 @@ def _tell(home: Path, reports: Path) -> None:
         click.echo(line)
     click.echo(
         f"\n{NORMAL + FAST} sessions are in {shown_path(home / 'perfdb.sqlite3')}, "
-        f"their reports and designs in {shown_path(reports)}/."
+        f"their reports beside it, the pictures in {shown_path(home / 'designs')}/."
     )
     click.echo("One step became slower on the way. Look closer:\n")
     click.echo("  perfdb sessions          the runs, newest first")
@@ -128,6 +128,8 @@ def _table(steps: pd.DataFrame) -> Iterator[str]:
     order = {name: number for number, name in enumerate(DESIGN_STEPS)}
     yield f"  {'step':<20} {'mode':<7} {'n':>4} {'p50':>9} {'p95':>9} {'p50 of last 12':>15}"
     rows: list[tuple[bool, int, str]] = []
+    name: Any
+    fast: Any
     for (name, fast), group in shown.groupby(["step_name", "fast_mode"]):
         durations = group.sort_values("start_time")["duration"].astype(float)
         earlier, latest = durations.iloc[:-12], durations.iloc[-12:]

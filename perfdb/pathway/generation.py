@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from perfdb.recording.step import Step
 
 _PROMPT = """\
-On the left of this sheet is a photo of a {room_type}, on the right are products. Make one photorealistic picture of
-that room after a {design_type} in {design_style} style, from the same viewpoint, with its walls, windows and doors
-unchanged, furnished with the products shown. Leave out the sheet, the cards and all text."""
+On the left of this sheet is a photo of a {room_type}, on the right are products. Make one photorealistic
+picture of that room after a {design_type} in {design_style} style, from the same viewpoint, with its
+walls, windows and doors unchanged, furnished with the products shown. Leave out sheet, cards and all text."""
 
 
 @dataclass(frozen=True, slots=True)

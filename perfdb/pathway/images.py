@@ -108,7 +108,7 @@ def as_jpeg(picture: Image.Image, quality: int = 88) -> bytes:
 
 
 def facts_of(data: bytes, settings: PathwaySettings) -> tuple[int, int, str]:
-    """Return width, height and format of a finished picture; its checksums are verified, its pixels not decoded.
+    """Return width, height and format of a finished picture; checksums are verified, pixels not decoded.
 
     Raises:
         ImageRefusedError: it is not a complete picture.
@@ -123,7 +123,7 @@ def facts_of(data: bytes, settings: PathwaySettings) -> tuple[int, int, str]:
 
 
 def _open(data: bytes, max_whole_pixels: int) -> ImageFile:
-    """Open by signature. Image.open would know sixty formats and warn or raise by a limit of the whole process."""
+    """Open by signature; Image.open would know sixty formats and obey a limit of the whole process."""
     file = io.BytesIO(data)
     if data.startswith(b"\xff\xd8\xff"):
         return JpegImageFile(file)

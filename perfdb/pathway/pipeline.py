@@ -72,7 +72,7 @@ class RealProductsPathway:
         Returns:
             ``success`` and ``data`` with ``final_design`` (path, None when it failed), ``products_info``,
             ``performance_report`` (path), ``total_duration`` (s) and ``step_durations`` (s per step);
-            when it failed also ``error`` with ``message``, ``step``, ``type`` and the HTTP ``status`` that fits.
+            when it failed, ``error`` with ``message``, ``step``, ``type`` and the fitting HTTP ``status``.
         """
         settings = self.settings.for_mode(fast_mode)
         tracker = perfdb.create_tracker(settings=self._perfdb_settings)

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from perfdb.recording.step import Step
 
 _INSTRUCTIONS = """\
-You are an interior designer. Look at the picture of the room and plan a {design_type} in {design_style} style.
-Answer with one JSON object: {{"room_type": str, "observations": str, "products": [{{"type": str, "query": str}}]}}.
-"products" holds at most {limit} different kinds of furniture or decoration that the room needs; "query" is what
-one would type into a shopping search for it: colour, material, kind."""
+You are an interior designer. Look at the picture of the room and plan a {design_type} in {design_style}
+style. Answer with one JSON object:
+{{"room_type": str, "observations": str, "products": [{{"type": str, "query": str}}]}}.
+"products" holds at most {limit} different kinds of furniture or decoration that the room needs; "query" is
+what one would type into a shopping search for it: colour, material, kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def vision(request: Mapping[str, Any], number: int, variant: str | None = None) 
     elif variant == "empty":
         content = json.dumps(found | {"products": []})
     prompt_tokens, completion_tokens = 1100 + pick.randrange(60), 120 + pick.randrange(40)
-    message = {"role": "assistant", "content": content, "refusal": refusal, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal, "annotations": []}
     return {
         "id": f"chatcmpl-standin{number:06d}",
         "object": "chat.completion",
@@ -95,7 +95,7 @@ def vision(request: Mapping[str, Any], number: int, variant: str | None = None) 
 def search(
     query: Mapping[str, str], base_url: str, seconds: float, variant: str | None = None
 ) -> dict[str, Any]:
-    """Return a page of Google Shopping results; some rows lack a rating, a price or a thumbnail, as real ones do.
+    """Return a page of Google Shopping results; some rows lack a rating, a price or a thumbnail.
 
     Args:
         query: the parameters of the request; ``q`` is what is looked for.

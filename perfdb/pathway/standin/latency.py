@@ -61,7 +61,7 @@ class LatencyModel:
         self._lock = threading.Lock()
 
     def slow_down(self, kind: str, factor: float) -> None:
-        """From now on let requests of this kind (``vision``, ``search``, ``image`` …) take ``factor`` times as long."""
+        """From now on let requests of a kind (``vision``, ``search`` …) take ``factor`` times as long."""
         if kind not in KINDS:
             raise ValueError(f"no kind of request is called {kind!r}: choose from {', '.join(KINDS)}")
         with self._lock:

@@ -32,7 +32,7 @@ _WOODS: tuple[Colour, ...] = ((146, 104, 68), (112, 76, 50), (178, 138, 98))
 
 
 def draw_room(width: int, height: int, *, seed: int = 0, furnished: bool = False) -> Image.Image:
-    """Return an RGB picture of a room with a window; ``furnished`` adds sofa, rug, table, lamp and pictures."""
+    """Return an RGB picture of a room with a window; ``furnished`` adds sofa, rug, lamp and more."""
     pick = random.Random(seed)  # noqa: S311 - repeatable, not secret
     wall, fabric, wood = pick.choice(_WALLS), pick.choice(_FABRICS), pick.choice(_WOODS)
     room = _upright_gradient(width, height, _mix(wall, (255, 255, 255), 0.35), _mix(wall, (90, 80, 70), 0.2))

@@ -78,7 +78,7 @@ class StandIn:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def adapted(self, settings: PathwaySettings) -> PathwaySettings:
-        """Return the settings changed to use this server; waits between attempts shrink with the time scale."""
+        """Return the settings changed to use this server; back-off shrinks with the time scale."""
         shrunk = min(1.0, self.latency.time_scale) or 0.01
         return replace(
             settings,

@@ -1,0 +1,148 @@
+"""The web service, served by uvicorn on loopback and asked with httpx."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+import perfdb
+from perfdb.pathway import RealProductsPathway
+from perfdb.pathway.api import create_app
+from perfdb.pathway.standin import faults
+
+
+@pytest.fixture
+def served() -> Iterator[Any]:
+    """Return a function that serves an app and returns an HTTP client of it."""
+    running: list[tuple[uvicorn.Server, threading.Thread, httpx.Client]] = []
+
+    def serve(app: Any) -> httpx.Client:
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        deadline = time.monotonic() + 10
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        running.append((server, thread, client))
+        return client
+
+    yield serve
+    for server, thread, client in running:
+        client.close()
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture
+def api(served: Any, make_pathway: Any) -> httpx.Client:
+    client: httpx.Client = served(create_app(lambda: make_pathway(max_image_bytes=200_000)))
+    return client
+
+
+def post(api: httpx.Client, picture: bytes, **fields: str) -> httpx.Response:
+    return api.post("/designs", files={"image": ("room.jpg", picture, "image/jpeg")}, data=fields)
+
+
+def test_a_design_comes_with_its_server_timing(api: httpx.Client, room: bytes) -> None:
+    answer = post(api, room, design_style="modern", fast_mode="true")
+
+    assert answer.status_code == 200
+    assert answer.json()["success"] is True
+    timing = answer.headers["server-timing"]
+    for name in ("upload", "vision-analysis", "product-search", "composite-creation", "image-generation", "total"):
+        assert f"{name};desc=" in timing
+    assert perfdb.History().session("last").fast_mode is True
+
+
+def test_health_needs_nothing(api: httpx.Client) -> None:
+    assert api.get("/health").json()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("picture", "status", "words"),
+    [
+        (b"", 400, "empty"),
+        (b"hello", 415, "JPEG, PNG or WebP"),
+        (b"\xff\xd8\xff" + bytes(210_000), 413, "larger than"),
+        (b"\xff\xd8\xff" + bytes(400_000), 413, "larger than"),
+    ],
+)
+def test_bad_uploads_are_refused_with_a_reason(
+    api: httpx.Client, picture: bytes, status: int, words: str, room: bytes
+) -> None:
+    assert post(api, room, fast_mode="true").status_code == 200  # the pathway, and so its limit, is there
+    before = len(perfdb.History().sessions())
+
+    answer = post(api, picture)
+
+    assert answer.status_code == status
+    assert answer.json()["success"] is False
+    assert words in answer.json()["error"]["message"]
+    assert len(perfdb.History().sessions()) == before
+
+
+def test_a_truncated_upload_is_refused(api: httpx.Client, room: bytes) -> None:
+    answer = post(api, room[: len(room) // 2])
+
+    assert answer.status_code == 422
+    assert "cut off" in answer.json()["error"]["message"]
+
+
+def test_a_body_without_a_length_is_limited_too(api: httpx.Client, room: bytes) -> None:
+    assert post(api, room, fast_mode="true").status_code == 200
+
+    def endless() -> Iterator[bytes]:
+        yield b'--b\r\ncontent-disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+        for _ in range(10):
+            yield bytes(50_000)
+
+    answer = api.post(
+        "/designs", content=endless(), headers={"content-type": "multipart/form-data; boundary=b"}
+    )
+
+    assert answer.status_code == 413
+
+
+def test_a_request_without_a_picture_is_a_422(api: httpx.Client) -> None:
+    assert api.post("/designs", data={"design_style": "modern"}).status_code == 422
+
+
+def test_a_failing_service_is_a_502_with_performance_data(api: httpx.Client, room: bytes, standin: Any) -> None:
+    standin.faults.always("image", faults.insufficient_quota())
+
+    answer = post(api, room)
+
+    assert answer.status_code == 502
+    assert "quota" in answer.json()["error"]["message"]
+    assert answer.json()["data"]["step_durations"]["Vision Analysis"] > 0
+
+
+def test_what_the_service_refuses_is_a_422(api: httpx.Client, room: bytes, standin: Any) -> None:
+    standin.faults.always("image", faults.moderation_blocked())
+
+    assert post(api, room).status_code == 422
+
+
+def test_requests_at_the_same_time_are_sessions_of_their_own(api: httpx.Client, room: bytes) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: post(api, room, fast_mode="true").json(), range(6)))
+
+    assert all(answer["success"] for answer in answers)
+    assert len({answer["data"]["performance_report"] for answer in answers}) == 6
+    assert len(perfdb.History().sessions()) == 6
+
+
+def test_without_keys_it_says_what_to_set(served: Any, home: Any, room: bytes) -> None:
+    answer = post(served(create_app(RealProductsPathway)), room)
+
+    assert answer.status_code == 503
+    assert "OPENAI_API_KEY and SERPAPI_API_KEY are not set" in answer.json()["error"]["message"]
