@@ -14,6 +14,8 @@ from html import escape
 
 COLOURS = {31: "#f2777a", 32: "#99cc99", 33: "#ffcc66", 34: "#6699cc", 36: "#66cccc"}
 PLAIN, DIM, GROUND = "#d6d6d6", "#8a8a8a", "#1e1f22"
+BARS = {"█": 1.0, "▒": 0.45}
+PIECES = re.compile(r"█+|▒+|[^\s█▒]+(?: [^\s█▒]+)*")  # no spaces side by side: viewers may drop them
 FONT_SIZE, LINE_HEIGHT, CHARACTER, MARGIN = 14, 19, 8.43, 16
 
 
@@ -43,32 +45,41 @@ def columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
+def shape(word: str, left: float, top: int, colour: str, bold: bool) -> str:
+    """Return a word as text; block characters as bars, which look the same in every font."""
+    width = columns(word) * CHARACTER
+    if word[0] in BARS:
+        return (
+            f'<rect x="{left:.1f}" y="{top + 3}" width="{width:.1f}" height="{LINE_HEIGHT - 6}"'
+            f' fill="{colour}" opacity="{BARS[word[0]]}"/>'
+        )
+    weight = ' font-weight="bold"' if bold else ""
+    return (
+        f'<text x="{left:.1f}" y="{top + FONT_SIZE}" fill="{colour}" textLength="{width:.1f}"{weight}>'
+        f"{escape(word)}</text>"
+    )
+
+
 def picture(command: str, output: str) -> str:
     """Return the SVG of a command and its output."""
     lines = [f"\x1b[32m$\x1b[0m \x1b[1m{command}\x1b[0m", *output.rstrip("\n").split("\n")]
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
     width = round(max(map(columns, plain)) * CHARACTER + 2 * MARGIN)
     height = len(lines) * LINE_HEIGHT + 2 * MARGIN
-    texts = []
+    shapes = []
     for number, line in enumerate(lines):
-        x, y = float(MARGIN), MARGIN + LINE_HEIGHT * number + FONT_SIZE
+        x, top = float(MARGIN), MARGIN + LINE_HEIGHT * number
         for text, colour, bold in spans(line):
-            length = columns(text) * CHARACTER
-            if text.strip():
-                weight = ' font-weight="bold"' if bold else ""
-                texts.append(
-                    f'<text x="{x:.1f}" y="{y}" fill="{colour}" textLength="{length:.1f}"{weight}>'
-                    f"{escape(text)}</text>"
-                )
-            x += length
+            for word in PIECES.finditer(text):
+                left = x + columns(text[: word.start()]) * CHARACTER
+                shapes.append(shape(word[0], left, top, colour, bold))
+            x += columns(text) * CHARACTER
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
         f' viewBox="0 0 {width} {height}" role="img" aria-label="{escape(command)} in a terminal">\n'
         f'<rect width="100%" height="100%" rx="8" fill="{GROUND}"/>\n'
         f'<g font-family="Menlo, DejaVu Sans Mono, Consolas, monospace" font-size="{FONT_SIZE}"'
-        ' xml:space="preserve">\n'
-        + "\n".join(texts)
-        + "\n</g>\n</svg>\n"
+        ">\n" + "\n".join(shapes) + "\n</g>\n</svg>\n"
     )
 
 

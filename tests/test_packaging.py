@@ -15,7 +15,7 @@ from typing import Any
 import perfdb
 
 ROOT = Path(__file__).resolve().parents[1]
-COMES_ALONG = {"numpy"}  # pandas is made of it and shows its arrays
+COMES_ALONG = {"numpy", "starlette"}  # pandas and fastapi are made of them and show their types
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from textwrap import wrap
 
 import click
 
@@ -44,7 +45,7 @@ def command(session_id: str, every_step: bool, data: bool, database: str | None,
         print_json([to_report(session)])
         return
     columns = min(screen_width(), WIDEST)
-    for line in _heading(session):
+    for line in _heading(session, columns):
         click.echo(cut(line, columns))
     if session.error_message:
         click.echo(colour(cut(inert(session.error_message), columns), "red"))
@@ -57,7 +58,7 @@ def command(session_id: str, every_step: bool, data: bool, database: str | None,
         click.echo(line)
 
 
-def _heading(session: Session) -> Iterator[str]:
+def _heading(session: Session, columns: int) -> Iterator[str]:
     status = f"{mark(session.status)} {session.status}"
     click.echo(
         f"{colour(session.session_id, None, bold=True)}  {colour(status, COLOURS.get(session.status))}"
@@ -79,4 +80,4 @@ def _heading(session: Session) -> Iterator[str]:
         yield "  ".join(inert(fact) for fact in machine if fact)
     attributes = {key: value for key, value in session.attributes.items() if key != "fast_mode"}
     if attributes:
-        yield facts_text(attributes)
+        yield from wrap(facts_text(attributes), columns)

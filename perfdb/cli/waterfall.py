@@ -175,7 +175,8 @@ def _label(step: Step, depth: int, glyphs: _Glyphs) -> str:
 def _axis(name_columns: int, lane_columns: int, bar: int, wall: float) -> str:
     right = duration_text(wall)
     lane = pad("lane", lane_columns - 1, right=True) if lane_columns else ""
-    middle = pad("0", max(1, bar - width(right))) + right
+    line = "─" if can_print("─") else "-"
+    middle = f"0 {line * max(1, bar - width(right) - 3)} {right}"
     titles = pad("duration", _DURATION, right=True) + pad("share", _SHARE, right=True)
     return colour("  " + pad("step", name_columns) + lane + " " + middle + titles, None, dim=True)
 
