@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 
 from perfdb.pathway import missing_extra
@@ -50,7 +50,7 @@ class UploadLimit:
         if length.isdigit() and int(length) > limit:
             await _too_large(limit)(scope, receive, send)
             return
-        received, answered = 0, False
+        received = 0
 
         async def counted() -> Message:
             nonlocal received
@@ -60,16 +60,14 @@ class UploadLimit:
                 raise _TooLongError
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            await send(message)
+        async def unless_too_long(message: Message) -> None:
+            # the app takes our exception for a broken form and answers 400: 413 says more
+            if received <= limit:
+                await send(message)
 
-        try:
-            await self._app(scope, counted, noted)
-        except _TooLongError:
-            if answered:
-                raise
+        with suppress(_TooLongError):
+            await self._app(scope, counted, unless_too_long)
+        if received > limit:
             await _too_large(limit)(scope, receive, send)
 
 

@@ -58,7 +58,14 @@ def test_a_design_comes_with_its_server_timing(api: httpx.Client, room: bytes) -
     assert answer.status_code == 200
     assert answer.json()["success"] is True
     timing = answer.headers["server-timing"]
-    for name in ("upload", "vision-analysis", "product-search", "composite-creation", "image-generation", "total"):
+    for name in (
+        "upload",
+        "vision-analysis",
+        "product-search",
+        "composite-creation",
+        "image-generation",
+        "total",
+    ):
         assert f"{name};desc=" in timing
     assert perfdb.History().session("last").fast_mode is True
 
@@ -116,7 +123,9 @@ def test_a_request_without_a_picture_is_a_422(api: httpx.Client) -> None:
     assert api.post("/designs", data={"design_style": "modern"}).status_code == 422
 
 
-def test_a_failing_service_is_a_502_with_performance_data(api: httpx.Client, room: bytes, standin: Any) -> None:
+def test_a_failing_service_is_a_502_with_performance_data(
+    api: httpx.Client, room: bytes, standin: Any
+) -> None:
     standin.faults.always("image", faults.insufficient_quota())
 
     answer = post(api, room)

@@ -55,7 +55,11 @@ def test_each_step_records_its_metrics(pathway: Any, room: bytes, steps_of: Any)
     (vision,), (search,), (composite,), (generation,) = (steps_of(response)[name] for name in DESIGN_STEPS)
 
     seen = vision["additional_data"]
-    assert (seen["design_style"], seen["design_type"], seen["model"]) == ("modern", "interior redesign", "gpt-4o")
+    assert (seen["design_style"], seen["design_type"], seen["model"]) == (
+        "modern",
+        "interior redesign",
+        "gpt-4o",
+    )
     assert seen["input_tokens"] > 1000
     assert seen["output_tokens"] > 100
     assert seen["image_sha256"] == hashlib.sha256(room).hexdigest()
@@ -67,7 +71,10 @@ def test_each_step_records_its_metrics(pathway: Any, room: bytes, steps_of: Any)
     made = generation["additional_data"]
     assert (made["quality"], made["size"]) == ("high", "1536x1024")
     assert made["image_generation_time"] > 0
-    assert made["output_sha256"] == hashlib.sha256(Path(response["data"]["final_design"]).read_bytes()).hexdigest()
+    assert (
+        made["output_sha256"]
+        == hashlib.sha256(Path(response["data"]["final_design"]).read_bytes()).hexdigest()
+    )
 
 
 def test_fast_mode_is_smaller_everywhere(pathway: Any, room: bytes, steps_of: Any, standin: Any) -> None:
@@ -81,7 +88,9 @@ def test_fast_mode_is_smaller_everywhere(pathway: Any, room: bytes, steps_of: An
     assert steps["Image Generation"][0]["additional_data"]["size"] == "1024x1024"
 
 
-def test_searches_run_in_parallel_below_their_step(pathway: Any, room: bytes, steps_of: Any, standin: Any) -> None:
+def test_searches_run_in_parallel_below_their_step(
+    pathway: Any, room: bytes, steps_of: Any, standin: Any
+) -> None:
     standin.faults.next("search", *[faults.slow(0.15)] * 6)
 
     steps = steps_of(pathway.generate(room))
@@ -93,7 +102,9 @@ def test_searches_run_in_parallel_below_their_step(pathway: Any, room: bytes, st
     assert max(query["start_time"] for query in queries) < min(query["end_time"] for query in queries)
 
 
-def test_retries_are_attempts_with_the_back_off_apart(pathway: Any, room: bytes, steps_of: Any, standin: Any) -> None:
+def test_retries_are_attempts_with_the_back_off_apart(
+    pathway: Any, room: bytes, steps_of: Any, standin: Any
+) -> None:
     standin.faults.next("vision", faults.rate_limited(after_s=0.08), faults.server_error(503))
 
     response = pathway.generate(room)
@@ -140,7 +151,9 @@ def test_what_no_retry_can_help_fails_at_once(
     assert len(standin.requests("vision")) == 1
 
 
-def test_a_failure_brings_the_same_performance_data(pathway: Any, room: bytes, steps_of: Any, standin: Any) -> None:
+def test_a_failure_brings_the_same_performance_data(
+    pathway: Any, room: bytes, steps_of: Any, standin: Any
+) -> None:
     standin.faults.always("image", faults.server_error())
 
     response = pathway.generate(room)
@@ -219,7 +232,9 @@ def test_an_account_without_searches_is_not_tried_again(pathway: Any, room: byte
     assert len(standin.requests("search")) == 6
 
 
-def test_broken_thumbnails_are_skipped_and_counted(pathway: Any, room: bytes, steps_of: Any, standin: Any) -> None:
+def test_broken_thumbnails_are_skipped_and_counted(
+    pathway: Any, room: bytes, steps_of: Any, standin: Any
+) -> None:
     standin.faults.next(
         "thumbnail",
         faults.TRUNCATED,

@@ -20,14 +20,14 @@ def test_they_come_from_the_file_and_the_keys_from_the_environment(tmp_path: Pat
     settings = settings_of(
         tmp_path,
         '[pathway]\nimage_model = "gpt-image-2.6-flare"\noutput_dir = "out"\n',
-        OPENAI_API_KEY="one",
+        OPENAI_API_KEY="sk-one-of-them",
         SERPAPI_API_KEY="two",
     )
 
     assert settings.image_model == "gpt-image-2.6-flare"
     assert settings.output_dir == tmp_path / "out"
     assert settings.missing_keys == ()
-    assert "one" not in repr(settings)
+    assert "sk-one-of-them" not in repr(settings)
 
 
 @pytest.mark.parametrize(

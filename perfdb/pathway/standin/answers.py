@@ -11,6 +11,7 @@ import io
 import json
 import random
 import time
+import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -168,6 +169,7 @@ def huge_thumbnail() -> bytes:
     """Return a small file that claims to be a picture of 900 million pixels."""
     picture = bytearray(_encoded(draw_product("vase", side=16), "PNG"))
     picture[16:24] = (30_000).to_bytes(4, "big") * 2
+    picture[29:33] = zlib.crc32(picture[12:29]).to_bytes(4, "big")
     return bytes(picture)
 
 
