@@ -1,0 +1,104 @@
+"""`perfdb demo` and `perfdb design` as a user runs them, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import perfdb
+from perfdb.cli import demo, design
+from perfdb.errors import SettingsError
+from perfdb.pathway import ImageRefusedError
+from perfdb.pathway.demo import plans
+
+PERFDB = [sys.executable, "-c", "from perfdb.cli import main; main()"]
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PERFDB, *arguments], capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture
+def picture(home: Path, room: bytes) -> Path:
+    path = home.parent / "my room.jpg"
+    path.write_bytes(room)
+    return path
+
+
+def test_the_demo_has_48_normal_and_12_fast_designs_and_12_slower_ones() -> None:
+    planned = list(plans())
+
+    assert [sum(not plan.fast_mode for plan in planned), sum(plan.fast_mode for plan in planned)] == [48, 12]
+    assert sum(plan.slower for plan in planned) == 12
+    assert all(not plan.fast_mode for plan in planned if plan.slower)
+    assert [plan.last for plan in planned].index(True) == 59
+    assert planned[-1].slower
+
+
+def test_ctrl_c_in_the_demo_keeps_what_was_recorded(home: Path) -> None:
+    process = subprocess.Popen([*PERFDB, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(home.glob("performance_report_*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, talk = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "designs are recorded" in talk
+    assert "Traceback" not in talk
+    statuses = set(perfdb.History().sessions()["status"])
+    assert "completed" in statuses
+    assert "running" not in statuses
+
+
+def test_a_design_of_ones_own_picture(picture: Path) -> None:
+    done = run("design", str(picture), "--stand-in", "--fast-mode", "--count", "2", cwd=picture.parent)
+
+    assert done.returncode == 0, done.stderr
+    assert "PERFORMANCE SUMMARY" in done.stdout
+    assert "Design:  performance_tracking" in done.stdout
+    assert len(perfdb.History().sessions()) == 2
+
+
+def test_json_is_all_that_stdout_gets(picture: Path) -> None:
+    done = CliRunner().invoke(design.command, [str(picture), "--stand-in", "--fast-mode", "--json"])
+
+    answer = json.loads(done.stdout)
+    assert answer["schema_version"] == 1
+    assert answer["rows"][0]["success"] is True
+
+
+def test_without_keys_it_says_what_to_set(picture: Path) -> None:
+    done = CliRunner().invoke(design.command, [str(picture)])
+
+    assert isinstance(done.exception, SettingsError)
+    assert "OPENAI_API_KEY and SERPAPI_API_KEY" in str(done.exception)
+    assert "--stand-in" in str(done.exception)
+    assert not (picture.parent / "performance_tracking").exists()
+
+
+def test_a_picture_that_cannot_be_used_is_no_failed_design(home: Path) -> None:
+    (home.parent / "room.jpg").write_text("no picture")
+
+    done = CliRunner().invoke(design.command, ["room.jpg", "--stand-in"])
+
+    assert isinstance(done.exception, ImageRefusedError)
+    assert not home.exists()
+
+
+def test_the_demo_does_not_run_with_recording_off(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERFDB_DISABLED", "1")
+
+    done = CliRunner().invoke(demo.command)
+
+    assert isinstance(done.exception, SettingsError)
+    assert "PERFDB_DISABLED" in str(done.exception)
