@@ -12,10 +12,29 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from perfdb import texts
+from perfdb.texts import inert, local_time, size_text
+
+__all__ = [
+    "COLOURS",
+    "MARKS",
+    "can_print",
+    "cut",
+    "duration_text",
+    "facts_text",
+    "fast_text",
+    "inert",
+    "local_time",
+    "mark",
+    "pad",
+    "short_time",
+    "size_text",
+    "width",
+]
+
 MARKS = {"completed": "✓", "failed": "✗", "interrupted": "!", "running": "…"}
 ASCII_MARKS = {"completed": "+", "failed": "x", "interrupted": "!", "running": "~"}
 COLOURS = {"completed": "green", "failed": "red", "interrupted": "yellow", "running": "cyan"}
-_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def can_print(characters: str) -> bool:
@@ -31,19 +50,6 @@ def mark(status: str) -> str:
     """Return the one-character sign of a status."""
     marks = MARKS if can_print("".join(MARKS.values())) else ASCII_MARKS
     return marks.get(status, "?")
-
-
-def inert(text: object) -> str:
-    """Return the text with nothing in it that a terminal would obey."""
-    return "".join(_escape(character) if _is_unsafe(character) else character for character in str(text))
-
-
-def _is_unsafe(character: str) -> bool:
-    return not character.isprintable() and unicodedata.category(character) in _UNSAFE
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def width(text: str) -> int:
@@ -78,42 +84,15 @@ def pad(text: str, columns: int, *, right: bool = False) -> str:
 
 
 def duration_text(seconds: float | None) -> str:
-    """Return seconds as a person says them: ``850 µs``, ``12.3 ms``, ``23.33 s``, ``2 min 05 s``."""
-    if seconds is None or seconds != seconds:
-        return "-"
-    if seconds < 0.0009995:
-        return f"{seconds * 1e6:.0f} {'µs' if can_print('µ') else 'us'}"
-    if seconds < 0.9995:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 119.995:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 120:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
-
-
-def local_time(epoch: float) -> str:
-    """Return an instant as this machine's clock shows it, to the second."""
-    return datetime.fromtimestamp(epoch).strftime("%Y-%m-%d %H:%M:%S")
+    """Return ``texts.duration_text`` in characters that stdout can print."""
+    text = texts.duration_text(seconds)
+    return text if can_print("µ") else text.replace("µ", "u")
 
 
 def short_time(epoch: float) -> str:
     """Return an instant in twelve columns: ``02 Jan 15:04``, or ``02 Jan 2025`` of another year."""
     then = datetime.fromtimestamp(epoch)
     return then.strftime("%d %b %H:%M" if then.year == datetime.now().year else "%d %b %Y")
-
-
-def size_text(size: float | None) -> str:
-    """Return bytes as a person says them: ``310 MB``."""
-    if size is None or size != size:
-        return "-"
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
 
 
 def fast_text(fast_mode: Any) -> str:

@@ -1,0 +1,91 @@
+"""Values as a person says them, and recorded texts that nothing obeys. Pure, for every way of showing.
+
+What was recorded is shown inert: control characters and direction overrides become visible
+escapes, so that no step name can move a cursor, forge a line or turn the words around it.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from datetime import datetime
+
+_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def inert(text: object) -> str:
+    """Return the text with nothing in it that a terminal, a browser or an editor would obey."""
+    return "".join(_escape(character) if _is_unsafe(character) else character for character in str(text))
+
+
+def _is_unsafe(character: str) -> bool:
+    return not character.isprintable() and unicodedata.category(character) in _UNSAFE
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: str, characters: int) -> str:
+    """Return the text cut in its middle to so many characters; both ends of a long name tell it apart."""
+    if len(text) <= characters:
+        return text
+    head = (characters - 1) * 2 // 3
+    return f"{text[:head].rstrip()}…{text[len(text) - (characters - 1 - head) :].lstrip()}"
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return seconds as a person says them: ``850 µs``, ``12.3 ms``, ``23.33 s``, ``2 min 05 s``."""
+    if seconds is None or seconds != seconds:
+        return "-"
+    if seconds < 0.0009995:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 119.995:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 120:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def size_text(size: float | None) -> str:
+    """Return bytes as a person says them: ``310 MB``."""
+    if size is None or size != size:
+        return "-"
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def local_time(epoch: float) -> str:
+    """Return an instant as this machine's clock shows it, to the second."""
+    return datetime.fromtimestamp(epoch).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def mode_text(mode: str) -> str:
+    """Return a mode's canonical JSON as words: ``normal mode``, ``fast mode``, ``model=gpt-4o``, or none."""
+    try:
+        values = json.loads(mode)
+    except ValueError:
+        return inert(mode)
+    if not isinstance(values, dict):
+        return inert(mode)
+    words = []
+    if values.get("fast_mode") in (True, False):
+        words.append("fast mode" if values["fast_mode"] else "normal mode")
+    words += [
+        f"{inert(name)}={inert(value)}"
+        for name, value in values.items()
+        if value is not None and not (name == "fast_mode" and isinstance(value, bool))
+    ]
+    return ", ".join(words)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 session``, ``12 sessions``, ``100,000 sessions``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
