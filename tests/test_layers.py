@@ -17,6 +17,7 @@ LAYERS = {
     "errors": -1,  # everyone may raise
     "records": 0,
     "critical_path": 0,
+    "texts": 0,
     "toml_tables": 0,
     "settings": 1,
     "recording": 1,
@@ -24,6 +25,7 @@ LAYERS = {
     "analysis": 2,
     "alerts": 2,
     "charts": 3,
+    "pages": 3,
     "worker": 3,
     "recorder": 4,
     "history": 4,
