@@ -58,34 +58,77 @@ def postgres() -> Iterator[str]:
 _numbers = itertools.count()
 
 
+def _create(server: str, template: str = "template1") -> str:
+    import psycopg
+
+    name = f"perfdb_{next(_numbers)}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return f"{server}/{name}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Give an empty database of either kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/perfdb.sqlite3"
-    server = request.getfixturevalue("postgres")
-    import psycopg
-
-    name = f"perfdb_{next(_numbers)}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"{server}/{name}"
+    return _create(request.getfixturevalue("postgres"))
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a SQLite file with all tables, to copy: a migration takes a quarter of a second."""
+    path = tmp_path_factory.mktemp("migrated") / "perfdb.sqlite3"
+    ensure_schema(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres: str) -> str:
+    """Give the name of a PostgreSQL database with all tables, to copy."""
+    url = _create(postgres)
+    ensure_schema(url)
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """Give a writer's engine on a database with all tables."""
-    ensure_schema(database_url)
-    engine = open_engine(database_url, role="writer")
+    if request.param == "sqlite":
+        path = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "perfdb.sqlite3")
+        url = f"sqlite:///{path}"
+    else:
+        template = request.getfixturevalue("migrated_database")
+        url = _create(request.getfixturevalue("postgres"), template)
+    engine = open_engine(url, role="writer")
     yield engine
     engine.dispose()
 
 
-@pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
-    """Give a writer's connection inside a transaction."""
-    with engine.begin() as connection:
-        yield connection
+@pytest.fixture(scope="session")
+def shared_engine(postgres: str, migrated_database: str) -> Iterator[Engine]:
+    """Give an engine on one PostgreSQL database, for tests that undo what they do."""
+    engine = open_engine(_create(postgres, migrated_database), role="writer")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def connection(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connection]:
+    """Give a writer's connection inside a transaction, which is undone."""
+    if request.param == "sqlite":
+        path = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "perfdb.sqlite3")
+        engine = open_engine(f"sqlite:///{path}", role="writer")
+    else:
+        engine = request.getfixturevalue("shared_engine")
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        try:
+            yield connection
+        finally:
+            transaction.rollback()
+    if request.param == "sqlite":
+        engine.dispose()
 
 
 @pytest.fixture
@@ -106,27 +149,50 @@ def run_records() -> Callable[..., list[dict[str, object]]]:
         end.update({key: changes.pop(key) for key in list(changes) if key in end})
         records: list[dict[str, object]] = [
             {
-                "type": "start", "session_id": session_id, "pipeline": "design", "start_time": start,
-                "utc_offset": 3600, "fast_mode": False, "mode": '{"fast_mode":false}', "attributes": {}, **changes,
+                "type": "start",
+                "session_id": session_id,
+                "pipeline": "design",
+                "start_time": start,
+                "utc_offset": 3600,
+                "fast_mode": False,
+                "mode": '{"fast_mode":false}',
+                "attributes": {},
+                **changes,
             }
-        ]  # fmt: skip
+        ]
         at = start
         for seq, (name, duration) in enumerate(durations.items()):
             records.append(
                 {
-                    "type": "step", "session_id": session_id, "seq": seq, "parent_seq": None, "step_name": name,
-                    "lane": 0, "start_time": round(at, 6), "duration": duration, "success": True,
-                    "error_message": None, "additional_data": {"rows": seq}, "cpu_s": 0.5,
-                    "rss_peak_bytes": 3_000_000_000, "rss_mean_bytes": 2_000,
+                    "type": "step",
+                    "session_id": session_id,
+                    "seq": seq,
+                    "parent_seq": None,
+                    "step_name": name,
+                    "lane": 0,
+                    "start_time": round(at, 6),
+                    "duration": duration,
+                    "success": True,
+                    "error_message": None,
+                    "additional_data": {"rows": seq},
+                    "cpu_s": 0.5,
+                    "rss_peak_bytes": 3_000_000_000,
+                    "rss_mean_bytes": 2_000,
                 }
-            )  # fmt: skip
+            )
             at += duration
         records.append(
             {
-                "type": "end", "session_id": session_id, "total_duration": round(at - start, 6),
-                "error_message": None, "cpu_s": 1.0, "rss_peak_bytes": 1, "rss_mean_bytes": 1, **end,
+                "type": "end",
+                "session_id": session_id,
+                "total_duration": round(at - start, 6),
+                "error_message": None,
+                "cpu_s": 1.0,
+                "rss_peak_bytes": 1,
+                "rss_mean_bytes": 1,
+                **end,
             }
-        )  # fmt: skip
+        )
         return records
 
     return make

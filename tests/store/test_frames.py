@@ -57,11 +57,16 @@ def test_empty_frames_have_the_same_columns_and_types(history: Connection) -> No
 def test_types_are_the_same_for_both_databases(history: Connection) -> None:
     sessions, steps = frames.sessions_frame(history), frames.steps_frame(history)
     assert sessions.dtypes.astype("str")[["total_duration", "product_count", "success"]].tolist() == [
-        "float64", "Int64", "boolean",
-    ]  # fmt: skip
+        "float64",
+        "Int64",
+        "boolean",
+    ]
     assert steps.dtypes.astype("str")[["duration", "parent_seq", "seq", "success"]].tolist() == [
-        "float64", "Int64", "int64", "boolean",
-    ]  # fmt: skip
+        "float64",
+        "Int64",
+        "int64",
+        "boolean",
+    ]
     assert sessions["attributes"][3]["n"] == 3
     assert sessions["tags"].tolist()[2:4] == [[], ["release"]]
     assert steps["additional_data"][1] == {"rows": 1}
@@ -96,9 +101,20 @@ def test_filters(history: Connection, filters: dict[str, Any], expected: str) ->
 
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
-    [("n", 4, "4"), ("n", 4.0, "4"), ("n", "4", ""), ("n", True, ""), ('quo"te', "5", "5"), ("none", None, "0123456789"),
-     ("even", True, "02468"), ("even", 1, ""), ("absent", None, ""), ("quo\"te' OR 1=1", "5", ""), ("n", 2**80, "")],
-)  # fmt: skip
+    [
+        ("n", 4, "4"),
+        ("n", 4.0, "4"),
+        ("n", "4", ""),
+        ("n", True, ""),
+        ('quo"te', "5", "5"),
+        ("none", None, "0123456789"),
+        ("even", True, "02468"),
+        ("even", 1, ""),
+        ("absent", None, ""),
+        ("quo\"te' OR 1=1", "5", ""),
+        ("n", 2**80, ""),
+    ],
+)
 def test_attributes_are_compared_with_their_type(
     connection: Connection, run_records: Records, key: str, value: Any, expected: str
 ) -> None:
@@ -178,9 +194,14 @@ def test_a_prefix_must_fit_one(history: Connection, run_records: Records) -> Non
     ingest.apply_records(history, {"journal_id": "k"}, run_records("Run_42"), offset=1)
     assert frames.find_session_id(history, "Run_4") == "Run_42"
     for wanted, message in (
-        ("run", "10 session ids begin with 'run'"), ("zzz", "perfdb sessions"), ("last~99", "only 11"),
-        ("Run%", "begins with"), ("", "perfdb sessions"), ("ü\0", "perfdb sessions"), ("last~x", "begins with"),
-    ):  # fmt: skip
+        ("run", "10 session ids begin with 'run'"),
+        ("zzz", "perfdb sessions"),
+        ("last~99", "only 11"),
+        ("Run%", "begins with"),
+        ("", "perfdb sessions"),
+        ("ü\0", "perfdb sessions"),
+        ("last~x", "begins with"),
+    ):
         with pytest.raises(NotFoundError, match=message):
             frames.find_session_id(history, wanted)
 

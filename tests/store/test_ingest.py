@@ -19,9 +19,17 @@ from perfdb.store.schema import ensure_schema
 
 Records = Callable[..., list[dict[str, Any]]]
 HEADER = {
-    "type": "journal", "version": 1, "journal_id": "j1", "created": 1.7e9, "host": "box", "pid": 42,
-    "python_version": "3.11.7", "perfdb_version": "0.1.0", "git_commit": "abc", "command": "python run.py",
-}  # fmt: skip
+    "type": "journal",
+    "version": 1,
+    "journal_id": "j1",
+    "created": 1.7e9,
+    "host": "box",
+    "pid": 42,
+    "python_version": "3.11.7",
+    "perfdb_version": "0.1.0",
+    "git_commit": "abc",
+    "command": "python run.py",
+}
 
 
 def put(connection: Connection, records: list[dict[str, Any]], offset: int = 10) -> ingest.Applied:
@@ -168,9 +176,26 @@ def test_a_cache_of_vanished_rows_heals_at_the_second_try(tmp_path: Path, run_re
 
 
 HOSTILE = [
-    float("nan"), float("inf"), 2**70, -(2**70), 10**400, "a\0b", "\ud800", "x" * 100_000, {"a": {"b": float("nan")}},
-    ["\0"], {"\0": "\ud800"}, "'; DROP TABLE steps; --", True, b"bytes", None, -1, 1e308, "<script>", "\u202e\x1b[31m",
-]  # fmt: skip
+    float("nan"),
+    float("inf"),
+    2**70,
+    -(2**70),
+    10**400,
+    "a\0b",
+    "\ud800",
+    "x" * 100_000,
+    {"a": {"b": float("nan")}},
+    ["\0"],
+    {"\0": "\ud800"},
+    "'; DROP TABLE steps; --",
+    True,
+    b"bytes",
+    None,
+    -1,
+    1e308,
+    "<script>",
+    "\u202e\x1b[31m",
+]
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:20])
@@ -193,10 +218,17 @@ def test_no_value_in_any_field_spoils_a_batch(
 
 @pytest.mark.parametrize(
     "record",
-    [{}, {"type": "step"}, {"type": "step", "session_id": "../x", "seq": 0}, {"type": "end", "session_id": 7},
-     {"type": "step", "session_id": "s9", "seq": "0"}, {"type": "step", "session_id": "s9", "seq": 2**60},
-     {"type": "new", "session_id": "s9"}, {"type": "samples", "session_id": "s9", "rows": "no"}],
-)  # fmt: skip
+    [
+        {},
+        {"type": "step"},
+        {"type": "step", "session_id": "../x", "seq": 0},
+        {"type": "end", "session_id": 7},
+        {"type": "step", "session_id": "s9", "seq": "0"},
+        {"type": "step", "session_id": "s9", "seq": 2**60},
+        {"type": "new", "session_id": "s9"},
+        {"type": "samples", "session_id": "s9", "rows": "no"},
+    ],
+)
 def test_a_record_without_a_usable_key_is_skipped(
     connection: Connection, run_records: Records, record: dict[str, Any]
 ) -> None:
@@ -218,22 +250,57 @@ def test_samples_go_in_once_and_broken_ones_not_at_all(connection: Connection, r
 
 def a_session(session_id: str = "imported", **changes: Any) -> Session:
     values: dict[str, Any] = {
-        "session_id": session_id, "pipeline": "design", "start_time": 1_785_500_000.5, "total_duration": 3.5,
-        "status": "failed", "fast_mode": True, "success": False, "product_count": 3, "error_message": "broke ✗",
-        "mode": '{"fast_mode":true}', "attributes": {"model": "x", "nested": {"a": [1, None, 1.5]}},
-        "tags": ("nightly", "warmup"), "cpu_s": 1.5, "rss_peak_bytes": 5, "rss_mean_bytes": 4, "utc_offset": -3600,
-        "host": "box", "pid": 7, "python_version": "3.12", "perfdb_version": "0.1.0", "git_commit": None, "command": "c",
+        "session_id": session_id,
+        "pipeline": "design",
+        "start_time": 1_785_500_000.5,
+        "total_duration": 3.5,
+        "status": "failed",
+        "fast_mode": True,
+        "success": False,
+        "product_count": 3,
+        "error_message": "broke ✗",
+        "mode": '{"fast_mode":true}',
+        "attributes": {"model": "x", "nested": {"a": [1, None, 1.5]}},
+        "tags": ("nightly", "warmup"),
+        "cpu_s": 1.5,
+        "rss_peak_bytes": 5,
+        "rss_mean_bytes": 4,
+        "utc_offset": -3600,
+        "host": "box",
+        "pid": 7,
+        "python_version": "3.12",
+        "perfdb_version": "0.1.0",
+        "git_commit": None,
+        "command": "c",
         "samples": (Sample(time=1_785_500_000.75, cpu_percent=50.0, rss_bytes=77),),
         "steps": (
-            Step(step_name="outer", start_time=1_785_500_000.5, duration=3.0, success=True, seq=0,
-                 events=(Event(name="hit", time=1_785_500_001.0, data={"key": 1}),)),
-            Step(step_name="inner", start_time=1_785_500_001.5, duration=1.0, success=False, error_message="no",
-                 seq=1, parent_seq=0, lane=2, additional_data={"k": "v"}, cpu_s=0.5,
-                 attempts=(Attempt(start_time=1.0, duration=0.5, success=False, error_message="429"),
-                           Attempt(start_time=2.0, duration=0.5, wait=0.25))),
+            Step(
+                step_name="outer",
+                start_time=1_785_500_000.5,
+                duration=3.0,
+                success=True,
+                seq=0,
+                events=(Event(name="hit", time=1_785_500_001.0, data={"key": 1}),),
+            ),
+            Step(
+                step_name="inner",
+                start_time=1_785_500_001.5,
+                duration=1.0,
+                success=False,
+                error_message="no",
+                seq=1,
+                parent_seq=0,
+                lane=2,
+                additional_data={"k": "v"},
+                cpu_s=0.5,
+                attempts=(
+                    Attempt(start_time=1.0, duration=0.5, success=False, error_message="429"),
+                    Attempt(start_time=2.0, duration=0.5, wait=0.25),
+                ),
+            ),
             Step(step_name="never ended", start_time=1_785_500_002.5, duration=None, success=None, seq=2),
         ),
-    }  # fmt: skip
+    }
     return Session(**{**values, **changes})
 
 

@@ -79,13 +79,12 @@ def test_four_first_starts_at_once(database_url: str) -> None:
     for each in starts:
         assert each.stdin is not None
         each.stdin.close()
-    errors = [
-        each.communicate(timeout=60)[1].decode() if False else each.stderr.read().decode() for each in starts
-    ]  # type: ignore[union-attr]
-    codes = [each.wait(timeout=60) for each in starts]
+    errors = []
     for each in starts:
         assert each.stderr is not None
+        errors.append(each.stderr.read().decode())
         each.stderr.close()
+    codes = [each.wait(timeout=60) for each in starts]
     assert codes == [0, 0, 0, 0], errors
     assert schema.check(database_url) == []
 
