@@ -73,10 +73,9 @@ def make_composite(
     width = settings.composite_width
     height = width * 2 // 3
     shown = list(products)[:_MAX_CARDS]
-    boxes = _grid(
-        len(shown), (round(width * 0.63), round(width * 0.025), width - round(width * 0.02), height)
-    )
-    side = min((min(box[2] - box[0], box[3] - box[1]) for box in boxes), default=0)
+    area = (round(width * 0.63), round(width * 0.025), width - round(width * 0.02), height)
+    boxes = _grid(len(shown), area)
+    side = max((max(_picture_space(box)) for box in boxes), default=1)
 
     began = time.perf_counter()
     fetched = tracker.map(_fetcher(session, settings, side), shown, max_workers=settings.search_workers)
@@ -87,9 +86,7 @@ def make_composite(
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     _draw_room(sheet, draw, room.picture, title, f"{len(cards)} real products" if cards else "")
-    boxes = _grid(
-        len(cards), (round(width * 0.63), round(width * 0.025), width - round(width * 0.02), height)
-    )
+    boxes = _grid(len(cards), area)
     for card, box in zip(cards, boxes, strict=True):
         _draw_card(sheet, draw, card, box)
     data = as_jpeg(sheet)
@@ -184,23 +181,39 @@ def _draw_room(
 
 def _draw_card(sheet: Image.Image, draw: ImageDraw.ImageDraw, card: _Card, box: Box) -> None:
     left, top, right, bottom = box
-    pad = max(4, (right - left) // 20)
-    font = _font(max(10, (right - left) // 15))
-    line = round(font.size * 1.3)
-    room_for_text = min(3 * line + pad, (bottom - top) // 2)
+    pad, font = _pad(box), _card_font(box)
     draw.rounded_rectangle(box, pad, fill=_CARD, outline=_EDGE)
-    space = (max(1, right - left - 2 * pad), max(1, bottom - top - room_for_text - 2 * pad))
+    space = _picture_space(box)
     picture = card.picture
-    picture.thumbnail(space)
-    sheet.paste(
-        picture, (left + (right - left - picture.width) // 2, top + pad + (space[1] - picture.height) // 2)
-    )
+    picture.thumbnail(space, Image.Resampling.BILINEAR)
+    middle = (left + (right - left - picture.width) // 2, top + pad + (space[1] - picture.height) // 2)
+    sheet.paste(picture, middle)
     words = _two_lines(card.product.title, font, space[0])
-    text_top = bottom - room_for_text
+    text_top = bottom - _text_height(box)
+    line = round(font.size * 1.3)
     for number, text in enumerate(words):
         draw.text((left + pad, text_top + number * line), text, fill=_INK, font=font)
     price = card.product.price or "price on request"
     draw.text((left + pad, text_top + 2 * line), _cut(price, font, space[0]), fill="#8a4b2d", font=font)
+
+
+def _pad(box: Box) -> int:
+    return max(4, (box[2] - box[0]) // 20)
+
+
+def _card_font(box: Box) -> ImageFont.FreeTypeFont:
+    return _font(max(10, (box[2] - box[0]) // 15))
+
+
+def _text_height(box: Box) -> int:
+    """Return the pixels below the picture: two lines of title and one of price."""
+    return min(3 * round(_card_font(box).size * 1.3) + _pad(box), (box[3] - box[1]) // 2)
+
+
+def _picture_space(box: Box) -> tuple[int, int]:
+    left, top, right, bottom = box
+    pad = _pad(box)
+    return max(1, right - left - 2 * pad), max(1, bottom - top - _text_height(box) - 2 * pad)
 
 
 def _two_lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:

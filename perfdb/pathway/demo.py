@@ -67,18 +67,24 @@ def run_demo(seed: int) -> None:
     Raises:
         click.Abort: the user pressed Ctrl-C; what was recorded stays.
     """
-    settings = load()
+    settings = load(wait_s=20.0)  # the table at the end shall have every session
     if settings.disabled:
         raise perfdb.SettingsError("recording is off: unset PERFDB_DISABLED to run the demo")
-    quiet = replace(settings, console=False)
+    quiet = settings.replaced(console=False)
     done = 0
     with tempfile.TemporaryDirectory() as folder, StandIn(seed=seed, time_scale=TIME_SCALE) as standin:
         room = Path(folder, "room.jpg")
-        room.write_bytes(as_jpeg(draw_room(1024, 768, seed=seed)))
+        room.write_bytes(as_jpeg(draw_room(1280, 960, seed=seed)))
         standin.faults.sometimes(SEARCH, 0.02, rate_limited(after_s=4 * TIME_SCALE))
         table = PathwaySettings.load(settings)
-        # pictures are the one kind of work that cannot be accelerated, so they are small
-        used = standin.adapted(replace(table, vision_side=640, composite_width=720, fast_composite_width=480))
+        # work on pictures is the one thing that cannot be accelerated, so they are small
+        sizes: dict[str, Any] = {
+            "vision_side": 640,
+            "fast_vision_side": 320,
+            "composite_width": 640,
+            "fast_composite_width": 448,
+        }
+        used = standin.adapted(replace(table, **sizes))
         click.echo(
             f"Recording {NORMAL + FAST} designs in {shown_path(settings.home)}/ (stand-in services)", err=True
         )

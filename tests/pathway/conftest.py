@@ -45,7 +45,8 @@ def make_pathway(standin: StandIn, home: Path) -> Iterator[Callable[..., RealPro
     def make(**changes: Any) -> RealProductsPathway:
         keys = {"openai_api_key": CANARY, "serpapi_api_key": CANARY_TOO, "composite_width": 640}
         pathway = RealProductsPathway(
-            standin.settings(**(keys | changes)), perfdb_settings=load(console=False, monitor=False)
+            standin.settings(**(keys | changes)),
+            perfdb_settings=load(console=False, monitor=False, wait_s=30),
         )
         made.append(pathway)
         return pathway

@@ -304,4 +304,6 @@ def server_pathway(server: Any) -> Any:
     from perfdb.pathway import RealProductsPathway
     from perfdb.settings import load
 
-    return RealProductsPathway(server.settings(), perfdb_settings=load(console=False, monitor=False))
+    return RealProductsPathway(
+        server.settings(), perfdb_settings=load(console=False, monitor=False, wait_s=30)
+    )

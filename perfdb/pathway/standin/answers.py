@@ -145,7 +145,7 @@ def image_edit(fields: Mapping[str, str], number: int) -> dict[str, Any]:
         "output_format": format_,
         "quality": fields.get("quality", "auto"),
         "size": size,
-        "data": [{"b64_json": _design(width, height, format_, number % 6)}],
+        "data": [{"b64_json": _design(width, height, format_, number % 3)}],
         "usage": {
             "total_tokens": 440 + tokens,
             "input_tokens": 440,
@@ -207,5 +207,5 @@ def _design(width: int, height: int, format_: str, seed: int) -> str:
 
 def _encoded(picture: Any, format_: str) -> bytes:
     file = io.BytesIO()
-    picture.save(file, format_, quality=85)
+    picture.save(file, format_, quality=85, compress_level=1)
     return file.getvalue()

@@ -18,7 +18,7 @@ VISION = "vision"
 SEARCH = "search"
 IMAGE = "image"
 THUMBNAIL = "thumbnail"
-TIME_SCALE = 1 / 125  # of the demo: a design of 45 s takes 0.36 s
+TIME_SCALE = 1 / 160  # of the demo: a design of 45 s takes 0.28 s
 KINDS = (VISION, SEARCH, IMAGE, THUMBNAIL)
 
 
