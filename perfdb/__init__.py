@@ -11,10 +11,10 @@ Names load on first use: importing perfdb loads neither pandas nor SQLAlchemy.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # importing typing would be a tenth of what a first step may cost
 if TYPE_CHECKING:
+    from typing import Any
+
     from perfdb.errors import (
         InvalidSessionIdError,
         MissingExtraError,
@@ -97,7 +97,9 @@ def __getattr__(name: str) -> Any:
     module = _HOME_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'perfdb' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(module), name)
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(module), name)
     return value
 
 

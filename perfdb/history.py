@@ -300,7 +300,7 @@ class History:
             engine.dispose()
 
     def _take_in_journals(self) -> None:
-        from perfdb.worker import has_journals, recover
+        from perfdb.transfer import has_journals, recover
 
         home = self._settings.home
         if not has_journals(home):

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
 
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health
@@ -18,8 +17,12 @@ from perfdb.recording.tracker import Tracker, current_tracker
 from perfdb.settings import Settings, load
 from perfdb.worker import Worker
 
-P = ParamSpec("P")
-R = TypeVar("R")
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 _workers: dict[tuple[Path, str], Worker] = {}
 _monitor = Monitor()

@@ -7,49 +7,45 @@ is never changed. Names are those of the JSON report; instants are epoch seconds
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from perfdb.errors import InvalidSessionIdError
+from perfdb.vocabulary import (
+    COMPLETED,
+    COMPOSITE_CREATION,
+    DESIGN_STEPS,
+    FAILED,
+    IMAGE_GENERATION,
+    INTERRUPTED,
+    PRODUCT_SEARCH,
+    RUNNING,
+    STATUSES,
+    VISION_ANALYSIS,
+    check_session_id,
+    mode_of,
+)
 
-VISION_ANALYSIS = "Vision Analysis"
-PRODUCT_SEARCH = "Product Search"
-COMPOSITE_CREATION = "Composite Creation"
-IMAGE_GENERATION = "Image Generation"
-DESIGN_STEPS = (VISION_ANALYSIS, PRODUCT_SEARCH, COMPOSITE_CREATION, IMAGE_GENERATION)
-
-RUNNING = "running"
-COMPLETED = "completed"
-FAILED = "failed"
-INTERRUPTED = "interrupted"
-STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
-
-_SESSION_ID = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
-
-
-def check_session_id(session_id: object) -> str:
-    """Return the id when it is safe as part of a file name.
-
-    Raises:
-        InvalidSessionIdError: it is not a string of 1 to 128 letters, digits, ``_ . -``
-            that starts with a letter or digit.
-    """
-    if isinstance(session_id, str) and _SESSION_ID.match(session_id):
-        return session_id
-    raise InvalidSessionIdError(
-        f"session id {str(session_id)[:140]!r} is not usable: give 1 to 128 letters, digits, '_', '.' or '-', "
-        "starting with a letter or digit"
-    )
-
-
-def mode_of(attributes: Mapping[str, Any], mode_attributes: tuple[str, ...]) -> str:
-    """Return the mode of a session: its values of ``mode_attributes`` as canonical JSON."""
-    values = {name: attributes.get(name) for name in mode_attributes}
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
+__all__ = [
+    "COMPLETED",
+    "COMPOSITE_CREATION",
+    "DESIGN_STEPS",
+    "FAILED",
+    "IMAGE_GENERATION",
+    "INTERRUPTED",
+    "PRODUCT_SEARCH",
+    "RUNNING",
+    "STATUSES",
+    "VISION_ANALYSIS",
+    "Attempt",
+    "Event",
+    "Sample",
+    "Session",
+    "Step",
+    "check_session_id",
+    "mode_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

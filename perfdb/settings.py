@@ -10,20 +10,24 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from perfdb.errors import SettingsError
 from perfdb.toml_tables import Check, Table, nearest, parse, shown_value
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 HOME_FOLDER = "performance_tracking"
 DATABASE_FILE = "perfdb.sqlite3"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_NO_TABLE = Table({})
+
+
 class Settings:
-    """What perfdb was told, complete and checked.
+    """What perfdb was told, complete and checked; frozen.
 
     Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves
     nothing; ``shown_path`` gives the short form for people. ``console`` None means: as the entry
@@ -31,22 +35,70 @@ class Settings:
     the parts that understand them.
     """
 
+    __slots__ = (
+        "alerts", "config_file", "console", "database_url", "disabled", "fsync", "home", "mode_attributes",
+        "monitor", "pathway", "pipeline", "redact", "report_dir", "retention", "strict", "wait_s",
+    )  # fmt: skip
+
     home: Path
-    database_url: str = field(repr=False)  # may hold a password
+    database_url: str
     report_dir: Path
-    pipeline: str = "design"
-    mode_attributes: tuple[str, ...] = ("fast_mode",)
-    console: bool | None = None
-    monitor: bool = True
-    strict: bool = False
-    wait_s: float = 2.0
-    fsync: bool = False
-    disabled: bool = False
-    redact: tuple[str, ...] = ()
-    pathway: Table = field(default_factory=lambda: Table({}))
-    alerts: Table = field(default_factory=lambda: Table({}))
-    retention: Table = field(default_factory=lambda: Table({}))
-    config_file: Path | None = None
+    pipeline: str
+    mode_attributes: tuple[str, ...]
+    console: bool | None
+    monitor: bool
+    strict: bool
+    wait_s: float
+    fsync: bool
+    disabled: bool
+    redact: tuple[str, ...]
+    pathway: Table
+    alerts: Table
+    retention: Table
+    config_file: Path | None
+
+    # by hand, because dataclasses cost as much to import as all the rest of a first step
+    def __init__(
+        self,
+        *,
+        home: Path,
+        database_url: str,
+        report_dir: Path,
+        pipeline: str = "design",
+        mode_attributes: tuple[str, ...] = ("fast_mode",),
+        console: bool | None = None,
+        monitor: bool = True,
+        strict: bool = False,
+        wait_s: float = 2.0,
+        fsync: bool = False,
+        disabled: bool = False,
+        redact: tuple[str, ...] = (),
+        pathway: Table = _NO_TABLE,
+        alerts: Table = _NO_TABLE,
+        retention: Table = _NO_TABLE,
+        config_file: Path | None = None,
+    ) -> None:
+        values = locals()
+        for name in self.__slots__:
+            object.__setattr__(self, name, values[name])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"settings are frozen: make new ones with replaced({name}=…)")
+
+    def replaced(self, **changes: Any) -> Settings:
+        """Return the same settings with some values changed; they are not checked again."""
+        return Settings(**{name: getattr(self, name) for name in self.__slots__} | changes)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Settings):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = (f"{n}={getattr(self, n)!r}" for n in self.__slots__ if n != "database_url")  # a password
+        return f"Settings({', '.join(shown)})"
 
 
 def load(

@@ -7,8 +7,6 @@ escapes, so that no step name can move a cursor, forge a line or turn the words 
 from __future__ import annotations
 
 import json
-import unicodedata
-from datetime import datetime
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -18,8 +16,21 @@ def inert(text: object) -> str:
     return "".join(_escape(character) if _is_unsafe(character) else character for character in str(text))
 
 
+def one_line(text: str, characters: int = 200) -> str:
+    """Return the first line of a text, inert and cut to so many characters; cuts are marked."""
+    lines = [line for line in text[: 20 * characters].splitlines() if line.strip()] or [""]
+    line = lines[0] if len(lines) == 1 else f"{lines[0].rstrip()} …"
+    if not line.isprintable():
+        line = inert(line.replace("\t", " "))
+    return line if len(line) <= characters else f"{line[: characters - 1]}…"
+
+
 def _is_unsafe(character: str) -> bool:
-    return not character.isprintable() and unicodedata.category(character) in _UNSAFE
+    if character.isprintable():
+        return False
+    from unicodedata import category
+
+    return category(character) in _UNSAFE and character != "\u200d"  # the joiner inside of emoji
 
 
 def _escape(character: str) -> str:
@@ -64,6 +75,8 @@ def size_text(size: float | None) -> str:
 
 def local_time(epoch: float) -> str:
     """Return an instant as this machine's clock shows it, to the second."""
+    from datetime import datetime
+
     return datetime.fromtimestamp(epoch).strftime("%Y-%m-%d %H:%M:%S")
 
 

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 from perfdb.errors import SettingsError
 
-Check = Callable[[object], Any]
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
+
+Check = Callable[[object], "Any"]
 """Returns the value as it shall be used; raises ValueError with words that follow the key: ``must be …``."""
 
 Key = str | int
 
 
-class Table(Mapping[str, Any]):
+class Table(Mapping[str, "Any"]):
     """A mapping of settings with its origin: the file as shown to people, the path in it, the lines."""
 
     __slots__ = ("_lines", "path", "source", "values_")

@@ -18,7 +18,7 @@ import pytest
 
 import perfdb
 from perfdb import recorder
-from perfdb.worker import recover
+from perfdb.transfer import recover
 
 PRELUDE = """
 import os, sys, time, signal
@@ -343,7 +343,8 @@ def test_a_record_that_the_database_refuses_does_not_hold_up_the_others() -> Non
     run(
         """
         tracker.start_pipeline(session_id='b')
-        with tracker.step('slow'): time.sleep(0.2)
+        with tracker.step('slow'):
+            while not tracker.session.samples: time.sleep(0.02)
         tracker.end_pipeline()
         """
     )

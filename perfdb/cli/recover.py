@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from perfdb.history import History
-from perfdb.worker import recover
+from perfdb.transfer import recover
 
 
 @click.command("recover")

@@ -14,11 +14,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from perfdb.recording.summary import one_line, summary
-from perfdb.records import Session
+from perfdb.texts import one_line
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    from perfdb.records import Session
 
 LONG_STEP_S = 1.0  # before this a live line would only flicker
 _REDRAW_S = 0.25
@@ -38,13 +41,15 @@ _ASCII = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
 class _OpenStep:
-    name: str
-    depth: int
-    started: float
-    usual: float | None = None
-    asked: bool = False
+    __slots__ = ("asked", "depth", "name", "started", "usual")
+
+    def __init__(self, name: str, depth: int, started: float) -> None:
+        self.name = name
+        self.depth = depth
+        self.started = started
+        self.usual: float | None = None
+        self.asked = False
 
 
 class Console:
@@ -105,11 +110,13 @@ class Console:
 
     def summary(self, session: Session, alerts: Sequence[str] = ()) -> str:
         """Return the summary as text, without colour."""
+        from perfdb.recording.summary import summary
+
         return summary(session, alerts)
 
     def print_summary(self, session: Session, alerts: Sequence[str] = ()) -> None:
         """Print the summary in one write, with the messages of ``alerts`` at its end."""
-        self._print(summary(session, alerts))
+        self._print(self.summary(session, alerts))
 
     def _print(self, text: str) -> None:
         stream = sys.stdout

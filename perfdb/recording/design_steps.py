@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from perfdb.recording.step import Step
 from perfdb.recording.tracker import Tracker
-from perfdb.records import COMPOSITE_CREATION, IMAGE_GENERATION, PRODUCT_SEARCH, VISION_ANALYSIS
+from perfdb.vocabulary import COMPOSITE_CREATION, IMAGE_GENERATION, PRODUCT_SEARCH, VISION_ANALYSIS
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def track_vision_analysis(tracker: Tracker, /, **data: Any) -> Step:

@@ -6,20 +6,18 @@ Read once per process. No subprocess is started; git is read from its files.
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from pathlib import Path
-from typing import Any
 
 from perfdb.recording.values import REDACTED, clean_text, is_secret_key
 
 
-def describe_process() -> dict[str, Any]:
+def describe_process() -> dict[str, str | int | None]:
     """Return ``host``, ``pid``, ``python_version``, ``git_commit`` of the working folder, ``command``."""
     return {
         "host": clean_text(os.uname().nodename, 200),
         "pid": os.getpid(),
-        "python_version": platform.python_version(),
+        "python_version": sys.version.partition(" ")[0],
         "git_commit": git_commit(Path.cwd()),
         "command": command_line(sys.argv),
     }

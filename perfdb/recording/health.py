@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from typing import Any
 
 from perfdb.errors import UsageError
 from perfdb.recording.values import clean_error
 
-log = logging.getLogger("perfdb")
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from logging import Logger
+    from typing import Any
 
 
 COUNTERS = ("errors", "misuse", "refused", "quarantined", "delays")
@@ -32,7 +33,7 @@ class Health:
         """Note that perfdb itself failed at ``doing``; called in the ``except`` block."""
         message = f"{doing} failed: {type(error).__name__}: {clean_error(error)}"
         self._note("errors", f"{doing} {type(error).__name__}", message)
-        log.debug("perfdb: %s", doing, exc_info=error)
+        _log().debug("perfdb: %s", doing, exc_info=error)
         if self.strict:
             raise error
 
@@ -64,7 +65,7 @@ class Health:
             if new:
                 self._said.add(kind)
         if new:
-            log.warning("perfdb: %s", message)
+            _log().warning("perfdb: %s", message)
 
     def after_fork_in_child(self) -> None:
         """Make a lock that no vanished thread holds."""
@@ -74,3 +75,9 @@ class Health:
         """Return ``ok``, the counters and ``last_error``."""
         with self._lock:
             return {"ok": self.last_error is None, **self.counts, "last_error": self.last_error}
+
+
+def _log() -> Logger:
+    import logging  # costs milliseconds, and most processes have nothing to say
+
+    return logging.getLogger("perfdb")

@@ -17,9 +17,11 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 SUFFIX = ".journal"
 BAD_SUFFIX = ".bad"  # lines that could not be read are kept here
@@ -140,13 +142,15 @@ class Journal:
         os.close(descriptor)
 
 
-@dataclass(frozen=True, slots=True)
 class Line:
     """One complete line of a journal: its record, or None when it is damaged."""
 
-    record: dict[str, Any] | None
-    raw: bytes
-    end: int  # offset just behind it
+    __slots__ = ("end", "raw", "record")
+
+    def __init__(self, record: dict[str, Any] | None, raw: bytes, end: int) -> None:
+        self.record = record
+        self.raw = raw
+        self.end = end  # offset just behind it
 
 
 def read_lines(descriptor: int, offset: int = 0) -> Iterator[Line]:

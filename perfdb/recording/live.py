@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
 
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health
@@ -15,24 +14,29 @@ from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import resident_bytes, usage
 from perfdb.recording.step import Step
 from perfdb.recording.values import MAX_NAME, clean, clean_json, clean_text, to_json
-from perfdb.records import COMPLETED, FAILED, RUNNING, Attempt, Event, Sample, Session
-from perfdb.records import Step as StepRecord
+from perfdb.vocabulary import COMPLETED, FAILED, RUNNING
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from perfdb.records import Session
+
+    class Clock(Protocol):
+        """Where time comes from; tests bring their own."""
+
+        def time(self) -> float:
+            """Return epoch seconds."""
+
+        def monotonic(self) -> float:
+            """Return seconds that never run backwards."""
+
 
 MAX_STEPS = 10_000  # steps kept in memory for the report; all of them reach the database
 MAX_SAMPLES = 2_000
 SAMPLES_PER_LINE = 20
 
 _names: dict[str, tuple[str, str]] = {}  # step names as they may stand on the disk, and as JSON
-
-
-class Clock(Protocol):
-    """Where time comes from; tests bring their own."""
-
-    def time(self) -> float:
-        """Return epoch seconds."""
-
-    def monotonic(self) -> float:
-        """Return seconds that never run backwards."""
 
 
 class SystemClock:
@@ -77,7 +81,7 @@ class LiveSession:
         self.steps: list[Step] = []
         self.steps_not_kept = 0
         self.open_steps: dict[int, Step] = {}
-        self.samples: list[Sample] = []
+        self.samples: list[tuple[float, float, int]] = []  # epoch s, percent of a core, bytes
         self.next_seq = itertools.count().__next__
         self.in_database = threading.Event()  # set by the worker when its end is committed
         self.usual: Mapping[str, float] | None = None  # seconds per step name, once somebody asked
@@ -91,7 +95,7 @@ class LiveSession:
         self._unwritten: list[tuple[float, float, int]] = []
         self._lock = threading.RLock()
         self._cpu, self._highest_rss = usage()
-        self._last_rss = self._rss_peak = resident_bytes() or 0
+        self.last_rss = self.rss_peak = resident_bytes() or 0
         self._rss_sum = self._rss_count = 0
         self._line_start = f'{{"type":"step","session_id":"{session_id}","seq":'
 
@@ -167,11 +171,11 @@ class LiveSession:
         """Write the line of a step that has just ended."""
         step.duration, step.cpu_s = duration, cpu_s
         self.open_steps.pop(step.seq, None)
-        step.rss_peak = step.rss_peak or self._last_rss
+        step.rss_peak = step.rss_peak or self.last_rss
         data = "{}"
-        if step._data:
-            step._data, data = clean_json(step._data, self._secret_words)
-        self.write(
+        if step.data:
+            step.data, data = clean_json(step.data, self._secret_words)
+        line = (
             f"{self._line_start}{step.seq}"
             f',"parent_seq":{"null" if step.parent_seq is None else step.parent_seq}'
             f',"step_name":{step.name_json},"lane":{step.lane}'
@@ -179,8 +183,9 @@ class LiveSession:
             f',"success":{"true" if step.success else "false"}'
             f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
             f',"additional_data":{data},"cpu_s":{cpu_s:.6f},"rss_peak_bytes":{step.rss_peak or "null"}'
-            f',"rss_mean_bytes":{_mean(step, self._last_rss) or "null"}{self._parts(step)}}}'.encode("ascii")
+            f',"rss_mean_bytes":{mean_rss(step, self.last_rss) or "null"}{self._parts(step)}}}'
         )
+        self.write(line.encode("ascii"))
         if self._console is not None:
             if step.success:
                 self._console.step_completed(step.name, duration, step.depth)
@@ -190,14 +195,14 @@ class LiveSession:
     def _parts(self, step: Step) -> str:
         """Return the attempts and events of a step as further members of its JSON object."""
         parts = ""
-        if step._attempts:
-            parts = f',"attempts":{to_json(step._attempts)}'
-        if step._events:
-            step._events = [
+        if step.attempts:
+            parts = f',"attempts":{to_json(step.attempts)}'
+        if step.events:
+            step.events = [
                 (clean_text(str(name), MAX_NAME), round(instant, 6), clean(data, self._secret_words))
-                for name, instant, data in step._events
+                for name, instant, data in step.events
             ]
-            events = [{"name": name, "time": instant, "data": data} for name, instant, data in step._events]
+            events = [{"name": name, "time": instant, "data": data} for name, instant, data in step.events]
             parts += f',"events":{to_json(events)}'
         return parts
 
@@ -220,20 +225,18 @@ class LiveSession:
 
     def observe(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
         """Take a reading of the monitor, for the session and for its open steps."""
-        self._last_rss = rss_bytes
-        self._rss_peak = max(self._rss_peak, rss_bytes)
+        self.last_rss = rss_bytes
+        self.rss_peak = max(self.rss_peak, rss_bytes)
         self._rss_sum += rss_bytes
         self._rss_count += 1
         for step in list(self.open_steps.values()):
             step.observe(rss_bytes)
         with self._lock:
-            sample = Sample(
-                time=round(self.wall(now), 6), cpu_percent=round(cpu_percent, 1), rss_bytes=rss_bytes
-            )
+            sample = (round(self.wall(now), 6), round(cpu_percent, 1), rss_bytes)
             self.samples.append(sample)
             if len(self.samples) > MAX_SAMPLES:
                 del self.samples[::2]
-            self._unwritten.append((sample.time, sample.cpu_percent, rss_bytes))
+            self._unwritten.append(sample)
             if len(self._unwritten) >= SAMPLES_PER_LINE:
                 self.write_samples()
 
@@ -252,7 +255,7 @@ class LiveSession:
         cpu, highest_rss = usage()
         self.cpu_s = round(max(0.0, cpu - self._cpu), 6)
         if highest_rss > self._highest_rss:
-            self._rss_peak = max(self._rss_peak, highest_rss)
+            self.rss_peak = max(self.rss_peak, highest_rss)
         self.status = status
         self.success = {COMPLETED: True, FAILED: False}.get(status)
         self.product_count = product_count
@@ -273,8 +276,8 @@ class LiveSession:
                     "error_message": error,
                     "attributes": attributes,
                     "cpu_s": self.cpu_s,
-                    "rss_peak_bytes": self._rss_peak or None,
-                    "rss_mean_bytes": self._rss_mean(),
+                    "rss_peak_bytes": self.rss_peak or None,
+                    "rss_mean_bytes": self.rss_mean,
                 }
             )
         )
@@ -291,65 +294,21 @@ class LiveSession:
         self.open_steps = {}
         self._unwritten = []
 
-    # -- the record --------------------------------------------------------------
-
     def record(self) -> Session:
         """Return the session as it stands, as the database will hold it."""
-        process = self.journal.header if self.journal is not None else {}
-        return Session(
-            session_id=self.session_id,
-            pipeline=self.pipeline,
-            start_time=self.start_time,
-            total_duration=self.total_duration,
-            status=self.status,
-            fast_mode=self.fast_mode,
-            success=self.success,
-            product_count=self.product_count,
-            error_message=self.error_message,
-            mode=self.mode,
-            attributes=self.attributes,
-            steps=tuple(_record_of(step, self._last_rss) for step in list(self.steps)),
-            samples=tuple(self.samples),
-            cpu_s=self.cpu_s,
-            rss_peak_bytes=self._rss_peak or None,
-            rss_mean_bytes=self._rss_mean(),
-            utc_offset=self.utc_offset,
-            host=process.get("host"),
-            pid=process.get("pid"),
-            python_version=process.get("python_version"),
-            perfdb_version=process.get("perfdb_version"),
-            git_commit=process.get("git_commit"),
-            command=process.get("command"),
-        )
+        from perfdb.recording.snapshot import snapshot
 
-    def _rss_mean(self) -> int | None:
-        return (self._rss_sum // self._rss_count if self._rss_count else self._last_rss) or None
+        return snapshot(self)
+
+    @property
+    def rss_mean(self) -> int | None:
+        """Mean resident bytes of the readings so far, the first one before there are any."""
+        return (self._rss_sum // self._rss_count if self._rss_count else self.last_rss) or None
 
 
-def _mean(step: Step, last_rss: int) -> int:
+def mean_rss(step: Step, last_rss: int) -> int:
+    """Return the mean resident bytes of a step; it may have been too short for a reading of its own."""
     return step.rss_sum // step.rss_count if step.rss_count else last_rss
-
-
-def _record_of(step: Step, last_rss: int) -> StepRecord:
-    ended = step.duration is not None
-    return StepRecord(
-        step_name=step.name,
-        start_time=round(step.start_time, 6),
-        duration=round(step.duration, 6) if step.duration is not None else None,
-        success=step.success,
-        error_message=step.error_message,
-        additional_data=step._data if ended else clean(step._data),
-        seq=step.seq,
-        parent_seq=step.parent_seq,
-        lane=step.lane,
-        attempts=tuple(Attempt(**attempt) for attempt in step._attempts or ()),
-        events=tuple(Event(name=name, time=time, data=data) for name, time, data in step._events or ())
-        if ended
-        else (),
-        cpu_s=round(step.cpu_s, 6) if step.cpu_s is not None else None,
-        rss_peak_bytes=step.rss_peak or None if ended else None,
-        rss_mean_bytes=_mean(step, last_rss) or None if ended else None,
-    )
 
 
 def _clean_name(name: object) -> tuple[str, str]:

@@ -12,7 +12,6 @@ import resource
 import sys
 import threading
 import time
-from typing import Protocol
 
 MIN_INTERVAL_S = 0.05
 MAX_INTERVAL_S = 1.0
@@ -22,17 +21,21 @@ _IDLE_S = 2.0  # how long the thread outlives the last session
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-class Watched(Protocol):
-    """A session as the monitor sees it."""
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    started: float  # monotonic clock
+    class Watched(Protocol):
+        """A session as the monitor sees it."""
 
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more is to be read for it."""
+        started: float  # monotonic clock
 
-    def observe(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
-        """Take one reading."""
+        @property
+        def ended(self) -> bool:
+            """Whether nothing more is to be read for it."""
+
+        def observe(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
+            """Take one reading."""
 
 
 def usage() -> tuple[float, int]:

@@ -8,22 +8,23 @@ exceptions pass through untouched.
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextvars import ContextVar
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from perfdb.recording.monitor import usage
 from perfdb.recording.values import clean_error, clean_text
 
+TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
+    from typing import Any, ParamSpec, TypeVar
+
     from perfdb.recording.live import LiveSession
     from perfdb.recording.tracker import Tracker
 
-P = ParamSpec("P")
-R = TypeVar("R")
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 NEW, OPEN, CLOSED = range(3)
 MAX_PARTS = 1_000  # attempts or events of one step
@@ -38,8 +39,8 @@ class Step:
     """
 
     __slots__ = (
-        "_attempts", "_closed_by_end", "_cpu", "_data", "_events", "_failed_until", "_highest_rss", "_state",
-        "_tracker", "announced", "begun", "cpu_s", "depth", "duration", "error_message", "lane", "name",
+        "_closed_by_end", "_cpu", "_failed_until", "_highest_rss", "_state", "_tracker", "announced",
+        "attempts", "begun", "cpu_s", "data", "depth", "duration", "error_message", "events", "lane", "name",
         "name_json", "outer", "parent_seq", "rss_count", "rss_peak", "rss_sum", "seq", "session",
         "start_time", "success",
     )  # fmt: skip
@@ -62,12 +63,12 @@ class Step:
     rss_peak: int
     rss_sum: int
     rss_count: int
-    _attempts: list[dict[str, Any]] | None
-    _events: list[tuple[str, float, dict[str, Any]]] | None
+    attempts: Sequence[dict[str, Any]]
+    events: Sequence[tuple[str, float, dict[str, Any]]]
 
     def __init__(self, tracker: Tracker, name: str, data: dict[str, Any]) -> None:
         self._tracker = tracker
-        self._data = data
+        self.data = data
         self._state = NEW
         self.outer: Step | None = None
         self.session: LiveSession | None = None
@@ -92,15 +93,13 @@ class Step:
 
     def set(self, **data: Any) -> None:
         """Add to ``additional_data``; later values replace earlier ones."""
-        self._data.update(data)
+        self.data.update(data)
 
     def event(self, name: str, /, **data: Any) -> None:
         """Note that something happened now."""
         session = self.session
-        if session is not None and self._state == OPEN:
-            events = self._events = self._events or []
-            if len(events) < MAX_PARTS:
-                events.append((name, session.now(), data))
+        if session is not None and self._state == OPEN and len(self.events) < MAX_PARTS:
+            self.events = (*self.events, (name, session.now(), data))
 
     def attempt(self) -> Attempt:
         """Return a context manager around one try; the time after a failed one is its back-off."""
@@ -141,7 +140,7 @@ class Step:
         self.parent_seq, self.depth = (None, 0) if parent is None else (parent.seq, parent.depth + 1)
         self.duration = self.success = self.error_message = self.cpu_s = None
         self.rss_peak = self.rss_sum = self.rss_count = 0
-        self._attempts = self._events = None
+        self.attempts = self.events = ()
         self._failed_until: float | None = None
         self._closed_by_end = self.announced = False
         self.lane = session.lane(get_ident())
@@ -199,6 +198,8 @@ class Step:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function, coroutine function or generator: each call is a step of its own."""
+        import inspect
+
         stepped: Any
         if inspect.isasyncgenfunction(function):
             stepped = self._around_async_generator(function)
@@ -219,7 +220,7 @@ class Step:
         return functools.wraps(function)(stepped)
 
     def _again(self) -> Step:
-        return Step(self._tracker, self.name, dict(self._data))
+        return Step(self._tracker, self.name, dict(self.data))
 
     def _around_generator(self, function: Callable[..., Generator[Any, Any, Any]]) -> Any:
         # between two items the consumer runs, whose own steps are not part of this one
@@ -297,16 +298,16 @@ class Attempt:
             return
         now = session.monotonic()
         step._failed_until = now if error is not None else None
-        attempts = step._attempts = step._attempts or []
-        if len(attempts) < MAX_PARTS:
-            attempts.append(
+        if len(step.attempts) < MAX_PARTS:
+            step.attempts = (
+                *step.attempts,
                 {
                     "start_time": round(session.wall(self._started), 6),
                     "duration": round(now - self._started, 6),
                     "wait": round(self.wait, 6),
                     "success": error is None,
                     "error_message": None if error is None else clean_error(error),
-                }
+                },
             )
 
     async def __aenter__(self) -> Attempt:

@@ -11,27 +11,10 @@ from dataclasses import dataclass, field
 
 from perfdb.critical_path import critical_seconds, resolved_parents
 from perfdb.records import RUNNING, Session, Step
+from perfdb.texts import one_line
 
-_LONGEST_TEXT = 200
 _MOST_LINES = 100
 _DEEPEST_INDENT = 20
-
-
-def one_line(text: str) -> str:
-    """Return the text as one short line that no terminal obeys: control and bidi characters are escaped."""
-    lines = [line for line in text[: 20 * _LONGEST_TEXT].splitlines() if line.strip()] or [""]
-    line = lines[0] if len(lines) == 1 else f"{lines[0].rstrip()} …"
-    if not line.isprintable():
-        line = "".join(map(_inert, line))
-    return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"
-
-
-def _inert(character: str) -> str:
-    if character.isprintable() or character == "\u200d":  # the joiner inside of emoji
-        return character
-    if character.isspace():
-        return " "
-    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 @dataclass(slots=True)

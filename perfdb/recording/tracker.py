@@ -13,41 +13,47 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
 from perfdb.recording.console import Console
 from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
-from perfdb.recording.live import Clock, LiveSession, SystemClock
+from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step, carry, current_step
 from perfdb.recording.values import clean, clean_error, clean_text
-from perfdb.records import COMPLETED, FAILED, INTERRUPTED, Session, check_session_id, mode_of
 from perfdb.settings import Settings, shown_path
+from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, check_session_id, mode_of
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any, Protocol, TypeVar
+
+    from perfdb.recording.live import Clock
+    from perfdb.records import Session
+
+    Item = TypeVar("Item")
+    Result = TypeVar("Result")
+
+    class Writer(Protocol):
+        """What a tracker needs to know of the part that brings journals to the database."""
+
+        def journal(self) -> Journal | None:
+            """Return the journal of this process; None when there can be none."""
+
+        def started(self, session: LiveSession) -> None:
+            """Take note of a session that runs."""
+
+        def ended(self, session: LiveSession, wait_s: float) -> list[Any]:
+            """Bring a session to the database; wait so long for it, and return its open alerts."""
+
+        def usual(self, session: LiveSession) -> Mapping[str, float]:
+            """Return the usual seconds per step name in the history of such sessions."""
+
+        def status(self) -> dict[str, Any]:
+            """Return its own counters, ``ok`` and ``last_error``, in the form of ``Health.as_dict``."""
+
 
 current_tracker: ContextVar[Tracker | None] = ContextVar("perfdb_tracker", default=None)
-
-
-class Writer(Protocol):
-    """What a tracker needs to know of the part that brings journals to the database."""
-
-    def journal(self) -> Journal | None:
-        """Return the journal of this process; None when there can be none."""
-
-    def started(self, session: LiveSession) -> None:
-        """Take note of a session that runs."""
-
-    def ended(self, session: LiveSession, wait_s: float) -> list[Any]:
-        """Bring a session to the database; wait so long for it, and return its open alerts."""
-
-    def usual(self, session: LiveSession) -> Mapping[str, float]:
-        """Return the usual seconds per step name in the history of such sessions."""
-
-    def status(self) -> dict[str, Any]:
-        """Return its own counters, ``ok`` and ``last_error``, in the form of ``Health.as_dict``."""
 
 
 class Tracker:

@@ -11,7 +11,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Any
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_TEXT = 4_096  # characters of one string
 MAX_NAME = 200  # characters of a step name or a key

@@ -1,0 +1,68 @@
+"""From a session that runs, or ran here, to the frozen record that everyone shares.
+
+Apart from ``live`` because records are dataclasses, and a host that only records never needs one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perfdb.recording.live import LiveSession, mean_rss
+from perfdb.recording.step import Step
+from perfdb.recording.values import clean
+from perfdb.records import Attempt, Event, Sample, Session
+from perfdb.records import Step as StepRecord
+
+
+def snapshot(live: LiveSession) -> Session:
+    """Return the session as it stands, rounded as the journal is."""
+    process = live.journal.header if live.journal is not None else {}
+    return Session(
+        session_id=live.session_id,
+        pipeline=live.pipeline,
+        start_time=live.start_time,
+        total_duration=live.total_duration,
+        status=live.status,
+        fast_mode=live.fast_mode,
+        success=live.success,
+        product_count=live.product_count,
+        error_message=live.error_message,
+        mode=live.mode,
+        attributes=live.attributes,
+        steps=tuple(_step(step, live.last_rss) for step in list(live.steps)),
+        samples=tuple(Sample(time=at, cpu_percent=cpu, rss_bytes=rss) for at, cpu, rss in list(live.samples)),
+        cpu_s=live.cpu_s,
+        rss_peak_bytes=live.rss_peak or None,
+        rss_mean_bytes=live.rss_mean,
+        utc_offset=live.utc_offset,
+        host=process.get("host"),
+        pid=process.get("pid"),
+        python_version=process.get("python_version"),
+        perfdb_version=process.get("perfdb_version"),
+        git_commit=process.get("git_commit"),
+        command=process.get("command"),
+    )
+
+
+def _step(step: Step, last_rss: int) -> StepRecord:
+    fixed: dict[str, Any] = {
+        "step_name": step.name,
+        "start_time": round(step.start_time, 6),
+        "seq": step.seq,
+        "parent_seq": step.parent_seq,
+        "lane": step.lane,
+        "attempts": tuple(Attempt(**attempt) for attempt in step.attempts),
+    }
+    if step.duration is None or step.cpu_s is None:
+        return StepRecord(**fixed, duration=None, success=None, additional_data=clean(step.data))
+    return StepRecord(
+        **fixed,
+        duration=round(step.duration, 6),
+        success=step.success,
+        error_message=step.error_message,
+        additional_data=step.data,
+        events=tuple(Event(name=name, time=at, data=data) for name, at, data in step.events),
+        cpu_s=round(step.cpu_s, 6),
+        rss_peak_bytes=step.rss_peak or None,
+        rss_mean_bytes=mean_rss(step, last_rss) or None,
+    )

@@ -1,0 +1,188 @@
+"""From journals to the database: a batch of lines, the journal of a dead process, a whole home.
+
+Rows and the offset up to which they were read go in one transaction, so that a journal
+may be read again at any time by anybody, and a kill at any point loses and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from perfdb.recording.health import Health
+from perfdb.recording.journal import Journal, Line, journals_in
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sqlalchemy import Connection, Engine
+
+BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
+
+
+class Database:
+    """The write end of one database, opened when it is first needed."""
+
+    def __init__(self, url: str, busy_timeout_s: float) -> None:
+        self.url = url
+        self._busy_timeout_s = busy_timeout_s
+        self._engine: Engine | None = None
+        self._file: tuple[int, int] | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Yield a connection inside a write transaction; the schema is up to date."""
+        with self._open().begin() as connection:
+            yield connection
+
+    def forget(self, *, close: bool = True) -> None:
+        """Drop the connection; after a fork the inherited one must not even be closed."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose(close=close)
+
+    def _open(self) -> Engine:
+        if self._engine is not None and self._file != self._identity():
+            self.forget()  # deleted or replaced while we had it open
+        if self._engine is None:
+            from perfdb.store.engine import open_engine
+            from perfdb.store.schema import ensure_schema
+
+            ensure_schema(self.url)
+            self._engine = open_engine(self.url, role="writer", busy_timeout_s=self._busy_timeout_s)
+            self._file = self._identity()
+        return self._engine
+
+    def _identity(self) -> tuple[int, int] | None:
+        from perfdb.store.engine import sqlite_path
+
+        path = sqlite_path(self.url)
+        if path is None:
+            return None
+        try:
+            found = os.stat(path)
+        except OSError:
+            return (0, 0)
+        return (found.st_dev, found.st_ino)
+
+
+class Moved:
+    """What a look through journals brought into the database."""
+
+    __slots__ = ("interrupted", "journals", "quarantined", "records")
+
+    def __init__(self) -> None:
+        self.journals = self.records = self.interrupted = self.quarantined = 0
+
+
+def move_batch(database: Database, journal: Journal, health: Health) -> tuple[int, int, tuple[str, ...]]:
+    """Move the next records of a journal.
+
+    Returns:
+        how many lines were read, the offset behind the last, the ids of sessions that ended.
+
+    Raises:
+        Exception: the database takes nothing now. A record that it refuses for good is put
+            aside beside the journal instead, and counted.
+    """
+    from perfdb.store.engine import is_transient
+
+    try:
+        return _move(database, journal, BATCH, health)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        return _move_singly(database, journal, health)
+
+
+def _move_singly(database: Database, journal: Journal, health: Health) -> tuple[int, int, tuple[str, ...]]:
+    from perfdb.store.engine import is_transient
+
+    lines = 0
+    finished: tuple[str, ...] = ()
+    while True:
+        try:
+            read, end, ended = _move(database, journal, 1, health)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            read, end, ended = _move(database, journal, 1, health, refuse=True)
+        lines, finished = lines + read, finished + ended
+        if not read or lines >= BATCH:
+            return lines, end, finished
+
+
+def _move(
+    database: Database, journal: Journal, limit: int, health: Health, *, refuse: bool = False
+) -> tuple[int, int, tuple[str, ...]]:
+    from perfdb.store.ingest import apply_records, journal_offset
+
+    journal_id = str(journal.header["journal_id"])
+    with database.transaction() as connection:
+        offset = end = journal_offset(connection, journal_id)
+        good: list[dict[str, Any]] = []
+        bad: list[Line] = []
+        for count, line in enumerate(journal.lines(offset), start=1):
+            end = line.end
+            if line.record is None or refuse:
+                bad.append(line)
+            else:
+                good.append(line.record)
+            if count == limit:
+                break
+        if end == offset:
+            return 0, end, ()
+        applied = apply_records(connection, journal.header, good, offset=end, quarantined=len(bad))
+    for line in bad:
+        journal.keep_bad_line(line.raw)
+    health.count("quarantined", len(bad), f"damaged lines of {journal.path} were put aside")
+    return len(good) + len(bad), end, applied.finished
+
+
+def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
+    """Bring the journals of dead processes to the database, end their sessions, and remove them."""
+    moved = Moved()
+    for path in journals_in(folder):
+        journal = Journal.claim(path)
+        if journal is None:
+            continue
+        whole = False
+        try:
+            before = health.counts["quarantined"]
+            while True:
+                records, _, _ = move_batch(database, journal, health)
+                moved.records += records
+                if not records:
+                    break
+            from perfdb.store.ingest import mark_interrupted
+
+            with database.transaction() as connection:
+                moved.interrupted += mark_interrupted(connection, str(journal.header["journal_id"]))
+            moved.journals += 1
+            moved.quarantined += health.counts["quarantined"] - before
+            whole = True
+        finally:
+            journal.close(remove=whole)
+    return moved
+
+
+def recover(home: Path, database_url: str, *, busy_timeout_s: float = 5.0) -> Moved:
+    """Bring into the database what dead processes left in the journals of a home.
+
+    Raises:
+        StoreError: the database cannot be opened or upgraded.
+        SQLAlchemyError: it takes no rows now.
+    """
+    database = Database(database_url, busy_timeout_s)
+    try:
+        return recover_dead(home / "journal", database, Health())
+    finally:
+        database.forget()
+
+
+def has_journals(home: Path) -> bool:
+    """Tell whether anything may wait in the journals of a home."""
+    return bool(journals_in(home / "journal"))
