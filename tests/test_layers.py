@@ -16,8 +16,6 @@ PACKAGE = Path(perfdb.__file__).parent
 LAYERS = {
     "errors": -2,  # everyone may raise
     "vocabulary": -1,
-    "texts": -1,
-    "vocabulary": -1,
     "records": 0,
     "critical_path": 0,
     "texts": 0,
@@ -29,7 +27,6 @@ LAYERS = {
     "alerts": 2,
     "charts": 3,
     "pages": 3,
-    "transfer": 3,
     "transfer": 3,
     "worker": 3,
     "recorder": 4,

@@ -14,6 +14,7 @@ import click
 
 from perfdb import __version__
 from perfdb.cli.group import LazyGroup, discard_output, survive_any_stream
+from perfdb.cli.text import inert
 from perfdb.errors import PerfdbError
 
 # Texts are repeated here so that `perfdb --help` costs click alone; a test compares them.
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = cli.main(arguments, prog_name="perfdb", standalone_mode=False)
     except PerfdbError as error:
-        click.echo(f"perfdb: {error}", err=True)
+        click.echo("perfdb: " + inert(" ".join(str(error).split())), err=True)
         code = 2
     except click.ClickException as error:
         error.show()

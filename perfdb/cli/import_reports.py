@@ -37,6 +37,8 @@ def command(paths: tuple[str, ...], database: str | None, as_json: bool) -> None
         import_reports(files, history.settings),
         length=len(files),
         label="Importing",
+        show_eta=False,
+        show_pos=True,
         file=sys.stderr,
         hidden=not sys.stderr.isatty(),
     ) as results:

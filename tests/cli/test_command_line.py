@@ -171,3 +171,10 @@ def test_recover_takes_in_what_died(perfdb: Callable[..., Any], folder: Path) ->
     assert "1 session ended as interrupted" in answer.out
     (row,) = perfdb("steps", "--json").rows
     assert (row["step_name"], row["status"]) == ("done", "completed")
+
+
+def test_an_error_is_one_line_whatever_the_driver_says(perfdb: Callable[..., Any]) -> None:
+    answer = perfdb("sessions", "--database", "postgresql://me:s3cret@127.0.0.1:1/db")
+    assert answer.code == 2
+    assert len(answer.err.splitlines()) == 2, "which database, and why not"
+    assert "s3cret" not in answer.err
