@@ -26,10 +26,11 @@ _MIN_PERCENT = 5.0  # a smaller move of the median is nobody's business
 _MIN_SD = 0.8  # and one of less than this many robust standard deviations is hard to believe
 
 # quiet: window lengths after a candidate, and the limit its standardised sum has to pass
-_FAST = np.arange(3, 8)  # normal scores, which see how extreme a few values are
-_SLOW = np.r_[8:31, 32:62:2, 65:101:5]  # uniform scores, which are best for skewed noise
+_FAST = np.arange(3, 15)  # normal scores, which see how extreme a few values are
+_SLOW = np.r_[8:21, 22:41:2, 45:101:5]  # uniform scores, which are best for skewed noise
 _WINDOWS = np.r_[_FAST, _SLOW]
-_LIMIT = 3.95
+_LANES = np.repeat([0, 1], [_FAST.size, _SLOW.size])
+_LIMITS = np.select([_WINDOWS == 3, _WINDOWS <= 10], [3.87, 3.95], 4.1)
 _MIN_BASELINE = 15
 _REFERENCE = 500  # a point is ranked among this many points before it
 _SETTLE = 5  # a change may move by this much while points arrive,
@@ -44,6 +45,7 @@ _EXCURSION_PENALTY = 3.0
 _MIN_SEGMENT = 5
 _PENALTY = 2.0
 _MIN_Z = 2.6
+_MAX_RHO = 0.95
 _HORIZON = 5_000  # longer segments are cut, and joined again by the confirmation
 
 _NORMAL = NormalDist()
@@ -175,8 +177,7 @@ def _first_alarm(series: _Series, start: int, looked: int) -> tuple[int, int] | 
         _add_scores(sums, begin, np.fromiter(ranks, dtype=np.float64, count=end - begin))
         for t, n in _suspects(sums, max(begin, looked - start) + 1, end):
             if series.matters(start + max(0, t - _REFERENCE), start + t, start + n):
-                index = _locate(segment[:n], t, _MIN_BASELINE, n - 3) if n - t > _FAST[-1] else t
-                return start + index, start + n
+                return start + _locate(segment[:n], t, _MIN_BASELINE, n - 3), start + n
         begin = end
     return None
 
@@ -210,14 +211,14 @@ def _suspects(sums: Floats, first: int, last: int) -> Iterator[tuple[int, int]]:
     The variance of a sum grows with f = (1 + rho) / (1 - rho), rho being the lag-1 autocorrelation before the
     candidate less 0.6 standard errors: independent noise has to pay nothing for the correction.
     """
+    seen = np.arange(1, last + 1)
+    rho = sums[2, 1 : last + 1] / seen - 0.6 / np.sqrt(seen)
+    weight = np.sqrt(2 / (1 + np.clip(rho, 0, 0.9)) - 1)
     n = np.arange(first, last + 1)[:, None]
-    t = np.maximum(n - _WINDOWS, 0)
-    rho = sums[2, t] / np.maximum(t - 1, 1) - 0.6 / np.sqrt(np.maximum(t, 1))
-    rho = np.clip(rho, 0, 0.9)
-    lane = np.where(np.isin(_WINDOWS, _FAST), 0, 1)
-    z = np.abs(sums[lane, n] - sums[lane, t]) * np.sqrt((1 - rho) / (1 + rho) / _WINDOWS)
+    t = np.maximum(n - _WINDOWS, 1)
+    z = np.abs(sums[_LANES, n] - sums[_LANES, t]) * weight[t - 1] / (_LIMITS * np.sqrt(_WINDOWS))
     z[n - _WINDOWS < _MIN_BASELINE] = 0
-    for row in np.flatnonzero(z.max(axis=1, initial=0) > _LIMIT):
+    for row in np.flatnonzero(z.max(axis=1, initial=0) > 1):
         yield int(t[row, z[row].argmax()]), int(n[row, 0])
 
 
@@ -377,7 +378,7 @@ def _inflation(noise: Floats) -> float:
     sd = _robust_sd(noise)
     clipped = np.clip(noise, -3 * sd, 3 * sd)
     power = float(clipped @ clipped)
-    rho = min(max(float(clipped[1:] @ clipped[:-1]) / power, 0.0), 0.9) if power > 0 else 0.0
+    rho = min(max(float(clipped[1:] @ clipped[:-1]) / power, 0.0), _MAX_RHO) if power > 0 else 0.0
     return (1 + rho) / (1 - rho)
 
 

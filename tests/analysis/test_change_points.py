@@ -1,0 +1,202 @@
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from perfdb.analysis import ChangePoint, find_change_points
+from perfdb.analysis.change_points import _mann_whitney
+
+Floats = npt.NDArray[np.float64]
+
+
+def noise(n: int, seed: int = 0, sd: float = 0.15) -> Floats:
+    """Lognormal durations around 10 s."""
+    return 10 * np.random.default_rng(seed).lognormal(0, sd, n)
+
+
+def stepped(*levels: tuple[int, float], seed: int = 0) -> Floats:
+    """Noise with (points, factor) one after the other."""
+    return noise(sum(n for n, _ in levels), seed) * np.repeat([f for _, f in levels], [n for n, _ in levels])
+
+
+def indexes(values: object, profile: str = "quiet") -> list[int]:
+    return [change.index for change in find_change_points(values, profile=profile)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("profile", ["quiet", "sensitive"])
+def test_a_step_is_found_where_it_is_and_described(profile: str) -> None:
+    values = stepped((100, 1), (60, 1.5))
+    (change,) = find_change_points(values, profile=profile)  # type: ignore[arg-type]
+    assert abs(change.index - 100) <= 2
+    assert (change.before_n, change.after_n) == (change.index, 160 - change.index)
+    assert change.before_median == np.median(values[: change.index])
+    assert change.after_median == np.median(values[change.index :])
+    assert 40 < change.effect_percent < 60
+    assert 2 < change.effect_sd < 4
+    assert change.p_value < 1e-9
+    assert change.interval[0] <= 100 <= change.interval[1]
+
+
+def test_a_fall_has_negative_effects() -> None:
+    (change,) = find_change_points(stepped((80, 1), (40, 0.5)))
+    assert -60 < change.effect_percent < -40
+    assert change.effect_sd < 0
+
+
+def test_doubling_is_found_within_three_points() -> None:
+    found = [any(abs(i - 100) <= 5 for i in indexes(stepped((100, 1), (3, 2), seed=s))) for s in range(20)]
+    assert sum(found) >= 14
+
+
+def test_twenty_percent_is_found_within_forty_points() -> None:
+    found = [bool(indexes(stepped((100, 1), (40, 1.2), seed=s))) for s in range(20)]
+    assert sum(found) >= 19
+
+
+@pytest.mark.parametrize("profile", ["quiet", "sensitive"])
+def test_healthy_series_are_silent(profile: str) -> None:
+    assert sum(len(indexes(noise(300, seed), profile)) for seed in range(10)) == 0
+
+
+def test_a_watcher_who_looks_after_every_session_is_left_in_peace() -> None:
+    assert not any(indexes(noise(300, seed)[:n]) for seed in (1, 2) for n in range(20, 301))
+
+
+def test_two_changes_are_two() -> None:
+    first, second = indexes(stepped((70, 1), (60, 1.6), (70, 0.7)))
+    assert abs(first - 70) <= 3
+    assert abs(second - 130) <= 3
+
+
+def test_a_change_once_found_stays_and_hardly_moves() -> None:
+    values = stepped((100, 1), (80, 1.35), (60, 2.5), seed=3)
+    seen = [indexes(values[:n]) for n in range(101, 241)]
+    for earlier, later in itertools.pairwise(seen):
+        assert all(any(abs(i - j) <= 5 for j in later) for i in earlier)
+    assert len(seen[-1]) == 2
+
+
+def test_an_excursion_that_was_only_noise_is_forgiven_in_hindsight() -> None:
+    values = noise(300, 5)
+    values[100:104] *= 2
+    assert indexes(values[:104]) == [100]
+    assert indexes(values) == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_spikes_are_no_change(count: int) -> None:
+    values = noise(200, 7)
+    values[120 : 120 + count] *= 50
+    assert all(indexes(values[:n]) == [] for n in range(110, 201))
+
+
+def test_a_move_of_less_than_five_percent_is_nobodys_business() -> None:
+    assert indexes(noise(200, sd=0.005) * np.repeat([1, 1.03], 100)) == []
+    assert len(indexes(noise(200, sd=0.005) * np.repeat([1, 1.07], 100))) == 1
+
+
+@pytest.mark.parametrize("profile", ["quiet", "sensitive"])
+@pytest.mark.parametrize(
+    "values", [[], [1.0], [1.0, 2.0], [3.0] * 500, [0] * 50, [-2.5] * 50, list(range(1, 8))]
+)
+def test_short_and_constant_series_have_no_change(values: list[float], profile: str) -> None:
+    assert indexes(values, profile) == []
+
+
+def test_a_step_without_noise_has_an_exact_index_and_an_infinite_effect() -> None:
+    (change,) = find_change_points([5] * 40 + [6] * 20)
+    assert (change.index, change.interval) == (40, (40, 40))
+    assert change.effect_percent == pytest.approx(20)
+    assert change.effect_sd == math.inf
+
+
+def test_heavy_ties_are_not_a_change() -> None:
+    rng = np.random.default_rng(1)
+    assert all(indexes(rng.choice([5, 6], 300, p=[0.9, 0.1])) == [] for _ in range(10))
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 60.0, 1e12])
+def test_the_unit_does_not_matter(unit: float) -> None:
+    values = stepped((100, 1), (50, 1.4))
+    expected, found = find_change_points(values), find_change_points(values * unit)
+    assert [c.index for c in found] == [c.index for c in expected]
+    assert [c.effect_sd for c in found] == pytest.approx([c.effect_sd for c in expected])
+
+
+def test_values_below_zero_are_compared_as_they_are() -> None:
+    values = np.random.default_rng(2).normal(0, 1, 200) + np.repeat([0, 3], 100)
+    (change,) = find_change_points(values)
+    assert abs(change.index - 100) <= 3
+    assert change.effect_sd == pytest.approx(3, abs=0.8)
+
+
+def test_from_zero_the_effect_in_percent_is_infinite() -> None:
+    (change,) = find_change_points([0] * 50 + [4] * 30)
+    assert change.effect_percent == math.inf
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_no_number_is_named(bad: float) -> None:
+    with pytest.raises(ValueError, match=rf"value {bad} at index 2"):
+        find_change_points([1.0, 2.0, bad, 4.0])
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match="'loud'"):
+        find_change_points([1.0], profile="loud")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="2 dimensions"):
+        find_change_points(np.ones((2, 2)))
+
+
+def test_the_same_values_give_the_same_answer_and_stay_untouched() -> None:
+    values = stepped((60, 1), (60, 2))
+    before = values.copy()
+    assert find_change_points(values) == find_change_points(values.tolist())
+    assert np.array_equal(values, before)
+
+
+def test_shuffling_takes_the_change_away() -> None:
+    values = np.random.default_rng(4).permutation(stepped((100, 1), (100, 2)))
+    assert indexes(values) == []
+
+
+def test_autocorrelated_load_is_mostly_silent() -> None:
+    rng = np.random.default_rng(6)
+    alarms = 0
+    for _ in range(10):
+        load = rng.normal(0, 1, 300)
+        for i in range(1, 300):
+            load[i] += 0.4 * load[i - 1]
+        alarms += len(indexes(np.exp(0.3 * load)))
+    assert alarms <= 1
+
+
+def test_a_drift_is_told_in_few_steps_that_all_go_up() -> None:
+    changes = find_change_points(noise(400, sd=0.1) * np.linspace(1, 3, 400))
+    assert 1 <= len(changes) <= 12
+    assert all(change.effect_percent > 0 for change in changes)
+
+
+def test_a_change_point_cannot_be_altered() -> None:
+    (change,) = find_change_points(stepped((60, 1), (30, 2)))
+    assert isinstance(change, ChangePoint)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        change.index = 3  # type: ignore[misc]
+
+
+def test_mann_whitney_agrees_with_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(8)
+    before, after = rng.integers(0, 9, 40).astype(float), rng.integers(1, 11, 25).astype(float)
+    p = stats.mannwhitneyu(before, after, method="asymptotic", use_continuity=False).pvalue
+    assert math.erfc(abs(_mann_whitney(before, after)) / math.sqrt(2)) == pytest.approx(p)
+
+
+def test_looking_back_agrees_with_ruptures_on_clear_steps() -> None:
+    ruptures = pytest.importorskip("ruptures")
+    values = stepped((80, 1), (70, 1.8), (90, 0.8), seed=9)
+    expected = ruptures.Dynp(model="l2", min_size=5, jump=1).fit(np.log(values)).predict(n_bkps=2)[:-1]
+    assert indexes(values, "sensitive") == pytest.approx(expected, abs=2)
