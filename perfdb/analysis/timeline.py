@@ -1,0 +1,151 @@
+"""Lay a session out for a waterfall: rows of bars, and where the critical path runs through them.
+
+Pure, and without numbers of pixels: the picture and the page draw the same rows. Steps that
+share a name and a parent share as few rows as they can without overlapping, so that a
+hundred parallel requests of eight workers take eight rows.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from perfdb.critical_path import Span, critical_path, critical_seconds, resolved_parents
+from perfdb.records import Session, Step
+
+Interval = tuple[float, float]
+
+_CLOCK_STEP = 1e-6  # recorded times are rounded to it
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One step in a row; seconds since the start of the session.
+
+    ``critical`` holds the parts during which this step, or one inside it, was on the critical path.
+    """
+
+    step: Step
+    start: float
+    end: float
+    critical: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Bars that do not overlap, of steps with one name below one parent.
+
+    Attributes:
+        label: the step's name; empty in the second and later rows of the same steps.
+        depth: 0 for top-level steps.
+        bars: in the order of their starts.
+        count: how many steps share the label; 0 in later rows.
+        busy_s: their seconds added up.
+        critical_s: their seconds on the critical path, those of steps inside them included.
+    """
+
+    label: str
+    depth: int
+    bars: tuple[Bar, ...]
+    count: int
+    busy_s: float
+    critical_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A session laid out; the critical seconds of depth 0 and ``other_s`` add up to ``wall_s``."""
+
+    wall_s: float
+    rows: tuple[Row, ...]
+    other_s: float
+
+    def most_critical(self) -> Row | None:
+        """Return the top-level row that held the session up longest; None without steps."""
+        top = [row for row in self.rows if row.depth == 0 and row.count]
+        return max(top, key=lambda row: row.critical_s, default=None)
+
+
+def timeline(session: Session) -> Timeline:
+    """Lay out the steps of a session; what has not ended runs to the last instant that is known of it."""
+    start, end = session.start_time, last_instant(session)
+    spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in session.steps]
+    parents = resolved_parents(spans)
+    seconds = critical_seconds(spans, start, end, inclusive=True)
+    critical = _critical_intervals(spans, parents, start, end)
+    children: dict[int | None, list[Step]] = {}
+    for step in sorted(session.steps, key=lambda step: (step.start_time, step.seq)):
+        children.setdefault(parents[step.seq], []).append(step)
+    rows: list[Row] = []
+    waiting = _named_groups(children.get(None, ()), 0)
+    while waiting:  # a stack of its own: steps may nest deeper than the interpreter's
+        group, depth = waiting.pop()
+        bars = [
+            Bar(
+                step,
+                step.start_time - start,
+                (end if step.end_time is None else step.end_time) - start,
+                critical.get(step.seq, ()),
+            )
+            for step in group
+        ]
+        first, *others = _packed(bars)
+        busy_s = sum(bar.end - bar.start for bar in bars)
+        critical_s = sum(seconds[step.seq] for step in group)
+        rows.append(Row(group[0].step_name, depth, tuple(first), len(group), busy_s, critical_s))
+        rows += [Row("", depth, tuple(more), 0, 0.0, 0.0) for more in others]
+        inside = [child for step in group for child in children.get(step.seq, ())]
+        waiting += _named_groups(inside, depth + 1)
+    return Timeline(end - start, tuple(rows), seconds[None])
+
+
+def last_instant(session: Session) -> float:
+    """Return when the session ended, or the last moment that is known of one that has not."""
+    if session.end_time is not None:
+        return session.end_time
+    known = [session.start_time]
+    for step in session.steps:
+        known += [step.start_time, step.start_time if step.end_time is None else step.end_time]
+    known += [sample.time for sample in session.samples]
+    return max(known)
+
+
+def _named_groups(siblings: Iterable[Step], depth: int) -> list[tuple[list[Step], int]]:
+    """Return the steps grouped by name, each group with its depth; the last group starts first."""
+    groups: dict[str, list[Step]] = {}
+    for step in siblings:
+        groups.setdefault(step.step_name, []).append(step)
+    return [(group, depth) for group in reversed(groups.values())]
+
+
+def _packed(bars: Iterable[Bar]) -> list[list[Bar]]:
+    """Return the bars in the fewest rows without overlap; each goes to the row that was free first."""
+    rows: list[list[Bar]] = []
+    free: list[tuple[float, int]] = []
+    for bar in bars:
+        if free and free[0][0] <= bar.start + _CLOCK_STEP:
+            row = heapq.heappop(free)[1]
+            rows[row].append(bar)
+        else:
+            row = len(rows)
+            rows.append([bar])
+        heapq.heappush(free, (bar.end, row))
+    return rows
+
+
+def _critical_intervals(
+    spans: Sequence[Span], parents: dict[int, int | None], start: float, end: float
+) -> dict[int, tuple[Interval, ...]]:
+    """Return per step the joined parts of the path that it or a step inside it makes."""
+    found: dict[int, list[Interval]] = {}
+    for segment in critical_path(spans, start, end):
+        first, last, seq = segment.start - start, segment.end - start, segment.seq
+        while seq is not None:
+            parts = found.setdefault(seq, [])
+            if parts and parts[-1][1] == first:
+                parts[-1] = (parts[-1][0], last)
+            else:
+                parts.append((first, last))
+            seq = parents[seq]
+    return {seq: tuple(parts) for seq, parts in found.items()}

@@ -1,0 +1,154 @@
+"""How every picture looks: size, colours, head line, axes in human units.
+
+The colours are Okabe and Ito's, which colour-blind eyes tell apart; hatches and markers tell
+the same things in grey print. No pyplot, no global settings: figures may be made in any thread.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+
+from perfdb.texts import inert
+
+SIZE = (12.0, 7.0)  # inches, at DPI: 1200 x 700 pixels
+DPI = 100
+
+INK, MUTED, GRID = "#1a1a1a", "#5c5c5c", "#dcdcdc"
+BLUE, SKY, ORANGE, VERMILLION = "#0072b2", "#56b4e9", "#e69f00", "#d55e00"
+GREEN, PURPLE, YELLOW, GREY = "#009e73", "#cc79a7", "#f0e442", "#bdbdbd"
+# Neighbours in a stack differ in lightness and in hatch, not in hue alone.
+FILLS: tuple[tuple[str, str], ...] = (
+    (BLUE, ""),
+    (YELLOW, "///"),
+    (GREEN, ""),
+    (ORANGE, "..."),
+    (SKY, "\\\\\\"),
+    (VERMILLION, ""),
+    (PURPLE, "xxx"),
+)
+REST: tuple[str, str] = ("#e8e8e8", "")
+HATCH_INK = "#33333388"
+
+_LEFT = 0.012
+_TITLE_CHARACTERS = 92
+_MINUTES = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+# What DejaVu Sans lacks is looked up in the first of these that the machine has.
+_OTHER_FONTS = (
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "WenQuanYi Zen Hei", "Hiragino Sans",
+    "PingFang SC", "Arial Unicode MS", "Noto Sans", "Noto Emoji", "Symbola",
+)  # fmt: skip
+
+
+def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
+    """Return an empty figure with a head line that says the finding, and small print below."""
+    made = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
+    lines = textwrap.wrap(plain(title), _TITLE_CHARACTERS, max_lines=2, placeholder=" …") or [""]
+    top = 0.975 - 0.042 * len(lines)
+    write(made.text(_LEFT, 0.975, "\n".join(lines), fontsize=16, fontweight="bold", color=INK, va="top"))
+    if subtitle:
+        shown = textwrap.shorten(plain(subtitle), 160, placeholder=" …")
+        write(made.text(_LEFT, top, shown, fontsize=11, color=MUTED, va="top"))
+        top -= 0.035
+    if footer:
+        shown = textwrap.shorten(plain(footer), 190, placeholder=" …")
+        write(made.text(_LEFT, 0.012, shown, fontsize=9, color=MUTED, va="bottom"))
+    bottom = 0.04 if footer else 0.01
+    made.set_layout_engine(
+        ConstrainedLayoutEngine(rect=(0.006, bottom, 0.986, top - 0.012 - bottom), h_pad=0.06, w_pad=0.06)
+    )
+    return made
+
+
+def sentence(title: str, text: str) -> Figure:
+    """Return a picture of a sentence, for a history that has nothing to draw."""
+    made = figure(title)
+    write(
+        made.text(0.5, 0.5, "\n".join(textwrap.wrap(plain(text), 80)), fontsize=14, color=MUTED, ha="center")
+    )
+    return made
+
+
+def plain(text: object) -> str:
+    """Return a recorded text as matplotlib draws it to the letter: inert, and no formula between dollars."""
+    return inert(text).replace("$", r"\$")
+
+
+@cache
+def fonts() -> tuple[str, ...]:
+    """Return the font families to draw texts with; the later ones fill what the first lacks."""
+    known = set(font_manager.get_font_names())
+    return ("DejaVu Sans", *(name for name in _OTHER_FONTS if name in known))
+
+
+def write(text: Text) -> Text:
+    """Set the fonts of a text that may hold recorded names."""
+    text.set_fontfamily(list(fonts()))
+    return text
+
+
+def bare(axes: Axes, *, grid: str | None = "y") -> None:
+    """Take away what carries no data, and draw a light grid behind it."""
+    for side in ("top", "right", "left" if grid == "y" else "bottom"):
+        axes.spines[side].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_color(MUTED)
+    axes.tick_params(colors=MUTED, labelsize=10, length=3)
+    if grid is not None:
+        axes.grid(axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
+        axes.set_axisbelow(True)
+
+
+def duration_axis(axis: Any, longest: float, label: str) -> None:
+    """Label an axis of seconds in the unit that suits its longest value."""
+    unit, name = _unit(longest)
+    if unit >= 60:
+        longest_step = 86400 * max(1, math.ceil(longest / (8 * 86400)))
+        step = next((step for step in _MINUTES if longest <= 8 * step), longest_step)
+        axis.set_major_locator(MultipleLocator(step))
+    else:
+        axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:.6g}"))
+    axis.set_label_text(f"{label} ({name})", color=MUTED, fontsize=11)
+
+
+def _unit(longest: float) -> tuple[float, str]:
+    """Return seconds per unit and the unit's name."""
+    for least, unit, name in (
+        (2 * 86400, 86400, "days"), (2 * 3600, 3600, "h"), (120, 60, "min"), (1, 1, "s"), (1e-3, 1e-3, "ms"),
+    ):  # fmt: skip
+        if longest >= least:
+            return unit, name
+    return 1e-6, "µs"
+
+
+def moment(epoch: float) -> str:
+    """Return an instant in local time: ``22 Nov 2026, 23:26``."""
+    return datetime.fromtimestamp(epoch).strftime("%-d %b %Y, %H:%M")
+
+
+def period(first: float, last: float) -> str:
+    """Return two instants in local time as one phrase."""
+    start, end = datetime.fromtimestamp(first), datetime.fromtimestamp(last)
+    if start.date() == end.date():
+        if last - first < 1:
+            return moment(first)
+        form = "%H:%M:%S" if last - first < 600 else "%H:%M"
+        return f"{start:%-d %b %Y}, {start.strftime(form)} to {end.strftime(form)}"
+    return f"{start:%-d %b %Y} to {end:%-d %b %Y}"
+
+
+def zone() -> str:
+    """Return which time zone the picture speaks, for the small print."""
+    offset = datetime.now().astimezone().strftime("%z")
+    return f"local times (UTC{'' if offset == '+0000' else f'{offset[:3]}:{offset[3:]}'})"
