@@ -1,4 +1,4 @@
-"""The facts that everyone shares: a session, its steps, its samples.
+"""The facts that everyone shares: a session, its steps, its samples; and what was found to be wrong.
 
 They are frozen: a record is made when something has been measured or read, and
 is never changed. Names are those of the JSON report; instants are epoch seconds
@@ -160,3 +160,80 @@ class Session:
             if step.duration is not None:
                 durations[step.step_name] = durations.get(step.step_name, 0.0) + step.duration
         return durations
+
+
+SEVERITIES = ("info", "warning", "critical")  # rising
+
+PENDING = "pending"  # seen, and waiting for confirmation
+FIRING = "firing"
+ACKNOWLEDGED = "acknowledged"  # somebody knows
+HISTORIC = "historic"  # found in old data: nobody is told
+RESOLVED = "resolved"
+EXPECTED = "expected"  # a person took the new level as the baseline
+FALSE_ALARM = "false alarm"
+OPEN_STATES = (PENDING, FIRING, ACKNOWLEDGED, HISTORIC)
+ALERT_STATES = (*OPEN_STATES, RESOLVED, EXPECTED, FALSE_ALARM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """A finding that is kept, deduplicated and told to somebody.
+
+    ``step_name`` None is the session's total. ``value``, ``baseline``, ``limit`` and ``bound`` are in the
+    metric's unit; ``effect`` is the percent by which ``value`` differs from the baseline, or from
+    the limit of a rule that knows no baseline. The baseline is that of the moment it opened.
+    """
+
+    rule: str
+    kind: str
+    severity: str
+    state: str
+    pipeline: str
+    step_name: str | None
+    metric: str
+    mode: str
+    direction: str  # "up" or "down": where worse is
+    value: float
+    since_session_id: str
+    since_time: float
+    last_session_id: str  # the newest that was judged
+    last_time: float
+    opened_at: float
+    updated_at: float
+    id: int = 0  # 0 until the store gave one
+    baseline: float | None = None
+    effect: float | None = None
+    limit: float | None = None
+    bound: float | None = None  # a run at or inside it is a good one
+    n: int = 1  # runs that make the value
+    baseline_n: int = 0
+    hits: int = 1  # sessions that confirmed it
+    good: int = 0  # good runs in a row
+    reopened: int = 0
+    active: bool = True  # the next verdict on its fingerprint looks at it
+    inhibited_by: int | None = None  # the alert that speaks for it
+    silenced: bool = False  # at the time of the last verdict
+    closed_at: float | None = None
+    notified_at: float | None = None
+    notified_severity: str | None = None
+    headline: str = ""
+    message: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits, fires, is acknowledged or historic."""
+        return self.state in OPEN_STATES
+
+    def __str__(self) -> str:
+        return self.headline
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return its public row: the first columns of ``History.alerts()``."""
+        return {name: getattr(self, name) for name in ALERT_ROW}
+
+
+ALERT_ROW = (
+    "id", "rule", "severity", "state", "pipeline", "step_name", "metric", "mode", "value", "baseline",
+    "effect", "since_session_id", "message",
+)  # fmt: skip

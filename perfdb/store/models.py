@@ -32,7 +32,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from perfdb.records import COMPLETED, FAILED, INTERRUPTED, RUNNING, STATUSES
+from perfdb.records import (
+    ALERT_STATES,
+    COMPLETED,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    SEVERITIES,
+    STATUSES,
+)
 
 # Stored as the place in STATUSES: SQLite keeps 0 and 1 in no bytes at all, the words would take 45 a run.
 STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}
@@ -205,6 +213,127 @@ session_tags = Table(
     Column("name", Text, nullable=False),
     PrimaryKeyConstraint("session_pk", "name"),
     sqlite_with_rowid=False,
+)
+
+# Few rows, read by people too: words rather than codes.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("series_id", ForeignKey("series.id"), nullable=False),  # pipeline, step name, mode
+    Column("rule", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("direction", Text, nullable=False),  # up or down: where worse is
+    Column("severity", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # The next verdict looks at it: it is open, was just closed, or was closed by a person and still true.
+    Column("active", Boolean, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("baseline", Double),  # as it was when the alert opened, like bound
+    Column("effect", Double),  # percent
+    Column("limit", Double),
+    Column("bound", Double),  # a run at or inside it is a good one
+    Column("n", Integer, nullable=False),
+    Column("baseline_n", Integer, nullable=False),
+    Column("since_session_id", Text, nullable=False),  # no key: retention may delete the session
+    Column("since_time", Double, nullable=False),
+    Column("last_session_id", Text, nullable=False),
+    Column("last_time", Double, nullable=False),
+    Column("hits", Integer, nullable=False),
+    Column("good", Integer, nullable=False),
+    Column("reopened", Integer, nullable=False),
+    Column("inhibited_by", BigInteger),
+    Column("silenced", Boolean, nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("closed_at", Double),
+    Column("notified_at", Double),
+    Column("notified_severity", Text),
+    Column("headline", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("details", Document),
+    CheckConstraint(f"state IN {ALERT_STATES}", name="state"),
+    CheckConstraint(f"severity IN {SEVERITIES}", name="severity"),
+    # One per fingerprint, whoever writes.
+    Index(
+        "uq_alerts_active",
+        "series_id",
+        "rule",
+        "metric",
+        "direction",
+        unique=True,
+        sqlite_where=text("active"),
+        postgresql_where=text("active"),
+    ),
+    Index("ix_alerts_opened_at", "opened_at"),
+)
+
+# What happened to an alert; rows are added and never changed.
+alert_events = Table(
+    "alert_events",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("alert_id", ForeignKey("alerts.id", ondelete="CASCADE"), nullable=False),
+    Column("at", Double, nullable=False),  # epoch s
+    Column("event", Text, nullable=False),
+    Column("session_id", Text),  # whose verdict it was
+    Column("note", Text),  # what a person said
+    Index("ix_alert_events_alert_id", "alert_id"),
+)
+
+# Messages on their way to a channel.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("channel", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # digest, or summary of what was held back
+    Column("session_id", Text),
+    Column("payload", Document, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("next_at", Double, nullable=False),  # not before; also the lease of who sends it now
+    Column("attempts", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("sent_at", Double),
+    Column("last_error", Text),
+    CheckConstraint("state IN ('waiting', 'sent', 'failed')", name="state"),
+    Index(
+        "ix_outbox_waiting",
+        "next_at",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index("ix_outbox_channel", "channel", "created_at"),  # how many in the last hour
+)
+
+# What nobody wants to hear of for a while; a NULL fits everything.
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("rule", Text),
+    Column("pipeline", Text),
+    Column("step_name", Text),
+    Column("alert_id", ForeignKey("alerts.id", ondelete="CASCADE")),
+    Column("reason", Text),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
+
+# Where a person said: from here on this is normal.
+baselines = Table(
+    "baselines",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("series_id", ForeignKey("series.id"), nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("since_session_id", Text, nullable=False),
+    Column("since_time", Double, nullable=False),  # runs before it are not compared with
+    Column("value", Double, nullable=False),  # the level that was accepted; a limit below it gives way
+    Column("alert_id", ForeignKey("alerts.id", ondelete="SET NULL")),
+    Column("created_at", Double, nullable=False),
+    Index("ix_baselines_series_id", "series_id", "metric"),
 )
 
 
