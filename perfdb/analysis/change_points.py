@@ -25,13 +25,14 @@ Floats = npt.NDArray[np.float64]
 _MIN_PERCENT = 5.0  # a smaller move of the median is nobody's business
 _MIN_SD = 0.8  # and one of less than this many robust standard deviations is hard to believe
 
-# quiet: window lengths after a candidate, and the limit its standardised sum has to pass
+# quiet: sums of the last k scores, k after a candidate, and the limit that each has to pass
 _FAST = np.arange(3, 15)  # normal scores, which see how extreme a few values are
 _SLOW = np.r_[8:21, 22:41:2, 45:101:5]  # uniform scores, which are best for skewed noise
 _WINDOWS = np.r_[_FAST, _SLOW]
 _LANES = np.repeat([0, 1], [_FAST.size, _SLOW.size])
-_LIMITS = np.select([_WINDOWS == 3, _WINDOWS <= 10], [3.87, 3.95], 4.1)
+_LIMITS = np.select([_WINDOWS == 3, _WINDOWS <= 10], [3.87, 3.95], 4.1)  # benchmarks/change_points.py
 _MIN_BASELINE = 15
+_MAX_RHO = 0.95
 _REFERENCE = 500  # a point is ranked among this many points before it
 _SETTLE = 5  # a change may move by this much while points arrive,
 _SETTLED_AFTER = 60  # and no more after this many
@@ -39,13 +40,12 @@ _NEIGHBOURS = 200  # points before a change that locate it
 _BLOCK = 1024
 
 _YOUNG = 30  # the newest alarm is not doubted before its level has this many points
-_EXCURSION_PENALTY = 3.0
+_LASTING_PENALTY = 3.0  # times f ln n, for each alarm that is kept in hindsight
 
 # sensitive
 _MIN_SEGMENT = 5
-_PENALTY = 2.0
+_PENALTY = 2.0  # times sqrt(f) ln n, for each segment
 _MIN_Z = 2.6
-_MAX_RHO = 0.95
 _HORIZON = 5_000  # longer segments are cut, and joined again by the confirmation
 
 _NORMAL = NormalDist()
@@ -108,14 +108,16 @@ def find_change_points(
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """Values in their unit, and the levels that are compared: logarithms when all values are > 0."""
+    """Values in their unit, and the levels compared: logarithms if all values are > 0, else scaled only."""
 
     values: Floats
     levels: Floats
 
     @classmethod
     def of(cls, values: Floats) -> _Series:
-        return cls(values, np.log(values) if values.min(initial=1) > 0 else values)
+        if values.min(initial=1) > 0:
+            return cls(values, np.log(values))
+        return cls(values, values / (np.abs(values).max() or 1.0))
 
     def matters(self, start: int, index: int, end: int) -> bool:
         """Say whether the median moved by enough to tell somebody of it."""
@@ -211,12 +213,13 @@ def _suspects(sums: Floats, first: int, last: int) -> Iterator[tuple[int, int]]:
     The variance of a sum grows with f = (1 + rho) / (1 - rho), rho being the lag-1 autocorrelation before the
     candidate less 0.6 standard errors: independent noise has to pay nothing for the correction.
     """
-    seen = np.arange(1, last + 1)
-    rho = sums[2, 1 : last + 1] / seen - 0.6 / np.sqrt(seen)
-    weight = np.sqrt(2 / (1 + np.clip(rho, 0, 0.9)) - 1)
+    earliest = max(first - int(_WINDOWS[-1]), 1)
+    seen = np.arange(earliest, last + 1)
+    rho = sums[2, seen] / seen - 0.6 / np.sqrt(seen)
+    weight = np.sqrt(2 / (1 + np.clip(rho, 0, 0.9)) - 1)  # 1 / sqrt(f)
     n = np.arange(first, last + 1)[:, None]
-    t = np.maximum(n - _WINDOWS, 1)
-    z = np.abs(sums[_LANES, n] - sums[_LANES, t]) * weight[t - 1] / (_LIMITS * np.sqrt(_WINDOWS))
+    t = np.maximum(n - _WINDOWS, earliest)
+    z = np.abs(sums[_LANES, n] - sums[_LANES, t]) * weight[t - earliest] / (_LIMITS * np.sqrt(_WINDOWS))
     z[n - _WINDOWS < _MIN_BASELINE] = 0
     for row in np.flatnonzero(z.max(axis=1, initial=0) > 1):
         yield int(t[row, z[row].argmax()]), int(n[row, 0])
@@ -235,7 +238,7 @@ def _lasting(levels: Floats, alarms: list[int]) -> list[int]:
     if sd == 0:
         return alarms
     sums = np.r_[0.0, np.cumsum((levels - noise + np.clip(noise, -2.5 * sd, 2.5 * sd) - levels.mean()) / sd)]
-    penalty = _EXCURSION_PENALTY * _inflation(noise) * math.log(levels.size)
+    penalty = _LASTING_PENALTY * _inflation(noise) * math.log(levels.size)
     bounds = np.array([0, *alarms, levels.size])
     young = levels.size - alarms[-1] <= _YOUNG
     cost, previous = np.zeros(bounds.size), [0] * bounds.size
