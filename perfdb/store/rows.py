@@ -27,6 +27,8 @@ SeriesKey = tuple[str, str, str | None]  # pipeline, mode, step name (None: the 
 UNKNOWN_PIPELINE = "unknown"  # until the line with the session's start turns up
 MAX_SEQ = 2**53 - 1  # a forked child numbers its steps from its pid in the upper bits
 
+SECONDS_A_DAY = 86_400
+
 _MAX_BIGINT = 2**63 - 1
 _MAX_DURATION = 1e9  # 31 years
 _MAX_INSTANT = 253_402_300_799.0 - _MAX_DURATION  # so that no end is after 9999, where ISO texts stop
@@ -147,8 +149,10 @@ def step_columns(step: Record, *, session_status: int, session_counted: bool) ->
     else:
         status = RUNNING_CODE if session_status == RUNNING_CODE else INTERRUPTED_CODE
     duration = real(step.get("duration"), 0.0, _MAX_DURATION)
+    start_time = instant(step.get("start_time")) or 0.0
     return {
-        "start_time": instant(step.get("start_time")) or 0.0,
+        "start_time": start_time,
+        "day": int(start_time // SECONDS_A_DAY),
         "duration": duration,
         "status": status,
         "counted": session_counted and status == COMPLETED_CODE and duration is not None,
