@@ -34,9 +34,19 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Yield a connection inside a write transaction; the schema is up to date."""
-        with self._open().begin() as connection:
-            yield connection
+        """Yield a connection inside a write transaction; the schema is up to date.
+
+        After any failure but a lock of somebody else's the next one begins with a new connection.
+        """
+        try:
+            with self._open().begin() as connection:
+                yield connection
+        except Exception as error:
+            from perfdb.store.engine import is_busy
+
+            if not is_busy(error):
+                self.forget()
+            raise
 
     def forget(self, *, close: bool = True) -> None:
         """Drop the connection; after a fork the inherited one must not even be closed."""

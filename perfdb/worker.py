@@ -172,7 +172,6 @@ class Worker:
         self._looked_for_dead = float("-inf")
 
     def _later(self, error: Exception) -> None:
-        self._database.forget()
         self._problem = str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {error}"
         import random
 

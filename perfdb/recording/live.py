@@ -171,7 +171,8 @@ class LiveSession:
         """Write the line of a step that has just ended."""
         step.duration, step.cpu_s = duration, cpu_s
         self.open_steps.pop(step.seq, None)
-        step.rss_peak = step.rss_peak or self.last_rss
+        if not step.rss_count:  # too short for a reading of its own
+            step.observe(self.last_rss)
         data = "{}"
         if step.data:
             step.data, data = clean_json(step.data, self._secret_words)
@@ -183,7 +184,7 @@ class LiveSession:
             f',"success":{"true" if step.success else "false"}'
             f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
             f',"additional_data":{data},"cpu_s":{cpu_s:.6f},"rss_peak_bytes":{step.rss_peak or "null"}'
-            f',"rss_mean_bytes":{mean_rss(step, self.last_rss) or "null"}{self._parts(step)}}}'
+            f',"rss_mean_bytes":{step.rss_mean or "null"}{self._parts(step)}}}'
         )
         self.write(line.encode("ascii"))
         if self._console is not None:
@@ -304,11 +305,6 @@ class LiveSession:
     def rss_mean(self) -> int | None:
         """Mean resident bytes of the readings so far, the first one before there are any."""
         return (self._rss_sum // self._rss_count if self._rss_count else self.last_rss) or None
-
-
-def mean_rss(step: Step, last_rss: int) -> int:
-    """Return the mean resident bytes of a step; it may have been too short for a reading of its own."""
-    return step.rss_sum // step.rss_count if step.rss_count else last_rss
 
 
 def _clean_name(name: object) -> tuple[str, str]:

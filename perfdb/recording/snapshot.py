@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from perfdb.recording.live import LiveSession, mean_rss
+from perfdb.recording.live import LiveSession
 from perfdb.recording.step import Step
 from perfdb.recording.values import clean
 from perfdb.records import Attempt, Event, Sample, Session
@@ -29,7 +29,7 @@ def snapshot(live: LiveSession) -> Session:
         error_message=live.error_message,
         mode=live.mode,
         attributes=live.attributes,
-        steps=tuple(_step(step, live.last_rss) for step in list(live.steps)),
+        steps=tuple(_step(step) for step in list(live.steps)),
         samples=tuple(Sample(time=at, cpu_percent=cpu, rss_bytes=rss) for at, cpu, rss in list(live.samples)),
         cpu_s=live.cpu_s,
         rss_peak_bytes=live.rss_peak or None,
@@ -44,7 +44,7 @@ def snapshot(live: LiveSession) -> Session:
     )
 
 
-def _step(step: Step, last_rss: int) -> StepRecord:
+def _step(step: Step) -> StepRecord:
     fixed: dict[str, Any] = {
         "step_name": step.name,
         "start_time": round(step.start_time, 6),
@@ -64,5 +64,5 @@ def _step(step: Step, last_rss: int) -> StepRecord:
         events=tuple(Event(name=name, time=at, data=data) for name, at, data in step.events),
         cpu_s=round(step.cpu_s, 6),
         rss_peak_bytes=step.rss_peak or None,
-        rss_mean_bytes=mean_rss(step, last_rss) or None,
+        rss_mean_bytes=step.rss_mean or None,
     )

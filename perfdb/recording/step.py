@@ -171,6 +171,11 @@ class Step:
             current_step.set(self.outer)
         session.closed(self, max(0.0, now - self.begun), max(0.0, cpu - self._cpu))
 
+    @property
+    def rss_mean(self) -> int:
+        """Mean resident bytes of its readings."""
+        return self.rss_sum // self.rss_count if self.rss_count else 0
+
     def observe(self, rss_bytes: int) -> None:
         """Take a reading of the monitor."""
         self.rss_peak = max(self.rss_peak, rss_bytes)

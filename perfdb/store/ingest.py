@@ -36,6 +36,7 @@ from perfdb.store.models import (
     sessions,
     steps,
 )
+from perfdb.store.prepared import Prepared
 from perfdb.store.rows import Record
 
 _JOURNAL, _IMPORT, _ORPHAN = range(len(SOURCES))
@@ -111,8 +112,8 @@ def apply_records(
 
 def journal_offset(connection: Connection, journal_id: str) -> int:
     """Return how many bytes of the journal are in this database; 0 when it does not know it."""
-    found = connection.execute(select(journals.c.byte_offset).where(journals.c.journal_id == journal_id))
-    return int(found.scalar() or 0)
+    found = _prepared(connection, "offset").one(connection, {"wanted": journal_id})
+    return int(found[0]) if found else 0
 
 
 def mark_interrupted(connection: Connection, journal_id: str) -> int:
@@ -304,13 +305,12 @@ def _apply(
                 sampled.append({"session_pk": placed.pk, **row})
         if batch.end is not None and not placed.is_new:
             left_open.append(placed.pk)
-    dialect = connection.dialect.name
     if opened:
-        connection.execute(_add(dialect, steps), opened)
+        _prepared(connection, "open step").many(connection, opened)
     if ended:
-        connection.execute(_finish_step(dialect), ended)
+        _prepared(connection, "step").many(connection, ended)
     if sampled:
-        connection.execute(_add(dialect, samples), sampled)
+        _prepared(connection, "sample").many(connection, sampled)
     for pk in left_open:
         _close_open_steps(connection, pk)
     return len(opened) + len(ended), len(sampled)
@@ -359,9 +359,9 @@ def _place_session(
     if batch.end is not None:
         row["attributes"] = rows.document(batch.end.get("attributes")) or row["attributes"]
     row["counted"] = _counts(row["status"], row["success"])
-    pk = connection.execute(_add_session(connection.dialect.name), row).scalar()
-    if pk is not None:
-        return _Placed(pk, pipeline, mode, row["status"], row["counted"], is_new=True)
+    added = _prepared(connection, "session").one(connection, row)
+    if added is not None:
+        return _Placed(added[0], pipeline, mode, row["status"], row["counted"], is_new=True)
     placed, stored_source = _find_session(connection, session_id)
     if placed is None:
         raise NotFoundError(f"session {session_id} was deleted in the middle of a batch")
@@ -490,28 +490,42 @@ _FIND_SESSION = (
 
 
 def _insert(connection: Connection, table: Table) -> Any:
-    return _insert_into(connection.dialect.name, table)
-
-
-def _insert_into(dialect: str, table: Table) -> Any:
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 @cache
-def _add(dialect: str, table: Table) -> Any:
-    return _insert_into(dialect, table).on_conflict_do_nothing()
+def _compiled(name: str, dialect: Any) -> Prepared:
+    """Return a statement of the hot path; each dialect compiles it once."""
+    made = dialect()
+    insert = sqlite.insert if made.name == "sqlite" else postgresql.insert
+    match name:
+        case "offset":
+            offset = select(journals.c.byte_offset).where(journals.c.journal_id == bindparam("wanted"))
+            return Prepared(offset, made)
+        case "journal":
+            return Prepared(_advance_journal(insert(journals)), made, _columns(journals, "id"))
+        case "session":
+            added = insert(sessions).on_conflict_do_nothing(index_elements=["session_id"])
+            return Prepared(added.returning(sessions.c.id), made, _columns(sessions, "id"))
+        case "open step":
+            return Prepared(insert(steps).on_conflict_do_nothing(), made, _columns(steps))
+        case "step":
+            return Prepared(_finish_step(insert(steps)), made, _columns(steps))
+        case _:
+            return Prepared(insert(samples).on_conflict_do_nothing(), made, _columns(samples))
 
 
-@cache
-def _add_session(dialect: str) -> Any:
-    added = _insert_into(dialect, sessions).on_conflict_do_nothing(index_elements=["session_id"])
-    return added.returning(sessions.c.id)
+def _prepared(connection: Connection, name: str) -> Prepared:
+    dialect: Any = type(connection.dialect)
+    return _compiled(name, dialect)
 
 
-@cache
-def _finish_step(dialect: str) -> Any:
+def _columns(table: Table, *without: str) -> list[str]:
+    return [column.name for column in table.c if column.name not in without]
+
+
+def _finish_step(insert: Any) -> Any:
     """Insert a step, or fill the row that it has since it was announced."""
-    insert = _insert_into(dialect, steps)
     filled = {column.name: insert.excluded[column.name] for column in steps.c if not column.primary_key}
     return insert.on_conflict_do_update(
         index_elements=["session_pk", "seq"],
@@ -520,9 +534,7 @@ def _finish_step(dialect: str) -> Any:
     )
 
 
-@cache
-def _advance_journal(dialect: str) -> Any:
-    insert = _insert_into(dialect, journals)
+def _advance_journal(insert: Any) -> Any:
     given = insert.excluded
     further = given.byte_offset > journals.c.byte_offset  # never back: another process may be ahead
     return insert.on_conflict_do_update(
@@ -545,5 +557,6 @@ def _save_journal(connection: Connection, header: Record, offset: int, quarantin
         "created_at": rows.instant(header.get("created")),
         "updated_at": time.time(),
     }
-    saved = connection.execute(_advance_journal(connection.dialect.name), row).one()
-    return saved.id, saved.byte_offset
+    saved = _prepared(connection, "journal").one(connection, row)
+    assert saved is not None  # noqa: S101 (an upsert without a condition always returns its row)
+    return saved[0], saved[1]
