@@ -21,6 +21,7 @@ from perfdb.records import RUNNING, Session
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
     from sqlalchemy import Connection
 
 logger = logging.getLogger("perfdb")
@@ -196,6 +197,35 @@ class History:
                 return
             for session_id in frames.sessions_frame(connection, **filters)["session_id"].tolist():
                 yield frames.read_session(connection, session_id)
+
+    def chart(
+        self,
+        kind: str,
+        *session_ids: str,
+        step: str | None = None,
+        by: str | None = None,
+        last: int | None = None,
+        **filters: Any,
+    ) -> Figure:
+        """Return a chart as a matplotlib Figure; ``figure.savefig("trend.png")`` writes it.
+
+        Args:
+            kind: ``trend``, ``steps``, ``bottlenecks``, ``waterfall``, ``resources`` or ``compare``.
+            session_ids: of ``waterfall`` and ``resources`` one session (the last one), of ``compare`` two
+                (the last two).
+            step: of ``trend``: this step, not the total.
+            by: of ``trend``: ``session`` (at equal distances) or ``time``; of ``compare``: the attribute
+                whose values make the two groups.
+            last: how many of the newest sessions.
+            filters: as in ``sessions``.
+
+        Raises:
+            UsageError: there is no such kind, or an argument is not for this kind.
+            NotFoundError: as in ``session``.
+        """
+        from perfdb.charts.gallery import draw
+
+        return draw(self, kind, *session_ids, step=step, by=by, last=last, **filters)
 
     def tag(self, session_id: str, name: str) -> str:
         """Give a session a tag; ``warmup`` and ``ignore`` take it out of baselines and trends.

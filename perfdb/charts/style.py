@@ -12,14 +12,16 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, MultipleLocator
 
-from perfdb.texts import inert
+from perfdb.texts import inert, shortened
 
 SIZE = (12.0, 7.0)  # inches, at DPI: 1200 x 700 pixels
 DPI = 100
@@ -37,7 +39,8 @@ FILLS: tuple[tuple[str, str], ...] = (
     (VERMILLION, ""),
     (PURPLE, "xxx"),
 )
-REST: tuple[str, str] = ("#e8e8e8", "")
+OTHERS: tuple[str, str] = ("#c4c4c4", "||")
+NOTHING: tuple[str, str] = ("#f0f0f0", "")
 HATCH_INK = "#33333388"
 
 _LEFT = 0.012
@@ -80,8 +83,19 @@ def sentence(title: str, text: str) -> Figure:
 
 
 def plain(text: object) -> str:
-    """Return a recorded text as matplotlib draws it to the letter: inert, and no formula between dollars."""
-    return inert(text).replace("$", r"\$")
+    """Return a recorded text as matplotlib draws it to the letter.
+
+    It is inert, has no formula between dollars, and what no font of this machine can draw is a box.
+    """
+    known = _drawable()
+    shown = "".join(character if ord(character) in known else "□" for character in inert(text))
+    return shown.replace("$", r"\$")
+
+
+def name_label(name: object, characters: int = 34) -> str:
+    """Return a name for the side of a picture, in at most two lines."""
+    text = shortened(inert(name), 2 * characters - 4)
+    return "\n".join(plain(line) for line in textwrap.wrap(text, characters, max_lines=2, placeholder="…"))
 
 
 @cache
@@ -89,6 +103,13 @@ def fonts() -> tuple[str, ...]:
     """Return the font families to draw texts with; the later ones fill what the first lacks."""
     known = set(font_manager.get_font_names())
     return ("DejaVu Sans", *(name for name in _OTHER_FONTS if name in known))
+
+
+@cache
+def _drawable() -> frozenset[int]:
+    """Return the code points that one of the fonts has, and the newline."""
+    files = [font_manager.findfont(name) for name in fonts()]
+    return frozenset({10}.union(*(font_manager.get_font(file).get_charmap() for file in files)))
 
 
 def write(text: Text) -> Text:
@@ -99,7 +120,7 @@ def write(text: Text) -> Text:
 
 def bare(axes: Axes, *, grid: str | None = "y") -> None:
     """Take away what carries no data, and draw a light grid behind it."""
-    for side in ("top", "right", "left" if grid == "y" else "bottom"):
+    for side in ("top", "right", "left" if grid == "y" else "bottom" if grid == "x" else "left"):
         axes.spines[side].set_visible(False)
     for spine in axes.spines.values():
         spine.set_color(MUTED)
@@ -152,3 +173,15 @@ def zone() -> str:
     """Return which time zone the picture speaks, for the small print."""
     offset = datetime.now().astimezone().strftime("%z")
     return f"local times (UTC{'' if offset == '+0000' else f'{offset[:3]}:{offset[3:]}'})"
+
+
+def label_sessions(axes: Axes, starts: npt.NDArray[np.float64]) -> None:
+    """Write the local start of some sessions below an axis that counts sessions."""
+    places = np.unique(np.linspace(0, starts.size - 1, min(8, starts.size)).astype(int))
+    span = starts[-1] - starts[0]
+    form = "%H:%M:%S" if span < 1200 else "%-d %b\n%H:%M" if span < 12 * 86400 else "%-d %b %Y"
+    axes.xaxis.set_major_locator(FixedLocator(places.astype(float)))
+    axes.xaxis.set_major_formatter(
+        FixedFormatter([datetime.fromtimestamp(starts[place]).strftime(form) for place in places])
+    )
+    axes.set_xlabel("session, oldest first (with its start)", color=MUTED, fontsize=11)

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from perfdb.charts.style import (
     BLUE,
@@ -24,6 +23,7 @@ from perfdb.charts.style import (
     bare,
     duration_axis,
     figure,
+    label_sessions,
     moment,
     period,
     plain,
@@ -74,7 +74,9 @@ def trend(
     durations = points["duration"].to_numpy(dtype=float)
     starts = points["start_time"].to_numpy(dtype=float)
     if durations.size == 0:
-        return sentence(f"{what}: nothing to draw", "No successful run fits. Loosen the filters, or record runs first.")
+        return sentence(
+            f"{what}: nothing to draw", "No successful run fits. Loosen the filters, or record runs first."
+        )
     subtitle = ", ".join(
         part for part in (context, counted(durations.size, "run"), period(starts[0], starts[-1])) if part
     )
@@ -127,7 +129,9 @@ def _finding(
 
 def _small_print(runs: int) -> str:
     if runs > MOST_POINTS:
-        behind = f"lines: median and 95th percentile of groups of about {runs // GROUPS:,} runs; dots: a selection"
+        behind = (
+            f"lines: median and 95th percentile of groups of about {runs // GROUPS:,} runs; dots: a selection"
+        )
     else:
         behind = f"lines: median and 95th percentile of the last {_window(runs)} runs of the same level"
     return f"{behind}; failed, warm-up and ignored sessions do not count; {zone()}"
@@ -277,7 +281,9 @@ def _draw_level(axes: Axes, x: Floats, start: int, end: int, median: float) -> N
 def _flag(axes: Axes, x: Floats, index: int, head: str, lines: list[str], colour: str) -> None:
     at = x[index] if index == 0 else (x[index - 1] + x[index]) / 2
     axes.axvline(at, color=colour, linewidth=1.6, linestyle=":", zorder=3)
-    axes.plot([at], [0.97], transform=axes.get_xaxis_transform(), marker="v", markersize=9, color=colour, zorder=6)
+    axes.plot(
+        [at], [0.97], transform=axes.get_xaxis_transform(), marker="v", markersize=9, color=colour, zorder=6
+    )
     left = at < (x[0] + x[-1]) / 2
     write(
         axes.annotate(
@@ -325,15 +331,3 @@ def _label_runs(axes: Axes, x: Floats, starts: Floats, by: str) -> None:
     label_sessions(axes, starts)
     margin = max(0.5, 0.012 * len(x))
     axes.set_xlim(-margin, len(x) - 1 + margin)
-
-
-def label_sessions(axes: Axes, starts: Floats) -> None:
-    """Write the local start of some sessions below an axis that counts sessions."""
-    places = np.unique(np.linspace(0, starts.size - 1, min(8, starts.size)).astype(int))
-    span = starts[-1] - starts[0]
-    form = "%H:%M:%S" if span < 1200 else "%-d %b\n%H:%M" if span < 12 * 86400 else "%-d %b %Y"
-    axes.xaxis.set_major_locator(FixedLocator(places.astype(float)))
-    axes.xaxis.set_major_formatter(
-        FixedFormatter([datetime.fromtimestamp(starts[place]).strftime(form) for place in places])
-    )
-    axes.set_xlabel("session, oldest first (with its start)", color=MUTED, fontsize=11)

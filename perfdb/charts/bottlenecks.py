@@ -1,0 +1,92 @@
+"""Which steps hold the runs up: seconds on the critical path beside busy seconds, worst first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from perfdb.charts.style import (
+    BLUE,
+    HATCH_INK,
+    INK,
+    MUTED,
+    SKY,
+    bare,
+    duration_axis,
+    figure,
+    name_label,
+    sentence,
+    write,
+)
+from perfdb.texts import duration_text, inert, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_BARS = 14
+
+
+def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
+    """Draw the steps by the seconds they put on the critical path of a run.
+
+    Args:
+        found: ``step_name``, ``critical_s`` and ``busy_s`` (mean seconds per session), and
+            ``share_percent`` of wall time; the row ``Other`` is the time of no step.
+        context: what chose the sessions, for the second line.
+    """
+    steps = found[found["step_name"] != "Other"].sort_values("critical_s", ascending=False, kind="stable")
+    if steps.empty:
+        return sentence(
+            "No bottleneck to draw", "No finished session fits. Loosen the filters, or record runs first."
+        )
+    worst = steps.iloc[0]
+    title = (
+        f"{shortened(inert(worst['step_name']), 60)} is the bottleneck: it holds a run up for "
+        f"{duration_text(worst['critical_s'])}, {worst['share_percent']:.0f} % of its time"
+    )
+    made = figure(
+        title,
+        context,
+        "critical: seconds during which nothing else held the run up (they add up to wall time); "
+        "busy: seconds of the step, parallel ones added up; means per session",
+    )
+    hidden = len(steps) - MOST_BARS
+    shown = steps.head(MOST_BARS)
+    axes = made.add_subplot()
+    places = np.arange(len(shown), dtype=float)
+    critical, busy = (shown[name].to_numpy(dtype=float) for name in ("critical_s", "busy_s"))
+    longest = float(max(critical.max(), busy.max())) or 1.0
+    axes.barh(places - 0.2, critical, height=0.38, color=BLUE, label="critical")
+    axes.barh(
+        places + 0.2,
+        busy,
+        height=0.38,
+        color=SKY,
+        hatch="///",
+        edgecolor=HATCH_INK,
+        linewidth=0,
+        label="busy",
+    )
+    for place, seconds, share in zip(places, critical, shown["share_percent"], strict=True):
+        axes.annotate(
+            f"{duration_text(float(seconds))}  ({share:.1f} %)", (seconds, place - 0.2), xytext=(5, 0),
+            textcoords="offset points", va="center", fontsize=10, fontweight="bold", color=INK,
+        )  # fmt: skip
+    for place, seconds in zip(places, busy, strict=True):
+        axes.annotate(
+            duration_text(float(seconds)), (seconds, place + 0.2), xytext=(5, 0),
+            textcoords="offset points", va="center", fontsize=10, color=MUTED,
+        )  # fmt: skip
+    bare(axes, grid="x")
+    axes.set_yticks(places, [name_label(name) for name in shown["step_name"]])
+    for label in axes.get_yticklabels():
+        write(label)
+    axes.tick_params(axis="y", length=0, labelsize=11 if len(shown) < 9 else 10, labelcolor=INK)
+    axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
+    axes.set_xlim(0, 1.2 * longest)
+    more = f"; {hidden} smaller steps are not drawn" if hidden > 0 else ""
+    duration_axis(axes.xaxis, longest, f"mean per session{more}")
+    axes.legend(loc="lower right", frameon=False, fontsize=11, labelcolor=INK, handleheight=1.2)
+    return made

@@ -1,0 +1,131 @@
+"""Two sessions, or two groups of them, step by step: what differs, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from perfdb.charts.style import (
+    BLUE,
+    HATCH_INK,
+    INK,
+    MUTED,
+    ORANGE,
+    VERMILLION,
+    bare,
+    duration_axis,
+    figure,
+    name_label,
+    plain,
+    sentence,
+    write,
+)
+from perfdb.texts import duration_text, inert, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_STEPS = 12
+
+
+def compare(
+    found: pd.DataFrame, *, name_a: str, name_b: str, title: str, context: str = "", of: str = "median"
+) -> Figure:
+    """Draw the durations of A and B side by side, with the difference and its interval.
+
+    Args:
+        found: ``step_name``, ``a`` and ``b`` (s; missing where a side has no such step), and where known
+            ``n_a``, ``n_b``, ``low`` and ``high`` (s: the 95 % interval of b - a). The total comes first.
+        name_a: what the first side is.
+        name_b: what the second side is.
+        title: the finding.
+        context: what chose the sessions, for the second line.
+        of: what ``a`` and ``b`` are of the runs.
+    """
+    if found.empty:
+        return sentence("Nothing to compare", "One of the two sides has no finished session.")
+    shown = found.head(MOST_STEPS)
+    hidden = len(found) - len(shown)
+    made = figure(
+        title,
+        context,
+        "right: B − A; in brackets the interval that holds the difference with 95 % confidence"
+        if "low" in shown and shown["low"].notna().any()
+        else "right: B − A",
+    )
+    axes = made.add_subplot()
+    places = np.arange(len(shown), dtype=float)
+    values = {side: shown[side].to_numpy(dtype=float) for side in "ab"}
+    longest = float(np.nanmax(np.concatenate(list(values.values())))) or 1.0
+    for side, name, offset, colour, hatch in (
+        ("a", name_a, -0.2, ORANGE, "///"),
+        ("b", name_b, 0.2, BLUE, ""),
+    ):
+        label = f"{side.upper()}: {plain(shortened(inert(name), 60))}"
+        axes.barh(
+            places + offset, np.nan_to_num(values[side]), height=0.38, color=colour, hatch=hatch, edgecolor=HATCH_INK,
+            linewidth=0, label=label,
+        )  # fmt: skip
+        for place, seconds in zip(places, values[side], strict=True):
+            text = "no such step" if math.isnan(seconds) else duration_text(float(seconds))
+            axes.annotate(
+                text, (0 if math.isnan(seconds) else seconds, place + offset), xytext=(5, 0),
+                textcoords="offset points", va="center", fontsize=10, color=MUTED,
+            )  # fmt: skip
+    for place, row in zip(places, shown.to_dict("records"), strict=True):
+        text, colour = _difference(row)
+        axes.annotate(
+            text, (1.0, place), xycoords=("axes fraction", "data"), xytext=(-4, 0), textcoords="offset points",
+            ha="right", va="center", fontsize=10, fontweight="bold", color=colour,
+        )  # fmt: skip
+    bare(axes, grid="x")
+    axes.set_yticks(places, [_label(row) for row in shown.to_dict("records")])
+    for label in axes.get_yticklabels():
+        write(label)
+    axes.tick_params(axis="y", length=0, labelsize=11, labelcolor=INK)
+    axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
+    axes.set_xlim(0, 1.5 * longest)
+    more = f"; {hidden} more steps not drawn" if hidden > 0 else ""
+    duration_axis(axes.xaxis, longest, f"{of}{more}")
+    legend = axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, frameon=False, fontsize=11, labelcolor=INK,
+        handleheight=1.2,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        write(text)
+    return made
+
+
+def _label(row: dict[str, object]) -> str:
+    counts = (row.get("n_a"), row.get("n_b"))
+    known = all(isinstance(count, int | float) and count == count for count in counts)
+    lines = [name_label(row["step_name"])]
+    if known and counts != (1, 1):
+        lines.append(f"n = {counts[0]:,.0f} and {counts[1]:,.0f}")
+    return "\n".join(lines)
+
+
+def _difference(row: dict[str, object]) -> tuple[str, str]:
+    a, b = (float(row[side]) for side in "ab")  # type: ignore[arg-type]
+    if math.isnan(a) or math.isnan(b):
+        return "", MUTED
+    seconds = b - a
+    percent = round(100 * seconds / a) if a > 0 else 0
+    text = f"{_signed(seconds)}" + (f" ({'−' if percent < 0 else '+'}{abs(percent)} %)" if percent else "")
+    low, high = (float(row.get(name, math.nan)) for name in ("low", "high"))  # type: ignore[arg-type]
+    if math.isnan(low) or math.isnan(high):
+        return text, VERMILLION if seconds > 0 else BLUE
+    sure = low > 0 or high < 0
+    return (
+        f"{text}\n[{_signed(low)}, {_signed(high)}]{'' if sure else ' may be chance'}",
+        MUTED if not sure else VERMILLION if seconds > 0 else BLUE,
+    )
+
+
+def _signed(seconds: float) -> str:
+    if seconds == 0:
+        return "±0"
+    return f"{'−' if seconds < 0 else '+'}{duration_text(abs(seconds))}"

@@ -1,0 +1,101 @@
+"""What each session's time was spent on: a stacked bar per session, in which the steps add up to wall time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from perfdb.charts.style import (
+    FILLS,
+    HATCH_INK,
+    INK,
+    NOTHING,
+    OTHERS,
+    bare,
+    duration_axis,
+    figure,
+    label_sessions,
+    name_label,
+    period,
+    sentence,
+    zone,
+)
+from perfdb.texts import counted, duration_text, inert, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_BARS = 120
+NO_STEP = "no step"
+
+
+def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "") -> Figure:
+    """Draw what the time of each session was spent on.
+
+    Args:
+        seconds: one row per session, oldest first; a column per top-level step with its seconds on the
+            critical path, and one called None (or NaN) with those of no step: a row adds up to wall time.
+        starts: epoch seconds of the sessions, in the same order.
+        context: what chose the sessions, for the second line.
+    """
+    if seconds.empty:
+        return sentence(
+            "No steps to draw", "No finished session fits. Loosen the filters, or record runs first."
+        )
+    parts = _parts(seconds)
+    total = sum(float(values.sum()) for _, values in parts) or 1.0
+    shares = [float(values.sum()) / total for _, values in parts]
+    instants = starts.to_numpy(dtype=float)
+    walls = np.sum([values for _, values in parts], axis=0)
+    name, share = max(zip([name for name, _ in parts], shares, strict=True), key=lambda each: each[1])
+    title = (
+        f"{shortened(inert(name), 60)} takes {100 * share:.0f} % of the time: "
+        f"{duration_text(share * float(walls.mean()))} of {duration_text(float(walls.mean()))}"
+        f"{' on average' if len(seconds) > 1 else ''}"
+    )
+    said = [context, counted(len(seconds), "session"), period(instants[0], instants[-1])]
+    groups = np.array_split(np.arange(len(seconds)), min(MOST_BARS, len(seconds)))
+    made = figure(title, ", ".join(part for part in said if part), _small_print(len(groups[0])))
+    axes = made.add_subplot()
+    bottom = np.zeros(len(groups))
+    for number, ((name, values), share) in enumerate(zip(parts, shares, strict=True)):
+        colour, hatch = NOTHING if name == NO_STEP else OTHERS if number >= len(FILLS) else FILLS[number]
+        heights = np.array([values[group].mean() for group in groups])
+        axes.bar(
+            np.arange(len(groups)), heights, bottom=bottom, width=0.86 if len(groups) < 80 else 1.0, color=colour,
+            hatch=hatch, edgecolor=HATCH_INK, linewidth=0, label=f"{name_label(name, 26)}  {100 * share:.1f} %",
+        )  # fmt: skip
+        bottom += heights
+    bare(axes)
+    duration_axis(axes.yaxis, float(bottom.max()), "seconds on the critical path")
+    axes.set_ylim(0, 1.04 * float(bottom.max()) or 1)
+    margin = max(0.6, (9 - len(groups)) / 2)
+    axes.set_xlim(-margin, len(groups) - 1 + margin)
+    label_sessions(axes, np.array([instants[group[0]] for group in groups]))
+    axes.legend(
+        *(reversed(each) for each in axes.get_legend_handles_labels()), loc="upper left", bbox_to_anchor=(1.0, 1.0),
+        frameon=False, fontsize=10, labelcolor=INK, handleheight=1.4, labelspacing=0.7, title="share of the time",
+        title_fontproperties={"size": 10}, alignment="left",
+    )  # fmt: skip
+    return made
+
+
+def _parts(seconds: pd.DataFrame) -> list[tuple[str, np.ndarray[tuple[int], np.dtype[np.float64]]]]:
+    """Return names and values in the order of the pipeline: the largest, the rest as one, no step last."""
+    named = [name for name in seconds.columns if isinstance(name, str)]
+    largest = sorted(named, key=lambda name: -float(seconds[name].sum()))[: len(FILLS)]
+    parts = [(name, seconds[name].to_numpy(dtype=float)) for name in named if name in largest]
+    small = [name for name in named if name not in largest]
+    if small:
+        parts.append((counted(len(small), "other step"), seconds[small].sum(axis=1).to_numpy(dtype=float)))
+    rest = [place for place, name in enumerate(seconds.columns) if not isinstance(name, str)]
+    if rest and float(seconds.iloc[:, rest].to_numpy().sum()) > 0:
+        parts.append((NO_STEP, seconds.iloc[:, rest].sum(axis=1).to_numpy(dtype=float)))
+    return parts
+
+
+def _small_print(grouped: int) -> str:
+    each = f"a bar is the mean of about {grouped:,} sessions" if grouped > 1 else "a bar is a session"
+    return f"{each}; the steps of a bar add up to its wall time; {zone()}"

@@ -1,0 +1,167 @@
+"""One session as a waterfall: a row per step, parallel ones packed, the critical path marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from perfdb.analysis.timeline import Bar, Row, timeline
+from perfdb.charts.style import (
+    BLUE,
+    HATCH_INK,
+    INK,
+    MUTED,
+    SKY,
+    VERMILLION,
+    bare,
+    duration_axis,
+    figure,
+    moment,
+    plain,
+    sentence,
+    write,
+    zone,
+)
+from perfdb.records import COMPLETED, Session
+from perfdb.texts import counted, duration_text, inert, mode_text, shortened
+
+MOST_ROWS = 32
+_BUSY, _SHARE = 74, 122  # points to the right of the bars where these columns end
+_FAILED_BESIDE = "#f3c09b"
+_NARROWEST = 0.0015  # of the width: what is shorter would not be seen
+
+
+def waterfall(session: Session) -> Figure:
+    """Draw when each step of a session ran, and which of them held it up."""
+    laid_out = timeline(session)
+    if not laid_out.rows:
+        return sentence(f"{session.session_id}: no steps", "This session recorded no steps.")
+    drawn, hidden = _most_telling(laid_out.rows)
+    said = [
+        session.pipeline,
+        mode_text(session.mode),
+        "" if session.status == COMPLETED else session.status,
+        counted(len(session.steps), "step"),
+        moment(session.start_time),
+    ]
+    made = figure(
+        _finding(session),
+        ", ".join(part for part in said if part),
+        f"session {session.session_id}; share: seconds on the critical path over wall time; {zone()}",
+    )
+    axes = made.add_subplot()
+    wall = laid_out.wall_s or 1e-6
+    for place, row in enumerate(drawn):
+        _draw_row(axes, place, row, wall)
+        if not row.count:
+            continue
+        share = f"{100 * row.critical_s / wall:.1f} %" if row.critical_s else "–"
+        for x, text, colour in ((_BUSY, duration_text(row.busy_s), INK), (_SHARE, share, MUTED)):
+            axes.annotate(
+                text, (1, place), xytext=(x, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                ha="right", va="center", fontsize=10, color=colour, annotation_clip=False,
+            )  # fmt: skip
+    for x, text in ((_BUSY, "busy"), (_SHARE, "share")):
+        axes.annotate(
+            text, (1, 1), xytext=(x, 5), xycoords="axes fraction", textcoords="offset points", ha="right",
+            va="bottom", fontsize=10, color=MUTED,
+        )  # fmt: skip
+    bare(axes, grid="x")
+    axes.set_yticks(range(len(drawn)), [_label(row) for row in drawn])
+    for label in axes.get_yticklabels():
+        write(label)
+    axes.tick_params(axis="y", length=0, labelsize=11 if len(drawn) < 20 else 9, labelcolor=INK)
+    axes.set_ylim(max(len(drawn), 5) - 0.4, -0.6)
+    axes.set_xlim(0, wall * 1.001)
+    more = f"; {counted(hidden, 'more row')} with less on the critical path not drawn" if hidden else ""
+    duration_axis(axes.xaxis, wall, f"since the start{more}")
+    _legend(axes, session)
+    return made
+
+
+def _finding(session: Session) -> str:
+    laid_out = timeline(session)
+    worst = laid_out.most_critical()
+    if session.error_message:
+        return (
+            f"Failed after {duration_text(laid_out.wall_s)}: {shortened(inert(session.error_message), 110)}"
+        )
+    if worst is None or laid_out.wall_s <= 0:
+        return f"Session {session.session_id}"
+    return (
+        f"{shortened(inert(worst.label), 60)} held this run up for {duration_text(worst.critical_s)} "
+        f"of {duration_text(laid_out.wall_s)} ({100 * worst.critical_s / laid_out.wall_s:.0f} %)"
+    )
+
+
+def _most_telling(rows: Sequence[Row]) -> tuple[list[Row], int]:
+    """Return the rows to draw, in their order, and how many are left out: those that held up least."""
+    if len(rows) <= MOST_ROWS:
+        return list(rows), 0
+    weights = []
+    weight = 0.0
+    for row in rows:  # later rows of the same steps have no seconds of their own, and stay with the first
+        weight = row.critical_s - 1e-6 * row.depth if row.count else weight - 1e-9
+        weights.append(weight)
+    kept = set(sorted(range(len(rows)), key=lambda place: (-weights[place], place))[:MOST_ROWS])
+    return [row for place, row in enumerate(rows) if place in kept], len(rows) - MOST_ROWS
+
+
+def _label(row: Row) -> str:
+    if not row.count:
+        return ""
+    times = f" × {row.count:,}" if row.count > 1 else ""
+    branch = "└ " * min(row.depth, 4)
+    return branch + plain(shortened(inert(row.label), 40 - 2 * min(row.depth, 4))) + times
+
+
+def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:
+    height = 0.62 if row.depth == 0 else 0.46
+    least = _NARROWEST * wall
+    for failed, beside, on_path, hatch in ((False, SKY, BLUE, None), (True, _FAILED_BESIDE, VERMILLION, "xx")):
+        bars = [bar for bar in row.bars if (bar.step.success is False) is failed]
+        axes.broken_barh(
+            [(bar.start, max(least, bar.end - bar.start)) for bar in bars], (place - height / 2, height),
+            facecolors=beside, hatch=hatch or "///", edgecolor=HATCH_INK, linewidth=0,
+        )  # fmt: skip
+        axes.broken_barh(
+            [(first, max(least, last - first)) for bar in bars for first, last in bar.critical],
+            (place - height / 2, height), facecolors=on_path, hatch=hatch, edgecolor="#ffffffaa", linewidth=0,
+        )  # fmt: skip
+    axes.broken_barh(
+        [wait for bar in row.bars for wait in _waits(bar, least)], (place - height / 4, height / 2),
+        facecolors="white", edgecolor=INK, linewidth=0.6,
+    )  # fmt: skip
+    edges = [bar.start for bar in row.bars[1:]]
+    if 0 < len(edges) < 200:
+        axes.vlines(edges, place - height / 2, place + height / 2, color="white", linewidth=0.9)
+
+
+def _waits(bar: Bar, least: float) -> list[tuple[float, float]]:
+    """Return begin and length of the back-offs between the attempts of a step."""
+    origin = bar.step.start_time - bar.start
+    return [
+        (attempt.start_time - attempt.wait - origin, attempt.wait)
+        for attempt in bar.step.attempts
+        if attempt.wait > least
+    ]
+
+
+def _legend(axes: Axes, session: Session) -> None:
+    handles = [
+        Patch(facecolor=BLUE, label="on the critical path"),
+        Patch(facecolor=SKY, hatch="///", edgecolor=HATCH_INK, linewidth=0, label="beside it"),
+    ]
+    if any(step.success is False for step in session.steps):
+        handles.append(
+            Patch(facecolor=VERMILLION, hatch="xx", edgecolor="#ffffffaa", linewidth=0, label="failed")
+        )
+    if any(attempt.wait for step in session.steps for attempt in step.attempts):
+        handles.append(Patch(facecolor="white", edgecolor=INK, linewidth=0.6, label="waiting before a retry"))
+    axes.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, frameon=False, fontsize=10,
+        labelcolor=INK, handleheight=1.1,
+    )  # fmt: skip

@@ -1,0 +1,54 @@
+"""`perfdb chart`: the history as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perfdb.cli.files import write_whole
+from perfdb.cli.options import database_option, filter_options, history_filters, open_history
+from perfdb.charts.gallery import KINDS, LAST
+from perfdb.charts.saving import FORMATS, image
+
+
+@click.command("chart")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("session_ids", metavar="[ID]...", nargs=-1)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE",
+    help="Where to: FILE.png or FILE.svg.",
+)  # fmt: skip
+@click.option("--step", metavar="NAME", help="trend: this step, not the total.")
+@click.option("--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode.")
+@click.option("--last", type=click.IntRange(1), help="How many of the newest sessions.")
+@filter_options
+@database_option
+def command(
+    kind: str,
+    session_ids: tuple[str, ...],
+    output: Path,
+    step: str | None,
+    by: str | None,
+    last: int | None,
+    database: str | None,
+    **filters: Any,
+) -> None:
+    """Draw the history as a picture.
+
+    \b
+    trend        how long runs take, with p95, limits, alerts and changes (--step for one step)
+    steps        what each session's time was spent on
+    bottlenecks  which steps hold the runs up
+    waterfall    one session (ID, or the last), with its critical path
+    resources    CPU and memory of one session (ID, or the last)
+    compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
+    """
+    form = output.suffix.lower().lstrip(".")
+    if form not in FORMATS:
+        raise click.BadParameter(f"{output} must end with .png or .svg", param_hint="-o")
+    history = open_history(database)
+    figure = history.chart(kind, *session_ids, step=step, by=by, last=last, **history_filters(filters))
+    write_whole([image(figure, form)], output)
+    click.echo(f"Wrote {output}", err=True)
