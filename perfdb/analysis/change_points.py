@@ -1,8 +1,8 @@
 """Find where the level of a series moved: be right, and be quiet.
 
-``quiet`` replays the series as somebody saw it who looked after every point, so its false alarms are those
-of a watcher and a change once found stays found. ``sensitive`` looks back once at the whole series.
-Both are pure and deterministic; values that are all > 0 are compared as logarithms, others as they are.
+``quiet`` replays the series as a watcher saw it who looked after every point, so that its false alarms are
+those of a watcher; ``sensitive`` looks back once at the whole series. Both are pure and deterministic.
+Values that are all > 0 are compared as logarithms, others as they are.
 """
 
 from __future__ import annotations
@@ -85,9 +85,10 @@ def find_change_points(
 ) -> list[ChangePoint]:
     """Return the points where the level of ``values`` moved for good, in order.
 
-    ``quiet`` is for alerts: asked again after every point it stays silent on healthy series (figures:
-    ``benchmarks/README.md``), it finds a large step within three points, it never takes a change back, and
-    moves its index by at most 5. ``sensitive`` is for looking back: it tells more, and may change its mind.
+    ``quiet`` is for alerts: asked again after every point it is silent on healthy series and finds a large
+    step within three points (figures: ``benchmarks/README.md``). A change once found moves by at most 5, and
+    is taken back only when its level did not last. ``sensitive`` is for looking back: it tells more, and
+    may change its mind with every new point.
 
     Args:
         values: one finite number per run, oldest first, in any unit.
