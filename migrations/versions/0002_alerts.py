@@ -120,7 +120,7 @@ def upgrade() -> None:
         sa.Column("metric", sa.Text(), nullable=False),
         sa.Column("since_session_id", sa.Text(), nullable=False),
         sa.Column("since_time", sa.Double(), nullable=False),
-        sa.Column("value", sa.Double(), nullable=False),
+        sa.Column("value", sa.Double()),
         sa.Column("alert_id", BIG_ID),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_baselines"),

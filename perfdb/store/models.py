@@ -342,7 +342,7 @@ baselines = Table(
     Column("metric", Text, nullable=False),
     Column("since_session_id", Text, nullable=False),
     Column("since_time", Double, nullable=False),  # runs before it are not compared with
-    Column("value", Double, nullable=False),  # the level that was accepted; a limit below it gives way
+    Column("value", Double),  # the level that was accepted: a limit below it gives way
     Column("alert_id", ForeignKey("alerts.id", ondelete="SET NULL")),
     Column("created_at", Double, nullable=False),
     Index("ix_baselines_series_id", "series_id", "metric"),

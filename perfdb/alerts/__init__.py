@@ -1,0 +1,5 @@
+"""Alerts: which rules hold, what becomes of what they find, and who is told.
+
+``config`` reads the rules, ``evaluation`` applies them after a session, ``lifecycle`` decides what a
+verdict does to an alert, ``messages`` words it, ``delivery`` and ``channels`` carry it.
+"""

@@ -1,0 +1,232 @@
+"""The rules and channels of the settings, checked when a program starts.
+
+A mistake is a SettingsError with file, line and the nearest right word. Five rules are on by default;
+a rule of the same name replaces one, ``off`` takes it away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from perfdb.analysis.rules import INFORMATION, KINDS, Rule
+from perfdb.records import SEVERITIES
+from perfdb.settings import boolean, number, text, texts, whole
+from perfdb.toml_tables import Table, nearest
+
+CHANNEL_KINDS = ("webhook", "apprise", "log", "console")
+EVERY = "*"  # the total and every step
+
+# Nobody is told about less than a millisecond: that is the scheduler, not the pipeline.
+LEAST_CHANGE_S = 0.001
+
+DEFAULT_RULES = (
+    Rule(name="error_rate", kind="error_rate", step=EVERY, default=True),
+    # Two sessions in a row: five runs share a bad minute of the machine more often than one thinks.
+    Rule(name="fast_shift", kind="fast_shift", step=EVERY, hits=2, least_change=LEAST_CHANGE_S, default=True),
+    Rule(name="change_point", kind="change_point", step=EVERY, least_change=LEAST_CHANGE_S, default=True),
+    Rule(
+        name="anomaly",
+        kind="anomaly",
+        step=EVERY,
+        severity="info",
+        least_change=LEAST_CHANGE_S,
+        default=True,
+    ),
+    Rule(name="trend", kind="trend", step=EVERY, severity="info", least_change=LEAST_CHANGE_S, default=True),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """Somewhere that messages go to; ``url`` and ``secret`` are kept out of every text."""
+
+    name: str
+    kind: str
+    url: str | None = field(default=None, repr=False)
+    secret: str | None = field(default=None, repr=False)
+    min_severity: str = "warning"
+    resolved: bool = True
+    timeout_s: float = 10.0
+    most_per_hour: int = 20
+
+    def wants(self, severity: str) -> bool:
+        """Say whether an alert of this severity goes here."""
+        return SEVERITIES.index(severity) >= SEVERITIES.index(self.min_severity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSettings:
+    """All that the evaluation after a session needs to know."""
+
+    rules: tuple[Rule, ...] = DEFAULT_RULES
+    channels: tuple[Channel, ...] = ()
+    repeat_after_s: float = 24 * 3600.0
+    stale_after_s: float = 14 * 24 * 3600.0
+
+    def rule(self, name: str) -> Rule | None:
+        """Return the rule of this name."""
+        return next((rule for rule in self.rules if rule.name == name), None)
+
+
+def read_alert_settings(
+    table: Table, environ: Mapping[str, str] | None = None, *, reading: bool = False
+) -> AlertSettings:
+    """Return the ``[alerts]`` of the settings.
+
+    Args:
+        table: ``Settings.alerts``.
+        environ: where ``url_env`` and ``secret_env`` of a channel look; the process's when None.
+        reading: nothing will be sent: such a variable need not be set.
+
+    Raises:
+        SettingsError: a key, kind or value that perfdb does not know; two rules or channels of one name.
+    """
+    if not table:
+        return AlertSettings()
+    found = table.read(
+        {
+            "rules": _anything,
+            "channels": _anything,
+            "off": texts,
+            "repeat_after_h": number(0.01, 10_000),
+            "stale_after_days": number(0.01, 10_000),
+        }
+    )
+    rules = [_rule(each) for each in table.tables("rules")]
+    channels = [_channel(each, environ, reading) for each in table.tables("channels")]
+    _refuse_twice(table, "rules", [rule.name for rule in rules])
+    _refuse_twice(table, "channels", [channel.name for channel in channels])
+    named = {rule.name for rule in rules}
+    off = set(found.get("off", ()))
+    known = {rule.name for rule in DEFAULT_RULES}
+    for name in sorted(off - known):
+        raise table.error(f"'off' names no default rule: '{name}'{nearest(name, known)}", "off")
+    kept = tuple(rule for rule in DEFAULT_RULES if rule.name not in named | off)
+    return AlertSettings(
+        rules=(*rules, *kept),
+        channels=tuple(channels),
+        repeat_after_s=3600.0 * found.get("repeat_after_h", 24.0),
+        stale_after_s=86400.0 * found.get("stale_after_days", 14.0),
+    )
+
+
+def _anything(value: object) -> object:
+    return value
+
+
+def _refuse_twice(table: Table, key: str, names: list[str]) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise table.error(f"two of [[alerts.{key}]] are called '{name}': a name is unique", key, index)
+
+
+def _one_of(known: tuple[str, ...]) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if isinstance(value, str) and value in known:
+            return value
+        near = nearest(value, known) if isinstance(value, str) else ""
+        meant = f" ({near[2:]})" if near.startswith("; did") else ""
+        raise ValueError(f"must be one of {', '.join(known)}{meant}")
+
+    return check
+
+
+def _mode(value: object) -> tuple[tuple[str, object], ...]:
+    if isinstance(value, Mapping) and value:
+        return tuple(sorted((str(key), each) for key, each in value.items()))
+    raise ValueError("must be a table such as { fast_mode = false }")
+
+
+_ANY_NUMBER = number(-1e300)
+_COMMON: dict[str, Any] = {
+    "name": text,
+    "kind": _one_of(KINDS),
+    "severity": _one_of(SEVERITIES),
+    "step": text,
+    "pipeline": text,
+    "metric": text,
+    "mode": _mode,
+    "hits": whole(1, 100),
+}
+_OF_KIND: dict[str, dict[str, Any]] = {
+    "max": {"limit": _ANY_NUMBER},
+    "min": {"limit": _ANY_NUMBER},
+    "budget": {"limit": _ANY_NUMBER, "target": number(0.5, 0.999)},
+    "relative": {"percent": number(0.1, 100_000)},
+    "error_rate": {"limit": number(0, 1)},
+}
+_SIDED = ("relative", "fast_shift", "change_point", "anomaly", "trend")
+_NEEDED = {"max": ("limit",), "min": ("limit",), "budget": ("limit",), "relative": ("percent",)}
+
+
+def _rule(table: Table) -> Rule:
+    for key in ("name", "kind"):
+        if key not in table:
+            raise table.error(f"a rule needs '{key}'")
+    kind = table["kind"]
+    if kind not in KINDS:
+        table.read(_COMMON | {key: _anything for key in table if key not in _COMMON})  # says which are known
+    checks = _COMMON | _OF_KIND.get(kind, {})
+    if kind in _SIDED:
+        checks = checks | {"direction": _one_of(("up", "down")), "least_change": number(0)}
+    found = table.read(checks)
+    for key in _NEEDED.get(kind, ()):
+        if key not in found:
+            raise table.error(f"rule '{found['name']}' of kind '{kind}' needs '{key}'")
+    severity = found.setdefault("severity", "info" if kind in INFORMATION else "warning")
+    if kind in INFORMATION and severity != "info":
+        raise table.error(f"a rule of kind '{kind}' is information only: severity must be 'info'", "severity")
+    if kind == "min":
+        found["direction"] = "down"
+    default = next((rule for rule in DEFAULT_RULES if rule.name == found["name"]), None)
+    if default is not None and default.kind == kind:
+        return replace(default, **found, default=False)
+    if kind == "error_rate" and found.get("metric", "duration") != "duration":
+        raise table.error("a rule of kind 'error_rate' has no metric", "metric")
+    if found.get("metric") == "total":  # the session's total is a rule without a step
+        if "step" in found:
+            raise table.error("metric 'total' is the session's: leave 'step' out", "step")
+        found["metric"] = "duration"
+    return Rule(**found)
+
+
+def _channel(table: Table, environ: Mapping[str, str] | None, reading: bool) -> Channel:
+    found = table.read(
+        {
+            "name": text,
+            "kind": _one_of(CHANNEL_KINDS),
+            "url": text,
+            "url_env": text,
+            "secret": text,
+            "secret_env": text,
+            "min_severity": _one_of(SEVERITIES),
+            "resolved": boolean,
+            "timeout_s": number(0.1, 60),
+            "most_per_hour": whole(1, 10_000),
+        }
+    )
+    for key in ("name", "kind"):
+        if key not in found:
+            raise table.error(f"a channel needs '{key}'")
+    for key in ("url", "secret"):
+        variable = found.pop(f"{key}_env", None)
+        if variable is not None:
+            if key in found:
+                raise table.error(f"give '{key}' or '{key}_env', not both", f"{key}_env")
+            found[key] = _environment(environ).get(variable) or ("(not set)" if reading else None)
+            if not found[key]:
+                raise table.error(f"the variable {variable} is not set", f"{key}_env")
+    kind, url = found["kind"], found.get("url")
+    if kind in ("webhook", "apprise") and not url:
+        raise table.error(f"a channel of kind '{kind}' needs 'url' or 'url_env'")
+    if kind == "webhook" and url != "(not set)" and not str(url).startswith(("http://", "https://")):
+        raise table.error("the 'url' of a webhook starts with http:// or https://", "url")
+    return Channel(**found)
+
+
+def _environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+    import os
+
+    return os.environ if environ is None else environ

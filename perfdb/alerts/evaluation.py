@@ -1,0 +1,418 @@
+"""Apply all rules after a session, or to one that still runs, in the caller's transaction.
+
+Reads the windows, asks the rules, moves the alerts on, puts one digest per channel into the outbox. The
+caller commits; nothing here waits, sends or calls back.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from perfdb.alerts.config import EVERY, AlertSettings, Channel
+from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, is_due, remove_unruled
+from perfdb.alerts.messages import headline, message
+from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Rule, Verdict, evaluate
+from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, RESOLVED, SEVERITIES, Alert
+from perfdb.store import alerts as store
+from perfdb.store import outbox
+from perfdb.store.windows import Place, Window, find_place, last_error, read_windows
+
+MOST_IN_DIGEST = 20  # more are counted
+MOST_OPENED = 100  # by one session; more say nothing that these do not
+MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
+
+Change = tuple[Alert, tuple[str, ...]]
+"""An alert as a verdict left it, and what happened to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an evaluation found.
+
+    ``fired``: the alerts that somebody is told of now; ``of_session``: what this session opened or confirmed
+    and is at least a warning, one per group.
+    """
+
+    fired: tuple[Alert, ...] = ()
+    of_session: tuple[Alert, ...] = ()
+    messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A rule's verdict on one series."""
+
+    rule: Rule
+    window: Window
+    sessions: Sequence[int]  # the places in the window of the values that were judged
+    verdict: Verdict
+
+
+def after_session(
+    connection: Any, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
+) -> Told:
+    """Judge a session that has ended.
+
+    Args:
+        connection: in a writer's transaction.
+        session_id: a session that is in the database.
+        settings: rules and channels.
+        now: epoch s.
+        historic: it is old data: its alerts are ``historic``, and nobody is told.
+    """
+    place = find_place(connection, session_id)
+    if place is None:
+        return Told()
+    store.take_turn(connection)
+    active = store.active_alerts(connection, place.pipeline, place.mode)
+    accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
+    windows = windows_of(connection, place, settings.rules)
+    by_fingerprint = {fingerprint(alert): alert for alert in active}
+    if not windows:
+        return Told()
+    changes: list[Change] = []
+    opened = 0
+    for judged in judge(place, windows, settings.rules, accepted, by_fingerprint):
+        key = (judged.rule.name, judged.window.step_name, judged.rule.metric, judged.rule.direction)
+        alert = by_fingerprint.get(key)
+        moved, events = advance(
+            alert, judged.rule, judged.verdict, _seen(place, judged, alert, now, historic)
+        )
+        if moved is None or moved == alert:
+            continue
+        if alert is None:
+            opened += 1
+            if opened > MOST_OPENED or _was_decided(moved, active, windows[0]):
+                continue
+        changes.append((moved, events))
+    return _settle(connection, place, settings, active, changes, windows[0], now, historic)
+
+
+def while_running(
+    connection: Any,
+    session_id: str,
+    elapsed: Mapping[str | None, float],
+    settings: AlertSettings,
+    now: float,
+) -> Told:
+    """Judge a session that has not ended by the ``max`` rules on durations.
+
+    Args:
+        connection: in a writer's transaction.
+        session_id: a session that is in the database.
+        elapsed: seconds so far per step name of the open steps; None is the session.
+        settings: rules and channels.
+        now: epoch s.
+    """
+    place = find_place(connection, session_id)
+    if place is None:
+        return Told()
+    store.take_turn(connection)
+    active = store.active_alerts(connection, place.pipeline, place.mode)
+    accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
+    by_fingerprint = {fingerprint(alert): alert for alert in active}
+    changes: list[Change] = []
+    for rule in rules_for_running(settings.rules, place.pipeline, place.mode):
+        for step_name, seconds in elapsed.items():
+            if not _is_about(rule, step_name):
+                continue
+            fitted = _with_accepted(rule, accepted.get((step_name, rule.metric)))
+            alert = by_fingerprint.get((rule.name, step_name, rule.metric, rule.direction))
+            verdict = evaluate(fitted, [seconds])
+            if verdict.hit:
+                window = Window(0, step_name, [session_id], [place.start_time])
+                judged = Judged(rule, window, [0], verdict)
+                seen = replace(_seen(place, judged, alert, now, False), running=True)
+                moved, events = advance(alert, rule, verdict, seen)
+                if moved is not None and moved != alert:
+                    changes.append((moved, events))
+    return _settle(connection, place, settings, active, changes, None, now, False)
+
+
+def rules_for_running(rules: Iterable[Rule], pipeline: str, mode: str) -> list[Rule]:
+    """Return the rules that can be broken before a step has ended."""
+    return [
+        rule
+        for rule in rules
+        if rule.kind == "max" and rule.metric == "duration" and _fits(rule, pipeline, mode)
+    ]
+
+
+def lowest_limits(rules: Iterable[Rule], pipeline: str, mode: str) -> dict[str | None, float]:
+    """Return the lowest limit that can be broken while running, per step name; see ``Rule.step``."""
+    limits: dict[str | None, float] = {}
+    for rule in rules_for_running(rules, pipeline, mode):
+        if rule.limit is not None:
+            limits[rule.step] = min(rule.limit, limits.get(rule.step, rule.limit))
+    return limits
+
+
+def windows_of(connection: Any, place: Place, rules: Sequence[Rule]) -> list[Window]:
+    """Read as much history as the rules for a session's pipeline and mode look at, and no more."""
+    fitting = [rule for rule in rules if _fits(rule, place.pipeline, place.mode)]
+    if not fitting:
+        return []
+    metrics = {rule.metric for rule in fitting if rule.metric in MEASURED} | {"duration"}
+    attributes: dict[str | None, set[str]] = {}
+    for rule in fitting:
+        if rule.metric not in MEASURED:
+            attributes.setdefault(rule.step, set()).add(rule.metric)
+            if rule.step == EVERY:
+                attributes.setdefault(None, set()).add(rule.metric)
+    # Some of the last sessions failed or were tagged: a few more than the rules ask for.
+    runs = max(WINDOWS[rule.kind] for rule in fitting) + 10
+    return read_windows(connection, place, runs, metrics=metrics, attributes=attributes)
+
+
+def judge(
+    place: Place,
+    windows: Sequence[Window],
+    rules: Iterable[Rule],
+    accepted: Mapping[tuple[str | None, str], store.Baseline],
+    active: Mapping[tuple[Any, ...], Alert],
+) -> Iterator[Judged]:
+    """Yield each rule's verdict on each series that it is about."""
+    for rule in rules:
+        if not _fits(rule, place.pipeline, place.mode):
+            continue
+        for window in windows:
+            if not _is_about(rule, window.step_name):
+                continue
+            baseline = accepted.get((window.step_name, rule.metric))
+            values, places = values_for(rule, window, baseline)
+            if not places or window.session_ids[places[-1]] != place.session_id:
+                continue  # this session says nothing about it: it failed, or has no such attribute
+            alert = active.get((rule.name, window.step_name, rule.metric, rule.direction))
+            yield Judged(
+                rule, window, places, evaluate(_with_accepted(rule, baseline), values, frozen_of(alert))
+            )
+
+
+def values_for(
+    rule: Rule, window: Window, baseline: store.Baseline | None = None
+) -> tuple[list[float], list[int]]:
+    """Return the values that a rule looks at, oldest first, and their places in the window.
+
+    A step that runs several times in a session counts with its mean; with its worst run for ``max``
+    and ``min``. What lies before an accepted baseline is left out.
+    """
+    if rule.kind == "error_rate":
+        pairs = [(float(failed), index) for index, failed in enumerate(window.failed)]
+    else:
+        part = {"max": 1, "min": 2}.get(rule.kind, 0)
+        numbers = window.numbers.get(rule.metric, [])
+        pairs = [(triple[part], index) for index, triple in enumerate(numbers) if triple is not None]
+    if baseline is not None and rule.kind not in ("max", "min"):
+        pairs = [pair for pair in pairs if window.start_times[pair[1]] >= baseline.since_time]
+    pairs = pairs[-WINDOWS[rule.kind] :]
+    return [value for value, _ in pairs], [index for _, index in pairs]
+
+
+def fingerprint(alert: Alert) -> tuple[Any, ...]:
+    """Return what makes an alert the same as another, within one pipeline and mode."""
+    return (alert.rule, alert.step_name, alert.metric, alert.direction)
+
+
+def _fits(rule: Rule, pipeline: str, mode: str) -> bool:
+    if rule.pipeline is not None and rule.pipeline != pipeline:
+        return False
+    if rule.mode is None:
+        return True
+    values = json.loads(mode)
+    return all(name in values and values[name] == wanted for name, wanted in rule.mode)
+
+
+def _is_about(rule: Rule, step_name: str | None) -> bool:
+    return rule.step == EVERY or rule.step == step_name
+
+
+def _with_accepted(rule: Rule, baseline: store.Baseline | None) -> Rule:
+    """Return the rule with a limit that lets an accepted level pass."""
+    if baseline is None or baseline.value is None or rule.limit is None or rule.kind not in ("max", "min"):
+        return rule
+    room = HYSTERESIS * abs(baseline.value)
+    if rule.kind == "min":
+        return replace(rule, limit=min(rule.limit, baseline.value - room))
+    return replace(rule, limit=max(rule.limit, baseline.value + room))
+
+
+def _seen(place: Place, judged: Judged, alert: Alert | None, now: float, historic: bool) -> Seen:
+    window = judged.window
+    at = judged.sessions[min(judged.verdict.since, len(judged.sessions) - 1)]
+    distance = None
+    if alert is not None and alert.since_session_id in window.session_ids:
+        distance = abs(window.session_ids.index(alert.since_session_id) - at)
+    return Seen(
+        session_id=place.session_id,
+        start_time=place.start_time,
+        now=now,
+        pipeline=place.pipeline,
+        step_name=window.step_name,
+        mode=place.mode,
+        since_session_id=window.session_ids[at],
+        since_time=window.start_times[at],
+        distance=distance,
+        historic=historic,
+    )
+
+
+def _was_decided(alert: Alert, active: Iterable[Alert], total: Window) -> bool:
+    """Say whether a person has just decided about this move, as another rule saw it."""
+    at = bisect_left(total.start_times, alert.since_time)
+    return any(
+        each.state in (EXPECTED, FALSE_ALARM)
+        and (each.step_name, each.metric, each.direction) == (alert.step_name, alert.metric, alert.direction)
+        and abs(bisect_left(total.start_times, each.since_time) - at) <= SAME_CHANGE
+        for each in active
+    )
+
+
+def _settle(
+    connection: Any,
+    place: Place,
+    settings: AlertSettings,
+    active: Sequence[Alert],
+    changes: Sequence[Change],
+    total: Window | None,
+    now: float,
+    historic: bool,
+) -> Told:
+    """Save what changed, let one speak for each group, and put what is to be told into the outbox."""
+    unruled = remove_unruled(active, (rule.name for rule in settings.rules), now)
+    if not changes and not unruled:
+        return Told()
+    stored = {alert.id: alert for alert in active}
+    current = dict(stored)
+    resolved: list[Alert] = []
+    touched: set[int] = set()
+    for alert in unruled:
+        current[alert.id] = alert
+        store.add_event(connection, alert.id, "rule removed", now)
+    for changed, events in changes:
+        if events and changed.kind == "error_rate":
+            changed = _with_error(connection, place, changed)
+        alert_id = changed.id or store.save_alert(connection, changed)
+        current[alert_id] = replace(changed, id=alert_id)
+        for event in events:
+            store.add_event(connection, alert_id, event, now, session_id=place.session_id)
+        if events:
+            touched.add(alert_id)
+        if "resolved" in events and stored[alert_id].inhibited_by is None:
+            resolved.append(current[alert_id])
+    final = _grouped(connection, place, current, touched, total, now)
+    judged = [
+        alert for alert in final.values() if alert.last_session_id == place.session_id and not alert.good
+    ]
+    due = [] if historic else [a for a in judged if is_due(a, now, settings.repeat_after_s)]
+    if all(alert.severity == "info" for alert in due):
+        due = []  # information never tells itself
+    put = _put_digests(connection, place, settings.channels, due, resolved, now)
+    for alert in due:
+        final[alert.id] = replace(alert, notified_at=now, notified_severity=alert.severity)
+    for alert_id, alert in final.items():
+        if alert != stored.get(alert_id):
+            store.save_alert(connection, alert)
+    confirmed = [
+        final[alert.id]
+        for alert in judged
+        if alert.state in (FIRING, ACKNOWLEDGED)
+        and alert.inhibited_by is None
+        and alert.severity != "info"
+        and not alert.silenced
+    ]
+    return Told(tuple(final[alert.id] for alert in due), tuple(sorted(confirmed, key=_urgency)), put)
+
+
+def _grouped(
+    connection: Any,
+    place: Place,
+    current: Mapping[int, Alert],
+    touched: Collection[int],
+    total: Window | None,
+    now: float,
+) -> dict[int, Alert]:
+    """Return the alerts with silences and groups seen to, and with their texts."""
+    quiet = store.silences_in_force(connection, now)
+    flagged = [
+        replace(alert, silenced=any(silence.fits(alert) for silence in quiet)) for alert in current.values()
+    ]
+    others: list[Alert] = []
+    if total is None:  # the session still runs: what it breaks is one group, the rest stays as it is
+        others = [alert for alert in flagged if alert.last_session_id != place.session_id]
+        flagged = [alert for alert in flagged if alert.last_session_id == place.session_id]
+    times = total.start_times if total is not None else []
+    positions = {alert.id: bisect_left(times, alert.since_time) for alert in flagged}
+    return {alert.id: alert for alert in _worded([*group(flagged, positions), *others], touched)}
+
+
+def _with_error(connection: Any, place: Place, alert: Alert) -> Alert:
+    error = last_error(connection, place, alert.step_name)
+    return replace(alert, details={**alert.details, "error": error[:200]}) if error else alert
+
+
+def _urgency(alert: Alert) -> tuple[int, int]:
+    return (-SEVERITIES.index(alert.severity), alert.id)
+
+
+def _worded(alerts: Sequence[Alert], touched: Collection[int]) -> Iterator[Alert]:
+    """Yield the alerts with their texts; those that changed, and those that speak for one that did."""
+    for alert in alerts:
+        others = [each for each in alerts if each.inhibited_by == alert.id]
+        if alert.id in touched or not alert.message or any(each.id in touched for each in others):
+            if alert.inhibited_by is not None:
+                others = [each for each in alerts if each.id == alert.inhibited_by]
+            alert = replace(alert, headline=headline(alert), message=message(alert, others))
+        yield alert
+
+
+def _put_digests(
+    connection: Any,
+    place: Place,
+    channels: Iterable[Channel],
+    due: Sequence[Alert],
+    resolved: Sequence[Alert],
+    now: float,
+) -> int:
+    """Put one message per channel into the outbox; over its hourly cap one summary, then nothing."""
+    put = 0
+    for channel in channels:
+        firing = [alert for alert in due if channel.wants(alert.severity)]
+        over = [
+            alert
+            for alert in resolved
+            if channel.resolved and channel.wants(alert.severity) and alert.notified_at is not None
+        ]
+        if not firing and not over:
+            continue
+        before = outbox.put_in_last_hour(connection, channel.name, now)
+        if before > channel.most_per_hour:
+            continue
+        if before == channel.most_per_hour:
+            note = f"more than {channel.most_per_hour} messages within an hour: further ones are held back"
+            payload = {
+                "note": f"{note}; see: perfdb alerts",
+                "alerts": [],
+                "resolved": [],
+                "more": len(firing),
+            }
+            outbox.put(connection, channel.name, payload, now, kind="summary", session_id=place.session_id)
+        else:
+            payload = {
+                "pipeline": place.pipeline,
+                "mode": json.loads(place.mode),
+                "alerts": [_told(alert) for alert in sorted(firing, key=_urgency)[:MOST_IN_DIGEST]],
+                "resolved": [_told(alert) for alert in over[:MOST_IN_DIGEST]],
+                "more": max(0, len(firing) - MOST_IN_DIGEST) + max(0, len(over) - MOST_IN_DIGEST),
+            }
+            outbox.put(connection, channel.name, payload, now, session_id=place.session_id)
+        put += 1
+    return put
+
+
+def _told(alert: Alert) -> dict[str, Any]:
+    state = {"state": RESOLVED} if alert.state == RESOLVED else {}
+    return alert.as_dict() | state | {"headline": alert.headline}

@@ -1,0 +1,333 @@
+"""What becomes of an alert: pure functions from an alert and a verdict to the next alert.
+
+pending → firing → resolved; acknowledged, expected and false alarm are decided by a person. Resolved needs
+3 good runs; an alert that comes back again and again is held open; what a person closed stays closed
+until the condition has been gone once; no data changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from perfdb.analysis.rules import SAME_CHANGE, Frozen, Rule, Verdict
+from perfdb.records import (
+    ACKNOWLEDGED,
+    EXPECTED,
+    FALSE_ALARM,
+    FIRING,
+    HISTORIC,
+    PENDING,
+    RESOLVED,
+    SEVERITIES,
+    Alert,
+)
+
+GOOD_RUNS = 3
+GOOD_RUNS_FLAPPING = 10
+FLAPPING_AFTER = 3  # times it came back
+REMEMBERED_RUNS = 20  # a resolved alert that comes back within so many runs is the same one
+
+_SHIFTS = ("fast_shift", "change_point", "relative", "trend")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Whose verdict it is, and when it was given.
+
+    ``since_session_id`` and ``since_time`` are the session at the verdict's ``since``;
+    ``distance`` is how many sessions of the window lie between it and the alert's, None when the alert's
+    is older than the window.
+    """
+
+    session_id: str
+    start_time: float
+    now: float
+    pipeline: str
+    step_name: str | None
+    mode: str
+    since_session_id: str
+    since_time: float
+    distance: int | None = None
+    historic: bool = False
+    running: bool = False  # the session has not ended
+
+
+def frozen_of(alert: Alert | None) -> Frozen | None:
+    """Return what an open alert is judged by; None when nothing is open."""
+    if alert is None or not alert.is_open:
+        return None
+    return Frozen(baseline=alert.baseline, baseline_n=alert.baseline_n, bound=alert.bound)
+
+
+def advance(
+    alert: Alert | None, rule: Rule, verdict: Verdict, seen: Seen
+) -> tuple[Alert | None, tuple[str, ...]]:
+    """Return the alert after a verdict, and the names of what happened to it.
+
+    Args:
+        alert: the active alert of the fingerprint, if there is one.
+        rule: whose verdict it is.
+        verdict: judged with ``frozen_of(alert)``.
+        seen: the session and the moment.
+    """
+    if not verdict.enough or verdict.value is None:
+        return alert, ()  # silence of data never resolves
+    if alert is None:
+        return _open(rule, verdict, seen) if verdict.hit else (None, ())
+    if seen.start_time < alert.last_time:
+        return alert, ()  # a run from before what was judged already
+    if alert.is_open:
+        return _confirm(alert, rule, verdict, seen) if verdict.hit else _relieve(alert, verdict, seen)
+    if alert.state == RESOLVED:
+        return _after_resolved(alert, rule, verdict, seen)
+    return _after_a_decision(alert, rule, verdict, seen)
+
+
+def _open(rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Alert, tuple[str, ...]]:
+    if verdict.value is None:
+        raise ValueError("a verdict that hits has a value")
+    state = HISTORIC if seen.historic else FIRING if rule.hits <= 1 else PENDING
+    alert = Alert(
+        rule=rule.name,
+        kind=rule.kind,
+        severity=rule.severity,
+        state=state,
+        pipeline=seen.pipeline,
+        step_name=seen.step_name,
+        metric=rule.metric,
+        mode=seen.mode,
+        direction=rule.direction,
+        value=verdict.value,
+        baseline=verdict.baseline,
+        effect=verdict.effect,
+        limit=verdict.limit,
+        bound=verdict.bound,
+        n=verdict.n,
+        baseline_n=verdict.baseline_n,
+        since_session_id=seen.since_session_id,
+        since_time=seen.since_time,
+        last_session_id=seen.session_id,
+        last_time=seen.start_time,
+        opened_at=seen.now,
+        updated_at=seen.now,
+        details=_details(verdict, {}),
+    )
+    return alert, (("opened", "fired") if state == FIRING else (f"opened {state}",))
+
+
+def _confirm(alert: Alert, rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Alert, tuple[str, ...]]:
+    again = seen.session_id == alert.last_session_id
+    hits = alert.hits if again else alert.hits + 1
+    state, happened = alert.state, []
+    if state == PENDING and hits >= rule.hits:
+        state = FIRING
+        happened.append("fired")
+    if state == HISTORIC and not seen.historic:
+        state = FIRING  # a new run confirms what the old data showed
+        happened.append("fired")
+    if SEVERITIES.index(rule.severity) > SEVERITIES.index(alert.severity):
+        happened.append("escalated")
+    if not happened and not again:
+        happened.append("confirmed")
+    changed = replace(
+        alert,
+        state=state,
+        severity=rule.severity,
+        hits=hits,
+        good=0,
+        # what the alert opened with stays, unless the session was still running; what is measured now is told
+        baseline=verdict.baseline if alert.baseline is None else alert.baseline,
+        baseline_n=verdict.baseline_n if alert.baseline is None else alert.baseline_n,
+        value=alert.value if verdict.value is None else verdict.value,
+        effect=verdict.effect,
+        n=_runs_since(alert, verdict, again),
+        last_session_id=seen.session_id,
+        last_time=seen.start_time,
+        updated_at=seen.now,
+        details=_details(verdict, alert.details),
+    )
+    return changed, tuple(happened)
+
+
+def _relieve(alert: Alert, verdict: Verdict, seen: Seen) -> tuple[Alert | None, tuple[str, ...]]:
+    """Take in a run that does not hit: good ones count towards resolved, others only delay it."""
+    if seen.running or seen.session_id == alert.last_session_id:
+        return alert, ()
+    good = alert.good + 1 if verdict.good else 0
+    changed = replace(
+        alert, good=good, last_session_id=seen.session_id, last_time=seen.start_time, updated_at=seen.now
+    )
+    if alert.state == PENDING:  # not confirmed: it never was
+        return replace(changed, state=RESOLVED, active=False, closed_at=seen.now), ("not confirmed",)
+    needed = GOOD_RUNS_FLAPPING if is_flapping(alert) else GOOD_RUNS
+    if good < needed:
+        return changed, ()
+    return replace(changed, state=RESOLVED, closed_at=seen.now, inhibited_by=None), ("resolved",)
+
+
+def _after_resolved(alert: Alert, rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Alert, tuple[str, ...]]:
+    """A resolved alert that comes back soon is the same one; later it makes room for a new one."""
+    quiet = alert.good + (seen.session_id != alert.last_session_id)
+    moved_on = replace(alert, last_session_id=seen.session_id, last_time=seen.start_time, good=quiet)
+    if not verdict.hit:
+        return replace(moved_on, active=quiet <= REMEMBERED_RUNS), ()
+    if rule.kind == "change_point" and _is_same_change(alert, seen):
+        return moved_on, ()  # it looks back at the change that is over
+    fresh, _ = _open(rule, verdict, seen)
+    again = replace(
+        fresh,
+        id=alert.id,
+        reopened=alert.reopened + 1,
+        opened_at=alert.opened_at,
+        hits=alert.hits + 1,
+        notified_at=alert.notified_at if is_flapping(alert) else None,
+        notified_severity=alert.notified_severity if is_flapping(alert) else None,
+    )
+    return again, ("opened again",) if again.state != FIRING else ("opened again", "fired")
+
+
+def _after_a_decision(
+    alert: Alert, rule: Rule, verdict: Verdict, seen: Seen
+) -> tuple[Alert, tuple[str, ...]]:
+    """What a person closed stays closed while the same thing goes on."""
+    moved_on = replace(alert, last_session_id=seen.session_id, last_time=seen.start_time)
+    if rule.kind == "change_point":
+        if not verdict.hit or _is_same_change(alert, seen):
+            return moved_on, ()
+    elif verdict.hit:
+        return moved_on, ()
+    return replace(moved_on, active=False), ()
+
+
+def _is_same_change(alert: Alert, seen: Seen) -> bool:
+    return seen.distance is None or seen.distance <= SAME_CHANGE or seen.since_time < alert.since_time
+
+
+def decide(alert: Alert, state: str, now: float) -> tuple[Alert, tuple[str, ...]]:
+    """Return the alert after a person's decision: acknowledged, expected or false alarm.
+
+    Raises:
+        ValueError: it is closed already, or there is no such decision.
+    """
+    if state not in (ACKNOWLEDGED, EXPECTED, FALSE_ALARM):
+        raise ValueError(f"a person decides for {ACKNOWLEDGED}, {EXPECTED} or {FALSE_ALARM}, not {state!r}")
+    if not alert.is_open and not (alert.state == RESOLVED and state == FALSE_ALARM):
+        raise ValueError(f"alert {alert.id} is {alert.state} already")
+    if state == ACKNOWLEDGED:
+        return replace(alert, state=state, updated_at=now), (state,)
+    return replace(alert, state=state, updated_at=now, closed_at=now, inhibited_by=None), (state,)
+
+
+def remove_unruled(alerts: Iterable[Alert], rules: Iterable[str], now: float) -> list[Alert]:
+    """Return, closed, the open alerts whose rule is no longer configured."""
+    known = set(rules)
+    return [
+        replace(alert, state=RESOLVED, active=False, closed_at=now, updated_at=now, inhibited_by=None)
+        for alert in alerts
+        if alert.is_open and alert.rule not in known
+    ]
+
+
+def is_flapping(alert: Alert) -> bool:
+    """Say whether it came back so often that it is held open."""
+    return alert.reopened >= FLAPPING_AFTER
+
+
+def is_stale(alert: Alert, now: float, after_s: float) -> bool:
+    """Say whether no run has judged an open alert for long."""
+    return alert.is_open and now - alert.updated_at > after_s
+
+
+def is_due(alert: Alert, now: float, repeat_after_s: float) -> bool:
+    """Say whether somebody is to be told: it is new, more severe than was told, or told long ago."""
+    if alert.state not in (FIRING, ACKNOWLEDGED) or alert.silenced or alert.inhibited_by is not None:
+        return False
+    if alert.notified_at is None:
+        return alert.state == FIRING
+    if SEVERITIES.index(alert.severity) > SEVERITIES.index(alert.notified_severity or "info"):
+        return True
+    return alert.state == FIRING and now - alert.notified_at >= repeat_after_s
+
+
+# --- alerts that are about the same thing ----------------------------------------------------------------
+
+
+def group(alerts: Sequence[Alert], positions: Mapping[int, int]) -> list[Alert]:
+    """Return the alerts of one pipeline and mode with ``inhibited_by`` set: one speaks for its group.
+
+    Total and steps that moved together are one event, and so are two rules that see the same move. The most
+    severe speaks; among equals one that was acknowledged, then a step before the total, then the largest
+    contribution. What was told of a group need not be told again when another speaks for it.
+
+    Args:
+        alerts: each with its number; those that do not fire are inhibited by nobody.
+        positions: per number the place of its ``since_session_id`` among the last sessions; members of a
+            group began within 5 sessions of the one that speaks.
+    """
+    firing = [alert for alert in alerts if alert.state in (FIRING, ACKNOWLEDGED)]
+    largest: dict[str | None, float] = {}
+    for alert in firing:
+        moved = abs(contribution(alert)) if alert.metric == "duration" else 0.0
+        largest[alert.step_name] = max(largest.get(alert.step_name, 0.0), moved)
+
+    def precedence(alert: Alert) -> tuple[object, ...]:
+        return (
+            -SEVERITIES.index(alert.severity),
+            alert.state != ACKNOWLEDGED,
+            alert.step_name is None,
+            -largest[alert.step_name],
+            alert.notified_at is None or alert.inhibited_by is not None,
+            alert.opened_at,
+            alert.id,
+        )
+
+    members: dict[int, list[Alert]] = {}
+    heads: list[Alert] = []
+    for alert in sorted(firing, key=precedence):
+        head = next((head for head in heads if _belong_together(head, alert, positions)), None)
+        if head is None:
+            heads.append(alert)
+        members.setdefault((head or alert).id, []).append(alert)
+    spoken_for = {alert.id: head for head, group in members.items() for alert in group if alert.id != head}
+    return [
+        replace(_told_with(alert, members.get(alert.id, ())), inhibited_by=spoken_for.get(alert.id))
+        for alert in alerts
+    ]
+
+
+def contribution(alert: Alert) -> float:
+    """Return by how much it moved, in the metric's unit; over the limit where there is no baseline."""
+    base = alert.baseline if alert.baseline is not None else alert.limit
+    return alert.value - base if base is not None else 0.0
+
+
+def _told_with(head: Alert, members: Iterable[Alert]) -> Alert:
+    told = [each for each in members if each.notified_at is not None]
+    if head.notified_at is not None or not told:
+        return head
+    newest = max(told, key=lambda each: each.notified_at or 0.0)
+    return replace(head, notified_at=newest.notified_at, notified_severity=newest.notified_severity)
+
+
+def _belong_together(head: Alert, alert: Alert, positions: Mapping[int, int]) -> bool:
+    return (
+        head.metric == alert.metric
+        and head.direction == alert.direction
+        and (head.kind == "error_rate") == (alert.kind == "error_rate")
+        and abs(positions.get(head.id, 0) - positions.get(alert.id, 0)) <= SAME_CHANGE
+    )
+
+
+def _runs_since(alert: Alert, verdict: Verdict, again: bool) -> int:
+    if alert.kind in _SHIFTS:
+        return alert.n if again else alert.n + 1
+    return verdict.n
+
+
+def _details(verdict: Verdict, before: Mapping[str, object]) -> dict[str, object]:
+    known = dict(before)
+    known["arithmetic"] = verdict.arithmetic
+    if "usual" not in known and verdict.usual is not None:
+        known["usual"] = list(verdict.usual)
+    return known

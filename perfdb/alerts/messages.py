@@ -1,0 +1,173 @@
+"""Word an alert: what moved, by how much, since when, what explains it, what resolves it, what to type next.
+
+Pure texts. Names that were recorded may be hostile: whoever prints a message makes it inert.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from perfdb.alerts.lifecycle import (
+    GOOD_RUNS,
+    GOOD_RUNS_FLAPPING,
+    contribution,
+    is_flapping,
+)
+from perfdb.records import Alert
+
+_SECONDS = ("duration", "cpu_s")
+_MOST_NAMED = 3
+
+
+def amount(value: float | None, metric: str) -> str:
+    """Return a value with its unit: ``23.3 s``, ``128 ms``, ``310 MB``, ``1,234``."""
+    if value is None:
+        return "unknown"
+    if metric == "rss_peak_bytes":
+        return f"{value / 1e6:,.0f} MB"
+    if metric not in _SECONDS:
+        return f"{value:,.6g}"
+    size = abs(value)
+    if size < 0.0009995:
+        return f"{value * 1e6:.0f} µs"
+    if size < 0.9995:
+        return f"{value * 1e3:.3g} ms"
+    if size < 99.95:
+        return f"{value:.3g} s"
+    return f"{value:,.0f} s"
+
+
+def subject(alert: Alert) -> str:
+    """Return what an alert is about: the step or the total, and a metric that is not the duration."""
+    name = alert.step_name if alert.step_name is not None else f"{alert.pipeline} (total)"
+    if alert.metric == "duration" or alert.kind == "error_rate":
+        return name
+    return f"{alert.metric} of {name}"
+
+
+def mode_text(mode: str) -> str:
+    """Return a mode for people: ``fast_mode=false``; empty when a pipeline has none."""
+    values = json.loads(mode)
+    return ", ".join(f"{name}={json.dumps(each)}" for name, each in values.items() if each is not None)
+
+
+def headline(alert: Alert) -> str:
+    """Return the alert in one short line."""
+    return f"{alert.severity}: {_what_moved(alert)}, since session {alert.since_session_id} [{alert.rule}]"
+
+
+def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
+    """Return all that a person needs to act.
+
+    Args:
+        alert: with its number.
+        group: the alerts that it speaks for, and others that fire with it.
+    """
+    where = ", ".join(part for part in (f"pipeline {alert.pipeline}", mode_text(alert.mode)) if part)
+    sentences = [
+        f"{_what_moved(alert)} ({where}), since session {alert.since_session_id}.",
+        _usual(alert),
+        f"Rule {alert.rule} ({alert.kind}{_limit(alert)}): {alert.details.get('arithmetic', '')}.",
+        _explanation(alert, group),
+        _remedy(alert),
+        f"Next: perfdb alerts show {alert.id}; if it is meant to be so: perfdb alerts expected {alert.id}",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _what_moved(alert: Alert) -> str:
+    name = subject(alert)
+    if alert.kind == "error_rate":
+        failed = round(alert.value * alert.n)
+        before = "" if alert.baseline is None else f" ({alert.baseline:.0%} of the {alert.baseline_n} before)"
+        return f"{name} failed in {failed} of the last {alert.n} runs{before}"
+    if alert.kind == "budget":
+        limit = amount(alert.limit, alert.metric)
+        return f"{name} took more than {limit} in {alert.value:.0%} of the last {alert.n} runs"
+    new = amount(alert.value, alert.metric)
+    if alert.kind in ("max", "min"):
+        over = "over" if alert.kind == "max" else "under"
+        runs = f", {alert.n} runs in a row" if alert.n > 1 else ""
+        before = (
+            f"; before it {amount(alert.baseline, alert.metric)} (median of {alert.baseline_n} runs)"
+            if alert.baseline is not None
+            else ""
+        )
+        return (
+            f"{name} is at {new}, {over} the limit of {amount(alert.limit, alert.metric)}"
+            f"{_percent(alert.effect)}{runs}{before}"
+        )
+    slow = alert.metric == "duration"
+    worse = ("slower" if slow else "higher") if alert.direction == "up" else ("faster" if slow else "lower")
+    difference = amount(contribution(alert), alert.metric)
+    sign = "+" if contribution(alert) > 0 else ""
+    return (
+        f"{name} became {worse}: {amount(alert.baseline, alert.metric)} (median of {alert.baseline_n} runs)"
+        f" -> {new} ({_runs(alert.n)}), {sign}{difference}{_percent(alert.effect)}"
+    )
+
+
+def _usual(alert: Alert) -> str:
+    usual = alert.details.get("usual")
+    if not usual:
+        return ""
+    low, high = (amount(each, alert.metric) for each in usual)
+    return f"Usual before: {low} to {high}."
+
+
+def _limit(alert: Alert) -> str:
+    if alert.limit is None or alert.kind not in ("max", "min", "budget", "relative"):
+        return ""
+    return f", limit {amount(alert.limit, alert.metric)}"
+
+
+def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
+    """Say which steps moved, and how much of the total's move that is."""
+    if alert.kind == "error_rate":
+        error = alert.details.get("error")
+        steps = sorted(
+            {each.step_name for each in group if each.step_name and each.step_name != alert.step_name}
+        )
+        failing = f"Failing too: {', '.join(steps[:_MOST_NAMED])}." if steps else ""
+        return " ".join(part for part in (f"Last error: {error}." if error else "", failing) if part)
+    if alert.metric != "duration" or alert.kind == "budget":
+        return ""
+    everyone = (alert, *group)
+    total = next((each for each in everyone if each.step_name is None), None)
+    steps_moved: dict[str, float] = {}
+    for each in everyone:
+        if each.step_name is not None:
+            steps_moved.setdefault(each.step_name, contribution(each))
+    largest = sorted(steps_moved.items(), key=lambda item: -abs(item[1]))[:_MOST_NAMED]
+    named = ", ".join(f"{name} {_signed(moved)}" for name, moved in largest)
+    if total is None:
+        return f"Moved together: {named}." if len(largest) > 1 else "The total has not moved enough to tell."
+    if not largest:
+        return "No single step moved enough to explain it."
+    moved = contribution(total)
+    share = f" ({min(100, round(100 * largest[0][1] / moved))} %)" if moved > 0 else ""
+    return f"It explains the total's {_signed(moved)}: {named}{share}."
+
+
+def _remedy(alert: Alert) -> str:
+    runs = GOOD_RUNS_FLAPPING if is_flapping(alert) else GOOD_RUNS
+    held = " (it came back several times, so it is held open longer)" if is_flapping(alert) else ""
+    if alert.kind == "error_rate":
+        return f"Resolved when the rate is back under the limit for {runs} runs{held}."
+    if alert.bound is None:
+        return f"Resolved after {runs} runs without it{held}."
+    side = "at or over" if alert.kind == "min" or alert.direction == "down" else "at or under"
+    return f"Resolved by {runs} runs {side} {amount(alert.bound, alert.metric)}{held}."
+
+
+def _runs(n: int) -> str:
+    return "1 run" if n == 1 else f"median of {min(n, 5)} runs" if n <= 5 else f"{n} runs since"
+
+
+def _signed(seconds: float) -> str:
+    return ("+" if seconds > 0 else "") + amount(seconds, "duration")
+
+
+def _percent(effect: float | None) -> str:
+    return "" if effect is None or abs(effect) > 1e6 else f" ({effect:+.0f} %)"

@@ -1,0 +1,301 @@
+"""Alerts in the database: the open ones of a pipeline, what happened to each, silences, baselines.
+
+Events are only ever added. Everything here runs in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, RowMapping, Select, delete, func, insert, or_, select, text, update
+
+from perfdb.errors import NotFoundError
+from perfdb.records import ALERT_ROW, ALERT_STATES, FALSE_ALARM, HISTORIC, OPEN_STATES, PENDING, Alert
+from perfdb.store.ids import Ids
+from perfdb.store.models import alert_events, alerts, baselines, series, silences, storable_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALERT_COLUMNS = (
+    *ALERT_ROW,
+    "kind", "direction", "limit", "bound", "n", "baseline_n", "hits", "since_time", "last_session_id",
+    "last_time", "opened_at", "updated_at", "closed_at", "notified_at", "silenced", "inhibited_by",
+    "reopened", "headline", "details",
+)  # fmt: skip
+
+_LOCK = 0x70657266_616C  # "perfal": one evaluation at a time per PostgreSQL database
+_OF_SERIES = ("pipeline", "step_name", "mode")
+_FIELDS = tuple(field.name for field in fields(Alert) if field.name not in (*_OF_SERIES, "id"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """What nobody wants to hear of until ``expires_at``; None fits everything."""
+
+    id: int
+    rule: str | None
+    pipeline: str | None
+    step_name: str | None
+    alert_id: int | None
+    reason: str | None
+    created_at: float
+    expires_at: float
+
+    def fits(self, alert: Alert) -> bool:
+        """Say whether it silences an alert, were it in force."""
+        return (
+            self.alert_id in (None, alert.id)
+            and self.rule in (None, alert.rule)
+            and self.pipeline in (None, alert.pipeline)
+            and self.step_name in (None, alert.step_name)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Where a person said: from here on this is normal."""
+
+    since_time: float
+    since_session_id: str
+    value: float | None  # None: nothing was said about limits
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """A row of ``alert_events``."""
+
+    at: float
+    event: str
+    session_id: str | None
+    note: str | None
+
+
+def take_turn(connection: Connection) -> None:
+    """Let no other process judge alerts until this transaction ends; SQLite's BEGIN did that."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+
+def active_alerts(connection: Connection, pipeline: str, mode: str) -> list[Alert]:
+    """Return the alerts that the next verdicts on a pipeline and mode look at."""
+    query = _alerts().where(text("alerts.active"), series.c.pipeline == pipeline, series.c.mode == mode)
+    return [_alert_of(row) for row in connection.execute(query).mappings()]
+
+
+def read_alert(connection: Connection, alert_id: int) -> Alert:
+    """Return one alert.
+
+    Raises:
+        NotFoundError: there is none of this number.
+    """
+    row = connection.execute(_alerts().where(alerts.c.id == alert_id)).mappings().first()
+    if row is None:
+        raise NotFoundError(f"there is no alert {alert_id}; see: perfdb alerts list --state all")
+    return _alert_of(row)
+
+
+def read_alerts(connection: Connection, state: str = "open") -> list[Alert]:
+    """Return alerts, the newest first.
+
+    Args:
+        connection: of any role.
+        state: ``open`` (pending, firing or acknowledged, and not spoken for by another), one of
+            ``ALERT_STATES``, or ``all``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    query = _alerts().order_by(alerts.c.opened_at.desc(), alerts.c.id.desc())
+    if state == "open":
+        told = [each for each in OPEN_STATES if each != HISTORIC]
+        query = query.where(alerts.c.state.in_(told), alerts.c.inhibited_by.is_(None))
+    elif state in ALERT_STATES:
+        query = query.where(alerts.c.state == state)
+    elif state != "all":
+        raise ValueError(f"state is open, all, {', '.join(ALERT_STATES)}, not {state!r}")
+    return [_alert_of(row) for row in connection.execute(query).mappings()]
+
+
+def alerts_frame(connection: Connection, state: str = "open") -> pd.DataFrame:
+    """Return ``read_alerts`` as a frame, with ``ALERT_COLUMNS``."""
+    return frame_of(read_alerts(connection, state))
+
+
+def frame_of(found: Sequence[Alert]) -> pd.DataFrame:
+    """Return alerts as a frame, with ``ALERT_COLUMNS``."""
+    import pandas as pd
+
+    floats = {
+        "value", "baseline", "effect", "limit", "bound", "since_time", "last_time", "opened_at", "updated_at",
+        "closed_at", "notified_at",
+    }  # fmt: skip
+    columns: dict[str, Any] = {}
+    for name in ALERT_COLUMNS:
+        values = [getattr(alert, name) for alert in found]
+        if name in floats:
+            columns[name] = pd.Series(values, dtype="float64")
+        elif name == "inhibited_by":
+            columns[name] = pd.array(values, dtype="Int64")
+        elif name in ("id", "n", "baseline_n", "hits", "reopened"):
+            columns[name] = pd.Series(values, dtype="int64")
+        else:
+            columns[name] = pd.Series(values, dtype="bool" if name == "silenced" else "object")
+    return pd.DataFrame(columns)
+
+
+def save_alert(connection: Connection, alert: Alert) -> int:
+    """Write an alert and return its number; one that has none yet gets one."""
+    row = {name: getattr(alert, name) for name in _FIELDS}
+    for name in ("headline", "message"):
+        row[name] = storable_text(row[name])
+    row["details"] = dict(alert.details) or None
+    if alert.id:
+        connection.execute(update(alerts).where(alerts.c.id == alert.id).values(**row))
+        return alert.id
+    row["series_id"] = Ids(connection).of_series((alert.pipeline, alert.mode, alert.step_name))
+    return int(connection.execute(insert(alerts).values(**row).returning(alerts.c.id)).scalar_one())
+
+
+def add_event(
+    connection: Connection,
+    alert_id: int,
+    event: str,
+    at: float,
+    *,
+    session_id: str | None = None,
+    note: str | None = None,
+) -> None:
+    """Note what happened to an alert."""
+    said = None if note is None else storable_text(note)
+    row = {"alert_id": alert_id, "event": event, "at": at, "session_id": session_id, "note": said}
+    connection.execute(insert(alert_events).values(**row))
+
+
+def events_of(connection: Connection, alert_id: int) -> list[Happening]:
+    """Return what happened to an alert, oldest first."""
+    found = connection.execute(
+        select(alert_events).where(alert_events.c.alert_id == alert_id).order_by(alert_events.c.id)
+    )
+    return [Happening(row.at, row.event, row.session_id, row.note) for row in found]
+
+
+def rule_counts(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return per rule how many of its alerts are in each state; historic and pending ones left out."""
+    query = (
+        select(alerts.c.rule, alerts.c.state, func.count().label("count"))
+        .where(alerts.c.state.not_in((HISTORIC, PENDING)))
+        .group_by(alerts.c.rule, alerts.c.state)
+    )
+    counts: dict[str, dict[str, int]] = {}
+    for rule, state, count in connection.execute(query):
+        counts.setdefault(rule, {})[state] = count
+    return counts
+
+
+def precision(counts: Mapping[str, int]) -> float | None:
+    """Return the share of a rule's alerts that nobody called a false alarm; None when it has none."""
+    total = sum(counts.values())
+    return None if not total else 1 - counts.get(FALSE_ALARM, 0) / total
+
+
+# --- silences and baselines -----------------------------------------------------------------------------
+
+
+def silences_in_force(connection: Connection, now: float) -> list[Silence]:
+    """Return the silences that have not expired."""
+    query = select(silences).where(silences.c.expires_at > now).order_by(silences.c.id)
+    return [Silence(**row) for row in connection.execute(query).mappings()]
+
+
+def add_silence(
+    connection: Connection,
+    *,
+    now: float,
+    expires_at: float,
+    rule: str | None = None,
+    pipeline: str | None = None,
+    step_name: str | None = None,
+    alert_id: int | None = None,
+    reason: str | None = None,
+) -> int:
+    """Silence what fits all that is given; return the silence's number."""
+    row = {
+        "rule": rule, "pipeline": pipeline, "step_name": step_name, "alert_id": alert_id, "reason": reason,
+        "created_at": now, "expires_at": expires_at,
+    }  # fmt: skip
+    return int(connection.execute(insert(silences).values(**row).returning(silences.c.id)).scalar_one())
+
+
+def end_silences(connection: Connection, *, silence_id: int | None, alert_id: int | None, now: float) -> int:
+    """End a silence, or all those of an alert; return how many were in force."""
+    wanted = or_(
+        silences.c.id == silence_id if silence_id is not None else text("false"),
+        silences.c.alert_id == alert_id if alert_id is not None else text("false"),
+    )
+    return connection.execute(delete(silences).where(wanted, silences.c.expires_at > now)).rowcount
+
+
+def accepted_baselines(
+    connection: Connection, pipeline: str, mode: str
+) -> dict[tuple[str | None, str], Baseline]:
+    """Return the newest accepted baseline per (step name, metric) of a pipeline and mode."""
+    query = (
+        select(baselines, series.c.step_name)
+        .join(series, series.c.id == baselines.c.series_id)
+        .where(series.c.pipeline == pipeline, series.c.mode == mode)
+        .order_by(baselines.c.id)
+    )
+    found: dict[tuple[str | None, str], Baseline] = {}
+    for row in connection.execute(query):
+        key = (row.step_name, row.metric)
+        before = found.get(key)
+        value = row.value if row.value is not None or before is None else before.value
+        found[key] = Baseline(row.since_time, row.since_session_id, value)
+    return found
+
+
+def accept_baseline(connection: Connection, alert: Alert, now: float) -> None:
+    """Take the level that an alert found as normal from its first session on; its total follows."""
+    value = alert.value if alert.kind not in ("error_rate", "budget") else None
+    _add_baseline(connection, alert, alert.step_name, value, now)
+    if alert.step_name is not None:
+        _add_baseline(connection, alert, None, None, now)
+
+
+def _add_baseline(
+    connection: Connection, alert: Alert, step_name: str | None, value: float | None, now: float
+) -> None:
+    row = {
+        "series_id": Ids(connection).of_series((alert.pipeline, alert.mode, step_name)),
+        "metric": alert.metric,
+        "since_session_id": alert.since_session_id,
+        "since_time": alert.since_time,
+        "value": value,
+        "alert_id": alert.id,
+        "created_at": now,
+    }
+    connection.execute(insert(baselines).values(**row))
+
+
+# --- rows ------------------------------------------------------------------------------------------------
+
+
+def _alerts() -> Select[Any]:
+    return select(alerts, series.c.pipeline, series.c.step_name, series.c.mode).join(
+        series, series.c.id == alerts.c.series_id
+    )
+
+
+def _alert_of(row: RowMapping) -> Alert:
+    values = {name: row[name] for name in (*_FIELDS, *_OF_SERIES, "id")}
+    values["details"] = values["details"] or {}
+    return Alert(**values)
+
+
+def spoken_for_by(connection: Connection, alert_ids: Iterable[int]) -> list[Alert]:
+    """Return the alerts for which these speak."""
+    query = _alerts().where(alerts.c.inhibited_by.in_(list(alert_ids)), alerts.c.state.in_(OPEN_STATES))
+    return [_alert_of(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,122 @@
+"""Messages on their way: put in with the verdict's transaction, taken out by whoever delivers.
+
+A message is claimed by moving its ``next_at``: that is the lease of the process that sends it. When that
+process dies the message is due again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, text, update
+
+from perfdb.store.models import from_json, outbox
+
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that somebody has claimed; ``attempts`` counts this one."""
+
+    id: int
+    channel: str
+    kind: str
+    session_id: str | None
+    payload: Mapping[str, Any]
+    attempts: int
+
+
+def put(
+    connection: Connection,
+    channel: str,
+    payload: Mapping[str, Any],
+    now: float,
+    *,
+    kind: str = "digest",
+    session_id: str | None = None,
+) -> None:
+    """Put a message in, due at once."""
+    connection.execute(
+        insert(outbox).values(
+            channel=channel,
+            kind=kind,
+            session_id=session_id,
+            payload=dict(payload),
+            created_at=now,
+            next_at=now,
+            attempts=0,
+            state="waiting",
+        )
+    )
+
+
+def put_in_last_hour(connection: Connection, channel: str, now: float) -> int:
+    """Return how many messages for a channel were put in within the last hour."""
+    query = select(func.count()).where(outbox.c.channel == channel, outbox.c.created_at > now - HOUR_S)
+    return int(connection.execute(query).scalar_one())
+
+
+def claim(connection: Connection, channels: list[str], now: float, lease_s: float) -> Message | None:
+    """Take the message that has been due longest, for ``lease_s``; None when none is due."""
+    # The literal lets the partial index answer.
+    query = (
+        select(outbox)
+        .where(text("outbox.state = 'waiting'"), outbox.c.next_at <= now, outbox.c.channel.in_(channels))
+        .order_by(outbox.c.next_at, outbox.c.id)
+        .limit(1)
+    )
+    if connection.dialect.name == "postgresql":
+        query = query.with_for_update(skip_locked=True)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    attempts = row.attempts + 1
+    connection.execute(
+        update(outbox).where(outbox.c.id == row.id).values(next_at=now + lease_s, attempts=attempts)
+    )
+    return Message(row.id, row.channel, row.kind, row.session_id, from_json(row.payload), attempts)
+
+
+def next_due(connection: Connection, channels: list[str]) -> float | None:
+    """Return when the next message is due; None when nothing waits."""
+    query = select(func.min(outbox.c.next_at)).where(
+        text("outbox.state = 'waiting'"), outbox.c.channel.in_(channels)
+    )
+    found = connection.execute(query).scalar()
+    return None if found is None else float(found)
+
+
+def mark_sent(connection: Connection, message_id: int, now: float) -> None:
+    """Note that a message arrived."""
+    connection.execute(
+        update(outbox).where(outbox.c.id == message_id).values(state="sent", sent_at=now, last_error=None)
+    )
+
+
+def mark_failed(connection: Connection, message_id: int, error: str, retry_at: float | None) -> None:
+    """Note that a message did not arrive; it is tried again at ``retry_at``, or never when None."""
+    values: dict[str, Any] = {"last_error": error[:500]}
+    if retry_at is None:
+        values["state"] = "failed"
+    else:
+        values["next_at"] = retry_at
+    connection.execute(update(outbox).where(outbox.c.id == message_id).values(**values))
+
+
+def postpone(connection: Connection, message_id: int, until: float) -> None:
+    """Give a claimed message back untried: its channel is out of order until then."""
+    connection.execute(
+        update(outbox).where(outbox.c.id == message_id).values(next_at=until, attempts=outbox.c.attempts - 1)
+    )
+
+
+def delivery_counts(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return per channel how many messages wait, were sent, or failed for good."""
+    query = select(outbox.c.channel, outbox.c.state, func.count()).group_by(outbox.c.channel, outbox.c.state)
+    counts: dict[str, dict[str, int]] = {}
+    for channel, state, count in connection.execute(query):
+        counts.setdefault(channel, {})[state] = count
+    return counts
