@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from perfdb.critical_path import Span, critical_path, critical_seconds, resolved_parents
 from perfdb.records import Session, Step
+from perfdb.texts import duration_text, inert, shortened
 
 Interval = tuple[float, float]
 
@@ -98,6 +99,21 @@ def timeline(session: Session) -> Timeline:
         inside = [child for step in group for child in children.get(step.seq, ())]
         waiting += _named_groups(inside, depth + 1)
     return Timeline(end - start, tuple(rows), seconds[None])
+
+
+def headline(session: Session, laid_out: Timeline) -> str:
+    """Return the sentence above a waterfall: why it failed, or what held it up longest."""
+    worst = laid_out.most_critical()
+    if session.error_message:
+        return (
+            f"Failed after {duration_text(laid_out.wall_s)}: {shortened(inert(session.error_message), 110)}"
+        )
+    if worst is None or laid_out.wall_s <= 0:
+        return f"Session {session.session_id}"
+    return (
+        f"{shortened(inert(worst.label), 60)} held this run up for {duration_text(worst.critical_s)} "
+        f"of {duration_text(laid_out.wall_s)} ({100 * worst.critical_s / laid_out.wall_s:.0f} %)"
+    )
 
 
 def last_instant(session: Session) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -33,7 +34,8 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
 
     Args:
         found: ``step_name``, ``critical_s`` and ``busy_s`` (mean seconds per session), and
-            ``share_percent`` of wall time; the row ``Other`` is the time of no step.
+            ``share_percent`` of wall time; the row ``Other`` is the time of no step. With ``inside``,
+            the step it runs in is named too.
         context: what chose the sessions, for the second line.
     """
     steps = found[found["step_name"] != "Other"].sort_values("critical_s", ascending=False, kind="stable")
@@ -71,16 +73,27 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
     )
     for place, seconds, share in zip(places, critical, shown["share_percent"], strict=True):
         axes.annotate(
-            f"{duration_text(float(seconds))}  ({share:.1f} %)", (seconds, place - 0.2), xytext=(5, 0),
-            textcoords="offset points", va="center", fontsize=10, fontweight="bold", color=INK,
-        )  # fmt: skip
+            f"{duration_text(float(seconds))}  ({share:.1f} %)",
+            (seconds, place - 0.2),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=10,
+            fontweight="bold",
+            color=INK,
+        )
     for place, seconds in zip(places, busy, strict=True):
         axes.annotate(
-            duration_text(float(seconds)), (seconds, place + 0.2), xytext=(5, 0),
-            textcoords="offset points", va="center", fontsize=10, color=MUTED,
-        )  # fmt: skip
+            duration_text(float(seconds)),
+            (seconds, place + 0.2),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=10,
+            color=MUTED,
+        )
     bare(axes, grid="x")
-    axes.set_yticks(places, [name_label(name) for name in shown["step_name"]])
+    axes.set_yticks(places, [_label(row) for row in shown.to_dict("records")])
     for label in axes.get_yticklabels():
         write(label)
     axes.tick_params(axis="y", length=0, labelsize=11 if len(shown) < 9 else 10, labelcolor=INK)
@@ -90,3 +103,8 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
     duration_axis(axes.xaxis, longest, f"mean per session{more}")
     axes.legend(loc="lower right", frameon=False, fontsize=11, labelcolor=INK, handleheight=1.2)
     return made
+
+
+def _label(row: Mapping[Hashable, Any]) -> str:
+    inside = row.get("inside")
+    return name_label(f"{row['step_name']} (in {inside})" if isinstance(inside, str) else row["step_name"])

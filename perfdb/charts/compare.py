@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -66,40 +67,64 @@ def compare(
     ):
         label = f"{side.upper()}: {plain(shortened(inert(name), 60))}"
         axes.barh(
-            places + offset, np.nan_to_num(values[side]), height=0.38, color=colour, hatch=hatch, edgecolor=HATCH_INK,
-            linewidth=0, label=label,
-        )  # fmt: skip
+            places + offset,
+            np.nan_to_num(values[side]),
+            height=0.38,
+            color=colour,
+            hatch=hatch,
+            edgecolor=HATCH_INK,
+            linewidth=0,
+            label=label,
+        )
         for place, seconds in zip(places, values[side], strict=True):
             text = "no such step" if math.isnan(seconds) else duration_text(float(seconds))
             axes.annotate(
-                text, (0 if math.isnan(seconds) else seconds, place + offset), xytext=(5, 0),
-                textcoords="offset points", va="center", fontsize=10, color=MUTED,
-            )  # fmt: skip
+                text,
+                (0 if math.isnan(seconds) else seconds, place + offset),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=10,
+                color=MUTED,
+            )
     for place, row in zip(places, shown.to_dict("records"), strict=True):
         text, colour = _difference(row)
         axes.annotate(
-            text, (1.0, place), xycoords=("axes fraction", "data"), xytext=(-4, 0), textcoords="offset points",
-            ha="right", va="center", fontsize=10, fontweight="bold", color=colour,
-        )  # fmt: skip
+            text,
+            (1.0, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=10,
+            fontweight="bold",
+            color=colour,
+        )
     bare(axes, grid="x")
     axes.set_yticks(places, [_label(row) for row in shown.to_dict("records")])
-    for label in axes.get_yticklabels():
-        write(label)
+    for tick in axes.get_yticklabels():
+        write(tick)
     axes.tick_params(axis="y", length=0, labelsize=11, labelcolor=INK)
     axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
     axes.set_xlim(0, 1.5 * longest)
     more = f"; {hidden} more steps not drawn" if hidden > 0 else ""
     duration_axis(axes.xaxis, longest, f"{of}{more}")
     legend = axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, frameon=False, fontsize=11, labelcolor=INK,
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        ncols=2,
+        frameon=False,
+        fontsize=11,
+        labelcolor=INK,
         handleheight=1.2,
-    )  # fmt: skip
-    for text in legend.get_texts():
-        write(text)
+    )
+    for entry in legend.get_texts():
+        write(entry)
     return made
 
 
-def _label(row: dict[str, object]) -> str:
+def _label(row: Mapping[Hashable, Any]) -> str:
     counts = (row.get("n_a"), row.get("n_b"))
     known = all(isinstance(count, int | float) and count == count for count in counts)
     lines = [name_label(row["step_name"])]
@@ -108,14 +133,14 @@ def _label(row: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
-def _difference(row: dict[str, object]) -> tuple[str, str]:
-    a, b = (float(row[side]) for side in "ab")  # type: ignore[arg-type]
+def _difference(row: Mapping[Hashable, Any]) -> tuple[str, str]:
+    a, b = (float(row[side]) for side in "ab")
     if math.isnan(a) or math.isnan(b):
         return "", MUTED
     seconds = b - a
     percent = round(100 * seconds / a) if a > 0 else 0
     text = f"{_signed(seconds)}" + (f" ({'−' if percent < 0 else '+'}{abs(percent)} %)" if percent else "")
-    low, high = (float(row.get(name, math.nan)) for name in ("low", "high"))  # type: ignore[arg-type]
+    low, high = (float(row.get(name, math.nan)) for name in ("low", "high"))
     if math.isnan(low) or math.isnan(high):
         return text, VERMILLION if seconds > 0 else BLUE
     sure = low > 0 or high < 0

@@ -24,7 +24,6 @@ KINDS = ("trend", "steps", "bottlenecks", "waterfall", "resources", "compare")
 OF_ONE_SESSION = ("waterfall", "resources")
 LAST = {"trend": 1_000, "steps": 200, "bottlenecks": 50}
 TOTAL = "Total"
-LEFT_OUT = ("warmup", "ignore")
 MOST_FOR_CHANGES = 20_000
 
 
@@ -62,9 +61,12 @@ def draw(
     if kind not in KINDS:
         raise UsageError(f"there is no chart {kind!r}: choose one of {', '.join(KINDS)}")
     if session_ids and kind not in (*OF_ONE_SESSION, "compare"):
-        raise UsageError(f"a chart of {kind} shows many sessions: choose them with last=, since=, pipeline=, …")
+        raise UsageError(
+            f"a chart of {kind} shows many sessions: choose them with last=, since=, pipeline=, …"
+        )
     if kind in OF_ONE_SESSION:
-        from perfdb.charts import resources, waterfall
+        from perfdb.charts.resources import resources
+        from perfdb.charts.waterfall import waterfall
 
         session = history.session(*session_ids[:1])
         return waterfall(session) if kind == "waterfall" else resources(session)
@@ -77,13 +79,16 @@ def draw(
         return sentence("Nothing recorded yet", _NOTHING if not filters else _NOTHING_FITS)
     if kind == "trend":
         return _trend(history, choice, step, by)
+    from perfdb.analysis.bottlenecks import bottlenecks as rank
     from perfdb.analysis.time_spent import time_spent
-    from perfdb.charts import bottlenecks, steps
+    from perfdb.charts.bottlenecks import bottlenecks
+    from perfdb.charts.steps import steps
 
     if kind == "steps":
         spent = time_spent(choice.sessions, _steps_of(history, choice))
         return steps(spent, choice.sessions["start_time"], context=choice.context)
-    return bottlenecks(_bottlenecks(history, choice), context=_with_count(choice))
+    ranked = rank(choice.sessions, _steps_of(history, choice))
+    return bottlenecks(ranked, context=_with_count(choice))
 
 
 _NOTHING = "Record a run with perfdb.track(...), or try: perfdb demo"
@@ -92,6 +97,8 @@ _NOTHING_FITS = "No finished session fits. Loosen the filters, or see all with: 
 
 def choose(history: Reader, **filters: Any) -> Choice | None:
     """Return the sessions of the pipeline and mode that most of the fitting ones have; None without any."""
+    from perfdb.analysis.runs import counted_sessions, untagged
+
     sessions = history.sessions(**filters)
     finished = sessions[sessions["status"].isin([COMPLETED, FAILED])]
     if finished.empty:
@@ -99,14 +106,13 @@ def choose(history: Reader, **filters: Any) -> Choice | None:
     groups = finished.groupby(["pipeline", "mode"], sort=False).size()
     pipeline, mode = groups.index[int(groups.to_numpy().argmax())]
     chosen = finished[(finished["pipeline"] == pipeline) & (finished["mode"] == mode)]
-    left_out = chosen["tags"].map(lambda tags: any(tag in LEFT_OUT for tag in tags)).astype(bool)
     others = len(groups) - 1
     words = [inert(pipeline), mode_text(mode)]
     if others:
         words.append(f"without {counted(len(finished) - len(chosen), 'session')} of other modes or pipelines")
     return Choice(
-        chosen[(chosen["status"] == COMPLETED) & ~left_out],
-        chosen[(chosen["status"] == FAILED) & ~left_out],
+        counted_sessions(chosen),
+        untagged(chosen[chosen["status"] == FAILED]),
         pipeline,
         mode,
         ", ".join(word for word in words if word),
@@ -122,7 +128,7 @@ def _steps_of(history: Reader, choice: Choice, step: str | None = None) -> pd.Da
 
 def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) -> Figure:
     from perfdb.analysis import find_change_points
-    from perfdb.charts import trend
+    from perfdb.charts.trend import trend
 
     if by not in (None, "session", "time"):
         raise UsageError(f"by={by!r}: the runs of a trend stand by 'session' or by 'time'")
@@ -135,7 +141,9 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
         points = points.sort_values("start_time", kind="stable")
     points = points[points["duration"].notna()].reset_index(drop=True)
     durations = points["duration"].to_numpy(dtype=float)
-    changes = [asdict(each) for each in find_change_points(durations)] if len(points) <= MOST_FOR_CHANGES else []
+    changes = (
+        [asdict(each) for each in find_change_points(durations)] if len(points) <= MOST_FOR_CHANGES else []
+    )
     return trend(
         points,
         what=step or f"A run of {choice.pipeline}",
@@ -177,28 +185,6 @@ def _alerts(history: Reader, choice: Choice, step: str | None) -> list[Mapping[s
     ]
 
 
-def _bottlenecks(history: Reader, choice: Choice) -> pd.DataFrame:
-    """Return the mean critical and busy seconds per session of each top-level step."""
-    import pandas as pd
-
-    from perfdb.analysis.time_spent import time_spent
-
-    steps = _steps_of(history, choice)
-    spent = time_spent(choice.sessions, steps)
-    wall = float(choice.sessions["total_duration"].sum()) or 1.0
-    busy = steps.groupby("step_name")["duration"].sum()
-    named = [name for name in spent.columns if name is not None]
-    runs = max(1, len(spent))
-    return pd.DataFrame(
-        {
-            "step_name": named,
-            "critical_s": [float(spent[name].sum()) / runs for name in named],
-            "busy_s": [float(busy.get(name, 0.0)) / runs for name in named],
-            "share_percent": [100 * float(spent[name].sum()) / wall for name in named],
-        }
-    )
-
-
 def _with_count(choice: Choice) -> str:
     from perfdb.charts.style import period
 
@@ -209,30 +195,42 @@ def _with_count(choice: Choice) -> str:
 
 
 def _compare(
-    history: Reader, session_ids: tuple[str, ...], by: str | None, last: int | None, filters: Mapping[str, Any]
+    history: Reader,
+    session_ids: tuple[str, ...],
+    by: str | None,
+    last: int | None,
+    filters: Mapping[str, Any],
 ) -> Figure:
     if by is not None:
         return _compare_groups(history, by, last, filters)
     import pandas as pd
 
-    from perfdb.charts import compare
+    from perfdb.charts.compare import compare
 
     if len(session_ids) == 1:
         raise UsageError("compare needs two sessions, or by= an attribute: compare A B")
     first, second = (history.session(each) for each in session_ids or ("last~1", "last"))
     rows: dict[str, list[float | None]] = {TOTAL: [first.total_duration, second.total_duration]}
     for place, session in enumerate((first, second)):
-        for name, seconds in session.step_durations.items():
-            rows.setdefault(name, [None, None])[place] = seconds
+        for step in session.steps:
+            if step.parent_seq is None and step.duration is not None:
+                row = rows.setdefault(step.step_name, [None, None])
+                row[place] = (row[place] or 0.0) + step.duration
     frame = pd.DataFrame(
-        {"step_name": list(rows), "a": [row[0] for row in rows.values()], "b": [row[1] for row in rows.values()]}
+        {
+            "step_name": list(rows),
+            "a": [row[0] for row in rows.values()],
+            "b": [row[1] for row in rows.values()],
+        }
     ).astype({"a": "float64", "b": "float64"})
     return compare(
         frame,
         name_a=_named(first),
         name_b=_named(second),
         title=_difference(frame, "B", "A"),
-        context=first.pipeline if first.pipeline == second.pipeline else f"{first.pipeline} and {second.pipeline}",
+        context=first.pipeline
+        if first.pipeline == second.pipeline
+        else f"{first.pipeline} and {second.pipeline}",
         of="duration",
     )
 
@@ -253,13 +251,11 @@ def _difference(frame: pd.DataFrame, later: str, earlier: str) -> str:
     moved = (steps["b"] - steps["a"]) * (1 if b > a else -1)
     by_most = ""
     if len(moved) and float(moved.max()) > 0:
-        step = steps.loc[moved.idxmax()]
-        by_most = f", most of it in {shortened(inert(step['step_name']), 50)}"
+        name = steps["step_name"].iloc[int(moved.to_numpy().argmax())]
+        by_most = f", most of it in {shortened(inert(name), 50)}"
     change = f"{abs(100 * (b - a) / a):.0f} % {'slower' if b > a else 'faster'}"
     return f"{later} is {change} than {earlier} ({duration_text(a)} → {duration_text(b)}){by_most}"
 
 
-def _compare_groups(
-    history: Reader, by: str, last: int | None, filters: Mapping[str, Any]
-) -> Figure:
+def _compare_groups(history: Reader, by: str, last: int | None, filters: Mapping[str, Any]) -> Figure:
     raise NotImplementedError

@@ -47,7 +47,7 @@ def resources(session: Session) -> Figure:
     made = figure(
         _finding(session, laid_out),
         ", ".join(part for part in said if part),
-        f"session {session.session_id}; CPU of all threads, 100 % is one core; resident memory of the process; {zone()}",
+        f"session {session.session_id}; CPU of all threads, 100 % is one core; memory: resident; {zone()}",
     )
     shown = rows[:MOST_ROWS]
     cpu, memory, below = made.subplots(
@@ -96,9 +96,15 @@ def _draw_readings(axes: Axes, times: list[float], values: list[float], colour: 
     place = values.index(max(values))
     right = times[place] > 0.85 * max(times[-1], 1e-9)
     axes.annotate(
-        f"peak {values[place]:,.0f}", (times[place], values[place]), xytext=(-6 if right else 6, 5),
-        textcoords="offset points", ha="right" if right else "left", fontsize=10, fontweight="bold", color=INK,
-    )  # fmt: skip
+        f"peak {values[place]:,.0f}",
+        (times[place], values[place]),
+        xytext=(-6 if right else 6, 5),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        fontsize=10,
+        fontweight="bold",
+        color=INK,
+    )
     bare(axes)
     axes.set_ylabel(label, color=MUTED, fontsize=11)
 
@@ -107,9 +113,13 @@ def _draw_steps(axes: Axes, rows: list[Row], wall: float) -> None:
     for place, row in enumerate(rows):
         colour, hatch = FILLS[place % len(FILLS)]
         axes.broken_barh(
-            [(bar.start, max(0.002 * wall, bar.end - bar.start)) for bar in row.bars], (place - 0.36, 0.72),
-            facecolors=colour, hatch=hatch, edgecolor=HATCH_INK, linewidth=0,
-        )  # fmt: skip
+            [(bar.start, max(0.002 * wall, bar.end - bar.start)) for bar in row.bars],
+            (place - 0.36, 0.72),
+            facecolors=colour,
+            hatch=hatch,
+            edgecolor=HATCH_INK,
+            linewidth=0,
+        )
     bare(axes, grid=None)
     axes.spines["left"].set_visible(False)
     labels = [plain(shortened(inert(row.label or "(parallel)"), 30)) for row in rows]

@@ -6,8 +6,6 @@ import io
 from typing import TYPE_CHECKING
 
 import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,10 +21,10 @@ def image(figure: Figure, form: str) -> bytes:
     """
     buffer = io.BytesIO()
     if form == "png":
-        FigureCanvasAgg(figure).print_png(buffer)
+        figure.savefig(buffer, format="png")
     elif form == "svg":
         with matplotlib.rc_context({"svg.hashsalt": "perfdb", "svg.fonttype": "path"}):
-            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
     else:
         raise ValueError(f"{form!r} is no picture format: choose png or svg")
     return buffer.getvalue()

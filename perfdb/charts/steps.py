@@ -1,8 +1,8 @@
-"""What each session's time was spent on: a stacked bar per session, in which the steps add up to wall time."""
+"""What each session's time was spent on: a stacked bar per session, whose parts add up to wall time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -64,9 +64,16 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
         colour, hatch = NOTHING if name == NO_STEP else OTHERS if number >= len(FILLS) else FILLS[number]
         heights = np.array([values[group].mean() for group in groups])
         axes.bar(
-            np.arange(len(groups)), heights, bottom=bottom, width=0.86 if len(groups) < 80 else 1.0, color=colour,
-            hatch=hatch, edgecolor=HATCH_INK, linewidth=0, label=f"{name_label(name, 26)}  {100 * share:.1f} %",
-        )  # fmt: skip
+            np.arange(len(groups)),
+            heights,
+            bottom=bottom,
+            width=0.86 if len(groups) < 80 else 1.0,
+            color=colour,
+            hatch=hatch,
+            edgecolor=HATCH_INK,
+            linewidth=0,
+            label=f"{name_label(name, 26)}  {100 * share:.1f} %",
+        )
         bottom += heights
     bare(axes)
     duration_axis(axes.yaxis, float(bottom.max()), "seconds on the critical path")
@@ -75,22 +82,31 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
     axes.set_xlim(-margin, len(groups) - 1 + margin)
     label_sessions(axes, np.array([instants[group[0]] for group in groups]))
     axes.legend(
-        *(reversed(each) for each in axes.get_legend_handles_labels()), loc="upper left", bbox_to_anchor=(1.0, 1.0),
-        frameon=False, fontsize=10, labelcolor=INK, handleheight=1.4, labelspacing=0.7, title="share of the time",
-        title_fontproperties={"size": 10}, alignment="left",
-    )  # fmt: skip
+        *(reversed(each) for each in axes.get_legend_handles_labels()),
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        fontsize=10,
+        labelcolor=INK,
+        handleheight=1.4,
+        labelspacing=0.7,
+        title="share of the time",
+        title_fontproperties={"size": 10},
+        alignment="left",
+    )
     return made
 
 
 def _parts(seconds: pd.DataFrame) -> list[tuple[str, np.ndarray[tuple[int], np.dtype[np.float64]]]]:
     """Return names and values in the order of the pipeline: the largest, the rest as one, no step last."""
-    named = [name for name in seconds.columns if isinstance(name, str)]
-    largest = sorted(named, key=lambda name: -float(seconds[name].sum()))[: len(FILLS)]
+    names: list[Any] = seconds.columns.tolist()
+    named = [name for name in names if isinstance(name, str)]
+    largest = sorted(named, key=lambda name: -float(seconds[name].to_numpy().sum()))[: len(FILLS)]
     parts = [(name, seconds[name].to_numpy(dtype=float)) for name in named if name in largest]
     small = [name for name in named if name not in largest]
     if small:
         parts.append((counted(len(small), "other step"), seconds[small].sum(axis=1).to_numpy(dtype=float)))
-    rest = [place for place, name in enumerate(seconds.columns) if not isinstance(name, str)]
+    rest = [place for place, name in enumerate(names) if not isinstance(name, str)]
     if rest and float(seconds.iloc[:, rest].to_numpy().sum()) > 0:
         parts.append((NO_STEP, seconds.iloc[:, rest].sum(axis=1).to_numpy(dtype=float)))
     return parts

@@ -94,9 +94,15 @@ def trend(
     duration_axis(axes.yaxis, top, "duration")
     _label_runs(axes, x, starts, by)
     axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=10, labelcolor=INK,
-        handletextpad=0.5, columnspacing=1.6,
-    )  # fmt: skip
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        ncols=5,
+        frameon=False,
+        fontsize=10,
+        labelcolor=INK,
+        handletextpad=0.5,
+        columnspacing=1.6,
+    )
     return made
 
 
@@ -158,15 +164,29 @@ def _draw_runs(axes: Axes, x: Floats, durations: Floats, top: float) -> None:
     inside = shown[durations[shown] <= top]
     many = durations.size > 300
     axes.plot(
-        x[inside], durations[inside], linestyle="", marker=".", markersize=3 if many else 7,
-        color="#8a8a8a", alpha=0.5 if many else 0.9, markeredgewidth=0, label="a run", zorder=2,
-    )  # fmt: skip
+        x[inside],
+        durations[inside],
+        linestyle="",
+        marker=".",
+        markersize=3 if many else 7,
+        color="#8a8a8a",
+        alpha=0.5 if many else 0.9,
+        markeredgewidth=0,
+        label="a run",
+        zorder=2,
+    )
     above = np.flatnonzero(durations > top)
     if above.size:
         axes.plot(
-            x[above], np.full(above.size, 0.985 * top), linestyle="", marker="^", markersize=6, color=INK, zorder=4,
+            x[above],
+            np.full(above.size, 0.985 * top),
+            linestyle="",
+            marker="^",
+            markersize=6,
+            color=INK,
+            zorder=4,
             label=f"above the picture ({above.size:,}, up to {duration_text(float(durations.max()))})",
-        )  # fmt: skip
+        )
 
 
 def _draw_levels(axes: Axes, x: Floats, durations: Floats, bounds: Sequence[int]) -> None:
@@ -184,9 +204,14 @@ def _draw_levels(axes: Axes, x: Floats, durations: Floats, bounds: Sequence[int]
             high = np.array([np.percentile(parts[place], 95) for place in whole])
             axes.fill_between(at[whole], median[whole], high, color=SKY, alpha=0.28, linewidth=0, zorder=1)
             axes.plot(
-                at[whole], high, color=BLUE, linewidth=1.2, linestyle=(0, (5, 2)), zorder=3,
+                at[whole],
+                high,
+                color=BLUE,
+                linewidth=1.2,
+                linestyle=(0, (5, 2)),
+                zorder=3,
                 label="_" * bool(number) + "p95",
-            )  # fmt: skip
+            )
         axes.plot(at, median, color=BLUE, linewidth=2.4, label="_" * bool(number) + "median (p50)", zorder=3)
 
 
@@ -316,16 +341,24 @@ def _draw_failures(axes: Axes, x: Floats, starts: Floats, failures: pd.DataFrame
     else:
         at = np.full(when.size, x[0])
     axes.plot(
-        at, np.full(when.size, 0.025), transform=axes.get_xaxis_transform(), linestyle="", marker="x",
-        markersize=7, markeredgewidth=1.8, color=VERMILLION, label=f"failed ({when.size:,})", zorder=5,
-    )  # fmt: skip
+        at,
+        np.full(when.size, 0.025),
+        transform=axes.get_xaxis_transform(),
+        linestyle="",
+        marker="x",
+        markersize=7,
+        markeredgewidth=1.8,
+        color=VERMILLION,
+        label=f"failed ({when.size:,})",
+        zorder=5,
+    )
 
 
 def _label_runs(axes: Axes, x: Floats, starts: Floats, by: str) -> None:
     if by == "time":
         locator = AutoDateLocator(minticks=3, maxticks=9)
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         axes.set_xlabel("start", color=MUTED, fontsize=11)
         return
     label_sessions(axes, starts)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from perfdb.analysis.timeline import Bar, Row, timeline
+from perfdb.analysis.timeline import Bar, Row, headline, timeline
 from perfdb.charts.style import (
     BLUE,
     HATCH_INK,
@@ -48,7 +48,7 @@ def waterfall(session: Session) -> Figure:
         moment(session.start_time),
     ]
     made = figure(
-        _finding(session),
+        headline(session, laid_out),
         ", ".join(part for part in said if part),
         f"session {session.session_id}; share: seconds on the critical path over wall time; {zone()}",
     )
@@ -61,14 +61,29 @@ def waterfall(session: Session) -> Figure:
         share = f"{100 * row.critical_s / wall:.1f} %" if row.critical_s else "–"
         for x, text, colour in ((_BUSY, duration_text(row.busy_s), INK), (_SHARE, share, MUTED)):
             axes.annotate(
-                text, (1, place), xytext=(x, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-                ha="right", va="center", fontsize=10, color=colour, annotation_clip=False,
-            )  # fmt: skip
+                text,
+                (1, place),
+                xytext=(x, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                fontsize=10,
+                color=colour,
+                annotation_clip=False,
+            )
     for x, text in ((_BUSY, "busy"), (_SHARE, "share")):
         axes.annotate(
-            text, (1, 1), xytext=(x, 5), xycoords="axes fraction", textcoords="offset points", ha="right",
-            va="bottom", fontsize=10, color=MUTED,
-        )  # fmt: skip
+            text,
+            (1, 1),
+            xytext=(x, 5),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=10,
+            color=MUTED,
+        )
     bare(axes, grid="x")
     axes.set_yticks(range(len(drawn)), [_label(row) for row in drawn])
     for label in axes.get_yticklabels():
@@ -80,21 +95,6 @@ def waterfall(session: Session) -> Figure:
     duration_axis(axes.xaxis, wall, f"since the start{more}")
     _legend(axes, session)
     return made
-
-
-def _finding(session: Session) -> str:
-    laid_out = timeline(session)
-    worst = laid_out.most_critical()
-    if session.error_message:
-        return (
-            f"Failed after {duration_text(laid_out.wall_s)}: {shortened(inert(session.error_message), 110)}"
-        )
-    if worst is None or laid_out.wall_s <= 0:
-        return f"Session {session.session_id}"
-    return (
-        f"{shortened(inert(worst.label), 60)} held this run up for {duration_text(worst.critical_s)} "
-        f"of {duration_text(laid_out.wall_s)} ({100 * worst.critical_s / laid_out.wall_s:.0f} %)"
-    )
 
 
 def _most_telling(rows: Sequence[Row]) -> tuple[list[Row], int]:
@@ -121,20 +121,34 @@ def _label(row: Row) -> str:
 def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:
     height = 0.62 if row.depth == 0 else 0.46
     least = _NARROWEST * wall
-    for failed, beside, on_path, hatch in ((False, SKY, BLUE, None), (True, _FAILED_BESIDE, VERMILLION, "xx")):
+    for failed, beside, on_path, hatch in (
+        (False, SKY, BLUE, None),
+        (True, _FAILED_BESIDE, VERMILLION, "xx"),
+    ):
         bars = [bar for bar in row.bars if (bar.step.success is False) is failed]
         axes.broken_barh(
-            [(bar.start, max(least, bar.end - bar.start)) for bar in bars], (place - height / 2, height),
-            facecolors=beside, hatch=hatch or "///", edgecolor=HATCH_INK, linewidth=0,
-        )  # fmt: skip
+            [(bar.start, max(least, bar.end - bar.start)) for bar in bars],
+            (place - height / 2, height),
+            facecolors=beside,
+            hatch=hatch or "///",
+            edgecolor=HATCH_INK,
+            linewidth=0,
+        )
         axes.broken_barh(
             [(first, max(least, last - first)) for bar in bars for first, last in bar.critical],
-            (place - height / 2, height), facecolors=on_path, hatch=hatch, edgecolor="#ffffffaa", linewidth=0,
-        )  # fmt: skip
+            (place - height / 2, height),
+            facecolors=on_path,
+            hatch=hatch,
+            edgecolor="#ffffffaa",
+            linewidth=0,
+        )
     axes.broken_barh(
-        [wait for bar in row.bars for wait in _waits(bar, least)], (place - height / 4, height / 2),
-        facecolors="white", edgecolor=INK, linewidth=0.6,
-    )  # fmt: skip
+        [wait for bar in row.bars for wait in _waits(bar, least)],
+        (place - height / 4, height / 2),
+        facecolors="white",
+        edgecolor=INK,
+        linewidth=0.6,
+    )
     edges = [bar.start for bar in row.bars[1:]]
     if 0 < len(edges) < 200:
         axes.vlines(edges, place - height / 2, place + height / 2, color="white", linewidth=0.9)
@@ -162,6 +176,12 @@ def _legend(axes: Axes, session: Session) -> None:
     if any(attempt.wait for step in session.steps for attempt in step.attempts):
         handles.append(Patch(facecolor="white", edgecolor=INK, linewidth=0.6, label="waiting before a retry"))
     axes.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, frameon=False, fontsize=10,
-        labelcolor=INK, handleheight=1.1,
-    )  # fmt: skip
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        ncols=4,
+        frameon=False,
+        fontsize=10,
+        labelcolor=INK,
+        handleheight=1.1,
+    )

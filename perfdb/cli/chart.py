@@ -7,21 +7,27 @@ from typing import Any
 
 import click
 
+from perfdb.charts.gallery import KINDS
+from perfdb.charts.saving import FORMATS, image
 from perfdb.cli.files import write_whole
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history
-from perfdb.charts.gallery import KINDS, LAST
-from perfdb.charts.saving import FORMATS, image
 
 
 @click.command("chart")
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("session_ids", metavar="[ID]...", nargs=-1)
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE",
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
     help="Where to: FILE.png or FILE.svg.",
-)  # fmt: skip
+)
 @click.option("--step", metavar="NAME", help="trend: this step, not the total.")
-@click.option("--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode.")
+@click.option(
+    "--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode."
+)
 @click.option("--last", type=click.IntRange(1), help="How many of the newest sessions.")
 @filter_options
 @database_option
