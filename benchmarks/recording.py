@@ -188,6 +188,8 @@ def run_until_readable(rounds: int, runs: int) -> Iterator[Line]:
 def _write_ours(home: str, barrier: Any, runs: int) -> None:
     tracker = recorder.create_tracker(home=home, console=False)
     recorded_run(tracker)
+    while tracker.health()["backlog_bytes"]:  # eight first starts import for longer than end_pipeline waits
+        time.sleep(0.01)
     barrier.wait()
     for _ in range(runs):
         recorded_run(tracker)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from perfdb.recording.health import Health
@@ -16,8 +17,6 @@ from perfdb.recording.journal import Journal, Line, journals_in
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from typing import Any
-
     from sqlalchemy import Connection, Engine
 
 BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
@@ -30,7 +29,8 @@ class Database:
         self.url = url
         self._busy_timeout_s = busy_timeout_s
         self._engine: Engine | None = None
-        self._file: tuple[int, int] | None = None
+        self._path: Path | None = None
+        self._file: tuple[int, int] | None = None  # device and inode
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -58,22 +58,20 @@ class Database:
         if self._engine is not None and self._file != self._identity():
             self.forget()  # deleted or replaced while we had it open
         if self._engine is None:
-            from perfdb.store.engine import open_engine
+            from perfdb.store.engine import open_engine, sqlite_path
             from perfdb.store.schema import ensure_schema
 
             ensure_schema(self.url)
+            self._path = sqlite_path(self.url)
             self._engine = open_engine(self.url, role="writer", busy_timeout_s=self._busy_timeout_s)
             self._file = self._identity()
         return self._engine
 
     def _identity(self) -> tuple[int, int] | None:
-        from perfdb.store.engine import sqlite_path
-
-        path = sqlite_path(self.url)
-        if path is None:
+        if self._path is None:
             return None
         try:
-            found = os.stat(path)
+            found = os.stat(self._path)
         except OSError:
             return (0, 0)
         return (found.st_dev, found.st_ino)
@@ -82,17 +80,42 @@ class Database:
 class Moved:
     """What a look through journals brought into the database."""
 
-    __slots__ = ("interrupted", "journals", "quarantined", "records")
+    __slots__ = ("finished", "interrupted", "journals", "quarantined", "records")
 
     def __init__(self) -> None:
         self.journals = self.records = self.interrupted = self.quarantined = 0
+        self.finished: list[str] = []  # ids of sessions that had ended
 
 
-def move_batch(database: Database, journal: Journal, health: Health) -> tuple[int, int, tuple[str, ...]]:
+class Batch:
+    """Complete lines of a journal, read before the database is asked for its lock."""
+
+    def __init__(self, journal: Journal, offset: int, limit: int) -> None:
+        self.offset = self.end = offset
+        self.good: list[Line] = []
+        self.bad: list[Line] = []
+        for line in islice(journal.lines(offset), limit):
+            (self.bad if line.record is None else self.good).append(line)
+            self.end = line.end
+
+    def refuse(self) -> None:
+        """Count all its lines as bad."""
+        self.good, self.bad = [], self.good + self.bad
+
+
+def move_batch(
+    database: Database, journal: Journal, health: Health, offset: int = 0
+) -> tuple[int, int, tuple[str, ...]]:
     """Move the next records of a journal.
 
+    Args:
+        database: where to.
+        journal: where from; this process holds its lock.
+        health: counts what is put aside.
+        offset: up to where the database is believed to have it; it is asked.
+
     Returns:
-        how many lines were read, the offset behind the last, the ids of sessions that ended.
+        how many lines were moved, the offset behind the last, the ids of sessions that ended.
 
     Raises:
         Exception: the database takes nothing now. A record that it refuses for good is put
@@ -101,55 +124,53 @@ def move_batch(database: Database, journal: Journal, health: Health) -> tuple[in
     from perfdb.store.engine import is_transient
 
     try:
-        return _move(database, journal, BATCH, health)
+        return _move(database, journal, health, Batch(journal, offset, BATCH), BATCH)
     except Exception as error:
         if is_transient(error):
             raise
-        return _move_singly(database, journal, health)
+    return _move_singly(database, journal, health, offset)
 
 
-def _move_singly(database: Database, journal: Journal, health: Health) -> tuple[int, int, tuple[str, ...]]:
+def _move_singly(
+    database: Database, journal: Journal, health: Health, offset: int
+) -> tuple[int, int, tuple[str, ...]]:
     from perfdb.store.engine import is_transient
 
-    lines = 0
+    moved = 0
     finished: tuple[str, ...] = ()
     while True:
+        line = Batch(journal, offset, 1)
         try:
-            read, end, ended = _move(database, journal, 1, health)
+            count, offset, ended = _move(database, journal, health, line, 1)
         except Exception as error:
             if is_transient(error):
                 raise
-            read, end, ended = _move(database, journal, 1, health, refuse=True)
-        lines, finished = lines + read, finished + ended
-        if not read or lines >= BATCH:
-            return lines, end, finished
+            line.refuse()
+            count, offset, ended = _move(database, journal, health, line, 1)
+        moved, finished = moved + count, finished + ended
+        if not count or moved >= BATCH:
+            return moved, offset, finished
 
 
 def _move(
-    database: Database, journal: Journal, limit: int, health: Health, *, refuse: bool = False
+    database: Database, journal: Journal, health: Health, batch: Batch, limit: int
 ) -> tuple[int, int, tuple[str, ...]]:
     from perfdb.store.ingest import apply_records, journal_offset
 
-    journal_id = str(journal.header["journal_id"])
     with database.transaction() as connection:
-        offset = end = journal_offset(connection, journal_id)
-        good: list[dict[str, Any]] = []
-        bad: list[Line] = []
-        for count, line in enumerate(journal.lines(offset), start=1):
-            end = line.end
-            if line.record is None or refuse:
-                bad.append(line)
-            else:
-                good.append(line.record)
-            if count == limit:
-                break
-        if end == offset:
-            return 0, end, ()
-        applied = apply_records(connection, journal.header, good, offset=end, quarantined=len(bad))
-    for line in bad:
+        offset = journal_offset(connection, str(journal.header["journal_id"]))
+        if offset != batch.offset:  # somebody else moved some, or the database is another one
+            batch = Batch(journal, offset, limit)
+        if batch.end == offset:
+            return 0, offset, ()
+        records = [line.record for line in batch.good if line.record is not None]
+        applied = apply_records(
+            connection, journal.header, records, offset=batch.end, quarantined=len(batch.bad)
+        )
+    for line in batch.bad:
         journal.keep_bad_line(line.raw)
-    health.count("quarantined", len(bad), f"damaged lines of {journal.path} were put aside")
-    return len(good) + len(bad), end, applied.finished
+    health.count("quarantined", len(batch.bad), f"damaged lines of {journal.path} were put aside")
+    return len(batch.good) + len(batch.bad), batch.end, applied.finished
 
 
 def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
@@ -162,8 +183,9 @@ def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
         whole = False
         try:
             before = health.counts["quarantined"]
+            offset = 0
             while True:
-                records, _, _ = move_batch(database, journal, health)
+                records, offset, _ = move_batch(database, journal, health, offset)
                 moved.records += records
                 if not records:
                     break
