@@ -15,6 +15,7 @@ TYPE_CHECKING = False  # importing typing would be a tenth of what a first step 
 if TYPE_CHECKING:
     from typing import Any
 
+    from perfdb.alerts.callbacks import on_alert
     from perfdb.errors import (
         InvalidSessionIdError,
         MissingExtraError,
@@ -36,11 +37,12 @@ if TYPE_CHECKING:
         track_vision_analysis,
     )
     from perfdb.recording.step import carry
-    from perfdb.records import Sample, Session, Step
+    from perfdb.records import Alert, Sample, Session, Step
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "perfdb.alerts.callbacks": ("on_alert",),
     "perfdb.errors": (
         "InvalidSessionIdError",
         "MissingExtraError",
@@ -62,11 +64,12 @@ _HOMES = {
         "track_vision_analysis",
     ),
     "perfdb.recording.step": ("carry",),
-    "perfdb.records": ("Sample", "Session", "Step"),
+    "perfdb.records": ("Alert", "Sample", "Session", "Step"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Alert",
     "History",
     "InvalidSessionIdError",
     "MissingExtraError",
@@ -85,6 +88,7 @@ __all__ = [
     "carry",
     "create_tracker",
     "current",
+    "on_alert",
     "track",
     "track_composite_creation",
     "track_image_generation",

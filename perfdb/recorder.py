@@ -205,6 +205,10 @@ def current() -> Step | Tracker | _Nothing:
 
 def _tracker(settings: Settings, *, live_lines: bool, fast_mode: bool | None) -> Tracker:
     health = Health(strict=settings.strict)
+    if settings.alerts:
+        from perfdb.alerts.config import read_alert_settings
+
+        read_alert_settings(settings.alerts)  # a mistake is said now, to who made it
     worker = None if settings.disabled else _worker_for(settings)
     return Tracker(
         settings,
@@ -225,8 +229,13 @@ def _worker_for(settings: Settings) -> Worker:
             if not _workers:
                 _join_process()
             worker = _workers[key] = Worker(
-                settings.home, settings.database_url, health=Health(), fsync=settings.fsync
+                settings.home,
+                settings.database_url,
+                health=Health(),
+                fsync=settings.fsync,
+                alerts=settings.alerts,
             )
+        worker.alerting.use(settings.alerts)
         return worker
 
 

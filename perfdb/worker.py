@@ -11,11 +11,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from perfdb.alerting import Alerting
 from perfdb.errors import PerfdbError
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, new_journal_id
 from perfdb.recording.live import LiveSession
+from perfdb.toml_tables import Table
 from perfdb.transfer import Database, move_batch, recover_dead
 from perfdb.vocabulary import INTERRUPTED
 
@@ -38,7 +40,15 @@ JOURNAL_RETRY_S = 5.0
 class Worker:
     """The journals of this process on their way to one database; what a tracker knows as its Writer."""
 
-    def __init__(self, home: Path, database_url: str, *, health: Health, fsync: bool = False) -> None:
+    def __init__(
+        self,
+        home: Path,
+        database_url: str,
+        *,
+        health: Health,
+        fsync: bool = False,
+        alerts: Table | None = None,
+    ) -> None:
         self.folder = home / "journal"
         self._health = health
         self._fsync = fsync
@@ -46,7 +56,6 @@ class Worker:
         self._journals: list[Journal] = []  # the last one is written by new sessions
         self._read: dict[str, int] = {}  # offsets that are known to be in the database
         self._sessions: list[LiveSession] = []
-        self._alerts: dict[str, list[Any]] = {}
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._pause_s = 0.0
@@ -54,6 +63,7 @@ class Worker:
         self._no_journal_until = 0.0
         self._looked_for_dead = float("-inf")
         self._reset_locks()
+        self.alerting = Alerting(alerts or Table({}), self._database, self.turn_lock, health)
 
     def _reset_locks(self) -> None:
         self.turn_lock = threading.RLock()  # held while the thread imports or is in a batch
@@ -101,7 +111,7 @@ class Worker:
         self._wake.set()
         if wait_s > 0:
             session.in_database.wait(wait_s)
-        return self._alerts.pop(session.session_id, [])
+        return session.alerts
 
     def usual(self, session: LiveSession) -> Mapping[str, float]:
         """Return the usual seconds per step of such sessions; asked by the live line of a terminal."""
@@ -160,7 +170,11 @@ class Worker:
                 moved += self._drain(journal)
             if time.monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
                 self._looked_for_dead = time.monotonic()
-                recover_dead(self.folder, self._database, self._health)
+                moved_dead = recover_dead(self.folder, self._database, self._health)
+                if moved_dead.finished:
+                    self.alerting.judge_historic(moved_dead.finished)
+            self.alerting.watch(list(self._sessions))
+            self.alerting.judge_waiting()
             self._retire()
             self._problem, self._pause_s = None, 0.0
         except Exception as error:
@@ -188,8 +202,8 @@ class Worker:
 
     def _drain(self, journal: Journal) -> int:
         moved = 0
-        while journal.size > self._read.get(journal.path.name, 0):
-            records, end, finished = move_batch(self._database, journal, self._health)
+        while journal.size > (known := self._read.get(journal.path.name, 0)):
+            records, end, finished = move_batch(self._database, journal, self._health, known)
             self._read[journal.path.name] = end
             moved += records
             self._note_finished(set(finished))
@@ -204,6 +218,7 @@ class Worker:
             done = [session for session in self._sessions if session.session_id in finished and session.ended]
             self._sessions = [session for session in self._sessions if session not in done]
         for session in done:
+            session.alerts = self.alerting.judge(session.session_id)
             session.in_database.set()
 
     def _retire(self) -> None:
@@ -239,6 +254,7 @@ class Worker:
                 self.turn()
             if self._backlog():
                 time.sleep(0.005)
+        self._finish_alerts(deadline)
         if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
                 for journal in self._journals:
@@ -248,6 +264,12 @@ class Worker:
                 self._database.forget()
             finally:
                 self.turn_lock.release()
+
+    def _finish_alerts(self, deadline: float) -> None:
+        """Let the turn in hand judge its sessions, and their messages leave."""
+        if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            self.turn_lock.release()
+        self.alerting.finish(deadline - time.monotonic())
 
     def after_fork_in_child(self) -> None:
         """Start afresh: own journal, connection and thread; the parent's sessions get only further steps."""
@@ -259,6 +281,7 @@ class Worker:
         self._journals, self._read = [], {}
         self._database.forget(close=False)
         self._health.after_fork_in_child()
+        self.alerting.after_fork_in_child(self.turn_lock)
         sessions, self._sessions = self._sessions, []
         for session in sessions:
             session.after_fork_in_child()

@@ -28,6 +28,7 @@ LAYERS = {
     "charts": 3,
     "pages": 3,
     "transfer": 3,
+    "alerting": 3,
     "worker": 3,
     "recorder": 4,
     "history": 4,
@@ -37,8 +38,18 @@ LAYERS = {
     "web": 5,
     "pathway": 5,
 }
-# Sideways arrows, each wanted: the tracker is told its settings, the worker transfers, the demo is a command.
-SIDEWAYS = {("recording", "settings"), ("worker", "transfer"), ("cli", "pathway"), ("cli", "web")}
+# Sideways arrows, each wanted: the tracker is told its settings, alerts ask the rules and keep what they
+# find, the worker transfers and alerts, the demo is a command.
+SIDEWAYS = {
+    ("recording", "settings"),
+    ("alerts", "analysis"),
+    ("alerts", "store"),
+    ("alerting", "transfer"),
+    ("worker", "transfer"),
+    ("worker", "alerting"),
+    ("cli", "pathway"),
+    ("cli", "web"),
+}
 # `from perfdb import NAME`: what is not a module comes from the public face, which stands above layer 4.
 FACE = 4.5
 

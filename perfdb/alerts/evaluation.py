@@ -19,7 +19,7 @@ from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Rule, Verdic
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, RESOLVED, SEVERITIES, Alert
 from perfdb.store import alerts as store
 from perfdb.store import outbox
-from perfdb.store.windows import Place, Window, find_place, last_error, read_windows
+from perfdb.store.windows import Place, Window, find_place, last_error, newest_places, read_windows
 
 MOST_IN_DIGEST = 20  # more are counted
 MOST_OPENED = 100  # by one session; more say nothing that these do not
@@ -90,6 +90,14 @@ def after_session(
                 continue
         changes.append((moved, events))
     return _settle(connection, place, settings, active, changes, windows[0], now, historic)
+
+
+def after_import(connection: Any, session_ids: Iterable[str], settings: AlertSettings, now: float) -> None:
+    """Judge, as historic, those of these sessions that are the newest of their pipeline and mode."""
+    wanted = set(session_ids)
+    for place in newest_places(connection) if wanted else ():
+        if place.session_id in wanted:
+            after_session(connection, place.session_id, settings, now, historic=True)
 
 
 def while_running(

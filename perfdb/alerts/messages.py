@@ -5,7 +5,6 @@ Pure texts. Names that were recorded may be hostile: whoever prints a message ma
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from perfdb.alerts.lifecycle import (
@@ -15,27 +14,21 @@ from perfdb.alerts.lifecycle import (
     is_flapping,
 )
 from perfdb.records import Alert
+from perfdb.texts import duration_text, mode_text, size_text
 
 _SECONDS = ("duration", "cpu_s")
 _MOST_NAMED = 3
 
 
 def amount(value: float | None, metric: str) -> str:
-    """Return a value with its unit: ``23.3 s``, ``128 ms``, ``310 MB``, ``1,234``."""
+    """Return a value with its unit: ``23.33 s``, ``128 ms``, ``310 MB``, ``1,234``."""
     if value is None:
         return "unknown"
+    if value < 0:
+        return f"-{amount(-value, metric)}"
     if metric == "rss_peak_bytes":
-        return f"{value / 1e6:,.0f} MB"
-    if metric not in _SECONDS:
-        return f"{value:,.6g}"
-    size = abs(value)
-    if size < 0.0009995:
-        return f"{value * 1e6:.0f} µs"
-    if size < 0.9995:
-        return f"{value * 1e3:.3g} ms"
-    if size < 99.95:
-        return f"{value:.3g} s"
-    return f"{value:,.0f} s"
+        return size_text(value)
+    return duration_text(value) if metric in _SECONDS else f"{value:,.6g}"
 
 
 def subject(alert: Alert) -> str:
@@ -44,12 +37,6 @@ def subject(alert: Alert) -> str:
     if alert.metric == "duration" or alert.kind == "error_rate":
         return name
     return f"{alert.metric} of {name}"
-
-
-def mode_text(mode: str) -> str:
-    """Return a mode for people: ``fast_mode=false``; empty when a pipeline has none."""
-    values = json.loads(mode)
-    return ", ".join(f"{name}={json.dumps(each)}" for name, each in values.items() if each is not None)
 
 
 def headline(alert: Alert) -> str:

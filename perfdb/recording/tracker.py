@@ -85,7 +85,6 @@ class Tracker:
         self._clock = clock or SystemClock()
         self._live: LiveSession | None = None
         self._attributes: dict[str, Any] = {}
-        self._alerts: list[Any] = []
 
     # -- the session -------------------------------------------------------------
 
@@ -148,7 +147,6 @@ class Tracker:
             )
             self._end(self._live, INTERRUPTED, None, "another session was started on the same tracker")
         self._attributes = dict(attributes)
-        self._alerts = []
         cleaned = clean(attributes, self._settings.redact)
         live = self._live = LiveSession(
             session_id,
@@ -197,7 +195,7 @@ class Tracker:
         if current_tracker.get() is self:
             current_tracker.set(None)
         if self._writer is not None:
-            self._alerts = self._writer.ended(live, 0.0 if _in_event_loop() else self._settings.wait_s)
+            self._writer.ended(live, 0.0 if _in_event_loop() else self._settings.wait_s)
 
     def _new_session_id(self) -> str:
         stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._clock.time()))
@@ -259,7 +257,7 @@ class Tracker:
     @property
     def alerts(self) -> list[Any]:
         """Open alerts that the last session opened or confirmed."""
-        return list(self._alerts)
+        return list(self._live.alerts) if self._live is not None else []
 
     def health(self) -> dict[str, Any]:
         """Return ``ok``, ``last_error`` and the counters of what went wrong inside perfdb.
@@ -309,7 +307,7 @@ class Tracker:
         if self._settings.disabled:
             return
         try:
-            self._console.print_summary(self._live.record(), alerts=self._alerts)
+            self._console.print_summary(self._live.record(), alerts=self.alerts)
         except Exception as error:
             self._health.failed("printing the summary", error)
 

@@ -1,0 +1,159 @@
+"""Rules, alerts and delivery on behalf of the worker: after each session, and while one runs.
+
+What goes wrong here is counted in ``health()`` and never touches recording. Everything heavier than this
+file is imported by the worker's own thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from perfdb.recording.health import Health
+from perfdb.recording.live import LiveSession
+from perfdb.toml_tables import Table
+from perfdb.transfer import Database
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Any
+
+    from perfdb.alerts.config import AlertSettings
+    from perfdb.alerts.delivery import Delivery
+    from perfdb.alerts.evaluation import Told
+    from perfdb.records import Alert
+
+MOST_UNJUDGED = 500  # sessions that wait for a busy database; older ones are history in any case
+
+
+class Alerting:
+    """Judges sessions by the rules of the settings and has people told.
+
+    Args:
+        table: ``Settings.alerts``.
+        database: of the worker; used under ``lock`` only.
+        lock: held while the database is used or something imported.
+        health: where failures are counted.
+    """
+
+    def __init__(
+        self, table: Table, database: Database, lock: AbstractContextManager[Any], health: Health
+    ) -> None:
+        self._table = table
+        self._database = database
+        self._lock = lock
+        self._health = health
+        self._settings: AlertSettings | None = None
+        self._delivery: Delivery | None = None
+        self._unjudged: list[str] = []
+        self._told_running: dict[str, set[str | None]] = {}
+
+    def use(self, table: Table) -> None:
+        """Take the rules of other settings from now on."""
+        if table != self._table:
+            self._table, self._settings = table, None
+
+    def judge(self, session_id: str) -> list[Alert]:
+        """Judge a session that has just come to the database; return its alerts. Never raises."""
+        self._told_running.pop(session_id, None)
+        try:
+            from perfdb.alerts.evaluation import after_session
+
+            settings = self._ready()
+            with self._database.transaction() as connection:
+                told = after_session(connection, session_id, settings, time.time())
+            self._pass_on(told)
+            return list(told.of_session)
+        except Exception as error:
+            self._failed(error, session_id)
+            return []
+
+    def judge_waiting(self) -> None:
+        """Judge what could not be judged because the database was busy. Never raises."""
+        waiting, self._unjudged = self._unjudged[-MOST_UNJUDGED:], []
+        for session_id in waiting:
+            self.judge(session_id)
+
+    def judge_historic(self, session_ids: Iterable[str]) -> None:
+        """Judge old sessions that came late: their alerts are ``historic``, nobody is told. Never raises."""
+        try:
+            from perfdb.alerts.evaluation import after_import
+
+            settings = self._ready()
+            with self._database.transaction() as connection:
+                after_import(connection, session_ids, settings, time.time())
+        except Exception as error:
+            self._failed(error, None)
+
+    def watch(self, sessions: Iterable[LiveSession]) -> None:
+        """Judge the sessions that run by the ``max`` rules. Never raises."""
+        try:
+            for session in sessions:
+                if not session.inherited and not session.ended:
+                    self._watch(session)
+        except Exception as error:
+            self._failed(error, None)
+
+    def finish(self, seconds: float) -> None:
+        """Give messages that wait so long to leave, because the process ends."""
+        if self._delivery is not None and seconds > 0:
+            self._delivery.wait(seconds)
+
+    def after_fork_in_child(self, lock: AbstractContextManager[Any]) -> None:
+        """Forget the parent's thread."""
+        self._lock = lock
+        self._unjudged, self._told_running = [], {}
+        if self._delivery is not None:
+            self._delivery.after_fork_in_child(lock)
+
+    def _watch(self, session: LiveSession) -> None:
+        from perfdb.alerts.evaluation import lowest_limits, while_running
+
+        settings = self._ready()
+        limits = lowest_limits(settings.rules, session.pipeline, session.mode)
+        if not limits:
+            return
+        now = session.monotonic()
+        elapsed: dict[str | None, float] = {None: now - session.started}
+        for step in list(session.open_steps.values()):
+            elapsed[step.name] = max(now - step.begun, elapsed.get(step.name, 0.0))
+        told = self._told_running.setdefault(session.session_id, set())
+        over = {
+            name: seconds
+            for name, seconds in elapsed.items()
+            if name not in told
+            and seconds > min((limits[key] for key in (name, "*") if key in limits), default=float("inf"))
+        }
+        if over:
+            with self._database.transaction() as connection:
+                found = while_running(connection, session.session_id, over, settings, time.time())
+            told.update(over)
+            self._pass_on(found)
+
+    def _ready(self) -> AlertSettings:
+        if self._settings is None:
+            from perfdb.alerts.config import read_alert_settings
+            from perfdb.alerts.delivery import Delivery
+
+            self._settings = read_alert_settings(self._table)
+            if self._delivery is None:
+                self._delivery = Delivery(self._database.transaction, self._lock, self._health)
+            self._delivery.use(self._settings.channels)
+            self._delivery.wake()  # what an earlier process could not send
+        return self._settings
+
+    def _pass_on(self, told: Told) -> None:
+        if self._delivery is not None and (told.fired or told.messages):
+            self._delivery.wake(told.fired)
+
+    def _failed(self, error: Exception, session_id: str | None) -> None:
+        from perfdb.store.engine import is_transient
+
+        if is_transient(error):
+            if session_id is not None:
+                self._unjudged.append(session_id)
+            self._health.delayed("the rules wait for the database", error)
+            return
+        # not through failed(): rules that break must not raise in a strict worker either
+        self._health.count("rule_errors", 1, f"evaluating the rules failed: {type(error).__name__}: {error}")
