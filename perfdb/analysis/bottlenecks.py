@@ -1,0 +1,192 @@
+"""Rank steps by the seconds they put on the critical path, and say what making them faster would bring."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean, median
+
+import numpy as np
+import pandas as pd
+
+from perfdb.analysis.replay import Schedule, Scheduled
+from perfdb.analysis.runs import counted_sessions, seconds_of, since, spans_of
+
+OTHER = "Other"  # the time of no step
+LEAST_FOR_VARIANCE = 10
+REPLAYED = 50  # newest sessions of a pipeline and mode that are replayed
+
+COLUMNS = (
+    "pipeline", "mode", "step_name", "inside", "sessions", "n", "critical_s", "busy_s", "share_percent",
+    "variance_percent", "gain_x2_s", "gain_max_s", "workers", "pool_percent", "straggler_ratio",
+)  # fmt: skip
+
+
+def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
+    """Return what each step costs the sessions, per pipeline and mode, the costliest first.
+
+    Args:
+        sessions: as ``History.sessions`` gives them; only those that count are looked at.
+        steps: as ``History.steps`` gives them for the same sessions.
+
+    Returns:
+        One row per step name, and ``Other`` for the time of no step:
+
+        * ``pipeline``, ``mode``, ``step_name``, ``inside`` (the step it mostly runs in, None at top level);
+        * ``sessions`` that were looked at, ``n`` of them with this step;
+        * ``critical_s``: mean seconds on the critical path. At each instant the deepest step holds it,
+          so that they add up to the mean wall time; ``share_percent`` of that adds up to 100;
+        * ``busy_s``: mean seconds of all its runs, parallel ones added up;
+        * ``variance_percent``: Cov(critical, wall) / Var(wall), which adds up to 100: who makes the
+          duration vary. Missing with fewer than 10 sessions, or when wall never varies;
+        * ``gain_x2_s``, ``gain_max_s``: mean seconds that the session would gain if this step, with all
+          inside it, took half its time, or none: a replay of the newest 50 schedules (see ``replay``);
+        * ``workers``, ``pool_percent``, ``straggler_ratio``: of steps that run in parallel, medians over
+          the sessions: how many ran at once, busy / (workers x span), slowest / median duration.
+    """
+    counted = counted_sessions(sessions)
+    chosen = steps[steps["session_id"].isin(set(counted["session_id"])) & steps["duration"].notna()]
+    seconds = seconds_of(counted, chosen)
+    rows: list[tuple[object, ...]] = []
+    for (pipeline, mode), group in counted.groupby(["pipeline", "mode"], sort=True):
+        rows += [(pipeline, mode, *row) for row in _of_one_mode(group, seconds, chosen)]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    floats = [name for name in COLUMNS if name.endswith(("_s", "_percent", "_ratio"))]
+    return frame.astype(dict.fromkeys(floats, "float64") | {"workers": "Int64"})
+
+
+def _of_one_mode(
+    sessions: pd.DataFrame, seconds: pd.DataFrame, steps: pd.DataFrame
+) -> Iterable[tuple[object, ...]]:
+    ids = sessions["session_id"].tolist()
+    wall = sessions["total_duration"].to_numpy(dtype=float)
+    own_seconds = seconds[seconds["session_id"].isin(set(ids))]
+    own_steps = steps[steps["session_id"].isin(set(ids))]
+    critical = _by_session(own_seconds, "critical_s", ids)
+    busy = _by_session(own_seconds, "busy_s", ids)
+    variance = _shares_of_variance(critical, wall)
+    gains = _gains(sessions.tail(REPLAYED), own_steps)
+    inside = _enclosing(own_steps)
+    pools = _pools(own_steps)
+    present = own_seconds[own_seconds["times"] > 0].groupby("step_name")["session_id"].nunique()
+    order = sorted(critical, key=lambda name: (name is None, -float(critical[name].mean())))
+    for name in order:
+        yield (
+            OTHER if name is None else name,
+            inside.get(name),
+            len(ids),
+            len(ids) if name is None else int(present[name]),
+            float(critical[name].mean()),
+            float(busy[name].mean()) if name is not None else None,
+            100 * float(critical[name].sum() / wall.sum()) if wall.sum() > 0 else None,
+            variance.get(name),
+            *gains.get(name, (None, None)),
+            *pools.get(name, (None, None, None)),
+        )
+
+
+def _by_session(
+    seconds: pd.DataFrame, column: str, ids: Sequence[str]
+) -> dict[str | None, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    """Return the values of each step name in the order of ``ids``, 0 where it did not run."""
+    place = {session_id: number for number, session_id in enumerate(ids)}
+    table: dict[str | None, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+    for session_id, name, value in zip(
+        seconds["session_id"].tolist(), seconds["step_name"].tolist(), seconds[column].tolist(), strict=True
+    ):
+        key = name if isinstance(name, str) else None
+        if key not in table:
+            table[key] = np.zeros(len(ids))
+        table[key][place[session_id]] += value
+    return table
+
+
+def _shares_of_variance(
+    critical: dict[str | None, np.ndarray[tuple[int], np.dtype[np.float64]]],
+    wall: np.ndarray[tuple[int], np.dtype[np.float64]],
+) -> dict[str | None, float]:
+    deviations = wall - wall.mean()
+    total = float(deviations @ deviations)
+    if wall.size < LEAST_FOR_VARIANCE or total <= 0:
+        return {}
+    return {name: 100 * float(values @ deviations) / total for name, values in critical.items()}
+
+
+def _gains(sessions: pd.DataFrame, steps: pd.DataFrame) -> dict[str | None, tuple[float, float]]:
+    """Return the mean seconds gained by each name at twice its speed, and when it takes no time."""
+    spans = spans_of(steps)
+    lanes = dict(zip(zip(steps["session_id"], steps["seq"], strict=True), steps["lane"], strict=True))
+    gained: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for session_id, start, wall in zip(
+        sessions["session_id"], sessions["start_time"], sessions["total_duration"], strict=True
+    ):
+        names, of_session = spans.get(session_id, ([], []))
+        schedule = Schedule(
+            [
+                Scheduled(span.seq, span.parent_seq, span.start, span.end, lanes[session_id, span.seq])
+                for span in since(start, of_session)
+                if span.end is not None
+            ],
+            0.0,
+            wall,
+        )
+        for name in set(names):
+            faster = {span.seq for other, span in zip(names, of_session, strict=True) if other == name}
+            gained[name].append((wall - schedule.wall(faster, 0.5), wall - schedule.wall(faster, 0.0)))
+    return {
+        name: (
+            sum(half for half, _ in values) / len(sessions),
+            sum(most for _, most in values) / len(sessions),
+        )
+        for name, values in gained.items()
+    }
+
+
+def _enclosing(steps: pd.DataFrame) -> dict[str | None, str]:
+    """Return the name of the step that each name runs in, for those that mostly run in one."""
+    names = dict(zip(zip(steps["session_id"], steps["seq"], strict=True), steps["step_name"], strict=True))
+    parents: defaultdict[str, list[str | None]] = defaultdict(list)
+    for session_id, name, parent in zip(
+        steps["session_id"], steps["step_name"], steps["parent_seq"].astype(object), strict=True
+    ):
+        parents[name].append(None if parent is pd.NA else names.get((session_id, int(parent))))
+    found: dict[str | None, str] = {}
+    for name, all_of_them in parents.items():
+        most = max(dict.fromkeys(all_of_them), key=all_of_them.count)
+        if most is not None:
+            found[name] = most
+    return found
+
+
+def _pools(steps: pd.DataFrame) -> dict[str | None, tuple[int, float, float]]:
+    """Return (workers, efficiency in percent, slowest / median) of names that ran in parallel."""
+    inner = steps[steps["duration"] > 0].assign(parent=steps["parent_seq"].fillna(-1))
+    seen: defaultdict[str, list[tuple[int, float, float]]] = defaultdict(list)
+    for (_, _, name), group in inner.groupby(["session_id", "parent", "step_name"], sort=False):
+        if len(group) < 2 or not isinstance(name, str):
+            continue
+        starts, durations = group["start_time"].tolist(), group["duration"].tolist()
+        ends = [start + duration for start, duration in zip(starts, durations, strict=True)]
+        workers = most_at_once(starts, ends)
+        if workers > 1:
+            span = max(ends) - min(starts)
+            seen[name].append(
+                (workers, 100 * sum(durations) / (workers * span), max(durations) / median(durations))
+            )
+    return {
+        name: (
+            round(median(workers for workers, _, _ in pools)),
+            fmean(efficiency for _, efficiency, _ in pools),
+            median(ratio for _, _, ratio in pools),
+        )
+        for name, pools in seen.items()
+    }
+
+
+def most_at_once(starts: Sequence[float], ends: Sequence[float]) -> int:
+    """Return how many intervals overlapped at most; one that ends when another starts does not."""
+    running = most = 0
+    for _, change in sorted([(start, 1) for start in starts] + [(end, -1) for end in ends]):
+        running += change
+        most = max(most, running)
+    return most

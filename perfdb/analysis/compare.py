@@ -1,0 +1,367 @@
+"""Compare two sessions step by step, or two groups of sessions by what tells them apart.
+
+Medians with a bootstrap interval and an effect size, because durations are skewed and a mean follows its
+outliers. Pure and deterministic: the bootstrap draws from a seed of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perfdb.analysis.runs import Floats, counted_sessions, name_seconds, runs_of
+from perfdb.critical_path import Span
+from perfdb.records import Session
+from perfdb.texts import duration_text, inert, mode_text
+
+TOTAL = "Total"
+OTHER = "Other"  # the time of no step
+RESAMPLES = 5_000
+LEAST_FOR_INTERVAL = 5
+SEED = 20_260_101
+SEPARATES = 0.95  # an attribute that names the group of this share of the sessions is confounded with it
+FACTS = ("host", "python_version", "perfdb_version", "git_commit", "command", "fast_mode")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionComparison:
+    """Two sessions side by side.
+
+    Attributes:
+        a: id of the first session; b: of the second.
+        sentence: what is to be said first.
+        frame: ``step_name`` (``Total`` first, ``Other`` is the time of no step), ``a_s``, ``b_s`` (busy
+            seconds; missing where the step did not run), ``difference_s``, ``difference_percent``,
+            ``a_critical_s``, ``b_critical_s`` and ``critical_difference_s``, whose steps and ``Other``
+            add up to ``Total``; the largest difference on the critical path first.
+    """
+
+    a: str
+    b: str
+    sentence: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class GroupComparison:
+    """Two groups of sessions side by side.
+
+    Attributes:
+        by: the attribute that tells the groups apart; a: its value in the first group; b: in the second.
+        sentence: what is to be said first.
+        frame: per pipeline, mode and series: ``pipeline``, ``mode``, ``step_name`` (``Total`` first),
+            ``a_n``, ``b_n``, ``a_median``, ``b_median``, ``difference_s`` (b - a), ``difference_percent``,
+            ``low_s`` and ``high_s`` (95 % bootstrap interval of the difference, with 5 runs or more in
+            both), ``effect``: Cliff's delta, from -1 (all of b are faster) to 1 (all are slower).
+        confounded: other attributes that tell the groups apart as well, so that the difference may be theirs;
+            ``time`` when one group ended before the other began.
+        left_out: values of ``by`` that are in neither group.
+    """
+
+    by: str
+    a: object
+    b: object
+    sentence: str
+    frame: pd.DataFrame
+    confounded: tuple[str, ...] = ()
+    left_out: tuple[object, ...] = field(default=())
+
+
+def compare_sessions(a: Session, b: Session) -> SessionComparison:
+    """Return what ``b`` did longer or shorter than ``a``, step by step.
+
+    Raises:
+        ValueError: one of them has no total duration, because it still runs or was cut off.
+    """
+    for session in (a, b):
+        if session.total_duration is None:
+            raise ValueError(f"session {session.session_id} is {session.status}: it has no total to compare")
+    spent_a, spent_b = _spent(a), _spent(b)
+    wall_a, wall_b = a.total_duration or 0.0, b.total_duration or 0.0
+    rows = [_side_by_side(name, spent_a.get(name), spent_b.get(name)) for name in {**spent_a, **spent_b}]
+    rows.sort(key=lambda row: (row[0] == OTHER, -abs(row[-1])))
+    total = (
+        TOTAL,
+        wall_a,
+        wall_b,
+        wall_b - wall_a,
+        _percent(wall_a, wall_b),
+        wall_a,
+        wall_b,
+        wall_b - wall_a,
+    )
+    columns = [
+        "step_name", "a_s", "b_s", "difference_s", "difference_percent",
+        "a_critical_s", "b_critical_s", "critical_difference_s",
+    ]  # fmt: skip
+    frame = pd.DataFrame([total, *rows], columns=columns)
+    frame = frame.astype(dict.fromkeys(columns[1:], "float64"))
+    return SessionComparison(a.session_id, b.session_id, _session_sentence(a, b, rows), frame)
+
+
+def compare_groups(
+    sessions: pd.DataFrame,
+    steps: pd.DataFrame,
+    *,
+    by: str,
+    a: object = None,
+    b: object = None,
+    mode_attributes: Sequence[str] = ("fast_mode",),
+) -> GroupComparison:
+    """Return how sessions with one value of an attribute compare with those of another.
+
+    Args:
+        sessions: as ``History.sessions`` gives them; only those that count are compared.
+        steps: as ``History.steps`` gives them for the same sessions.
+        by: an attribute of the sessions, or a column such as ``git_commit`` or ``host``.
+        a: the value of the first group; None: when there are more than two values, the last but one
+            that appeared.
+        b: the value of the second group; None: the one that appeared last.
+        mode_attributes: what makes a mode. Modes are never mixed, but for ``by`` itself.
+
+    Raises:
+        ValueError: no session has the attribute, or there are not two values, or not these.
+    """
+    known = counted_sessions(sessions)
+    values = [_value(row, by) for row in known[[*FACTS, "pipeline", "attributes"]].to_dict("records")]
+    known = known.assign(group=pd.Series([_key(value) for value in values], index=known.index, dtype=object))
+    shown = {_key(value): value for value in values if value is not None}
+    first, second, left_out = _two_groups([key for key in known["group"] if key != "null"], by, a, b)
+    chosen = known[known["group"].isin([first, second])]
+    runs = runs_of(chosen, steps).query("counted")
+    groups = dict(zip(chosen["session_id"], chosen["group"], strict=True))
+    runs = runs.assign(
+        group=[groups[session_id] for session_id in runs["session_id"]],
+        mode=[_without(mode, by) for mode in runs["mode"]] if by in mode_attributes else runs["mode"],
+    )
+    frame = _group_frame(runs, first, second)
+    confounded = _confounded(chosen, first, by)
+    sentence = _group_sentence(frame, by, shown[first], shown[second], confounded)
+    return GroupComparison(
+        by, shown[first], shown[second], sentence, frame, confounded, tuple(shown[key] for key in left_out)
+    )
+
+
+# --- statistics ---------------------------------------------------------------------------------------
+
+
+def cliffs_delta(a: Floats, b: Floats) -> float:
+    """Return P(b > a) - P(b < a) over all pairs (Cliff 1993): 0 is no difference, 1 is all of b above a."""
+    ordered = np.sort(a)
+    below = np.searchsorted(ordered, b, "left")
+    not_above = np.searchsorted(ordered, b, "right")
+    return float((below + not_above - a.size).sum() / (a.size * b.size))
+
+
+def resampled_medians(values: Floats, rng: np.random.Generator, size: int = RESAMPLES) -> Floats:
+    """Return medians of ``size`` bootstrap samples without drawing them.
+
+    A sample of n uniform places has its k-th smallest at a Beta(k, n + 1 - k) distributed place, so the
+    middle one or two order statistics are drawn directly: the cost does not grow with n.
+    """
+    ordered, n = np.sort(values), values.size
+    middle = (n + 1) // 2
+    low = rng.beta(middle, n + 1 - middle, size)
+    if n % 2:
+        medians: Floats = ordered[(low * n).astype(np.intp)]
+        return medians
+    # the next order statistic is the smallest of the n - middle uniform places above this one
+    high = 1 - (1 - low) * rng.random(size) ** (1 / (n - middle))
+    places = np.minimum((np.stack([low, high]) * n).astype(np.intp), n - 1)
+    both: Floats = ordered[places].mean(axis=0)
+    return both
+
+
+def difference_interval(a: Floats, b: Floats) -> tuple[float, float] | None:
+    """Return the 95 % bootstrap interval of median(b) - median(a); None with fewer than 5 runs in one."""
+    if min(a.size, b.size) < LEAST_FOR_INTERVAL:
+        return None
+    rng = np.random.default_rng(SEED)
+    differences = -resampled_medians(a, rng) + resampled_medians(b, rng)
+    low, high = np.quantile(differences, (0.025, 0.975))
+    return float(low), float(high)
+
+
+# --- two sessions -------------------------------------------------------------------------------------
+
+_Row = tuple[str, float | None, float | None, float | None, float | None, float, float, float]
+
+
+def _spent(session: Session) -> dict[str, tuple[float, float]]:
+    """Return (busy, critical) seconds per step name; those of no step are under ``Other``."""
+    spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in session.steps]
+    names = [step.step_name for step in session.steps]
+    seconds = name_seconds(names, spans, session.start_time, session.total_duration or 0.0)
+    return {OTHER if name is None else name: (busy, critical) for name, critical, busy, _ in seconds}
+
+
+def _side_by_side(name: str, a: tuple[float, float] | None, b: tuple[float, float] | None) -> _Row:
+    critical_a, critical_b = (each[1] if each else 0.0 for each in (a, b))
+    if name == OTHER:
+        busy_a, busy_b = critical_a, critical_b
+        return name, busy_a, busy_b, busy_b - busy_a, None, critical_a, critical_b, critical_b - critical_a
+    seconds_a, seconds_b = (each[0] if each else None for each in (a, b))
+    known = seconds_a is not None and seconds_b is not None
+    difference = (seconds_b or 0.0) - (seconds_a or 0.0) if known else None
+    percent = _percent(seconds_a, seconds_b) if known else None
+    return name, seconds_a, seconds_b, difference, percent, critical_a, critical_b, critical_b - critical_a
+
+
+def _session_sentence(a: Session, b: Session, rows: Sequence[_Row]) -> str:
+    difference = (b.total_duration or 0.0) - (a.total_duration or 0.0)
+    sentence = (
+        f"{b.session_id} took {duration_text(b.total_duration)}, {_more(difference)} than {a.session_id} "
+        f"({duration_text(a.total_duration)})"
+    )
+    same_way = [row for row in rows if row[-1] * difference > 0]
+    if same_way:
+        most = max(same_way, key=lambda row: abs(row[-1]))
+        sentence += f"; {inert(most[0])} accounts for {duration_text(abs(most[-1]))} of it"
+    if a.mode != b.mode or a.pipeline != b.pipeline:
+        what = "pipelines" if a.pipeline != b.pipeline else "modes"
+        sentence += f". They are of different {what}"
+    return sentence + "."
+
+
+def _more(difference: float) -> str:
+    if difference == 0:
+        return "as long"
+    return f"{duration_text(abs(difference))} {'more' if difference > 0 else 'less'}"
+
+
+def _percent(before: float | None, after: float | None) -> float | None:
+    return 100 * (after - before) / before if before and after is not None else None
+
+
+# --- two groups ---------------------------------------------------------------------------------------
+
+
+def _value(row: Mapping[Hashable, Any], by: str) -> object:
+    attributes = row["attributes"]
+    if isinstance(attributes, Mapping) and by in attributes:
+        return attributes[by]
+    value = row.get(by)
+    return None if value is None or value is pd.NA or value != value else value
+
+
+def _key(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _without(mode: str, by: str) -> str:
+    values = json.loads(mode)
+    values.pop(by, None)
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str, str, list[str]]:
+    """Return the keys of both groups and of the values left out, in the order of their first appearance."""
+    seen = list(dict.fromkeys(keys))
+    if not seen:
+        raise ValueError(f"no session that counts has the attribute {by!r}")
+    for value in (a, b):
+        if value is not None and _key(value) not in seen:
+            some = ", ".join(seen[:8]) + (", …" if len(seen) > 8 else "")
+            raise ValueError(f"no session that counts has {by} = {_key(value)}; there are {some}")
+    if len(seen) < 2:
+        raise ValueError(f"all sessions have {by} = {seen[0]}: there is nothing to compare them with")
+    free = [key for key in seen if key not in (_key(a), _key(b))]
+    if b is not None and a is None:
+        return free[-1], _key(b), free[:-1]
+    if a is not None:
+        second = _key(b) if b is not None else free[-1]
+        return _key(a), second, [key for key in free if key != second]
+    return free[-2], free[-1], free[:-2]
+
+
+def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    rows: list[tuple[object, ...]] = []
+    for (pipeline, mode, step_name), group in runs.groupby(
+        ["pipeline", "mode", "step_name"], dropna=False, sort=False
+    ):
+        a, b = (group.loc[group["group"] == key, "duration"].to_numpy(dtype=float) for key in (first, second))
+        median_a, median_b = (float(np.median(values)) if values.size else None for values in (a, b))
+        row: tuple[object, ...] = (None, None, None, None, None)
+        if median_a is not None and median_b is not None:
+            low, high = difference_interval(a, b) or (None, None)
+            difference = median_b - median_a
+            row = (difference, _percent(median_a, median_b), low, high, cliffs_delta(a, b))
+        name = step_name if isinstance(step_name, str) else TOTAL
+        rows.append((pipeline, mode, name, a.size, b.size, median_a, median_b, *row))
+    columns = [
+        "pipeline", "mode", "step_name", "a_n", "b_n", "a_median", "b_median",
+        "difference_s", "difference_percent", "low_s", "high_s", "effect",
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[5:], "float64"))
+    # the largest difference first, below the total of its pipeline and mode
+    weight = frame["difference_s"].abs().fillna(-1.0).where(frame["step_name"] != TOTAL, np.inf)
+    return (
+        frame.assign(weight=weight)
+        .sort_values(["pipeline", "mode", "weight"], ascending=[True, True, False], kind="stable")
+        .drop(columns="weight")
+        .reset_index(drop=True)
+    )
+
+
+def _confounded(chosen: pd.DataFrame, first: str, by: str) -> tuple[str, ...]:
+    """Return the other attributes from which the group of a session could be told almost always.
+
+    An attribute of which every session has its own value tells nothing and is passed over.
+    """
+    groups = [key == first for key in chosen["group"]]
+    rows = chosen[[*FACTS, "pipeline", "attributes"]].to_dict("records")
+    names = dict.fromkeys((*FACTS, "pipeline", *(name for row in rows for name in row["attributes"])))
+    found = [
+        str(name)
+        for name in names
+        if name != by and _tells_apart([_key(_value(row, str(name))) for row in rows], groups)
+    ]
+    starts = chosen["start_time"].tolist()
+    before = [start for start, is_first in zip(starts, groups, strict=True) if is_first]
+    after = [start for start, is_first in zip(starts, groups, strict=True) if not is_first]
+    if max(before) < min(after) or max(after) < min(before):
+        found.append("time")
+    return tuple(found)
+
+
+def _tells_apart(values: Sequence[str], groups: Sequence[bool]) -> bool:
+    together = Counter(zip(values, groups, strict=True))
+    distinct = set(values)
+    if not 1 < len(distinct) <= max(2, len(values) // 3):
+        return False
+    right = sum(max(together[value, True], together[value, False]) for value in distinct)
+    return right >= SEPARATES * len(values)
+
+
+def _group_sentence(frame: pd.DataFrame, by: str, a: object, b: object, confounded: Sequence[str]) -> str:
+    groups = f"{inert(by)} = {inert(_shown(b))}"
+    totals = frame[(frame["step_name"] == TOTAL) & frame["difference_s"].notna()]
+    if totals.empty:
+        return f"No pipeline and mode has sessions of both {groups} and {inert(_shown(a))}."
+    total = totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]
+    difference = float(total["difference_s"])
+    of_mode = mode_text(str(total["mode"]))
+    sentence = (
+        f"With {groups} a session of {inert(total['pipeline'])}{f' ({of_mode})' if of_mode else ''} took "
+        f"{duration_text(float(total['b_median']))} in the median, {_more(difference)} than with "
+        f"{inert(_shown(a))} ({duration_text(float(total['a_median']))}); "
+        f"n = {total['b_n']} and {total['a_n']}"
+    )
+    if total["low_s"] == total["low_s"]:
+        within = total["low_s"] <= 0 <= total["high_s"]
+        sentence += "; chance alone could explain it" if within else "; more than chance explains"
+    else:
+        sentence += "; too few to tell it from chance"
+    if confounded:
+        sentence += f". Beware: the groups differ as well in {', '.join(inert(name) for name in confounded)}"
+    return sentence + "."
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else _key(value)

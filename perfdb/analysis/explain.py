@@ -1,0 +1,328 @@
+"""Why was this session slow: what each step added over its usual seconds on the critical path, and why.
+
+The bars of the steps and of the rest add up exactly to the session's wall time minus the median of its
+matched history: sessions of the same pipeline and mode that count and began before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from perfdb.analysis.bottlenecks import most_at_once
+from perfdb.analysis.runs import counted_sessions, name_seconds, seconds_of
+from perfdb.critical_path import Span
+from perfdb.records import Session
+from perfdb.texts import counted, duration_text, inert, mode_text, size_text
+
+OTHER = "Other"
+LEAST_HISTORY = 5
+_LARGE_PART = 0.3  # of the excess: a cause is named when it explains so much of it
+_SAME = 0.05  # what is within 5 % of its usual time is as usual
+_SMALL = 0.01  # of the wall time: less is not worth a reason
+
+COLUMNS = (
+    "step_name", "seconds", "usual_s", "excess_s", "percentile", "n", "busy_s", "attempts", "retry_s",
+    "wait_s", "queue_s", "cpu_s", "usual_cpu_s", "rss_peak_bytes", "usual_rss_peak_bytes", "cause",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where the seconds of a session went that it usually does not need.
+
+    Attributes:
+        session_id: the session; pipeline, mode: what its history is matched by.
+        wall_s: its duration; usual_s: the median of the history, None with fewer than 5 sessions of it.
+        excess_s: wall_s - usual_s; percentile: of the wall time in the history, 0 to 100.
+        n: how many sessions the history has.
+        sentence: what is to be said first.
+        frame: one row per step and ``Other`` (no step, and what medians of parts leave over), the largest
+            excess first: ``step_name``; ``seconds`` on the critical path, ``usual_s`` their median,
+            ``excess_s``, which adds up to the session's; ``percentile`` among the ``n`` sessions of the
+            history that have the step; ``busy_s``; ``attempts`` made, ``retry_s`` in those that failed,
+            ``wait_s`` between them (back-off), ``queue_s`` waiting for a free worker; ``cpu_s`` and
+            ``rss_peak_bytes`` with their medians; ``cause`` in words.
+    """
+
+    session_id: str
+    pipeline: str
+    mode: str
+    wall_s: float
+    usual_s: float | None
+    excess_s: float | None
+    percentile: float | None
+    n: int
+    sentence: str
+    frame: pd.DataFrame
+
+
+class _Spent(NamedTuple):
+    """What one session spent in one step name."""
+
+    attempts: int
+    retry_s: float
+    wait_s: float
+    queue_s: float
+    cpu_s: float | None
+    rss_peak_bytes: float | None
+
+
+def explain(session: Session, sessions: pd.DataFrame, steps: pd.DataFrame) -> Explanation:
+    """Return why a session took as long as it did.
+
+    Args:
+        session: with its steps.
+        sessions: its history, as ``History.sessions`` gives it; what does not match, does not count or
+            did not begin before it is passed over.
+        steps: as ``History.steps`` gives them for the same sessions.
+
+    Raises:
+        ValueError: the session has no total duration, because it still runs or was cut off.
+    """
+    if session.total_duration is None:
+        raise ValueError(f"session {session.session_id} is {session.status}: it has no total to explain")
+    wall = session.total_duration
+    before = counted_sessions(sessions)
+    before = before[
+        (before["pipeline"] == session.pipeline)
+        & (before["mode"] == session.mode)
+        & (before["start_time"] < session.start_time)
+        & (before["session_id"] != session.session_id)
+    ]
+    enough = len(before) >= LEAST_HISTORY
+    usual = float(before["total_duration"].median()) if enough else None
+    frame = _frame(session, wall, usual, before if enough else before.iloc[:0], steps)
+    return Explanation(
+        session_id=session.session_id,
+        pipeline=session.pipeline,
+        mode=session.mode,
+        wall_s=wall,
+        usual_s=usual,
+        excess_s=None if usual is None else wall - usual,
+        percentile=percentile_of(wall, before["total_duration"].tolist()) if enough else None,
+        n=len(before),
+        sentence=_sentence(session, wall, usual, len(before), frame),
+        frame=frame,
+    )
+
+
+def percentile_of(value: float, history: Sequence[float]) -> float:
+    """Return the share of the history below the value in percent; equals count half."""
+    below = sum(each < value for each in history)
+    return 100 * (below + 0.5 * sum(each == value for each in history)) / len(history)
+
+
+def _frame(
+    session: Session, wall: float, usual: float | None, before: pd.DataFrame, steps: pd.DataFrame
+) -> pd.DataFrame:
+    steps = steps[steps["session_id"].isin(set(before["session_id"]))]
+    history = _History(before, steps)
+    own = _own_seconds(session, wall)
+    spent = _spent_by_name(_plain_steps(session))
+    rows: list[dict[str, Any]] = []
+    names = [name for name in {**own, **history.critical} if name is not None]
+    for name in names:
+        seconds, busy = own.get(name, (0.0, 0.0))
+        row: dict[str, Any] = dict.fromkeys(COLUMNS)
+        row |= {"step_name": name, "seconds": seconds}
+        row |= {"busy_s": busy, "n": 0, "cause": ""} | spent.get(name, _NOTHING)._asdict()
+        if usual is not None:
+            past = history.critical.get(name, [0.0] * len(before))
+            row |= {"usual_s": median(past), "n": history.times.get(name, 0)}
+            row |= {"excess_s": seconds - row["usual_s"], "percentile": percentile_of(seconds, past)}
+            row |= history.usual_of(name)
+            row["cause"] = _cause(row, history.spent(name), wall, name in own)
+        rows.append(row)
+    rows.sort(key=lambda row: -(row["excess_s"] if usual is not None else row["seconds"]))
+    left, _ = own[None]
+    rest: dict[str, Any] = dict.fromkeys(COLUMNS)
+    rest |= {"step_name": OTHER, "seconds": left, "n": len(before), "cause": ""}
+    if usual is not None:
+        rest["excess_s"] = (wall - usual) - sum(row["excess_s"] for row in rows)
+        rest["usual_s"] = left - rest["excess_s"]
+    frame = pd.DataFrame([*rows, rest], columns=list(COLUMNS))
+    floats = [name for name in COLUMNS if name not in ("step_name", "n", "attempts", "cause")]
+    return frame.astype(dict.fromkeys(floats, "float64") | {"attempts": "Int64", "n": "int64"})
+
+
+class _History:
+    """What the sessions before spent, by step name; a session without the step spent 0 s in it."""
+
+    def __init__(self, sessions: pd.DataFrame, steps: pd.DataFrame) -> None:
+        self.critical: dict[str, list[float]] = {}
+        self.times: dict[str, int] = {}
+        ids = sessions["session_id"].tolist()
+        place = {session_id: number for number, session_id in enumerate(ids)}
+        seconds = seconds_of(sessions, steps)
+        for session_id, name, value in zip(
+            seconds["session_id"], seconds["step_name"], seconds["critical_s"], strict=True
+        ):
+            if isinstance(name, str):
+                past = self.critical.setdefault(name, [0.0] * len(ids))
+                past[place[session_id]] = value
+                self.times[name] = self.times.get(name, 0) + 1
+        self._spent: dict[str, list[_Spent]] = {}
+        for _, group in steps.groupby("session_id", sort=False):
+            for name, each in _spent_by_name(group.to_dict("records")).items():
+                self._spent.setdefault(name, []).append(each)
+
+    def spent(self, name: str) -> list[_Spent]:
+        return self._spent.get(name, [])
+
+    def usual_of(self, name: str) -> dict[str, float | None]:
+        return {
+            "usual_cpu_s": _median([each.cpu_s for each in self.spent(name)]),
+            "usual_rss_peak_bytes": _median([each.rss_peak_bytes for each in self.spent(name)]),
+        }
+
+
+def _own_seconds(session: Session, wall: float) -> dict[str | None, tuple[float, float]]:
+    spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in session.steps]
+    names = [step.step_name for step in session.steps]
+    seconds = name_seconds(names, spans, session.start_time, wall)
+    return {name: (critical, busy) for name, critical, busy, _ in seconds}
+
+
+# --- what a step spent, and why -----------------------------------------------------------------------
+
+
+def _plain_steps(session: Session) -> list[Mapping[str, Any]]:
+    """Return the steps of a record as rows of a steps frame."""
+    return [
+        {
+            "step_name": step.step_name,
+            "parent_seq": step.parent_seq,
+            "start_time": step.start_time,
+            "duration": step.duration,
+            "attempts": [
+                {"duration": each.duration, "wait": each.wait, "success": each.success}
+                for each in step.attempts
+            ],
+            "cpu_s": step.cpu_s,
+            "rss_peak_bytes": step.rss_peak_bytes,
+        }
+        for step in session.steps
+    ]
+
+
+_NOTHING = _Spent(0, 0.0, 0.0, 0.0, None, None)
+
+
+def _spent_by_name(steps: Sequence[Mapping[Any, Any]]) -> dict[str, _Spent]:
+    groups: dict[str, list[Mapping[Any, Any]]] = {}
+    for step in steps:
+        groups.setdefault(step["step_name"], []).append(step)
+    return {
+        name: _Spent(
+            attempts=sum(len(step["attempts"]) for step in group),
+            retry_s=sum(
+                each.get("duration") or 0.0
+                for step in group
+                for each in step["attempts"]
+                if each.get("success") is False
+            ),
+            wait_s=sum(each.get("wait") or 0.0 for step in group for each in step["attempts"]),
+            queue_s=_queued(group),
+            cpu_s=_sum(step["cpu_s"] for step in group),
+            rss_peak_bytes=_largest(step["rss_peak_bytes"] for step in group),
+        )
+        for name, group in groups.items()
+    }
+
+
+def _queued(steps: Sequence[Mapping[Any, Any]]) -> float:
+    """Return the seconds from the start of the first of parallel steps until the last got its worker."""
+    queued = 0.0
+    by_parent: dict[object, list[tuple[float, float]]] = {}
+    for step in steps:
+        if _known(step["duration"]):
+            parent = step["parent_seq"] if _known(step["parent_seq"]) else None
+            by_parent.setdefault(parent, []).append(
+                (step["start_time"], step["start_time"] + step["duration"])
+            )
+    for spans in by_parent.values():
+        starts, ends = [start for start, _ in spans], [end for _, end in spans]
+        workers = most_at_once(starts, ends)
+        if 1 < workers < len(spans):  # more work than workers
+            queued = max(queued, max(starts) - min(starts))
+    return queued
+
+
+def _cause(row: Mapping[str, Any], history: Sequence[_Spent], wall: float, ran: bool) -> str:
+    """Return in words what explains the excess of a step, or nothing where it has none worth a word."""
+    excess = row["excess_s"]
+    if not ran:
+        return "did not run this time"
+    if excess < max(_SAME * row["usual_s"], _SMALL * wall):
+        return ""
+    if not history:
+        return "never ran before"
+    retries = row["retry_s"] + row["wait_s"]
+    usual_retries = median(each.retry_s + each.wait_s for each in history)
+    if retries - usual_retries >= _LARGE_PART * excess:
+        usual = round(median(each.attempts for each in history))
+        text = f"{counted(row['attempts'], 'attempt')} (usually {usual})"
+        if row["retry_s"]:
+            text += f", {duration_text(row['retry_s'])} in failed ones"
+        return text + (f", {duration_text(row['wait_s'])} of back-off" if row["wait_s"] else "")
+    queued = row["queue_s"] - median(each.queue_s for each in history)
+    if queued >= _LARGE_PART * excess:
+        return f"{duration_text(row['queue_s'])} until the last piece got a worker"
+    memory, usual_memory = row["rss_peak_bytes"], row["usual_rss_peak_bytes"]
+    pressure = ""
+    if _known(memory) and usual_memory and memory > 1.5 * usual_memory and memory - usual_memory > 1e8:
+        pressure = f"; memory {size_text(memory)} instead of {size_text(usual_memory)}"
+    cpu, usual_cpu = row["cpu_s"], row["usual_cpu_s"]
+    if not _known(cpu) or usual_cpu is None:
+        return pressure.removeprefix("; ")
+    if cpu - usual_cpu >= 0.5 * excess:
+        return f"more computing: {duration_text(cpu)} CPU instead of {duration_text(usual_cpu)}{pressure}"
+    computing = f"CPU {duration_text(cpu)}, usually {duration_text(usual_cpu)}"
+    return f"waiting rather than computing ({computing}){pressure}"
+
+
+def _sentence(session: Session, wall: float, usual: float | None, n: int, frame: pd.DataFrame) -> str:
+    name = f"Session {session.session_id} took {duration_text(wall)}"
+    mode = mode_text(session.mode)
+    of_kind = f"{inert(session.pipeline)}{f' ({mode})' if mode else ''}"
+    if usual is None:
+        return (
+            f"{name}. There are {counted(n, 'earlier session')} of {of_kind} to compare it with; "
+            f"{LEAST_HISTORY} are needed to say what is usual."
+        )
+    excess = wall - usual
+    known = f"the median of {counted(n, 'earlier session')} of {of_kind} is {duration_text(usual)}"
+    if abs(excess) <= _SAME * usual:
+        return f"{name}, which is as usual: {known}."
+    word = "longer" if excess > 0 else "less"
+    sentence = f"{name}, {duration_text(abs(excess))} {word} than usual ({known})"
+    rows = frame.to_dict("records")
+    worst = max(rows, key=lambda row: row["excess_s"] / excess)
+    share = worst["excess_s"] / excess
+    part = f"{100 * share:.0f} %" if share <= 1 else "all"
+    step = "time outside of steps" if worst["step_name"] == OTHER else inert(worst["step_name"])
+    sentence += f": {step} accounts for {part} of it"
+    return sentence + (f", {worst['cause']}" if worst["cause"] else "") + "."
+
+
+def _known(value: Any) -> bool:
+    return value is not None and value is not pd.NA and value == value
+
+
+def _sum(values: Any) -> float | None:
+    known = [float(value) for value in values if _known(value)]
+    return sum(known) if known else None
+
+
+def _largest(values: Any) -> float | None:
+    return max((float(value) for value in values if _known(value)), default=None)
+
+
+def _median(values: Sequence[Any]) -> float | None:
+    known = [float(value) for value in values if _known(value)]
+    return median(known) if known else None

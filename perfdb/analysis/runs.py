@@ -1,0 +1,154 @@
+"""Which runs count, and what each of them spent: the frames that every question about the past starts from.
+
+Pure. A run that is tagged ``warmup`` or ``ignore``, failed, was interrupted or still runs never enters
+durations; a failed one is counted as a failure. Modes are never mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from perfdb.critical_path import Span, critical_seconds
+from perfdb.records import COMPLETED, FAILED
+
+UNCOUNTED_TAGS = frozenset(("warmup", "ignore"))
+
+Floats = npt.NDArray[np.float64]
+
+
+def untagged(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Return the sessions that have none of the tags ``warmup`` and ``ignore``."""
+    # an array, because an empty list would choose columns
+    return sessions[np.array([UNCOUNTED_TAGS.isdisjoint(tags) for tags in sessions["tags"]], dtype=bool)]
+
+
+def counted_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Return the sessions whose durations count: completed, successful where they say so, and untagged."""
+    completed = (sessions["status"] == COMPLETED) & sessions["total_duration"].notna()
+    return untagged(sessions[completed & sessions["success"].fillna(True).astype(bool)])
+
+
+def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per run of a series: each session's total and each of its steps.
+
+    Args:
+        sessions: as ``History.sessions`` gives them.
+        steps: as ``History.steps`` gives them for the same sessions.
+
+    Returns:
+        ``session_id``, ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``start_time``
+        (epoch s), ``duration`` (s), ``counted`` and ``failed``, oldest first. Other runs are left out.
+    """
+    ended = untagged(sessions[sessions["status"].isin([COMPLETED, FAILED])])
+    counting = set(counted_sessions(ended)["session_id"])
+    columns = ["session_id", "pipeline", "step_name", "mode", "start_time", "duration", "counted", "failed"]
+    totals = ended.rename(columns={"total_duration": "duration"}).assign(
+        step_name=None,
+        counted=ended["session_id"].isin(counting),
+        failed=~ended["session_id"].isin(counting),
+    )
+    steps = steps[steps["session_id"].isin(set(ended["session_id"]))]
+    within = steps.assign(
+        counted=(steps["status"] == COMPLETED)
+        & steps["duration"].notna()
+        & steps["session_id"].isin(counting),
+        failed=steps["status"] == FAILED,
+    )
+    runs = pd.concat([totals[columns].astype({"step_name": object}), within[columns]], ignore_index=True)
+    runs = runs[runs["counted"] | runs["failed"]]
+    return runs.sort_values("start_time", kind="stable", ignore_index=True)
+
+
+def series_of(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, str | None, str], pd.DataFrame]]:
+    """Yield each (pipeline, step name or None, mode) with its runs: the total first, then by time spent."""
+    groups = []
+    for (pipeline, mode, step_name), group in runs.groupby(["pipeline", "mode", "step_name"], dropna=False):
+        name = text_or_none(step_name)
+        spent = float(group.loc[group["counted"], "duration"].sum())
+        groups.append(((str(pipeline), str(mode), name is not None, -spent, str(name)), name, group))
+    for (pipeline, mode, *_), name, group in sorted(groups, key=lambda each: each[0]):
+        yield (pipeline, name, mode), group
+
+
+def text_or_none(value: object) -> str | None:
+    """Return the text of a cell, None for any of pandas's ways to say that there is none."""
+    return value if isinstance(value, str) else None
+
+
+def spans_of(steps: pd.DataFrame) -> dict[str, tuple[list[str], list[Span]]]:
+    """Return per ``session_id`` the names and the spans of its steps, in the order of the frame."""
+    ends = steps["start_time"] + steps["duration"]
+    found: dict[str, tuple[list[str], list[Span]]] = {}
+    for session_id, name, seq, parent, start, end in zip(
+        steps["session_id"].tolist(),
+        steps["step_name"].tolist(),
+        steps["seq"].tolist(),
+        steps["parent_seq"].astype(object).tolist(),
+        steps["start_time"].tolist(),
+        ends.tolist(),
+        strict=True,
+    ):
+        names, spans = found.setdefault(session_id, ([], []))
+        names.append(name)
+        spans.append(Span(seq, None if parent is pd.NA else int(parent), start, end if end == end else None))
+    return found
+
+
+def seconds_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
+    """Return what each step put on the critical path of its session, and how long it was busy.
+
+    Args:
+        sessions: ended ones.
+        steps: theirs; a step counts for the deepest name only, so that nothing is counted twice.
+
+    Returns:
+        One row per session and step name: ``session_id``, ``step_name`` (None: no step at all),
+        ``critical_s`` and ``busy_s`` (s; repeated and parallel steps add up), ``times``. The
+        ``critical_s`` of a session add up to its ``total_duration``.
+    """
+    spans = spans_of(steps)
+    rows: list[tuple[str, str | None, float, float, int]] = []
+    for session_id, start, wall in zip(
+        sessions["session_id"].tolist(),
+        sessions["start_time"].tolist(),
+        sessions["total_duration"].tolist(),
+        strict=True,
+    ):
+        names, of_session = spans.get(session_id, ([], []))
+        rows.extend((session_id, *row) for row in name_seconds(names, of_session, start, wall))
+    columns = ["session_id", "step_name", "critical_s", "busy_s", "times"]
+    return pd.DataFrame(rows, columns=columns).astype(
+        {"step_name": object, "critical_s": "float64", "busy_s": "float64", "times": "int64"}
+    )
+
+
+def since(start: float, spans: Iterable[Span]) -> list[Span]:
+    """Return the spans in seconds since ``start``: epoch seconds hold no more than 0.2 µs."""
+    return [
+        span._replace(start=span.start - start, end=None if span.end is None else span.end - start)
+        for span in spans
+    ]
+
+
+def name_seconds(
+    names: list[str], spans: list[Span], start: float, wall: float
+) -> list[tuple[str | None, float, float, int]]:
+    """Return (name, critical s, busy s, times) of one session; the last row, without a name, is no step."""
+    spans = since(start, spans)
+    critical = critical_seconds(spans, 0.0, wall)
+    rest = critical.pop(None)
+    totals: dict[str, list[float]] = {}
+    for name, span in zip(names, spans, strict=True):
+        total = totals.setdefault(name, [0.0, 0.0, 0])
+        total[0] += critical.pop(span.seq, 0.0)
+        total[1] += (wall if span.end is None else span.end) - span.start
+        total[2] += 1
+    rows: list[tuple[str | None, float, float, int]] = [
+        (name, seconds, busy, int(times)) for name, (seconds, busy, times) in totals.items()
+    ]
+    rows.append((None, rest, 0.0, 0))
+    return rows

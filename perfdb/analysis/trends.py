@@ -1,0 +1,192 @@
+"""How long each series takes and where that is going: percentiles with enough runs behind them, and slopes.
+
+Theil-Sen gives the slope and Mann-Kendall its significance: neither minds outliers or skewed
+durations. The variance of the latter is corrected for autocorrelation, without which slow drifts
+of the machine would be significant every other day.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from perfdb.analysis.runs import Floats, series_of, text_or_none
+
+By = Literal["last", "day", "week"]
+
+PERCENTILES = {"p50": (0.50, 1), "p90": (0.90, 10), "p95": (0.95, 20), "p99": (0.99, 100)}
+"""Column: (share, least n). With fewer runs the percentile would be little more than the slowest run."""
+
+LEAST_FOR_SLOPE = 10
+MOST_FOR_SLOPE = 1000  # all pairs are compared: longer series are thinned evenly
+
+COLUMNS = (
+    "pipeline", "step_name", "mode", "period", "first_time", "last_time", "n", "failures", "mean",
+    *PERCENTILES, "slope_percent_per_session", "slope_percent_per_day", "p_value",
+)  # fmt: skip
+
+
+class Slope(NamedTuple):
+    """A straight line through a series; ``per_x`` in units of y per unit of x."""
+
+    per_x: float
+    p_value: float
+
+
+def trends(runs: pd.DataFrame, *, by: By = "last") -> pd.DataFrame:
+    """Return how each series did: over all the runs given, or per day or week.
+
+    Args:
+        runs: as ``runs.runs_of`` gives them.
+        by: ``last``: one row per series; ``day`` (UTC) and ``week`` (from Monday): one per period too.
+
+    Returns:
+        Per row ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``period`` (first day as
+        ISO text; None for ``last``), ``first_time`` and ``last_time`` (epoch s of the first and last run),
+        ``n`` and ``failures``; ``mean``, ``p50``, ``p90``, ``p95``, ``p99`` (s), which are missing with
+        fewer than 1, 1, 10, 20 and 100 runs; ``slope_percent_per_session`` and ``slope_percent_per_day``
+        (of the median) with the ``p_value`` of there being none, missing with fewer than 10 points.
+        With ``last`` the points are the sessions (and no slope per day is given for less than a day), with
+        ``day`` and ``week`` the medians of the periods, so that all rows of a series carry one slope.
+
+    Raises:
+        ValueError: ``by`` is none of the three.
+    """
+    if by not in ("last", "day", "week"):
+        raise ValueError(f"by={by!r} must be 'last', 'day' or 'week'")
+    rows: list[tuple[object, ...]] = []
+    for key, series in series_of(runs):
+        if by == "last":
+            rows.append((*key, None, *_described(series), *_slopes_of_runs(series)))
+            continue
+        periods = [
+            (*key, first_day(int(str(day))), *_described(group))
+            for day, group in series.assign(day=_days(series["start_time"], by)).groupby("day", sort=True)
+        ]
+        rows.extend((*period, None, None, None) for period in periods)
+    frame = frame_of(rows)
+    return frame if by == "last" else with_slopes(frame)
+
+
+def frame_of(rows: list[tuple[object, ...]]) -> pd.DataFrame:
+    """Return rows in the order of ``COLUMNS`` as a frame with the right types."""
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    whole = {"n": "int64", "failures": "int64"}
+    texts = ("pipeline", "step_name", "mode", "period")
+    return frame.astype(
+        whole
+        | {name: "float64" for name in COLUMNS if name not in whole and name not in texts}
+        | {"step_name": object, "period": object}
+    )
+
+
+def with_slopes(periods: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame of periods with the slope of each series through its medians."""
+    slopes = {}
+    known = periods.dropna(subset="p50")
+    for key, series in known.groupby(["pipeline", "step_name", "mode"], dropna=False):
+        days = [datetime.fromisoformat(str(period)).toordinal() for period in series["period"]]
+        medians = series["p50"].to_numpy(dtype=float)
+        slopes[tuple(text_or_none(part) for part in key)] = _relative(days, medians)
+    keys = zip(periods["pipeline"], periods["step_name"], periods["mode"], strict=True)
+    none = Slope(math.nan, math.nan)
+    found = [slopes.get(tuple(text_or_none(part) for part in key), none) for key in keys]
+    return periods.assign(
+        slope_percent_per_day=[slope.per_x for slope in found], p_value=[slope.p_value for slope in found]
+    )
+
+
+def percentile(ordered: Floats, name: str) -> float | None:
+    """Return the percentile of sorted values, or None when there are too few for it."""
+    share, least = PERCENTILES[name]
+    return float(np.quantile(ordered, share)) if ordered.size >= least else None
+
+
+def week_of(day: int) -> int:
+    """Return the Monday of a day; both count days since 1970."""
+    return day - (day + 3) % 7  # day 0 was a Thursday
+
+
+def theil_sen(x: Floats, y: Floats) -> float:
+    """Return the median slope of all pairs of points (Theil 1950, Sen 1968)."""
+    i, j = np.triu_indices(x.size, 1)
+    run = x[j] - x[i]
+    moved = run != 0
+    return float(np.median((y[j] - y[i])[moved] / run[moved])) if moved.any() else math.nan
+
+
+def mann_kendall(values: Floats) -> float:
+    """Return the two-sided p of a monotonic trend in a series, with ties and autocorrelation allowed for.
+
+    Mann (1945), Kendall (1975). The variance is multiplied by (1 + r) / (1 - r), r being the lag-1
+    autocorrelation of the ranks left by the trend, between 0 and 0.9: the AR(1) case of Hamed & Rao (1998).
+    """
+    n = values.size
+    signs = np.sign(values[None, :] - values[:, None])
+    score = float(np.triu(signs, 1).sum())
+    _, ties = np.unique(values, return_counts=True)
+    variance = (n * (n - 1) * (2 * n + 5) - float((ties * (ties - 1) * (2 * ties + 5)).sum())) / 18
+    variance *= _inflation(values)
+    if variance <= 0 or score == 0:
+        return 1.0
+    z = (abs(score) - 1) / math.sqrt(variance)
+    return math.erfc(z / math.sqrt(2))
+
+
+def _inflation(values: Floats) -> float:
+    x = np.arange(values.size, dtype=float)
+    left = values - theil_sen(x, values) * x
+    ordered = np.sort(left)
+    ranks = (np.searchsorted(ordered, left, "left") + np.searchsorted(ordered, left, "right")) / 2
+    ranks = ranks - ranks.mean()
+    power = float(ranks @ ranks)
+    r = min(max(float(ranks[1:] @ ranks[:-1]) / power, 0.0), 0.9) if power > 0 else 0.0
+    return (1 + r) / (1 - r)
+
+
+def _described(runs: pd.DataFrame) -> tuple[object, ...]:
+    values = np.sort(runs.loc[runs["counted"], "duration"].to_numpy(dtype=float))
+    return (
+        float(runs["start_time"].min()),
+        float(runs["start_time"].max()),
+        values.size,
+        int(runs["failed"].sum()),
+        float(values.mean()) if values.size else None,
+        *(percentile(values, name) for name in PERCENTILES),
+    )
+
+
+def _slopes_of_runs(runs: pd.DataFrame) -> tuple[float, float, float]:
+    """Return the slopes through one point per session: its median, where a step runs several times in it."""
+    sessions = runs[runs["counted"]].groupby("session_id", sort=False)
+    values = sessions["duration"].median().to_numpy(dtype=float)
+    days = sessions["start_time"].first().to_numpy(dtype=float) / 86_400
+    per_session = _relative(np.arange(values.size), values)
+    per_day = _relative(days, values).per_x if days.size and np.ptp(days) >= 1 else math.nan
+    return per_session.per_x, per_day, per_session.p_value
+
+
+def _relative(x: object, values: Floats) -> Slope:
+    """Return the slope in percent of the median per unit of x, and its p; NaN with too few points."""
+    middle = float(np.median(values)) if values.size else 0.0
+    if values.size < LEAST_FOR_SLOPE or middle <= 0:
+        return Slope(math.nan, math.nan)
+    places = np.asarray(x, dtype=float)
+    if values.size > MOST_FOR_SLOPE:
+        kept = np.linspace(0, values.size - 1, MOST_FOR_SLOPE).round().astype(int)
+        places, values = places[kept], values[kept]
+    return Slope(100 * theil_sen(places - places[0], values) / middle, mann_kendall(values))
+
+
+def _days(start_times: pd.Series[float], by: By) -> list[int]:
+    days = [int(start // 86_400) for start in start_times.tolist()]
+    return [week_of(day) for day in days] if by == "week" else days
+
+
+def first_day(day: int) -> str:
+    """Return the date of a day since 1970 as ISO text."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date().isoformat()
