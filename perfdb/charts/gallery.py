@@ -6,7 +6,7 @@ and a picture never mixes pipelines or modes: it shows those of the most session
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,11 +30,16 @@ MOST_FOR_CHANGES = 20_000
 class Reader(Protocol):
     """What the gallery asks of a History."""
 
+    # fmt: off
     @property
     def settings(self) -> Settings: ...  # noqa: D102
-    def sessions(self, **filters: Any) -> pd.DataFrame: ...  # noqa: D102
-    def steps(self, **filters: Any) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def sessions(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
+    @property
+    def steps(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
+    def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
+    # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +179,9 @@ def _limits(settings: Settings, choice: Choice, step: str | None) -> list[dict[s
     ]
 
 
-def _alerts(history: Reader, choice: Choice, step: str | None) -> list[Mapping[str, Any]]:
+def _alerts(history: Reader, choice: Choice, step: str | None) -> list[Mapping[Hashable, Any]]:
     """Return the alerts that are open on the duration of this series."""
-    frame = history.alerts(state="open") if hasattr(history, "alerts") else history.sessions(last=1).iloc[:0]
+    frame = history.alerts(state="open")
     return [
         row
         for row in frame.to_dict("records")

@@ -48,8 +48,8 @@ _TITLE_CHARACTERS = 92
 _MINUTES = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 # What DejaVu Sans lacks is looked up in the first of these that the machine has.
 _OTHER_FONTS = (
-    "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "WenQuanYi Zen Hei", "Hiragino Sans",
-    "PingFang SC", "Arial Unicode MS", "Noto Sans", "Noto Emoji", "Symbola",
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "WenQuanYi Zen Hei",
+    "Hiragino Sans", "PingFang SC", "Arial Unicode MS", "Noto Sans", "Noto Emoji", "Symbola",
 )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def label_sessions(axes: Axes, starts: npt.NDArray[np.float64]) -> None:
     places = np.unique(np.linspace(0, starts.size - 1, min(8, starts.size)).astype(int))
     span = starts[-1] - starts[0]
     form = "%H:%M:%S" if span < 1200 else "%-d %b\n%H:%M" if span < 12 * 86400 else "%-d %b %Y"
-    axes.xaxis.set_major_locator(FixedLocator(places.astype(float)))
+    axes.xaxis.set_major_locator(FixedLocator(places.tolist()))
     axes.xaxis.set_major_formatter(
         FixedFormatter([datetime.fromtimestamp(starts[place]).strftime(form) for place in places])
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,19 +55,20 @@ def trend(
     failures: pd.DataFrame | None = None,
     limits: Sequence[Mapping[str, Any]] = (),
     changes: Sequence[Mapping[str, Any]] = (),
-    alerts: Sequence[Mapping[str, Any]] = (),
+    alerts: Sequence[Mapping[Hashable, Any]] = (),
 ) -> Figure:
     """Draw how the durations of one series moved.
 
     Args:
-        points: one row per run that counts, oldest first: ``session_id``, ``start_time`` (epoch s), ``duration`` (s).
+        points: one row per run that counts, oldest first: ``session_id``, ``start_time`` (epoch s) and
+            ``duration`` (s).
         what: the name of the series: a step's, or of the total.
         context: what chose the runs, for the second line: pipeline and mode.
         by: runs at equal distances, or at their times.
         failures: runs that failed and do not count: ``start_time``.
         limits: configured thresholds: ``name`` and ``limit`` (s).
-        changes: where the level moved, as ``ChangePoint`` says it: ``index``, ``before_median``, ``after_median``,
-            ``before_n``, ``after_n``, ``effect_percent``.
+        changes: where the level moved, as ``ChangePoint`` says it: ``index``, ``before_median``,
+            ``after_median``, ``before_n``, ``after_n``, ``effect_percent``.
         alerts: ``since_session_id``, ``severity`` and ``rule``.
     """
     what = shortened(inert(what), 60)
@@ -124,7 +125,8 @@ def _finding(
     for limit in limits:
         over = int(np.count_nonzero(durations > float(limit["limit"])))
         if over:
-            return f"{what}: {over:,} of {counted(durations.size, 'run')} over the limit of {duration_text(limit['limit'])}"
+            of_all = f"{over:,} of {counted(durations.size, 'run')}"
+            return f"{what}: {of_all} over the limit of {duration_text(limit['limit'])}"
     if durations.size == 1:
         return f"{what} took {duration_text(float(durations[0]))} in its only run"
     half = f"{what}: half of the runs take up to {duration_text(float(np.median(durations)))}"
@@ -145,7 +147,8 @@ def _small_print(runs: int) -> str:
 
 def _dates(starts: Floats) -> Floats:
     # naive local datetimes, so that both sides of a change to summer time read right
-    return np.asarray(date2num([datetime.fromtimestamp(start) for start in starts.tolist()]), dtype=float)
+    naive = [datetime.fromtimestamp(start) for start in starts.tolist()]
+    return np.asarray(date2num(naive), dtype=np.float64)  # type: ignore[no-untyped-call]
 
 
 def _top(durations: Floats, limits: Sequence[Mapping[str, Any]]) -> float:
@@ -260,7 +263,7 @@ def _draw_changes(
     x: Floats,
     starts: Floats,
     changes: Sequence[Mapping[str, Any]],
-    alerts: Sequence[Mapping[str, Any]],
+    alerts: Sequence[Mapping[Hashable, Any]],
     session_ids: list[str],
 ) -> None:
     first_of = {session_id: index for index, session_id in reversed(list(enumerate(session_ids)))}
@@ -328,7 +331,7 @@ def _flag(axes: Axes, x: Floats, index: int, head: str, lines: list[str], colour
     )
 
 
-def _alert_text(alert: Mapping[str, Any]) -> str:
+def _alert_text(alert: Mapping[Hashable, Any]) -> str:
     return f"{plain(alert['severity'])}: {shortened(plain(alert['rule']), 40)}"
 
 
@@ -356,7 +359,7 @@ def _draw_failures(axes: Axes, x: Floats, starts: Floats, failures: pd.DataFrame
 
 def _label_runs(axes: Axes, x: Floats, starts: Floats, by: str) -> None:
     if by == "time":
-        locator = AutoDateLocator(minticks=3, maxticks=9)
+        locator = AutoDateLocator(minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         axes.set_xlabel("start", color=MUTED, fontsize=11)

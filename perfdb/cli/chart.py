@@ -12,8 +12,19 @@ from perfdb.charts.saving import FORMATS, image
 from perfdb.cli.files import write_whole
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history
 
+HELP = """Draw the history as a picture.
 
-@click.command("chart")
+\b
+trend        how long runs take, with p95, limits, alerts and changes (--step for one step)
+steps        what each session's time was spent on
+bottlenecks  which steps hold the runs up
+waterfall    one session (ID, or the last), with its critical path
+resources    CPU and memory of one session (ID, or the last)
+compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
+"""
+
+
+@click.command("chart", help=HELP)
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("session_ids", metavar="[ID]...", nargs=-1)
 @click.option(
@@ -41,16 +52,7 @@ def command(
     database: str | None,
     **filters: Any,
 ) -> None:
-    """Draw the history as a picture.
-
-    \b
-    trend        how long runs take, with p95, limits, alerts and changes (--step for one step)
-    steps        what each session's time was spent on
-    bottlenecks  which steps hold the runs up
-    waterfall    one session (ID, or the last), with its critical path
-    resources    CPU and memory of one session (ID, or the last)
-    compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
-    """
+    """Draw the history as a picture."""
     form = output.suffix.lower().lstrip(".")
     if form not in FORMATS:
         raise click.BadParameter(f"{output} must end with .png or .svg", param_hint="-o")

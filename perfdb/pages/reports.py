@@ -1,0 +1,90 @@
+"""Gather what a report shows from a history: one session in full, or the last ones together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from perfdb import __version__
+from perfdb.pages.document import document
+from perfdb.pages.session import session_html
+from perfdb.records import Session
+from perfdb.texts import counted, local_time
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Reader(Protocol):
+    """What a report asks of a History."""
+
+    # fmt: off
+    @property
+    def sessions(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
+    @property
+    def steps(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
+    @property
+    def each_session(self) -> Callable[..., Iterator[Session]]: ...  # noqa: D102
+    def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
+    def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
+    # fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report as HTML; Jupyter shows it, ``save`` writes it.
+
+    Attributes:
+        html: the whole file.
+        fragment: the part that a page or a notebook can hold.
+        sessions: how many sessions the file holds as data.
+    """
+
+    html: str
+    fragment: str
+    sessions: int
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file and return its path."""
+        Path(path).write_text(self.html, encoding="utf-8")
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        return self.fragment
+
+
+def report(
+    history: Reader, session_id: str | None = None, *, made_at: float, last: int | None = None, **filters: Any
+) -> Report:
+    """Return the report of one session, or of the last ones that fit the filters.
+
+    Args:
+        history: where from.
+        session_id: as ``History.session`` takes it.
+        made_at: epoch seconds, for the last line.
+        last: how many of the newest sessions; None with a filter: all that fit.
+        filters: as in ``History.sessions``.
+    """
+    made_by = f"Made by perfdb {__version__} on {local_time(made_at)}."
+    if session_id is not None or (last is None and not filters):
+        session = history.session(session_id or "last")
+        body = session_html(session)
+        title = f"{session.pipeline}: {session.session_id}"
+        return Report(document(title, body, [session], made_by=made_by), body, 1)
+    from perfdb.analysis.bottlenecks import bottlenecks
+    from perfdb.analysis.runs import runs_of
+    from perfdb.analysis.trends import trends
+    from perfdb.pages.overview import overview_html
+
+    frame, steps = history.sessions(last=last, **filters), history.steps(last=last, **filters)
+    sessions = list(history.each_session(last=last, **filters))
+    shown = {session.pipeline for session in sessions}
+    told = history.alerts(state="open")
+    told = told[(told["severity"] != "info") & told["pipeline"].isin(shown)]
+    body = overview_html(
+        sessions, trends(runs_of(frame, steps)), bottlenecks(frame, steps), sentences=told["message"].tolist()
+    )
+    title = f"perfdb: {counted(len(sessions), 'session')}"
+    return Report(document(title, body, sessions, made_by=made_by), body, len(sessions))

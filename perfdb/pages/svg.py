@@ -1,0 +1,116 @@
+"""Shapes for the pages: bars, lines and dots without any text, stretched by the page to its width.
+
+Texts stand beside them as HTML, so that they stay readable on a telephone. Widths are parts of
+1000; a ``title`` tells a shape's own story when the pointer rests on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from perfdb.analysis.timeline import Bar, Row
+from perfdb.pages.parts import plain
+from perfdb.texts import duration_text
+
+WIDTH = 1000.0
+_NARROWEST = 1.5
+_HEIGHT = 20.0
+MOST_SHAPES = 400  # a row of more is drawn as the parts that are covered
+
+
+def row_of_bars(row: Row, wall: float) -> str:
+    """Return the bars of a waterfall's row: beside the critical path light, on it dark, waiting white."""
+    shapes = "".join(_bar(bar, wall) for bar in row.bars[:MOST_SHAPES])
+    inner = " inner" if row.depth else ""
+    return _svg(f"bar{inner}", _HEIGHT, _grid(_HEIGHT) + shapes)
+
+
+def _bar(bar: Bar, wall: float) -> str:
+    told = f"{plain(bar.step.step_name)}: {duration_text(bar.end - bar.start)}, begins after {duration_text(bar.start)}"
+    origin = bar.step.start_time - bar.start
+    waits = [
+        (attempt.start_time - attempt.wait - origin, attempt.start_time - origin)
+        for attempt in bar.step.attempts
+        if attempt.wait > 0
+    ]
+    shapes = [
+        _rectangle("beside", bar.start, bar.end, wall),
+        *(_rectangle("critical", first, last, wall) for first, last in bar.critical),
+        *(_rectangle("wait", first, last, wall, inset=5.5) for first, last in waits),
+    ]
+    kind = ' class="failed"' if bar.step.success is False else ""
+    return f"<g{kind}><title>{told}</title>{''.join(shapes)}</g>"
+
+
+def pair_of_bars(critical: float, busy: float, longest: float) -> str:
+    """Return a step's critical seconds over its busy seconds, from the left."""
+    return _svg(
+        "bar",
+        _HEIGHT,
+        _rectangle("beside", 0.0, busy, longest) + _rectangle("critical", 0.0, critical, longest, inset=5.0),
+    )
+
+
+def area(points: Sequence[tuple[float, float]], right: float, top: float, *, second: bool = False) -> str:
+    """Return a line with the area below it; points are (x, y) of 0..right and 0..top, in the order of x."""
+    placed = [_place(x, y, right, top, 100.0) for x, y in points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+    kind = " second" if second else ""
+    closed = f"{placed[0][0]:.1f},100 {path} {placed[-1][0]:.1f},100" if placed else ""
+    return _svg(
+        "plot low",
+        100.0,
+        f'{_grid(100.0)}<polygon class="area{kind}" points="{closed}"/>'
+        f'<polyline class="line{kind}" points="{path}"/>',
+    )
+
+
+def dots(
+    points: Iterable[tuple[float, float, bool, str]],
+    line: Sequence[tuple[float, float]],
+    right: float,
+    top: float,
+) -> str:
+    """Return dots and a line through the same plane.
+
+    Args:
+        points: x, y, whether it failed, and what to tell of it.
+        line: x and y.
+        right: the largest x.
+        top: the largest y; what is above is drawn at the edge.
+    """
+    shapes = []
+    for x, y, failed, told in points:
+        px, py = _place(x, y, right, top, 100.0)
+        kind = " failed" if failed else ""
+        shapes.append(f'<path class="dot{kind}" d="M{px:.1f} {py:.1f}h0"><title>{plain(told)}</title></path>')
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(x, y, right, top, 100.0) for x, y in line))
+    return _svg(
+        "plot", 100.0, f'{_grid(100.0)}{"".join(shapes)}<polyline class="line second" points="{path}"/>'
+    )
+
+
+def _svg(kind: str, height: float, content: str) -> str:
+    return (
+        f'<svg class="{kind}" viewBox="0 0 {WIDTH:g} {height:g}" preserveAspectRatio="none" role="img">'
+        f"{content}</svg>"
+    )
+
+
+def _grid(height: float) -> str:
+    lines = "".join(f"M{x:g} 0V{height:g}" for x in (0, 250, 500, 750, 1000))
+    return f'<path class="grid" d="{lines}"/>'
+
+
+def _rectangle(kind: str, first: float, last: float, wall: float, *, inset: float = 1.0) -> str:
+    scale = WIDTH / wall if wall > 0 else 0.0
+    width = max(_NARROWEST, (last - first) * scale)
+    x = min(max(0.0, first * scale), WIDTH - _NARROWEST)
+    width = min(width, WIDTH - x)
+    return f'<rect class="{kind}" x="{x:.1f}" y="{inset:g}" width="{width:.1f}" height="{_HEIGHT - 2 * inset:g}"/>'
+
+
+def _place(x: float, y: float, right: float, top: float, height: float) -> tuple[float, float]:
+    across = x / right if right > 0 else 0.5
+    up = min(1.0, y / top) if top > 0 else 0.0
+    return WIDTH * across, height * (1 - up)
