@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession
 from perfdb.toml_tables import Table
-from perfdb.transfer import Database
+from perfdb.transfer import Database, judge_historic
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -78,11 +78,7 @@ class Alerting:
     def judge_historic(self, session_ids: Iterable[str]) -> None:
         """Judge old sessions that came late: their alerts are ``historic``, nobody is told. Never raises."""
         try:
-            from perfdb.alerts.evaluation import after_import
-
-            settings = self._ready()
-            with self._database.transaction() as connection:
-                after_import(connection, session_ids, settings, time.time())
+            judge_historic(self._database, session_ids, self._table)
         except Exception as error:
             self._failed(error, None)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from sqlalchemy import Connection
 
+    from perfdb.pages.reports import Report
+
 logger = logging.getLogger("perfdb")
 
 READER_WAIT_S = 1.0  # a reader that finds the database busy reads what is there
@@ -157,7 +159,7 @@ class History:
             return frames.steps_frame(connection, step=step, **filters)
 
     def session(self, session_id: str = "last") -> Session:
-        """Return one session with its steps and samples.
+        """Return one session with its steps and samples; in Jupyter it shows itself as a report.
 
         Args:
             session_id: an id, a prefix that fits only one, ``"last"``, or ``"last~1"`` for the one before.
@@ -166,8 +168,10 @@ class History:
             NotFoundError: no session has this id, or several have this prefix.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
+        from perfdb.pages.jupyter import show_sessions
         from perfdb.store import frames
 
+        show_sessions()
         with self._connection() as connection:
             if connection is None:
                 raise self._nothing_recorded()
@@ -226,6 +230,45 @@ class History:
         from perfdb.charts.gallery import draw
 
         return draw(self, kind, *session_ids, step=step, by=by, last=last, **filters)
+
+    def report(self, session_id: str | None = None, *, last: int | None = None, **filters: Any) -> Report:
+        """Return a report that Jupyter shows and ``save("report.html")`` writes: one file with its data.
+
+        Args:
+            session_id: one session, as in ``session``; the last one without any argument.
+            last: instead, so many of the newest sessions together.
+            filters: instead, the sessions that fit, as in ``sessions``.
+
+        Raises:
+            NotFoundError: as in ``session``.
+        """
+        import time
+
+        from perfdb.pages.reports import report
+
+        return report(self, session_id, made_at=time.time(), last=last, **filters)
+
+    def alerts(self, state: str = "open") -> pd.DataFrame:
+        """Return one row per alert, the newest first.
+
+        Args:
+            state: ``open`` (pending, firing or acknowledged; one per group), ``pending``, ``firing``,
+                ``acknowledged``, ``historic``, ``resolved``, ``expected``, ``false alarm``, or ``all``.
+
+        Returns:
+            ``id``, ``rule``, ``severity``, ``state``, ``pipeline``, ``step_name`` (None: the session's
+            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit), ``effect``
+            (percent), ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``,
+            ``n``, ``baseline_n``, ``hits``, instants (epoch s), ``silenced``, ``inhibited_by`` and more.
+
+        Raises:
+            ValueError: there is no such state.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb.store import alerts
+
+        with self._connection() as connection:
+            return alerts.frame_of([] if connection is None else alerts.read_alerts(connection, state))
 
     def tag(self, session_id: str, name: str) -> str:
         """Give a session a tag; ``warmup`` and ``ignore`` take it out of baselines and trends.
@@ -338,7 +381,7 @@ class History:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            recover(home, self.url, busy_timeout_s=READER_WAIT_S)
+            recover(home, self.url, busy_timeout_s=READER_WAIT_S, alerts=self._settings.alerts)
         except (PerfdbError, SQLAlchemyError, OSError) as error:
             # The rest of the history can still be read, from a read-only folder for instance.
             logger.warning("the journals in %s could not be taken in: %s", home, error)

@@ -1,4 +1,4 @@
-"""Take JSON reports into a database: files, folders, globs, and what `perfdb export` wrote.
+"""Take JSON reports into a database: files, folders, globs, what `perfdb export` or `perfdb report` wrote.
 
 Not part of the command line, because a program may import reports as well. A session that the
 database knows is left alone, so importing twice changes nothing; a bad file stops no other.
@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING
 from perfdb.errors import ReportError
 from perfdb.records import Session, mode_of
 from perfdb.settings import Settings
+from perfdb.transfer import Database, judge_historic
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+WRITER_WAIT_S = 30.0
 FILES_PER_TRANSACTION = 100
 LARGEST_EXPORT_BYTES = 1 << 30
+PAGES = (".html", ".htm")
 _EXPORT = re.compile(rb'\A\s*\{\s*"schema_version"\s*:\s*1\s*,\s*"rows"\s*:\s*\[')
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
@@ -80,6 +83,7 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     ensure_schema(settings.database_url)
     engine = open_engine(settings.database_url, role="writer")
     remaining = list(files)
+    added: list[str] = []
     try:
         while remaining:
             batch, remaining = remaining[:FILES_PER_TRANSACTION], remaining[FILES_PER_TRANSACTION:]
@@ -87,9 +91,13 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
             read = [(file, *_read(file)) for file in batch]
             with engine.begin() as connection:
                 results = [_insert(connection, *each, settings) for each in read]
+            for (_, sessions, _), result in zip(read, results, strict=True):
+                added += [session.session_id for session in sessions] if result.added else []
             yield from results
     finally:
         engine.dispose()
+    if added:
+        judge_historic(Database(settings.database_url, WRITER_WAIT_S), added, settings.alerts)
 
 
 def _read(file: Path) -> tuple[list[Session], str | None]:
@@ -97,8 +105,10 @@ def _read(file: Path) -> tuple[list[Session], str | None]:
     from perfdb.recording.report import read_report
 
     try:
+        if file.is_file() and file.suffix.lower() in PAGES:
+            return list(_read_page(file)), None
         if file.is_file() and _is_export(file):
-            return list(_read_export(file)), None
+            return list(_rows_of(_content(file), str(file))), None
         return [read_report(file)], None
     except ReportError as error:
         return [], str(error)
@@ -111,21 +121,34 @@ def _is_export(file: Path) -> bool:
         return _EXPORT.match(stream.read(4096)) is not None
 
 
-def _read_export(file: Path) -> Iterator[Session]:
-    """Yield the sessions of a file that `perfdb export --format json` wrote."""
-    from perfdb.recording.report import read_report
+def _read_page(file: Path) -> Iterator[Session]:
+    """Yield the sessions that a file of `perfdb report` holds."""
+    from perfdb.pages.document import data_in
 
+    data = data_in(_content(file))
+    if data is None or not _EXPORT.match(data):
+        raise ReportError(f"{file}: holds no sessions: only pages that `perfdb report` wrote can be imported")
+    yield from _rows_of(data, str(file))
+
+
+def _content(file: Path) -> bytes:
     if file.stat().st_size > LARGEST_EXPORT_BYTES:
         raise ReportError(
             f"{file}: larger than {LARGEST_EXPORT_BYTES} bytes: export fewer sessions at a time"
         )
-    content = file.read_bytes()
+    return file.read_bytes()
+
+
+def _rows_of(content: bytes, name: str) -> Iterator[Session]:
+    """Yield the sessions of what `perfdb export --format json` wrote; ``name`` stands in the errors."""
+    from perfdb.recording.report import read_report
+
     start = _EXPORT.match(content)
     try:
         text = content[start.end() if start else 0 :].decode("utf-8")
         spans = list(_row_spans(text))
     except (ValueError, RecursionError):
-        raise ReportError(f"{file}: not a whole JSON document") from None
+        raise ReportError(f"{name}: not a whole JSON document") from None
     for number, (first, end) in enumerate(spans, start=1):
         try:
             yield read_report(text[first:end].encode())

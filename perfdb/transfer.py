@@ -7,7 +7,7 @@ may be read again at any time by anybody, and a kill at any point loses and doub
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,8 @@ from perfdb.recording.journal import Journal, Line, journals_in
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+
+    from perfdb.toml_tables import Table
 
 BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
 
@@ -201,8 +203,12 @@ def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
     return moved
 
 
-def recover(home: Path, database_url: str, *, busy_timeout_s: float = 5.0) -> Moved:
+def recover(
+    home: Path, database_url: str, *, busy_timeout_s: float = 5.0, alerts: Table | None = None
+) -> Moved:
     """Bring into the database what dead processes left in the journals of a home.
+
+    What ended long ago rings no bell: by the rules of ``alerts`` it opens historic alerts at most.
 
     Raises:
         StoreError: the database cannot be opened or upgraded.
@@ -210,9 +216,25 @@ def recover(home: Path, database_url: str, *, busy_timeout_s: float = 5.0) -> Mo
     """
     database = Database(database_url, busy_timeout_s)
     try:
-        return recover_dead(home / "journal", database, Health())
+        moved = recover_dead(home / "journal", database, Health())
+        if moved.finished:
+            judge_historic(database, moved.finished, alerts)
+        return moved
     finally:
         database.forget()
+
+
+def judge_historic(database: Database, session_ids: Iterable[str], alerts: Table | None) -> None:
+    """Judge old sessions that came late, by the rules of the settings' ``alerts``."""
+    import time
+
+    from perfdb.alerts.config import read_alert_settings
+    from perfdb.alerts.evaluation import after_import
+    from perfdb.toml_tables import Table
+
+    settings = read_alert_settings(alerts or Table({}), reading=True)
+    with database.transaction() as connection:
+        after_import(connection, session_ids, settings, time.time())
 
 
 def has_journals(home: Path) -> bool:

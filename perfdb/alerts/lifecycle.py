@@ -327,6 +327,7 @@ def _runs_since(alert: Alert, verdict: Verdict, again: bool) -> int:
 
 def _details(verdict: Verdict, before: Mapping[str, object]) -> dict[str, object]:
     known = dict(before)
+    known.setdefault("found", verdict.arithmetic)  # what opened it; the newest sum beside it
     known["arithmetic"] = verdict.arithmetic
     if "usual" not in known and verdict.usual is not None:
         known["usual"] = list(verdict.usual)

@@ -55,7 +55,7 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
     sentences = [
         f"{_what_moved(alert)} ({where}), since session {alert.since_session_id}.",
         _usual(alert),
-        f"Rule {alert.rule} ({alert.kind}{_limit(alert)}): {alert.details.get('arithmetic', '')}.",
+        f"Rule {alert.rule}{_kind(alert)}: {alert.details.get('found', '')}.",
         _explanation(alert, group),
         _remedy(alert),
         f"Next: perfdb alerts show {alert.id}; if it is meant to be so: perfdb alerts expected {alert.id}",
@@ -103,10 +103,11 @@ def _usual(alert: Alert) -> str:
     return f"Usual before: {low} to {high}."
 
 
-def _limit(alert: Alert) -> str:
-    if alert.limit is None or alert.kind not in ("max", "min", "budget", "relative"):
-        return ""
-    return f", limit {amount(alert.limit, alert.metric)}"
+def _kind(alert: Alert) -> str:
+    parts = [alert.kind] if alert.kind != alert.rule else []
+    if alert.limit is not None and alert.kind in ("max", "min", "budget", "relative"):
+        parts.append(f"limit {amount(alert.limit, alert.metric)}")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
@@ -149,7 +150,7 @@ def _remedy(alert: Alert) -> str:
 
 
 def _runs(n: int) -> str:
-    return "1 run" if n == 1 else f"median of {min(n, 5)} runs" if n <= 5 else f"{n} runs since"
+    return "1 run" if n == 1 else f"{n} runs since"
 
 
 def _signed(seconds: float) -> str:

@@ -203,7 +203,8 @@ def _judge_limit(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
         baseline_n=len(before),
         since=since,
         usual=_usual(before),
-        arithmetic=f"{value:.6g} {sign} limit {limit:.6g} is {hit}; a good run is at or inside {bound:.6g}",
+        arithmetic=f"{value:.6g} {sign} limit {limit:.6g} is {_yes(hit)}; "
+        f"a good run is at or inside {bound:.6g}",
     )
 
 
@@ -231,7 +232,8 @@ def _judge_budget(rule: Rule, values: Sequence[float], frozen: Frozen | None) ->
         since=len(values) - BUDGET_RUNS + (over.index(True) if any(over) else BUDGET_RUNS - 1),
         usual=_usual(window),
         arithmetic=f"{sum(over)} of {BUDGET_RUNS} runs over {limit:.6g} = {share:.1%} > {allowed:.1%}, and "
-        f"{sum(over[-BUDGET_RECENT:])} of the last {BUDGET_RECENT} = {recent:.1%} > {3 * allowed:.1%}: {hit}",
+        f"{sum(over[-BUDGET_RECENT:])} of the last {BUDGET_RECENT} = {recent:.1%} > {3 * allowed:.1%}: "
+        f"{_yes(hit)}",
     )
 
 
@@ -266,7 +268,7 @@ def _judge_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) ->
         baseline_n=len(before),
         since=len(values) - n + first,
         arithmetic=f"{failures} of {n} failed: Wilson lower bound {lower:.1%} > {limit:.1%} "
-        f"is {lower > limit}",
+        f"is {_yes(lower > limit)}",
     )
 
 
@@ -282,6 +284,7 @@ def _judge_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
     limit = baseline + abs(baseline) * rule.percent / 100
     bound = max(baseline, limit - HYSTERESIS * abs(limit))
     hit = recent > limit and recent - baseline >= rule.least_change
+    since = _begin(values, RELATIVE_RECENT, limit)
     return Verdict(
         hit=hit,
         good=values[-1] <= bound,
@@ -290,12 +293,12 @@ def _judge_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
         effect=percent_over(recent, baseline),
         limit=limit,
         bound=bound,
-        n=RELATIVE_RECENT,
+        n=len(values) - since,
         baseline_n=n,
-        since=_begin(values, RELATIVE_RECENT, limit),
+        since=since,
         usual=_usual(before),
         arithmetic=f"median of the last {RELATIVE_RECENT} {recent:.6g} > baseline {baseline:.6g} (n = {n}) "
-        f"+ {rule.percent:g} % = {limit:.6g} is {hit}",
+        f"+ {rule.percent:g} % = {limit:.6g} is {_yes(hit)}",
     )
 
 
@@ -320,6 +323,7 @@ def _judge_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
     clear = new > sorted(before)[math.ceil(0.9 * n) - 1]
     large = effect is not None and effect >= SHIFT_PERCENT and new - old >= rule.least_change
     hit = t >= SHIFT_LIMIT and large and clear
+    since = _begin(values, RECENT, _middle(old, new))
     logs = "logs of " if logarithmic else ""
     return Verdict(
         hit=hit,
@@ -329,13 +333,14 @@ def _judge_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
         effect=effect,
         limit=SHIFT_LIMIT,
         bound=_between(old, new),
-        n=RECENT,
+        n=len(values) - since,
         baseline_n=n,
-        since=_begin(values, RECENT, _middle(old, new)),
+        since=since,
         usual=_usual(before),
         arithmetic=f"T = (median of last {RECENT} {logs}{new:.6g} - median of previous {n} {logs}{old:.6g})"
         f" / ({MEDIAN_ERROR} x {sigma:.4g} x sqrt(1/{RECENT} + 1/{n})) = {t:.2f} >= {SHIFT_LIMIT:g} and "
-        f"{_shown_percent(effect)} >= +{SHIFT_PERCENT:g} % and above 9 of 10 runs before ({clear}): {hit}",
+        f"{_shown_percent(effect)} >= +{SHIFT_PERCENT:g} % and above 9 of 10 runs before "
+        f"({_yes(clear)}): {_yes(hit)}",
     )
 
 
@@ -373,7 +378,7 @@ def _judge_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) ->
         arithmetic=f"newest change at run {newest.index + 1} of {len(values)}: {newest.before_median:.6g} "
         f"(n = {newest.before_n}) to {newest.after_median:.6g} (n = {newest.after_n}), "
         f"{newest.effect_percent:+.1f} % >= +{SHIFT_PERCENT:g} % and {newest.after_n} >= {RUNS_AFTER_CHANGE} "
-        f"runs after it: {hit}; p = {newest.p_value:.2g}",
+        f"runs after it: {_yes(hit)}; p = {newest.p_value:.2g}",
     )
 
 
@@ -394,7 +399,7 @@ def _still_shifted(rule: Rule, values: Sequence[float], frozen: Frozen) -> Verdi
         baseline_n=frozen.baseline_n,
         since=max(0, len(values) - len(after)),
         arithmetic=f"open: median of last {len(after)} {new:.6g} > {shown}, which lies between the frozen "
-        f"baseline {_shown(old)} and the level it left for, is {hit}; newest run {values[-1]:.6g}",
+        f"baseline {_shown(old)} and the level it left for, is {_yes(hit)}; newest run {values[-1]:.6g}",
     )
 
 
@@ -425,7 +430,7 @@ def _judge_anomaly(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
         since=len(values) - 1,
         usual=_usual(before),
         arithmetic=f"{value:.6g} is {z:.1f} sigma from the median {old:.6g} of {len(before)} runs "
-        f"(>= {ANOMALY_LIMIT:g}) and {_shown_percent(effect)} (>= +{ANOMALY_PERCENT:g} %): {hit}",
+        f"(>= {ANOMALY_LIMIT:g}) and {_shown_percent(effect)} (>= +{ANOMALY_PERCENT:g} %): {_yes(hit)}",
     )
 
 
@@ -460,7 +465,7 @@ def _judge_trend(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
         good=not hit,
         limit=TREND_PERCENT,
         arithmetic=f"Theil-Sen over {n} runs: {_shown_percent(drift)} (>= +{TREND_PERCENT:g} %), "
-        f"Mann-Kendall z = {z:.2f} (>= {TREND_Z:g}): {hit}",
+        f"Mann-Kendall z = {z:.2f} (>= {TREND_Z:g}): {_yes(hit)}",
     )
 
 
@@ -533,6 +538,10 @@ def _begin(values: Sequence[float], recent: int, middle: float) -> int:
         if values[index] > middle and sum(value > middle for value in rest) * 2 > len(rest):
             return index
     return start
+
+
+def _yes(truth: bool) -> str:
+    return "yes" if truth else "no"
 
 
 def _shown(value: float | None) -> str:

@@ -27,6 +27,23 @@ SECTIONS = {
         "sessions": ("perfdb.cli.sessions", "List the recorded sessions, newest first."),
         "steps": ("perfdb.cli.steps", "List the recorded steps, newest session first."),
         "show": ("perfdb.cli.show", "Show one session as a waterfall of its steps."),
+        "chart": ("perfdb.cli.chart", "Draw the history as a picture."),
+        "report": (
+            "perfdb.cli.report",
+            "Write sessions as one HTML file: pictures, figures and the data itself.",
+        ),
+    },
+    "Be told": {
+        "alerts": (
+            "perfdb.cli.alerts",
+            "See what fires and decide about it; alone, list the open alerts.",
+        ),
+        "rules": (
+            "perfdb.cli.rules",
+            "List the rules: what each watches, its state, its alerts and how many of them were true.",
+        ),
+        "check": ("perfdb.cli.check", "Fail when an alert fires: exit 0 quiet, 1 firing, 2 cannot answer."),
+        "watch": ("perfdb.cli.watch", "Watch running sessions and open alerts; q or Ctrl-C ends it."),
     },
     "Change it": {
         "tag": ("perfdb.cli.tag", "Give a session a tag, such as warmup or ignore."),

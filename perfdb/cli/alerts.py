@@ -1,0 +1,295 @@
+"""`perfdb alerts`: the open alerts, and what a person decides about them."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from perfdb.cli.options import database_option, json_option, open_history
+from perfdb.cli.render import Column, print_json, print_table, rows_of
+from perfdb.cli.text import inert, local_time, short_time
+from perfdb.desk import Desk
+from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
+
+COLUMNS = (
+    Column("id", right=True),
+    Column("severity"),
+    Column("state"),
+    Column("what moved", flexible=True),
+    Column("effect", right=True),
+    Column("since"),
+    Column("runs", right=True),
+    Column("rule", flexible=True),
+)
+COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+STATES = ("open", "all", *ALERT_STATES)
+_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """Return the seconds of an option such as 30m, 2h or 7d."""
+    try:
+        seconds = float(value[:-1]) * _UNITS[value[-1:]]
+    except (ValueError, KeyError):
+        raise click.BadParameter(f"{value!r} is not a length of time: say 30m, 2h or 7d") from None
+    if not 0 < seconds < 1e9:
+        raise click.BadParameter(f"{value!r} is not a length of time that can be meant")
+    return seconds
+
+
+@click.group("alerts", invoke_without_command=True)
+@database_option
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.pass_context
+def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
+    """See what fires and decide about it; alone, list the open alerts."""
+    ctx.obj = database
+    if ctx.invoked_subcommand is None:
+        _list(database, "open", as_json, as_csv)
+
+
+@command.command("list")
+@click.option(
+    "--state", default="open", type=click.Choice(("open", "all", *ALERT_STATES)), help="Which ones."
+)
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@database_option
+@click.pass_context
+def list_alerts(ctx: click.Context, state: str, as_json: bool, as_csv: bool, database: str | None) -> None:
+    """List alerts, the newest first."""
+    _list(database or ctx.obj, state, as_json, as_csv)
+
+
+def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None:
+    history = open_history(database)
+    if as_json or as_csv:
+        frame = history.alerts(state)
+        if as_csv:
+            click.echo(frame.to_csv(index=False), nl=False)
+        else:
+            print_json(rows_of(frame))
+        return
+    desk = Desk(history)
+    found = desk.alerts(state)
+    if not found:
+        nothing = (
+            "No open alert."
+            if state == "open"
+            else f"No alert is {state}."
+            if state != "all"
+            else "No alert yet."
+        )
+        click.echo(f"{nothing} What is watched: perfdb rules", err=True)
+        return
+    stale_after = desk.settings.stale_after_s
+    print_table(
+        COLUMNS,
+        [_cells(alert, stale_after) for alert in found],
+        [COLOURS[alert.severity] for alert in found],
+    )
+    click.echo(f"More about one: perfdb alerts show {found[0].id}", err=True)
+
+
+def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
+    from perfdb.alerts.lifecycle import is_flapping, is_stale
+    from perfdb.alerts.messages import subject
+
+    flags = [
+        name
+        for name, holds in (
+            ("silenced", alert.silenced),
+            ("flapping", alert.is_open and is_flapping(alert)),
+            ("stale", is_stale(alert, time.time(), stale_after)),
+            (f"with {alert.inhibited_by}", alert.inhibited_by is not None),
+        )
+        if holds
+    ]
+    mode = _mode(alert)
+    return (
+        str(alert.id),
+        alert.severity,
+        ", ".join([alert.state, *flags]),
+        f"{subject(alert)}{f' ({mode})' if mode else ''}",
+        "" if alert.effect is None else f"{alert.effect:+.0f} %",
+        short_time(alert.since_time),
+        str(alert.hits),
+        alert.rule,
+    )
+
+
+def _mode(alert: Alert) -> str:
+    from perfdb.texts import mode_text
+
+    return mode_text(alert.mode)
+
+
+@command.command("show")
+@click.argument("alert_id", metavar="ID", type=int)
+@json_option
+@database_option
+@click.pass_context
+def show(ctx: click.Context, alert_id: int, as_json: bool, database: str | None) -> None:
+    """Show an alert: what moved, since when, why, and what happened to it."""
+    story = Desk(open_history(database or ctx.obj)).story(alert_id)
+    alert = story.alert
+    events = [
+        {"at": each.at, "event": each.event, "session_id": each.session_id, "note": each.note}
+        for each in story.events
+    ]
+    if as_json:
+        details = dict(alert.details)
+        print_json(
+            [
+                alert.as_dict()
+                | {"hits": alert.hits, "n": alert.n, "baseline_n": alert.baseline_n, "details": details}
+                | {"group": [each.as_dict() for each in story.group], "events": events}
+            ]
+        )
+        return
+    click.echo(f"Alert {alert.id}: {alert.severity}, {alert.state}")
+    for sentence in inert(alert.message).split(". "):
+        click.echo(f"  {sentence.rstrip('.')}.")
+    if story.group:
+        click.echo("Speaks for:")
+        for each in story.group:
+            click.echo(f"  {each.id}  {inert(each.headline)}")
+    click.echo("Happened:")
+    for happening in _without_repetition([(e.at, e.event, e.session_id, e.note) for e in story.events]):
+        click.echo(f"  {happening}")
+
+
+def _without_repetition(events: list[tuple[float, str, str | None, str | None]]) -> list[str]:
+    """Return a line per event; a row of confirmations becomes one."""
+    lines: list[str] = []
+    confirmed = 0
+    for index, (at, event, session_id, note) in enumerate(events):
+        following = events[index + 1][1] if index + 1 < len(events) else ""
+        if event == "confirmed":
+            confirmed += 1
+            if following == "confirmed":
+                continue
+            event = f"confirmed by {confirmed} session{'s' * (confirmed > 1)}, the last"
+        confirmed = 0
+        by = f" ({session_id})" if session_id else ""
+        lines.append(f"{local_time(at)}  {event}{by}{f': {inert(note)}' if note else ''}")
+    return lines
+
+
+def _decision(name: str, state: str, text: str) -> None:
+    @command.command(name, help=text)
+    @click.argument("alert_ids", metavar="ID...", type=int, nargs=-1, required=True)
+    @click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
+    @database_option
+    @click.pass_context
+    def decide(
+        ctx: click.Context, alert_ids: tuple[int, ...], note: str | None, database: str | None
+    ) -> None:
+        desk = Desk(open_history(database or ctx.obj))
+        for alert_id in alert_ids:
+            decided = desk.decide(alert_id, state, note)
+            others = f", with {', '.join(str(each.id) for each in decided[1:])}" if decided[1:] else ""
+            click.echo(f"Alert {alert_id} is {state}{others}: {inert(decided[0].headline)}")
+
+
+_decision("ack", ACKNOWLEDGED, "Say that somebody knows: it goes on, and tells nobody again.")
+_decision("expected", EXPECTED, "Say that it is meant to be so: its level is the new baseline.")
+_decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong: it counts against its rule's precision.")
+
+
+@command.command("silence")
+@click.argument("alert_id", metavar="[ID]", type=int, required=False)
+@click.option(
+    "--for", "seconds", callback=age, default="24h", show_default=True, help="How long: 30m, 2h, 7d."
+)
+@click.option("--rule", metavar="NAME", help="All alerts of this rule.")
+@click.option("--pipeline", metavar="NAME", help="All alerts of this pipeline.")
+@click.option("--step", metavar="NAME", help="All alerts of this step.")
+@click.option("--reason", metavar="TEXT", help="Why.")
+@database_option
+@click.pass_context
+def silence(
+    ctx: click.Context,
+    alert_id: int | None,
+    seconds: float,
+    rule: str | None,
+    pipeline: str | None,
+    step: str | None,
+    reason: str | None,
+    database: str | None,
+) -> None:
+    """Tell nobody for a while: of one alert, or of all that fit."""
+    number = Desk(open_history(database or ctx.obj)).silence(
+        seconds, alert_id=alert_id, rule=rule, pipeline=pipeline, step=step, reason=reason
+    )
+    click.echo(f"Silence {number} until {local_time(time.time() + seconds)}.")
+
+
+@command.command("unsilence")
+@click.argument("alert_id", metavar="[ID]", type=int, required=False)
+@click.option("--silence", "silence_id", type=int, metavar="NUMBER", help="End this silence.")
+@database_option
+@click.pass_context
+def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, database: str | None) -> None:
+    """End the silences of an alert, or one silence; without either, list them."""
+    desk = Desk(open_history(database or ctx.obj))
+    if alert_id is not None or silence_id is not None:
+        ended = desk.unsilence(silence_id=silence_id, alert_id=alert_id)
+        click.echo(f"Ended {ended} silence{'s' * (ended != 1)}.")
+        return
+    found = desk.silences()
+    if not found:
+        click.echo("No silence is in force.", err=True)
+    for each in found:
+        what = [
+            f"{name} {inert(value)}"
+            for name, value in (
+                ("alert", each.alert_id),
+                ("rule", each.rule),
+                ("pipeline", each.pipeline),
+                ("step", each.step_name),
+            )
+            if value is not None
+        ]
+        click.echo(f"{each.id}  until {local_time(each.expires_at)}  {', '.join(what)}")
+
+
+@command.command("test")
+@click.argument("channel", metavar="CHANNEL")
+@database_option
+@click.pass_context
+def test(ctx: click.Context, channel: str, database: str | None) -> None:
+    """Send a test message to a channel, now, and say whether it arrived."""
+    from perfdb.alerts.channels import masked, send
+
+    found = Desk(open_history(database or ctx.obj)).channel(channel)
+    send(found, {"note": f"A test of channel {channel}: if you read this, it works.", "alerts": []})
+    to = f" ({masked(found.url)})" if found.url else ""
+    click.echo(f"Sent a test message to {inert(channel)}{to}.")
+
+
+@command.command("explain")
+@click.argument("what", metavar="[ID|RULE]", required=False)
+@database_option
+@click.pass_context
+def explain(ctx: click.Context, what: str | None, database: str | None) -> None:
+    """Print the arithmetic of an alert, a rule, or all rules, on the actual values."""
+    desk = Desk(open_history(database or ctx.obj))
+    if what is not None and what.isdecimal():
+        alert = desk.story(int(what)).alert
+        click.echo(f"Alert {alert.id}: {inert(alert.headline)}")
+        click.echo(f"  opened by  {inert(alert.details.get('found', ''))}")
+        click.echo(f"  newest     {inert(alert.details.get('arithmetic', ''))}")
+        return
+    verdicts = desk.verdicts(what)
+    if not verdicts:
+        click.echo("No run to judge yet.", err=True)
+    named: tuple[str, str] | None = None
+    for each in verdicts:
+        if named != (each.pipeline, each.mode):
+            named = (each.pipeline, each.mode)
+            click.echo(f"{inert(each.pipeline)} {inert(each.mode)}, newest run {each.session_id}")
+        step = "total" if each.step_name is None else inert(each.step_name)
+        click.echo(f"  {each.rule.name}, {step}: {each.verdict.arithmetic}")

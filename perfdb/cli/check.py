@@ -1,0 +1,90 @@
+"""`perfdb check`: a gate for CI: exit 0 when nothing fires, 1 when something does, 2 when it cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from perfdb.alerts.messages import subject
+from perfdb.cli.options import database_option, instant, json_option, open_history
+from perfdb.cli.render import print_json
+from perfdb.cli.text import inert
+from perfdb.desk import Checked, Desk
+from perfdb.records import Alert
+
+
+@click.command("check")
+@click.option(
+    "--fail-on",
+    type=click.Choice(("warning", "critical")),
+    default="warning",
+    show_default=True,
+    help="The least severity that fails.",
+)
+@click.option("--since", callback=instant, metavar="WHEN", help="Only what a session since then showed: 24h.")
+@click.option(
+    "--confirm",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many sessions must have shown it.",
+)
+@click.option("--format", "form", type=click.Choice(("text", "github")), default="text", help="For whom.")
+@json_option
+@database_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    fail_on: str,
+    since: float | None,
+    confirm: int,
+    form: str,
+    as_json: bool,
+    database: str | None,
+) -> None:
+    """Fail when an alert fires: exit 0 quiet, 1 firing, 2 cannot answer.
+
+    What is acknowledged, silenced, historic or information never fails; too little history is said
+    and passes.
+    """
+    checked = Desk(open_history(database)).check(fail_on=fail_on, since=since, confirm=confirm)
+    if as_json:
+        print_json([alert.as_dict() for alert in checked.failing])
+    elif form == "github":
+        for alert in checked.failing:
+            click.echo(annotation(alert))
+    else:
+        for alert in checked.failing:
+            click.echo(f"{alert.severity.upper()}  {inert(alert.message)}")
+    click.echo(_summary(checked), err=True)
+    ctx.exit(1 if checked.failing else 0)
+
+
+def annotation(alert: Alert) -> str:
+    """Return an alert as a workflow command of GitHub, its texts escaped."""
+    level = "error" if alert.severity == "critical" else "warning"
+    title = _escaped(f"perfdb: {subject(alert)} [{alert.rule}]").replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={title}::{_escaped(alert.message)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _summary(checked: Checked) -> str:
+    if checked.failing:
+        count = len(checked.failing)
+        return f"{count} alert{'s fire' if count > 1 else ' fires'}.{_passed(checked.passed)}"
+    said = "Quiet."
+    if not checked.enough:
+        said = f"Quiet, but with too little history to judge: {checked.longest} runs, and 15 make a baseline."
+    return said + _passed(checked.passed)
+
+
+def _passed(passed: Sequence[tuple[Alert, str]]) -> str:
+    if not passed:
+        return ""
+    listed = ", ".join(f"{alert.id} ({reason})" for alert, reason in passed[:5])
+    more = f" and {len(passed) - 5} more" if len(passed) > 5 else ""
+    return f" Let pass: {listed}{more}."

@@ -1,0 +1,121 @@
+"""`perfdb watch`: running sessions and open alerts, drawn anew every second."""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+import perfdb
+from perfdb.cli.options import database_option, open_history
+from perfdb.cli.render import colour, rows_of, screen_width
+from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, short_time
+from perfdb.desk import Desk
+from perfdb.errors import StoreError
+
+MOST_RUNNING, MOST_ENDED, MOST_ALERTS = 8, 5, 8
+_ALERT_COLOURS = {"critical": "red", "warning": "yellow"}
+
+
+@click.command("watch")
+@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds.")
+@database_option
+def command(every: float, database: str | None) -> None:
+    """Watch running sessions and open alerts; q or Ctrl-C ends it.
+
+    Without a terminal it prints what is there once.
+    """
+    history = open_history(database)
+    if not (sys.stdout.isatty() and sys.stdin.isatty()):
+        for line in lines(history):
+            click.echo(line)
+        return
+    with _single_keys():
+        try:
+            while True:
+                size = screen_width()
+                text = "\n".join(f"{line}\x1b[K" for line in lines(history))
+                # home, draw over what is there, clear the rest: nothing flickers
+                click.echo(f"\x1b[H{text}\n\x1b[K{cut('q ends', size)}\x1b[J", nl=False)
+                if _key_within(every) in ("q", "Q", "\x03", "\x04"):
+                    break
+        except KeyboardInterrupt:
+            pass
+
+
+def lines(history: perfdb.History) -> Iterator[str]:
+    """Yield what there is to see now."""
+    now = time.time()
+    size = screen_width()
+    try:
+        running = rows_of(history.sessions(status="running", last=MOST_RUNNING))[::-1]
+        ended = [
+            row
+            for row in rows_of(history.sessions(last=MOST_ENDED + MOST_RUNNING))
+            if row["status"] != "running"
+        ]
+        steps = rows_of(history.steps(status="running", last=MOST_RUNNING)) if running else []
+        alerts = Desk(history).alerts()
+    except StoreError as error:  # it may come, or come back
+        yield cut(inert(str(error)), size)
+        return
+    yield colour(cut(f"perfdb  {inert(history.database)}  {short_time(now)}", size), None, bold=True)
+    yield ""
+    yield colour(f"Running ({len(running)})", None, dim=True)
+    for row in running:
+        open_steps = [
+            f"{step['step_name']} for {duration_text(max(0.0, now - step['start_time']))}"
+            for step in steps
+            if step["session_id"] == row["session_id"] and step["status"] == "running"
+        ]
+        elapsed = duration_text(max(0.0, now - row["start_time"]))
+        text = f"{mark('running')} {row['session_id']}  {inert(row['pipeline'])}  {elapsed}"
+        yield colour(cut(text + (f"  {inert(', '.join(open_steps))}" if open_steps else ""), size), "cyan")
+    if not running:
+        yield "  none"
+    yield ""
+    yield colour("Last", None, dim=True)
+    for row in ended[::-1][:MOST_ENDED]:
+        text = (
+            f"{mark(row['status'])} {row['session_id']}  {inert(row['pipeline'])}  "
+            f"{duration_text(row['total_duration'])}  {short_time(row['start_time'])}"
+        )
+        yield colour(cut(text, size), COLOURS.get(row["status"]))
+    if not ended:
+        yield "  nothing recorded yet: run something with perfdb.track(...), or perfdb demo"
+    yield ""
+    yield colour(f"Alerts ({len(alerts)})", None, dim=True)
+    for alert in alerts[:MOST_ALERTS]:
+        state = "" if alert.state == "firing" else f" ({alert.state})"
+        yield colour(
+            cut(f"{alert.id}{state}  {inert(alert.headline)}", size), _ALERT_COLOURS.get(alert.severity)
+        )
+    if not alerts:
+        yield "  none"
+
+
+@contextmanager
+def _single_keys() -> Iterator[None]:
+    """Have keys arrive as they are pressed, on the terminal's other screen; put all back in the end."""
+    import termios
+    import tty
+
+    stdin = sys.stdin.fileno()
+    before = termios.tcgetattr(stdin)
+    click.echo("\x1b[?1049h\x1b[?25l\x1b[2J", nl=False)
+    try:
+        tty.setcbreak(stdin)
+        yield
+    finally:
+        termios.tcsetattr(stdin, termios.TCSADRAIN, before)
+        click.echo("\x1b[?25h\x1b[?1049l", nl=False)
+
+
+def _key_within(seconds: float) -> str:
+    sys.stdout.flush()
+    ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    return sys.stdin.read(1) or "q" if ready else ""

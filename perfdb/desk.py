@@ -1,0 +1,332 @@
+"""The desk where a person looks at alerts and decides about them; what `perfdb alerts` and `check` do.
+
+Reading changes nothing; a decision is one transaction with its event, and holds for all the alerts that
+the one it is about speaks for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from perfdb.alerts.config import AlertSettings, Channel, read_alert_settings
+from perfdb.errors import NotFoundError, UsageError
+from perfdb.history import History
+from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
+
+if TYPE_CHECKING:
+    from perfdb.analysis.rules import Rule, Verdict
+    from perfdb.store.alerts import Happening, Silence
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """An alert, the alerts it speaks for, and what happened to it."""
+
+    alert: Alert
+    group: tuple[Alert, ...]
+    events: tuple[Happening, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveVerdict:
+    """What a rule says of the newest run of a series, now."""
+
+    rule: Rule
+    pipeline: str
+    mode: str
+    step_name: str | None
+    session_id: str
+    at: float  # epoch s, when that run began
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """A rule with what it has done so far.
+
+    ``state``: ``firing``, ``quiet``, ``too little history`` or ``no data``; ``precision``: share of its
+    alerts that nobody called false, None without alerts; ``last_at``: epoch s of the newest run it judged.
+    """
+
+    rule: Rule
+    state: str
+    series: int
+    alerts: int
+    false_alarms: int
+    precision: float | None
+    last_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The answer of a check: the alerts that fail it, those that were let pass with the reason, and notes."""
+
+    failing: tuple[Alert, ...]
+    passed: tuple[tuple[Alert, str], ...]
+    enough: bool  # some statistical rule had enough history to judge
+    longest: int  # runs in the longest series
+
+
+class Desk:
+    """Alerts of one history, for somebody who decides about them."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    @property
+    def settings(self) -> AlertSettings:
+        """The rules and channels of the settings that named the history."""
+        return read_alert_settings(self._history.settings.alerts, reading=True)
+
+    def channel(self, name: str) -> Channel:
+        """Return a channel, ready to be used.
+
+        Raises:
+            NotFoundError: there is none of this name.
+        """
+        channels = read_alert_settings(self._history.settings.alerts).channels
+        found = next((channel for channel in channels if channel.name == name), None)
+        if found is None:
+            known = ", ".join(channel.name for channel in channels) or "none"
+            raise NotFoundError(
+                f"there is no channel {name!r}; configured: {known}. "
+                "Channels are [[alerts.channels]] in perfdb.toml"
+            )
+        return found
+
+    def alerts(self, state: str = "open") -> list[Alert]:
+        """Return alerts as ``History.alerts`` does, as records."""
+        from perfdb.store.alerts import read_alerts
+
+        with self._history._connection() as connection:
+            return [] if connection is None else read_alerts(connection, state)
+
+    def story(self, alert_id: int) -> Story:
+        """Return all that is known of an alert.
+
+        Raises:
+            NotFoundError: there is none of this number.
+        """
+        from perfdb.store.alerts import events_of, read_alert, spoken_for_by
+
+        with self._history._connection() as connection:
+            if connection is None:
+                raise self._history._nothing_recorded()
+            alert = read_alert(connection, alert_id)
+            return Story(
+                alert, tuple(spoken_for_by(connection, [alert_id])), tuple(events_of(connection, alert_id))
+            )
+
+    def decide(self, alert_id: int, state: str, note: str | None = None) -> list[Alert]:
+        """Acknowledge an alert, or close it as expected or as a false alarm, with its group.
+
+        ``expected`` also makes the level that it found the new baseline.
+
+        Raises:
+            NotFoundError: there is none of this number.
+            UsageError: it is closed already.
+        """
+        from perfdb.alerts.lifecycle import decide
+        from perfdb.store import alerts as store
+
+        now = time.time()
+        with self._history._writing() as connection:
+            store.take_turn(connection)
+            decided = []
+            head = store.read_alert(connection, alert_id)
+            for alert in (head, *store.spoken_for_by(connection, [alert_id])):
+                try:
+                    changed, events = decide(alert, state, now)
+                except ValueError as error:
+                    if alert is head:
+                        raise UsageError(f"{error}; see: perfdb alerts show {alert_id}") from None
+                    continue
+                store.save_alert(connection, changed)
+                for event in events:
+                    store.add_event(connection, alert.id, event, now, note=note)
+                if state == EXPECTED:
+                    store.accept_baseline(connection, alert, now)
+                decided.append(changed)
+        return decided
+
+    def silence(
+        self,
+        seconds: float,
+        *,
+        alert_id: int | None = None,
+        rule: str | None = None,
+        pipeline: str | None = None,
+        step: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Tell nobody of what fits all that is given, for so long; return the silence's number.
+
+        Raises:
+            NotFoundError: there is no such alert.
+            UsageError: nothing is given to fit.
+        """
+        from perfdb.store import alerts as store
+
+        if alert_id is None and rule is None and pipeline is None and step is None:
+            raise UsageError("say what to silence: an alert's number, --rule, --pipeline or --step")
+        now = time.time()
+        with self._history._writing() as connection:
+            if alert_id is not None:
+                alert = store.read_alert(connection, alert_id)
+                store.add_event(connection, alert_id, "silenced", now, note=reason)
+                store.save_alert(connection, replace(alert, silenced=True))
+            return store.add_silence(
+                connection,
+                now=now,
+                expires_at=now + seconds,
+                rule=rule,
+                pipeline=pipeline,
+                step_name=step,
+                alert_id=alert_id,
+                reason=reason,
+            )
+
+    def unsilence(self, *, silence_id: int | None = None, alert_id: int | None = None) -> int:
+        """End a silence, or all those of an alert; return how many there were."""
+        from perfdb.store import alerts as store
+
+        now = time.time()
+        with self._history._writing() as connection:
+            ended = store.end_silences(connection, silence_id=silence_id, alert_id=alert_id, now=now)
+            if alert_id is not None and ended:
+                alert = store.read_alert(connection, alert_id)
+                store.save_alert(connection, replace(alert, silenced=False))
+                store.add_event(connection, alert_id, "unsilenced", now)
+            return ended
+
+    def silences(self) -> list[Silence]:
+        """Return the silences in force."""
+        from perfdb.store.alerts import silences_in_force
+
+        with self._history._connection() as connection:
+            return [] if connection is None else silences_in_force(connection, time.time())
+
+    def verdicts(self, rule_name: str | None = None) -> list[LiveVerdict]:
+        """Judge the newest run of every pipeline and mode now, changing nothing.
+
+        Raises:
+            NotFoundError: there is no rule of this name.
+        """
+        settings = self.settings
+        rules: Sequence[Rule] = settings.rules
+        if rule_name is not None:
+            rule = settings.rule(rule_name)
+            if rule is None:
+                known = ", ".join(each.name for each in settings.rules)
+                raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
+            rules = (rule,)
+        with self._history._connection() as connection:
+            return [] if connection is None else list(_judge_now(connection, rules))
+
+    def rules(self) -> list[RuleState]:
+        """Return every configured rule with its state."""
+        from perfdb.records import FALSE_ALARM
+        from perfdb.store.alerts import precision, read_alerts, rule_counts
+
+        settings = self.settings
+        with self._history._connection() as connection:
+            counts: Mapping[str, Mapping[str, int]] = {}
+            verdicts: list[LiveVerdict] = []
+            firing: set[str] = set()
+            if connection is not None:
+                counts = rule_counts(connection)
+                verdicts = list(_judge_now(connection, settings.rules))
+                firing = {alert.rule for alert in read_alerts(connection, FIRING)}
+        states = []
+        for rule in settings.rules:
+            own = [each for each in verdicts if each.rule is rule]
+            judged = [each for each in own if each.verdict.enough]
+            state = "no data" if not own else "quiet" if judged else "too little history"
+            count = counts.get(rule.name, {})
+            states.append(
+                RuleState(
+                    rule=rule,
+                    state=FIRING if rule.name in firing else state,
+                    series=len(own),
+                    alerts=sum(count.values()),
+                    false_alarms=count.get(FALSE_ALARM, 0),
+                    precision=precision(count),
+                    last_at=max((each.at for each in own), default=None),
+                )
+            )
+        return states
+
+    def check(self, *, fail_on: str = "warning", since: float | None = None, confirm: int = 1) -> Checked:
+        """Say whether anything fires that should stop a release.
+
+        Args:
+            fail_on: the least severity that fails.
+            since: only what a session that began at or after it (epoch s) confirmed.
+            confirm: how many sessions must have seen it.
+
+        Raises:
+            NotFoundError: nothing is recorded.
+        """
+        from perfdb.store.alerts import read_alerts, silences_in_force
+
+        settings = self.settings
+        known = {rule.name for rule in settings.rules}
+        with self._history._connection() as connection:
+            if connection is None:
+                raise self._history._nothing_recorded()
+            found = read_alerts(connection, "open")
+            quiet = silences_in_force(connection, time.time())
+            verdicts = list(_judge_now(connection, settings.rules))
+        if not verdicts and not found:
+            raise self._history._nothing_recorded()
+        failing: list[Alert] = []
+        passed: list[tuple[Alert, str]] = []
+        for alert in found:
+            reason = None
+            if alert.state != FIRING:
+                reason = alert.state
+            elif SEVERITIES.index(alert.severity) < SEVERITIES.index(fail_on):
+                reason = alert.severity
+            elif any(silence.fits(alert) for silence in quiet):
+                reason = "silenced"
+            elif alert.rule not in known:
+                reason = "its rule was removed"
+            elif alert.hits < confirm:
+                reason = f"seen by {alert.hits} of {confirm} sessions"
+            elif since is not None and alert.last_time < since:
+                reason = "not seen since"
+            if reason is None:
+                failing.append(alert)
+            else:
+                passed.append((alert, reason))
+        statistical = [each for each in verdicts if each.rule.kind not in ("max", "min")]
+        return Checked(
+            failing=tuple(failing),
+            passed=tuple(passed),
+            enough=any(each.verdict.enough for each in statistical) or not statistical,
+            longest=max((each.verdict.n for each in statistical), default=0),
+        )
+
+
+def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
+    from perfdb.alerts.evaluation import fingerprint, judge, windows_of
+    from perfdb.store import alerts as store
+    from perfdb.store.windows import newest_places
+
+    for place in newest_places(connection):
+        accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
+        active = store.active_alerts(connection, place.pipeline, place.mode)
+        by_fingerprint = {fingerprint(alert): alert for alert in active}
+        for judged in judge(place, windows_of(connection, place, rules), rules, accepted, by_fingerprint):
+            yield LiveVerdict(
+                judged.rule,
+                place.pipeline,
+                place.mode,
+                judged.window.step_name,
+                place.session_id,
+                place.start_time,
+                judged.verdict,
+            )
