@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, UsageError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from sqlalchemy import Connection
 
+    from perfdb.analysis.compare import GroupComparison, SessionComparison
+    from perfdb.analysis.explain import Explanation
     from perfdb.pages.reports import Report
 
 logger = logging.getLogger("perfdb")
@@ -201,6 +203,165 @@ class History:
                 return
             for session_id in frames.sessions_frame(connection, **filters)["session_id"].tolist():
                 yield frames.read_session(connection, session_id)
+
+    def bottlenecks(self, *, last: int | None = 100, **filters: Any) -> pd.DataFrame:
+        """Return what each step costs the sessions, per pipeline and mode, the costliest first.
+
+        Args:
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``.
+
+        Returns:
+            ``step_name`` (``Other`` is the time of no step), mean seconds on the critical path
+            (``critical_s``) and busy (``busy_s``), their shares of time and variance, what a faster step
+            would gain, and how well parallel steps used their workers: see ``analysis.bottlenecks``.
+
+        Raises:
+            ValueError: a filter is not of a form that ``sessions`` knows.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb import findings
+
+        with self._connection() as connection:
+            return findings.bottlenecks(connection, **_chosen(last, filters))
+
+    def trends(
+        self,
+        *,
+        by: Literal["last", "day", "week"] = "last",
+        step: str | None = None,
+        last: int | None = None,
+        **filters: Any,
+    ) -> pd.DataFrame:
+        """Return how long each series takes and where that is going.
+
+        Args:
+            by: ``last``: one row per series; ``day`` (UTC) and ``week`` (from Monday): one per period too.
+            step: only this step, without the totals.
+            last: only so many of the newest sessions; None: 200 with ``by="last"``, else all.
+            filters: as in ``sessions``.
+
+        Returns:
+            ``n``, ``failures``, ``mean``, ``p50``, ``p90``, ``p95``, ``p99`` (s; none with too few runs), the
+            slope in percent and its ``p_value``: see ``analysis.trends``.
+
+        Raises:
+            ValueError: ``by`` or a filter is not of a form above.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb import findings
+
+        if last is None and by == "last":
+            last = 200
+        with self._connection() as connection:
+            return findings.trends(connection, by=by, step=step, **_chosen(last, filters))
+
+    def violations(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
+        """Return the runs that broke a ``max`` or ``min`` rule of the settings, oldest first.
+
+        Args:
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``.
+
+        Returns:
+            One row per session, rule and series: ``value``, ``limit``, ``excess``, ``rule``, ``severity`` and
+            what they are of: see ``analysis.violations``.
+
+        Raises:
+            SettingsError: the rules in the settings cannot be read.
+            ValueError: a filter is not of a form that ``sessions`` knows.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb import findings
+        from perfdb.alerts.config import read_alert_settings
+
+        rules = read_alert_settings(self._settings.alerts, reading=True).rules
+        with self._connection() as connection:
+            return findings.violations(connection, rules, **_chosen(last, filters))
+
+    def suggest_thresholds(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
+        """Return a limit for each series with at least 20 runs, and how many runs it would have flagged.
+
+        Args:
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``.
+
+        Returns:
+            ``pipeline``, ``step_name``, ``mode``, ``n``, ``p50``, ``p95``, ``max``, ``limit`` (s) and
+            ``flagged``: see ``analysis.thresholds``.
+
+        Raises:
+            ValueError: a filter is not of a form that ``sessions`` knows.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb import findings
+
+        with self._connection() as connection:
+            return findings.suggest_thresholds(connection, **_chosen(last, filters))
+
+    @overload
+    def compare(self, a: str, b: str) -> SessionComparison: ...
+
+    @overload
+    def compare(
+        self, a: object = None, b: object = None, *, by: str, last: int | None = 1000, **filters: Any
+    ) -> GroupComparison: ...
+
+    def compare(
+        self,
+        a: Any = None,
+        b: Any = None,
+        *,
+        by: str | None = None,
+        last: int | None = 1000,
+        **filters: Any,
+    ) -> SessionComparison | GroupComparison:
+        """Return how two sessions compare, or two groups of sessions.
+
+        Args:
+            a: the first session, as in ``session``; with ``by``: the value of the first group.
+            b: the second session; with ``by``: the value of the second group.
+            by: an attribute of the sessions, or ``git_commit``, ``host``, …; without ``a`` and ``b`` its
+                two newest values make the groups.
+            last: with ``by``: only so many of the newest sessions; None: all of them.
+            filters: with ``by``: as in ``sessions``.
+
+        Raises:
+            UsageError: there are not two sessions or groups to compare.
+            NotFoundError: as in ``session``.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb import findings
+
+        with self._connection() as connection:
+            if connection is None:
+                raise self._nothing_recorded()
+            if by is not None:
+                modes = self._settings.mode_attributes
+                chosen = _chosen(last, filters)
+                return findings.compare_groups(connection, by=by, a=a, b=b, mode_attributes=modes, **chosen)
+            if a is None or b is None:
+                raise UsageError('give two sessions, compare("last~1", "last"), or by="fast_mode"')
+            return findings.compare_sessions(connection, a, b)
+
+    def explain(self, session_id: str = "last", *, last: int = 100) -> Explanation:
+        """Return why a session took as long as it did, compared with those of its kind before it.
+
+        Args:
+            session_id: as in ``session``.
+            last: how many earlier sessions of the same pipeline and mode say what is usual.
+
+        Raises:
+            UsageError: the session still runs, or was cut off.
+            NotFoundError: as in ``session``.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb import findings
+
+        with self._connection() as connection:
+            if connection is None:
+                raise self._nothing_recorded()
+            return findings.explain(connection, session_id, last)
 
     def chart(
         self,
@@ -465,6 +626,15 @@ def _as_url(database: str | os.PathLike[str] | None) -> str | None:
         return None
     text = os.fspath(database)
     return text if "://" in text else settings_module.sqlite_url(Path(os.path.abspath(text)))
+
+
+def _chosen(last: int | None, filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return checked filters; those that were not given are None."""
+    names = ("pipeline", "since", "until", "fast_mode", "status", "attribute", "tag")
+    for name in filters:
+        if name not in names:
+            raise TypeError(f"there is no filter {name!r}: choose of {', '.join(names)}, last")
+    return _filters(**(dict.fromkeys(names) | dict(filters)), last=last)
 
 
 def _filters(

@@ -26,6 +26,7 @@ LAYERS = {
     "analysis": 2,
     "alerts": 2,
     "charts": 3,
+    "findings": 3,
     "pages": 3,
     "transfer": 3,
     "alerting": 3,
@@ -56,7 +57,7 @@ SIDEWAYS = {
 FACE = 4.5
 
 # A heavy library and the parts that may import it, late or not.
-SQL = {"sqlalchemy": {"store", "transfer", "history", "importing"}, "alembic": {"store"}}
+SQL = {"sqlalchemy": {"store", "findings", "transfer", "history", "importing"}, "alembic": {"store"}}
 PURE = {"pandas", "numpy", "matplotlib", "scipy"}
 
 

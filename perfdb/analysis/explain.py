@@ -125,7 +125,7 @@ def _frame(
     own = _own_seconds(session, wall)
     spent = _spent_by_name(_plain_steps(session))
     rows: list[dict[str, Any]] = []
-    names = [name for name in {**own, **history.critical} if name is not None]
+    names = [name for name in dict.fromkeys([*own, *history.critical]) if name is not None]
     for name in names:
         seconds, busy = own.get(name, (0.0, 0.0))
         row: dict[str, Any] = dict.fromkeys(COLUMNS)

@@ -68,7 +68,7 @@ class Schedule:
             waiting.extend((step.seq, step.start, step.end) for step in siblings)
 
     def wall(self, faster: Collection[int] = (), factor: float = 1.0) -> float:
-        """Return the session's seconds if the steps ``faster``, with what is inside, took ``factor`` of it."""
+        """Return the session's seconds if steps ``faster``, with what is inside, took ``factor`` of it."""
         return self._length(None, self._start, self._end, frozenset(faster), factor, 1.0)
 
     def _length(

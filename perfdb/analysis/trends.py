@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,8 @@ LEAST_FOR_SLOPE = 10
 MOST_FOR_SLOPE = 1000  # all pairs are compared: longer series are thinned evenly
 
 COLUMNS = (
-    "pipeline", "step_name", "mode", "period", "first_time", "last_time", "n", "failures", "mean",
-    *PERCENTILES, "slope_percent_per_session", "slope_percent_per_day", "p_value",
+    "pipeline", "step_name", "mode", "period", "n", "failures", "mean", *PERCENTILES,
+    "slope_percent_per_session", "slope_percent_per_day", "p_value",
 )  # fmt: skip
 
 
@@ -46,12 +46,12 @@ def trends(runs: pd.DataFrame, *, by: By = "last") -> pd.DataFrame:
 
     Returns:
         Per row ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``period`` (first day as
-        ISO text; None for ``last``), ``first_time`` and ``last_time`` (epoch s of the first and last run),
-        ``n`` and ``failures``; ``mean``, ``p50``, ``p90``, ``p95``, ``p99`` (s), which are missing with
-        fewer than 1, 1, 10, 20 and 100 runs; ``slope_percent_per_session`` and ``slope_percent_per_day``
-        (of the median) with the ``p_value`` of there being none, missing with fewer than 10 points.
-        With ``last`` the points are the sessions (and no slope per day is given for less than a day), with
-        ``day`` and ``week`` the medians of the periods, so that all rows of a series carry one slope.
+        ISO text; None for ``last``), ``n`` and ``failures``; ``mean`` and ``p50`` to ``p99`` (s),
+        missing with fewer than 1, 1, 10, 20 and 100 runs; ``slope_percent_per_session`` and
+        ``slope_percent_per_day`` (of the median) with the ``p_value`` of there being none, missing with
+        fewer than 10 points. With ``last`` the points are the sessions, and no slope per day is given for
+        less than a day; with ``day`` and ``week`` they are the medians of the periods, so that all rows of
+        a series carry one slope, and none per session.
 
     Raises:
         ValueError: ``by`` is none of the three.
@@ -84,6 +84,23 @@ def frame_of(rows: list[tuple[object, ...]]) -> pd.DataFrame:
     )
 
 
+def of_periods(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    """Return (pipeline, step name, mode, day, n, failures, mean, percentiles …) as ``trends`` does."""
+    spent: dict[tuple[Any, ...], float] = {}
+    for row in rows:
+        key, n, mean = row[:3], row[4], row[6]
+        spent[key] = spent.get(key, 0.0) + n * (mean or 0.0)
+
+    def order(row: tuple[Any, ...]) -> tuple[Any, ...]:
+        pipeline, step_name, mode, day = row[:4]
+        return pipeline, mode, step_name is not None, -spent[row[:3]], str(step_name), day
+
+    ordered = sorted(rows, key=order)
+    return with_slopes(
+        frame_of([(*row[:3], first_day(row[3]), *row[4:], None, None, None) for row in ordered])
+    )
+
+
 def with_slopes(periods: pd.DataFrame) -> pd.DataFrame:
     """Return the frame of periods with the slope of each series through its medians."""
     slopes = {}
@@ -107,8 +124,8 @@ def percentile(ordered: Floats, name: str) -> float | None:
 
 
 def week_of(day: int) -> int:
-    """Return the Monday of a day; both count days since 1970."""
-    return day - (day + 3) % 7  # day 0 was a Thursday
+    """Return the Monday of a day; both count days since 1970, which began on a Thursday."""
+    return day - (day + 3) % 7
 
 
 def theil_sen(x: Floats, y: Floats) -> float:
@@ -151,8 +168,6 @@ def _inflation(values: Floats) -> float:
 def _described(runs: pd.DataFrame) -> tuple[object, ...]:
     values = np.sort(runs.loc[runs["counted"], "duration"].to_numpy(dtype=float))
     return (
-        float(runs["start_time"].min()),
-        float(runs["start_time"].max()),
         values.size,
         int(runs["failed"].sum()),
         float(values.mean()) if values.size else None,

@@ -6,7 +6,6 @@ values and types from both databases. pandas is imported by the functions that r
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -45,8 +44,6 @@ STEP_COLUMNS = (
     "success", "status", "error_message", "additional_data", "attempts", "events", "cpu_s", "cpu_percent",
     "rss_peak_bytes", "rss_mean_bytes", "fast_mode", "mode", "started_at", "ended_at",
 )  # fmt: skip
-
-STATISTICS_COLUMNS = ("pipeline", "step_name", "mode", "n", "mean", "p50", "p95", "max", "failures")
 
 _SUCCESS_OF_STATUS = {COMPLETED_CODE: True, FAILED_CODE: False}
 
@@ -172,29 +169,6 @@ def empty_sessions_frame() -> pd.DataFrame:
 def empty_steps_frame() -> pd.DataFrame:
     """Return what ``steps_frame`` gives when nothing fits."""
     return _frame({name: [] for name in STEP_COLUMNS}, STEP_COLUMNS, "duration")
-
-
-def step_statistics(connection: Connection, **filters: Any) -> pd.DataFrame:
-    """Return how long each step takes, exactly: per pipeline, step name and mode.
-
-    Successful steps of sessions that count (neither failed nor tagged ``warmup`` or ``ignore``) make the
-    durations. Filters: those of ``steps_frame``; with none, or only ``pipeline``, ``mode`` and ``step``,
-    the index on series and duration answers alone.
-
-    Returns:
-        ``pipeline``, ``step_name``, ``mode``, ``n``, ``mean``, ``p50``, ``p95``, ``max`` (s; missing when
-        ``n`` is 0) and ``failures``, ordered by these names. Percentiles interpolate linearly between
-        neighbours, as numpy's do by default.
-    """
-    filters = {name: value for name, value in filters.items() if value is not None}
-    step = filters.pop("step", None)
-    if set(filters) <= {"pipeline", "mode"}:
-        measured = _statistics_of_all(connection, step=step, **filters)
-    else:
-        measured = _statistics_of_some(connection, step, filters)
-    measured.sort()
-    columns = {name: [row[place] for row in measured] for place, name in enumerate(STATISTICS_COLUMNS)}
-    return _frame(columns, STATISTICS_COLUMNS, None)
 
 
 def usual_durations(connection: Connection, pipeline: str, mode: str, last: int = 20) -> dict[str, float]:
@@ -334,94 +308,6 @@ def _known(kind: Any, values: Mapping[str, Any]) -> Any:
     return kind(**{name: value for name, value in values.items() if name in kind.__dataclass_fields__})
 
 
-# --- statistics ---------------------------------------------------------------------------------------
-
-# "counted" and the literal 2 as the partial indexes spell them, or SQLite will not use these.
-_MEASURED = text(
-    "SELECT count(*), avg(duration), max(duration) FROM steps WHERE counted AND series_id = :series_id"
-)
-_FAILED = text("SELECT count(*) FROM steps WHERE status = 2 AND series_id = :series_id")
-_FROM_BELOW = text(
-    "SELECT duration FROM steps WHERE counted AND series_id = :series_id "
-    "ORDER BY duration LIMIT 2 OFFSET :skipped"
-)
-_FROM_ABOVE = text(
-    "SELECT duration FROM steps WHERE counted AND series_id = :series_id "
-    "ORDER BY duration DESC LIMIT 2 OFFSET :skipped"
-)
-
-
-def _statistics_of_all(
-    connection: Connection, *, step: str | None, pipeline: str | None = None, mode: str | None = None
-) -> list[tuple[Any, ...]]:
-    wanted = select(series).where(series.c.step_name.is_not(None))
-    for column, value in ((series.c.step_name, step), (series.c.pipeline, pipeline), (series.c.mode, mode)):
-        if value is not None:
-            wanted = wanted.where(column == storable_text(value))
-    measured = []
-    for each in connection.execute(wanted).all():
-        key = {"series_id": each.id}
-        n, mean, slowest = connection.execute(_MEASURED, key).one()
-        failures = connection.execute(_FAILED, key).scalar_one()
-        if n or failures:
-            p50, p95 = (exact_percentile(connection, each.id, n, share) for share in (0.5, 0.95))
-            names = (each.pipeline, each.step_name, each.mode)
-            measured.append((*names, n, mean, p50, p95, slowest, failures))
-    return measured
-
-
-def exact_percentile(connection: Connection, series_id: int, n: int, share: float) -> float | None:
-    """Return the percentile of the ``n`` counted durations of a series, from the index alone."""
-    if n == 0:
-        return None
-    low = math.floor(share * (n - 1))
-    part = share * (n - 1) - low
-    above = n - 2 - low  # entries over the two neighbours
-    if low <= above or above < 0:
-        pair = connection.execute(_FROM_BELOW, {"series_id": series_id, "skipped": low}).scalars().all()
-    else:
-        pair = connection.execute(_FROM_ABOVE, {"series_id": series_id, "skipped": above}).scalars().all()
-        pair = pair[::-1]
-    return float(pair[0] + (pair[-1] - pair[0]) * part)
-
-
-def _statistics_of_some(
-    connection: Connection, step: str | None, filters: Mapping[str, Any]
-) -> list[tuple[Any, ...]]:
-    import numpy as np
-
-    chosen = choose_sessions(connection.dialect.name, **filters).cte("chosen")
-    query = (
-        select(series.c.id, series.c.pipeline, series.c.step_name, series.c.mode, steps.c.duration)
-        .add_columns(steps.c.counted, steps.c.status)
-        .select_from(chosen)
-        .join(steps, steps.c.session_pk == chosen.c.id)
-        .join(series, series.c.id == steps.c.series_id)
-    )
-    if step is not None:
-        query = query.where(series.c.step_name == storable_text(step))
-    durations: dict[tuple[str, str, str], list[float]] = {}
-    failures: dict[tuple[str, str, str], int] = {}
-    for _, pipeline, step_name, mode, duration, counted, status in _rows(connection, query):
-        key = (pipeline, step_name, mode)
-        values = durations.setdefault(key, [])
-        if counted:
-            values.append(duration)
-        if status == FAILED_CODE:
-            failures[key] = failures.get(key, 0) + 1
-    measured: list[tuple[Any, ...]] = []
-    for key, values in durations.items():
-        failed = failures.get(key, 0)
-        if values:
-            p50, p95 = (float(each) for each in np.percentile(values, (50, 95)))
-            measured.append(
-                (*key, len(values), math.fsum(values) / len(values), p50, p95, max(values), failed)
-            )
-        elif failed:
-            measured.append((*key, 0, None, None, None, None, failed))
-    return measured
-
-
 # --- rows to frames -----------------------------------------------------------------------------------
 
 _FLOATS = {
@@ -431,13 +317,9 @@ _FLOATS = {
     "duration",
     "cpu_s",
     "cpu_percent",
-    "mean",
-    "p50",
-    "p95",
-    "max",
 }
 _INTEGERS = {"product_count", "rss_peak_bytes", "rss_mean_bytes", "pid", "parent_seq"}
-_WHOLE = {"seq", "lane", "n", "failures"}  # never missing
+_WHOLE = {"seq", "lane"}  # never missing
 _BOOLEANS = {"fast_mode", "success"}
 _OBJECTS = {"attributes", "tags", "additional_data", "attempts", "events"}
 

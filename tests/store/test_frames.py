@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from sqlalchemy import Connection, text
 
@@ -137,44 +136,6 @@ def test_last_counts_sessions_not_steps(history: Connection) -> None:
     found = frames.steps_frame(history, last=2)
     assert found["session_id"].tolist() == ["run-8", "run-8", "run-9", "run-9"]
     assert frames.steps_frame(history, last=2, step="work")["seq"].tolist() == [1, 1]
-
-
-@pytest.mark.parametrize("filters", [{}, {"last": 100}], ids=["by index", "by rows"])
-def test_statistics_are_exact_and_leave_failed_and_warmup_sessions_out(
-    history: Connection, filters: dict[str, Any]
-) -> None:
-    ingest.tag_session(history, "run-0", "warmup")
-    found = frames.step_statistics(history, step="load", **filters)
-    assert found["mode"].tolist() == [NORMAL, FAST]
-    normal = found.iloc[0]
-    durations = [1.0 + number for number in range(1, 8)]
-    assert (normal["n"], normal["mean"], normal["max"]) == (7, np.mean(durations), 8.0)
-    assert normal["p50"] == pytest.approx(np.percentile(durations, 50), rel=1e-12)
-    assert normal["p95"] == pytest.approx(np.percentile(durations, 95), rel=1e-12)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 10, 101])
-def test_a_percentile_from_the_index_equals_numpys(
-    connection: Connection, run_records: Records, count: int
-) -> None:
-    durations = np.random.default_rng(count).lognormal(size=count).round(6).tolist()
-    records = run_records(steps={})
-    steps = [{**run_records()[1], "seq": seq, "duration": each} for seq, each in enumerate(durations)]
-    ingest.apply_records(connection, {"journal_id": "j"}, [*records, *steps], offset=1)
-    found = frames.step_statistics(connection).iloc[0]
-    assert found["p50"] == pytest.approx(np.percentile(durations, 50), rel=1e-12)
-    assert found["p95"] == pytest.approx(np.percentile(durations, 95), rel=1e-12)
-
-
-def test_failures_are_counted(connection: Connection, run_records: Records) -> None:
-    records = run_records(status="failed", success=False)
-    records[1].update(success=False, error_message="no")
-    ingest.apply_records(connection, {"journal_id": "j"}, records, offset=1)
-    for filters in ({}, {"last": 5}):
-        found = frames.step_statistics(connection, **filters)
-        load = found[found["step_name"] == "load"].iloc[0]
-        assert (load["n"], load["failures"]) == (0, 1)
-        assert np.isnan(load["p95"])
 
 
 def test_usual_durations_are_medians_of_the_same_mode(history: Connection) -> None:

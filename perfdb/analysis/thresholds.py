@@ -1,0 +1,80 @@
+"""Propose limits from history: high enough to be quiet, low enough to mean something."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from perfdb.analysis.runs import Floats, series_of
+
+LEAST_RUNS = 20
+SIGMAS = 4.0
+LEAST_OVER_MEDIAN = 1.25
+MOST_FLAGGED = 0.05
+
+COLUMNS = ("pipeline", "step_name", "mode", "n", "p50", "p95", "max", "limit", "flagged", "flagged_percent")
+
+
+def suggest_thresholds(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return a ``max`` limit for each series with at least 20 runs that count.
+
+    The limit is a robust upper quantile: the median times exp(4 σ), σ being 1.4826 MAD of the logarithms,
+    so that a few wild runs do not raise it; at least 1.25 medians, and rounded up to two digits. For
+    log-normal durations one run in 30,000 lies above it by chance.
+
+    Args:
+        runs: as ``runs.runs_of`` gives them.
+
+    Returns:
+        ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``n``, ``p50``, ``p95``, ``max``
+        and ``limit`` (s), ``flagged``: how many of the ``n`` runs the limit would have flagged, and
+        ``flagged_percent``. Totals first, then the steps by the time they took.
+    """
+    rows: list[tuple[object, ...]] = []
+    for key, series in series_of(runs):
+        values = series.loc[series["counted"], "duration"].to_numpy(dtype=float)
+        values = values[values > 0]
+        if values.size < LEAST_RUNS:
+            continue
+        limit = robust_limit(values)
+        flagged = int((values > limit).sum())
+        p50, p95 = (float(each) for each in np.quantile(values, (0.5, 0.95)))
+        share = 100 * flagged / values.size
+        rows.append((*key, values.size, p50, p95, float(values.max()), limit, flagged, share))
+    floats = ("p50", "p95", "max", "limit", "flagged_percent")
+    whole = {"n": "int64", "flagged": "int64"}
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
+        dict.fromkeys(floats, "float64") | whole | {"step_name": object}
+    )
+
+
+def robust_limit(values: Floats) -> float:
+    """Return the proposed upper limit of positive values, see ``suggest_thresholds``."""
+    logs = np.log(values)
+    middle = float(np.median(logs))
+    sigma = 1.4826 * float(np.median(np.abs(logs - middle)))
+    limit = math.exp(middle) * max(LEAST_OVER_MEDIAN, math.exp(SIGMAS * sigma))
+    if (values > limit).mean() > MOST_FLAGGED:
+        limit = float(np.quantile(values, 0.99))
+    return rounded_up(limit)
+
+
+def rounded_up(value: float) -> float:
+    """Return the least number of two significant digits that is not below ``value``."""
+    digits = 1 - math.floor(math.log10(value))
+    # ten times as many digits first: 0.3 is 0.30000000000000004 after enough arithmetic
+    scaled = round(value * 10.0**digits, 9)
+    return round(math.ceil(scaled) / 10.0**digits, max(0, digits))
+
+
+def rule_name(step_name: str | None, pipeline: str, mode: Sequence[tuple[str, object]]) -> str:
+    """Return a readable name for the rule of a series: ``vision-analysis-slow``, ``design-total-slow``."""
+    words = [step_name if step_name is not None else f"{pipeline} total"]
+    for name, value in mode:
+        if value not in (None, False):
+            words.append(name if value is True else f"{name} {value}")
+    spelt = "".join(each if each.isalnum() else "-" for each in " ".join([*words, "slow"]).lower())
+    return "-".join(part for part in spelt.split("-") if part)

@@ -1,0 +1,111 @@
+"""Statistics of the whole history: exact, the same from both databases, and from indexes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Connection, text
+
+from perfdb.store import ingest, statistics
+
+Records = Callable[..., list[dict[str, Any]]]
+NORMAL, FAST = '{"fast_mode":false}', '{"fast_mode":true}'
+P50_P95 = ((0.5, 1), (0.95, 1))
+DAY = 86_400
+
+
+@pytest.fixture
+def history(connection: Connection, run_records: Records) -> Connection:
+    """Give twenty runs, four a day from the first Monday of 1970 on; the last is fast, the 18th failed."""
+    records: list[dict[str, Any]] = []
+    for number in range(20):
+        changes: dict[str, Any] = {"steps": {"load": 1.0 + number, "work": 10.0}}
+        if number == 19:
+            changes.update(fast_mode=True, mode=FAST)
+        if number == 17:
+            changes.update(status="failed", success=False)
+        records += run_records(f"run-{number}", start=4.0 * DAY + number * DAY / 4 + 1, **changes)
+    ingest.apply_records(connection, {"journal_id": "j", "host": "box", "pid": 1}, records, offset=1)
+    ingest.tag_session(connection, "run-0", "warmup")
+    return connection
+
+
+def test_steps_of_failed_and_warmup_sessions_are_left_out(history: Connection) -> None:
+    normal, fast = statistics.step_statistics(history, P50_P95, step="load")
+    durations = [1.0 + number for number in range(1, 19) if number != 17]
+    expected = [np.mean(durations), *np.percentile(durations, (50, 95))]
+    assert normal[1:5] == ("load", NORMAL, 17, 0)
+    assert normal[5:] == pytest.approx(expected, rel=1e-12)
+    assert fast[2:5] == (FAST, 1, 0)
+
+
+def test_days_are_utc_days_of_the_steps(history: Connection) -> None:
+    rows = [row for row in statistics.daily_statistics(history, P50_P95, step="load") if row[2] == NORMAL]
+    assert [row[3] for row in rows] == [4, 5, 6, 7, 8]
+    assert [row[4] for row in rows] == [3, 4, 4, 4, 2]
+    assert rows[1][6:] == pytest.approx([6.5, 6.5, np.percentile([5, 6, 7, 8], 95)], rel=1e-12)
+
+
+def test_weeks_begin_on_monday(history: Connection) -> None:
+    rows = statistics.weekly_statistics(history, P50_P95, step="load")
+    durations = [1.0 + number for number in range(1, 19) if number != 17]
+    (week,) = [row for row in rows if row[2] == NORMAL]
+    assert week[3:6] == (4, 17, 0)
+    assert week[6:] == pytest.approx([np.mean(durations), *np.percentile(durations, (50, 95))], rel=1e-12)
+    assert [statistics.monday(day) for day in (3, 4, 10, 11)] == [-3, 4, 4, 11]
+
+
+def test_totals_know_their_failures(history: Connection) -> None:
+    rows = statistics.total_statistics(history, P50_P95, weekly=True)
+    assert [(row[1], row[2], row[4], row[5]) for row in rows] == [(None, NORMAL, 17, 1), (None, FAST, 1, 0)]
+    days = statistics.total_statistics(history, P50_P95, weekly=False)
+    assert [row[4] + row[5] for row in days] == [3, 4, 4, 4, 3, 1]
+
+
+def test_a_percentile_without_enough_runs_is_none(history: Connection) -> None:
+    (_, fast) = statistics.step_statistics(history, ((0.5, 1), (0.9, 10)), step="load")
+    assert fast[6:] == (20.0, None)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 101])
+def test_a_percentile_from_the_index_equals_numpys(
+    connection: Connection, run_records: Records, count: int
+) -> None:
+    durations = np.random.default_rng(count).lognormal(size=count).round(6).tolist()
+    records = run_records(steps={})
+    steps = [{**run_records()[1], "seq": seq, "duration": each} for seq, each in enumerate(durations)]
+    ingest.apply_records(connection, {"journal_id": "j"}, [*records, *steps], offset=1)
+    shares = (0.0, 0.5, 0.95, 0.99, 1.0)
+    (row,) = statistics.step_statistics(connection, [(share, 1) for share in shares])
+    assert row[6:] == pytest.approx(np.quantile(durations, shares).tolist(), rel=1e-12)
+    (row,) = statistics.daily_statistics(connection, [(share, 1) for share in shares])
+    assert row[7:] == pytest.approx(np.quantile(durations, shares).tolist(), rel=1e-12)
+
+
+def test_failed_steps_are_counted_unless_tagged(connection: Connection, run_records: Records) -> None:
+    for name in ("one", "two"):
+        records = run_records(name, status="failed", success=False)
+        records[1].update(success=False, error_message="no")
+        ingest.apply_records(connection, {"journal_id": name}, records, offset=1)
+    ingest.tag_session(connection, "two", "ignore")
+    (row,) = statistics.step_statistics(connection, P50_P95, step="load")
+    assert row[3:] == (0, 1, None, None, None)
+    (day,) = statistics.daily_statistics(connection, P50_P95, step="load")
+    assert day[4:] == (0, 1, None, None, None)
+
+
+def test_sqlite_answers_from_the_indexes_alone(history: Connection) -> None:
+    if history.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL chooses by the state of its visibility map")
+    for query in (
+        "SELECT count(*), avg(duration) FROM steps WHERE counted AND series_id = 2",
+        "SELECT duration FROM steps WHERE counted AND series_id = 2 ORDER BY duration LIMIT 2 OFFSET 3",
+        "SELECT day, count(*), avg(duration) FROM steps WHERE counted AND series_id = 2 GROUP BY day",
+        "SELECT duration FROM steps WHERE counted AND series_id = 2 AND day = 4 ORDER BY duration DESC LIMIT 2",
+    ):
+        plan = " ".join(str(row) for row in history.execute(text(f"EXPLAIN QUERY PLAN {query}")))
+        assert "COVERING INDEX" in plan, query
+        assert "TEMP B-TREE" not in plan, query
