@@ -18,23 +18,23 @@ from perfdb.toml_tables import Table, nearest
 CHANNEL_KINDS = ("webhook", "apprise", "log", "console")
 EVERY = "*"  # the total and every step
 
-# Nobody is told about less than a millisecond: that is the scheduler, not the pipeline.
-LEAST_CHANGE_S = 0.001
+# A busy machine adds so much to a run, now and then for minutes: that is the scheduler, not the pipeline.
+JITTER_S = 0.001
 
 DEFAULT_RULES = (
     Rule(name="error_rate", kind="error_rate", step=EVERY, default=True),
     # Two sessions in a row: five runs share a bad minute of the machine more often than one thinks.
-    Rule(name="fast_shift", kind="fast_shift", step=EVERY, hits=2, least_change=LEAST_CHANGE_S, default=True),
-    Rule(name="change_point", kind="change_point", step=EVERY, least_change=LEAST_CHANGE_S, default=True),
+    Rule(name="fast_shift", kind="fast_shift", step=EVERY, hits=2, jitter=JITTER_S, default=True),
+    Rule(name="change_point", kind="change_point", step=EVERY, jitter=JITTER_S, default=True),
     Rule(
         name="anomaly",
         kind="anomaly",
         step=EVERY,
         severity="info",
-        least_change=LEAST_CHANGE_S,
+        jitter=JITTER_S,
         default=True,
     ),
-    Rule(name="trend", kind="trend", step=EVERY, severity="info", least_change=LEAST_CHANGE_S, default=True),
+    Rule(name="trend", kind="trend", step=EVERY, severity="info", jitter=JITTER_S, default=True),
 )
 
 
@@ -170,7 +170,7 @@ def _rule(table: Table) -> Rule:
         table.read(_COMMON | {key: _anything for key in table if key not in _COMMON})  # says which are known
     checks = _COMMON | _OF_KIND.get(kind, {})
     if kind in _SIDED:
-        checks = checks | {"direction": _one_of(("up", "down")), "least_change": number(0)}
+        checks = checks | {"direction": _one_of(("up", "down"))}
     found = table.read(checks)
     for key in _NEEDED.get(kind, ()):
         if key not in found:
@@ -189,7 +189,7 @@ def _rule(table: Table) -> Rule:
         if "step" in found:
             raise table.error("metric 'total' is the session's: leave 'step' out", "step")
         found["metric"] = "duration"
-    return Rule(**found)
+    return Rule(jitter=JITTER_S if found.get("metric", "duration") == "duration" else 0.0, **found)
 
 
 def _channel(table: Table, environ: Mapping[str, str] | None, reading: bool) -> Channel:

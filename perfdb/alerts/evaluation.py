@@ -23,6 +23,7 @@ from perfdb.store.windows import Place, Window, find_place, last_error, newest_p
 
 MOST_IN_DIGEST = 20  # more are counted
 MOST_OPENED = 100  # by one session; more say nothing that these do not
+MOST_JITTERS = 5  # of its steps, that add up in a total
 MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
 
 Change = tuple[Alert, tuple[str, ...]]
@@ -184,6 +185,7 @@ def judge(
     active: Mapping[tuple[Any, ...], Alert],
 ) -> Iterator[Judged]:
     """Yield each rule's verdict on each series that it is about."""
+    steps = min(MOST_JITTERS, max(1, len(windows) - 1))
     for rule in rules:
         if not _fits(rule, place.pipeline, place.mode):
             continue
@@ -195,9 +197,10 @@ def judge(
             if not places or window.session_ids[places[-1]] != place.session_id:
                 continue  # this session says nothing about it: it failed, or has no such attribute
             alert = active.get((rule.name, window.step_name, rule.metric, rule.direction))
-            yield Judged(
-                rule, window, places, evaluate(_with_accepted(rule, baseline), values, frozen_of(alert))
-            )
+            asked = _with_accepted(rule, baseline)
+            if window.step_name is None and rule.jitter:
+                asked = replace(asked, jitter=steps * rule.jitter)
+            yield Judged(rule, window, places, evaluate(asked, values, frozen_of(alert)))
 
 
 def values_for(

@@ -18,6 +18,7 @@ LEAST_PREVIOUS = 10
 SHIFT_LIMIT = 6.0
 SHIFT_PERCENT = 5.0
 LEAST_SIGMA = 0.03  # 3 %: a series may be quieter than anyone's patience
+LASTING_JITTERS = 4
 MEDIAN_ERROR = 1.2533  # standard error of a median of normal values, in sigma / sqrt(n)
 HYSTERESIS = 0.05  # a good run is better than the limit by this share
 BUDGET_RUNS, BUDGET_RECENT = 50, 10
@@ -60,7 +61,8 @@ class Rule:
         target: of ``budget``: the share of runs that shall keep the limit.
         direction: where worse is, ``up`` or ``down``.
         hits: sessions in a row that must agree before it fires.
-        least_change: a change by less, in the metric's unit, is nobody's business.
+        jitter: what the machine itself may add to a run, in the metric's unit: no sigma is smaller, and a
+            lasting change has 4 times that. A total's is that of its steps together, 5 at most.
     """
 
     name: str
@@ -75,7 +77,7 @@ class Rule:
     target: float = 0.95
     direction: str = "up"
     hits: int = 1
-    least_change: float = 0.0
+    jitter: float = 0.0
     default: bool = False
 
 
@@ -157,7 +159,7 @@ def _mirrored(judge: _Judge, rule: Rule, values: Sequence[float], frozen: Frozen
             return None if not value else 1 / value
     else:
         turn = negative
-    mirrored = replace(rule, limit=turn(rule.limit), direction="up", least_change=0.0)
+    mirrored = replace(rule, limit=turn(rule.limit), direction="up", jitter=0.0)
     turned = Frozen(
         baseline=turn(frozen.baseline), baseline_n=frozen.baseline_n, bound=turn(frozen.bound)
     ) if frozen else None  # fmt: skip
@@ -283,7 +285,7 @@ def _judge_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
     baseline, n = _level_before(before, frozen)
     limit = baseline + abs(baseline) * rule.percent / 100
     bound = max(baseline, limit - HYSTERESIS * abs(limit))
-    hit = recent > limit and recent - baseline >= rule.least_change
+    hit = recent > limit
     since = _begin(values, RELATIVE_RECENT, limit)
     return Verdict(
         hit=hit,
@@ -305,8 +307,8 @@ def _judge_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
 def _judge_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
     """T = (median of the last 5 - median of the 10 to 30 before) / (1.2533 sigma sqrt(1/5 + 1/n)) >= 6.
 
-    sigma is 1.4826 MAD and at least 3 %, widened by 1 + 3/n because a MAD of few runs is often too small;
-    and the new level must lie above nine tenths of the old runs, so that a second mode is no shift.
+    sigma is 1.4826 MAD, widened by 1 + 3/n because a MAD of few runs is often too small, and at least 3 % and
+    the rule's jitter; 4 of the 5 must lie above nine tenths of the old runs: a second mode is no shift.
     """
     if frozen is not None:
         return _still_shifted(rule, values, frozen)
@@ -314,14 +316,13 @@ def _judge_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
     if len(before) < LEAST_PREVIOUS:
         return _too_few(len(values), LEAST_PREVIOUS + RECENT)
     old, new, n = median(before), median(after), len(before)
-    level, sigma, logarithmic = _scale(before, after)
-    sigma *= 1 + 3 / n
+    level, sigma, logarithmic = _scale(before, after, rule.jitter)
     t = (level(new) - level(old)) / (MEDIAN_ERROR * sigma * math.sqrt(1 / RECENT + 1 / n)) if sigma else 0.0
     if not sigma and new != old:
         t = math.copysign(math.inf, new - old)
     effect = percent_over(new, old)
-    clear = new > sorted(before)[math.ceil(0.9 * n) - 1]
-    large = effect is not None and effect >= SHIFT_PERCENT and new - old >= rule.least_change
+    clear = sorted(after)[1] > sorted(before)[math.ceil(0.9 * n) - 1]
+    large = effect is not None and effect >= SHIFT_PERCENT
     hit = t >= SHIFT_LIMIT and large and clear
     since = _begin(values, RECENT, _middle(old, new))
     logs = "logs of " if logarithmic else ""
@@ -339,8 +340,8 @@ def _judge_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
         usual=_usual(before),
         arithmetic=f"T = (median of last {RECENT} {logs}{new:.6g} - median of previous {n} {logs}{old:.6g})"
         f" / ({MEDIAN_ERROR} x {sigma:.4g} x sqrt(1/{RECENT} + 1/{n})) = {t:.2f} >= {SHIFT_LIMIT:g} and "
-        f"{_shown_percent(effect)} >= +{SHIFT_PERCENT:g} % and above 9 of 10 runs before "
-        f"({_yes(clear)}): {_yes(hit)}",
+        f"{_shown_percent(effect)} >= +{SHIFT_PERCENT:g} % and 4 of {RECENT} above 9 of 10 "
+        f"runs before ({_yes(clear)}): {_yes(hit)}",
     )
 
 
@@ -361,7 +362,7 @@ def _judge_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) ->
     hit = (
         newest.effect_percent >= SHIFT_PERCENT
         and newest.after_n >= RUNS_AFTER_CHANGE
-        and newest.after_median - newest.before_median >= rule.least_change
+        and newest.after_median - newest.before_median >= LASTING_JITTERS * rule.jitter
     )
     return Verdict(
         hit=hit,
@@ -408,15 +409,10 @@ def _judge_anomaly(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
     if len(before) < LEAST_PREVIOUS:
         return _too_few(len(values), LEAST_PREVIOUS + 1)
     old = median(before)
-    level, sigma, _ = _scale(before, [value])
+    level, sigma, _ = _scale(before, [value], rule.jitter)
     z = (level(value) - level(old)) / sigma if sigma else 0.0
     effect = percent_over(value, old)
-    hit = (
-        z >= ANOMALY_LIMIT
-        and effect is not None
-        and effect >= ANOMALY_PERCENT
-        and value - old >= rule.least_change
-    )
+    hit = z >= ANOMALY_LIMIT and effect is not None and effect >= ANOMALY_PERCENT
     return Verdict(
         hit=hit,
         good=not hit,
@@ -449,9 +445,9 @@ def _judge_trend(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
         arithmetic=f"median of the last {third} of {n} runs {new:.6g}, of the first {third} {old:.6g}: "
         f"{_shown_percent(effect)} < +{TREND_PERCENT:g} %",
     )  # fmt: skip
-    if effect is None or effect < TREND_PERCENT or new - old < rule.least_change:
+    if effect is None or effect < TREND_PERCENT or new - old < LASTING_JITTERS * rule.jitter:
         return calm  # most series end here: all pairs cost more than all else
-    level, _, logarithmic = _scale(window, ())
+    level, _, logarithmic = _scale(window, (), 0.0)
     levels = [level(value) for value in window]
     pairs = [(levels[j] - levels[i], j - i) for i in range(n) for j in range(i + 1, n)]
     slope = median(difference / distance for difference, distance in pairs)
@@ -502,14 +498,18 @@ def _level_before(before: Sequence[float], frozen: Frozen | None) -> tuple[float
     return median(before), len(before)
 
 
-def _scale(before: Sequence[float], after: Sequence[float]) -> tuple[Callable[[float], float], float, bool]:
+def _scale(
+    before: Sequence[float], after: Sequence[float], jitter: float
+) -> tuple[Callable[[float], float], float, bool]:
     """Return how values are compared, their robust sigma before, and whether as logarithms."""
     logarithmic = min(before) > 0 and min(after, default=1) > 0
     level: Callable[[float], float] = math.log if logarithmic else float
     levels = [level(value) for value in before]
     middle = median(levels)
-    sigma = 1.4826 * median(abs(value - middle) for value in levels)
-    return level, max(sigma, LEAST_SIGMA if logarithmic else LEAST_SIGMA * abs(middle)), logarithmic
+    sigma = 1.4826 * median(abs(value - middle) for value in levels) * (1 + 3 / len(before))
+    if logarithmic:
+        return level, max(sigma, LEAST_SIGMA, jitter / median(before)), True
+    return level, max(sigma, LEAST_SIGMA * abs(middle), jitter), False
 
 
 def _usual(values: Sequence[float]) -> tuple[float, float] | None:
