@@ -6,13 +6,14 @@ and a picture never mixes pipelines or modes: it shows those of the most session
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
 from perfdb.records import COMPLETED, FAILED, Session
-from perfdb.texts import counted, duration_text, inert, mode_text, shortened
+from perfdb.texts import counted, inert, mode_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 KINDS = ("trend", "steps", "bottlenecks", "waterfall", "resources", "compare")
 OF_ONE_SESSION = ("waterfall", "resources")
-LAST = {"trend": 1_000, "steps": 200, "bottlenecks": 50}
-TOTAL = "Total"
+LAST = {"trend": 1_000, "steps": 200, "bottlenecks": 50, "compare": 200}
+TOTAL = "Total"  # the row of compare that is no step
 MOST_FOR_CHANGES = 20_000
 
 
@@ -163,8 +164,6 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
 
 def _limits(settings: Settings, choice: Choice, step: str | None) -> list[dict[str, Any]]:
     """Return the ``max`` rules on the duration of this step, or of the total."""
-    import json
-
     from perfdb.alerts.config import EVERY, read_alert_settings
 
     mode: Mapping[str, Any] = json.loads(choice.mode)
@@ -206,61 +205,73 @@ def _compare(
     last: int | None,
     filters: Mapping[str, Any],
 ) -> Figure:
-    if by is not None:
-        return _compare_groups(history, by, last, filters)
-    import pandas as pd
-
+    from perfdb.analysis.compare import compare_groups, compare_sessions
     from perfdb.charts.compare import compare
 
-    if len(session_ids) == 1:
-        raise UsageError("compare needs two sessions, or by= an attribute: compare A B")
-    first, second = (history.session(each) for each in session_ids or ("last~1", "last"))
-    rows: dict[str, list[float | None]] = {TOTAL: [first.total_duration, second.total_duration]}
-    for place, session in enumerate((first, second)):
-        for step in session.steps:
-            if step.parent_seq is None and step.duration is not None:
-                row = rows.setdefault(step.step_name, [None, None])
-                row[place] = (row[place] or 0.0) + step.duration
-    frame = pd.DataFrame(
-        {
-            "step_name": list(rows),
-            "a": [row[0] for row in rows.values()],
-            "b": [row[1] for row in rows.values()],
-        }
-    ).astype({"a": "float64", "b": "float64"})
-    return compare(
-        frame,
-        name_a=_named(first),
-        name_b=_named(second),
-        title=_difference(frame, "B", "A"),
-        context=first.pipeline
-        if first.pipeline == second.pipeline
-        else f"{first.pipeline} and {second.pipeline}",
-        of="duration",
+    if by is None:
+        if len(session_ids) not in (0, 2):
+            raise UsageError("compare takes two sessions, A and B, or by= an attribute that makes two groups")
+        first, second = (history.session(each) for each in session_ids or ("last~1", "last"))
+        pair = _asked(compare_sessions, first, second)
+        frame = pair.frame.rename(columns={"a_critical_s": "a", "b_critical_s": "b"})
+        return compare(
+            frame,
+            name_a=_named(first),
+            name_b=_named(second),
+            title=_first_sentence(pair.sentence),
+            context="the steps by their seconds on the critical path, which add up to the total",
+            of="seconds on the critical path",
+        )
+    if session_ids:
+        raise UsageError("compare takes two sessions, or by= an attribute; not both")
+    chosen = {"last": LAST["compare"] if last is None else last, **filters}
+    groups = _asked(
+        compare_groups,
+        history.sessions(**chosen),
+        history.steps(**chosen),
+        by=by,
+        mode_attributes=history.settings.mode_attributes,
     )
+    frame = groups.frame.rename(
+        columns={
+            "a_n": "n_a",
+            "b_n": "n_b",
+            "a_median": "a",
+            "b_median": "b",
+            "low_s": "low",
+            "high_s": "high",
+        }
+    )
+    totals = frame[frame["step_name"] == TOTAL]
+    most: dict[str, Any] = totals.iloc[int((totals["n_a"] + totals["n_b"]).to_numpy().argmax())].to_dict()
+    words = [inert(most["pipeline"]), mode_text(most["mode"])]
+    if groups.confounded:
+        words.append(f"beware: {', '.join(map(inert, groups.confounded))} told A from B as well")
+    return compare(
+        frame[(frame["pipeline"] == most["pipeline"]) & (frame["mode"] == most["mode"])],
+        name_a=f"{by} = {_word(groups.a)}",
+        name_b=f"{by} = {_word(groups.b)}",
+        title=_first_sentence(groups.sentence),
+        context=", ".join(word for word in words if word),
+    )
+
+
+def _asked(question: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Return the answer; what the question cannot be asked of is the caller's mistake."""
+    try:
+        return question(*arguments, **named)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _first_sentence(text: str) -> str:
+    """Return what a head line has room for."""
+    return text.partition(". ")[0].rstrip(".")
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _named(session: Session) -> str:
     return ", ".join(part for part in (session.session_id, mode_text(session.mode)) if part)
-
-
-def _difference(frame: pd.DataFrame, later: str, earlier: str) -> str:
-    """Return the total's difference, and which step made most of it."""
-    total = frame.iloc[0]
-    a, b = float(total["a"]), float(total["b"])
-    if not (a > 0 and b > 0):
-        return f"{later} beside {earlier}"
-    if abs(b - a) < 0.005 * a:
-        return f"{later} takes as long as {earlier}: {duration_text(b)}"
-    steps = frame.iloc[1:].fillna({"a": 0.0, "b": 0.0})
-    moved = (steps["b"] - steps["a"]) * (1 if b > a else -1)
-    by_most = ""
-    if len(moved) and float(moved.max()) > 0:
-        name = steps["step_name"].iloc[int(moved.to_numpy().argmax())]
-        by_most = f", most of it in {shortened(inert(name), 50)}"
-    change = f"{abs(100 * (b - a) / a):.0f} % {'slower' if b > a else 'faster'}"
-    return f"{later} is {change} than {earlier} ({duration_text(a)} → {duration_text(b)}){by_most}"
-
-
-def _compare_groups(history: Reader, by: str, last: int | None, filters: Mapping[str, Any]) -> Figure:
-    raise NotImplementedError

@@ -131,7 +131,8 @@ def _totals(words: str, group: Sequence[Session]) -> str:
     content = (
         f'<div class="scale"><span>{duration_text(1.1 * top)}</span></div>'
         f"{svg.dots(points, line, max(1.0, len(points) - 1.0), 1.1 * top)}"
-        f'<div class="scale"><span>{local_time(shown[0].start_time)}</span><span>{local_time(shown[-1].start_time)}</span></div>'
+        f'<div class="scale"><span>{local_time(shown[0].start_time)}</span>'
+        f"<span>{local_time(shown[-1].start_time)}</span></div>"
     )
     return section(f"Duration: {words} ({counted(len(group), 'session')})", content, note)
 
@@ -143,7 +144,8 @@ def _bottlenecks(words: str, ranked: pd.DataFrame) -> str:
     rows: list[dict[Any, Any]] = steps.to_dict("records")
     longest = max(max(row["critical_s"], row["busy_s"]) for row in rows)
     cells = [
-        '<span class="head">step</span><span class="head axis"></span><span class="head num">critical</span><span class="head num">share</span>'
+        '<span class="head">step</span><span class="head axis"></span>'
+        '<span class="head num">critical</span><span class="head num">share</span>'
     ]
     for row in rows:
         inside = (

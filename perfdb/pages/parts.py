@@ -1,4 +1,4 @@
-"""The small pieces of a page: safe texts, tiles, tables, the style sheet.
+"""The small pieces of a page: safe texts, tiles, tables, headings.
 
 Every recorded text goes through ``safe``: escaped for HTML, inert, and isolated, so that a name
 written from right to left turns nothing but itself.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from perfdb.pages.style import STYLE
 from perfdb.texts import inert, shortened
 
 
@@ -54,66 +55,3 @@ def keys(*kinds: tuple[str, str]) -> str:
 def fragment(content: str) -> str:
     """Return content with the style that it needs, and nothing outside of it is touched."""
     return f'<div class="perfdb"><style>{STYLE}</style>\n{content}</div>\n'
-
-
-STYLE = """
-.perfdb{--paper:#fff;--ink:#1a1a1a;--muted:#5c5c5c;--line:#dedede;--tile:#f5f6f7;--critical:#0072b2;
---beside:#9ccbe8;--edge:#4d88ab;--failed:#c44e00;--failed-beside:#f3c09b;--second:#00795a;
-background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
-padding:1.2rem clamp(.8rem,3vw,2rem);max-width:1200px;margin:0 auto;box-sizing:border-box;text-align:left}
-@media (prefers-color-scheme:dark){.perfdb{--paper:#14171a;--ink:#e9eaeb;--muted:#a6adb4;--line:#343a40;
---tile:#1d2125;--critical:#56b4e9;--beside:#2a536d;--edge:#5f93b3;--failed:#ff8f45;--failed-beside:#6b3f22;
---second:#2fc79b}}
-.perfdb *{box-sizing:border-box}
-.perfdb h1{font-size:1.5rem;line-height:1.25;margin:0 0 .3rem;overflow-wrap:anywhere}
-.perfdb h2{font-size:1.08rem;margin:1.8rem 0 .3rem}
-.perfdb p{margin:.2rem 0 .6rem}
-.perfdb .note,.perfdb .sub{color:var(--muted);font-size:.9rem;overflow-wrap:anywhere}
-.perfdb .error{border-left:4px solid var(--failed);padding:.4rem .8rem;background:var(--tile);overflow-wrap:anywhere}
-.perfdb .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(138px,1fr));gap:.5rem;margin:.9rem 0}
-.perfdb .tiles div{background:var(--tile);border-radius:6px;padding:.45rem .7rem;min-width:0}
-.perfdb dt{color:var(--muted);font-size:.78rem}
-.perfdb dd{margin:0;font-weight:600;overflow-wrap:anywhere}
-.perfdb .rows{display:grid;grid-template-columns:minmax(7rem,max-content) minmax(8rem,1fr) max-content max-content;
-column-gap:.8rem;align-items:center;margin:.5rem 0}
-.perfdb .rows>*{min-width:0}
-.perfdb .name{max-width:22rem;overflow-wrap:anywhere;padding:.12rem 0;line-height:1.25}
-.perfdb .num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.perfdb .head,.perfdb .faint{color:var(--muted);font-size:.85rem}
-.perfdb svg{display:block;width:100%;overflow:visible}
-.perfdb .bar{height:20px}.perfdb .bar.inner{height:13px}
-.perfdb .plot{height:150px;border-bottom:1px solid var(--muted);border-top:1px dotted var(--line)}
-.perfdb .plot.low{height:90px}
-.perfdb .scale{display:flex;justify-content:space-between;color:var(--muted);font-size:.82rem;gap:1rem;margin:.15rem 0}
-.perfdb .beside{fill:var(--beside);stroke:var(--edge);stroke-width:1;vector-effect:non-scaling-stroke}
-.perfdb .critical{fill:var(--critical)}
-.perfdb .failed .critical{fill:var(--failed)}
-.perfdb .failed .beside{fill:var(--failed-beside);stroke:var(--failed)}
-.perfdb .wait{fill:var(--paper);stroke:var(--ink);stroke-width:1;vector-effect:non-scaling-stroke}
-.perfdb .grid{stroke:var(--line);stroke-width:1;vector-effect:non-scaling-stroke}
-.perfdb .line{fill:none;stroke:var(--critical);stroke-width:2;vector-effect:non-scaling-stroke;stroke-linejoin:round}
-.perfdb .line.second{stroke:var(--second)}
-.perfdb .area{fill:var(--critical);opacity:.15}.perfdb .area.second{fill:var(--second)}
-.perfdb .dot{fill:none;stroke:var(--critical);stroke-width:6;stroke-linecap:round;vector-effect:non-scaling-stroke}
-.perfdb .dot.failed{stroke:var(--failed)}
-.perfdb .keys span{display:inline-block;margin-right:1em}
-.perfdb .key{display:inline-block;width:1.5em;height:.8em;margin-right:.35em;vertical-align:-.05em;border-radius:2px}
-.perfdb .key.k1{background:var(--critical)}.perfdb .key.k2{background:var(--beside);border:1px solid var(--edge)}
-.perfdb .key.k3{background:var(--failed)}.perfdb .key.k4{background:var(--paper);border:1px solid var(--ink)}
-.perfdb .wide{overflow-x:auto;max-width:100%}
-.perfdb table{border-collapse:collapse;width:100%;font-size:.92rem;margin:.3rem 0;color:inherit}
-.perfdb th{color:var(--muted);font-weight:500;font-size:.82rem;text-align:left;vertical-align:bottom}
-.perfdb th,.perfdb td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;background:none}
-.perfdb th:first-child,.perfdb td:first-child{padding-left:0}
-.perfdb td{overflow-wrap:anywhere;vertical-align:top;min-width:6.5rem}
-.perfdb th.n,.perfdb td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;min-width:0}
-.perfdb code{font-family:ui-monospace,SFMono-Regular,Menlo,monospace;font-size:.88em;overflow-wrap:anywhere}
-.perfdb details{border-bottom:1px solid var(--line);padding:.35rem 0}
-.perfdb summary{cursor:pointer;overflow-wrap:anywhere}
-.perfdb footer{margin-top:2rem;color:var(--muted);font-size:.85rem;overflow-wrap:anywhere}
-.perfdb .bad{color:var(--failed);font-weight:600}
-@media (max-width:640px){.perfdb .rows{grid-template-columns:minmax(0,1fr) max-content max-content;grid-auto-flow:row dense}
-.perfdb .rows .name{padding-top:.4rem}.perfdb .rows .num{align-self:end}.perfdb .rows svg{grid-column:1/-1}
-.perfdb .rows .axis,.perfdb .rows span:empty{display:none}.perfdb h1{font-size:1.25rem}}
-@media print{.perfdb{padding:0}.perfdb details{break-inside:avoid}}
-"""

@@ -16,6 +16,10 @@ from perfdb.texts import counted, local_time
 if TYPE_CHECKING:
     import pandas as pd
 
+    from perfdb.analysis.explain import Explanation
+
+HISTORY = 200  # sessions that one session is explained by
+
 
 class Reader(Protocol):
     """What a report asks of a History."""
@@ -70,7 +74,7 @@ def report(
     made_by = f"Made by perfdb {__version__} on {local_time(made_at)}."
     if session_id is not None or (last is None and not filters):
         session = history.session(session_id or "last")
-        body = session_html(session)
+        body = session_html(session, _explained(history, session))
         title = f"{session.pipeline}: {session.session_id}"
         return Report(document(title, body, [session], made_by=made_by), body, 1)
     from perfdb.analysis.bottlenecks import bottlenecks
@@ -88,3 +92,13 @@ def report(
     )
     title = f"perfdb: {counted(len(sessions), 'session')}"
     return Report(document(title, body, sessions, made_by=made_by), body, len(sessions))
+
+
+def _explained(history: Reader, session: Session) -> Explanation | None:
+    """Return where the session's seconds went, beside its history; None when it has not ended."""
+    from perfdb.analysis.explain import explain
+
+    if session.total_duration is None:
+        return None
+    before = {"pipeline": session.pipeline, "until": session.start_time, "last": HISTORY}
+    return explain(session, history.sessions(**before), history.steps(**before))

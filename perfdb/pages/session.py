@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.timeline import Row, Timeline, headline, timeline
 from perfdb.pages import svg
@@ -12,13 +12,21 @@ from perfdb.pages.parts import fragment, keys, plain, safe, section, table, tile
 from perfdb.records import COMPLETED, Session, Step
 from perfdb.texts import counted, duration_text, inert, local_time, mode_text, size_text
 
+if TYPE_CHECKING:
+    from perfdb.analysis.explain import Explanation
+
 MOST_ROWS = 120
 MOST_STEPS = 400
 _LONGEST_DATA = 600
 
 
-def session_html(session: Session) -> str:
-    """Return a fragment that shows the session and carries its own style."""
+def session_html(session: Session, explanation: Explanation | None = None) -> str:
+    """Return a fragment that shows the session and carries its own style.
+
+    Args:
+        session: with its steps and samples.
+        explanation: where its seconds went, as ``analysis.explain`` tells it.
+    """
     laid_out = timeline(session)
     parts = [
         f"<h1>{safe(headline(session, laid_out))}</h1>",
@@ -26,6 +34,7 @@ def session_html(session: Session) -> str:
         f'<p class="error">{safe(session.error_message, longest=2000)}</p>' if session.error_message else "",
         tiles(_facts(session, laid_out)),
         section("Waterfall", waterfall_html(laid_out)),
+        _why(explanation) if explanation is not None else "",
         _resources(session, laid_out),
         section("Steps", _steps(session, laid_out)) if session.steps else "",
         _attributes("Attributes", session.attributes),
@@ -106,6 +115,31 @@ def _row(row: Row, wall: float) -> str:
     )
 
 
+def _why(explanation: Explanation) -> str:
+    said = f"<p>{safe(explanation.sentence, longest=1000)}</p>"
+    title = "Beside its history"
+    if explanation.usual_s is None:
+        return section(title, said)
+    titles = ["step", "cause", "critical", "usual", "more or less", "percentile"]
+    rows = (
+        [
+            safe(row["step_name"], longest=120),
+            f'<div class="words">{safe(row["cause"])}</div>' if isinstance(row["cause"], str) else "",
+            duration_text(row["seconds"]),
+            duration_text(row["usual_s"]).replace("-", "–"),
+            _signed(row["excess_s"]),
+            f"{row['percentile']:.0f} (n = {row['n']:.0f})" if row["percentile"] == row["percentile"] else "",
+        ]
+        for row in explanation.frame.to_dict("records")
+    )
+    note = f"{counted(explanation.n, 'session')} of the same pipeline and mode came before it. The differences add up."
+    return section(title, said + table(titles, rows, left=2), note)
+
+
+def _signed(seconds: float) -> str:
+    return f"{'−' if seconds < 0 else '+'}{duration_text(abs(seconds))}" if seconds == seconds else ""
+
+
 def _resources(session: Session, laid_out: Timeline) -> str:
     if len(session.samples) < 2:
         return ""
@@ -165,7 +199,7 @@ def _recorded(step: Step) -> str:
         parts.append(
             f'<span class="faint">{safe(_words(step.additional_data), longest=_LONGEST_DATA)}</span>'
         )
-    return "<br>".join(parts)
+    return f'<div class="words">{"<br>".join(parts)}</div>' if parts else ""
 
 
 def _attributes(title: str, values: Mapping[str, Any]) -> str:
