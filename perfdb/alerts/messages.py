@@ -128,14 +128,17 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
         if each.step_name is not None:
             steps_moved.setdefault(each.step_name, contribution(each))
     largest = sorted(steps_moved.items(), key=lambda item: -abs(item[1]))[:_MOST_NAMED]
-    named = ", ".join(f"{name} {_signed(moved)}" for name, moved in largest)
+    whole = contribution(total) if total is not None else 0.0
+    named = ", ".join(f"{name} {_signed(moved)}{_share(moved, whole)}" for name, moved in largest)
     if total is None:
         return f"Moved together: {named}." if len(largest) > 1 else "The total has not moved enough to tell."
     if not largest:
         return "No single step moved enough to explain it."
-    moved = contribution(total)
-    share = f" ({min(100, round(100 * largest[0][1] / moved))} %)" if moved > 0 else ""
-    return f"It explains the total's {_signed(moved)}: {named}{share}."
+    return f"It explains the total's {_signed(whole)}: {named}."
+
+
+def _share(moved: float, whole: float) -> str:
+    return f" ({min(100, round(100 * moved / whole))} %)" if whole > 0 else ""
 
 
 def _remedy(alert: Alert) -> str:

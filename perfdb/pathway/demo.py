@@ -122,7 +122,15 @@ def _tell(home: Path, reports: Path) -> None:
         f"\n{NORMAL + FAST} sessions are in {shown_path(home / 'perfdb.sqlite3')}, "
         f"their reports beside it, the pictures in {shown_path(home / 'designs')}/."
     )
-    click.echo("One step became slower on the way. Look closer:\n")
+    alerts = history.alerts()
+    fired = alerts[(alerts["state"] == "firing") & (alerts["severity"] != "info")]
+    if len(fired):
+        click.echo("\nOne step became slower on the way, and perfdb noticed:\n")
+        for sentence in str(fired["message"].iloc[0]).split(". "):
+            click.echo(f"  {sentence.rstrip('.')}.")
+    click.echo("\nLook closer:\n")
+    if len(fired):
+        click.echo("  perfdb alerts            what fires; perfdb check exits 1 while it does")
     click.echo("  perfdb sessions          the runs, newest first")
     click.echo("  perfdb show              the last run as a waterfall")
     click.echo("  perfdb steps --json      every step, for your own tools")

@@ -71,7 +71,8 @@ class RealProductsPathway:
 
         Returns:
             ``success`` and ``data`` with ``final_design`` (path, None when it failed), ``products_info``,
-            ``performance_report`` (path), ``total_duration`` (s) and ``step_durations`` (s per step);
+            ``performance_report`` (path), ``total_duration`` (s) and ``step_durations`` (s per step),
+            and only when an alert fires ``alerts`` (rows as in ``History.alerts``);
             when it failed, ``error`` with ``message``, ``step``, ``type`` and the fitting HTTP ``status``.
         """
         settings = self.settings.for_mode(fast_mode)
@@ -116,6 +117,8 @@ class RealProductsPathway:
                 },
             },
         }
+        if tracker.alerts:
+            response["data"]["alerts"] = [alert.as_dict() for alert in tracker.alerts]
         return response if told is None else response | {"error": told}
 
     def close(self) -> None:
