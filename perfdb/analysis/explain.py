@@ -283,7 +283,7 @@ def _cause(row: Mapping[str, Any], history: Sequence[_Spent], wall: float, ran: 
     if cpu - usual_cpu >= 0.5 * excess:
         return f"more computing: {duration_text(cpu)} CPU instead of {duration_text(usual_cpu)}{pressure}"
     computing = f"CPU {duration_text(cpu)}, usually {duration_text(usual_cpu)}"
-    return f"waiting rather than computing ({computing}){pressure}"
+    return f"waiting, not computing ({computing}){pressure}"
 
 
 def _sentence(session: Session, wall: float, usual: float | None, n: int, frame: pd.DataFrame) -> str:

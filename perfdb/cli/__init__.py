@@ -33,6 +33,20 @@ SECTIONS = {
             "Write sessions as one HTML file: pictures, figures and the data itself.",
         ),
     },
+    "Understand it": {
+        "bottlenecks": (
+            "perfdb.cli.bottlenecks",
+            "Rank the steps by the seconds they put on the critical path.",
+        ),
+        "trends": ("perfdb.cli.trends", "Show how long each step takes, and where that is going."),
+        "explain": ("perfdb.cli.explain", "Say why a session was slow: each step beside its own past."),
+        "compare": (
+            "perfdb.cli.compare",
+            "Compare two sessions, or two groups of sessions by an attribute.",
+        ),
+        "violations": ("perfdb.cli.violations", "List the runs that broke a limit, newest first."),
+        "thresholds": ("perfdb.cli.thresholds", "Find good limits for rules of kind max."),
+    },
     "Be told": {
         "alerts": (
             "perfdb.cli.alerts",

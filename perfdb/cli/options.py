@@ -38,6 +38,7 @@ def attributes(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 database_option = click.option(
     "-d", "--database", metavar="URL", help="Another database: a file or an SQLAlchemy URL."
 )

@@ -105,6 +105,15 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:
+    """Print a frame for a program, if one of the two forms is wanted; say whether it was."""
+    if as_csv:
+        click.echo(frame.to_csv(index=False, lineterminator="\r\n"), nl=False)
+    elif as_json:
+        print_json(rows_of(frame))
+    return as_csv or as_json
+
+
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print the one object that every `--json` gives."""
     for piece in json_pieces(rows):

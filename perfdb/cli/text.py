@@ -20,13 +20,16 @@ __all__ = [
     "MARKS",
     "can_print",
     "cut",
+    "difference_text",
     "duration_text",
     "facts_text",
     "fast_text",
     "inert",
     "local_time",
     "mark",
+    "of_kind",
     "pad",
+    "percent_text",
     "short_time",
     "size_text",
     "width",
@@ -105,3 +108,20 @@ def fast_text(fast_mode: Any) -> str:
 def facts_text(facts: Mapping[str, Any]) -> str:
     """Return attributes as ``key=value`` in one line."""
     return ", ".join(f"{inert(key)}={inert(value)}" for key, value in facts.items())
+
+
+def difference_text(seconds: float) -> str:
+    """Return a difference with its sign: ``+73.4 ms``."""
+    return f"{'-' if seconds < 0 else '+'}{duration_text(abs(seconds))}"
+
+
+def percent_text(percent: float | None) -> str:
+    """Return a percentage as it is read: ``46 %``, ``0.7 %``, nothing when there is none."""
+    if percent is None:
+        return ""
+    return f"{percent:.0f} %" if abs(percent) >= 9.95 else f"{percent:.1f} %"
+
+
+def of_kind(pipeline: str, mode: str) -> str:
+    """Return what a table is about: ``design, fast mode``."""
+    return ", ".join(part for part in (inert(pipeline), texts.mode_text(mode)) if part)

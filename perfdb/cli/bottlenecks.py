@@ -1,0 +1,88 @@
+"""`perfdb bottlenecks`: which steps hold the runs up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from perfdb.analysis.bottlenecks import OTHER
+from perfdb.cli.options import (
+    csv_option,
+    database_option,
+    filter_options,
+    history_filters,
+    json_option,
+    open_history,
+    say_what_next,
+)
+from perfdb.cli.render import Column, colour, print_data, print_table, rows_of
+from perfdb.cli.text import duration_text, inert, of_kind, percent_text
+
+COLUMNS = (
+    Column("step", flexible=True),
+    Column("critical", right=True),
+    Column("share", right=True),
+    Column("variance", right=True),
+    Column("busy", right=True),
+    Column("gain at ×2", right=True),
+    Column("gain at most", right=True),
+    Column("in parallel", flexible=True),
+)
+
+
+@click.command("bottlenecks")
+@click.option(
+    "--last", default=100, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
+)
+@filter_options
+@database_option
+@json_option
+@csv_option
+def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
+    """Rank the steps by the seconds they put on the critical path.
+
+    Critical seconds are a mean per session and add up to its duration. Variance says which step makes the
+    duration vary. The gains are what a session would save if the step took half its time, or none.
+    """
+    given = history_filters(filters)
+    frame = open_history(database).bottlenecks(last=last, **given)
+    if frame.empty:
+        say_what_next(given)
+    if print_data(frame, as_json=as_json, as_csv=as_csv):
+        return
+    for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
+        rows = rows_of(group)
+        click.echo("\n" * (number > 0) + _headline(str(pipeline), str(mode), rows))
+        print_table(COLUMNS, [_cells(row) for row in rows])
+
+
+def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
+    worst = rows[0]
+    wall = sum(row["critical_s"] for row in rows)
+    kind, n = of_kind(pipeline, mode), f"{worst['sessions']:,}"
+    if worst["step_name"] == OTHER:
+        return f"{kind}: {duration_text(wall)} a session, outside of any step (n = {n})"
+    name = colour(inert(worst["step_name"]), None, bold=True)
+    return (
+        f"{kind}: {name} takes {duration_text(worst['critical_s'])} of {duration_text(wall)} "
+        f"({percent_text(worst['share_percent'])}) of a session, n = {n}"
+    )
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    parallel = ""
+    if row["workers"] is not None:
+        used, slowest = percent_text(row["pool_percent"]), f"{row['straggler_ratio']:.1f}"
+        parallel = f"{row['workers']} at once, {used} busy, slowest {slowest}×"
+    return (
+        row["step_name"] if row["inside"] is None else f"{row['inside']} › {row['step_name']}",
+        duration_text(row["critical_s"]),
+        percent_text(row["share_percent"]),
+        percent_text(row["variance_percent"]),
+        duration_text(row["busy_s"]) if row["step_name"] != OTHER else "",
+        duration_text(row["gain_x2_s"]) if row["gain_x2_s"] is not None else "",
+        duration_text(row["gain_max_s"]) if row["gain_max_s"] is not None else "",
+        parallel,
+    )

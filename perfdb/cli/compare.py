@@ -1,0 +1,157 @@
+"""`perfdb compare`: two sessions step by step, or two groups of sessions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from textwrap import wrap
+from typing import Any
+
+import click
+
+from perfdb.analysis.compare import GroupComparison, SessionComparison
+from perfdb.cli.options import (
+    csv_option,
+    database_option,
+    filter_options,
+    history_filters,
+    json_option,
+    open_history,
+)
+from perfdb.cli.render import Column, colour, print_data, print_json, print_table, rows_of, screen_width
+from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
+
+
+@click.command("compare")
+@click.argument("a", required=False)
+@click.argument("b", required=False)
+@click.option("--by", metavar="ATTRIBUTE", help="Compare groups: fast_mode, model, git_commit, host, …")
+@click.option(
+    "--last", default=1000, show_default=True, type=click.IntRange(1), help="With --by: newest sessions."
+)
+@filter_options
+@database_option
+@json_option
+@csv_option
+def command(
+    a: str | None,
+    b: str | None,
+    by: str | None,
+    last: int,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **filters: Any,
+) -> None:
+    """Compare two sessions, or two groups of sessions by an attribute.
+
+    A and B are sessions as in `perfdb show` (the last two when left out); with --by they are the two values
+    of the attribute (its two newest when left out).
+    """
+    given = history_filters(filters)
+    if by is None and given:
+        raise click.UsageError(
+            f"--{next(iter(given)).replace('_', '-')} needs --by: two sessions need no filter"
+        )
+    history = open_history(database)
+    found: SessionComparison | GroupComparison
+    if by is None:
+        found = history.compare(*_two_sessions(a, b))
+    else:
+        found = history.compare(_value(a), _value(b), by=by, last=last, **given)
+    if as_csv:
+        print_data(found.frame, as_json=False, as_csv=True)
+        return
+    if as_json:
+        told: dict[str, Any] = {"a": found.a, "b": found.b, "sentence": found.sentence}
+        if isinstance(found, GroupComparison):
+            told |= {"by": found.by, "confounded": list(found.confounded), "left_out": list(found.left_out)}
+        print_json([told | {"steps": rows_of(found.frame)}])
+        return
+    for line in wrap(found.sentence, screen_width()):
+        click.echo(line)
+    click.echo()
+    if isinstance(found, SessionComparison):
+        _print_sessions(found)
+    else:
+        _print_groups(found)
+
+
+def _two_sessions(a: str | None, b: str | None) -> tuple[str, str]:
+    if a is None:
+        return "last~1", "last"
+    return (a, b) if b is not None else (a, "last")
+
+
+def _value(text: str | None) -> object:
+    """Return what an attribute may hold: JSON where it is JSON, else the text."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text
+
+
+def _print_sessions(found: SessionComparison) -> None:
+    columns = (
+        Column("step", flexible=True),
+        Column("before", right=True),
+        Column("after", right=True),
+        Column("more", right=True),
+        Column("", right=True),
+        Column("more on critical path", right=True),
+    )
+    print_table(columns, [_session_cells(row) for row in rows_of(found.frame)])
+
+
+def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["step_name"],
+        duration_text(row["a_s"]),
+        duration_text(row["b_s"]),
+        difference_text(row["difference_s"]) if row["difference_s"] is not None else "",
+        _signed(row["difference_percent"]),
+        difference_text(row["critical_difference_s"]),
+    )
+
+
+def _print_groups(found: GroupComparison) -> None:
+    before, after = (value if isinstance(value, str) else json.dumps(value) for value in (found.a, found.b))
+    columns = (
+        Column("step", flexible=True),
+        Column(inert(before), right=True, flexible=True),
+        Column("n", right=True),
+        Column(inert(after), right=True, flexible=True),
+        Column("n", right=True),
+        Column("more", right=True),
+        Column("", right=True),
+        Column("95 % interval"),
+        Column("effect", right=True),
+    )
+    for number, ((pipeline, mode), group) in enumerate(found.frame.groupby(["pipeline", "mode"])):
+        click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
+        print_table(columns, [_group_cells(row) for row in rows_of(group)])
+    if found.left_out:
+        values = ", ".join(value if isinstance(value, str) else json.dumps(value) for value in found.left_out)
+        click.echo(f"Not compared: {inert(values)}", err=True)
+
+
+def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    known = row["difference_s"] is not None
+    interval = ""
+    if row["low_s"] is not None:
+        interval = f"{difference_text(row['low_s'])} to {difference_text(row['high_s'])}"
+    return (
+        row["step_name"],
+        duration_text(row["a_median"]),
+        f"{row['a_n']:,}",
+        duration_text(row["b_median"]),
+        f"{row['b_n']:,}",
+        difference_text(row["difference_s"]) if known else "",
+        _signed(row["difference_percent"]),
+        interval,
+        f"{row['effect']:+.2f}" if known else "",
+    )
+
+
+def _signed(percent: float | None) -> str:
+    return "" if percent is None else f"{'+' if percent >= 0 else '-'}{percent_text(abs(percent))}"

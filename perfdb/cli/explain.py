@@ -1,0 +1,80 @@
+"""`perfdb explain`: why a session took as long as it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from textwrap import wrap
+from typing import Any
+
+import click
+
+from perfdb.cli.options import csv_option, database_option, json_option, open_history
+from perfdb.cli.render import Column, print_data, print_json, print_table, rows_of, screen_width
+from perfdb.cli.text import difference_text, duration_text
+
+COLUMNS = (
+    Column("step", flexible=True),
+    Column("this run", right=True),
+    Column("usually", right=True),
+    Column("more", right=True),
+    Column("percentile", right=True),
+    Column("n", right=True),
+    Column("why", flexible=True),
+)
+
+
+@click.command("explain")
+@click.argument("session_id", metavar="[ID]", default="last")
+@click.option(
+    "--last",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Earlier sessions that say what is usual.",
+)
+@database_option
+@json_option
+@csv_option
+def command(session_id: str, last: int, database: str | None, as_json: bool, as_csv: bool) -> None:
+    """Say why a session was slow: each step beside its own past.
+
+    The seconds are those on the critical path; "usually" is their median in the earlier sessions of the same
+    pipeline and mode, and what is more adds up to the session's. ID as in `perfdb show`.
+    """
+    found = open_history(database).explain(session_id, last=last)
+    if as_csv:
+        print_data(found.frame, as_json=False, as_csv=True)
+        return
+    steps = rows_of(found.frame)
+    if as_json:
+        told = asdict(found)
+        del told["frame"]
+        print_json([told | {"steps": steps}])
+        return
+    for line in wrap(found.sentence, screen_width()):
+        click.echo(line)
+    click.echo()
+    rows = [_cells(row) for row in steps]
+    total = {
+        "step_name": "Total",
+        "seconds": found.wall_s,
+        "usual_s": found.usual_s,
+        "excess_s": found.excess_s,
+    }
+    rows.append(_cells(total | {"percentile": found.percentile, "n": found.n, "cause": ""}))
+    print_table(COLUMNS, rows)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if row["usual_s"] is None:
+        return row["step_name"], duration_text(row["seconds"]), "", "", "", "", ""
+    return (
+        row["step_name"],
+        duration_text(row["seconds"]),
+        duration_text(max(row["usual_s"], 0.0)),
+        difference_text(row["excess_s"]),
+        f"{row['percentile']:.0f}" if row["percentile"] is not None else "",
+        f"{row['n']:,}",
+        row["cause"],
+    )

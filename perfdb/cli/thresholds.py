@@ -1,0 +1,167 @@
+"""`perfdb thresholds suggest`: limits proposed from history, written to perfdb.toml on request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perfdb.alerts.config import read_alert_settings
+from perfdb.analysis.thresholds import LEAST_RUNS, rule_name
+from perfdb.cli.files import write_whole
+from perfdb.cli.options import (
+    csv_option,
+    database_option,
+    filter_options,
+    history_filters,
+    json_option,
+    open_history,
+    say_what_next,
+)
+from perfdb.cli.render import Column, colour, print_data, print_table, rows_of
+from perfdb.cli.text import duration_text, of_kind
+from perfdb.history import History
+from perfdb.settings import load_for_reading, shown_path
+
+COLUMNS = (
+    Column("step", flexible=True),
+    Column("n", right=True),
+    Column("p50", right=True),
+    Column("p95", right=True),
+    Column("slowest", right=True),
+    Column("limit", right=True),
+    Column("would have flagged"),
+)
+
+
+@click.group("thresholds")
+def command() -> None:
+    """Find good limits for rules of kind max."""
+
+
+@command.command("suggest")
+@click.option(
+    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Newest sessions to learn from."
+)
+@click.option("--step", metavar="NAME", help="Only for this step.")
+@click.option("--write", is_flag=True, help="Add them to perfdb.toml as rules.")
+@filter_options
+@database_option
+@json_option
+@csv_option
+def suggest(
+    last: int,
+    step: str | None,
+    write: bool,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **filters: Any,
+) -> None:
+    """Propose a limit for each step from its own history.
+
+    The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least
+    1.25 medians, in two digits. Series with fewer than 20 runs get none.
+    """
+    history = open_history(database)
+    given = history_filters(filters)
+    frame = history.suggest_thresholds(last=last, **given)
+    if step is not None:
+        frame = frame[frame["step_name"] == step]
+    if frame.empty:
+        _say_why(history, given, step)
+    if not print_data(frame, as_json=as_json, as_csv=as_csv):
+        for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
+            click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
+            print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
+    if write:
+        _write(history, rows_of(frame))
+    elif len(frame) and not as_json and not as_csv:
+        click.echo("Add them to perfdb.toml as rules: perfdb thresholds suggest --write", err=True)
+
+
+def _say_why(history: History, given: dict[str, Any], step: str | None) -> None:
+    if history.sessions(last=1, **given).empty:
+        say_what_next(given)
+    else:
+        what = f"{step!r} has" if step is not None else "No series has"
+        few = "fewer than" if step is not None else "yet the"
+        click.echo(f"{what} {few} {LEAST_RUNS} runs that a limit needs.", err=True)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    flagged = f"{row['flagged']:,} of {row['n']:,} runs" if row["flagged"] else "no run"
+    return (
+        row["step_name"] if row["step_name"] is not None else "Total",
+        f"{row['n']:,}",
+        *(duration_text(row[name]) for name in ("p50", "p95", "max", "limit")),
+        flagged,
+    )
+
+
+# --- writing ------------------------------------------------------------------------------------------
+
+
+def _write(history: History, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append a rule for each row to the settings file, but for those that are there by name."""
+    path = history.settings.config_file or Path.cwd() / "perfdb.toml"
+    header = "tool.perfdb.alerts.rules" if path.name == "pyproject.toml" else "alerts.rules"
+    known = {rule.name for rule in read_alert_settings(history.settings.alerts, reading=True).rules}
+    rules: dict[str, str] = {}
+    kept = []
+    for row in rows:
+        mode = tuple((name, value) for name, value in json.loads(row["mode"]).items() if value is not None)
+        name = rule_name(row["step_name"], row["pipeline"], mode)
+        if name in rules:  # another pipeline has a step of this name
+            name = f"{row['pipeline']}-{name}"
+        if name in known:
+            kept.append(name)
+        else:
+            rules[name] = _rule(header, name, row, mode)
+    if rules:
+        before = path.read_bytes() if path.exists() else b""
+        gap = b"\n" if before and not before.endswith(b"\n") else b""
+        text = "".join(f"\n{rule}" for rule in rules.values())
+        write_whole([before, gap, (text if before else text.lstrip("\n")).encode()], path)
+        _check_or_undo(path, before)
+        click.echo(f"Wrote {len(rules)} rules to {shown_path(path)}. See them with: perfdb rules", err=True)
+    if kept:
+        click.echo(f"Kept as they were: {', '.join(kept)}", err=True)
+
+
+def _check_or_undo(path: Path, before: bytes) -> None:
+    """Read the settings again: what was there may end in a way that nothing can follow."""
+    from perfdb.errors import SettingsError
+
+    try:
+        read_alert_settings(load_for_reading().alerts, reading=True)
+    except SettingsError:
+        if before:
+            write_whole([before], path)
+        else:
+            path.unlink()
+        raise
+
+
+def _rule(header: str, name: str, row: Mapping[str, Any], mode: Sequence[tuple[str, object]]) -> str:
+    lines = [
+        f"[[{header}]]  # from {row['n']} runs, p50 {row['p50']:.4g} s, slowest {row['max']:.4g} s",
+        f"name = {_toml(name)}",
+        'kind = "max"',
+        f"pipeline = {_toml(row['pipeline'])}",
+    ]
+    if row["step_name"] is not None:
+        lines.append(f"step = {_toml(row['step_name'])}")
+    lines.append(f"limit = {float(row['limit'])!r}")
+    if mode:
+        pairs = ", ".join(f"{_toml(key)} = {_toml(value)}" for key, value in mode)
+        lines.append(f"mode = {{ {pairs} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """Return a scalar as TOML; JSON's texts are TOML's but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

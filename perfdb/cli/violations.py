@@ -1,0 +1,84 @@
+"""`perfdb violations`: the runs that broke a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from perfdb.alerts.messages import amount
+from perfdb.cli.options import (
+    csv_option,
+    database_option,
+    filter_options,
+    history_filters,
+    json_option,
+    open_history,
+)
+from perfdb.cli.render import Column, print_data, print_table, rows_of
+from perfdb.cli.text import of_kind, percent_text, short_time
+
+MOST = 50
+COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+COLUMNS = (
+    Column("severity"),
+    Column("session"),
+    Column("started"),
+    Column("step", flexible=True),
+    Column("value", right=True),
+    Column("limit", right=True),
+    Column("beyond", right=True),
+    Column("rule", flexible=True),
+)
+
+
+@click.command("violations")
+@click.option(
+    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
+)
+@filter_options
+@database_option
+@json_option
+@csv_option
+def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
+    """List the runs that broke a limit, newest first.
+
+    Limits are the rules of kind max and min in perfdb.toml; `perfdb thresholds suggest` proposes some.
+    """
+    history = open_history(database)
+    given = history_filters(filters)
+    frame = history.violations(last=last, **given).iloc[::-1]
+    if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):
+        rows = rows_of(frame.head(MOST))
+        print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["severity"]) for row in rows])
+    if len(frame) > MOST and not as_json and not as_csv:
+        click.echo(f"The newest {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)
+    if frame.empty:
+        _say_why(history)
+
+
+def _say_why(history: Any) -> None:
+    from perfdb.alerts.config import read_alert_settings
+
+    rules = read_alert_settings(history.settings.alerts, reading=True).rules
+    limits = sum(rule.kind in ("max", "min") for rule in rules)
+    if limits:
+        click.echo(f"No run broke a limit ({limits} rules of kind max or min).", err=True)
+    else:
+        click.echo("No limit is set: perfdb thresholds suggest proposes some.", err=True)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    name = row["step_name"] or "Total"
+    sign = "+" if row["kind"] == "max" else "-"
+    return (
+        row["severity"],
+        row["session_id"],
+        short_time(row["start_time"]),
+        f"{name}, {of_kind(row['pipeline'], row['mode'])}",
+        amount(row["value"], row["metric"]),
+        amount(row["limit"], row["metric"]),
+        f"{sign}{percent_text(row['excess_percent'])}",
+        row["rule"],
+    )
