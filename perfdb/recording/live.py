@@ -73,6 +73,7 @@ class LiveSession:
         self.start_time = round(clock.time(), 6)
         self.utc_offset = time.localtime(self.start_time).tm_gmtoff
         self.status = RUNNING
+        self.ended = False  # ``end_pipeline`` was called, or a later start took its place
         self.success: bool | None = None
         self.product_count: int | None = None
         self.error_message: str | None = None
@@ -100,11 +101,6 @@ class LiveSession:
         self._rss_sum = self._rss_count = 0
         self._line_start = f'{{"type":"step","session_id":"{session_id}","seq":'
 
-    @property
-    def ended(self) -> bool:
-        """Whether ``end_pipeline`` was called, or a later start took its place."""
-        return self.status != RUNNING
-
     def wall(self, instant: float) -> float:
         """Return the epoch seconds of an instant of the monotonic clock.
 
@@ -115,14 +111,6 @@ class LiveSession:
     def now(self) -> float:
         """Return epoch seconds, on the same footing as the steps."""
         return self.wall(self.monotonic())
-
-    def lane(self, thread: int) -> int:
-        """Return the number of a thread in this session: 0 for the first."""
-        lane = self._lanes.get(thread)
-        if lane is None:
-            with self._lock:
-                lane = self._lanes.setdefault(thread, len(self._lanes))
-        return lane
 
     # -- lines -----------------------------------------------------------------
 
@@ -153,20 +141,25 @@ class LiveSession:
             )
         )
 
-    def announce_start(self, step: Step) -> None:
-        """Give a step its number and say that it begins, before its clock runs."""
+    def starting(self, step: Step, thread: int) -> None:
+        """Give a step its number and lane, and say that it begins, before its clock runs."""
         step.seq = self.next_seq()
+        step.lane = self._lanes[thread] if thread in self._lanes else self._new_lane(thread)
         step.name, step.name_json = _names.get(step.name) or _clean_name(step.name)
         if self._console is not None:
             self._console.step_started(step.name, step.depth)
 
-    def opened(self, step: Step) -> None:
+    def started_step(self, step: Step) -> None:
         """Take in a step whose clock runs."""
         self.open_steps[step.seq] = step
         if len(self.steps) < MAX_STEPS:
             self.steps.append(step)
         else:
             self.steps_not_kept += 1
+
+    def _new_lane(self, thread: int) -> int:
+        with self._lock:
+            return self._lanes.setdefault(thread, len(self._lanes))
 
     def closed(self, step: Step, duration: float, cpu_s: float) -> None:
         """Write the line of a step that has just ended."""
@@ -259,6 +252,7 @@ class LiveSession:
         if highest_rss > self._highest_rss:
             self.rss_peak = max(self.rss_peak, highest_rss)
         self.status = status
+        self.ended = True
         self.success = {COMPLETED: True, FAILED: False}.get(status)
         self.product_count = product_count
         self.error_message = error

@@ -18,7 +18,7 @@ MAX_INTERVAL_S = 1.0
 _READINGS_PER_AGE = 20  # a session of 10 s is read every 0.5 s
 _IDLE_S = 2.0  # how long the thread outlives the last session
 
-_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -29,10 +29,7 @@ if TYPE_CHECKING:
         """A session as the monitor sees it."""
 
         started: float  # monotonic clock
-
-        @property
-        def ended(self) -> bool:
-            """Whether nothing more is to be read for it."""
+        ended: bool  # nothing more is to be read for it
 
         def observe(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
             """Take one reading."""
@@ -41,7 +38,7 @@ if TYPE_CHECKING:
 def usage() -> tuple[float, int]:
     """Return the CPU seconds (user and system, all threads) and the highest resident bytes so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * _MAXRSS_UNIT
+    return used.ru_utime + used.ru_stime, used.ru_maxrss * MAXRSS_UNIT
 
 
 def resident_bytes() -> int | None:

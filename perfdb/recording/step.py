@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextvars import ContextVar
+from resource import RUSAGE_SELF, getrusage
 from threading import get_ident
 from types import TracebackType
 
-from perfdb.recording.monitor import usage
+from perfdb.recording.monitor import MAXRSS_UNIT
 from perfdb.recording.values import clean_error, clean_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -39,10 +40,10 @@ class Step:
     """
 
     __slots__ = (
-        "_closed_by_end", "_cpu", "_failed_until", "_highest_rss", "_state", "_tracker", "announced",
+        "_closed_by_end", "_failed_until", "_state", "_tracker", "_usage", "announced",
         "attempts", "begun", "cpu_s", "data", "depth", "duration", "error_message", "events", "lane", "name",
         "name_json", "outer", "parent_seq", "rss_count", "rss_peak", "rss_sum", "seq", "session",
-        "start_time", "success",
+        "success",
     )  # fmt: skip
 
     # known once it runs
@@ -52,7 +53,6 @@ class Step:
     depth: int  # 0: a step of the session itself
     name_json: str
     begun: float  # monotonic clock
-    start_time: float  # epoch s
     announced: bool  # as open, in the journal
     # known once it has ended
     duration: float | None
@@ -78,11 +78,7 @@ class Step:
 
     def start(self) -> Step:
         """Begin; ``with`` does it for you."""
-        try:
-            self._begin()
-        except Exception as error:
-            self._tracker._health.failed("starting a step", error)
-        return self
+        return self.__enter__()
 
     def stop(self, *, success: bool = True, error: BaseException | str | None = None) -> None:
         """End; ``error`` makes it failed and becomes its ``error_message``."""
@@ -104,6 +100,11 @@ class Step:
     def attempt(self) -> Attempt:
         """Return a context manager around one try; the time after a failed one is its back-off."""
         return Attempt(self)
+
+    @property
+    def start_time(self) -> float:
+        """Epoch seconds."""
+        return self.session.wall(self.begun) if self.session is not None else 0.0
 
     @property
     def is_open(self) -> bool:
@@ -132,10 +133,10 @@ class Step:
                 f"step {self.name!r} was entered {when}: it runs, but is not recorded"
             )
             return
-        self.session = session
         outer = parent = current_step.get()
         while parent is not None and (parent.session is not session or parent._state != OPEN):
             parent = parent.outer
+        self.session = session
         self.outer = outer
         self.parent_seq, self.depth = (None, 0) if parent is None else (parent.seq, parent.depth + 1)
         self.duration = self.success = self.error_message = self.cpu_s = None
@@ -143,14 +144,12 @@ class Step:
         self.attempts = self.events = ()
         self._failed_until: float | None = None
         self._closed_by_end = self.announced = False
-        self.lane = session.lane(get_ident())
-        session.announce_start(self)
+        session.starting(self, get_ident())
         self._state = OPEN
         current_step.set(self)
-        self._cpu, self._highest_rss = usage()
+        self._usage = getrusage(RUSAGE_SELF)
         self.begun = session.monotonic()
-        self.start_time = session.wall(self.begun)
-        session.opened(self)
+        session.started_step(self)
 
     def _end(self, success: bool, error: BaseException | str | None, *, by_end: bool = False) -> None:
         session = self.session
@@ -159,17 +158,18 @@ class Step:
                 self._tracker._health.misused(f"step {self.name!r} was stopped, but it does not run")
             return
         now = session.monotonic()
-        cpu, highest_rss = usage()
+        used, before = getrusage(RUSAGE_SELF), self._usage
         self._state = CLOSED
         self._closed_by_end = by_end
-        if highest_rss > self._highest_rss:  # a new record of the process was set inside this step
-            self.rss_peak = max(self.rss_peak, highest_rss)
+        if used.ru_maxrss > before.ru_maxrss:  # a new record of the process was set inside this step
+            self.rss_peak = max(self.rss_peak, used.ru_maxrss * MAXRSS_UNIT)
         self.success = success
         if error is not None:
             self.error_message = clean_text(error) if isinstance(error, str) else clean_error(error)
         if current_step.get() is self:
             current_step.set(self.outer)
-        session.closed(self, max(0.0, now - self.begun), max(0.0, cpu - self._cpu))
+        cpu_s = used.ru_utime - before.ru_utime + used.ru_stime - before.ru_stime
+        session.closed(self, max(0.0, now - self.begun), max(0.0, cpu_s))
 
     @property
     def rss_mean(self) -> int:
@@ -185,13 +185,20 @@ class Step:
     # -- as a context manager and decorator ------------------------------------
 
     def __enter__(self) -> Step:
-        return self.start()
+        try:
+            self._begin()
+        except Exception as error:
+            self._tracker._health.failed("starting a step", error)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._state == OPEN:
-            self.stop(success=error is None, error=error)
+            try:
+                self._end(error is None, error)
+            except Exception as problem:
+                self._tracker._health.failed("recording a step", problem)
 
     async def __aenter__(self) -> Step:
         return self.start()
