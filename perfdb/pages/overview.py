@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.timeline import timeline
 from perfdb.pages import svg
-from perfdb.pages.parts import fragment, keys, plain, safe, section, table, tiles
+from perfdb.pages.parts import fragment, heads, keys, plain, safe, section, table, tiles
 from perfdb.pages.session import summary_line, waterfall_html
 from perfdb.records import FAILED, Session
 from perfdb.texts import counted, duration_text, inert, local_time, mode_text, shortened
@@ -143,10 +143,7 @@ def _bottlenecks(words: str, ranked: pd.DataFrame) -> str:
         return ""
     rows: list[dict[Any, Any]] = steps.to_dict("records")
     longest = max(max(row["critical_s"], row["busy_s"]) for row in rows)
-    cells = [
-        '<span class="head">step</span><span class="head axis"></span>'
-        '<span class="head num">critical</span><span class="head num">share</span>'
-    ]
+    cells = [heads("step", "", "critical", "share")]
     for row in rows:
         inside = (
             f' <span class="faint">in {safe(row["inside"], longest=60)}</span>'
@@ -184,7 +181,7 @@ def _statistics(trends: pd.DataFrame) -> str:
         ]
         for row in rows
     )
-    return table(titles, cells, left=2)
+    return table(titles, cells, names=2)
 
 
 def _newest(sessions: Sequence[Session]) -> str:

@@ -29,9 +29,13 @@ def tiles(facts: Iterable[tuple[str, str]]) -> str:
     return f'<dl class="tiles">{made}</dl>'
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """Return a table of HTML cells; the first ``left`` columns hold names, the others numbers."""
-    kinds = ["" if place < left else ' class="n"' for place in range(len(titles))]
+def table(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], *, names: int = 1, words: bool = False
+) -> str:
+    """Return a table of HTML cells: the first columns hold names, the others numbers, the last one words."""
+    kinds = ["" if place < names else ' class="n"' for place in range(len(titles))]
+    if words:
+        kinds[-1] = ' class="w"'
     head = "".join(f"<th{kind}>{escape(title)}</th>" for title, kind in zip(titles, kinds, strict=True))
     body = "".join(
         f"<tr>{''.join(f'<td{kind}>{cell}</td>' for cell, kind in zip(row, kinds, strict=True))}</tr>\n"
@@ -50,6 +54,14 @@ def keys(*kinds: tuple[str, str]) -> str:
     """Return what the colours mean: pairs of a class of the style sheet and its meaning."""
     made = "".join(f'<span><i class="key {kind}"></i>{escape(meaning)}</span>' for kind, meaning in kinds)
     return f'<p class="note keys">{made}</p>'
+
+
+def heads(name: str, axis: str, first: str, second: str) -> str:
+    """Return the titles of rows of a name, a bar (``axis`` is HTML) and two numbers."""
+    return (
+        f'<span class="head">{escape(name)}</span><span class="head scale axis">{axis}</span>'
+        f'<span class="head num">{escape(first)}</span><span class="head num">{escape(second)}</span>'
+    )
 
 
 def fragment(content: str) -> str:

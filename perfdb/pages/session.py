@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.timeline import Row, Timeline, headline, timeline
 from perfdb.pages import svg
-from perfdb.pages.parts import fragment, keys, plain, safe, section, table, tiles
+from perfdb.pages.parts import fragment, heads, keys, plain, safe, section, table, tiles
 from perfdb.records import COMPLETED, Session, Step
 from perfdb.texts import counted, duration_text, inert, local_time, mode_text, size_text
 
@@ -74,10 +74,8 @@ def waterfall_html(laid_out: Timeline) -> str:
         return '<p class="note">No steps were recorded.</p>'
     wall = laid_out.wall_s
     half = duration_text(wall / 2)
-    cells = [
-        f'<span class="head">step</span><span class="head scale axis"><span>0</span><span>{half}</span>'
-        f'<span>{duration_text(wall)}</span></span><span class="head num">busy</span><span class="head num">share</span>'
-    ]
+    axis = f"<span>0</span><span>{half}</span><span>{duration_text(wall)}</span>"
+    cells = [heads("step", axis, "busy", "share")]
     cells += [_row(row, wall) for row in laid_out.rows[:MOST_ROWS]]
     hidden = len(laid_out.rows) - MOST_ROWS
     more = f'<p class="note">{counted(hidden, "more row")} not drawn.</p>' if hidden > 0 else ""
@@ -103,14 +101,14 @@ def _key(laid_out: Timeline) -> str:
 
 def _row(row: Row, wall: float) -> str:
     if not row.count:
-        return f'<span class="name"></span>{svg.row_of_bars(row, wall)}<span class="num"></span><span class="num"></span>'
+        return f"<span></span>{svg.row_of_bars(row, wall)}<span></span><span></span>"
     times = f" × {row.count:,}" if row.count > 1 else ""
     broken = sum(bar.step.success is False for bar in row.bars)
     mark = '<span class="bad">✗</span> ' if broken else ""
     share = f"{100 * row.critical_s / wall:.1f} %" if wall > 0 and row.critical_s > 0 else "–"
     return (
-        f'<span class="name" style="padding-left:{1.1 * min(row.depth, 6):g}em">{mark}{safe(row.label, longest=120)}'
-        f"{times}</span>{svg.row_of_bars(row, wall)}"
+        f'<span class="name" style="padding-left:{1.1 * min(row.depth, 6):g}em">'
+        f"{mark}{safe(row.label, longest=120)}{times}</span>{svg.row_of_bars(row, wall)}"
         f'<span class="num">{duration_text(row.busy_s)}</span><span class="num faint">{share}</span>'
     )
 
@@ -120,20 +118,20 @@ def _why(explanation: Explanation) -> str:
     title = "Beside its history"
     if explanation.usual_s is None:
         return section(title, said)
-    titles = ["step", "cause", "critical", "usual", "more or less", "percentile"]
+    titles = ["step", "more or less", "critical", "usual", "percentile", "cause"]
     rows = (
         [
             safe(row["step_name"], longest=120),
-            f'<div class="words">{safe(row["cause"])}</div>' if isinstance(row["cause"], str) else "",
+            _signed(row["excess_s"]),
             duration_text(row["seconds"]),
             duration_text(row["usual_s"]).replace("-", "–"),
-            _signed(row["excess_s"]),
             f"{row['percentile']:.0f} (n = {row['n']:.0f})" if row["percentile"] == row["percentile"] else "",
+            safe(row["cause"]) if isinstance(row["cause"], str) else "",
         ]
         for row in explanation.frame.to_dict("records")
     )
-    note = f"{counted(explanation.n, 'session')} of the same pipeline and mode came before it. The differences add up."
-    return section(title, said + table(titles, rows, left=2), note)
+    note = f"{counted(explanation.n, 'session')} of the same pipeline and mode came before it."
+    return section(title, said + table(titles, rows, words=True), note)
 
 
 def _signed(seconds: float) -> str:
@@ -163,32 +161,23 @@ def _steps(session: Session, laid_out: Timeline) -> str:
         for row in laid_out.rows
         for bar in row.bars
     }
-    titles = [
-        "step",
-        "what it recorded",
-        "begins after",
-        "duration",
-        "critical",
-        "tries",
-        "CPU",
-        "peak memory",
-    ]
+    titles = ["step", "after", "duration", "critical", "tries", "CPU", "peak memory", "what it recorded"]
     rows = (
         [
             safe(step.step_name, longest=160),
-            _recorded(step),
             duration_text(max(0.0, step.start_time - session.start_time)),
             duration_text(step.duration),
             duration_text(on_path.get(step.seq, 0.0)) if on_path.get(step.seq) else "–",
             str(len(step.attempts)) if step.attempts else "",
             "" if step.cpu_s is None else duration_text(step.cpu_s),
             "" if step.rss_peak_bytes is None else size_text(step.rss_peak_bytes),
+            _recorded(step),
         ]
         for step in session.steps[:MOST_STEPS]
     )
     hidden = len(session.steps) - MOST_STEPS
     more = f'<p class="note">{counted(hidden, "more step")} only in the data.</p>' if hidden > 0 else ""
-    return table(titles, rows, left=2) + more
+    return table(titles, rows, words=True) + more
 
 
 def _recorded(step: Step) -> str:
@@ -199,14 +188,14 @@ def _recorded(step: Step) -> str:
         parts.append(
             f'<span class="faint">{safe(_words(step.additional_data), longest=_LONGEST_DATA)}</span>'
         )
-    return f'<div class="words">{"<br>".join(parts)}</div>' if parts else ""
+    return "<br>".join(parts)
 
 
 def _attributes(title: str, values: Mapping[str, Any]) -> str:
     if not values:
         return ""
     rows = ([safe(name), safe(_word(value), longest=_LONGEST_DATA)] for name, value in values.items())
-    return section(title, table(["name", "value"], rows, left=2))
+    return section(title, table(["name", "value"], rows, names=2))
 
 
 def _words(values: Mapping[str, Any]) -> str:

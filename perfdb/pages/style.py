@@ -62,7 +62,7 @@ background:none}
 .perfdb th:first-child,.perfdb td:first-child{padding-left:0}
 .perfdb td{overflow-wrap:anywhere;vertical-align:top;min-width:6.5rem}
 .perfdb th.n,.perfdb td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;min-width:0}
-.perfdb .words{min-width:15rem}
+.perfdb td.w{min-width:16rem}
 .perfdb code{font-family:ui-monospace,SFMono-Regular,Menlo,monospace;font-size:.88em;overflow-wrap:anywhere}
 .perfdb details{border-bottom:1px solid var(--line);padding:.35rem 0}
 .perfdb summary{cursor:pointer;overflow-wrap:anywhere}

@@ -26,7 +26,9 @@ def row_of_bars(row: Row, wall: float) -> str:
 
 
 def _bar(bar: Bar, wall: float) -> str:
-    told = f"{plain(bar.step.step_name)}: {duration_text(bar.end - bar.start)}, begins after {duration_text(bar.start)}"
+    told = (
+        f"{plain(bar.step.step_name)}: {duration_text(bar.end - bar.start)}, after {duration_text(bar.start)}"
+    )
     origin = bar.step.start_time - bar.start
     waits = [
         (attempt.start_time - attempt.wait - origin, attempt.start_time - origin)
@@ -107,7 +109,8 @@ def _rectangle(kind: str, first: float, last: float, wall: float, *, inset: floa
     width = max(_NARROWEST, (last - first) * scale)
     x = min(max(0.0, first * scale), WIDTH - _NARROWEST)
     width = min(width, WIDTH - x)
-    return f'<rect class="{kind}" x="{x:.1f}" y="{inset:g}" width="{width:.1f}" height="{_HEIGHT - 2 * inset:g}"/>'
+    tall = _HEIGHT - 2 * inset
+    return f'<rect class="{kind}" x="{x:.1f}" y="{inset:g}" width="{width:.1f}" height="{tall:g}"/>'
 
 
 def _place(x: float, y: float, right: float, top: float, height: float) -> tuple[float, float]:

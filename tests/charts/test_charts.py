@@ -1,0 +1,287 @@
+"""Pictures say their finding, hold any name and any number of sessions, and need no pyplot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from perfdb.analysis.change_points import ChangePoint
+from perfdb.charts.bottlenecks import bottlenecks
+from perfdb.charts.compare import compare
+from perfdb.charts.resources import resources
+from perfdb.charts.saving import image
+from perfdb.charts.steps import steps
+from perfdb.charts.trend import trend
+from perfdb.charts.waterfall import waterfall
+from perfdb.records import Attempt, Sample, Session, Step
+
+NOON = 1_767_268_800.0
+HOSTILE = "$x^2$ <script>alert(1)</script> \x1b[31m \u202e evil 日本 🚀 " + "very " * 30 + "long"
+
+
+def points(*durations: float, gap: float = 60.0) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "session_id": [f"s{number}" for number in range(len(durations))],
+            "start_time": NOON + gap * np.arange(len(durations)),
+            "duration": np.array(durations, dtype=float),
+        }
+    )
+
+
+def change(index: int, before: float, after: float, n: int) -> dict[str, Any]:
+    percent = 100 * (after - before) / before
+    made = ChangePoint(index, before, after, index, n - index, percent, 5.0, 0.001, (index, index))
+    return {name: getattr(made, name) for name in ChangePoint.__dataclass_fields__}
+
+
+def session(*step_list: Step, **changes: Any) -> Session:
+    values: dict[str, Any] = {
+        "session_id": "20260101_120000_00000001",
+        "pipeline": "design",
+        "start_time": NOON,
+        "total_duration": 10.0,
+        "status": "completed",
+        "steps": step_list,
+    }
+    return Session(**(values | changes))
+
+
+def step(name: str, start: float, duration: float, seq: int = 0, **changes: Any) -> Step:
+    return Step(
+        step_name=name, start_time=NOON + start, duration=duration, seq=seq, **({"success": True} | changes)
+    )
+
+
+def texts(figure: Figure) -> str:
+    """Return every text of the picture, drawn."""
+    assert image(figure, "png").startswith(b"\x89PNG")
+    found = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    return "\n".join(found).replace(r"\$", "$")
+
+
+def title(figure: Figure) -> str:
+    return figure.texts[0].get_text().replace("\n", " ").replace(r"\$", "$")
+
+
+def test_the_title_of_a_trend_says_what_moved_since_when_and_by_how_much() -> None:
+    drawn = trend(points(*[1.0] * 20, *[2.0] * 10), what="Search", changes=[change(20, 1.0, 2.0, 30)])
+    assert title(drawn).startswith("Search is 100 % slower since ")
+    assert title(drawn).endswith("(1.00 s → 2.00 s)")
+    assert "+100 %" in texts(drawn)
+    assert "median 1.00 s, n = 20" in texts(drawn)
+
+
+def test_without_a_change_the_title_says_how_many_runs_are_over_the_limit() -> None:
+    drawn = trend(points(1.0, 2.0, 3.0), what="Search", limits=[{"name": "search-slow", "limit": 1.5}])
+    assert title(drawn) == "Search: 2 of 3 runs over the limit of 1.50 s"
+    assert "search-slow" in texts(drawn)
+
+
+def test_no_p95_is_drawn_or_said_of_too_few_runs() -> None:
+    few, enough = trend(points(*[1.0] * 19), what="A"), trend(points(*[1.0] * 21), what="A")
+    assert "95 %" not in title(few)
+    assert "95 % up to 1.00 s" in title(enough)
+    assert "p95" not in [line.get_label() for line in few.axes[0].lines]
+    assert "p95" in [line.get_label() for line in enough.axes[0].lines]
+
+
+def test_the_lines_of_a_trend_do_not_mix_both_sides_of_a_change() -> None:
+    drawn = trend(points(*[1.0] * 20, *[2.0] * 20), what="A", changes=[change(20, 1.0, 2.0, 40)])
+    medians = [line.get_ydata() for line in drawn.axes[0].lines if "median" in str(line.get_label())]
+    assert [set(np.asarray(values).tolist()) for values in medians] == [{1.0}, {2.0}]
+
+
+def test_an_alert_beside_a_change_is_told_with_it() -> None:
+    alert = {"since_session_id": "s21", "severity": "warning", "rule": "fast_shift"}
+    drawn = trend(
+        points(*[1.0] * 20, *[2.0] * 10), what="A", changes=[change(20, 1.0, 2.0, 30)], alerts=[alert]
+    )
+    assert "+100 %\nwarning: fast_shift" in texts(drawn)
+
+
+def test_a_wild_run_does_not_flatten_the_others() -> None:
+    drawn = trend(points(*[1.0, 1.1] * 50, 300.0), what="A")
+    assert drawn.axes[0].get_ylim()[1] < 3
+    assert "above the picture (1, up to 5 min 00 s)" in texts(drawn)
+
+
+@pytest.mark.parametrize("by", ["session", "time"])
+def test_a_hundred_thousand_runs_become_some_hundred_points(by: Any) -> None:
+    drawn = trend(points(*np.linspace(1.0, 2.0, 100_000)), what="A", by=by)
+    assert "100,000 runs" in texts(drawn)
+    assert max(len(line.get_xdata()) for line in drawn.axes[0].lines) <= 3_000  # type: ignore[arg-type]
+
+
+def test_one_run_is_a_picture_too() -> None:
+    assert title(trend(points(1.5), what="A")) == "A took 1.50 s in its only run"
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        lambda: trend(points(), what="A"),
+        lambda: steps(pd.DataFrame(), pd.Series(dtype=float)),
+        lambda: bottlenecks(pd.DataFrame({"step_name": [], "critical_s": []})),
+        lambda: waterfall(session()),
+        lambda: resources(session()),
+        lambda: compare(pd.DataFrame(), name_a="a", name_b="b", title="t"),
+    ],
+)
+def test_nothing_to_draw_is_a_sentence_in_the_picture(drawn: Any) -> None:
+    figure = drawn()
+    assert figure.axes == []
+    assert len(texts(figure)) > 40
+
+
+def per_session(count: int, names: Sequence[str]) -> tuple[pd.DataFrame, pd.Series[float]]:
+    columns: list[Any] = [*names, None]
+    frame = pd.DataFrame([[1.0 / (place + 1) for place in range(len(columns))]] * count)
+    frame.columns = pd.Index(columns, dtype=object)
+    return frame, pd.Series(NOON + 60.0 * np.arange(count))
+
+
+@pytest.mark.parametrize("count", [1, 60, 5_000])
+def test_the_stack_of_a_session_adds_up_to_its_wall_time(count: int) -> None:
+    frame, starts = per_session(count, [f"step {number}" for number in range(12)])
+    drawn = steps(frame, starts)
+    axes = drawn.axes[0]
+    tops = [bar.get_y() + bar.get_height() for bar in axes.containers[-1]]  # type: ignore[attr-defined]
+    assert tops == pytest.approx([float(frame.iloc[0].sum())] * len(tops))
+    assert len(tops) <= 120
+    assert "5 other steps" in texts(drawn)
+
+
+def test_the_bottleneck_stands_in_the_title_and_the_rest_of_no_step_is_left_out() -> None:
+    found = pd.DataFrame(
+        {
+            "step_name": ["Search", "Vision", "Other"],
+            "critical_s": [1.0, 3.0, 5.0],
+            "busy_s": [8.0, 3.0, np.nan],
+            "share_percent": [11.1, 33.3, 55.6],
+        }
+    )
+    drawn = bottlenecks(found)
+    assert title(drawn) == "Vision is the bottleneck: it holds a run up for 3.00 s, 33 % of its time"
+    assert "Other" not in texts(drawn)
+
+
+def test_a_waterfall_packs_parallel_steps_and_names_what_held_the_run_up() -> None:
+    parallel = [step("fetch", 2 + 0.01 * lane, 3.0, 2 + lane, parent_seq=1, lane=lane) for lane in range(4)]
+    again = [step("fetch", 6.0 + 0.01 * lane, 3.0, 6 + lane, parent_seq=1, lane=lane) for lane in range(4)]
+    drawn = waterfall(session(step("load", 0, 2.0), step("search", 2, 8.0, 1), *parallel, *again))
+    assert title(drawn) == "search held this run up for 8.00 s of 10.00 s (80 %)"
+    assert "└ fetch × 8" in texts(drawn)
+    assert [label.get_text() for label in drawn.axes[0].get_yticklabels()].count("") == 3
+
+
+def test_a_failed_session_says_why_and_where_it_waited() -> None:
+    attempts = (
+        Attempt(start_time=NOON, duration=1.0, success=False),
+        Attempt(start_time=NOON + 4, duration=1.0, wait=3.0),
+    )
+    drawn = waterfall(
+        session(
+            step("call", 0, 5.0, success=False, attempts=attempts),
+            status="failed",
+            error_message="429: slow down",
+        )
+    )
+    assert title(drawn) == "Failed after 10.00 s: 429: slow down"
+    assert "waiting before a retry" in texts(drawn)
+
+
+def test_many_rows_are_cut_to_the_telling_ones() -> None:
+    many = [step(f"step {number}", number * 0.1, 0.1, number) for number in range(90)]
+    assert "58 more rows" in texts(waterfall(session(*many)))
+
+
+def test_resources_name_the_step_of_each_peak() -> None:
+    samples = tuple(
+        Sample(time=NOON + at, cpu_percent=cpu, rss_bytes=size)
+        for at, cpu, size in ((1.0, 90.0, 10**8), (6.0, 20.0, 3 * 10**8))
+    )
+    drawn = resources(session(step("load", 0, 5.0), step("draw", 5, 5.0, 1), samples=samples))
+    assert title(drawn) == "CPU peaked at 90 % in load; memory at 300 MB in draw"
+
+
+def test_a_comparison_says_what_may_be_chance() -> None:
+    found = pd.DataFrame(
+        {
+            "step_name": ["Total", "Search", "New"],
+            "a": [1.0, 0.5, np.nan],
+            "b": [2.0, 0.51, 0.2],
+            "low": [0.8, -0.1, np.nan],
+            "high": [1.2, 0.1, np.nan],
+        }
+    )
+    shown = texts(compare(found, name_a="x", name_b="y", title="y is slower"))
+    assert "+1.00 s (+100 %)\n[+800 ms, +1.20 s]" in shown
+    assert "may be chance" in shown
+    assert "no such step" in shown
+
+
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_hostile_names_are_drawn_to_the_letter_and_obeyed_by_nothing(form: str) -> None:
+    hostile = session(step(HOSTILE, 0, 5.0), step("b", 5, 5.0, 1), pipeline=HOSTILE, error_message=HOSTILE)
+    frame, starts = per_session(3, [HOSTILE, "b"])
+    ranked = pd.DataFrame(
+        {
+            "step_name": [HOSTILE],
+            "critical_s": [1.0],
+            "busy_s": [1.0],
+            "share_percent": [100.0],
+            "inside": [HOSTILE],
+        }
+    )
+    alert = {"since_session_id": "s1", "severity": "critical", "rule": HOSTILE}
+    pictures = [
+        waterfall(hostile),
+        steps(frame, starts, context=HOSTILE),
+        bottlenecks(ranked, context=HOSTILE),
+        trend(points(1.0, 2.0), what=HOSTILE, limits=[{"name": HOSTILE, "limit": 1.0}], alerts=[alert]),
+        compare(
+            pd.DataFrame({"step_name": [HOSTILE], "a": [1.0], "b": [2.0]}),
+            name_a=HOSTILE,
+            name_b="b",
+            title=HOSTILE,
+        ),
+    ]
+    for figure in pictures:
+        content = image(figure, form)
+        assert b"<script" not in content
+        shown = texts(figure)
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+        assert "$x^2$" in shown
+
+
+def test_the_same_figure_gives_the_same_bytes() -> None:
+    first, second = (image(trend(points(1.0, 2.0), what="A"), "svg") for _ in range(2))
+    assert first == second
+
+
+def test_pictures_are_1200_by_700_pixels() -> None:
+    content = image(trend(points(1.0), what="A"), "png")
+    assert (int.from_bytes(content[16:20]), int.from_bytes(content[20:24])) == (1200, 700)
+
+
+def test_another_format_is_refused() -> None:
+    with pytest.raises(ValueError, match="choose png or svg"):
+        image(trend(points(1.0), what="A"), "bmp")
+
+
+def test_no_chart_loads_pyplot() -> None:
+    code = (
+        "import sys, perfdb.charts.gallery, perfdb.charts.trend, perfdb.charts.saving;"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
