@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,13 @@ def _rule(header: str, name: str, row: Mapping[str, Any], mode: Sequence[tuple[s
         lines.append(f"step = {_toml(row['step_name'])}")
     lines.append(f"limit = {float(row['limit'])!r}")
     if mode:
-        pairs = ", ".join(f"{_toml(key)} = {_toml(value)}" for key, value in mode)
+        pairs = ", ".join(f"{_key(key)} = {_toml(value)}" for key, value in mode)
         lines.append(f"mode = {{ {pairs} }}")
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _toml(value: object) -> str:
