@@ -1,0 +1,137 @@
+"""A session laid out for a waterfall: exact sums, few rows, and every session has a layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfdb.analysis.time_spent import time_spent
+from perfdb.analysis.timeline import headline, last_instant, timeline
+from perfdb.records import Sample, Session, Step
+
+START = 1_767_268_800.0
+
+
+def step(seq: int, name: str, start: float, duration: float | None, **changes: Any) -> Step:
+    return Step(
+        **(
+            {
+                "seq": seq,
+                "step_name": name,
+                "start_time": START + start,
+                "duration": duration,
+                "success": True,
+            }
+            | changes
+        )
+    )
+
+
+def session(*steps: Step, total: float | None = 10.0, **changes: Any) -> Session:
+    values: dict[str, Any] = {
+        "session_id": "s",
+        "pipeline": "etl",
+        "start_time": START,
+        "total_duration": total,
+        "status": "completed",
+        "steps": steps,
+    }
+    return Session(**(values | changes))
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> Session:
+    count = draw(st.integers(0, 12))
+    steps = []
+    for seq in range(count):
+        start = draw(st.floats(0, 9))
+        steps.append(
+            step(
+                seq,
+                draw(st.sampled_from("abc")),
+                start,
+                draw(st.none() | st.floats(0, 10 - start)),
+                parent_seq=draw(st.none() | st.integers(0, 12)),
+            )
+        )
+    return session(*steps)
+
+
+@given(sessions())
+def test_the_rows_hold_each_step_once_and_the_top_level_adds_up_to_wall_time(made: Session) -> None:
+    laid_out = timeline(made)
+    bars = [bar for row in laid_out.rows for bar in row.bars]
+    assert sorted(bar.step.seq for bar in bars) == [each.seq for each in made.steps]
+    top = sum(row.critical_s for row in laid_out.rows if row.depth == 0)
+    assert top + laid_out.other_s == pytest.approx(laid_out.wall_s)
+    for row in laid_out.rows:
+        assert all(
+            before.end <= after.start + 1e-5 for before, after in zip(row.bars, row.bars[1:], strict=False)
+        )
+
+
+def test_parallel_steps_of_one_name_share_the_fewest_rows() -> None:
+    requests = [step(1 + n, "get", 0.5 * (n // 4), 0.5, parent_seq=0) for n in range(40)]
+    rows = timeline(session(step(0, "search", 0, 5.0), *requests)).rows
+    assert [(row.label, row.count, len(row.bars)) for row in rows] == [
+        ("search", 1, 1),
+        ("get", 40, 10),
+        ("", 0, 10),
+        ("", 0, 10),
+        ("", 0, 10),
+    ]
+    assert rows[1].busy_s == pytest.approx(20.0)
+
+
+def test_children_follow_their_parent() -> None:
+    rows = timeline(
+        session(step(0, "a", 0, 4.0), step(1, "b", 4.0, 6.0), step(2, "in a", 1.0, 2.0, parent_seq=0))
+    ).rows
+    assert [(row.label, row.depth) for row in rows] == [("a", 0), ("in a", 1), ("b", 0)]
+
+
+def test_a_very_deep_session_is_laid_out() -> None:
+    deep = [step(0, "s", 0, 10.0)] + [step(n, "s", 0, 10.0, parent_seq=n - 1) for n in range(1, 1500)]
+    assert timeline(session(*deep)).rows[-1].depth == 1499
+
+
+def test_what_still_runs_reaches_to_the_last_known_instant() -> None:
+    running = session(
+        step(0, "a", 0, None, success=None),
+        total=None,
+        status="running",
+        samples=(Sample(time=START + 7.0, cpu_percent=1.0, rss_bytes=1),),
+    )
+    assert last_instant(running) == START + 7.0
+    assert timeline(running).rows[0].bars[0].end == 7.0
+
+
+def test_the_headline_names_the_longest_on_the_path_or_the_failure() -> None:
+    made = session(step(0, "a", 0, 8.0), step(1, "b", 8.0, 2.0))
+    assert headline(made, timeline(made)) == "a held this run up for 8.00 s of 10.00 s (80 %)"
+    failed = session(step(0, "a", 0, 8.0), status="failed", error_message="no route")
+    assert headline(failed, timeline(failed)) == "Failed after 10.00 s: no route"
+
+
+def test_time_spent_adds_up_per_session_and_keeps_their_order() -> None:
+    totals = pd.DataFrame(
+        {"session_id": ["x", "y"], "start_time": [START, START + 100], "total_duration": [10.0, 4.0]}
+    )
+    rows = [
+        ("x", 0, None, START, 6.0, "a"),
+        ("x", 1, 0, START + 1, 2.0, "in a"),
+        ("x", 2, None, START + 5, 4.0, "b"),
+        ("y", 0, None, START + 100, 3.0, "b"),
+        ("z", 0, None, START, 3.0, "other session"),
+    ]
+    columns = ["session_id", "seq", "parent_seq", "start_time", "duration", "step_name"]
+    steps = pd.DataFrame(rows, columns=columns).astype({"parent_seq": "Int64"})
+    spent = time_spent(totals, steps.assign(end_time=steps["start_time"] + steps["duration"]))
+    assert spent.index.tolist() == ["x", "y"]
+    assert spent.columns.tolist() == ["a", "b", None]
+    assert spent.sum(axis=1).tolist() == pytest.approx([10.0, 4.0])
+    assert spent.loc["y"].tolist() == pytest.approx([0.0, 3.0, 1.0])

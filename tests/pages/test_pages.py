@@ -1,0 +1,215 @@
+"""Reports are whole, inert and self-contained files, and what they hold comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb.importing import find_reports, import_reports
+from perfdb.pages.document import data_in, document
+from perfdb.pages.session import session_html
+from perfdb.recording.report import to_report
+from perfdb.records import Attempt, Sample, Session, Step
+from perfdb.settings import load
+
+NOON = 1_767_268_800.0
+HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> \"' & \x1b[31m \u202e evil"
+VOID = {"meta", "br", "link", "img", "input"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own, without settings from outside."""
+    for name in [name for name in os.environ if name.startswith("PERFDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_session(number: int, name: str = "Vision Analysis", **changes: Any) -> Session:
+    start = NOON + 60 * number
+    attempts = (
+        Attempt(start_time=start, duration=0.5, success=False, error_message="429"),
+        Attempt(start_time=start + 1.5, duration=0.5, wait=1.0),
+    )
+    steps = (
+        Step(
+            step_name=name, start_time=start, duration=2.0, success=True, seq=0, attempts=attempts, cpu_s=0.5
+        ),
+        Step(step_name="inner", start_time=start + 0.5, duration=1.0, success=False, seq=1, parent_seq=0),
+        Step(step_name="Product Search", start_time=start + 2, duration=1.0 + number, success=True, seq=2),
+    )
+    values: dict[str, Any] = {
+        "session_id": f"20260101_{number:06d}_0000000a",
+        "pipeline": "design",
+        "start_time": start,
+        "total_duration": 3.5 + number,
+        "status": "completed",
+        "success": True,
+        "fast_mode": False,
+        "mode": '{"fast_mode":false}',
+        "attributes": {"model": "gpt-4o"},
+        "steps": steps,
+        "samples": tuple(Sample(time=start + n, cpu_percent=50.0 * n, rss_bytes=10**8) for n in range(3)),
+        "perfdb_version": "0.1.0",
+    }
+    return Session(**(values | changes))
+
+
+def recorded(*sessions: Session) -> perfdb.History:
+    """Take sessions into the default home and open it."""
+    path = Path("all.json")
+    path.write_text(json.dumps({"schema_version": 1, "rows": [to_report(each) for each in sessions]}))
+    assert [each.error for each in import_reports([path], load())] == [None]
+    return perfdb.History()
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would: elements, their attributes, the nesting, the texts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text += data
+
+
+def test_a_report_of_one_session_tells_what_held_it_up() -> None:
+    history = recorded(*(make_session(number) for number in range(7)))
+    text = Reader(history.report("20260101_000006").html).text
+    assert "Product Search held this run up for 7.00 s of 9.50 s (74 %)" in text
+    assert "waiting before a retry" in text
+    assert "CPU, up to 100 % of a core" in text
+    assert "longer than usual" in text
+
+
+def test_a_report_of_many_sessions_keeps_modes_apart() -> None:
+    fast = {"fast_mode": True, "mode": '{"fast_mode":true}'}
+    history = recorded(*(make_session(number, **(fast if number % 3 == 0 else {})) for number in range(9)))
+    report = history.report(last=9)
+    text = Reader(report.html).text
+    assert report.sessions == 9
+    assert "Duration: design, normal mode (6 sessions)" in text
+    assert "Duration: design, fast mode (3 sessions)" in text
+    assert "How long each step takes" in text
+
+
+def test_a_filter_chooses_the_sessions_of_a_report() -> None:
+    history = recorded(make_session(0), make_session(1, pipeline="etl"))
+    assert history.report(pipeline="etl").sessions == 1
+
+
+def test_an_empty_choice_is_a_sentence() -> None:
+    assert "Nothing recorded yet" in Reader(perfdb.History().report(last=5).html).text
+
+
+def test_a_report_comes_back_by_import_as_it_was(folder: Path) -> None:
+    sessions = [make_session(0), make_session(1, name=HOSTILE)]
+    page = recorded(*sessions).report(last=2).save(folder / "report.html")
+    other = load(home=folder / "other")
+    (first,) = import_reports(find_reports([page]), other)
+    (again,) = import_reports(find_reports([page]), other)
+    assert (first.added, first.known, again.added, again.known) == (2, 0, 0, 2)
+    back = perfdb.History(home=folder / "other")
+    assert to_report(back.session("20260101_000000")) == to_report(sessions[0])
+    assert len(back.sessions()) == 2
+
+
+@pytest.mark.parametrize(
+    "content", ["<html>hello</html>", '<script id="perfdb-sessions">{"rows": []}</script>']
+)
+def test_another_page_is_refused_with_the_reason(folder: Path, content: str) -> None:
+    page = folder / "page.html"
+    page.write_text(content)
+    (result,) = import_reports([page], load())
+    assert result.error is not None
+    assert "holds no sessions" in result.error
+
+
+def test_the_data_survives_a_browsers_way_of_saving_pages() -> None:
+    saved = b'<SCRIPT id=perfdb-sessions type="application/json">\n{"schema_version": 1}\n</SCRIPT >'
+    assert data_in(saved.replace(b"</SCRIPT >", b"</SCRIPT>")) == b'{"schema_version": 1}'
+    assert data_in(b"<html>") is None
+
+
+def test_hostile_texts_are_shown_to_the_letter_and_obeyed_by_nothing() -> None:
+    hostile = make_session(
+        0,
+        name=HOSTILE,
+        pipeline=HOSTILE,
+        error_message=HOSTILE,
+        attributes={HOSTILE: HOSTILE},
+        tags=(HOSTILE,),
+        host=HOSTILE,
+        git_commit=HOSTILE,
+    )
+    page = document(HOSTILE, session_html(hostile), [hostile], made_by=HOSTILE)
+    read = Reader(page)
+    assert read.open == []
+    assert [tag for tag, _ in read.elements].count("script") == 1
+    assert "img" not in [tag for tag, _ in read.elements]
+    assert not [name for _, attributes in read.elements for name in attributes if name.startswith("on")]
+    assert "<script>alert(1)</script>" in read.text
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    found = data_in(page.encode())
+    assert found is not None
+    assert json.loads(found)["rows"][0]["steps"][0]["step_name"] == HOSTILE
+
+
+def test_a_report_asks_nothing_of_the_network_and_runs_nothing() -> None:
+    page = recorded(make_session(0), make_session(1)).report(last=2).html
+    read = Reader(page)
+    assert read.open == []
+    assert not {"link", "img", "iframe", "object", "base", "form"} & {tag for tag, _ in read.elements}
+    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org)", page)
+    (policy,) = [each["content"] for tag, each in read.elements if each.get("http-equiv")]
+    assert "default-src 'none'" in str(policy)
+    assert [each.get("type") for tag, each in read.elements if tag == "script"] == ["application/json"]
+
+
+def test_every_page_has_a_dark_and_a_narrow_form() -> None:
+    fragment = session_html(make_session(0))
+    assert "prefers-color-scheme:dark" in fragment
+    assert "max-width:640px" in fragment
+    outside = [rule for rule in re.findall(r"(?m)^\.?[\w-]+(?=[{ ,.])", fragment) if rule.startswith(".")]
+    assert set(outside) == {".perfdb"}
+
+
+def test_a_notebook_shows_a_session_and_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[type, Any] = {}
+    formatter = SimpleNamespace(for_type=known.__setitem__)
+    display = SimpleNamespace(formatters={"text/html": formatter})
+    notebook = SimpleNamespace(get_ipython=lambda: SimpleNamespace(display_formatter=display))
+    monkeypatch.setitem(sys.modules, "IPython", notebook)  # type: ignore[arg-type]
+    history = recorded(make_session(0))
+    session = history.session("last")
+    assert "held this run up" in known[Session](session)
+    assert history.report()._repr_html_().startswith('<div class="perfdb">')
+    assert "<html" not in history.report()._repr_html_()
