@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import perfdb
+from perfdb.recording.tracker import Tracker
+
+Make = Callable[..., Tracker]
+MEGABYTE = 1 << 20
+
+
+def wait_for_samples(tracker: Tracker, count: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        assert tracker.session is not None
+        if len(tracker.session.samples) >= count:
+            return
+        time.sleep(0.01)
+    pytest.fail("the monitor took no readings")
+
+
+def test_a_session_is_read_while_it_runs(tracker: Tracker) -> None:
+    with tracker.step("work"):
+        wait_for_samples(tracker, 3)
+    tracker.end_pipeline()
+    stored = perfdb.History().session()
+    assert len(stored.samples) >= 3
+    assert all(sample.rss_bytes > MEGABYTE and sample.cpu_percent >= 0 for sample in stored.samples)
+    times = [sample.time for sample in stored.samples]
+    assert times == sorted(times)
+    assert stored.start_time <= times[0] <= times[-1] <= (stored.end_time or 0)
+
+
+def test_cpu_seconds_are_those_of_the_step(tracker: Tracker) -> None:
+    with tracker.step("busy"):
+        begun = time.process_time()
+        while time.process_time() - begun < 0.05:
+            pass
+    with tracker.step("idle"):
+        time.sleep(0.05)
+    tracker.end_pipeline()
+    busy, idle = perfdb.History().session().steps
+    assert busy.cpu_s is not None
+    assert idle.cpu_s is not None
+    assert busy.cpu_s >= 0.045
+    assert idle.cpu_s < busy.cpu_s
+
+
+def test_a_spike_of_memory_between_two_readings_is_seen(tracker: Tracker) -> None:
+    with tracker.step("small"):
+        pass
+    with tracker.step("spike"):
+        assert tracker.session is not None
+        now = tracker.session.rss_peak_bytes or 0
+        block = bytearray(300 * MEGABYTE)
+        block[::4096] = b"x" * len(block[::4096])
+        del block
+    tracker.end_pipeline()
+    small, spike = perfdb.History().session().steps
+    assert (spike.rss_peak_bytes or 0) > now + 150 * MEGABYTE
+    assert (small.rss_peak_bytes or 0) < now + 150 * MEGABYTE
+
+
+def test_even_the_shortest_step_has_its_figures(tracker: Tracker) -> None:
+    with tracker.step("short"):
+        pass
+    tracker.end_pipeline()
+    (step,) = perfdb.History().session().steps
+    assert step.rss_peak_bytes is not None
+    assert step.rss_mean_bytes is not None
+    assert step.rss_mean_bytes <= step.rss_peak_bytes
+
+
+def test_without_monitor_nothing_is_sampled(tracker_with: Make) -> None:
+    tracker = tracker_with(monitor=False)
+    tracker.start_pipeline()
+    with tracker.step("work"):
+        time.sleep(0.15)
+    tracker.end_pipeline()
+    assert perfdb.History().session().samples == ()
+
+
+def test_many_readings_are_thinned_in_memory(tracker_with: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from perfdb.recording import live
+
+    monkeypatch.setattr(live, "MAX_SAMPLES", 10)
+    tracker = tracker_with(monitor=False)
+    tracker.start_pipeline()
+    running = tracker._live
+    assert running is not None
+    for number in range(45):
+        running.observe(running.started + number, 50.0, MEGABYTE)
+    assert len(running.samples) <= 10
+    tracker.end_pipeline()
+    assert len(perfdb.History().session().samples) == 45
+
+
+def test_no_secret_reaches_any_file_or_line(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    canary = "c4n4ryc4n4ry"
+    monkeypatch.setattr("sys.argv", ["design", "--api-key", canary, f"--token={canary}"])
+    tracker = perfdb.create_tracker(home=home)
+    tracker.start_pipeline(
+        api_key=canary, url=f"https://me:{canary}@example.org", nested={"password": canary}
+    )
+
+    def call() -> None:
+        with tracker.step(f"call sk-{canary}", token=canary) as step:
+            step.event("call", headers={"Authorization": canary})
+            with step.attempt():
+                raise ValueError(f"401 for https://serpapi.com/search?q=x&api_key={canary}")
+
+    with pytest.raises(ValueError, match="401"):
+        call()
+    tracker.end_pipeline(success=False, error=f"Bearer {canary}")
+    tracker.save_performance_report()
+    tracker.print_summary()
+    seen = capsys.readouterr()
+    assert canary not in seen.out + seen.err + caplog.text
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert len(files) >= 3
+    for path in files:
+        assert canary.encode() not in path.read_bytes(), path
