@@ -304,7 +304,7 @@ def _sentence(session: Session, wall: float, usual: float | None, n: int, frame:
     rows = frame.to_dict("records")
     worst = max(rows, key=lambda row: row["excess_s"] / excess)
     share = worst["excess_s"] / excess
-    part = f"{100 * share:.0f} %" if share <= 1 else "all"
+    part = f"{100 * share:.0f} %" if share < 0.995 else "all"
     step = "time outside of steps" if worst["step_name"] == OTHER else inert(worst["step_name"])
     sentence += f": {step} accounts for {part} of it"
     return sentence + (f", {worst['cause']}" if worst["cause"] else "") + "."

@@ -48,7 +48,8 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
     """
     history = open_history(database)
     given = history_filters(filters)
-    frame = history.violations(last=last, **given).iloc[::-1]
+    frame = history.violations(last=last, **given)
+    frame = frame.sort_values(["start_time", "excess_percent"], ascending=False, kind="stable")
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):
         rows = rows_of(frame.head(MOST))
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["severity"]) for row in rows])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -95,9 +94,3 @@ def make() -> Callable[..., Made]:
         )
 
     return made
-
-
-def fast(number: int) -> dict[str, Any]:
-    """Return the changes that make every second session a fast one."""
-    is_fast = number % 2 == 1
-    return {"fast_mode": is_fast, "mode": json.dumps({"fast_mode": is_fast}, separators=(",", ":"))}

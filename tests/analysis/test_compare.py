@@ -1,0 +1,155 @@
+"""Compare: two sessions, two groups, and what else could be the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from perfdb.analysis.compare import (
+    cliffs_delta,
+    compare_groups,
+    compare_sessions,
+    difference_interval,
+    resampled_medians,
+)
+from perfdb.records import Session, Step
+
+Make = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
+
+
+def session(name: str, durations: Mapping[str, float], gap: float = 0.0) -> Session:
+    at, steps = 100.0, []
+    for seq, (step_name, duration) in enumerate(durations.items()):
+        steps.append(Step(step_name=step_name, start_time=at, duration=duration, success=True, seq=seq))
+        at += duration
+    return Session(
+        session_id=name,
+        pipeline="etl",
+        start_time=100.0,
+        total_duration=at + gap - 100.0,
+        status="completed",
+        steps=tuple(steps),
+    )
+
+
+def test_the_differences_on_the_critical_path_add_up_to_the_difference() -> None:
+    found = compare_sessions(
+        session("a", {"load": 1.0, "old": 2.0}, gap=0.5), session("b", {"load": 4.0, "new": 1.0})
+    )
+    frame = found.frame.set_index("step_name")
+    assert frame.index.tolist() == ["Total", "load", "old", "new", "Other"]
+    assert frame["critical_difference_s"].tolist() == pytest.approx([1.5, 3.0, -2.0, 1.0, -0.5])
+    assert frame.loc["load", "difference_percent"] == 300
+    assert np.isnan(frame.loc["new", "difference_s"]), "there is nothing to compare it with"
+    assert found.sentence == "b took 5.00 s, 1.50 s more than a (3.50 s); load accounts for 3.00 s of it."
+
+
+def test_a_running_session_has_nothing_to_compare() -> None:
+    running = Session(session_id="r", pipeline="etl", start_time=0.0, total_duration=None, status="running")
+    with pytest.raises(ValueError, match="session r is running"):
+        compare_sessions(running, session("a", {}))
+
+
+def groups(make: Make, a: list[float], b: list[float], **more: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Alternate runs of model x and model y."""
+    pairs = [value for pair in zip(a, b, strict=True) for value in pair]
+    return make(
+        [{"load": value} for value in pairs],
+        sessions=lambda number: {
+            "attributes": {"model": "xy"[number % 2], "number": number}
+            | {key: values[number % 2] for key, values in more.items()}
+        },
+    )
+
+
+def test_groups_are_compared_by_median_interval_and_effect(make: Make) -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(10, 1, 40).tolist(), rng.normal(12, 1, 40).tolist()
+    found = compare_groups(*groups(make, a, b), by="model")
+    row = found.frame.set_index("step_name").loc["load"]
+    assert (found.a, found.b, row["a_n"], row["b_n"]) == ("x", "y", 40, 40)
+    assert row["difference_s"] == pytest.approx(np.median(b) - np.median(a))
+    assert row["low_s"] < 2 < row["high_s"]
+    assert 0.5 < row["effect"] < 1
+    assert found.confounded == ()
+    assert "more than chance explains" in found.sentence
+
+
+def test_no_difference_is_said_to_be_chance(make: Make) -> None:
+    rng = np.random.default_rng(6)
+    values = rng.normal(10, 1, (2, 30)).tolist()
+    assert "chance alone could explain it" in compare_groups(*groups(make, *values), by="model").sentence
+
+
+def test_what_tells_the_groups_apart_as_well_is_named(make: Make) -> None:
+    values = [1.0, 2.0, 3.0, 4.0, 5.0]
+    found = compare_groups(*groups(make, values, values, region=("eu", "us"), flag=(1, 1)), by="model")
+    assert found.confounded == ("region",)
+    assert found.sentence.endswith("Beware: the groups differ as well in region.")
+
+
+def test_groups_one_after_the_other_are_confounded_with_time(make: Make) -> None:
+    made = make([{"load": 1.0}] * 12, sessions=lambda number: {"attributes": {"model": "xy"[number // 6]}})
+    assert compare_groups(*made, by="model").confounded == ("time",)
+
+
+def test_of_many_values_the_two_newest_are_compared_and_the_rest_named(make: Make) -> None:
+    made = make([{"load": 1.0}] * 8, sessions=lambda number: {"git_commit": f"c{number // 2}"})
+    found = compare_groups(*made, by="git_commit")
+    assert (found.a, found.b, found.left_out) == ("c2", "c3", ("c0", "c1"))
+    assert compare_groups(*made, by="git_commit", a="c0").b == "c3"
+    with pytest.raises(ValueError, match='git_commit = "zzz"'):
+        compare_groups(*made, by="git_commit", a="zzz")
+
+
+def test_modes_are_compared_each_by_itself(make: Make) -> None:
+    made = make(
+        [{"load": float(number % 4 + 1)} for number in range(16)],
+        sessions=lambda number: {
+            "attributes": {"model": "xy"[number % 2]},
+            "mode": f'{{"fast_mode":{"true" if number % 4 > 1 else "false"}}}',
+            "fast_mode": number % 4 > 1,
+        },
+    )
+    frame = compare_groups(*made, by="model").frame
+    assert frame["mode"].nunique() == 2
+    assert (frame["a_median"].tolist(), frame["b_median"].tolist()) == ([1, 1, 3, 3], [2, 2, 4, 4])
+    by_mode = compare_groups(*made, by="fast_mode").frame
+    assert by_mode["mode"].unique().tolist() == ["{}"], "the attribute itself is what is compared"
+
+
+def test_one_value_is_not_enough(make: Make) -> None:
+    made = make([{"load": 1.0}] * 3, sessions=lambda number: {"attributes": {"model": "x"}})
+    with pytest.raises(ValueError, match="nothing to compare"):
+        compare_groups(*made, by="model")
+    with pytest.raises(ValueError, match="no session that counts has the attribute 'region'"):
+        compare_groups(*made, by="region")
+
+
+def test_cliffs_delta_counts_pairs() -> None:
+    rng = np.random.default_rng(7)
+    a, b = rng.integers(0, 9, 30).astype(float), rng.integers(2, 11, 40).astype(float)
+    u = stats.mannwhitneyu(b, a).statistic
+    assert cliffs_delta(a, b) == pytest.approx(2 * u / (30 * 40) - 1)
+    assert cliffs_delta(np.array([1.0]), np.array([2.0])) == 1.0
+
+
+@pytest.mark.parametrize("n", [5, 6, 31, 200])
+def test_medians_are_resampled_as_if_samples_were_drawn(n: int) -> None:
+    values = np.random.default_rng(n).lognormal(size=n)
+    ours = resampled_medians(values, np.random.default_rng(1), 20_000)
+    drawn = np.median(np.random.default_rng(2).choice(values, (20_000, n)), axis=1)
+    levels = (0.025, 0.25, 0.5, 0.75, 0.975)
+    spread = np.subtract(*np.quantile(drawn, (0.975, 0.025)))
+    assert np.abs(np.quantile(ours, levels) - np.quantile(drawn, levels)).max() < 0.06 * spread + 1e-9
+
+
+def test_the_interval_is_deterministic_and_needs_five_runs() -> None:
+    a, b = np.arange(1.0, 10.0), np.arange(3.0, 12.0)
+    assert difference_interval(a, b) == difference_interval(a, b)
+    assert difference_interval(a[:4], b) is None

@@ -1,0 +1,179 @@
+"""Explain: bars that add up exactly, and the reason in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from perfdb.analysis.explain import explain, percentile_of
+from perfdb.records import Attempt, Session, Step
+
+Make = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
+LATER = 1_767_225_600.0 + 1e6
+
+
+def session(durations: Mapping[str, float], **changes: Any) -> Session:
+    at, steps = LATER, []
+    for seq, (name, duration) in enumerate(durations.items()):
+        steps.append(
+            Step(
+                step_name=name,
+                start_time=at,
+                duration=duration,
+                success=True,
+                seq=seq,
+                **changes.get(name, {}),
+            )
+        )
+        at += duration
+    return Session(
+        session_id="this",
+        pipeline="etl",
+        mode='{"fast_mode":false}',
+        start_time=LATER,
+        total_duration=at - LATER,
+        status="completed",
+        steps=tuple(steps),
+    )
+
+
+def row_of(found: Any, name: str) -> dict[str, Any]:
+    (row,) = found.frame[found.frame["step_name"] == name].to_dict("records")
+    return row
+
+
+def test_the_sentence_names_the_step_that_made_it_slow(make: Make) -> None:
+    past = make([{"load": 1.0 + number / 100, "parse": 2.0} for number in range(20)])
+    found = explain(session({"load": 3.0, "parse": 2.0}), *past)
+    assert found.sentence == (
+        "Session this took 5.00 s, 1.91 s longer than usual (the median of 20 earlier sessions of etl "
+        "(normal mode) is 3.09 s): load accounts for all of it."
+    )
+    assert (found.percentile, found.n) == (100.0, 20)
+    load = row_of(found, "load")
+    assert (load["usual_s"], load["percentile"], load["n"]) == (pytest.approx(1.095), 100.0, 20)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.floats(0.001, 100), min_size=3, max_size=3), min_size=6, max_size=12))
+def test_the_bars_add_up_to_the_difference(make: Make, runs: list[list[float]]) -> None:
+    past = make([dict(zip("abc", run, strict=True)) for run in runs[1:]])
+    found = explain(session(dict(zip("abd", runs[0], strict=True))), *past)
+    assert found.usual_s is not None
+    assert found.excess_s == found.wall_s - found.usual_s
+    assert found.frame["excess_s"].sum() == pytest.approx(found.excess_s, abs=1e-9 * found.wall_s)
+    assert found.frame["seconds"].sum() == pytest.approx(found.wall_s, rel=1e-12)
+    assert found.frame["step_name"].tolist()[-1] == "Other"
+
+
+def test_only_earlier_sessions_of_its_kind_that_count_say_what_is_usual(make: Make) -> None:
+    changes: list[dict[str, Any]] = [{}] * 5 + [
+        {"mode": '{"fast_mode":true}'},
+        {"pipeline": "other"},
+        {"status": "failed"},
+        {"tags": ["warmup"]},
+        {"start_time": LATER + 1},
+        {"session_id": "this"},
+    ]
+    past = make([{"load": 1.0}] * 5 + [{"load": 50.0}] * 6, sessions=lambda number: changes[number])
+    found = explain(session({"load": 1.0}), *past)
+    assert (found.n, found.usual_s) == (5, pytest.approx(1.0))
+    assert "which is as usual" in found.sentence
+
+
+def test_too_little_history_is_said(make: Make) -> None:
+    found = explain(session({"load": 2.0}), *make([{"load": 1.0}] * 4))
+    assert found.usual_s is None
+    assert (
+        "There are 4 earlier sessions of etl (normal mode) to compare it with; 5 are needed" in found.sentence
+    )
+    assert row_of(found, "load")["seconds"] == 2.0
+    assert np.isnan(row_of(found, "load")["excess_s"])
+
+
+def causes(make: Make, this: Mapping[str, Any], usual: Mapping[str, Any] = {}) -> str:
+    """Return the cause of a load that took 5 s instead of 1 s."""
+    past = make([{"load": 1.0}] * 10, steps=lambda number, name: usual)
+    return str(row_of(explain(session({"load": 5.0}, load=this), *past), "load")["cause"])
+
+
+def test_retries_and_their_back_off_are_a_cause(make: Make) -> None:
+    attempts = (
+        Attempt(start_time=LATER, duration=1.5, success=False),
+        Attempt(start_time=LATER + 3.5, duration=1.5, wait=2.0),
+    )
+    usual = {"attempts": [{"start_time": 0, "duration": 1.0, "wait": 0.0, "success": True}]}
+    assert causes(make, {"attempts": attempts}, usual) == (
+        "2 attempts (usually 1), 1.50 s in failed ones, 2.00 s of back-off"
+    )
+
+
+def test_computing_and_waiting_are_told_apart_by_cpu_seconds(make: Make) -> None:
+    usual = {"cpu_s": 0.9}
+    assert causes(make, {"cpu_s": 4.5}, usual) == "more computing: 4.50 s CPU instead of 900 ms"
+    assert causes(make, {"cpu_s": 1.0}, usual) == "waiting, not computing (CPU 1.00 s, usually 900 ms)"
+
+
+def test_pressure_on_memory_is_added(make: Make) -> None:
+    usual = {"cpu_s": 0.9, "rss_peak_bytes": 200_000_000}
+    found = causes(make, {"cpu_s": 1.0, "rss_peak_bytes": 2_000_000_000}, usual)
+    assert found.endswith("; memory 2 GB instead of 200 MB")
+
+
+def test_queueing_for_workers_is_a_cause(make: Make) -> None:
+    run = [("all", 0.0, 2.0), *[("part", 0.0, 2.0)] * 4]
+    sessions, steps = make([run] * 6, steps=lambda n, name: {"parent_seq": 0 if name == "part" else None})
+    starts = [0.0, 0.0, 2.0, 2.0]
+    parts = [
+        Step(
+            step_name="part",
+            start_time=LATER + at,
+            duration=2.0,
+            success=True,
+            seq=seq,
+            parent_seq=0,
+            lane=seq,
+        )
+        for seq, at in enumerate(starts, start=1)
+    ]
+    outer = Step(step_name="all", start_time=LATER, duration=4.0, success=True)
+    this = Session(
+        session_id="this",
+        pipeline="etl",
+        mode='{"fast_mode":false}',
+        start_time=LATER,
+        total_duration=4.0,
+        status="completed",
+        steps=(outer, *parts),
+    )
+    assert (
+        row_of(explain(this, sessions, steps), "part")["cause"] == "2.00 s until the last piece got a worker"
+    )
+
+
+def test_new_and_missing_steps_are_named(make: Make) -> None:
+    found = explain(session({"new": 5.0}), *make([{"old": 1.0}] * 6))
+    assert row_of(found, "new")["cause"] == "never ran before"
+    assert row_of(found, "old")["cause"] == "did not run this time"
+    assert row_of(found, "new")["n"] == 0
+
+
+def test_names_cannot_forge_the_sentence(make: Make) -> None:
+    past = make([{"load\x1b[2J": 1.0}] * 6)
+    assert "\x1b" not in explain(session({"load\x1b[2J": 3.0}), *past).sentence
+
+
+def test_a_session_without_an_end_cannot_be_explained(make: Make) -> None:
+    running = Session(session_id="r", pipeline="etl", start_time=0.0, total_duration=None, status="running")
+    with pytest.raises(ValueError, match="is running"):
+        explain(running, *make([]))
+
+
+def test_equals_count_half_in_a_percentile() -> None:
+    assert percentile_of(2.0, [1.0, 2.0, 3.0, 4.0]) == 37.5

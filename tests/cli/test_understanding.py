@@ -1,0 +1,167 @@
+"""The verbs that say what is slow and why: what a person sees, and what a program gets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfdb.recording.report import to_report, write_report
+from perfdb.records import Session, Step
+
+Perfdb = Callable[..., Any]
+NOON = 1_767_268_800.0
+VERBS = (
+    ("bottlenecks",),
+    ("trends",),
+    ("explain",),
+    ("compare",),
+    ("compare", "--by", "model"),
+    ("violations",),
+    ("thresholds", "suggest"),
+)
+
+
+@pytest.fixture
+def history(perfdb: Perfdb, folder: Path) -> None:
+    """Twenty-four normal sessions an hour apart; the last one has a slow search, and another model began."""
+    for number in range(24):
+        search = 1.0 + number / 100 if number < 23 else 4.0
+        start = NOON + 3600 * number
+        steps = (
+            Step(step_name="Vision Analysis", start_time=start, duration=2.0, success=True, seq=0),
+            Step(step_name="Product Search", start_time=start + 2, duration=search, success=True, seq=1),
+        )
+        session = Session(
+            session_id=f"20260101_1200{number:02d}_00000000",
+            pipeline="design",
+            start_time=start,
+            total_duration=2.5 + search,
+            status="completed",
+            success=True,
+            fast_mode=False,
+            mode='{"fast_mode":false}',
+            attributes={"model": "new" if number % 2 else "old"},
+            steps=steps,
+        )
+        write_report(to_report(session), folder / "reports")
+    assert perfdb("import", "reports").code == 0
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_an_empty_history_says_what_to_do_next(perfdb: Perfdb, verb: tuple[str, ...]) -> None:
+    answer = perfdb(*verb)
+    assert answer.out == ""
+    assert "perfdb demo" in answer.err or "thresholds suggest" in answer.err
+    assert answer.code == (2 if verb[0] in ("explain", "compare") else 0)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_speaks_json_and_csv(perfdb: Perfdb, history: None, verb: tuple[str, ...]) -> None:
+    assert isinstance(perfdb(*verb, "--json").rows, list)
+    rows = list(csv.reader(io.StringIO(perfdb(*verb, "--csv").out)))
+    assert "step_name" in rows[0]
+    assert all(len(row) == len(rows[0]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    "verb", [verb for verb in VERBS if verb not in (("explain",), ("compare",))], ids=" ".join
+)
+def test_filters_that_nothing_fits(perfdb: Perfdb, history: None, verb: tuple[str, ...]) -> None:
+    answer = perfdb(*verb, "--pipeline", "another")
+    assert answer.out == ""
+    assert answer.err.count("\n") >= 2, "the database, and a sentence"
+    assert answer.code == (2 if verb[0] == "compare" else 0)
+
+
+def test_bottlenecks_rank_the_steps(perfdb: Perfdb, history: None) -> None:
+    headline, _, *lines = perfdb("bottlenecks").out.splitlines()
+    assert headline.startswith("design, normal mode: Vision Analysis takes 2.00 s of ")
+    assert [line.split("  ")[0] for line in lines] == ["Vision Analysis", "Product Search", "Other"]
+    rows = perfdb("bottlenecks", "--json").rows
+    assert sum(row["share_percent"] for row in rows) == pytest.approx(100)
+    assert rows[2]["gain_x2_s"] is None
+
+
+def test_trends_show_percentiles_that_have_their_runs(perfdb: Perfdb, history: None) -> None:
+    out = perfdb("trends").out
+    assert "p95" in out
+    assert "p99" not in out
+    search = next(line for line in out.splitlines() if line.startswith("Product Search"))
+    assert "% a session (p " in search
+    rows = perfdb("trends", "--by", "day", "--step", "Product Search", "--json").rows
+    assert [row["period"] for row in rows] == ["2026-01-01", "2026-01-02"]
+    assert sum(row["n"] for row in rows) == 24
+    filtered = perfdb(
+        "trends", "--by", "day", "--step", "Product Search", "--since", "2025-01-01", "--json"
+    ).rows
+    assert filtered == [pytest.approx(row) for row in rows], "indexes and frames give the same"
+
+
+def test_explain_says_it_in_a_sentence_first(perfdb: Perfdb, history: None) -> None:
+    out = perfdb("explain").out.splitlines()
+    assert out[0].startswith("Session 20260101_120023_00000000 took 6.50 s, 2.89 s longer than usual")
+    (row,) = perfdb("explain", "--json").rows
+    assert sum(step["excess_s"] for step in row["steps"]) == pytest.approx(row["excess_s"])
+    assert row["steps"][0]["step_name"] == "Product Search"
+    assert row["n"] == 23
+
+
+def test_compare_takes_the_last_two_sessions_or_two_groups(perfdb: Perfdb, history: None) -> None:
+    (row,) = perfdb("compare", "--json").rows
+    assert (row["a"][:15], row["b"][:15]) == ("20260101_120022", "20260101_120023")
+    (row,) = perfdb("compare", "--by", "model", "--json").rows
+    assert (row["a"], row["b"], row["by"]) == ("old", "new", "model")
+    assert perfdb("compare", "new", "old", "--by", "model", "--json").rows[0]["a"] == "new"
+    assert "no filter" in perfdb("compare", "--pipeline", "design").err
+    wrong = perfdb("compare", "--by", "region")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "has the attribute 'region'" in wrong.err
+
+
+def test_thresholds_are_written_on_request_and_then_hold(perfdb: Perfdb, history: None, folder: Path) -> None:
+    (folder / "perfdb.toml").write_text("# mine\nmonitor = false")
+    assert "no run" in perfdb("thresholds", "suggest").out
+    assert (folder / "perfdb.toml").read_text() == "# mine\nmonitor = false"
+    answer = perfdb("thresholds", "suggest", "--write")
+    assert "Wrote 3 rules to perfdb.toml" in answer.err
+    written = (folder / "perfdb.toml").read_text()
+    assert written.startswith("# mine\nmonitor = false\n\n[[alerts.rules]]")
+    assert 'step = "Product Search"\n' in written
+    assert "mode = { fast_mode = false }" in written
+    assert "Kept as they were" in perfdb("thresholds", "suggest", "--write").err
+    assert (folder / "perfdb.toml").read_text() == written
+    rows = perfdb("violations", "--json").rows
+    assert [row["rule"] for row in rows] == ["product-search-slow", "design-total-slow"]
+    assert {row["session_id"] for row in rows} == {"20260101_120023_00000000"}
+    assert "+" in perfdb("violations").out.splitlines()[1]
+
+
+def test_a_settings_file_that_cannot_take_rules_is_left_as_it_was(
+    perfdb: Perfdb, history: None, folder: Path
+) -> None:
+    before = "[alerts]\nrules = []\n"
+    (folder / "perfdb.toml").write_text(before)
+    answer = perfdb("thresholds", "suggest", "--write")
+    assert answer.code == 2
+    assert "perfdb.toml" in answer.err
+    assert (folder / "perfdb.toml").read_text() == before
+
+
+def test_names_are_printed_inert(perfdb: Perfdb, folder: Path) -> None:
+    hostile = "load\x1b[2J"
+    for number in range(24):
+        step = Step(step_name=hostile, start_time=NOON + number, duration=1.0 + number, success=True)
+        session = Session(
+            session_id=f"run-{number}", pipeline=hostile, start_time=NOON + number, steps=(step,),
+            total_duration=1.0 + number, status="completed", success=True, attributes={"x": number % 2},
+        )  # fmt: skip
+        write_report(to_report(session), folder / "reports")
+    assert perfdb("import", "reports").code == 0
+    for verb in (*VERBS, ("compare", "--by", "x")):
+        answer = perfdb(*verb)
+        assert "\x1b" not in answer.out + answer.err
