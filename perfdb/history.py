@@ -170,10 +170,10 @@ class History:
             NotFoundError: no session has this id, or several have this prefix.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb.pages.jupyter import show_sessions
+        from perfdb.notebook import show_as
         from perfdb.store import frames
 
-        show_sessions()
+        show_as(Session, "text/html", _session_html)
         with self._connection() as connection:
             if connection is None:
                 raise self._nothing_recorded()
@@ -388,8 +388,13 @@ class History:
             UsageError: there is no such kind, or an argument is not for this kind.
             NotFoundError: as in ``session``.
         """
-        from perfdb.charts.gallery import draw
+        from matplotlib.figure import Figure
 
+        from perfdb.charts.gallery import draw
+        from perfdb.charts.saving import image
+        from perfdb.notebook import show_as
+
+        show_as(Figure, "image/png", lambda figure: image(figure, "png"))
         return draw(self, kind, *session_ids, step=step, by=by, last=last, **filters)
 
     def report(self, session_id: str | None = None, *, last: int | None = None, **filters: Any) -> Report:
@@ -571,6 +576,12 @@ class History:
             .to_html(index=False, border=0, na_rep="–", float_format="{:.2f}".format)
         )
         return f"<div>{title}, the newest sessions:{table}</div>"
+
+
+def _session_html(session: Session) -> str:
+    from perfdb.pages.session import session_html
+
+    return session_html(session)
 
 
 def parse_instant(value: float | str | datetime, *, now: float | None = None) -> float:

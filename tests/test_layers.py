@@ -19,6 +19,7 @@ LAYERS = {
     "records": 0,
     "critical_path": 0,
     "texts": 0,
+    "notebook": 0,
     "toml_tables": 0,
     "settings": 1,
     "recording": 1,

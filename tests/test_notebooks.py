@@ -46,6 +46,9 @@ def test_a_notebook_runs(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(home.parent))
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.source.startswith("history.chart("):
+            assert "image/png" in cell.outputs[-1].data
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

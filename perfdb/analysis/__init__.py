@@ -1,5 +1,21 @@
-"""What the past of a pipeline tells: pure functions, frame or sequence in, frame or frozen dataclass out."""
+"""What the past of a pipeline tells: pure functions, frame or sequence in, frame or frozen dataclass out.
 
-from perfdb.analysis.change_points import ChangePoint, find_change_points
+Names load on first use: laying out one session needs no numpy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perfdb.analysis.change_points import ChangePoint, find_change_points
 
 __all__ = ["ChangePoint", "find_change_points"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'perfdb.analysis' has no attribute {name!r}")
+    from perfdb.analysis import change_points
+
+    return getattr(change_points, name)

@@ -38,6 +38,8 @@ class Reader(Protocol):
     def sessions(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
     @property
     def steps(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
+    @property
+    def compare(self) -> Callable[..., Any]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
     def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
     # fmt: on
@@ -205,14 +207,13 @@ def _compare(
     last: int | None,
     filters: Mapping[str, Any],
 ) -> Figure:
-    from perfdb.analysis.compare import compare_groups, compare_sessions
     from perfdb.charts.compare import compare
 
     if by is None:
         if len(session_ids) not in (0, 2):
             raise UsageError("compare takes two sessions, A and B, or by= an attribute that makes two groups")
         first, second = (history.session(each) for each in session_ids or ("last~1", "last"))
-        pair = _asked(compare_sessions, first, second)
+        pair = history.compare(first.session_id, second.session_id)
         frame = pair.frame.rename(columns={"a_critical_s": "a", "b_critical_s": "b"})
         return compare(
             frame,
@@ -224,14 +225,7 @@ def _compare(
         )
     if session_ids:
         raise UsageError("compare takes two sessions, or by= an attribute; not both")
-    chosen = {"last": LAST["compare"] if last is None else last, **filters}
-    groups = _asked(
-        compare_groups,
-        history.sessions(**chosen),
-        history.steps(**chosen),
-        by=by,
-        mode_attributes=history.settings.mode_attributes,
-    )
+    groups = history.compare(by=by, last=LAST["compare"] if last is None else last, **filters)
     frame = groups.frame.rename(
         columns={
             "a_n": "n_a",
@@ -254,14 +248,6 @@ def _compare(
         title=_first_sentence(groups.sentence),
         context=", ".join(word for word in words if word),
     )
-
-
-def _asked(question: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Return the answer; what the question cannot be asked of is the caller's mistake."""
-    try:
-        return question(*arguments, **named)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 def _first_sentence(text: str) -> str:

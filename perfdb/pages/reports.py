@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from perfdb.analysis.explain import Explanation
 
-HISTORY = 200  # sessions that one session is explained by
-
 
 class Reader(Protocol):
     """What a report asks of a History."""
@@ -32,6 +30,7 @@ class Reader(Protocol):
     @property
     def each_session(self) -> Callable[..., Iterator[Session]]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
+    def explain(self, session_id: str = "last") -> Explanation: ...  # noqa: D102
     def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
     # fmt: on
 
@@ -74,7 +73,9 @@ def report(
     made_by = f"Made by perfdb {__version__} on {local_time(made_at)}."
     if session_id is not None or (last is None and not filters):
         session = history.session(session_id or "last")
-        body = session_html(session, _explained(history, session))
+        body = session_html(
+            session, None if session.total_duration is None else history.explain(session.session_id)
+        )
         title = f"{session.pipeline}: {session.session_id}"
         return Report(document(title, body, [session], made_by=made_by), body, 1)
     from perfdb.analysis.bottlenecks import bottlenecks
@@ -92,13 +93,3 @@ def report(
     )
     title = f"perfdb: {counted(len(sessions), 'session')}"
     return Report(document(title, body, sessions, made_by=made_by), body, len(sessions))
-
-
-def _explained(history: Reader, session: Session) -> Explanation | None:
-    """Return where the session's seconds went, beside its history; None when it has not ended."""
-    from perfdb.analysis.explain import explain
-
-    if session.total_duration is None:
-        return None
-    before = {"pipeline": session.pipeline, "until": session.start_time, "last": HISTORY}
-    return explain(session, history.sessions(**before), history.steps(**before))

@@ -204,7 +204,11 @@ def test_every_page_has_a_dark_and_a_narrow_form() -> None:
 
 def test_a_notebook_shows_a_session_and_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     known: dict[type, Any] = {}
-    formatter = SimpleNamespace(for_type=known.__setitem__)
+
+    def for_type(kind: type, shown: Any = None) -> Any:
+        return known.setdefault(kind, shown) if shown else known.get(kind)
+
+    formatter = SimpleNamespace(for_type=for_type)
     display = SimpleNamespace(formatters={"text/html": formatter})
     notebook = SimpleNamespace(get_ipython=lambda: SimpleNamespace(display_formatter=display))
     monkeypatch.setitem(sys.modules, "IPython", notebook)  # type: ignore[arg-type]
