@@ -152,10 +152,10 @@ def _dates(starts: Floats) -> Floats:
 
 
 def _top(durations: Floats, limits: Sequence[Mapping[str, Any]]) -> float:
-    """Return where the axis ends: one wild run in hundreds must not flatten all the others."""
+    """Return where the axis ends: a few wild runs must not flatten all the others."""
     usual = float(durations.max())
-    if durations.size >= 50:
-        usual = min(usual, 1.6 * float(np.percentile(durations, 98)))
+    if durations.size >= LEAST_FOR_P95:
+        usual = min(usual, 2.2 * float(np.percentile(durations, 95)))
     near = [float(limit["limit"]) for limit in limits if float(limit["limit"]) <= 2.2 * usual]
     return 1.16 * max([usual, *near]) or 1.0
 

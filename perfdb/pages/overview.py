@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 IN_FULL = 30  # newest sessions whose waterfall can be opened
 MOST_DOTS = 500
 MOST_BARS = 14
+LEAST_FOR_P95 = 20
 
 
 def overview_html(
@@ -105,8 +106,8 @@ def _totals(words: str, group: Sequence[Session]) -> str:
     )
     durations = np.array([session.total_duration for session in shown], dtype=float)
     top = float(durations.max())
-    if durations.size >= 50:
-        top = min(top, 1.6 * float(np.percentile(durations, 98)))
+    if durations.size >= LEAST_FOR_P95:
+        top = min(top, 2.2 * float(np.percentile(durations, 95)))
     points = [
         (
             float(place),
