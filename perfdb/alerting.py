@@ -13,6 +13,7 @@ from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession
 from perfdb.toml_tables import Table
 from perfdb.transfer import Database, judge_historic
+from perfdb.vocabulary import COMPLETED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from perfdb.alerts.evaluation import Told
     from perfdb.records import Alert
 
+SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after each
+MOST_OF_THE_TIME = 0.5  # that the rules may take in such a loop
+MOST_REST_S = 0.05  # between two of its judgements, however long the first one took to import
 MOST_UNJUDGED = 500  # sessions that wait for a busy database; older ones are history in any case
 
 
@@ -47,6 +51,8 @@ class Alerting:
         self._settings: AlertSettings | None = None
         self._delivery: Delivery | None = None
         self._unjudged: list[str] = []
+        self._postponed: dict[tuple[str, str], str] = {}  # newest session per pipeline and mode
+        self._rest_until = 0.0
         self._told_running: dict[str, set[str | None]] = {}
 
     def use(self, table: Table) -> None:
@@ -54,13 +60,38 @@ class Alerting:
         if table != self._table:
             self._table, self._settings = table, None
 
-    def judge(self, session_id: str) -> list[Alert]:
-        """Judge a session that has just come to the database; return its alerts. Never raises."""
-        self._told_running.pop(session_id, None)
+    def judge(self, session: LiveSession) -> list[Alert]:
+        """Judge a session that has just come to the database; return its alerts. Never raises.
+
+        Sessions of a few milliseconds are not worth the time of judging each of them: the newest speaks
+        for those before it, because the rules look at the history, of which they are part by then.
+        """
+        self._told_running.pop(session.session_id, None)
+        short = session.status == COMPLETED and (session.total_duration or 0.0) < SHORT_S
+        if short and time.monotonic() < self._rest_until:
+            self._postponed[session.pipeline, session.mode] = session.session_id
+            return []
+        self._postponed.pop((session.pipeline, session.mode), None)
+        return self._judge(session.session_id)
+
+    def judge_waiting(self, *, all_of_them: bool = False) -> None:
+        """Judge what was put off, or could not be judged because the database was busy. Never raises."""
+        waiting, self._unjudged = self._unjudged[-MOST_UNJUDGED:], []
+        if all_of_them or time.monotonic() >= self._rest_until:
+            waiting += self._postponed.values()
+            self._postponed = {}
+        for session_id in waiting:
+            self._judge(session_id)
+
+    def _judge(self, session_id: str) -> list[Alert]:
+        begun = time.monotonic()
         try:
-            from perfdb.alerts.evaluation import after_session
+            from perfdb.alerts.evaluation import after_session, would_change
 
             settings = self._ready()
+            with self._database.reading() as connection:
+                if not would_change(connection, session_id, settings, time.time()):
+                    return []
             with self._database.transaction() as connection:
                 told = after_session(connection, session_id, settings, time.time())
             self._pass_on(told)
@@ -68,12 +99,16 @@ class Alerting:
         except Exception as error:
             self._failed(error, session_id)
             return []
+        finally:
+            if not self._limited():
+                ended = time.monotonic()
+                self._rest_until = ended + min(MOST_REST_S, (ended - begun) * (1 / MOST_OF_THE_TIME - 1))
 
-    def judge_waiting(self) -> None:
-        """Judge what could not be judged because the database was busy. Never raises."""
-        waiting, self._unjudged = self._unjudged[-MOST_UNJUDGED:], []
-        for session_id in waiting:
-            self.judge(session_id)
+    def _limited(self) -> bool:
+        """Whether a rule looks at single values, so that no session may go unjudged."""
+        return self._settings is not None and any(
+            rule.kind in ("max", "min") for rule in self._settings.rules
+        )
 
     def judge_historic(self, session_ids: Iterable[str]) -> None:
         """Judge old sessions that came late: their alerts are ``historic``, nobody is told. Never raises."""
@@ -99,7 +134,7 @@ class Alerting:
     def after_fork_in_child(self, lock: AbstractContextManager[Any]) -> None:
         """Forget the parent's thread."""
         self._lock = lock
-        self._unjudged, self._told_running = [], {}
+        self._unjudged, self._postponed, self._told_running = [], {}, {}
         if self._delivery is not None:
             self._delivery.after_fork_in_child(lock)
 

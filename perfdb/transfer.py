@@ -31,6 +31,7 @@ class Database:
         self.url = url
         self._busy_timeout_s = busy_timeout_s
         self._engine: Engine | None = None
+        self._reader: Engine | None = None
         self._path: Path | None = None
         self._file: tuple[int, int] | None = None  # device and inode
 
@@ -50,11 +51,24 @@ class Database:
                 self.forget()
             raise
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Yield a connection that only reads and waits for nobody."""
+        self._open()
+        if self._reader is None:
+            from perfdb.store.engine import open_engine
+
+            self._reader = open_engine(self.url, role="reader")
+        with self._reader.connect() as connection:
+            yield connection
+
     def forget(self, *, close: bool = True) -> None:
-        """Drop the connection; after a fork the inherited one must not even be closed."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.dispose(close=close)
+        """Drop the connections; after a fork the inherited ones must not even be closed."""
+        engines = (self._engine, self._reader)
+        self._engine = self._reader = None
+        for engine in engines:
+            if engine is not None:
+                engine.dispose(close=close)
 
     def _open(self) -> Engine:
         if self._engine is not None and self._file != self._identity():
@@ -187,8 +201,9 @@ def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
             before = health.counts["quarantined"]
             offset = 0
             while True:
-                records, offset, _ = move_batch(database, journal, health, offset)
+                records, offset, finished = move_batch(database, journal, health, offset)
                 moved.records += records
+                moved.finished += finished
                 if not records:
                     break
             from perfdb.store.ingest import mark_interrupted

@@ -218,7 +218,7 @@ class Worker:
             done = [session for session in self._sessions if session.session_id in finished and session.ended]
             self._sessions = [session for session in self._sessions if session not in done]
         for session in done:
-            session.alerts = self.alerting.judge(session.session_id)
+            session.alerts = self.alerting.judge(session)
             session.in_database.set()
 
     def _retire(self) -> None:
@@ -266,9 +266,12 @@ class Worker:
                 self.turn_lock.release()
 
     def _finish_alerts(self, deadline: float) -> None:
-        """Let the turn in hand judge its sessions, and their messages leave."""
+        """Let the turn in hand judge its sessions, then those put off, and let messages leave."""
         if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            self.turn_lock.release()
+            try:
+                self.alerting.judge_waiting(all_of_them=True)
+            finally:
+                self.turn_lock.release()
         self.alerting.finish(deadline - time.monotonic())
 
     def after_fork_in_child(self) -> None:

@@ -65,16 +65,48 @@ def after_session(
         now: epoch s.
         historic: it is old data: its alerts are ``historic``, and nobody is told.
     """
+    store.take_turn(connection)
+    found = _findings(connection, session_id, settings, now, historic)
+    if found is None:
+        return Told()
+    return _settle(
+        connection, found.place, settings, found.active, found.changes, found.windows[0], now, historic
+    )
+
+
+def would_change(connection: Any, session_id: str, settings: AlertSettings, now: float) -> bool:
+    """Say, on a reader's connection, whether ``after_session`` would write anything.
+
+    After most sessions it would not; the lock that every writer waits for is not taken for those.
+    """
+    found = _findings(connection, session_id, settings, now, False)
+    if found is None:
+        return False
+    return bool(found.changes or remove_unruled(found.active, (rule.name for rule in settings.rules), now))
+
+
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """What the rules say of a session, before anything is written."""
+
+    place: Place
+    active: Sequence[Alert]
+    windows: Sequence[Window]
+    changes: Sequence[Change]
+
+
+def _findings(
+    connection: Any, session_id: str, settings: AlertSettings, now: float, historic: bool
+) -> _Findings | None:
     place = find_place(connection, session_id)
     if place is None:
-        return Told()
-    store.take_turn(connection)
+        return None
     active = store.active_alerts(connection, place.pipeline, place.mode)
     accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
     windows = windows_of(connection, place, settings.rules)
-    by_fingerprint = {fingerprint(alert): alert for alert in active}
     if not windows:
-        return Told()
+        return None
+    by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
     opened = 0
     for judged in judge(place, windows, settings.rules, accepted, by_fingerprint):
@@ -90,7 +122,7 @@ def after_session(
             if opened > MOST_OPENED or _was_decided(moved, active, windows[0]):
                 continue
         changes.append((moved, events))
-    return _settle(connection, place, settings, active, changes, windows[0], now, historic)
+    return _Findings(place, active, windows, changes)
 
 
 def after_import(connection: Any, session_ids: Iterable[str], settings: AlertSettings, now: float) -> None:

@@ -18,6 +18,7 @@ from perfdb.texts import duration_text, mode_text, size_text
 
 _SECONDS = ("duration", "cpu_s")
 _MOST_NAMED = 3
+_EXPLAINS = 0.3  # of the total's move, at least
 
 
 def amount(value: float | None, metric: str) -> str:
@@ -134,6 +135,8 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
         return f"Moved together: {named}." if len(largest) > 1 else "The total has not moved enough to tell."
     if not largest:
         return "No single step moved enough to explain it."
+    if whole <= 0 or largest[0][1] < _EXPLAINS * whole:
+        return f"No single step explains the total's {_signed(whole)}; most moved: {named}."
     return f"It explains the total's {_signed(whole)}: {named}."
 
 

@@ -1,0 +1,192 @@
+"""Messages reach their channel once, and nothing that a notifier does reaches the host."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from perfdb.alerts import channels, delivery
+from perfdb.alerts.channels import DeliveryError, body, masked, send, signature
+from perfdb.alerts.config import Channel
+from perfdb.alerts.delivery import Delivery
+from perfdb.errors import MissingExtraError
+from perfdb.recording.health import Health
+from perfdb.store import outbox
+from perfdb.store.engine import open_engine
+from perfdb.store.schema import ensure_schema
+
+ALERT = {"severity": "warning", "message": "it is slow\x1b[31m", "headline": "slow"}
+PAYLOAD: dict[str, Any] = {"pipeline": "design", "alerts": [ALERT], "resolved": [], "more": 0}
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    url = f"sqlite:///{tmp_path}/perfdb.sqlite3"
+    ensure_schema(url)
+    engine = open_engine(url, role="writer")
+    yield engine
+    engine.dispose()
+
+
+class Post:
+    """A delivery that is turned by hand, with a clock of its own."""
+
+    def __init__(self, engine: Engine, *used: Channel) -> None:
+        self.clock = Clock()
+        self.health = Health()
+        self.engine = engine
+        self.delivery = Delivery(engine.begin, threading.RLock(), self.health, clock=self.clock)
+        self.delivery.use(used)
+
+    def put(self, channel: str, payload: dict[str, Any] = PAYLOAD) -> None:
+        with self.engine.begin() as connection:
+            outbox.put(connection, channel, payload, self.clock.now)
+
+    def turns(self) -> int:
+        count = 0
+        while self.delivery.turn():
+            count += 1
+        return count
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        with self.engine.begin() as connection:
+            return outbox.delivery_counts(connection)
+
+
+def hook(receiver: Any, **changes: Any) -> Channel:
+    return Channel(name="team", kind="webhook", url=receiver.url, timeout_s=2.0, **changes)
+
+
+def test_a_webhook_gets_one_signed_message(engine: Engine, receiver: Any) -> None:
+    post = Post(engine, hook(receiver, secret="shared"))
+    post.put("team")
+    post.turns()
+    ((headers, content),) = receiver.received
+    assert (
+        headers["X-Perfdb-Signature"]
+        == f"sha256={signature('shared', headers['X-Perfdb-Timestamp'], content)}"
+    )
+    assert receiver.messages[0]["schema_version"] == 1
+    assert receiver.messages[0]["alerts"] == [ALERT]
+    assert post.counts() == {"team": {"sent": 1}}
+
+
+def test_what_did_not_arrive_is_tried_again_later_with_the_same_number(engine: Engine, receiver: Any) -> None:
+    post = Post(engine, hook(receiver))
+    receiver.answer = 503
+    post.put("team")
+    post.turns()
+    assert len(receiver.received) == 1
+    assert post.counts() == {"team": {"waiting": 1}}
+    receiver.answer = 200
+    post.clock.now += 6
+    post.turns()
+    assert post.counts() == {"team": {"sent": 1}}
+    assert len({headers["X-Perfdb-Delivery"] for headers, _ in receiver.received}) == 1
+
+
+def test_redirects_are_not_followed_and_end_the_delivery(engine: Engine, receiver: Any) -> None:
+    post = Post(engine, hook(receiver))
+    receiver.answer, receiver.location = 302, receiver.url
+    post.put("team")
+    post.turns()
+    assert len(receiver.received) == 1
+    assert post.counts() == {"team": {"failed": 1}}
+    assert "redirects are not followed" in str(post.health.last_error)
+
+
+def test_a_receiver_that_hangs_is_given_up_and_its_address_is_not_told(engine: Engine, receiver: Any) -> None:
+    receiver.delay = 0.6
+    post = Post(engine, Channel(name="team", kind="webhook", url=receiver.url, timeout_s=0.1))
+    post.put("team")
+    post.turns()
+    assert post.counts() == {"team": {"waiting": 1}}
+    assert post.health.counts["undelivered"] == 1
+    assert "s3cret" not in str(post.health.last_error)
+
+
+def test_a_channel_that_keeps_failing_is_left_alone_for_a_while(engine: Engine, receiver: Any) -> None:
+    post = Post(engine, hook(receiver))
+    receiver.answer = 500
+    for _ in range(10):
+        post.put("team")
+    post.turns()
+    assert len(receiver.received) == delivery.BREAK_AFTER
+    receiver.answer = 200
+    post.clock.now += delivery.BREAK_S + 1
+    post.turns()
+    assert post.counts() == {"team": {"sent": 10}}
+
+
+def test_a_notifier_that_raises_or_hangs_leaves_the_others_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("https://hooks.example.org/s3cret")
+
+    monkeypatch.setitem(channels._SENDERS, "apprise", broken)
+    post = Post(
+        engine, Channel(name="bad", kind="apprise", url="x://s3cret"), Channel(name="log", kind="log")
+    )
+    post.put("bad")
+    post.put("log")
+    with caplog.at_level(logging.INFO, "perfdb.alerts"):
+        post.turns()
+    assert post.counts() == {"bad": {"waiting": 1}, "log": {"sent": 1}}
+    assert "it is slow [31m" in caplog.text
+    assert "s3cret" not in caplog.text + str(post.health.last_error)
+
+
+def test_a_dead_sender_leaves_its_message_to_the_next(engine: Engine, receiver: Any) -> None:
+    post = Post(engine, hook(receiver))
+    post.put("team")
+    with engine.begin() as connection:
+        assert outbox.claim(connection, ["team"], post.clock.now, delivery.LEASE_S) is not None
+    assert post.turns() == 0
+    post.clock.now += delivery.LEASE_S + 1
+    post.turns()
+    assert post.counts() == {"team": {"sent": 1}}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # its own
+def test_apprise_delivers_where_it_is_installed(receiver: Any) -> None:
+    pytest.importorskip("apprise")
+    url = receiver.url.replace("http://", "json://")
+    send(Channel(name="any", kind="apprise", url=url), PAYLOAD)
+    assert "it is slow" in receiver.messages[0]["message"]
+    with pytest.raises(DeliveryError, match="does not know") as caught:
+        send(Channel(name="any", kind="apprise", url="nonsense://s3cret"), PAYLOAD)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_without_apprise_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "apprise", None)
+    with pytest.raises(MissingExtraError, match=r"perfdb\[notify\]"):
+        send(Channel(name="any", kind="apprise", url="slack://x"), PAYLOAD)
+
+
+def test_the_console_is_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    send(Channel(name="me", kind="console"), PAYLOAD)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "perfdb: 1 alert in design" in said.err
+    assert "\x1b" not in said.err
+
+
+def test_more_than_a_digest_holds_is_counted() -> None:
+    assert body({**PAYLOAD, "more": 9980}).endswith("and 9980 more: perfdb alerts")
+    assert masked("https://user:pass@hooks.example.org:443/s3cret?token=1") == "https://hooks.example.org/…"
+    assert masked("slack://token/s3cret") == "slack://…"
