@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
@@ -25,7 +25,8 @@ KINDS = ("trend", "steps", "bottlenecks", "waterfall", "resources", "compare")
 OF_ONE_SESSION = ("waterfall", "resources")
 LAST = {"trend": 1_000, "steps": 200, "bottlenecks": 50, "compare": 200}
 TOTAL = "Total"  # the row of compare that is no step
-MOST_FOR_CHANGES = 20_000
+MOST_FOR_CHANGES = 20_000  # more runs would take seconds
+MOST_IN_DETAIL = 6_000
 
 
 class Reader(Protocol):
@@ -93,8 +94,9 @@ def draw(
     from perfdb.charts.steps import steps
 
     if kind == "steps":
-        spent = time_spent(choice.sessions, _steps_of(history, choice))
-        return steps(spent, choice.sessions["start_time"], context=choice.context)
+        shown = _thinned(choice)
+        spent = time_spent(shown.sessions, _steps_of(history, shown))
+        return steps(spent, shown.sessions["start_time"], context=shown.context)
     ranked = rank(choice.sessions, _steps_of(history, choice))
     return bottlenecks(ranked, context=_with_count(choice))
 
@@ -125,6 +127,16 @@ def choose(history: Reader, **filters: Any) -> Choice | None:
         mode,
         ", ".join(word for word in words if word),
     )
+
+
+def _thinned(choice: Choice) -> Choice:
+    """Return the choice with evenly chosen sessions when a picture has no room for the details of all."""
+    count = len(choice.sessions)
+    if count <= MOST_IN_DETAIL:
+        return choice
+    places = [place * count // MOST_IN_DETAIL for place in range(MOST_IN_DETAIL)]
+    context = f"{choice.context}, evenly chosen of {counted(count, 'session')}"
+    return replace(choice, sessions=choice.sessions.iloc[places], context=context)
 
 
 def _steps_of(history: Reader, choice: Choice, step: str | None = None) -> pd.DataFrame:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-import matplotlib
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -19,6 +17,8 @@ def image(figure: Figure, form: str) -> bytes:
     Raises:
         ValueError: ``form`` is neither ``png`` nor ``svg``.
     """
+    import matplotlib
+
     buffer = io.BytesIO()
     if form == "png":
         figure.savefig(buffer, format="png")

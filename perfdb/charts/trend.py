@@ -43,6 +43,7 @@ FIRST = 5  # runs before the median's line begins
 MOST_POINTS = 2_000  # more runs than the picture has columns are summed up in groups
 GROUPS = 200
 DOTS = 3_000
+MOST_CROSSES = 80  # more failures are drawn as ticks
 _NEAR = 5  # an alert this close to a change tells of the same
 
 
@@ -172,7 +173,7 @@ def _draw_runs(axes: Axes, x: Floats, durations: Floats, top: float) -> None:
         linestyle="",
         marker=".",
         markersize=3 if many else 7,
-        color="#8a8a8a",
+        color="#6e6e6e",
         alpha=0.5 if many else 0.9,
         markeredgewidth=0,
         label="a run",
@@ -348,7 +349,7 @@ def _draw_failures(axes: Axes, x: Floats, starts: Floats, failures: pd.DataFrame
         np.full(when.size, 0.025),
         transform=axes.get_xaxis_transform(),
         linestyle="",
-        marker="x",
+        marker="x" if when.size <= MOST_CROSSES else "|",
         markersize=7,
         markeredgewidth=1.8,
         color=VERMILLION,

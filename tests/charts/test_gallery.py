@@ -1,0 +1,143 @@
+"""What of a history goes into a picture: one pipeline, one mode, the runs that count, what is known."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+import perfdb
+from perfdb.importing import import_reports
+from perfdb.recording.report import to_report
+from perfdb.records import Session, Step
+from perfdb.settings import load
+
+NOON = 1_767_268_800.0
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own, without settings from outside."""
+    for name in [name for name in os.environ if name.startswith("PERFDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(number: int, seconds: float = 2.0, **changes: Any) -> Session:
+    start = NOON + 60 * number
+    values: dict[str, Any] = {
+        "session_id": f"20260101_{number:06d}_0000000a",
+        "pipeline": "design",
+        "start_time": start,
+        "total_duration": seconds + 1.0,
+        "status": "completed",
+        "success": True,
+        "mode": '{"fast_mode":false}',
+        "fast_mode": False,
+        "steps": (
+            Step(step_name="Vision", start_time=start, duration=1.0, success=True, seq=0),
+            Step(step_name="Search", start_time=start + 1, duration=seconds, success=True, seq=1),
+        ),
+        "perfdb_version": "0.1.0",
+    }
+    return Session(**(values | changes))
+
+
+FAST = {"mode": '{"fast_mode":true}', "fast_mode": True}
+
+
+def recorded(*sessions: Session) -> perfdb.History:
+    path = Path("all.json")
+    path.write_text(json.dumps({"schema_version": 1, "rows": [to_report(each) for each in sessions]}))
+    assert [each.error for each in import_reports([path], load())] == [None]
+    return perfdb.History()
+
+
+def said(figure: Figure) -> str:
+    return " ".join(text.get_text().replace("\n", " ") for text in figure.texts)
+
+
+def test_a_picture_shows_the_mode_of_the_most_sessions_and_says_so() -> None:
+    history = recorded(*(run(number, **(FAST if number % 3 == 0 else {})) for number in range(9)))
+    assert "design, normal mode, without 3 sessions of other modes or pipelines, 6 runs" in said(
+        history.chart("trend")
+    )
+    assert "design, fast mode, 3 runs" in said(history.chart("trend", fast_mode=True))
+
+
+def test_what_does_not_count_is_not_drawn_and_failures_are_marked() -> None:
+    history = recorded(
+        run(0),
+        run(1, tags=("warmup",)),
+        run(2, status="failed", success=False, error_message="no"),
+        run(3, tags=("ignore",), status="failed", success=False),
+        run(4),
+    )
+    drawn = history.chart("trend")
+    assert "2 runs" in said(drawn)
+    assert "failed (1)" in [line.get_label() for line in drawn.axes[0].lines]
+
+
+def test_a_trend_of_a_step_finds_where_it_became_slower() -> None:
+    history = recorded(
+        *(run(n, 2.0 + 0.01 * (n * 7 % 5)) if n < 30 else run(n, 4.0 + 0.01 * (n * 7 % 5)) for n in range(45))
+    )
+    drawn = history.chart("trend", step="Search")
+    assert drawn.texts[0].get_text().startswith("Search is 99 % slower since ")
+
+
+def test_the_limits_of_the_settings_are_drawn_where_they_apply(folder: Path) -> None:
+    rule = '[[alerts.rules]]\nname = "{}"\nkind = "max"\nstep = "{}"\nlimit = 1.5\n'
+    (folder / "perfdb.toml").write_text(
+        rule.format("slow", "Search") + "mode = { fast_mode = false }\n"
+        + rule.format("fast", "Search") + "mode = { fast_mode = true }\n"
+        + rule.format("other", "Vision")
+    )  # fmt: skip
+    history = recorded(run(0), run(1, 1.0), run(2))
+    drawn = history.chart("trend", step="Search")
+    labels = [text.get_text() for text in drawn.axes[0].texts]
+    assert labels == ["limit 1.50 s (slow), 2 over"]
+    assert drawn.texts[0].get_text() == "Search: 2 of 3 runs over the limit of 1.50 s"
+
+
+def test_a_step_that_nobody_recorded_is_a_sentence() -> None:
+    assert "No successful run fits" in said(recorded(run(0)).chart("trend", step="Lunch"))
+
+
+def test_the_charts_of_one_session_take_an_id() -> None:
+    history = recorded(run(0), run(1, 5.0))
+    assert "Search held this run up for 5.00 s" in said(history.chart("waterfall"))
+    assert "Search held this run up for 2.00 s" in said(history.chart("waterfall", "last~1"))
+
+
+def test_two_sessions_and_two_groups_are_compared() -> None:
+    history = recorded(
+        *(run(number, 2.0 + number % 2, **(FAST if number < 6 else {})) for number in range(12))
+    )
+    assert "longer" in said(history.chart("compare")) or "more than" in said(history.chart("compare"))
+    groups = history.chart("compare", by="fast_mode")
+    assert [text.get_text() for text in groups.axes[0].get_legend().get_texts()] == [
+        "A: fast_mode = true",
+        "B: fast_mode = false",
+    ]
+
+
+def test_thousands_of_sessions_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perfdb.charts.gallery.MOST_IN_DETAIL", 4)
+    history = recorded(*(run(number) for number in range(12)))
+    assert "evenly chosen of 12 sessions, 4 sessions" in said(history.chart("steps"))
+
+
+def test_a_filter_that_nothing_fits_is_a_sentence() -> None:
+    assert "No finished session fits" in said(recorded(run(0)).chart("steps", pipeline="etl"))
+
+
+@pytest.mark.parametrize("call", [("pie",), ("trend", "last"), ("compare", "last")])
+def test_what_cannot_be_asked_is_said(call: tuple[str, ...]) -> None:
+    with pytest.raises(perfdb.UsageError):
+        recorded(run(0), run(1)).chart(*call)
