@@ -31,21 +31,19 @@ def bottlenecks(connection: Connection | None, **filters: Any) -> pd.DataFrame:
 
 
 def trends(connection: Connection | None, *, by: By, step: str | None, **filters: Any) -> pd.DataFrame:
-    """Return what ``analysis.trends`` finds; days and weeks of a whole history come from its indexes."""
+    """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
 
     given = {name for name, value in filters.items() if value is not None}
-    if connection is not None and by in ("day", "week") and given <= _BY_INDEX:
+    if connection is not None and by != "last" and given <= _BY_INDEX:
         pipeline = filters.get("pipeline")
         percentiles = list(analysis.PERCENTILES.values())
-        read = statistics.weekly_statistics if by == "week" else statistics.daily_statistics
+        read = statistics.of_steps[by]
         rows = read(connection, percentiles, step=step, pipeline=pipeline)
         if step is None:
-            weekly = by == "week"
-            totals = statistics.total_statistics(connection, percentiles, weekly=weekly, pipeline=pipeline)
-            rows = [*totals, *rows]
-        return analysis.of_periods(rows)
+            rows = [*statistics.of_totals(connection, percentiles, by=by, pipeline=pipeline), *rows]
+        return analysis.of_statistics(rows)
     runs = runs_of(*_read(connection, **filters))
     return analysis.trends(runs if step is None else runs[runs["step_name"] == step], by=by)
 

@@ -228,7 +228,7 @@ class History:
     def trends(
         self,
         *,
-        by: Literal["last", "day", "week"] = "last",
+        by: Literal["last", "all", "day", "week"] = "last",
         step: str | None = None,
         last: int | None = None,
         **filters: Any,
@@ -236,7 +236,8 @@ class History:
         """Return how long each series takes and where that is going.
 
         Args:
-            by: ``last``: one row per series; ``day`` (UTC) and ``week`` (from Monday): one per period too.
+            by: ``last``: one row per series, with its slope; ``all``: without; ``day`` (UTC) and ``week``
+                (from Monday): one row per series and period.
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: 200 with ``by="last"``, else all.
             filters: as in ``sessions``.

@@ -6,7 +6,7 @@ matched history: sessions of the same pipeline and mode that count and began bef
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
@@ -167,8 +167,11 @@ class _History:
                 past[place[session_id]] = value
                 self.times[name] = self.times.get(name, 0) + 1
         self._spent: dict[str, list[_Spent]] = {}
-        for _, group in steps.groupby("session_id", sort=False):
-            for name, each in _spent_by_name(group.to_dict("records")).items():
+        by_session: dict[str, list[Mapping[Hashable, Any]]] = {}
+        for step in steps[["session_id", *_SPENT_COLUMNS]].to_dict("records"):
+            by_session.setdefault(step["session_id"], []).append(step)
+        for of_session in by_session.values():
+            for name, each in _spent_by_name(of_session).items():
                 self._spent.setdefault(name, []).append(each)
 
     def spent(self, name: str) -> list[_Spent]:
@@ -189,6 +192,11 @@ def _own_seconds(session: Session, wall: float) -> dict[str | None, tuple[float,
 
 
 # --- what a step spent, and why -----------------------------------------------------------------------
+
+
+_SPENT_COLUMNS = (
+    "step_name", "parent_seq", "start_time", "duration", "attempts", "cpu_s", "rss_peak_bytes",
+)  # fmt: skip
 
 
 def _plain_steps(session: Session) -> list[Mapping[str, Any]]:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 
 from perfdb.analysis.runs import Floats, series_of, text_or_none
 
-By = Literal["last", "day", "week"]
+By = Literal["last", "all", "day", "week"]
 
 PERCENTILES = {"p50": (0.50, 1), "p90": (0.90, 10), "p95": (0.95, 20), "p99": (0.99, 100)}
 """Column: (share, least n). With fewer runs the percentile would be little more than the slowest run."""
 
 LEAST_FOR_SLOPE = 10
+_NO_SLOPE = (None, None, None)
 MOST_FOR_SLOPE = 1000  # all pairs are compared: longer series are thinned evenly
 
 COLUMNS = (
@@ -42,11 +43,12 @@ def trends(runs: pd.DataFrame, *, by: By = "last") -> pd.DataFrame:
 
     Args:
         runs: as ``runs.runs_of`` gives them.
-        by: ``last``: one row per series; ``day`` (UTC) and ``week`` (from Monday): one per period too.
+        by: ``last``: one row per series, with its slope; ``all``: without; ``day`` (UTC) and ``week`` (from
+            Monday): one row per series and period.
 
     Returns:
         Per row ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``period`` (first day as
-        ISO text; None for ``last``), ``n`` and ``failures``; ``mean`` and ``p50`` to ``p99`` (s),
+        ISO text; None for ``last`` and ``all``), ``n`` and ``failures``; ``mean`` and ``p50`` to ``p99`` (s),
         missing with fewer than 1, 1, 10, 20 and 100 runs; ``slope_percent_per_session`` and
         ``slope_percent_per_day`` (of the median) with the ``p_value`` of there being none, missing with
         fewer than 10 points. With ``last`` the points are the sessions, and no slope per day is given for
@@ -54,22 +56,23 @@ def trends(runs: pd.DataFrame, *, by: By = "last") -> pd.DataFrame:
         a series carry one slope, and none per session.
 
     Raises:
-        ValueError: ``by`` is none of the three.
+        ValueError: ``by`` is none of these.
     """
-    if by not in ("last", "day", "week"):
-        raise ValueError(f"by={by!r} must be 'last', 'day' or 'week'")
+    if by not in get_args(By):
+        raise ValueError(f"by={by!r} must be one of {', '.join(get_args(By))}")
     rows: list[tuple[object, ...]] = []
     for key, series in series_of(runs):
-        if by == "last":
-            rows.append((*key, None, *_described(series), *_slopes_of_runs(series)))
+        if by in ("last", "all"):
+            slopes = _slopes_of_runs(series) if by == "last" else _NO_SLOPE
+            rows.append((*key, None, *_described(series), *slopes))
             continue
         periods = [
             (*key, first_day(int(str(day))), *_described(group))
             for day, group in series.assign(day=_days(series["start_time"], by)).groupby("day", sort=True)
         ]
-        rows.extend((*period, None, None, None) for period in periods)
+        rows.extend((*period, *_NO_SLOPE) for period in periods)
     frame = frame_of(rows)
-    return frame if by == "last" else with_slopes(frame)
+    return frame if by in ("last", "all") else with_slopes(frame)
 
 
 def frame_of(rows: list[tuple[object, ...]]) -> pd.DataFrame:
@@ -84,8 +87,8 @@ def frame_of(rows: list[tuple[object, ...]]) -> pd.DataFrame:
     )
 
 
-def of_periods(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
-    """Return (pipeline, step name, mode, day, n, failures, mean, percentiles …) as ``trends`` does."""
+def of_statistics(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    """Return (pipeline, step, mode, day or None, n, failures, mean, percentiles …) as ``trends`` does."""
     spent: dict[tuple[Any, ...], float] = {}
     for row in rows:
         key, n, mean = row[:3], row[4], row[6]
@@ -93,12 +96,14 @@ def of_periods(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
 
     def order(row: tuple[Any, ...]) -> tuple[Any, ...]:
         pipeline, step_name, mode, day = row[:4]
-        return pipeline, mode, step_name is not None, -spent[row[:3]], str(step_name), day
+        return pipeline, mode, step_name is not None, -spent[row[:3]], str(step_name), day or 0
 
     ordered = sorted(rows, key=order)
-    return with_slopes(
-        frame_of([(*row[:3], first_day(row[3]), *row[4:], None, None, None) for row in ordered])
+    periods = [None if row[3] is None else first_day(row[3]) for row in ordered]
+    frame = frame_of(
+        [(*row[:3], period, *row[4:], *_NO_SLOPE) for row, period in zip(ordered, periods, strict=True)]
     )
+    return frame if None in periods else with_slopes(frame)
 
 
 def with_slopes(periods: pd.DataFrame) -> pd.DataFrame:

@@ -36,15 +36,13 @@ COLUMNS = (
 @click.command("trends")
 @click.option(
     "--by",
-    type=click.Choice(("last", "day", "week")),
+    type=click.Choice(("last", "all", "day", "week")),
     default="last",
     show_default=True,
-    help="One row per series for the last sessions, or per day (UTC) or week.",
+    help="The last sessions, the whole history, or each day (UTC) or week.",
 )
 @click.option("--step", metavar="NAME", help="Only this step.")
-@click.option(
-    "--last", type=click.IntRange(1), help="Newest sessions to look at.  [default: 200; by day: all]"
-)
+@click.option("--last", type=click.IntRange(1), help="Newest sessions to look at.  [200 by last, else all]")
 @filter_options
 @database_option
 @json_option

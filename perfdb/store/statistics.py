@@ -7,7 +7,7 @@ give the same numbers; percentiles interpolate linearly, as numpy's do by defaul
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -49,7 +49,7 @@ def step_statistics(
     step: str | None = None,
     pipeline: str | None = None,
 ) -> list[Row]:
-    """Return (pipeline, step name, mode, n, failures, mean, one value per percentile) of each step series.
+    """Return (pipeline, step name, mode, None, n, failures, mean, one per percentile) of each step series.
 
     Successful steps of sessions that count make the durations (s). What has too few runs is None.
     """
@@ -59,7 +59,7 @@ def step_statistics(
         failures = sum(_failed_by_day(connection, number).values())
         if n or failures:
             found = _Seeker(connection, "series_id").percentiles(percentiles, n, number)
-            rows.append((*names, n, failures, mean, *found))
+            rows.append((*names, None, n, failures, mean, *found))
     return rows
 
 
@@ -106,10 +106,13 @@ def weekly_statistics(
     return rows
 
 
-def total_statistics(
-    connection: Connection, percentiles: Sequence[Percentile], *, weekly: bool, pipeline: str | None = None
+of_steps = {"all": step_statistics, "day": daily_statistics, "week": weekly_statistics}
+
+
+def of_totals(
+    connection: Connection, percentiles: Sequence[Percentile], *, by: str, pipeline: str | None = None
 ) -> list[Row]:
-    """Return the same of the sessions' totals, the step name being None. All totals are read."""
+    """Return what ``of_steps[by]`` does of the sessions' totals; the step name is None. All are read."""
     query = select(series.c.id, series.c.pipeline, series.c.step_name, series.c.mode)
     query = query.where(series.c.step_name.is_(None)).order_by(series.c.pipeline, series.c.mode)
     if pipeline is not None:
@@ -118,13 +121,20 @@ def total_statistics(
     for number, *names in connection.execute(query).all():
         found = connection.execute(_TOTALS, {"series_id": number}).cursor.fetchall()
         totals = [(int(start // _SECONDS_A_DAY), duration, not counted) for start, duration, counted in found]
-        rows += [(*names, *row) for row in _by_period(totals, percentiles, monday if weekly else int)]
+        rows += [(*names, *row) for row in _by_period(totals, percentiles, _PERIODS[by])]
     return rows
 
 
 def monday(day: int) -> int:
     """Return the Monday of a day; both count days since 1970, which began on a Thursday."""
     return day - (day + 3) % 7
+
+
+_PERIODS: dict[str, Callable[[int], int | None]] = {
+    "all": lambda day: None,
+    "day": lambda day: day,
+    "week": monday,
+}
 
 
 def _steps_of(connection: Connection, step: str | None, pipeline: str | None) -> Iterable[Any]:
@@ -172,10 +182,15 @@ class _Seeker:
 
 
 def _by_period(
-    runs: Iterable[tuple[int, float, bool]], percentiles: Sequence[Percentile], period: Any
+    runs: Iterable[tuple[int, float, bool]],
+    percentiles: Sequence[Percentile],
+    period: Callable[[int], int | None],
 ) -> Iterable[Row]:
     """Yield (first day, n, failures, mean, percentiles …) for (day, duration, failed) by period."""
-    named = sorted((period(day), failed, duration) for day, duration, failed in runs)
+    named = sorted(
+        ((period(day), failed, duration) for day, duration, failed in runs),
+        key=lambda run: (run[0] or 0, run[1:]),
+    )
     for first, group in groupby(named, key=lambda run: run[0]):
         kept = list(group)
         durations = [duration for _, failed, duration in kept if not failed]

@@ -37,9 +37,9 @@ def test_steps_of_failed_and_warmup_sessions_are_left_out(history: Connection) -
     normal, fast = statistics.step_statistics(history, P50_P95, step="load")
     durations = [1.0 + number for number in range(1, 19) if number != 17]
     expected = [np.mean(durations), *np.percentile(durations, (50, 95))]
-    assert normal[1:5] == ("load", NORMAL, 17, 0)
-    assert normal[5:] == pytest.approx(expected, rel=1e-12)
-    assert fast[2:5] == (FAST, 1, 0)
+    assert normal[1:6] == ("load", NORMAL, None, 17, 0)
+    assert normal[6:] == pytest.approx(expected, rel=1e-12)
+    assert fast[2:6] == (FAST, None, 1, 0)
 
 
 def test_days_are_utc_days_of_the_steps(history: Connection) -> None:
@@ -59,15 +59,17 @@ def test_weeks_begin_on_monday(history: Connection) -> None:
 
 
 def test_totals_know_their_failures(history: Connection) -> None:
-    rows = statistics.total_statistics(history, P50_P95, weekly=True)
+    rows = statistics.of_totals(history, P50_P95, by="week")
     assert [(row[1], row[2], row[4], row[5]) for row in rows] == [(None, NORMAL, 17, 1), (None, FAST, 1, 0)]
-    days = statistics.total_statistics(history, P50_P95, weekly=False)
+    days = statistics.of_totals(history, P50_P95, by="day")
     assert [row[4] + row[5] for row in days] == [3, 4, 4, 4, 3, 1]
+    ever = statistics.of_totals(history, P50_P95, by="all")
+    assert [row[3:6] for row in ever] == [(None, 17, 1), (None, 1, 0)]
 
 
 def test_a_percentile_without_enough_runs_is_none(history: Connection) -> None:
     (_, fast) = statistics.step_statistics(history, ((0.5, 1), (0.9, 10)), step="load")
-    assert fast[6:] == (20.0, None)
+    assert fast[7:] == (20.0, None)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 101])
@@ -80,7 +82,7 @@ def test_a_percentile_from_the_index_equals_numpys(
     ingest.apply_records(connection, {"journal_id": "j"}, [*records, *steps], offset=1)
     shares = (0.0, 0.5, 0.95, 0.99, 1.0)
     (row,) = statistics.step_statistics(connection, [(share, 1) for share in shares])
-    assert row[6:] == pytest.approx(np.quantile(durations, shares).tolist(), rel=1e-12)
+    assert row[7:] == pytest.approx(np.quantile(durations, shares).tolist(), rel=1e-12)
     (row,) = statistics.daily_statistics(connection, [(share, 1) for share in shares])
     assert row[7:] == pytest.approx(np.quantile(durations, shares).tolist(), rel=1e-12)
 
@@ -92,7 +94,7 @@ def test_failed_steps_are_counted_unless_tagged(connection: Connection, run_reco
         ingest.apply_records(connection, {"journal_id": name}, records, offset=1)
     ingest.tag_session(connection, "two", "ignore")
     (row,) = statistics.step_statistics(connection, P50_P95, step="load")
-    assert row[3:] == (0, 1, None, None, None)
+    assert row[3:] == (None, 0, 1, None, None, None)
     (day,) = statistics.daily_statistics(connection, P50_P95, step="load")
     assert day[4:] == (0, 1, None, None, None)
 

@@ -1,0 +1,129 @@
+"""History's answers on a real database: the same from its indexes and from its rows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import perfdb
+from perfdb.recorder import create_tracker
+from perfdb.recording.report import to_report, write_report
+from perfdb.records import Session, Step
+
+NOON = 1_767_268_800.0
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The default home of an empty working directory."""
+    for name in [name for name in os.environ if name.startswith("PERFDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "performance_tracking"
+
+
+@pytest.fixture
+def history(home: Path) -> perfdb.History:
+    """Sixty sessions, every five hours: each has a failed, fast or tagged neighbour now and then."""
+    from perfdb.cli import main
+
+    rng = np.random.default_rng(11)
+    for number, (load, save) in enumerate(rng.lognormal(size=(60, 2)).round(6).tolist()):
+        start, failed, fast = NOON + number * 5 * 3600, number % 13 == 5, number % 4 == 1
+        steps = (
+            Step(step_name="load", start_time=start, duration=load, success=True, seq=0),
+            Step(step_name="save", start_time=start + load, duration=save, success=not failed, seq=1),
+        )
+        session = Session(
+            session_id=f"run-{number:02d}", pipeline="etl", start_time=start, total_duration=load + save,
+            status="failed" if failed else "completed", success=not failed, fast_mode=fast, steps=steps,
+            mode=f'{{"fast_mode":{str(fast).lower()}}}', tags=("warmup",) if number in (0, 18) else (),
+        )  # fmt: skip
+        write_report(to_report(session), "reports")
+    with pytest.raises(SystemExit):
+        main(["import", "reports"])
+    return perfdb.History()
+
+
+@pytest.mark.parametrize("by", ["all", "day", "week"])
+def test_the_indexes_and_the_rows_give_the_same_trends(history: perfdb.History, by: Any) -> None:
+    by_index, by_rows = history.trends(by=by), history.trends(by=by, since=0)
+    assert by_index["failures"].sum() == 2 * 4, "the fifth is a warm-up"
+    pd.testing.assert_frame_equal(by_index, by_rows, rtol=1e-12, check_dtype=True)
+
+
+def test_the_whole_history_is_the_last_of_all_its_sessions(history: perfdb.History) -> None:
+    columns = ["pipeline", "step_name", "mode", "n", "failures", "mean", "p50", "p90", "p95"]
+    ever, last = history.trends(by="all")[columns], history.trends(last=60)[columns]
+    pd.testing.assert_frame_equal(ever, last, rtol=1e-12)
+
+
+def test_what_counts_adds_up_over_all_sessions_of_a_mode(history: perfdb.History) -> None:
+    found = history.bottlenecks(fast_mode=True)
+    sessions = history.sessions(fast_mode=True, status="completed")
+    assert found["critical_s"].sum() == pytest.approx(sessions["total_duration"].mean())
+    assert found["sessions"].unique().tolist() == [len(sessions)]
+
+
+def test_explain_looks_at_the_past_of_its_own_kind(history: perfdb.History) -> None:
+    found = history.explain("run-40", last=10)
+    assert found.n == 10
+    assert found.excess_s == pytest.approx(found.frame["excess_s"].sum())
+    assert history.explain("run-57").mode == '{"fast_mode":true}'
+
+
+def test_violations_come_from_the_rules_in_the_settings(history: perfdb.History, tmp_path: Path) -> None:
+    assert history.violations().empty
+    rule = '[[alerts.rules]]\nname = "slow"\nkind = "max"\nstep = "load"\nlimit = 2.0\n'
+    (tmp_path / "perfdb.toml").write_text(rule)
+    found = perfdb.History().violations(fast_mode=False)
+    steps = history.steps(step="load", fast_mode=False, status="completed")
+    steps = steps[~steps["session_id"].isin(["run-00", "run-18"])]
+    assert sorted(found["value"]) == sorted(steps[steps["duration"] > 2.0]["duration"])
+
+
+def test_compare_takes_sessions_or_an_attribute(history: perfdb.History) -> None:
+    assert history.compare("run-01", "run-02").b == "run-02"
+    assert history.compare(by="fast_mode").frame["mode"].unique().tolist() == ["{}"]
+    with pytest.raises(perfdb.UsageError, match="give two sessions"):
+        history.compare("run-01")  # type: ignore[call-overload]
+    with pytest.raises(perfdb.UsageError, match="region"):
+        history.compare(by="region")
+
+
+def test_a_running_session_has_no_answer_yet() -> None:
+    tracker = create_tracker("etl", console=False)
+    tracker.start_pipeline()
+    with tracker.step("load"):
+        pass
+    tracker.end_pipeline()
+    tracker.start_pipeline()
+    running = perfdb.History()
+    if running.session("last").status == "running":
+        with pytest.raises(perfdb.UsageError, match="running"):
+            running.explain("last")
+    tracker.end_pipeline()
+
+
+def test_an_unknown_filter_is_an_error_at_once() -> None:
+    with pytest.raises(TypeError, match="no filter 'customer'"):
+        perfdb.History().bottlenecks(customer="acme")
+    with pytest.raises(ValueError, match="'month'"):
+        perfdb.History().trends(by="month")  # type: ignore[arg-type]
+
+
+def test_a_home_without_a_database_gives_empty_answers() -> None:
+    history = perfdb.History()
+    assert history.bottlenecks().empty
+    assert all(history.trends(by=by).empty for by in ("last", "all", "day", "week"))  # type: ignore[arg-type]
+    assert history.violations().empty
+    assert history.suggest_thresholds().empty
+    with pytest.raises(perfdb.NotFoundError, match="nothing is recorded"):
+        history.explain()
+    with pytest.raises(perfdb.NotFoundError, match="nothing is recorded"):
+        history.compare("last~1", "last")
