@@ -12,8 +12,10 @@ import pytest
 
 import perfdb
 from perfdb.recorder import create_tracker
-from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
+from perfdb.store.engine import open_engine
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.schema import ensure_schema
 
 NOON = 1_767_268_800.0
 
@@ -30,8 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def history(home: Path) -> perfdb.History:
     """Sixty sessions, every five hours: each has a failed, fast or tagged neighbour now and then."""
-    from perfdb.cli import main
-
+    sessions = []
     rng = np.random.default_rng(11)
     for number, (load, save) in enumerate(rng.lognormal(size=(60, 2)).round(6).tolist()):
         start, failed, fast = NOON + number * 5 * 3600, number % 13 == 5, number % 4 == 1
@@ -44,9 +45,13 @@ def history(home: Path) -> perfdb.History:
             status="failed" if failed else "completed", success=not failed, fast_mode=fast, steps=steps,
             mode=f'{{"fast_mode":{str(fast).lower()}}}', tags=("warmup",) if number in (0, 18) else (),
         )  # fmt: skip
-        write_report(to_report(session), "reports")
-    with pytest.raises(SystemExit):
-        main(["import", "reports"])
+        sessions.append(session)
+    url = perfdb.History().url
+    ensure_schema(url)
+    engine = open_engine(url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, sessions)
+    engine.dispose()
     return perfdb.History()
 
 
