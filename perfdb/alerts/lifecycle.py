@@ -147,6 +147,8 @@ def _confirm(alert: Alert, rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Al
         updated_at=seen.now,
         details=_details(verdict, alert.details),
     )
+    if again and not happened and replace(changed, updated_at=alert.updated_at) == alert:
+        return alert, ()  # a replay
     return changed, tuple(happened)
 
 

@@ -131,6 +131,8 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     largest = sorted(steps_moved.items(), key=lambda item: -abs(item[1]))[:_MOST_NAMED]
     whole = contribution(total) if total is not None else 0.0
     named = ", ".join(f"{name} {_signed(moved)}{_share(moved, whole)}" for name, moved in largest)
+    if total is None and alert.kind in ("max", "min") and len(largest) < 2:
+        return ""
     if total is None:
         return f"Moved together: {named}." if len(largest) > 1 else "The total has not moved enough to tell."
     if not largest:

@@ -254,7 +254,7 @@ def _judge_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) ->
     if len(values) < LEAST_ERROR_RUNS:
         return _too_few(len(values), LEAST_ERROR_RUNS)
     window, before = values[-ERROR_RUNS:], values[:-ERROR_RUNS]
-    failures, n = round(sum(window)), len(window)
+    failures, n = sum(value > 0 for value in window), len(window)
     lower = wilson_lower(failures, n)
     first = next((index for index, value in enumerate(window) if value), n - 1)
     bound = limit * (1 - HYSTERESIS)
@@ -262,7 +262,7 @@ def _judge_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) ->
         hit=lower > limit,
         good=not values[-1] and lower <= bound,
         value=failures / n,
-        baseline=sum(before) / len(before) if before else None,
+        baseline=sum(value > 0 for value in before) / len(before) if before else None,
         effect=percent_over(failures / n, limit),
         limit=limit,
         bound=bound,
@@ -285,7 +285,7 @@ def _judge_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
     baseline, n = _level_before(before, frozen)
     limit = baseline + abs(baseline) * rule.percent / 100
     bound = max(baseline, limit - HYSTERESIS * abs(limit))
-    hit = recent > limit
+    hit = recent > limit if frozen is None else values[-1] > bound
     since = _begin(values, RELATIVE_RECENT, limit)
     return Verdict(
         hit=hit,
@@ -401,14 +401,14 @@ def _may_have_risen(values: Sequence[float], least: float) -> bool:
 
 
 def _still_shifted(rule: Rule, values: Sequence[float], frozen: Frozen) -> Verdict:
-    """Judge a level that moved by the baseline it left: the newest runs must come back to it."""
+    """Judge a level that moved by the baseline it left: each run is back, or it is not."""
     after, bound = values[-RECENT:], frozen.bound
     new, old = median(after), frozen.baseline
-    hit = bound is None or new > bound
+    hit = bound is None or values[-1] > bound
     shown = "unknown" if bound is None else f"{bound:.6g}"
     return Verdict(
         hit=hit,
-        good=bound is not None and values[-1] <= bound,
+        good=not hit,
         value=new,
         baseline=old,
         effect=percent_over(new, old),
@@ -416,8 +416,8 @@ def _still_shifted(rule: Rule, values: Sequence[float], frozen: Frozen) -> Verdi
         n=len(after),
         baseline_n=frozen.baseline_n,
         since=max(0, len(values) - len(after)),
-        arithmetic=f"open: median of last {len(after)} {new:.6g} > {shown}, which lies between the frozen "
-        f"baseline {_shown(old)} and the level it left for, is {_yes(hit)}; newest run {values[-1]:.6g}",
+        arithmetic=f"open: newest run {values[-1]:.6g} > {shown}, which lies between the frozen baseline "
+        f"{_shown(old)} and the level it left for, is {_yes(hit)}; median of last {len(after)} {new:.6g}",
     )
 
 

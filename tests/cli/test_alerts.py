@@ -1,0 +1,178 @@
+"""`perfdb alerts`, `rules`, `check` and `watch`, as typed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perfdb as library
+from perfdb import recorder
+
+RULES = """
+[[alerts.rules]]
+name = "slow"
+kind = "max"
+step = "work"
+limit = 0.0
+
+[[alerts.channels]]
+name = "me"
+kind = "console"
+
+[[alerts.channels]]
+name = "nobody"
+kind = "webhook"
+url = "http://127.0.0.1:9/s3cret"
+timeout_s = 1.0
+"""
+
+
+@pytest.fixture
+def firing(folder: Path) -> int:
+    """An alert that fires; its number."""
+    Path("perfdb.toml").write_text(RULES, encoding="utf-8")
+    with library.track("etl", monitor=False) as run, run.step("work"):
+        pass
+    recorder.close()
+    return int(library.History().alerts()["id"].iloc[0])
+
+
+def test_check_says_what_fires_and_expected_ends_it(perfdb: Any, firing: int) -> None:
+    answer = perfdb("check")
+    assert answer.code == 1
+    assert answer.out.startswith("WARNING  work is at ")
+    assert "1 alert fires." in answer.err
+    assert perfdb("check", "--json").rows[0]["rule"] == "slow"
+    assert perfdb("alerts", "expected", str(firing), "--note", "new model").code == 0
+    answer = perfdb("check")
+    assert (answer.code, answer.out) == (0, "")
+
+
+def test_check_speaks_to_github(perfdb: Any, firing: int) -> None:
+    line = perfdb("check", "--format", "github").out
+    assert line.startswith("::warning title=perfdb%3A work [slow]::work is at ")
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "options", [("--fail-on", "critical"), ("--confirm", "2"), ("--since", "2099-01-01")]
+)
+def test_what_was_not_asked_for_does_not_fail(perfdb: Any, firing: int, options: tuple[str, ...]) -> None:
+    assert perfdb("check", *options).code == 0
+
+
+def test_check_needs_a_history(perfdb: Any) -> None:
+    answer = perfdb("check")
+    assert answer.code == 2
+    assert "nothing is recorded" in answer.err
+
+
+def test_too_little_history_is_said_and_passes(perfdb: Any) -> None:
+    with library.track("etl", monitor=False):
+        pass
+    recorder.close()
+    answer = perfdb("check")
+    assert answer.code == 0
+    assert "too little history to judge: 1 run" in answer.err
+
+
+def test_the_open_alerts_are_listed_and_shown(perfdb: Any, firing: int) -> None:
+    listed = perfdb("alerts")
+    assert "work" in listed.out
+    assert f"perfdb alerts show {firing}" in listed.err
+    row = perfdb("alerts", "--json").rows[0]
+    assert list(row)[:13] == [
+        "id", "rule", "severity", "state", "pipeline", "step_name", "metric", "mode", "value", "baseline",
+        "effect", "since_session_id", "message",
+    ]  # fmt: skip
+    shown = perfdb("alerts", "show", str(firing)).out
+    assert "Rule slow (max, limit" in shown
+    assert "fired" in shown
+    assert perfdb("alerts", "list", "--state", "all", "--csv").out.startswith("id,rule,severity,state")
+
+
+def test_decisions_and_silences(perfdb: Any, firing: int) -> None:
+    assert perfdb("alerts", "silence", str(firing), "--for", "2h").code == 0
+    assert perfdb("check").code == 0
+    assert "alert " in perfdb("alerts", "unsilence").out
+    assert "Ended 1 silence." in perfdb("alerts", "unsilence", str(firing)).out
+    assert perfdb("check").code == 1
+    assert perfdb("alerts", "ack", str(firing)).code == 0
+    assert perfdb("check").code == 0
+    assert "acknowledged" in perfdb("alerts").out
+    assert perfdb("alerts", "false-alarm", str(firing)).code == 0
+    assert "No open alert" in perfdb("alerts").err
+    again = perfdb("alerts", "false-alarm", str(firing))
+    assert (again.code, "already" in again.err) == (2, True)
+    assert perfdb("alerts", "silence").code == 2
+    assert perfdb("alerts", "ack", "999").code == 2
+
+
+def test_rules_say_how_well_they_did(perfdb: Any, firing: int) -> None:
+    rows = {row["rule"]: row for row in perfdb("rules", "--json").rows}
+    assert (rows["slow"]["state"], rows["slow"]["precision"], rows["slow"]["alerts"]) == ("firing", 1.0, 1)
+    assert rows["fast_shift"]["state"] == "too little history"
+    assert "max" in perfdb("rules").out
+
+
+def test_explain_prints_the_sum(perfdb: Any, firing: int) -> None:
+    assert "> limit 0 is yes" in perfdb("alerts", "explain", str(firing)).out
+    assert "slow, work: " in perfdb("alerts", "explain", "slow").out
+    assert "there is no rule 'x'" in perfdb("alerts", "explain", "x").err
+
+
+def test_a_channel_can_be_tried(perfdb: Any, firing: int) -> None:
+    assert "A test of channel me" in perfdb("alerts", "test", "me").err
+    refused = perfdb("alerts", "test", "nobody")
+    assert refused.code == 2
+    assert "s3cret" not in refused.err + refused.out
+    assert "configured: me, nobody" in perfdb("alerts", "test", "other").err
+
+
+def test_a_mistake_in_a_rule_is_named_by_every_command(perfdb: Any, firing: int) -> None:
+    Path("perfdb.toml").write_text(RULES.replace("limit", "limt"), encoding="utf-8")
+    for command in ("check", "rules"):
+        answer = perfdb(command)
+        assert (answer.code, "line 6: unknown setting 'limt'" in answer.err) == (2, True)
+
+
+def test_watch_prints_once_without_a_terminal(perfdb: Any, firing: int) -> None:
+    said = perfdb("watch").out
+    assert "Alerts (1)" in said
+    assert "etl" in said
+
+
+def test_watch_works_without_a_history(perfdb: Any) -> None:
+    assert "nothing recorded yet" in perfdb("watch").out
+
+
+def test_watch_ends_at_q_and_leaves_the_terminal_as_it_was(firing: int) -> None:
+    ours, theirs = pty.openpty()
+    program = [sys.executable, "-c", "from perfdb.cli import main; main(['watch'])"]
+    running = subprocess.Popen(program, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said, pressed = b"", False
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.1)[0]:
+            try:
+                said += os.read(ours, 65536)
+            except OSError:
+                break
+        if b"q ends" in said and not pressed:
+            os.write(ours, b"q")
+            pressed = True
+        if running.poll() is not None and b"\x1b[?1049l" in said:
+            break
+    os.close(ours)
+    assert running.wait(10) == 0
+    assert b"Alerts (1)" in said
+    assert said.rstrip().endswith(b"\x1b[?1049l")

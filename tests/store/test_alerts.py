@@ -1,0 +1,176 @@
+"""Alerts, silences, baselines and the outbox, the same on both databases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from perfdb.alerts.config import AlertSettings, Channel
+from perfdb.alerts.evaluation import after_import, after_session, while_running, would_change
+from perfdb.analysis.rules import Rule
+from perfdb.errors import NotFoundError
+from perfdb.records import Session, Step
+from perfdb.store import alerts, outbox
+from perfdb.store.ingest import insert_sessions, tag_session
+from perfdb.store.windows import find_place, read_windows
+
+START = 1_785_500_000.0
+MODE = '{"fast_mode":false}'
+SETTINGS = AlertSettings(channels=(Channel(name="team", kind="log"),))
+
+
+def session(number: int, work: float = 2.0, **changes: Any) -> Session:
+    at = START + 100 * number
+    steps = (
+        Step(step_name="load", start_time=at, duration=1.0, success=True, additional_data={"rows": number}),
+        Step(step_name="work", start_time=at + 1, duration=work, success=True, seq=1, cpu_s=0.5),
+    )
+    values: dict[str, Any] = {
+        "session_id": f"s{number:03d}", "pipeline": "etl", "start_time": at, "total_duration": 1.0 + work,
+        "status": "completed", "success": True, "fast_mode": False, "mode": MODE, "steps": steps, **changes,
+    }  # fmt: skip
+    return Session(**values)
+
+
+def record(connection: Connection, *sessions: Session, settings: AlertSettings = SETTINGS) -> None:
+    for each in sessions:
+        insert_sessions(connection, [each])
+        after_session(connection, each.session_id, settings, each.start_time + 50)
+
+
+def healthy(count: int) -> list[Session]:
+    return [session(number, 2.0 + 0.05 * math.sin(number)) for number in range(count)]
+
+
+def test_a_shift_becomes_one_alert_and_one_message(connection: Connection) -> None:
+    record(connection, *healthy(20), *(session(number, 4.0) for number in range(20, 30)))
+    (alert,) = alerts.read_alerts(connection)
+    assert (alert.step_name, alert.state, alert.since_session_id) == ("work", "firing", "s020")
+    assert alert.baseline == pytest.approx(2.0, abs=0.05)
+    assert alert.details["usual"][0] < 2.0 < alert.details["usual"][1]
+    assert outbox.delivery_counts(connection) == {"team": {"waiting": 1}}
+    events = [each.event for each in alerts.events_of(connection, alert.id)]
+    assert events[:3] == ["opened pending", "fired", "confirmed"]
+    assert {each.step_name for each in alerts.spoken_for_by(connection, [alert.id])} <= {None, "work"}
+    record(connection, *(session(number, 2.0) for number in range(30, 33)))
+    assert alerts.read_alert(connection, alert.id).state == "resolved"
+    with pytest.raises(NotFoundError, match="no alert 999"):
+        alerts.read_alert(connection, 999)
+
+
+def test_judging_a_session_again_changes_nothing(connection: Connection) -> None:
+    record(connection, *healthy(20), *(session(number, 4.0) for number in range(20, 26)))
+    before = alerts.read_alerts(connection, "all")
+    assert not would_change(connection, "s025", SETTINGS, START + 9e5)
+    after_session(connection, "s025", SETTINGS, START + 9e5)
+    assert alerts.read_alerts(connection, "all") == before
+
+
+def test_frames_have_the_same_columns_and_types(connection: Connection) -> None:
+    empty = alerts.alerts_frame(connection)
+    record(connection, *healthy(20), *(session(number, 4.0) for number in range(20, 26)))
+    frame = alerts.alerts_frame(connection)
+    assert list(frame.columns) == list(alerts.ALERT_COLUMNS) == list(empty.columns)
+    assert (frame.dtypes == empty.dtypes).all()
+
+
+def test_silences_hold_back_until_they_end(connection: Connection) -> None:
+    slow = AlertSettings(
+        rules=(Rule(name="slow", kind="max", step="work", limit=3.0),), channels=SETTINGS.channels
+    )
+    alerts.add_silence(connection, now=START, expires_at=START + 150, step_name="work")
+    record(connection, session(0, 4.0), settings=slow)
+    assert outbox.delivery_counts(connection) == {}
+    record(connection, session(1, 4.0), session(2, 4.0), settings=slow)
+    assert outbox.delivery_counts(connection) == {"team": {"waiting": 1}}
+
+
+def test_an_accepted_level_is_where_history_begins(connection: Connection) -> None:
+    record(connection, *healthy(20), *(session(number, 4.0) for number in range(20, 26)))
+    (alert,) = alerts.read_alerts(connection)
+    alerts.accept_baseline(connection, alert, START)
+    found = alerts.accepted_baselines(connection, "etl", MODE)
+    assert found["work", "duration"].since_session_id == "s020"
+    assert found["work", "duration"].value == 4.0
+    assert found[None, "duration"].value is None
+
+
+def test_windows_hold_what_counts_up_to_the_session(connection: Connection) -> None:
+    insert_sessions(
+        connection, [session(0), session(1, status="failed", success=False), session(2), session(3)]
+    )
+    tag_session(connection, "s002", "warmup")
+    place = find_place(connection, "s003")
+    assert place is not None
+    total, load, work = sorted(
+        read_windows(connection, place, 10, metrics=("duration", "cpu_s"), attributes={"load": {"rows"}}),
+        key=lambda window: window.step_name or "",
+    )
+    assert total.session_ids == ["s000", "s001", "s003"]
+    assert total.failed == [False, True, False]
+    assert total.numbers["duration"] == [(3.0, 3.0, 3.0), None, (3.0, 3.0, 3.0)]
+    assert load.numbers["rows"][-1] == (3.0, 3.0, 3.0)
+    assert work.numbers["cpu_s"][0] == (0.5, 0.5, 0.5)
+    earlier = find_place(connection, "s000")
+    assert earlier is not None
+    assert read_windows(connection, earlier, 10)[0].session_ids == ["s000"]
+    assert read_windows(connection, place, 2)[0].session_ids == ["s001", "s003"]
+
+
+def test_steps_that_run_several_times_count_with_their_mean_and_worst(connection: Connection) -> None:
+    steps = tuple(
+        Step(step_name="query", start_time=START + seq, duration=float(seq + 1), success=True, seq=seq)
+        for seq in range(3)
+    )
+    insert_sessions(connection, [session(0, steps=steps)])
+    place = find_place(connection, "s000")
+    assert place is not None
+    assert read_windows(connection, place, 5)[1].numbers["duration"] == [(2.0, 3.0, 1.0)]
+
+
+def test_a_running_session_is_judged_by_max_rules(
+    connection: Connection, run_records: Callable[..., list[dict[str, object]]]
+) -> None:
+    from perfdb.store.ingest import apply_records
+
+    started = run_records("live")[:1]
+    apply_records(connection, {"journal_id": "j", "host": "h", "pid": 1}, started, offset=1)
+    settings = AlertSettings(rules=(Rule(name="slow", kind="max", step="work", limit=3.0),))
+    told = while_running(connection, "live", {None: 9.0, "work": 4.0}, settings, START)
+    assert [(alert.step_name, alert.value, alert.state) for alert in told.fired] == [("work", 4.0, "firing")]
+    again = while_running(connection, "live", {"work": 5.0}, settings, START + 1)
+    assert again.fired == ()
+    assert [alert.hits for alert in alerts.read_alerts(connection)] == [1]
+
+
+def test_imported_sessions_are_historic(connection: Connection) -> None:
+    insert_sessions(connection, [*healthy(20), *(session(number, 4.0) for number in range(20, 30))])
+    after_import(connection, [f"s{number:03d}" for number in range(30)], SETTINGS, START)
+    assert {alert.state for alert in alerts.read_alerts(connection, "all")} == {"historic"}
+    assert outbox.delivery_counts(connection) == {}
+
+
+def test_a_message_is_claimed_by_one_and_comes_back_after_its_lease(connection: Connection) -> None:
+    outbox.put(connection, "team", {"alerts": []}, 100.0)
+    message = outbox.claim(connection, ["team"], 100.0, 60.0)
+    assert message is not None
+    assert outbox.claim(connection, ["team"], 101.0, 60.0) is None
+    assert outbox.next_due(connection, ["team"]) == 160.0
+    again = outbox.claim(connection, ["team"], 161.0, 60.0)
+    assert again is not None
+    assert (again.id, again.attempts, again.payload) == (message.id, 2, {"alerts": []})
+    outbox.mark_sent(connection, message.id, 162.0)
+    assert outbox.next_due(connection, ["team"]) is None
+    assert outbox.put_in_last_hour(connection, "team", 200.0) == 1
+
+
+def test_hostile_names_go_in_and_out(connection: Connection) -> None:
+    hostile = "'; DROP TABLE alerts; --\x1b[31m\u202e"
+    settings = AlertSettings(rules=(Rule(name="slow", kind="max", step="*", limit=0.5),))
+    step = Step(step_name=hostile, start_time=START, duration=2.0, success=True)
+    record(connection, session(0, steps=(step,), pipeline="<b>"), settings=settings)
+    assert {alert.step_name for alert in alerts.read_alerts(connection, "all")} == {None, hostile}
