@@ -9,18 +9,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from perfdb.cli.files import write_whole
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history, say_what_next
 from perfdb.cli.render import json_pieces, rows_of
-from perfdb.errors import MissingExtraError, StoreError
+from perfdb.errors import MissingExtraError
 from perfdb.history import History
 from perfdb.recording.report import to_report
 
@@ -133,19 +132,9 @@ def _frame(history: History, rows: str, filters: dict[str, Any]) -> Any:
 
 def _write(pieces: Iterable[bytes], output: Path | None) -> None:
     """Write to stdout, or to a file that appears only when it is complete."""
-    if output is None:
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+    if output is not None:
+        write_whole(pieces, output)
         return
-    try:
-        handle, name = tempfile.mkstemp(dir=output.absolute().parent, prefix=f".{output.name}.")
-    except OSError as error:
-        raise StoreError(f"{output} cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.writelines(pieces)
-        os.replace(name, output)
-    except BaseException:
-        os.unlink(name)
-        raise
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()

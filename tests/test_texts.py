@@ -1,0 +1,57 @@
+"""Values as a person says them, and recorded texts made inert."""
+
+from __future__ import annotations
+
+import pytest
+
+from perfdb.texts import counted, duration_text, inert, mode_text, shortened, size_text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0, "0 µs"),
+        (0.00085, "850 µs"),
+        (0.0123, "12.3 ms"),
+        (23.333, "23.33 s"),
+        (125.0, "2 min 05 s"),
+        (7260.0, "2 h 01 min"),
+        (None, "-"),
+        (float("nan"), "-"),
+    ],
+)
+def test_durations_have_the_unit_that_suits_them(seconds: float | None, said: str) -> None:
+    assert duration_text(seconds) == said
+
+
+def test_sizes_and_counts() -> None:
+    assert [size_text(size) for size in (999, 310e6, 2.5e13, None)] == ["999 B", "310 MB", "25 TB", "-"]
+    assert [counted(number, "run") for number in (0, 1, 100_000)] == ["0 runs", "1 run", "100,000 runs"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ('{"fast_mode":false}', "normal mode"),
+        ('{"fast_mode":true,"model":"gpt-4o"}', "fast mode, model=gpt-4o"),
+        ('{"fast_mode":null}', ""),
+        ("{}", ""),
+        ("no json\x1b", "no json\\x1b"),
+        ("[1]", "[1]"),
+    ],
+)
+def test_a_mode_is_said_in_words(mode: str, said: str) -> None:
+    assert mode_text(mode) == said
+
+
+def test_nothing_that_is_obeyed_stays_in_a_text() -> None:
+    assert inert("a\x1b[31m\u202eb\r\n\u2028") == "a\\x1b[31m\\u202eb\\r\\n\\u2028"
+    assert inert("Émile 日本 🚀") == "Émile 日本 🚀"
+
+
+def test_a_long_name_keeps_both_its_ends() -> None:
+    assert shortened("short", 10) == "short"
+    cut = shortened("a step of a very long name, number 17", 20)
+    assert len(cut) <= 20
+    assert cut.startswith("a step")
+    assert cut.endswith("17")
