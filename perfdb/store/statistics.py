@@ -25,6 +25,10 @@ _TAGS = ", ".join(f"'{tag}'" for tag in UNCOUNTED_TAGS)
 _TAGGED = f"EXISTS (SELECT 1 FROM session_tags t WHERE t.session_pk = {{}} AND t.name IN ({_TAGS}))"
 _MEASURED = text("SELECT count(*), avg(duration) FROM steps WHERE counted AND series_id = :series_id")
 _FAILED = text(
+    "SELECT count(*) FROM steps WHERE status = 2 AND series_id = :series_id "
+    f"AND NOT {_TAGGED.format('steps.session_pk')}"
+)
+_FAILED_BY_DAY = text(
     "SELECT day, count(*) AS n FROM steps WHERE status = 2 AND series_id = :series_id "
     f"AND NOT {_TAGGED.format('steps.session_pk')} GROUP BY day"
 )
@@ -56,7 +60,7 @@ def step_statistics(
     rows: list[Row] = []
     for number, *names in _steps_of(connection, step, pipeline):
         n, mean = connection.execute(_MEASURED, {"series_id": number}).one()
-        failures = sum(_failed_by_day(connection, number).values())
+        failures = connection.execute(_FAILED, {"series_id": number}).scalar_one()
         if n or failures:
             found = _Seeker(connection, "series_id").percentiles(percentiles, n, number)
             rows.append((*names, None, n, failures, mean, *found))
@@ -147,7 +151,7 @@ def _steps_of(connection: Connection, step: str | None, pipeline: str | None) ->
 
 
 def _failed_by_day(connection: Connection, number: int) -> dict[int, int]:
-    return {row.day: row.n for row in connection.execute(_FAILED, {"series_id": number})}
+    return {row.day: row.n for row in connection.execute(_FAILED_BY_DAY, {"series_id": number})}
 
 
 class _Seeker:
