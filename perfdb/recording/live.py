@@ -20,8 +20,6 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from perfdb.records import Session
-
     class Clock(Protocol):
         """Where time comes from; tests bring their own."""
 
@@ -81,6 +79,7 @@ class LiveSession:
         self.cpu_s: float | None = None
         self.steps: list[Step] = []
         self.steps_not_kept = 0
+        self._seconds_not_kept: dict[str, float] = {}
         self.open_steps: dict[int, Step] = {}
         self.samples: list[tuple[float, float, int]] = []  # epoch s, percent of a core, bytes
         self.next_seq = itertools.count().__next__
@@ -155,7 +154,7 @@ class LiveSession:
         if len(self.steps) < MAX_STEPS:
             self.steps.append(step)
         else:
-            self.steps_not_kept += 1
+            step.kept = False
 
     def _new_lane(self, thread: int) -> int:
         with self._lock:
@@ -165,6 +164,10 @@ class LiveSession:
         """Write the line of a step that has just ended."""
         step.duration, step.cpu_s = duration, cpu_s
         self.open_steps.pop(step.seq, None)
+        if not step.kept:
+            with self._lock:
+                self.steps_not_kept += 1
+                self._seconds_not_kept[step.name] = self._seconds_not_kept.get(step.name, 0.0) + duration
         if not step.rss_count:  # too short for a reading of its own
             step.observe(self.last_rss)
         data = "{}"
@@ -290,11 +293,15 @@ class LiveSession:
         self.open_steps = {}
         self._unwritten = []
 
-    def record(self) -> Session:
-        """Return the session as it stands, as the database will hold it."""
-        from perfdb.recording.snapshot import snapshot
-
-        return snapshot(self)
+    def step_durations(self) -> dict[str, float]:
+        """Return the seconds per step name of the steps that have ended."""
+        seconds: dict[str, float] = {}
+        for step in list(self.steps):
+            if step.duration is not None:
+                seconds[step.name] = seconds.get(step.name, 0.0) + round(step.duration, 6)
+        for name, more in list(self._seconds_not_kept.items()):
+            seconds[name] = seconds.get(name, 0.0) + more
+        return seconds
 
     @property
     def rss_mean(self) -> int | None:

@@ -40,10 +40,10 @@ class Step:
     """
 
     __slots__ = (
-        "_closed_by_end", "_failed_until", "_state", "_tracker", "_usage", "announced",
-        "attempts", "begun", "cpu_s", "data", "depth", "duration", "error_message", "events", "lane", "name",
-        "name_json", "outer", "parent_seq", "rss_count", "rss_peak", "rss_sum", "seq", "session",
-        "success",
+        "_closed_by_end", "_failed_until", "_state", "_tracker", "_usage", "announced", "attempts",
+        "begun", "cpu_s", "data", "depth", "duration", "error_message", "events", "kept", "lane",
+        "name", "name_json", "outer", "parent_seq", "rss_count", "rss_peak", "rss_sum", "seq",
+        "session", "success",
     )  # fmt: skip
 
     # known once it runs
@@ -54,6 +54,7 @@ class Step:
     name_json: str
     begun: float  # monotonic clock
     announced: bool  # as open, in the journal
+    kept: bool  # in memory, for the report
     # known once it has ended
     duration: float | None
     cpu_s: float | None
@@ -144,6 +145,7 @@ class Step:
         self.attempts = self.events = ()
         self._failed_until: float | None = None
         self._closed_by_end = self.announced = False
+        self.kept = True
         session.starting(self, get_ident())
         self._state = OPEN
         current_step.set(self)

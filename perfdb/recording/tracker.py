@@ -247,12 +247,12 @@ class Tracker:
     @property
     def step_durations(self) -> dict[str, float]:
         """Seconds per step name, of the steps that have ended; repeated names add up."""
-        return self._live.record().step_durations if self._live is not None else {}
+        return self._live.step_durations() if self._live is not None else {}
 
     @property
     def session(self) -> Session | None:
         """The running or last session as a frozen record."""
-        return self._live.record() if self._live is not None else None
+        return _record(self._live) if self._live is not None else None
 
     @property
     def alerts(self) -> list[Any]:
@@ -293,7 +293,10 @@ class Tracker:
         try:
             from perfdb.recording.report import to_report, write_report
 
-            written = write_report(to_report(self._live.record()), path or self._settings.report_dir)
+            report = to_report(_record(self._live))
+            if self._live.steps_not_kept:
+                report["steps_not_kept"] = self._live.steps_not_kept  # the database has them
+            written = write_report(report, path or self._settings.report_dir)
             return shown_path(written)
         except Exception as error:
             self._health.failed("saving the report", error)
@@ -307,7 +310,7 @@ class Tracker:
         if self._settings.disabled:
             return
         try:
-            self._console.print_summary(self._live.record(), alerts=self.alerts)
+            self._console.print_summary(_record(self._live), alerts=self.alerts)
         except Exception as error:
             self._health.failed("printing the summary", error)
 
@@ -327,3 +330,9 @@ def _as_count(value: Any) -> int | None:
 def _in_event_loop() -> bool:
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+def _record(live: LiveSession) -> Session:
+    from perfdb.recording.snapshot import snapshot  # records cost more to import than a run to record
+
+    return snapshot(live)

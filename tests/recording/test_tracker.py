@@ -101,6 +101,27 @@ def test_ids_of_one_second_differ(tracker_with: Make) -> None:
     assert all(re.fullmatch(r"\d{8}_\d{6}_[0-9a-f]{8,}", one) for one in ids)
 
 
+def test_steps_beyond_what_memory_keeps_are_in_the_database_and_the_report_says_so(
+    tracker_with: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from perfdb.recording import live
+
+    monkeypatch.setattr(live, "MAX_STEPS", 10)
+    tracker = tracker_with()
+    tracker.start_pipeline()
+    for _ in range(25):
+        with tracker.step("work"):
+            pass
+    tracker.end_pipeline()
+    stored = perfdb.History().session()
+    assert len(stored.steps) == 25
+    assert tracker.step_durations == {"work": pytest.approx(stored.step_durations["work"], abs=1e-4)}
+    path = tracker.save_performance_report()
+    assert path is not None
+    report = json.loads(Path(path).read_text())
+    assert (len(report["steps"]), report["steps_not_kept"]) == (10, 15)
+
+
 # -- misuse ----------------------------------------------------------------------
 
 
