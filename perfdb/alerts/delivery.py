@@ -84,6 +84,7 @@ class Delivery:
         self._wake = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
+        self._next_due: float | None = None
 
     def use(self, channels: Sequence[Channel]) -> None:
         """Deliver to these channels from now on."""
@@ -121,13 +122,18 @@ class Delivery:
 
     def _run(self) -> None:
         busy_at = time.monotonic()
-        while time.monotonic() - busy_at < IDLE_S:
+        while True:
             self._wake.clear()
             if self.turn():
                 busy_at = time.monotonic()
                 continue
             self._idle.set()
-            self._wake.wait(1.0)
+            if self._next_due is not None:  # a message waits for its next try: stay
+                self._wake.wait(min(max(0.05, self._next_due - self._clock()), LONGEST_PAUSE_S))
+            elif time.monotonic() - busy_at > IDLE_S:
+                return
+            else:
+                self._wake.wait(IDLE_S)
 
     def turn(self) -> bool:
         """Make the callbacks that wait and send one message; return whether there was anything to do."""
@@ -162,6 +168,7 @@ class Delivery:
         with self._lock, self._transaction() as connection:
             message = outbox.claim(connection, list(self._channels), now, LEASE_S)
             if message is None:
+                self._next_due = outbox.next_due(connection, list(self._channels))
                 return False
             channel = self._channels[message.channel]
             breaker = self._breakers.setdefault(channel.name, Breaker())

@@ -7,9 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, func, insert, or_, select, text, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from perfdb.errors import NotFoundError
 from perfdb.records import ALERT_ROW, ALERT_STATES, FALSE_ALARM, HISTORIC, OPEN_STATES, PENDING, Alert
@@ -81,8 +94,8 @@ def take_turn(connection: Connection) -> None:
 
 def active_alerts(connection: Connection, pipeline: str, mode: str) -> list[Alert]:
     """Return the alerts that the next verdicts on a pipeline and mode look at."""
-    query = _alerts().where(text("alerts.active"), series.c.pipeline == pipeline, series.c.mode == mode)
-    return [_alert_of(row) for row in connection.execute(query).mappings()]
+    found = connection.execute(_active(), {"wanted_pipeline": pipeline, "wanted_mode": mode})
+    return [_alert_of(row) for row in found.mappings()]
 
 
 def read_alert(connection: Connection, alert_id: int) -> Alert:
@@ -242,14 +255,9 @@ def accepted_baselines(
     connection: Connection, pipeline: str, mode: str
 ) -> dict[tuple[str | None, str], Baseline]:
     """Return the newest accepted baseline per (step name, metric) of a pipeline and mode."""
-    query = (
-        select(baselines, series.c.step_name)
-        .join(series, series.c.id == baselines.c.series_id)
-        .where(series.c.pipeline == pipeline, series.c.mode == mode)
-        .order_by(baselines.c.id)
-    )
+    rows = connection.execute(_baselines(), {"wanted_pipeline": pipeline, "wanted_mode": mode})
     found: dict[tuple[str | None, str], Baseline] = {}
-    for row in connection.execute(query):
+    for row in rows:
         key = (row.step_name, row.metric)
         before = found.get(key)
         value = row.value if row.value is not None or before is None else before.value
@@ -281,6 +289,28 @@ def _add_baseline(
 
 
 # --- rows ------------------------------------------------------------------------------------------------
+
+
+@cache
+def _active() -> Select[Any]:
+    return _alerts().where(
+        text("alerts.active"),
+        series.c.pipeline == bindparam("wanted_pipeline"),
+        series.c.mode == bindparam("wanted_mode"),
+    )
+
+
+@cache
+def _baselines() -> Select[Any]:
+    return (
+        select(baselines, series.c.step_name)
+        .join(series, series.c.id == baselines.c.series_id)
+        .where(
+            series.c.pipeline == bindparam("wanted_pipeline"),
+            series.c.mode == bindparam("wanted_mode"),
+        )
+        .order_by(baselines.c.id)
+    )
 
 
 def _alerts() -> Select[Any]:
