@@ -199,7 +199,7 @@ def _alerts(history: Reader, choice: Choice, step: str | None) -> list[Mapping[H
         row
         for row in frame.to_dict("records")
         if (row["pipeline"], row["mode"], row["metric"]) == (choice.pipeline, choice.mode, "duration")
-        and (row["step_name"] or None) == step
+        and (row["step_name"] if isinstance(row["step_name"], str) else None) == step
     ]
 
 

@@ -56,15 +56,19 @@ _OTHER_FONTS = (
 def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
     """Return an empty figure with a head line that says the finding, and small print below."""
     made = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
-    lines = textwrap.wrap(plain(title), _TITLE_CHARACTERS, max_lines=2, placeholder=" …") or [""]
+    lines = textwrap.wrap(inert(title), _TITLE_CHARACTERS, max_lines=2, placeholder=" …") or [""]
     top = 0.975 - 0.042 * len(lines)
-    write(made.text(_LEFT, 0.975, "\n".join(lines), fontsize=16, fontweight="bold", color=INK, va="top"))
+    write(
+        made.text(
+            _LEFT, 0.975, "\n".join(map(plain, lines)), fontsize=16, fontweight="bold", color=INK, va="top"
+        )
+    )
     if subtitle:
-        shown = textwrap.shorten(plain(subtitle), 160, placeholder=" …")
+        shown = plain(textwrap.shorten(inert(subtitle), 160, placeholder=" …"))
         write(made.text(_LEFT, top, shown, fontsize=11, color=MUTED, va="top"))
         top -= 0.035
     if footer:
-        shown = textwrap.shorten(plain(footer), 190, placeholder=" …")
+        shown = plain(textwrap.shorten(inert(footer), 190, placeholder=" …"))
         write(made.text(_LEFT, 0.012, shown, fontsize=9, color=MUTED, va="bottom"))
     bottom = 0.04 if footer else 0.01
     made.set_layout_engine(
@@ -76,9 +80,8 @@ def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
 def sentence(title: str, text: str) -> Figure:
     """Return a picture of a sentence, for a history that has nothing to draw."""
     made = figure(title)
-    write(
-        made.text(0.5, 0.5, "\n".join(textwrap.wrap(plain(text), 80)), fontsize=14, color=MUTED, ha="center")
-    )
+    lines = "\n".join(map(plain, textwrap.wrap(inert(text), 80)))
+    write(made.text(0.5, 0.5, lines, fontsize=14, color=MUTED, ha="center"))
     return made
 
 

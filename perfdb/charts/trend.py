@@ -13,22 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
+from perfdb.charts.marks import draw_changes, draw_failures, draw_limits
 from perfdb.charts.style import (
     BLUE,
     INK,
     MUTED,
-    ORANGE,
     SKY,
-    VERMILLION,
     bare,
     duration_axis,
     figure,
     label_sessions,
     moment,
     period,
-    plain,
     sentence,
-    write,
     zone,
 )
 from perfdb.texts import counted, duration_text, inert, shortened
@@ -43,8 +40,6 @@ FIRST = 5  # runs before the median's line begins
 MOST_POINTS = 2_000  # more runs than the picture has columns are summed up in groups
 GROUPS = 200
 DOTS = 3_000
-MOST_CROSSES = 80  # more failures are drawn as ticks
-_NEAR = 5  # an alert this close to a change tells of the same
 
 
 def trend(
@@ -88,9 +83,9 @@ def trend(
     top = _top(durations, limits)
     _draw_runs(axes, x, durations, top)
     _draw_levels(axes, x, durations, [int(change["index"]) for change in changes])
-    _draw_limits(axes, limits, durations, top)
-    _draw_changes(axes, x, starts, changes, alerts, points["session_id"].tolist())
-    _draw_failures(axes, x, starts, failures)
+    draw_limits(axes, limits, durations, top)
+    draw_changes(axes, x, changes, alerts, points["session_id"].tolist())
+    draw_failures(axes, x, starts, failures)
     axes.set_ylim(0, top)
     bare(axes)
     duration_axis(axes.yaxis, top, "duration")
@@ -230,132 +225,6 @@ def _windows(first: int, last: int, runs: int) -> list[tuple[int, int]]:
         groups = max(1, round(GROUPS * (last - first) / runs))
         return list(pairwise(np.linspace(first, last, groups + 1).astype(int).tolist()))
     return [(max(first, end - _window(runs)), end) for end in range(first + FIRST, last + 1)]
-
-
-def _draw_limits(axes: Axes, limits: Sequence[Mapping[str, Any]], durations: Floats, top: float) -> None:
-    for limit in limits:
-        value = float(limit["limit"])
-        over = int(np.count_nonzero(durations > value))
-        label = f"limit {duration_text(value)} ({shortened(plain(limit['name']), 40)}), {over:,} over"
-        inside = value <= top
-        if inside:
-            axes.axhline(value, color=VERMILLION, linewidth=1.6, linestyle=(0, (8, 2, 1, 2)), zorder=3)
-        write(
-            axes.annotate(
-                label if inside else f"{label}: above this picture",
-                (0, value if inside else top),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 4 if inside else -12),
-                textcoords="offset points",
-                ha="left",
-                fontsize=10,
-                color=VERMILLION,
-                bbox=_BOX,
-                zorder=5,
-            )
-        )
-
-
-_BOX = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-
-
-def _draw_changes(
-    axes: Axes,
-    x: Floats,
-    starts: Floats,
-    changes: Sequence[Mapping[str, Any]],
-    alerts: Sequence[Mapping[Hashable, Any]],
-    session_ids: list[str],
-) -> None:
-    first_of = {session_id: index for index, session_id in reversed(list(enumerate(session_ids)))}
-    untold = [
-        (first_of[alert["since_session_id"]], alert)
-        for alert in alerts
-        if alert.get("since_session_id") in first_of
-    ]
-    for number, change in enumerate(changes):
-        index = int(change["index"])
-        with_it = [alert for at, alert in untold if abs(at - index) <= _NEAR]
-        untold = [(at, alert) for at, alert in untold if abs(at - index) > _NEAR]
-        before, after = index - int(change["before_n"]), index + int(change["after_n"])
-        _draw_level(axes, x, before, index, float(change["before_median"]))
-        if number == len(changes) - 1:
-            _draw_level(axes, x, index, after, float(change["after_median"]))
-        percent = float(change["effect_percent"])
-        colour = VERMILLION if percent > 0 else BLUE
-        _flag(axes, x, index, f"{percent:+.0f} %", [_alert_text(alert) for alert in with_it], colour)
-    for index, alert in untold:
-        _flag(axes, x, index, "alert", [_alert_text(alert)], VERMILLION)
-
-
-def _draw_level(axes: Axes, x: Floats, start: int, end: int, median: float) -> None:
-    first, last = max(0, start), min(len(x), end) - 1
-    axes.plot([x[first], x[last]], [median, median], color=ORANGE, linewidth=3, alpha=0.95, zorder=4)
-    write(
-        axes.annotate(
-            f"median {duration_text(median)}, n = {end - start:,}",
-            ((x[first] + x[last]) / 2, median),
-            xytext=(0, -8),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=10,
-            color=INK,
-            bbox=_BOX,
-            zorder=5,
-        )
-    )
-
-
-def _flag(axes: Axes, x: Floats, index: int, head: str, lines: list[str], colour: str) -> None:
-    at = x[index] if index == 0 else (x[index - 1] + x[index]) / 2
-    axes.axvline(at, color=colour, linewidth=1.6, linestyle=":", zorder=3)
-    axes.plot(
-        [at], [0.97], transform=axes.get_xaxis_transform(), marker="v", markersize=9, color=colour, zorder=6
-    )
-    left = at < (x[0] + x[-1]) / 2
-    write(
-        axes.annotate(
-            "\n".join([head, *lines]),
-            (at, 0.96),
-            xycoords=("data", "axes fraction"),
-            xytext=(9 if left else -9, 0),
-            textcoords="offset points",
-            ha="left" if left else "right",
-            va="top",
-            fontsize=11,
-            fontweight="bold",
-            color=colour,
-            bbox=_BOX,
-            zorder=6,
-        )
-    )
-
-
-def _alert_text(alert: Mapping[Hashable, Any]) -> str:
-    return f"{plain(alert['severity'])}: {shortened(plain(alert['rule']), 40)}"
-
-
-def _draw_failures(axes: Axes, x: Floats, starts: Floats, failures: pd.DataFrame | None) -> None:
-    if failures is None or failures.empty:
-        return
-    when = failures["start_time"].to_numpy(dtype=float)
-    if len(x) > 1:
-        at = np.interp(when, starts, x)
-    else:
-        at = np.full(when.size, x[0])
-    axes.plot(
-        at,
-        np.full(when.size, 0.025),
-        transform=axes.get_xaxis_transform(),
-        linestyle="",
-        marker="x" if when.size <= MOST_CROSSES else "|",
-        markersize=7,
-        markeredgewidth=1.8,
-        color=VERMILLION,
-        label=f"failed ({when.size:,})",
-        zorder=5,
-    )
 
 
 def _label_runs(axes: Axes, x: Floats, starts: Floats, by: str) -> None:

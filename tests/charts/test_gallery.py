@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -103,6 +104,28 @@ def test_the_limits_of_the_settings_are_drawn_where_they_apply(folder: Path) -> 
     labels = [text.get_text() for text in drawn.axes[0].texts]
     assert labels == ["limit 1.50 s (slow), 2 over"]
     assert drawn.texts[0].get_text() == "Search: 2 of 3 runs over the limit of 1.50 s"
+
+
+@pytest.mark.parametrize(("step", "flags"), [(None, 1), ("Search", 0)])
+def test_an_open_alert_is_drawn_on_its_own_series(step: str | None, flags: int) -> None:
+    class Told(perfdb.History):
+        def alerts(self, state: str = "open") -> pd.DataFrame:
+            row = {
+                "pipeline": "design",
+                "mode": '{"fast_mode":false}',
+                "metric": "duration",
+                "step_name": None,
+            }
+            known = {
+                "since_session_id": "20260101_000002_0000000a",
+                "severity": "critical",
+                "rule": "total-slow",
+            }
+            return pd.DataFrame([row | known])
+
+    recorded(*(run(number) for number in range(4)))
+    texts = [text.get_text() for text in Told().chart("trend", step=step).axes[0].texts]
+    assert texts.count("alert\ncritical: total-slow") == flags
 
 
 def test_a_step_that_nobody_recorded_is_a_sentence() -> None:

@@ -1,0 +1,165 @@
+"""What is marked on a trend: limits, changes of the level, alerts, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from perfdb.charts.style import BLUE, INK, ORANGE, VERMILLION, plain, write
+from perfdb.texts import duration_text, inert, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+MOST_IN_WORDS = 4  # older changes are lines alone
+MOST_CROSSES = 80  # more failures are drawn as ticks
+_NEAR = 5  # an alert this close to a change tells of the same
+_BOX = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+
+
+def draw_limits(axes: Axes, limits: Sequence[Mapping[str, Any]], durations: Floats, top: float) -> None:
+    """Draw each limit with its name and how many runs are over it; ``top`` is where the axis ends."""
+    for limit in limits:
+        value = float(limit["limit"])
+        over = int(np.count_nonzero(durations > value))
+        label = f"limit {duration_text(value)} ({plain(shortened(inert(limit['name']), 40))}), {over:,} over"
+        inside = value <= top
+        if inside:
+            axes.axhline(value, color=VERMILLION, linewidth=1.6, linestyle=(0, (8, 2, 1, 2)), zorder=3)
+        write(
+            axes.annotate(
+                label if inside else f"{label}: above this picture",
+                (0, value if inside else top),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 4 if inside else -12),
+                textcoords="offset points",
+                ha="left",
+                fontsize=10,
+                color=VERMILLION,
+                bbox=_BOX,
+                zorder=5,
+            )
+        )
+
+
+def draw_changes(
+    axes: Axes,
+    x: Floats,
+    changes: Sequence[Mapping[str, Any]],
+    alerts: Sequence[Mapping[Hashable, Any]],
+    session_ids: list[str],
+) -> None:
+    """Mark where the level moved, with the medians of both sides, and the alerts; the newest ones in words.
+
+    Args:
+        axes: of runs at ``x`` and their durations.
+        x: where each run stands.
+        changes: as ``trend`` takes them, oldest first.
+        alerts: as ``trend`` takes them; one beside a change is told with it.
+        session_ids: of the runs.
+    """
+    first_of = {session_id: index for index, session_id in reversed(list(enumerate(session_ids)))}
+    untold = [
+        (first_of[alert["since_session_id"]], alert)
+        for alert in alerts
+        if alert.get("since_session_id") in first_of
+    ]
+    for number, change in enumerate(changes):
+        index = int(change["index"])
+        with_it = [alert for at, alert in untold if abs(at - index) <= _NEAR]
+        untold = [(at, alert) for at, alert in untold if abs(at - index) > _NEAR]
+        percent = float(change["effect_percent"])
+        colour = VERMILLION if percent > 0 else BLUE
+        if number < len(changes) - MOST_IN_WORDS:
+            _line(axes, x, index, colour)
+            continue
+        before, after = index - int(change["before_n"]), index + int(change["after_n"])
+        _draw_level(axes, x, before, index, float(change["before_median"]))
+        if number == len(changes) - 1:
+            _draw_level(axes, x, index, after, float(change["after_median"]))
+        _flag(axes, x, index, f"{percent:+.0f} %", [_alert_text(alert) for alert in with_it], colour)
+    for index, alert in untold[:MOST_IN_WORDS]:
+        _flag(axes, x, index, "alert", [_alert_text(alert)], VERMILLION)
+
+
+def _draw_level(axes: Axes, x: Floats, start: int, end: int, median: float) -> None:
+    first, last = max(0, start), min(len(x), end) - 1
+    axes.plot([x[first], x[last]], [median, median], color=ORANGE, linewidth=3, alpha=0.95, zorder=4)
+    write(
+        axes.annotate(
+            f"median {duration_text(median)}, n = {end - start:,}",
+            ((x[first] + x[last]) / 2, median),
+            xytext=(0, -8),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=10,
+            color=INK,
+            bbox=_BOX,
+            zorder=5,
+        )
+    )
+
+
+def _flag(axes: Axes, x: Floats, index: int, head: str, lines: list[str], colour: str) -> None:
+    at = _line(axes, x, index, colour)
+    axes.plot(
+        [at], [0.97], transform=axes.get_xaxis_transform(), marker="v", markersize=9, color=colour, zorder=6
+    )
+    left = at < (x[0] + x[-1]) / 2
+    write(
+        axes.annotate(
+            "\n".join([head, *lines]),
+            (at, 0.96),
+            xycoords=("data", "axes fraction"),
+            xytext=(9 if left else -9, 0),
+            textcoords="offset points",
+            ha="left" if left else "right",
+            va="top",
+            fontsize=11,
+            fontweight="bold",
+            color=colour,
+            bbox=_BOX,
+            zorder=6,
+        )
+    )
+
+
+def _line(axes: Axes, x: Floats, index: int, colour: str) -> float:
+    """Draw the line before a run and return where it is."""
+    at = float(x[index] if index == 0 else (x[index - 1] + x[index]) / 2)
+    axes.axvline(at, color=colour, linewidth=1.6, linestyle=":", zorder=3)
+    return at
+
+
+def _alert_text(alert: Mapping[Hashable, Any]) -> str:
+    return f"{plain(alert['severity'])}: {plain(shortened(inert(alert['rule']), 40))}"
+
+
+def draw_failures(axes: Axes, x: Floats, starts: Floats, failures: pd.DataFrame | None) -> None:
+    """Draw a cross at the foot for each failed run, where it stands between the others."""
+    if failures is None or failures.empty:
+        return
+    when = failures["start_time"].to_numpy(dtype=float)
+    if len(x) > 1:
+        at = np.interp(when, starts, x)
+    else:
+        at = np.full(when.size, x[0])
+    axes.plot(
+        at,
+        np.full(when.size, 0.025),
+        transform=axes.get_xaxis_transform(),
+        linestyle="",
+        marker="x" if when.size <= MOST_CROSSES else "|",
+        markersize=7,
+        markeredgewidth=1.8,
+        color=VERMILLION,
+        label=f"failed ({when.size:,})",
+        zorder=5,
+    )
