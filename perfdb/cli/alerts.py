@@ -20,7 +20,7 @@ COLUMNS = (
     Column("effect", right=True),
     Column("since"),
     Column("runs", right=True),
-    Column("rule", flexible=True),
+    Column("rule"),
 )
 COLOURS = {"critical": "red", "warning": "yellow", "info": None}
 STATES = ("open", "all", *ALERT_STATES)
@@ -112,7 +112,7 @@ def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
         str(alert.id),
         alert.severity,
         ", ".join([alert.state, *flags]),
-        f"{subject(alert)}{f' ({mode})' if mode else ''}",
+        f"{subject(alert)}{f' ({mode})' if mode not in ('', 'normal mode') else ''}",
         "" if alert.effect is None else f"{alert.effect:+.0f} %",
         short_time(alert.since_time),
         str(alert.hits),
@@ -132,7 +132,7 @@ def _mode(alert: Alert) -> str:
 @database_option
 @click.pass_context
 def show(ctx: click.Context, alert_id: int, as_json: bool, database: str | None) -> None:
-    """Show an alert: what moved, since when, why, and what happened to it."""
+    """Show one alert in full. What moved, since when, why, and what happened to it."""
     story = Desk(open_history(database or ctx.obj)).story(alert_id)
     alert = story.alert
     events = [
@@ -194,9 +194,9 @@ def _decision(name: str, state: str, text: str) -> None:
             click.echo(f"Alert {alert_id} is {state}{others}: {inert(decided[0].headline)}")
 
 
-_decision("ack", ACKNOWLEDGED, "Say that somebody knows: it goes on, and tells nobody again.")
-_decision("expected", EXPECTED, "Say that it is meant to be so: its level is the new baseline.")
-_decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong: it counts against its rule's precision.")
+_decision("ack", ACKNOWLEDGED, "Say that somebody knows. It goes on, and tells nobody again.")
+_decision("expected", EXPECTED, "Say that it is meant to be so. Its level is the new baseline.")
+_decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong. It counts against its rule's precision.")
 
 
 @command.command("silence")
@@ -220,7 +220,7 @@ def silence(
     reason: str | None,
     database: str | None,
 ) -> None:
-    """Tell nobody for a while: of one alert, or of all that fit."""
+    """Tell nobody for a while. Of one alert, or of all that fit."""
     number = Desk(open_history(database or ctx.obj)).silence(
         seconds, alert_id=alert_id, rule=rule, pipeline=pipeline, step=step, reason=reason
     )
@@ -233,7 +233,7 @@ def silence(
 @database_option
 @click.pass_context
 def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, database: str | None) -> None:
-    """End the silences of an alert, or one silence; without either, list them."""
+    """End silences, or list them. Those of an alert, or one by its number; without either, list them."""
     desk = Desk(open_history(database or ctx.obj))
     if alert_id is not None or silence_id is not None:
         ended = desk.unsilence(silence_id=silence_id, alert_id=alert_id)
@@ -261,7 +261,7 @@ def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, 
 @database_option
 @click.pass_context
 def test(ctx: click.Context, channel: str, database: str | None) -> None:
-    """Send a test message to a channel, now, and say whether it arrived."""
+    """Send a test message to a channel. It goes out now, and you learn whether it arrived."""
     from perfdb.alerts.channels import masked, send
 
     found = Desk(open_history(database or ctx.obj)).channel(channel)
@@ -275,7 +275,7 @@ def test(ctx: click.Context, channel: str, database: str | None) -> None:
 @database_option
 @click.pass_context
 def explain(ctx: click.Context, what: str | None, database: str | None) -> None:
-    """Print the arithmetic of an alert, a rule, or all rules, on the actual values."""
+    """Print the sums behind alerts and rules. On the actual values; without an argument, of all rules."""
     desk = Desk(open_history(database or ctx.obj))
     if what is not None and what.isdecimal():
         alert = desk.story(int(what)).alert

@@ -14,13 +14,12 @@ from perfdb.cli.text import short_time
 from perfdb.desk import Desk, RuleState
 
 COLUMNS = (
-    Column("rule", flexible=True),
-    Column("kind"),
+    Column("rule"),
+    Column("kind", flexible=True),
     Column("severity"),
     Column("watches", flexible=True),
     Column("limit", right=True),
     Column("state"),
-    Column("series", right=True),
     Column("alerts", right=True),
     Column("precision", right=True),
     Column("last run"),
@@ -66,7 +65,7 @@ def _row(each: RuleState) -> dict[str, Any]:
 
 def _cells(each: RuleState) -> tuple[str, ...]:
     rule = each.rule
-    what = "total and steps" if rule.step == EVERY else "total" if rule.step is None else rule.step
+    what = "everything" if rule.step == EVERY else "total" if rule.step is None else rule.step
     parts = [what if rule.metric == "duration" else f"{rule.metric} of {what}"]
     parts += [f"in {rule.pipeline}"] if rule.pipeline else []
     parts += [f"{name}={value}" for name, value in rule.mode or ()]
@@ -75,12 +74,11 @@ def _cells(each: RuleState) -> tuple[str, ...]:
         limit = f"+{rule.percent:g} %"
     return (
         rule.name,
-        rule.kind,
+        rule.kind if rule.kind != rule.name else "",
         rule.severity,
         " ".join(parts),
         limit,
         each.state,
-        str(each.series),
         str(each.alerts) if each.alerts else "",
         "" if each.precision is None else f"{each.precision:.0%}",
         "" if each.last_at is None else short_time(each.last_at),
