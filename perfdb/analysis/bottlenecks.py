@@ -14,7 +14,7 @@ from perfdb.analysis.runs import counted_sessions, seconds_of, since, spans_of
 
 OTHER = "Other"  # the time of no step
 LEAST_FOR_VARIANCE = 10
-REPLAYED = 50  # newest sessions of a pipeline and mode that are replayed
+REPLAYED = 200  # newest sessions of a pipeline and mode that are replayed
 
 COLUMNS = (
     "pipeline", "mode", "step_name", "inside", "sessions", "n", "critical_s", "busy_s", "share_percent",
@@ -40,7 +40,7 @@ def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
         * ``variance_percent``: Cov(critical, wall) / Var(wall), which adds up to 100: who makes the
           duration vary. Missing with fewer than 10 sessions, or when wall never varies;
         * ``gain_x2_s``, ``gain_max_s``: mean seconds that the session would gain if this step, with all
-          inside it, took half its time, or none: a replay of the newest 50 schedules (see ``replay``);
+          inside it, took half its time, or none: a replay of the newest 200 schedules (see ``replay``);
         * ``workers``, ``pool_percent``, ``straggler_ratio``: of steps that run in parallel, medians over
           the sessions: how many ran at once, busy / (workers x span), slowest / median duration.
     """

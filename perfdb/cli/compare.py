@@ -68,7 +68,7 @@ def command(
             told |= {"by": found.by, "confounded": list(found.confounded), "left_out": list(found.left_out)}
         print_json([told | {"steps": rows_of(found.frame)}])
         return
-    for line in wrap(found.sentence, screen_width()):
+    for line in wrap(found.sentence, min(screen_width(), 120)):
         click.echo(line)
     click.echo()
     if isinstance(found, SessionComparison):
@@ -131,8 +131,10 @@ def _print_groups(found: GroupComparison) -> None:
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
         print_table(columns, [_group_cells(row) for row in rows_of(group)])
     if found.left_out:
-        values = ", ".join(value if isinstance(value, str) else json.dumps(value) for value in found.left_out)
-        click.echo(f"Not compared: {inert(values)}", err=True)
+        named = [value if isinstance(value, str) else json.dumps(value) for value in found.left_out[-5:]]
+        more = len(found.left_out) - len(named)
+        others = f" and {more:,} more" if more else ""
+        click.echo(f"Not compared: {inert(', '.join(named))}{others}", err=True)
 
 
 def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ import click
 
 from perfdb.cli.options import csv_option, database_option, json_option, open_history
 from perfdb.cli.render import Column, print_data, print_json, print_table, rows_of, screen_width
-from perfdb.cli.text import difference_text, duration_text
+from perfdb.cli.text import difference_text, duration_text, inert
 
+WIDEST = 120  # of prose
 COLUMNS = (
     Column("step", flexible=True),
     Column("this run", right=True),
@@ -20,7 +21,6 @@ COLUMNS = (
     Column("more", right=True),
     Column("percentile", right=True),
     Column("n", right=True),
-    Column("why", flexible=True),
 )
 
 
@@ -52,7 +52,8 @@ def command(session_id: str, last: int, database: str | None, as_json: bool, as_
         del told["frame"]
         print_json([told | {"steps": steps}])
         return
-    for line in wrap(found.sentence, screen_width()):
+    columns = min(screen_width(), WIDEST)
+    for line in wrap(found.sentence, columns):
         click.echo(line)
     click.echo()
     rows = [_cells(row) for row in steps]
@@ -64,11 +65,17 @@ def command(session_id: str, last: int, database: str | None, as_json: bool, as_
     }
     rows.append(_cells(total | {"percentile": found.percentile, "n": found.n, "cause": ""}))
     print_table(COLUMNS, rows)
+    reasons = [row for row in steps if row["cause"]]
+    if reasons:
+        click.echo()
+    for row in reasons:
+        for line in wrap(f"{inert(row['step_name'])}: {row['cause']}", columns, subsequent_indent="  "):
+            click.echo(line)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["usual_s"] is None:
-        return row["step_name"], duration_text(row["seconds"]), "", "", "", "", ""
+        return row["step_name"], duration_text(row["seconds"]), "", "", "", ""
     return (
         row["step_name"],
         duration_text(row["seconds"]),
@@ -76,5 +83,4 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         difference_text(row["excess_s"]),
         f"{row['percentile']:.0f}" if row["percentile"] is not None else "",
         f"{row['n']:,}",
-        row["cause"],
     )

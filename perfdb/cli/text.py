@@ -112,6 +112,8 @@ def facts_text(facts: Mapping[str, Any]) -> str:
 
 def difference_text(seconds: float) -> str:
     """Return a difference with its sign: ``+73.4 ms``."""
+    if abs(seconds) < 5e-7:  # clocks are read to the microsecond
+        return "0 s"
     return f"{'-' if seconds < 0 else '+'}{duration_text(abs(seconds))}"
 
 
@@ -119,6 +121,8 @@ def percent_text(percent: float | None) -> str:
     """Return a percentage as it is read: ``46 %``, ``0.7 %``, nothing when there is none."""
     if percent is None:
         return ""
+    if abs(percent) < 0.05:
+        return "0 %"
     return f"{percent:.0f} %" if abs(percent) >= 9.95 else f"{percent:.1f} %"
 
 
