@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,17 @@ Floats = npt.NDArray[np.float64]
 
 MOST_IN_WORDS = 4  # older changes are lines alone
 MOST_CROSSES = 80  # more failures are drawn as ticks
+_CHARACTER, _LINE = 0.0088, 0.042  # of a flag: its width and height as parts of the picture
 _NEAR = 5  # an alert this close to a change tells of the same
 _BOX = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+
+
+class _Flag(NamedTuple):
+    """Words at one run; the lines are safe to draw."""
+
+    run: int
+    lines: tuple[str, ...]
+    colour: str
 
 
 def draw_limits(axes: Axes, limits: Sequence[Mapping[str, Any]], durations: Floats, top: float) -> None:
@@ -70,6 +79,7 @@ def draw_changes(
         for alert in alerts
         if alert.get("since_session_id") in first_of
     ]
+    flags = []
     for number, change in enumerate(changes):
         index = int(change["index"])
         with_it = [alert for at, alert in untold if abs(at - index) <= _NEAR]
@@ -83,9 +93,17 @@ def draw_changes(
         _draw_level(axes, x, before, index, float(change["before_median"]))
         if number == len(changes) - 1:
             _draw_level(axes, x, index, after, float(change["after_median"]))
-        _flag(axes, x, index, f"{percent:+.0f} %", [_alert_text(alert) for alert in with_it], colour)
-    for index, alert in untold[:MOST_IN_WORDS]:
-        _flag(axes, x, index, "alert", [_alert_text(alert)], VERMILLION)
+        flags.append(
+            _Flag(
+                index,
+                (f"{'+' if percent > 0 else '−'}{abs(percent):.0f} %", *map(_alert_text, with_it)),
+                colour,
+            )
+        )
+    flags += [
+        _Flag(index, ("alert", _alert_text(alert)), VERMILLION) for index, alert in untold[:MOST_IN_WORDS]
+    ]
+    _draw_flags(axes, x, flags)
 
 
 def _draw_level(axes: Axes, x: Floats, start: int, end: int, median: float) -> None:
@@ -107,28 +125,53 @@ def _draw_level(axes: Axes, x: Floats, start: int, end: int, median: float) -> N
     )
 
 
-def _flag(axes: Axes, x: Floats, index: int, head: str, lines: list[str], colour: str) -> None:
-    at = _line(axes, x, index, colour)
-    axes.plot(
-        [at], [0.97], transform=axes.get_xaxis_transform(), marker="v", markersize=9, color=colour, zorder=6
-    )
-    left = at < (x[0] + x[-1]) / 2
-    write(
-        axes.annotate(
-            "\n".join([head, *lines]),
-            (at, 0.96),
-            xycoords=("data", "axes fraction"),
-            xytext=(9 if left else -9, 0),
-            textcoords="offset points",
-            ha="left" if left else "right",
-            va="top",
-            fontsize=11,
-            fontweight="bold",
-            color=colour,
-            bbox=_BOX,
+def _draw_flags(axes: Axes, x: Floats, flags: Sequence[_Flag]) -> None:
+    """Write the flags beside their lines, each in the first row below the top where no other stands."""
+    span = float(x[-1] - x[0]) or 1.0
+    taken: list[list[tuple[float, float]]] = []
+    for flag in sorted(flags, key=lambda flag: flag.run):
+        at = _line(axes, x, flag.run, flag.colour)
+        axes.plot(
+            [at],
+            [0.975],
+            transform=axes.get_xaxis_transform(),
+            marker="v",
+            markersize=9,
+            color=flag.colour,
             zorder=6,
         )
-    )
+        place = float(at - x[0]) / span
+        width = _CHARACTER * max(map(len, flag.lines)) + 0.02
+        left = place < 0.5
+        first, last = (place, place + width) if left else (place - width, place)
+        row = next(
+            (
+                row
+                for row, others in enumerate(taken)
+                if all(last < low or high < first for low, high in others)
+            ),
+            len(taken),
+        )
+        for needed in range(row, row + len(flag.lines)):
+            if needed == len(taken):
+                taken.append([])
+            taken[needed].append((first, last))
+        write(
+            axes.annotate(
+                "\n".join(flag.lines),
+                (at, 0.965 - _LINE * row),
+                xycoords=("data", "axes fraction"),
+                xytext=(9 if left else -9, 0),
+                textcoords="offset points",
+                ha="left" if left else "right",
+                va="top",
+                fontsize=11,
+                fontweight="bold",
+                color=flag.colour,
+                bbox=_BOX,
+                zorder=6,
+            )
+        )
 
 
 def _line(axes: Axes, x: Floats, index: int, colour: str) -> float:
