@@ -24,6 +24,9 @@ FAILED = "failed"
 INTERRUPTED = "interrupted"
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
 
+TOTAL = "Total"  # a table's row for the whole session
+OTHER = "Other"  # and for the time in which no step ran
+
 _SESSION_ID = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 
 

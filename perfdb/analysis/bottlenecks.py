@@ -11,8 +11,8 @@ import pandas as pd
 
 from perfdb.analysis.replay import Schedule, Scheduled
 from perfdb.analysis.runs import counted_sessions, seconds_of, since, spans_of
+from perfdb.vocabulary import OTHER
 
-OTHER = "Other"  # the time of no step
 LEAST_FOR_VARIANCE = 10
 REPLAYED = 200  # newest sessions of a pipeline and mode that are replayed
 

@@ -19,9 +19,8 @@ from perfdb.analysis.runs import Floats, counted_sessions, name_seconds, runs_of
 from perfdb.critical_path import Span
 from perfdb.records import Session
 from perfdb.texts import duration_text, inert, mode_text
+from perfdb.vocabulary import OTHER, TOTAL
 
-TOTAL = "Total"
-OTHER = "Other"  # the time of no step
 RESAMPLES = 5_000
 LEAST_FOR_INTERVAL = 5
 SEED = 20_260_101

@@ -18,8 +18,8 @@ from perfdb.analysis.runs import counted_sessions, name_seconds, seconds_of
 from perfdb.critical_path import Span
 from perfdb.records import Session
 from perfdb.texts import counted, duration_text, inert, mode_text, size_text
+from perfdb.vocabulary import OTHER
 
-OTHER = "Other"
 LEAST_HISTORY = 5
 _LARGE_PART = 0.3  # of the excess: a cause is named when it explains so much of it
 _SAME = 0.05  # what is within 5 % of its usual time is as usual

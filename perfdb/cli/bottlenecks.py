@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from perfdb.analysis.bottlenecks import OTHER
 from perfdb.cli.options import (
     csv_option,
     database_option,
@@ -19,6 +18,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table, rows_of
 from perfdb.cli.text import duration_text, inert, of_kind, percent_text
+from perfdb.vocabulary import OTHER
 
 COLUMNS = (
     Column("step", flexible=True),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfdb.analysis.compare import GroupComparison, SessionComparison
 from perfdb.cli.options import (
     csv_option,
     database_option,
@@ -20,6 +19,9 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_json, print_table, rows_of, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
+
+if TYPE_CHECKING:
+    from perfdb.analysis.compare import GroupComparison, SessionComparison
 
 
 @click.command("compare")
@@ -54,27 +56,32 @@ def command(
             f"--{next(iter(given)).replace('_', '-')} needs --by: two sessions need no filter"
         )
     history = open_history(database)
-    found: SessionComparison | GroupComparison
     if by is None:
-        found = history.compare(*_two_sessions(a, b))
-    else:
-        found = history.compare(_value(a), _value(b), by=by, last=last, **given)
+        sessions = history.compare(*_two_sessions(a, b))
+        facts: dict[str, Any] = {"a": sessions.a, "b": sessions.b}
+        if not _answered(sessions, facts, as_json=as_json, as_csv=as_csv):
+            _print_sessions(sessions)
+        return
+    groups = history.compare(_value(a), _value(b), by=by, last=last, **given)
+    facts = {"by": by, "a": groups.a, "b": groups.b}
+    facts |= {"confounded": list(groups.confounded), "left_out": list(groups.left_out)}
+    if not _answered(groups, facts, as_json=as_json, as_csv=as_csv):
+        _print_groups(groups)
+
+
+def _answered(
+    found: SessionComparison | GroupComparison, facts: Mapping[str, Any], *, as_json: bool, as_csv: bool
+) -> bool:
+    """Answer a program and say so; for a person, print the sentence."""
     if as_csv:
-        print_data(found.frame, as_json=False, as_csv=True)
-        return
+        return print_data(found.frame, as_json=False, as_csv=True)
     if as_json:
-        told: dict[str, Any] = {"a": found.a, "b": found.b, "sentence": found.sentence}
-        if isinstance(found, GroupComparison):
-            told |= {"by": found.by, "confounded": list(found.confounded), "left_out": list(found.left_out)}
-        print_json([told | {"steps": rows_of(found.frame)}])
-        return
+        print_json([{**facts, "sentence": found.sentence, "steps": rows_of(found.frame)}])
+        return True
     for line in wrap(found.sentence, min(screen_width(), 120)):
         click.echo(line)
     click.echo()
-    if isinstance(found, SessionComparison):
-        _print_sessions(found)
-    else:
-        _print_groups(found)
+    return False
 
 
 def _two_sessions(a: str | None, b: str | None) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import click
 from perfdb.cli.options import csv_option, database_option, json_option, open_history
 from perfdb.cli.render import Column, print_data, print_json, print_table, rows_of, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert
+from perfdb.vocabulary import TOTAL
 
 WIDEST = 120  # of prose
 COLUMNS = (
@@ -58,7 +59,7 @@ def command(session_id: str, last: int, database: str | None, as_json: bool, as_
     click.echo()
     rows = [_cells(row) for row in steps]
     total = {
-        "step_name": "Total",
+        "step_name": TOTAL,
         "seconds": found.wall_s,
         "usual_s": found.usual_s,
         "excess_s": found.excess_s,

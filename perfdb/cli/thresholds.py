@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from perfdb.alerts.config import read_alert_settings
-from perfdb.analysis.thresholds import LEAST_RUNS, rule_name
 from perfdb.cli.files import write_whole
 from perfdb.cli.options import (
     csv_option,
@@ -26,6 +25,7 @@ from perfdb.cli.render import Column, colour, print_data, print_table, rows_of
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.history import History
 from perfdb.settings import load_for_reading, shown_path
+from perfdb.vocabulary import TOTAL
 
 COLUMNS = (
     Column("step", flexible=True),
@@ -85,6 +85,8 @@ def suggest(
 
 
 def _say_why(history: History, given: dict[str, Any], step: str | None) -> None:
+    from perfdb.analysis.thresholds import LEAST_RUNS
+
     if history.sessions(last=1, **given).empty:
         say_what_next(given)
     else:
@@ -96,7 +98,7 @@ def _say_why(history: History, given: dict[str, Any], step: str | None) -> None:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     flagged = f"{row['flagged']:,} of {row['n']:,} runs" if row["flagged"] else "no run"
     return (
-        row["step_name"] if row["step_name"] is not None else "Total",
+        row["step_name"] if row["step_name"] is not None else TOTAL,
         f"{row['n']:,}",
         *(duration_text(row[name]) for name in ("p50", "p95", "max", "limit")),
         flagged,
@@ -108,6 +110,8 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _write(history: History, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append a rule for each row to the settings file, but for those that are there by name."""
+    from perfdb.analysis.thresholds import rule_name
+
     path = history.settings.config_file or Path.cwd() / "perfdb.toml"
     header = "tool.perfdb.alerts.rules" if path.name == "pyproject.toml" else "alerts.rules"
     known = {rule.name for rule in read_alert_settings(history.settings.alerts, reading=True).rules}

@@ -18,6 +18,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table, rows_of
 from perfdb.cli.text import duration_text, of_kind
+from perfdb.vocabulary import TOTAL
 
 SIGNIFICANT = 0.05
 PERCENTILES = ("p50", "p90", "p95", "p99")
@@ -74,7 +75,7 @@ def command(
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        row["step_name"] if row["step_name"] is not None else "Total",
+        row["step_name"] if row["step_name"] is not None else TOTAL,
         row["period"] or "",
         f"{row['n']:,}",
         f"{row['failures']:,}" if row["failures"] else "",

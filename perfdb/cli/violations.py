@@ -18,6 +18,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_data, print_table, rows_of
 from perfdb.cli.text import of_kind, percent_text, short_time
+from perfdb.vocabulary import TOTAL
 
 MOST = 50
 COLOURS = {"critical": "red", "warning": "yellow", "info": None}
@@ -71,7 +72,7 @@ def _say_why(history: Any) -> None:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    name = row["step_name"] or "Total"
+    name = row["step_name"] or TOTAL
     sign = "+" if row["kind"] == "max" else "-"
     return (
         row["severity"],
