@@ -206,7 +206,7 @@ def find_session_id(connection: Connection, wanted: str) -> str:
             if not there:
                 raise NotFoundError("no session is recorded yet; try: perfdb demo")
             raise NotFoundError(
-                f"there is no {wanted}: only {there} sessions are recorded; see: perfdb sessions"
+                f"there is no {wanted}: the history has {there} so far; see: perfdb sessions"
             )
         return str(found)
     if not wanted.isascii() or not wanted.isprintable() or not wanted:
