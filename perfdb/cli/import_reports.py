@@ -25,8 +25,8 @@ def command(paths: tuple[str, ...], database: str | None, as_json: bool) -> None
     """Take JSON reports into the database.
 
     PATH is a report, a folder (every .json in and below it), a quoted glob, or a file that
-    `perfdb export --format json` wrote. A session that is known already is left alone. A file
-    that is no report is named with the reason, and the others go in.
+    `perfdb export --format json` or `perfdb report` wrote. A session that is known already is left
+    alone. A file that is no report is named with the reason, and the others go in.
     """
     history = History(database)
     files = find_reports(paths)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb import __version__
+from perfdb.errors import UsageError
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
 from perfdb.records import Session
@@ -33,6 +34,9 @@ class Reader(Protocol):
     def explain(self, session_id: str = "last") -> Explanation: ...  # noqa: D102
     def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
     # fmt: on
+
+
+MOST_SESSIONS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,9 @@ def report(
         made_at: epoch seconds, for the last line.
         last: how many of the newest sessions; None with a filter: all that fit.
         filters: as in ``History.sessions``.
+
+    Raises:
+        UsageError: more sessions fit than a page can hold.
     """
     made_by = f"Made by perfdb {__version__} on {local_time(made_at)}."
     if session_id is not None or (last is None and not filters):
@@ -83,7 +90,13 @@ def report(
     from perfdb.analysis.trends import trends
     from perfdb.pages.overview import overview_html
 
-    frame, steps = history.sessions(last=last, **filters), history.steps(last=last, **filters)
+    frame = history.sessions(last=last, **filters)
+    if len(frame) > MOST_SESSIONS:
+        raise UsageError(
+            f"a report holds at most {MOST_SESSIONS:,} sessions, not {len(frame):,}: "
+            "choose fewer with last= or since=, or write all of them with `perfdb export`"
+        )
+    steps = history.steps(last=last, **filters)
     sessions = list(history.each_session(last=last, **filters))
     shown = {session.pipeline for session in sessions}
     told = history.alerts(state="open")

@@ -125,6 +125,14 @@ def test_a_filter_chooses_the_sessions_of_a_report() -> None:
     assert history.report(pipeline="etl").sessions == 1
 
 
+def test_more_sessions_than_a_page_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perfdb.pages.reports.MOST_SESSIONS", 2)
+    history = recorded(make_session(0), make_session(1), make_session(2))
+    assert history.report(last=2).sessions == 2
+    with pytest.raises(perfdb.UsageError, match="at most 2 sessions, not 3"):
+        history.report(last=3)
+
+
 def test_an_empty_choice_is_a_sentence() -> None:
     assert "Nothing recorded yet" in Reader(perfdb.History().report(last=5).html).text
 
