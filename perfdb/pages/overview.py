@@ -118,13 +118,14 @@ def _totals(words: str, group: Sequence[Session]) -> str:
         for place, session in enumerate(shown)
     ]
     counting = [(float(place), value) for place, value, failed, _ in points if not failed]
-    window = 10
+    window = max(10, len(shown) // 20)
     line = [
         (place, float(np.median([value for _, value in counting[max(0, end - window) : end]])))
         for end, (place, _) in enumerate(counting, start=1)
         if end >= 5
     ]
-    note = f"Each dot is a session, oldest first; the line is the median of the last {window}"
+    failed = "a square one that failed, " if any(point[2] for point in points) else ""
+    note = f"Each dot is a session, {failed}oldest first; the line is the median of the last {window}"
     note += "." if len(shown) == len(group) else f"; {len(shown)} of {len(group):,} sessions are drawn."
     over = int((durations > 1.1 * top).sum())
     if over:

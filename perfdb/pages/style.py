@@ -46,7 +46,7 @@ stroke-linejoin:round}
 .perfdb .area{fill:var(--critical);opacity:.15}.perfdb .area.second{fill:var(--second)}
 .perfdb .dot{fill:none;stroke:var(--critical);stroke-width:6;stroke-linecap:round;
 vector-effect:non-scaling-stroke}
-.perfdb .dot.failed{stroke:var(--failed)}
+.perfdb .dot.failed{stroke:var(--failed);stroke-width:9;stroke-linecap:square}
 .perfdb .keys span{display:inline-block;margin-right:1em}
 .perfdb .key{display:inline-block;width:1.5em;height:.8em;margin-right:.35em;vertical-align:-.05em;
 border-radius:2px}
