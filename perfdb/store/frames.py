@@ -205,9 +205,7 @@ def find_session_id(connection: Connection, wanted: str) -> str:
             there = connection.execute(text("SELECT count(*) FROM sessions")).scalar_one()
             if not there:
                 raise NotFoundError("no session is recorded yet; try: perfdb demo")
-            raise NotFoundError(
-                f"there is no {wanted}: the history has {there} so far; see: perfdb sessions"
-            )
+            raise NotFoundError(f"there is no {wanted}: the history has {there} so far; see: perfdb sessions")
         return str(found)
     if not wanted.isascii() or not wanted.isprintable() or not wanted:
         raise NotFoundError(f"no session is called {wanted!r}; `perfdb sessions` lists them")
