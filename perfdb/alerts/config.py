@@ -19,7 +19,7 @@ CHANNEL_KINDS = ("webhook", "apprise", "log", "console")
 EVERY = "*"  # the total and every step
 
 # A busy machine adds so much to a run, now and then for minutes: that is the scheduler, not the pipeline.
-JITTER_S = 0.001
+JITTER_S = 0.0015
 
 DEFAULT_RULES = (
     Rule(name="error_rate", kind="error_rate", step=EVERY, default=True),

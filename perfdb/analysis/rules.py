@@ -307,7 +307,7 @@ def _judge_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
 def _judge_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
     """T = (median of the last 5 - median of the 10 to 30 before) / (1.2533 sigma sqrt(1/5 + 1/n)) >= 6.
 
-    sigma is 1.4826 MAD, widened by 1 + 3/n because a MAD of few runs is often too small, and at least 3 % and
+    sigma is 1.4826 MAD, widened for n < 30 because a MAD of few runs is often too small, and at least 3 % and
     the rule's jitter; 4 of the 5 must lie above nine tenths of the old runs: a second mode is no shift.
     """
     if frozen is not None:
@@ -523,7 +523,8 @@ def _scale(
     level: Callable[[float], float] = math.log if logarithmic else float
     levels = [level(value) for value in before]
     middle = median(levels)
-    sigma = 1.4826 * median(abs(value - middle) for value in levels) * (1 + 3 / len(before))
+    few = 1 + 3 / len(before) - 3 / PREVIOUS
+    sigma = 1.4826 * median(abs(value - middle) for value in levels) * few
     if logarithmic:
         return level, max(sigma, LEAST_SIGMA, jitter / median(before)), True
     return level, max(sigma, LEAST_SIGMA * abs(middle), jitter), False

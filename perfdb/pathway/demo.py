@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 NORMAL, FAST = 48, 12
 SLOWER_FROM = NORMAL - 12  # which normal design is the first with a slower step
-SLOWER_BY = 2.0
+SLOWER_BY = 4.0  # of the search service; the step, which also waits for its workers, becomes two to three times
 STYLES = ("modern", "scandinavian", "industrial", "japandi", "mid-century")
 
 __all__ = ["TIME_SCALE", "run_demo"]

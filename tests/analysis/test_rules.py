@@ -80,7 +80,7 @@ def test_the_t_of_a_shift_is_the_formula() -> None:
     values = [1.0, 1.1] * 15 + [2.0] * 5
     logs = [math.log(value) for value in values]
     middle = (logs[0] + logs[1]) / 2
-    sigma = 1.4826 * abs(logs[0] - middle) * (1 + 3 / 30)
+    sigma = 1.4826 * abs(logs[0] - middle)
     t = (math.log(2) - math.log(1.05)) / (1.2533 * sigma * math.sqrt(1 / 5 + 1 / 30))
     verdict = judged("fast_shift", values)
     assert verdict.hit
