@@ -361,6 +361,8 @@ def _judge_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) ->
             good=True, value=values[-1], n=len(values), arithmetic=f"no change in {len(values)} runs"
         )
     newest = found[-1]
+    # It may lie some runs early: what still kept the old level is no part of the new one.
+    since = _begin(values, newest.after_n, _middle(newest.before_median, newest.after_median))
     hit = (
         newest.effect_percent >= SHIFT_PERCENT
         and newest.after_n >= RUNS_AFTER_CHANGE
@@ -374,9 +376,9 @@ def _judge_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) ->
         effect=newest.effect_percent,
         limit=SHIFT_PERCENT,
         bound=_between(newest.before_median, newest.after_median),
-        n=newest.after_n,
+        n=len(values) - since,
         baseline_n=newest.before_n,
-        since=newest.index,
+        since=since,
         usual=_usual(values[max(0, newest.index - PREVIOUS) : newest.index]),
         arithmetic=f"newest change at run {newest.index + 1} of {len(values)}: {newest.before_median:.6g} "
         f"(n = {newest.before_n}) to {newest.after_median:.6g} (n = {newest.after_n}), "

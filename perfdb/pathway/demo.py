@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 NORMAL, FAST = 48, 12
 SLOWER_FROM = NORMAL - 12  # which normal design is the first with a slower step
-SLOWER_BY = 4.0  # of the search service; the step, which also waits for its workers, becomes two to three times
+SLOWER_BY = 4.0  # of the search service; the whole step becomes two to three times
 STYLES = ("modern", "scandinavian", "industrial", "japandi", "mid-century")
 
 __all__ = ["TIME_SCALE", "run_demo"]
@@ -126,7 +126,7 @@ def _tell(home: Path, reports: Path) -> None:
     fired = alerts[(alerts["state"] == "firing") & (alerts["severity"] != "info")]
     if len(fired):
         click.echo("\nOne step became slower on the way, and perfdb noticed:\n")
-        for sentence in str(fired["message"].iloc[0]).split(". "):
+        for sentence in str(fired["message"].iloc[-1]).split(". "):
             click.echo(f"  {sentence.rstrip('.')}.")
     click.echo("\nLook closer:\n")
     if len(fired):
