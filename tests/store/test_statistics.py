@@ -10,11 +10,20 @@ import pytest
 from sqlalchemy import Connection, text
 
 from perfdb.store import ingest, statistics
+from perfdb.store.engine import open_engine
+from perfdb.store.schema import ensure_schema
 
 Records = Callable[..., list[dict[str, Any]]]
 NORMAL, FAST = '{"fast_mode":false}', '{"fast_mode":true}'
 P50_P95 = ((0.5, 1), (0.95, 1))
 DAY = 86_400
+
+QUERIES = (
+    "SELECT count(*), avg(duration) FROM steps WHERE counted AND series_id = 2",
+    "SELECT duration FROM steps WHERE counted AND series_id = 2 ORDER BY duration LIMIT 2 OFFSET 3",
+    "SELECT day, count(*), avg(duration) FROM steps WHERE counted AND series_id = 2 GROUP BY day",
+    "SELECT duration FROM steps WHERE counted AND series_id = 2 AND day = 4 ORDER BY duration DESC",
+)
 
 
 @pytest.fixture
@@ -99,15 +108,12 @@ def test_failed_steps_are_counted_unless_tagged(connection: Connection, run_reco
     assert day[4:] == (0, 1, None, None, None)
 
 
-def test_sqlite_answers_from_the_indexes_alone(history: Connection) -> None:
-    if history.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL chooses by the state of its visibility map")
-    for query in (
-        "SELECT count(*), avg(duration) FROM steps WHERE counted AND series_id = 2",
-        "SELECT duration FROM steps WHERE counted AND series_id = 2 ORDER BY duration LIMIT 2 OFFSET 3",
-        "SELECT day, count(*), avg(duration) FROM steps WHERE counted AND series_id = 2 GROUP BY day",
-        "SELECT duration FROM steps WHERE counted AND series_id = 2 AND day = 4 ORDER BY duration DESC",
-    ):
-        plan = " ".join(str(row) for row in history.execute(text(f"EXPLAIN QUERY PLAN {query}")))
-        assert "COVERING INDEX" in plan, query
-        assert "TEMP B-TREE" not in plan, query
+def test_sqlite_answers_from_the_indexes_alone(sqlite_url: str) -> None:
+    ensure_schema(sqlite_url)
+    engine = open_engine(sqlite_url, role="reader")
+    with engine.connect() as connection:
+        for query in QUERIES:
+            plan = " ".join(str(row) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {query}")))
+            assert "COVERING INDEX" in plan, query
+            assert "TEMP B-TREE" not in plan, query
+    engine.dispose()
