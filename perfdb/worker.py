@@ -14,7 +14,7 @@ from pathlib import Path
 from perfdb.alerting import Alerting
 from perfdb.errors import PerfdbError
 from perfdb.recording.environment import describe_process
-from perfdb.recording.health import Health
+from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, new_journal_id
 from perfdb.recording.live import LiveSession
 from perfdb.toml_tables import Table
@@ -205,6 +205,10 @@ class Worker:
         while journal.size > (known := self._read.get(journal.path.name, 0)):
             records, end, finished = move_batch(self._database, journal, self._health, known)
             self._read[journal.path.name] = end
+            if (debug := debugging()) is not None:
+                debug(
+                    "%d records of %s are in the database, %d bytes so far", records, journal.path.name, end
+                )
             moved += records
             self._note_finished(set(finished))
             if not records:

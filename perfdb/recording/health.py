@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 from perfdb.errors import UsageError
@@ -9,6 +10,7 @@ from perfdb.recording.values import clean_error
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from logging import Logger
     from typing import Any
 
@@ -33,7 +35,7 @@ class Health:
         """Note that perfdb itself failed at ``doing``; called in the ``except`` block."""
         message = f"{doing} failed: {type(error).__name__}: {clean_error(error)}"
         self._note("errors", f"{doing} {type(error).__name__}", message)
-        _log().debug("perfdb: %s", doing, exc_info=error)
+        logger().debug("perfdb: %s", doing, exc_info=error)
         if self.strict:
             raise error
 
@@ -65,7 +67,7 @@ class Health:
             if new:
                 self._said.add(kind)
         if new:
-            _log().warning("perfdb: %s", message)
+            logger().warning("perfdb: %s", message)
 
     def after_fork_in_child(self) -> None:
         """Make a lock that no vanished thread holds."""
@@ -77,7 +79,16 @@ class Health:
             return {"ok": self.last_error is None, **self.counts, "last_error": self.last_error}
 
 
-def _log() -> Logger:
+def logger() -> Logger:
+    """Return the logger "perfdb"."""
     import logging  # costs milliseconds, and most processes have nothing to say
 
     return logging.getLogger("perfdb")
+
+
+def debugging() -> Callable[..., None] | None:
+    """Return the logger's ``debug`` where the host wants to see it, else None."""
+    logging = sys.modules.get("logging")  # who set a level has imported it
+    if logging is None or not logging.getLogger("perfdb").isEnabledFor(logging.DEBUG):
+        return None
+    return logger().debug

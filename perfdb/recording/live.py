@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from perfdb.recording.console import Console
-from perfdb.recording.health import Health
+from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import resident_bytes, usage
 from perfdb.recording.step import Step
@@ -91,6 +91,7 @@ class LiveSession:
         self._open_journal = journal
         self._console = console
         self._health = health
+        self._debug = debugging()
         self._secret_words = tuple(secret_words)
         self._lanes: dict[int, int] = {}
         self._unwritten: list[tuple[float, float, int]] = []
@@ -125,6 +126,8 @@ class LiveSession:
 
     def begin(self) -> None:
         """Write that the session runs."""
+        if self._debug is not None:
+            self._debug("session %s of %s starts, mode %s", self.session_id, self.pipeline, self.mode)
         self.write(
             encode(
                 {
@@ -145,6 +148,10 @@ class LiveSession:
         step.seq = self.next_seq()
         step.lane = self._lanes[thread] if thread in self._lanes else self._new_lane(thread)
         step.name, step.name_json = _names.get(step.name) or _clean_name(step.name)
+        if self._debug is not None:
+            self._debug(
+                "step %d %r starts in lane %d, parent %s", step.seq, step.name, step.lane, step.parent_seq
+            )
         if self._console is not None:
             self._console.step_started(step.name, step.depth)
 
@@ -184,6 +191,8 @@ class LiveSession:
             f',"rss_mean_bytes":{step.rss_mean or "null"}{self._parts(step)}}}'
         )
         self.write(line.encode("ascii"))
+        if self._debug is not None:
+            self._debug("step %d %r ends: %s", step.seq, step.name, line)
         if self._console is not None:
             if step.success:
                 self._console.step_completed(step.name, duration, step.depth)
@@ -260,6 +269,8 @@ class LiveSession:
         self.product_count = product_count
         self.error_message = error
         self.attributes = attributes
+        if self._debug is not None:
+            self._debug("session %s is %s after %.6f s", self.session_id, status, self.total_duration)
         if self.inherited:
             return
         self.write_samples()

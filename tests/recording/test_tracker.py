@@ -265,6 +265,26 @@ def test_track_decorates_functions_and_coroutines(home: Path) -> None:
     assert sorted(perfdb.History().sessions()["pipeline"]) == ["plain", "plain", "slow"]
 
 
+def test_the_debug_level_tells_every_step(
+    home: Path, tracker_with: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="perfdb")
+    tracker = tracker_with()
+    tracker.start_pipeline()
+    with tracker.step("load", rows=3):
+        pass
+    tracker.end_pipeline()
+    told = caplog.text
+    for words in (
+        "starts, mode",
+        "step 0 'load' starts",
+        "step 0 'load' ends",
+        "is completed after",
+        "in the database",
+    ):
+        assert words in told
+
+
 def test_debug_logging_is_left_to_the_host(home: Path) -> None:
     assert logging.getLogger("perfdb").handlers == []
     assert logging.getLogger("perfdb").level == logging.NOTSET
