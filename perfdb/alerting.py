@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after each
 MOST_OF_THE_TIME = 0.02  # that the rules may take in such a loop: it is the host's time, and other writers'
-MOST_REST_S = 0.5  # between two of its judgements, however long the first one took to import
+MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
 MOST_UNJUDGED = 500  # sessions that wait for a busy database; older ones are history in any case
 
 
@@ -74,10 +74,14 @@ class Alerting:
         self._postponed.pop((session.pipeline, session.mode), None)
         return self._judge(session.session_id)
 
-    def judge_waiting(self, *, all_of_them: bool = False) -> None:
-        """Judge what was put off, or could not be judged because the database was busy. Never raises."""
+    def judge_waiting(self, *, idle: bool) -> None:
+        """Judge what could not be judged because the database was busy, and what was put off. Never raises.
+
+        Args:
+            idle: nothing has come for a while, or will come any more.
+        """
         waiting, self._unjudged = self._unjudged[-MOST_UNJUDGED:], []
-        if all_of_them or time.monotonic() >= self._rest_until:
+        if idle or time.monotonic() >= self._rest_until:
             waiting += self._postponed.values()
             self._postponed = {}
         for session_id in waiting:

@@ -56,6 +56,7 @@ class Worker:
         self._journals: list[Journal] = []  # the last one is written by new sessions
         self._read: dict[str, int] = {}  # offsets that are known to be in the database
         self._sessions: list[LiveSession] = []
+        self._done: list[LiveSession] = []  # in the database and judged, their hosts may go on
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._pause_s = 0.0
@@ -174,11 +175,16 @@ class Worker:
                 if moved_dead.finished:
                     self.alerting.judge_historic(moved_dead.finished)
             self.alerting.watch(list(self._sessions))
-            self.alerting.judge_waiting()
+            self.alerting.judge_waiting(idle=not moved)
             self._retire()
             self._problem, self._pause_s = None, 0.0
         except Exception as error:
             self._later(error)
+        finally:
+            # at the very end: what is done after it would run beside the host's next steps
+            done, self._done = self._done, []
+            for session in done:
+                session.in_database.set()
         return moved
 
     def look_for_dead(self) -> None:
@@ -223,7 +229,7 @@ class Worker:
             self._sessions = [session for session in self._sessions if session not in done]
         for session in done:
             session.alerts = self.alerting.judge(session)
-            session.in_database.set()
+        self._done += done
 
     def _retire(self) -> None:
         """Remove journals that are in the database whole and have no more sessions."""
@@ -273,7 +279,7 @@ class Worker:
         """Let the turn in hand judge its sessions, then those put off, and let messages leave."""
         if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
-                self.alerting.judge_waiting(all_of_them=True)
+                self.alerting.judge_waiting(idle=True)
             finally:
                 self.turn_lock.release()
         self.alerting.finish(deadline - time.monotonic())
