@@ -144,7 +144,7 @@ class LiveSession:
         )
 
     def starting(self, step: Step, thread: int) -> None:
-        """Give a step its number and lane, and say that it begins, before its clock runs."""
+        """Take in a step, give it its number and lane, and say that it begins, before its clock runs."""
         step.seq = self.next_seq()
         step.lane = self._lanes[thread] if thread in self._lanes else self._new_lane(thread)
         step.name, step.name_json = _names.get(step.name) or _clean_name(step.name)
@@ -154,9 +154,6 @@ class LiveSession:
             )
         if self._console is not None:
             self._console.step_started(step.name, step.depth)
-
-    def started_step(self, step: Step) -> None:
-        """Take in a step whose clock runs."""
         self.open_steps[step.seq] = step
         if len(self.steps) < MAX_STEPS:
             self.steps.append(step)
@@ -169,7 +166,6 @@ class LiveSession:
 
     def closed(self, step: Step, duration: float, cpu_s: float) -> None:
         """Write the line of a step that has just ended."""
-        step.duration, step.cpu_s = duration, cpu_s
         self.open_steps.pop(step.seq, None)
         if not step.kept:
             with self._lock:

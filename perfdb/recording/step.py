@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextvars import ContextVar
+from math import inf
 from resource import RUSAGE_SELF, getrusage
 from threading import get_ident
 from types import TracebackType
@@ -19,6 +20,7 @@ from perfdb.recording.values import clean_error, clean_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
+    from resource import struct_rusage
     from typing import Any, ParamSpec, TypeVar
 
     from perfdb.recording.live import LiveSession
@@ -39,41 +41,38 @@ class Step:
     ``data`` and whatever ``set`` adds become ``additional_data`` of the record.
     """
 
-    __slots__ = (
-        "_closed_by_end", "_failed_until", "_state", "_tracker", "_usage", "announced", "attempts",
-        "begun", "cpu_s", "data", "depth", "duration", "error_message", "events", "kept", "lane",
-        "name", "name_json", "outer", "parent_seq", "rss_count", "rss_peak", "rss_sum", "seq",
-        "session", "success",
-    )  # fmt: skip
-
+    # What most steps never change stands on the class: one store less for each, on the host's time.
+    session: LiveSession | None = None
+    outer: Step | None = None
     # known once it runs
     seq: int
-    parent_seq: int | None
+    parent_seq: int | None = None
     lane: int
-    depth: int  # 0: a step of the session itself
+    depth = 0  # a step of the session itself
     name_json: str
-    begun: float  # monotonic clock
-    announced: bool  # as open, in the journal
-    kept: bool  # in memory, for the report
+    begun = inf  # monotonic clock
+    announced = False  # as open, in the journal
+    kept = True  # in memory, for the report
     # known once it has ended
-    duration: float | None
-    cpu_s: float | None
-    success: bool | None
-    error_message: str | None
+    duration: float | None = None
+    cpu_s: float | None = None
+    success: bool | None = None
+    error_message: str | None = None
     # readings of the monitor, bytes
-    rss_peak: int
-    rss_sum: int
-    rss_count: int
-    attempts: Sequence[dict[str, Any]]
-    events: Sequence[tuple[str, float, dict[str, Any]]]
+    rss_peak = 0
+    rss_sum = 0
+    rss_count = 0
+    attempts: Sequence[dict[str, Any]] = ()
+    events: Sequence[tuple[str, float, dict[str, Any]]] = ()
+    _state = NEW
+    _usage: struct_rusage
+    _failed_until: float | None = None
+    _closed_by_end = False
 
     def __init__(self, tracker: Tracker, name: str, data: dict[str, Any]) -> None:
         self._tracker = tracker
-        self.data = data
-        self._state = NEW
-        self.outer: Step | None = None
-        self.session: LiveSession | None = None
         self.name = name
+        self.data = data
 
     # -- running ---------------------------------------------------------------
 
@@ -134,24 +133,28 @@ class Step:
                 f"step {self.name!r} was entered {when}: it runs, but is not recorded"
             )
             return
-        outer = parent = current_step.get()
-        while parent is not None and (parent.session is not session or parent._state != OPEN):
-            parent = parent.outer
+        if self._state == CLOSED:
+            self._forget()
         self.session = session
-        self.outer = outer
-        self.parent_seq, self.depth = (None, 0) if parent is None else (parent.seq, parent.depth + 1)
-        self.duration = self.success = self.error_message = self.cpu_s = None
-        self.rss_peak = self.rss_sum = self.rss_count = 0
-        self.attempts = self.events = ()
-        self._failed_until: float | None = None
-        self._closed_by_end = self.announced = False
-        self.kept = True
+        outer = current_step.get()
+        if outer is not None:
+            self.outer = outer
+            parent: Step | None = outer
+            while parent is not None and (parent.session is not session or parent._state != OPEN):
+                parent = parent.outer
+            if parent is not None:
+                self.parent_seq, self.depth = parent.seq, parent.depth + 1
         session.starting(self, get_ident())
         self._state = OPEN
         current_step.set(self)
         self._usage = getrusage(RUSAGE_SELF)
         self.begun = session.monotonic()
-        session.started_step(self)
+
+    def _forget(self) -> None:
+        """Become new again: a handle may be entered several times."""
+        kept = {"_tracker": self._tracker, "name": self.name, "data": dict(self.data)}
+        self.__dict__.clear()
+        self.__dict__.update(kept)
 
     def _end(self, success: bool, error: BaseException | str | None, *, by_end: bool = False) -> None:
         session = self.session
@@ -170,8 +173,9 @@ class Step:
             self.error_message = clean_text(error) if isinstance(error, str) else clean_error(error)
         if current_step.get() is self:
             current_step.set(self.outer)
-        cpu_s = used.ru_utime - before.ru_utime + used.ru_stime - before.ru_stime
-        session.closed(self, max(0.0, now - self.begun), max(0.0, cpu_s))
+        self.duration = duration = now - self.begun
+        self.cpu_s = cpu_s = used.ru_utime - before.ru_utime + used.ru_stime - before.ru_stime
+        session.closed(self, duration, cpu_s)
 
     @property
     def rss_mean(self) -> int:

@@ -193,7 +193,7 @@ def _begin_immediate(connection: Connection, *, wait_s: float) -> None:
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() > deadline:
                 raise OperationalError("BEGIN IMMEDIATE", None, error) from error
-        time.sleep(random.uniform(0.0002, 0.0015))  # noqa: S311 (not for secrets)
+        time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311 (not for secrets)
 
 
 def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.Connection:
