@@ -1,4 +1,4 @@
-"""`perfdb chart` and `perfdb report`: every kind from a recorded history, clear answers where it cannot be."""
+"""`perfdb chart` and `perfdb report`: every kind from a recorded history, else a clear answer."""
 
 from __future__ import annotations
 
