@@ -188,7 +188,7 @@ class Alerting:
         if is_transient(error):
             if session_id is not None:
                 self._unjudged.append(session_id)
-            self._health.delayed("the rules wait for the database", error)
+            self._health.delayed("the rules wait for the database", getattr(error, "orig", None) or error)
             return
         # not through failed(): rules that break must not raise in a strict worker either
         self._health.count("rule_errors", 1, f"evaluating the rules failed: {type(error).__name__}: {error}")

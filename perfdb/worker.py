@@ -191,7 +191,8 @@ class Worker:
         """Look for journals of dead processes at the next turn: a child may have ended."""
         self._looked_for_dead = float("-inf")
 
-    def _later(self, error: Exception) -> None:
+    def _later(self, failure: Exception) -> None:
+        error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
         self._problem = str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {error}"
         import random
 
