@@ -12,7 +12,7 @@ from types import TracebackType
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health
 from perfdb.recording.monitor import Monitor
-from perfdb.recording.step import Step, current_step
+from perfdb.recording.step import Step, called_within, current_step
 from perfdb.recording.tracker import Tracker, current_tracker
 from perfdb.settings import Settings, load
 from perfdb.worker import Worker
@@ -127,23 +127,7 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function or coroutine function: each call is a session of its own."""
-        import functools
-        import inspect
-
-        stepped: Any
-        if inspect.iscoroutinefunction(function):
-
-            async def stepped(*args: Any, **kwargs: Any) -> Any:
-                with self._again():
-                    return await function(*args, **kwargs)
-
-        else:
-
-            def stepped(*args: Any, **kwargs: Any) -> Any:
-                with self._again():
-                    return function(*args, **kwargs)
-
-        return functools.wraps(function)(stepped)
+        return called_within(self._again, function)
 
     def _again(self) -> track:
         return track(

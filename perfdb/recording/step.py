@@ -20,6 +20,7 @@ from perfdb.recording.values import clean_error, clean_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from resource import struct_rusage
     from typing import Any, ParamSpec, TypeVar
 
@@ -218,24 +219,14 @@ class Step:
         """Decorate a function, coroutine function or generator: each call is a step of its own."""
         import inspect
 
-        stepped: Any
         if inspect.isasyncgenfunction(function):
             stepped = self._around_async_generator(function)
         elif inspect.isgeneratorfunction(function):
             stepped = self._around_generator(function)
-        elif inspect.iscoroutinefunction(function):
-
-            async def stepped(*args: Any, **kwargs: Any) -> Any:
-                with self._again():
-                    return await function(*args, **kwargs)
-
         else:
-
-            def stepped(*args: Any, **kwargs: Any) -> Any:
-                with self._again():
-                    return function(*args, **kwargs)
-
-        return functools.wraps(function)(stepped)
+            return called_within(self._again, function)
+        wrapped: Callable[P, R] = functools.wraps(function)(stepped)
+        return wrapped
 
     def _again(self) -> Step:
         return Step(self._tracker, self.name, dict(self.data))
@@ -335,6 +326,28 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+
+def called_within(
+    entered: Callable[[], AbstractContextManager[Any]], function: Callable[P, R]
+) -> Callable[P, R]:
+    """Wrap a function or coroutine function so that each call runs inside a context of its own."""
+    import inspect
+
+    wrapped: Any
+    if inspect.iscoroutinefunction(function):
+
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with entered():
+                return await function(*args, **kwargs)
+
+    else:
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with entered():
+                return function(*args, **kwargs)
+
+    return functools.wraps(function)(wrapped)
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:
