@@ -28,7 +28,7 @@ DPI = 100
 
 INK, MUTED, GRID = "#1a1a1a", "#5c5c5c", "#dcdcdc"
 BLUE, SKY, ORANGE, VERMILLION = "#0072b2", "#56b4e9", "#e69f00", "#d55e00"
-GREEN, PURPLE, YELLOW, GREY = "#009e73", "#cc79a7", "#f0e442", "#bdbdbd"
+GREEN, PURPLE, YELLOW = "#009e73", "#cc79a7", "#f0e442"
 # Neighbours in a stack differ in lightness and in hatch, not in hue alone.
 FILLS: tuple[tuple[str, str], ...] = (
     (BLUE, ""),

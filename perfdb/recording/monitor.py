@@ -54,6 +54,10 @@ class Monitor:
     """Reads the process for all its sessions, on one thread."""
 
     def __init__(self) -> None:
+        self.after_fork_in_child()
+
+    def after_fork_in_child(self) -> None:
+        """Begin with no session and no thread: those of the parent do not exist here."""
         self._watched: list[Watched] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -71,10 +75,6 @@ class Monitor:
         with self._lock:
             if session in self._watched:
                 self._watched.remove(session)
-
-    def after_fork_in_child(self) -> None:
-        """Forget the parent's sessions and its thread, which does not exist here."""
-        self.__init__()  # type: ignore[misc]
 
     def _run(self) -> None:
         import psutil

@@ -132,11 +132,6 @@ def read_alerts(connection: Connection, state: str = "open") -> list[Alert]:
     return [_alert_of(row) for row in connection.execute(query).mappings()]
 
 
-def alerts_frame(connection: Connection, state: str = "open") -> pd.DataFrame:
-    """Return ``read_alerts`` as a frame, with ``ALERT_COLUMNS``."""
-    return frame_of(read_alerts(connection, state))
-
-
 def frame_of(found: Sequence[Alert]) -> pd.DataFrame:
     """Return alerts as a frame, with ``ALERT_COLUMNS``."""
     import pandas as pd
