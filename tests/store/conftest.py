@@ -1,14 +1,8 @@
-"""Databases for the store's tests: SQLite files, and a PostgreSQL cluster of our own."""
+"""Engines and connections for the store's tests, and the records of a run."""
 
 from __future__ import annotations
 
-import glob
-import itertools
-import os
 import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,99 +10,20 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from perfdb.store.engine import open_engine
-from perfdb.store.schema import ensure_schema
 
 
-def _postgres_binaries() -> Path | None:
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
-    initdb = found[-1] if found else shutil.which("initdb")
-    return Path(initdb).parent if initdb else None
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """Start a cluster on a free port; give the URL of its server, without a database."""
-    binaries = _postgres_binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL server is installed: its half of the store is not tested")
-    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if prefix and shutil.which("runuser") is None:
-        pytest.skip("PostgreSQL does not run as root, and there is no runuser")
-    folder = Path(tempfile.mkdtemp(prefix="perfdb-pg-"))
-    if prefix:
-        shutil.chown(folder, "postgres")
-
-    def run(*command: str) -> None:
-        subprocess.run([*prefix, *command], check=True, capture_output=True, cwd=folder, timeout=60)
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data, log = str(folder / "data"), str(folder / "log")
-    run(f"{binaries}/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    run(f"{binaries}/pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
-    try:
-        yield f"postgresql://postgres@127.0.0.1:{port}"
-    finally:
-        run(f"{binaries}/pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-_numbers = itertools.count()
-
-
-def _create(server: str, template: str = "template1") -> str:
-    import psycopg
-
-    name = f"perfdb_{next(_numbers)}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    return f"{server}/{name}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give an empty database of either kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/perfdb.sqlite3"
-    return _create(request.getfixturevalue("postgres"))
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a SQLite file with all tables, to copy: a migration takes a quarter of a second."""
-    path = tmp_path_factory.mktemp("migrated") / "perfdb.sqlite3"
-    ensure_schema(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(scope="session")
-def migrated_database(postgres: str) -> str:
-    """Give the name of a PostgreSQL database with all tables, to copy."""
-    url = _create(postgres)
-    ensure_schema(url)
-    return url.rpartition("/")[2]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+@pytest.fixture
+def engine(migrated_url: str) -> Iterator[Engine]:
     """Give a writer's engine on a database with all tables."""
-    if request.param == "sqlite":
-        path = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "perfdb.sqlite3")
-        url = f"sqlite:///{path}"
-    else:
-        template = request.getfixturevalue("migrated_database")
-        url = _create(request.getfixturevalue("postgres"), template)
-    engine = open_engine(url, role="writer")
+    engine = open_engine(migrated_url, role="writer")
     yield engine
     engine.dispose()
 
 
 @pytest.fixture(scope="session")
-def shared_engine(postgres: str, migrated_database: str) -> Iterator[Engine]:
+def shared_engine(create_database: Callable[..., str], migrated_database: str) -> Iterator[Engine]:
     """Give an engine on one PostgreSQL database, for tests that undo what they do."""
-    engine = open_engine(_create(postgres, migrated_database), role="writer")
+    engine = open_engine(create_database(migrated_database), role="writer")
     yield engine
     engine.dispose()
 
