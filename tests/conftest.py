@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import itertools
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -29,9 +30,7 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="perfdb-pg-"))
         if self._prefix:
             shutil.chown(self.folder, "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = _free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}"  # of the server, without a database
         self._numbers = itertools.count()
         self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
@@ -67,6 +66,18 @@ class Cluster:
                 cwd=self.folder,
                 timeout=60,
             )
+
+
+def _free_port() -> int:
+    """Return a port below those that outgoing connections take, so that it is still free after a stop."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def _postgres_binaries() -> Path:
@@ -143,9 +154,8 @@ def migrated_database(create_database: Callable[..., str]) -> str:
 def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Give a database of either kind with all tables."""
     if request.param == "sqlite":
-        return (
-            f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path / 'perfdb.sqlite3')}"
-        )
+        path = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "perfdb.sqlite3")
+        return f"sqlite:///{path}"
     template = request.getfixturevalue("migrated_database")
     url: str = request.getfixturevalue("create_database")(template)
     return url
