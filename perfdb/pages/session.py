@@ -106,8 +106,9 @@ def _row(row: Row, wall: float) -> str:
     broken = sum(bar.step.success is False for bar in row.bars)
     mark = '<span class="bad">✗</span> ' if broken else ""
     share = f"{100 * row.critical_s / wall:.1f} %" if wall > 0 and row.critical_s > 0 else "–"
+    inside = f" in{min(row.depth, 6)}" if row.depth else ""
     return (
-        f'<span class="name" style="padding-left:{1.1 * min(row.depth, 6):g}em">'
+        f'<span class="name{inside}">'
         f"{mark}{safe(row.label, longest=120)}{times}</span>{svg.row_of_bars(row, wall)}"
         f'<span class="num">{duration_text(row.busy_s)}</span><span class="num faint">{share}</span>'
     )

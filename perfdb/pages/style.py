@@ -1,14 +1,20 @@
-"""The style sheet of the pages: dark and light, wide and narrow, on paper; only below ``.perfdb``."""
+"""The style sheets of the pages: dark and light, wide and narrow, on paper; only below ``.perfdb``.
 
-STYLE = """
+``COLOURS`` and ``SHAPES`` also dress the bars and lines of the dashboard, whose page is its own.
+"""
+
+COLOURS = """
 .perfdb{--paper:#fff;--ink:#1a1a1a;--muted:#5c5c5c;--line:#dedede;--tile:#f5f6f7;--critical:#0072b2;
---beside:#9ccbe8;--edge:#4d88ab;--failed:#c44e00;--failed-beside:#f3c09b;--second:#00795a;
-background:var(--paper);color:var(--ink);
-font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
-padding:1.2rem clamp(.8rem,3vw,2rem);max-width:1200px;margin:0 auto;box-sizing:border-box;text-align:left}
+--beside:#9ccbe8;--edge:#4d88ab;--failed:#c44e00;--failed-beside:#f3c09b;--second:#00795a}
 @media (prefers-color-scheme:dark){.perfdb{--paper:#14171a;--ink:#e9eaeb;--muted:#a6adb4;--line:#343a40;
 --tile:#1d2125;--critical:#56b4e9;--beside:#2a536d;--edge:#5f93b3;--failed:#ff8f45;--failed-beside:#6b3f22;
 --second:#2fc79b}}
+"""
+
+_PAGE = """
+.perfdb{background:var(--paper);color:var(--ink);
+font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
+padding:1.2rem clamp(.8rem,3vw,2rem);max-width:1200px;margin:0 auto;box-sizing:border-box;text-align:left}
 .perfdb *{box-sizing:border-box}
 .perfdb h1{font-size:1.5rem;line-height:1.25;margin:0 0 .3rem;overflow-wrap:anywhere}
 .perfdb h2{font-size:1.08rem;margin:1.8rem 0 .3rem}
@@ -21,6 +27,24 @@ margin:.9rem 0}
 .perfdb .tiles div{background:var(--tile);border-radius:6px;padding:.45rem .7rem;min-width:0}
 .perfdb dt{color:var(--muted);font-size:.78rem}
 .perfdb dd{margin:0;font-weight:600;overflow-wrap:anywhere}
+.perfdb .wide{overflow-x:auto;max-width:100%}
+.perfdb table{border-collapse:collapse;width:100%;font-size:.92rem;margin:.3rem 0;color:inherit}
+.perfdb th{color:var(--muted);font-weight:500;font-size:.82rem;text-align:left;vertical-align:bottom}
+.perfdb th,.perfdb td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;
+background:none}
+.perfdb th:first-child,.perfdb td:first-child{padding-left:0}
+.perfdb td{overflow-wrap:anywhere;vertical-align:top;min-width:6.5rem}
+.perfdb th.n,.perfdb td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;min-width:0}
+.perfdb td.w{min-width:16rem}
+.perfdb code{font-family:ui-monospace,SFMono-Regular,Menlo,monospace;font-size:.88em;overflow-wrap:anywhere}
+.perfdb details{border-bottom:1px solid var(--line);padding:.35rem 0}
+.perfdb summary{cursor:pointer;overflow-wrap:anywhere}
+.perfdb footer{margin-top:2rem;color:var(--muted);font-size:.85rem;overflow-wrap:anywhere}
+@media (max-width:640px){.perfdb h1{font-size:1.25rem}}
+@media print{.perfdb{padding:0}.perfdb details{break-inside:avoid}}
+"""
+
+SHAPES = """
 .perfdb .rows{display:grid;
 grid-template-columns:minmax(7rem,max-content) minmax(8rem,1fr) max-content max-content;
 column-gap:.8rem;align-items:center;margin:.5rem 0}
@@ -54,23 +78,13 @@ border-radius:2px}
 border:1px solid var(--edge)}
 .perfdb .key.k3{background:var(--failed)}.perfdb .key.k4{background:var(--paper);
 border:1px solid var(--ink)}
-.perfdb .wide{overflow-x:auto;max-width:100%}
-.perfdb table{border-collapse:collapse;width:100%;font-size:.92rem;margin:.3rem 0;color:inherit}
-.perfdb th{color:var(--muted);font-weight:500;font-size:.82rem;text-align:left;vertical-align:bottom}
-.perfdb th,.perfdb td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;
-background:none}
-.perfdb th:first-child,.perfdb td:first-child{padding-left:0}
-.perfdb td{overflow-wrap:anywhere;vertical-align:top;min-width:6.5rem}
-.perfdb th.n,.perfdb td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;min-width:0}
-.perfdb td.w{min-width:16rem}
-.perfdb code{font-family:ui-monospace,SFMono-Regular,Menlo,monospace;font-size:.88em;overflow-wrap:anywhere}
-.perfdb details{border-bottom:1px solid var(--line);padding:.35rem 0}
-.perfdb summary{cursor:pointer;overflow-wrap:anywhere}
-.perfdb footer{margin-top:2rem;color:var(--muted);font-size:.85rem;overflow-wrap:anywhere}
+.perfdb .in1{padding-left:1.1em}.perfdb .in2{padding-left:2.2em}.perfdb .in3{padding-left:3.3em}
+.perfdb .in4{padding-left:4.4em}.perfdb .in5{padding-left:5.5em}.perfdb .in6{padding-left:6.6em}
 .perfdb .bad{color:var(--failed);font-weight:600}
 @media (max-width:640px){.perfdb .rows{grid-template-columns:minmax(0,1fr) max-content max-content;
 grid-auto-flow:row dense}
 .perfdb .rows .name{padding-top:.4rem}.perfdb .rows .num{align-self:end}.perfdb .rows svg{grid-column:1/-1}
-.perfdb .rows .axis,.perfdb .rows span:empty{display:none}.perfdb h1{font-size:1.25rem}}
-@media print{.perfdb{padding:0}.perfdb details{break-inside:avoid}}
+.perfdb .rows .axis,.perfdb .rows span:empty{display:none}}
 """
+
+STYLE = COLOURS + _PAGE + SHAPES
