@@ -108,6 +108,34 @@ def critical_seconds(
     return seconds
 
 
+def since(start: float, spans: Iterable[Span]) -> list[Span]:
+    """Return the spans in seconds since ``start``: epoch seconds hold no more than 0.2 µs."""
+    return [
+        span._replace(start=span.start - start, end=None if span.end is None else span.end - start)
+        for span in spans
+    ]
+
+
+def name_seconds(
+    names: list[str], spans: list[Span], start: float, wall: float
+) -> list[tuple[str | None, float, float, int]]:
+    """Return (name, critical s, busy s, times) of one session; the last row, without a name, is no step."""
+    spans = since(start, spans)
+    critical = critical_seconds(spans, 0.0, wall)
+    rest = critical.pop(None)
+    totals: dict[str, list[float]] = {}
+    for name, span in zip(names, spans, strict=True):
+        total = totals.setdefault(name, [0.0, 0.0, 0])
+        total[0] += critical.pop(span.seq, 0.0)
+        total[1] += (wall if span.end is None else span.end) - span.start
+        total[2] += 1
+    rows: list[tuple[str | None, float, float, int]] = [
+        (name, seconds, busy, int(times)) for name, (seconds, busy, times) in totals.items()
+    ]
+    rows.append((None, rest, 0.0, 0))
+    return rows
+
+
 def resolved_parents(steps: Iterable[SpanLike]) -> dict[int, int | None]:
     """Return the parent of each ``seq``; None for none, an unknown one, or one that would close a circle."""
     parents: dict[int, int | None] = {}

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from perfdb.analysis.replay import Schedule, Scheduled
-from perfdb.analysis.runs import counted_sessions, seconds_of, since, spans_of
+from perfdb.analysis.runs import counted_sessions, seconds_of, spans_of
+from perfdb.critical_path import since
 from perfdb.vocabulary import OTHER
 
 LEAST_FOR_VARIANCE = 10

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfdb.analysis.runs import Floats, counted_sessions, name_seconds, runs_of
-from perfdb.critical_path import Span
+from perfdb.analysis.runs import Floats, counted_sessions, runs_of
+from perfdb.critical_path import Span, name_seconds
 from perfdb.records import Session
 from perfdb.texts import duration_text, inert, mode_text
 from perfdb.vocabulary import OTHER, TOTAL

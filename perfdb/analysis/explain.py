@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from perfdb.analysis.bottlenecks import most_at_once
-from perfdb.analysis.runs import counted_sessions, name_seconds, seconds_of
-from perfdb.critical_path import Span
+from perfdb.analysis.runs import counted_sessions, seconds_of
+from perfdb.critical_path import Span, name_seconds
 from perfdb.records import Session
 from perfdb.texts import counted, duration_text, inert, mode_text, size_text
 from perfdb.vocabulary import OTHER

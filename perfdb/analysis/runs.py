@@ -6,13 +6,13 @@ durations; a failed one is counted as a failure. Modes are never mixed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from perfdb.critical_path import Span, critical_seconds
+from perfdb.critical_path import Span, name_seconds
 from perfdb.records import COMPLETED, FAILED
 
 UNCOUNTED_TAGS = frozenset(("warmup", "ignore"))
@@ -124,31 +124,3 @@ def seconds_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(
         {"step_name": object, "critical_s": "float64", "busy_s": "float64", "times": "int64"}
     )
-
-
-def since(start: float, spans: Iterable[Span]) -> list[Span]:
-    """Return the spans in seconds since ``start``: epoch seconds hold no more than 0.2 µs."""
-    return [
-        span._replace(start=span.start - start, end=None if span.end is None else span.end - start)
-        for span in spans
-    ]
-
-
-def name_seconds(
-    names: list[str], spans: list[Span], start: float, wall: float
-) -> list[tuple[str | None, float, float, int]]:
-    """Return (name, critical s, busy s, times) of one session; the last row, without a name, is no step."""
-    spans = since(start, spans)
-    critical = critical_seconds(spans, 0.0, wall)
-    rest = critical.pop(None)
-    totals: dict[str, list[float]] = {}
-    for name, span in zip(names, spans, strict=True):
-        total = totals.setdefault(name, [0.0, 0.0, 0])
-        total[0] += critical.pop(span.seq, 0.0)
-        total[1] += (wall if span.end is None else span.end) - span.start
-        total[2] += 1
-    rows: list[tuple[str | None, float, float, int]] = [
-        (name, seconds, busy, int(times)) for name, (seconds, busy, times) in totals.items()
-    ]
-    rows.append((None, rest, 0.0, 0))
-    return rows
