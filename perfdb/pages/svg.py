@@ -7,8 +7,9 @@ Texts stand beside them as HTML, so that they stay readable on a telephone. Widt
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from perfdb.analysis.timeline import Bar, Row
+from perfdb.analysis.timeline import Bar, Interval, Row
 from perfdb.pages.parts import plain
 from perfdb.texts import duration_text
 
@@ -18,29 +19,49 @@ _HEIGHT = 20.0
 MOST_SHAPES = 400  # a row of more is drawn as the parts that are covered
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnBar:
+    """A step as a waterfall draws it; seconds since the start of the session."""
+
+    name: str
+    start: float
+    end: float
+    critical: Sequence[Interval] = ()
+    waits: Sequence[Interval] = ()
+    failed: bool = False
+
+
 def row_of_bars(row: Row, wall: float) -> str:
-    """Return the bars of a waterfall's row: beside the critical path light, on it dark, waiting white."""
-    shapes = "".join(_bar(bar, wall) for bar in row.bars[:MOST_SHAPES])
-    inner = " inner" if row.depth else ""
-    return _svg(f"bar{inner}", _HEIGHT, _grid(_HEIGHT) + shapes)
+    """Return the bars of a timeline's row, see ``bars``."""
+    return bars([_drawn(bar) for bar in row.bars[:MOST_SHAPES]], wall, inner=row.depth > 0)
 
 
-def _bar(bar: Bar, wall: float) -> str:
-    told = (
-        f"{plain(bar.step.step_name)}: {duration_text(bar.end - bar.start)}, after {duration_text(bar.start)}"
-    )
+def bars(drawn: Iterable[DrawnBar], wall: float, *, inner: bool = False) -> str:
+    """Return a waterfall's row: beside the critical path light, on it dark, waiting white."""
+    shapes = "".join(_bar(bar, wall) for bar in drawn)
+    return _svg("bar inner" if inner else "bar", _HEIGHT, _grid(_HEIGHT) + shapes)
+
+
+def _drawn(bar: Bar) -> DrawnBar:
     origin = bar.step.start_time - bar.start
     waits = [
         (attempt.start_time - attempt.wait - origin, attempt.start_time - origin)
         for attempt in bar.step.attempts
         if attempt.wait > 0
     ]
+    return DrawnBar(
+        bar.step.step_name, bar.start, bar.end, bar.critical, waits, failed=bar.step.success is False
+    )
+
+
+def _bar(bar: DrawnBar, wall: float) -> str:
+    told = f"{plain(bar.name)}: {duration_text(bar.end - bar.start)}, after {duration_text(bar.start)}"
     shapes = [
         _rectangle("beside", bar.start, bar.end, wall),
         *(_rectangle("critical", first, last, wall) for first, last in bar.critical),
-        *(_rectangle("wait", first, last, wall, inset=5.5) for first, last in waits),
+        *(_rectangle("wait", first, last, wall, inset=5.5) for first, last in bar.waits),
     ]
-    kind = ' class="failed"' if bar.step.success is False else ""
+    kind = ' class="failed"' if bar.failed else ""
     return f"<g{kind}><title>{told}</title>{''.join(shapes)}</g>"
 
 
@@ -50,6 +71,47 @@ def pair_of_bars(critical: float, busy: float, longest: float) -> str:
         "bar",
         _HEIGHT,
         _rectangle("beside", 0.0, busy, longest) + _rectangle("critical", 0.0, critical, longest, inset=5.0),
+    )
+
+
+def difference(seconds: float, largest: float) -> str:
+    """Return a bar from the middle: more to the right, less to the left."""
+    half = largest if largest > 0 else 1.0
+    kind, first, last = ("more-of", 0.0, seconds) if seconds > 0 else ("less-of", seconds, 0.0)
+    shape = _rectangle(kind, half + first, half + last, 2 * half, inset=4.0) if seconds else ""
+    return _svg("bar", _HEIGHT, f'{shape}<path class="zero" d="M{WIDTH / 2:g} 0V{_HEIGHT:g}"/>')
+
+
+def meter(done: float, usual: float) -> str:
+    """Return how far something got beside what is usual, which is the whole width until it is exceeded."""
+    whole = max(done, usual)
+    shapes = _rectangle("track", 0.0, whole, whole, inset=0.0)
+    shapes += _rectangle("critical", 0.0, min(done, usual), whole, inset=0.0)
+    if done > usual:
+        shapes += _rectangle("over", usual, done, whole, inset=0.0)
+    return _svg("bar thin meter", _HEIGHT, shapes)
+
+
+def sparkline(values: Sequence[float], usual: float | None = None) -> str:
+    """Return a small line through the values, oldest first, over a dashed one at what is usual."""
+    if not values:
+        return ""
+    levels = [*values, *([] if usual is None else [usual])]
+    low, high = min(levels), max(levels)
+    span = (high - low) or high or 1.0
+    low -= 0.1 * span
+    top = 1.2 * span
+
+    def placed(x: float, value: float) -> tuple[float, float]:
+        return _place(x, value - low, max(1.0, len(values) - 1.0), top, 100.0)
+
+    path = " ".join(f"{x:.0f},{y:.0f}" for x, y in (placed(i, value) for i, value in enumerate(values)))
+    x, y = placed(len(values) - 1, values[-1])
+    line = "" if usual is None else f'<path class="usual" d="M0 {placed(0, usual)[1]:.0f}H{WIDTH:g}"/>'
+    return _svg(
+        "spark",
+        100.0,
+        f'{line}<polyline class="line" points="{path}"/><path class="dot last" d="M{x:.0f} {y:.0f}h0"/>',
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import perfdb
 from perfdb.importing import find_reports, import_reports
+from perfdb.pages import svg
 from perfdb.pages.document import data_in, document
 from perfdb.pages.session import session_html
 from perfdb.recording.report import to_report
@@ -225,3 +226,21 @@ def test_a_notebook_shows_a_session_and_a_report(monkeypatch: pytest.MonkeyPatch
     assert "held this run up" in known[Session](session)
     assert history.report()._repr_html_().startswith('<div class="perfdb">')
     assert "<html" not in history.report()._repr_html_()
+
+
+def test_a_sparkline_ends_with_its_newest_value_and_shows_the_usual_one() -> None:
+    drawn = svg.sparkline([1.0, 1.0, 3.0], usual=1.0)
+    assert 'points="0,92 500,92 1000,8"' in drawn
+    assert '<path class="usual" d="M0 92H1000"/>' in drawn
+    assert svg.sparkline([]) == ""
+
+
+def test_more_is_drawn_to_the_right_and_less_to_the_left() -> None:
+    assert '<rect class="more-of" x="500.0" y="4" width="250.0"' in svg.difference(1.0, 2.0)
+    assert '<rect class="less-of" x="250.0" y="4" width="250.0"' in svg.difference(-1.0, 2.0)
+    assert "<rect" not in svg.difference(0.0, 2.0)
+
+
+def test_a_meter_shows_how_much_longer_than_usual_it_takes() -> None:
+    assert "over" not in svg.meter(1.0, 4.0).replace("bar thin meter", "")
+    assert '<rect class="over" x="500.0"' in svg.meter(8.0, 4.0)
