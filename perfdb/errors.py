@@ -9,7 +9,8 @@ PerfdbError
 ├── MissingExtraError     an optional dependency is not installed
 └── StoreError            the database cannot do what was asked
     ├── SchemaError       its tables are older than this perfdb, or absent
-    └── NewerSchemaError  its tables were made by a newer perfdb
+    ├── NewerSchemaError  its tables were made by a newer perfdb
+    └── TimeLimitError    the answer took longer than a page may take
 
 Each message says what happened, to which value, and what to do next. None of
 them is ever raised out of a pipeline that is being recorded, unless ``strict``.
@@ -56,3 +57,7 @@ class SchemaError(StoreError):
 
 class NewerSchemaError(StoreError):
     """The tables were made by a newer perfdb."""
+
+
+class TimeLimitError(StoreError):
+    """The answer took longer than a page may take."""

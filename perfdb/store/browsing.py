@@ -1,0 +1,310 @@
+"""What pages ask for: sessions page by page along a key, the last runs of every series, what runs now.
+
+No query here grows with the history: pages go by key, never by OFFSET, and counting stops at a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Connection, Select, func, select, text, tuple_
+
+from perfdb.records import COMPLETED, STATUSES, Session
+from perfdb.store.filters import choose_sessions
+from perfdb.store.models import (
+    COMPLETED_CODE,
+    FAILED_CODE,
+    UNCOUNTED_TAGS,
+    series,
+    session_tags,
+    sessions,
+    steps,
+    storable_text,
+)
+
+Sort = Literal["newest", "oldest", "slowest", "fastest"]
+
+MOST_STEPS = 20_000  # read for the runs of one pipeline and mode
+
+_SORTS: dict[str, tuple[Any, bool]] = {
+    "newest": (sessions.c.start_time, True),
+    "oldest": (sessions.c.start_time, False),
+    "slowest": (sessions.c.total_duration, True),
+    "fastest": (sessions.c.total_duration, False),
+}
+
+
+class Key(NamedTuple):
+    """Where a page begins or ends: the value that it is sorted by, and the session's number."""
+
+    value: float
+    pk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Sessions without their steps, in the order asked for; the keys are None at the ends."""
+
+    sessions: list[Session]
+    after: Key | None
+    before: Key | None
+
+
+@dataclass(slots=True)
+class Runs:
+    """The last runs of one series, oldest first; ``counted`` false: it failed."""
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+    start_times: list[float] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)
+    counted: list[bool] = field(default_factory=list)
+
+
+def session_page(
+    connection: Connection,
+    *,
+    sort: Sort = "newest",
+    after: Key | None = None,
+    before: Key | None = None,
+    limit: int = 50,
+    prefix: str | None = None,
+    **filters: Any,
+) -> Page:
+    """Return a page of the sessions that fit.
+
+    Args:
+        connection: of any role.
+        sort: by start, or by total duration; what has no total is left out there.
+        after: the page that follows this key.
+        before: instead, the page that ends before this key.
+        limit: sessions on a page.
+        prefix: of their ids.
+        filters: see ``filters.choose_sessions``.
+    """
+    column, falling = _SORTS[sort]
+    backwards = before is not None
+    key = before if before is not None else after
+    query = _fitting(connection, prefix, filters).with_only_columns(
+        sessions, series.c.pipeline, series.c.mode
+    )
+    query = query.join(series, series.c.id == sessions.c.series_id)
+    if column is sessions.c.total_duration:
+        query = query.where(column.is_not(None))
+    falls = falling != backwards
+    if key is not None:
+        place = tuple_(column, sessions.c.id)
+        bound = tuple_(key.value, key.pk)
+        query = query.where(place < bound if falls else place > bound)
+    order = (column.desc(), sessions.c.id.desc()) if falls else (column, sessions.c.id)
+    rows = list(connection.execute(query.order_by(*order).limit(limit + 1)))
+    more = len(rows) > limit
+    rows = rows[:limit]
+    if backwards:
+        rows.reverse()
+    tags = _tags_of(connection, [row.id for row in rows])
+    keys = [Key(getattr(row, column.name), row.id) for row in rows]
+    return Page(
+        [_session_of(row, tags.get(row.id, [])) for row in rows],
+        after=keys[-1] if keys and (more or backwards) else None,
+        before=keys[0] if keys and (more if backwards else after is not None) else None,
+    )
+
+
+def count_sessions(
+    connection: Connection, *, most: int, prefix: str | None = None, **filters: Any
+) -> tuple[int, bool]:
+    """Return how many sessions fit, and whether that is all of them; counting stops at ``most``."""
+    if prefix is None and all(value is None for value in filters.values()):
+        return int(connection.execute(select(func.count()).select_from(sessions)).scalar_one()), True
+    fitting = _fitting(connection, prefix, filters).limit(most + 1).subquery()
+    count = int(connection.execute(select(func.count()).select_from(fitting)).scalar_one())
+    return min(count, most), count <= most
+
+
+def total_series(connection: Connection, *, most: int) -> list[tuple[int, str, str]]:
+    """Return (number, pipeline, mode) of what ran last, the newest first."""
+    newest = (
+        select(func.max(sessions.c.start_time))
+        .where(sessions.c.series_id == series.c.id)
+        .scalar_subquery()
+        .label("newest")
+    )
+    query = select(series.c.id, series.c.pipeline, series.c.mode, newest).where(series.c.step_name.is_(None))
+    rows = [row for row in connection.execute(query) if row.newest is not None]
+    rows.sort(key=lambda row: -row.newest)
+    return [(row.id, row.pipeline, row.mode) for row in rows[:most]]
+
+
+def pipelines(connection: Connection) -> list[str]:
+    """Return the names of all pipelines, sorted."""
+    query = select(series.c.pipeline).where(series.c.step_name.is_(None)).distinct()
+    return sorted(connection.execute(query).scalars())
+
+
+def tags(connection: Connection, *, most: int = 100) -> list[str]:
+    """Return the tags that were given to sessions, sorted."""
+    query = select(session_tags.c.name).distinct().limit(most)
+    return sorted(connection.execute(query).scalars())
+
+
+def series_names(connection: Connection) -> list[tuple[str, str | None, str]]:
+    """Return (pipeline, step name, mode) of every series, totals first."""
+    query = select(series.c.pipeline, series.c.step_name, series.c.mode)
+    found = [tuple(row) for row in connection.execute(query)]
+    return sorted(found, key=lambda row: (row[0], row[2], row[1] is not None, row[1] or ""))
+
+
+def running_sessions(connection: Connection, *, most: int) -> list[Session]:
+    """Return the sessions that run now with their steps so far, the newest first."""
+    from perfdb.store.frames import read_session
+
+    query = (
+        select(sessions.c.session_id)
+        .where(text("sessions.status = 0"))
+        .order_by(sessions.c.start_time.desc())
+        .limit(most)
+    )
+    return [read_session(connection, each) for each in connection.execute(query).scalars().all()]
+
+
+def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Runs]:
+    """Return the runs of a total's series and of its steps in its newest ``last`` ended sessions.
+
+    Runs that are tagged ``warmup`` or ``ignore`` are left out.
+    """
+    ended = connection.execute(_ended(series_id, last)).all()[::-1]
+    if not ended:
+        return []
+    name = connection.execute(select(series).where(series.c.id == series_id)).one()
+    total = Runs(name.pipeline, None, name.mode)
+    for row in ended:
+        _add(total, row.start_time, row.total_duration, row.counted, row.status)
+    starts = {row.id: row.start_time for row in ended}
+    query = (
+        select(steps.c.session_pk, steps.c.series_id, steps.c.duration, steps.c.counted, steps.c.status)
+        .where(steps.c.session_pk.in_(list(starts)))
+        .limit(MOST_STEPS)
+    )
+    found: dict[int, Runs] = {}
+    names = {
+        row.id: row for row in connection.execute(select(series).where(series.c.pipeline == name.pipeline))
+    }
+    of_session: dict[int, list[Any]] = {}
+    for row in connection.execute(query).all():
+        of_session.setdefault(row[0], []).append(row)
+    for pk, start in starts.items():
+        for _, number, duration, counted, status in of_session.get(pk, ()):
+            runs = found.get(number)
+            if runs is None:
+                runs = found[number] = Runs(name.pipeline, names[number], name.mode)
+            _add(runs, start, duration, counted, status)
+    return [total, *found.values()]
+
+
+def neighbours(connection: Connection, session: Session) -> tuple[str | None, str | None]:
+    """Return the ids of the ended sessions before and after one, of the same pipeline and mode."""
+    own = connection.execute(
+        select(sessions.c.id, sessions.c.series_id).where(sessions.c.session_id == session.session_id)
+    ).one()
+    place, here = tuple_(sessions.c.start_time, sessions.c.id), tuple_(session.start_time, own.id)
+    alike = (
+        select(sessions.c.session_id)
+        .where(sessions.c.series_id == own.series_id, sessions.c.total_duration.is_not(None))
+        .limit(1)
+    )
+    before = alike.where(place < here).order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
+    after = alike.where(place > here).order_by(sessions.c.start_time, sessions.c.id)
+    return connection.execute(before).scalar(), connection.execute(after).scalar()
+
+
+def past_totals(connection: Connection, session: Session, *, last: int) -> list[tuple[str, float]]:
+    """Return (id, total s) of the counted sessions of the same kind that began before a session."""
+    chosen = choose_sessions(
+        connection.dialect.name,
+        pipeline=session.pipeline,
+        mode=session.mode,
+        counted=True,
+        until=session.start_time,
+        last=last,
+        status=COMPLETED,
+    ).with_only_columns(sessions.c.session_id, sessions.c.total_duration)
+    return [(row[0], row[1]) for row in connection.execute(chosen) if row[1] is not None]
+
+
+def _ended(series_id: int, last: int) -> Select[Any]:
+    tagged = (
+        select(session_tags.c.name)
+        .where(session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS))
+        .exists()
+    )
+    return (
+        select(
+            sessions.c.id,
+            sessions.c.start_time,
+            sessions.c.total_duration,
+            sessions.c.counted,
+            sessions.c.status,
+        )
+        .where(
+            sessions.c.series_id == series_id, sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)), ~tagged
+        )
+        .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
+        .limit(last)
+    )
+
+
+def _add(runs: Runs, start: float, duration: float | None, counted: bool, status: int) -> None:
+    failed = status == FAILED_CODE
+    if duration is None or not (counted or failed):
+        return
+    runs.start_times.append(start)
+    runs.durations.append(duration)
+    runs.counted.append(not failed)
+
+
+def _fitting(connection: Connection, prefix: str | None, filters: Mapping[str, Any]) -> Select[Any]:
+    query: Select[Any] = choose_sessions(connection.dialect.name, **filters)
+    if prefix is not None:
+        prefix = storable_text(prefix)
+        query = query.where(sessions.c.session_id.startswith(prefix, autoescape=True))
+        if connection.dialect.name == "sqlite":  # its LIKE goes through every row, and takes a for A
+            query = query.where(
+                sessions.c.session_id >= prefix, sessions.c.session_id < f"{prefix}\U0010ffff"
+            )
+    return query
+
+
+def _tags_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[str]]:
+    query = select(session_tags).where(session_tags.c.session_pk.in_(pks)).order_by(session_tags.c.name)
+    found: dict[int, list[str]] = {}
+    for pk, name in connection.execute(query):
+        found.setdefault(pk, []).append(name)
+    return found
+
+
+def _session_of(row: Any, of_tags: Sequence[str]) -> Session:
+    return Session(
+        session_id=row.session_id,
+        pipeline=row.pipeline,
+        start_time=row.start_time,
+        total_duration=row.total_duration,
+        status=STATUSES[row.status],
+        fast_mode=row.fast_mode,
+        success=row.success,
+        product_count=row.product_count,
+        error_message=row.error_message,
+        mode=row.mode,
+        attributes=from_json(row.attributes) or {}
+        if isinstance(row.attributes, str)
+        else row.attributes or {},
+        tags=tuple(of_tags),
+        cpu_s=row.cpu_s,
+        rss_peak_bytes=row.rss_peak_bytes,
+        rss_mean_bytes=row.rss_mean_bytes,
+        utc_offset=row.utc_offset,
+        pid=row.pid,
+    )

@@ -1,0 +1,628 @@
+"""What the dashboard answers, as types: the JSON of ``/api/v1`` and what the pages show.
+
+Names are those of the report: instants are epoch seconds UTC, durations seconds, sizes bytes. A missing
+value is null, never 0. ``step_name`` null is the session's total.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["running", "completed", "failed", "interrupted"]
+Severity = Literal["info", "warning", "critical"]
+AlertState = Literal["pending", "firing", "acknowledged", "historic", "resolved", "expected", "false alarm"]
+
+
+class Answer(BaseModel):
+    """The root of every answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(Answer):
+    """Why there is no answer, in a sentence that says what to do."""
+
+    detail: str
+
+
+class Health(Answer):
+    """That the dashboard runs, and over which database."""
+
+    status: Literal["ok", "database unreadable"]
+    version: str
+    database: str
+    detail: str | None = None
+
+
+# --- sessions ------------------------------------------------------------------------------------------
+
+
+class SessionRow(Answer):
+    """One session in a list."""
+
+    session_id: str
+    pipeline: str
+    status: Status
+    mode: str
+    mode_text: str
+    fast_mode: bool | None
+    success: bool | None
+    product_count: int | None
+    start_time: float
+    end_time: float | None
+    total_duration: float | None
+    error_message: str | None
+    tags: list[str]
+
+
+class SessionPage(Answer):
+    """A page of sessions; ``after`` and ``before`` are the keys of the next and the previous page."""
+
+    rows: list[SessionRow]
+    after: str | None
+    before: str | None
+    count: int
+    count_is_exact: bool  # false: there are more than ``count``
+    pipelines: list[str]
+    tags: list[str]
+
+
+class AttemptRow(Answer):
+    """One try at a step's work."""
+
+    start_time: float
+    duration: float
+    wait: float
+    success: bool
+    error_message: str | None
+
+
+class EventRow(Answer):
+    """Something that happened at one instant of a step."""
+
+    name: str
+    time: float
+    data: dict[str, Any]
+
+
+class StepRow(Answer):
+    """One step; ``critical_s`` are its seconds on the critical path, those of steps inside it left out."""
+
+    seq: int
+    parent_seq: int | None
+    lane: int
+    step_name: str
+    start_time: float
+    end_time: float | None
+    duration: float | None
+    success: bool | None
+    status: Status
+    error_message: str | None
+    critical_s: float | None
+    cpu_s: float | None
+    cpu_percent: float | None
+    rss_peak_bytes: int | None
+    rss_mean_bytes: int | None
+    additional_data: dict[str, Any]
+    attempts: list[AttemptRow]
+    events: list[EventRow]
+
+
+class BarRow(Answer):
+    """A step in a row of the waterfall; seconds since the start of the session."""
+
+    seq: int
+    start: float
+    end: float
+    status: Status
+    critical: list[tuple[float, float]]
+
+
+class TimelineRow(Answer):
+    """Bars that do not overlap, of steps of one name and parent; an empty label continues the last."""
+
+    label: str
+    depth: int
+    count: int
+    busy_s: float
+    critical_s: float
+    bars: list[BarRow]
+
+
+class TimelineAnswer(Answer):
+    """The waterfall; the critical seconds of depth 0 and ``other_s`` add up to ``wall_s``."""
+
+    wall_s: float
+    other_s: float
+    headline: str
+    rows: list[TimelineRow]
+    hidden_rows: int  # more rows than a page can hold
+
+
+class PathSegment(Answer):
+    """A part of the critical path, in seconds since the start; ``seq`` null is the time of no step."""
+
+    start: float
+    end: float
+    seq: int | None
+    step_name: str | None
+
+
+class SampleSeries(Answer):
+    """CPU (percent of a core) and resident memory over the session, at most 2,000 points."""
+
+    time: list[float]
+    cpu_percent: list[float]
+    rss_bytes: list[int]
+    of: int  # samples that were recorded
+
+
+class ExplainedStep(Answer):
+    """What one step added to the session's time over what is usual."""
+
+    step_name: str
+    seconds: float | None
+    usual_s: float | None
+    excess_s: float | None
+    percentile: float | None
+    n: int | None
+    busy_s: float | None
+    attempts: float | None
+    retry_s: float | None
+    wait_s: float | None
+    queue_s: float | None
+    cpu_s: float | None
+    usual_cpu_s: float | None
+    rss_peak_bytes: float | None
+    usual_rss_peak_bytes: float | None
+    cause: str | None
+
+
+class ExplanationAnswer(Answer):
+    """Why a session took as long as it did; the ``excess_s`` add up to the session's."""
+
+    session_id: str
+    wall_s: float
+    usual_s: float | None
+    excess_s: float | None
+    percentile: float | None
+    n: int
+    sentence: str
+    rows: list[ExplainedStep]
+
+
+class SessionAnswer(Answer):
+    """One session in full."""
+
+    session: SessionRow
+    attributes: dict[str, Any]
+    cpu_s: float | None
+    rss_peak_bytes: int | None
+    rss_mean_bytes: int | None
+    host: str | None
+    pid: int | None
+    python_version: str | None
+    perfdb_version: str | None
+    git_commit: str | None
+    command: str | None
+    timeline: TimelineAnswer
+    critical_path: list[PathSegment]
+    steps: list[StepRow]
+    hidden_steps: int  # more than a page can hold
+    samples: SampleSeries
+    explanation: ExplanationAnswer | None
+    not_explained: str | None  # why there is no explanation
+    previous_session_id: str | None  # the one before, of the same pipeline and mode
+    next_session_id: str | None
+    usual_session_id: str | None  # the one in its recent past whose total is the median: the baseline
+    alerts: list[AlertRow]
+
+
+# --- what is slow --------------------------------------------------------------------------------------
+
+
+class SeriesName(Answer):
+    """A series that can be asked for."""
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+    mode_text: str
+
+
+class SeriesNow(Answer):
+    """How a series does now, beside its past.
+
+    ``p50`` and ``p95`` are of the newest ``n`` runs, p95 with 20 or more of them; ``baseline`` is the
+    median of the ``baseline_n`` runs before them.
+    """
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+    mode_text: str
+    n: int
+    failures: int
+    p50: float | None
+    p95: float | None
+    baseline: float | None
+    baseline_n: int
+    change_percent: float | None
+    last: float | None
+    last_time: float | None
+    sparkline: list[float]
+    alert_id: int | None
+
+
+class OpenStep(Answer):
+    """A step that runs now; ``usual_s`` is its median of late."""
+
+    step_name: str
+    start_time: float
+    usual_s: float | None
+
+
+class RunningSession(Answer):
+    """A session that runs now."""
+
+    session_id: str
+    pipeline: str
+    mode: str
+    mode_text: str
+    start_time: float
+    usual_s: float | None
+    steps_done: int
+    open_steps: list[OpenStep]
+
+
+class Live(Answer):
+    """What moves: pushed by ``/api/v1/events`` whenever the database changes."""
+
+    version: int  # rises with every change that was noticed
+    now: float  # of the server's clock
+    running: list[RunningSession]
+    sessions: list[SessionRow]  # the newest that ended
+    firing: int  # open alerts that fire
+    newest_alert_id: int | None
+
+
+class Overview(Answer):
+    """The first page: health now."""
+
+    live: Live
+    database: str
+    session_count: int
+    series: list[SeriesNow]
+    alerts: list[AlertRow]
+
+
+class Period(Answer):
+    """One day (UTC) or week of a series."""
+
+    start_time: float
+    n: int
+    failures: int
+    p50: float | None
+    p95: float | None
+
+
+class Points(Answer):
+    """Runs of a series, oldest first; at most 2,000, extremes kept; ``of`` is how many there are."""
+
+    session_id: list[str]
+    start_time: list[float]
+    duration: list[float]
+    failed: list[bool]
+    of: int
+
+
+class Limit(Answer):
+    """A configured threshold."""
+
+    rule: str
+    limit: float
+    severity: Severity
+    over: int
+
+
+class Change(Answer):
+    """Where the level moved; ``start_time`` and ``session_id`` are of the first run of the new level."""
+
+    session_id: str
+    start_time: float
+    before_median: float
+    after_median: float
+    before_n: int
+    after_n: int
+    effect_percent: float | None
+    p_value: float | None
+
+
+class TrendAnswer(Answer):
+    """How long the runs of one series took, and where that is going."""
+
+    series: SeriesName | None  # none: nothing fits
+    choices: list[SeriesName]
+    sentence: str
+    n: int
+    failures: int
+    mean: float | None
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    slope_percent_per_session: float | None
+    slope_percent_per_day: float | None
+    p_value: float | None
+    points: Points
+    periods: list[Period]
+    period: Literal["day", "week"]
+    limits: list[Limit]
+    changes: list[Change]
+    alerts: list[AlertRow]
+
+
+class Bottleneck(Answer):
+    """What one step costs the sessions of a pipeline and mode, see ``History.bottlenecks``."""
+
+    pipeline: str
+    mode: str
+    mode_text: str
+    step_name: str
+    inside: str | None
+    sessions: int
+    n: int
+    critical_s: float | None
+    busy_s: float | None
+    share_percent: float | None
+    variance_percent: float | None
+    gain_x2_s: float | None
+    gain_max_s: float | None
+    workers: int | None
+    pool_percent: float | None
+    straggler_ratio: float | None
+
+
+class BottlenecksAnswer(Answer):
+    """The steps by the seconds they put on the critical path, the costliest first."""
+
+    rows: list[Bottleneck]
+    pipelines: list[str]
+
+
+class WhatIf(Answer):
+    """What a session would take if a step took ``factor`` of its time: a replay, not a guess."""
+
+    pipeline: str
+    mode: str
+    step_name: str
+    factor: float
+    sessions: int  # that were replayed
+    wall_s: float | None  # mean, as recorded
+    replayed_s: float | None  # mean, replayed
+    gain_s: float | None
+    gain_percent: float | None
+    sentence: str
+
+
+class SideBySide(Answer):
+    """One step of two sessions; the critical seconds add up to the total's."""
+
+    step_name: str
+    a_s: float | None
+    b_s: float | None
+    difference_s: float | None
+    difference_percent: float | None
+    a_critical_s: float | None
+    b_critical_s: float | None
+    critical_difference_s: float | None
+
+
+class SessionsCompared(Answer):
+    """Two sessions step by step."""
+
+    kind: Literal["sessions"] = "sessions"
+    a: SessionRow
+    b: SessionRow
+    sentence: str
+    rows: list[SideBySide]
+
+
+class GroupRow(Answer):
+    """One series of two groups of sessions."""
+
+    pipeline: str
+    mode: str
+    mode_text: str
+    step_name: str
+    a_n: int
+    b_n: int
+    a_median: float | None
+    b_median: float | None
+    difference_s: float | None
+    difference_percent: float | None
+    low_s: float | None
+    high_s: float | None
+    effect: float | None
+
+
+class GroupsCompared(Answer):
+    """Two groups of sessions."""
+
+    kind: Literal["groups"] = "groups"
+    by: str
+    a: Any
+    b: Any
+    sentence: str
+    rows: list[GroupRow]
+    confounded: list[str]
+    left_out: list[Any]
+
+
+# --- alerts --------------------------------------------------------------------------------------------
+
+
+class AlertRow(Answer):
+    """An alert, as ``History.alerts`` has it."""
+
+    id: int
+    rule: str
+    kind: str
+    severity: Severity
+    state: AlertState
+    is_open: bool
+    pipeline: str
+    step_name: str | None
+    metric: str
+    mode: str
+    mode_text: str
+    direction: Literal["up", "down"]
+    value: float
+    baseline: float | None
+    effect: float | None
+    limit: float | None
+    n: int
+    baseline_n: int
+    hits: int
+    since_session_id: str
+    since_time: float
+    last_session_id: str
+    last_time: float
+    opened_at: float
+    closed_at: float | None
+    silenced: bool
+    inhibited_by: int | None
+    headline: str
+    message: str
+
+
+class AlertEvent(Answer):
+    """Something that happened to an alert."""
+
+    at: float
+    event: str
+    session_id: str | None
+    note: str | None
+
+
+class SilenceRow(Answer):
+    """What nobody wants to hear of until ``expires_at``; null fits everything."""
+
+    id: int
+    rule: str | None
+    pipeline: str | None
+    step_name: str | None
+    alert_id: int | None
+    reason: str | None
+    created_at: float
+    expires_at: float
+
+
+class AlertPage(Answer):
+    """Alerts, the newest first; ``after`` is the key to ask for the next page with."""
+
+    rows: list[AlertRow]
+    after: str | None
+    counts: dict[str, int]  # per state
+    silences: list[SilenceRow]  # in force
+
+
+class AlertAnswer(Answer):
+    """One alert in full."""
+
+    alert: AlertRow
+    group: list[AlertRow]  # for which it speaks
+    events: list[AlertEvent]
+    silences: list[SilenceRow]
+    found: str | None  # the sum that opened it
+    arithmetic: str | None  # the newest one
+
+
+class RuleRow(Answer):
+    """A rule with what it has done so far."""
+
+    rule: str
+    kind: str
+    severity: Severity
+    pipeline: str | None
+    step_name: str | None
+    everything: bool  # it watches the total and every step
+    metric: str
+    mode: dict[str, Any] | None
+    limit: float | None
+    percent: float | None
+    default: bool
+    state: Literal["firing", "quiet", "too little history", "no data"]
+    series: int
+    alerts: int
+    false_alarms: int
+    precision: float | None
+    last_evaluated_run_at: float | None
+
+
+class RulesAnswer(Answer):
+    """Every configured rule."""
+
+    rows: list[RuleRow]
+
+
+class RuleHit(Answer):
+    """A run that a rule would have flagged."""
+
+    session_id: str
+    start_time: float
+    pipeline: str
+    step_name: str | None
+    mode: str
+    value: float
+    arithmetic: str
+
+
+class RuleAnswer(Answer):
+    """One rule: what it says of the newest runs, and what it would have flagged among the last ones."""
+
+    rule: RuleRow
+    verdicts: list[RuleVerdict]
+    judged: int  # runs that were judged for ``flagged``
+    flagged: int
+    hits: list[RuleHit]  # the newest of them
+
+
+class RuleVerdict(Answer):
+    """What a rule says of the newest run of a series."""
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+    mode_text: str
+    session_id: str
+    start_time: float
+    hit: bool
+    enough: bool
+    arithmetic: str
+
+
+# --- changes -------------------------------------------------------------------------------------------
+
+
+class Decision(BaseModel):
+    """What a person says about an alert."""
+
+    model_config = ConfigDict(extra="forbid")
+    note: str | None = None
+
+
+class SilenceOrder(BaseModel):
+    """For how long nobody wants to hear of an alert."""
+
+    model_config = ConfigDict(extra="forbid")
+    seconds: float = 86_400.0
+    reason: str | None = None
+
+
+SessionAnswer.model_rebuild()
+Overview.model_rebuild()
+TrendAnswer.model_rebuild()
+RuleAnswer.model_rebuild()

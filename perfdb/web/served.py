@@ -1,0 +1,60 @@
+"""A History for a program that answers many questions: one kept connection, a time limit, no side effects.
+
+Reading never takes journals in; ``take_in`` does, when somebody looks and at most every few seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from perfdb.history import History
+from perfdb.store.kept_reader import KeptReader
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+QUERY_LIMIT_S = 5.0
+TAKE_IN_EVERY_S = 3.0
+
+
+class ServedHistory(History):
+    """The history behind the dashboard; every read is one moment of the database, and is limited in time.
+
+    Args:
+        history: names the database and its home.
+        limit_s: how long the queries of one answer may take.
+    """
+
+    def __init__(self, history: History, *, limit_s: float = QUERY_LIMIT_S) -> None:
+        super().__init__(history.url, home=history.settings.home)
+        self._reader = KeptReader(history.url, limit_s=limit_s)
+        self._takes_in = not history._explicit
+        self._taking_in = threading.Lock()
+        self._taken_in_at = 0.0
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection | None]:
+        """Yield a read-only connection that sees one moment; None while nothing is recorded."""
+        with self._reader.connection() as connection:
+            yield connection
+
+    _connection = reading
+
+    def take_in(self) -> None:
+        """Take in what dead writers left in the default home; a database given by a URL is only read."""
+        if not self._takes_in or not self._taking_in.acquire(blocking=False):
+            return
+        try:
+            if time.monotonic() - self._taken_in_at >= TAKE_IN_EVERY_S:
+                self._take_in_journals()
+                self._taken_in_at = time.monotonic()
+        finally:
+            self._taking_in.release()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._reader.close()
