@@ -28,8 +28,6 @@ Role = Literal["writer", "reader", "migration"]
 
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _READER_BUSY_TIMEOUT_S = 5.0
-_POSTGRES_CONNECT_TIMEOUT_S = 5
-_POSTGRES_SILENCE_MS = 15_000
 
 
 def open_engine(url: str, *, role: Role, busy_timeout_s: float = 30.0) -> Engine:
@@ -301,42 +299,13 @@ def broken_file(path: Path, error: BaseException) -> StoreError:
 
 
 def _postgres_engine(parsed: URL, role: Role, busy_timeout_s: float) -> Engine:
-    options: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if role == "writer" else {"pool_size": 2}
-    if role == "migration":
-        options = {"poolclass": NullPool}
     try:
-        engine = create_engine(
-            parsed,
-            pool_pre_ping=True,  # a restarted server is noticed before a batch is sent
-            connect_args={
-                "connect_timeout": _POSTGRES_CONNECT_TIMEOUT_S,
-                "application_name": f"perfdb {role}",
-                # A server that never answers: an answer, or an error, within this time.
-                "keepalives_idle": 5,
-                "keepalives_interval": 3,
-                "keepalives_count": 3,
-                "tcp_user_timeout": _POSTGRES_SILENCE_MS,
-            },
-            json_serializer=to_json,
-            json_deserializer=from_json,
-            **options,
-        )
+        from perfdb.store.postgres import postgres_engine
+
+        return postgres_engine(parsed, role, busy_timeout_s)
     except ModuleNotFoundError as error:
         if error.name not in ("psycopg", "psycopg_binary"):
             raise
         raise MissingExtraError(
             f"{shown_url(str(parsed))} needs the PostgreSQL driver: pip install 'perfdb[postgres]'"
         ) from error
-    lock_ms = max(1, int(busy_timeout_s * 1000))
-    statement_ms = 0 if role == "migration" else max(lock_ms, 60_000)
-
-    @event.listens_for(engine, "connect")
-    def _set_time_outs(dbapi_connection: Any, _record: object) -> None:
-        # By SET rather than start-up options: connection poolers refuse those.
-        autocommit = dbapi_connection.autocommit
-        dbapi_connection.autocommit = True
-        dbapi_connection.execute(f"SET lock_timeout = {lock_ms}")
-        dbapi_connection.execute(f"SET statement_timeout = {statement_ms}")
-        dbapi_connection.autocommit = autocommit
-
-    return engine

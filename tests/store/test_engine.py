@@ -5,19 +5,21 @@ from __future__ import annotations
 import builtins
 import os
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import MissingExtraError, StoreError
-from perfdb.store.engine import open_engine, shown_url, sqlite_path
+from perfdb.store.engine import Role, is_transient, open_engine, shown_url, sqlite_path
 from perfdb.store.schema import ensure_schema
 
 
@@ -197,6 +199,37 @@ def test_postgresql_time_outs_are_set(postgres: str) -> None:
         assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "2s"
         assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "1min"
         assert connection.exec_driver_sql("SHOW application_name").scalar() == "perfdb writer"
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("role", "wait_s", "limit"),
+    [("writer", 0.25, "10s"), ("writer", 30.0, "1min"), ("reader", 30.0, "1min"), ("migration", 30.0, "0")],
+)
+def test_a_writer_that_waits_little_waits_little_for_anything(
+    postgres: str, role: Role, wait_s: float, limit: str
+) -> None:
+    engine = open_engine(f"{postgres}/postgres", role=role, busy_timeout_s=wait_s)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == limit
+    engine.dispose()
+
+
+def test_a_server_that_falls_silent_in_the_middle_is_given_up(postgres: str) -> None:
+    engine = open_engine(f"{postgres}/postgres", role="writer")
+    with engine.connect() as connection:
+        server = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        driver: Any = connection.connection.driver_connection
+        driver.patience_s = 0.5
+        os.kill(server, signal.SIGSTOP)
+        try:
+            with pytest.raises(DBAPIError, match="has not answered for") as caught:
+                connection.exec_driver_sql("SELECT 1")
+        finally:
+            os.kill(server, signal.SIGCONT)
+        assert is_transient(caught.value)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
     engine.dispose()
 
 
