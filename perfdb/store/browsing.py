@@ -190,9 +190,7 @@ def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Runs
         .limit(MOST_STEPS)
     )
     found: dict[int, Runs] = {}
-    names = {
-        row.id: row for row in connection.execute(select(series).where(series.c.pipeline == name.pipeline))
-    }
+    names = dict(connection.execute(select(series.c.id, series.c.step_name)).tuples().all())
     of_session: dict[int, list[Any]] = {}
     for row in connection.execute(query).all():
         of_session.setdefault(row[0], []).append(row)
@@ -298,9 +296,7 @@ def _session_of(row: Any, of_tags: Sequence[str]) -> Session:
         product_count=row.product_count,
         error_message=row.error_message,
         mode=row.mode,
-        attributes=from_json(row.attributes) or {}
-        if isinstance(row.attributes, str)
-        else row.attributes or {},
+        attributes=row.attributes or {},
         tags=tuple(of_tags),
         cpu_s=row.cpu_s,
         rss_peak_bytes=row.rss_peak_bytes,
