@@ -22,7 +22,7 @@ from perfdb.records import RUNNING, Session
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
@@ -58,6 +58,7 @@ class History:
         else:
             self._settings = settings_module.load_for_reading(home=home, database_url=_as_url(url))
             self._explicit = url is not None or bool(os.environ.get("PERFDB_DATABASE_URL", "").strip())
+        self._engine: Engine | None = None
 
     @property
     def url(self) -> str:
@@ -506,8 +507,11 @@ class History:
                 raise StoreError(f"there is no database at {path}: check the path")
             yield None
             return
-        # A new engine each time: the file may be replaced between two questions of a long session.
-        engine = open_engine(self.url, role="reader")
+        # The engine keeps its compiled statements, and no connection: between two questions the file may be
+        # replaced, or the process forked.
+        if self._engine is None:
+            self._engine = open_engine(self.url, role="reader")
+        engine = self._engine
         try:
             with engine.connect() as connection:
                 if not self._explicit and revision(connection) is None:
