@@ -32,6 +32,7 @@ from perfdb.store.models import (
     journals,
     samples,
     series,
+    server_time,
     session_tags,
     sessions,
     steps,
@@ -135,6 +136,16 @@ def mark_interrupted(connection: Connection, journal_id: str) -> int:
         _close_open_steps(connection, pk)
         _recount_steps(connection, pk, counted=False)
     return len(pks)
+
+
+def revive_session(connection: Connection, pk: int) -> None:
+    """Let a session run again that was taken for dead; its writer knows that it does."""
+    connection.execute(update(sessions).where(sessions.c.id == pk).values(status=RUNNING_CODE))
+    cut_off = update(steps).where(
+        steps.c.session_pk == pk, steps.c.status == INTERRUPTED_CODE, steps.c.duration.is_(None)
+    )
+    connection.execute(cut_off.values(status=RUNNING_CODE))
+    _recount_session(connection, pk)
 
 
 def insert_sessions(
@@ -503,7 +514,7 @@ def _compiled(name: str, dialect: Any) -> Prepared:
             offset = select(journals.c.byte_offset).where(journals.c.journal_id == bindparam("wanted"))
             return Prepared(offset, made)
         case "journal":
-            return Prepared(_advance_journal(insert(journals)), made, _columns(journals, "id"))
+            return _journal_statement(made)
         case "session":
             added = insert(sessions).on_conflict_do_nothing(index_elements=["session_id"])
             return Prepared(added.returning(sessions.c.id), made, _columns(sessions, "id"))
@@ -534,17 +545,23 @@ def _finish_step(insert: Any) -> Any:
     )
 
 
-def _advance_journal(insert: Any) -> Any:
+def _journal_statement(dialect: Any) -> Prepared:
+    """Advance a journal; on a server that other hosts write to this is also a sign of life."""
+    shared = dialect.name == "postgresql"
+    heard = {"seen_at": server_time()} if shared else {}
+    insert = (postgresql if shared else sqlite).insert(journals).values(heard)
     given = insert.excluded
     further = given.byte_offset > journals.c.byte_offset  # never back: another process may be ahead
-    return insert.on_conflict_do_update(
+    advance = insert.on_conflict_do_update(
         index_elements=["journal_id"],
         set_={
             "byte_offset": case((further, given.byte_offset), else_=journals.c.byte_offset),
             "quarantined": journals.c.quarantined + case((further, given.quarantined), else_=0),
             "updated_at": given.updated_at,
+            **heard,
         },
     ).returning(journals.c.id, journals.c.byte_offset)
+    return Prepared(advance, dialect, _columns(journals, "id", "seen_at"))
 
 
 def _save_journal(connection: Connection, header: Record, offset: int, quarantined: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Double,
     ForeignKey,
     Index,
@@ -28,6 +29,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    cast,
+    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -110,6 +113,8 @@ journals = Table(
     Column("pid", BigInteger),
     Column("created_at", Double),  # epoch s, as the file says
     Column("updated_at", Double, nullable=False),  # epoch s of the last batch
+    # When its writer was last heard of: epoch s by the server's clock. NULL in SQLite: see leases.py.
+    Column("seen_at", Double),
     UniqueConstraint("journal_id"),
 )
 
@@ -347,6 +352,11 @@ baselines = Table(
     Column("created_at", Double, nullable=False),
     Index("ix_baselines_series_id", "series_id", "metric"),
 )
+
+
+def server_time() -> ColumnElement[float]:
+    """Return SQL for epoch seconds by the clock of the PostgreSQL server."""
+    return cast(func.extract("epoch", func.clock_timestamp()), Double)
 
 
 # json.dumps with arguments builds an encoder each time.
