@@ -1,0 +1,242 @@
+"""Where a move of the level lies, and what switched with it: parts of a total, attributes of sessions.
+
+Pure, and standard library only: the worker asks when an alert opens. Coincidence is all that it claims:
+an attribute is named when it switched where the level moved, and two that switched together are confounded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from perfdb.texts import counted, inert, shortened
+from perfdb.vocabulary import OTHER
+
+STEADY = 3  # sessions on either side of a switch that have the same value
+MOST_ODD = 0.05  # share of the sessions on one side that may have a value of the other
+MOST_SWITCHES = 0.1  # per session: what switches more often than that coincides with anything
+LEAST_SHARE = 0.3  # by which a share must move
+LEAST_SHARE_Z = 3.29  # two-sided 0.1 %
+MOST_VALUES = 5  # an attribute with more has no shares worth a sentence
+LEAST_PART = 0.01  # of the total's move: smaller parts are in Other
+MOST_PARTS = 8
+LEAST_MOVE = 0.01  # of the total before: of less there are no shares
+_SHORT = {"git_commit": 10}  # characters of a value that are enough
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one step contributes to a move of the total: ``seconds``, and ``percent`` of the move.
+
+    ``percent`` is None when the total did not move; ``step_name`` is ``Other`` for the rest.
+    """
+
+    step_name: str
+    seconds: float
+    percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """An attribute that switched where the level moved.
+
+    Attributes:
+        name: the attribute, or column such as ``git_commit``; of a step's data: ``model of Vision Analysis``.
+        before: its value before; after: its value since then.
+        offset: sessions from the move to the switch; 0 is the same session, negative is earlier.
+        share_before: where the values are mixed: the share of the sessions that had ``after`` before the
+            move; share_after: since then. None when it switched for all of them.
+    """
+
+    name: str
+    before: object
+    after: object
+    offset: int = 0
+    share_before: float | None = None
+    share_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What explains a move: the parts of the total's, and who is suspected.
+
+    ``total_s``: by how much the median total moved (s); ``parts`` add up to it.
+    """
+
+    total_s: float
+    parts: tuple[Part, ...]
+    suspects: tuple[Suspect, ...]
+
+    @property
+    def confounded(self) -> bool:
+        """Whether several attributes switched together, so that none can be told to be the cause."""
+        return len(self.suspects) > 1
+
+    @property
+    def sentence(self) -> str:
+        """The suspects in words, without a full stop; empty when nothing switched."""
+        return suspicion(self.suspects)
+
+    def part_of(self, step_name: str) -> Part | None:
+        """Return what a step contributes."""
+        return next((part for part in self.parts if part.step_name == step_name), None)
+
+
+def find_cause(
+    seconds: Sequence[Mapping[str, float]],
+    facts: Sequence[Mapping[str, object]],
+    at: int,
+    reach: tuple[int, int] | None = None,
+) -> Cause:
+    """Return what explains that the level moved at ``at``.
+
+    Args:
+        seconds: per session, oldest first, the critical seconds of each step name and of ``Other``, which
+            add up to its total.
+        facts: per session the attributes and whatever else may have switched.
+        at: index of the first session of the new level, between 1 and the last.
+        reach: first and last index where the move may have been, when that is known.
+
+    Raises:
+        ValueError: there are no sessions on both sides.
+    """
+    if not 0 < at < len(seconds):
+        raise ValueError(f"a move at {at} of {counted(len(seconds), 'session')} has no two sides")
+    total, parts = contributions(seconds[:at], seconds[at:])
+    return Cause(total, parts, find_suspects(facts, at, reach))
+
+
+def contributions(
+    before: Sequence[Mapping[str, float]], after: Sequence[Mapping[str, float]]
+) -> tuple[float, tuple[Part, ...]]:
+    """Return by how much the median total moved, and the parts of the steps, the largest first.
+
+    A step's part is the move of the median of its critical seconds. Medians of parts do not add up to the
+    median of the total: ``Other``, the last one, is what is left, with the time of no step and the
+    parts too small to name. So the parts add up to the move, and their percentages to 100.
+    """
+    old, new = (median([sum(each.values()) for each in side]) for side in (before, after))
+    moved = new - old
+    names = dict.fromkeys(name for side in (before, after) for each in side for name in each if name != OTHER)
+    seconds = {
+        name: median([each.get(name, 0.0) for each in after])
+        - median([each.get(name, 0.0) for each in before])
+        for name in names
+    }
+    clear = abs(moved) >= LEAST_MOVE * abs(old) and moved != 0
+    least = LEAST_PART * max(abs(moved), *map(abs, seconds.values()), 0.0)
+    named = sorted(seconds, key=lambda name: -abs(seconds[name]))[:MOST_PARTS]
+    parts = [
+        Part(name, seconds[name], 100 * seconds[name] / moved if clear else None)
+        for name in named
+        if abs(seconds[name]) >= least
+    ]
+    rest = moved - math.fsum(part.seconds for part in parts)
+    parts.append(Part(OTHER, rest, 100 * rest / moved if clear else None))
+    return moved, tuple(parts)
+
+
+def find_suspects(
+    facts: Sequence[Mapping[str, object]], at: int, reach: tuple[int, int] | None = None
+) -> tuple[Suspect, ...]:
+    """Return the attributes that switched at ``at``, or else within ``reach``, the nearest first.
+
+    A switch is sharp, steady on both sides and rare; or, where values are mixed, their shares moved. What
+    changes with every session, and what had the new value before without any move, is no suspect.
+    """
+    first, last = reach or (at, at)
+    places = sorted(range(max(1, first), min(len(facts) - 1, last) + 1), key=lambda place: abs(place - at))
+    found: dict[tuple[str, str, int], Suspect] = {}
+    for name in dict.fromkeys(name for each in facts for name in each):
+        keys = [_key(each.get(name)) for each in facts]
+        if len(set(keys)) < 2:
+            continue
+        place = next((place for place in places if _switches(keys, place)), None)
+        if place is not None:
+            suspect = Suspect(name, facts[place - 1].get(name), facts[place].get(name), place - at)
+            # the same switch, recorded for the session and again for its steps, is one suspect
+            found.setdefault((keys[place - 1], keys[place], place), suspect)
+        elif (mixed := _moved_share(name, keys, at, facts)) is not None:
+            found.setdefault((name, "", at), mixed)
+    return tuple(sorted(found.values(), key=lambda each: (each.share_after is not None, abs(each.offset))))
+
+
+def suspicion(suspects: Sequence[Suspect]) -> str:
+    """Return the suspects in words: ``model switched from gpt-4o to gpt-4.1 at the same session``."""
+    if not suspects:
+        return ""
+    said = [_clause(suspect) for suspect in suspects]
+    if len(said) == 1:
+        return said[0]
+    more = f" and {len(said) - 4} more" if len(said) > 4 else ""
+    return f"confounded, because several switched together: {'; '.join(said[:4])}{more}"
+
+
+def _clause(suspect: Suspect) -> str:
+    before, after = (_shown(suspect.name, value) for value in (suspect.before, suspect.after))
+    name = inert(suspect.name)
+    if suspect.share_before is not None and suspect.share_after is not None:
+        shares = f"{suspect.share_before:.0%} of the runs before and {suspect.share_after:.0%} since"
+        return f"{name} was {after} in {shares}"
+    when = "at the same session"
+    if suspect.offset:
+        side = "earlier" if suspect.offset < 0 else "later"
+        when = f"{counted(abs(suspect.offset), 'session')} {side}"
+    return f"{name} switched from {before} to {after} {when}"
+
+
+def _shown(name: str, value: object) -> str:
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else _key(value)
+    short = _SHORT.get(name)
+    return inert(text[:short]) if short else shortened(inert(text), 40)
+
+
+def _key(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _switches(keys: Sequence[str], place: int) -> bool:
+    before, after = keys[:place], keys[place:]
+    old, new = before[-1], after[0]
+    if old == new or len(before) < STEADY or len(after) < STEADY:
+        return False
+    if set(before[-STEADY:]) != {old} or set(after[:STEADY]) != {new}:
+        return False
+    if before.count(new) > MOST_ODD * len(before) or after.count(old) > MOST_ODD * len(after):
+        return False
+    return not _is_mixed(keys)
+
+
+def _is_mixed(keys: Sequence[str]) -> bool:
+    """Say whether the value changes now and then anyway."""
+    others = sum(one != two for one, two in pairwise(keys)) - 1
+    return others > MOST_SWITCHES * len(keys)
+
+
+def _moved_share(
+    name: str, keys: Sequence[str], at: int, facts: Sequence[Mapping[str, object]]
+) -> Suspect | None:
+    if len(set(keys)) > MOST_VALUES or not _is_mixed(keys):
+        return None
+    before, after = Counter(keys[:at]), Counter(keys[at:])
+    n, m = at, len(keys) - at
+
+    def share(key: str) -> tuple[float, float]:
+        return before[key] / n, after[key] / m
+
+    key = max(dict.fromkeys(keys), key=lambda each: share(each)[1] - share(each)[0])
+    low, high = share(key)
+    pooled = (before[key] + after[key]) / (n + m)
+    error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    if high - low < LEAST_SHARE or not error or (high - low) / error < LEAST_SHARE_Z:
+        return None
+    value = facts[keys.index(key)].get(name)
+    old = before.most_common(1)[0][0]
+    return Suspect(name, facts[keys.index(old)].get(name), value, 0, low, high)

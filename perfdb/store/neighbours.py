@@ -1,0 +1,181 @@
+"""Read the sessions on both sides of a moment: what each step held up, and what was said of the session.
+
+Two queries along the indexes, for the sessions that count; plain values, because the worker asks too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from perfdb.critical_path import Span, name_seconds
+from perfdb.store.models import COMPLETED_CODE, environments, from_json, series, sessions, steps
+from perfdb.vocabulary import OTHER
+
+MOST_STEPS = 20_000  # read at once; sessions of more steps have fewer neighbours
+_ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
+
+
+@dataclass(slots=True)
+class Neighbour:
+    """A session that counts.
+
+    ``seconds``: critical seconds per step name and ``Other``, which add up to the total; ``facts``:
+    attributes, environment, and the data of its steps as ``model of Vision Analysis``.
+    """
+
+    session_id: str
+    start_time: float
+    total_duration: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+def read_neighbours(
+    connection: Connection,
+    pipeline: str,
+    mode: str,
+    moment: float,
+    *,
+    before: int = 100,
+    after: int = 100,
+    since: float | None = None,
+    until: float | None = None,
+) -> tuple[list[Neighbour], int]:
+    """Return the sessions around a moment, oldest first, and how many of them began before it.
+
+    Args:
+        connection: of any role.
+        pipeline: theirs.
+        mode: theirs.
+        moment: epoch s.
+        before: how many that began before the moment, at most.
+        after: how many that began at it or later, at most.
+        since: none that began before it (epoch s).
+        until: none that began at it or later.
+    """
+    around = _sessions().where(
+        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
+    )
+    if since is not None:
+        around = around.where(sessions.c.start_time >= since)
+    if until is not None:
+        around = around.where(sessions.c.start_time < until)
+    each = _steps_of_one(connection, pipeline, mode, moment)
+    fewer = max(10, MOST_STEPS // (2 * max(1, each)))
+    older = connection.execute(
+        around.where(sessions.c.start_time < moment)
+        .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
+        .limit(min(before, fewer))
+    ).all()[::-1]
+    newer = connection.execute(
+        around.where(sessions.c.start_time >= moment)
+        .order_by(sessions.c.start_time, sessions.c.id)
+        .limit(min(after, fewer))
+    ).all()
+    rows = [*older, *newer]
+    found = {
+        row.id: Neighbour(row.session_id, row.start_time, row.total_duration, {}, _facts(row)) for row in rows
+    }
+    _add_steps(connection, found)
+    return list(found.values()), len(older)
+
+
+def _steps_of_one(connection: Connection, pipeline: str, mode: str, moment: float) -> int:
+    """Return how many steps a session near the moment has."""
+    near = (
+        select(sessions.c.id)
+        .join(series, series.c.id == sessions.c.series_id)
+        .where(series.c.pipeline == pipeline, series.c.mode == mode, sessions.c.start_time >= moment)
+        .order_by(sessions.c.start_time)
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = select(func.count()).select_from(steps).where(steps.c.session_pk == near)
+    return int(connection.execute(query).scalar_one())
+
+
+def _facts(row: Any) -> dict[str, object]:
+    facts = dict(row.attributes or {})
+    facts.pop("events", None)  # what happened, with times: never the same twice
+    if row.fast_mode is not None:
+        facts["fast_mode"] = row.fast_mode
+    return facts | {name: value for name in _ENVIRONMENT if (value := getattr(row, name)) is not None}
+
+
+def _add_steps(connection: Connection, found: Mapping[int, Neighbour]) -> None:
+    query = (
+        select(
+            steps.c.session_pk,
+            steps.c.seq,
+            steps.c.parent_seq,
+            steps.c.start_time,
+            steps.c.duration,
+            steps.c.additional_data,
+            series.c.step_name,
+        )
+        .join(series, series.c.id == steps.c.series_id)
+        .where(steps.c.session_pk.in_(list(found)))
+        .order_by(steps.c.session_pk, steps.c.seq)
+    )
+    of_session: dict[int, list[Any]] = {}
+    for row in connection.execute(query):
+        of_session.setdefault(row.session_pk, []).append(row)
+    for pk, neighbour in found.items():
+        rows = of_session.get(pk, [])
+        spans = [
+            Span(
+                row.seq,
+                row.parent_seq,
+                row.start_time,
+                None if row.duration is None else row.start_time + row.duration,
+            )
+            for row in rows
+        ]
+        names = [row.step_name for row in rows]
+        for name, critical, _, _ in name_seconds(
+            names, spans, neighbour.start_time, neighbour.total_duration
+        ):
+            neighbour.seconds[OTHER if name is None else name] = critical
+        neighbour.facts.update(_step_facts((row.step_name, from_json(row.additional_data)) for row in rows))
+
+
+def _step_facts(rows: Iterable[tuple[str, Any]]) -> dict[str, object]:
+    """Return the data of the steps that ran once; a repeated step has several values."""
+    seen: set[str] = set()
+    facts: dict[str, object] = {}
+    for step_name, data in rows:
+        for key, value in (data or {}).items():
+            if not isinstance(value, str | bool | int | float):
+                continue
+            name = f"{key} of {step_name}"
+            if name in seen and facts.get(name) != value:
+                facts.pop(name, None)
+            elif name not in seen:
+                facts[name] = value
+            seen.add(name)
+    return facts
+
+
+def _sessions() -> Select[Any]:
+    return (
+        select(
+            sessions.c.id,
+            sessions.c.session_id,
+            sessions.c.start_time,
+            sessions.c.total_duration,
+            sessions.c.fast_mode,
+            sessions.c.attributes,
+            *(environments.c[name] for name in _ENVIRONMENT),
+        )
+        .join(series, series.c.id == sessions.c.series_id)
+        .outerjoin(environments, environments.c.id == sessions.c.environment_id)
+        .where(
+            sessions.c.counted.is_(True),
+            sessions.c.status == COMPLETED_CODE,
+            sessions.c.total_duration.is_not(None),
+        )
+    )
