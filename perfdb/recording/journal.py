@@ -191,6 +191,26 @@ def journals_in(folder: Path) -> list[Path]:
         return []
 
 
+def has_living_writer(path: Path) -> bool:
+    """Say whether the process that writes a journal lives.
+
+    A file that cannot be opened counts as alive: nobody here could take it over.
+    """
+    if _held.get(path) == os.getpid():
+        return True  # to close a second descriptor would drop this process's own lock
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def new_journal_id() -> str:
     """Return an id that sorts by time and is unique among processes."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{os.urandom(4).hex()}"

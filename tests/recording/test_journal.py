@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from perfdb.recording import journal as journal_module
-from perfdb.recording.journal import Journal, decode, encode, frame, journals_in, new_journal_id
+from perfdb.recording.journal import (
+    Journal,
+    decode,
+    encode,
+    frame,
+    has_living_writer,
+    journals_in,
+    new_journal_id,
+)
 
 
 @pytest.fixture
@@ -137,3 +145,22 @@ def test_a_long_journal_is_read_across_chunks(journal: Journal, monkeypatch: pyt
     for number in range(50):
         journal.write(encode({"type": "step", "n": number, "pad": "x" * number}))
     assert [record["n"] for record in records(journal)] == list(range(50))
+
+
+def test_a_look_whether_the_writer_lives_costs_it_nothing(journal: Journal) -> None:
+    look = (
+        "import sys; from pathlib import Path; from perfdb.recording.journal import has_living_writer as alive; "
+        "print(alive(Path(sys.argv[1])))"
+    )
+
+    def seen_from_outside() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", look, str(journal.path)], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    assert has_living_writer(journal.path)
+    assert seen_from_outside() == "True"  # our own look did not drop the lock
+    journal.close()
+    assert seen_from_outside() == "False"
+    assert not has_living_writer(journal.path)
