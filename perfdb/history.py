@@ -161,6 +161,34 @@ class History:
                 return frames.empty_steps_frame()
             return frames.steps_frame(connection, step=step, **filters)
 
+    def session_rows(self, *, last: int | None = None, **filters: Any) -> list[dict[str, Any]]:
+        """Return what ``sessions`` does as plain dictionaries, without importing pandas; None is unknown.
+
+        Args:
+            last: only so many of the newest sessions that fit.
+            filters: as in ``sessions``.
+        """
+        from perfdb.store import frames
+
+        with self._connection() as connection:
+            return [] if connection is None else frames.session_rows(connection, **_chosen(last, filters))
+
+    def step_rows(
+        self, *, step: str | None = None, last: int | None = None, **filters: Any
+    ) -> list[dict[str, Any]]:
+        """Return what ``steps`` does as a list of plain dictionaries, as ``session_rows`` does.
+
+        Args:
+            step: only steps of this name.
+            last: only the steps of so many of the newest sessions that fit.
+            filters: as in ``sessions``.
+        """
+        from perfdb.store import frames
+
+        chosen = _chosen(last, filters)
+        with self._connection() as connection:
+            return [] if connection is None else frames.step_rows(connection, step=step, **chosen)
+
     def session(self, session_id: str = "last") -> Session:
         """Return one session with its steps and samples; in Jupyter it shows itself as a report.
 

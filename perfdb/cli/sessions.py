@@ -15,7 +15,7 @@ from perfdb.cli.options import (
     open_history,
     say_what_next,
 )
-from perfdb.cli.render import Column, print_json, print_table, rows_of
+from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import COLOURS, duration_text, mark, short_time
 
 COLUMNS = (
@@ -37,7 +37,7 @@ def command(last: int, database: str | None, as_json: bool, **filters: Any) -> N
     """List the recorded sessions, newest first."""
     history = open_history(database)
     given = history_filters(filters)
-    found = rows_of(history.sessions(last=last + 1, **given))[::-1]
+    found = history.session_rows(last=last + 1, **given)[::-1]
     rows = found[:last]
     if as_json:
         print_json(rows)

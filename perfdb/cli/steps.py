@@ -15,7 +15,7 @@ from perfdb.cli.options import (
     open_history,
     say_what_next,
 )
-from perfdb.cli.render import Column, print_json, print_table, rows_of
+from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import COLOURS, duration_text, local_time, mark
 
 COLUMNS = (
@@ -38,7 +38,7 @@ def command(step: str | None, last: int, database: str | None, as_json: bool, **
     """List the recorded steps, newest session first."""
     history = open_history(database)
     given = history_filters(filters)
-    rows = rows_of(history.steps(step=step, last=last, **given))
+    rows = history.step_rows(step=step, last=last, **given)
     newest = {row["session_id"]: row["start_time"] for row in reversed(rows)}  # the first step's start
     rows.sort(key=lambda row: (-newest[row["session_id"]], row["session_id"], row["seq"]))
     if as_json:

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, select, text
+from sqlalchemy import Connection, Select, column, select, table, text
 
 from perfdb.errors import NotFoundError
 from perfdb.records import STATUSES, Attempt, Event, Sample, Session, Step
@@ -175,6 +175,44 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
     if (np.diff(session) < 0).any():
         frame = frame.take(np.argsort(session, kind="stable")).reset_index(drop=True)
     return frame
+
+
+def session_rows(connection: Connection, **filters: Any) -> list[dict[str, Any]]:
+    """Return what ``sessions_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
+    return _view_rows(connection, "v_sessions", SESSION_COLUMNS, _chosen(connection, filters))
+
+
+def step_rows(connection: Connection, *, step: str | None = None, **filters: Any) -> list[dict[str, Any]]:
+    """Return what ``steps_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
+    chosen = choose_sessions(connection.dialect.name, **filters)
+    rows = _view_rows(connection, "v_steps", STEP_COLUMNS, chosen, "seq")
+    return [row for row in rows if step is None or row["step_name"] == storable_text(step)]
+
+
+def _view_rows(
+    connection: Connection,
+    name: str,
+    columns: Sequence[str],
+    chosen: Select[tuple[int]],
+    *then_by: str,
+) -> list[dict[str, Any]]:
+    view = table(name, *map(column, columns))
+    query = (
+        select(*(view.c[each] for each in columns))
+        .join_from(view, sessions, sessions.c.session_id == view.c.session_id)
+        .where(sessions.c.id.in_(chosen))
+        .order_by(sessions.c.start_time, sessions.c.id, *(view.c[each] for each in then_by))
+    )
+    return [
+        {each: _plain(each, value) for each, value in zip(columns, row, strict=True)}
+        for row in _rows(connection, query)
+    ]
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name in _OBJECTS and isinstance(value, str):  # PostgreSQL's driver has parsed it
+        return from_json(value)
+    return bool(value) if name in _BOOLEANS and value is not None else value
 
 
 def empty_sessions_frame() -> pd.DataFrame:
@@ -375,7 +413,7 @@ def _columns(connection: Connection, query: Select[Any]) -> dict[str, Sequence[A
     names = [column.name for column in query.selected_columns]
     rows = _rows(connection, query)
     if not rows:
-        return {name: () for name in names}
+        return dict.fromkeys(names, ())
     return dict(zip(names, zip(*rows, strict=True), strict=True))
 
 
@@ -388,9 +426,7 @@ def _documents(values: Sequence[Any], empty: type[dict[str, Any]] | type[list[An
     if len(parsed) == len(values):
         return parsed
     rest = iter(parsed)
-    return [
-        empty() if value is None else next(rest) if isinstance(value, str) else value for value in values
-    ]
+    return [empty() if value is None else next(rest) if isinstance(value, str) else value for value in values]
 
 
 def _places(keys: Sequence[int], among: Sequence[int]) -> np.ndarray[Any, np.dtype[np.intp]]:
