@@ -35,6 +35,11 @@ class Database:
         self._path: Path | None = None
         self._file: tuple[int, int] | None = None  # device and inode
 
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether other hosts may write to it as well."""
+        return not self.url.startswith("sqlite")
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Yield a connection inside a write transaction; the schema is up to date.
@@ -96,10 +101,11 @@ class Database:
 class Moved:
     """What a look through journals brought into the database."""
 
-    __slots__ = ("finished", "interrupted", "journals", "quarantined", "records")
+    __slots__ = ("finished", "interrupted", "journals", "quarantined", "records", "silent")
 
     def __init__(self) -> None:
         self.journals = self.records = self.interrupted = self.quarantined = 0
+        self.silent = 0  # sessions of hosts that were not heard of for long
         self.finished: list[str] = []  # ids of sessions that had ended
 
 
@@ -190,7 +196,10 @@ def _move(
 
 
 def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
-    """Bring the journals of dead processes to the database, end their sessions, and remove them."""
+    """Bring the journals of dead processes to the database, end their sessions, and remove them.
+
+    In a shared database the sessions of hosts that have fallen silent are ended as well.
+    """
     moved = Moved()
     for path in journals_in(folder):
         journal = Journal.claim(path)
@@ -215,6 +224,12 @@ def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
             whole = True
         finally:
             journal.close(remove=whole)
+    if database.is_shared:
+        from perfdb.store.leases import interrupt_silent
+
+        beside = [path.stem for path in journals_in(folder)]  # their locks tell more than a lease
+        with database.transaction() as connection:
+            moved.silent = interrupt_silent(connection, beside=beside)
     return moved
 
 

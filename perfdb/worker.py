@@ -63,6 +63,7 @@ class Worker:
         self._problem: str | None = None
         self._no_journal_until = 0.0
         self._looked_for_dead = float("-inf")
+        self._heard_of = time.monotonic()
         self._reset_locks()
         self.alerting = Alerting(alerts or Table({}), self._database, self.turn_lock, health)
 
@@ -174,6 +175,7 @@ class Worker:
                 moved_dead = recover_dead(self.folder, self._database, self._health)
                 if moved_dead.finished:
                     self.alerting.judge_historic(moved_dead.finished)
+            self._be_heard_of()
             self.alerting.watch(list(self._sessions))
             self.alerting.judge_waiting(idle=not moved)
             self._retire()
@@ -206,6 +208,18 @@ class Worker:
                 for step in list(session.open_steps.values()):
                     if not step.announced and session.monotonic() - step.begun > ANNOUNCE_AFTER_S:
                         session.announce(step)
+
+    def _be_heard_of(self) -> None:
+        """Tell other hosts that our sessions run: they cannot see the locks of our journals."""
+        if not self._database.is_shared:
+            return
+        from perfdb.store.leases import RENEW_S, renew
+
+        running = [each.session_id for each in list(self._sessions) if not (each.ended or each.inherited)]
+        if running and time.monotonic() - self._heard_of > RENEW_S:
+            with self._database.transaction() as connection:
+                renew(connection, [str(each.header["journal_id"]) for each in list(self._journals)], running)
+            self._heard_of = time.monotonic()
 
     def _drain(self, journal: Journal) -> int:
         moved = 0

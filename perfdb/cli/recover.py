@@ -13,13 +13,17 @@ def command() -> None:
     """Take in what programs that died have left in the journal.
 
     The next program that records does the same; this command does it now. Sessions of dead
-    programs are ended as interrupted; living ones are left alone.
+    programs are ended as interrupted; living ones are left alone. In a database that is shared
+    with other hosts, so are the sessions of those that have been silent for two minutes.
     """
     history = History()
     click.echo(f"Write {history.database}", err=True)
     moved = recover(history.settings.home, history.url)
+    if moved.silent:
+        click.echo(f"{_count(moved.silent, 'session')} of silent hosts ended as interrupted.")
     if not moved.journals:
-        click.echo("Nothing to recover.")
+        if not moved.silent:
+            click.echo("Nothing to recover.")
         return
     text = f"Recovered {_count(moved.records, 'record')} from {_count(moved.journals, 'journal')}"
     if moved.interrupted:

@@ -1,0 +1,151 @@
+"""Several hosts, each with a home of its own, write to one PostgreSQL database."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+import perfdb
+from perfdb.store.engine import open_engine
+from perfdb.store.leases import LEASE_S
+from perfdb.transfer import Moved, recover
+
+# A host: it records, says so, and goes on when it is told to.
+HOST = """
+import sys, time
+import perfdb
+{before}
+with perfdb.track("nightly", home=sys.argv[1], database_url=sys.argv[2]) as run:
+    with run.step("load"):
+        pass
+    with run.step("work"):
+        print("working", flush=True)
+        sys.stdin.readline()
+"""
+CLOCK = "real = time.time; time.time = lambda: real() + {shift}"
+OFTEN = "from perfdb.store import leases; leases.RENEW_S = 0.05"
+
+
+@pytest.fixture
+def url(create_database: Callable[..., str], migrated_database: str) -> str:
+    """Give the database of the team."""
+    return create_database(migrated_database)
+
+
+@contextmanager
+def host(home: Path, url: str, before: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Start a host and give it as soon as its session is in the database."""
+    program = textwrap.dedent(HOST).format(before=before)
+    running = subprocess.Popen(
+        [sys.executable, "-c", program, str(home), url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "working\n"
+        wait_for(url, "running")
+        yield running
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def statuses(url: str) -> list[str]:
+    return perfdb.History(url).sessions()["status"].tolist()
+
+
+def wait_for(url: str, status: str) -> None:
+    deadline = time.monotonic() + 30
+    while statuses(url) != [status]:
+        assert time.monotonic() < deadline, statuses(url)
+        time.sleep(0.02)
+
+
+def execute(url: str, statement: str) -> None:
+    engine = open_engine(url, role="migration")
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def two_minutes_later(url: str) -> None:
+    execute(url, f"UPDATE journals SET seen_at = seen_at - {LEASE_S + 5}")
+
+
+def look(home: Path, url: str) -> Moved:
+    """Look for dead writers from a host."""
+    return recover(home, url)
+
+
+@pytest.mark.parametrize("shift", [-3600, 3600])
+def test_a_clock_that_is_an_hour_off_kills_nobody_and_saves_nobody(
+    url: str, tmp_path: Path, shift: int
+) -> None:
+    with host(tmp_path / "a", url, CLOCK.format(shift=shift)) as running:
+        assert look(tmp_path / "b", url).silent == 0
+        assert statuses(url) == ["running"]
+        two_minutes_later(url)
+        assert look(tmp_path / "b", url).silent == 1
+        assert statuses(url) == ["interrupted"]
+        running.communicate("go on\n", timeout=60)
+    assert statuses(url) == ["completed"]
+
+
+def test_a_dead_host_is_taken_for_dead_by_its_own_home_at_once_and_by_others_later(
+    url: str, tmp_path: Path
+) -> None:
+    with host(tmp_path / "a", url) as running:
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+    assert look(tmp_path / "b", url).silent == 0
+    assert statuses(url) == ["running"]
+    moved = look(tmp_path / "a", url)
+    assert (moved.interrupted, moved.silent) == (1, 0)
+    assert statuses(url) == ["interrupted"]
+
+
+def test_a_host_that_never_comes_back_is_ended_by_another(url: str, tmp_path: Path) -> None:
+    with host(tmp_path / "a", url) as running:
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+    two_minutes_later(url)
+    with perfdb.track("nightly", home=tmp_path / "b", database_url=url):
+        pass
+    deadline = time.monotonic() + 30
+    while sorted(statuses(url)) != ["completed", "interrupted"]:
+        assert time.monotonic() < deadline, statuses(url)
+        time.sleep(0.02)
+
+
+def test_a_writer_that_lives_here_is_known_by_its_lock_whatever_its_lease(url: str, tmp_path: Path) -> None:
+    with host(tmp_path / "a", url):
+        two_minutes_later(url)
+        assert look(tmp_path / "a", url).silent == 0
+        assert statuses(url) == ["running"]
+
+
+def test_a_host_is_heard_of_while_a_long_step_says_nothing(url: str, tmp_path: Path) -> None:
+    with host(tmp_path / "a", url, OFTEN):
+        execute(url, "UPDATE sessions SET status = 3")
+        wait_for(url, "running")
+        two_minutes_later(url)
+        silent = "SELECT count(*) FROM journals WHERE seen_at < extract(epoch FROM clock_timestamp()) - 60"
+        engine = open_engine(url, role="reader")
+        deadline = time.monotonic() + 30
+        with engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            while connection.execute(text(silent)).scalar():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        engine.dispose()
