@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import EVERY, AlertSettings, Channel
 from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, is_due, remove_unruled
 from perfdb.alerts.messages import headline, message
@@ -24,6 +25,8 @@ from perfdb.store.windows import Place, Window, find_place, last_error, newest_p
 MOST_IN_DIGEST = 20  # more are counted
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_JITTERS = 5  # of its steps, that add up in a total
+LEVELS = ("fast_shift", "change_point", "relative")  # kinds whose alerts say since when a level holds
+LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
 
 Change = tuple[Alert, tuple[str, ...]]
@@ -117,6 +120,9 @@ def _findings(
         )
         if moved is None or moved == alert:
             continue
+        if "confirmed" in events and moved.n in LOCATE_AGAIN:
+            baseline = accepted.get((moved.step_name, moved.metric))
+            moved, events = _located_again(moved, events, judged, baseline)
         if alert is None:
             opened += 1
             if opened > MOST_OPENED or _was_decided(moved, active, windows[0]):
@@ -303,6 +309,35 @@ def _seen(place: Place, judged: Judged, alert: Alert | None, now: float, histori
     )
 
 
+def _located_again(
+    alert: Alert, events: tuple[str, ...], judged: Judged, baseline: store.Baseline | None
+) -> Change:
+    """Return the alert since the session where its level is seen to have moved now that more runs are known.
+
+    Within 5 sessions it is the same move; what lies further away is another one and has its own alert.
+    """
+    if alert.kind not in ("fast_shift", "change_point"):
+        return alert, events
+    from perfdb.analysis.change_points import find_change_points
+
+    window = judged.window
+    if alert.since_session_id not in window.session_ids:
+        return alert, events
+    values, places = values_for(replace(judged.rule, kind="change_point"), window, baseline)
+    at = window.session_ids.index(alert.since_session_id)
+    worse = 1 if alert.direction == "up" else -1
+    near = [
+        places[change.index]
+        for change in find_change_points(values)
+        if worse * change.effect_percent > 0 and abs(places[change.index] - at) <= SAME_CHANGE
+    ]
+    place = min(near, key=lambda each: abs(each - at), default=at)
+    if place == at:
+        return alert, events
+    moved = replace(alert, since_session_id=window.session_ids[place], since_time=window.start_times[place])
+    return moved, (*events, "moved")
+
+
 def _was_decided(alert: Alert, active: Iterable[Alert], total: Window) -> bool:
     """Say whether a person has just decided about this move, as another rule saw it."""
     at = bisect_left(total.start_times, alert.since_time)
@@ -332,12 +367,15 @@ def _settle(
     current = dict(stored)
     resolved: list[Alert] = []
     touched: set[int] = set()
+    causes: dict[str, dict[str, Any]] = {}
     for alert in unruled:
         current[alert.id] = alert
         store.add_event(connection, alert.id, "rule removed", now)
     for changed, events in changes:
         if events and changed.kind == "error_rate":
             changed = _with_error(connection, place, changed)
+        if changed.kind in LEVELS and not _BEGINNINGS.isdisjoint(events):
+            changed = _with_cause(connection, changed, causes)
         alert_id = changed.id or store.save_alert(connection, changed)
         current[alert_id] = replace(changed, id=alert_id)
         for event in events:
@@ -395,6 +433,19 @@ def _grouped(
 def _with_error(connection: Any, place: Place, alert: Alert) -> Alert:
     error = last_error(connection, place, alert.step_name)
     return replace(alert, details={**alert.details, "error": error[:200]}) if error else alert
+
+
+_BEGINNINGS = {"opened", "opened pending", "opened historic", "opened again", "moved"}
+
+
+def _with_cause(connection: Any, alert: Alert, known: dict[str, dict[str, Any]]) -> Alert:
+    """Return the alert with what explains its move; steps and total that moved together share it."""
+    if alert.metric != "duration":
+        return alert
+    if alert.since_session_id not in known:
+        cause = cause_at(connection, alert.pipeline, alert.mode, alert.since_time)
+        known[alert.since_session_id] = {} if cause is None else {"cause": as_details(cause)}
+    return replace(alert, details={**alert.details, **known[alert.since_session_id]})
 
 
 def _urgency(alert: Alert) -> tuple[int, int]:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from perfdb.alerts.causes import of_details
 from perfdb.alerts.lifecycle import (
     GOOD_RUNS,
     GOOD_RUNS_FLAPPING,
     contribution,
     is_flapping,
 )
+from perfdb.analysis.cause import Cause
 from perfdb.records import Alert
 from perfdb.texts import duration_text, mode_text, size_text
+from perfdb.vocabulary import OTHER
 
 _SECONDS = ("duration", "cpu_s")
 _MOST_NAMED = 3
@@ -123,6 +126,9 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     if alert.metric != "duration" or alert.kind == "budget":
         return ""
     everyone = (alert, *group)
+    cause = of_details(alert.details)
+    if cause is not None:
+        return " ".join(part for part in (_parts_text(cause, alert.step_name), _suspicion(cause)) if part)
     total = next((each for each in everyone if each.step_name is None), None)
     steps_moved: dict[str, float] = {}
     for each in everyone:
@@ -140,6 +146,28 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     if whole <= 0 or largest[0][1] < _EXPLAINS * whole:
         return f"No single step explains the total's {_signed(whole)}; most moved: {named}."
     return f"It explains the total's {_signed(whole)}: {named}."
+
+
+def _parts_text(cause: Cause, step_name: str | None) -> str:
+    """Say how much of the total's move each step is."""
+    named = ", ".join(
+        f"{part.step_name} {_signed(part.seconds)}"
+        + ("" if part.percent is None else f" ({part.percent:.0f} %)")
+        for part in cause.parts
+    )
+    if cause.parts[0].percent is None:
+        return f"The total has not moved enough to tell: {named}."
+    largest = max((part.percent or 0.0 for part in cause.parts if part.step_name != OTHER), default=0.0)
+    if largest < 100 * _EXPLAINS:
+        return f"No single step explains the total's {_signed(cause.total_s)}; most moved: {named}."
+    own = None if step_name is None else cause.part_of(step_name)
+    if own is not None and (own.percent or 0.0) >= 100 * _EXPLAINS:
+        return f"It explains the total's {_signed(cause.total_s)}: {named}."
+    return f"The total's {_signed(cause.total_s)}: {named}."
+
+
+def _suspicion(cause: Cause) -> str:
+    return f"Suspect: {cause.sentence}." if cause.suspects else ""
 
 
 def _share(moved: float, whole: float) -> str:

@@ -1,0 +1,69 @@
+"""What explains that a level moved: the sessions around the move, asked for parts and for switches.
+
+In the caller's transaction; no pandas, because the worker asks when an alert opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from perfdb.analysis.cause import Cause, Part, Suspect, find_cause
+from perfdb.store.neighbours import read_neighbours
+
+REACH = 2  # sessions on either side of a move, where nobody knows more exactly
+
+
+def cause_at(
+    connection: Any,
+    pipeline: str,
+    mode: str,
+    moment: float,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    reach: tuple[float, float] | None = None,
+) -> Cause | None:
+    """Return what explains a move of the level; None when it has no two sides.
+
+    Args:
+        connection: of any role.
+        pipeline: whose sessions.
+        mode: of these sessions.
+        moment: when the first session of the new level began (epoch s).
+        since: when the level before began: nothing older is looked at.
+        until: when the new level ended.
+        reach: the earliest and the latest moment at which the move may have been.
+    """
+    found, at = read_neighbours(connection, pipeline, mode, moment, since=since, until=until)
+    if not 0 < at < len(found):
+        return None
+    if reach is None:
+        within = (at - REACH, at + REACH)
+    else:
+        starts = [each.start_time for each in found]
+        within = (sum(start < reach[0] for start in starts), sum(start <= reach[1] for start in starts) - 1)
+    return find_cause([each.seconds for each in found], [each.facts for each in found], at, within)
+
+
+def as_details(cause: Cause) -> dict[str, Any]:
+    """Return a cause as an alert keeps it in its details."""
+    return {
+        "total_s": cause.total_s,
+        "parts": [asdict(part) for part in cause.parts],
+        "suspects": [asdict(suspect) for suspect in cause.suspects],
+        "sentence": cause.sentence,
+    }
+
+
+def of_details(details: Mapping[str, Any]) -> Cause | None:
+    """Return the cause that an alert's details hold; None when they hold none."""
+    kept = details.get("cause")
+    if not isinstance(kept, Mapping):
+        return None
+    return Cause(
+        kept["total_s"],
+        tuple(Part(**part) for part in kept["parts"]),
+        tuple(Suspect(**suspect) for suspect in kept["suspects"]),
+    )

@@ -1,0 +1,133 @@
+"""What an alert knows of its move: its cause, its boundary, and that it is one."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from perfdb.alerts.causes import of_details
+from perfdb.alerts.config import AlertSettings
+from perfdb.alerts.evaluation import after_session
+from perfdb.records import Alert, Session, Step
+from perfdb.store.alerts import events_of, read_alerts
+from perfdb.store.engine import open_engine
+from perfdb.store.ingest import insert_sessions
+
+NOON = 1_767_268_800.0
+NORMAL = '{"fast_mode":false}'
+
+
+@pytest.fixture
+def connection(migrated_file: Path, tmp_path: Path) -> Iterator[Connection]:
+    engine = open_engine(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'p.sqlite3')}", role="writer")
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def session_of(number: int, steps: dict[str, float], **attributes: Any) -> Session:
+    start, at, made = NOON + 60 * number, NOON + 60 * number, []
+    for seq, (name, seconds) in enumerate(steps.items()):
+        made.append(Step(step_name=name, start_time=at, duration=seconds, success=True, seq=seq))
+        at += seconds
+    return Session(
+        session_id=f"run-{number:04d}",
+        pipeline="design",
+        start_time=start,
+        total_duration=sum(steps.values()),
+        status="completed",
+        success=True,
+        fast_mode=False,
+        mode=NORMAL,
+        attributes=attributes,
+        steps=tuple(made),
+    )
+
+
+def record(connection: Connection, session: Session) -> None:
+    insert_sessions(connection, [session])
+    after_session(connection, session.session_id, AlertSettings(), session.start_time)
+
+
+def levels(connection: Connection) -> list[Alert]:
+    return [each for each in read_alerts(connection, "all") if each.kind in ("fast_shift", "change_point")]
+
+
+def test_an_alert_names_the_parts_of_the_move_and_what_switched(connection: Connection) -> None:
+    noise = random.Random(1)
+    for number in range(40):
+        slow = number >= 30
+        steps = {"load": noise.gauss(1.0, 0.02), "work": noise.gauss(4.0 if slow else 2.0, 0.03)}
+        record(connection, session_of(number, steps, model="b" if slow else "a", host_name="x"))
+    (head,) = read_alerts(connection, "open")
+    cause = of_details(head.details)
+    assert cause is not None
+    assert (head.step_name, head.since_session_id) == ("work", "run-0030")
+    assert cause.total_s == pytest.approx(2.0, abs=0.1)
+    assert sum(part.percent or 0.0 for part in cause.parts) == pytest.approx(100)
+    assert "It explains the total's +1.98 s: work +2.01 s (101 %), Other -27.5 ms (-1 %)." in head.message
+    assert "Suspect: model switched from a to b at the same session." in head.message
+
+
+def test_two_switches_at_once_are_said_to_be_confounded(connection: Connection) -> None:
+    for number in range(40):
+        slow = number >= 30
+        words = {"model": "b", "release": "2"} if slow else {"model": "a", "release": "1"}
+        record(connection, session_of(number, {"work": (4.0 if slow else 2.0) + number % 3 / 50}, **words))
+    (head,) = read_alerts(connection, "open")
+    assert "confounded, because several switched together: model switched from a to b" in head.message
+
+
+def test_nothing_is_suspected_when_nothing_switched(connection: Connection) -> None:
+    for number in range(40):
+        slow = number >= 30
+        record(
+            connection, session_of(number, {"work": (4.0 if slow else 2.0) + number % 3 / 50}, count=number)
+        )
+    (head,) = read_alerts(connection, "open")
+    assert "Suspect" not in head.message
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("factor", [1.5, 3.0])
+def test_one_move_is_one_alert_however_often_it_is_looked_at(
+    connection: Connection, seed: int, factor: float
+) -> None:
+    noise = random.Random(seed)
+    for number in range(90):
+        level = 2.0 * (factor if number >= 40 else 1.0)
+        record(connection, session_of(number, {"work": level * noise.lognormvariate(0, 0.15)}))
+    found = levels(connection)
+    keys = [(alert.rule, alert.step_name) for alert in found]
+    assert found
+    assert len(keys) == len(set(keys))
+    assert {abs(int(alert.since_session_id[-4:]) - 40) <= 5 for alert in found} == {True}
+
+
+def test_a_boundary_that_moves_is_the_same_alert(connection: Connection) -> None:
+    """The first slow run is followed by one of the old level: later runs show where the move was."""
+    moved: list[str] = []
+    for seed in range(12):
+        noise = random.Random(100 + seed)
+        for number in range(70):
+            level = 2.0 * (1.6 if number >= 30 else 1.0)
+            session = session_of(number + 1000 * seed, {"work": level * noise.lognormvariate(0, 0.22)})
+            record(connection, _of_pipeline(session, f"p{seed}"))
+    for alert in levels(connection):
+        events = [each.event for each in events_of(connection, alert.id)]
+        if "moved" in events:
+            moved.append(alert.pipeline)
+            assert abs(int(alert.since_session_id[-4:]) % 1000 - 30) <= 5
+            assert alert.since_session_id in alert.message
+    assert moved
+
+
+def _of_pipeline(session: Session, pipeline: str) -> Session:
+    return replace(session, pipeline=pipeline)
