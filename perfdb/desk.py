@@ -226,6 +226,34 @@ class Desk:
         with self._history._connection() as connection:
             return [] if connection is None else list(_judge_now(connection, rules))
 
+    def would_have_flagged(self, rule_name: str, *, last: int = 200) -> tuple[int, list[LiveVerdict]]:
+        """Judge the last sessions of every pipeline and mode by a rule, each as if it were the newest.
+
+        Open alerts are left out of it: every run is judged afresh.
+
+        Args:
+            rule_name: of the settings.
+            last: so many of the newest sessions of each pipeline and mode.
+
+        Returns:
+            How many runs there was enough history to judge, and the verdicts that hit, the newest first.
+
+        Raises:
+            NotFoundError: there is no rule of this name.
+        """
+        rule = self.settings.rule(rule_name)
+        if rule is None:
+            known = ", ".join(each.name for each in self.settings.rules)
+            raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
+        with self._history._connection() as connection:
+            found = (
+                []
+                if connection is None
+                else [each for each in _judge_past(connection, rule, last) if each.verdict.enough]
+            )
+        hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
+        return len(found), hits
+
     def rules(self) -> list[RuleState]:
         """Return every configured rule with its state."""
         from perfdb.records import FALSE_ALARM
@@ -328,5 +356,25 @@ def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
                 judged.window.step_name,
                 place.session_id,
                 place.start_time,
+                judged.verdict,
+            )
+
+
+def _judge_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
+    from perfdb.alerts.hindsight import judge_past
+    from perfdb.store import alerts as store
+    from perfdb.store.windows import newest_places
+
+    for place in newest_places(connection):
+        accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
+        for judged, index in judge_past(connection, place, rule, accepted, last):
+            window = judged.window
+            yield LiveVerdict(
+                rule,
+                place.pipeline,
+                place.mode,
+                window.step_name,
+                window.session_ids[index],
+                window.start_times[index],
                 judged.verdict,
             )

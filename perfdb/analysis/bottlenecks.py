@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean, median
 
 import numpy as np
@@ -54,6 +54,26 @@ def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     floats = [name for name in COLUMNS if name.endswith(("_s", "_percent", "_ratio"))]
     return frame.astype(dict.fromkeys(floats, "float64") | {"workers": "Int64"})
+
+
+def replayed_walls(
+    sessions: pd.DataFrame, steps: pd.DataFrame, step_name: str, factor: float
+) -> list[tuple[float, float]]:
+    """Return (wall, replayed wall) in seconds of each session if a step had taken ``factor`` of its time.
+
+    Args:
+        sessions: as ``History.sessions`` gives them, of one pipeline and mode; those that do not count are
+            left out, and of the others the newest 200 are replayed.
+        steps: as ``History.steps`` gives them for these sessions or more.
+        step_name: with all that runs inside it.
+        factor: 1 gives the recorded times, 0.5 is twice as fast, 0 takes no time.
+    """
+    counted = counted_sessions(sessions).tail(REPLAYED)
+    chosen = steps[steps["session_id"].isin(set(counted["session_id"])) & steps["duration"].notna()]
+    return [
+        (wall, schedule.wall(seqs.get(step_name, set()), factor))
+        for schedule, wall, seqs in _schedules(counted, chosen)
+    ]
 
 
 def _of_one_mode(
@@ -115,9 +135,25 @@ def _shares_of_variance(
 
 def _gains(sessions: pd.DataFrame, steps: pd.DataFrame) -> dict[str | None, tuple[float, float]]:
     """Return the mean seconds gained by each name at twice its speed, and when it takes no time."""
+    gained: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for schedule, wall, seqs in _schedules(sessions, steps):
+        for name, faster in seqs.items():
+            gained[name].append((wall - schedule.wall(faster, 0.5), wall - schedule.wall(faster, 0.0)))
+    return {
+        name: (
+            sum(half for half, _ in values) / len(sessions),
+            sum(most for _, most in values) / len(sessions),
+        )
+        for name, values in gained.items()
+    }
+
+
+def _schedules(
+    sessions: pd.DataFrame, steps: pd.DataFrame
+) -> Iterator[tuple[Schedule, float, dict[str, set[int]]]]:
+    """Yield the schedule of each session, its wall seconds, and the ``seq`` of its steps by name."""
     spans = spans_of(steps)
     lanes = dict(zip(zip(steps["session_id"], steps["seq"], strict=True), steps["lane"], strict=True))
-    gained: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for session_id, start, wall in zip(
         sessions["session_id"], sessions["start_time"], sessions["total_duration"], strict=True
     ):
@@ -131,16 +167,10 @@ def _gains(sessions: pd.DataFrame, steps: pd.DataFrame) -> dict[str | None, tupl
             0.0,
             wall,
         )
-        for name in set(names):
-            faster = {span.seq for other, span in zip(names, of_session, strict=True) if other == name}
-            gained[name].append((wall - schedule.wall(faster, 0.5), wall - schedule.wall(faster, 0.0)))
-    return {
-        name: (
-            sum(half for half, _ in values) / len(sessions),
-            sum(most for _, most in values) / len(sessions),
-        )
-        for name, values in gained.items()
-    }
+        seqs: defaultdict[str, set[int]] = defaultdict(set)
+        for name, span in zip(names, of_session, strict=True):
+            seqs[name].add(span.seq)
+        yield schedule, wall, seqs
 
 
 def _enclosing(steps: pd.DataFrame) -> dict[str | None, str]:

@@ -64,6 +64,13 @@ class Runs:
     counted: list[bool] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class SeriesRuns(Runs):
+    """The runs of one series with the ids of their sessions."""
+
+    session_ids: list[str] = field(default_factory=list)
+
+
 def session_page(
     connection: Connection,
     *,
@@ -190,7 +197,7 @@ def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Runs
         .limit(MOST_STEPS)
     )
     found: dict[int, Runs] = {}
-    names = dict(connection.execute(select(series.c.id, series.c.step_name)).tuples().all())
+    names = {row.id: row.step_name for row in connection.execute(select(series.c.id, series.c.step_name))}
     of_session: dict[int, list[Any]] = {}
     for row in connection.execute(query).all():
         of_session.setdefault(row[0], []).append(row)
@@ -201,6 +208,59 @@ def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Runs
                 runs = found[number] = Runs(name.pipeline, names[number], name.mode)
             _add(runs, start, duration, counted, status)
     return [total, *found.values()]
+
+
+def runs_of_series(
+    connection: Connection,
+    pipeline: str,
+    step_name: str | None,
+    mode: str,
+    *,
+    last: int,
+    since: float | None = None,
+    until: float | None = None,
+) -> SeriesRuns:
+    """Return the runs of one series in the newest ``last`` ended sessions between two moments.
+
+    Runs that are tagged ``warmup`` or ``ignore`` are left out.
+    """
+    runs = SeriesRuns(pipeline, step_name, mode)
+    totals = select(series.c.id).where(
+        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
+    )
+    total = connection.execute(totals).scalar()
+    if total is None:
+        return runs
+    ended = _ended(total, last).add_columns(sessions.c.session_id)
+    if since is not None:
+        ended = ended.where(sessions.c.start_time >= since)
+    if until is not None:
+        ended = ended.where(sessions.c.start_time < until)
+    if step_name is None:
+        rows = [
+            (row.session_id, row.start_time, row.total_duration, row.counted, row.status)
+            for row in connection.execute(ended)
+        ][::-1]
+    else:
+        number = connection.execute(
+            select(series.c.id).where(
+                series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name == step_name
+            )
+        ).scalar()
+        chosen = ended.cte("chosen")
+        query = (
+            select(
+                chosen.c.session_id, chosen.c.start_time, steps.c.duration, steps.c.counted, steps.c.status
+            )
+            .join(steps, steps.c.session_pk == chosen.c.id)
+            .where(steps.c.series_id == number)
+            .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
+        )
+        rows = [tuple(row) for row in connection.execute(query)]
+    for session_id, *run in rows:
+        if _add(runs, *run):
+            runs.session_ids.append(session_id)
+    return runs
 
 
 def neighbours(connection: Connection, session: Session) -> tuple[str | None, str | None]:
@@ -255,13 +315,14 @@ def _ended(series_id: int, last: int) -> Select[Any]:
     )
 
 
-def _add(runs: Runs, start: float, duration: float | None, counted: bool, status: int) -> None:
+def _add(runs: Runs, start: float, duration: float | None, counted: bool, status: int) -> bool:
     failed = status == FAILED_CODE
     if duration is None or not (counted or failed):
-        return
+        return False
     runs.start_times.append(start)
     runs.durations.append(duration)
     runs.counted.append(not failed)
+    return True
 
 
 def _fitting(connection: Connection, prefix: str | None, filters: Mapping[str, Any]) -> Select[Any]:

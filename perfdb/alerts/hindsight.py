@@ -1,0 +1,66 @@
+"""What a rule would have said of past runs, each judged as if it were the newest. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from perfdb.alerts.config import EVERY
+from perfdb.alerts.evaluation import MEASURED, Judged, judge
+from perfdb.analysis.rules import WINDOWS, Rule
+from perfdb.store.alerts import Baseline
+from perfdb.store.windows import Place, Window, read_windows
+
+
+def judge_past(
+    connection: Any,
+    place: Place,
+    rule: Rule,
+    accepted: Mapping[tuple[str | None, str], Baseline],
+    last: int,
+) -> Iterator[tuple[Judged, int]]:
+    """Yield the verdicts on the last runs of each series, and the place in its window of the run judged.
+
+    Args:
+        connection: of any role.
+        place: the newest session of a pipeline and mode.
+        rule: what judges; open alerts play no part.
+        accepted: baselines, see ``store.alerts.accepted_baselines``.
+        last: how many of the sessions before ``place``, and it.
+    """
+    measured = rule.metric in MEASURED
+    windows = read_windows(
+        connection,
+        place,
+        WINDOWS[rule.kind] + last,
+        metrics={"duration", rule.metric} if measured else {"duration"},
+        attributes=None if measured else {rule.step: {rule.metric}, **_of_total(rule)},
+    )
+    if not windows:
+        return
+    total = windows[0]  # has every session
+    for session_id, start in list(zip(total.session_ids, total.start_times, strict=True))[-last:]:
+        then = [_until(window, start) for window in windows]
+        there = replace(place, session_id=session_id, start_time=start)
+        for judged in judge(there, then, [rule], accepted, {}):
+            yield judged, judged.sessions[-1]
+
+
+def _of_total(rule: Rule) -> dict[str | None, set[str]]:
+    return {None: {rule.metric}} if rule.step == EVERY else {}
+
+
+def _until(window: Window, start: float) -> Window:
+    """Return the window as it was when the session that began then was the newest."""
+    end = len(window.start_times)
+    while end and window.start_times[end - 1] > start:
+        end -= 1
+    return Window(
+        window.series_id,
+        window.step_name,
+        window.session_ids[:end],
+        window.start_times[:end],
+        window.failed[:end],
+        {metric: values[:end] for metric, values in window.numbers.items()},
+    )

@@ -1,0 +1,66 @@
+"""Two sessions, or two groups of sessions, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from perfdb.errors import NotFoundError, UsageError
+from perfdb.texts import mode_text
+from perfdb.web.answers.rows import plain, plain_rows, session_row
+from perfdb.web.queries import CompareQuery, value_of
+from perfdb.web.schemas import GroupRow, GroupsCompared, SessionsCompared, SideBySide
+
+if TYPE_CHECKING:
+    from perfdb.web.served import ServedHistory
+
+
+def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | GroupsCompared:
+    """Return two sessions (the last two without ``a`` and ``b``), or with ``by`` two groups of them.
+
+    Raises:
+        NotFoundError: there is no such session.
+        UsageError: there are not two sessions or groups to compare.
+    """
+    if query.by is not None:
+        return _groups(history, query)
+    a, b = query.a, query.b
+    if a is None and b is None:
+        a, b = "last~1", "last"
+    elif a is None or b is None:
+        raise UsageError("give two sessions, a and b, or by= an attribute whose values make two groups")
+    found = history.compare(a, b)
+    return SessionsCompared(
+        a=session_row(history.session(found.a)),
+        b=session_row(history.session(found.b)),
+        sentence=found.sentence,
+        rows=[SideBySide(**row) for row in plain_rows(found.frame)],
+    )
+
+
+def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
+    a, b = (None if each is None else value_of(each) for each in (query.a, query.b))
+    found = history.compare(a, b, by=query.by or "", last=query.last, **query.filters())
+    return GroupsCompared(
+        by=found.by,
+        a=plain(found.a),
+        b=plain(found.b),
+        sentence=found.sentence,
+        rows=[GroupRow(**row, mode_text=mode_text(row["mode"])) for row in plain_rows(found.frame)],
+        confounded=list(found.confounded),
+        left_out=[plain(each) for each in found.left_out],
+    )
+
+
+def groupable(history: ServedHistory) -> list[str]:
+    """Return the attributes of the newest sessions that have more than one value: what groups can be by."""
+    values: dict[str, set[Any]] = {}
+    try:
+        frame = history.sessions(last=200)
+    except NotFoundError:
+        return []
+    for row in plain_rows(frame[["fast_mode", "git_commit", "host", "python_version", "attributes"]]):
+        given = {**row.pop("attributes"), **row}
+        for name, value in given.items():
+            if isinstance(value, str | int | float | bool):
+                values.setdefault(name, set()).add(value)
+    return sorted(name for name, seen in values.items() if 1 < len(seen) <= max(2, len(frame) // 3))

@@ -1,0 +1,139 @@
+"""Health now: what runs, what fires, and every step beside its past."""
+
+from __future__ import annotations
+
+import time
+from statistics import median, quantiles
+from typing import TYPE_CHECKING
+
+from perfdb.desk import Desk
+from perfdb.records import FIRING, Alert
+from perfdb.store import browsing
+from perfdb.texts import mode_text
+from perfdb.web.answers.rows import alert_rows, session_row
+from perfdb.web.schemas import Live, OpenStep, Overview, RunningSession, SeriesNow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from perfdb.records import Session
+    from perfdb.web.served import ServedHistory
+
+MOST_RUNNING = 20
+NEWEST = 10
+LAST = 200  # sessions behind the figures of a series
+RECENT = 20  # of which so many are now, and the others the past
+LEAST_PAST = 10
+LEAST_FOR_P95 = 20
+SPARKS = 60
+MOST_KINDS = 12  # pipelines and modes
+MOST_SERIES = 40  # per pipeline and mode
+
+
+def live(history: ServedHistory, version: int = 0) -> Live:
+    """Return what moves: running sessions, the newest that ended, how many alerts fire."""
+    alerts = Desk(history).alerts()
+    with history.reading() as connection:
+        running = [] if connection is None else browsing.running_sessions(connection, most=MOST_RUNNING)
+        newest = [] if connection is None else _newest(connection)
+        usual = {} if connection is None else _usual(connection, running)
+    return Live(
+        version=version,
+        now=time.time(),
+        running=[_running(session, usual[session.pipeline, session.mode]) for session in running],
+        sessions=[session_row(session) for session in newest],
+        firing=sum(alert.state == FIRING for alert in alerts),
+        newest_alert_id=max((alert.id for alert in alerts), default=None),
+    )
+
+
+def overview(history: ServedHistory, version: int = 0) -> Overview:
+    """Return the first page."""
+    alerts = Desk(history).alerts()
+    with history.reading() as connection:
+        count = 0 if connection is None else browsing.count_sessions(connection, most=0)[0]
+        series = [] if connection is None else _all_series(connection, alerts)
+    return Overview(
+        live=live(history, version),
+        database=history.database,
+        session_count=count,
+        series=series,
+        alerts=alert_rows(alerts),
+    )
+
+
+def _newest(connection: Connection) -> list[Session]:
+    page = browsing.session_page(connection, limit=NEWEST + MOST_RUNNING)
+    return [session for session in page.sessions if session.status != "running"][:NEWEST]
+
+
+def _usual(connection: Connection, running: list[Session]) -> dict[tuple[str, str], dict[str | None, float]]:
+    """Return per pipeline and mode the median seconds of the total (None) and of each step of late."""
+    kinds = {
+        (pipeline, mode): number for number, pipeline, mode in browsing.total_series(connection, most=1000)
+    }
+    return {
+        (session.pipeline, session.mode): {
+            runs.step_name: median(good)
+            for runs in browsing.last_runs(connection, kinds[session.pipeline, session.mode], last=RECENT)
+            if (good := _counted(runs))
+        }
+        for session in running
+    }
+
+
+def _running(session: Session, usual: dict[str | None, float]) -> RunningSession:
+    return RunningSession(
+        session_id=session.session_id,
+        pipeline=session.pipeline,
+        mode=session.mode,
+        mode_text=mode_text(session.mode),
+        start_time=session.start_time,
+        usual_s=usual.get(None),
+        steps_done=sum(step.duration is not None for step in session.steps),
+        open_steps=[
+            OpenStep(step_name=step.step_name, start_time=step.start_time, usual_s=usual.get(step.step_name))
+            for step in session.steps
+            if step.duration is None
+        ],
+    )
+
+
+def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
+    opened = {(alert.pipeline, alert.mode, alert.step_name): alert for alert in reversed(alerts)}
+    found: list[SeriesNow] = []
+    for number, pipeline, mode in browsing.total_series(connection, most=MOST_KINDS):
+        of_kind = browsing.last_runs(connection, number, last=LAST)
+        total, steps = of_kind[:1], of_kind[1:]
+        steps.sort(key=lambda runs: -sum(runs.durations[-RECENT:]))
+        for runs in [*total, *steps][:MOST_SERIES]:
+            found.append(_series_now(runs, opened.get((pipeline, mode, runs.step_name))))
+    return found
+
+
+def _series_now(runs: browsing.Runs, alert: Alert | None) -> SeriesNow:
+    good = _counted(runs)
+    recent, past = good[-RECENT:], good[:-RECENT]
+    p50 = median(recent) if recent else None
+    baseline = median(past) if len(past) >= LEAST_PAST else None
+    return SeriesNow(
+        pipeline=runs.pipeline,
+        step_name=runs.step_name,
+        mode=runs.mode,
+        mode_text=mode_text(runs.mode),
+        n=len(recent),
+        failures=sum(not counted for counted in runs.counted[-RECENT:]),
+        p50=p50,
+        p95=quantiles(recent, n=20, method="inclusive")[-1] if len(recent) >= LEAST_FOR_P95 else None,
+        baseline=baseline,
+        baseline_n=len(past),
+        change_percent=None if p50 is None or not baseline else 100 * (p50 - baseline) / baseline,
+        last=good[-1] if good else None,
+        last_time=runs.start_times[-1] if runs.start_times else None,
+        sparkline=good[-SPARKS:],
+        alert_id=None if alert is None else alert.id,
+    )
+
+
+def _counted(runs: browsing.Runs) -> list[float]:
+    return [value for value, counted in zip(runs.durations, runs.counted, strict=True) if counted]

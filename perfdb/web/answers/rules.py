@@ -1,0 +1,91 @@
+"""Rules: what each watches, how well, and what it would have flagged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perfdb.alerts.config import EVERY
+from perfdb.desk import Desk, RuleState
+from perfdb.errors import NotFoundError
+from perfdb.texts import mode_text
+from perfdb.web.queries import RuleQuery
+from perfdb.web.schemas import RuleAnswer, RuleHit, RuleRow, RulesAnswer, RuleVerdict
+
+if TYPE_CHECKING:
+    from perfdb.web.served import ServedHistory
+
+MOST_HITS = 50
+
+
+def rules(history: ServedHistory) -> RulesAnswer:
+    """Return every configured rule with its state."""
+    return RulesAnswer(rows=[_row(each) for each in Desk(history).rules()])
+
+
+def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
+    """Return one rule: its verdicts on the newest runs, and what it would have flagged among the last.
+
+    Raises:
+        NotFoundError: there is no rule of this name.
+    """
+    desk = Desk(history)
+    verdicts = desk.verdicts(name)
+    state = next((each for each in desk.rules() if each.rule.name == name), None)
+    if state is None:
+        raise NotFoundError(f"there is no rule {name!r}")
+    judged, hits = desk.would_have_flagged(name, last=query.last)
+    return RuleAnswer(
+        rule=_row(state),
+        verdicts=[
+            RuleVerdict(
+                pipeline=each.pipeline,
+                step_name=each.step_name,
+                mode=each.mode,
+                mode_text=mode_text(each.mode),
+                session_id=each.session_id,
+                start_time=each.at,
+                hit=each.verdict.hit,
+                enough=each.verdict.enough,
+                arithmetic=each.verdict.arithmetic,
+            )
+            for each in verdicts
+        ],
+        judged=judged,
+        flagged=len(hits),
+        hits=[
+            RuleHit(
+                session_id=each.session_id,
+                start_time=each.at,
+                pipeline=each.pipeline,
+                step_name=each.step_name,
+                mode=each.mode,
+                value=each.verdict.value or 0.0,
+                arithmetic=each.verdict.arithmetic,
+            )
+            for each in hits[:MOST_HITS]
+        ],
+    )
+
+
+def _row(each: RuleState) -> RuleRow:
+    rule = each.rule
+    everything = rule.step == EVERY
+    return RuleRow(
+        rule=rule.name,
+        kind=rule.kind,
+        severity=rule.severity,  # type: ignore[arg-type]
+        pipeline=rule.pipeline,
+        step_name=None if everything else rule.step,
+        everything=everything,
+        metric=rule.metric,
+        mode=None if rule.mode is None else dict(rule.mode),
+        limit=rule.limit,
+        percent=rule.percent if rule.kind == "relative" else None,
+        default=rule.default,
+        state=each.state,  # type: ignore[arg-type]
+        series=each.series,
+        alerts=each.alerts,
+        false_alarms=each.false_alarms,
+        precision=each.precision,
+        last_evaluated_run_at=each.last_at,
+    )

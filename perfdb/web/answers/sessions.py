@@ -1,0 +1,238 @@
+"""The list of sessions page by page, and one session in full."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from perfdb.analysis.timeline import Timeline, headline, last_instant, timeline
+from perfdb.critical_path import Span, critical_path, critical_seconds
+from perfdb.errors import UsageError
+from perfdb.history import History, _chosen
+from perfdb.records import Session, Step
+from perfdb.store import browsing
+from perfdb.web.answers.rows import alert_row, plain_rows, session_row
+from perfdb.web.queries import SessionsQuery, key_of, text_of_key
+from perfdb.web.schemas import (
+    AttemptRow,
+    BarRow,
+    EventRow,
+    ExplainedStep,
+    ExplanationAnswer,
+    PathSegment,
+    SampleSeries,
+    SessionAnswer,
+    SessionPage,
+    StepRow,
+    TimelineAnswer,
+    TimelineRow,
+)
+
+if TYPE_CHECKING:
+    from perfdb.store.browsing import Page
+    from perfdb.web.served import ServedHistory
+
+MOST_COUNTED = 10_000
+MOST_STEPS = 1_000
+MOST_ROWS = 500
+MOST_BARS = 4_000
+MOST_SAMPLES = 2_000
+
+
+def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
+    """Return a page of the sessions that fit, with their number up to 10,000."""
+    filters = _chosen(None, query.filters())
+    with history.reading() as connection:
+        if connection is None:
+            return SessionPage(
+                rows=[], after=None, before=None, count=0, count_is_exact=True, pipelines=[], tags=[]
+            )
+        page: Page = browsing.session_page(
+            connection,
+            sort=query.sort,
+            after=None if query.after is None else key_of(query.after),
+            before=None if query.before is None else key_of(query.before),
+            limit=query.limit,
+            prefix=query.search,
+            **filters,
+        )
+        count, exact = browsing.count_sessions(connection, most=MOST_COUNTED, prefix=query.search, **filters)
+        return SessionPage(
+            rows=[session_row(session) for session in page.sessions],
+            after=text_of_key(page.after),
+            before=text_of_key(page.before),
+            count=count,
+            count_is_exact=exact,
+            pipelines=browsing.pipelines(connection),
+            tags=browsing.tags(connection),
+        )
+
+
+def session(history: ServedHistory, session_id: str) -> SessionAnswer:
+    """Return one session in full.
+
+    Raises:
+        NotFoundError: there is none of this id; prefixes and ``last`` are taken as in ``History.session``.
+    """
+    found = history.session(session_id)
+    with history.reading() as connection:
+        if connection is None:
+            raise history._nothing_recorded()
+        previous, following = browsing.neighbours(connection, found)
+        totals = browsing.past_totals(connection, found, last=100)
+    explanation, not_explained = _explanation(history, found)
+    laid_out = timeline(found)
+    spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in found.steps]
+    start, end = found.start_time, last_instant(found)
+    names = {step.seq: step.step_name for step in found.steps}
+    seconds = critical_seconds(spans, start, end)
+    return SessionAnswer(
+        session=session_row(found),
+        attributes=dict(found.attributes),
+        cpu_s=found.cpu_s,
+        rss_peak_bytes=found.rss_peak_bytes,
+        rss_mean_bytes=found.rss_mean_bytes,
+        host=found.host,
+        pid=found.pid,
+        python_version=found.python_version,
+        perfdb_version=found.perfdb_version,
+        git_commit=found.git_commit,
+        command=found.command,
+        timeline=_timeline(found, laid_out),
+        critical_path=[
+            PathSegment(
+                start=each.start - start,
+                end=each.end - start,
+                seq=each.seq,
+                step_name=None if each.seq is None else names[each.seq],
+            )
+            for each in critical_path(spans, start, end)[:MOST_BARS]
+        ],
+        steps=[_step(step, seconds) for step in found.steps[:MOST_STEPS]],
+        hidden_steps=max(0, len(found.steps) - MOST_STEPS),
+        samples=_samples(found),
+        explanation=explanation,
+        not_explained=not_explained,
+        previous_session_id=previous,
+        next_session_id=following,
+        usual_session_id=_usual(totals),
+        alerts=[
+            alert_row(alert)
+            for alert in _alerts(history)
+            if found.session_id in (alert.since_session_id, alert.last_session_id)
+        ],
+    )
+
+
+def _alerts(history: History) -> list[Any]:
+    from perfdb.desk import Desk
+
+    return Desk(history).alerts("all")
+
+
+def _usual(totals: list[tuple[str, float]]) -> str | None:
+    """Return the id of the session whose total is the median of the others'; None of too few."""
+    if len(totals) < 3:
+        return None
+    middle = median(total for _, total in totals)
+    return min(totals, key=lambda each: abs(each[1] - middle))[0]
+
+
+def _explanation(history: History, found: Session) -> tuple[ExplanationAnswer | None, str | None]:
+    try:
+        told = history.explain(found.session_id)
+    except UsageError as error:
+        return None, str(error)
+    rows = [ExplainedStep(**row) for row in plain_rows(told.frame)]
+    answer = ExplanationAnswer(
+        session_id=told.session_id,
+        wall_s=told.wall_s,
+        usual_s=told.usual_s,
+        excess_s=told.excess_s,
+        percentile=told.percentile,
+        n=told.n,
+        sentence=told.sentence,
+        rows=rows,
+    )
+    return answer, None
+
+
+def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
+    rows: list[TimelineRow] = []
+    bars = 0
+    for row in laid_out.rows[:MOST_ROWS]:
+        bars += len(row.bars)
+        if bars > MOST_BARS:
+            break
+        rows.append(
+            TimelineRow(
+                label=row.label,
+                depth=row.depth,
+                count=row.count,
+                busy_s=row.busy_s,
+                critical_s=row.critical_s,
+                bars=[
+                    BarRow(
+                        seq=bar.step.seq,
+                        start=bar.start,
+                        end=bar.end,
+                        status=_status(bar.step),  # type: ignore[arg-type]
+                        critical=list(bar.critical),
+                    )
+                    for bar in row.bars
+                ],
+            )
+        )
+    return TimelineAnswer(
+        wall_s=laid_out.wall_s,
+        other_s=laid_out.other_s,
+        headline=headline(found, laid_out),
+        rows=rows,
+        hidden_rows=len(laid_out.rows) - len(rows),
+    )
+
+
+def _status(step: Step) -> str:
+    if step.duration is None:
+        return "running"
+    return "failed" if step.success is False else "completed"
+
+
+def _step(step: Step, seconds: Mapping[int | None, float]) -> StepRow:
+    return StepRow(
+        seq=step.seq,
+        parent_seq=step.parent_seq,
+        lane=step.lane,
+        step_name=step.step_name,
+        start_time=step.start_time,
+        end_time=step.end_time,
+        duration=step.duration,
+        success=step.success,
+        status=_status(step),  # type: ignore[arg-type]
+        error_message=step.error_message,
+        critical_s=seconds.get(step.seq),
+        cpu_s=step.cpu_s,
+        cpu_percent=step.cpu_percent,
+        rss_peak_bytes=step.rss_peak_bytes,
+        rss_mean_bytes=step.rss_mean_bytes,
+        additional_data=dict(step.additional_data),
+        attempts=[
+            AttemptRow(**{name: getattr(each, name) for name in AttemptRow.model_fields})
+            for each in step.attempts
+        ],
+        events=[EventRow(name=each.name, time=each.time, data=dict(each.data)) for each in step.events],
+    )
+
+
+def _samples(found: Session) -> SampleSeries:
+    taken = found.samples
+    if len(taken) > MOST_SAMPLES:
+        step = len(taken) / MOST_SAMPLES
+        taken = tuple(taken[int(place * step)] for place in range(MOST_SAMPLES))
+    return SampleSeries(
+        time=[each.time for each in taken],
+        cpu_percent=[each.cpu_percent for each in taken],
+        rss_bytes=[each.rss_bytes for each in taken],
+        of=len(found.samples),
+    )

@@ -1,0 +1,221 @@
+"""One series over time: its runs, percentiles by period, and all that is to be marked on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from perfdb.alerts.config import EVERY, read_alert_settings
+from perfdb.analysis import find_change_points
+from perfdb.analysis import trends as analysis
+from perfdb.desk import Desk
+from perfdb.history import parse_instant
+from perfdb.records import SEVERITIES
+from perfdb.store import browsing
+from perfdb.texts import counted, duration_text, inert, local_time, mode_text
+from perfdb.web.answers.rows import alert_rows, plain, plain_rows
+from perfdb.web.queries import TrendQuery
+from perfdb.web.schemas import Change, Limit, Period, Points, SeriesName, TrendAnswer
+
+if TYPE_CHECKING:
+    from perfdb.web.served import ServedHistory
+
+MOST_POINTS = 2_000
+MOST_FOR_CHANGES = 5_000  # more runs would take seconds
+
+
+def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
+    """Return how long the runs of a series took, and where that is going."""
+    since, until = (None if each is None else parse_instant(each) for each in (query.since, query.until))
+    with history.reading() as connection:
+        names = [] if connection is None else browsing.series_names(connection)
+        recent = [] if connection is None else browsing.total_series(connection, most=1_000)
+        chosen = _chosen(query, names, recent)
+        runs = None
+        if connection is not None and chosen is not None:
+            runs = browsing.runs_of_series(connection, *chosen, last=query.last, since=since, until=until)
+    choices = [_named(*name) for name in names]
+    if runs is None or chosen is None or not runs.start_times:
+        return _empty(query, choices, None if chosen is None else _named(*chosen))
+    series = _named(*chosen)
+    frame = pd.DataFrame(
+        {
+            "session_id": runs.session_ids,
+            "pipeline": runs.pipeline,
+            "step_name": runs.step_name,
+            "mode": runs.mode,
+            "start_time": runs.start_times,
+            "duration": runs.durations,
+            "counted": runs.counted,
+            "failed": [not each for each in runs.counted],
+        }
+    ).astype({"step_name": object})
+    whole = plain_rows(analysis.trends(frame, by="last"))[0]
+    changes = _changes(runs)
+    alerts = [
+        alert
+        for alert in Desk(history).alerts("all")
+        if (alert.pipeline, alert.step_name, alert.mode, alert.metric) == (*chosen, "duration")
+        and (alert.is_open or alert.since_time >= runs.start_times[0])
+    ]
+    return TrendAnswer(
+        series=series,
+        choices=choices,
+        sentence=_sentence(series, whole, changes),
+        **{name: whole[name] for name in _STATISTICS},
+        points=points(runs),
+        periods=_periods(frame, query.period),
+        period=query.period,
+        limits=_limits(history, runs),
+        changes=changes,
+        alerts=alert_rows(alerts),
+    )
+
+
+_STATISTICS = (
+    "n", "failures", "mean", "p50", "p90", "p95", "p99", "slope_percent_per_session",
+    "slope_percent_per_day", "p_value",
+)  # fmt: skip
+
+
+def _chosen(
+    query: TrendQuery, names: Sequence[tuple[str, str | None, str]], recent: Sequence[tuple[int, str, str]]
+) -> tuple[str, str | None, str] | None:
+    """Return the series that is meant: of what is left open, the one that ran last."""
+    fitting = {
+        (pipeline, mode)
+        for pipeline, step_name, mode in names
+        if query.pipeline in (None, pipeline)
+        and query.mode in (None, mode)
+        and query.step in (None, step_name)
+    }
+    for _, pipeline, mode in recent:
+        if (pipeline, mode) in fitting:
+            return pipeline, query.step, mode
+    return None
+
+
+def _named(pipeline: str, step_name: str | None, mode: str) -> SeriesName:
+    return SeriesName(pipeline=pipeline, step_name=step_name, mode=mode, mode_text=mode_text(mode))
+
+
+def _empty(query: TrendQuery, choices: list[SeriesName], series: SeriesName | None) -> TrendAnswer:
+    nothing = dict.fromkeys(_STATISTICS) | {"n": 0, "failures": 0}
+    return TrendAnswer(
+        series=series,
+        choices=choices,
+        sentence="No run fits. Choose another series or a longer time."
+        if choices
+        else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
+        **nothing,  # type: ignore[arg-type]
+        points=Points(session_id=[], start_time=[], duration=[], failed=[], of=0),
+        periods=[],
+        period=query.period,
+        limits=[],
+        changes=[],
+        alerts=[],
+    )
+
+
+def points(runs: browsing.SeriesRuns) -> Points:
+    """Return the runs as points; of too many, the fastest and the slowest of each of 1,000 equal parts."""
+    places = kept_places(runs.durations, MOST_POINTS)
+    return Points(
+        session_id=[runs.session_ids[place] for place in places],
+        start_time=[runs.start_times[place] for place in places],
+        duration=[runs.durations[place] for place in places],
+        failed=[not runs.counted[place] for place in places],
+        of=len(runs.durations),
+    )
+
+
+def kept_places(values: Sequence[float], most: int) -> list[int]:
+    """Return the places of at most ``most`` values: of each of equal parts the least and the greatest."""
+    if len(values) <= most:
+        return list(range(len(values)))
+    parts = most // 2
+    kept: list[int] = []
+    for part in range(parts):
+        inside = range(part * len(values) // parts, (part + 1) * len(values) // parts)
+        ends = {min(inside, key=values.__getitem__), max(inside, key=values.__getitem__)}
+        kept += sorted(ends)
+    return kept
+
+
+def _periods(frame: pd.DataFrame, by: str) -> list[Period]:
+    rows = plain_rows(analysis.trends(frame, by="week" if by == "week" else "day"))
+    return [
+        Period(
+            start_time=float(pd.Timestamp(row["period"], tz="UTC").timestamp()),
+            n=row["n"],
+            failures=row["failures"],
+            p50=row["p50"],
+            p95=row["p95"],
+        )
+        for row in rows
+    ]
+
+
+def _changes(runs: browsing.SeriesRuns) -> list[Change]:
+    good = [place for place, counted in enumerate(runs.counted) if counted]
+    if len(good) > MOST_FOR_CHANGES:
+        return []
+    return [
+        Change(
+            session_id=runs.session_ids[good[each.index]],
+            start_time=runs.start_times[good[each.index]],
+            before_median=each.before_median,
+            after_median=each.after_median,
+            before_n=each.before_n,
+            after_n=each.after_n,
+            effect_percent=plain(each.effect_percent),
+            p_value=plain(each.p_value),
+        )
+        for each in find_change_points([runs.durations[place] for place in good])
+    ]
+
+
+def _limits(history: ServedHistory, runs: browsing.SeriesRuns) -> list[Limit]:
+    """Return the ``max`` rules on the duration of this series, the gravest first."""
+    mode: Mapping[str, Any] = json.loads(runs.mode)
+    found = [
+        Limit(
+            rule=rule.name,
+            limit=rule.limit,
+            severity=rule.severity,  # type: ignore[arg-type]
+            over=sum(
+                value > rule.limit for value, good in zip(runs.durations, runs.counted, strict=True) if good
+            ),
+        )
+        for rule in read_alert_settings(history.settings.alerts, reading=True).rules
+        if rule.kind == "max"
+        and rule.limit is not None
+        and rule.metric == "duration"
+        and rule.step in (runs.step_name, EVERY)
+        and rule.pipeline in (None, runs.pipeline)
+        and all(mode.get(name) == value for name, value in rule.mode or ())
+    ]
+    return sorted(found, key=lambda each: -SEVERITIES.index(each.severity))
+
+
+def _sentence(series: SeriesName, whole: Mapping[str, Any], changes: Sequence[Change]) -> str:
+    what = f"A run of {inert(series.pipeline)}" if series.step_name is None else inert(series.step_name)
+    if changes:
+        newest = changes[-1]
+        percent = newest.effect_percent or 0.0
+        return (
+            f"{what} is {abs(percent):.0f} % {'slower' if percent > 0 else 'faster'} since "
+            f"{local_time(newest.start_time)}: {duration_text(newest.before_median)} before, "
+            f"{duration_text(newest.after_median)} after."
+        )
+    if not whole["n"]:
+        return f"{what} failed in {counted(whole['failures'], 'run')} and succeeded in none."
+    sentence = f"{what} takes {duration_text(whole['p50'])} in the median of {counted(whole['n'], 'run')}"
+    slope, p_value = whole["slope_percent_per_session"], whole["p_value"]
+    if slope is not None and p_value is not None and p_value < 0.01:
+        percent = slope * whole["n"]
+        return f"{sentence}, and drifts: {percent:+.0f} % over these runs."
+    return f"{sentence}; its level did not move."

@@ -1,0 +1,196 @@
+"""``/api/v1``: the answers as JSON, typed and described at ``/api/v1/openapi.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import StreamingResponse
+
+from perfdb import __version__
+from perfdb.errors import PerfdbError
+from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM
+from perfdb.web import schemas
+from perfdb.web.answers import alerts, bottlenecks, compare, overview, rules, sessions, trends
+from perfdb.web.queries import (
+    AlertsQuery,
+    BottlenecksQuery,
+    CompareQuery,
+    RuleQuery,
+    SessionsQuery,
+    TrendQuery,
+    WhatIfQuery,
+)
+from perfdb.web.served import ServedHistory
+
+_WHY = {
+    400: "What was asked cannot be answered.",
+    401: "The token is missing.",
+    403: "Host, Origin or token do not fit.",
+    404: "There is no such thing.",
+    422: "The question is not of the form that is described here.",
+    503: "The database is busy, away, or took too long.",
+}
+
+
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Return the descriptions of these errors for OpenAPI."""
+    return {code: {"model": schemas.Problem, "description": _WHY[code]} for code in codes}
+
+
+router = APIRouter(prefix="/api/v1", responses=problems(400, 401, 403, 422, 503))
+
+
+def served(request: Request) -> ServedHistory:
+    """Return the history behind the app."""
+    history: ServedHistory = request.app.state.history
+    return history
+
+
+History = Annotated[ServedHistory, Depends(served)]
+SessionId = Annotated[str, Path(max_length=128, description="A whole id, a prefix of one, last or last~1.")]
+AlertId = Annotated[int, Path(ge=1, le=2**62)]
+
+
+@router.get("/health", tags=["about"])
+def health(history: History) -> schemas.Health:
+    """Say that the dashboard runs, and whether its database can be read."""
+    try:
+        with history.reading():
+            pass
+    except PerfdbError as error:
+        return schemas.Health(
+            status="database unreadable",
+            version=__version__,
+            database=history.database,
+            detail=str(error),
+        )
+    return schemas.Health(status="ok", version=__version__, database=history.database)
+
+
+@router.get("/overview", tags=["now"])
+def get_overview(request: Request, history: History) -> schemas.Overview:
+    """Return health now: what runs, what fires, and every step beside its past."""
+    return overview.overview(history, request.app.state.feed.version)
+
+
+@router.get("/live", tags=["now"])
+def get_live(request: Request, history: History) -> schemas.Live:
+    """Return what moves; for those who cannot listen to ``events``."""
+    return overview.live(history, request.app.state.feed.version)
+
+
+@router.get(
+    "/events",
+    tags=["now"],
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def get_events(request: Request) -> StreamingResponse:
+    """Send ``live`` as a server-sent event at once, and again whenever the database changes."""
+    return StreamingResponse(
+        request.app.state.feed.events(),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+@router.get("/sessions", tags=["sessions"])
+def get_sessions(history: History, query: Annotated[SessionsQuery, Query()]) -> schemas.SessionPage:
+    """Return a page of the sessions that fit; go on with ``after`` and ``before`` of the answer."""
+    return sessions.session_page(history, query)
+
+
+@router.get("/sessions/{session_id}", tags=["sessions"], responses=problems(404))
+def get_session(history: History, session_id: SessionId) -> schemas.SessionAnswer:
+    """Return one session in full."""
+    return sessions.session(history, session_id)
+
+
+@router.get("/trends", tags=["what is slow"])
+def get_trend(history: History, query: Annotated[TrendQuery, Query()]) -> schemas.TrendAnswer:
+    """Return how long the runs of one series took, and where that is going."""
+    return trends.trend(history, query)
+
+
+@router.get("/bottlenecks", tags=["what is slow"])
+def get_bottlenecks(
+    history: History, query: Annotated[BottlenecksQuery, Query()]
+) -> schemas.BottlenecksAnswer:
+    """Return the steps by the seconds they put on the critical path."""
+    return bottlenecks.bottlenecks(history, query)
+
+
+@router.get("/what-if", tags=["what is slow"], responses=problems(404))
+def get_what_if(history: History, query: Annotated[WhatIfQuery, Query()]) -> schemas.WhatIf:
+    """Return what sessions would have taken if a step had taken ``factor`` of its time, by replay."""
+    return bottlenecks.what_if(history, query)
+
+
+@router.get("/compare", tags=["what is slow"], responses=problems(404))
+def get_comparison(
+    history: History, query: Annotated[CompareQuery, Query()]
+) -> schemas.SessionsCompared | schemas.GroupsCompared:
+    """Return two sessions side by side, or with ``by`` two groups of them."""
+    return compare.compare(history, query)
+
+
+@router.get("/alerts", tags=["alerts"])
+def get_alerts(history: History, query: Annotated[AlertsQuery, Query()]) -> schemas.AlertPage:
+    """Return a page of alerts, the newest first."""
+    return alerts.alert_page(history, query)
+
+
+@router.get("/alerts/{alert_id}", tags=["alerts"], responses=problems(404))
+def get_alert(history: History, alert_id: AlertId) -> schemas.AlertAnswer:
+    """Return one alert with what happened to it."""
+    return alerts.alert(history, alert_id)
+
+
+def _decision(word: str, state: str, told: str) -> Callable[..., schemas.AlertAnswer]:
+    @router.post(
+        f"/alerts/{{alert_id}}/{word}",
+        tags=["alerts"],
+        responses=problems(404),
+        name=word,
+        operation_id=f"alert_{word.replace('-', '_')}",
+        description=told,
+    )
+    def decide(history: History, alert_id: AlertId, decision: schemas.Decision) -> schemas.AlertAnswer:
+        return alerts.decide(history, alert_id, state, decision.note)
+
+    return decide
+
+
+_decision("acknowledge", ACKNOWLEDGED, "Say that somebody knows.")
+_decision("expected", EXPECTED, "Say that it is meant to be so: its level is the new baseline.")
+_decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong: it counts against its rule's precision.")
+
+
+@router.post("/alerts/{alert_id}/silence", tags=["alerts"], responses=problems(404))
+def post_silence(history: History, alert_id: AlertId, order: schemas.SilenceOrder) -> schemas.AlertAnswer:
+    """Tell nobody of an alert for a while."""
+    return alerts.silence(history, alert_id, order.seconds, order.reason)
+
+
+@router.post("/alerts/{alert_id}/unsilence", tags=["alerts"], responses=problems(404))
+def post_unsilence(history: History, alert_id: AlertId) -> schemas.AlertAnswer:
+    """End the silences of an alert."""
+    return alerts.unsilence(history, alert_id)
+
+
+@router.get("/rules", tags=["alerts"])
+def get_rules(history: History) -> schemas.RulesAnswer:
+    """Return every configured rule with its state and its precision."""
+    return rules.rules(history)
+
+
+@router.get("/rules/{name}", tags=["alerts"], responses=problems(404))
+def get_rule(
+    history: History,
+    name: Annotated[str, Path(max_length=200)],
+    query: Annotated[RuleQuery, Query()],
+) -> schemas.RuleAnswer:
+    """Return one rule: what it says of the newest runs, and what it would have flagged."""
+    return rules.rule(history, name, query)

@@ -1,0 +1,129 @@
+"""The dashboard as a web app: ``create_app`` puts history, gate, API and pages together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from perfdb.web import missing_extra
+
+try:
+    from fastapi import FastAPI, Request
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse, PlainTextResponse, Response
+    from starlette.exceptions import HTTPException
+    from starlette.middleware.gzip import GZipMiddleware
+    from starlette.staticfiles import StaticFiles
+
+    from perfdb.web import api
+    from perfdb.web.live import LiveFeed
+    from perfdb.web.security import Gate, SecurityMiddleware
+    from perfdb.web.served import ServedHistory
+except ModuleNotFoundError as error:
+    raise missing_extra(error) from error
+
+from perfdb import __version__
+from perfdb.errors import NotFoundError, PerfdbError, SettingsError, StoreError, TimeLimitError, UsageError
+from perfdb.history import History
+
+STATIC = Path(__file__).parent / "static"
+SMALLEST_TO_PACK = 1_000  # bytes
+
+
+def create_app(
+    history: History | None = None,
+    *,
+    hosts: Collection[str] = (),
+    any_address: bool = False,
+    token: str | None = None,
+    query_limit_s: float = 5.0,
+) -> FastAPI:
+    """Return the dashboard over a history.
+
+    Args:
+        history: what to show; the default home's without.
+        hosts: names that a Host header may hold, beside those of loopback.
+        any_address: any IP address too; for a server that listens on all of them.
+        token: what everybody must show; needed for anything but loopback.
+        query_limit_s: how long the queries of one answer may take.
+    """
+    served = ServedHistory(history if history is not None else History(), limit_s=query_limit_s)
+    gate = Gate(hosts=hosts, any_address=any_address, token=token)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await app.state.feed.close()
+        served.close()
+
+    app = FastAPI(
+        title="perfdb",
+        description="The performance history of pipelines.",
+        version=__version__,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,  # it would load its scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.history = served
+    app.state.gate = gate
+    app.state.feed = LiveFeed(served)
+    app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_TO_PACK, compresslevel=6)
+    app.add_middleware(SecurityMiddleware, gate=gate)
+    app.include_router(api.router)
+    if STATIC.is_dir():
+        app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    if find_spec("perfdb.web.views") is not None:
+        from perfdb.web import views  # type: ignore[attr-defined,unused-ignore]
+
+        app.include_router(views.router)
+    for kind in (PerfdbError, ValueError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _refuse)
+    return app
+
+
+def status_of(error: Exception) -> int:
+    """Return the HTTP status that says whose fault an error is."""
+    if isinstance(error, HTTPException):
+        return error.status_code
+    if isinstance(error, NotFoundError):
+        return 404
+    if isinstance(error, RequestValidationError):
+        return 422
+    if isinstance(error, StoreError):
+        return 503
+    if isinstance(error, (UsageError, ValueError)) and not isinstance(error, SettingsError):
+        return 400
+    return 500
+
+
+def sentence_of(error: Exception) -> str:
+    """Return an error in words: which value is wrong, and why."""
+    if isinstance(error, HTTPException):
+        return str(error.detail)
+    if isinstance(error, RequestValidationError):
+        return "; ".join(_slip(each) for each in error.errors()[:5])
+    return str(error)
+
+
+def _slip(found: Any) -> str:
+    where = ".".join(str(part) for part in found["loc"][1:]) or "the body"
+    return f"{where}: {found['msg'].removeprefix('Value error, ')}"
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    status, sentence = status_of(error), sentence_of(error)
+    headers = dict(getattr(error, "headers", None) or {})
+    if isinstance(error, TimeLimitError):
+        headers["Retry-After"] = "5"
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"detail": sentence}, status, headers)
+    page = getattr(request.app.state, "error_page", None)
+    if page is not None:
+        answer: Response = page(request, status, sentence)
+        answer.headers.update(headers)
+        return answer
+    return PlainTextResponse(f"perfdb: {sentence}\n", status, headers)

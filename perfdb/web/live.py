@@ -1,0 +1,101 @@
+"""What moves, pushed to whoever listens: one cheap look per second for all of them, none for nobody.
+
+A look asks SQLite for its ``data_version`` (PostgreSQL for the end of its log); only when that moved
+is anything read, once for all listeners.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+from perfdb.errors import PerfdbError
+from perfdb.store.changes import ChangeWatch
+from perfdb.web.answers.overview import live
+from perfdb.web.schemas import Live
+from perfdb.web.served import ServedHistory
+
+logger = logging.getLogger("perfdb")
+
+LOOK_EVERY_S = 1.0
+BEAT_EVERY_S = 20.0  # a comment, so that proxies and dead connections show
+
+
+class LiveFeed:
+    """The stream of changes of one served history."""
+
+    def __init__(self, history: ServedHistory, *, every_s: float = LOOK_EVERY_S) -> None:
+        self._history = history
+        self._every_s = every_s
+        self._watch = ChangeWatch(history.url)
+        self._listeners: set[asyncio.Queue[Live]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.version = 0
+
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        return len(self._listeners)
+
+    async def events(self) -> AsyncIterator[str]:
+        """Yield server-sent events: ``live`` with a ``schemas.Live`` first and at every change."""
+        queue: asyncio.Queue[Live] = asyncio.Queue()
+        self._listeners.add(queue)
+        try:
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._look_again_and_again())
+            yield "retry: 2000\n\n"
+            yield _event(await asyncio.to_thread(self.now))
+            while True:
+                try:
+                    answer = await asyncio.wait_for(queue.get(), BEAT_EVERY_S)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                    continue
+                while not queue.empty():  # a slow listener gets the newest only
+                    answer = queue.get_nowait()
+                yield _event(answer)
+        finally:
+            self._listeners.discard(queue)
+
+    def now(self) -> Live:
+        """Return what moves, as it is now."""
+        return live(self._history, self.version)
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await asyncio.to_thread(self._watch.close)
+
+    async def _look_again_and_again(self) -> None:
+        while self._listeners:
+            answer = await _or_nothing(self._look)
+            if answer is not None:
+                for queue in self._listeners:
+                    queue.put_nowait(answer)
+            await asyncio.sleep(self._every_s)
+
+    def _look(self) -> Live | None:
+        """Return what moves if anything did since the last look."""
+        self._history.take_in()
+        if not self._watch.moved():
+            return None
+        self.version += 1
+        return self.now()
+
+
+async def _or_nothing(look: Callable[[], Live | None]) -> Live | None:
+    try:
+        return await asyncio.to_thread(look)
+    except PerfdbError as error:  # the database may come back
+        logger.debug("nothing can be seen of the database now: %s", error)
+        return None
+
+
+def _event(answer: Live) -> str:
+    return f"event: live\nid: {answer.version}\ndata: {answer.model_dump_json()}\n\n"

@@ -1,0 +1,168 @@
+"""What a page or an endpoint may be asked, checked; an empty field of a form is not asked at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from perfdb.history import parse_instant
+from perfdb.store.browsing import Key
+from perfdb.web.schemas import AlertState, Status
+
+MOST_ON_A_PAGE = 200
+_KEY = re.compile(r"(-?[0-9.]{1,25}(?:e[+-]?[0-9]{1,3})?)_([0-9]{1,18})")
+_LONGEST = 200
+
+
+def _empty_is_none(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _moment(value: str) -> str:
+    parse_instant(value)
+    return value
+
+
+def _key(value: str) -> str:
+    key_of(value)
+    return value
+
+
+def _pair(value: str) -> str:
+    if "=" not in value[1:]:
+        raise ValueError(f"{value!r} is not of the form key=value")
+    return value
+
+
+def key_of(text: str) -> Key:
+    """Return the key that ``text_of_key`` wrote.
+
+    Raises:
+        ValueError: it wrote no such thing.
+    """
+    found = _KEY.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a key of a page: take it from `after` or `before` of an answer")
+    return Key(float(found[1]), int(found[2]))
+
+
+def text_of_key(key: Key | None) -> str | None:
+    """Return a key as it stands in a link."""
+    return None if key is None else f"{key.value!r}_{key.pk}"
+
+
+Text = Annotated[str, Field(max_length=_LONGEST)]
+MaybeText = Annotated[Text | None, BeforeValidator(_empty_is_none)]
+MaybeMoment = Annotated[Annotated[Text, AfterValidator(_moment)] | None, BeforeValidator(_empty_is_none)]
+MaybeKey = Annotated[Annotated[Text, AfterValidator(_key)] | None, BeforeValidator(_empty_is_none)]
+MaybeBool = Annotated[bool | None, BeforeValidator(_empty_is_none)]
+Pair = Annotated[Text, AfterValidator(_pair)]
+
+
+class Query(BaseModel):
+    """The root of all questions; unknown names are refused, so that a slip of the pen is not passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Filters(Query):
+    """Which sessions; see ``History.sessions``."""
+
+    pipeline: MaybeText = Field(None, description="Only this pipeline.")
+    since: MaybeMoment = Field(None, description="Started at or after: 7d, 24h, 2026-01-31, epoch seconds.")
+    until: MaybeMoment = Field(None, description="Started before; the same forms.")
+    fast_mode: MaybeBool = Field(None, description="Only sessions with this value.")
+    status: Annotated[Status | None, BeforeValidator(_empty_is_none)] = Field(None, description="Only these.")
+    tag: MaybeText = Field(None, description="Only with this tag.")
+    attribute: Annotated[list[Pair], Field(max_length=8)] = Field(
+        default_factory=list, description="Only with this attribute, as key=value; may be repeated."
+    )
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters as the methods of ``History`` take them."""
+        return {
+            "pipeline": self.pipeline,
+            "since": self.since,
+            "until": self.until,
+            "fast_mode": self.fast_mode,
+            "status": self.status,
+            "tag": self.tag,
+            "attribute": dict(_parsed(pair) for pair in self.attribute) or None,
+        }
+
+
+class SessionsQuery(Filters):
+    """A page of sessions."""
+
+    search: MaybeText = Field(None, description="How the session's id begins.")
+    sort: Literal["newest", "oldest", "slowest", "fastest"] = "newest"
+    after: MaybeKey = Field(None, description="The page after this key.")
+    before: MaybeKey = Field(None, description="The page before this key.")
+    limit: int = Field(50, ge=1, le=MOST_ON_A_PAGE)
+
+
+class TrendQuery(Query):
+    """A series and a window of it; without a pipeline the one that ran last."""
+
+    pipeline: MaybeText = None
+    step: MaybeText = Field(None, description="A step's name; the session's total without.")
+    mode: MaybeText = Field(
+        None, description="Canonical JSON, as in every answer; the one that ran last without."
+    )
+    last: int = Field(500, ge=1, le=100_000, description="So many of the newest runs that fit.")
+    since: MaybeMoment = None
+    until: MaybeMoment = None
+    period: Literal["day", "week"] = "day"
+
+
+class BottlenecksQuery(Filters):
+    """What the steps of the last sessions cost."""
+
+    last: int = Field(100, ge=1, le=2_000)
+
+
+class WhatIfQuery(BottlenecksQuery):
+    """A step that is made faster, or slower."""
+
+    step: Text
+    factor: float = Field(ge=0.0, le=10.0, description="Of its time: 0.5 is twice as fast, 0 takes none.")
+    mode: MaybeText = Field(None, description="Canonical JSON; the one of the most sessions without.")
+
+
+class CompareQuery(Filters):
+    """Two sessions, or with ``by`` two groups of sessions."""
+
+    a: MaybeText = Field(None, description="A session as in `perfdb show`, or a value of the attribute.")
+    b: MaybeText = None
+    by: MaybeText = Field(None, description="An attribute whose values make two groups.")
+    last: int = Field(1_000, ge=2, le=10_000)
+
+
+class AlertsQuery(Query):
+    """A page of alerts."""
+
+    state: Literal["open", "all"] | AlertState = "open"
+    after: MaybeKey = None
+    limit: int = Field(50, ge=1, le=MOST_ON_A_PAGE)
+
+
+class RuleQuery(Query):
+    """How far to look back for what a rule would have flagged."""
+
+    last: int = Field(200, ge=1, le=500)
+
+
+def value_of(text: str) -> Any:
+    """Return what a person meant by the value of an attribute: JSON where it is JSON, else text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _parsed(pair: str) -> tuple[str, Any]:
+    name, _, value = pair.partition("=")
+    return name, value_of(value)

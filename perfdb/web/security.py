@@ -1,0 +1,223 @@
+"""Who may ask, from where, and what a page may load: checked before anything else sees a request.
+
+A foreign Host is refused on every route, because a name that somebody else owns may be made to point
+here. Changes need a matching Origin and a token in a header, which no other site's page can send.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Collection
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+TOKEN_HEADER = "X-Perfdb-Token"  # noqa: S105 (a name)
+READING = ("GET", "HEAD")
+MOST_BODY_BYTES = 64 * 1024
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",  # `no-referrer` would make the Origin of a change null
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Gate:
+    """What a request must show; one per served app.
+
+    Args:
+        hosts: names that the Host header may hold, beside those of loopback.
+        any_address: any IP address too, for a server that listens on all of them: an address, unlike a
+            name, cannot be made to point elsewhere.
+        token: what everybody must show; None for a server that only this machine reaches.
+    """
+
+    def __init__(
+        self, *, hosts: Collection[str] = (), any_address: bool = False, token: str | None = None
+    ) -> None:
+        self._hosts = LOOPBACK | {host.lower().rstrip(".") for host in hosts}
+        self._any_address = any_address
+        self._token = token
+        self.change_token = secrets.token_urlsafe(32)
+        digest = hashlib.sha256((token or "").encode()).hexdigest()
+        self.cookie = f"perfdb_{digest[:8]}"  # cookies know no ports: two servers must not share one
+
+    def knows_host(self, header: str) -> bool:
+        """Say whether a Host header names this server; its port does not matter."""
+        name = _host_of(header)
+        if name is None:
+            return False
+        return name in self._hosts or (self._any_address and _is_address(name))
+
+    def lets_in(self, headers: Headers) -> bool:
+        """Say whether a request shows the token, if one is wanted."""
+        if self._token is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        shown = [headers.get(TOKEN_HEADER, ""), given if scheme.lower() == "bearer" else ""]
+        shown.append(_cookie(headers, self.cookie))
+        return any(_same(each, self._token) for each in shown)
+
+    def fits(self, token: str) -> bool:
+        """Say whether a token from a link is the one that is wanted."""
+        return self._token is not None and _same(token, self._token)
+
+    def refuses_change(self, headers: Headers) -> str | None:
+        """Return why a change is refused, None when it may be made."""
+        origin = headers.get("origin", "")
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or parts.netloc.lower() != headers.get("host", "").lower():
+            return "changes are taken from this dashboard's own pages only: the Origin does not match"
+        if headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            return "changes are taken from this dashboard's own pages only: the request is cross-site"
+        wanted = [self.change_token, *([self._token] if self._token is not None else [])]
+        if not any(_same(headers.get(TOKEN_HEADER, ""), each) for each in wanted):
+            return (
+                f"changes need the token of this dashboard in the header {TOKEN_HEADER}: load the page again"
+            )
+        return None
+
+
+class SecurityMiddleware:
+    """ASGI middleware that asks the gate, limits bodies and adds the headers to every answer."""
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is refused, pass on the rest."""
+        if scope["type"] != "http":  # lifespan; there is no websocket here
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "private, no-cache")
+            await send(message)
+
+        refused = self._refusal(scope)
+        if refused is not None:
+            await refused(scope, receive, with_headers)
+            return
+        await self._app(scope, _limited(receive), with_headers)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        gate, headers = self._gate, Headers(scope=scope)
+        if len(headers.getlist("host")) != 1 or not gate.knows_host(headers["host"]):
+            return _refuse(
+                scope,
+                403,
+                "this dashboard does not answer to that Host; see: perfdb serve --help (--allow-host)",
+            )
+        if not gate.lets_in(headers):
+            return self._without_token(scope)
+        if scope["method"] not in READING:
+            reason = gate.refuses_change(headers)
+            if reason is not None:
+                return _refuse(scope, 403, reason)
+            length = headers.get("content-length", "0")
+            if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
+                return _refuse(scope, 413, f"a change is at most {MOST_BODY_BYTES} bytes long")
+        return None
+
+    def _without_token(self, scope: Scope) -> Response:
+        """Turn the token of a link into a cookie, once, so that it stays out of later addresses."""
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = next((value for name, value in pairs if name == "token"), None)
+        if given is None or scope["method"] != "GET" or not self._gate.fits(given):
+            return _refuse(
+                scope, 401, "this dashboard wants its token: open the address that `perfdb serve` printed"
+            )
+        rest = urlencode([pair for pair in pairs if pair[0] != "token"])
+        # one slash: //elsewhere would be another host
+        path = "/" + scope["path"].lstrip("/\\")
+        answer = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
+        answer.set_cookie(self._gate.cookie, given, httponly=True, samesite="strict", path="/")
+        return answer
+
+
+def _refuse(scope: Scope, status: int, reason: str) -> Response:
+    if scope["path"].startswith("/api/"):
+        return JSONResponse({"detail": reason}, status)
+    return PlainTextResponse(f"perfdb: {reason}\n", status)
+
+
+def _limited(receive: Receive) -> Receive:
+    """Return a receive that ends a body which is longer than it said."""
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MOST_BODY_BYTES:
+            return {"type": "http.disconnect"}
+        return message
+
+    return counted
+
+
+def _host_of(header: str) -> str | None:
+    """Return the name of a Host header in lower case, without port and brackets; None for nonsense."""
+    if not header or any(character in header for character in "/\\@?# \t"):
+        return None
+    try:
+        parts = urlsplit(f"//{header}")
+        _ = parts.port  # raises for what is no port
+    except ValueError:
+        return None
+    return (parts.hostname or "").rstrip(".") or None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _cookie(headers: Headers, name: str) -> str:
+    for header in headers.getlist("cookie"):
+        try:
+            found = SimpleCookie(header).get(name)
+        except CookieError:
+            continue
+        if found is not None:
+            return found.value
+    return ""
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
