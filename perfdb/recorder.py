@@ -193,6 +193,10 @@ def _tracker(settings: Settings, *, live_lines: bool, fast_mode: bool | None) ->
         from perfdb.alerts.config import read_alert_settings
 
         read_alert_settings(settings.alerts)  # a mistake is said now, to who made it
+    if settings.retention:
+        from perfdb.retention import read_policy
+
+        read_policy(settings.retention)
     worker = None if settings.disabled else _worker_for(settings)
     return Tracker(
         settings,
@@ -218,6 +222,7 @@ def _worker_for(settings: Settings) -> Worker:
                 health=Health(),
                 fsync=settings.fsync,
                 alerts=settings.alerts,
+                retention=settings.retention,
             )
         worker.alerting.use(settings.alerts)
         return worker

@@ -25,9 +25,13 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any
 
+    from perfdb.retention import Upkeep
+
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
 IDLE_S = 30.0  # the thread ends when nothing happened for so long
+REST_S = 0.025  # between two pieces of a pruning, which take 8 ms
+EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short programs do their share
 EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
 ROTATE_BYTES = 16 << 20  # a longer journal is left to its sessions, new ones get a new file
 LOOK_FOR_DEAD_S = 60.0
@@ -48,6 +52,7 @@ class Worker:
         health: Health,
         fsync: bool = False,
         alerts: Table | None = None,
+        retention: Table | None = None,
     ) -> None:
         self.folder = home / "journal"
         self._health = health
@@ -66,6 +71,12 @@ class Worker:
         self._heard_of = time.monotonic()
         self._reset_locks()
         self.alerting = Alerting(alerts or Table({}), self._database, self.turn_lock, health)
+        self._upkeep: Upkeep | None = None
+        self._prunes = False  # there is more to do soon
+        if retention:
+            from perfdb.retention import Upkeep, read_policy
+
+            self._upkeep = Upkeep(home, read_policy(retention), self._database, health)
 
     def _reset_locks(self) -> None:
         self.turn_lock = threading.RLock()  # held while the thread imports or is in a batch
@@ -151,7 +162,7 @@ class Worker:
     def _run(self) -> None:
         busy_at = time.monotonic()
         while True:
-            self._wake.wait(self._pause_s or TICK_S)
+            self._wake.wait(self._pause_s or (REST_S if self._prunes else TICK_S))
             self._wake.clear()
             with self.turn_lock:
                 if self.turn() or self._sessions:
@@ -179,6 +190,7 @@ class Worker:
             self.alerting.watch(list(self._sessions))
             self.alerting.judge_waiting(idle=not moved)
             self._retire()
+            self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not moved)
             self._problem, self._pause_s = None, 0.0
         except Exception as error:
             self._later(error)
@@ -280,6 +292,7 @@ class Worker:
             if self._backlog():
                 time.sleep(0.005)
         self._finish_alerts(deadline)
+        self._go_on_pruning(min(deadline, time.monotonic() + EXIT_PRUNE_S))
         if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
                 for journal in self._journals:
@@ -299,6 +312,11 @@ class Worker:
                 self.turn_lock.release()
         self.alerting.finish(deadline - time.monotonic())
 
+    def _go_on_pruning(self, until: float) -> None:
+        thread = self._thread
+        while self._prunes and thread is not None and thread.is_alive() and time.monotonic() < until:
+            time.sleep(0.01)
+
     def after_fork_in_child(self) -> None:
         """Start afresh: own journal, connection and thread; the parent's sessions get only further steps."""
         self._reset_locks()
@@ -310,6 +328,9 @@ class Worker:
         self._database.forget(close=False)
         self._health.after_fork_in_child()
         self.alerting.after_fork_in_child(self.turn_lock)
+        if self._upkeep is not None:
+            self._upkeep.after_fork_in_child()
+            self._prunes = False
         sessions, self._sessions = self._sessions, []
         for session in sessions:
             session.after_fork_in_child()

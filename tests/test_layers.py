@@ -31,6 +31,7 @@ LAYERS = {
     "pages": 3,
     "transfer": 3,
     "alerting": 3,
+    "retention": 3,
     "worker": 3,
     "recorder": 4,
     "history": 4,
@@ -51,6 +52,8 @@ SIDEWAYS = {
     ("desk", "history"),
     ("worker", "transfer"),
     ("worker", "alerting"),
+    ("worker", "retention"),
+    ("retention", "transfer"),
     ("cli", "pathway"),
     ("cli", "web"),
 }

@@ -69,6 +69,7 @@ SECTIONS = {
         "export": ("perfdb.cli.export", "Write the history as JSON, CSV or Parquet."),
     },
     "Keep it in order": {
+        "prune": ("perfdb.cli.prune", "Delete old sessions in small pieces, while others write."),
         "recover": ("perfdb.cli.recover", "Take in what programs that died have left in the journal."),
         "db": ("perfdb.cli.database", "Look after the database's tables."),
     },

@@ -201,6 +201,8 @@ def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.
         raise StoreError(f"cannot create the database {path}: {error.strerror or error}") from error
     connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
     try:
+        # A new file can give the space of deleted rows back in small pieces; an old one stays as it is.
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         _use_wal(connection, busy_timeout_s)
         # WAL + NORMAL: a power cut may lose the last commits but never tears the file; the journal has them.
         connection.execute("PRAGMA synchronous=NORMAL")

@@ -1,0 +1,203 @@
+"""`perfdb prune`: take out sessions that are older than anybody will ask for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perfdb.cli.options import database_option, json_option
+from perfdb.cli.render import Column, print_json, print_table
+from perfdb.cli.text import local_time, size_text
+from perfdb.errors import StoreError
+from perfdb.history import History
+from perfdb.recording.journal import has_living_writer, journals_in
+from perfdb.recording.report import report_name
+from perfdb.retention import Policy, age, find_shares, prune, read_policy, survey
+from perfdb.settings import DATABASE_FILE
+from perfdb.store.engine import sqlite_path
+from perfdb.store.retention import clear_errors
+from perfdb.texts import counted, mode_text
+from perfdb.transfer import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from perfdb.store.retention import Counted, Share
+
+_REST_S = 0.005  # at least, between two transactions: a writer that waits for the lock looks every 3 ms
+_BUSY_S = 30.0
+_WORTH_IT = 1 << 20  # bytes
+
+
+def _age(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else age(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+@click.command("prune")
+@click.option("--older-than", callback=_age, metavar="AGE", help="Only sessions older than this: 90d, 12w.")
+@click.option(
+    "--keep-last",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Keep the newest N of each pipeline and mode in any case.",
+)
+@click.option("--pipeline", metavar="NAME", help="Only this pipeline.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
+@click.option("--reports", is_flag=True, help="Remove the JSON reports of these sessions, too.")
+@click.option("--compact", is_flag=True, help="Rewrite the file without free space; writers wait meanwhile.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@json_option
+@database_option
+def command(
+    older_than: float | None,
+    keep_last: int | None,
+    pipeline: str | None,
+    dry_run: bool,
+    reports: bool,
+    compact: bool,
+    yes: bool,
+    as_json: bool,
+    database: str | None,
+) -> None:
+    """Delete old sessions in small pieces, while others write.
+
+    Without --older-than and --keep-last the [retention] of the settings says what goes. Sessions
+    that run, that have a tag, or that an open alert or a pinned baseline names always stay; so do the
+    JSON reports, unless --reports. A terminal is asked first; a script is not.
+    """
+    history = History(database)
+    policy = Policy(older_than, keep_last)
+    if not policy:
+        policy = read_policy(history.settings.retention)
+    if not policy and not compact:
+        raise click.UsageError(
+            "Say what may go: --older-than 90d, --keep-last 1000, both, or [retention] in the settings."
+        )
+    _require(history)
+    click.echo(f"{'Read' if dry_run else 'Write'} {history.database}", err=True)
+    store = Database(history.url, _BUSY_S)
+    now = time.time()
+    try:
+        with clear_errors(history.url):
+            shares = find_shares(store, policy, now, pipeline) if policy else []
+            planned = survey(store, shares)
+            _show(planned, as_json=as_json)
+            going = sum(each.pruned for _, each in planned)
+            if dry_run:
+                click.echo(f"{counted(going, 'session')} would go; nothing was changed.", err=True)
+                return
+            if going and not yes and sys.stdin.isatty() and not click.confirm("Delete them?", err=True):
+                click.echo("Nothing deleted.", err=True)
+                return
+            size = _size(history)
+            report_dir = history.settings.report_dir if reports else None
+            deleted = _prune(store, shares, now, report_dir) if shares else 0
+            click.echo(f"Deleted {counted(deleted, 'session')}.", err=as_json)
+            _make_small(history, store, size, asked=compact)
+    finally:
+        store.forget()
+
+
+def _require(history: History) -> None:
+    path = sqlite_path(history.url)
+    if path is not None and not path.exists():
+        raise StoreError(f"there is no database at {history.database}: nothing to prune")
+
+
+def _row(share: Share, found: Counted) -> dict[str, Any]:
+    return {"pipeline": share.pipeline, "mode": share.mode, **asdict(found)}
+
+
+def _show(planned: list[tuple[Share, Counted]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(_row(share, each) for share, each in planned)
+        return
+    if not planned:
+        return
+    columns = [
+        Column("pipeline", flexible=True),
+        Column("mode", flexible=True),
+        Column("goes", right=True),
+        Column("from"),
+        Column("to"),
+        Column("stays", right=True),
+        Column("because", flexible=True),
+    ]
+    rows = [
+        (
+            share.pipeline,
+            mode_text(share.mode),
+            f"{each.pruned:,}",
+            local_time(each.oldest) if each.oldest is not None else "",
+            local_time(each.newest) if each.newest is not None else "",
+            f"{each.kept:,}" if each.kept else "",
+            _reasons(each),
+        )
+        for share, each in planned
+    ]
+    print_table(columns, rows)
+
+
+def _reasons(found: Counted) -> str:
+    reasons = {
+        "tagged": found.tagged,
+        "named by an alert or baseline": found.named,
+        "running": found.running,
+    }
+    return ", ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number)
+
+
+def _prune(store: Database, shares: Iterable[Share], now: float, report_dir: Path | None) -> int:
+    """Prune at most half of the time, so that others find the database free; return how many went."""
+    deleted = 0
+    begun = time.monotonic()
+    for gone in prune(store, shares, now):
+        deleted += len(gone)
+        if report_dir is not None:
+            for session_id in gone:
+                (report_dir / report_name(session_id)).unlink(missing_ok=True)
+        time.sleep(max(_REST_S, time.monotonic() - begun))
+        begun = time.monotonic()
+    return deleted
+
+
+def _size(history: History) -> int:
+    path = sqlite_path(history.url)
+    return path.stat().st_size if path is not None else 0
+
+
+def _make_small(history: History, store: Database, before: int, *, asked: bool) -> None:
+    """Compact the file if that was asked for, or if nobody would wait for it; say what it brought."""
+    from perfdb.store import space
+
+    with store.reading() as connection:
+        shrinks = space.can_shrink(connection)
+        free = space.free_space(connection)
+    store.forget()
+    if history.url.startswith("sqlite") and (
+        asked or (not shrinks and free >= _WORTH_IT and _alone(history))
+    ):
+        space.compact(history.url)
+    elif not shrinks and free >= _WORTH_IT:
+        click.echo(
+            f"{size_text(free)} in the file are free for new sessions. To give them to the disk, now and "
+            "from now on: perfdb prune --compact (writers wait meanwhile, their journals keep the record).",
+            err=True,
+        )
+    if (smaller := before - _size(history)) > 0:
+        click.echo(f"The file is {size_text(smaller)} smaller.", err=True)
+
+
+def _alone(history: History) -> bool:
+    """Say whether the database is that of the home, and no process records into it now."""
+    home = history.settings.home
+    own = sqlite_path(history.url) == home / DATABASE_FILE
+    return own and not any(has_living_writer(path) for path in journals_in(home / "journal"))

@@ -1,0 +1,245 @@
+"""How much history is kept: the policy, and the pruning that follows it in small pieces.
+
+Between two pieces nothing is locked, so that whoever drives them decides how much of the time
+others get: `perfdb prune` rests as long as it worked, a host's worker takes one piece per turn.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from perfdb.recording.health import Health
+from perfdb.settings import whole
+from perfdb.toml_tables import Table
+from perfdb.transfer import Database
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from perfdb.store.retention import Counted, Doomed, Share
+
+DAY_S = 86400.0
+STAMP = ".pruned"  # in the home: when a worker last pruned
+LOCKED_S = 0.008  # that a piece may hold the write lock; others wait up to 50 ms at a busy machine
+_UNITS = {"h": 3600.0, "d": DAY_S, "w": 7 * DAY_S, "y": 365.25 * DAY_S}
+_LOOK_AGAIN_S = 3600.0
+_LEAST_ROWS, _FIRST_ROWS, _MOST_ROWS = 20, 200, 10_000
+
+
+class Policy:
+    """What is kept: sessions younger than ``older_than_s``, and the last ``keep_last`` in any case."""
+
+    __slots__ = ("keep_last", "older_than_s")
+
+    def __init__(self, older_than_s: float | None = None, keep_last: int | None = None) -> None:
+        self.older_than_s = older_than_s
+        self.keep_last = keep_last
+
+    def __bool__(self) -> bool:
+        return self.older_than_s is not None or self.keep_last is not None
+
+
+def read_policy(table: Table) -> Policy:
+    """Return the ``[retention]`` of the settings; a false one when nothing is to be pruned.
+
+    Raises:
+        SettingsError: a key or value that perfdb does not know.
+    """
+    found = table.read({"older_than": age, "keep_last": whole(1, 1_000_000_000)})
+    return Policy(found.get("older_than"), found.get("keep_last"))
+
+
+def age(value: object) -> float:
+    """Return the seconds of an age such as ``"90d"``; the units are h, d, w and y.
+
+    Raises:
+        ValueError: it is of no such form, or less than an hour.
+    """
+    try:
+        if isinstance(value, str) and 3600.0 <= (seconds := float(value[:-1]) * _UNITS[value[-1:]]) < 1e10:
+            return seconds
+    except (ValueError, KeyError):
+        pass
+    raise ValueError("must be an age of at least an hour, such as 90d, 12w or 2y")
+
+
+def find_shares(database: Database, policy: Policy, now: float, pipeline: str | None = None) -> list[Share]:
+    """Return the sessions that a policy leaves to be pruned, per pipeline and mode."""
+    from perfdb.store import retention as store
+
+    until = None if policy.older_than_s is None else now - policy.older_than_s
+    with database.reading() as connection:
+        return store.find_shares(connection, until=until, keep_last=policy.keep_last, pipeline=pipeline)
+
+
+def survey(database: Database, shares: Iterable[Share]) -> list[tuple[Share, Counted]]:
+    """Return what would go and stay of each share, shares without sessions left out."""
+    from perfdb.store import retention as store
+
+    with database.reading() as connection:
+        found = [(share, store.count(connection, share)) for share in shares]
+    return [(share, planned) for share, planned in found if planned.pruned or planned.kept]
+
+
+def prune(database: Database, shares: Iterable[Share], now: float) -> Iterator[list[str]]:
+    """Delete the sessions of the shares, and what then belongs to nobody; shrink the file.
+
+    Yields:
+        after each short transaction the ids of the sessions that it deleted; there may be none.
+
+    Raises:
+        SQLAlchemyError: the database takes no changes now; begin again later, what is gone is gone.
+    """
+    from perfdb.store import retention as store
+
+    pace = _Pace()
+    for share in shares:
+        yield from _prune_share(database, share, pace)
+    store.delete_orphans(database.url, now)
+    yield []
+    yield from _shrink(database)
+
+
+def _prune_share(database: Database, share: Share, pace: _Pace) -> Iterator[list[str]]:
+    from dataclasses import replace
+
+    from perfdb.store import retention as store
+
+    last: Doomed | None = None
+    while True:
+        with database.reading() as connection:
+            doomed = store.find_doomed(connection, share, last)
+        if not doomed:
+            return
+        while doomed:
+            number = pace.fit(doomed)
+            gone: list[str] = []
+            trimmed = 0
+            with database.transaction() as connection:
+                begun = time.perf_counter()
+                if number:
+                    gone = store.delete_sessions(connection, [each.pk for each in doomed[:number]])
+                else:
+                    trimmed = store.trim_session(connection, doomed[0].pk, pace.rows)
+            pace.took(time.perf_counter() - begun)
+            if trimmed:
+                doomed[0] = replace(doomed[0], rows=doomed[0].rows - trimmed)
+            else:
+                number = number or 1  # somebody tagged the large one meanwhile
+                last = doomed[number - 1]
+                del doomed[:number]
+            yield gone
+
+
+def _shrink(database: Database) -> Iterator[list[str]]:
+    from perfdb.store import space
+
+    with database.reading() as connection:
+        more = space.can_shrink(connection) and space.free_space(connection) > 0
+    while more:
+        with database.transaction() as connection:
+            more = space.give_back(connection, LOCKED_S)
+        yield []
+
+
+class _Pace:
+    """How many rows go at once, so that a transaction takes about ``LOCKED_S``."""
+
+    def __init__(self) -> None:
+        self.rows = _FIRST_ROWS
+
+    def fit(self, doomed: list[Doomed]) -> int:
+        """Return how many of the sessions fit; 0 when already the first is too large."""
+        rows = number = 0
+        for each in doomed:
+            rows += each.rows
+            if rows > self.rows:
+                break
+            number += 1
+        return number
+
+    def took(self, seconds: float) -> None:
+        """Learn from how long a transaction took."""
+        factor = min(2.0, max(0.25, LOCKED_S / max(seconds, 1e-4)))
+        self.rows = int(min(_MOST_ROWS, max(_LEAST_ROWS, self.rows * factor)))
+
+
+class Upkeep:
+    """Pruning on behalf of a worker: piece by piece, once a day for each home. Never raises.
+
+    Args:
+        home: holds the stamp of the last time, and its lock: one process prunes at a time.
+        policy: what to keep.
+        database: of the worker, used in its turn only.
+        health: where failures are counted.
+    """
+
+    def __init__(self, home: Path, policy: Policy, database: Database, health: Health) -> None:
+        self._stamp = home / STAMP
+        self._policy = policy
+        self._database = database
+        self._health = health
+        self._pieces: Iterator[list[str]] | None = None
+        self._descriptor = -1
+        self._look_again = 0.0  # monotonic
+
+    def turn(self, *, idle: bool) -> bool:
+        """Do one piece if the worker is idle; return whether there is more to do soon."""
+        try:
+            if self._pieces is None and not self._claim():
+                return False
+            if idle and self._pieces is not None and next(self._pieces, None) is None:
+                self._finish(done=True)
+        except Exception as error:
+            self._health.delayed("pruning by [retention] waits", error)
+            self._finish(done=False)
+        return self._pieces is not None
+
+    def after_fork_in_child(self) -> None:
+        """Leave the pruning to the parent."""
+        if self._pieces is not None:
+            os.close(self._descriptor)
+            self._pieces, self._look_again = None, time.monotonic() + _LOOK_AGAIN_S
+
+    def _claim(self) -> bool:
+        """Begin to prune when a day has passed and nobody else is at it."""
+        if time.monotonic() < self._look_again:
+            return False
+        self._look_again = time.monotonic() + _LOOK_AGAIN_S
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(self._stamp, flags, 0o600)
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            return False
+        now = time.time()
+        if 0 <= now - _last_time(self._descriptor) < DAY_S:
+            os.close(self._descriptor)
+            return False
+        self._pieces = self._prune(now)
+        return True
+
+    def _prune(self, now: float) -> Iterator[list[str]]:
+        yield from prune(self._database, find_shares(self._database, self._policy, now), now)
+
+    def _finish(self, *, done: bool) -> None:
+        if self._pieces is None:
+            return
+        self._pieces = None
+        if done:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, b"%d\n" % time.time(), 0)
+        os.close(self._descriptor)
+
+
+def _last_time(descriptor: int) -> float:
+    try:
+        return float(os.pread(descriptor, 32, 0))
+    except ValueError:
+        return 0.0

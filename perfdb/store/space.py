@@ -1,0 +1,69 @@
+"""Give back what deleted rows leave free in a SQLite file.
+
+A file that perfdb makes shrinks in small pieces, between which others write. One that an
+older perfdb made keeps its free pages for new rows until it is compacted, once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any
+
+from sqlalchemy import Connection
+
+from perfdb.errors import StoreError
+from perfdb.store.engine import open_engine, shown_url
+
+_INCREMENTAL = 2  # of PRAGMA auto_vacuum
+
+
+def free_space(connection: Connection) -> int:
+    """Return the bytes of a SQLite file that hold nothing; PostgreSQL sees to its own."""
+    if connection.dialect.name != "sqlite":
+        return 0
+    pages: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    size: int = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    return pages * size
+
+
+def can_shrink(connection: Connection) -> bool:
+    """Say whether the file can give space back in small pieces."""
+    if connection.dialect.name != "sqlite":
+        return False
+    incremental: bool = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == _INCREMENTAL
+    return incremental
+
+
+def give_back(connection: Connection, seconds: float) -> bool:
+    """Give free pages back for so long, in the caller's transaction; say whether there are more."""
+    until = time.monotonic() + seconds
+    left: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    while left and time.monotonic() < until:
+        # one by one: the driver runs a pragma to its first step only, which is a page
+        connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
+        left -= 1
+    return left > 0
+
+
+def compact(url: str) -> None:
+    """Rewrite a SQLite file without its free space; from then on it shrinks in small pieces.
+
+    Everybody else who writes waits meanwhile: about a second per 100 MB.
+
+    Raises:
+        StoreError: the disk has no room for a second copy, or somebody holds the write lock for long.
+    """
+    engine = open_engine(url, role="migration")
+    raw = engine.raw_connection()
+    try:
+        driver: Any = raw.driver_connection
+        driver.execute("PRAGMA busy_timeout=5000")
+        driver.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        driver.execute("VACUUM")
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise StoreError(f"{shown_url(url)} could not be compacted: {error}; it is as it was") from error
+    finally:
+        raw.close()
+        engine.dispose()

@@ -1,0 +1,376 @@
+"""What pruning takes, what it keeps, and that it stops nobody, on both databases."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select, update
+
+from perfdb import recorder
+from perfdb.errors import SettingsError
+from perfdb.recording.health import Health
+from perfdb.records import Alert, Session, Step
+from perfdb.retention import DAY_S, STAMP, Policy, Upkeep, age, find_shares, prune, read_policy, survey
+from perfdb.settings import load
+from perfdb.store import alerts as alerts_store
+from perfdb.store import models
+from perfdb.store.ingest import insert_sessions, tag_session
+from perfdb.toml_tables import Table
+from perfdb.transfer import Database
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def database(migrated_url: str) -> Iterator[Database]:
+    """Give the write end of an empty database of either kind."""
+    database = Database(migrated_url, 10.0)
+    yield database
+    database.forget()
+
+
+def session(number: int, *, days_old: float, **changes: Any) -> Session:
+    start = NOW - days_old * DAY_S
+    steps = tuple(
+        Step(step_name=step, start_time=start + seq, duration=0.5, success=True, seq=seq)
+        if isinstance(step, str)
+        else step
+        for seq, step in enumerate(changes.pop("steps", ("load", "work")))
+    )
+    values: dict[str, Any] = {
+        "session_id": f"s{number}",
+        "pipeline": "etl",
+        "start_time": start,
+        "total_duration": 2.0,
+        "status": "completed",
+        "success": True,
+        "mode": "{}",
+        "steps": steps,
+        "host": "here",
+    }
+    return Session(**(values | changes))
+
+
+def add(database: Database, *found: Session) -> None:
+    with database.transaction() as connection:
+        insert_sessions(connection, found)
+
+
+def left(database: Database) -> list[str]:
+    with database.reading() as connection:
+        return sorted(connection.execute(select(models.sessions.c.session_id)).scalars())
+
+
+def rows(database: Database, *tables: Any) -> dict[str, int]:
+    with database.reading() as connection:
+        return {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in tables
+        }
+
+
+def pruned(database: Database, policy: Policy, pipeline: str | None = None, now: float = NOW) -> list[str]:
+    shares = find_shares(database, policy, now, pipeline)
+    return sorted(session_id for gone in prune(database, shares, now) for session_id in gone)
+
+
+def test_what_is_older_goes_with_all_that_is_its_own(database: Database) -> None:
+    add(database, session(1, days_old=91), session(2, days_old=89))
+    assert pruned(database, Policy(90 * DAY_S)) == ["s1"]
+    assert left(database) == ["s2"]
+    assert rows(database, models.steps) == {"steps": 2}
+
+
+def test_the_newest_of_each_pipeline_and_mode_stay_whatever_their_age(database: Database) -> None:
+    add(
+        database,
+        *(session(number, days_old=100 + number) for number in range(5)),
+        session(5, days_old=300, mode='{"fast_mode":true}'),
+        session(6, days_old=400, pipeline="rare"),
+        session(7, days_old=500, pipeline="rare"),
+    )
+    assert pruned(database, Policy(90 * DAY_S, keep_last=2)) == ["s2", "s3", "s4"]
+    assert pruned(database, Policy(keep_last=1)) == ["s1", "s7"]
+    assert left(database) == ["s0", "s5", "s6"]
+
+
+def test_only_the_pipeline_that_was_asked_for(database: Database) -> None:
+    add(database, session(1, days_old=100), session(2, days_old=100, pipeline="other"))
+    assert pruned(database, Policy(90 * DAY_S), pipeline="other") == ["s2"]
+
+
+def alert(state: str, since: str, last: str) -> Alert:
+    return Alert(
+        id=0, rule="slow", kind="max", pipeline="etl", step_name="load", mode="{}", metric="duration",
+        direction="up", severity="warning", state=state, active=state == "firing", value=2.0, n=1,
+        baseline_n=0, since_session_id=since, since_time=NOW, last_session_id=last, last_time=NOW, hits=1,
+        good=0, reopened=0, silenced=False, opened_at=NOW, updated_at=NOW, headline="slow", message="slow",
+    )  # fmt: skip
+
+
+def test_tagged_pinned_alerting_and_running_sessions_stay(database: Database) -> None:
+    add(database, *(session(number, days_old=100) for number in range(8)))
+    with database.transaction() as connection:
+        tag_session(connection, "s1", "release")
+        alerts_store.save_alert(connection, alert("firing", since="s2", last="s3"))
+        alerts_store.save_alert(connection, alert("resolved", since="s4", last="s4"))
+        series_id = connection.execute(select(models.series.c.id).limit(1)).scalar_one()
+        baseline = {"series_id": series_id, "metric": "duration", "since_time": NOW, "created_at": NOW}
+        connection.execute(insert(models.baselines).values(since_session_id="s5", **baseline))
+        running = update(models.sessions).where(models.sessions.c.session_id == "s6")
+        connection.execute(running.values(status=models.RUNNING_CODE))
+    ((_, found),) = survey(database, find_shares(database, Policy(90 * DAY_S), NOW))
+    assert (found.pruned, found.kept, found.tagged, found.named, found.running) == (3, 5, 1, 3, 1)
+    assert pruned(database, Policy(90 * DAY_S)) == ["s0", "s4", "s7"]
+    assert left(database) == ["s1", "s2", "s3", "s5", "s6"]
+    assert rows(database, models.alerts) == {"alerts": 2}
+
+
+def test_a_tag_given_between_the_look_and_the_delete_still_counts(database: Database) -> None:
+    add(database, session(1, days_old=100), session(2, days_old=100))
+    from perfdb.store import retention as store
+
+    (share,) = find_shares(database, Policy(90 * DAY_S), NOW)
+    with database.reading() as connection:
+        doomed = store.find_doomed(connection, share, None)
+    with database.transaction() as connection:
+        tag_session(connection, "s2", "keep")
+        assert store.delete_sessions(connection, [each.pk for each in doomed]) == ["s1"]
+
+
+def test_a_session_too_large_for_one_transaction_goes_in_pieces(database: Database) -> None:
+    many = session(1, days_old=100, steps=tuple("load" for _ in range(900)))
+    add(database, many, session(2, days_old=99))
+    pieces = list(prune(database, find_shares(database, Policy(90 * DAY_S), NOW), NOW))
+    assert pieces[0] == []  # some steps went first
+    assert sorted(session_id for gone in pieces for session_id in gone) == ["s1", "s2"]
+    assert rows(database, models.sessions, models.steps) == {"sessions": 0, "steps": 0}
+
+
+def test_names_environments_and_journals_of_nobody_go_too(database: Database) -> None:
+    add(
+        database,
+        session(1, days_old=100, steps=("load", "step 4711"), host="gone"),
+        session(2, days_old=10),
+        session(3, days_old=100, pipeline="old"),
+    )
+    failing = Step(step_name="always fails", start_time=NOW, duration=1.0, success=False, seq=0)
+    add(database, session(4, days_old=1, steps=(failing,), status="failed", success=False))
+    with database.transaction() as connection:
+        for name, updated in (("idle", NOW - 40 * DAY_S), ("young", NOW - DAY_S)):
+            connection.execute(
+                insert(models.journals).values(
+                    journal_id=name, byte_offset=1, quarantined=0, updated_at=updated
+                )
+            )
+    pruned(database, Policy(90 * DAY_S))
+    with database.reading() as connection:
+        names = connection.execute(select(models.series.c.pipeline, models.series.c.step_name)).all()
+        hosts = connection.execute(select(models.environments.c.host)).scalars().all()
+        journals = connection.execute(select(models.journals.c.journal_id)).scalars().all()
+    assert sorted(map(tuple, names), key=str) == [
+        ("etl", "always fails"), ("etl", "load"), ("etl", "work"), ("etl", None),
+    ]  # fmt: skip
+    assert (hosts, journals) == (["here"], ["young"])
+
+
+def test_orphans_are_left_to_the_next_time_when_somebody_writes_all_the_time(
+    tmp_path: Path, migrated_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from perfdb.store import retention as store
+
+    path = tmp_path / "perfdb.sqlite3"
+    path.write_bytes(migrated_file.read_bytes())
+    database = Database(f"sqlite:///{path}", 10.0)
+    add(database, session(1, days_old=100))
+    pieces = prune(database, find_shares(database, Policy(90 * DAY_S), NOW), NOW)
+    assert next(pieces) == ["s1"]
+    looked = store._orphan_series
+
+    def look_while_somebody_writes(connection: Any) -> list[int]:
+        found = looked(connection)
+        add(database, session(2, days_old=1))
+        add(database, session(time.monotonic_ns(), days_old=1))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_orphan_series", look_while_somebody_writes)
+        assert store.delete_orphans(database.url, NOW) == 0
+    assert rows(database, models.series) == {"series": 3}
+    database.forget()
+
+
+def test_a_file_that_perfdb_made_gives_its_space_back(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/perfdb.sqlite3", 10.0)
+    add(
+        database, *(session(number, days_old=100, command="x" * 3000 + str(number)) for number in range(1000))
+    )
+    full = size(tmp_path / "perfdb.sqlite3")
+    assert len(pruned(database, Policy(90 * DAY_S))) == 1000
+    database.forget()
+    assert size(tmp_path / "perfdb.sqlite3") < full / 3
+
+
+def size(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return path.stat().st_size
+
+
+def test_writers_and_pruning_share_the_database(database: Database) -> None:
+    add(database, *(session(number, days_old=100) for number in range(1500)))
+    written: list[str] = []
+    done = threading.Event()
+
+    def write() -> None:
+        own = Database(database.url, 10.0)
+        while not done.is_set() or len(written) < 20:
+            number = 10_000 + len(written)
+            add(own, session(number, days_old=1))
+            written.append(f"s{number}")
+        own.forget()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert len(pruned(database, Policy(90 * DAY_S))) == 1500
+    finally:
+        done.set()
+        writer.join(60)
+    assert left(database) == sorted(written)
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [("90d", 90 * DAY_S), ("12w", 84 * DAY_S), ("36h", 1.5 * DAY_S), ("1.5d", 1.5 * DAY_S)],
+)
+def test_ages(words: str, seconds: float) -> None:
+    assert age(words) == seconds
+
+
+@pytest.mark.parametrize(
+    "value", ["90", "d", "", "0d", "-3d", "nand", "infd", "5m", "90 days", 90, None, True]
+)
+def test_what_is_no_age_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="such as 90d"):
+        age(value)
+
+
+def test_a_mistake_in_the_settings_is_named_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for line, said in (
+        ('older_than = "ninety days"', r"perfdb.toml, line 2: 'older_than' in \[retention\] must be an age"),
+        ("keep_last = 0", r"'keep_last' in \[retention\] must be a whole number from 1"),
+        ('older = "90d"', r"unknown setting 'older' in \[retention\]; did you mean 'older_than'"),
+    ):
+        (tmp_path / "perfdb.toml").write_text(f"[retention]\n{line}\n")
+        with pytest.raises(SettingsError, match=said):
+            recorder.create_tracker(console=False)
+    assert not read_policy(load().replaced(retention=Table({})).retention)
+
+
+# --- by the worker ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def upkeep(tmp_path: Path, migrated_file: Path) -> Iterator[Upkeep]:
+    """Give the upkeep of a home with ten sessions of 1970 and a young one."""
+    path = tmp_path / "perfdb.sqlite3"
+    path.write_bytes(migrated_file.read_bytes())
+    database = Database(f"sqlite:///{path}", 10.0)
+    add(database, *(session(number, days_old=20_000) for number in range(10)))
+    add(database, session(10, days_old=0, start_time=time.time()))
+    yield Upkeep(tmp_path, Policy(90 * DAY_S), database, Health(strict=True))
+    database.forget()
+
+
+def finish(upkeep: Upkeep) -> int:
+    """Take idle turns until nothing is left; return how many it took."""
+    turns = 0
+    while upkeep.turn(idle=True):
+        turns += 1
+    return turns
+
+
+def test_the_worker_prunes_piece_by_piece_when_it_is_idle(upkeep: Upkeep, tmp_path: Path) -> None:
+    home = sqlite3.connect(tmp_path / "perfdb.sqlite3")
+    assert upkeep.turn(idle=False)  # it is due, and waits
+    assert home.execute("SELECT count(*) FROM sessions").fetchone() == (11,)
+    assert finish(upkeep) >= 1
+    assert home.execute("SELECT session_id FROM sessions").fetchall() == [("s10",)]
+    home.close()
+
+
+def test_it_does_so_once_a_day_for_all_processes_of_a_home(upkeep: Upkeep, tmp_path: Path) -> None:
+    other = (
+        "import sys; from pathlib import Path; from perfdb.recording.health import Health; "
+        "from perfdb.retention import Policy, Upkeep; from perfdb.transfer import Database; "
+        f"home = Path({str(tmp_path)!r}); "
+        "database = Database(f'sqlite:///{home}/perfdb.sqlite3', 10.0); "
+        "print(Upkeep(home, Policy(1e7), database, Health(strict=True)).turn(idle=True))"
+    )
+
+    def turn_of_another_process() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", other], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    upkeep.turn(idle=True)
+    assert turn_of_another_process() == "False"  # this one is at it
+    finish(upkeep)
+    assert turn_of_another_process() == "False"  # today it was done
+    (tmp_path / STAMP).write_text(f"{time.time() - 1.1 * DAY_S}\n")
+    assert turn_of_another_process() == "True"
+
+
+def test_a_database_that_is_busy_delays_it(upkeep: Upkeep, tmp_path: Path) -> None:
+    upkeep._database = Database(upkeep._database.url, 0.05)
+    lock = sqlite3.connect(tmp_path / "perfdb.sqlite3", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    assert not upkeep.turn(idle=True)
+    assert upkeep._health.counts["delays"] == 1
+    lock.execute("ROLLBACK")
+    lock.close()
+    assert not upkeep.turn(idle=True)  # and does not ask again at once
+    upkeep._look_again = 0.0
+    finish(upkeep)
+    with upkeep._database.reading() as connection:
+        assert connection.execute(select(models.sessions.c.session_id)).scalars().all() == ["s10"]
+    upkeep._database.forget()
+
+
+def test_a_recording_host_prunes_by_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "perfdb.toml").write_text('[retention]\nolder_than = "90d"\n')
+    database = Database(load().database_url, 10.0)
+    add(database, *(session(number, days_old=20_000) for number in range(10)))
+    tracker = recorder.create_tracker(console=False)
+    tracker.start_pipeline()
+    tracker.end_pipeline()
+    give_up = time.monotonic() + 30
+    while len(left(database)) > 1 and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert left(database) == [tracker.session_id]
+    assert tracker.health()["ok"]
+    recorder.close()
+    database.forget()
+
+
+def test_a_short_program_prunes_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "perfdb.toml").write_text('[retention]\nolder_than = "90d"\n')
+    database = Database(load().database_url, 10.0)
+    add(database, *(session(number, days_old=20_000) for number in range(10)))
+    code = "import perfdb\nwith perfdb.track('short'): pass"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert len(left(database)) == 1
+    database.forget()
