@@ -183,12 +183,14 @@ class Alerting:
             self._delivery.wake(told.fired)
 
     def _failed(self, error: Exception, session_id: str | None) -> None:
-        from perfdb.store.engine import is_transient
+        from perfdb.store.engine import is_busy, is_transient
 
         if is_transient(error):
             if session_id is not None:
                 self._unjudged.append(session_id)
-            self._health.delayed("the rules wait for the database", getattr(error, "orig", None) or error)
+            if not is_busy(error):  # the worker says so when that lasts
+                original = getattr(error, "orig", None) or error
+                self._health.delayed("the rules wait for the database", original)
             return
         # not through failed(): rules that break must not raise in a strict worker either
         self._health.count("rule_errors", 1, f"evaluating the rules failed: {type(error).__name__}: {error}")

@@ -37,7 +37,8 @@ ROTATE_BYTES = 16 << 20  # a longer journal is left to its sessions, new ones ge
 LOOK_FOR_DEAD_S = 60.0
 # Short, because a fork of the host waits for the batch in hand; the thread tries again for ever.
 BUSY_TIMEOUT_S = 0.25
-MAX_PAUSE_S = 5.0
+BUSY_IS_NEWS_S = 1.0  # many writers take turns: a lock is worth a word when it is held for longer
+MAX_PAUSE_S = 1.5  # with the time-out of a connection less than 5 s: so soon rows flow after an outage
 JOURNAL_RETRY_S = 5.0
 
 
@@ -66,6 +67,7 @@ class Worker:
         self._wake = threading.Event()
         self._pause_s = 0.0
         self._problem: str | None = None
+        self._busy_since: float | None = None
         self._no_journal_until = 0.0
         self._looked_for_dead = float("-inf")
         self._heard_of = time.monotonic()
@@ -191,7 +193,7 @@ class Worker:
             self.alerting.judge_waiting(idle=not moved)
             self._retire()
             self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not moved)
-            self._problem, self._pause_s = None, 0.0
+            self._problem, self._busy_since, self._pause_s = None, None, 0.0
         except Exception as error:
             self._later(error)
         finally:
@@ -206,12 +208,18 @@ class Worker:
         self._looked_for_dead = float("-inf")
 
     def _later(self, failure: Exception) -> None:
-        error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
-        self._problem = str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {error}"
         import random
+
+        from perfdb.store.engine import is_busy
 
         # with jitter, because several processes wait for the same lock
         self._pause_s = min(MAX_PAUSE_S, max(0.01, self._pause_s * 2)) * random.uniform(0.75, 1.0)  # noqa: S311
+        if is_busy(failure):
+            self._busy_since = self._busy_since or time.monotonic()
+            if time.monotonic() - self._busy_since < BUSY_IS_NEWS_S:
+                return
+        error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
+        self._problem = str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {error}"
         self._health.delayed(f"{_shown(self._database.url)} takes no rows now, the journal keeps them", error)
 
     def _announce_open_steps(self) -> None:

@@ -98,7 +98,10 @@ def is_busy(error: BaseException) -> bool:
     """Say whether another process holds the lock, and nothing else is wrong with the connection."""
     original = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(original, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    if code is not None:
+        return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    # PostgreSQL: the lock was not to be had in time; a dead-lock, which the other one won
+    return getattr(original, "sqlstate", None) in ("55P03", "40P01", "40001")
 
 
 def _is_transient_sqlite(error: sqlite3.Error) -> bool:
