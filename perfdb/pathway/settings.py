@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from perfdb.errors import SettingsError
-from perfdb.recording.values import redact
+from perfdb.recording.redaction import redact
 from perfdb.settings import Settings, load, number, text, whole
 from perfdb.toml_tables import Check
 

@@ -9,7 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from perfdb.recording.values import REDACTED, clean_text, is_secret_key
+from perfdb.recording.redaction import REDACTED, is_secret_key
+from perfdb.recording.values import clean_text
 
 
 def describe_process() -> dict[str, str | int | None]:

@@ -6,7 +6,7 @@ import sys
 import threading
 
 from perfdb.errors import UsageError
-from perfdb.recording.values import clean_error
+from perfdb.recording.values import clean_error, clean_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+DEBUG, WARNING = 10, 30  # of logging, which is imported late
 COUNTERS = ("errors", "misuse", "refused", "quarantined", "delays")
 
 
@@ -33,9 +34,10 @@ class Health:
 
     def failed(self, doing: str, error: BaseException) -> None:
         """Note that perfdb itself failed at ``doing``; called in the ``except`` block."""
-        message = f"{doing} failed: {type(error).__name__}: {clean_error(error)}"
+        message = f"{doing} failed: {_named(error)}"
         self._note("errors", f"{doing} {type(error).__name__}", message)
-        logger().debug("perfdb: %s", doing, exc_info=error)
+        if debugging() is not None:
+            _log(DEBUG, _trace(doing, error))
         if self.strict:
             raise error
 
@@ -47,11 +49,7 @@ class Health:
 
     def delayed(self, what: str, error: BaseException) -> None:
         """Note that something has to wait; it is tried again."""
-        self._note(
-            "delays",
-            f"{what} {type(error).__name__}",
-            f"{what}: {type(error).__name__}: {clean_error(error)}",
-        )
+        self._note("delays", f"{what} {type(error).__name__}", f"{what}: {_named(error)}")
 
     def count(self, what: str, number: int, message: str) -> None:
         """Add to a counter, and say so the first time."""
@@ -67,7 +65,7 @@ class Health:
             if new:
                 self._said.add(kind)
         if new:
-            logger().warning("perfdb: %s", message)
+            _log(WARNING, message)
 
     def after_fork_in_child(self) -> None:
         """Make a lock that no vanished thread holds."""
@@ -77,6 +75,27 @@ class Health:
         """Return ``ok``, the counters and ``last_error``."""
         with self._lock:
             return {"ok": self.last_error is None, **self.counts, "last_error": self.last_error}
+
+
+def _named(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {clean_error(error)}"
+    except Exception:  # nothing may come out of here
+        return type(error).__name__
+
+
+def _trace(doing: str, error: BaseException) -> str:
+    """Return the traceback as text: the logger's own would show credentials in the exception's words."""
+    from traceback import format_exception
+
+    return "\n".join([doing, *(clean_text(line) for line in format_exception(error))])
+
+
+def _log(level: int, message: str) -> None:
+    try:
+        logger().log(level, "perfdb: %s", message)
+    except Exception:  # a filter or handler of the host that raises
+        return
 
 
 def logger() -> Logger:

@@ -13,7 +13,7 @@ from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import resident_bytes, usage
 from perfdb.recording.step import Step
-from perfdb.recording.values import MAX_NAME, clean, clean_json, clean_text, to_json
+from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
 from perfdb.vocabulary import COMPLETED, FAILED, RUNNING
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 
 MAX_STEPS = 10_000  # steps kept in memory for the report; all of them reach the database
+MAX_DATA = 16 << 20  # characters of their additional_data, likewise
+MAX_NAMES = 10_000
 MAX_SAMPLES = 2_000
 SAMPLES_PER_LINE = 20
 
@@ -80,6 +82,7 @@ class LiveSession:
         self.steps: list[Step] = []
         self.steps_not_kept = 0
         self._seconds_not_kept: dict[str, float] = {}
+        self._data_kept = 0
         self.open_steps: dict[int, Step] = {}
         self.samples: list[tuple[float, float, int]] = []  # epoch s, percent of a core, bytes
         self.next_seq = itertools.count().__next__
@@ -147,7 +150,8 @@ class LiveSession:
         """Take in a step, give it its number and lane, and say that it begins, before its clock runs."""
         step.seq = self.next_seq()
         step.lane = self._lanes[thread] if thread in self._lanes else self._new_lane(thread)
-        step.name, step.name_json = _names.get(step.name) or _clean_name(step.name)
+        known = _names.get(step.name) if type(step.name) is str else None
+        step.name, step.name_json = known or _clean_name(step.name)
         if self._debug is not None:
             self._debug(
                 "step %d %r starts in lane %d, parent %s", step.seq, step.name, step.lane, step.parent_seq
@@ -168,14 +172,15 @@ class LiveSession:
         """Write the line of a step that has just ended."""
         self.open_steps.pop(step.seq, None)
         if not step.kept:
-            with self._lock:
-                self.steps_not_kept += 1
-                self._seconds_not_kept[step.name] = self._seconds_not_kept.get(step.name, 0.0) + duration
+            self._add_up(step.name, duration)
         if not step.rss_count:  # too short for a reading of its own
             step.observe(self.last_rss)
         data = "{}"
         if step.data:
             step.data, data = clean_json(step.data, self._secret_words)
+            self._data_kept += len(data)
+            if self._data_kept > MAX_DATA:
+                step.data = {"…": "too much for the report: the database has it"}
         line = (
             f"{self._line_start}{step.seq}"
             f',"parent_seq":{"null" if step.parent_seq is None else step.parent_seq}'
@@ -201,13 +206,20 @@ class LiveSession:
         if step.attempts:
             parts = f',"attempts":{to_json(step.attempts)}'
         if step.events:
-            step.events = [
-                (clean_text(str(name), MAX_NAME), round(instant, 6), clean(data, self._secret_words))
-                for name, instant, data in step.events
-            ]
             events = [{"name": name, "time": instant, "data": data} for name, instant, data in step.events]
             parts += f',"events":{to_json(events)}'
         return parts
+
+    def _add_up(self, name: str, duration: float) -> None:
+        with self._lock:
+            self.steps_not_kept += 1
+            if len(self._seconds_not_kept) >= MAX_NAMES and name not in self._seconds_not_kept:
+                name = "…"  # a host that counts in its step names
+            self._seconds_not_kept[name] = self._seconds_not_kept.get(name, 0.0) + duration
+
+    def cleaner(self) -> Cleaner:
+        """Return what bounds and redacts the events of a step, or of the session."""
+        return Cleaner(self._secret_words)
 
     def announce(self, step: Step) -> None:
         """Write that a step has been running for a while, for live views and for who reads after a crash."""
@@ -317,8 +329,8 @@ class LiveSession:
 
 
 def _clean_name(name: object) -> tuple[str, str]:
-    text = clean_text(name if isinstance(name, str) else str(name), MAX_NAME).strip() or "unnamed"
+    text = clean_name(name).strip() or "unnamed"
     both = (text, to_json(text))
-    if isinstance(name, str) and len(_names) < 10_000:
+    if type(name) is str and len(name) <= MAX_NAME and len(_names) < MAX_NAMES:
         _names[name] = both
     return both

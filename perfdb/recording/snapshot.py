@@ -9,7 +9,6 @@ from typing import Any
 
 from perfdb.recording.live import LiveSession
 from perfdb.recording.step import Step
-from perfdb.recording.values import clean
 from perfdb.records import Attempt, Event, Sample, Session
 from perfdb.records import Step as StepRecord
 
@@ -29,7 +28,7 @@ def snapshot(live: LiveSession) -> Session:
         error_message=live.error_message,
         mode=live.mode,
         attributes=live.attributes,
-        steps=tuple(_step(step) for step in list(live.steps)),
+        steps=tuple(_step(live, step) for step in list(live.steps)),
         samples=tuple(Sample(time=at, cpu_percent=cpu, rss_bytes=rss) for at, cpu, rss in list(live.samples)),
         cpu_s=live.cpu_s,
         rss_peak_bytes=live.rss_peak or None,
@@ -44,7 +43,7 @@ def snapshot(live: LiveSession) -> Session:
     )
 
 
-def _step(step: Step) -> StepRecord:
+def _step(live: LiveSession, step: Step) -> StepRecord:
     fixed: dict[str, Any] = {
         "step_name": step.name,
         "start_time": round(step.start_time, 6),
@@ -54,7 +53,8 @@ def _step(step: Step) -> StepRecord:
         "attempts": tuple(Attempt(**attempt) for attempt in step.attempts),
     }
     if step.duration is None or step.cpu_s is None:
-        return StepRecord(**fixed, duration=None, success=None, additional_data=clean(step.data))
+        data = live.cleaner().clean(step.data)
+        return StepRecord(**fixed, duration=None, success=None, additional_data=data)
     return StepRecord(
         **fixed,
         duration=round(step.duration, 6),

@@ -16,7 +16,7 @@ from threading import get_ident
 from types import TracebackType
 
 from perfdb.recording.monitor import MAXRSS_UNIT
-from perfdb.recording.values import clean_error, clean_text
+from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_error, clean_name, clean_text, is_true
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
     from perfdb.recording.live import LiveSession
     from perfdb.recording.tracker import Tracker
+    from perfdb.recording.values import Cleaner
 
     P = ParamSpec("P")
     R = TypeVar("R")
 
 NEW, OPEN, CLOSED = range(3)
 MAX_PARTS = 1_000  # attempts or events of one step
+FULL_ERRORS = 16  # attempts whose error is kept at length: a retry says the same again and again
 
 current_step: ContextVar[Step | None] = ContextVar("perfdb_step", default=None)
 
@@ -68,6 +70,7 @@ class Step:
     _state = NEW
     _usage: struct_rusage
     _failed_until: float | None = None
+    _cleaner: Cleaner | None = None  # of the events: one bound for all of them
     _closed_by_end = False
 
     def __init__(self, tracker: Tracker, name: str, data: dict[str, Any]) -> None:
@@ -84,7 +87,7 @@ class Step:
     def stop(self, *, success: bool = True, error: BaseException | str | None = None) -> None:
         """End; ``error`` makes it failed and becomes its ``error_message``."""
         try:
-            self._end(success and error is None, error)
+            self._end(is_true(success) and error is None, error)
         except Exception as problem:
             self._tracker._health.failed("recording a step", problem)
 
@@ -94,9 +97,10 @@ class Step:
 
     def event(self, name: str, /, **data: Any) -> None:
         """Note that something happened now."""
-        session = self.session
-        if session is not None and self._state == OPEN and len(self.events) < MAX_PARTS:
-            self.events = (*self.events, (name, session.now(), data))
+        try:
+            self._note(name, data)
+        except Exception as error:
+            self._tracker._health.failed("recording an event", error)
 
     def attempt(self) -> Attempt:
         """Return a context manager around one try; the time after a failed one is its back-off."""
@@ -150,6 +154,15 @@ class Step:
         current_step.set(self)
         self._usage = getrusage(RUSAGE_SELF)
         self.begun = session.monotonic()
+
+    def _note(self, name: str, data: dict[str, Any]) -> None:
+        session = self.session
+        if session is None or self._state != OPEN or len(self.events) >= MAX_PARTS:
+            return
+        if self._cleaner is None:
+            self._cleaner = session.cleaner()
+        event = (clean_name(name), round(session.now(), 6), self._cleaner.clean(data))
+        self.events = (*self.events, event)
 
     def _forget(self) -> None:
         """Become new again: a handle may be entered several times."""
@@ -292,22 +305,35 @@ class Attempt:
         self.wait = 0.0
 
     def __enter__(self) -> Attempt:
-        session = self._step.session
-        if session is not None:
-            self._started = session.monotonic()
-            if self._step._failed_until is not None:
-                self.wait = max(0.0, self._started - self._step._failed_until)
+        try:
+            self._begin()
+        except Exception as error:
+            self._step._tracker._health.failed("starting an attempt", error)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            self._end(error)
+        except Exception as problem:
+            self._step._tracker._health.failed("recording an attempt", problem)
+
+    def _begin(self) -> None:
+        session = self._step.session
+        if session is not None:
+            self._started = session.monotonic()
+            if self._step._failed_until is not None:
+                self.wait = max(0.0, self._started - self._step._failed_until)
+
+    def _end(self, error: BaseException | None) -> None:
         step, session = self._step, self._step.session
         if session is None or self._started is None or step._state != OPEN:
             return
         now = session.monotonic()
         step._failed_until = now if error is not None else None
         if len(step.attempts) < MAX_PARTS:
+            limit = MAX_TEXT if len(step.attempts) < FULL_ERRORS else MAX_NAME
             step.attempts = (
                 *step.attempts,
                 {
@@ -315,7 +341,7 @@ class Attempt:
                     "duration": round(now - self._started, 6),
                     "wait": round(self.wait, 6),
                     "success": error is None,
-                    "error_message": None if error is None else clean_error(error),
+                    "error_message": None if error is None else clean_error(error, limit),
                 },
             )
 

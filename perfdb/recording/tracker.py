@@ -20,7 +20,7 @@ from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step, carry, current_step
-from perfdb.recording.values import clean, clean_error, clean_text
+from perfdb.recording.values import MAX_ITEMS, clean, clean_error, clean_name, clean_text, is_true
 from perfdb.settings import Settings, shown_path
 from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, check_session_id, mode_of
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol, TypeVar
 
     from perfdb.recording.live import Clock
+    from perfdb.recording.values import Cleaner
     from perfdb.records import Session
 
     Item = TypeVar("Item")
@@ -85,6 +86,8 @@ class Tracker:
         self._clock = clock or SystemClock()
         self._live: LiveSession | None = None
         self._attributes: dict[str, Any] = {}
+        self._events: list[dict[str, Any]] = []  # of the session itself
+        self._cleaner: Cleaner | None = None  # one bound for all of them
 
     # -- the session -------------------------------------------------------------
 
@@ -98,12 +101,12 @@ class Tracker:
         """
         if session_id is not None:
             check_session_id(session_id)
-        session_id = session_id or self._new_session_id()
         try:
-            self._start(session_id, self._fast_mode if fast_mode is None else bool(fast_mode), attributes)
+            session_id = session_id or self._new_session_id()
+            self._start(session_id, self._fast_mode if fast_mode is None else is_true(fast_mode), attributes)
         except Exception as error:
             self._health.failed("starting a session", error)
-        return session_id
+        return session_id or ""
 
     def end_pipeline(
         self,
@@ -123,7 +126,7 @@ class Tracker:
             self._health.misused(f"end_pipeline() was called {when}: the call is ignored")
             return
         try:
-            self._end(live, COMPLETED if success else FAILED, product_count, error)
+            self._end(live, COMPLETED if is_true(success) else FAILED, product_count, error)
         except Exception as problem:
             self._health.failed("ending a session", problem)
 
@@ -133,12 +136,22 @@ class Tracker:
 
     def event(self, name: str, /, **data: Any) -> None:
         """Note that something happened, in the innermost open step or else in the session's ``events``."""
-        step = current_step.get()
-        if step is not None and step.session is self._live:
-            step.event(name, **data)
-        elif self._live is not None:
-            at = {"name": name, "time": round(self._live.now(), 6), **({"data": data} if data else {})}
-            self._attributes.setdefault("events", []).append(at)
+        try:
+            step = current_step.get()
+            if step is not None and step.session is self._live:
+                step.event(name, **data)
+            elif self._live is not None:
+                self._note(self._live, name, data)
+        except Exception as error:
+            self._health.failed("recording an event", error)
+
+    def _note(self, live: LiveSession, name: str, data: dict[str, Any]) -> None:
+        if self._cleaner is None:
+            self._events, self._cleaner = [], live.cleaner()
+        if len(self._events) >= MAX_ITEMS:
+            return
+        event = {"name": clean_name(name), "time": round(live.now(), 6)}
+        self._events.append(event | ({"data": self._cleaner.clean(data)} if data else {}))
 
     def _start(self, session_id: str, fast_mode: bool | None, attributes: dict[str, Any]) -> None:
         if self._live is not None and not self._live.ended:
@@ -146,11 +159,11 @@ class Tracker:
                 "start_pipeline() was called while a session runs: that one ends as interrupted"
             )
             self._end(self._live, INTERRUPTED, None, "another session was started on the same tracker")
-        self._attributes = dict(attributes)
+        self._attributes, self._cleaner = dict(attributes), None
         cleaned = clean(attributes, self._settings.redact)
         live = self._live = LiveSession(
             session_id,
-            self.pipeline,
+            clean_name(self.pipeline),
             fast_mode=fast_mode,
             mode=mode_of({**cleaned, "fast_mode": fast_mode}, self._settings.mode_attributes),
             attributes=cleaned,
@@ -190,12 +203,16 @@ class Tracker:
             else clean_text(error)
             if isinstance(error, str)
             else clean_error(error),
-            attributes=clean(self._attributes, self._settings.redact),
+            attributes=self._all_attributes(),
         )
         if current_tracker.get() is self:
             current_tracker.set(None)
         if self._writer is not None:
             self._writer.ended(live, 0.0 if _in_event_loop() else self._settings.wait_s)
+
+    def _all_attributes(self) -> dict[str, Any]:
+        cleaned = clean(self._attributes, self._settings.redact)
+        return cleaned if self._cleaner is None else {**cleaned, "events": self._events}
 
     def _new_session_id(self) -> str:
         stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._clock.time()))
@@ -238,21 +255,23 @@ class Tracker:
     @property
     def total_duration(self) -> float | None:
         """Seconds of the session, so far while it runs."""
-        if self._live is None:
+        live = self._live
+        if live is None:
             return None
-        if self._live.total_duration is None:
-            return self._live.monotonic() - self._live.started
-        return self._live.total_duration
+        if live.total_duration is not None:
+            return live.total_duration
+        return self._known("the duration", lambda: live.monotonic() - live.started, None)
 
     @property
     def step_durations(self) -> dict[str, float]:
         """Seconds per step name, of the steps that have ended; repeated names add up."""
-        return self._live.step_durations() if self._live is not None else {}
+        return self._known("the durations", self._live.step_durations, {}) if self._live is not None else {}
 
     @property
     def session(self) -> Session | None:
         """The running or last session as a frozen record."""
-        return _record(self._live) if self._live is not None else None
+        live = self._live
+        return self._known("the session", lambda: _record(live), None) if live is not None else None
 
     @property
     def alerts(self) -> list[Any]:
@@ -266,8 +285,10 @@ class Tracker:
         take), ``quarantined`` (damaged records put aside), ``delays`` (times the database was not
         ready), ``backlog_bytes`` (what waits in the journal) and ``database_error``.
         """
+        writer: dict[str, Any] = {}
+        if self._writer is not None:
+            writer = self._known("the state of the writer", self._writer.status, {})
         own = self._health.as_dict()
-        writer = self._writer.status() if self._writer is not None else {}
         return {
             **own,
             **writer,
@@ -275,6 +296,13 @@ class Tracker:
             "ok": own["ok"] and writer.get("ok", True),
             "last_error": own["last_error"] or writer.get("last_error"),
         }
+
+    def _known(self, what: str, get: Callable[[], Result], otherwise: Result) -> Result:
+        try:
+            return get()
+        except Exception as error:
+            self._health.failed(f"telling {what}", error)
+            return otherwise
 
     # -- telling -------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set, ValuesView
+
+from perfdb.recording.redaction import REDACTED, is_secret_key, redact
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -21,63 +21,21 @@ MAX_NAME = 200  # characters of a step name or a key
 MAX_ITEMS = 200  # entries of one container
 MAX_DEPTH = 8
 MAX_TOTAL = 65_536  # characters of one set of attributes, roughly
-REDACTED = "[redacted]"
-
-_SECRET_WORDS = frozenset(
-    "authorization cookie cookies token secret secrets password passwd pwd passphrase apikey dsn "
-    "credential credentials".split()
-)
-_SECRET_PAIRS = frozenset({("api", "key"), ("access", "key"), ("private", "key"), ("signing", "key")})
-_SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_SECRET_VALUE = re.compile(
-    r"""
-      \b(?:sk|pk|rk)-[A-Za-z0-9_\-]{8,}              # OpenAI, Stripe and alike
-    | \bgh[pousr]_[A-Za-z0-9]{16,} | \bgithub_pat_\w{16,}
-    | \bAKIA[0-9A-Z]{16}\b
-    | \bxox[a-z]-[A-Za-z0-9\-]{8,}
-    | \beyJ[\w\-]{6,}\.[\w\-]{4,}\.[\w\-]*            # JWT
-    | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----[\s\S]*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|\Z)
-    | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)                 # user:password of a URL
-    | (?i:(?<=bearer\ )|(?<=basic\ ))[A-Za-z0-9._~+/=\-]{8,}
-    | (?i:(?<=api_key=)|(?<=apikey=)|(?<=api-key=)|(?<=token=)|(?<=password=)|(?<=passwd=)|(?<=secret=)
-        |(?<=authorization=)|(?<=signature=)|(?<=access_key=))[^&\s"'<>]+
-    """,
-    re.VERBOSE,
-)
-_MAY_HOLD_SECRET = re.compile(r"[-_=:.]|(?i:bearer|basic|AKIA)")
+MAX_KNOWN = 64  # characters of a text that is remembered as harmless
+MAX_EXACT = 2.0**53  # from here on a float is kept as a whole number: PostgreSQL writes it with other digits
 
 to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 # What was judged before is not judged again; all are emptied when they grow large.
 _CACHE_SIZE = 4_096
-_known_keys: dict[str, bool] = {}
 _safe_texts: dict[str, str] = {}  # short texts that need no change, with their JSON
 _safe_keys: dict[str, str] = {}  # keys that are no credential, with their JSON and colon
 _CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
-def is_secret_key(key: str, extra: Iterable[str] = ()) -> bool:
-    """Tell whether a key names a credential, by its segments: ``apiKey`` does, ``max_tokens`` does not."""
-    secret = _known_keys.get(key)
-    if secret is None:
-        words = [word.lower() for word in _SEGMENT.findall(key)]
-        secret = not _SECRET_WORDS.isdisjoint(words) or any(pair in _SECRET_PAIRS for pair in pairwise(words))
-        if len(_known_keys) >= _CACHE_SIZE:
-            _known_keys.clear()
-        _known_keys[key] = secret
-    return secret or any(word in key.lower() for word in extra)
-
-
-def redact(text: str) -> str:
-    """Return the text with everything that looks like a credential replaced."""
-    if _MAY_HOLD_SECRET.search(text) is None:
-        return text
-    return _SECRET_VALUE.sub(REDACTED, text)
-
-
 def clean_text(text: str, limit: int = MAX_TEXT) -> str:
     """Return a redacted string of at most about ``limit`` characters that both databases can store."""
-    if text in _safe_texts:
+    if len(text) <= MAX_KNOWN and text in _safe_texts:  # the hash of a long text takes time
         return text
     given, cut = text, len(text) - limit
     if cut <= 0:
@@ -88,28 +46,41 @@ def clean_text(text: str, limit: int = MAX_TEXT) -> str:
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()  # lone surrogates
     text = text.replace("\x00", "\u2400")
-    if text == given and len(text) <= 64:
+    if text == given and len(text) <= MAX_KNOWN:
         if len(_safe_texts) >= _CACHE_SIZE:
             _safe_texts.clear()
         _safe_texts[text] = to_json(text)
     return text
 
 
-def clean_error(error: BaseException) -> str:
+def clean_error(error: BaseException, limit: int = MAX_TEXT) -> str:
     """Return what an exception says of itself, or its type when it says nothing."""
     try:
         text = str(error)
     except Exception:
         text = ""
-    return clean_text(text or type(error).__name__)
+    return clean_text(text or type(error).__name__, limit)
+
+
+def clean_name(name: object) -> str:
+    """Return the text of a key, or of the name of a step or event, whatever it is."""
+    try:
+        return clean_text(str.__str__(name) if isinstance(name, str) else str(name), MAX_NAME)
+    except Exception:
+        return f"<unreadable {type(name).__name__}>"
+
+
+def is_true(value: object) -> bool:
+    """Return the truth of a value; one that has none, such as an array, is false."""
+    try:
+        return bool(value)
+    except Exception:
+        return False
 
 
 def clean(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) -> dict[str, Any]:
     """Return attributes as strict JSON values, redacted by key and by value, bounded in size."""
-    try:
-        return _Cleaner(extra_secret_words).mapping(data, 0)
-    except Exception as error:  # a mapping that lies about itself
-        return {"unreadable": type(error).__name__}
+    return Cleaner(extra_secret_words).clean(data)
 
 
 def clean_json(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
@@ -123,9 +94,11 @@ def clean_json(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) 
         for key, value in data.items():
             kind = type(value)
             if kind is str:
+                if len(value) > MAX_KNOWN:
+                    break
                 text = _safe_texts[value]
             elif kind is int or kind is float:
-                if not -1e18 < value < 1e18:  # NaN is not between either
+                if not -MAX_EXACT < value < MAX_EXACT:  # NaN is not between either
                     break
                 text = repr(value)
             elif value is None or kind is bool:
@@ -142,12 +115,19 @@ def clean_json(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) 
     return cleaned, to_json(cleaned)
 
 
-class _Cleaner:
-    """One pass over one set of attributes; ``room`` is what is left of its size."""
+class Cleaner:
+    """Cleans sets of attributes within one bound; ``room`` is what is left of it."""
 
-    def __init__(self, extra_secret_words: Iterable[str]) -> None:
+    def __init__(self, extra_secret_words: Iterable[str] = ()) -> None:
         self.extra = tuple(extra_secret_words)
         self.room = MAX_TOTAL
+
+    def clean(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return one set of attributes as strict JSON values; what does not fit any more is cut."""
+        try:
+            return self.mapping(data, 0)
+        except Exception as error:  # a mapping that lies about itself
+            return {"unreadable": type(error).__name__}
 
     def mapping(self, data: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         """Return the mapping with text keys; what does not fit is counted under ``…``."""
@@ -156,7 +136,7 @@ class _Cleaner:
             if count == MAX_ITEMS or self.room <= 0:
                 cleaned["…"] = f"{len(data) - count} more entries cut"
                 break
-            name = self._key(key)
+            name = clean_name(key)
             self.room -= len(name) + 4
             if is_secret_key(name, self.extra) and not _is_harmless(name, value):
                 cleaned[name] = REDACTED
@@ -198,11 +178,12 @@ class _Cleaner:
             return "<nested too deeply>"
         if isinstance(value, Mapping):
             return self.mapping(value, depth)
-        if isinstance(value, (list, tuple, set, frozenset)):
+        if isinstance(value, (Sequence, Set, ValuesView)):
             return self._sequence(value, depth)
-        if hasattr(value, "dtype") and hasattr(value, "tolist"):  # numpy, without importing it
-            if getattr(value, "size", 1) > MAX_ITEMS:
-                return f"<{type(value).__name__} of shape {value.shape}>"
+        if hasattr(value, "shape"):  # numpy, pandas, torch, without importing them
+            shape = tuple(value.shape)
+            if math.prod(shape) > MAX_ITEMS or not hasattr(value, "tolist"):
+                return f"<{type(value).__name__} of shape {shape}>"
             return self.value(value.tolist(), depth)
         if hasattr(value, "isoformat"):
             return self.value(str(value.isoformat()), depth)
@@ -214,14 +195,25 @@ class _Cleaner:
             return self.value(str(value.__fspath__()), depth)
         return self.value(repr(value), depth)
 
-    def _sequence(self, values: Iterable[Any], depth: int) -> list[Any]:
+    def _sequence(self, values: Collection[Any], depth: int) -> list[Any]:
+        if isinstance(values, tuple) and len(values) == 2 and self._is_secret_pair(*values):
+            return [values[0], REDACTED]
         cleaned: list[Any] = []
         for count, value in enumerate(values):
             if count == MAX_ITEMS or self.room <= 0:
-                cleaned.append(f"… {len(values) - count} more items cut")  # type: ignore[arg-type]
+                cleaned.append(f"… {len(values) - count} more items cut")
                 break
             cleaned.append(self.value(value, depth + 1))
         return cleaned
+
+    def _is_secret_pair(self, key: Any, value: Any) -> bool:
+        """Tell whether a pair is a header with a credential; many libraries keep headers as pairs."""
+        return (
+            type(key) is str
+            and len(key) <= MAX_NAME
+            and is_secret_key(key, self.extra)
+            and not _is_harmless(key, value)
+        )
 
     @staticmethod
     def _number(value: float) -> float | str:
@@ -230,15 +222,8 @@ class _Cleaner:
         except OverflowError:
             return "Infinity" if value > 0 else "-Infinity"
         if math.isfinite(number):
-            return number
+            return int(number) if MAX_EXACT <= abs(number) < 2.0**63 else number
         return "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"
-
-    @staticmethod
-    def _key(key: Any) -> str:
-        try:
-            return clean_text(key if isinstance(key, str) else str(key), MAX_NAME)
-        except Exception:
-            return f"<unreadable {type(key).__name__}>"
 
 
 def _is_harmless(key: str, value: Any) -> bool:

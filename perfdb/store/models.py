@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from sqlalchemy import (
@@ -363,6 +364,9 @@ def server_time() -> ColumnElement[float]:
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+_LONG_NUMBER = re.compile(r"\d{19}")
+
+
 def to_json(value: Any) -> str:
     """Return JSON that both databases store: UTF-8, no NUL, no lone surrogate, no NaN."""
     try:
@@ -378,8 +382,18 @@ def to_json(value: Any) -> str:
 
 
 def from_json(value: Any) -> Any:
-    """Return what a JSON column holds; PostgreSQL's driver has parsed it already."""
-    return json.loads(value) if isinstance(value, (str, bytes)) else value
+    """Return what a JSON column holds; what is no text has been parsed already."""
+    if isinstance(value, bytes):
+        value = value.decode()
+    if not isinstance(value, str):
+        return value
+    return json.loads(value, parse_int=_whole_or_float if _LONG_NUMBER.search(value) else None)
+
+
+def _whole_or_float(digits: str) -> int | float:
+    """Return a float for what no column of whole numbers holds: PostgreSQL writes 1e300 in 301 digits."""
+    number = int(digits) if len(digits) <= 20 else 2**63
+    return number if -(2**63) <= number < 2**63 else float(digits)
 
 
 def storable_text(value: str) -> str:

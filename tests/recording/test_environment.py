@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from perfdb.recording.environment import command_line, describe_process, git_commit
-from perfdb.recording.values import REDACTED
+from perfdb.recording.redaction import REDACTED
 
 
 def git(folder: Path, *arguments: str) -> str:

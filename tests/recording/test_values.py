@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import collections
 import datetime
 import decimal
 import enum
@@ -9,17 +10,11 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from perfdb.recording.values import (
-    MAX_TEXT,
-    REDACTED,
-    clean,
-    clean_error,
-    clean_json,
-    clean_text,
-    is_secret_key,
-)
+from perfdb.recording.redaction import REDACTED, is_secret_key
+from perfdb.recording.values import MAX_TEXT, clean, clean_error, clean_json, clean_text
 
 
 class Colour(enum.Enum):
@@ -41,10 +36,6 @@ class Hostile:
         raise RuntimeError("no")
 
 
-CYCLE: list[Any] = []
-CYCLE.append(CYCLE)
-
-
 @pytest.mark.parametrize(
     ("value", "cleaned"),
     [
@@ -63,6 +54,11 @@ CYCLE.append(CYCLE)
         (np.array([1, 2]), [1, 2]),
         (np.zeros((30, 30)), "<ndarray of shape (30, 30)>"),
         (np.float64("nan"), "NaN"),
+        (range(3), [0, 1, 2]),
+        (collections.deque([1]), [1]),
+        (pd.DataFrame({"a": [1]}), "<DataFrame of shape (1, 1)>"),
+        (1e300, 1e300),
+        (2.0**60, 2**60),
         ({1}, [1]),
         ((1, None, True), [1, None, True]),
         (Colour.RED, "red"),
@@ -81,16 +77,6 @@ def test_any_value_becomes_strict_json(value: Any, cleaned: Any) -> None:
     json.dumps(result, allow_nan=False).encode("ascii")
 
 
-def test_cycles_end() -> None:
-    assert "nested too deeply" in json.dumps(clean({"cycle": CYCLE}))
-
-
-def test_a_huge_text_is_cut_and_says_by_how_much() -> None:
-    text = clean({"text": "x" * 50_000_000})["text"]
-    assert len(text) < MAX_TEXT + 50
-    assert text.endswith(f"[{50_000_000 - MAX_TEXT} characters cut]")
-
-
 def test_huge_attributes_are_bounded_and_marked() -> None:
     many = clean({f"key {i}": "y" * 1_000 for i in range(100_000)})
     assert "more entries cut" in many["…"]
@@ -101,7 +87,7 @@ def test_huge_attributes_are_bounded_and_marked() -> None:
 @pytest.mark.parametrize(
     "key",
     "Authorization api_key apiKey X-API-Key apikey openai_api_key authToken session_token DB_PASSWORD "
-    "client_secret dsn Cookie private_key credentials".split(),
+    "client_secret dsn Cookie private_key credentials accesstoken dbpassword apiKeys Account-Key jwt".split(),
 )
 def test_keys_that_name_a_credential_lose_their_value(key: str) -> None:
     assert is_secret_key(key)
@@ -135,12 +121,26 @@ def test_what_cannot_be_a_credential_stays() -> None:
     "canary",
     [
         "sk-proj-abcdefgh12345678", "ghp_abcdefghijklmnopqrst", "AKIAABCDEFGHIJKLMNOP", "xoxb-1234567890-abc",
-        "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM", "hunter2hunter2",
+        "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM", "hunter2hunter2", "sk_live_abcdefgh1234",
+        "ASIAABCDEFGHIJKLMNOP", "AIzaSyA1234567890abcdefghijklmnopqrstuv", "hf_abcdefghijklmnopqrstuv",
     ],
 )  # fmt: skip
 def test_credentials_inside_of_texts_are_replaced(canary: str) -> None:
     around = {
-        "hunter2hunter2": ["postgresql://me:{}@host/db", "GET /search?q=sofa&api_key={}&x=1", "Bearer {}"],
+        "hunter2hunter2": [
+            "postgresql://me:{}@host/db",
+            "postgresql://me:p@{}@host/db",
+            "https://{}12@sentry.example.org/1",
+            "GET /search?q=sofa&api_key={}&x=1",
+            "Bearer {}",
+            "Client(api_key='{} x')",
+            '"apiKey": "{}"',
+            "{{'db_password': 'a\\'{}'}}",
+            "Cookie: a=b; c={}",
+            "Authorization: Custom {}",
+            "wrong password: {}",
+            "https://hooks.slack.com/services/T0/B0/{}",
+        ],
     }.get(canary, ["{}", "the key '{}' is wrong", "x={}"])
     for text in around:
         for _ in range(2):
@@ -155,6 +155,13 @@ def test_a_private_key_is_replaced_whole() -> None:
     assert clean_text(f"before {pem} after") == f"before {REDACTED} after"
 
 
+def test_a_header_kept_as_a_pair_loses_its_value() -> None:
+    headers = [("Accept", "json"), ("X-Api-Key", "hunter2"), ("max_tokens", 5), ("has_token", None)]
+    assert clean({"headers": headers})["headers"] == [
+        ["Accept", "json"], ["X-Api-Key", REDACTED], ["max_tokens", 5], ["has_token", None],
+    ]  # fmt: skip
+
+
 def test_ordinary_texts_stay_as_they_are() -> None:
     for text in (
         "Vision Analysis",
@@ -163,6 +170,10 @@ def test_ordinary_texts_stay_as_they_are() -> None:
         "a-b_c",
         "größe 🚀",
         "user@example.org",
+        "Basic authentication failed",
+        "http://host:8080/mail?to=user@example.org",
+        "max_tokens=5",
+        "Invalid token: unexpected end",
     ):
         assert clean_text(text) == text
 
