@@ -21,6 +21,7 @@ from perfdb.store import outbox
 from perfdb.store.engine import open_engine
 from perfdb.store.schema import ensure_schema
 
+CHANNELS = Path(__file__).resolve().parents[2] / "docs" / "channels.md"
 ALERT = {"severity": "warning", "message": "it is slow\x1b[31m", "headline": "slow"}
 PAYLOAD: dict[str, Any] = {"pipeline": "design", "alerts": [ALERT], "resolved": [], "more": 0}
 
@@ -79,6 +80,11 @@ def test_a_webhook_gets_one_signed_message(engine: Engine, receiver: Any) -> Non
         headers["X-Perfdb-Signature"]
         == f"sha256={signature('shared', headers['X-Perfdb-Timestamp'], content)}"
     )
+    documented: dict[str, Any] = {}
+    exec(CHANNELS.read_text().split("```python\n")[1].split("```")[0], documented)
+    assert documented["is_from_perfdb"](headers, content, "shared")
+    assert not documented["is_from_perfdb"](headers, content, "another")
+    assert not documented["is_from_perfdb"](headers, content + b" ", "shared")
     assert receiver.messages[0]["schema_version"] == 1
     assert receiver.messages[0]["alerts"] == [ALERT]
     assert post.counts() == {"team": {"sent": 1}}
