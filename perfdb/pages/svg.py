@@ -134,6 +134,9 @@ def dots(
     line: Sequence[tuple[float, float]],
     right: float,
     top: float,
+    *,
+    limits: Sequence[float] = (),
+    marks: Sequence[float] = (),
 ) -> str:
     """Return dots and a line through the same plane.
 
@@ -142,8 +145,13 @@ def dots(
         line: x and y.
         right: the largest x.
         top: the largest y; what is above is drawn at the edge.
+        limits: y of lines across.
+        marks: x of lines upright.
     """
-    shapes = []
+    shapes = [f'<path class="mark" d="M{_place(x, 0.0, right, top, 100.0)[0]:.1f} 0V100"/>' for x in marks]
+    shapes += [
+        f'<path class="limit" d="M0 {_place(0.0, y, right, top, 100.0)[1]:.1f}H{WIDTH:g}"/>' for y in limits
+    ]
     for x, y, failed, told in points:
         px, py = _place(x, y, right, top, 100.0)
         kind = " failed" if failed else ""

@@ -1,0 +1,100 @@
+"""Say in one plain sentence how things are, and in a few words what an alert is about."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from perfdb.alerts.messages import amount
+from perfdb.records import FIRING, SEVERITIES
+from perfdb.texts import counted, duration_text
+from perfdb.web.schemas import AlertRow, Live
+from perfdb.web.words import change, shown, when
+
+INFO = SEVERITIES[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How things are: ``good``, ``warning`` or ``critical``; empty for a history without any run."""
+
+    level: str
+    sentence: Markup
+    more: Markup
+
+
+def firing(alerts: Sequence[AlertRow]) -> list[AlertRow]:
+    """Return the alerts that somebody should look at now, the gravest first, then the newest."""
+    found = [
+        alert for alert in alerts if alert.state == FIRING and alert.severity != INFO and not alert.silenced
+    ]
+    return sorted(found, key=lambda alert: (-SEVERITIES.index(alert.severity), -alert.since_time, -alert.id))
+
+
+def health(alerts: Sequence[AlertRow], live: Live | None = None) -> Health:
+    """Return the health that open alerts and the newest sessions tell."""
+    urgent = firing(alerts)
+    known = len([alert for alert in alerts if alert.severity != INFO]) - len(urgent)
+    more = [] if live is None else _newest(live)
+    if known:
+        more.append(
+            Markup("{} {} known, silenced or not yet confirmed.").format(
+                counted(known, "alert"), "is" if known == 1 else "are"
+            )
+        )
+    if not urgent:
+        if live is not None and not live.sessions and not live.running:
+            return Health("", Markup("Nothing is recorded yet"), Markup(""))
+        return Health("good", Markup("All is well: no alert fires"), Markup(" ").join(more))
+    first = urgent[0]
+    number = "1 alert fires" if len(urgent) == 1 else f"{len(urgent)} alerts fire"
+    sentence = Markup("{}: {} since {}").format(number, what_moved(first), when(first.since_time))
+    level = "critical" if first.severity == SEVERITIES[-1] else "warning"
+    return Health(level, sentence, Markup(" ").join(more))
+
+
+def what_moved(alert: AlertRow) -> Markup:
+    """Return an alert in a few words: ``Vision Analysis takes 2.3 × as long``."""
+    name = shown(alert.pipeline, 60) if alert.step_name is None else shown(alert.step_name)
+    if alert.kind == "error_rate":
+        return Markup("{} fails in {} of its runs").format(name, f"{100 * alert.value:.0f} %")
+    if alert.metric != "duration":
+        name = Markup("{} of {}").format(shown(alert.metric, 60), name)
+    limit = amount(alert.limit, alert.metric)
+    if alert.kind == "budget":
+        return Markup("{} is over {} in {} of its runs").format(name, limit, f"{100 * alert.value:.0f} %")
+    if alert.kind in ("max", "min"):
+        side = "over" if alert.kind == "max" else "under"
+        return Markup("{} is at {}, {} its limit of {}").format(
+            name, amount(alert.value, alert.metric), side, limit
+        )
+    if alert.effect is None:
+        return Markup("{} is at {}").format(name, amount(alert.value, alert.metric))
+    much = change(abs(alert.effect)).lstrip("+")
+    if alert.metric == "duration":
+        words = (
+            f"{much} as long" if "×" in much else f"{much} {'longer' if alert.effect > 0 else 'less long'}"
+        )
+        return Markup("{} takes {}").format(name, words)
+    words = f"at {much} of what it was" if "×" in much else f"{much} {'up' if alert.effect > 0 else 'down'}"
+    return Markup("{} is {}").format(name, words)
+
+
+def _newest(live: Live) -> list[Markup]:
+    if not live.sessions:
+        return []
+    newest = live.sessions[0]
+    took = "" if newest.total_duration is None else f" after {duration_text(newest.total_duration)}"
+    ended = newest.end_time if newest.end_time is not None else newest.start_time
+    return [
+        Markup("The newest session {} {}{}.").format(
+            {"completed": "ended well", "failed": "failed", "interrupted": "was cut off"}.get(
+                newest.status, "ran"
+            ),
+            when(ended, "ago", live.now or time.time()),
+            took,
+        )
+    ]

@@ -1,0 +1,60 @@
+"""Turn answers into HTML: the templates, and the style sheet and scripts beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from perfdb import __version__
+from perfdb.alerts.messages import amount
+from perfdb.pages import svg
+from perfdb.pages.style import COLOURS, SHAPES
+from perfdb.texts import counted, mode_text
+from perfdb.web import words
+from perfdb.web.health import what_moved
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+
+
+def render(template: str, **context: Any) -> str:
+    """Return a page."""
+    return _environment().get_template(template).render(**context)
+
+
+@cache
+def style_sheet() -> str:
+    """Return the one style sheet of the dashboard."""
+    return COLOURS + SHAPES + (STATIC / "dashboard.css").read_text(encoding="utf-8")
+
+
+@cache
+def fingerprint() -> str:
+    """Return a word that changes with the style sheet and the scripts, so that no browser keeps old ones."""
+    digest = sha256(style_sheet().encode())
+    for script in sorted(STATIC.rglob("*.js")):
+        digest.update(script.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: Mapping[str, Any] = {
+        name: getattr(words, name)
+        for name in "ago change day difference drawn percent seconds shown size value_text when".split()
+    }
+    made.filters.update(filters, amount=amount, counted=counted, mode_text=mode_text, what_moved=what_moved)
+    made.globals.update(link=words.link, svg=svg, version=__version__, fingerprint=fingerprint())
+    return made

@@ -1,0 +1,20 @@
+// What every page has: times in the viewer's zone, live updates, small comforts. Charts and the like come
+// with `data-module` on an element, which names a module beside this one.
+
+import { dressTimes, tick } from "./times.js";
+import { follow } from "./live.js";
+import { comforts } from "./comforts.js";
+
+const MODULES = {
+  trend: () => import("./trend.js"),
+  "what-if": () => import("./what-if.js"),
+  decide: () => import("./decide.js"),
+};
+
+dressTimes(document);
+tick();
+comforts();
+for (const element of document.querySelectorAll("[data-module]")) {
+  MODULES[element.dataset.module]().then((module) => module.begin(element));
+}
+follow();

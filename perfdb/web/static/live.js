@@ -1,0 +1,76 @@
+// Follow what happens: the server says that something moved, the page is asked for again, and its parts
+// with `data-live` are brought up to date. A page in the background waits until somebody looks.
+
+import { patch } from "./patch.js";
+import { dressTimes } from "./times.js";
+
+const AT_MOST_EVERY_MS = 1000;
+let asking = false;
+let askAgain = false;
+let askedAt = 0;
+
+export function follow() {
+  let version = null;
+  const loaded = Number(document.querySelector('meta[name="perfdb-now"]').content);
+  const source = new EventSource("/api/v1/events");
+  source.addEventListener("live", (event) => {
+    show(true);
+    const told = JSON.parse(event.data);
+    const moved = version === null ? isNewer(told, loaded) : told.version !== version;
+    version = told.version;
+    if (moved) refresh();
+    document.dispatchEvent(new CustomEvent("perfdb:live", { detail: told }));
+  });
+  source.addEventListener("open", () => show(true));
+  source.addEventListener("error", () => show(false));
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && askAgain) refresh();
+  });
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) refresh(); // it comes from the browser's memory
+  });
+}
+
+/** Say whether something happened between the writing of the page and the first word of the server. */
+function isNewer(told, loaded) {
+  return told.running.length > 0 || told.sessions.some((each) => (each.end_time ?? each.start_time) > loaded - 2);
+}
+
+function show(connected) {
+  const pulse = document.getElementById("pulse");
+  pulse.classList.toggle("on", connected);
+  pulse.classList.toggle("off", !connected);
+  pulse.title = connected ? "This page follows what happens" : "The server does not answer; trying again";
+}
+
+/** Ask for the page again and bring its live parts up to date. */
+export async function refresh() {
+  if (asking || document.hidden) {
+    askAgain = true;
+    return;
+  }
+  asking = true;
+  askAgain = false;
+  try {
+    await new Promise((resolve) => setTimeout(resolve, askedAt + AT_MOST_EVERY_MS - Date.now()));
+    askedAt = Date.now();
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (answer.ok) bringUpToDate(new DOMParser().parseFromString(await answer.text(), "text/html"));
+  } catch {
+    // the server went away; the dot in the corner says so, and the next event brings everything
+  } finally {
+    asking = false;
+    if (askAgain) refresh();
+  }
+}
+
+function bringUpToDate(fresh) {
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const wanted = fresh.getElementById(part.id);
+    if (!wanted) continue;
+    dressTimes(wanted);
+    patch(part, wanted);
+  }
+  document.title = fresh.title;
+  document.dispatchEvent(new CustomEvent("perfdb:refreshed"));
+}

@@ -1,0 +1,166 @@
+// A series that can be zoomed: runs as dots, their median as a line, limits, and where the level moved.
+
+import { seconds, shortTime } from "./times.js";
+
+const LEAST_BEHIND = 5;
+
+export async function begin(root) {
+  const told = await ask(root);
+  if (!told) return;
+  const { plot, show } = draw(root, told);
+  document.addEventListener("perfdb:refreshed", async () => {
+    const fresh = await ask(root);
+    if (fresh) show(fresh);
+  });
+  new ResizeObserver(() => plot.setSize(sizeOf(root))).observe(root);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot.redraw(false));
+}
+
+async function ask(root) {
+  try {
+    const answer = await fetch(root.dataset.source);
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+function sizeOf(root) {
+  const style = getComputedStyle(root);
+  return { width: Math.floor(parseFloat(style.width)), height: Math.floor(parseFloat(style.height)) - 30 };
+}
+
+function colour(name) {
+  return getComputedStyle(document.body).getPropertyValue(`--${name}`).trim();
+}
+
+function columnsOf(told) {
+  const { start_time: times, duration, failed } = told.points;
+  const good = duration.map((value, place) => (failed[place] ? null : value));
+  const bad = duration.map((value, place) => (failed[place] ? value : null));
+  return [times, good, medians(good), bad];
+}
+
+/** The median of the last runs, at each run that counts. */
+function medians(good) {
+  const count = good.filter((value) => value !== null).length;
+  const window = Math.max(LEAST_BEHIND, Math.min(25, Math.floor(count / 15)));
+  const behind = [];
+  return good.map((value) => {
+    if (value === null) return null;
+    behind.push(value);
+    if (behind.length > window) behind.shift();
+    const ordered = [...behind].sort((a, b) => a - b);
+    const half = ordered.length >> 1;
+    return ordered.length % 2 ? ordered[half] : (ordered[half - 1] + ordered[half]) / 2;
+  });
+}
+
+function draw(root, first) {
+  let told = first;
+  const nearest = { place: null };
+  const stroke = (name) => () => colour(name);
+  const dots = (name, size) => ({
+    show: true, size, width: 0, fill: stroke(name), stroke: stroke(name),
+  });
+  const value = (plot, raw) => (raw === null || raw === undefined ? "–" : seconds(raw));
+  const axis = {
+    stroke: stroke("muted"),
+    font: "12px system-ui, sans-serif",
+    grid: { stroke: stroke("line"), width: 1 },
+    ticks: { show: false },
+  };
+  const options = {
+    ...sizeOf(root),
+    scales: {
+      x: { time: true },
+      y: { range: (plot, low, high) => [0, root.zoomed ? 1.05 * high : Math.max(Number(root.dataset.top), 1e-9)] },
+    },
+    legend: { live: true },
+    cursor: { drag: { x: true, y: false, setScale: true }, points: { size: 8 }, focus: { prox: 24 } },
+    focus: { alpha: 1 },
+    axes: [
+      { ...axis, space: 70 },
+      { ...axis, size: 66, values: (plot, ticks) => ticks.map((tick) => (tick ? seconds(tick) : "0")) },
+    ],
+    series: [
+      { label: "started", value: (plot, raw) => (raw ? shortTime(raw) : "–") },
+      { label: "run", paths: () => null, points: dots("accent", 5), value },
+      { label: "median", stroke: stroke("second"), width: 2, points: { show: false }, spanGaps: true, value },
+      { label: "failed", paths: () => null, points: dots("failed", 8), value },
+    ],
+    hooks: {
+      draw: [(plot) => marks(plot, told)],
+      setCursor: [(plot) => { nearest.place = plot.cursor.idx; }],
+    },
+  };
+  const held = document.createElement("div");
+  const plot = new uPlot(options, columnsOf(told), held);
+  root.replaceChildren(held);
+  root.classList.add("drawn");
+  openOnClick(plot, () => told.points.session_id[nearest.place]);
+  return {
+    plot,
+    show(fresh) {
+      told = fresh;
+      plot.setData(columnsOf(told), !isZoomed(plot));
+    },
+  };
+}
+
+function isZoomed(plot) {
+  const { min, max } = plot.scales.x;
+  const times = plot.data[0];
+  return min > times[0] || max < times.at(-1);
+}
+
+/** A click opens the run; the end of a drag is not a click. */
+function openOnClick(plot, sessionId) {
+  let from = null;
+  plot.over.addEventListener("mousedown", (event) => { from = event.clientX; });
+  plot.over.addEventListener("click", (event) => {
+    if (from === null || Math.abs(event.clientX - from) > 3) return;
+    const found = sessionId();
+    if (found) location.href = `/sessions/${encodeURIComponent(found)}`;
+  });
+}
+
+/** Draw limits across, and upright lines where the level moved or an alert began. */
+function marks(plot, told) {
+  const { ctx } = plot;
+  const { left, top, width, height } = plot.bbox;
+  const scale = devicePixelRatio;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(left, top, width, height);
+  ctx.clip();
+  ctx.font = `${12 * scale}px system-ui, sans-serif`;
+  for (const { limit, rule } of told.limits) {
+    const y = plot.valToPos(limit, "y", true);
+    line(ctx, colour("alarm"), [6 * scale, 4 * scale], left, y, left + width, y, scale);
+    ctx.fillStyle = colour("alarm");
+    ctx.textAlign = "left";
+    ctx.fillText(`${rule}: ${seconds(limit)}`, left + 6 * scale, y - 5 * scale);
+  }
+  for (const change of told.changes) {
+    const x = plot.valToPos(change.start_time, "x", true);
+    line(ctx, colour("warn"), [], x, top, x, top + height, scale);
+    const words = `${seconds(change.before_median)} → ${seconds(change.after_median)}`;
+    const fits = x + ctx.measureText(words).width + 6 * scale < left + width;
+    ctx.fillStyle = colour("warn");
+    ctx.textAlign = fits ? "left" : "right";
+    ctx.fillText(words, x + (fits ? 5 : -5) * scale, top + 13 * scale);
+  }
+  ctx.restore();
+}
+
+function line(ctx, stroke, dash, x0, y0, x1, y1, scale) {
+  ctx.strokeStyle = stroke;
+  ctx.lineWidth = 1.5 * scale;
+  ctx.setLineDash(dash);
+  ctx.beginPath();
+  ctx.moveTo(x0, y0);
+  ctx.lineTo(x1, y1);
+  ctx.stroke();
+  ctx.setLineDash([]);
+}

@@ -1,0 +1,414 @@
+"""The pages: an answer each, put into a template. They work without a script; all state is in the address."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel, ValidationError
+
+from perfdb.desk import Desk
+from perfdb.errors import PerfdbError, StoreError
+from perfdb.records import ALERT_STATES
+from perfdb.web import drawing, queries
+from perfdb.web.answers import alerts as of_alerts
+from perfdb.web.answers import bottlenecks as of_bottlenecks
+from perfdb.web.answers import compare as of_compare
+from perfdb.web.answers import overview as of_overview
+from perfdb.web.answers import rules as of_rules
+from perfdb.web.answers import sessions as of_sessions
+from perfdb.web.answers import trends as of_trends
+from perfdb.web.answers.rows import alert_rows
+from perfdb.web.health import firing, health
+from perfdb.web.rendering import render, style_sheet
+from perfdb.web.schemas import Bottleneck, SeriesName
+from perfdb.web.served import ServedHistory
+from perfdb.web.words import link
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+LASTS = (50, 100, 300, 1_000)
+STATES = ("open", *ALERT_STATES, "all")
+ORDERS = {
+    "newest": "newest first",
+    "oldest": "oldest first",
+    "slowest": "longest first",
+    "fastest": "shortest first",
+}
+WINDOWS = (
+    ("last=100", "the last 100 runs"),
+    ("last=500", "the last 500 runs"),
+    ("last=2000", "the last 2,000 runs"),
+    ("since=24h", "24 hours"),
+    ("since=7d", "7 days"),
+    ("since=30d", "30 days"),
+    ("since=90d", "90 days"),
+    ("since=365d", "a year"),
+)
+MOST_IN_WINDOW = 5_000
+USUAL_WINDOW = "last=500"
+FACTOR = 0.5
+RECENT = 30  # sessions that are offered for a comparison
+
+Question = TypeVar("Question", bound=BaseModel)
+
+
+def asked(question: type[Question], request: Request, *others: str, **fixed: Any) -> Question:
+    """Return what a page was asked; fields of a form that were left empty are not asked at all.
+
+    Args:
+        question: one of ``queries``.
+        request: whose address has the fields.
+        others: fields of the page itself.
+        fixed: what the page decides.
+
+    Raises:
+        ValueError: a field has a value of another form.
+    """
+    given: dict[str, Any] = {
+        name: value for name, value in request.query_params.items() if value.strip() and name not in others
+    }
+    if "attribute" in given:
+        given["attribute"] = [each for each in request.query_params.getlist("attribute") if each.strip()]
+    try:
+        return question.model_validate(given | fixed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def page(
+    request: Request, template: str, name: str = "", *, status: int = 200, **context: Any
+) -> HTMLResponse:
+    """Return a template with what every page knows."""
+    history: ServedHistory = request.app.state.history
+    if "firing_count" not in context:
+        context["firing_count"] = len(firing(alert_rows(Desk(history).alerts())))
+    return HTMLResponse(
+        render(
+            template,
+            page=name,
+            now=time.time(),
+            token=request.app.state.gate.change_token,
+            database=history.database,
+            **context,
+        ),
+        status,
+    )
+
+
+def error_page(request: Request, status: int, sentence: str) -> HTMLResponse:
+    """Return the page that says why there is no other."""
+    title = {
+        400: "That cannot be answered",
+        404: "There is no such thing here",
+        503: "The database does not answer",
+    }.get(status, "Something went wrong")
+    return page(
+        request, "problem.html", status=status, firing_count=0, title=title, sentence=sentence,
+        back="/", back_word="To the overview",
+    )  # fmt: skip
+
+
+@router.get("/style.css")
+def get_style() -> Response:
+    """Return the one style sheet."""
+    return Response(style_sheet(), media_type="text/css")
+
+
+@router.get("/")
+def get_overview(request: Request) -> HTMLResponse:
+    """Show health now."""
+    answer = of_overview.overview(request.app.state.history)
+    kinds = [
+        (kind, list(rows))
+        for kind, rows in groupby(answer.series, key=lambda row: (row.pipeline, row.mode_text))
+    ]
+    urgent = firing(answer.alerts)
+    others = [alert for alert in answer.alerts if alert not in urgent]
+    return page(
+        request,
+        "overview.html",
+        "Overview",
+        firing_count=len(urgent),
+        answer=answer,
+        health=health(answer.alerts, answer.live),
+        alerts=[*urgent, *others],
+        groups=kinds,
+    )
+
+
+@router.get("/sessions")
+def get_sessions(request: Request) -> HTMLResponse:
+    """Show a page of sessions."""
+    query = asked(queries.SessionsQuery, request)
+    answer = of_sessions.session_page(request.app.state.history, query)
+    given = {
+        name: value
+        for name, value in query.model_dump(exclude={"after", "before"}, exclude_defaults=True).items()
+        if value not in (None, [])
+    }
+    return page(
+        request,
+        "sessions.html",
+        "Sessions",
+        answer=answer,
+        given=query,
+        query=given,
+        orders=ORDERS,
+        filtered=bool(set(given) - {"sort", "limit"}),
+        live=query.after is None and query.before is None,
+        longest=max((row.total_duration or 0.0 for row in answer.rows), default=0.0),
+    )
+
+
+@router.get("/sessions/{session_id}")
+def get_session(request: Request, session_id: str) -> HTMLResponse:
+    """Show one session in full."""
+    answer = of_sessions.session(request.app.state.history, session_id)
+    parents = {step.seq: step.parent_seq for step in answer.steps}
+    right, shapes = drawing.resources(answer.samples, answer.session.start_time, answer.timeline.wall_s)
+    told = answer.explanation
+    return page(
+        request,
+        "session.html",
+        "Sessions",
+        answer=answer,
+        rows=list(drawing.waterfall(answer)),
+        kinds=drawing.waterfall_keys(answer),
+        resources=shapes,
+        right=right,
+        depths={seq: _depth(seq, parents) for seq in parents},
+        largest_excess=max((abs(row.excess_s or 0.0) for row in told.rows), default=0.0) if told else 0.0,
+    )
+
+
+def _depth(seq: int, parents: Mapping[int, int | None]) -> int:
+    depth, parent = 0, parents.get(seq)
+    while parent is not None and depth < len(parents):
+        depth, parent = depth + 1, parents.get(parent)
+    return depth
+
+
+@router.get("/trends", response_model=None)
+def get_trends(request: Request) -> Response:
+    """Show one series over time."""
+    chosen = request.query_params.get("series")
+    window = request.query_params.get("window")
+    if chosen is not None or window is not None:  # what the form says, as an address of its own
+        return RedirectResponse(_address_of_series(request, chosen, window), 303)
+    query = asked(queries.TrendQuery, request)
+    if query.since is not None and "last" not in request.query_params:
+        query = query.model_copy(update={"last": MOST_IN_WINDOW})
+    answer = of_trends.trend(request.app.state.history, query)
+    window = f"since={query.since}" if query.since is not None else f"last={query.last}"
+    windows = WINDOWS if window in dict(WINDOWS) else (*WINDOWS, (window, window.replace("=", " ")))
+    series = answer.series
+    return page(
+        request,
+        "trends.html",
+        "Trends",
+        answer=answer,
+        window=window,
+        windows=windows,
+        series_key=_series_key,
+        chart=drawing.trend(
+            answer.points,
+            [limit.limit for limit in answer.limits],
+            [each.start_time for each in answer.changes],
+        ),
+        top=1.08 * drawing.scale_of(answer.points.duration, [limit.limit for limit in answer.limits])
+        if answer.points.duration
+        else 0.0,
+        data=link(
+            "/api/v1/trends",
+            **query.model_dump(exclude_none=True, exclude={"pipeline", "step", "mode"}),
+            **({} if series is None else _of_series(series)),
+        ),
+    )
+
+
+def _of_series(series: SeriesName) -> dict[str, str | None]:
+    return {"pipeline": series.pipeline, "step": series.step_name, "mode": series.mode}
+
+
+def _series_key(series: SeriesName) -> str:
+    return json.dumps([series.pipeline, series.step_name, series.mode])
+
+
+def _address_of_series(request: Request, chosen: str | None, window: str | None) -> str:
+    given: dict[str, Any] = {}
+    if chosen:
+        given = dict(zip(("pipeline", "step", "mode"), _key_of(chosen, 3), strict=True))
+    if window and window != USUAL_WINDOW:
+        name, _, value = window.partition("=")
+        given[name] = value
+    return link("/trends", **given)
+
+
+def _key_of(text: str, size: int) -> list[str | None]:
+    """Return what a field of a form that stands for several values holds.
+
+    Raises:
+        ValueError: no page of this dashboard wrote it.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if (
+        not isinstance(found, list)
+        or len(found) != size
+        or not all(isinstance(each, str | None) for each in found)
+    ):
+        raise ValueError(f"{text[:80]!r} is no choice of this page: choose one of the list")
+    return found
+
+
+@router.get("/bottlenecks")
+def get_bottlenecks(request: Request) -> HTMLResponse:
+    """Show what the steps cost, and what a faster one would bring."""
+    history = request.app.state.history
+    query = asked(queries.BottlenecksQuery, request, "step", "factor")
+    answer = of_bottlenecks.bottlenecks(history, query)
+    steps = [row for row in answer.rows if row.step_name != "Other"]
+    kinds = _kinds(answer.rows)
+    step, factor = request.query_params.get("step"), request.query_params.get("factor")
+    wanted = _key_of(step, 3) if step else None
+    chosen = next((row for row in steps if wanted in (None, _choice(row))), None)
+    what_if = None
+    if chosen is not None:
+        asking = {"pipeline": chosen.pipeline, "mode": chosen.mode, "step": chosen.step_name}
+        what_if = of_bottlenecks.what_if(
+            history, asked(queries.WhatIfQuery, request, "step", "factor", **asking, factor=factor or FACTOR)
+        )
+    return page(
+        request,
+        "bottlenecks.html",
+        "Bottlenecks",
+        answer=answer,
+        given=query,
+        filtered=query.pipeline is not None,
+        lasts=LASTS if query.last in LASTS else sorted((*LASTS, query.last)),
+        groups=kinds,
+        worst=steps[0] if steps else None,
+        choices=steps,
+        many_kinds=len(kinds) > 1,
+        choice_key=lambda row: json.dumps(_choice(row)),
+        chosen=None if chosen is None else json.dumps(_choice(chosen)),
+        what_if=what_if,
+        factor=FACTOR if what_if is None else what_if.factor,
+        data=link("/api/v1/what-if", last=query.last),
+    )
+
+
+def _choice(row: Bottleneck) -> list[str | None]:
+    return [row.pipeline, row.step_name, row.mode]
+
+
+def _kinds(rows: Iterable[Any]) -> list[tuple[tuple[str, str], list[Any]]]:
+    """Return rows by pipeline and mode, in the order in which they come."""
+    found: dict[tuple[str, str], list[Any]] = {}
+    for row in rows:
+        found.setdefault((row.pipeline, row.mode_text), []).append(row)
+    return list(found.items())
+
+
+@router.get("/compare")
+def get_compare(request: Request) -> HTMLResponse:
+    """Show two sessions, or two groups of sessions, side by side."""
+    history = request.app.state.history
+    query = asked(queries.CompareQuery, request)
+    recent = of_sessions.session_page(history, queries.SessionsQuery.model_validate({"limit": RECENT})).rows
+    answer, problem = None, ""
+    try:
+        answer = of_compare.compare(history, query)
+    except StoreError:
+        raise
+    except PerfdbError as error:  # the form stays, so that it can be asked again
+        problem = str(error)
+    attributes = of_compare.groupable(history)
+    first, second = (answer.a, answer.b) if answer is not None else (query.a, query.b)
+    if answer is not None and answer.kind == "sessions":
+        first, second = answer.a.session_id, answer.b.session_id
+    return page(
+        request,
+        "compare.html",
+        "Compare",
+        status=200 if answer is not None or (query.a is None and query.by is None) else 400,
+        answer=answer,
+        problem=problem,
+        by=query.by,
+        a=first,
+        b=second,
+        recent=recent,
+        attributes=attributes,
+        default_by=attributes[0] if attributes else "git_commit",
+        groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],
+        largest=max((abs(row.difference_s or 0.0) for row in answer.rows), default=0.0) if answer else 0.0,
+    )
+
+
+@router.get("/alerts")
+def get_alerts(request: Request) -> HTMLResponse:
+    """Show alerts of a state."""
+    history = request.app.state.history
+    query = asked(queries.AlertsQuery, request)
+    answer = of_alerts.alert_page(history, query)
+    opened = alert_rows(Desk(history).alerts())
+    return page(
+        request,
+        "alerts.html",
+        "Alerts",
+        firing_count=len(firing(opened)),
+        answer=answer,
+        health=health(opened),
+        state=query.state,
+        states=STATES,
+    )
+
+
+@router.get("/alerts/{alert_id}")
+def get_alert(request: Request, alert_id: int) -> HTMLResponse:
+    """Show one alert with what happened to it, and what can be done."""
+    history = request.app.state.history
+    answer = of_alerts.alert(history, alert_id)
+    alert = answer.alert
+    trend = None
+    if alert.metric == "duration" and alert.kind != "error_rate":
+        series = {"pipeline": alert.pipeline, "step": alert.step_name, "mode": alert.mode}
+        trend = of_trends.trend(history, queries.TrendQuery.model_validate({**series, "last": 200}))
+    limits = [] if alert.limit is None or trend is None else [alert.limit]
+    return page(
+        request,
+        "alert.html",
+        "Alerts",
+        answer=answer,
+        trend=trend,
+        chart="" if trend is None else drawing.trend(trend.points, limits, [alert.since_time]),
+        sentences=[
+            f"{each.rstrip('.')}."
+            for each in alert.message.split(". ")
+            if not each.startswith(("Rule ", "Next: "))
+        ],
+    )
+
+
+@router.get("/rules")
+def get_rules(request: Request) -> HTMLResponse:
+    """Show every rule with its state."""
+    answer = of_rules.rules(request.app.state.history)
+    return page(request, "rules.html", "Rules", answer=answer)
+
+
+@router.get("/rules/{name}")
+def get_rule(request: Request, name: str) -> HTMLResponse:
+    """Show what a rule says, and what it would have flagged."""
+    answer = of_rules.rule(request.app.state.history, name, asked(queries.RuleQuery, request))
+    return page(request, "rule.html", "Rules", answer=answer)
