@@ -52,48 +52,6 @@ def journals() -> list[Path]:
     return list(Path("home/journal").glob("*.journal"))
 
 
-def test_sigkill_in_the_middle_loses_no_step_and_leaves_the_session_interrupted() -> None:
-    done = run("tracker.start_pipeline(); steps(100); tracker.step('open').start(); os.kill(os.getpid(), 9)")
-    assert done.returncode == -signal.SIGKILL
-    moved = recover(Path("home"), history().url)
-    assert (moved.journals, moved.interrupted, moved.quarantined) == (1, 1, 0)
-    session = history().session()
-    assert session.status == "interrupted"
-    assert [step.seq for step in session.steps] == list(range(100))
-    assert journals() == []
-
-
-def test_a_step_open_for_long_is_known_after_a_crash() -> None:
-    run(
-        """
-        tracker.start_pipeline()
-        step = tracker.step('endless').start()
-        while not step.announced: time.sleep(0.05)
-        os.kill(os.getpid(), 9)
-        """
-    )
-    (row,) = history().steps().to_dict("records")
-    assert (row["step_name"], row["status"]) == ("endless", "interrupted")
-
-
-@pytest.mark.parametrize(
-    "end",
-    [
-        "os._exit(3)",
-        "sys.exit(0)",
-        "raise RuntimeError('boom')",
-        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)",
-        "os.kill(os.getpid(), signal.SIGHUP); time.sleep(9)",
-        "os.kill(os.getpid(), signal.SIGINT); time.sleep(9)",
-    ],
-)
-def test_every_way_to_end_a_process_keeps_its_steps(end: str) -> None:
-    run(f"tracker.start_pipeline(); steps(100); {end}")
-    session = history().session()
-    assert (session.status, len(session.steps)) == ("interrupted", 100)
-    assert journals() == []
-
-
 def test_a_clean_exit_leaves_no_journal_behind() -> None:
     done = run("tracker.start_pipeline(); steps(4); tracker.end_pipeline()")
     assert (done.returncode, done.stderr) == (0, "")
@@ -101,20 +59,6 @@ def test_a_clean_exit_leaves_no_journal_behind() -> None:
     with sqlite3.connect("home/perfdb.sqlite3") as connection:
         assert connection.execute("SELECT status, count(*) FROM v_sessions").fetchall() == [("completed", 1)]
     connection.close()
-
-
-def test_exit_does_not_hang_on_a_locked_database_and_loses_nothing() -> None:
-    run("tracker.start_pipeline(); tracker.end_pipeline()")
-    lock = sqlite3.connect("home/perfdb.sqlite3", isolation_level=None)
-    lock.execute("BEGIN IMMEDIATE")
-    ending = "steps(10); tracker.end_pipeline(); print(tracker.health()['backlog_bytes'])"
-    done = run(f"tracker.start_pipeline(); {ending}")
-    assert done.returncode == 0
-    assert int(done.stdout.split()[-1]) > 0
-    lock.execute("ROLLBACK")
-    lock.close()
-    session = history().session()
-    assert (session.status, len(session.steps)) == ("completed", 10)
 
 
 def test_forked_children_record_further_steps_of_the_same_session() -> None:
@@ -195,26 +139,6 @@ def test_a_slow_but_living_writer_is_not_interrupted() -> None:
     subprocess.run([sys.executable, "-c", recover_elsewhere], check=True)
     tracker.end_pipeline()
     assert history().session().status == "completed"
-
-
-def test_the_locked_database_delays_and_health_says_so() -> None:
-    tracker = recorder.create_tracker(home="home", console=False)
-    tracker.start_pipeline()
-    tracker.end_pipeline()
-    lock = sqlite3.connect("home/perfdb.sqlite3", isolation_level=None)
-    lock.execute("BEGIN IMMEDIATE")
-    tracker.start_pipeline()
-    with tracker.step("meanwhile"):
-        pass
-    tracker.end_pipeline()
-    health = tracker.health()
-    assert not health["ok"]
-    assert "locked" in health["database_error"]
-    lock.execute("ROLLBACK")
-    lock.close()
-    recorder.close()
-    assert tracker.health()["ok"]
-    assert [step.step_name for step in history().session().steps] == ["meanwhile"]
 
 
 def test_rows_go_into_the_new_file_when_the_database_is_deleted() -> None:
@@ -300,19 +224,6 @@ def test_many_threads_and_sessions_at_once() -> None:
         thread.join()
     recorder.close()
     assert (len(history().sessions()), len(history().steps())) == (80, 160)
-
-
-def test_processes_write_at_once_and_lose_nothing() -> None:
-    code = f"{PRELUDE}\nfor _ in range(10):\n tracker.start_pipeline(); steps(4); tracker.end_pipeline()"
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
-    outputs = [writer.communicate(timeout=60) for writer in writers]
-    assert [err for _, err in outputs] == [""] * 4, outputs
-    assert (len(history().sessions()), len(history().steps())) == (40, 160)
 
 
 def test_a_long_journal_is_replaced_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:

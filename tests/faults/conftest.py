@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 import perfdb
 from perfdb import recorder
+from perfdb.store.engine import sqlite_path
 from perfdb.transfer import recover
 
 # A program's steps are acknowledged once they are printed: what it printed must be found again.
@@ -90,3 +94,25 @@ def history(home: Path) -> Callable[..., perfdb.History]:
 def journals(home: Path) -> Callable[[], list[Path]]:
     """Give a function that lists the journals that are left."""
     return lambda: sorted((home / "journal").glob("*.journal"))
+
+
+@pytest.fixture
+def write_lock() -> Callable[[str], AbstractContextManager[None]]:
+    """Give a context manager that holds what the writers of a database need."""
+
+    @contextmanager
+    def write_lock(url: str) -> Iterator[None]:
+        path = sqlite_path(url)
+        if path is not None:
+            file = sqlite3.connect(path, isolation_level=None)
+            file.execute("BEGIN IMMEDIATE")
+            yield
+            file.execute("ROLLBACK")
+            file.close()
+            return
+        with psycopg.connect(url) as server:
+            server.execute("LOCK TABLE sessions, steps, journals IN ACCESS EXCLUSIVE MODE")
+            yield
+            server.rollback()
+
+    return write_lock

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-import psycopg
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import perfdb
 from perfdb import recorder
-from perfdb.store.engine import sqlite_path
 
 LOCKED_S = 3.0
 
 
-@contextmanager
-def write_lock(url: str) -> Iterator[None]:
-    """Hold what a writer needs."""
-    path = sqlite_path(url)
-    if path is not None:
-        file = sqlite3.connect(path, isolation_level=None)
-        file.execute("BEGIN IMMEDIATE")
-        yield
-        file.execute("ROLLBACK")
-        file.close()
-        return
-    with psycopg.connect(url) as server:
-        server.execute("LOCK TABLE sessions, steps, journals IN ACCESS EXCLUSIVE MODE")
-        yield
-        server.rollback()
-
-
-def test_row_02_lock_held(recorded_url: str, history: Callable[[str], perfdb.History]) -> None:
+def test_row_02_lock_held(
+    recorded_url: str,
+    write_lock: Callable[[str], AbstractContextManager[None]],
+    history: Callable[[str], perfdb.History],
+) -> None:
     tracker = perfdb.create_tracker(console=False)
     tracker.start_pipeline()
     tracker.end_pipeline()
