@@ -438,18 +438,18 @@ def _places(keys: Sequence[int], among: Sequence[int]) -> np.ndarray[Any, np.dty
     return order[np.searchsorted(known, np.array(keys, dtype="int64"), sorter=order)] if keys else order[:0]
 
 
-def _spread(values: Sequence[Any], places: np.ndarray[Any, Any], kind: str) -> Any:
+def _spread(values: Any, places: np.ndarray[Any, Any], kind: Any) -> Any:
     """Return a column made of few values: each is made once, however many rows have it."""
     import pandas as pd
 
-    return pd.Series(values, dtype=kind).array.take(places)
+    return pd.array(values, dtype=kind).take(places)
 
 
 def _truths(values: Iterable[Any]) -> list[bool | None]:
     return [None if each is None else bool(each) for each in values]
 
 
-def _text_type() -> str:
+def _text_type() -> Any:
     import pandas as pd
 
     return "str" if pd.__version__ >= "3" else "object"  # what each infers from text
@@ -476,17 +476,17 @@ def _frame(
         elif name in _BOOLEANS:
             made[name] = pd.array(_truths(values), dtype="boolean")
         elif name in _OBJECTS:
-            made[name] = pd.Series(values, dtype=object)
+            made[name] = pd.Series(values, dtype=object).array
         elif values.count(None) == len(values):
             made[name] = _spread([None], np.zeros(len(values), dtype=np.intp), _text_type())
         else:
-            made[name] = pd.Series(values, dtype=_text_type())
+            made[name] = pd.array(values, dtype=_text_type())
     lasted = made[duration]
     made["end_time"] = made["start_time"] + lasted
     with np.errstate(divide="ignore", invalid="ignore"):
         made["cpu_percent"] = np.where(lasted > 0, 100.0 * made["cpu_s"] / lasted, np.nan)
-    made["started_at"] = pd.Series(_iso(made["start_time"]), dtype=_text_type())
-    made["ended_at"] = pd.Series(_iso(made["end_time"]), dtype=_text_type())
+    made["started_at"] = pd.array(_iso(made["start_time"]), dtype=_text_type())
+    made["ended_at"] = pd.array(_iso(made["end_time"]), dtype=_text_type())
     return pd.DataFrame({name: made[name] for name in order}, copy=False)
 
 
