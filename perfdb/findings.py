@@ -6,9 +6,11 @@ A connection goes in, a finding comes out; None stands for a home in which nothi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
+from perfdb.records import Alert
 from perfdb.store import frames, statistics
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
+    from perfdb.analysis.regressions import Move
     from perfdb.analysis.rules import Rule
     from perfdb.analysis.trends import By
 
@@ -53,6 +56,76 @@ def violations(connection: Connection | None, rules: Iterable[Rule], **filters: 
     from perfdb.analysis.violations import violations as find
 
     return find(*_read(connection, **filters), rules)
+
+
+_MOVES: dict[str, str] = {
+    "pipeline": "object", "step_name": "object", "mode": "object", "since_session_id": "object",
+    "since_time": "float64", "before_median": "float64", "after_median": "float64", "difference_s": "float64",
+    "effect": "float64", "before_n": "int64", "after_n": "int64", "p_value": "float64",
+    "first_session_id": "object", "last_session_id": "object", "lasts": "bool",
+    "event_session_id": "object", "total_s": "float64",
+    "contributes_percent": "float64", "parts": "object", "suspects": "object", "cause": "object",
+    "confounded": "bool", "alert_id": "Int64", "alert_state": "object",
+}  # fmt: skip
+
+
+def regressions(
+    connection: Connection | None, *, since: float | None, better: bool, **filters: Any
+) -> pd.DataFrame:
+    """Return where the levels moved among the sessions that fit, what explains it, and the alert of it.
+
+    Args:
+        connection: of any role.
+        since: only moves whose first session began at or after it (epoch s); what was before is read too.
+        better: moves for the better instead.
+        filters: choose sessions; ``step`` one step.
+    """
+    import pandas as pd
+
+    from perfdb.alerts import retro
+    from perfdb.store.alerts import read_alerts
+
+    rows: list[dict[str, Any]] = []
+    if connection is not None:
+        moves = retro.moves_of(connection, better=better, **filters)
+        moves = [move for move in moves if since is None or move.since_time >= since]
+        told = read_alerts(connection, "all")
+        rows = [_move_row(move, retro.alert_of(move, told)) for move in retro.with_causes(connection, moves)]
+        rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
+    columns = {name: [row[name] for row in rows] for name in _MOVES}
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _MOVES.items()})
+
+
+def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
+    runs, change, cause = move.runs, move.change, move.cause
+    first, last = (runs.session_ids[place] for place in change.interval)
+    own = cause.part_of(runs.step_name) if cause is not None and runs.step_name is not None else None
+    return {
+        "pipeline": runs.pipeline,
+        "step_name": runs.step_name,
+        "mode": runs.mode,
+        "since_session_id": move.since_session_id,
+        "since_time": move.since_time,
+        "before_median": change.before_median,
+        "after_median": change.after_median,
+        "difference_s": change.after_median - change.before_median,
+        "effect": change.effect_percent,
+        "before_n": change.before_n,
+        "after_n": change.after_n,
+        "p_value": change.p_value,
+        "first_session_id": first,
+        "last_session_id": last,
+        "lasts": move.lasts,
+        "event_session_id": move.event_session_id,
+        "total_s": None if cause is None else cause.total_s,
+        "contributes_percent": None if own is None else own.percent,
+        "parts": [] if cause is None else [asdict(part) for part in cause.parts],
+        "suspects": [] if cause is None else [asdict(suspect) for suspect in cause.suspects],
+        "cause": "" if cause is None else cause.sentence,
+        "confounded": cause is not None and cause.confounded,
+        "alert_id": None if alert is None else alert.id,
+        "alert_state": None if alert is None else alert.state,
+    }
 
 
 def suggest_thresholds(connection: Connection | None, **filters: Any) -> pd.DataFrame:

@@ -309,6 +309,46 @@ class History:
         with self._connection() as connection:
             return findings.violations(connection, rules, **_chosen(last, filters))
 
+    def regressions(
+        self,
+        *,
+        step: str | None = None,
+        since: float | str | datetime | None = None,
+        better: bool = False,
+        last: int | None = None,
+        **filters: Any,
+    ) -> pd.DataFrame:
+        """Return where the level of any series moved for the worse, in the whole history, oldest first.
+
+        Args:
+            step: only this step, without the totals.
+            since: only what moved at or after it, as in ``sessions``; what was before is looked at too.
+            better: what moved for the better instead.
+            last: only so many of the newest sessions.
+            filters: as in ``sessions``: which sessions make the history.
+
+        Returns:
+            ``pipeline``, ``step_name`` (None: the session's total), ``mode``; ``since_session_id``, the first
+            of the new level, and ``since_time`` (epoch s); ``before_median``, ``after_median`` and
+            ``difference_s`` (s), ``effect`` (percent), ``before_n``, ``after_n``, ``p_value``;
+            ``first_session_id`` and ``last_session_id``, between which it moved (95 %); ``lasts``: nothing
+            moved since; ``event_session_id``: the same for total and steps that moved within 5 sessions;
+            ``total_s``: the total's move (s), ``parts`` of it by step, which add up, and
+            ``contributes_percent``, this step's; ``suspects``: attributes that switched there, ``cause`` in
+            words, ``confounded``; ``alert_id`` and ``alert_state`` of the alert that tells of it.
+
+        Raises:
+            ValueError: a filter is not of a form that ``sessions`` knows.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb import findings
+
+        moment = None if since is None else parse_instant(since)
+        chosen = _chosen(last, filters) | {"step": step}
+        del chosen["since"]
+        with self._connection() as connection:
+            return findings.regressions(connection, since=moment, better=better, **chosen)
+
     def suggest_thresholds(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
         """Return a limit for each series with at least 20 runs, and how many runs it would have flagged.
 

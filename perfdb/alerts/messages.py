@@ -14,7 +14,7 @@ from perfdb.alerts.lifecycle import (
     contribution,
     is_flapping,
 )
-from perfdb.analysis.cause import Cause
+from perfdb.analysis.cause import Cause, Part
 from perfdb.records import Alert
 from perfdb.texts import duration_text, mode_text, size_text
 from perfdb.vocabulary import OTHER
@@ -128,7 +128,7 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     everyone = (alert, *group)
     cause = of_details(alert.details)
     if cause is not None:
-        return " ".join(part for part in (_parts_text(cause, alert.step_name), _suspicion(cause)) if part)
+        return " ".join(part for part in (_parts_of(cause, alert.step_name), _suspicion(cause)) if part)
     total = next((each for each in everyone if each.step_name is None), None)
     steps_moved: dict[str, float] = {}
     for each in everyone:
@@ -148,13 +148,19 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     return f"It explains the total's {_signed(whole)}: {named}."
 
 
-def _parts_text(cause: Cause, step_name: str | None) -> str:
-    """Say how much of the total's move each step is."""
-    named = ", ".join(
+def parts_text(parts: Sequence[Part]) -> str:
+    """Return the parts of a total's move as words: ``work +2.00 s (98 %), Other +40 ms (2 %)``."""
+    return ", ".join(
         f"{part.step_name} {_signed(part.seconds)}"
         + ("" if part.percent is None else f" ({part.percent:.0f} %)")
-        for part in cause.parts
+        for part in parts
+        if part.step_name != OTHER or part.percent is None or abs(part.percent) >= 0.5
     )
+
+
+def _parts_of(cause: Cause, step_name: str | None) -> str:
+    """Say how much of the total's move each step is."""
+    named = parts_text(cause.parts)
     if cause.parts[0].percent is None:
         return f"The total has not moved enough to tell: {named}."
     largest = max((part.percent or 0.0 for part in cause.parts if part.step_name != OTHER), default=0.0)

@@ -25,6 +25,7 @@ LEAST_SHARE_Z = 3.29  # two-sided 0.1 %
 MOST_VALUES = 5  # an attribute with more has no shares worth a sentence
 LEAST_PART = 0.01  # of the total's move: smaller parts are in Other
 MOST_PARTS = 8
+CLEAR = 2.5  # standard errors that a part must move: others are in Other
 LEAST_MOVE = 0.01  # of the total before: of less there are no shares
 _SHORT = {"git_commit": 10}  # characters of a value that are enough
 
@@ -117,17 +118,18 @@ def contributions(
     """Return by how much the median total moved, and the parts of the steps, the largest first.
 
     A step's part is the move of the median of its critical seconds. Medians of parts do not add up to the
-    median of the total: ``Other``, the last one, is what is left, with the time of no step and the
-    parts too small to name. So the parts add up to the move, and their percentages to 100.
+    median of the total: ``Other``, the last one, is what is left, with the time of no step and the parts
+    too small to name or to tell from noise. So the parts add up to the move, and their percentages to 100.
     """
     old, new = (median([sum(each.values()) for each in side]) for side in (before, after))
     moved = new - old
     names = dict.fromkeys(name for side in (before, after) for each in side for name in each if name != OTHER)
-    seconds = {
-        name: median([each.get(name, 0.0) for each in after])
-        - median([each.get(name, 0.0) for each in before])
-        for name in names
-    }
+    seconds: dict[str, float] = {}
+    for name in names:
+        earlier, later = ([each.get(name, 0.0) for each in side] for side in (before, after))
+        part = median(later) - median(earlier)
+        if abs(part) >= CLEAR * _median_error(earlier, later):
+            seconds[name] = part
     clear = abs(moved) >= LEAST_MOVE * abs(old) and moved != 0
     least = LEAST_PART * max(abs(moved), *map(abs, seconds.values()), 0.0)
     named = sorted(seconds, key=lambda name: -abs(seconds[name]))[:MOST_PARTS]
@@ -139,6 +141,15 @@ def contributions(
     rest = moved - math.fsum(part.seconds for part in parts)
     parts.append(Part(OTHER, rest, 100 * rest / moved if clear else None))
     return moved, tuple(parts)
+
+
+def _median_error(before: Sequence[float], after: Sequence[float]) -> float:
+    """Return the standard error of a difference of medians, from the deviations within both sides."""
+    middles = [median(side) for side in (before, after)]
+    deviations = [
+        abs(x - middle) for side, middle in zip((before, after), middles, strict=True) for x in side
+    ]
+    return 1.2533 * 1.4826 * median(deviations) * math.sqrt(1 / len(before) + 1 / len(after))
 
 
 def find_suspects(
@@ -173,8 +184,8 @@ def suspicion(suspects: Sequence[Suspect]) -> str:
     said = [_clause(suspect) for suspect in suspects]
     if len(said) == 1:
         return said[0]
-    more = f" and {len(said) - 4} more" if len(said) > 4 else ""
-    return f"confounded, because several switched together: {'; '.join(said[:4])}{more}"
+    more = f"; and {len(said) - 4} more" if len(said) > 4 else ""
+    return f"{'; '.join(said[:4])}{more}: confounded, any of them may be the cause"
 
 
 def _clause(suspect: Suspect) -> str:

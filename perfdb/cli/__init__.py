@@ -39,6 +39,7 @@ SECTIONS = {
             "Rank the steps by the seconds they put on the critical path.",
         ),
         "trends": ("perfdb.cli.trends", "Show how long each step takes, and where that is going."),
+        "regressions": ("perfdb.cli.regressions", "Find where steps became slower for good, and why."),
         "explain": ("perfdb.cli.explain", "Say why a session was slow: each step beside its own past."),
         "compare": (
             "perfdb.cli.compare",
@@ -58,6 +59,10 @@ SECTIONS = {
         ),
         "check": ("perfdb.cli.check", "Fail when an alert fires: exit 0 quiet, 1 firing, 2 cannot answer."),
         "watch": ("perfdb.cli.watch", "Watch running sessions and open alerts; q or Ctrl-C ends it."),
+        "serve": (
+            "perfdb.cli.serve",
+            "Serve the dashboard: a page over the history that you can leave open.",
+        ),
     },
     "Change it": {
         "tag": ("perfdb.cli.tag", "Give a session a tag, such as warmup or ignore."),

@@ -40,8 +40,8 @@ def read_neighbours(
     mode: str,
     moment: float,
     *,
-    before: int = 100,
-    after: int = 100,
+    before: int = 300,
+    after: int = 300,
     since: float | None = None,
     until: float | None = None,
 ) -> tuple[list[Neighbour], int]:

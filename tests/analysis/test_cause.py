@@ -26,6 +26,12 @@ def test_parts_add_up_to_the_move_and_the_rest_is_other() -> None:
     assert parts[0].percent == pytest.approx(100 * 2.0 / 2.2)
 
 
+def test_a_part_that_is_noise_is_in_other() -> None:
+    before = [{"noisy": 1.0 + n % 9, "work": 2.0} for n in range(18)]
+    after = [{"noisy": 1.1 + n % 9, "work": 4.0} for n in range(18)]
+    assert [part.step_name for part in contributions(before, after)[1]] == ["work", OTHER]
+
+
 def test_many_small_parts_are_in_other() -> None:
     before = [{f"step {n}": 1.0 for n in range(30)}] * 3
     after = [{f"step {n}": 1.0 + n for n in range(30)}] * 3
@@ -56,8 +62,8 @@ def test_two_that_switched_together_are_confounded() -> None:
     cause = find_cause([{"x": 1.0}] * 20 + [{"x": 2.0}] * 20, rows, 20)
     assert cause.confounded
     assert cause.sentence == (
-        "confounded, because several switched together: model switched from a to b at the same session; "
-        "git_commit switched from 1111111111 to 2222222222 at the same session"
+        "model switched from a to b at the same session; git_commit switched from 1111111111 to 2222222222 "
+        "at the same session: confounded, any of them may be the cause"
     )
 
 

@@ -1,0 +1,108 @@
+"""Where the levels of a history moved for the worse: every series looked at from its first run on.
+
+Pure: sequences in, frozen findings out. A move must be what the rule `change_point` would have told of: 5 %
+or more, 5 runs or more of the new level, and more than a busy machine adds by itself.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from perfdb.analysis.cause import Cause
+from perfdb.analysis.change_points import ChangePoint, find_change_points
+from perfdb.analysis.rules import LASTING_JITTERS, RUNS_AFTER_CHANGE, SAME_CHANGE, SHIFT_PERCENT
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of one series that count, oldest first: three sequences of one length.
+
+    ``step_name`` None is the session's total; instants in epoch s, durations in s.
+    """
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+    session_ids: Sequence[str]
+    start_times: Sequence[float]
+    durations: Sequence[float]
+
+    def place_of(self, moment: float) -> int:
+        """Return how many runs began before a moment."""
+        return bisect_left(self.start_times, moment)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A move of one series' level.
+
+    Attributes:
+        runs: the series.
+        change: where and how far it moved, and how sure that is.
+        lasts: no other move came after it.
+        cause: the parts of the total's move and what switched with it, where that was asked.
+        event_session_id: where the event began that this move is part of: see ``alerts.retro``.
+    """
+
+    runs: Runs = field(repr=False)
+    change: ChangePoint
+    lasts: bool
+    cause: Cause | None = None
+    event_session_id: str = ""
+
+    @property
+    def since_session_id(self) -> str:
+        """The first session of the new level."""
+        return self.runs.session_ids[self.change.index]
+
+    @property
+    def since_time(self) -> float:
+        """When that session began, epoch s."""
+        return self.runs.start_times[self.change.index]
+
+    @property
+    def began(self) -> float:
+        """When the level before began, epoch s."""
+        return self.runs.start_times[self.change.index - self.change.before_n]
+
+    @property
+    def ended(self) -> float | None:
+        """When the new level ended, epoch s; None while it lasts."""
+        place = self.change.index + self.change.after_n
+        return self.runs.start_times[place] if place < len(self.runs.start_times) else None
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The earliest and latest moment where it may have been, at most 5 sessions away (epoch s)."""
+        first, last = self.change.interval
+        low = max(first, self.change.index - SAME_CHANGE)
+        high = min(last, self.change.index + SAME_CHANGE)
+        return self.runs.start_times[low], self.runs.start_times[high]
+
+    def is_at(self, moment: float) -> bool:
+        """Say whether something that began at a moment is the same move: within 5 sessions."""
+        return abs(self.runs.place_of(moment) - self.change.index) <= SAME_CHANGE
+
+
+def find_moves(runs: Runs, *, jitter: float = 0.0, better: bool = False) -> Iterator[Move]:
+    """Yield where the level of a series moved, oldest first.
+
+    Args:
+        runs: of one series.
+        jitter: what the machine itself may add to a run (s); see ``Rule.jitter``.
+        better: yield moves for the better instead.
+    """
+    changes = find_change_points(runs.durations)
+    for number, change in enumerate(changes):
+        rose = change.after_median - change.before_median
+        if better:
+            rose = -rose
+        if (
+            rose > 0
+            and abs(change.effect_percent) >= SHIFT_PERCENT
+            and change.after_n >= RUNS_AFTER_CHANGE
+            and rose >= LASTING_JITTERS * jitter
+        ):
+            yield Move(runs, change, number == len(changes) - 1)

@@ -1,0 +1,111 @@
+"""`perfdb regressions`: where the levels moved, in the whole history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from textwrap import wrap
+from typing import Any
+
+import click
+
+from perfdb.alerts.messages import parts_text
+from perfdb.analysis.cause import Part
+from perfdb.cli.options import (
+    csv_option,
+    database_option,
+    filter_options,
+    history_filters,
+    json_option,
+    open_history,
+    say_what_next,
+)
+from perfdb.cli.render import Column, colour, print_data, print_table, rows_of, screen_width
+from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
+from perfdb.vocabulary import TOTAL
+
+WIDEST = 120  # of prose
+COLUMNS = (
+    Column("since"),
+    Column("step", flexible=True),
+    Column("before", right=True),
+    Column("n", right=True),
+    Column("after", right=True),
+    Column("n", right=True),
+    Column("change", right=True),
+    Column("p", right=True),
+    Column("alert"),
+)
+
+
+@click.command("regressions")
+@click.option("--step", metavar="NAME", help="Only this step, without the totals.")
+@click.option("--last", type=click.IntRange(1), help="Newest sessions to look at.  [all]")
+@click.option("--better", is_flag=True, help="What became faster instead.")
+@filter_options
+@database_option
+@json_option
+@csv_option
+def command(
+    step: str | None,
+    last: int | None,
+    better: bool,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **filters: Any,
+) -> None:
+    """Find where steps became slower for good, and why.
+
+    Every series of the history is looked at from its first run on; failed, cached, warm-up and ignored runs
+    do not count. --since chooses what moved since then; what was before is looked at too. Nothing is written:
+    an alert is named where one tells of the same.
+    """
+    given = history_filters(filters)
+    history = open_history(database)
+    frame = history.regressions(step=step, last=last, better=better, **given)
+    if print_data(frame, as_json=as_json, as_csv=as_csv):
+        return
+    if frame.empty:
+        _say_why(history, given | ({"step": step} if step else {}), better)
+        return
+    columns = min(screen_width(), WIDEST)
+    for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
+        click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
+        rows = rows_of(group)
+        print_table(COLUMNS, [_cells(row) for row in rows])
+        for moved in {row["event_session_id"]: row for row in rows}.values():
+            for line in wrap(_reason(moved), columns, subsequent_indent="  "):
+                click.echo(line)
+
+
+def _say_why(history: Any, given: dict[str, Any], better: bool) -> None:
+    if history.sessions(**{name: value for name, value in given.items() if name != "step"}, last=1).empty:
+        say_what_next(given)
+        return
+    became = "faster" if better else "slower"
+    click.echo(f"Nothing became {became} for good. How each step does: perfdb trends", err=True)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    alert = "" if row["alert_id"] is None else f"{row['alert_id']} {row['alert_state']}"
+    return (
+        short_time(row["since_time"]),
+        row["step_name"] if row["step_name"] is not None else TOTAL,
+        duration_text(row["before_median"]),
+        f"{row['before_n']:,}",
+        duration_text(row["after_median"]),
+        f"{row['after_n']:,}",
+        "" if row["effect"] is None else f"{row['effect']:+.0f} %",
+        f"{row['p_value']:.1g}",
+        alert or ("none" if row["lasts"] else "none (over)"),
+    )
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    """Say which steps make the move of the total, and what switched at its session."""
+    said = f"Since {inert(row['event_session_id'])}: "
+    if row["total_s"] is None:
+        return f"{said}too few sessions to say why."
+    parts = parts_text([Part(**part) for part in row["parts"]])
+    said += f"total {difference_text(row['total_s'])}, of which {inert(parts)}. "
+    return said + (f"Suspect: {row['cause']}." if row["cause"] else "No attribute switched with it.")

@@ -1,0 +1,147 @@
+"""Where the levels of a whole history moved, and why."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb.cli import main
+from perfdb.records import Session, Step
+from perfdb.store.engine import open_engine
+from perfdb.store.ingest import insert_sessions, tag_session
+
+NOON = 1_767_268_800.0
+NORMAL = '{"fast_mode":false}'
+Level = Callable[[int], float]
+
+
+def session_of(number: int, work: float, **changes: Any) -> Session:
+    start = NOON + 60 * number
+    steps = (
+        Step(step_name="load", start_time=start, duration=1.0, success=True),
+        Step(step_name="work", start_time=start + 1, duration=work, success=True, seq=1),
+    )
+    made = Session(
+        session_id=f"run-{number:04d}",
+        pipeline="design",
+        start_time=start,
+        total_duration=1.0 + work,
+        status="completed",
+        success=True,
+        fast_mode=False,
+        mode=NORMAL,
+        steps=steps,
+        perfdb_version="0.1.0",
+    )
+    return replace(made, **changes)
+
+
+@pytest.fixture
+def file(migrated_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return Path(shutil.copy(migrated_file, tmp_path / "history.sqlite3"))
+
+
+def fill(file: Path, sessions: list[Session]) -> None:
+    engine = open_engine(f"sqlite:///{file}", role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, sessions)
+    engine.dispose()
+
+
+def noisy(n: int, level: Level, **words: Callable[[int], Any]) -> list[Session]:
+    noise = random.Random(5)
+    return [
+        session_of(
+            number,
+            level(number) * noise.lognormvariate(0, 0.05),
+            attributes={name: value(number) for name, value in words.items()},
+        )
+        for number in range(n)
+    ]
+
+
+def up_and_down(number: int) -> float:
+    return 3.0 if 60 <= number < 120 else 4.0 if number >= 180 else 2.0
+
+
+def test_every_regression_of_the_history_is_found_and_explained(file: Path) -> None:
+    fill(file, noisy(240, up_and_down, model=lambda number: "b" if number >= 180 else "a"))
+    found = perfdb.History(file).regressions()
+    assert found["step_name"].tolist() == [None, "work", None, "work"]
+    assert [int(each[-4:]) for each in found["since_session_id"]] == pytest.approx([60, 60, 180, 180], abs=1)
+    assert found["lasts"].tolist() == [False, False, True, True]
+    work = found[found["step_name"] == "work"]
+    assert work["effect"].tolist() == pytest.approx([50, 100], abs=6)
+    assert work["contributes_percent"].tolist() == pytest.approx([100, 100], abs=3)
+    assert work["cause"].tolist() == ["", "model switched from a to b at the same session"]
+    for parts in found["parts"]:
+        assert sum(part["percent"] for part in parts) == pytest.approx(100)
+    assert set(found["alert_id"].isna()) == {True}
+
+
+def test_improvements_are_found_when_asked_for(file: Path) -> None:
+    fill(file, noisy(240, up_and_down))
+    found = perfdb.History(file).regressions(better=True, step="work")
+    assert [int(each[-4:]) for each in found["since_session_id"]] == pytest.approx([120], abs=1)
+    assert found["effect"].iloc[0] < 0
+
+
+def test_since_chooses_what_moved_but_not_what_it_is_judged_by(file: Path) -> None:
+    fill(file, noisy(240, up_and_down))
+    history = perfdb.History(file)
+    recent = history.regressions(since=NOON + 60 * 150, step="work")
+    assert [int(each[-4:]) for each in recent["since_session_id"]] == pytest.approx([180], abs=1)
+    assert recent["before_n"].iloc[0] == pytest.approx(60, abs=2)
+    assert history.regressions(since=NOON + 60 * 200).empty
+    assert history.regressions(pipeline="other").empty
+    assert history.regressions(until=NOON + 60 * 100)["lasts"].tolist() == [True, True]
+
+
+def test_failed_and_warm_up_sessions_do_not_count(file: Path) -> None:
+    sessions = noisy(120, lambda number: 2.0)
+    sessions[60:] = [
+        replace(each, status="failed", success=False, total_duration=9.0) for each in sessions[60:90]
+    ] + sessions[90:]
+    sessions[90:] = [
+        replace(each, total_duration=9.0, steps=(replace(each.steps[1], duration=9.0),))
+        for each in sessions[90:]
+    ]
+    fill(file, sessions)
+    assert not perfdb.History(file).regressions().empty
+    engine = open_engine(f"sqlite:///{file}", role="writer")
+    with engine.begin() as connection:
+        for each in sessions[90:]:
+            tag_session(connection, each.session_id, "warmup")
+    engine.dispose()
+    assert perfdb.History(file).regressions().empty
+
+
+def test_the_command_prints_a_table_and_reasons(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(file, noisy(240, up_and_down, model=lambda number: "b" if number >= 180 else "a"))
+    assert run("regressions", "-d", str(file)) == 0
+    out = capsys.readouterr().out
+    assert "Suspect: model switched from a to b at the same session." in " ".join(out.split())
+    assert "No attribute switched with it." in out
+    assert "work +2.0" in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert run("regressions", "-d", str(file), "--json", "--step", "work") == 0
+    assert '"effect":' in capsys.readouterr().out
+    assert run("regressions", "-d", str(file), "--csv") == 0
+    assert capsys.readouterr().out.startswith("pipeline,step_name,mode,since_session_id")
+    assert run("regressions", "-d", str(file), "--since", "2030-01-01") == 0
+    assert "Nothing became slower for good" in capsys.readouterr().err
+
+
+def run(*arguments: str) -> Any:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code
