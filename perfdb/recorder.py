@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from perfdb.errors import PerfdbError
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health
 from perfdb.recording.monitor import Monitor
@@ -55,7 +56,9 @@ def create_tracker(
     Raises:
         SettingsError: a setting is unknown, of the wrong type or out of range.
     """
-    settings = settings or load(
+    health = Health(strict=bool(strict))
+    settings = settings or _load(
+        health,
         pipeline=pipeline,
         home=home,
         database_url=database_url,
@@ -64,7 +67,7 @@ def create_tracker(
         monitor=monitor,
         strict=strict,
     )
-    return _tracker(settings, live_lines=settings.console is not False, fast_mode=False)
+    return _tracker(settings, health, live_lines=settings.console is not False, fast_mode=False)
 
 
 class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as run)
@@ -89,7 +92,9 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
         settings: Settings | None = None,
         **attributes: Any,
     ) -> None:
-        self._settings = settings or load(
+        self._health = Health(strict=bool(strict))
+        self._settings = settings or _load(
+            self._health,
             pipeline=pipeline,
             home=home,
             database_url=database_url,
@@ -103,7 +108,8 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
         self._tracker: Tracker | None = None
 
     def __enter__(self) -> Tracker:
-        tracker = _tracker(self._settings, live_lines=self._settings.console is True, fast_mode=None)
+        live_lines = self._settings.console is True
+        tracker = _tracker(self._settings, self._health, live_lines=live_lines, fast_mode=None)
         self._tracker = tracker
         tracker.start_pipeline(self._fast_mode, **self._attributes)
         return tracker
@@ -187,17 +193,33 @@ def current() -> Step | Tracker | _Nothing:
     return step or current_tracker.get() or _Nothing()
 
 
-def _tracker(settings: Settings, *, live_lines: bool, fast_mode: bool | None) -> Tracker:
-    health = Health(strict=settings.strict)
-    if settings.alerts:
-        from perfdb.alerts.config import read_alert_settings
+def _load(health: Health, **overrides: Any) -> Settings:
+    """Return the settings; when perfdb itself fails at them, such that nothing is recorded."""
+    try:
+        return load(**overrides)
+    except PerfdbError:  # a mistake is said now, to who made it
+        raise
+    except Exception as error:
+        health.failed("reading the settings (runs are not recorded)", error)
+        nowhere = Path(os.devnull)
+        return Settings(home=nowhere, database_url="", report_dir=nowhere, disabled=True)
 
-        read_alert_settings(settings.alerts)  # a mistake is said now, to who made it
-    if settings.retention:
-        from perfdb.retention import read_policy
 
-        read_policy(settings.retention)
-    worker = None if settings.disabled else _worker_for(settings)
+def _tracker(settings: Settings, health: Health, *, live_lines: bool, fast_mode: bool | None) -> Tracker:
+    health.strict = settings.strict
+    worker: Worker | None = None
+    try:
+        if settings.alerts:
+            from perfdb.alerts.config import read_alert_settings
+
+            read_alert_settings(settings.alerts)
+        if not settings.disabled:
+            worker = _worker_for(settings)
+            health.share_what_was_said(worker.health)
+    except PerfdbError:
+        raise
+    except Exception as error:
+        health.failed("preparing a tracker (runs are not recorded)", error)
     return Tracker(
         settings,
         worker,
@@ -233,7 +255,10 @@ def close(wait_s: float = 2.0) -> None:
     with _lock:
         workers = list(_workers.values())
     for worker in workers:
-        worker.close(wait_s)
+        try:
+            worker.close(wait_s)
+        except Exception as error:
+            worker.health.failed("closing", error)
 
 
 _joined = False

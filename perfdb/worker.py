@@ -56,7 +56,7 @@ class Worker:
         retention: Table | None = None,
     ) -> None:
         self.folder = home / "journal"
-        self._health = health
+        self.health = health
         self._fsync = fsync
         self._database = Database(database_url, BUSY_TIMEOUT_S)
         self._journals: list[Journal] = []  # the last one is written by new sessions
@@ -105,7 +105,7 @@ class Worker:
                 self._journals.append(Journal.create(self.folder, header, fsync=self._fsync))
             except OSError as error:
                 self._no_journal_until = time.monotonic() + JOURNAL_RETRY_S
-                self._health.failed(f"making a journal in {self.folder} (runs are not recorded)", error)
+                self.health.failed(f"making a journal in {self.folder} (runs are not recorded)", error)
                 return None
             self._ensure_thread()
             return self._journals[-1]
@@ -138,7 +138,7 @@ class Worker:
 
     def status(self) -> dict[str, Any]:
         """Return the counters, ``database_error`` and the ``backlog_bytes`` that wait in journals."""
-        known = self._health.as_dict()
+        known = self.health.as_dict()
         return {
             **known,
             "ok": known["ok"] and self._problem is None,
@@ -162,6 +162,12 @@ class Worker:
             self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # the next session starts another thread
+            self.health.failed("working behind the host's back", error)
+
+    def _work(self) -> None:
         busy_at = time.monotonic()
         while True:
             self._wake.wait(self._pause_s or (REST_S if self._prunes else TICK_S))
@@ -185,7 +191,7 @@ class Worker:
                 moved += self._drain(journal)
             if time.monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
                 self._looked_for_dead = time.monotonic()
-                moved_dead = recover_dead(self.folder, self._database, self._health)
+                moved_dead = recover_dead(self.folder, self._database, self.health)
                 if moved_dead.finished:
                     self.alerting.judge_historic(moved_dead.finished)
             self._be_heard_of()
@@ -220,7 +226,7 @@ class Worker:
                 return
         error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
         self._problem = str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {error}"
-        self._health.delayed(f"{_shown(self._database.url)} takes no rows now, the journal keeps them", error)
+        self.health.delayed(f"{_shown(self._database.url)} takes no rows now, the journal keeps them", error)
 
     def _announce_open_steps(self) -> None:
         for session in list(self._sessions):
@@ -244,7 +250,7 @@ class Worker:
     def _drain(self, journal: Journal) -> int:
         moved = 0
         while journal.size > (known := self._read.get(journal.path.name, 0)):
-            records, end, finished = move_batch(self._database, journal, self._health, known)
+            records, end, finished = move_batch(self._database, journal, self.health, known)
             self._read[journal.path.name] = end
             if (debug := debugging()) is not None:
                 debug(
@@ -334,7 +340,7 @@ class Worker:
             journal.close()
         self._journals, self._read = [], {}
         self._database.forget(close=False)
-        self._health.after_fork_in_child()
+        self.health.after_fork_in_child()
         self.alerting.after_fork_in_child(self.turn_lock)
         if self._upkeep is not None:
             self._upkeep.after_fork_in_child()

@@ -137,8 +137,9 @@ class Delivery:
 
     def turn(self) -> bool:
         """Make the callbacks that wait and send one message; return whether there was anything to do."""
-        called = self._call_back()
+        called = False
         try:
+            called = self._call_back()
             return self._send_one() or called
         except Exception as error:
             self._health.delayed("the outbox of alerts cannot be read now", error)

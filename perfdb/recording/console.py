@@ -142,6 +142,12 @@ class Console:
                     return
 
     def _tick(self) -> None:
+        try:
+            self._redraw()
+        except Exception:  # the live line goes, the steps stay
+            self._ticker = None
+
+    def _redraw(self) -> None:
         """Redraw the live line until no step has been open for one round."""
         idle = False
         while True:

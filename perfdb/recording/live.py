@@ -255,6 +255,10 @@ class LiveSession:
             if len(self._unwritten) >= SAMPLES_PER_LINE:
                 self.write_samples()
 
+    def unobserved(self, error: Exception) -> None:
+        """Note that the monitor has failed: the session goes on without readings."""
+        self._health.failed("reading CPU and memory", error)
+
     def write_samples(self) -> None:
         """Put the readings that wait into the journal."""
         with self._lock:

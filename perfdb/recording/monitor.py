@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         def observe(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
             """Take one reading."""
 
+        def unobserved(self, error: Exception) -> None:
+            """Hear that there will be no further readings."""
+
 
 def usage() -> tuple[float, int]:
     """Return the CPU seconds (user and system, all threads) and the highest resident bytes so far."""
@@ -77,6 +80,15 @@ class Monitor:
                 self._watched.remove(session)
 
     def _run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:
+            with self._lock:
+                watched, self._watched, self._thread = self._watched, [], None
+            for session in watched:
+                session.unobserved(error)
+
+    def _read(self) -> None:
         import psutil
 
         process = psutil.Process(os.getpid())
