@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, UsageError
+from perfdb.questions import checked_filters, checked_tag, parse_instant, session_filters
 from perfdb.records import RUNNING, Session
 
 if TYPE_CHECKING:
@@ -27,12 +28,11 @@ if TYPE_CHECKING:
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
     from perfdb.pages.reports import Report
+    from perfdb.store.backup import Backup
 
 logger = logging.getLogger("perfdb")
 
 READER_WAIT_S = 1.0  # a reader that finds the database busy reads what is there
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_LATEST_EPOCH = 1e11  # the year 5138; more than that is milliseconds
 
 
 class History:
@@ -113,7 +113,7 @@ class History:
         """
         from perfdb.store import frames
 
-        filters = _filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
+        filters = session_filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
         with self._connection() as connection:
             if connection is None:
                 return frames.empty_sessions_frame()
@@ -155,7 +155,7 @@ class History:
         """
         from perfdb.store import frames
 
-        filters = _filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
+        filters = session_filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
         with self._connection() as connection:
             if connection is None:
                 return frames.empty_steps_frame()
@@ -170,8 +170,9 @@ class History:
         """
         from perfdb.store import frames
 
+        chosen = checked_filters(last, filters)
         with self._connection() as connection:
-            return [] if connection is None else frames.session_rows(connection, **_chosen(last, filters))
+            return [] if connection is None else frames.session_rows(connection, **chosen)
 
     def step_rows(
         self, *, step: str | None = None, last: int | None = None, **filters: Any
@@ -185,7 +186,7 @@ class History:
         """
         from perfdb.store import frames
 
-        chosen = _chosen(last, filters)
+        chosen = checked_filters(last, filters)
         with self._connection() as connection:
             return [] if connection is None else frames.step_rows(connection, step=step, **chosen)
 
@@ -226,7 +227,7 @@ class History:
         """
         from perfdb.store import frames
 
-        filters = _filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
+        filters = session_filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
         with self._connection() as connection:
             if connection is None:
                 return
@@ -252,7 +253,7 @@ class History:
         from perfdb import findings
 
         with self._connection() as connection:
-            return findings.bottlenecks(connection, **_chosen(last, filters))
+            return findings.bottlenecks(connection, **checked_filters(last, filters))
 
     def trends(
         self,
@@ -284,7 +285,7 @@ class History:
         if last is None and by == "last":
             last = 200
         with self._connection() as connection:
-            return findings.trends(connection, by=by, step=step, **_chosen(last, filters))
+            return findings.trends(connection, by=by, step=step, **checked_filters(last, filters))
 
     def violations(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
         """Return the runs that broke a ``max`` or ``min`` rule of the settings, oldest first.
@@ -307,7 +308,7 @@ class History:
 
         rules = read_alert_settings(self._settings.alerts, reading=True).rules
         with self._connection() as connection:
-            return findings.violations(connection, rules, **_chosen(last, filters))
+            return findings.violations(connection, rules, **checked_filters(last, filters))
 
     def regressions(
         self,
@@ -344,7 +345,7 @@ class History:
         from perfdb import findings
 
         moment = None if since is None else parse_instant(since)
-        chosen = _chosen(last, filters) | {"step": step}
+        chosen = checked_filters(last, filters) | {"step": step}
         del chosen["since"]
         with self._connection() as connection:
             return findings.regressions(connection, since=moment, better=better, **chosen)
@@ -367,7 +368,7 @@ class History:
         from perfdb import findings
 
         with self._connection() as connection:
-            return findings.suggest_thresholds(connection, **_chosen(last, filters))
+            return findings.suggest_thresholds(connection, **checked_filters(last, filters))
 
     @overload
     def compare(self, a: str, b: str) -> SessionComparison: ...
@@ -408,7 +409,7 @@ class History:
                 raise self._nothing_recorded()
             if by is not None:
                 modes = self._settings.mode_attributes
-                chosen = _chosen(last, filters)
+                chosen = checked_filters(last, filters)
                 return findings.compare_groups(connection, by=by, a=a, b=b, mode_attributes=modes, **chosen)
             if a is None or b is None:
                 raise UsageError('give two sessions, compare("last~1", "last"), or by="fast_mode"')
@@ -559,6 +560,22 @@ class History:
             ingest.delete_sessions(connection, found)
         return found
 
+    def backup(self, file: str | os.PathLike[str], *, force: bool = False) -> Backup:
+        """Copy the database into one file while others write to it; return what was copied and verified.
+
+        Args:
+            file: where to; a folder gets a file that is named by the time. Only its owner can read it.
+            force: replace an existing file, in one piece.
+
+        Raises:
+            StoreError: the file exists, the disk is full, the database is missing or damaged.
+        """
+        from perfdb.store.backup import back_up, is_current
+
+        if not self._explicit and is_current(self.url):  # a backup must not migrate what it saves
+            self._take_in_journals()
+        return back_up(self.url, Path(file), force=force)
+
     @contextmanager
     def _connection(self) -> Iterator[Connection | None]:
         """Yield a read-only connection; None when the default home has no database yet."""
@@ -657,93 +674,9 @@ def _session_html(session: Session) -> str:
     return session_html(session)
 
 
-def parse_instant(value: float | str | datetime, *, now: float | None = None) -> float:
-    """Return epoch seconds for a moment that a person named.
-
-    Args:
-        value: epoch seconds; a datetime or ISO text, local time unless it has a zone; or an age
-            before now: a number and one of ``s m h d w``.
-        now: what ages count from; the clock when None.
-
-    Raises:
-        ValueError: it is of no such form.
-    """
-    if isinstance(value, datetime):
-        return value.timestamp()
-    if isinstance(value, str):
-        return _instant_of_text(value.strip(), now)
-    if not abs(value) < _LATEST_EPOCH:  # false for NaN too
-        raise ValueError(f"{value!r} is not a moment: epoch seconds are a number such as 1767225600")
-    return float(value)
-
-
-def _instant_of_text(text: str, now: float | None) -> float:
-    import time
-
-    unit = _UNITS.get(text[-1:])
-    try:
-        if unit is not None:
-            return parse_instant((time.time() if now is None else now) - float(text[:-1]) * unit)
-        if len(text) > 8 and text.replace(".", "", 1).isdigit():
-            return parse_instant(float(text))
-        return parse_instant(datetime.fromisoformat(text))
-    except (ValueError, OverflowError, OSError):
-        raise ValueError(
-            f"{text!r} is not a moment: say 7d, 24h, 2026-01-31, 2026-01-31T08:00 or epoch seconds"
-        ) from None
-
-
-def checked_tag(name: str) -> str:
-    """Return the tag's name when it can be one.
-
-    Raises:
-        ValueError: it is empty, longer than 64 characters or not printable.
-    """
-    if name.strip() and len(name) <= 64 and name.isprintable():
-        return name.strip()
-    raise ValueError(f"{name[:80]!r} cannot be a tag: use 1 to 64 printable characters")
-
-
 def _as_url(database: str | os.PathLike[str] | None) -> str | None:
     """Return the URL; a plain path means an SQLite file."""
     if database is None:
         return None
     text = os.fspath(database)
     return text if "://" in text else settings_module.sqlite_url(Path(os.path.abspath(text)))
-
-
-def _chosen(last: int | None, filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return checked filters; those that were not given are None."""
-    names = ("pipeline", "since", "until", "fast_mode", "status", "attribute", "tag")
-    for name in filters:
-        if name not in names:
-            raise TypeError(f"there is no filter {name!r}: choose of {', '.join(names)}, last")
-    return _filters(**(dict.fromkeys(names) | dict(filters)), last=last)
-
-
-def _filters(
-    pipeline: str | None,
-    since: float | str | datetime | None,
-    until: float | str | datetime | None,
-    last: int | None,
-    fast_mode: bool | None,
-    status: str | None,
-    attribute: Mapping[str, Any] | None,
-    tag: str | None,
-) -> dict[str, Any]:
-    from perfdb.records import STATUSES
-
-    if last is not None and last < 1:
-        raise ValueError(f"last={last!r} must be 1 or more")
-    if status is not None and status not in STATUSES:
-        raise ValueError(f"status={status!r} must be one of {', '.join(STATUSES)}")
-    return {
-        "pipeline": pipeline,
-        "since": None if since is None else parse_instant(since),
-        "until": None if until is None else parse_instant(until),
-        "last": last,
-        "fast_mode": fast_mode,
-        "status": status,
-        "attribute": attribute,
-        "tag": tag,
-    }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
-from perfdb.history import parse_instant
+from perfdb.questions import parse_instant
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ LAYERS = {
     "notebook": 0,
     "toml_tables": 0,
     "settings": 1,
+    "questions": 1,
     "recording": 1,
     "store": 2,
     "analysis": 2,

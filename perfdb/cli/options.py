@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 import perfdb
-from perfdb.history import parse_instant
+from perfdb.questions import parse_instant
 from perfdb.records import STATUSES
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from perfdb.cli.options import database_option, open_history
-from perfdb.history import checked_tag
+from perfdb.questions import checked_tag
 
 
 def tag_name(ctx: click.Context, param: click.Parameter, value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from perfdb.history import parse_instant
+from perfdb.questions import parse_instant
 from perfdb.store.browsing import Key
 from perfdb.web.schemas import AlertState, Status
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from perfdb.analysis.timeline import Timeline, headline, last_instant, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import UsageError
-from perfdb.history import History, _chosen
+from perfdb.history import History
+from perfdb.questions import checked_filters
 from perfdb.records import Session, Step
 from perfdb.store import browsing
 from perfdb.web.answers.rows import alert_row, plain_rows, session_row
@@ -42,7 +43,7 @@ MOST_SAMPLES = 2_000
 
 def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
     """Return a page of the sessions that fit, with their number up to 10,000."""
-    filters = _chosen(None, query.filters())
+    filters = checked_filters(None, query.filters())
     with history.reading() as connection:
         if connection is None:
             return SessionPage(

@@ -12,7 +12,7 @@ from perfdb.alerts.config import EVERY, read_alert_settings
 from perfdb.analysis import find_change_points
 from perfdb.analysis import trends as analysis
 from perfdb.desk import Desk
-from perfdb.history import parse_instant
+from perfdb.questions import parse_instant
 from perfdb.records import SEVERITIES
 from perfdb.store import browsing
 from perfdb.texts import counted, duration_text, inert, local_time, mode_text
