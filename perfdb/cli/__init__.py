@@ -75,6 +75,7 @@ SECTIONS = {
     },
     "Keep it in order": {
         "prune": ("perfdb.cli.prune", "Delete old sessions in small pieces, while others write."),
+        "backup": ("perfdb.cli.backup", "Copy the database into FILE while programs record into it."),
         "recover": ("perfdb.cli.recover", "Take in what programs that died have left in the journal."),
         "db": ("perfdb.cli.database", "Look after the database's tables."),
     },

@@ -1,0 +1,39 @@
+"""`perfdb backup`: the whole history in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from perfdb.cli.options import database_option, json_option
+from perfdb.cli.render import print_json
+from perfdb.cli.text import size_text
+from perfdb.history import History
+from perfdb.settings import shown_path
+from perfdb.texts import counted
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@json_option
+@database_option
+def command(file: Path, force: bool, as_json: bool, database: str | None) -> None:
+    """Copy the database into FILE while programs record into it.
+
+    The copy is of one moment, verified, and readable by you only; FILE may be a folder, which gets a file
+    named by the time. It is a database like any other: perfdb sessions -d FILE. To restore it, stop
+    what records and put it in the place of perfdb.sqlite3 (and remove perfdb.sqlite3-wal, if there is one).
+    """
+    history = History(database)
+    click.echo(f"Read {history.database}", err=True)
+    made = history.backup(file, force=force)
+    if as_json:
+        row = {"path": str(made.path), "size_bytes": made.size, "sessions": made.sessions}
+        print_json([row | {"steps": made.steps, "schema": made.schema}])
+        return
+    click.echo(
+        f"Wrote {shown_path(made.path)}: {counted(made.sessions, 'session')}, {counted(made.steps, 'step')}, "
+        f"{size_text(made.size)}, verified."
+    )
