@@ -1,0 +1,154 @@
+"""Who is let in, from where, and what a page may load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+import perfdb
+
+TOKEN = "a-token-of-enough-length"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8787",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "localhost@evil.example",
+        "127.0.0.1/evil",
+        "[::1",
+        "127.0.0.1:port",
+        "10.0.0.1",
+        "",
+    ],
+)
+def test_a_foreign_host_is_refused_on_every_route(dashboard: Any, host: str) -> None:
+    for path in (
+        "/",
+        "/sessions",
+        "/static/x.css",
+        "/api/v1/overview",
+        "/api/v1/openapi.json",
+        "/no/such/thing",
+    ):
+        assert dashboard.client.get(path, headers={"Host": host}).status_code == 403
+    answer = dashboard.client.post("/api/v1/alerts/1/acknowledge", json={}, headers={"Host": host})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:9", "[::1]:8787", "localhost."])
+def test_this_machine_s_names_are_answered_at_any_port(dashboard: Any, host: str) -> None:
+    assert dashboard.client.get("/api/v1/health", headers={"Host": host}).status_code == 200
+
+
+def test_further_names_and_addresses_are_answered_only_when_asked_for(
+    history: perfdb.History, serve: Callable[..., Any]
+) -> None:
+    dashboard = serve(history, hosts=["perf.example"], any_address=True)
+    for host in ("perf.example", "PERF.example:443", "10.1.2.3:8787"):
+        assert dashboard.client.get("/api/v1/health", headers={"Host": host}).status_code == 200
+    assert dashboard.client.get("/api/v1/health", headers={"Host": "other.example"}).status_code == 403
+
+
+CHANGES = ("acknowledge", "expected", "false-alarm", "silence", "unsilence")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_needs_a_matching_origin_and_the_token(dashboard: Any, change: str) -> None:
+    path = f"/api/v1/alerts/1/{change}"
+    before = dashboard.get("alerts/1")
+    token = {"X-Perfdb-Token": dashboard.app.state.gate.change_token}
+    own = {"Origin": dashboard.url}
+    for headers in (
+        {},
+        token,
+        own,
+        own | {"X-Perfdb-Token": "guessed"},
+        token | {"Origin": "null"},
+        token | {"Origin": "https://evil.example"},
+        token | {"Origin": dashboard.url + ".evil.example"},
+        token | own | {"Sec-Fetch-Site": "cross-site"},
+    ):
+        answer = dashboard.client.post(path, json={}, headers=headers)
+        assert answer.status_code == 403, headers
+        assert answer.json()["detail"]
+    assert dashboard.client.get(path, headers=token | own).status_code == 405
+    assert dashboard.get("alerts/1") == before
+
+
+def test_reading_leaves_every_byte_of_the_history_alone(dashboard: Any, history: perfdb.History) -> None:
+    paths = [
+        path
+        for path, operations in dashboard.get("openapi.json")["paths"].items()
+        if "get" in operations and not path.endswith("/events")
+    ]
+    before = history.alerts("all").to_json(), history.sessions().to_json()
+    for path in paths:
+        known = {"session_id": "last", "alert_id": "1", "name": "anomaly"}
+        answer = dashboard.client.get(path.format(**known), params={"step": "Search", "factor": 0.5})
+        assert answer.status_code in (200, 422), answer.text
+    assert (history.alerts("all").to_json(), history.sessions().to_json()) == before
+
+
+def test_every_answer_carries_the_headers_that_keep_others_out(dashboard: Any) -> None:
+    for path in ("/api/v1/health", "/no/such/page", "/api/v1/sessions/nothing"):
+        headers = dashboard.client.get(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert "Access-Control-Allow-Origin" not in headers
+    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    assert dashboard.client.options("/api/v1/alerts/1/acknowledge", headers=asked).status_code == 403
+
+
+@pytest.fixture
+def guarded(history: perfdb.History, serve: Callable[..., Any]) -> Any:
+    return serve(history, token=TOKEN)
+
+
+def test_with_a_token_nothing_is_told_without_it(guarded: Any) -> None:
+    for path in ("/", "/api/v1/health", "/api/v1/openapi.json", "/static/x.css"):
+        assert guarded.client.get(path).status_code == 401
+        assert guarded.client.get(path, params={"token": "wrong"}).status_code == 401
+    for headers in ({"Authorization": f"Bearer {TOKEN}"}, {"X-Perfdb-Token": TOKEN}):
+        assert guarded.client.get("/api/v1/health", headers=headers).status_code == 200
+
+
+def test_a_link_with_the_token_opens_the_page_once_and_leaves_a_cookie(guarded: Any) -> None:
+    answer = guarded.client.get("/sessions", params={"token": TOKEN, "status": "failed"})
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == "/sessions?status=failed"
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert guarded.client.get("/api/v1/health").status_code == 200
+
+
+def test_the_link_cannot_be_bent_towards_another_host(guarded: Any) -> None:
+    for path in ("//evil.example/", "/\\evil.example/"):
+        with httpx.Client(timeout=30) as client:
+            request = client.build_request("GET", guarded.url)
+            request.url = request.url.copy_with(raw_path=f"{path}?token={TOKEN}".encode())
+            assert client.send(request).headers["Location"].startswith("/evil.example")
+
+
+def test_a_body_that_is_too_long_is_refused(dashboard: Any) -> None:
+    assert dashboard.change("alerts/1/acknowledge", {"note": "x" * 100_000}).status_code == 413
+
+
+def test_a_question_that_takes_too_long_is_stopped_with_a_sentence(
+    history: perfdb.History, serve: Callable[..., Any]
+) -> None:
+    dashboard = serve(history, query_limit_s=0.0)
+    answer = dashboard.client.get("/api/v1/sessions", params={"attribute": "nobody=here"})
+    assert answer.status_code == 503
+    assert "stopped" in answer.json()["detail"]
+    assert answer.headers["Retry-After"] == "5"

@@ -1,0 +1,98 @@
+"""`perfdb serve` as a person starts it: a process of its own, its address on stderr, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+import perfdb
+from perfdb.cli import main
+
+PERFDB = str(Path(sys.executable).with_name("perfdb"))
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start `perfdb serve` on a free port; give the process and the address that it prints."""
+    process = subprocess.Popen(
+        [PERFDB, "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "http://" in line:
+                yield process, line.split(": ", 1)[1].strip()
+                break
+        else:
+            pytest.fail("it ended without an address")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def start(history: perfdb.History) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
+    with ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(started(*arguments))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_it_serves_until_ctrl_c_even_while_a_page_listens(
+    start: Callable[..., tuple[subprocess.Popen[str], str]],
+) -> None:
+    process, link = start()
+    assert "token" not in link
+    with httpx.Client(base_url=link, timeout=30) as client:
+        assert client.get("/api/v1/health").json()["status"] == "ok"
+        with client.stream("GET", "/api/v1/events") as events:
+            assert next(events.iter_lines()) == "retry: 2000"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) in (0, 130)
+
+
+def test_for_others_than_this_machine_it_makes_a_token(
+    start: Callable[..., tuple[subprocess.Popen[str], str]],
+) -> None:
+    _, link = start("--host", "0.0.0.0")
+    parts = urlsplit(link)
+    assert parts.query.startswith("token=")
+    with httpx.Client(base_url=f"http://127.0.0.1:{parts.port}", timeout=30) as client:
+        assert client.get("/api/v1/overview").status_code == 401
+        assert client.get("/api/v1/overview", params=parts.query).status_code == 303
+        assert client.get("/api/v1/overview").status_code == 200  # the link left a cookie
+
+
+def test_what_cannot_be_served_is_one_line(
+    history: perfdb.History, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", *arguments])
+        assert ended.value.code == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    assert "16 or more" in refused("--token", "short")
+    assert "there is no database" in refused("--database", "nowhere.sqlite3")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert "--port" in refused("--port", str(taken.getsockname()[1]))
+
+
+def test_without_the_extra_one_line_names_it(web_folder: Path) -> None:
+    code = "import sys; sys.modules['uvicorn'] = None\nfrom perfdb.cli import main\nmain(['serve'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert (
+        done.stderr.splitlines()[-1] == "perfdb: the dashboard needs 'uvicorn': run pip install 'perfdb[web]'"
+    )
