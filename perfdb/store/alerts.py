@@ -301,6 +301,7 @@ def _baselines() -> Select[Any]:
         select(baselines, series.c.step_name)
         .join(series, series.c.id == baselines.c.series_id)
         .where(
+            baselines.c.pinned.is_(False),
             series.c.pipeline == bindparam("wanted_pipeline"),
             series.c.mode == bindparam("wanted_mode"),
         )

@@ -31,6 +31,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     cast,
+    false,
     func,
     text,
 )
@@ -339,7 +340,7 @@ silences = Table(
     Column("expires_at", Double, nullable=False),
 )
 
-# Where a person said: from here on this is normal.
+# Where a person said: from here on this is normal (accepted), or: runs are held against this (pinned).
 baselines = Table(
     "baselines",
     metadata,
@@ -348,9 +349,16 @@ baselines = Table(
     Column("metric", Text, nullable=False),
     Column("since_session_id", Text, nullable=False),
     Column("since_time", Double, nullable=False),  # runs before it are not compared with
-    Column("value", Double),  # the level that was accepted: a limit below it gives way
+    Column("value", Double),  # the level: a limit below an accepted one gives way
     Column("alert_id", ForeignKey("alerts.id", ondelete="SET NULL")),
     Column("created_at", Double, nullable=False),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
+    # Of pinned ones: all that rules need to know of the runs, which retention may delete.
+    Column("n", Integer),
+    Column("spread", Double),  # robust standard deviation; of the logarithms when all runs are > 0
+    Column("until_session_id", Text),  # the last of the runs
+    Column("until_time", Double),
+    Column("note", Text),
     Index("ix_baselines_series_id", "series_id", "metric"),
 )
 
