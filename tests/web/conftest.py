@@ -159,12 +159,12 @@ def made_history(now: float) -> Iterator[Session]:
             yield made_session(1_000 + number, start + 1_200, fast=True)
 
 
-def record_history(url: str, settings: Any) -> None:
-    """Record the sessions into an empty database, each judged by the rules when it came."""
+def recorded(url: str, settings: Any, last: int) -> None:
+    """Record the newest sessions into an empty database, each judged by the rules when it came."""
     ensure_schema(url)
     engine = open_engine(url, role="writer")
     rules = read_alert_settings(settings.alerts)
-    for session in made_history(time.time()):
+    for session in list(made_history(time.time()))[-last:]:
         with engine.begin() as connection:
             insert_sessions(connection, [session])
         with engine.begin() as connection:
@@ -181,8 +181,14 @@ def recorded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home.mkdir()
     url = f"sqlite:///{home}/perfdb.sqlite3"
     settings = perfdb.settings.load_for_reading(environ={}, cwd=folder, database_url=url)
-    record_history(url, settings)
+    recorded(url, settings, 80)
     return folder
+
+
+@pytest.fixture
+def record_history() -> Callable[[str, int], None]:
+    """Give a function that records the newest so many sessions into an empty database."""
+    return lambda url, last: recorded(url, perfdb.History(url).settings, last)
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import perfdb
+from perfdb.records import Session
+from perfdb.store.engine import open_engine
+from perfdb.store.ingest import insert_sessions
+from perfdb.web.answers.trends import kept_places
 
 
 def test_the_overview_tells_what_runs_fires_and_moved(dashboard: Any) -> None:
@@ -21,3 +30,308 @@ def test_the_overview_tells_what_runs_fires_and_moved(dashboard: Any) -> None:
     assert vision["p50"] > vision["baseline"]
     assert vision["alert_id"] in [alert["id"] for alert in answer["alerts"]]
     assert answer["live"]["firing"] >= 1
+
+
+def test_sessions_are_paged_by_key_in_both_directions(dashboard: Any) -> None:
+    for sort in ("newest", "oldest", "slowest", "fastest"):
+        pages = []
+        query: dict[str, Any] = {"sort": sort, "limit": 30}
+        while True:
+            page = dashboard.get("sessions", **query)
+            pages.append([row["session_id"] for row in page["rows"]])
+            assert (page["before"] is None) == (len(pages) == 1)
+            if page["after"] is None:
+                break
+            query["after"] = page["after"]
+        seen = [each for ids in pages for each in ids]
+        assert len(seen) == len(set(seen)) == (80 if sort in ("newest", "oldest") else 79)  # one has no total
+        back = dashboard.get("sessions", sort=sort, limit=30, before=page["before"])
+        assert [row["session_id"] for row in back["rows"]] == pages[-2]
+        first = dashboard.get("sessions", sort=sort, limit=30, before=back["before"])
+        assert [row["session_id"] for row in first["rows"]] == pages[0]
+        assert first["before"] is None
+
+
+def test_equal_keys_are_neither_lost_nor_doubled(history: perfdb.History, serve: Any) -> None:
+    start = 1_767_268_800.0
+    alike = [
+        Session(session_id=f"same_{number}", pipeline="twin", start_time=start, total_duration=2.0,
+                status="completed", success=True)
+        for number in range(7)
+    ]  # fmt: skip
+    engine = open_engine(history.url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, alike)
+    engine.dispose()
+    dashboard = serve(history)
+    for sort in ("newest", "oldest", "slowest", "fastest"):
+        seen: list[str] = []
+        key = None
+        while True:
+            query = {"after": key} if key else {}
+            page = dashboard.get("sessions", pipeline="twin", sort=sort, limit=3, **query)
+            seen += [row["session_id"] for row in page["rows"]]
+            key = page["after"]
+            if key is None:
+                break
+        assert sorted(seen) == [session.session_id for session in alike]
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ({"status": "failed"}, 2),
+        ({"status": "interrupted"}, 1),
+        ({"fast_mode": "true"}, 20),
+        ({"tag": "warmup"}, 1),
+        ({"attribute": "customer=c1", "fast_mode": "false"}, 12),
+        ({"attribute": ["customer=c1", "model=gpt-4o-mini"]}, 4),
+        ({"since": "12h"}, 13),
+        ({"until": "58h"}, 5),
+        ({"pipeline": "nothing"}, 0),
+        ({"pipeline": "", "since": " ", "tag": "", "status": "", "fast_mode": "", "after": ""}, 80),
+    ],
+)
+def test_filters_are_those_of_the_history(dashboard: Any, query: dict[str, Any], count: int) -> None:
+    answer = dashboard.get("sessions", limit=200, **query)
+    assert answer["count"] == len(answer["rows"]) == count
+    assert answer["count_is_exact"]
+
+
+def test_a_search_takes_the_beginning_of_an_id_to_the_letter(dashboard: Any) -> None:
+    (newest,) = dashboard.get("sessions", limit=1)["rows"]
+    found = dashboard.get("sessions", search=newest["session_id"][:-1])
+    assert newest["session_id"] in [row["session_id"] for row in found["rows"]]
+    for hostile in ("%", "_", "' OR 1=1 --", "2026%"):
+        assert dashboard.get("sessions", search=hostile)["count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "what"),
+    [
+        ("sessions", {"since": "yesterday"}, "is not a moment"),
+        ("sessions", {"after": "nonsense"}, "is not a key"),
+        ("sessions", {"status": "done"}, "status"),
+        ("sessions", {"stauts": "failed"}, "stauts"),
+        ("sessions", {"limit": 0}, "limit"),
+        ("sessions", {"attribute": "customer"}, "key=value"),
+        ("what-if", {"step": "Search", "factor": -1}, "factor"),
+        ("trends", {"period": "month"}, "period"),
+        ("alerts", {"state": "open;drop"}, "state"),
+    ],
+)
+def test_a_question_that_cannot_be_meant_is_refused_in_words(
+    dashboard: Any, path: str, query: dict[str, Any], what: str
+) -> None:
+    answer = dashboard.client.get(f"/api/v1/{path}", params=query)
+    assert answer.status_code == 422
+    assert what in answer.json()["detail"]
+
+
+def test_a_session_is_told_in_full(dashboard: Any, history: perfdb.History) -> None:
+    answer = dashboard.get("sessions/last")
+    session = history.session("last")
+    assert answer["session"]["session_id"] == session.session_id
+    assert len(answer["steps"]) == len(session.steps)
+    assert sum(part["end"] - part["start"] for part in answer["critical_path"]) == pytest.approx(
+        session.total_duration
+    )
+    top = [row["critical_s"] for row in answer["timeline"]["rows"] if row["depth"] == 0]
+    assert sum(top) + answer["timeline"]["other_s"] == pytest.approx(session.total_duration)
+    rows = answer["timeline"]["rows"]
+    searches = [row for row in rows if row["depth"] == 1]
+    assert len(searches) == 8  # side by side
+    assert searches[0]["label"] == "Search"
+    assert searches[0]["count"] == 8
+    assert len(answer["samples"]["time"]) == answer["samples"]["of"] == len(session.samples)
+    assert [step["attempts"][0]["error_message"] for step in answer["steps"] if step["attempts"]] == [
+        "HTTP 429: slow down"
+    ]
+    told = answer["explanation"]
+    assert sum(row["excess_s"] for row in told["rows"]) == pytest.approx(told["excess_s"])
+    neighbour = dashboard.get(f"sessions/{answer['previous_session_id']}")
+    assert neighbour["next_session_id"] == session.session_id
+    assert neighbour["session"]["mode"] == session.mode
+    assert answer["usual_session_id"] is not None
+    assert answer["next_session_id"] is None
+
+
+def test_sessions_without_a_total_are_shown_and_not_explained(dashboard: Any) -> None:
+    (row,) = dashboard.get("sessions", status="interrupted")["rows"]
+    answer = dashboard.get(f"sessions/{row['session_id']}")
+    assert answer["explanation"] is None
+    assert "interrupted" in answer["not_explained"]
+    assert answer["steps"][-1]["status"] == "running"
+
+
+def test_what_is_not_there_is_404_with_the_next_thing_to_do(dashboard: Any) -> None:
+    for path in ("sessions/nothing", "alerts/999", "rules/nothing", "what-if?step=Nothing&factor=0.5"):
+        answer = dashboard.client.get(f"/api/v1/{path}")
+        assert answer.status_code == 404
+        assert len(answer.json()["detail"]) > 20
+
+
+def test_a_trend_marks_changes_limits_and_alerts(dashboard: Any) -> None:
+    answer = dashboard.get("trends", step="Vision Analysis", mode='{"fast_mode":false}')
+    (change,) = answer["changes"]
+    assert change["effect_percent"] == pytest.approx(60, abs=10)
+    assert "slower since" in answer["sentence"]
+    assert [(limit["rule"], limit["limit"]) for limit in answer["limits"]] == [("vision-slow", 30.0)]
+    assert answer["limits"][0]["over"] == sum(value > 30 for value in answer["points"]["duration"])
+    assert {alert["step_name"] for alert in answer["alerts"]} == {"Vision Analysis"}
+    assert answer["n"] == len(answer["points"]["duration"]) == 56  # without warm-up, cut off and failed
+    assert sum(period["n"] for period in answer["periods"]) == answer["n"]
+    assert len(answer["choices"]) == 12
+
+
+def test_a_trend_without_a_name_is_of_the_total_that_ran_last(dashboard: Any) -> None:
+    answer = dashboard.get("trends", last=10)
+    assert answer["series"]["step_name"] is None
+    assert answer["series"]["mode_text"] == "normal mode"
+    assert len(answer["points"]["duration"]) == 10
+    nothing = dashboard.get("trends", pipeline="no such", step="thing")
+    assert nothing["series"] is None
+    assert nothing["points"]["duration"] == []
+    assert nothing["sentence"]
+
+
+def test_many_points_are_thinned_and_keep_their_extremes() -> None:
+    values = [float((number * 7919) % 1_000) for number in range(50_000)]
+    values[33_333], values[44_444] = 5_000.0, -1.0
+    places = kept_places(values, 2_000)
+    assert len(places) <= 2_000
+    assert places == sorted(set(places))
+    assert {33_333, 44_444} <= set(places)
+    assert kept_places(values[:2_000], 2_000) == list(range(2_000))
+
+
+def test_what_if_is_the_replay_of_the_schedule(dashboard: Any) -> None:
+    same = dashboard.get("what-if", step="Vision Analysis", factor=1)
+    assert same["gain_s"] == pytest.approx(0, abs=1e-6)
+    half = dashboard.get("what-if", step="Vision Analysis", factor=0.5)
+    none = dashboard.get("what-if", step="Vision Analysis", factor=0)
+    rows = dashboard.get("bottlenecks")["rows"]
+    row = next(row for row in rows if row["step_name"] == "Vision Analysis" and row["mode"] == half["mode"])
+    assert half["gain_s"] == pytest.approx(row["gain_x2_s"])
+    assert none["gain_s"] == pytest.approx(row["gain_max_s"])
+    assert "instead of" in half["sentence"]
+    slower = dashboard.get("what-if", step="Vision Analysis", factor=2, mode='{"fast_mode":true}')
+    assert slower["gain_s"] < 0
+    assert slower["mode"] == '{"fast_mode":true}'
+
+
+def test_two_sessions_and_two_groups_are_compared(dashboard: Any) -> None:
+    pair = dashboard.get("compare")
+    assert pair["kind"] == "sessions"
+    total, *steps = pair["rows"]
+    assert sum(row["critical_difference_s"] for row in steps) == pytest.approx(total["difference_s"])
+    groups = dashboard.get("compare", by="git_commit", fast_mode="false")
+    assert (groups["a"], groups["b"]) == ("0a1b2c3d", "4e5f6a7b")
+    assert "time" in groups["confounded"]
+    named = dashboard.get("compare", by="fast_mode", a="false", b="true")
+    assert (named["a"], named["b"]) == (False, True)
+    assert dashboard.client.get("/api/v1/compare", params={"a": "last"}).status_code == 400
+    assert dashboard.client.get("/api/v1/compare", params={"by": "nothing"}).status_code == 400
+
+
+def test_an_alert_is_acknowledged_silenced_and_closed(dashboard: Any) -> None:
+    alert = dashboard.get("alerts")["rows"][0]
+    path = f"alerts/{alert['id']}"
+    known = dashboard.change(f"{path}/acknowledge", {"note": "looking at it"}).json()
+    assert known["alert"]["state"] == "acknowledged"
+    assert known["events"][-1]["note"] == "looking at it"
+    silenced = dashboard.change(f"{path}/silence", {"seconds": 3600, "reason": "until the release"}).json()
+    assert silenced["alert"]["silenced"]
+    assert silenced["silences"][0]["reason"] == "until the release"
+    assert [each["alert_id"] for each in dashboard.get("alerts")["silences"]] == [alert["id"]]
+    assert not dashboard.change(f"{path}/unsilence").json()["alert"]["silenced"]
+    assert dashboard.change(f"{path}/false-alarm").json()["alert"]["state"] == "false alarm"
+    again = dashboard.change(f"{path}/expected")
+    assert again.status_code == 400
+    assert "false alarm" in again.json()["detail"]
+    assert dashboard.get(path)["alert"]["state"] == "false alarm"
+
+
+def test_alerts_are_paged_and_counted(dashboard: Any) -> None:
+    everything = dashboard.get("alerts", state="all", limit=200)
+    assert sum(everything["counts"].values()) == len(everything["rows"]) > 2
+    seen, query = [], {}
+    while True:
+        page = dashboard.get("alerts", state="all", limit=2, **query)
+        seen += [row["id"] for row in page["rows"]]
+        if page["after"] is None:
+            break
+        query = {"after": page["after"]}
+    assert seen == [row["id"] for row in everything["rows"]]
+
+
+def test_rules_say_how_good_they_are_and_what_they_would_have_flagged(dashboard: Any) -> None:
+    rows = {row["rule"]: row for row in dashboard.get("rules")["rows"]}
+    assert rows["vision-slow"]["state"] == "firing"
+    assert rows["vision-slow"]["step_name"] == "Vision Analysis"
+    assert rows["change_point"]["everything"]
+    answer = dashboard.get("rules/vision-slow", last=30)
+    slow = dashboard.get("trends", step="Vision Analysis", last=30, mode='{"fast_mode":false}')
+    assert answer["flagged"] == len(answer["hits"]) == slow["limits"][0]["over"]
+    assert answer["judged"] >= answer["flagged"]
+    assert answer["hits"][0]["start_time"] > answer["hits"][-1]["start_time"]
+    assert all(hit["value"] > 30 for hit in answer["hits"])
+
+
+def test_a_copy_that_cannot_be_written_is_shown_and_not_changed(
+    history: perfdb.History, serve: Any, tmp_path: Path
+) -> None:
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    copy = Path(shutil.copy("performance_tracking/perfdb.sqlite3", shelf / "copy.sqlite3"))
+    copy.chmod(0o400)
+    shelf.chmod(0o500)
+    dashboard = serve(perfdb.History(copy))
+    assert dashboard.get("overview")["session_count"] == 80
+    assert dashboard.client.get("/").status_code == 200
+    shelf.chmod(0o700)
+
+
+def test_nothing_recorded_yet_is_an_answer_and_appears_once_it_is(web_folder: Path, serve: Any) -> None:
+    dashboard = serve(perfdb.History())
+    for path in ("overview", "sessions", "trends", "bottlenecks", "alerts", "rules", "live"):
+        dashboard.get(path)
+    assert dashboard.client.get("/api/v1/sessions/last").status_code == 404
+    with perfdb.track("first") as run, run.step("work"):
+        pass
+    assert dashboard.get("sessions")["rows"][0]["pipeline"] == "first"
+
+
+def test_a_database_that_is_damaged_is_named_and_not_fatal(history: perfdb.History, serve: Any) -> None:
+    dashboard = serve(history)
+    dashboard.get("overview")
+    shutil.copy("performance_tracking/perfdb.sqlite3", "good.sqlite3")
+    Path("bad.sqlite3").write_bytes(b"nothing that SQLite knows" * 100)
+    Path("bad.sqlite3").replace("performance_tracking/perfdb.sqlite3")
+    answer = dashboard.client.get("/api/v1/overview")
+    assert answer.status_code == 503
+    assert "damaged" in answer.json()["detail"]
+    assert dashboard.get("health")["status"] == "database unreadable"
+    Path("good.sqlite3").replace("performance_tracking/perfdb.sqlite3")
+    assert dashboard.get("overview")["session_count"] == 80
+
+
+def test_the_dashboard_of_a_postgresql_answers_and_changes(
+    web_folder: Path,
+    serve: Any,
+    record_history: Callable[..., None],
+    create_database: Callable[..., str],
+    migrated_database: str,
+) -> None:
+    url = create_database(migrated_database)
+    record_history(url, 24)
+    dashboard = serve(perfdb.History(url))
+    assert dashboard.get("overview")["session_count"] == 24
+    pages = [dashboard.get("sessions", limit=20)]
+    pages.append(dashboard.get("sessions", limit=20, after=pages[0]["after"]))
+    assert [len(page["rows"]) for page in pages] == [20, 4]
+    (row,) = dashboard.get("sessions", search=pages[0]["rows"][3]["session_id"])["rows"]
+    assert dashboard.get(f"sessions/{row['session_id']}")["steps"]
+    for path in ("trends", "bottlenecks", "compare?by=fast_mode", "alerts?state=all", "rules", "live"):
+        dashboard.get(path)
+    assert dashboard.client.get("/").status_code == 200
