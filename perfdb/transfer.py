@@ -27,9 +27,10 @@ BATCH = 2_000  # records per transaction: some ten milliseconds under the write 
 class Database:
     """The write end of one database, opened when it is first needed."""
 
-    def __init__(self, url: str, busy_timeout_s: float) -> None:
+    def __init__(self, url: str, busy_timeout_s: float, health: Health | None = None) -> None:
         self.url = url
         self._busy_timeout_s = busy_timeout_s
+        self._health = health
         self._engine: Engine | None = None
         self._reader: Engine | None = None
         self._path: Path | None = None
@@ -67,6 +68,19 @@ class Database:
         with self._reader.connect() as connection:
             yield connection
 
+    def shrink_log(self, limit_bytes: int) -> int:
+        """Empty a SQLite file's write-ahead log that is longer than the limit; return its bytes after that.
+
+        While a reader holds on to an old state of the database the log must keep it, and grows.
+        """
+        if self._path is None or self._engine is None:
+            return 0
+        from perfdb.store.engine import empty_log, log_bytes
+
+        if log_bytes(self._path) > limit_bytes:
+            empty_log(self._engine)
+        return log_bytes(self._path)
+
     def forget(self, *, close: bool = True) -> None:
         """Drop the connections; after a fork the inherited ones must not even be closed."""
         engines = (self._engine, self._reader)
@@ -77,7 +91,10 @@ class Database:
 
     def _open(self) -> Engine:
         if self._engine is not None and self._file != self._identity():
-            self.forget()  # deleted or replaced while we had it open
+            self.forget()  # SQLite removes the old file's log with it: the new file must not meet that
+            if self._health is not None:
+                message = f"{self._path} was deleted or replaced in use; rows go into the new file"
+                self._health.count("replaced", 1, message)
         if self._engine is None:
             from perfdb.store.engine import open_engine, sqlite_path
             from perfdb.store.schema import ensure_schema
@@ -95,7 +112,7 @@ class Database:
             found = os.stat(self._path)
         except OSError:
             return (0, 0)
-        return (found.st_dev, found.st_ino)
+        return (found.st_dev, found.st_ino) if found.st_size else (0, 0)  # emptied: as good as deleted
 
 
 class Moved:
@@ -189,8 +206,8 @@ def _move(
         applied = apply_records(
             connection, journal.header, records, offset=batch.end, quarantined=len(batch.bad)
         )
-    for line in batch.bad:
-        journal.keep_bad_line(line.raw)
+        for line in batch.bad:  # before the commit: rather twice than never
+            journal.keep_bad_line(line.raw)
     health.count("quarantined", len(batch.bad), f"damaged lines of {journal.path} were put aside")
     return len(batch.good) + len(batch.bad), batch.end, applied.finished
 
@@ -215,6 +232,9 @@ def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
                 moved.finished += finished
                 if not records:
                     break
+            if torn := journal.torn_end(offset):
+                journal.keep_bad_line(torn + b"\n")
+                health.count("quarantined", 1, f"the torn end of {path} was put aside")
             from perfdb.store.ingest import mark_interrupted
 
             with database.transaction() as connection:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from perfdb.alerting import Alerting
-from perfdb.errors import PerfdbError
+from perfdb.errors import PerfdbError, StoreError
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, new_journal_id
@@ -40,6 +40,11 @@ BUSY_TIMEOUT_S = 0.25
 BUSY_IS_NEWS_S = 1.0  # many writers take turns: a lock is worth a word when it is held for longer
 MAX_PAUSE_S = 1.5  # with the time-out of a connection less than 5 s: so soon rows flow after an outage
 JOURNAL_RETRY_S = 5.0
+LOG_LIMIT_BYTES = 64 << 20  # SQLite keeps its write-ahead log at some 4 MB, unless a reader holds it open
+_LOG_TOO_LONG = (
+    "the write-ahead log beside the database has outgrown its limit: a reader holds it open, and it shrinks "
+    "when that reader ends"
+)
 
 
 class Worker:
@@ -58,7 +63,7 @@ class Worker:
         self.folder = home / "journal"
         self.health = health
         self._fsync = fsync
-        self._database = Database(database_url, BUSY_TIMEOUT_S)
+        self._database = Database(database_url, BUSY_TIMEOUT_S, health)
         self._journals: list[Journal] = []  # the last one is written by new sessions
         self._read: dict[str, int] = {}  # offsets that are known to be in the database
         self._sessions: list[LiveSession] = []
@@ -68,6 +73,7 @@ class Worker:
         self._pause_s = 0.0
         self._problem: str | None = None
         self._busy_since: float | None = None
+        self._log_problem: str | None = None
         self._no_journal_until = 0.0
         self._looked_for_dead = float("-inf")
         self._heard_of = time.monotonic()
@@ -141,8 +147,8 @@ class Worker:
         known = self.health.as_dict()
         return {
             **known,
-            "ok": known["ok"] and self._problem is None,
-            "last_error": self._problem or known["last_error"],
+            "ok": known["ok"] and self._problem is None and self._log_problem is None,
+            "last_error": self._problem or self._log_problem or known["last_error"],
             "database_error": self._problem,
             "backlog_bytes": self._backlog(),
         }
@@ -177,7 +183,7 @@ class Worker:
                     busy_at = time.monotonic()
             if time.monotonic() - busy_at > IDLE_S:
                 with self.turn_lock, self._lock:
-                    if not self._sessions and not self._backlog():
+                    if not (self._sessions or self._backlog() or self._log_problem):
                         self._database.forget()
                         self._thread = None
                         return
@@ -199,6 +205,7 @@ class Worker:
             self.alerting.judge_waiting(idle=not moved)
             self._retire()
             self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not moved)
+            self._watch_log()
             self._problem, self._busy_since, self._pause_s = None, None, 0.0
         except Exception as error:
             self._later(error)
@@ -227,6 +234,16 @@ class Worker:
         error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
         self._problem = str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {error}"
         self.health.delayed(f"{_shown(self._database.url)} takes no rows now, the journal keeps them", error)
+
+    def _watch_log(self) -> None:
+        """Keep SQLite's write-ahead log short, and say so when a reader does not let us."""
+        size = self._database.shrink_log(LOG_LIMIT_BYTES)
+        if size <= LOG_LIMIT_BYTES:
+            self._log_problem = None
+            return
+        if self._log_problem is None:
+            self.health.delayed("the database cannot be tidied", StoreError(_LOG_TOO_LONG))
+        self._log_problem = f"{_LOG_TOO_LONG} ({size / 1e6:.0f} MB)"
 
     def _announce_open_steps(self) -> None:
         for session in list(self._sessions):
@@ -277,7 +294,7 @@ class Worker:
         with self._lock:
             in_use = {id(session.journal) for session in self._sessions}
             for journal in self._journals[:-1]:
-                if id(journal) not in in_use and self._read.get(journal.path.name) == journal.size:
+                if id(journal) not in in_use and journal.ends_at(self._read.get(journal.path.name)):
                     self._journals.remove(journal)
                     self._read.pop(journal.path.name, None)
                     journal.close(remove=True)
@@ -310,7 +327,7 @@ class Worker:
         if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
                 for journal in self._journals:
-                    journal.close(remove=self._read.get(journal.path.name) == journal.size)
+                    journal.close(remove=journal.ends_at(self._read.get(journal.path.name)))
                 self._journals.clear()
                 self._sessions.clear()
                 self._database.forget()

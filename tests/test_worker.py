@@ -17,7 +17,6 @@ import pytest
 
 import perfdb
 from perfdb import recorder
-from perfdb.transfer import recover
 
 PRELUDE = """
 import os, sys, time, signal
@@ -138,47 +137,6 @@ def test_a_slow_but_living_writer_is_not_interrupted() -> None:
     subprocess.run([sys.executable, "-c", recover_elsewhere], check=True)
     tracker.end_pipeline()
     assert history().session().status == "completed"
-
-
-def test_rows_go_into_the_new_file_when_the_database_is_deleted() -> None:
-    tracker = recorder.create_tracker(home="home", console=False)
-    first = tracker.start_pipeline()
-    tracker.end_pipeline()
-    for name in ("", "-wal", "-shm"):
-        Path(f"home/perfdb.sqlite3{name}").unlink(missing_ok=True)
-    second = tracker.start_pipeline()
-    tracker.end_pipeline()
-    recorder.close()
-    assert list(history().sessions()["session_id"]) == [first, second]
-
-
-def test_a_file_that_is_no_database_is_left_alone_and_the_journal_kept() -> None:
-    Path("home").mkdir()
-    Path("home/perfdb.sqlite3").write_text("precious notes, not a database. " * 100)
-    tracker = recorder.create_tracker(home="home", console=False)
-    tracker.start_pipeline()
-    with tracker.step("work"):
-        pass
-    tracker.end_pipeline()
-    assert "perfdb.sqlite3" in tracker.health()["database_error"]
-    recorder.close()
-    assert Path("home/perfdb.sqlite3").read_text().startswith("precious notes")
-    assert len(journals()) == 1
-    Path("home/perfdb.sqlite3").unlink()
-    assert [step.step_name for step in history().session().steps] == ["work"]
-
-
-def test_damaged_lines_are_put_aside_and_the_rest_goes_in() -> None:
-    run("tracker.start_pipeline(); steps(5); os._exit(1)")
-    (path,) = journals()
-    lines = path.read_bytes().splitlines(keepends=True)
-    lines[4] = lines[4].replace(b'"i":2', b'"i":7')
-    lines.append(b"deadbeef {torn")
-    path.write_bytes(b"".join(lines))
-    moved = recover(Path("home"), history().url)
-    assert moved.quarantined == 1
-    assert [step.additional_data["i"] for step in history().session().steps] == [0, 1, 3, 4]
-    assert b'"i":7' in path.with_suffix(".bad").read_bytes()
 
 
 def test_running_sessions_are_rows_before_they_end() -> None:

@@ -52,6 +52,7 @@ class Journal:
         self.refused = 0  # lines that the disk did not take
         self._descriptor = descriptor
         self._fsync = fsync
+        self._torn = 0  # bytes of a short write that could not be cut back yet
         self._lock = threading.RLock()  # re-entrant: a signal handler may record a step too
 
     @classmethod
@@ -88,7 +89,7 @@ class Journal:
             return None
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            header = read_header(descriptor)
+            header = read_header(descriptor) or _header_of_damaged(path, descriptor)
         except OSError:
             header = None
         if header is None:
@@ -105,21 +106,37 @@ class Journal:
         line = b"%08x %b\n" % (zlib.crc32(body), body)
         with self._lock:
             try:
+                if self._torn:
+                    self._cut_back()
                 written = os.write(self._descriptor, line)
                 if written == len(line):
                     self.size += written
                     if self._fsync:
                         os.fsync(self._descriptor)
                     return True
-                os.ftruncate(self._descriptor, self.size)
+                self._torn = written
+                self._cut_back()
             except OSError:
                 pass
             self.refused += 1
             return False
 
+    def _cut_back(self) -> None:
+        # not to ``size``: where a signal's exception came between a write and its count, that is too short
+        os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - self._torn)
+        self._torn = 0
+
+    def ends_at(self, offset: int | None) -> bool:
+        """Whether nothing stands behind ``offset``, so that a reader who came so far has it all."""
+        return os.fstat(self._descriptor).st_size == offset
+
     def lines(self, offset: int = 0) -> Iterator[Line]:
         """Yield the complete lines from ``offset`` on, in order; a torn last line is not yielded."""
         return read_lines(self._descriptor, offset)
+
+    def torn_end(self, offset: int) -> bytes:
+        """Return what stands behind the last complete line, at ``offset``: its writer was cut off."""
+        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size - offset, offset)
 
     def keep_bad_line(self, raw: bytes) -> None:
         """Put a line that cannot be used beside the journal, for a person to look at."""
@@ -181,6 +198,13 @@ def read_header(descriptor: int) -> dict[str, Any] | None:
     if record is None or record["type"] != "journal" or not isinstance(record.get("journal_id"), str):
         return None
     return record
+
+
+def _header_of_damaged(path: Path, descriptor: int) -> dict[str, Any] | None:
+    """Return what the name still tells when the first line is damaged, and good ones follow it."""
+    if any(line.record is not None for line in read_lines(descriptor)):
+        return {"type": "journal", "version": 1, "journal_id": path.stem}
+    return None
 
 
 def journals_in(folder: Path) -> list[Path]:

@@ -27,6 +27,7 @@ from perfdb.store.models import from_json, to_json
 Role = Literal["writer", "reader", "migration"]
 
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_CHECKPOINT_WAIT_MS = 20  # for readers, while other writers wait for us
 _READER_BUSY_TIMEOUT_S = 5.0
 
 
@@ -220,6 +221,27 @@ def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.
         _raise_if_no_database(error, path)
         raise
     return connection
+
+
+def log_bytes(path: Path) -> int:
+    """Return the size of a SQLite file's write-ahead log."""
+    try:
+        return os.stat(f"{path}-wal").st_size
+    except OSError:
+        return 0
+
+
+def empty_log(engine: Engine) -> None:
+    """Move the write-ahead log of a writer's SQLite file into it and cut it to nothing, if readers let us."""
+    raw = engine.raw_connection()
+    try:
+        driver: Any = raw.driver_connection
+        driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # most of the work, and nobody waits
+        driver.execute(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT_MS}").fetchall()
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        driver.execute("PRAGMA busy_timeout=0").fetchall()
+    finally:
+        raw.close()
 
 
 def _use_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:

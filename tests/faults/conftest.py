@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -94,6 +95,19 @@ def history(home: Path) -> Callable[..., perfdb.History]:
 def journals(home: Path) -> Callable[[], list[Path]]:
     """Give a function that lists the journals that are left."""
     return lambda: sorted((home / "journal").glob("*.journal"))
+
+
+@pytest.fixture
+def wait_until_well() -> Callable[[perfdb.Tracker], None]:
+    """Give a function that waits until all is in the database."""
+
+    def wait_until_well(tracker: perfdb.Tracker) -> None:
+        deadline = time.monotonic() + 60
+        while (health := tracker.health())["database_error"] or health["backlog_bytes"]:
+            assert time.monotonic() < deadline, health
+            time.sleep(0.02)
+
+    return wait_until_well
 
 
 @pytest.fixture

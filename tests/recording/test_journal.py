@@ -13,7 +13,6 @@ import pytest
 from perfdb.recording import journal as journal_module
 from perfdb.recording.journal import (
     Journal,
-    decode,
     encode,
     frame,
     has_living_writer,
@@ -55,24 +54,6 @@ def test_a_torn_last_line_waits_for_its_rest(journal: Journal) -> None:
         file.write(line[-5:])
     # closing another descriptor of one's own journal gives up its lock: only this test may do so
     assert records(journal) == [{"type": "step"}]
-
-
-def test_every_flipped_byte_spoils_its_own_line_only() -> None:
-    good = frame(encode({"type": "step", "session_id": "a"}))
-    for position in range(len(good) - 1):
-        for flip in (0x01, 0x20, 0x80):
-            damaged = bytearray(good)
-            damaged[position] ^= flip
-            if b"\n" not in damaged[:-1]:
-                # hex digits of the sum may change case and still be right
-                assert decode(bytes(damaged[:-1])) in (None, decode(good[:-1]))
-
-
-@pytest.mark.parametrize(
-    "text", [b"", b"x", b"00000000 {}", b"not a journal", b"\xff" * 50, frame(b"[1]")[:-1]]
-)
-def test_foreign_lines_are_no_records(text: bytes) -> None:
-    assert decode(text) is None
 
 
 def test_a_short_write_is_cut_back_and_counted(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +101,7 @@ def test_the_journal_of_a_dead_process_can_be_claimed_once(tmp_path: Path) -> No
     assert journals_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"hello\n", b'{"type":"journal"}\n', frame(b'{"type":"step"}')])
+@pytest.mark.parametrize("content", [b"", b"hello\n", b'{"type":"journal"}\n'])
 def test_a_foreign_file_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "foreign.journal"
     path.write_bytes(content)
@@ -149,8 +130,8 @@ def test_a_long_journal_is_read_across_chunks(journal: Journal, monkeypatch: pyt
 
 def test_a_look_whether_the_writer_lives_costs_it_nothing(journal: Journal) -> None:
     look = (
-        "import sys; from pathlib import Path; from perfdb.recording.journal import has_living_writer as alive; "
-        "print(alive(Path(sys.argv[1])))"
+        "import sys; from pathlib import Path; from perfdb.recording.journal import has_living_writer; "
+        "print(has_living_writer(Path(sys.argv[1])))"
     )
 
     def seen_from_outside() -> str:

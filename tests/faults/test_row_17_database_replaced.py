@@ -1,0 +1,80 @@
+"""The database is deleted or replaced while it is in use: the rows are in the new file, and it is said."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import perfdb
+from perfdb import recorder
+
+
+@pytest.fixture
+def recorded(wait_until_well: Callable[[perfdb.Tracker], None]) -> Callable[[perfdb.Tracker, str], str]:
+    """Give a function that records a session with one step into the database and returns its id."""
+
+    def recorded(tracker: perfdb.Tracker, name: str) -> str:
+        session_id = tracker.start_pipeline()
+        with tracker.step(name):
+            pass
+        tracker.end_pipeline()
+        wait_until_well(tracker)
+        return session_id
+
+    return recorded
+
+
+def test_row_17_database_deleted(
+    home: Path, history: Callable[[], perfdb.History], recorded: Callable[[perfdb.Tracker, str], str]
+) -> None:
+    tracker = perfdb.create_tracker(console=False)
+    first = recorded(tracker, "before")
+    for name in ("", "-wal", "-shm"):
+        Path(f"{home}/perfdb.sqlite3{name}").unlink(missing_ok=True)
+    second = recorded(tracker, "after")
+    health = tracker.health()
+    assert (health["replaced"], health["ok"]) == (1, False)
+    assert "replaced in use" in health["last_error"]
+    recorder.close()
+    assert list(history().sessions()["session_id"]) == [first, second]
+
+
+def test_row_17_database_deleted_in_mid_session(
+    home: Path, history: Callable[[], perfdb.History], recorded: Callable[[perfdb.Tracker, str], str]
+) -> None:
+    tracker = perfdb.create_tracker(console=False)
+    recorded(tracker, "earlier")
+    tracker.start_pipeline()
+    with tracker.step("before"):
+        pass
+    (home / "perfdb.sqlite3").unlink()  # its write-ahead log stays behind
+    with tracker.step("after"):
+        pass
+    tracker.end_pipeline()
+    recorder.close()
+    session = history().session("last")
+    assert session.status == "completed"
+    assert [step.step_name for step in session.steps] == ["before", "after"]
+
+
+def test_row_17_database_replaced_by_an_older_copy(
+    home: Path,
+    tmp_path: Path,
+    history: Callable[[], perfdb.History],
+    recorded: Callable[[perfdb.Tracker, str], str],
+) -> None:
+    """As when somebody puts a backup in its place."""
+    tracker = perfdb.create_tracker(console=False)
+    first = recorded(tracker, "in the copy")
+    recorder.close()
+    copy = shutil.copy(home / "perfdb.sqlite3", tmp_path / "copy")
+    second = recorded(tracker, "since the copy")
+    Path(copy).replace(home / "perfdb.sqlite3")
+    third = recorded(tracker, "in the new file")
+    assert tracker.health()["replaced"] == 1
+    recorder.close()
+    assert list(history().sessions()["session_id"]) == [first, second, third]
+    assert len(history().steps()) == 3

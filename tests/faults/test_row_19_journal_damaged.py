@@ -1,0 +1,109 @@
+"""A damaged journal: good lines go in, bad ones are kept and counted, and what is not ours is left alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+import perfdb
+from perfdb.recording.journal import Journal, decode, encode, frame
+from perfdb.transfer import Batch, recover
+
+
+@pytest.fixture
+def dead_journal(run: Callable[..., CompletedProcess[str]], journals: Callable[[], list[Path]]) -> Path:
+    """Give the journal of a dead process: its name, a start, and five steps."""
+    run("tracker.start_pipeline(session_id='dead'); steps(5); os._exit(1)")
+    (path,) = journals()
+    return path
+
+
+def numbers(found: perfdb.History) -> list[int]:
+    return [step.additional_data["i"] for step in found.session("dead").steps]
+
+
+def test_row_19_a_torn_end_is_put_aside(home: Path, dead_journal: Path, tmp_path: Path) -> None:
+    torn = dead_journal.read_bytes()[-30:-5]
+    with dead_journal.open("ab") as file:
+        file.write(torn)
+    url = f"sqlite:///{home}/perfdb.sqlite3"
+    assert recover(home, url).quarantined == 1
+    assert numbers(perfdb.History(url)) == [0, 1, 2, 3, 4]
+    assert torn in dead_journal.with_suffix(".bad").read_bytes()
+
+
+@pytest.mark.parametrize("damaged", range(7))
+def test_row_19_a_damaged_line_spoils_itself_only(home: Path, dead_journal: Path, damaged: int) -> None:
+    """The first line names the journal, the second starts the session: without them the rest goes in too."""
+    lines = dead_journal.read_bytes().splitlines(keepends=True)
+    lines[damaged] = lines[damaged].replace(b'"', b"'", 1)
+    dead_journal.write_bytes(b"".join(lines))
+    url = f"sqlite:///{home}/perfdb.sqlite3"
+    moved = recover(home, url)
+    assert (moved.journals, moved.quarantined) == (1, 1)
+    assert numbers(perfdb.History(url)) == [i for i in range(5) if i != damaged - 2]
+    assert dead_journal.with_suffix(".bad").read_bytes() == lines[damaged]
+    assert not dead_journal.exists()
+
+
+def test_row_19_every_flipped_bit_of_a_journal(tmp_path: Path) -> None:
+    """None is taken for a record that was not written, and none touches more than its line and the next."""
+    records = [{"type": "step", "session_id": "a", "seq": seq} for seq in range(3)]
+    content = b"".join(frame(encode(record)) for record in records)
+    header = frame(encode({"type": "journal", "journal_id": "small"}))
+    path = tmp_path / "small.journal"
+    for position in range(len(content)):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << bit
+            path.write_bytes(header + damaged)
+            journal = Journal.claim(path)
+            assert journal is not None
+            batch = Batch(journal, len(header), 100)
+            rest = journal.torn_end(batch.end)
+            journal.close()
+            good = [line.record for line in batch.good]
+            assert all(record in records for record in good)
+            assert len(good) >= 1
+            # hex digits of the sum may change case and still be right
+            assert batch.bad or rest or good == records
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b'{"type":"journal"}\n', os.urandom(5_000)])
+def test_row_19_what_is_no_journal_is_left_alone(home: Path, dead_journal: Path, content: bytes) -> None:
+    foreign = dead_journal.with_name("foreign.journal")
+    foreign.write_bytes(content)
+    url = f"sqlite:///{home}/perfdb.sqlite3"
+    moved = recover(home, url)
+    assert (moved.journals, moved.quarantined) == (1, 0)
+    assert foreign.read_bytes() == content
+    assert numbers(perfdb.History(url)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"x", b"00000000 {}", b"not a journal", b"\xff" * 50, frame(b"[1]")[:-1]]
+)
+def test_row_19_foreign_lines_are_no_records(text: bytes) -> None:
+    assert decode(text) is None
+
+
+def test_row_19_damage_under_a_living_writer(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    tracker.start_pipeline()
+    (path,) = (home / "journal").glob("*.journal")
+    with tracker.step("good"):
+        pass
+    live = tracker._live
+    assert live is not None
+    assert live.journal is not None
+    os.write(live.journal._descriptor, b"deadbeef {damaged}\n")
+    with tracker.step("good"):
+        pass
+    tracker.end_pipeline()
+    assert tracker.health()["quarantined"] == 1
+    assert path.with_suffix(".bad").read_bytes() == b"deadbeef {damaged}\n"
+    assert len(perfdb.History().session("last").steps) == 2
