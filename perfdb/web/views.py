@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from perfdb.desk import Desk
 from perfdb.errors import PerfdbError, StoreError
-from perfdb.records import ALERT_STATES
+from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import bottlenecks as of_bottlenecks
@@ -24,16 +24,16 @@ from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.answers.rows import alert_rows
-from perfdb.web.health import firing, health
+from perfdb.web.health import INFO, firing, health
 from perfdb.web.rendering import render, style_sheet
-from perfdb.web.schemas import Bottleneck, SeriesName
+from perfdb.web.schemas import AlertEvent, Bottleneck, SeriesName
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 LASTS = (50, 100, 300, 1_000)
-STATES = ("open", *ALERT_STATES, "all")
+STATES = ("open", ACKNOWLEDGED, RESOLVED, EXPECTED, FALSE_ALARM, HISTORIC, "all")
 ORDERS = {
     "newest": "newest first",
     "oldest": "oldest first",
@@ -52,6 +52,7 @@ WINDOWS = (
 )
 MOST_IN_WINDOW = 5_000
 USUAL_WINDOW = "last=500"
+LIMITED = ("max", "min", "budget")  # kinds of rules whose limit is in the metric's own unit
 FACTOR = 0.5
 RECENT = 30  # sessions that are offered for a comparison
 
@@ -139,7 +140,8 @@ def get_overview(request: Request) -> HTMLResponse:
         firing_count=len(urgent),
         answer=answer,
         health=health(answer.alerts, answer.live),
-        alerts=[*urgent, *others],
+        alerts=urgent,
+        others=others,
         groups=kinds,
     )
 
@@ -180,6 +182,7 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         "session.html",
         "Sessions",
         answer=answer,
+        alerts=[alert for alert in answer.alerts if alert.inhibited_by is None and alert.severity != INFO],
         rows=list(drawing.waterfall(answer)),
         kinds=drawing.waterfall_keys(answer),
         resources=shapes,
@@ -215,6 +218,7 @@ def get_trends(request: Request) -> Response:
         "trends.html",
         "Trends",
         answer=answer,
+        alerts=[alert for alert in answer.alerts if alert.inhibited_by is None],
         window=window,
         windows=windows,
         series_key=_series_key,
@@ -384,12 +388,14 @@ def get_alert(request: Request, alert_id: int) -> HTMLResponse:
     if alert.metric == "duration" and alert.kind != "error_rate":
         series = {"pipeline": alert.pipeline, "step": alert.step_name, "mode": alert.mode}
         trend = of_trends.trend(history, queries.TrendQuery.model_validate({**series, "last": 200}))
-    limits = [] if alert.limit is None or trend is None else [alert.limit]
+    limits = [alert.limit] if alert.limit is not None and alert.kind in LIMITED else []
     return page(
         request,
         "alert.html",
         "Alerts",
         answer=answer,
+        limits=limits,
+        events=_told(answer.events),
         trend=trend,
         chart="" if trend is None else drawing.trend(trend.points, limits, [alert.since_time]),
         sentences=[
@@ -398,6 +404,17 @@ def get_alert(request: Request, alert_id: int) -> HTMLResponse:
             if not each.startswith(("Rule ", "Next: "))
         ],
     )
+
+
+def _told(events: Sequence[AlertEvent]) -> list[tuple[AlertEvent, int]]:
+    """Return the events, the newest first; of equal ones in a row the newest, with their number."""
+    found: list[tuple[AlertEvent, int]] = []
+    for event in reversed(events):
+        if found and (event.event, event.note) == (found[-1][0].event, found[-1][0].note):
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((event, 1))
+    return found
 
 
 @router.get("/rules")

@@ -32,7 +32,9 @@ def drawn(shape: str) -> Markup:
 
 def seconds(value: float | None) -> str:
     """Return a duration in human units; a dash for none."""
-    return "–" if value is None or math.isnan(value) else duration_text(value)
+    if value is None or math.isnan(value):
+        return "–"
+    return f"−{duration_text(-value)}" if value < 0 else duration_text(value)
 
 
 def size(value: float | None) -> str:
@@ -49,7 +51,9 @@ def difference(value: float | None) -> str:
 
 def percent(value: float | None, digits: int = 0) -> str:
     """Return a percentage without a sign."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f} %"
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.{digits}f} %".replace("-", "−") if round(value, digits) else "0 %"
 
 
 def change(value: float | None) -> str:

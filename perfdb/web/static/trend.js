@@ -27,7 +27,7 @@ async function ask(root) {
 
 function sizeOf(root) {
   const style = getComputedStyle(root);
-  return { width: Math.floor(parseFloat(style.width)), height: Math.floor(parseFloat(style.height)) - 30 };
+  return { width: Math.floor(parseFloat(style.width)), height: Math.floor(parseFloat(style.height)) };
 }
 
 function colour(name) {
@@ -58,12 +58,13 @@ function medians(good) {
 
 function draw(root, first) {
   let told = first;
-  const nearest = { place: null };
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.hidden = true;
   const stroke = (name) => () => colour(name);
   const dots = (name, size) => ({
     show: true, size, width: 0, fill: stroke(name), stroke: stroke(name),
   });
-  const value = (plot, raw) => (raw === null || raw === undefined ? "–" : seconds(raw));
   const axis = {
     stroke: stroke("muted"),
     font: "12px system-ui, sans-serif",
@@ -74,31 +75,31 @@ function draw(root, first) {
     ...sizeOf(root),
     scales: {
       x: { time: true },
-      y: { range: (plot, low, high) => [0, root.zoomed ? 1.05 * high : Math.max(Number(root.dataset.top), 1e-9)] },
+      y: { range: (plot, low, high) => [0, isZoomed(plot) ? 1.08 * high : Number(root.dataset.top) || 1] },
     },
-    legend: { live: true },
+    legend: { show: false },
     cursor: { drag: { x: true, y: false, setScale: true }, points: { size: 8 }, focus: { prox: 24 } },
     focus: { alpha: 1 },
     axes: [
-      { ...axis, space: 70 },
+      { ...axis, space: 80, values: days },
       { ...axis, size: 66, values: (plot, ticks) => ticks.map((tick) => (tick ? seconds(tick) : "0")) },
     ],
     series: [
-      { label: "started", value: (plot, raw) => (raw ? shortTime(raw) : "–") },
-      { label: "run", paths: () => null, points: dots("accent", 5), value },
-      { label: "median", stroke: stroke("second"), width: 2, points: { show: false }, spanGaps: true, value },
-      { label: "failed", paths: () => null, points: dots("failed", 8), value },
+      {},
+      { paths: () => null, points: dots("critical", 5) },
+      { stroke: stroke("second"), width: 2, points: { show: false }, spanGaps: true },
+      { paths: () => null, points: dots("failed", 8) },
     ],
     hooks: {
       draw: [(plot) => marks(plot, told)],
-      setCursor: [(plot) => { nearest.place = plot.cursor.idx; }],
+      setCursor: [(plot) => tell(plot, told, tip)],
     },
   };
   const held = document.createElement("div");
   const plot = new uPlot(options, columnsOf(told), held);
+  plot.over.append(tip);
   root.replaceChildren(held);
-  root.classList.add("drawn");
-  openOnClick(plot, () => told.points.session_id[nearest.place]);
+  openOnClick(plot, () => told.points.session_id[plot.cursor.idx]);
   return {
     plot,
     show(fresh) {
@@ -108,10 +109,40 @@ function draw(root, first) {
   };
 }
 
+/** Say what the run under the pointer was. */
+function tell(plot, told, tip) {
+  const place = plot.cursor.idx;
+  tip.hidden = place === null || place === undefined || plot.cursor.left < 0;
+  if (tip.hidden) return;
+  const { start_time: times, duration, failed } = told.points;
+  const took = document.createElement("b");
+  took.textContent = seconds(duration[place]);
+  const about = document.createElement("span");
+  about.textContent = ` ${failed[place] ? "until it failed, " : ""}${shortTime(times[place])}`;
+  tip.replaceChildren(took, about);
+  const x = plot.valToPos(times[place], "x");
+  const y = Math.max(0, plot.valToPos(duration[place], "y"));
+  const left = x + 14 + tip.offsetWidth > plot.over.clientWidth ? x - 14 - tip.offsetWidth : x + 14;
+  tip.style.transform = `translate(${left}px, ${Math.max(0, y - 34)}px)`;
+}
+
+/** Days for long spans, days and times for short ones. */
+function days(plot, ticks, axis, space, step) {
+  let last = "";
+  return ticks.map((tick) => {
+    const words = shortTime(tick);
+    const [day, time] = [words.slice(0, 6), words.slice(7)];
+    if (step >= 86400) return time.includes(":") ? day : words;
+    const text = day === last ? time : words;
+    last = day;
+    return text;
+  });
+}
+
 function isZoomed(plot) {
   const { min, max } = plot.scales.x;
-  const times = plot.data[0];
-  return min > times[0] || max < times.at(-1);
+  const times = plot.data?.[0];
+  return Number.isFinite(min) && times?.length > 0 && (min > times[0] || max < times.at(-1));
 }
 
 /** A click opens the run; the end of a drag is not a click. */
@@ -150,6 +181,15 @@ function marks(plot, told) {
     ctx.fillStyle = colour("warn");
     ctx.textAlign = fits ? "left" : "right";
     ctx.fillText(words, x + (fits ? 5 : -5) * scale, top + 13 * scale);
+  }
+  ctx.fillStyle = colour("alarm");
+  for (const alert of told.alerts.filter((each) => each.inhibited_by === null)) {
+    const x = plot.valToPos(alert.since_time, "x", true);
+    ctx.beginPath();
+    ctx.moveTo(x, top + height - 10 * scale);
+    ctx.lineTo(x - 6 * scale, top + height);
+    ctx.lineTo(x + 6 * scale, top + height);
+    ctx.fill();
   }
   ctx.restore();
 }
