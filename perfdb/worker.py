@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
 IDLE_S = 30.0  # the thread ends when nothing happened for so long
-REST_S = 0.025  # between two pieces of a pruning, which take 8 ms
+REST_S = 0.025  # between two pieces of a pruning, which take 5 ms
 EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short programs do their share
 EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
 ROTATE_BYTES = 16 << 20  # a longer journal is left to its sessions, new ones get a new file

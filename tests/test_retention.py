@@ -124,13 +124,13 @@ def test_tagged_pinned_alerting_and_running_sessions_stay(database: Database) ->
         alerts_store.save_alert(connection, alert("resolved", since="s4", last="s4"))
         series_id = connection.execute(select(models.series.c.id).limit(1)).scalar_one()
         baseline = {"series_id": series_id, "metric": "duration", "since_time": NOW, "created_at": NOW}
-        connection.execute(insert(models.baselines).values(since_session_id="s5", **baseline))
+        connection.execute(insert(models.baselines).values(since_session_id="s5", until_session_id="s7", **baseline))
         running = update(models.sessions).where(models.sessions.c.session_id == "s6")
         connection.execute(running.values(status=models.RUNNING_CODE))
     ((_, found),) = survey(database, find_shares(database, Policy(90 * DAY_S), NOW))
-    assert (found.pruned, found.kept, found.tagged, found.named, found.running) == (3, 5, 1, 3, 1)
-    assert pruned(database, Policy(90 * DAY_S)) == ["s0", "s4", "s7"]
-    assert left(database) == ["s1", "s2", "s3", "s5", "s6"]
+    assert (found.pruned, found.kept, found.tagged, found.named, found.running) == (2, 6, 1, 4, 1)
+    assert pruned(database, Policy(90 * DAY_S)) == ["s0", "s4"]
+    assert left(database) == ["s1", "s2", "s3", "s5", "s6", "s7"]
     assert rows(database, models.alerts) == {"alerts": 2}
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Connection,
     Table,
     and_,
+    bindparam,
     delete,
     exists,
     func,
@@ -160,8 +162,14 @@ def find_doomed(connection: Connection, share: Share, after: Doomed | None) -> l
 
 def delete_sessions(connection: Connection, pks: Sequence[int]) -> list[str]:
     """Delete those of the sessions that may still go, with all that is theirs; return their ids."""
-    gone = delete(sessions).where(sessions.c.id.in_(pks), ~_kept()).returning(sessions.c.session_id)
-    return list(connection.execute(gone).scalars().all())
+    return list(connection.execute(_deletion(), {"pks": list(pks)}).scalars().all())
+
+
+@cache
+def _deletion() -> Any:
+    """Return the statement that runs under the write lock, built once."""
+    chosen = sessions.c.id.in_(bindparam("pks", expanding=True))
+    return delete(sessions).where(chosen, ~_kept()).returning(sessions.c.session_id)
 
 
 def trim_session(connection: Connection, pk: int, rows: int) -> int:
@@ -271,5 +279,6 @@ def _named() -> ColumnElement[bool]:
             select(alerts.c.since_session_id).where(is_open),
             select(alerts.c.last_session_id).where(is_open),
             select(baselines.c.since_session_id),
+            select(baselines.c.until_session_id).where(baselines.c.until_session_id.is_not(None)),
         )
     )
