@@ -179,7 +179,10 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
 
 def session_rows(connection: Connection, **filters: Any) -> list[dict[str, Any]]:
     """Return what ``sessions_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
-    return _view_rows(connection, "v_sessions", SESSION_COLUMNS, _chosen(connection, filters))
+    rows = _view_rows(connection, "v_sessions", SESSION_COLUMNS, _chosen(connection, filters))
+    for row in rows:
+        row["tags"].sort()  # PostgreSQL sorts them as people do
+    return rows
 
 
 def step_rows(connection: Connection, *, step: str | None = None, **filters: Any) -> list[dict[str, Any]]:

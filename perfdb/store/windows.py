@@ -81,7 +81,7 @@ def newest_places(connection: Connection, pipeline: str | None = None) -> list[P
         place = find_place(connection, session_id) if session_id is not None else None
         if place is not None:
             found.append(place)
-    return found
+    return sorted(found, key=lambda place: (place.pipeline, place.mode))
 
 
 def last_error(connection: Connection, place: Place, step_name: str | None) -> str | None:
@@ -94,6 +94,7 @@ def last_error(connection: Connection, place: Place, step_name: str | None) -> s
             .join(series, series.c.id == steps.c.series_id)
             .where(steps.c.session_pk == place.pk, series.c.step_name == step_name)
             .where(steps.c.error_message.is_not(None))
+            .order_by(steps.c.seq)
             .limit(1)
         )
     found = connection.execute(query).scalar()

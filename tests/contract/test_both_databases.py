@@ -1,0 +1,199 @@
+"""Every question has the same answer in SQLite and in PostgreSQL."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import perfdb
+from perfdb.desk import Desk
+from perfdb.pages.reports import Report
+
+History = perfdb.History
+Pair = tuple[History, History]
+
+# What names the database itself; everything else must be equal.
+OF_THE_DATABASE = {"url", "database", "settings", "backup"}
+
+READS: dict[str, Callable[[History], Any]] = {
+    "sessions": lambda h: h.sessions(),
+    "sessions of a pipeline": lambda h: h.sessions(pipeline="nightly <etl>", last=7),
+    "sessions of a time": lambda h: h.sessions(since=1_767_270_000.0, until=datetime(2026, 1, 5)),
+    "sessions of a mode": lambda h: h.sessions(fast_mode=True, last=5),
+    "sessions failed": lambda h: h.sessions(status="failed"),
+    "sessions interrupted": lambda h: h.sessions(status="interrupted"),
+    "sessions running": lambda h: h.sessions(status="running"),
+    "sessions with a tag": lambda h: h.sessions(tag="<b>bold</b>"),
+    "sessions with attributes": lambda h: h.sessions(attribute={"model": "gpt-4o", "git_sha": "def"}),
+    "sessions with a number": lambda h: h.sessions(attribute={"number": 12}),
+    "sessions with hostile text": lambda h: h.sessions(attribute={"日本": "語", "nothing": None}),
+    "sessions of nobody": lambda h: h.sessions(pipeline="none"),
+    "session_rows": lambda h: h.session_rows(),
+    "steps": lambda h: h.steps(),
+    "steps of a name": lambda h: h.steps(step="Product Query", last=20),
+    "step_rows": lambda h: h.step_rows(last=30),
+    "session": lambda h: h.session(),
+    "session before": lambda h: h.session("last~3"),
+    "session by prefix": lambda h: h.session("20260101_120049"),
+    "session hostile": lambda h: h.session("hostile"),
+    "session cut off": lambda h: h.session("cut-off"),
+    "each_session": lambda h: list(h.each_session()),
+    "bottlenecks": lambda h: h.bottlenecks(last=None),
+    "bottlenecks of a mode": lambda h: h.bottlenecks(last=40, fast_mode=False),
+    "trends": lambda h: h.trends(),
+    "trends of all": lambda h: h.trends(by="all"),
+    "trends by day": lambda h: h.trends(by="day"),
+    "trends by week": lambda h: h.trends(by="week", pipeline="nightly <etl>"),
+    "trends of a step": lambda h: h.trends(step="Vision Analysis", fast_mode=False),
+    "violations": lambda h: h.violations(last=None),
+    "regressions": lambda h: h.regressions(),
+    "regressions for the better": lambda h: h.regressions(better=True),
+    "suggest_thresholds": lambda h: h.suggest_thresholds(),
+    "compare": lambda h: h.compare("20260101_120049", "20260101_120060"),
+    "compare by": lambda h: h.compare(by="git_sha", pipeline="design"),
+    "compare by host": lambda h: h.compare(by="model", a="gpt-4o", b="gpt-4o-mini"),
+    "explain": lambda h: h.explain("20260101_120070"),
+    "alerts": lambda h: h.alerts(),
+    "alerts of all states": lambda h: h.alerts("all"),
+    "alerts resolved": lambda h: h.alerts("resolved"),
+    "chart": lambda h: h.chart("trend", pipeline="design"),
+    "chart steps": lambda h: h.chart("steps", pipeline="design"),
+    "chart bottlenecks": lambda h: h.chart("bottlenecks", pipeline="design"),
+    "chart waterfall": lambda h: h.chart("waterfall", "20260101_120049"),
+    "chart compare": lambda h: h.chart("compare", "20260101_120049", "20260101_120060"),
+    "report": lambda h: h.report("20260101_120060"),
+    "report of many": lambda h: h.report(last=20, pipeline="design"),
+}
+
+WRITES: dict[str, Callable[[History], Any]] = {
+    "tag": lambda h: [
+        h.tag("last~2", "ignore"),
+        h.sessions(tag="ignore"),
+        h.trends(pipeline="nightly <etl>"),
+    ],
+    "tag what is not there": lambda h: h.tag("nobody", "x"),
+    "untag": lambda h: [h.untag("night-03", "ignore"), h.sessions(tag="ignore"), h.suggest_thresholds()],
+    "untag what has none": lambda h: h.untag("last", "x"),
+    "delete": lambda h: [h.delete("night-03", "hostile"), h.sessions(), h.steps(), h.trends()],
+    "delete what runs": lambda h: h.delete("runs"),
+}
+
+DESK: dict[str, Callable[[Desk, int], Any]] = {
+    "settings": lambda d, alert: d.settings,
+    "channel": lambda d, alert: d.channel("team"),
+    "alerts": lambda d, alert: d.alerts("all"),
+    "story": lambda d, alert: d.story(alert),
+    "story of none": lambda d, alert: d.story(10_000),
+    "decide": lambda d, alert: [d.decide(alert, "acknowledged", "seen"), d.story(alert)],
+    "decide expected": lambda d, alert: [d.decide(alert, "expected"), d.story(alert), d.verdicts()],
+    "decide twice": lambda d, alert: [d.decide(alert, "false alarm"), d.decide(alert, "expected")],
+    "silence": lambda d, alert: [d.silence(60, alert_id=alert, reason="<b>"), d.story(alert), d.check()],
+    "silences": lambda d, alert: [d.silence(60, rule="vision-slow", step="Vision Analysis"), d.silences()],
+    "unsilence": lambda d, alert: [
+        d.silence(60, alert_id=alert),
+        d.unsilence(alert_id=alert),
+        d.silences(),
+        d.story(alert),
+    ],
+    "verdicts": lambda d, alert: d.verdicts(),
+    "verdicts of a rule": lambda d, alert: d.verdicts("vision-slow"),
+    "would_have_flagged": lambda d, alert: d.would_have_flagged("vision-slow"),
+    "rules": lambda d, alert: d.rules(),
+    "check": lambda d, alert: d.check(),
+    "check strictly": lambda d, alert: d.check(fail_on="info", confirm=2),
+}
+
+# When a person did something: the clock, which both databases were given at different times.
+OF_NOW = {"at", "updated_at", "closed_at", "created_at", "expires_at", "notified_at"}
+
+
+def public(cls: type) -> set[str]:
+    return {name for name in vars(cls) if not name.startswith("_")}
+
+
+def asked(questions: Mapping[str, object]) -> set[str]:
+    return {name.split()[0] for name in questions}
+
+
+def test_every_public_method_is_asked() -> None:
+    assert asked(READS) | asked(WRITES) | OF_THE_DATABASE == public(History)
+    assert asked(DESK) == public(Desk)
+
+
+def plain(value: Any, *, but: frozenset[str] | set[str] = frozenset()) -> Any:
+    """Return the value as lists, dictionaries, texts and numbers; a float to 14 digits."""
+    if isinstance(value, pd.DataFrame):
+        kinds = {name: str(kind) for name, kind in value.dtypes.items()}
+        return [kinds, [plain(row, but=but) for row in value.to_dict("records")]]
+    if isinstance(value, pd.Series):
+        return plain(value.to_dict(), but=but)
+    if isinstance(value, Figure):
+        picture = io.BytesIO()
+        value.savefig(picture, format="png", dpi=50, metadata={"Software": None})
+        return picture.getvalue()
+    if isinstance(value, Report):
+        # JSONB keeps the keys of an object, and not their order
+        return sorted(re.split(r"<tr>|</tr>", re.sub(r"\d\d:\d\d", "", value.fragment)))
+    if is_dataclass(value) and not isinstance(value, type):
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        return plain({name: each for name, each in named.items() if name not in but}, but=but)
+    if isinstance(value, Mapping):
+        return {str(name): plain(each, but=but) for name, each in value.items() if name not in but}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(each, but=but) for each in value]
+    if isinstance(value, float) or type(value).__module__ == "numpy":
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        return float(f"{float(value):.14g}") if not isinstance(value, bool) else value
+    return str(value) if value is pd.NA or value is pd.NaT else value
+
+
+def answer(ask: Callable[[], Any]) -> Any:
+    """Return the answer, or the error in one."""
+    try:
+        return ask()
+    except perfdb.PerfdbError as error:
+        return [type(error).__name__, str(error)]
+
+
+@pytest.mark.parametrize("name", READS)
+def test_reading_gives_the_same(both: Pair, name: str) -> None:
+    sqlite, postgres = (plain(answer(lambda h=h: READS[name](h))) for h in both)
+    assert sqlite == postgres
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_changing_does_the_same(both_to_change: Pair, name: str) -> None:
+    sqlite, postgres = (plain(answer(lambda h=h: WRITES[name](h))) for h in both_to_change)
+    assert sqlite == postgres
+
+
+@pytest.mark.parametrize("name", DESK)
+def test_the_desk_does_the_same(both_to_change: Pair, name: str) -> None:
+    (alert, *_) = both_to_change[0].alerts()["id"]
+    sqlite, postgres = (
+        plain(answer(lambda h=h: DESK[name](Desk(h), int(alert))), but=OF_NOW) for h in both_to_change
+    )
+    assert sqlite == postgres
+
+
+def test_the_history_is_rich(both: Pair) -> None:
+    for history in both:
+        alerts = history.alerts("all")
+        assert {"vision-slow", "change_point", "error_rate"} <= set(alerts["rule"])
+        assert len(set(alerts["state"])) >= 2
+        assert len(history.regressions()) > 0
+        assert len(history.violations()) > 0
+        session = history.session("20260101_120006")
+        assert [len(step.attempts) for step in session.steps if step.step_name == "Product Search"] == [2]
+        assert len({step.lane for step in session.steps}) > 1
+        assert session.samples
