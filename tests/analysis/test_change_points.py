@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from perfdb.analysis import ChangePoint, find_change_points
-from perfdb.analysis.change_points import _mann_whitney
+from perfdb.analysis.levels import mann_whitney
+from perfdb.analysis.trend_lines import _Fits
 
 Floats = npt.NDArray[np.float64]
 
@@ -192,7 +193,7 @@ def test_mann_whitney_agrees_with_scipy() -> None:
     rng = np.random.default_rng(8)
     before, after = rng.integers(0, 9, 40).astype(float), rng.integers(1, 11, 25).astype(float)
     p = stats.mannwhitneyu(before, after, method="asymptotic", use_continuity=False).pvalue
-    assert math.erfc(abs(_mann_whitney(before, after)) / math.sqrt(2)) == pytest.approx(p)
+    assert math.erfc(abs(mann_whitney(before, after)) / math.sqrt(2)) == pytest.approx(p)
 
 
 def test_looking_back_agrees_with_ruptures_on_clear_steps() -> None:
@@ -200,3 +201,56 @@ def test_looking_back_agrees_with_ruptures_on_clear_steps() -> None:
     values = stepped((80, 1), (70, 1.8), (90, 0.8), seed=9)
     expected = ruptures.Dynp(model="l2", min_size=5, jump=1).fit(np.log(values)).predict(n_bkps=2)[:-1]
     assert indexes(values, "sensitive") == pytest.approx(expected, abs=2)
+
+
+def rising(*slopes: tuple[int, float], seed: int = 0, sd: float = 0.3) -> Floats:
+    """A line with (points, slope) one after the other, from 20 on, and noise."""
+    steps = np.repeat([slope for _, slope in slopes], [n for n, _ in slopes])
+    return 20 + np.cumsum(steps) + np.random.default_rng(seed).normal(0, sd, steps.size)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_looking_back_at_a_trend_tells_where_it_breaks(seed: int) -> None:
+    (change,) = find_change_points(rising((90, 0.1), (60, -0.12), seed=seed), profile="sensitive")
+    assert abs(change.index - 90) <= 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_steady_trend_is_not_cut_into_stairs_by_looking_back(seed: int) -> None:
+    assert indexes(rising((200, 0.1), seed=seed), "sensitive") == []
+
+
+def test_a_jump_within_a_trend_is_found_by_looking_back() -> None:
+    values = rising((160, 0.05))
+    values[100:] += 4
+    (change,) = find_change_points(values, profile="sensitive")
+    assert abs(change.index - 100) <= 1
+
+
+def test_an_outlier_is_no_turn_of_a_trend() -> None:
+    values = rising((200, 0.1))
+    values[[60, 61, 140]] *= 3
+    assert indexes(values, "sensitive") == []
+
+
+@pytest.mark.parametrize("where", [610, 1803, 3401])
+def test_the_break_of_a_long_trend_is_placed_well(where: int) -> None:
+    values = rising((where, 0.01), (4000 - where, -0.03), seed=where)
+    (change,) = find_change_points(values, profile="sensitive")
+    assert abs(change.index - where) <= 25
+
+
+def test_stairs_are_levels_and_no_trend() -> None:
+    values = stepped((60, 1), (60, 1.3), (60, 1.7), (60, 2.2), seed=2)
+    assert indexes(values, "sensitive") == pytest.approx([60, 120, 180], abs=3)
+
+
+def test_lines_cost_what_ruptures_says() -> None:
+    ruptures = pytest.importorskip("ruptures")
+    values = rising((50, 0.1), (40, -0.1), (50, 0.2), seed=4)
+    oracle = ruptures.costs.CostLinear().fit(
+        np.column_stack([values, np.ones(values.size), np.arange(values.size)])
+    )
+    starts, ends = np.array([0, 20, 60]), np.array([50, 90, 140])
+    expected = [oracle.error(start, end) for start, end in zip(starts, ends, strict=True)]
+    assert _Fits(values).costs(starts, ends, lines=True) == pytest.approx(expected)

@@ -1,0 +1,157 @@
+"""Watch a series point by point: what somebody who looked after every one was told, and what lasted.
+
+The answer for a longer series is a replay, so that false alarms are those of a watcher.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterator
+from statistics import NormalDist
+
+import numpy as np
+
+from perfdb.analysis.levels import Floats, Series, chain, inflation, misfit, robust_sd, triples, winsorised
+
+# Sums of the last k scores, k after a candidate, and the limit that each has to pass
+_FAST = np.arange(3, 15)  # normal scores, which see how extreme a few values are
+_SLOW = np.r_[8:21, 22:41:2, 45:101:5]  # uniform scores, which are best for skewed noise
+_WINDOWS = np.r_[_FAST, _SLOW]
+_LANES = np.repeat([0, 1], [_FAST.size, _SLOW.size])
+_LIMITS = np.select([_WINDOWS == 3, _WINDOWS <= 10], [3.87, 3.95], 4.1)  # benchmarks/change_points.py
+_MIN_BASELINE = 15
+_REFERENCE = 500  # a point is ranked among this many points before it
+_SETTLE = 5  # a change may move by this much while points arrive,
+_SETTLED_AFTER = 60  # and no more after this many
+_NEIGHBOURS = 200  # points before a change that locate it
+_BLOCK = 1024
+
+_YOUNG = 30  # the newest alarm is not doubted before its level has this many points
+_LASTING_PENALTY = 3.0  # times f ln n, for each alarm that is kept in hindsight
+
+_NORMAL = NormalDist()
+
+
+def watch(series: Series) -> list[int]:
+    """Return the changes that a watcher was told of and that lasted, each where it is seen best."""
+    return _settle(series.levels, _lasting(series.levels, _replay(series)))
+
+
+def _replay(series: Series) -> list[int]:
+    """Return the changes a watcher would have reported, each where it was first seen."""
+    alarms: list[int] = []
+    start = looked = 0
+    while (alarm := _first_alarm(series, start, looked)) is not None:
+        start, looked = alarm
+        alarms.append(start)
+    return alarms
+
+
+def _first_alarm(series: Series, start: int, looked: int) -> tuple[int, int] | None:
+    """Return the first move of the level since ``start`` and how many points made it clear, or None.
+
+    ``looked`` points were there already when the level at ``start`` was found.
+
+    Each point is ranked among those before it. While the level holds, such sequential ranks are
+    independent and uniform whatever the distribution of the noise (Rényi 1962), so that one limit holds
+    for every series and for repeated looks; sums of the last k are compared with it for many k at once
+    (a GLR chart of sequential normal scores: Conover, Tercero-Gómez & Cordero-Franco 2017).
+    """
+    segment = series.levels[start:]
+    sums = np.zeros((3, segment.size + 1))
+    ranks = _sequential_ranks(segment)
+    begin = 0
+    while begin < segment.size:
+        end = min(2 * begin + 64, begin + _BLOCK, segment.size)
+        _add_scores(sums, begin, np.fromiter(ranks, dtype=np.float64, count=end - begin))
+        for t, n in _suspects(sums, max(begin, looked - start) + 1, end):
+            if series.matters(start + max(0, t - _REFERENCE), start + t, start + n):
+                return start + _locate(segment[:n], t, _MIN_BASELINE, n - 3), start + n
+        begin = end
+    return None
+
+
+def _sequential_ranks(segment: Floats) -> Iterator[float]:
+    """Yield the rank of each point among those before it, between 0 and 1; ties count half."""
+    ordered: list[float] = []
+    recent: deque[float] = deque()
+    for value in segment.tolist():
+        low, high = bisect_left(ordered, value), bisect_right(ordered, value)
+        yield (low + high + 1) / (2 * len(ordered) + 2)
+        ordered.insert(high, value)
+        recent.append(value)
+        if len(recent) > _REFERENCE:
+            del ordered[bisect_left(ordered, recent.popleft())]
+
+
+def _add_scores(sums: Floats, begin: int, ranks: Floats) -> None:
+    """Continue the running sums of normal scores, uniform scores and products of neighbouring scores."""
+    normal = [_NORMAL.inv_cdf(rank) for rank in ranks.tolist()]
+    uniform = (ranks - 0.5) * math.sqrt(12)
+    before = sums[1, begin] - sums[1, begin - 1] if begin else 0.0
+    products = uniform * np.r_[before, uniform[:-1]]
+    for row, scores in zip(sums, (normal, uniform, products), strict=True):
+        row[begin + 1 : begin + 1 + ranks.size] = row[begin] + np.cumsum(scores)
+
+
+def _suspects(sums: Floats, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Yield (candidate, points seen) for each n in ``first`` … ``last`` whose largest sum passes the limit.
+
+    The variance of a sum grows with f = (1 + rho) / (1 - rho), rho being the lag-1 autocorrelation before the
+    candidate less 0.6 standard errors: independent noise has to pay nothing for the correction.
+    """
+    earliest = max(first - int(_WINDOWS[-1]), 1)
+    seen = np.arange(earliest, last + 1)
+    rho = sums[2, seen] / seen - 0.6 / np.sqrt(seen)
+    weight = np.sqrt(2 / (1 + np.clip(rho, 0, 0.9)) - 1)  # 1 / sqrt(f)
+    n = np.arange(first, last + 1)[:, None]
+    t = np.maximum(n - _WINDOWS, earliest)
+    weight /= np.maximum(seen / 100, 1) ** 0.05  # ranks among more points reach further: 5 % at 265
+    z = np.abs(sums[_LANES, n] - sums[_LANES, t]) * weight[t - earliest] / (_LIMITS * np.sqrt(_WINDOWS))
+    z[n - _WINDOWS < _MIN_BASELINE] = 0
+    for row in np.flatnonzero(z.max(axis=1, initial=0) > 1):
+        yield int(t[row, z[row].argmax()]), int(n[row, 0])
+
+
+def _lasting(levels: Floats, alarms: list[int]) -> list[int]:
+    """Return the alarms that are still worth their penalty; the newest is not judged before it has settled.
+
+    A least squares partition whose segments begin at alarms only: an excursion costs two changes, and a
+    level that was not kept leaves little to explain.
+    """
+    if not alarms:
+        return []
+    noise = np.concatenate([part - np.median(part) for part in np.split(levels, alarms)])
+    sd = robust_sd(noise)
+    if sd == 0:
+        return alarms
+    sums = np.r_[0.0, np.cumsum((levels - noise + np.clip(noise, -2.5 * sd, 2.5 * sd) - levels.mean()) / sd)]
+    penalty = _LASTING_PENALTY * inflation(noise) * math.log(levels.size)
+    bounds = np.array([0, *alarms, levels.size])
+    young = levels.size - alarms[-1] <= _YOUNG
+    cost, previous = np.zeros(bounds.size), [0] * bounds.size
+    for i in range(1, bounds.size):
+        first = i - 1 if young and i == bounds.size - 1 else 0
+        costs = cost[first:i] - (sums[bounds[i]] - sums[bounds[first:i]]) ** 2 / (bounds[i] - bounds[first:i])
+        previous[i] = first + int(costs.argmin())
+        cost[i] = costs.min() + penalty
+    return [int(bounds[i]) for i in chain(previous)]
+
+
+def _settle(levels: Floats, alarms: list[int]) -> list[int]:
+    """Place each change with the points that came after its alarm, at most ``_SETTLE`` from there."""
+    settled = []
+    for start, alarm, end in triples(alarms, levels.size):
+        near = levels[start : min(end, alarm + _SETTLED_AFTER)]
+        settled.append(start + _locate(near, alarm - start, alarm - start - _SETTLE, alarm - start + _SETTLE))
+    return settled
+
+
+def _locate(segment: Floats, guess: int, low: int, high: int) -> int:
+    """Return the index between ``low`` and ``high`` that splits ``segment`` best, knowing roughly where."""
+    start = max(0, guess - _NEIGHBOURS)
+    low, high = max(low, start + 1), min(high, segment.size - 1)
+    losses = misfit(winsorised(segment[start:], guess - start))
+    return low + int(losses[low - start - 1 : high - start].argmin())
