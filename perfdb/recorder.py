@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _workers: dict[tuple[Path, str], Worker] = {}
 _monitor = Monitor()
 _lock = threading.Lock()
+_said_without_worker = Health()
 
 
 def create_tracker(
@@ -200,9 +201,14 @@ def _load(health: Health, **overrides: Any) -> Settings:
     except PerfdbError:  # a mistake is said now, to who made it
         raise
     except Exception as error:
-        health.failed("reading the settings (runs are not recorded)", error)
+        _cannot_record(health, "reading the settings", error)
         nowhere = Path(os.devnull)
         return Settings(home=nowhere, database_url="", report_dir=nowhere, disabled=True)
+
+
+def _cannot_record(health: Health, doing: str, error: Exception) -> None:
+    health.share_what_was_said(_said_without_worker)
+    health.failed(f"{doing} (runs are not recorded)", error)
 
 
 def _tracker(settings: Settings, health: Health, *, live_lines: bool, fast_mode: bool | None) -> Tracker:
@@ -219,7 +225,7 @@ def _tracker(settings: Settings, health: Health, *, live_lines: bool, fast_mode:
     except PerfdbError:
         raise
     except Exception as error:
-        health.failed("preparing a tracker (runs are not recorded)", error)
+        _cannot_record(health, "preparing a tracker", error)
     return Tracker(
         settings,
         worker,

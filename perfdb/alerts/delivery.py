@@ -121,6 +121,13 @@ class Delivery:
         self._calls = queue.Queue(MOST_WAITING)
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # the next message starts another thread
+            self._health.count("errors", 1, f"delivering alerts failed: {type(error).__name__}")
+            self._idle.set()
+
+    def _work(self) -> None:
         busy_at = time.monotonic()
         while True:
             self._wake.clear()

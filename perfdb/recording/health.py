@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-DEBUG, WARNING = 10, 30  # of logging, which is imported late
 COUNTERS = ("errors", "misuse", "refused", "quarantined", "delays")
 
 
@@ -40,8 +39,7 @@ class Health:
         """Note that perfdb itself failed at ``doing``; called in the ``except`` block."""
         message = f"{doing} failed: {_named(error)}"
         self._note("errors", f"{doing} {type(error).__name__}", message)
-        if debugging() is not None:
-            _log(DEBUG, _trace(doing, error))
+        _log_trace(doing, error)
         if self.strict:
             raise error
 
@@ -69,7 +67,7 @@ class Health:
             if new:
                 self._said.add(kind)
         if new:
-            _log(WARNING, message)
+            _log(message)
 
     def after_fork_in_child(self) -> None:
         """Make a lock that no vanished thread holds."""
@@ -88,16 +86,20 @@ def _named(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _trace(doing: str, error: BaseException) -> str:
-    """Return the traceback as text: the logger's own would show credentials in the exception's words."""
-    from traceback import format_exception
-
-    return "\n".join([doing, *(clean_text(line) for line in format_exception(error))])
-
-
-def _log(level: int, message: str) -> None:
+def _log_trace(doing: str, error: BaseException) -> None:
+    """Log the traceback as text: the logger's own would show credentials in the exception's words."""
     try:
-        logger().log(level, "perfdb: %s", message)
+        if (debug := debugging()) is not None:
+            from traceback import format_exception
+
+            debug("perfdb: %s\n%s", doing, "".join(clean_text(line) for line in format_exception(error)))
+    except Exception:  # see _log
+        return
+
+
+def _log(message: str) -> None:
+    try:
+        logger().warning("perfdb: %s", message)
     except Exception:  # a filter or handler of the host that raises
         return
 

@@ -1,0 +1,332 @@
+"""Row 28: perfdb's own bug. Each of its functions in turn raises, and the host never notices."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import logging
+import pkgutil
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb import recorder
+from perfdb.recording.health import Health
+from perfdb.recording.step import Attempt, Step
+from perfdb.recording.tracker import Tracker
+from perfdb.settings import load
+from perfdb.toml_tables import Table
+from perfdb.worker import Worker
+
+SETTINGS = """
+wait_s = 0
+[[alerts.rules]]
+name = "any"
+kind = "max"
+limit = 0.0
+[[alerts.channels]]
+name = "log"
+kind = "log"
+"""
+
+# What the host calls itself; what only makes a handle for it; and the places where failures are caught.
+PUBLIC: tuple[Any, ...] = (Tracker, Step, Attempt, Health, recorder.track, recorder._Nothing)
+EXEMPT = {
+    "perfdb.recorder:create_tracker", "perfdb.recorder:current", "perfdb.recorder:close",
+    "perfdb.recorder:_load", "perfdb.recorder:_tracker", "perfdb.recorder:_cannot_record",
+    "perfdb.recording.console:Console._forget", "perfdb.recording.design_steps:track_vision_analysis",
+    "perfdb.recording.health:_log", "perfdb.recording.health:_log_trace", "perfdb.recording.step:carry",
+    "perfdb.recording.step:called_within", "perfdb.recording.step:Step._again",
+    "perfdb.recording.step:Step._around_generator", "perfdb.recording.tracker:Tracker._known",
+    "perfdb.recorder:track._again", "perfdb.worker:Worker._ensure_thread", "perfdb.worker:Worker._run",
+    "perfdb.worker:Worker.turn", "perfdb.recording.monitor:Monitor._run",
+    "perfdb.alerts.delivery:Delivery._run",
+}  # fmt: skip
+
+RECORDING = [
+    "perfdb.recorder", "perfdb.recording", "perfdb.worker", "perfdb.settings", "perfdb.toml_tables",
+    "perfdb.vocabulary", "perfdb.texts", "perfdb.critical_path",
+]  # fmt: skip
+BEHIND = [
+    "perfdb.worker",
+    "perfdb.transfer",
+    "perfdb.alerting",
+    "perfdb.retention",
+    "perfdb.alerts",
+    "perfdb.store",
+]
+
+
+class BugError(Exception):
+    """What perfdb does wrong."""
+
+
+class HostsError(Exception):
+    """What the pipeline does wrong."""
+
+
+def modules_of(names: list[str]) -> Iterator[Any]:
+    for name in names:
+        module = importlib.import_module(name)
+        yield module
+        for found in pkgutil.iter_modules(getattr(module, "__path__", []), f"{name}."):
+            yield importlib.import_module(found.name)
+
+
+def internals(names: list[str]) -> list[str]:
+    """Return the dotted name of every function and method that is not for the host to call."""
+    found: list[str] = []
+    for module in modules_of(names):
+        for name, value in vars(module).items():
+            if getattr(value, "__module__", None) != module.__name__:
+                continue
+            if isinstance(value, FunctionType):
+                found.append(f"{module.__name__}:{name}")
+            elif inspect.isclass(value):
+                for attribute, member in vars(value).items():
+                    is_code = isinstance(function_of(member), FunctionType)
+                    hidden = value not in PUBLIC or (value is not Health and attribute.startswith("_"))
+                    if is_code and hidden and not attribute.startswith("__"):
+                        found.append(f"{module.__name__}:{name}.{attribute}")
+    return [name for name in found if name not in EXEMPT]
+
+
+def place_of(target: str) -> tuple[Any, str]:
+    """Return the module or class, and the name in it."""
+    module_name, _, path = target.partition(":")
+    owner: Any = sys.modules[module_name]
+    *classes, name = path.split(".")
+    for each in classes:
+        owner = getattr(owner, each)
+    return owner, name
+
+
+def broken(target: str, patch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Have one internal raise wherever it is used; return a function that counts its calls."""
+    calls: list[int] = []
+
+    def raising(*_: Any, **__: Any) -> Any:
+        calls.append(1)
+        raise BugError(target)
+
+    owner, name = place_of(target)
+    original = inspect.getattr_static(owner, name)
+    if inspect.isclass(owner):
+        kinds = {property: property, staticmethod: staticmethod, classmethod: classmethod}
+        wrap: Any = kinds.get(type(original), lambda function: function)
+        patch.setattr(owner, name, wrap(raising))
+    else:
+        for module in [each for key, each in sys.modules.items() if key.split(".")[0] == "perfdb"]:
+            for held, value in list(vars(module).items()):
+                if value is original:
+                    patch.setattr(module, held, raising)
+    return lambda: len(calls)
+
+
+SEEN = [True, [0, 2, 4], "carried", True, 8, [1, 2], "later", [dict, list]]
+SEEN = [*SEEN, *SEEN, "done", True]
+
+
+def pipeline() -> tuple[list[Any], list[Callable[[], dict[str, Any]]]]:
+    """Use everything that a host may call, twice; return what it sees of its own, and the healths."""
+    seen: list[Any] = []
+    error = HostsError("the pipeline's own")
+    tracker = perfdb.create_tracker(console=True)
+    for _ in range(2):
+        tracker.start_pipeline(fast_mode=True, model="gpt", nested={"a": [1, "\ud800", {2}]})
+        tracker.set(more=1.5)
+        tracker.event("begun", rows=2)
+        with tracker.step("outer", rows=3) as step:
+            step.set(found=6)
+            step.event("half", of="it")
+            perfdb.current().set(seen=True)
+            for failing in (True, False):
+                try:
+                    with step.attempt():
+                        if failing:
+                            raise error
+                except HostsError as caught:
+                    seen.append(caught is error)
+            with perfdb.track_vision_analysis(tracker):
+                seen.append(tracker.map(lambda number: number * 2, range(3), max_workers=2))
+                seen.append(perfdb.carry(lambda: "carried")())
+        try:
+            with tracker.step("failing"):
+                raise error
+        except HostsError as caught:
+            seen.append(caught is error)
+
+        @tracker.step("decorated")
+        def double(number: int) -> int:
+            return number * 2
+
+        @tracker.step("generated")
+        def numbers() -> Iterator[int]:
+            yield from (1, 2)
+
+        @tracker.step("awaited")
+        async def later() -> str:
+            async with tracker.step("inside"):
+                return "later"
+
+        seen += [double(4), list(numbers()), asyncio.run(later())]
+        by_hand = tracker.step("by hand").start()
+        by_hand.stop(success=False, error="no")
+        tracker.step("left open").start()
+        tracker.end_pipeline(success=True, product_count=5)
+        tracker.save_performance_report()
+        tracker.print_summary()
+        for known in (tracker.session_id, tracker.total_duration, tracker.session):
+            str(known)
+        seen.append([type(tracker.step_durations), type(tracker.alerts)])
+    with perfdb.track("another", rows=1) as run, run.step("load"):
+        pass
+
+    @perfdb.track("decorated")
+    def job() -> str:
+        return "done"
+
+    seen.append(job())
+    try:
+        with perfdb.track("another"):
+            raise error
+    except HostsError as caught:
+        seen.append(caught is error)
+    return seen, [tracker.health, run.health]
+
+
+def function_of(member: Any) -> Any:
+    """Return the function of a method of any kind; something else for what is none."""
+    return getattr(member, "fget", None) or getattr(member, "__func__", member)
+
+
+def code_of(target: str) -> CodeType:
+    owner, name = place_of(target)
+    member: Any = inspect.getattr_static(owner, name)
+    code: CodeType = function_of(member).__code__
+    return code
+
+
+def called_by(act: Callable[[], object]) -> set[CodeType]:
+    """Return the code of every function that runs meanwhile, in any thread."""
+    seen: set[CodeType] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            seen.add(frame.f_code)
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+    return seen
+
+
+@pytest.fixture(autouse=True)
+def prepared(home: Path, migrated_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give a database with its tables, rules that fire, and writers whose turns the test makes."""
+    home.mkdir(mode=0o700)
+    shutil.copy(migrated_file, home / "perfdb.sqlite3")
+    (home.parent / "perfdb.toml").write_text(SETTINGS)
+    monkeypatch.setattr(Worker, "_ensure_thread", lambda self: None)
+    monkeypatch.setattr(recorder, "_workers", {})
+    yield
+    drop_workers()
+
+
+def drop_workers() -> None:
+    """Let go of the writers without bringing anything to the database."""
+    for worker in recorder._workers.values():
+        worker.after_fork_in_child()
+    recorder._workers.clear()
+    recorder._monitor.after_fork_in_child()
+    recorder._said_without_worker = Health()
+
+
+def said_twice(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the lines that one thread logged more than once, and forget all of them."""
+    lines = Counter(
+        (each.thread, each.getMessage()) for each in caplog.records if each.levelno >= logging.WARNING
+    )
+    caplog.clear()
+    return [line for (_, line), count in lines.items() if count > 1]
+
+
+def is_told(health: Callable[[], dict[str, Any]]) -> bool:
+    """Say whether a health shows that something is wrong; threads may take a moment."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        now = health()
+        if not now["ok"] or now["misuse"] or now["delays"]:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_whatever_raises_in_the_hosts_threads_is_counted_and_said_once(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used = called_by(pipeline)
+    said_twice(caplog)
+    targets = [target for target in internals(RECORDING) if code_of(target) in used]
+    assert len(targets) > 100
+    for target in targets:
+        drop_workers()
+        with pytest.MonkeyPatch.context() as patch:
+            calls = broken(target, patch)
+            seen, healths = pipeline()
+            called = calls()
+            assert seen == SEEN, target
+            assert not called or any(map(is_told, healths)), f"nobody was told of {target}"
+        assert said_twice(caplog) == [], target
+
+
+def test_whatever_raises_behind_the_hosts_back_is_counted_and_said_once_and_nothing_is_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    (worker,) = recorder._workers.values()
+    history = perfdb.History()
+
+    def record() -> str:
+        worker._database.forget()
+        worker.alerting.use(Table({}))
+        worker.alerting.use(load().alerts)
+        worker.health.counts = dict.fromkeys(worker.health.counts, 0)
+        worker.health.last_error = None
+        worker.health._said.clear()
+        tracker.start_pipeline()
+        for _ in range(3):
+            with tracker.step("work"):
+                pass
+        tracker.end_pipeline()
+        return str(tracker.session_id)
+
+    used = called_by(lambda: (record(), worker.turn(), worker.turn()))
+    targets = [target for target in internals(BEHIND) if code_of(target) in used]
+    assert len(targets) > 100
+    for target in targets:
+        session_id = record()
+        with pytest.MonkeyPatch.context() as patch:
+            calls = broken(target, patch)
+            worker.turn()
+            worker.turn()
+            assert not calls() or is_told(tracker.health), f"nobody was told of {target}"
+        assert said_twice(caplog) == [], target
+        put_aside = tracker.health()["quarantined"]
+        worker.turn()
+        if not put_aside:
+            assert len(history.session(session_id).steps) == 3, target
