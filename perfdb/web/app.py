@@ -80,6 +80,7 @@ def create_app(
         from perfdb.web import views  # type: ignore[attr-defined,unused-ignore]
 
         app.include_router(views.router)
+        app.state.error_page = views.error_page
     for kind in (PerfdbError, ValueError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _refuse)
     return app

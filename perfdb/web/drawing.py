@@ -73,7 +73,7 @@ def trend(points: Points, limits: Sequence[float] = (), marks: Sequence[float] =
         return ""
     first, last = points.start_time[0], points.start_time[-1]
     stride = max(1, -(-len(points.start_time) // MOST_DOTS))
-    top = 1.08 * scale_of(points.duration, limits)
+    top = top_of(points, limits)
     shown = [
         (
             points.start_time[place] - first,
@@ -94,12 +94,14 @@ def trend(points: Points, limits: Sequence[float] = (), marks: Sequence[float] =
     )
 
 
-def scale_of(durations: Sequence[float], limits: Sequence[float]) -> float:
-    """Return the largest value that is drawn: one wild run shall not flatten all the others."""
-    ordered = sorted(durations)
+def top_of(points: Points, limits: Sequence[float] = ()) -> float:
+    """Return the seconds at the top of a picture: one wild run shall not flatten all the others."""
+    if not points.duration:
+        return 0.0
+    ordered = sorted(points.duration)
     usual = ordered[min(len(ordered) - 1, int(0.98 * len(ordered)))]
     largest = min(ordered[-1], 2.0 * usual)
-    return max([largest, *(limit for limit in limits if limit <= 1.5 * largest)])
+    return 1.08 * max([largest, *(limit for limit in limits if limit <= 1.5 * largest)])
 
 
 def rolling_median(points: Points) -> list[tuple[float, float]]:

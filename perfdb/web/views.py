@@ -213,6 +213,7 @@ def get_trends(request: Request) -> Response:
     window = f"since={query.since}" if query.since is not None else f"last={query.last}"
     windows = WINDOWS if window in dict(WINDOWS) else (*WINDOWS, (window, window.replace("=", " ")))
     series = answer.series
+    limits = [limit.limit for limit in answer.limits]
     return page(
         request,
         "trends.html",
@@ -224,12 +225,10 @@ def get_trends(request: Request) -> Response:
         series_key=_series_key,
         chart=drawing.trend(
             answer.points,
-            [limit.limit for limit in answer.limits],
+            limits,
             [each.start_time for each in answer.changes],
         ),
-        top=1.08 * drawing.scale_of(answer.points.duration, [limit.limit for limit in answer.limits])
-        if answer.points.duration
-        else 0.0,
+        top=drawing.top_of(answer.points, limits),
         data=link(
             "/api/v1/trends",
             **query.model_dump(exclude_none=True, exclude={"pipeline", "step", "mode"}),
@@ -397,6 +396,7 @@ def get_alert(request: Request, alert_id: int) -> HTMLResponse:
         limits=limits,
         events=_told(answer.events),
         trend=trend,
+        top=0.0 if trend is None else drawing.top_of(trend.points, limits),
         chart="" if trend is None else drawing.trend(trend.points, limits, [alert.since_time]),
         sentences=[
             f"{each.rstrip('.')}."

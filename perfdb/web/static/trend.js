@@ -171,7 +171,7 @@ function marks(plot, told) {
     line(ctx, colour("alarm"), [6 * scale, 4 * scale], left, y, left + width, y, scale);
     ctx.fillStyle = colour("alarm");
     ctx.textAlign = "left";
-    ctx.fillText(`${rule}: ${seconds(limit)}`, left + 6 * scale, y - 5 * scale);
+    ctx.fillText(`${rule}: ${seconds(limit)}`, left + 6 * scale, y + (y - top < 20 * scale ? 14 : -5) * scale);
   }
   for (const change of told.changes) {
     const x = plot.valToPos(change.start_time, "x", true);
@@ -180,7 +180,7 @@ function marks(plot, told) {
     const fits = x + ctx.measureText(words).width + 6 * scale < left + width;
     ctx.fillStyle = colour("warn");
     ctx.textAlign = fits ? "left" : "right";
-    ctx.fillText(words, x + (fits ? 5 : -5) * scale, top + 13 * scale);
+    ctx.fillText(words, x + (fits ? 5 : -5) * scale, top + height - 16 * scale);
   }
   ctx.fillStyle = colour("alarm");
   for (const alert of told.alerts.filter((each) => each.inhibited_by === null)) {
