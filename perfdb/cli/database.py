@@ -1,12 +1,21 @@
-"""`perfdb db`: which tables the database has, and how it gets the right ones."""
+"""`perfdb db`: which tables the database has, how it gets the right ones, and its way into another."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 import click
 
-from perfdb.cli.options import database_option
-from perfdb.errors import StoreError
+from perfdb.cli.options import database_option, json_option
+from perfdb.cli.render import Column, print_json, print_table
+from perfdb.errors import SchemaError, StoreError, UsageError
 from perfdb.history import History
+
+if TYPE_CHECKING:
+    from perfdb.store.copying import Copied
 
 
 @click.group("db")
@@ -58,6 +67,92 @@ def check(database: str | None) -> None:
     if differences:
         click.get_current_context().exit(1)
     click.echo("The tables are as expected.")
+
+
+@command.command("copy")
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@json_option
+def copy(source: str, target: str, as_json: bool) -> None:
+    """Copy a whole history from one database into another.
+
+    SRC and DST are files or SQLAlchemy URLs, SQLite or PostgreSQL. SRC is only read, as of one moment,
+    and may be written to meanwhile; DST gets its tables where it has none. Run it again to add what is
+    missing by then: nothing in DST is ever taken back. Every row is read again from both and compared.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from perfdb.store.copying import copy_history
+
+    here, there = _existing(source), History(target)
+    if here.url == there.url:
+        raise UsageError(f"{here.database} cannot be copied into itself: name another database as DST")
+    click.echo(f"Write {there.database}", err=True)
+    try:
+        copied = copy_history(here.url, there.url, _say_progress if sys.stderr.isatty() else None)
+    except SchemaError as error:
+        raise SchemaError(f"{error} -d {here.database}") from error
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise StoreError(
+            f"the copy from {here.database} into {there.database} was cut off: {cause}; "
+            "what has arrived is whole: run it again"
+        ) from error
+    if as_json:
+        print_json(
+            {
+                **asdict(each),
+                "source_checksum": f"{each.source_checksum:016x}",
+                "target_checksum": f"{each.target_checksum:016x}",
+            }
+            for each in copied
+        )
+    else:
+        _print_copied(copied)
+    _say_verified(copied, there)
+
+
+def _say_progress(done: int, total: int) -> None:
+    click.echo(f"\r{done} of {total} sessions", err=True, nl=done == total)
+
+
+def _print_copied(copied: Sequence[Copied]) -> None:
+    columns = [Column("table")]
+    columns += [Column(title, right=True) for title in ("rows", "added", "updated", "kept")]
+    columns += [Column("checksum"), Column("in the copy")]
+    print_table(
+        columns,
+        [
+            (
+                each.table,
+                each.rows,
+                each.added,
+                each.updated,
+                each.kept,
+                f"{each.source_checksum:016x}",
+                "equal" if each.source_checksum == each.target_checksum else f"{each.target_checksum:016x}",
+            )
+            for each in copied
+        ],
+    )
+
+
+def _say_verified(copied: Sequence[Copied], there: History) -> None:
+    wrong = [each for each in copied if each.wrong]
+    if wrong:
+        named = ", ".join(f"{each.wrong} of {each.table}" for each in wrong)
+        raise StoreError(
+            f"{there.database} does not hold what was written to it ({named} rows differ): "
+            "run the copy again, and check that server's disk if they differ again"
+        )
+    kept = sum(each.kept for each in copied)
+    if kept:
+        click.echo(
+            f"All rows are there; {kept} of them {there.database} knows in a state of its own, and keeps.",
+            err=True,
+        )
+    else:
+        click.echo("All rows are there, and equal.", err=True)
 
 
 def _existing(database: str | None) -> History:

@@ -145,7 +145,7 @@ def revive_session(connection: Connection, pk: int) -> None:
         steps.c.session_pk == pk, steps.c.status == INTERRUPTED_CODE, steps.c.duration.is_(None)
     )
     connection.execute(cut_off.values(status=RUNNING_CODE))
-    _recount_session(connection, pk)
+    recount_session(connection, pk)
 
 
 def insert_sessions(
@@ -196,8 +196,8 @@ def tag_session(connection: Connection, session_id: str, name: str) -> None:
         raise ValueError(f"a tag has 1 to 64 characters, not {len(name)}")
     pk = _pk_of(connection, session_id)
     row = {"session_pk": pk, "name": rows.text(name)}
-    connection.execute(_insert(connection, session_tags).values(**row).on_conflict_do_nothing())
-    _recount_session(connection, pk)
+    connection.execute(insert_into(connection, session_tags).values(**row).on_conflict_do_nothing())
+    recount_session(connection, pk)
 
 
 def untag_session(connection: Connection, session_id: str, name: str) -> bool:
@@ -211,7 +211,7 @@ def untag_session(connection: Connection, session_id: str, name: str) -> bool:
         session_tags.c.session_pk == pk, session_tags.c.name == rows.text(name.strip())
     )
     removed = connection.execute(gone).rowcount > 0
-    _recount_session(connection, pk)
+    recount_session(connection, pk)
     return removed
 
 
@@ -434,7 +434,7 @@ def _end_session(connection: Connection, placed: _Placed, end: Record | None) ->
     if attributes is not None:
         values = {**values, "attributes": attributes}
     connection.execute(update(sessions).where(sessions.c.id == placed.pk).values(**values))
-    counted = _recount_session(connection, placed.pk)
+    counted = recount_session(connection, placed.pk)
     return _Placed(placed.pk, placed.pipeline, placed.mode, values["status"], counted, is_new=False)
 
 
@@ -445,7 +445,7 @@ def _counts(status: int, success: bool | None) -> bool:
     return status in (RUNNING_CODE, COMPLETED_CODE) and success is not False
 
 
-def _recount_session(connection: Connection, pk: int) -> bool:
+def recount_session(connection: Connection, pk: int) -> bool:
     """Bring ``counted`` of a session and its steps up to its status and tags; return it."""
     row = connection.execute(_COUNT_SESSION, {"pk": pk}).one()
     counted = _counts(row.status, row.success) and not row.tagged
@@ -500,7 +500,8 @@ _FIND_SESSION = (
 )
 
 
-def _insert(connection: Connection, table: Table) -> Any:
+def insert_into(connection: Connection, table: Table) -> Any:
+    """Return an INSERT that can meet a row that is there already."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
@@ -521,7 +522,7 @@ def _compiled(name: str, dialect: Any) -> Prepared:
         case "open step":
             return Prepared(insert(steps).on_conflict_do_nothing(), made, _columns(steps))
         case "step":
-            return Prepared(_finish_step(insert(steps)), made, _columns(steps))
+            return Prepared(finish_step(insert(steps)), made, _columns(steps))
         case _:
             return Prepared(insert(samples).on_conflict_do_nothing(), made, _columns(samples))
 
@@ -535,7 +536,7 @@ def _columns(table: Table, *without: str) -> list[str]:
     return [column.name for column in table.c if column.name not in without]
 
 
-def _finish_step(insert: Any) -> Any:
+def finish_step(insert: Any) -> Any:
     """Insert a step, or fill the row that it has since it was announced."""
     filled = {column.name: insert.excluded[column.name] for column in steps.c if not column.primary_key}
     return insert.on_conflict_do_update(

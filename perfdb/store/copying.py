@@ -1,0 +1,427 @@
+"""Copy a history into another database: what is missing there is added, what went on is brought on.
+
+The source is only read, all of it as of one moment, while others may write to it. Rows go over in
+transactions of some hundred sessions, each whole with its steps, so that a copy that was cut off is
+simply made again. Nothing in the target goes back: what it knows better, it keeps. Every batch is read
+again from both databases and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Table, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from perfdb.store.alerts import take_turn
+from perfdb.store.engine import open_engine
+from perfdb.store.ingest import finish_step, insert_into, recount_session
+from perfdb.store.models import (
+    INTERRUPTED_CODE,
+    RUNNING_CODE,
+    alert_events,
+    alerts,
+    baselines,
+    environments,
+    journals,
+    outbox,
+    samples,
+    series,
+    server_time,
+    session_tags,
+    sessions,
+    silences,
+    steps,
+)
+from perfdb.store.portable import (
+    Key,
+    Names,
+    add_checksums,
+    checksum_of,
+    key_reader,
+    references,
+    renumbered,
+    tables,
+)
+from perfdb.store.schema import ensure_schema, require_schema
+
+_SESSIONS = 200  # per transaction
+_ROWS = 2_000  # per statement
+_CHILDREN = (steps, samples, session_tags)
+_NAMED = (series, environments, journals)
+_FURTHER = {RUNNING_CODE: 0, INTERRUPTED_CODE: 1}  # every other status is an end
+
+Progress = Callable[[int, int], None]  # sessions so far, of how many
+
+
+@dataclass(slots=True)
+class Copied:
+    """What became of the rows of one table.
+
+    ``rows``: in the source; ``added`` and ``updated`` in the target; ``kept``: there they are otherwise,
+    and stayed so; ``wrong``: written, and found otherwise. The checksums are of the source's rows, in the
+    source and in the target.
+    """
+
+    table: str
+    rows: int = 0
+    added: int = 0
+    updated: int = 0
+    kept: int = 0
+    wrong: int = 0
+    source_checksum: int = 0
+    target_checksum: int = 0
+
+
+def copy_history(source_url: str, target_url: str, progress: Progress | None = None) -> list[Copied]:
+    """Copy all tables; make those of the target where it has none.
+
+    Messages that wait for delivery stay where they are: the source's programs send them, once.
+
+    Returns:
+        One entry per table. The caller looks at ``wrong``.
+
+    Raises:
+        SchemaError: the source is of an older perfdb.
+        NewerSchemaError: one of the two is of a newer perfdb.
+        StoreError: one of the two cannot be opened.
+        SQLAlchemyError: the target takes no rows now; what has been copied stays.
+    """
+    reader = open_engine(source_url, role="reader")
+    try:
+        with reader.connect() as source:
+            if source.dialect.name == "postgresql":
+                source = source.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            require_schema(source)
+            ensure_schema(target_url)
+            writer, witness = (open_engine(target_url, role=role) for role in ("writer", "reader"))
+            try:
+                return _Copy(source, writer, witness, progress or (lambda done, total: None)).run()
+            finally:
+                writer.dispose()
+                witness.dispose()
+    finally:
+        reader.dispose()
+
+
+class _Copy:
+    """One copy: the names of rows on both sides, and what became of each table."""
+
+    def __init__(self, source: Connection, target: Engine, witness: Engine, progress: Progress) -> None:
+        self._source = source
+        self._target = target
+        self._witness = witness  # reads what was written
+        self._progress = progress
+        self._here: dict[str, dict[int, Key]] = {}  # names of rows in the source, per table
+        self._there: dict[str, dict[int, Key]] = {}  # and in the target
+        self._numbers: dict[str, dict[Key, int]] = {}  # of rows in the target, by name
+        self._copied = {name: Copied(name) for name in tables()}
+
+    def run(self) -> list[Copied]:
+        """Copy one table after the other, those that others refer to first."""
+        for table in _NAMED:
+            self._copy_named(table)
+        self._copy_sessions()
+        self._look_up(series)  # others may have brought some meanwhile
+        with self._target.begin() as target:
+            self._copy_alerts(target)
+            added = {
+                table.name: self._copy_rows(target, table)
+                for table in (alert_events, outbox, silences, baselines)
+            }
+            self._advance_journals(target)
+        with self._witness.connect() as target:
+            for table in (series, environments, journals):
+                self._compare(target, table, written=self._here[table.name].values())
+            self._compare(target, alerts, written=self._alerts_written)
+            for table in (alert_events, outbox, silences, baselines):
+                self._compare(target, table, written=added[table.name])
+        return list(self._copied.values())
+
+    # -- series, environments, journals -----------------------------------------------------------------
+
+    def _copy_named(self, table: Table) -> None:
+        rows = self._source.execute(select(table)).all()
+        key_of = key_reader(table, {})
+        self._here[table.name] = {row.id: key_of(row) for row in rows}
+        self._look_up(table)
+        missing = [row for row in rows if key_of(row) not in self._numbers[table.name]]
+        if table is journals:
+            self._new_journals = {key_of(row) for row in missing}
+        self._copied[table.name].added = len(missing)
+        for batch in _batches(missing):
+            with self._target.begin() as target:
+                given = [self._values(table, row) for row in batch]
+                if table is journals:
+                    # Up to where it was read is true only once all its rows are there.
+                    given = [{**values, "byte_offset": 0, "quarantined": 0} for values in given]
+                target.execute(insert_into(target, table).on_conflict_do_nothing(), given)
+        self._look_up(table)
+
+    def _look_up(self, table: Table) -> None:
+        key_of = key_reader(table, {})
+        with self._witness.connect() as target:
+            self._there[table.name] = {row.id: key_of(row) for row in target.execute(select(table))}
+        self._numbers[table.name] = {key: number for number, key in self._there[table.name].items()}
+
+    def _advance_journals(self, target: Connection) -> None:
+        """Say that the source's journals are read so far: all their rows are here now."""
+        heard = {"seen_at": server_time()} if target.dialect.name == "postgresql" else {}
+        for row in self._source.execute(select(journals)):
+            behind = journals.c.journal_id == row.journal_id, journals.c.byte_offset < row.byte_offset
+            read = {name: row._mapping[name] for name in ("byte_offset", "quarantined", "updated_at")}
+            moved = target.execute(update(journals).where(*behind).values(**read, **heard)).rowcount
+            if (row.journal_id,) not in self._new_journals:
+                self._copied["journals"].updated += moved
+
+    # -- sessions with their steps, samples and tags -------------------------------------------------------
+
+    def _copy_sessions(self) -> None:
+        total = self._source.execute(select(func.count()).select_from(sessions)).scalar_one()
+        done = last = 0
+        while rows := self._source.execute(
+            select(sessions).where(sessions.c.id > last).order_by(sessions.c.id).limit(_SESSIONS)
+        ).all():
+            self._here["sessions"] = {row.id: (row.session_id,) for row in rows}
+            with self._target.begin() as target:
+                written = self._write_sessions(target, rows)
+            with self._witness.connect() as target:
+                self._compare_sessions(target, rows, written)
+            last, done = rows[-1].id, done + len(rows)
+            self._progress(done, total)
+
+    def _write_sessions(self, target: Connection, rows: Sequence[Row[Any]]) -> set[Key]:
+        """Write what is missing of these sessions; return those that were written."""
+        named = [row.session_id for row in rows]
+        wanted = select(sessions.c.session_id, sessions.c.status).where(sessions.c.session_id.in_(named))
+        known: dict[str, int] = {row.session_id: row.status for row in target.execute(wanted)}
+        new = [row for row in rows if row.session_id not in known]
+        if new:
+            target.execute(
+                insert_into(target, sessions).on_conflict_do_nothing(),
+                [self._values(sessions, row) for row in new],
+            )
+        found = select(sessions.c.id, sessions.c.session_id).where(sessions.c.session_id.in_(named))
+        self._there["sessions"] = {row.id: (row.session_id,) for row in target.execute(found)}
+        self._numbers["sessions"] = {key: number for number, key in self._there["sessions"].items()}
+        further = [
+            row
+            for row in rows
+            if row.session_id in known
+            and _FURTHER.get(row.status, 2) > _FURTHER.get(known[row.session_id], 2)
+        ]
+        for row in further:
+            place = sessions.c.id == self._numbers["sessions"][(row.session_id,)]
+            target.execute(update(sessions).where(place).values(self._values(sessions, row)))
+        self._copied["sessions"].added += len(new)
+        self._copied["sessions"].updated += len(further)
+        written = {(row.session_id,) for row in (*new, *further)}
+        behind = self._behind(target, [(row.session_id,) for row in rows if (row.session_id,) not in written])
+        for table in _CHILDREN:
+            self._copy_children(target, table, written | behind)
+        for key in {(row.session_id,) for row in further} | behind:
+            recount_session(target, self._numbers["sessions"][key])
+        return written
+
+    def _behind(self, target: Connection, keys: Collection[Key]) -> set[Key]:
+        """Return the sessions that have fewer steps, samples or tags there than here."""
+        if not keys:
+            return set()
+        found: set[Key] = set()
+        for table in _CHILDREN:
+            here = _sizes(self._source, table, self._here["sessions"])
+            there = _sizes(target, table, self._there["sessions"])
+            found |= {key for key in keys if here.get(key, 0) > there.get(key, 0)}
+        return found
+
+    def _copy_children(self, target: Connection, table: Table, of: Collection[Key]) -> None:
+        numbers = [number for number, key in self._here["sessions"].items() if key in of]
+        if not numbers:
+            return
+        before = self._count(target, table, of)
+        insert = insert_into(target, table)
+        statement = finish_step(insert) if table is steps else insert.on_conflict_do_nothing()
+        for batch in _stream(self._source, table, numbers):
+            target.execute(statement, [self._values(table, row) for row in batch])
+        self._copied[table.name].added += self._count(target, table, of) - before
+
+    def _count(self, target: Connection, table: Table, of: Collection[Key]) -> int:
+        numbers = [self._numbers["sessions"][key] for key in of]
+        return int(target.execute(select(func.count()).where(table.c.session_pk.in_(numbers))).scalar_one())
+
+    def _compare_sessions(self, target: Connection, rows: Sequence[Row[Any]], written: set[Key]) -> None:
+        # What still runs goes on: its programs may have brought more to the target meanwhile.
+        sure = written - {(row.session_id,) for row in rows if row.status == RUNNING_CODE}
+        key_of = key_reader(sessions, self._here)
+        here = _digests(sessions, self._here, rows, key_of)
+        numbers = list(self._there["sessions"])
+        found = target.execute(select(sessions).where(sessions.c.id.in_(numbers)))
+        there = _digests(sessions, self._there, found, key_of)
+        self._note(sessions, here, there, sure)
+        for table in _CHILDREN:
+            here = self._child_digests(self._source, table, self._here)
+            there = self._child_digests(target, table, self._there)
+            self._note(table, here, there, sure)
+
+    def _child_digests(
+        self, connection: Connection, table: Table, names: Names
+    ) -> dict[Key, tuple[int, int]]:
+        """Return the digests of all rows of each session together."""
+        named = names["sessions"]
+        rows = (row for batch in _stream(connection, table, list(named)) for row in batch)
+        return _digests(table, names, rows, lambda row: named[row.session_pk])
+
+    # -- alerts and what belongs to them ---------------------------------------------------------------------
+
+    def _copy_alerts(self, target: Connection) -> None:
+        take_turn(target)
+        key_here = key_reader(alerts, self._here)
+        key_there = key_reader(alerts, self._there)
+        rows = self._source.execute(select(alerts).order_by(alerts.c.id)).all()
+        known = {key_there(row): row for row in target.execute(select(alerts))}
+        self._here["alerts"] = {row.id: key_here(row) for row in rows}
+        numbers: dict[Key, int] = {key: row.id for key, row in known.items()}
+        self._numbers["alerts"] = numbers
+        written = []
+        for row in rows:
+            key = self._here["alerts"][row.id]
+            values = {**self._values(alerts, row), "inhibited_by": None}
+            if key not in known:
+                statement = insert_into(target, alerts).on_conflict_do_nothing().returning(alerts.c.id)
+                number = target.execute(statement.values(values)).scalar()
+                if number is None:  # the target has an open alert of its own for the same
+                    continue
+                numbers[key] = number
+                self._copied["alerts"].added += 1
+            elif row.updated_at > known[key].updated_at and _try(
+                target, update(alerts).where(alerts.c.id == numbers[key]).values(values)
+            ):
+                self._copied["alerts"].updated += 1
+            else:
+                continue
+            written.append(row)
+        for row in written:
+            number = numbers[self._here["alerts"][row.id]]
+            head = numbers.get(self._here["alerts"].get(row.inhibited_by, ()))
+            target.execute(
+                update(alerts)
+                .where(alerts.c.id == number)
+                .values(inhibited_by=head, message=renumbered(row.message, number))
+            )
+        self._there["alerts"] = {number: key for key, number in numbers.items()}
+        self._alerts_written = {self._here["alerts"][row.id] for row in written}
+
+    def _copy_rows(self, target: Connection, table: Table) -> set[Key]:
+        """Add what is missing of a table that nothing refers to; return the keys of what was added."""
+        key_there = key_reader(table, self._there)
+        known = {key_there(row) for row in target.execute(select(table))}
+        missing = {key: row for key, row in self._rows_here(table) if key not in known}
+        for batch in _batches(list(missing.values())):
+            target.execute(insert_into(target, table), [self._values(table, row) for row in batch])
+        self._copied[table.name].added = len(missing)
+        return set(missing)
+
+    def _rows_here(self, table: Table) -> Iterator[tuple[Key, Row[Any]]]:
+        key_of = key_reader(table, self._here)
+        for row in self._source.execute(select(table)):
+            if table is outbox and row.state == "waiting":
+                continue
+            if "alert_id" in table.c and row.alert_id is not None:
+                known = self._here["alerts"].get(row.alert_id) in self._numbers["alerts"]
+                if not known and table is not baselines:
+                    continue
+            yield key_of(row), row
+
+    # -- comparing -------------------------------------------------------------------------------------------
+
+    def _compare(self, target: Connection, table: Table, written: Iterable[Key]) -> None:
+        if table in (alert_events, outbox, silences, baselines):
+            rows: Iterable[Row[Any]] = (row for _, row in self._rows_here(table))
+        else:
+            rows = self._source.execute(select(table))
+        here = _digests(table, self._here, rows, key_reader(table, self._here))
+        found = target.execute(select(table))
+        there = _digests(table, self._there, found, key_reader(table, self._there))
+        self._note(table, here, there, set(written))
+
+    def _note(
+        self,
+        table: Table,
+        here: Mapping[Key, tuple[int, int]],
+        there: Mapping[Key, tuple[int, int]],
+        written: Collection[Key],
+    ) -> None:
+        """Add up the rows and checksums of groups of rows, and what differs between the databases."""
+        copied = self._copied[table.name]
+        for key, (rows, checksum) in here.items():
+            rows_there, checksum_there = there.get(key, (0, 0))
+            copied.rows += rows
+            copied.source_checksum = add_checksums(copied.source_checksum, checksum)
+            copied.target_checksum = add_checksums(copied.target_checksum, checksum_there)
+            if (rows, checksum) == (rows_there, checksum_there):
+                continue
+            different = abs(rows - rows_there) or rows
+            if key in written:
+                copied.wrong += different
+            else:
+                copied.kept += different
+
+    def _values(self, table: Table, row: Row[Any]) -> dict[str, Any]:
+        """Return a row of the source as it goes into the target."""
+        values: dict[str, Any] = dict(row._mapping)
+        values.pop("id", None)
+        values.pop("seen_at", None)
+        for column, other in references(table).items():
+            if values[column] is not None:
+                values[column] = self._numbers[other].get(self._here[other].get(values[column], ()))
+        return values
+
+
+def _sizes(connection: Connection, table: Table, named: Mapping[int, Key]) -> dict[Key, int]:
+    """Return how many rows of a table each session has."""
+    query = (
+        select(table.c.session_pk, func.count())
+        .where(table.c.session_pk.in_(list(named)))
+        .group_by(table.c.session_pk)
+    )
+    return {named[number]: count for number, count in connection.execute(query)}
+
+
+def _stream(connection: Connection, table: Table, numbers: Sequence[int]) -> Iterator[Sequence[Row[Any]]]:
+    """Yield the rows of some sessions, a batch at a time."""
+    query = select(table).where(table.c.session_pk.in_(numbers))
+    with connection.execute(query, execution_options={"yield_per": _ROWS}) as found:
+        yield from found.partitions()
+
+
+def _batches(rows: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS]
+
+
+def _digests(
+    table: Table,
+    names: Names,
+    rows: Iterable[Row[Any]],
+    key_of: Callable[[Any], Key],
+) -> dict[Key, tuple[int, int]]:
+    """Return the number and the checksum of the rows of each key."""
+    digest = checksum_of(table, names)
+    found: dict[Key, tuple[int, int]] = {}
+    for row in rows:
+        key = key_of(row)
+        count, checksum = found.get(key, (0, 0))
+        found[key] = (count + 1, add_checksums(checksum, digest(row)))
+    return found
+
+
+def _try(target: Connection, statement: Any) -> bool:
+    """Run a statement that the target may refuse because it knows better."""
+    try:
+        with target.begin_nested():
+            target.execute(statement)
+    except IntegrityError:
+        return False
+    return True

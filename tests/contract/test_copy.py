@@ -1,0 +1,357 @@
+"""A history goes whole from one database into another, and again only what is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+import perfdb
+from perfdb.cli import main
+from perfdb.desk import Desk
+from perfdb.errors import NewerSchemaError
+from perfdb.records import Sample, Session, Step
+from perfdb.store import schema
+from perfdb.store.copying import Copied, copy_history
+from perfdb.store.engine import open_engine
+from perfdb.store.ingest import apply_records, insert_sessions, journal_offset
+from perfdb.store.models import metadata
+from perfdb.store.portable import KEYS
+
+BOTH = ("sqlite", "postgresql")
+
+
+@pytest.fixture
+def source(request: pytest.FixtureRequest, filled_file: Path, filled_database: str) -> str:
+    """Give the rich history in a database of the kind asked for, to read."""
+    return f"sqlite:///{filled_file}" if request.param == "sqlite" else filled_database
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest, tmp_path: Path, create_database: Callable[..., str]) -> str:
+    """Give an empty database of the kind asked for."""
+    return f"sqlite:///{tmp_path}/new/copy.sqlite3" if request.param == "sqlite" else create_database()
+
+
+@pytest.fixture
+def old_and_new(filled_file: Path, tmp_path: Path) -> tuple[str, str]:
+    """Give a history that may be changed, and its copy."""
+    here = f"sqlite:///{shutil.copy(filled_file, tmp_path / 'old.sqlite3')}"
+    there = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    copy_history(here, there)
+    return here, there
+
+
+def by_table(copied: list[Copied]) -> dict[str, Copied]:
+    return {each.table: each for each in copied}
+
+
+def changed(copied: list[Copied]) -> dict[str, tuple[int, int, int]]:
+    """Return added, updated and kept of the tables where one of them is not 0."""
+    found = {each.table: (each.added, each.updated, each.kept) for each in copied}
+    return {table: counts for table, counts in found.items() if any(counts)}
+
+
+def execute(url: str, *statements: str) -> None:
+    engine = open_engine(url, role="migration")
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def a_session(session_id: str, **changes: Any) -> Session:
+    at = 1_785_500_000.0
+    found = Session(
+        session_id=session_id,
+        pipeline="later",
+        start_time=at,
+        total_duration=3.0,
+        status="completed",
+        success=True,
+        steps=(
+            Step(step_name="one", start_time=at, duration=1.0, success=True),
+            Step(step_name="two", start_time=at + 1, duration=2.0, success=True, seq=1),
+        ),
+        samples=(Sample(time=at, cpu_percent=50.0, rss_bytes=10**9),),
+        tags=("nightly",),
+    )
+    return replace(found, **changes)
+
+
+def insert(url: str, *found: Session) -> None:
+    engine = open_engine(url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, found)
+    engine.dispose()
+
+
+def test_every_table_is_copied() -> None:
+    assert set(KEYS) == set(metadata.tables)
+
+
+@pytest.mark.parametrize("source", BOTH, indirect=True)
+@pytest.mark.parametrize("target", BOTH, indirect=True)
+def test_all_of_it_arrives_and_a_second_time_nothing(source: str, target: str) -> None:
+    seen: list[tuple[int, int]] = []
+    first = copy_history(source, target, lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (108, 108)
+    for each in first:
+        assert (each.added, each.updated, each.kept, each.wrong) == (each.rows, 0, 0, 0), each
+        assert each.source_checksum == each.target_checksum, each
+    assert {each.table for each in first if each.rows == 0} <= {"outbox", "silences", "baselines"}
+    again = copy_history(source, target)
+    assert changed(again) == {}
+    assert [each.target_checksum for each in again] == [each.source_checksum for each in first]
+    assert schema.check(target) == []
+
+
+@pytest.mark.parametrize("target", BOTH, indirect=True)
+def test_the_copy_answers_like_the_original(filled_file: Path, target: str) -> None:
+    here = perfdb.History(f"sqlite:///{filled_file}")
+    copy_history(here.url, target)
+    there = perfdb.History(target)
+    assert there.session_rows() == here.session_rows()
+    assert there.step_rows() == here.step_rows()
+    assert there.alerts("all").equals(here.alerts("all"))
+    slow = "20260101_120070"
+    assert there.explain(slow).frame.equals(here.explain(slow).frame)
+
+
+def test_checksums_see_a_single_bit(old_and_new: tuple[str, str]) -> None:
+    here, there = old_and_new
+    execute(
+        there,
+        "UPDATE steps SET duration = duration + 1e-9 WHERE duration = (SELECT max(duration) FROM steps)",
+    )
+    copied = by_table(copy_history(here, there))
+    assert copied["steps"].source_checksum != copied["steps"].target_checksum
+    assert copied["steps"].kept > 0
+    assert copied["sessions"].kept == 0
+
+
+@pytest.mark.parametrize("target", BOTH, indirect=True)
+def test_what_is_new_is_added(filled_file: Path, tmp_path: Path, target: str) -> None:
+    here = f"sqlite:///{shutil.copy(filled_file, tmp_path / 'old.sqlite3')}"
+    copy_history(here, target)
+    insert(here, a_session("later-1"))
+    perfdb.History(here).tag("night-05", "warmup")
+    copied = copy_history(here, target)
+    assert changed(copied) == {
+        "series": (3, 0, 0),
+        "sessions": (1, 0, 0),
+        "steps": (2, 0, 0),
+        "samples": (1, 0, 0),
+        "session_tags": (2, 0, 0),
+    }
+    there = perfdb.History(target)
+    assert there.session("night-05").tags == ("warmup",)
+    assert there.trends(pipeline="nightly <etl>").equals(
+        perfdb.History(here).trends(pipeline="nightly <etl>")
+    )
+
+
+@pytest.mark.parametrize("target", BOTH, indirect=True)
+def test_what_went_on_is_brought_on(filled_file: Path, tmp_path: Path, target: str) -> None:
+    here = f"sqlite:///{shutil.copy(filled_file, tmp_path / 'old.sqlite3')}"
+    copy_history(here, target)
+    records = [
+        {"type": "step", "session_id": "runs", "seq": 1, "step_name": "endless", "lane": 0}
+        | {"start_time": 1_785_500_000.0, "duration": 12.0, "success": True},
+        {"type": "end", "session_id": "runs", "total_duration": 13.0, "status": "completed", "success": True},
+    ]
+    engine = open_engine(here, role="writer")
+    with engine.begin() as connection:
+        apply_records(connection, {"journal_id": "alive"}, records, offset=10**6)
+    engine.dispose()
+    copied = copy_history(here, target)
+    assert changed(copied) == {"sessions": (0, 1, 0), "journals": (0, 1, 0)}
+    assert all(each.source_checksum == each.target_checksum for each in copied)
+    assert perfdb.History(target).session("runs") == perfdb.History(here).session("runs")
+
+
+def test_what_the_target_knows_better_it_keeps(old_and_new: tuple[str, str]) -> None:
+    here, there = old_and_new
+    desk = Desk(perfdb.History(there))
+    alert = desk.alerts()[0]
+    desk.decide(alert.id, "acknowledged", "seen")
+    perfdb.History(there).tag("last", "mine")
+    copied = copy_history(here, there)
+    assert {each.table for each in copied if each.added or each.updated} == set()
+    assert by_table(copied)["alerts"].kept >= 1
+    assert not any(each.wrong for each in copied)
+    assert desk.story(alert.id).alert.state == "acknowledged"
+    assert perfdb.History(there).session().tags == ("mine",)
+
+
+def test_decisions_about_alerts_follow(old_and_new: tuple[str, str]) -> None:
+    here, there = old_and_new
+    desk = Desk(perfdb.History(here))
+    alert = desk.alerts()[0]
+    decided = desk.decide(alert.id, "expected", "a larger model")
+    desk.silence(3600, rule="vision-slow", reason="known")
+    copied = by_table(copy_history(here, there))
+    assert (copied["alerts"].updated, copied["alerts"].kept) == (len(decided), 0)
+    assert copied["baselines"].added == copied["baselines"].rows > 0
+    assert copied["silences"].added == 1
+    assert Desk(perfdb.History(there)).story(alert.id) == desk.story(alert.id)
+
+
+def test_alerts_are_numbered_anew_and_say_so(filled_file: Path, tmp_path: Path) -> None:
+    here = f"sqlite:///{shutil.copy(filled_file, tmp_path / 'old.sqlite3')}"
+    there = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    execute(here, "DELETE FROM alert_events WHERE alert_id < 3", "DELETE FROM alerts WHERE id < 3")
+    copied = by_table(copy_history(here, there))
+    assert copied["alerts"].source_checksum == copied["alerts"].target_checksum
+    for alert in Desk(perfdb.History(there)).alerts("all"):
+        assert "perfdb alerts show" not in alert.message or f"perfdb alerts show {alert.id}" in alert.message
+
+
+def test_messages_that_wait_stay_with_who_sends_them(old_and_new: tuple[str, str]) -> None:
+    here, there = old_and_new
+    message = "INSERT INTO outbox (channel, kind, payload, created_at, next_at, attempts, state) VALUES "
+    execute(here, message + "('team', 'digest', '{}', 1, 1, 0, 'waiting')")
+    execute(here, message + "('team', 'digest', '{}', 2, 2, 1, 'sent')")
+    copied = by_table(copy_history(here, there))
+    assert (copied["outbox"].rows, copied["outbox"].added) == (1, 1)
+
+
+@pytest.mark.parametrize("target", BOTH, indirect=True)
+def test_a_copy_that_was_cut_off_is_made_again(filled_file: Path, target: str) -> None:
+    here = f"sqlite:///{filled_file}"
+    killed = """
+import os, sys
+from perfdb.store import copying
+copying._SESSIONS = 10
+copying.copy_history(sys.argv[1], sys.argv[2], lambda done, total: done >= 50 and os._exit(9))
+"""
+    done = subprocess.run([sys.executable, "-c", killed, here, target], timeout=120)
+    assert done.returncode == 9
+    engine = open_engine(target, role="reader")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM sessions")).scalar() == 50
+        assert journal_offset(connection, "dead") == 0  # read so far: not before all its rows are there
+    engine.dispose()
+    copied = copy_history(here, target)
+    assert by_table(copied)["sessions"].added == 58
+    assert all(each.source_checksum == each.target_checksum for each in copied)
+
+
+@pytest.mark.parametrize("source", BOTH, indirect=True)
+def test_the_source_is_one_moment_and_may_be_written_to(
+    source: str, tmp_path: Path, create_database: Callable[..., str]
+) -> None:
+    if source.startswith("sqlite"):
+        here = f"sqlite:///{shutil.copy(source.removeprefix('sqlite:///'), tmp_path / 'old.sqlite3')}"
+    else:
+        here = create_database(source.rpartition("/")[2])
+    there = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    written = iter(range(10))
+
+    def write(done: int, total: int) -> None:
+        insert(here, a_session(f"meanwhile-{next(written)}"))
+
+    first = by_table(copy_history(here, there, write))
+    assert (first["sessions"].rows, first["sessions"].added) == (108, 108)
+    assert first["sessions"].source_checksum == first["sessions"].target_checksum
+    assert by_table(copy_history(here, there))["sessions"].added == 1
+
+
+def test_a_damaged_copy_is_noticed(filled_file: Path, tmp_path: Path) -> None:
+    there = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    schema.ensure_schema(there)
+    execute(
+        there,
+        "CREATE TRIGGER forgets AFTER INSERT ON steps WHEN NEW.seq = 1 "
+        "BEGIN DELETE FROM steps WHERE session_pk = NEW.session_pk AND seq = 1; END",
+    )
+    assert by_table(copy_history(f"sqlite:///{filled_file}", there))["steps"].wrong > 0
+
+
+# --- the command --------------------------------------------------------------------------------------
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["db", "copy", *arguments])
+    said = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, said.out, said.err
+
+
+def test_the_command_prints_rows_and_checksums(
+    filled_file: Path, create_database: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = create_database().replace("postgres@", "postgres:secret@")
+    code, out, err = run(capsys, str(filled_file), url)
+    assert code == 0
+    assert out.split()[:6] == ["table", "rows", "added", "updated", "kept", "checksum"]
+    (line,) = (each for each in out.splitlines() if each.startswith("sessions"))
+    assert line.split()[1:5] == ["108", "108", "0", "0"]
+    assert line.endswith("equal")
+    assert err.endswith("All rows are there, and equal.\n")
+    assert "secret" not in out + err
+    code, out, err = run(capsys, str(filled_file), url, "--json")
+    rows = {row["table"]: row for row in json.loads(out)["rows"]}
+    assert code == 0
+    assert (rows["steps"]["added"], rows["steps"]["wrong"]) == (0, 0)
+    assert rows["steps"]["source_checksum"] == rows["steps"]["target_checksum"]
+
+
+def test_the_command_says_what_differs(
+    filled_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "new.sqlite3"
+    assert run(capsys, str(filled_file), str(target))[0] == 0
+    perfdb.History(target).tag("last", "mine")
+    perfdb.History(target).tag("last~1", "mine")
+    execute(
+        f"sqlite:///{target}", "UPDATE sessions SET error_message = 'changed' WHERE session_id = 'hostile'"
+    )
+    code, _, err = run(capsys, str(filled_file), str(target))
+    assert code == 0
+    assert "1 of them" in err
+    execute(
+        f"sqlite:///{target}",
+        "DELETE FROM sessions WHERE session_id = 'hostile'",
+        "CREATE TRIGGER forgets AFTER INSERT ON steps BEGIN DELETE FROM steps WHERE seq = 1 AND "
+        "session_pk = NEW.session_pk; END",
+    )
+    code, _, err = run(capsys, str(filled_file), str(target))
+    assert code == 2
+    assert "does not hold what was written" in err
+
+
+def test_the_command_refuses_what_makes_no_sense(
+    filled_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "into itself" in run(capsys, str(filled_file), str(filled_file))[2]
+    assert "no database" in run(capsys, str(tmp_path / "none.sqlite3"), str(tmp_path / "x.sqlite3"))[2]
+    assert not (tmp_path / "x.sqlite3").exists()
+    assert "me:***@" in run(capsys, str(filled_file), "postgresql://me:secret@127.0.0.1:1/db")[2]
+    assert "me:***@" in run(capsys, "postgresql://me:secret@127.0.0.1:1/db", str(tmp_path / "x.sqlite3"))[2]
+
+
+def test_an_older_source_is_upgraded_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    released = sorted((Path(__file__).parents[1] / "databases").glob("*.sqlite3"))[0]
+    old = shutil.copy(released, tmp_path / "old.sqlite3")
+    before = Path(old).read_bytes()
+    code, _, err = run(capsys, str(old), str(tmp_path / "new.sqlite3"))
+    assert code == 2
+    assert f"perfdb db upgrade -d {old}" in " ".join(err.split())
+    assert Path(old).read_bytes() == before
+    assert not (tmp_path / "new.sqlite3").exists()
+
+
+def test_a_newer_target_is_left_alone(filled_file: Path, tmp_path: Path) -> None:
+    there = f"sqlite:///{shutil.copy(filled_file, tmp_path / 'new.sqlite3')}"
+    execute(there, "UPDATE alembic_version SET version_num = '0999'")
+    with pytest.raises(NewerSchemaError, match="0999"):
+        copy_history(f"sqlite:///{filled_file}", there)
