@@ -6,6 +6,7 @@ the one it is about speaks for.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
 if TYPE_CHECKING:
     from perfdb.analysis.rules import Rule, Verdict
     from perfdb.store.alerts import Happening, Silence
+    from perfdb.store.baselines import Pin
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,14 @@ class Story:
     alert: Alert
     group: tuple[Alert, ...]
     events: tuple[Happening, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """Baselines that were pinned, and the names of the series that have too few runs."""
+
+    pins: tuple[Pin, ...]
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +219,90 @@ class Desk:
         with self._history._connection() as connection:
             return [] if connection is None else silences_in_force(connection, time.time())
 
+    def pin_baseline(
+        self,
+        *,
+        step: str | None = None,
+        last: int | None = 50,
+        before: str | None = None,
+        first: str | None = None,
+        to: str | None = None,
+        note: str | None = None,
+        **filters: Any,
+    ) -> Pinned:
+        """Pin what past runs were like: from now on runs are held against it as well.
+
+        Every series of the sessions that fit is pinned, the total and each step, one per pipeline and mode.
+
+        Args:
+            step: only this step.
+            last: only so many of the newest runs of each series; None: all that fit.
+            before: only sessions that began before this one; ids as in ``History.session``.
+            first: only this session and later ones.
+            to: only this session and earlier ones.
+            note: why, for whoever reads it later.
+            filters: as in ``History.sessions``.
+
+        Raises:
+            NotFoundError: there is no such session.
+            UsageError: no series that fits has enough runs.
+        """
+        from perfdb.alerts.pins import pin_past
+        from perfdb.analysis.baselines import LEAST_RUNS
+        from perfdb.questions import checked_filters
+
+        chosen = checked_filters(None, filters)
+        for name, session_id in (("until", before), ("since", first), ("until", to)):
+            if session_id is not None:
+                if chosen[name] is not None:
+                    raise UsageError(f"the sessions that make the baseline are limited twice by {name!r}")
+                moment = self._history.session(session_id).start_time
+                chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
+        del chosen["last"]  # of each series, not of all together
+        with self._history._writing() as connection:
+            made, short = pin_past(connection, time.time(), last=last, note=note, step=step, **chosen)
+            if not made:
+                most = max((len(past.durations) for past in short), default=0)
+                raise UsageError(
+                    f"nothing to pin: a baseline is made of {LEAST_RUNS} runs that count, and of what was "
+                    f"chosen no series has more than {most}; see: perfdb trends"
+                )
+        return Pinned(tuple(made), tuple(past.step_name or past.pipeline for past in short))
+
+    def unpin_baseline(
+        self,
+        baseline_ids: Sequence[int] = (),
+        *,
+        pipeline: str | None = None,
+        step: str | None = None,
+        everything: bool = False,
+    ) -> list[Pin]:
+        """Forget pinned baselines: these, or all that fit; alerts that were judged by them are closed.
+
+        Raises:
+            NotFoundError: there is none of these numbers, or none fits.
+            UsageError: nothing says which.
+        """
+        from perfdb.alerts.pins import unpin
+        from perfdb.store.baselines import pinned
+
+        if not baseline_ids and pipeline is None and step is None and not everything:
+            raise UsageError("say which: numbers of perfdb baseline list, --pipeline, --step, or --all")
+        with self._history._writing() as connection:
+            known = pinned(connection, pipeline)
+            missing = set(baseline_ids) - {pin.id for pin in known}
+            if missing:
+                raise NotFoundError(f"no baseline {min(missing)} is pinned; see: perfdb baseline list")
+            gone = [
+                pin
+                for pin in known
+                if (not baseline_ids or pin.id in baseline_ids) and step in (None, pin.step_name)
+            ]
+            if not gone:
+                raise NotFoundError("no pinned baseline fits; see: perfdb baseline list")
+            unpin(connection, gone, time.time())
+        return gone
+
     def verdicts(self, rule_name: str | None = None) -> list[LiveVerdict]:
         """Judge the newest run of every pipeline and mode now, changing nothing.
 
@@ -340,7 +434,7 @@ class Desk:
 
 
 def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
-    from perfdb.alerts.evaluation import fingerprint, judge, windows_of
+    from perfdb.alerts.evaluation import fingerprint, judge, pins_of, windows_of
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_places
 
@@ -348,7 +442,10 @@ def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
         accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
         active = store.active_alerts(connection, place.pipeline, place.mode)
         by_fingerprint = {fingerprint(alert): alert for alert in active}
-        for judged in judge(place, windows_of(connection, place, rules), rules, accepted, by_fingerprint):
+        pins = pins_of(connection, place.pipeline, place.mode)
+        for judged in judge(
+            place, windows_of(connection, place, rules), rules, accepted, by_fingerprint, pins
+        ):
             yield LiveVerdict(
                 judged.rule,
                 place.pipeline,

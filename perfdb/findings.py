@@ -128,6 +128,28 @@ def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
     }
 
 
+def baselines(connection: Connection | None) -> pd.DataFrame:
+    """Return the pinned baselines, with how the newest runs of each series compare."""
+    from perfdb.analysis.baselines import distance
+    from perfdb.store import baselines as store
+    from perfdb.store.levels import read_past
+
+    pins = [] if connection is None else store.pinned(connection)
+    frame = store.frame_of(pins)
+    now: list[tuple[float | None, int, float | None]] = []
+    pasts = {}
+    if connection is not None:
+        for pipeline in {pin.pipeline for pin in pins}:
+            for past in read_past(connection, pipeline=pipeline):
+                pasts[past.pipeline, past.step_name, past.mode] = past.durations
+    for pin in pins:
+        now.append(distance(pin.value, pasts.get((pin.pipeline, pin.step_name, pin.mode), [])))
+    for name, kind, place in (("now", "float64", 0), ("now_n", "int64", 1), ("change_percent", "float64", 2)):
+        frame[name] = [each[place] for each in now]
+        frame[name] = frame[name].astype(kind)  # type: ignore[call-overload]
+    return frame
+
+
 def suggest_thresholds(connection: Connection | None, **filters: Any) -> pd.DataFrame:
     """Return what ``analysis.thresholds`` proposes after the sessions that fit."""
     from perfdb.analysis.runs import runs_of

@@ -507,6 +507,24 @@ class History:
         with self._connection() as connection:
             return alerts.frame_of([] if connection is None else alerts.read_alerts(connection, state))
 
+    def baselines(self) -> pd.DataFrame:
+        """Return one row per pinned baseline, with how the newest runs compare.
+
+        Returns:
+            ``id``, ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``metric``;
+            ``value``: the median of ``n`` runs, ``spread`` their robust standard deviation (of the logarithms
+            when all are > 0); ``since_session_id`` to ``until_session_id``, the first and last of them, with
+            their times; ``note``, ``created_at``; ``now``: the median of the newest ``now_n`` runs, 50 at
+            most, and ``change_percent`` from ``value``. Instants in epoch s, durations in s.
+
+        Raises:
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb import findings
+
+        with self._connection() as connection:
+            return findings.baselines(connection)
+
     def tag(self, session_id: str, name: str) -> str:
         """Give a session a tag; ``warmup`` and ``ignore`` take it out of baselines and trends.
 

@@ -1,6 +1,6 @@
 """The rules and channels of the settings, checked when a program starts.
 
-A mistake is a SettingsError with file, line and the nearest right word. Five rules are on by default;
+A mistake is a SettingsError with file, line and the nearest right word. Six rules are on by default;
 a rule of the same name replaces one, ``off`` takes it away.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from perfdb.analysis.rules import INFORMATION, KINDS, Rule
+from perfdb.analysis.rules import INFORMATION, KINDS, PINNED_PERCENT, Rule
 from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
 from perfdb.toml_tables import Table, nearest
@@ -26,6 +26,15 @@ DEFAULT_RULES = (
     # Two sessions in a row: five runs share a bad minute of the machine more often than one thinks.
     Rule(name="fast_shift", kind="fast_shift", step=EVERY, hits=2, jitter=JITTER_S, default=True),
     Rule(name="change_point", kind="change_point", step=EVERY, jitter=JITTER_S, default=True),
+    # Judges only where somebody pinned a baseline.
+    Rule(
+        name="pinned_baseline",
+        kind="pinned",
+        step=EVERY,
+        percent=PINNED_PERCENT,
+        jitter=JITTER_S,
+        default=True,
+    ),
     Rule(
         name="anomaly",
         kind="anomaly",
@@ -155,9 +164,10 @@ _OF_KIND: dict[str, dict[str, Any]] = {
     "min": {"limit": _ANY_NUMBER},
     "budget": {"limit": _ANY_NUMBER, "target": number(0.5, 0.999)},
     "relative": {"percent": number(0.1, 100_000)},
+    "pinned": {"percent": number(0.1, 100_000)},
     "error_rate": {"limit": number(0, 1)},
 }
-_SIDED = ("relative", "fast_shift", "change_point", "anomaly", "trend")
+_SIDED = ("relative", "fast_shift", "change_point", "pinned", "anomaly", "trend")
 _NEEDED = {"max": ("limit",), "min": ("limit",), "budget": ("limit",), "relative": ("percent",)}
 
 
@@ -180,6 +190,8 @@ def _rule(table: Table) -> Rule:
         raise table.error(f"a rule of kind '{kind}' is information only: severity must be 'info'", "severity")
     if kind == "min":
         found["direction"] = "down"
+    if kind == "pinned":
+        found.setdefault("percent", PINNED_PERCENT)
     default = next((rule for rule in DEFAULT_RULES if rule.name == found["name"]), None)
     if default is not None and default.kind == kind:
         return replace(default, **found, default=False)

@@ -16,10 +16,11 @@ from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import EVERY, AlertSettings, Channel
 from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, is_due, remove_unruled
 from perfdb.alerts.messages import headline, message
-from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Rule, Verdict, evaluate
+from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Level, Rule, Verdict, evaluate
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, RESOLVED, SEVERITIES, Alert
 from perfdb.store import alerts as store
 from perfdb.store import outbox
+from perfdb.store.baselines import pinned
 from perfdb.store.windows import Place, Window, find_place, last_error, newest_places, read_windows
 
 MOST_IN_DIGEST = 20  # more are counted
@@ -112,7 +113,8 @@ def _findings(
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
     opened = 0
-    for judged in judge(place, windows, settings.rules, accepted, by_fingerprint):
+    pins = pins_of(connection, place.pipeline, place.mode)
+    for judged in judge(place, windows, settings.rules, accepted, by_fingerprint, pins):
         key = (judged.rule.name, judged.window.step_name, judged.rule.metric, judged.rule.direction)
         alert = by_fingerprint.get(key)
         moved, events = advance(
@@ -120,6 +122,11 @@ def _findings(
         )
         if moved is None or moved == alert:
             continue
+        pin = pins.get((moved.step_name, moved.metric))
+        if pin is not None and moved.kind in LEVELS:
+            moved = replace(moved, details={**moved.details, "pinned": {"value": pin.value, "n": pin.n}})
+            if moved == alert:
+                continue
         if "confirmed" in events and moved.n in LOCATE_AGAIN:
             baseline = accepted.get((moved.step_name, moved.metric))
             moved, events = _located_again(moved, events, judged, baseline)
@@ -221,8 +228,18 @@ def judge(
     rules: Iterable[Rule],
     accepted: Mapping[tuple[str | None, str], store.Baseline],
     active: Mapping[tuple[Any, ...], Alert],
+    pins: Mapping[tuple[str | None, str], Level],
 ) -> Iterator[Judged]:
-    """Yield each rule's verdict on each series that it is about."""
+    """Yield each rule's verdict on each series that it is about.
+
+    Args:
+        place: the session.
+        windows: see ``windows_of``.
+        rules: those for other pipelines and modes are passed over.
+        accepted: see ``store.alerts.accepted_baselines``.
+        active: the alerts that verdicts look at, by fingerprint.
+        pins: see ``pins_of``.
+    """
     steps = min(MOST_JITTERS, max(1, len(windows) - 1))
     for rule in rules:
         if not _fits(rule, place.pipeline, place.mode):
@@ -236,6 +253,10 @@ def judge(
                 continue  # this session says nothing about it: it failed, or has no such attribute
             alert = active.get((rule.name, window.step_name, rule.metric, rule.direction))
             asked = _with_accepted(rule, baseline)
+            if rule.kind == "pinned":
+                asked = replace(asked, pinned=pins.get((window.step_name, rule.metric)))
+                if asked.pinned is None:
+                    continue
             if window.step_name is None and rule.jitter:
                 asked = replace(asked, jitter=steps * rule.jitter)
             yield Judged(rule, window, places, evaluate(asked, values, frozen_of(alert)))
@@ -259,6 +280,14 @@ def values_for(
         pairs = [pair for pair in pairs if window.start_times[pair[1]] >= baseline.since_time]
     pairs = pairs[-WINDOWS[rule.kind] :]
     return [value for value, _ in pairs], [index for _, index in pairs]
+
+
+def pins_of(connection: Any, pipeline: str, mode: str) -> dict[tuple[str | None, str], Level]:
+    """Return the pinned baselines of a pipeline and mode by step name and metric."""
+    return {
+        (pin.step_name, pin.metric): Level(pin.value, pin.spread, pin.n)
+        for pin in pinned(connection, pipeline, mode)
+    }
 
 
 def fingerprint(alert: Alert) -> tuple[Any, ...]:
@@ -374,7 +403,7 @@ def _settle(
     for changed, events in changes:
         if events and changed.kind == "error_rate":
             changed = _with_error(connection, place, changed)
-        if changed.kind in LEVELS and not _BEGINNINGS.isdisjoint(events):
+        if changed.kind in (*LEVELS, "pinned") and not _BEGINNINGS.isdisjoint(events):
             changed = _with_cause(connection, changed, causes)
         alert_id = changed.id or store.save_alert(connection, changed)
         current[alert_id] = replace(changed, id=alert_id)

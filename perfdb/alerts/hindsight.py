@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from perfdb.alerts.config import EVERY
-from perfdb.alerts.evaluation import MEASURED, Judged, judge
+from perfdb.alerts.evaluation import MEASURED, Judged, judge, pins_of
 from perfdb.analysis.rules import WINDOWS, Rule
 from perfdb.store.alerts import Baseline
 from perfdb.store.windows import Place, Window, read_windows
@@ -39,11 +39,12 @@ def judge_past(
     )
     if not windows:
         return
+    pins = pins_of(connection, place.pipeline, place.mode)
     total = windows[0]  # has every session
     for session_id, start in list(zip(total.session_ids, total.start_times, strict=True))[-last:]:
         then = [_until(window, start) for window in windows]
         there = replace(place, session_id=session_id, start_time=start)
-        for judged in judge(there, then, [rule], accepted, {}):
+        for judged in judge(there, then, [rule], accepted, {}, pins):
             yield judged, judged.sessions[-1]
 
 

@@ -313,12 +313,24 @@ def _told_with(head: Alert, members: Iterable[Alert]) -> Alert:
 
 
 def _belong_together(head: Alert, alert: Alert, positions: Mapping[int, int]) -> bool:
+    if "pinned" in (head.kind, alert.kind) and _is_same_loss(head, alert):
+        return True
     return (
         head.metric == alert.metric
         and head.direction == alert.direction
         and (head.kind == "error_rate") == (alert.kind == "error_rate")
         and abs(positions.get(head.id, 0) - positions.get(alert.id, 0)) <= SAME_CHANGE
     )
+
+
+def _is_same_loss(head: Alert, alert: Alert) -> bool:
+    """Say whether one of two alerts is a loss against a pinned baseline that the other tells of as well."""
+    if (head.metric, head.direction) != (alert.metric, alert.direction):
+        return False
+    if head.kind == alert.kind:
+        return True  # the total's and its steps'
+    moved, lost = sorted((head, alert), key=lambda each: each.kind == "pinned")
+    return moved.kind in _SHIFTS and abs(contribution(moved)) >= 0.5 * abs(contribution(lost))
 
 
 def _runs_since(alert: Alert, verdict: Verdict, again: bool) -> int:

@@ -59,6 +59,7 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
     sentences = [
         f"{_what_moved(alert)} ({where}), since session {alert.since_session_id}.",
         _usual(alert),
+        _against_pin(alert),
         f"Rule {alert.rule}{_kind(alert)}: {alert.details.get('found', '')}.",
         _explanation(alert, group),
         _remedy(alert),
@@ -90,12 +91,15 @@ def _what_moved(alert: Alert) -> str:
             f"{_percent(alert.effect)}{runs}{before}"
         )
     slow = alert.metric == "duration"
+    pinned = alert.kind == "pinned"
     worse = ("slower" if slow else "higher") if alert.direction == "up" else ("faster" if slow else "lower")
     difference = amount(contribution(alert), alert.metric)
     sign = "+" if contribution(alert) > 0 else ""
+    became = f"is {worse} than its pinned baseline" if pinned else f"became {worse}"
     return (
-        f"{name} became {worse}: {amount(alert.baseline, alert.metric)} (median of {alert.baseline_n} runs)"
-        f" -> {new} ({_runs(alert.n)}), {sign}{difference}{_percent(alert.effect)}"
+        f"{name} {became}: {amount(alert.baseline, alert.metric)} (median of {alert.baseline_n} runs)"
+        f" -> {new} ({f'the last {alert.n} runs' if pinned else _runs(alert.n)}), "
+        f"{sign}{difference}{_percent(alert.effect)}"
     )
 
 
@@ -105,6 +109,15 @@ def _usual(alert: Alert) -> str:
         return ""
     low, high = (amount(each, alert.metric) for each in usual)
     return f"Usual before: {low} to {high}."
+
+
+def _against_pin(alert: Alert) -> str:
+    """Say how far the new level is from the pinned baseline: many small losses add up there."""
+    pin = alert.details.get("pinned")
+    if not pin or not pin["value"]:
+        return ""
+    effect = 100 * (alert.value - pin["value"]) / abs(pin["value"])
+    return f"Against the pinned baseline of {amount(pin['value'], alert.metric)}: {effect:+.0f} %."
 
 
 def _kind(alert: Alert) -> str:

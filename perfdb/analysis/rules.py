@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 
 RECENT = 5  # runs that make the new level of a shift
@@ -27,6 +28,7 @@ RELATIVE_RECENT = 3
 ANOMALY_LIMIT, ANOMALY_PERCENT = 6.0, 20.0
 TREND_RUNS, LEAST_TREND_RUNS, TREND_PERCENT, TREND_Z = 50, 30, 10.0, 3.29
 CHANGE_RUNS, LEAST_CHANGE_RUNS, RUNS_AFTER_CHANGE = 200, 20, 5
+PINNED_RUNS, LEAST_PINNED_RUNS, PINNED_LIMIT, PINNED_PERCENT = 50, 20, 5.0, 5.0
 SAME_CHANGE = 5  # sessions by which a change may move and be the same one
 
 # How many runs each kind looks at.
@@ -38,11 +40,21 @@ WINDOWS = {
     "error_rate": 2 * ERROR_RUNS,
     "fast_shift": PREVIOUS + RECENT,
     "change_point": CHANGE_RUNS,
+    "pinned": CHANGE_RUNS,
     "anomaly": PREVIOUS + 1,
     "trend": TREND_RUNS,
 }
 KINDS = tuple(WINDOWS)
 INFORMATION = ("anomaly", "trend")  # never fail a check, never notify alone
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What a pinned baseline knows of its runs: median, robust sigma (of logarithms if > 0), count."""
+
+    value: float
+    spread: float
+    n: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +69,8 @@ class Rule:
         mode: the attributes that a session's mode must have; None is every mode, each by itself.
         metric: ``duration`` (s), ``cpu_s``, ``rss_peak_bytes``, or a numeric attribute.
         limit: of ``max``, ``min`` and ``budget``, in the metric's unit; of ``error_rate``, a share.
-        percent: of ``relative``.
+        percent: of ``relative`` and ``pinned``.
+        pinned: the baseline that ``pinned`` judges by; None where nobody pinned one.
         target: of ``budget``: the share of runs that shall keep the limit.
         direction: where worse is, ``up`` or ``down``.
         hits: sessions in a row that must agree before it fires.
@@ -78,6 +91,7 @@ class Rule:
     direction: str = "up"
     hits: int = 1
     jitter: float = 0.0
+    pinned: Level | None = None
     default: bool = False
 
 
@@ -159,7 +173,14 @@ def _mirrored(judge: _Judge, rule: Rule, values: Sequence[float], frozen: Frozen
             return None if not value else 1 / value
     else:
         turn = negative
-    mirrored = replace(rule, limit=turn(rule.limit), direction="up", jitter=0.0)
+    pin = rule.pinned
+    mirrored = replace(
+        rule,
+        limit=turn(rule.limit),
+        direction="up",
+        jitter=0.0,
+        pinned=None if pin is None else replace(pin, value=turn(pin.value) or 0.0),
+    )
     turned = Frozen(
         baseline=turn(frozen.baseline), baseline_n=frozen.baseline_n, bound=turn(frozen.bound)
     ) if frozen else None  # fmt: skip
@@ -302,6 +323,65 @@ def _judge_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
         arithmetic=f"median of the last {RELATIVE_RECENT} {recent:.6g} > baseline {baseline:.6g} (n = {n}) "
         f"+ {rule.percent:g} % = {limit:.6g} is {_yes(hit)}",
     )
+
+
+def _judge_pinned(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """T = (median of the last 50 - pinned median) / (1.2533 sigma sqrt(f (1/n + 1/pinned n))) >= 5.
+
+    sigma is the larger one of both, at least 3 % and the rule's jitter; f is for autocorrelation, because
+    runs that resemble their neighbours wander. Losses too small to be seen one by one add up against a pin.
+    """
+    pin, window = rule.pinned, values[-PINNED_RUNS:]
+    if pin is None:
+        return Verdict(enough=False, arithmetic="no baseline is pinned; see: perfdb baseline pin --help")
+    if len(window) < LEAST_PINNED_RUNS:
+        return _too_few(len(window), LEAST_PINNED_RUNS)
+    new, old, n = median(window), pin.value, len(window)
+    level, sigma, logarithmic = _scale(window, [old], rule.jitter)
+    sigma = max(sigma, pin.spread if logarithmic == (old > 0) else 0.0)
+    factor = _autocorrelation_factor([level(value) - level(new) for value in window])
+    error = MEDIAN_ERROR * sigma * math.sqrt(factor * (1 / n + 1 / pin.n))
+    t = (level(new) - level(old)) / error if error else 0.0
+    effect = percent_over(new, old)
+    large = effect is not None and effect >= rule.percent
+    bound = _middle(old, new) if frozen is None or frozen.bound is None else frozen.bound
+    latest = median(values[-LEAST_PREVIOUS:])
+    hit = t >= PINNED_LIMIT and large if frozen is None else latest > bound
+    return Verdict(
+        hit=hit,
+        good=not hit,
+        value=new,
+        baseline=old,
+        effect=effect,
+        limit=PINNED_LIMIT,
+        bound=bound,
+        n=n,
+        baseline_n=pin.n,
+        since=_begin_above(values, bound),
+        arithmetic=f"T = (median of last {n} {new:.6g} - pinned median of {pin.n} {old:.6g}) / "
+        f"({MEDIAN_ERROR} x {sigma:.4g} x sqrt({factor:.2f} x (1/{n} + 1/{pin.n}))) = {t:.2f} >= "
+        f"{PINNED_LIMIT:g} and {_shown_percent(effect)} >= +{rule.percent:g} %: {_yes(hit)}",
+    )
+
+
+def _autocorrelation_factor(deviations: Sequence[float]) -> float:
+    """Return f = (1 + rho) / (1 - rho): n runs that resemble their neighbours tell what n / f others do."""
+    reach = 3 * 1.4826 * median(abs(each) for each in deviations)
+    clipped = [max(-reach, min(reach, each)) for each in deviations]
+    power = sum(each * each for each in clipped)
+    if not power:
+        return 1.0
+    rho = sum(one * two for one, two in pairwise(clipped)) / power
+    rho = min(max(rho, 0.0), 0.9)
+    return (1 + rho) / (1 - rho)
+
+
+def _begin_above(values: Sequence[float], middle: float) -> int:
+    """Return where the last runs begin whose medians of ten lie above a level."""
+    start = len(values)
+    while start >= LEAST_PREVIOUS and median(values[start - LEAST_PREVIOUS : start]) > middle:
+        start -= LEAST_PREVIOUS
+    return min(start, len(values) - 1)
 
 
 def _judge_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
@@ -491,6 +571,7 @@ _JUDGES: dict[str, _Judge] = {
     "max": _judge_limit,
     "min": _judge_limit,
     "relative": _judge_relative,
+    "pinned": _judge_pinned,
     "budget": _judge_budget,
     "error_rate": _judge_errors,
     "fast_shift": _judge_shift,

@@ -49,6 +49,7 @@ SECTIONS = {
         "thresholds": ("perfdb.cli.thresholds", "Find good limits for rules of kind max."),
     },
     "Be told": {
+        "baseline": ("perfdb.cli.baseline", "Pin what runs are held against; alone, list what is pinned."),
         "alerts": (
             "perfdb.cli.alerts",
             "See what fires and decide about it; alone, list the open alerts.",

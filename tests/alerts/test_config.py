@@ -19,6 +19,7 @@ def test_nothing_said_means_the_default_rules() -> None:
         "error_rate": "warning",
         "fast_shift": "warning",
         "change_point": "warning",
+        "pinned_baseline": "warning",
         "anomaly": "info",
         "trend": "info",
     }
@@ -52,7 +53,9 @@ def test_a_default_rule_is_replaced_by_name_or_switched_off() -> None:
     settings = read(
         '[alerts]\noff = ["anomaly"]\n[[alerts.rules]]\nname = "fast_shift"\nkind = "fast_shift"\nhits = 4'
     )
-    assert [rule.name for rule in settings.rules] == ["fast_shift", "error_rate", "change_point", "trend"]
+    assert [rule.name for rule in settings.rules] == [
+        "fast_shift", "error_rate", "change_point", "pinned_baseline", "trend",
+    ]  # fmt: skip
     assert (settings.rules[0].hits, settings.rules[0].step) == (4, "*")
 
 

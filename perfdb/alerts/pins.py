@@ -1,0 +1,80 @@
+"""Pin a baseline and let it go: the figures of past runs, and the alerts that were judged by them.
+
+In the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from perfdb.analysis.baselines import LEAST_RUNS, level_of
+from perfdb.records import RESOLVED
+from perfdb.store import alerts as store
+from perfdb.store import baselines
+from perfdb.store.baselines import Pin
+from perfdb.store.levels import Past, read_past
+
+
+def pin_past(
+    connection: Any, now: float, *, last: int | None, note: str | None, **filters: Any
+) -> tuple[list[Pin], list[Past]]:
+    """Pin what the runs that fit were like; return the pins, and the series that had too few runs.
+
+    Args:
+        connection: in a writer's transaction.
+        now: epoch s.
+        last: only so many of the newest runs of each series.
+        note: what a person said about it.
+        filters: as ``store.levels.read_past`` takes them.
+    """
+    made: list[Pin] = []
+    short: list[Past] = []
+    for past in read_past(connection, **filters):
+        first = 0 if last is None else max(0, len(past.durations) - last)
+        if len(past.durations) - first < LEAST_RUNS:
+            short.append(past)
+            continue
+        level = level_of(past.durations[first:])
+        made.append(
+            Pin(
+                pipeline=past.pipeline,
+                step_name=past.step_name,
+                mode=past.mode,
+                metric="duration",
+                value=level.value,
+                spread=level.spread,
+                n=level.n,
+                since_session_id=past.session_ids[first],
+                since_time=past.start_times[first],
+                until_session_id=past.session_ids[-1],
+                until_time=past.start_times[-1],
+                created_at=now,
+                note=note,
+            )
+        )
+    baselines.pin(connection, made)
+    _let_go(connection, made, "baseline pinned anew", now)
+    return made, short
+
+
+def unpin(connection: Any, pins: Sequence[Pin], now: float) -> None:
+    """Forget pins, and close the alerts that were judged by them."""
+    baselines.unpin(connection, pins)
+    _let_go(connection, pins, "baseline unpinned", now)
+
+
+def _let_go(connection: Any, pins: Iterable[Pin], event: str, now: float) -> None:
+    by_series: dict[tuple[str, str], set[str | None]] = {}
+    for pin in pins:
+        by_series.setdefault((pin.pipeline, pin.mode), set()).add(pin.step_name)
+    for (pipeline, mode), steps in by_series.items():
+        for alert in store.active_alerts(connection, pipeline, mode):
+            if alert.kind != "pinned" or alert.step_name not in steps or not alert.is_open:
+                continue
+            closed = replace(
+                alert, state=RESOLVED, active=False, closed_at=now, updated_at=now, inhibited_by=None
+            )
+            store.save_alert(connection, closed)
+            store.add_event(connection, alert.id, event, now)

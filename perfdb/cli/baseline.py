@@ -1,0 +1,162 @@
+"""`perfdb baseline`: what runs are held against, as a person said it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from perfdb.cli.options import (
+    csv_option,
+    database_option,
+    filter_options,
+    history_filters,
+    json_option,
+    open_history,
+)
+from perfdb.cli.render import Column, colour, print_data, print_table, rows_of
+from perfdb.cli.text import duration_text, inert, of_kind, short_time
+from perfdb.desk import Desk
+from perfdb.vocabulary import TOTAL
+
+COLUMNS = (
+    Column("id", right=True),
+    Column("step", flexible=True),
+    Column("pinned", right=True),
+    Column("n", right=True),
+    Column("until"),
+    Column("now", right=True),
+    Column("n", right=True),
+    Column("change", right=True),
+    Column("note", flexible=True),
+)
+
+
+@click.group("baseline", invoke_without_command=True)
+@database_option
+@json_option
+@csv_option
+@click.pass_context
+def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
+    """Pin what runs are held against; alone, list what is pinned.
+
+    Without a pin a run is judged by the level of the runs before it, which follows what is slow for long
+    enough. A pin stays where it is: losses too small for any rule add up against it, until it is pinned anew.
+    """
+    ctx.obj = database
+    if ctx.invoked_subcommand is None:
+        _list(database, as_json, as_csv)
+
+
+@command.command("list")
+@database_option
+@json_option
+@csv_option
+@click.pass_context
+def list_baselines(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
+    """List the pinned baselines, with how the newest 50 runs compare."""
+    _list(database or ctx.obj, as_json, as_csv)
+
+
+def _list(database: str | None, as_json: bool, as_csv: bool) -> None:
+    frame = open_history(database).baselines()
+    if print_data(frame, as_json=as_json, as_csv=as_csv):
+        return
+    if frame.empty:
+        click.echo("No baseline is pinned. Pin the last runs as they are: perfdb baseline pin", err=True)
+    for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
+        click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
+        print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        str(row["id"]),
+        row["step_name"] if row["step_name"] is not None else TOTAL,
+        duration_text(row["value"]),
+        f"{row['n']:,}",
+        short_time(row["until_time"]),
+        duration_text(row["now"]),
+        f"{row['now_n']:,}",
+        "" if row["change_percent"] is None else f"{row['change_percent']:+.1f} %",
+        row["note"] or "",
+    )
+
+
+@command.command("pin")
+@click.option("--step", metavar="NAME", help="Only this step.  [the total and every step]")
+@click.option(
+    "--last",
+    default=50,
+    show_default=True,
+    type=click.IntRange(10),
+    help="Newest runs of each series that make it.",
+)
+@click.option("--before", metavar="ID", help="Only sessions that began before this one.")
+@click.option("--from", "first", metavar="ID", help="This session and later ones.")
+@click.option("--to", metavar="ID", help="This session and earlier ones.")
+@click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
+@filter_options
+@database_option
+@click.pass_context
+def pin(
+    ctx: click.Context,
+    /,
+    step: str | None,
+    last: int,
+    before: str | None,
+    first: str | None,
+    to: str | None,
+    note: str | None,
+    database: str | None,
+    **filters: Any,
+) -> None:
+    """Pin what the last runs were like, or the runs that fit, of every pipeline and mode.
+
+    The medians are kept, so that a pin holds when its sessions are deleted. A series that has a pin gets
+    this one instead. IDs as in `perfdb show`.
+    """
+    ranged = any(each is not None for each in (before, first, to))
+    whole = ctx.get_parameter_source("last") is click.core.ParameterSource.DEFAULT
+    chosen = history_filters(filters)
+    pinned = Desk(open_history(database or ctx.obj)).pin_baseline(
+        step=step,
+        last=None if whole and (first is not None or "since" in chosen or "tag" in chosen) else last,
+        before=before,
+        first=first,
+        to=to,
+        note=note,
+        **chosen,
+    )
+    for each in pinned.pins:
+        name = TOTAL if each.step_name is None else inert(each.step_name)
+        runs = f"median of {each.n:,} runs" + (f" up to {each.until_session_id}" if ranged else "")
+        click.echo(
+            f"Pinned {name} ({of_kind(each.pipeline, each.mode)}) at {duration_text(each.value)}, {runs}"
+        )
+    if pinned.left_out:
+        names = ", ".join(inert(name) for name in dict.fromkeys(pinned.left_out))
+        click.echo(f"Too few runs to pin: {names}", err=True)
+
+
+@command.command("unpin")
+@click.argument("baseline_ids", metavar="[ID...]", type=int, nargs=-1)
+@click.option("--pipeline", metavar="NAME", help="Those of this pipeline.")
+@click.option("--step", metavar="NAME", help="Those of this step.")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@database_option
+@click.pass_context
+def unpin(
+    ctx: click.Context,
+    baseline_ids: tuple[int, ...],
+    pipeline: str | None,
+    step: str | None,
+    everything: bool,
+    database: str | None,
+) -> None:
+    """Let pinned baselines go. By their numbers, or all that fit; what they raised is closed."""
+    gone = Desk(open_history(database or ctx.obj)).unpin_baseline(
+        baseline_ids, pipeline=pipeline, step=step, everything=everything
+    )
+    click.echo(f"Unpinned {len(gone)} baseline{'s' * (len(gone) != 1)}.")
