@@ -17,6 +17,7 @@ from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, new_journal_id
 from perfdb.recording.live import LiveSession
+from perfdb.recording.values import clean_error
 from perfdb.toml_tables import Table
 from perfdb.transfer import Database, move_batch, recover_dead
 from perfdb.vocabulary import INTERRUPTED
@@ -193,6 +194,9 @@ class Worker:
         moved = 0
         try:
             self._announce_open_steps()
+            if self._busy_since is not None:  # journals are not read again for a lock that is still held
+                with self._database.transaction():
+                    pass
             for journal in list(self._journals):
                 moved += self._drain(journal)
             if time.monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
@@ -232,7 +236,9 @@ class Worker:
             if time.monotonic() - self._busy_since < BUSY_IS_NEWS_S:
                 return
         error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
-        self._problem = str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {error}"
+        self._problem = (
+            str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {clean_error(error)}"
+        )
         self.health.delayed(f"{_shown(self._database.url)} takes no rows now, the journal keeps them", error)
 
     def _watch_log(self) -> None:

@@ -22,11 +22,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from perfdb.errors import MissingExtraError, StoreError
+from perfdb.recording.redaction import is_secret_key
 from perfdb.store.models import from_json, to_json
 
 Role = Literal["writer", "reader", "migration"]
 
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_QUICK_WAIT_S = 0.04  # the time of some batches
+_PIECE_OF_WAITING_MS = 60
 _CHECKPOINT_WAIT_MS = 20  # for readers, while other writers wait for us
 _READER_BUSY_TIMEOUT_S = 5.0
 
@@ -52,7 +55,9 @@ def open_engine(url: str, *, role: Role, busy_timeout_s: float = 30.0) -> Engine
 def shown_url(url: str) -> str:
     """Return the URL as people may see it: the password is hidden."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        parsed = make_url(url)
+        secret = {key: "***" for key in parsed.query if is_secret_key(key)}
+        return parsed.update_query_dict(secret).render_as_string(hide_password=True)
     except ArgumentError:
         return "<not a database URL>"
 
@@ -184,18 +189,29 @@ def _begin_immediate(connection: Connection, *, wait_s: float) -> None:
     """Take the write lock.
 
     SQLite's own waiting sleeps longer and longer, up to 100 ms: of 8 processes that write at once, all
-    sleep most of the time. We look again about every millisecond.
+    sleep most of the time. So we look again about every millisecond at first. A lock that is held for long is
+    waited for in SQLite, by pieces: each look of ours takes the interpreter's lock from the host.
     """
     driver: Any = connection.connection.driver_connection
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            driver.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > deadline:
-                raise OperationalError("BEGIN IMMEDIATE", None, error) from error
-        time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311 (not for secrets)
+    begun = time.monotonic()
+    in_sqlite = False
+    try:
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                waited = time.monotonic() - begun
+                if not is_busy(error) or waited > wait_s:
+                    raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+            if waited < _QUICK_WAIT_S:
+                time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311 (not for secrets)
+            elif not in_sqlite:
+                in_sqlite = True
+                driver.execute(f"PRAGMA busy_timeout={_PIECE_OF_WAITING_MS}")
+    finally:
+        if in_sqlite:
+            driver.execute("PRAGMA busy_timeout=0")
 
 
 def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.Connection:
