@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from perfdb.analysis.bottlenecks import most_at_once
-from perfdb.analysis.runs import counted_sessions, seconds_of
+from perfdb.analysis.runs import counted_sessions, spans_of
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import Session
 from perfdb.texts import counted, duration_text, inert, mode_text, size_text
@@ -157,19 +157,18 @@ class _History:
         self.critical: dict[str, list[float]] = {}
         self.times: dict[str, int] = {}
         ids = sessions["session_id"].tolist()
-        place = {session_id: number for number, session_id in enumerate(ids)}
-        seconds = seconds_of(sessions, steps)
-        for session_id, name, value in zip(
-            seconds["session_id"], seconds["step_name"], seconds["critical_s"], strict=True
-        ):
-            if isinstance(name, str):
-                past = self.critical.setdefault(name, [0.0] * len(ids))
-                past[place[session_id]] = value
-                self.times[name] = self.times.get(name, 0) + 1
+        spans = spans_of(steps)
+        starts, walls = sessions["start_time"].tolist(), sessions["total_duration"].tolist()
+        for place, (session_id, start, wall) in enumerate(zip(ids, starts, walls, strict=True)):
+            for name, seconds, _, _ in name_seconds(*spans.get(session_id, ([], [])), start, wall):
+                if name is not None:
+                    self.critical.setdefault(name, [0.0] * len(ids))[place] = seconds
+                    self.times[name] = self.times.get(name, 0) + 1
         self._spent: dict[str, list[_Spent]] = {}
         by_session: dict[str, list[Mapping[Hashable, Any]]] = {}
-        for step in steps[["session_id", *_SPENT_COLUMNS]].to_dict("records"):
-            by_session.setdefault(step["session_id"], []).append(step)
+        columns = [steps[name].tolist() for name in _SPENT_COLUMNS]
+        for session_id, *values in zip(steps["session_id"].tolist(), *columns, strict=True):
+            by_session.setdefault(session_id, []).append(dict(zip(_SPENT_COLUMNS, values, strict=True)))
         for of_session in by_session.values():
             for name, each in _spent_by_name(of_session).items():
                 self._spent.setdefault(name, []).append(each)

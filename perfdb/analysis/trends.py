@@ -184,7 +184,19 @@ def _slopes_of_runs(runs: pd.DataFrame) -> tuple[float, float, float]:
     """Return the slopes through one point per session: its median, where a step runs several times in it."""
     sessions = runs[runs["counted"]].groupby("session_id", sort=False)
     values = sessions["duration"].median().to_numpy(dtype=float)
-    days = sessions["start_time"].first().to_numpy(dtype=float) / 86_400
+    return slopes(sessions["start_time"].first().to_numpy(dtype=float), values)
+
+
+def slopes(start_times: Floats, values: Floats) -> tuple[float, float, float]:
+    """Return the slope per point, that per day (both in percent of the median), and the p-value of the first.
+
+    NaN with fewer than 10 points; the slope per day also with less than a day.
+
+    Args:
+        start_times: epoch s, rising.
+        values: one per session.
+    """
+    days = start_times / 86_400
     per_session = _relative(np.arange(values.size), values)
     per_day = _relative(days, values).per_x if days.size and np.ptp(days) >= 1 else math.nan
     return per_session.per_x, per_day, per_session.p_value

@@ -169,13 +169,10 @@ def running_sessions(connection: Connection, *, most: int) -> list[Session]:
     """Return the sessions that run now with their steps so far, the newest first."""
     from perfdb.store.frames import read_session
 
-    query = (
-        select(sessions.c.session_id)
-        .where(text("sessions.status = 0"))
-        .order_by(sessions.c.start_time.desc())
-        .limit(most)
-    )
-    return [read_session(connection, each) for each in connection.execute(query).scalars().all()]
+    # Sorted here: asked for an order, SQLite would rather go through all sessions than use the partial index.
+    query = select(sessions.c.session_id, sessions.c.start_time).where(text("sessions.status = 0"))
+    newest_first = sorted(connection.execute(query).all(), key=lambda row: -row.start_time)
+    return [read_session(connection, row.session_id) for row in newest_first[:most]]
 
 
 def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Runs]:
