@@ -83,7 +83,7 @@ class Database:
 
     def forget(self, *, close: bool = True) -> None:
         """Drop the connections; after a fork the inherited ones must not even be closed."""
-        engines = (self._engine, self._reader)
+        engines = (self._reader, self._engine)  # the log goes when a writer is the last to close
         self._engine = self._reader = None
         for engine in engines:
             if engine is not None:
@@ -274,17 +274,44 @@ def recover(
         database.forget()
 
 
+def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 5.0) -> int:
+    """End sessions as interrupted that run by a SQLite file, but in no journal of the home.
+
+    A backup that was made while they ran has such. Only a person can say so, because their writer might live
+    in another home; its late end undoes this. Return how many there were.
+    """
+    from perfdb.store.ingest import mark_interrupted
+    from perfdb.store.inspection import read_facts
+
+    database = Database(database_url, busy_timeout_s)
+    try:
+        if database.is_shared:
+            return 0
+        here = {path.stem for path in journals_in(home / "journal")}
+        with database.transaction() as connection:
+            written = read_facts(connection).journals
+            left = [name for name, each in written.items() if each.running and name not in here]
+            return sum(mark_interrupted(connection, name) for name in left)
+    finally:
+        database.forget()
+
+
 def judge_historic(database: Database, session_ids: Iterable[str], alerts: Table | None) -> None:
     """Judge old sessions that came late, by the rules of the settings' ``alerts``."""
     import time
 
     from perfdb.alerts.config import read_alert_settings
     from perfdb.alerts.evaluation import after_import
+    from perfdb.alerts.retro import moves_around, open_historic
     from perfdb.toml_tables import Table
 
     settings = read_alert_settings(alerts or Table({}), reading=True)
+    wanted = list(session_ids)
+    with database.reading() as connection:  # what takes long, while others write
+        moves = moves_around(connection, wanted)
     with database.transaction() as connection:
-        after_import(connection, session_ids, settings, time.time())
+        after_import(connection, wanted, settings, time.time())
+        open_historic(connection, moves, settings, time.time())
 
 
 def has_journals(home: Path) -> bool:

@@ -10,7 +10,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import EVERY, AlertSettings, Channel
@@ -29,6 +29,9 @@ MOST_JITTERS = 5  # of its steps, that add up in a total
 LEVELS = ("fast_shift", "change_point", "relative")  # kinds whose alerts say since when a level holds
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
+
+if TYPE_CHECKING:
+    from perfdb.analysis.regressions import Runs
 
 Change = tuple[Alert, tuple[str, ...]]
 """An alert as a verdict left it, and what happened to it."""
@@ -293,6 +296,11 @@ def pins_of(connection: Any, pipeline: str, mode: str) -> dict[tuple[str | None,
 def fingerprint(alert: Alert) -> tuple[Any, ...]:
     """Return what makes an alert the same as another, within one pipeline and mode."""
     return (alert.rule, alert.step_name, alert.metric, alert.direction)
+
+
+def is_judged(rule: Rule, runs: Runs) -> bool:
+    """Say whether a rule is about a series."""
+    return _fits(rule, runs.pipeline, runs.mode) and _is_about(rule, runs.step_name)
 
 
 def _fits(rule: Rule, pipeline: str, mode: str) -> bool:

@@ -194,6 +194,8 @@ def _share(moved: float, whole: float) -> str:
 
 
 def _remedy(alert: Alert) -> str:
+    if "until" in alert.details:
+        return f"It ended with session {alert.details['until']}."
     runs = GOOD_RUNS_FLAPPING if is_flapping(alert) else GOOD_RUNS
     held = " (it came back several times, so it is held open longer)" if is_flapping(alert) else ""
     if alert.kind == "error_rate":

@@ -1,4 +1,4 @@
-"""Look at a whole history for moves of its levels, as if each session had been judged when it ended.
+"""Look at a whole history for moves of its levels: `perfdb regressions`, and what an import opens.
 
 In the caller's transaction; no pandas, because the worker takes in old sessions too.
 """
@@ -6,16 +6,23 @@ In the caller's transaction; no pandas, because the worker takes in old sessions
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from perfdb.alerts.causes import cause_at
-from perfdb.alerts.config import JITTER_S
-from perfdb.alerts.evaluation import LEVELS, MOST_JITTERS
+from perfdb.alerts.causes import as_details, cause_at
+from perfdb.alerts.config import JITTER_S, AlertSettings
+from perfdb.alerts.evaluation import LEVELS, MOST_JITTERS, MOST_OPENED, fingerprint, is_judged
+from perfdb.alerts.messages import headline, message
 from perfdb.analysis.regressions import Move, Runs, find_moves
-from perfdb.records import Alert
-from perfdb.store.levels import read_past
+from perfdb.analysis.rules import SHIFT_PERCENT, Rule, bound_between
+from perfdb.records import HISTORIC, Alert
+from perfdb.store import alerts as store
+from perfdb.store.levels import kinds_of, read_past
+
+LEAST_NEW = (
+    20  # sessions of one pipeline and mode that make a history: fewer are judged as the newest ones are
+)
 
 
 def moves_of(connection: Any, *, better: bool = False, **filters: Any) -> list[Move]:
@@ -87,3 +94,133 @@ def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
         and move.is_at(alert.since_time)
     ]
     return min(telling, key=lambda alert: (not alert.is_open, -alert.id), default=None)
+
+
+def moves_around(connection: Any, session_ids: Sequence[str]) -> list[Move]:
+    """Return, with causes, the moves in the whole history of the pipelines that these sessions came to."""
+    found: list[Move] = []
+    for (pipeline, mode), count in kinds_of(connection, session_ids).items():
+        if count >= LEAST_NEW:
+            found += moves_of(connection, pipeline=pipeline, mode=mode)
+    return with_causes(connection, found)
+
+
+def open_historic(connection: Any, moves: Sequence[Move], settings: AlertSettings, now: float) -> list[Alert]:
+    """Open a ``historic`` alert for each move that no alert tells of; return those that were opened.
+
+    A move that an alert tells of already is that alert, and a historic one follows its boundary. Only the
+    newest move of a series, if it lasts, is looked at by the next verdicts. Nobody is told.
+    """
+    store.take_turn(connection)
+    told = store.read_alerts(connection, "all")
+    events: dict[str, list[Alert]] = {}
+    opened: set[int] = set()
+    rules = [rule for rule in settings.rules if rule.kind == "change_point" and rule.metric == "duration"]
+    for move in sorted(moves, key=lambda move: move.since_time):
+        rule = next((rule for rule in rules if is_judged(rule, move.runs)), None)
+        alert = alert_of(move, told)
+        if rule is None or (alert is None and len(opened) >= MOST_OPENED):
+            continue
+        if alert is None:
+            taken = any(each.active and _is_of(each, rule, move) for each in told)
+            alert = replace(_alert_of_move(rule, move, now), active=move.lasts and not taken)
+            alert = _save(connection, alert, "opened historic", now)
+            opened.add(alert.id)
+            told.append(alert)
+        elif alert.state == HISTORIC and alert.since_session_id != move.since_session_id:
+            alert = _save(connection, _follow(alert, move), "moved", now)
+        events.setdefault(move.event_session_id, []).append(alert)
+    grouped = [alert for group in events.values() for alert in _grouped(connection, group)]
+    return [alert for alert in grouped if alert.id in opened]
+
+
+def _is_of(alert: Alert, rule: Rule, move: Move) -> bool:
+    series = (alert.pipeline, alert.mode) == (move.runs.pipeline, move.runs.mode)
+    return series and fingerprint(alert) == (rule.name, move.runs.step_name, rule.metric, rule.direction)
+
+
+def _follow(alert: Alert, move: Move) -> Alert:
+    cause = {} if move.cause is None else {"cause": as_details(move.cause)}
+    return replace(
+        alert,
+        since_session_id=move.since_session_id,
+        since_time=move.since_time,
+        details={**alert.details, **cause},
+    )
+
+
+def _alert_of_move(rule: Rule, move: Move, now: float) -> Alert:
+    runs, change = move.runs, move.change
+    end = change.index + change.after_n
+    arithmetic = (
+        f"change at run {change.index + 1} of {len(runs.durations)}: {change.before_median:.6g} "
+        f"(n = {change.before_n}) to {change.after_median:.6g} (n = {change.after_n}), "
+        f"{change.effect_percent:+.1f} % >= +{SHIFT_PERCENT:g} %; p = {change.p_value:.2g}"
+    )
+    details: dict[str, object] = {"found": arithmetic, "arithmetic": arithmetic}
+    if not move.lasts:
+        details["until"] = runs.session_ids[end]
+    if move.cause is not None:
+        details["cause"] = as_details(move.cause)
+    return Alert(
+        rule=rule.name,
+        kind=rule.kind,
+        severity=rule.severity,
+        state=HISTORIC,
+        pipeline=runs.pipeline,
+        step_name=runs.step_name,
+        metric=rule.metric,
+        mode=runs.mode,
+        direction=rule.direction,
+        value=change.after_median,
+        baseline=change.before_median,
+        effect=change.effect_percent,
+        limit=SHIFT_PERCENT,
+        bound=bound_between(change.before_median, change.after_median),
+        n=change.after_n,
+        baseline_n=change.before_n,
+        since_session_id=move.since_session_id,
+        since_time=move.since_time,
+        last_session_id=runs.session_ids[end - 1],
+        last_time=runs.start_times[end - 1],
+        opened_at=now,
+        updated_at=now,
+        hits=change.after_n,
+        details=details,
+    )
+
+
+def _save(connection: Any, alert: Alert, event: str, now: float) -> Alert:
+    saved = replace(alert, id=store.save_alert(connection, alert))
+    store.add_event(connection, saved.id, event, now, session_id=saved.since_session_id)
+    return _worded(connection, saved, ())
+
+
+def _grouped(connection: Any, group: Sequence[Alert]) -> list[Alert]:
+    """Let one alert speak for the historic ones of its event: a known one, or the step that moved most."""
+    head = max(
+        group,
+        key=lambda each: (
+            each.state != HISTORIC,
+            each.step_name is not None,
+            each.value - (each.baseline or 0.0),
+        ),
+    )
+    spoken_for = head.inhibited_by or head.id
+    others = [
+        replace(each, inhibited_by=spoken_for) if each.state == HISTORIC else each
+        for each in group
+        if each.id != head.id
+    ]
+    if others == [each for each in group if each.id != head.id]:
+        return list(group)
+    return [
+        _worded(connection, head, others),
+        *(_worded(connection, each, (head,)) if each.state == HISTORIC else each for each in others),
+    ]
+
+
+def _worded(connection: Any, alert: Alert, others: Sequence[Alert]) -> Alert:
+    worded = replace(alert, headline=headline(alert), message=message(alert, others))
+    store.save_alert(connection, worded)
+    return worded

@@ -413,7 +413,7 @@ def _judge_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
         baseline=old,
         effect=effect,
         limit=SHIFT_LIMIT,
-        bound=_between(old, new),
+        bound=bound_between(old, new),
         n=len(values) - since,
         baseline_n=n,
         since=since,
@@ -455,7 +455,7 @@ def _judge_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) ->
         baseline=newest.before_median,
         effect=newest.effect_percent,
         limit=SHIFT_PERCENT,
-        bound=_between(newest.before_median, newest.after_median),
+        bound=bound_between(newest.before_median, newest.after_median),
         n=len(values) - since,
         baseline_n=newest.before_n,
         since=since,
@@ -519,7 +519,7 @@ def _judge_anomaly(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
         baseline=old,
         effect=effect,
         limit=ANOMALY_LIMIT,
-        bound=_between(old, value) if hit else None,
+        bound=bound_between(old, value) if hit else None,
         n=1,
         baseline_n=len(before),
         since=len(values) - 1,
@@ -625,7 +625,7 @@ def _middle(old: float, new: float) -> float:
     return math.sqrt(old * new) if old > 0 and new > 0 else (old + new) / 2
 
 
-def _between(old: float, new: float) -> float:
+def bound_between(old: float, new: float) -> float:
     """Return what a run must keep to be good again: 5 % inside the middle of both levels, or the old one."""
     middle = _middle(old, new)
     return max(old, middle - HYSTERESIS * abs(middle))

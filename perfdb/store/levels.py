@@ -5,7 +5,8 @@ Two queries and no frames: 100,000 sessions with their steps pass in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +85,21 @@ def read_past(connection: Connection, *, step: str | None = None, **filters: Any
             list(part) for part in zip(*rows, strict=True)
         )
         yield past
+
+
+def kinds_of(connection: Connection, session_ids: Sequence[str]) -> Counter[tuple[str, str]]:
+    """Return how many of these sessions each pipeline and mode has."""
+    found: Counter[tuple[str, str]] = Counter()
+    for first in range(0, len(session_ids), 500):
+        query = (
+            select(series.c.pipeline, series.c.mode, func.count())
+            .join(sessions, sessions.c.series_id == series.c.id)
+            .where(sessions.c.session_id.in_(session_ids[first : first + 500]))
+            .group_by(series.c.pipeline, series.c.mode)
+        )
+        for pipeline, mode, count in connection.execute(query):
+            found[pipeline, mode] += count
+    return found
 
 
 def _empty(row: Any) -> Past:
