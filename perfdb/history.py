@@ -71,6 +71,11 @@ class History:
         return self._settings
 
     @property
+    def is_explicit(self) -> bool:
+        """Whether the database was named by its URL or path, and is not simply that of the home."""
+        return self._explicit
+
+    @property
     def database(self) -> str:
         """The database for people: a path, or a URL whose password is hidden."""
         from perfdb.store.engine import shown_url, sqlite_path

@@ -38,6 +38,7 @@ LAYERS = {
     "history": 4,
     "importing": 4,
     "desk": 4,
+    "doctor": 4,
     "integrations": 4,
     "cli": 5,
     "web": 5,

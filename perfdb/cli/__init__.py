@@ -75,6 +75,10 @@ SECTIONS = {
         "export": ("perfdb.cli.export", "Write the history as JSON, CSV or Parquet."),
     },
     "Keep it in order": {
+        "doctor": (
+            "perfdb.cli.doctor",
+            "Look at everything that perfdb needs here; exit 1 when something needs a hand.",
+        ),
         "prune": ("perfdb.cli.prune", "Delete old sessions in small pieces, while others write."),
         "backup": ("perfdb.cli.backup", "Copy the database into FILE while programs record into it."),
         "recover": ("perfdb.cli.recover", "Take in what programs that died have left in the journal."),

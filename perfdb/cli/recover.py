@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from perfdb.history import History
-from perfdb.transfer import recover
+from perfdb.transfer import end_left_sessions, recover
 
 
 @click.command("recover")
-def command() -> None:
+@click.option("--left", is_flag=True, help="Also end sessions whose journal is gone, as after a restore.")
+def command(left: bool) -> None:
     """Take in what programs that died have left in the journal.
 
     The next program that records does the same; this command does it now. Sessions of dead
@@ -21,8 +22,11 @@ def command() -> None:
     moved = recover(history.settings.home, history.url)
     if moved.silent:
         click.echo(f"{_count(moved.silent, 'session')} of silent hosts ended as interrupted.")
+    ended = end_left_sessions(history.settings.home, history.url) if left else 0
+    if ended:
+        click.echo(f"{_count(ended, 'session')} without a journal ended as interrupted.")
     if not moved.journals:
-        if not moved.silent:
+        if not moved.silent and not ended:
             click.echo("Nothing to recover.")
         return
     text = f"Recovered {_count(moved.records, 'record')} from {_count(moved.journals, 'journal')}"

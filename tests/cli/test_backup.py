@@ -160,6 +160,13 @@ def test_what_a_dead_program_left_in_its_journal_is_in_the_backup(
     assert "died" in ids(perfdb, "-d", "copy.sqlite3")
 
 
+def test_a_program_that_ends_in_order_leaves_one_file(perfdb: Callable[..., Any], folder: Path) -> None:
+    subprocess.run([sys.executable, "-c", "import perfdb\nwith perfdb.track('one'): pass"], check=True)
+    assert {path.name for path in DATABASE.parent.iterdir() if path.is_file()} == {
+        "perfdb.sqlite3", *(path.name for path in DATABASE.parent.glob("performance_report_*")),
+    }  # fmt: skip
+
+
 def test_copied_back_it_is_the_history_again_and_journals_are_read_anew(
     perfdb: Callable[..., Any], recorded: list[Session]
 ) -> None:
@@ -170,7 +177,8 @@ def test_copied_back_it_is_the_history_again_and_journals_are_read_anew(
     tracker.end_pipeline()
     package.recorder.close()
     subprocess.run([sys.executable, "-c", DIES], check=False)
-    assert not Path(f"{DATABASE}-wal").exists() or not Path(f"{DATABASE}-wal").stat().st_size
+    for name in ("-wal", "-shm"):  # of the program that was killed; they belong to the file that is replaced
+        Path(f"{DATABASE}{name}").unlink(missing_ok=True)
     shutil.copy("copy.sqlite3", DATABASE)
     # what was recorded since is in the reports, what was under way in the journal
     assert ids(perfdb) == ["died", *(each.session_id for each in reversed(recorded))]

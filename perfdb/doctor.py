@@ -1,0 +1,455 @@
+"""Look at all that perfdb needs on this machine, and say what needs a hand.
+
+Each check returns findings and changes nothing: no journal is taken in, no table migrated. One that
+cannot look says so in a finding of its own, because that is when somebody asks.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from perfdb.errors import PerfdbError
+from perfdb.recording.journal import BAD_SUFFIX, has_living_writer, journals_in, next_record
+from perfdb.retention import STAMP, read_policy
+from perfdb.settings import Settings, shown_path
+from perfdb.texts import counted, duration_text, local_time, size_text
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from perfdb.store.inspection import Facts
+
+FINE, NOTE, WARNING, ERROR = "fine", "note", "warning", "error"
+
+NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre",
+           "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "davfs", "webdav",
+           "afpfs", "osxfuse", "drvfs", "virtiofs", "vboxsf", "beegfs", "gpfs"}  # fmt: skip
+VANISHING = {"tmpfs", "ramfs", "devtmpfs"}
+_SENT_NEXT = "nothing to do: the next program that records sends them"
+_LEFT = "if their programs are dead, or the database was restored: perfdb recover --left"
+LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 100 << 20
+FEW_FILES = 1_000
+LONG_LOG_BYTES = 64 << 20
+STUCK_S = 60.0  # a living writer brings its lines to the database within seconds
+CLOCKS_APART_S = 5.0
+RECENT_S = 7 * 86400.0
+EXTRAS = {
+    "web": ("fastapi", "uvicorn", "jinja2"),
+    "postgres": ("psycopg",),
+    "notify": ("apprise",),
+    "parquet": ("pyarrow",),
+    "pathway": ("openai", "pillow", "serpapi"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. ``state``: fine, note, warning or error; ``advice``: what to do, if anything."""
+
+    check: str
+    state: str
+    found: str
+    advice: str | None = None
+
+    @property
+    def needs_a_hand(self) -> bool:
+        """Whether somebody should do something."""
+        return self.state in (WARNING, ERROR)
+
+
+def examine(settings: Settings, *, explicit: bool = False) -> Iterator[Finding]:
+    """Yield what is found, place by place.
+
+    Args:
+        settings: what to look at.
+        explicit: the database was named by its URL: then it must be there.
+    """
+    checks: list[Callable[[], Iterable[Finding]]] = [
+        lambda: look_at_settings(settings),
+        lambda: look_at_home(settings.home, settings.report_dir),
+        lambda: look_at_disk(settings.home),
+        lambda: look_at_database(settings, explicit=explicit),
+        look_at_versions,
+    ]
+    for check in checks:
+        try:
+            yield from check()
+        except Exception as error:
+            found = f"a check broke off: {type(error).__name__}: {error}"
+            yield Finding("doctor", ERROR, found, "report it: this is a bug of perfdb's own")
+
+
+# --- what was configured ------------------------------------------------------------------------------
+
+
+def look_at_settings(settings: Settings) -> Iterator[Finding]:
+    """Say where the settings come from, and whether their tables are understood."""
+    from perfdb.alerts.config import read_alert_settings
+
+    variables = sorted(name for name in os.environ if name.startswith("PERFDB_") and os.environ[name].strip())
+    where = shown_path(settings.config_file) if settings.config_file else "no file, defaults"
+    over = f"; {', '.join(variables)} in the environment win over it" if variables else ""
+    yield Finding("settings", FINE, where + over)
+    if settings.disabled:
+        yield Finding("recording", WARNING, "is turned off", "unset PERFDB_DISABLED (or `disabled`)")
+    try:
+        alerts = read_alert_settings(settings.alerts, reading=True)
+        channels = ", ".join(f"{each.name} ({each.kind})" for each in alerts.channels) or "none"
+        yield Finding("rules", FINE, f"{counted(len(alerts.rules), 'rule')}; channels: {channels}")
+    except PerfdbError as error:
+        yield Finding("rules", ERROR, str(error), "correct that line: programs refuse to start with it")
+    try:
+        policy = read_policy(settings.retention)
+    except PerfdbError as error:
+        yield Finding("retention", ERROR, str(error), "correct that line: programs refuse to start with it")
+    else:
+        yield Finding("retention", FINE, _pruned(settings.home) if policy else "everything is kept")
+
+
+def _pruned(home: Path) -> str:
+    try:
+        return f"by [retention]; last pruned {local_time(float((home / STAMP).read_text()))}"
+    except (OSError, ValueError):
+        return "by [retention]; not pruned yet"
+
+
+# --- the folder and the disk --------------------------------------------------------------------------
+
+
+def look_at_home(home: Path, report_dir: Path) -> Iterator[Finding]:
+    """Say whether the folders are there, ours, private, and can be written."""
+    for name, folder in {"home": home, "reports": report_dir}.items():
+        if name == "reports" and folder == home:
+            yield Finding("reports", FINE, "in the home")
+            continue
+        yield _folder(name, folder)
+    open_to_others = [path for path in _files(home) if _mode(path) & 0o077]
+    if open_to_others:
+        names = ", ".join(path.name for path in open_to_others[:3])
+        more = f" and {len(open_to_others) - 3} more" if len(open_to_others) > 3 else ""
+        chmod = f"find {home} -type f -exec chmod 600 {{}} +"
+        yield Finding("permissions", WARNING, f"others may read {names}{more}", chmod)
+    elif home.is_dir():
+        yield Finding("permissions", FINE, "files are readable by their owner only")
+
+
+def _folder(name: str, folder: Path) -> Finding:
+    shown = shown_path(folder)
+    if not os.path.lexists(folder):
+        return Finding(name, NOTE, f"{shown} is not there yet: the first run makes it")
+    if not folder.is_dir():
+        return Finding(name, ERROR, f"{shown} is a file", "move it away, or set PERFDB_HOME to a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        advice = f"chown it to {_user()}, or set PERFDB_HOME to a folder that can be written"
+        return Finding(name, ERROR, f"{shown} cannot be written: runs are not recorded", advice)
+    if name == "home" and _mode(folder) & 0o077:
+        return Finding(name, WARNING, f"{shown} is open to others", f"chmod 700 {folder}")
+    return Finding(name, FINE, shown)
+
+
+def _files(home: Path) -> list[Path]:
+    folders = (home, home / "journal")
+    return [
+        path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if path.is_file()
+    ]
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def _user() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+def look_at_disk(home: Path, kind: str | None = None) -> Iterator[Finding]:
+    """Say what the folder lies on and how much room there is; ``kind``: of the file system, if known."""
+    kind = kind or file_system(home)
+    local = (
+        "PERFDB_HOME=/a/local/folder, or one PostgreSQL for all: PERFDB_DATABASE_URL=postgresql://host/name"
+    )
+    if kind is None:
+        yield Finding("file system", NOTE, "of an unknown kind")
+    elif kind.lower() in NETWORK:
+        found = f"{kind}: locks and shared memory, which SQLite needs, do not work between its hosts"
+        yield Finding("file system", WARNING, found, local)
+    elif kind.lower() in VANISHING:
+        advice = "PERFDB_HOME=/a/folder/on/a/disk, unless that is meant"
+        yield Finding("file system", WARNING, f"{kind}: everything is gone after a restart", advice)
+    else:
+        yield Finding("file system", FINE, kind)
+    free, files = _room(home)
+    if free < LITTLE_BYTES or files < FEW_FILES:
+        state = ERROR if free < TOO_LITTLE_BYTES or not files else WARNING
+        advice = "free some, or perfdb prune --older-than 90d; what the disk does not take is lost"
+        yield Finding("space", state, f"{size_text(free)} and {files:,} files left", advice)
+    else:
+        yield Finding("space", FINE, f"{size_text(free)} left")
+
+
+def _room(folder: Path) -> tuple[int, int]:
+    """Return the bytes and the number of files that fit on the disk of a folder."""
+    place = _nearest(folder)
+    disk = os.statvfs(place)
+    return shutil.disk_usage(place).free, disk.f_favail if disk.f_files else FEW_FILES
+
+
+def file_system(path: Path) -> str | None:
+    """Return the kind of the file system that a path lies on, None when that cannot be told."""
+    import psutil
+
+    place = str(_nearest(path).resolve())
+    found = [
+        (len(each.mountpoint), each.fstype)
+        for each in psutil.disk_partitions(all=True)
+        if place == each.mountpoint or place.startswith(each.mountpoint.rstrip("/") + "/")
+    ]
+    return max(found)[1] or None if found else None
+
+
+def _nearest(path: Path) -> Path:
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+# --- the database and what is on its way --------------------------------------------------------------
+
+
+def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]:
+    """Say whether the database can be used, is whole, and has what was recorded."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from perfdb.store.engine import open_engine, shown_url, sqlite_path
+    from perfdb.store.inspection import read_facts
+
+    path = sqlite_path(settings.database_url)
+    shown = shown_path(path) if path else shown_url(settings.database_url)
+    if path is not None and not path.exists():
+        if explicit:
+            yield Finding(
+                "database", ERROR, f"there is none at {shown}", "correct the path or PERFDB_DATABASE_URL"
+            )
+        else:
+            yield Finding("database", NOTE, f"{shown} is not there yet: the first run makes it")
+        yield from look_at_journals(settings.home, None)
+        return
+    yield Finding("database", FINE, shown + (f", {size_text(path.stat().st_size)}" if path else ""))
+    if path is not None:
+        yield from _look_at_log(path)
+    facts: Facts | None = None
+    try:
+        engine = open_engine(settings.database_url, role="reader")
+        try:
+            with engine.connect() as connection:
+                yield from look_for_damage(connection)
+                schema = look_at_schema(connection)
+                yield schema
+                if schema.state == FINE:
+                    facts = read_facts(connection)
+                    yield from look_at_facts(facts, time.time())
+                    yield from look_at_messages(connection, time.time())
+        finally:
+            engine.dispose()
+    except (PerfdbError, SQLAlchemyError, OSError) as error:
+        cause = " ".join(str(getattr(error, "orig", None) or error).split())
+        yield Finding("database", ERROR, f"cannot be read: {cause}", _remedy(cause, path))
+    yield from look_at_journals(settings.home, facts)
+
+
+def _remedy(cause: str, path: Path | None) -> str:
+    kept = "what is recorded meanwhile stays in the journals"
+    if path is None:
+        return f"see that the server runs and lets you in; {kept}"
+    if "locked" in cause:
+        return f"a program holds the lock (fuser {path} names it): end it; {kept}"
+    return f"mv {path} {path}.damaged, then put a backup in its place or go on with a new file; {kept}"
+
+
+def _look_at_log(path: Path) -> Iterator[Finding]:
+    from perfdb.store.engine import log_bytes
+
+    size = log_bytes(path)
+    if size > LONG_LOG_BYTES:
+        advice = (
+            f"end the program that has held it open for long, a notebook or browser (fuser {path} names it)"
+        )
+        yield Finding("log", WARNING, f"the write-ahead log has grown to {size_text(size)}", advice)
+    else:
+        yield Finding("log", FINE, f"write-ahead log of {size_text(size)}")
+
+
+def look_for_damage(connection: Connection) -> Iterator[Finding]:
+    """Say whether SQLite finds its file whole."""
+    from perfdb.store.inspection import find_damage
+
+    damage = find_damage(connection)
+    if damage:
+        advice = (
+            "perfdb export what can be read, then put a backup in its place; journals and reports are kept"
+        )
+        yield Finding("integrity", ERROR, "; ".join(damage), advice)
+    elif connection.dialect.name == "sqlite":
+        yield Finding("integrity", FINE, "quick_check finds no damage")
+
+
+def look_at_schema(connection: Connection) -> Finding:
+    """Say whether the tables are those of this perfdb."""
+    from perfdb.errors import NewerSchemaError, SchemaError
+    from perfdb.store.schema import HEAD, require_schema
+
+    try:
+        require_schema(connection)
+    except NewerSchemaError as error:
+        return Finding(
+            "schema", ERROR, str(error), "pip install -U perfdb; the journals keep what is recorded"
+        )
+    except SchemaError as error:
+        return Finding("schema", WARNING, str(error), "perfdb backup FILE, then perfdb db upgrade")
+    return Finding("schema", FINE, f"{HEAD}, the one of this perfdb")
+
+
+def look_at_facts(facts: Facts, now: float) -> Iterator[Finding]:
+    """Say what the database knows of itself: how much, how old, by whose clock, what was lost."""
+    newest = f", the newest of {local_time(facts.newest)}" if facts.newest is not None else ""
+    yield Finding("history", FINE, counted(facts.sessions, "session") + newest)
+    apart = 0.0 if facts.server_time is None else facts.server_time - now
+    if facts.newest is not None and facts.newest > now + STUCK_S:
+        found = f"the newest session began {duration_text(facts.newest - now)} after now"
+        yield Finding(
+            "clock", WARNING, found, "set the clock of the machine that recorded it, or of this one"
+        )
+    elif abs(apart) > CLOCKS_APART_S:
+        found = f"the server's clock and this one are {duration_text(abs(apart))} apart"
+        yield Finding("clock", WARNING, found, "let both follow a time server")
+    else:
+        yield Finding("clock", FINE, f"{local_time(now)}, later than all that is recorded")
+    lost = [
+        text
+        for number, text in (
+            (facts.quarantined, f"{counted(facts.quarantined, 'line')} of journals could not be read"),
+            (facts.orphans, f"{counted(facts.orphans, 'session')} without a beginning"),
+        )
+        if number
+    ]
+    yield Finding("drops", NOTE if lost else FINE, ", ".join(lost) or "every line of every journal was read")
+
+
+def look_at_messages(connection: Connection, now: float) -> Iterator[Finding]:
+    """Say which alerts did not reach their channels."""
+    from perfdb.store.inspection import read_messages
+
+    told = read_messages(connection, now=now - STUCK_S, since=now - RECENT_S)
+    for each in told:
+        troubles = [
+            text
+            for number, text in (
+                (each.failed, f"{counted(each.failed, 'message')} given up within a week"),
+                (each.in_vain, f"{counted(each.in_vain, 'message')} tried again and again, with pauses"),
+                (each.overdue, f"{counted(each.overdue, 'message')} overdue, because no program sends now"),
+            )
+            if number
+        ]
+        if troubles:
+            last = f" ({each.last_error})" if each.last_error else ""
+            advice = f"perfdb alerts test {each.channel}" if each.failed or each.in_vain else _SENT_NEXT
+            yield Finding("delivery", WARNING, f"{each.channel}: {', '.join(troubles)}{last}", advice)
+    if not told:
+        yield Finding("delivery", FINE, "no message was ever to be sent")
+
+
+def look_at_journals(home: Path, facts: Facts | None) -> Iterator[Finding]:
+    """Say what waits in the journals, whose writers live, and what lies beside them."""
+    folder = home / "journal"
+    paths = journals_in(folder)
+    dead = [path for path in paths if not has_living_writer(path)]
+    waiting = {path: _waiting_bytes(path, facts) for path in paths}
+    if dead:
+        held = size_text(sum(waiting[path] for path in dead))
+        found = f"{counted(len(dead), 'journal')} of dead programs, {held} not in the database"
+        yield Finding("journals", WARNING, found, "perfdb recover")
+    stuck = [path for path in paths if path not in dead and waiting[path] and _age(path, facts) > STUCK_S]
+    if stuck:
+        oldest = duration_text(max(_age(path, facts) for path in stuck))
+        held = size_text(sum(waiting[path] for path in stuck))
+        advice = "tracker.health() in the program says why; nothing is lost while the disk has room"
+        found = f"{counted(len(stuck), 'program')} cannot bring {held} to the database, for {oldest}"
+        yield Finding("journals", WARNING, found, advice)
+    if not dead and not stuck:
+        living = f"{counted(len(paths), 'program')} recording now" if paths else "nobody records now"
+        yield Finding("journals", FINE, f"{living}, nothing waits")
+    if facts is not None:
+        yield from _look_for_left_sessions(facts, {path.stem for path in paths})
+    bad = sorted(folder.glob(f"*{BAD_SUFFIX}")) if folder.is_dir() else []
+    if bad:
+        size = size_text(sum(path.stat().st_size for path in bad))
+        advice = f"look at them, then remove them: {folder}/*{BAD_SUFFIX}"
+        yield Finding("quarantine", WARNING, f"damaged lines in {counted(len(bad), 'file')}, {size}", advice)
+    else:
+        yield Finding("quarantine", FINE, "no damaged lines")
+
+
+def _offset(path: Path, facts: Facts | None) -> int:
+    written = facts.journals.get(path.stem) if facts is not None else None
+    return written.offset if written is not None else 0
+
+
+def _waiting_bytes(path: Path, facts: Facts | None) -> int:
+    try:
+        return max(0, path.stat().st_size - _offset(path, facts))
+    except OSError:  # its program has just ended in order
+        return 0
+
+
+def _age(path: Path, facts: Facts | None) -> float:
+    """Return for how many seconds the first line that waits has been there."""
+    record = next_record(path, _offset(path, facts)) or {}
+    begun = record.get("created") or record.get("start_time")
+    if not isinstance(begun, int | float):
+        try:
+            begun = path.stat().st_mtime
+        except OSError:
+            return 0.0
+    return time.time() - begun - (record.get("duration") or 0.0)
+
+
+def _look_for_left_sessions(facts: Facts, here: set[str]) -> Iterator[Finding]:
+    left = {name: each.running for name, each in facts.journals.items() if each.running and name not in here}
+    if facts.server_time is not None or not left:
+        return  # of a server other hosts hold the journals: leases tell, and `perfdb recover` acts on them
+    found = f"{counted(sum(left.values()), 'session')} said to run, whose journal is not in this home"
+    yield Finding("sessions", WARNING, found, _LEFT)
+
+
+# --- what is installed --------------------------------------------------------------------------------
+
+
+def look_at_versions() -> Iterator[Finding]:
+    """Say which versions work together here, and which extras are there."""
+    import sqlite3
+
+    from perfdb import __version__
+
+    here = [f"perfdb {__version__}", f"Python {sys.version.split()[0]}", f"SQLite {sqlite3.sqlite_version}"]
+    here += [f"{name} {found}" for name in ("sqlalchemy", "pandas", "numpy") if (found := _version(name))]
+    yield Finding("versions", FINE, ", ".join(here))
+    whole = [name for name, parts in EXTRAS.items() if all(map(_version, parts))]
+    absent = [name for name in EXTRAS if name not in whole]
+    found = f"{', '.join(whole) or 'none'} installed" + (f"; {', '.join(absent)} not" if absent else "")
+    yield Finding("extras", FINE, found)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,103 @@
+"""What a database says about its own state, for `perfdb doctor`; nothing is changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, func, select, text
+
+from perfdb.store.models import SOURCES, journals, outbox, server_time, sessions
+
+_TRIED_IN_VAIN = 3  # as often as a channel may fail before it is left alone for a while
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How far a journal is in the database, and since when."""
+
+    offset: int  # bytes
+    updated_at: float  # epoch s of the last batch
+    running: int  # sessions that have not ended
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The state of a current database."""
+
+    sessions: int
+    newest: float | None  # start of the newest session, epoch s
+    journals: dict[str, Written] = field(repr=False)
+    quarantined: int  # lines that could not be read
+    orphans: int  # sessions whose first line was lost
+    server_time: float | None  # epoch s; None where the database has no clock of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """What became of a channel's messages."""
+
+    channel: str
+    overdue: int  # should have left by ``now``
+    in_vain: int  # of those that wait, tried often
+    failed: int  # given up, since ``since``
+    last_error: str | None
+
+
+def read_facts(connection: Connection) -> Facts:
+    """Return what there is to know of a database that has this perfdb's tables."""
+    count, newest, orphans = connection.execute(
+        select(
+            func.count(),
+            func.max(sessions.c.start_time),
+            func.count().filter(sessions.c.source == SOURCES.index("orphan")),
+        ).select_from(sessions)
+    ).one()
+    running = (
+        select(sessions.c.journal_pk, func.count().label("running"))
+        .where(text("sessions.status = 0"))
+        .group_by(sessions.c.journal_pk)
+        .subquery()
+    )
+    known = connection.execute(
+        select(
+            journals.c.journal_id,
+            journals.c.byte_offset,
+            journals.c.updated_at,
+            func.coalesce(running.c.running, 0),
+        ).outerjoin(running, running.c.journal_pk == journals.c.id)
+    )
+    has_clock = connection.dialect.name == "postgresql"
+    return Facts(
+        sessions=count,
+        newest=newest,
+        journals={journal_id: Written(*written) for journal_id, *written in known},
+        quarantined=int(connection.execute(select(func.sum(journals.c.quarantined))).scalar() or 0),
+        orphans=orphans,
+        server_time=connection.execute(select(server_time())).scalar_one() if has_clock else None,
+    )
+
+
+def read_messages(connection: Connection, *, now: float, since: float) -> list[Messages]:
+    """Return per channel what did not arrive; ``now`` and ``since`` are epoch seconds."""
+    waits = outbox.c.state == "waiting"
+    failed = (outbox.c.state == "failed") & (outbox.c.created_at >= since)
+    query = (
+        select(
+            outbox.c.channel,
+            func.count().filter(waits & (outbox.c.next_at <= now)),
+            func.count().filter(waits & (outbox.c.attempts >= _TRIED_IN_VAIN)),
+            func.count().filter(failed),
+            func.max(outbox.c.last_error).filter(waits | failed),
+        )
+        .group_by(outbox.c.channel)
+        .order_by(outbox.c.channel)
+    )
+    return [Messages(*row) for row in connection.execute(query).all()]
+
+
+def find_damage(connection: Connection) -> list[str]:
+    """Return what SQLite finds wrong with its file, up to five lines; a server looks after its own."""
+    if connection.dialect.name != "sqlite":
+        return []
+    found = connection.exec_driver_sql("PRAGMA quick_check(5)").scalars().all()
+    return [str(line) for line in found if line != "ok"]
