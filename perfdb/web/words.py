@@ -96,8 +96,13 @@ def ago(seconds_ago: float) -> str:
 
 
 def link(path: str, **parameters: Any) -> str:
-    """Return an address with the parameters that have a value."""
-    given = {name: _word(value) for name, value in parameters.items() if value not in (None, "")}
+    """Return an address with the parameters that have a value; a list stands for several of one name."""
+    given = [
+        (name, _word(each))
+        for name, value in parameters.items()
+        for each in (value if isinstance(value, list) else [value])
+        if each not in (None, "")
+    ]
     return f"{quote(path)}?{urlencode(given)}" if given else quote(path)
 
 

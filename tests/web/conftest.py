@@ -261,3 +261,73 @@ def serve() -> Iterator[Callable[..., Dashboard]]:
 def dashboard(history: perfdb.History, serve: Callable[..., Dashboard]) -> Dashboard:
     """Give the dashboard over a copy of the recorded history."""
     return serve(history)
+
+
+CHROMIUM = "/usr/bin/chromium"
+# The page adds up how far things jumped while it was built.
+WATCH_JUMPS = """
+window.jumped = 0;
+new PerformanceObserver((list) => {
+  for (const each of list.getEntries()) if (!each.hadRecentInput) window.jumped += each.value;
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Give a headless browser; for a module, because Playwright keeps an event loop in this thread."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"NO BROWSER: {CHROMIUM} is missing; apt-get install chromium to test the pages")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browse(chromium: Any, dashboard: Dashboard) -> Iterator[Callable[..., Any]]:
+    """Give a function that opens a page: browse("/alerts", color_scheme="dark"); ``told`` hears of requests.
+
+    In the end no page may have complained in its console, or asked anybody but the dashboard.
+    """
+    complaints: list[str] = []
+    contexts: list[Any] = []
+
+    def watch_request(request: Any) -> None:
+        if not request.url.startswith((dashboard.url, "data:")):
+            complaints.append(f"asked {request.url}")
+
+    def watch_console(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(f"{message.type}: {message.text} ({message.location.get('url')})")
+
+    def open_page(path: str = "/", told: Callable[[Any], None] | None = None, **options: Any) -> Any:
+        context = chromium.new_context(**({"viewport": {"width": 1280, "height": 800}} | options))
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("request", watch_request)
+        if told is not None:
+            page.on("requestfinished", told)
+        page.on("console", watch_console)
+        page.on("pageerror", lambda error: complaints.append(f"raised {error}"))
+        if options.get("java_script_enabled", True):
+            page.add_init_script(WATCH_JUMPS)
+        page.goto(dashboard.url + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def shared_dashboard(recorded_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """Give a dashboard over a copy of the recorded history that the tests of a module share."""
+    copy = tmp_path_factory.mktemp("shared") / "copy.sqlite3"
+    shutil.copy(recorded_home / "performance_tracking" / "perfdb.sqlite3", copy)
+    with serving(perfdb.History(copy)) as dashboard:
+        yield dashboard

@@ -1,0 +1,273 @@
+"""Every page in a real browser: wide and narrow, light and dark, with and without scripts, by keyboard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+PHONE = {"width": 390, "height": 844}
+PAGES = {
+    "/": "alert",
+    "/sessions": "sessions",
+    "/sessions/last": "held this run up",
+    "/trends": "design",
+    "/trends?step=Vision+Analysis&last=100": "Vision Analysis",
+    "/bottlenecks": "holds a run of design",
+    "/compare": "instead of",
+    "/compare?by=model": "gpt-4o",
+    "/alerts": "alert",
+    "/alerts/1": "since",
+    "/rules": "rules",
+    "/rules/vision-slow": "vision-slow",
+}
+Browse = Callable[..., Any]
+
+
+def ready(page: Any) -> None:
+    """Wait until the page has what its scripts bring."""
+    page.wait_for_selector(".pulse.on", state="attached")
+    if page.locator("#chart").count():
+        page.wait_for_selector("#chart canvas")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "viewport"),
+    [("light", None), ("dark", None), ("light", PHONE)],
+    ids=["light", "dark", "phone"],
+)
+def test_every_page_says_something_fits_its_screen_and_stands_still(
+    browse: Browse, dashboard: Any, scheme: str, viewport: dict[str, int] | None
+) -> None:
+    page = browse("/", color_scheme=scheme, **({"viewport": viewport} if viewport else {}))
+    for path, words in PAGES.items():
+        answer = page.goto(dashboard.url + path)
+        assert answer.status == 200, path
+        ready(page)
+        assert words in page.locator("h1").inner_text(), path
+        width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1], f"{path} is {width[0]} px wide on {width[1]}"
+        assert page.evaluate("window.jumped") < 0.05, path
+
+
+def test_pages_say_the_same_without_scripts(browse: Browse, dashboard: Any) -> None:
+    page = browse("/", java_script_enabled=False)
+    for path, words in PAGES.items():
+        page.goto(dashboard.url + path)
+        assert words in page.locator("h1").inner_text(), path
+    page.goto(dashboard.url + "/alerts/1")
+    assert page.get_by_role("button", name="Acknowledge").count() == 0
+    commands = page.locator("#decide code").all_inner_texts()
+    assert "perfdb alerts ack 1" in commands
+    assert "perfdb alerts silence 1 --for 1d" in commands
+    page.goto(dashboard.url + "/trends")
+    assert page.locator("#chart svg .dot").count() > 20
+    page.get_by_label("Window").select_option("30 days")
+    page.get_by_role("button", name="Show").click()
+    assert page.url.endswith("?since=30d") or "since=30d" in page.url
+    page.goto(dashboard.url + "/bottlenecks")
+    page.get_by_role("button", name="Replay").click()
+    assert "factor=0.5" in page.url
+    assert "would take" in page.locator("[data-sentence]").inner_text()
+
+
+def test_a_first_load_is_light(browse: Browse) -> None:
+    for path in ("/", "/sessions", "/sessions/last", "/trends"):  # the largest ones
+        sizes: list[int] = []
+        page = browse(path, told=lambda request, sizes=sizes: sizes.append(_size(request)))
+        ready(page)
+        page.wait_for_load_state()
+        assert 5_000 < sum(sizes) <= 250_000, path
+        page.context.close()
+
+
+def _size(request: Any) -> int:
+    sizes = request.sizes()
+    return int(sizes["responseBodySize"] + sizes["responseHeadersSize"])
+
+
+def test_times_are_in_the_viewers_zone_and_utc_on_hover(browse: Browse, dashboard: Any) -> None:
+    page = browse("/sessions/last", timezone_id="Asia/Tokyo")
+    shown = page.locator("#head time[data-form=full]").first
+    start = dashboard.get("sessions/last")["session"]["start_time"]
+    told = page.evaluate(
+        """(epoch) => {
+          const parts = new Intl.DateTimeFormat("sv-SE", {
+            timeZone: "Asia/Tokyo", dateStyle: "short", timeStyle: "medium",
+          });
+          return parts.format(epoch * 1000);
+        }""",
+        start,
+    )
+    assert shown.inner_text() == told
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", shown.get_attribute("title"))
+    assert shown.get_attribute("title") != f"{told} UTC"
+
+
+def test_dark_is_dark_and_light_is_light(browse: Browse) -> None:
+    def ground(scheme: str) -> int:
+        colour = browse("/", color_scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in re.findall(r"\d+", colour)[:3])
+
+    assert ground("dark") < 150
+    assert ground("light") > 650
+
+
+# What is written in which colour on what; all of it is text of normal size.
+ON_GROUND = ("paper", "ground", "raise", "hover", "accent-soft")
+PAIRS = [
+    *((ink, on) for ink in ("ink", "muted") for on in (*ON_GROUND, "tile")),
+    *(("accent", on) for on in ON_GROUND),
+    *((word, on) for word in ("good", "warn", "alarm") for on in ("raise", "ground", "hover")),
+    ("good", "good-soft"),
+    ("warn", "warn-soft"),
+    ("alarm", "alarm-soft"),
+    ("ink", "alarm-soft"),
+    ("accent", "accent-soft"),
+    ("raise", "accent"),
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_have_the_contrast_of_wcag_aa(browse: Browse, scheme: str) -> None:
+    page = browse("/", color_scheme=scheme)
+    names = sorted({name for pair in PAIRS for name in pair})
+    colours = page.evaluate(
+        """(names) => names.map((name) => {
+          const probe = document.createElement("span");
+          probe.className = "probe";
+          document.body.append(probe);
+          probe.style.color = `var(--${name})`;
+          return getComputedStyle(probe).color;
+        })""",
+        names,
+    )
+    light = {name: _luminance(colour) for name, colour in zip(names, colours, strict=True)}
+    weak = {
+        pair: round(_contrast(light[pair[0]], light[pair[1]]), 2)
+        for pair in PAIRS
+        if _contrast(light[pair[0]], light[pair[1]]) < 4.5
+    }
+    assert weak == {}
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _contrast(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+
+def test_a_keyboard_alone_reaches_the_content_a_session_and_back(browse: Browse) -> None:
+    page = browse("/sessions")
+    ready(page)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "search"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    wanted = page.evaluate("document.activeElement.href")
+    row = page.locator("tr.row:has(a.over:focus-visible)")
+    assert row.evaluate("(element) => getComputedStyle(element).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_url(wanted)
+    page.go_back()
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.name") == "search"
+
+
+def test_the_whole_row_opens_its_session(browse: Browse) -> None:
+    page = browse("/sessions")
+    row = page.locator("#rows tbody tr").nth(2)
+    session_id = row.get_attribute("data-key")
+    box = row.locator("td").nth(2).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_url(f"**/sessions/{session_id}")
+
+
+def test_a_filter_is_an_address_without_empty_fields(browse: Browse, dashboard: Any) -> None:
+    page = browse("/sessions")
+    page.get_by_label("Status").select_option("failed")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**/sessions?status=failed")
+    assert page.locator("h1").inner_text() == "2 sessions that fit"
+    assert page.locator("#rows .chip.failed").count() == 2
+    again = browse("/sessions?status=failed&sort=slowest")
+    assert again.get_by_label("Order").input_value() == "slowest"
+    again.goto(f"{dashboard.url}/sessions?attribute=customer%3Dc3&limit=5")
+    first = again.locator("#rows tbody tr").first.get_attribute("data-key")
+    again.get_by_role("link", name="Next").click()
+    again.wait_for_url("**after=**")
+    assert "attribute=customer" in again.url
+    again.get_by_role("link", name="Previous").click()
+    again.wait_for_url("**before=**")
+    assert again.locator("#rows tbody tr").first.get_attribute("data-key") == first
+
+
+def test_a_chart_tells_the_run_under_the_pointer_zooms_and_opens_it(browse: Browse) -> None:
+    page = browse("/trends?step=Vision+Analysis")
+    over = page.locator("#chart .u-over")
+    over.wait_for()
+    box = over.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    tip = page.locator("#chart .tip")
+    assert re.match(r"\d+\.\d\d s", tip.inner_text())
+    page.mouse.move(box["x"] + 3, middle[1])
+    first = tip.inner_text()
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + box["width"] / 5, middle[1], steps=5)
+    page.mouse.up()
+    page.mouse.move(box["x"] + 3, middle[1])
+    assert tip.inner_text() != first
+    assert page.url.endswith("Analysis"), "the end of a drag is not a click"
+    page.mouse.click(*middle)
+    page.wait_for_url("**/sessions/*")
+
+
+def test_the_slider_replays_and_its_address_says_what_it_shows(browse: Browse, dashboard: Any) -> None:
+    page = browse("/bottlenecks")
+    ready(page)
+    slider = page.get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("Home")
+    page.locator("[data-sentence]", has_text="took no time").wait_for()
+    assert "factor=0" in page.url
+    shown = page.locator("[data-replayed]").inner_text()
+    page.reload()
+    assert page.locator("[data-replayed]").inner_text() == shown
+    assert page.get_by_role("slider").input_value() == "0"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "word"),
+    [
+        ("/sessions?since=yesterday-ish", 400, "yesterday-ish"),
+        ("/sessions?colour=red", 400, "colour"),
+        ("/sessions/nosuch", 404, "nosuch"),
+        ("/alerts/999999", 404, "999999"),
+        ("/trends?series=%5B1%5D", 400, "[1]"),
+        ("/nowhere", 404, "Not Found"),
+    ],
+)
+def test_what_cannot_be_found_or_understood_is_said_on_a_page(
+    dashboard: Any, path: str, status: int, word: str
+) -> None:
+    answer = dashboard.client.get(path)
+    assert answer.status_code == status
+    assert word in answer.text
+    assert '<a class="button" href="/">To the overview</a>' in answer.text
