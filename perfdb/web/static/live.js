@@ -18,8 +18,9 @@ export function follow() {
     const told = JSON.parse(event.data);
     const moved = version === null ? isNewer(told, loaded) : told.version !== version;
     version = told.version;
-    if (moved) refresh();
-    document.dispatchEvent(new CustomEvent("perfdb:live", { detail: told }));
+    const begins = document.querySelector("[data-empty]") && (told.running.length || told.sessions.length);
+    if (begins) location.reload(); // there is nothing here that could jump
+    else if (moved) refresh();
   });
   source.addEventListener("open", () => show(true));
   source.addEventListener("error", () => show(false));
