@@ -15,12 +15,19 @@ import numpy as np
 
 from perfdb.analysis.levels import Floats, Series, chain, inflation, misfit, robust_sd, triples, winsorised
 
-# Sums of the last k scores, k after a candidate, and the limit that each has to pass
+# Sums of the last k scores, k after a candidate, and the limit that each has to pass (benchmarks/README.md).
 _FAST = np.arange(3, 15)  # normal scores, which see how extreme a few values are
 _SLOW = np.r_[8:21, 22:41:2, 45:101:5]  # uniform scores, which are best for skewed noise
 _WINDOWS = np.r_[_FAST, _SLOW]
 _LANES = np.repeat([0, 1], [_FAST.size, _SLOW.size])
-_LIMITS = np.select([_WINDOWS == 3, _WINDOWS <= 10], [3.87, 3.95], 4.1)  # benchmarks/change_points.py
+_NORMAL_LIMIT, _UNIFORM_LIMIT = 4.05, 3.95
+# A sum of k uniform scores has lighter tails than a normal value: the same probability lies further in (first
+# term of Cornish and Fisher's expansion, excess kurtosis -1.2 / k).
+_LIGHTER = 1.2 * (_UNIFORM_LIMIT**3 - 3 * _UNIFORM_LIMIT) / 24
+_LIMITS = np.r_[
+    np.where(_FAST == 3, 3.87, _NORMAL_LIMIT),  # the third point of a doubled level
+    _UNIFORM_LIMIT - _LIGHTER / _SLOW,
+]
 _MIN_BASELINE = 15
 _REFERENCE = 500  # a point is ranked among this many points before it
 _SETTLE = 5  # a change may move by this much while points arrive,
@@ -100,11 +107,11 @@ def _suspects(sums: Floats, first: int, last: int) -> Iterator[tuple[int, int]]:
     """Yield (candidate, points seen) for each n in ``first`` … ``last`` whose largest sum passes the limit.
 
     The variance of a sum grows with f = (1 + rho) / (1 - rho), rho being the lag-1 autocorrelation before the
-    candidate less 0.6 standard errors: independent noise has to pay nothing for the correction.
+    candidate less 0.2 standard errors: independent noise has to pay little for the correction.
     """
     earliest = max(first - int(_WINDOWS[-1]), 1)
     seen = np.arange(earliest, last + 1)
-    rho = sums[2, seen] / seen - 0.6 / np.sqrt(seen)
+    rho = sums[2, seen] / seen - 0.2 / np.sqrt(seen)
     weight = np.sqrt(2 / (1 + np.clip(rho, 0, 0.9)) - 1)  # 1 / sqrt(f)
     n = np.arange(first, last + 1)[:, None]
     t = np.maximum(n - _WINDOWS, earliest)
