@@ -18,6 +18,7 @@ from perfdb.history import History
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
 
 if TYPE_CHECKING:
+    from perfdb.alerts.explain import AlertExplanation
     from perfdb.analysis.rules import Rule, Verdict
     from perfdb.store.alerts import Happening, Silence
     from perfdb.store.baselines import Pin
@@ -129,6 +130,20 @@ class Desk:
             return Story(
                 alert, tuple(spoken_for_by(connection, [alert_id])), tuple(events_of(connection, alert_id))
             )
+
+    def explanation(self, alert_id: int) -> AlertExplanation:
+        """Return what an alert rests on, looked at anew.
+
+        Raises:
+            NotFoundError: there is none of this number.
+        """
+        from perfdb.alerts.explain import explain_alert
+        from perfdb.store.alerts import read_alert
+
+        with self._history._connection() as connection:
+            if connection is None:
+                raise self._history._nothing_recorded()
+            return explain_alert(connection, read_alert(connection, alert_id))
 
     def decide(self, alert_id: int, state: str, note: str | None = None) -> list[Alert]:
         """Acknowledge an alert, or close it as expected or as a false alarm, with its group.

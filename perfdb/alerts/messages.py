@@ -62,7 +62,7 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
         _against_pin(alert),
         f"Rule {alert.rule}{_kind(alert)}: {alert.details.get('found', '')}.",
         _explanation(alert, group),
-        _remedy(alert),
+        remedy(alert),
         f"Next: perfdb alerts show {alert.id}; if it is meant to be so: perfdb alerts expected {alert.id}",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -193,7 +193,8 @@ def _share(moved: float, whole: float) -> str:
     return f" ({min(100, round(100 * moved / whole))} %)" if whole > 0 else ""
 
 
-def _remedy(alert: Alert) -> str:
+def remedy(alert: Alert) -> str:
+    """Say what would resolve an alert, or when it ended."""
     if "until" in alert.details:
         return f"It ended with session {alert.details['until']}."
     runs = GOOD_RUNS_FLAPPING if is_flapping(alert) else GOOD_RUNS

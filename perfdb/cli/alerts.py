@@ -9,7 +9,7 @@ import click
 from perfdb.cli.options import database_option, json_option, open_history
 from perfdb.cli.render import Column, print_json, print_table, rows_of
 from perfdb.cli.text import inert, local_time, short_time
-from perfdb.desk import Desk
+from perfdb.desk import Desk, LiveVerdict
 from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
 
 COLUMNS = (
@@ -272,18 +272,29 @@ def test(ctx: click.Context, channel: str, database: str | None) -> None:
 
 @command.command("explain")
 @click.argument("what", metavar="[ID|RULE]", required=False)
+@json_option
 @database_option
 @click.pass_context
-def explain(ctx: click.Context, what: str | None, database: str | None) -> None:
-    """Print the sums behind alerts and rules. On the actual values; without an argument, of all rules."""
+def explain(ctx: click.Context, what: str | None, as_json: bool, database: str | None) -> None:
+    """Explain an alert, or print the sums of rules. Without an argument, of all rules.
+
+    Of an alert: the runs before and since as a picture, how sure it is, which steps make the move, what
+    switched with it, what would resolve it and what to type next. Of a rule: its sum on the newest runs.
+    """
     desk = Desk(open_history(database or ctx.obj))
     if what is not None and what.isdecimal():
-        alert = desk.story(int(what)).alert
-        click.echo(f"Alert {alert.id}: {inert(alert.headline)}")
-        click.echo(f"  opened by  {inert(alert.details.get('found', ''))}")
-        click.echo(f"  newest     {inert(alert.details.get('arithmetic', ''))}")
+        from perfdb.cli.alert_story import print_story, story_row
+
+        found = desk.explanation(int(what))
+        if as_json:
+            print_json([story_row(found)])
+        else:
+            print_story(found)
         return
     verdicts = desk.verdicts(what)
+    if as_json:
+        print_json(_verdict_row(each) for each in verdicts)
+        return
     if not verdicts:
         click.echo("No run to judge yet.", err=True)
     named: tuple[str, str] | None = None
@@ -293,3 +304,18 @@ def explain(ctx: click.Context, what: str | None, database: str | None) -> None:
             click.echo(f"{inert(each.pipeline)} {inert(each.mode)}, newest run {each.session_id}")
         step = "total" if each.step_name is None else inert(each.step_name)
         click.echo(f"  {each.rule.name}, {step}: {each.verdict.arithmetic}")
+
+
+def _verdict_row(each: LiveVerdict) -> dict[str, object]:
+    return {
+        "rule": each.rule.name,
+        "pipeline": each.pipeline,
+        "mode": each.mode,
+        "step_name": each.step_name,
+        "session_id": each.session_id,
+        "enough": each.verdict.enough,
+        "hit": each.verdict.hit,
+        "value": each.verdict.value,
+        "baseline": each.verdict.baseline,
+        "arithmetic": each.verdict.arithmetic,
+    }

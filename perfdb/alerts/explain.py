@@ -1,0 +1,120 @@
+"""What an alert rests on, looked at anew: the runs before and since, the test, the parts and the suspects.
+
+For every kind of rule; reads only. What the alert kept when it opened stays what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from perfdb.alerts.causes import cause_at
+from perfdb.alerts.evaluation import LEVELS, values_for, windows_of
+from perfdb.analysis.cause import Cause
+from perfdb.analysis.rules import SAME_CHANGE, Rule, percent_over
+from perfdb.records import Alert
+from perfdb.store.windows import find_place, newest_places
+
+if TYPE_CHECKING:
+    from perfdb.analysis.change_points import ChangePoint
+
+MOVES = (*LEVELS, "pinned", "trend")  # kinds that compare runs before with runs since
+_PARTS = {"max": "max", "min": "min", "error_rate": "error_rate"}  # what of a session a rule looks at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertExplanation:
+    """The runs behind an alert, oldest first, and what they say.
+
+    Attributes:
+        values: one per run, in the metric's unit; 1.0 for a failed run and 0.0 for a good one where the rule
+            counts failures. ``session_ids`` and ``start_times`` (epoch s) are of the same runs.
+        at: index of the first run that it is about; None when that is older than these runs.
+        before_median: of the ``before_n`` runs just before, of the same level where the level moved;
+            after_median: of the ``after_n`` since, while that level lasted.
+        effect: percent by which they differ.
+        p_value: that chance moves a level so much (Mann-Whitney, corrected for autocorrelation); None
+            where no change point lies.
+        interval: ids of the sessions between which the level moved (95 %).
+        cause: the parts of the total's move and what switched with it, now.
+    """
+
+    alert: Alert
+    values: tuple[float, ...] = ()
+    session_ids: tuple[str, ...] = ()
+    start_times: tuple[float, ...] = ()
+    at: int | None = None
+    before_median: float | None = None
+    before_n: int = 0
+    after_median: float | None = None
+    after_n: int = 0
+    effect: float | None = None
+    p_value: float | None = None
+    interval: tuple[str, str] | None = None
+    cause: Cause | None = None
+
+    @property
+    def failures(self) -> tuple[int, int]:
+        """How many of the runs before failed, and how many since, where the rule counts failures."""
+        at = self.at or 0
+        return int(sum(self.values[:at])), int(sum(self.values[at:]))
+
+
+def explain_alert(connection: Any, alert: Alert) -> AlertExplanation:
+    """Return what an alert rests on; nothing but the alert when its sessions are gone."""
+    place = find_place(connection, alert.last_session_id)
+    if place is None:  # retention took it
+        newest = newest_places(connection, alert.pipeline)
+        place = next((each for each in newest if each.mode == alert.mode), None)
+    if place is None:
+        return AlertExplanation(alert=alert)
+    kind = _PARTS.get(alert.kind, "change_point")
+    rule = Rule(name=alert.rule, kind=kind, step=alert.step_name, metric=alert.metric)
+    as_far = Rule(name=alert.rule, kind="change_point", step=alert.step_name, metric=alert.metric)
+    windows = windows_of(connection, place, [rule, as_far])
+    window = next((each for each in windows if each.step_name == alert.step_name), None)
+    if window is None:
+        return AlertExplanation(alert=alert)
+    values, places = values_for(rule, window)
+    starts = [window.start_times[each] for each in places]
+    ids = [window.session_ids[each] for each in places]
+    at = sum(start < alert.since_time for start in starts)
+    inside = bool(values) and 0 < at < len(values)
+    change = _change_near(values, at) if inside and alert.kind in MOVES else None
+    first, end = (0, len(values)) if inside else (at, len(values))
+    if change is not None:
+        first, end = change.index - change.before_n, change.index + change.after_n
+    before, after = values[first:at], values[at:end]
+    old, new = (median(side) if side else None for side in (before, after))
+    return AlertExplanation(
+        alert=alert,
+        values=tuple(values),
+        session_ids=tuple(ids),
+        start_times=tuple(starts),
+        at=at if inside else None,
+        before_median=old,
+        before_n=len(before),
+        after_median=new,
+        after_n=len(after),
+        effect=percent_over(new, old),
+        p_value=None if change is None else change.p_value,
+        interval=None if change is None else (ids[change.interval[0]], ids[change.interval[1]]),
+        cause=_cause(
+            connection, alert, starts[first] if inside else None, starts[end] if end < len(starts) else None
+        ),
+    )
+
+
+def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:
+    from perfdb.analysis.change_points import find_change_points
+
+    near = [each for each in find_change_points(values) if abs(each.index - at) <= SAME_CHANGE]
+    return min(near, key=lambda each: abs(each.index - at), default=None)
+
+
+def _cause(connection: Any, alert: Alert, since: float | None, until: float | None) -> Cause | None:
+    if alert.metric != "duration" or alert.kind not in MOVES:
+        return None
+    return cause_at(connection, alert.pipeline, alert.mode, alert.since_time, since=since, until=until)

@@ -1,0 +1,197 @@
+"""An alert explained on one screen: what moved, a picture, how sure it is, why, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perfdb.alerts.explain import MOVES, AlertExplanation
+from perfdb.alerts.messages import amount, parts_text, remedy
+from perfdb.cli.plot import plot, shown_bounds
+from perfdb.cli.render import colour, screen_width
+from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
+
+if TYPE_CHECKING:
+    from perfdb.records import Alert
+
+WIDEST = 120  # of prose
+_INDENT = 12
+_COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+
+
+def print_story(found: AlertExplanation) -> None:
+    """Print the explanation of an alert for a person."""
+    alert, columns = found.alert, min(screen_width(), WIDEST)
+    head = f"Alert {alert.id}, {alert.state}, {inert(of_kind(alert.pipeline, alert.mode))}"
+    click.echo(colour(head, _COLOURS[alert.severity], bold=True))
+    _paragraph("", inert(alert.headline), columns, indent=0)
+    click.echo()
+    if found.values:
+        for line in _picture(found, columns):
+            click.echo(line)
+        click.echo()
+    for title, text in _facts(found):
+        _paragraph(title, text, columns)
+
+
+def story_row(found: AlertExplanation) -> dict[str, Any]:
+    """Return the explanation of an alert as one object for programs."""
+    alert, cause = found.alert, found.cause
+    told = asdict(found)
+    for name in ("alert", "cause"):
+        del told[name]
+    return (
+        alert.as_dict()
+        | {"kind": alert.kind, "limit": alert.limit, "bound": alert.bound, "hits": alert.hits}
+        | told
+        | {
+            "total_s": None if cause is None else cause.total_s,
+            "parts": [] if cause is None else [asdict(part) for part in cause.parts],
+            "suspects": [] if cause is None else [asdict(suspect) for suspect in cause.suspects],
+            "cause": "" if cause is None else cause.sentence,
+            "confounded": cause is not None and cause.confounded,
+            "arithmetic": alert.details.get("found", ""),
+            "remedy": remedy(alert),
+            "next": [command for command, _ in _next(alert)],
+        }
+    )
+
+
+def _paragraph(title: str, text: str, columns: int, *, indent: int = _INDENT) -> None:
+    first = f"{title:<{indent}}" if indent else ""
+    for line in wrap(text, columns, initial_indent=first, subsequent_indent=" " * indent):
+        click.echo(line if can_print(line) else line.replace("µ", "u"))
+
+
+def _picture(found: AlertExplanation, columns: int) -> Iterator[str]:
+    alert = found.alert
+    if alert.kind == "error_rate":
+        yield from _strip(found, columns)
+        return
+    limit = alert.limit if alert.kind in ("max", "min", "budget") else None
+    low, high = shown_bounds(found.values, limit)
+    labels = [amount(each, alert.metric) for each in (high, low)]
+    if not can_print("µ"):
+        labels = [label.replace("µ", "u") for label in labels]
+    levels = []
+    if found.at is not None and alert.kind in MOVES:
+        levels = [(found.at - found.before_n, found.at), (found.at, found.at + found.after_n)]
+    yield from plot(
+        found.values,
+        at=found.at,
+        levels=levels,
+        labels=labels,
+        width=columns,
+        bounds=(low, high),
+        limit=limit,
+    )
+    margin = " " * (max(map(len, labels)) + 2)
+    first, last = (short_time(found.start_times[place]) for place in (0, -1))
+    yield f"{margin}{len(found.values)} runs, {first} to {last}"
+
+
+def _strip(found: AlertExplanation, columns: int) -> Iterator[str]:
+    """Yield one character per run: which ones failed."""
+    good, bad = "·✗" if can_print("·✗") else ".x"
+    marks = "".join(bad if value else good for value in found.values)
+    for first in range(0, len(marks), columns - 2):
+        yield f"  {marks[first : first + columns - 2]}"
+    yield f"  {bad} failed; oldest run first"
+
+
+def _facts(found: AlertExplanation) -> Iterator[tuple[str, str]]:
+    alert = found.alert
+    if alert.kind == "error_rate":
+        before, since = found.failures
+        if found.before_n:
+            yield "before", f"{before} of {found.before_n} runs failed"
+        yield "since", f"{since} of {found.after_n} runs failed"
+        if alert.details.get("error"):
+            yield "last error", inert(alert.details["error"])
+    else:
+        yield from _levels(found)
+    if found.cause is not None:
+        yield from _reasons(found)
+    pin = alert.details.get("pinned")
+    if pin and found.after_median is not None and pin["value"]:
+        percent = 100 * (found.after_median / pin["value"] - 1)
+        yield (
+            "pinned",
+            f"{amount(pin['value'], alert.metric)} (median of {pin['n']} runs): now {percent:+.1f} %",
+        )
+    yield "rule", f"{inert(alert.rule)}: {inert(alert.details.get('found', ''))}"
+    newest = alert.details.get("arithmetic", "")
+    if newest and newest != alert.details.get("found"):
+        yield "newest run", inert(newest)
+    yield "ends", remedy(alert)
+    for number, (command, purpose) in enumerate(_next(alert)):
+        yield "" if number else "next", f"{command}  ({purpose})"
+
+
+def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
+    alert = found.alert
+    if alert.kind in ("max", "min", "budget") and alert.limit is not None:
+        over = sum(
+            value < alert.limit if alert.kind == "min" else value > alert.limit for value in found.values
+        )
+        side = "under" if alert.kind == "min" else "over"
+        yield "limit", f"{amount(alert.limit, alert.metric)}; {over} of {len(found.values)} runs {side} it"
+    if found.before_median is not None:
+        yield "before", f"{amount(found.before_median, alert.metric)}, median of {_runs(found.before_n)}"
+    if found.after_median is None:
+        yield "runs", "those that it rests on are no longer in the database"
+        return
+    percent = "" if found.effect is None else f" ({found.effect:+.0f} %)"
+    since = f", from session {alert.since_session_id} on" if found.at is not None else ""
+    yield (
+        "since",
+        f"{amount(found.after_median, alert.metric)}{percent}, median of {_runs(found.after_n)}{since}",
+    )
+    usual = alert.details.get("usual")
+    if usual:
+        low, high = (amount(each, alert.metric) for each in usual)
+        yield "usual", f"{low} to {high}, the middle 80 % of the runs before"
+    if found.p_value is not None and found.interval is not None:
+        first, last = found.interval
+        where = f"at {first}" if first == last else f"between {first} and {last}"
+        yield "chance", f"p = {found.p_value:.2g} (Mann-Whitney); it moved {where} (95 %)"
+    elif alert.kind in MOVES and alert.kind != "trend":
+        yield "chance", "too few runs yet for a test of the level; the rule's own sum is below"
+
+
+def _runs(n: int) -> str:
+    return "1 run" if n == 1 else f"{n:,} runs"
+
+
+def _reasons(found: AlertExplanation) -> Iterator[tuple[str, str]]:
+    cause = found.cause
+    if cause is None:
+        return
+    yield "total", f"{difference_text(cause.total_s)}: {inert(parts_text(cause.parts))}"
+    yield "suspect", f"{cause.sentence}." if cause.suspects else "no attribute switched with it."
+
+
+def _next(alert: Alert) -> Iterator[tuple[str, str]]:
+    series = f" --step {_quoted(alert.step_name)}" if alert.step_name is not None else ""
+    pipeline = f" --pipeline {_quoted(alert.pipeline)}"
+    if alert.kind == "error_rate":
+        yield f"perfdb sessions --status failed{pipeline}", "the runs that failed"
+    else:
+        yield f"perfdb explain {alert.last_session_id}", "the newest run, step by step"
+        if alert.metric == "duration":
+            yield f"perfdb chart trend{pipeline}{series} -o trend.png", "the picture to send"
+    if alert.is_open:
+        yield f"perfdb alerts expected {alert.id}", "it is meant to be so"
+        yield f"perfdb alerts false-alarm {alert.id}", "nothing was wrong"
+    if alert.kind == "pinned":
+        yield f"perfdb baseline pin{pipeline}{series}", "hold runs against what is now"
+
+
+def _quoted(text: str) -> str:
+    from shlex import quote
+
+    return quote(inert(text))

@@ -1,0 +1,189 @@
+"""`perfdb alerts explain ID` for every kind of rule, as typed."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfdb.analysis.rules import KINDS
+from perfdb.cli.plot import plot, shown_bounds
+from perfdb.desk import Desk
+from perfdb.history import History
+from perfdb.records import Session, Step
+from perfdb.settings import load
+from perfdb.store.alerts import save_alert
+from perfdb.store.ingest import insert_sessions
+from perfdb.transfer import Database, judge_historic
+
+NOON = 1_767_268_800.0
+RULES = """
+[[alerts.rules]]
+name = "too-slow"
+kind = "max"
+step = "work"
+limit = 3.0
+
+[[alerts.rules]]
+name = "budget"
+kind = "budget"
+step = "work"
+limit = 3.5
+
+[[alerts.rules]]
+name = "relative"
+kind = "relative"
+percent = 20
+step = "work"
+"""
+
+
+def run_of(number: int, work: float, failed: bool = False) -> Session:
+    start = NOON + 60 * number
+    steps = (
+        Step(step_name="load", start_time=start, duration=1.0, success=True),
+        Step(step_name="work", start_time=start + 1, duration=work, success=not failed, seq=1),
+    )
+    return Session(
+        session_id=f"run-{number:04d}",
+        pipeline="etl",
+        start_time=start,
+        total_duration=1.0 + work,
+        status="failed" if failed else "completed",
+        success=not failed,
+        error_message="no answer" if failed else None,
+        fast_mode=False,
+        mode='{"fast_mode":false}',
+        attributes={"model": "b" if number >= 60 else "a"},
+        steps=steps,
+        perfdb_version="0.1.0",
+    )
+
+
+@pytest.fixture(scope="module")
+def history(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of 100 old runs of which the last 40 are slower and four failed, judged by RULES."""
+    folder = tmp_path_factory.mktemp("moved")
+    (folder / "perfdb.toml").write_text(RULES)
+    file = Path(shutil.copy(migrated_file, folder / "perfdb.sqlite3"))
+    noise = random.Random(1)
+    sessions = [
+        run_of(
+            number,
+            (4.0 if number >= 60 else 2.0) * noise.lognormvariate(0, 0.04),
+            failed=number % 10 == 5 and number > 60,
+        )
+        for number in range(100)
+    ]
+    database = Database(f"sqlite:///{file}", 5.0)
+    with database.transaction() as connection:
+        insert_sessions(connection, sessions)
+    settings = load(environ={}, cwd=folder)
+    judge_historic(database, [each.session_id for each in sessions], settings.alerts)
+    database.forget()
+    return file
+
+
+@pytest.fixture
+def moved(history: Path, folder: Path) -> Path:
+    """That history in the default home of the working directory."""
+    (folder / "perfdb.toml").write_text(RULES)
+    (folder / "performance_tracking").mkdir()
+    shutil.copy(history, folder / "performance_tracking" / "perfdb.sqlite3")
+    return folder
+
+
+def alert_of(kind: str) -> int:
+    found = [each for each in Desk(History()).alerts("all") if each.kind == kind and each.step_name != "load"]
+    return max(found, key=lambda each: each.step_name == "work").id
+
+
+def test_a_move_is_explained_with_picture_test_cause_and_next(perfdb: Any, moved: Path) -> None:
+    said = perfdb("alerts", "explain", str(alert_of("change_point")))
+    assert said.code == 0
+    assert "▲" in said.out
+    lines = {line.split("  ")[0]: line for line in said.out.splitlines()}
+    assert "median of 60 runs" in lines["before"]
+    assert "(+9" in lines["since"] or "(+10" in lines["since"]
+    assert "Mann-Whitney" in lines["chance"]
+    assert "work +" in lines["total"]
+    assert "model switched from a to b at the same session." in lines["suspect"]
+    assert "Resolved by 3 runs at or under" in lines["ends"]
+    assert lines["next"].split()[1:4] == ["perfdb", "explain", "run-0099"]
+    assert max(map(len, said.out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_it_fits_the_screen(perfdb: Any, moved: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    said = perfdb("alerts", "explain", str(alert_of("change_point")))
+    assert max(map(len, said.out.splitlines())) <= int(columns)
+
+
+def test_the_same_for_programs(perfdb: Any, moved: Path) -> None:
+    (row,) = perfdb("alerts", "explain", str(alert_of("change_point")), "--json").rows
+    assert row["at"] == 60
+    assert len(row["values"]) == len(row["session_ids"]) == len(row["start_times"])
+    assert row["suspects"][0]["name"] == "model"
+    assert sum(part["percent"] for part in row["parts"]) == pytest.approx(100)
+    assert row["p_value"] < 1e-6
+    assert row["next"][0] == "perfdb explain run-0099"
+    assert perfdb("alerts", "explain", "change_point", "--json").rows[0]["rule"] == "change_point"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_rule_has_something_to_say(perfdb: Any, moved: Path, kind: str) -> None:
+    desk = Desk(History())
+    known = {each.kind: each for each in desk.alerts("all") if each.step_name == "work"}
+    if kind not in known:  # as if its rule had found the same
+        with History()._writing() as connection:
+            like = replace(known["change_point"], id=0, kind=kind, rule=f"my {kind}", limit=3.0, active=False)
+            save_alert(connection, replace(like, value=0.2) if kind == "error_rate" else like)
+    said = perfdb("alerts", "explain", str(alert_of(kind)))
+    assert said.code == 0
+    words = {line.split("  ")[0] for line in said.out.splitlines()}
+    assert {"rule", "ends", "next", "since"} <= words
+    if kind in ("max", "min", "budget"):
+        assert "limit" in words
+    if kind == "error_rate":
+        assert "✗ failed" in said.out
+
+
+def test_an_alert_whose_sessions_are_gone_is_still_explained(perfdb: Any, moved: Path) -> None:
+    number = alert_of("change_point")
+    perfdb("delete", *[f"run-{each:04d}" for each in range(100)], "--yes")
+    said = perfdb("alerts", "explain", str(number))
+    assert said.code == 0
+    assert "work became slower" in said.out
+    assert perfdb("alerts", "explain", "999").code == 2
+
+
+def test_a_plot_marks_the_run_and_the_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [1.0] * 30 + [2.0] * 30
+    lines = plot(
+        values, at=30, levels=[(0, 30), (30, 60)], labels=("2 s", "1 s"), width=40, bounds=(1.0, 2.0)
+    )
+    assert lines[0].startswith("2 s ┤")
+    assert lines[-1].index("▲") == pytest.approx(5 + 15, abs=1)
+    assert len(lines) == 9
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    plain = plot(values, at=30, labels=("2 s", "1 s"), width=40, bounds=(1.0, 2.0), limit=1.5)
+    assert all(line.isascii() for line in plain)
+    assert any(set(line[6:].strip()) == {"."} for line in plain)
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, 1.0], [0.0, -1.0, 5.0]])
+def test_a_plot_of_little(values: list[float]) -> None:
+    assert plot(values, at=None, labels=("a", "b"), width=60, bounds=shown_bounds(values))
+
+
+def test_wild_runs_do_not_flatten_a_plot() -> None:
+    low, high = shown_bounds([1.0] * 99 + [1000.0])
+    assert low == 1.0
+    assert high < 3.0
