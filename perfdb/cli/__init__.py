@@ -81,6 +81,7 @@ SECTIONS = {
         ),
         "prune": ("perfdb.cli.prune", "Delete old sessions in small pieces, while others write."),
         "backup": ("perfdb.cli.backup", "Copy the database into FILE while programs record into it."),
+        "restore": ("perfdb.cli.restore", "Put the backup FILE in the place of the database."),
         "recover": ("perfdb.cli.recover", "Take in what programs that died have left in the journal."),
         "db": ("perfdb.cli.database", "Look after the database's tables."),
     },

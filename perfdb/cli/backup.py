@@ -23,8 +23,8 @@ def command(file: Path, force: bool, as_json: bool, database: str | None) -> Non
     """Copy the database into FILE while programs record into it.
 
     The copy is of one moment, verified, and readable by you only; FILE may be a folder, which gets a file
-    named by the time. It is a database like any other: perfdb sessions -d FILE. To restore it, stop
-    what records and put it in the place of perfdb.sqlite3 (and remove perfdb.sqlite3-wal, if there is one).
+    named by the time. It is a database like any other: perfdb sessions -d FILE. perfdb restore FILE puts it
+    back; so does copying it, once nothing records and perfdb.sqlite3-wal is gone or removed.
     """
     history = History(database)
     click.echo(f"Read {history.database}", err=True)

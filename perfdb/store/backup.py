@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import StoreError
 from perfdb.settings import sqlite_url
-from perfdb.store.engine import broken_file, open_engine, shown_url, sqlite_path
+from perfdb.store.engine import broken_file, create_private_file, open_engine, shown_url, sqlite_path
 from perfdb.store.schema import HEAD, revision
 
 _SPARE_BYTES = 16 << 20
@@ -202,3 +202,63 @@ def _give_name(unfinished: Path, target: Path, *, force: bool) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def restore(backup: Path, url: str) -> Backup:
+    """Put a backup into the place of a SQLite database that nobody records into.
+
+    A database that can be read is overwritten in one transaction: its readers see the one or the other. A
+    damaged one is moved aside first, with its log. The caller has seen to it that no worker has the
+    database open, because those remember row numbers, and that what is there is saved.
+
+    Raises:
+        StoreError: the backup is damaged, of a newer perfdb or no backup; the database is as it was.
+    """
+    target = sqlite_path(url)
+    if target is None:
+        raise StoreError(f"a file is not restored but copied: perfdb db copy {backup} {shown_url(url)}")
+    _revision_of(sqlite_url(backup.absolute()))
+    source = sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        counts = _count(source)
+        _verify(backup, counts)
+        if target.exists() and not _is_whole(target, url):
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.rename(f"{target}{suffix}", f"{target}.damaged{suffix}")
+        _overwrite(source, target)
+        _verify(target, counts)
+    finally:
+        source.close()
+    return Backup(target, target.stat().st_size, counts["sessions"], counts["steps"], _revision_of(url))
+
+
+def _is_whole(path: Path, url: str) -> bool:
+    """Say whether the file is a database; refuse one of another program."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            return False
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return True  # it has just been made
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return False
+        raise StoreError(f"{path} cannot be read: {error}") from error
+    finally:
+        connection.close()
+    _revision_of(url)
+    return True
+
+
+def _overwrite(source: sqlite3.Connection, target: Path) -> None:
+    create_private_file(target)
+    connection = sqlite3.connect(target, timeout=5.0, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")  # the copy itself would wait for ever
+        connection.execute("ROLLBACK")
+        source.backup(connection, pages=-1)
+    except sqlite3.Error as error:
+        raise StoreError(f"{target} could not be overwritten: {error}; it is as it was") from error
+    finally:
+        connection.close()
