@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession
+from perfdb.recording.values import clean_error
 from perfdb.toml_tables import Table
 from perfdb.transfer import Database, judge_historic
 from perfdb.vocabulary import COMPLETED
@@ -193,4 +194,6 @@ class Alerting:
                 self._health.delayed("the rules wait for the database", original)
             return
         # not through failed(): rules that break must not raise in a strict worker either
-        self._health.count("rule_errors", 1, f"evaluating the rules failed: {type(error).__name__}: {error}")
+        self._health.count(
+            "rule_errors", 1, f"evaluating the rules failed: {type(error).__name__}: {clean_error(error)}"
+        )

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfdb.errors import ReportError
-from perfdb.records import Session, mode_of
+from perfdb.recording.redaction import redact, withheld
+from perfdb.records import Session, Step, mode_of
 from perfdb.settings import Settings
 from perfdb.transfer import Database, judge_historic
 
@@ -178,7 +179,7 @@ def _insert(
         return Imported(path=str(file), error=error)
     try:
         with connection.begin_nested():
-            added, known = insert_sessions(connection, [_with_mode(each, settings) for each in sessions])
+            added, known = insert_sessions(connection, [_prepared(each, settings) for each in sessions])
     except DBAPIError as failure:
         if failure.connection_invalidated:
             raise
@@ -186,9 +187,36 @@ def _insert(
     return Imported(path=str(file), added=added, known=known)
 
 
-def _with_mode(session: Session, settings: Settings) -> Session:
-    """Return the session with the mode of these settings; the seed's own reports name none."""
+def _prepared(session: Session, settings: Settings) -> Session:
+    """Return the session without credentials, and with the mode of these settings where it names none.
+
+    The seed's own reports name none, and were written before anything was withheld.
+    """
+    session = replace(
+        session,
+        pipeline=redact(session.pipeline),
+        error_message=session.error_message and redact(session.error_message),
+        attributes=withheld(session.attributes, settings.redact),
+        command=session.command and redact(session.command),
+        steps=tuple(_step_without_credentials(step, settings.redact) for step in session.steps),
+    )
     if session.perfdb_version is not None:
         return session
     attributes = {"fast_mode": session.fast_mode, **session.attributes}
     return replace(session, mode=mode_of(attributes, settings.mode_attributes))
+
+
+def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:
+    return replace(
+        step,
+        step_name=redact(step.step_name),
+        error_message=step.error_message and redact(step.error_message),
+        additional_data=withheld(step.additional_data, extra),
+        attempts=tuple(
+            replace(each, error_message=each.error_message and redact(each.error_message))
+            for each in step.attempts
+        ),
+        events=tuple(
+            replace(each, name=redact(each.name), data=withheld(each.data, extra)) for each in step.events
+        ),
+    )

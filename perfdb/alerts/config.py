@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from perfdb.analysis.rules import INFORMATION, KINDS, PINNED_PERCENT, Rule
+from perfdb.recording.redaction import redact
 from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
 from perfdb.toml_tables import Table, nearest
@@ -148,13 +149,18 @@ def _mode(value: object) -> tuple[tuple[str, object], ...]:
     raise ValueError("must be a table such as { fast_mode = false }")
 
 
+def _name(value: object) -> str:
+    """Accept a name; it is told to people, and compared with names that were recorded without credentials."""
+    return redact(text(value))
+
+
 _ANY_NUMBER = number(-1e300)
 _COMMON: dict[str, Any] = {
-    "name": text,
+    "name": _name,
     "kind": _one_of(KINDS),
     "severity": _one_of(SEVERITIES),
-    "step": text,
-    "pipeline": text,
+    "step": _name,
+    "pipeline": _name,
     "metric": text,
     "mode": _mode,
     "hits": whole(1, 100),
@@ -207,7 +213,7 @@ def _rule(table: Table) -> Rule:
 def _channel(table: Table, environ: Mapping[str, str] | None, reading: bool) -> Channel:
     found = table.read(
         {
-            "name": text,
+            "name": _name,
             "kind": _one_of(CHANNEL_KINDS),
             "url": text,
             "url_env": text,

@@ -81,6 +81,7 @@ class Delivery:
         self._breakers: dict[str, Breaker] = {}
         self._calls: queue.Queue[Alert] = queue.Queue(MOST_WAITING)
         self._thread: threading.Thread | None = None
+        self._flags = threading.Lock()
         self._wake = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
@@ -101,8 +102,9 @@ class Delivery:
                     self._health.count("dropped_callbacks", 1, "callbacks are too slow: alerts were dropped")
         if not self._channels and self._calls.empty():
             return
-        self._idle.clear()
-        self._wake.set()
+        with self._flags:
+            self._idle.clear()
+            self._wake.set()
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="perfdb-delivery", daemon=True)
             self._thread.start()
@@ -115,6 +117,7 @@ class Delivery:
         """Forget the parent's thread and what waits for it."""
         self._lock = lock
         self._thread = None
+        self._flags = threading.Lock()
         self._wake = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
@@ -134,7 +137,9 @@ class Delivery:
             if self.turn():
                 busy_at = time.monotonic()
                 continue
-            self._idle.set()
+            with self._flags:
+                if not self._wake.is_set():  # else a message came after the look
+                    self._idle.set()
             if self._next_due is not None:  # a message waits for its next try: stay
                 self._wake.wait(min(max(0.05, self._next_due - self._clock()), LONGEST_PAUSE_S))
             elif time.monotonic() - busy_at > IDLE_S:

@@ -7,8 +7,12 @@ much: a text that is lost costs less than a key that is found.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 REDACTED = "[redacted]"
 
@@ -101,3 +105,26 @@ def redact(text: str) -> str:
     if any(part in small for part in _NAME_PARTS) and ("=" in small or ":" in small):
         text = re.sub(_NAMED, rf"\1\2\3{REDACTED}", text)
     return text
+
+
+def is_harmless(key: str, value: object) -> bool:
+    """Tell that a value is no credential though its key sounds so: ``has_password=True``."""
+    if value is None or isinstance(value, bool):
+        return True
+    return isinstance(value, (int, float)) and "token" in key.lower()
+
+
+def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
+    """Return a JSON value without what looks like a credential; twice is the same as once."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, (list, tuple)):
+        return [withheld(item, extra) for item in value]
+    if isinstance(value, Mapping):
+        return {
+            redact(key): REDACTED
+            if is_secret_key(key, extra) and not is_harmless(key, item)
+            else withheld(item, extra)
+            for key, item in value.items()
+        }
+    return value

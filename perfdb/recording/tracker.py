@@ -356,8 +356,9 @@ def _as_count(value: Any) -> int | None:
 
 
 def _in_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
+    # without the function while another thread, the worker perhaps, is in the middle of importing it
+    running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    return running_loop is not None and running_loop() is not None
 
 
 def _record(live: LiveSession) -> Session:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set, ValuesView
 
-from perfdb.recording.redaction import REDACTED, is_secret_key, redact
+from perfdb.recording.redaction import REDACTED, is_harmless, is_secret_key, redact
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Cleaner:
                 break
             name = clean_name(key)
             self.room -= len(name) + 4
-            if is_secret_key(name, self.extra) and not _is_harmless(name, value):
+            if is_secret_key(name, self.extra) and not is_harmless(name, value):
                 cleaned[name] = REDACTED
             else:
                 cleaned[name] = self.value(value, depth + 1)
@@ -212,7 +212,7 @@ class Cleaner:
             type(key) is str
             and len(key) <= MAX_NAME
             and is_secret_key(key, self.extra)
-            and not _is_harmless(key, value)
+            and not is_harmless(key, value)
         )
 
     @staticmethod
@@ -224,10 +224,3 @@ class Cleaner:
         if math.isfinite(number):
             return int(number) if MAX_EXACT <= abs(number) < 2.0**63 else number
         return "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"
-
-
-def _is_harmless(key: str, value: Any) -> bool:
-    """Tell that a value is no credential though its key sounds so: ``has_password=True``."""
-    if value is None or isinstance(value, bool):
-        return True
-    return isinstance(value, (int, float)) and "token" in key.lower()
