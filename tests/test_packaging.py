@@ -15,7 +15,7 @@ from typing import Any
 import perfdb
 
 ROOT = Path(__file__).resolve().parents[1]
-COMES_ALONG = {"numpy", "starlette"}  # pandas and fastapi are made of them and show their types
+COMES_ALONG = {"numpy", "starlette", "pydantic", "markupsafe"}  # pandas, fastapi and jinja2 show their types
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -76,6 +76,15 @@ def test_the_command_is_installed() -> None:
 
 def test_types_travel_with_the_package() -> None:
     assert (Path(perfdb.__file__).parent / "py.typed").is_file()
+
+
+def test_pages_travel_with_the_package() -> None:
+    web = Path(perfdb.__file__).parent / "web"
+    assert list((web / "templates").glob("*.html"))
+    assert list((web / "static").rglob("*.js"))
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert build["targets"]["wheel"]["packages"] == ["perfdb"]  # with all that lies in it
+    assert list((web / "static").rglob("*.LICENSE")), "what is vendored has its licence beside it"
 
 
 def test_every_public_name_can_be_had() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from perfdb import __version__
-from perfdb.errors import PerfdbError
+from perfdb.errors import PerfdbError, UsageError
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM
 from perfdb.web import schemas
 from perfdb.web.answers import alerts, bottlenecks, compare, overview, rules, sessions, trends
@@ -29,6 +30,7 @@ _WHY = {
     401: "The token is missing.",
     403: "Host, Origin or token do not fit.",
     404: "There is no such thing.",
+    409: "What is there does not allow it: an alert that is closed, sessions without a total.",
     422: "The question is not of the form that is described here.",
     503: "The database is busy, away, or took too long.",
 }
@@ -37,6 +39,15 @@ _WHY = {
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of these errors for OpenAPI."""
     return {code: {"model": schemas.Problem, "description": _WHY[code]} for code in codes}
+
+
+@contextmanager
+def conflicts() -> Iterator[None]:
+    """Answer what was asked rightly, and what is there does not allow, with 409."""
+    try:
+        yield
+    except UsageError as error:
+        raise HTTPException(409, str(error)) from None
 
 
 router = APIRouter(prefix="/api/v1", responses=problems(400, 401, 403, 422, 503))
@@ -128,12 +139,13 @@ def get_what_if(history: History, query: Annotated[WhatIfQuery, Query()]) -> sch
     return bottlenecks.what_if(history, query)
 
 
-@router.get("/compare", tags=["what is slow"], responses=problems(404))
+@router.get("/compare", tags=["what is slow"], responses=problems(404, 409))
 def get_comparison(
     history: History, query: Annotated[CompareQuery, Query()]
 ) -> schemas.SessionsCompared | schemas.GroupsCompared:
     """Return two sessions side by side, or with ``by`` two groups of them."""
-    return compare.compare(history, query)
+    with conflicts():
+        return compare.compare(history, query)
 
 
 @router.get("/alerts", tags=["alerts"])
@@ -152,13 +164,14 @@ def _decision(word: str, state: str, told: str) -> Callable[..., schemas.AlertAn
     @router.post(
         f"/alerts/{{alert_id}}/{word}",
         tags=["alerts"],
-        responses=problems(404),
+        responses=problems(404, 409),
         name=word,
         operation_id=f"alert_{word.replace('-', '_')}",
         description=told,
     )
     def decide(history: History, alert_id: AlertId, decision: schemas.Decision) -> schemas.AlertAnswer:
-        return alerts.decide(history, alert_id, state, decision.note)
+        with conflicts():
+            return alerts.decide(history, alert_id, state, decision.note)
 
     return decide
 

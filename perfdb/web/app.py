@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -55,7 +56,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        taking_in = asyncio.create_task(asyncio.to_thread(served.take_in))
         yield
+        await taking_in
         await app.state.feed.close()
         served.close()
 

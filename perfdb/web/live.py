@@ -39,12 +39,17 @@ class LiveFeed:
         """How many listen now."""
         return len(self._listeners)
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether the database is looked at from time to time."""
+        return self._task is not None and not self._task.done()
+
     async def events(self) -> AsyncIterator[str]:
         """Yield server-sent events: ``live`` with a ``schemas.Live`` first and at every change."""
         queue: asyncio.Queue[Live] = asyncio.Queue()
         self._listeners.add(queue)
         try:
-            if self._task is None or self._task.done():
+            if not self.is_looking:
                 self._task = asyncio.create_task(self._look_again_and_again())
             yield "retry: 2000\n\n"
             yield _event(await asyncio.to_thread(self.now))
@@ -74,13 +79,13 @@ class LiveFeed:
 
     async def _look_again_and_again(self) -> None:
         while self._listeners:
-            answer = await _or_nothing(self._look)
+            answer = await _or_nothing(self.look)
             if answer is not None:
                 for queue in self._listeners:
                     queue.put_nowait(answer)
             await asyncio.sleep(self._every_s)
 
-    def _look(self) -> Live | None:
+    def look(self) -> Live | None:
         """Return what moves if anything did since the last look."""
         self._history.take_in()
         if not self._watch.moved():
@@ -94,7 +99,9 @@ async def _or_nothing(look: Callable[[], Live | None]) -> Live | None:
         return await asyncio.to_thread(look)
     except PerfdbError as error:  # the database may come back
         logger.debug("nothing can be seen of the database now: %s", error)
-        return None
+    except Exception:  # those who listen would wait for ever
+        logger.warning("the live view missed a change", exc_info=True)
+    return None
 
 
 def _event(answer: Live) -> str:

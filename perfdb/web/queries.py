@@ -13,7 +13,7 @@ from perfdb.store.browsing import Key
 from perfdb.web.schemas import AlertState, Status
 
 MOST_ON_A_PAGE = 200
-_KEY = re.compile(r"(-?[0-9.]{1,25}(?:e[+-]?[0-9]{1,3})?)_([0-9]{1,18})")
+_KEY = re.compile(r"(-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,2})?)_([0-9]{1,18})")
 _LONGEST = 200
 
 
@@ -54,12 +54,25 @@ def text_of_key(key: Key | None) -> str | None:
     return None if key is None else f"{key.value!r}_{key.pk}"
 
 
+def _like(pattern: str) -> Any:
+    """Describe a form for OpenAPI; the validators beside it say in words what is wrong."""
+    return Field(max_length=_LONGEST, json_schema_extra={"pattern": pattern})
+
+
+_MOMENT = (
+    r"^([0-9]{1,4}[smhdw]|[0-9]{9,10}|(19[7-9]|20[0-9])[0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    r"(T([01][0-9]|2[0-3]):[0-5][0-9])?)$"
+)
 Text = Annotated[str, Field(max_length=_LONGEST)]
 MaybeText = Annotated[Text | None, BeforeValidator(_empty_is_none)]
-MaybeMoment = Annotated[Annotated[Text, AfterValidator(_moment)] | None, BeforeValidator(_empty_is_none)]
-MaybeKey = Annotated[Annotated[Text, AfterValidator(_key)] | None, BeforeValidator(_empty_is_none)]
+MaybeMoment = Annotated[
+    Annotated[str, _like(_MOMENT), AfterValidator(_moment)] | None, BeforeValidator(_empty_is_none)
+]
+MaybeKey = Annotated[
+    Annotated[str, _like(rf"^{_KEY.pattern}$"), AfterValidator(_key)] | None, BeforeValidator(_empty_is_none)
+]
 MaybeBool = Annotated[bool | None, BeforeValidator(_empty_is_none)]
-Pair = Annotated[Text, AfterValidator(_pair)]
+Pair = Annotated[str, _like("^[^=]+=.*$"), AfterValidator(_pair)]
 
 
 class Query(BaseModel):

@@ -9,13 +9,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 from perfdb.history import History
 from perfdb.store.kept_reader import KeptReader
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 QUERY_LIMIT_S = 5.0
 TAKE_IN_EVERY_S = 3.0
@@ -37,8 +34,8 @@ class ServedHistory(History):
         self._taken_in_at = 0.0
 
     @contextmanager
-    def reading(self) -> Iterator[Connection | None]:
-        """Yield a read-only connection that sees one moment; None while nothing is recorded."""
+    def reading(self) -> Iterator[Any]:
+        """Yield a connection for ``store`` that sees one moment; None while nothing is recorded."""
         with self._reader.connection() as connection:
             yield connection
 

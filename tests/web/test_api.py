@@ -230,8 +230,10 @@ def test_two_sessions_and_two_groups_are_compared(dashboard: Any) -> None:
     assert "time" in groups["confounded"]
     named = dashboard.get("compare", by="fast_mode", a="false", b="true")
     assert (named["a"], named["b"]) == (False, True)
-    assert dashboard.client.get("/api/v1/compare", params={"a": "last"}).status_code == 400
-    assert dashboard.client.get("/api/v1/compare", params={"by": "nothing"}).status_code == 400
+    oldest = dashboard.get("sessions", sort="oldest", limit=1)["rows"][0]["session_id"]
+    assert dashboard.client.get("/api/v1/compare", params={"b": oldest}).status_code == 409
+    assert dashboard.get("compare", a=oldest)["b"] == pair["b"]
+    assert dashboard.client.get("/api/v1/compare", params={"by": "nothing"}).status_code == 409
 
 
 def test_an_alert_is_acknowledged_silenced_and_closed(dashboard: Any) -> None:
@@ -247,7 +249,7 @@ def test_an_alert_is_acknowledged_silenced_and_closed(dashboard: Any) -> None:
     assert not dashboard.change(f"{path}/unsilence").json()["alert"]["silenced"]
     assert dashboard.change(f"{path}/false-alarm").json()["alert"]["state"] == "false alarm"
     again = dashboard.change(f"{path}/expected")
-    assert again.status_code == 400
+    assert again.status_code == 409
     assert "false alarm" in again.json()["detail"]
     assert dashboard.get(path)["alert"]["state"] == "false alarm"
 

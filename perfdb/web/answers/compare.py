@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError, UsageError
+from perfdb.store.browsing import neighbours
 from perfdb.texts import mode_text
 from perfdb.web.answers.rows import plain, plain_rows, session_row
 from perfdb.web.queries import CompareQuery, value_of
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | GroupsCompared:
-    """Return two sessions (the last two without ``a`` and ``b``), or with ``by`` two groups of them.
+    """Return two sessions, or with ``by`` two groups of them.
+
+    Without ``b`` it is the last session, and without ``a`` the one of its kind before ``b``.
 
     Raises:
         NotFoundError: there is no such session.
@@ -24,10 +27,10 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
     if query.by is not None:
         return _groups(history, query)
     a, b = query.a, query.b
-    if a is None and b is None:
-        a, b = "last~1", "last"
-    elif a is None or b is None:
-        raise UsageError("give two sessions, a and b, or by= an attribute whose values make two groups")
+    if b is None:
+        b = "last"
+    if a is None:
+        a = _before(history, b)
     found = history.compare(a, b)
     return SessionsCompared(
         a=session_row(history.session(found.a)),
@@ -35,6 +38,15 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
         sentence=found.sentence,
         rows=[SideBySide(**row) for row in plain_rows(found.frame)],
     )
+
+
+def _before(history: ServedHistory, session_id: str) -> str:
+    session = history.session(session_id)
+    with history.reading() as connection:
+        previous = None if connection is None else neighbours(connection, session)[0]
+    if previous is None:
+        raise UsageError(f"no session of its kind ended before {session.session_id}: name two to compare")
+    return previous
 
 
 def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
