@@ -1,0 +1,172 @@
+"""What the dashboard costs over a long history: 250,000 sessions are 1,000,000 steps, made once.
+
+    python -m benchmarks.web [--sessions 250000] [--folder FOLDER] [--rounds 60] [--chromium PATH]
+
+Server times are those of a client on loopback, over a kept connection, while nothing else is asked; the
+1,000th page of sessions is reached by its key. The browser's figures are medians of fresh profiles; they
+are left out where there is no Chromium. The idle cost is the CPU time of the serving process alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from benchmarks.analysis import make
+
+PAGES = 1_000
+ON_A_PAGE = 50
+IDLE_S = 20.0
+
+
+@contextmanager
+def served(path: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Serve the dashboard of a database as a person does; give its address and its process."""
+    command = [str(Path(sys.executable).with_name("perfdb")), "serve", "--port", "0", "-d", str(path)]
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=folder)
+        assert process.stderr is not None
+        address = next(line for line in process.stderr if "http://" in line).split(": ", 1)[1].strip()
+        try:
+            yield address, psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def key_of_page(client: httpx.Client, number: int) -> str:
+    """Return the key of the so many-th page, by walking there in large pages."""
+    query: dict[str, Any] = {"limit": 200}
+    for _ in range((number - 1) * ON_A_PAGE // 200):
+        query["after"] = client.get("/api/v1/sessions", params=query).json()["after"]
+    return str(query["after"])
+
+
+def server_times(client: httpx.Client, rounds: int) -> None:
+    newest = client.get("/api/v1/sessions", params={"limit": 1}).json()["rows"][0]["session_id"]
+    thousandth = {"after": key_of_page(client, PAGES)}
+    questions: list[tuple[str, str, dict[str, Any]]] = [
+        ("overview", "overview", {}),
+        ("sessions, first page", "sessions", {}),
+        ("sessions, 1,000th page", "sessions", thousandth),
+        ("sessions, slowest first", "sessions", {"sort": "slowest"}),
+        ("sessions, failed only", "sessions", {"status": "failed"}),
+        ("sessions, id begins with", "sessions", {"search": "bench_00012"}),
+        ("session", f"sessions/{newest}", {}),
+        ("trends, last 500 of the total", "trends", {}),
+        ("trends, last 500 of a step", "trends", {"step": "Vision Analysis"}),
+        (
+            "trends, a week of a step",
+            "trends",
+            {"step": "Vision Analysis", "since": "2025-12-24", "last": 100_000},
+        ),
+        ("bottlenecks, last 100", "bottlenecks", {}),
+        ("what-if, last 100", "what-if", {"step": "Vision Analysis", "factor": 0.5}),
+        ("compare, two sessions", "compare", {}),
+        ("alerts", "alerts", {}),
+        ("rules", "rules", {}),
+        ("live", "live", {}),
+    ]
+    print(f"{'':<34} {'API, p50 p95 ms':>20} {'page, p50 p95 ms':>20}  n={rounds}")
+    for what, path, query in questions:
+        line = f"{what:<34} {_p50_p95(client, f'/api/v1/{path}', query, rounds):>20}"
+        page = f"/{path}" if path != "overview" else "/"
+        if client.get(page, params=query).status_code == 200:
+            line += f" {_p50_p95(client, page, query, rounds):>20}"
+        print(line, flush=True)
+
+
+def _p50_p95(client: httpx.Client, path: str, query: dict[str, Any], rounds: int) -> str:
+    times = []
+    for number in range(rounds + 3):
+        began = time.perf_counter()
+        client.get(path, params=query).raise_for_status()
+        if number >= 3:
+            times.append(1e3 * (time.perf_counter() - began))
+    times.sort()
+    return f"{statistics.median(times):.1f} {times[math.ceil(0.95 * len(times)) - 1]:.1f}"
+
+
+def browser_figures(address: str, process: psutil.Process, chromium: str, rounds: int) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for name, path in (("overview", ""), ("sessions", "sessions"), ("trends", "trends")):
+            first, ready, sizes = [], [], []
+            for _ in range(rounds):
+                page = browser.new_context().new_page()
+                page.goto(address + path, wait_until="load")
+                first.append(page.evaluate(_FIRST_PAINT))
+                ready.append(page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive"))
+                sizes.append(page.evaluate(_BYTES))
+                page.context.close()
+            print(
+                f"{name:<34} first contentful paint {statistics.median(first):.0f} ms (≤ 300), interactive "
+                f"{statistics.median(ready):.0f} ms (≤ 600), {max(sizes) / 1e3:.0f} kB (≤ 250)  n={rounds}",
+                flush=True,
+            )
+        page = browser.new_page()
+        page.goto(address, wait_until="load")
+        time.sleep(3)
+        before = process.cpu_times()
+        time.sleep(IDLE_S)
+        after = process.cpu_times()
+        spent = after.user + after.system - before.user - before.system
+        print(f"{'idle with the page open':<34} {100 * spent / IDLE_S:.2f} % of a core (≤ 1)")
+        browser.close()
+
+
+_FIRST_PAINT = """() => new Promise(done => {
+    const seen = () => performance.getEntriesByName('first-contentful-paint')[0];
+    const look = () => seen() ? done(seen().startTime) : setTimeout(look, 5);
+    look();
+})"""
+_BYTES = """() => [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+    .reduce((sum, entry) => sum + (entry.transferSize || 0), 0)"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sessions", type=int, default=250_000, help="sessions of the long history")
+    parser.add_argument("--folder", type=Path, help="keep the database here")
+    parser.add_argument("--rounds", type=int, default=60, help="requests per figure")
+    parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{arguments.sessions}.sqlite3"
+        if not path.exists():
+            began = time.perf_counter()
+            make(path, arguments.sessions)
+            print(
+                f"made {arguments.sessions:,} sessions in {time.perf_counter() - began:.0f} s",
+                file=sys.stderr,
+            )
+        with served(path) as (address, process):
+            with httpx.Client(base_url=address, timeout=60) as client:
+                server_times(client, arguments.rounds)
+            if arguments.chromium is None:
+                print("no Chromium: the browser's figures are left out", file=sys.stderr)
+            else:
+                browser_figures(address, process, arguments.chromium, 7)
+
+
+if __name__ == "__main__":
+    main()
