@@ -281,21 +281,24 @@ def _join_process() -> None:
         )
 
 
-_held: list[Worker] = []
+_held: list[Any] = []  # locks
+_IMPORT_S = 30.0  # a fork waits so long for an import: its child would hang for ever
 
 
 def _before_fork() -> None:
     # a child that is forked while a thread imports or talks to SQLite may hang for ever
+    if _monitor.importing.acquire(timeout=_IMPORT_S):
+        _held.append(_monitor.importing)
     for worker in list(_workers.values()):
-        if worker.turn_lock.acquire(timeout=1.0):
-            _held.append(worker)
+        if worker.end_turn_for_fork(_IMPORT_S):
+            _held.append(worker.turn_lock)
 
 
 def _after_fork_in_parent() -> None:
     while _held:
-        worker = _held.pop()
+        _held.pop().release()
+    for worker in list(_workers.values()):
         worker.look_for_dead()
-        worker.turn_lock.release()
 
 
 def _after_fork_in_child() -> None:

@@ -6,6 +6,7 @@ locked, full, away or broken delays the rows; the journal keeps them.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ BUSY_TIMEOUT_S = 0.25
 BUSY_IS_NEWS_S = 1.0  # many writers take turns: a lock is worth a word when it is held for longer
 MAX_PAUSE_S = 1.5  # with the time-out of a connection less than 5 s: so soon rows flow after an outage
 JOURNAL_RETRY_S = 5.0
+WAIT_BEFORE_FORK_S = 1.0
 LOG_LIMIT_BYTES = 64 << 20  # SQLite keeps its write-ahead log at some 4 MB, unless a reader holds it open
 _LOG_TOO_LONG = (
     "the write-ahead log beside the database has outgrown its limit: a reader holds it open, and it shrinks "
@@ -223,6 +225,27 @@ class Worker:
     def look_for_dead(self) -> None:
         """Look for journals of dead processes at the next turn: a child may have ended."""
         self._looked_for_dead = float("-inf")
+
+    def end_turn_for_fork(self, import_s: float) -> bool:
+        """Take ``turn_lock``, unless the thread does nothing but wait for a server.
+
+        Args:
+            import_s: how long to wait for an import; on a busy machine one takes seconds.
+        """
+        deadline = time.monotonic() + import_s
+        taken = self.turn_lock.acquire(timeout=WAIT_BEFORE_FORK_S)
+        while not taken and self._imports() and time.monotonic() < deadline:
+            taken = self.turn_lock.acquire(timeout=0.02)
+        return taken
+
+    def _imports(self) -> bool:
+        thread = self._thread
+        frame = sys._current_frames().get(thread.ident or 0) if thread is not None else None
+        while frame is not None:
+            if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+                return True
+            frame = frame.f_back
+        return False
 
     def _later(self, failure: Exception) -> None:
         import random

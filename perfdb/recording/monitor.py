@@ -64,6 +64,7 @@ class Monitor:
         self._watched: list[Watched] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self.importing = threading.Lock()  # held while the thread imports: a fork must wait
 
     def watch(self, session: Watched) -> None:
         """Begin to read for a session."""
@@ -89,7 +90,8 @@ class Monitor:
                 session.unobserved(error)
 
     def _read(self) -> None:
-        import psutil
+        with self.importing:
+            import psutil
 
         process = psutil.Process(os.getpid())
         last_busy = last = time.perf_counter()

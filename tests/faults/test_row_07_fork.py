@@ -1,0 +1,142 @@
+"""Forks during a session, in a threaded parent, in a step: nothing is lost or doubled, and nobody hangs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import perfdb
+
+EACH_FIFTY = {"parent": 50, "child 0": 50, "child 1": 50, "child 2": 50, "child 3": 50}
+
+
+def names(session: perfdb.Session) -> Counter[str]:
+    assert len({step.seq for step in session.steps}) == len(session.steps)
+    return Counter(step.step_name for step in session.steps)
+
+
+def test_row_07_children_record_further_steps_of_the_session(
+    recorded_url: str,
+    run: Callable[..., CompletedProcess[str]],
+    history: Callable[[str], perfdb.History],
+    journals: Callable[[], list[Path]],
+) -> None:
+    done = run(
+        """
+        tracker.start_pipeline()
+        steps(1, "before")
+        children = []
+        for c in range(4):
+            pid = os.fork()
+            if pid == 0:
+                steps(50, f"child {c}")
+                tracker.end_pipeline()
+                os._exit(0)
+            children.append(pid)
+        steps(50, "parent")
+        print([os.waitpid(pid, 0)[1] for pid in children])
+        tracker.end_pipeline()
+        """
+    )
+    assert (done.returncode, done.stderr, done.stdout.splitlines()[-1]) == (0, "", "[0, 0, 0, 0]")
+    session = history(recorded_url).session("last")
+    assert session.status == "completed"
+    assert names(session) == {"before": 1, **EACH_FIFTY}
+    assert journals() == []
+
+
+def test_row_07_a_threaded_parent(
+    recorded_url: str, run: Callable[..., CompletedProcess[str]], history: Callable[[str], perfdb.History]
+) -> None:
+    """It forks while its threads record, its worker imports and writes, and its monitor reads."""
+    done = run(
+        """
+        import warnings; warnings.simplefilter("ignore", DeprecationWarning)
+        tracker = perfdb.create_tracker(console=False)
+        tracker.start_pipeline()
+        threads = [threading.Thread(target=steps, args=(50, f"thread {t}")) for t in range(4)]
+        for thread in threads: thread.start()
+        children = []
+        for c in range(4):
+            pid = os.fork()
+            if pid == 0:
+                tracker = perfdb.create_tracker(console=False)
+                tracker.start_pipeline()
+                steps(50, f"child {c}")
+                tracker.end_pipeline()
+                perfdb.recorder.close()
+                os._exit(7)
+            children.append(pid)
+            steps(10, "parent")
+        for thread in threads: thread.join()
+        print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
+        tracker.end_pipeline()
+        """
+    )
+    assert (done.returncode, done.stderr, done.stdout.splitlines()[-1]) == (0, "", "[7, 7, 7, 7]")
+    found = history(recorded_url)
+    sessions = [found.session(session_id) for session_id in found.sessions()["session_id"]]
+    assert Counter(session.status for session in sessions) == {"completed": 5}
+    assert sum((names(session) for session in sessions), Counter()) == {
+        "parent": 40,
+        **{f"thread {t}": 50 for t in range(4)},
+        **{f"child {c}": 50 for c in range(4)},
+    }
+
+
+def test_row_07_a_fork_inside_a_step_leaves_its_end_to_the_parent(
+    run: Callable[..., CompletedProcess[str]], history: Callable[[], perfdb.History]
+) -> None:
+    run(
+        """
+        tracker.start_pipeline()
+        with tracker.step("shared"):
+            pid = os.fork()
+            if pid: os.waitpid(pid, 0)
+        if pid == 0: os._exit(0)
+        tracker.end_pipeline()
+        """
+    )
+    assert [step.step_name for step in history().session("last").steps] == ["shared"]
+
+
+def test_row_07_a_child_runs_sessions_of_its_own(
+    run: Callable[..., CompletedProcess[str]], history: Callable[[], perfdb.History]
+) -> None:
+    done = run(
+        """
+        tracker.start_pipeline(); tracker.end_pipeline()
+        pid = os.fork()
+        tracker.start_pipeline(); steps(3); tracker.end_pipeline()
+        if pid: os.waitpid(pid, 0)
+        sys.exit(0)
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(history().sessions()["status"]) == ["completed"] * 3
+
+
+def test_row_07_a_fork_while_the_database_is_locked(
+    home: Path,
+    run: Callable[..., CompletedProcess[str]],
+    history: Callable[[], perfdb.History],
+    write_lock: Callable[[str], AbstractContextManager[None]],
+) -> None:
+    run("tracker.start_pipeline(); tracker.end_pipeline()")
+    with write_lock(f"sqlite:///{home}/perfdb.sqlite3"):
+        done = run(
+            """
+            tracker.start_pipeline(); steps(50, "parent"); time.sleep(1.2)
+            for c in range(4):
+                if os.fork() == 0:
+                    steps(50, f"child {c}")
+                    os._exit(0)
+            for _ in range(4): os.wait()
+            tracker.end_pipeline()
+            """
+        )
+    assert done.returncode == 0
+    assert names(history().session("last")) == EACH_FIFTY
