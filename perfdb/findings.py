@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
+    from perfdb.alerts.retro import Loss
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
     from perfdb.analysis.regressions import Move
@@ -59,8 +60,8 @@ def violations(connection: Connection | None, rules: Iterable[Rule], **filters: 
 
 
 _MOVES: dict[str, str] = {
-    "pipeline": "object", "step_name": "object", "mode": "object", "since_session_id": "object",
-    "since_time": "float64", "before_median": "float64", "after_median": "float64", "difference_s": "float64",
+    "pipeline": "object", "step_name": "object", "mode": "object", "against": "object",
+    "since_session_id": "object", "since_time": "float64", "before_median": "float64", "after_median": "float64", "difference_s": "float64",
     "effect": "float64", "before_n": "int64", "after_n": "int64", "p_value": "float64",
     "first_session_id": "object", "last_session_id": "object", "lasts": "bool",
     "event_session_id": "object", "total_s": "float64",
@@ -91,6 +92,8 @@ def regressions(
         moves = [move for move in moves if since is None or move.since_time >= since]
         told = read_alerts(connection, "all")
         rows = [_move_row(move, retro.alert_of(move, told)) for move in retro.with_causes(connection, moves)]
+        if not better:
+            rows += [_loss_row(loss, told) for loss in retro.losses_of(connection, **filters)]
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
     columns = {name: [row[name] for row in rows] for name in _MOVES}
     return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _MOVES.items()})
@@ -104,6 +107,7 @@ def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
         "pipeline": runs.pipeline,
         "step_name": runs.step_name,
         "mode": runs.mode,
+        "against": "level",
         "since_session_id": move.since_session_id,
         "since_time": move.since_time,
         "before_median": change.before_median,
@@ -123,6 +127,45 @@ def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
         "suspects": [] if cause is None else [asdict(suspect) for suspect in cause.suspects],
         "cause": "" if cause is None else cause.sentence,
         "confounded": cause is not None and cause.confounded,
+        "alert_id": None if alert is None else alert.id,
+        "alert_state": None if alert is None else alert.state,
+    }
+
+
+def _loss_row(loss: Loss, told: Sequence[Alert]) -> dict[str, Any]:
+    runs, pin, verdict = loss.runs, loss.pin, loss.verdict
+    series = (runs.pipeline, runs.step_name, runs.mode, "pinned")
+    alert = next(
+        (
+            each
+            for each in told
+            if each.is_open and (each.pipeline, each.step_name, each.mode, each.kind) == series
+        ),
+        None,
+    )
+    value = pin.value if verdict.value is None else verdict.value
+    row: dict[str, Any] = dict.fromkeys(_MOVES)
+    return row | {
+        "pipeline": runs.pipeline,
+        "step_name": runs.step_name,
+        "mode": runs.mode,
+        "against": "pinned",
+        "since_session_id": runs.session_ids[verdict.since],
+        "since_time": runs.start_times[verdict.since],
+        "before_median": pin.value,
+        "after_median": value,
+        "difference_s": value - pin.value,
+        "effect": verdict.effect,
+        "before_n": pin.n,
+        "after_n": verdict.n,
+        "first_session_id": pin.since_session_id,
+        "last_session_id": pin.until_session_id,
+        "lasts": True,
+        "event_session_id": runs.session_ids[verdict.since],
+        "parts": [],
+        "suspects": [],
+        "cause": "",
+        "confounded": False,
         "alert_id": None if alert is None else alert.id,
         "alert_state": None if alert is None else alert.state,
     }

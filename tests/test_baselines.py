@@ -239,3 +239,20 @@ def test_the_rule_is_configured_as_any_other(file: Path, tmp_path: Path) -> None
     )
     rule: Any = Desk(perfdb.History(file)).settings.rule("pinned_baseline")
     assert (rule.percent, rule.severity, rule.step) == (20, "critical", "*")
+
+
+def test_regressions_report_the_loss_against_the_pin(file: Path, say: Say) -> None:
+    sessions, level = noisy(0, 2.0, 60, 0.03), 2.0
+    for number in range(60, 300, 20):
+        level *= 1.012  # a drift of which no single step is a regression
+        sessions += noisy(number, level, 20, 0.03)
+    fill(file, sessions)
+    desk = Desk(perfdb.History(file))
+    assert "pinned" not in set(perfdb.History(file).regressions()["against"])
+    desk.pin_baseline(before="run-0060")
+    found = perfdb.History(file).regressions()
+    lost = found[found["against"] == "pinned"]
+    assert lost["step_name"].tolist() == [None, "work"]
+    assert lost["effect"].tolist() == pytest.approx([13, 13], abs=3)
+    assert lost["before_n"].tolist() == [50, 50]
+    assert "pinned" in say("regressions")[1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perfdb.alerts.causes import as_details, cause_at
@@ -15,9 +15,18 @@ from perfdb.alerts.config import JITTER_S, AlertSettings
 from perfdb.alerts.evaluation import LEVELS, MOST_JITTERS, MOST_OPENED, fingerprint, is_judged
 from perfdb.alerts.messages import headline, message
 from perfdb.analysis.regressions import Move, Runs, find_moves
-from perfdb.analysis.rules import SHIFT_PERCENT, Rule, bound_between
+from perfdb.analysis.rules import (
+    PINNED_PERCENT,
+    SHIFT_PERCENT,
+    Level,
+    Rule,
+    Verdict,
+    bound_between,
+    evaluate,
+)
 from perfdb.records import HISTORIC, Alert
 from perfdb.store import alerts as store
+from perfdb.store.baselines import Pin, pinned
 from perfdb.store.levels import kinds_of, read_past
 
 LEAST_NEW = (
@@ -44,6 +53,40 @@ def moves_of(connection: Any, *, better: bool = False, **filters: Any) -> list[M
         if past.step_name is None:  # the jitters of its steps add up in a total
             parts = min(MOST_JITTERS, max(1, steps[past.pipeline, past.mode]))
         found += find_moves(runs, jitter=parts * JITTER_S, better=better)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A series that is slower than its pinned baseline now, as the rule ``pinned`` judges it."""
+
+    runs: Runs
+    pin: Pin
+    verdict: Verdict
+
+
+def losses_of(connection: Any, *, step: str | None = None, **filters: Any) -> list[Loss]:
+    """Return the series that lost against their pinned baselines, however small each loss was.
+
+    Args:
+        connection: of any role.
+        step: only this step, without the totals.
+        filters: as ``store.levels.read_past`` takes them.
+    """
+    pins = {(pin.pipeline, pin.step_name, pin.mode): pin for pin in pinned(connection)}
+    found = []
+    for past in read_past(connection, step=step, **filters) if pins else ():
+        pin = pins.get((past.pipeline, past.step_name, past.mode))
+        if pin is None:
+            continue
+        level = Level(pin.value, pin.spread, pin.n)
+        rule = Rule(name="pinned", kind="pinned", percent=PINNED_PERCENT, jitter=JITTER_S, pinned=level)
+        verdict = evaluate(rule, past.durations)
+        if verdict.hit:
+            runs = Runs(
+                past.pipeline, past.step_name, past.mode, past.session_ids, past.start_times, past.durations
+            )
+            found.append(Loss(runs, pin, verdict))
     return found
 
 

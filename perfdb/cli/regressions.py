@@ -58,7 +58,8 @@ def command(
 
     Every series of the history is looked at from its first run on; failed, cached, warm-up and ignored runs
     do not count. --since chooses what moved since then; what was before is looked at too. Nothing is written:
-    an alert is named where one tells of the same.
+    an alert is named where one tells of the same. A row with "pinned" holds the newest runs against the
+    pinned baseline (perfdb baseline), where losses add up that are too small to be seen one by one.
     """
     given = history_filters(filters)
     history = open_history(database)
@@ -73,7 +74,8 @@ def command(
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
         rows = rows_of(group)
         print_table(COLUMNS, [_cells(row) for row in rows])
-        for moved in {row["event_session_id"]: row for row in rows}.values():
+        moves = [row for row in rows if row["against"] == "level"]
+        for moved in {row["event_session_id"]: row for row in moves}.values():
             for line in wrap(_reason(moved), columns, subsequent_indent="  "):
                 click.echo(line)
 
@@ -96,7 +98,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         duration_text(row["after_median"]),
         f"{row['after_n']:,}",
         "" if row["effect"] is None else f"{row['effect']:+.0f} %",
-        f"{row['p_value']:.1g}",
+        "pinned" if row["against"] == "pinned" else f"{row['p_value']:.1g}",
         alert or ("none" if row["lasts"] else "none (over)"),
     )
 
