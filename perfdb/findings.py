@@ -61,7 +61,8 @@ def violations(connection: Connection | None, rules: Iterable[Rule], **filters: 
 
 _MOVES: dict[str, str] = {
     "pipeline": "object", "step_name": "object", "mode": "object", "against": "object",
-    "since_session_id": "object", "since_time": "float64", "before_median": "float64", "after_median": "float64", "difference_s": "float64",
+    "since_session_id": "object", "since_time": "float64", "before_median": "float64",
+    "after_median": "float64", "difference_s": "float64",
     "effect": "float64", "before_n": "int64", "after_n": "int64", "p_value": "float64",
     "first_session_id": "object", "last_session_id": "object", "lasts": "bool",
     "event_session_id": "object", "total_s": "float64",

@@ -337,7 +337,8 @@ class History:
             ``pipeline``, ``step_name`` (None: the session's total), ``mode``; ``against``: ``level``, the
             runs before, or ``pinned``, the pinned baseline, whose row has the newest runs beside it;
             ``since_session_id``, the first of the new level, and ``since_time`` (epoch s);
-            ``before_median``, ``after_median`` and ``difference_s`` (s), ``effect`` (percent), ``before_n``, ``after_n``, ``p_value``;
+            ``before_median``, ``after_median`` and ``difference_s`` (s), ``effect`` (percent),
+            ``before_n``, ``after_n``, ``p_value``;
             ``first_session_id`` and ``last_session_id``, between which it moved (95 %); ``lasts``: nothing
             moved since; ``event_session_id``: the same for total and steps that moved within 5 sessions;
             ``total_s``: the total's move (s), ``parts`` of it by step, which add up, and

