@@ -1,6 +1,6 @@
 """Shapes for the pages: bars, lines and dots without any text, stretched by the page to its width.
 
-Texts stand beside them as HTML, so that they stay readable on a telephone. Widths are parts of
+Texts stand beside them as HTML, so that they stay readable on a telephone, and for those who listen. Widths are parts of
 1000; a ``title`` tells a shape's own story when the pointer rests on it.
 """
 
@@ -164,7 +164,7 @@ def dots(
 
 def _svg(kind: str, height: float, content: str) -> str:
     return (
-        f'<svg class="{kind}" viewBox="0 0 {WIDTH:g} {height:g}" preserveAspectRatio="none" role="img">'
+        f'<svg class="{kind}" viewBox="0 0 {WIDTH:g} {height:g}" preserveAspectRatio="none" aria-hidden="true">'
         f"{content}</svg>"
     )
 
