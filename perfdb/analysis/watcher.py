@@ -35,8 +35,8 @@ _SETTLED_AFTER = 60  # and no more after this many
 _NEIGHBOURS = 200  # points before a change that locate it
 _BLOCK = 1024
 
-_YOUNG = 30  # the newest alarm is not doubted before its level has this many points
-_LASTING_PENALTY = 3.0  # times f ln n, for each alarm that is kept in hindsight
+_YOUNG = 12  # the newest alarm is not doubted before its level has this many points
+_LASTING_PENALTY = 3.5  # times f ln n, for each alarm that is kept in hindsight
 
 _NORMAL = NormalDist()
 
