@@ -185,8 +185,7 @@ def look_at_disk(home: Path, kind: str | None = None) -> Iterator[Finding]:
         found = f"{kind}: locks and shared memory, which SQLite needs, do not work between its hosts"
         yield Finding("file system", WARNING, found, local)
     elif kind.lower() in VANISHING:
-        advice = "PERFDB_HOME=/a/folder/on/a/disk, unless that is meant"
-        yield Finding("file system", WARNING, f"{kind}: everything is gone after a restart", advice)
+        yield Finding("file system", NOTE, f"{kind}: everything is gone after a restart of the machine")
     else:
         yield Finding("file system", FINE, kind)
     free, files = _room(home)
