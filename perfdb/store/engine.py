@@ -210,8 +210,10 @@ def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.
         raise StoreError(f"cannot create the database {path}: {error.strerror or error}") from error
     connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
     try:
-        # A new file can give the space of deleted rows back in small pieces; an old one stays as it is.
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        # A new file can give the space of deleted rows back in small pieces; an old one stays as it is: there
+        # the pragma would take the write lock, and write, at every start.
+        if not path.stat().st_size:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         _use_wal(connection, busy_timeout_s)
         # WAL + NORMAL: a power cut may lose the last commits but never tears the file; the journal has them.
         connection.execute("PRAGMA synchronous=NORMAL")
@@ -220,9 +222,8 @@ def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.
         # After a long reader let the WAL grow, the next checkpoint gives the space back.
         connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}")
         connection.execute("PRAGMA cache_size=-8000")  # 8 MB: the index pages of 1 M steps in use
-        connection.execute(
-            f"PRAGMA busy_timeout={_PIECE_OF_WAITING_MS}"
-        )  # from here on _begin_immediate waits
+        # From here on _begin_immediate waits.
+        connection.execute(f"PRAGMA busy_timeout={_PIECE_OF_WAITING_MS}")
     except sqlite3.DatabaseError as error:
         connection.close()
         _raise_if_no_database(error, path)
@@ -313,7 +314,7 @@ def create_private_file(path: Path) -> None:
     for parent in reversed(missing):  # mkdir(parents=True) gives the mode to the last one only
         parent.mkdir(mode=0o700, exist_ok=True)
     # SQLite gives the -wal and -shm files the mode of the database.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
 
 
 def _raise_if_no_database(error: sqlite3.DatabaseError, path: Path) -> None:

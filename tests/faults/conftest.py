@@ -72,7 +72,7 @@ def start(home: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 def run(home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Give a function that runs a program to its end, whatever that is."""
 
-    def run(code: str, *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(code: str, *, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         program = [sys.executable, "-c", PRELUDE + textwrap.dedent(code)]
         return subprocess.run(program, capture_output=True, text=True, timeout=timeout)
 

@@ -37,7 +37,7 @@ def test_row_01_many_writers(
         assert writer.stdin is not None
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    outputs = [writer.communicate(timeout=120) for writer in writers]
+    outputs = [writer.communicate(timeout=240) for writer in writers]
     assert not any("Traceback" in said for _, said in outputs)
     for health in (each for printed, _ in outputs for each in json.loads(printed)):
         assert (health["errors"], health["refused"], health["database_error"]) == (0, 0, None)

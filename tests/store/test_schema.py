@@ -14,9 +14,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from perfdb.errors import NewerSchemaError, SchemaError, StoreError
+from perfdb.errors import SchemaError, StoreError
 from perfdb.store import frames, schema
-from perfdb.store.engine import open_engine, sqlite_path
+from perfdb.store.engine import open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD_DATABASES = sorted((ROOT / "tests" / "databases").glob("*.sqlite3"))
@@ -62,73 +62,6 @@ def test_at_head_nothing_is_locked_or_waited_for(sqlite_url: str) -> None:
     with engine.begin():
         schema.ensure_schema(sqlite_url)
     engine.dispose()
-
-
-START = (
-    "import sys; from perfdb.store.schema import ensure_schema; sys.stdin.read(1); ensure_schema(sys.argv[1])"
-)
-
-
-def test_four_first_starts_at_once(database_url: str) -> None:
-    starts = [
-        subprocess.Popen(
-            [sys.executable, "-c", START, database_url], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for _ in range(4)
-    ]
-    for each in starts:
-        assert each.stdin is not None
-        each.stdin.close()
-    errors = []
-    for each in starts:
-        assert each.stderr is not None
-        errors.append(each.stderr.read().decode())
-        each.stderr.close()
-    codes = [each.wait(timeout=60) for each in starts]
-    assert codes == [0, 0, 0, 0], errors
-    assert schema.check(database_url) == []
-
-
-KILLED = """
-import os, signal, sys
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-from perfdb.store.schema import ensure_schema
-
-@event.listens_for(Engine, "after_cursor_execute")
-def kill(connection, cursor, statement, *rest):
-    if "CREATE TABLE steps" in statement:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-ensure_schema(sys.argv[1])
-"""
-
-
-def test_a_kill_in_the_middle_of_a_migration_leaves_nothing_half_done(database_url: str) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, database_url], timeout=60)
-    assert done.returncode == -9
-    assert revision(database_url) is None
-    schema.ensure_schema(database_url)
-    assert schema.check(database_url) == []
-
-
-def test_a_newer_database_is_left_untouched(sqlite_url: str) -> None:
-    schema.ensure_schema(sqlite_url)
-    execute(sqlite_url, "UPDATE alembic_version SET version_num = '0999'")
-    path = sqlite_path(sqlite_url)
-    assert path is not None
-    before = path.read_bytes()
-    for function in (schema.ensure_schema, schema.upgrade, schema.check):
-        with pytest.raises(NewerSchemaError, match=f"0999.*{schema.HEAD}"):
-            function(sqlite_url)
-    assert path.read_bytes() == before
-
-
-def test_an_unknown_revision_is_not_overwritten(database_url: str) -> None:
-    schema.ensure_schema(database_url)
-    execute(database_url, "UPDATE alembic_version SET version_num = 'ae1027a6acf'")
-    with pytest.raises(NewerSchemaError, match="ae1027a6acf"):
-        schema.ensure_schema(database_url)
 
 
 def test_tables_of_another_program_are_left_alone(database_url: str) -> None:
