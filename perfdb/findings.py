@@ -252,10 +252,8 @@ def explain(connection: Connection, session_id: str, last: int) -> Explanation:
     from perfdb.analysis.explain import explain as find
 
     session = frames.read_session(connection, frames.find_session_id(connection, session_id))
-    alike = {"pipeline": session.pipeline, "mode": session.mode, "counted": True, "status": "completed"}
-    sessions, steps = _read(connection, **alike, until=session.start_time, last=last)
     try:
-        return find(session, sessions, steps)
+        return find(session, frames.past_sessions(connection, session, last=last))
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -6,7 +6,7 @@ matched history: sessions of the same pipeline and mode that count and began bef
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from perfdb.analysis.bottlenecks import most_at_once
-from perfdb.analysis.runs import counted_sessions, spans_of
+from perfdb.analysis.runs import UNCOUNTED_TAGS
 from perfdb.critical_path import Span, name_seconds
-from perfdb.records import Session
+from perfdb.records import COMPLETED, Session, Step
 from perfdb.texts import counted, duration_text, inert, mode_text, size_text
 from perfdb.vocabulary import OTHER
 
@@ -72,14 +72,13 @@ class _Spent(NamedTuple):
     rss_peak_bytes: float | None
 
 
-def explain(session: Session, sessions: pd.DataFrame, steps: pd.DataFrame) -> Explanation:
+def explain(session: Session, past: Iterable[Session]) -> Explanation:
     """Return why a session took as long as it did.
 
     Args:
         session: with its steps.
-        sessions: its history, as ``History.sessions`` gives it; what does not match, does not count or
-            did not begin before it is passed over.
-        steps: as ``History.steps`` gives them for the same sessions.
+        past: its history, with steps; what does not match, does not count or did not begin before it is
+            passed over.
 
     Raises:
         ValueError: the session has no total duration, because it still runs or was cut off.
@@ -87,16 +86,11 @@ def explain(session: Session, sessions: pd.DataFrame, steps: pd.DataFrame) -> Ex
     if session.total_duration is None:
         raise ValueError(f"session {session.session_id} is {session.status}: it has no total to explain")
     wall = session.total_duration
-    before = counted_sessions(sessions)
-    before = before[
-        (before["pipeline"] == session.pipeline)
-        & (before["mode"] == session.mode)
-        & (before["start_time"] < session.start_time)
-        & (before["session_id"] != session.session_id)
-    ]
+    before = [each for each in past if _tells_of(each, session)]
+    totals = [each.total_duration for each in before if each.total_duration is not None]
     enough = len(before) >= LEAST_HISTORY
-    usual = float(before["total_duration"].median()) if enough else None
-    frame = _frame(session, wall, usual, before if enough else before.iloc[:0], steps)
+    usual = median(totals) if enough else None
+    frame = _frame(session, wall, usual, before if enough else [])
     return Explanation(
         session_id=session.session_id,
         pipeline=session.pipeline,
@@ -104,11 +98,19 @@ def explain(session: Session, sessions: pd.DataFrame, steps: pd.DataFrame) -> Ex
         wall_s=wall,
         usual_s=usual,
         excess_s=None if usual is None else wall - usual,
-        percentile=percentile_of(wall, before["total_duration"].tolist()) if enough else None,
+        percentile=percentile_of(wall, totals) if enough else None,
         n=len(before),
         sentence=_sentence(session, wall, usual, len(before), frame),
         frame=frame,
     )
+
+
+def _tells_of(other: Session, session: Session) -> bool:
+    """Say whether a session counts, is of the same kind, and began before."""
+    counts = other.status == COMPLETED and other.total_duration is not None and other.success is not False
+    alike = (other.pipeline, other.mode) == (session.pipeline, session.mode)
+    before = other.start_time < session.start_time and other.session_id != session.session_id
+    return counts and alike and before and UNCOUNTED_TAGS.isdisjoint(other.tags)
 
 
 def percentile_of(value: float, history: Sequence[float]) -> float:
@@ -117,13 +119,10 @@ def percentile_of(value: float, history: Sequence[float]) -> float:
     return 100 * (below + 0.5 * sum(each == value for each in history)) / len(history)
 
 
-def _frame(
-    session: Session, wall: float, usual: float | None, before: pd.DataFrame, steps: pd.DataFrame
-) -> pd.DataFrame:
-    steps = steps[steps["session_id"].isin(set(before["session_id"]))]
-    history = _History(before, steps)
+def _frame(session: Session, wall: float, usual: float | None, before: Sequence[Session]) -> pd.DataFrame:
+    history = _History(before)
     own = _own_seconds(session, wall)
-    spent = _spent_by_name(_plain_steps(session))
+    spent = _spent_by_name(session.steps)
     rows: list[dict[str, Any]] = []
     names = [name for name in dict.fromkeys([*own, *history.critical]) if name is not None]
     for name in names:
@@ -153,24 +152,16 @@ def _frame(
 class _History:
     """What the sessions before spent, by step name; a session without the step spent 0 s in it."""
 
-    def __init__(self, sessions: pd.DataFrame, steps: pd.DataFrame) -> None:
+    def __init__(self, sessions: Sequence[Session]) -> None:
         self.critical: dict[str, list[float]] = {}
         self.times: dict[str, int] = {}
-        ids = sessions["session_id"].tolist()
-        spans = spans_of(steps)
-        starts, walls = sessions["start_time"].tolist(), sessions["total_duration"].tolist()
-        for place, (session_id, start, wall) in enumerate(zip(ids, starts, walls, strict=True)):
-            for name, seconds, _, _ in name_seconds(*spans.get(session_id, ([], [])), start, wall):
-                if name is not None:
-                    self.critical.setdefault(name, [0.0] * len(ids))[place] = seconds
-                    self.times[name] = self.times.get(name, 0) + 1
         self._spent: dict[str, list[_Spent]] = {}
-        by_session: dict[str, list[Mapping[Hashable, Any]]] = {}
-        columns = [steps[name].tolist() for name in _SPENT_COLUMNS]
-        for session_id, *values in zip(steps["session_id"].tolist(), *columns, strict=True):
-            by_session.setdefault(session_id, []).append(dict(zip(_SPENT_COLUMNS, values, strict=True)))
-        for of_session in by_session.values():
-            for name, each in _spent_by_name(of_session).items():
+        for place, session in enumerate(sessions):
+            for name, (seconds, _) in _own_seconds(session, session.total_duration or 0.0).items():
+                if name is not None:
+                    self.critical.setdefault(name, [0.0] * len(sessions))[place] = seconds
+                    self.times[name] = self.times.get(name, 0) + 1
+            for name, each in _spent_by_name(session.steps).items():
                 self._spent.setdefault(name, []).append(each)
 
     def spent(self, name: str) -> list[_Spent]:
@@ -193,65 +184,35 @@ def _own_seconds(session: Session, wall: float) -> dict[str | None, tuple[float,
 # --- what a step spent, and why -----------------------------------------------------------------------
 
 
-_SPENT_COLUMNS = (
-    "step_name", "parent_seq", "start_time", "duration", "attempts", "cpu_s", "rss_peak_bytes",
-)  # fmt: skip
-
-
-def _plain_steps(session: Session) -> list[Mapping[str, Any]]:
-    """Return the steps of a record as rows of a steps frame."""
-    return [
-        {
-            "step_name": step.step_name,
-            "parent_seq": step.parent_seq,
-            "start_time": step.start_time,
-            "duration": step.duration,
-            "attempts": [
-                {"duration": each.duration, "wait": each.wait, "success": each.success}
-                for each in step.attempts
-            ],
-            "cpu_s": step.cpu_s,
-            "rss_peak_bytes": step.rss_peak_bytes,
-        }
-        for step in session.steps
-    ]
-
-
 _NOTHING = _Spent(0, 0.0, 0.0, 0.0, None, None)
 
 
-def _spent_by_name(steps: Sequence[Mapping[Any, Any]]) -> dict[str, _Spent]:
-    groups: dict[str, list[Mapping[Any, Any]]] = {}
+def _spent_by_name(steps: Iterable[Step]) -> dict[str, _Spent]:
+    groups: dict[str, list[Step]] = {}
     for step in steps:
-        groups.setdefault(step["step_name"], []).append(step)
-    return {
-        name: _Spent(
-            attempts=sum(len(step["attempts"]) for step in group),
-            retry_s=sum(
-                each.get("duration") or 0.0
-                for step in group
-                for each in step["attempts"]
-                if each.get("success") is False
-            ),
-            wait_s=sum(each.get("wait") or 0.0 for step in group for each in step["attempts"]),
-            queue_s=_queued(group),
-            cpu_s=_sum(step["cpu_s"] for step in group),
-            rss_peak_bytes=_largest(step["rss_peak_bytes"] for step in group),
-        )
-        for name, group in groups.items()
-    }
+        groups.setdefault(step.step_name, []).append(step)
+    return {name: _spent(group) for name, group in groups.items()}
 
 
-def _queued(steps: Sequence[Mapping[Any, Any]]) -> float:
+def _spent(steps: Sequence[Step]) -> _Spent:
+    attempts = [attempt for step in steps for attempt in step.attempts]
+    return _Spent(
+        attempts=len(attempts),
+        retry_s=sum(attempt.duration or 0.0 for attempt in attempts if attempt.success is False),
+        wait_s=sum(attempt.wait or 0.0 for attempt in attempts),
+        queue_s=_queued(steps) if len(steps) > 1 else 0.0,
+        cpu_s=_sum(step.cpu_s for step in steps),
+        rss_peak_bytes=_largest(step.rss_peak_bytes for step in steps),
+    )
+
+
+def _queued(steps: Sequence[Step]) -> float:
     """Return the seconds from the start of the first of parallel steps until the last got its worker."""
     queued = 0.0
-    by_parent: dict[object, list[tuple[float, float]]] = {}
+    by_parent: dict[int | None, list[tuple[float, float]]] = {}
     for step in steps:
-        if _known(step["duration"]):
-            parent = step["parent_seq"] if _known(step["parent_seq"]) else None
-            by_parent.setdefault(parent, []).append(
-                (step["start_time"], step["start_time"] + step["duration"])
-            )
+        if step.end_time is not None:
+            by_parent.setdefault(step.parent_seq, []).append((step.start_time, step.end_time))
     for spans in by_parent.values():
         starts, ends = [start for start, _ in spans], [end for _, end in spans]
         workers = most_at_once(starts, ends)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Select, column, select, table, text
 
 from perfdb.errors import NotFoundError
-from perfdb.records import STATUSES, Attempt, Event, Sample, Session, Step
+from perfdb.records import COMPLETED, STATUSES, Attempt, Event, Sample, Session, Step
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -328,6 +328,75 @@ def read_session(connection: Connection, session_id: str) -> Session:
         git_commit=row.git_commit,
         command=row.command,
     )
+
+
+def past_sessions(connection: Connection, session: Session, *, last: int) -> list[Session]:
+    """Return the newest ``last`` sessions of the same pipeline and mode that count and began before one.
+
+    Oldest first, with what is measured of their steps: without samples, attributes, data and events.
+    """
+    chosen = choose_sessions(
+        connection.dialect.name,
+        pipeline=session.pipeline,
+        mode=session.mode,
+        counted=True,
+        status=COMPLETED,
+        until=session.start_time,
+        last=last,
+    ).with_only_columns(
+        sessions.c.id,
+        sessions.c.session_id,
+        sessions.c.start_time,
+        sessions.c.total_duration,
+        sessions.c.success,
+    )
+    found = connection.execute(chosen).all()[::-1]
+    query = (
+        select(
+            steps.c.session_pk,
+            steps.c.seq,
+            steps.c.series_id,
+            steps.c.start_time,
+            steps.c.duration,
+            steps.c.status,
+            steps.c.parent_seq,
+            steps.c.lane,
+            steps.c.attempts,
+            steps.c.cpu_s,
+            steps.c.rss_peak_bytes,
+        )
+        .where(steps.c.session_pk.in_([row.id for row in found]))
+        .order_by(steps.c.session_pk, steps.c.seq)
+    )
+    names = {row.id: row.step_name for row in connection.execute(select(series.c.id, series.c.step_name))}
+    of_session: dict[int, list[Step]] = {}
+    for row in connection.execute(query):
+        step = Step(
+            step_name=names[row.series_id],
+            start_time=row.start_time,
+            duration=row.duration,
+            success=_SUCCESS_OF_STATUS.get(row.status),
+            seq=row.seq,
+            parent_seq=row.parent_seq,
+            lane=row.lane,
+            attempts=tuple(_known(Attempt, each) for each in row.attempts or ()),
+            cpu_s=row.cpu_s,
+            rss_peak_bytes=row.rss_peak_bytes,
+        )
+        of_session.setdefault(row.session_pk, []).append(step)
+    return [
+        Session(
+            session_id=row.session_id,
+            pipeline=session.pipeline,
+            mode=session.mode,
+            start_time=row.start_time,
+            total_duration=row.total_duration,
+            status=COMPLETED,
+            success=row.success,
+            steps=tuple(of_session.get(row.id, ())),
+        )
+        for row in found
+    ]
 
 
 def _steps_of(connection: Connection, pk: int) -> tuple[Step, ...]:

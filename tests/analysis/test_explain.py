@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perfdb.analysis.explain import explain, percentile_of
+from perfdb.analysis.explain import Explanation, percentile_of
+from perfdb.analysis.explain import explain as explain_records
 from perfdb.records import Attempt, Session, Step
 
 Make = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
@@ -41,6 +42,43 @@ def session(durations: Mapping[str, float], **changes: Any) -> Session:
         status="completed",
         steps=tuple(steps),
     )
+
+
+def explain(this: Session, sessions: pd.DataFrame, steps: pd.DataFrame) -> Explanation:
+    """Explain by the records that the made frames stand for."""
+    past = []
+    for row in sessions.astype(object).to_dict("records"):
+        own = steps[steps["session_id"] == row["session_id"]].astype(object)
+        fields = {name: value for name, value in row.items() if name in SESSION_FIELDS and not missing(value)}
+        past.append(
+            Session(
+                **fields | {"tags": tuple(row["tags"]), "steps": tuple(map(step_of, own.to_dict("records")))}
+            )
+        )
+    return explain_records(this, past)
+
+
+SESSION_FIELDS = ("session_id", "pipeline", "mode", "start_time", "total_duration", "status", "success")
+STEP_FIELDS = (
+    "step_name",
+    "seq",
+    "parent_seq",
+    "lane",
+    "start_time",
+    "duration",
+    "success",
+    "cpu_s",
+    "rss_peak_bytes",
+)
+
+
+def missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value != value
+
+
+def step_of(row: Mapping[Any, Any]) -> Step:
+    fields = {name: row[name] for name in STEP_FIELDS if not missing(row[name])}
+    return Step(**fields, attempts=tuple(Attempt(**each) for each in row["attempts"]))
 
 
 def row_of(found: Any, name: str) -> dict[str, Any]:
