@@ -7,7 +7,6 @@ database knows is left alone, so importing twice changes nothing; a bad file sto
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from perfdb.errors import ReportError
 from perfdb.recording.redaction import redact, withheld
+from perfdb.recording.report_reader import MAX_BYTES, MAX_DEPTH
 from perfdb.records import Session, Step, mode_of
 from perfdb.settings import Settings
 from perfdb.transfer import Database, judge_historic
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 WRITER_WAIT_S = 30.0
 FILES_PER_TRANSACTION = 100
 LARGEST_EXPORT_BYTES = 1 << 30
+MOST_BRACKETS = 1_000_000  # of one row: ten times those of a session as long as a report can be
 PAGES = (".html", ".htm")
 _EXPORT = re.compile(rb'\A\s*\{\s*"schema_version"\s*:\s*1\s*,\s*"rows"\s*:\s*\[')
+_SPACE = re.compile(r"[\s,]*")
+_TO_BRACKET = re.compile(r"""(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([{}\[\]])""", re.DOTALL)
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
 
@@ -147,25 +150,45 @@ def _rows_of(content: bytes, name: str) -> Iterator[Session]:
     start = _EXPORT.match(content)
     try:
         text = content[start.end() if start else 0 :].decode("utf-8")
-        spans = list(_row_spans(text))
-    except (ValueError, RecursionError):
+        for number, row in enumerate(_rows_in(text), start=1):
+            try:
+                yield read_report(row.encode())
+            except ReportError as error:
+                raise ReportError(f"row {number}: {error}") from None
+    except ReportError as error:
+        raise ReportError(f"{name}, {error}") from None
+    except ValueError:
         raise ReportError(f"{name}: not a whole JSON document") from None
-    for number, (first, end) in enumerate(spans, start=1):
-        try:
-            yield read_report(text[first:end].encode())
-        except ReportError as error:
-            raise ReportError(f"row {number}: {error}") from None
 
 
-def _row_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where each row of an export begins and ends, so that each is checked like a report of its own."""
-    decoder = json.JSONDecoder()
-    space = re.compile(r"[\s,]*")
-    position = space.match(text).end()  # type: ignore[union-attr]  # matches the empty text too
+def _rows_in(text: str) -> Iterator[str]:
+    """Yield each row of an export unread, so that it is checked like a report of its own, size first.
+
+    Raises:
+        ValueError: the text ends too early, or is no list of objects.
+    """
+    position = _SPACE.match(text).end()  # type: ignore[union-attr]  # matches the empty text too
     while not text.startswith("]", position):
-        _, end = decoder.raw_decode(text, position)
-        yield position, end
-        position = space.match(text, end).end()  # type: ignore[union-attr]
+        end = _end_of_object(text, position)
+        yield text[position:end]
+        position = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+
+
+def _end_of_object(text: str, begin: int) -> int:
+    depth, position, most = 0, begin, begin + MAX_BYTES
+    for _ in range(MOST_BRACKETS):
+        bracket = _TO_BRACKET.match(text, position, most)
+        if bracket is None and most < len(text):
+            raise ReportError(f"larger than {MAX_BYTES} bytes: not read")
+        if bracket is None or (depth == 0 and bracket[1] != "{"):
+            raise ValueError("no object")
+        position = bracket.end()
+        depth += 1 if bracket[1] in "{[" else -1
+        if depth == 0:
+            return position
+        if depth > MAX_DEPTH + 1:
+            raise ReportError(f"nested more than {MAX_DEPTH} levels deep")
+    raise ReportError(f"holds more than {MOST_BRACKETS // 2} objects and arrays: not read")
 
 
 def _insert(

@@ -23,6 +23,7 @@ from perfdb.records import Attempt, Event, Sample, Session, Step, check_session_
 SCHEMA_VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 64
+MAX_VALUES = 2_000_000  # as objects they take fifty times the room that they take as text
 _LAST_INSTANT = 250_000_000_000.0  # year 9892: datetime can still show it in any zone
 _BIGGEST = 2**63 - 1
 
@@ -42,6 +43,8 @@ def read_report(source: str | Path | bytes, *, max_bytes: int = MAX_BYTES) -> Se
     content = source if isinstance(source, bytes) else _content(Path(source), max_bytes)
     if len(content) > max_bytes:
         raise ReportError(f"{name}: larger than {max_bytes} bytes: not read")
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise ReportError(f"{name}: holds more than {MAX_VALUES} values: not read")
     values = _parse(content, name)
     if not isinstance(values, dict):
         raise ReportError(f"{name}: not a performance report: its top level is {_shown(values)}")
@@ -56,8 +59,11 @@ def _content(path: Path, max_bytes: int) -> bytes:
         # non-blocking: the open of a pipe would wait for its writer
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise ReportError(f"{path}: not a regular file")
+            if found.st_size > max_bytes:
+                raise ReportError(f"{path}: larger than {max_bytes} bytes: not read")
             return file.read(max_bytes + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, ReportError):

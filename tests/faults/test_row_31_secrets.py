@@ -171,7 +171,8 @@ def test_a_secret_is_nowhere(
         say(*command.split())
         for command in (
             "sessions --json", "steps --json", "show last --data", "show last --json",
-            "alerts list --state all", "alerts list --state all --json", "rules", "explain last", "export --format json -o all.json",
+            "alerts list --state all", "alerts list --state all --json",
+            "rules", "explain last", "export --format json -o all.json",
             "export --format csv -o all.csv", "export --format parquet -o all.parquet", "report -o all.html",
         )
     )  # fmt: skip

@@ -1,0 +1,115 @@
+"""Row 35: a file that would cost memory or time, or is only half there, is refused and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import perfdb
+from perfdb.importing import Imported, import_reports
+from perfdb.settings import load_for_reading
+
+REPORT = {
+    "session_id": "old",
+    "timestamp": "2025-07-30T14:30:22",
+    "total_duration": 1.0,
+    "steps": [{"step_name": "load", "start_time": 1.0, "duration": 1.0, "success": True}],
+}
+TEXT = json.dumps(REPORT)
+EXPORT = '{"schema_version": 1, "rows": ['
+MB = 1 << 20
+
+
+def with_attributes(value: str) -> str:
+    return f'{TEXT[:-1]}, "attributes": {{"a": {value}}}}}'
+
+
+BOMBS: dict[str, tuple[Callable[[], str], str]] = {
+    "depth": (lambda: with_attributes("[" * 100_000 + "]" * 100_000), "levels deep"),
+    "depth of objects": (lambda: with_attributes('{"a":' * 90 + "1" + "}" * 90), "levels deep"),
+    "depth unclosed": (lambda: "[" * 50 * MB, "levels deep|values"),
+    "digits": (lambda: with_attributes("9" * 5_000), "too many digits"),
+    "a million digits": (lambda: with_attributes("1" * MB), "too many digits"),
+    "exponent": (lambda: with_attributes("1e400"), "too large"),
+    "NaN": (lambda: with_attributes("NaN"), "NaN is not JSON"),
+    "infinity": (lambda: with_attributes("-Infinity"), "Infinity is not JSON"),
+    "duplicate keys": (lambda: TEXT[:-1] + ', "session_id": "new"}', "appears twice"),
+    "duplicate keys below": (lambda: with_attributes('{"b": 1, "b": 2}'), "appears twice"),
+    "100 MB": (lambda: with_attributes('"' + "x" * 100 * MB + '"'), "larger than"),
+    "many values": (lambda: with_attributes("[" + "{}," * 3 * MB + "{}]"), "values"),
+    "half a file": (lambda: TEXT[: len(TEXT) // 2], "not JSON"),
+    "nothing": (lambda: "", "not JSON"),
+    "binary": (lambda: "\x00\x01\x02" * 1_000, "not JSON"),
+    "a list": (lambda: f"[{TEXT}]", "top level is an array"),
+    "export: half a file": (lambda: f"{EXPORT}{TEXT},{TEXT[:50]}", "not a whole JSON document"),
+    "export: no end": (lambda: f"{EXPORT}{TEXT}", "not a whole JSON document"),
+    "export: half a text": (lambda: f'{EXPORT}{TEXT[:-1]}, "a": "' + "\\\\" * 10 * MB, "not a whole"),
+    "export: depth": (lambda: EXPORT + '{"a":' + "[" * 10 * MB, "levels deep"),
+    "export: a bad row": (lambda: f'{EXPORT}{TEXT},{{"session_id": "../x", "steps": []}}]}}', "row 2: .*id"),
+    "export: empty rows": (lambda: EXPORT + "{}," * 3 * MB + "{}]}", "row 1: .*no 'session_id'"),
+    "export: no objects": (lambda: EXPORT + "1," * MB + "1]}", "not a whole JSON document"),
+    "export: many values": (
+        lambda: f"{EXPORT}{with_attributes('[' + '[],' * MB + '[]]')}]}}",
+        "holds more than 500000 objects",
+    ),
+    "export: a large row": (
+        lambda: f"{EXPORT}{with_attributes(chr(34) + 'x' * 100 * MB + chr(34))}]}}",
+        "larger than",
+    ),
+}
+
+
+def imported(*paths: Path) -> list[Imported]:
+    return list(import_reports(paths, load_for_reading()))
+
+
+@pytest.fixture(autouse=True)
+def limited_memory() -> Iterator[None]:
+    """Give this process 2 GB more than it has: a bomb that goes off is an error."""
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2048 * MB, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_with_its_reason_and_changes_nothing(name: str, home: Path) -> None:
+    make, reason = BOMBS[name]
+    good, bomb = home.parent / "good.json", home.parent / "bomb.json"
+    good.write_text(json.dumps(REPORT | {"session_id": "good"}))
+    bomb.write_text(make())
+    (refused,) = imported(bomb)
+    assert refused.added == 0
+    assert refused.error is not None
+    assert re.search(reason, refused.error), refused.error
+    assert str(bomb) in refused.error
+    assert len(refused.error) < 400
+    assert perfdb.History().sessions().empty
+    assert [each.added for each in imported(bomb, good)] == [0, 1]
+    assert list(perfdb.History().sessions()["session_id"]) == ["good"]
+
+
+def test_a_file_given_twice_is_a_no_op(home: Path) -> None:
+    path = home.parent / "old.json"
+    path.write_text(TEXT)
+    assert [each.added for each in imported(path, path)] == [1, 0]
+    before = (home / "perfdb.sqlite3").stat().st_size
+    assert [(each.added, each.known) for each in imported(path)] == [(0, 1)]
+    assert len(perfdb.History().steps()) == 1
+    assert (home / "perfdb.sqlite3").stat().st_size == before
+
+
+def test_a_session_of_the_same_id_and_other_content_changes_nothing(home: Path) -> None:
+    path = home.parent / "old.json"
+    path.write_text(TEXT)
+    imported(path)
+    path.write_text(json.dumps(REPORT | {"total_duration": 99.0, "steps": []}))
+    assert [(each.added, each.known) for each in imported(path)] == [(0, 1)]
+    assert perfdb.History().session("old").total_duration == 1.0
+    assert len(perfdb.History().steps()) == 1
