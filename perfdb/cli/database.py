@@ -11,11 +11,11 @@ import click
 
 from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import Column, print_json, print_table
-from perfdb.errors import SchemaError, StoreError, UsageError
+from perfdb.errors import StoreError, UsageError
 from perfdb.history import History
 
 if TYPE_CHECKING:
-    from perfdb.store.copying import Copied
+    from perfdb.store.comparing import Copied
 
 
 @click.group("db")
@@ -90,8 +90,6 @@ def copy(source: str, target: str, as_json: bool) -> None:
     click.echo(f"Write {there.database}", err=True)
     try:
         copied = copy_history(here.url, there.url, _say_progress if sys.stderr.isatty() else None)
-    except SchemaError as error:
-        raise SchemaError(f"{error} -d {here.database}") from error
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise StoreError(

@@ -9,13 +9,13 @@ again from both databases and compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Table, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.store.alerts import take_turn
+from perfdb.store.comparing import Copied, Digests, digests
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import finish_step, insert_into, recount_session
 from perfdb.store.models import (
@@ -38,8 +38,6 @@ from perfdb.store.models import (
 from perfdb.store.portable import (
     Key,
     Names,
-    add_checksums,
-    checksum_of,
     key_reader,
     references,
     renumbered,
@@ -54,25 +52,6 @@ _NAMED = (series, environments, journals)
 _FURTHER = {RUNNING_CODE: 0, INTERRUPTED_CODE: 1}  # every other status is an end
 
 Progress = Callable[[int, int], None]  # sessions so far, of how many
-
-
-@dataclass(slots=True)
-class Copied:
-    """What became of the rows of one table.
-
-    ``rows``: in the source; ``added`` and ``updated`` in the target; ``kept``: there they are otherwise,
-    and stayed so; ``wrong``: written, and found otherwise. The checksums are of the source's rows, in the
-    source and in the target.
-    """
-
-    table: str
-    rows: int = 0
-    added: int = 0
-    updated: int = 0
-    kept: int = 0
-    wrong: int = 0
-    source_checksum: int = 0
-    target_checksum: int = 0
 
 
 def copy_history(source_url: str, target_url: str, progress: Progress | None = None) -> list[Copied]:
@@ -255,23 +234,21 @@ class _Copy:
         # What still runs goes on: its programs may have brought more to the target meanwhile.
         sure = written - {(row.session_id,) for row in rows if row.status == RUNNING_CODE}
         key_of = key_reader(sessions, self._here)
-        here = _digests(sessions, self._here, rows, key_of)
+        here = digests(sessions, self._here, rows, key_of)
         numbers = list(self._there["sessions"])
         found = target.execute(select(sessions).where(sessions.c.id.in_(numbers)))
-        there = _digests(sessions, self._there, found, key_of)
-        self._note(sessions, here, there, sure)
+        there = digests(sessions, self._there, found, key_of)
+        self._copied["sessions"].compare(here, there, sure)
         for table in _CHILDREN:
             here = self._child_digests(self._source, table, self._here)
             there = self._child_digests(target, table, self._there)
-            self._note(table, here, there, sure)
+            self._copied[table.name].compare(here, there, sure)
 
-    def _child_digests(
-        self, connection: Connection, table: Table, names: Names
-    ) -> dict[Key, tuple[int, int]]:
+    def _child_digests(self, connection: Connection, table: Table, names: Names) -> Digests:
         """Return the digests of all rows of each session together."""
         named = names["sessions"]
         rows = (row for batch in _stream(connection, table, list(named)) for row in batch)
-        return _digests(table, names, rows, lambda row: named[row.session_pk])
+        return digests(table, names, rows, lambda row: named[row.session_pk])
 
     # -- alerts and what belongs to them ---------------------------------------------------------------------
 
@@ -311,6 +288,8 @@ class _Copy:
                 .values(inhibited_by=head, message=renumbered(row.message, number))
             )
         self._there["alerts"] = {number: key for key, number in numbers.items()}
+        # What hung on an alert that was left out hangs on none.
+        self._here["alerts"] = {row: key for row, key in self._here["alerts"].items() if key in numbers}
         self._alerts_written = {self._here["alerts"][row.id] for row in written}
 
     def _copy_rows(self, target: Connection, table: Table) -> set[Key]:
@@ -328,10 +307,8 @@ class _Copy:
         for row in self._source.execute(select(table)):
             if table is outbox and row.state == "waiting":
                 continue
-            if "alert_id" in table.c and row.alert_id is not None:
-                known = self._here["alerts"].get(row.alert_id) in self._numbers["alerts"]
-                if not known and table is not baselines:
-                    continue
+            if table in (alert_events, silences) and row.alert_id not in (None, *self._here["alerts"]):
+                continue
             yield key_of(row), row
 
     # -- comparing -------------------------------------------------------------------------------------------
@@ -341,32 +318,10 @@ class _Copy:
             rows: Iterable[Row[Any]] = (row for _, row in self._rows_here(table))
         else:
             rows = self._source.execute(select(table))
-        here = _digests(table, self._here, rows, key_reader(table, self._here))
+        here = digests(table, self._here, rows, key_reader(table, self._here))
         found = target.execute(select(table))
-        there = _digests(table, self._there, found, key_reader(table, self._there))
-        self._note(table, here, there, set(written))
-
-    def _note(
-        self,
-        table: Table,
-        here: Mapping[Key, tuple[int, int]],
-        there: Mapping[Key, tuple[int, int]],
-        written: Collection[Key],
-    ) -> None:
-        """Add up the rows and checksums of groups of rows, and what differs between the databases."""
-        copied = self._copied[table.name]
-        for key, (rows, checksum) in here.items():
-            rows_there, checksum_there = there.get(key, (0, 0))
-            copied.rows += rows
-            copied.source_checksum = add_checksums(copied.source_checksum, checksum)
-            copied.target_checksum = add_checksums(copied.target_checksum, checksum_there)
-            if (rows, checksum) == (rows_there, checksum_there):
-                continue
-            different = abs(rows - rows_there) or rows
-            if key in written:
-                copied.wrong += different
-            else:
-                copied.kept += different
+        there = digests(table, self._there, found, key_reader(table, self._there))
+        self._copied[table.name].compare(here, there, set(written))
 
     def _values(self, table: Table, row: Row[Any]) -> dict[str, Any]:
         """Return a row of the source as it goes into the target."""
@@ -399,22 +354,6 @@ def _stream(connection: Connection, table: Table, numbers: Sequence[int]) -> Ite
 def _batches(rows: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
     for start in range(0, len(rows), _ROWS):
         yield rows[start : start + _ROWS]
-
-
-def _digests(
-    table: Table,
-    names: Names,
-    rows: Iterable[Row[Any]],
-    key_of: Callable[[Any], Key],
-) -> dict[Key, tuple[int, int]]:
-    """Return the number and the checksum of the rows of each key."""
-    digest = checksum_of(table, names)
-    found: dict[Key, tuple[int, int]] = {}
-    for row in rows:
-        key = key_of(row)
-        count, checksum = found.get(key, (0, 0))
-        found[key] = (count + 1, add_checksums(checksum, digest(row)))
-    return found
 
 
 def _try(target: Connection, statement: Any) -> bool:

@@ -7,6 +7,7 @@ newer or a foreign database is never touched.
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +79,8 @@ def require_schema(connection: Connection) -> None:
     _refuse_newer(found, connection)
     if found != HEAD:
         raise SchemaError(
-            f"{_shown(connection)} has schema {found}, this perfdb reads {HEAD}; run: perfdb db upgrade"
+            f"{_shown(connection)} has schema {found}, this perfdb reads {HEAD}; "
+            f"run: perfdb db upgrade -d {shlex.quote(_shown(connection))}"
         )
 
 

@@ -20,7 +20,8 @@ from perfdb.desk import Desk
 from perfdb.errors import NewerSchemaError
 from perfdb.records import Sample, Session, Step
 from perfdb.store import schema
-from perfdb.store.copying import Copied, copy_history
+from perfdb.store.comparing import Copied
+from perfdb.store.copying import copy_history
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import apply_records, insert_sessions, journal_offset
 from perfdb.store.models import metadata
@@ -212,6 +213,19 @@ def test_alerts_are_numbered_anew_and_say_so(filled_file: Path, tmp_path: Path) 
     assert copied["alerts"].source_checksum == copied["alerts"].target_checksum
     for alert in Desk(perfdb.History(there)).alerts("all"):
         assert "perfdb alerts show" not in alert.message or f"perfdb alerts show {alert.id}" in alert.message
+
+
+def test_an_open_alert_of_the_targets_own_stands_for_the_sources(old_and_new: tuple[str, str]) -> None:
+    here, there = old_and_new
+    Desk(perfdb.History(here)).decide(Desk(perfdb.History(here)).alerts()[0].id, "expected")
+    execute(there, "UPDATE alerts SET opened_at = opened_at + 1 WHERE active")
+    before = perfdb.History(there).alerts("all")
+    copied = copy_history(here, there)
+    assert by_table(copied)["alerts"].kept > 0
+    assert [each.table for each in copied if each.wrong] == []
+    after = perfdb.History(there).alerts("all")
+    assert set(before["id"]) <= set(after["id"])
+    assert len(after) < len(before) + by_table(copied)["alerts"].rows
 
 
 def test_messages_that_wait_stay_with_who_sends_them(old_and_new: tuple[str, str]) -> None:
