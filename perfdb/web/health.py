@@ -15,6 +15,7 @@ from perfdb.web.schemas import AlertRow, Live
 from perfdb.web.words import change, shown, when
 
 INFO = SEVERITIES[0]
+_REASONS = ("It explains", "Suspect", "Last error", "Failing too", "Moved together", "No single step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,17 @@ def what_moved(alert: AlertRow) -> Markup:
         return Markup("{} takes {}").format(name, words)
     words = f"at {much} of what it was" if "×" in much else f"{much} {'up' if alert.effect > 0 else 'down'}"
     return Markup("{} is {}").format(name, words)
+
+
+def sentences(alert: AlertRow) -> list[str]:
+    """Return what an alert says, without what a page shows in another way."""
+    said = [f"{each.rstrip('.')}." for each in alert.message.split(". ")]
+    return [each for each in said if not each.startswith(("Rule ", "Next: "))]
+
+
+def reasons(alert: AlertRow) -> list[str]:
+    """Return the sentences that say what explains an alert, and what changed when it began."""
+    return [each for each in sentences(alert) if each.startswith(_REASONS)]
 
 
 def _newest(live: Live) -> list[Markup]:

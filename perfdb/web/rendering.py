@@ -16,7 +16,7 @@ from perfdb.pages import svg
 from perfdb.pages.style import COLOURS, SHAPES
 from perfdb.texts import counted, mode_text
 from perfdb.web import words
-from perfdb.web.health import what_moved
+from perfdb.web.health import reasons, what_moved
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -55,6 +55,8 @@ def _environment() -> Environment:
         name: getattr(words, name)
         for name in "ago change day difference drawn percent seconds shown size value_text when".split()
     }
-    made.filters.update(filters, amount=amount, counted=counted, mode_text=mode_text, what_moved=what_moved)
+    made.filters.update(
+        filters, amount=amount, counted=counted, mode_text=mode_text, reasons=reasons, what_moved=what_moved
+    )
     made.globals.update(link=words.link, svg=svg, version=__version__, fingerprint=fingerprint())
     return made

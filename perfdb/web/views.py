@@ -24,7 +24,7 @@ from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.answers.rows import alert_rows
-from perfdb.web.health import INFO, firing, health
+from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render, style_sheet
 from perfdb.web.schemas import AlertEvent, Bottleneck, SeriesName
 from perfdb.web.served import ServedHistory
@@ -398,11 +398,7 @@ def get_alert(request: Request, alert_id: int) -> HTMLResponse:
         trend=trend,
         top=0.0 if trend is None else drawing.top_of(trend.points, limits),
         chart="" if trend is None else drawing.trend(trend.points, limits, [alert.since_time]),
-        sentences=[
-            f"{each.rstrip('.')}."
-            for each in alert.message.split(". ")
-            if not each.startswith(("Rule ", "Next: "))
-        ],
+        sentences=sentences(answer.alert),
     )
 
 

@@ -82,7 +82,7 @@ function draw(root, first) {
     focus: { alpha: 1 },
     axes: [
       { ...axis, space: 80, values: days },
-      { ...axis, size: 66, values: (plot, ticks) => ticks.map((tick) => (tick ? seconds(tick) : "0")) },
+      { ...axis, size: 66, values: (plot, ticks) => ticks.map((tick) => (tick ? short(tick) : "0")) },
     ],
     series: [
       {},
@@ -137,6 +137,11 @@ function days(plot, ticks, axis, space, step) {
     last = day;
     return text;
   });
+}
+
+/** A tick in seconds without needless zeros. */
+function short(value) {
+  return seconds(value).replace(/(\.\d*?)0+ s$/, "$1 s").replace(". s", " s");
 }
 
 function isZoomed(plot) {
