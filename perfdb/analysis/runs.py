@@ -1,12 +1,13 @@
 """Which runs count, and what each of them spent: the frames that every question about the past starts from.
 
-Pure. A run that is tagged ``warmup`` or ``ignore``, failed, was interrupted or still runs never enters
-durations; a failed one is counted as a failure. Modes are never mixed.
+Pure. A run that is tagged ``warmup``, ``ignore`` or ``cached``, says ``cached=True``, failed, was interrupted
+or still runs never enters durations; a failed one is counted as a failure. Modes are never mixed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,20 +16,22 @@ import pandas as pd
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import COMPLETED, FAILED
 
-UNCOUNTED_TAGS = frozenset(("warmup", "ignore"))
+UNCOUNTED_TAGS = frozenset(("warmup", "ignore", "cached"))
 
 Floats = npt.NDArray[np.float64]
+Truths = npt.NDArray[np.bool_]
 
 
 def untagged(sessions: pd.DataFrame) -> pd.DataFrame:
-    """Return the sessions that have none of the tags ``warmup`` and ``ignore``."""
+    """Return the sessions that have none of the tags ``warmup``, ``ignore`` and ``cached``."""
     # an array, because an empty list would choose columns
     return sessions[np.array([UNCOUNTED_TAGS.isdisjoint(tags) for tags in sessions["tags"]], dtype=bool)]
 
 
 def counted_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
-    """Return the sessions whose durations count: completed, successful where they say so, and untagged."""
+    """Return the sessions whose durations count: completed, fresh, untagged, and not unsuccessful."""
     completed = (sessions["status"] == COMPLETED) & sessions["total_duration"].notna()
+    completed &= ~_answered_from_cache(sessions)
     return untagged(sessions[completed & sessions["success"].fillna(True).astype(bool)])
 
 
@@ -49,18 +52,32 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
     totals = ended.rename(columns={"total_duration": "duration"}).assign(
         step_name=None,
         counted=ended["session_id"].isin(counting),
-        failed=~ended["session_id"].isin(counting),
+        failed=~ended["session_id"].isin(counting)
+        & ~(_answered_from_cache(ended) & (ended["status"] == COMPLETED)),
     )
     steps = steps[steps["session_id"].isin(set(ended["session_id"]))]
     within = steps.assign(
         counted=(steps["status"] == COMPLETED)
         & steps["duration"].notna()
+        & ~_cached(steps["additional_data"])
         & steps["session_id"].isin(counting),
         failed=steps["status"] == FAILED,
     )
     runs = pd.concat([totals[columns].astype({"step_name": object}), within[columns]], ignore_index=True)
     runs = runs[runs["counted"] | runs["failed"]]
     return runs.sort_values("start_time", kind="stable", ignore_index=True)
+
+
+def _answered_from_cache(sessions: pd.DataFrame) -> Truths:
+    """Say which sessions have ``cached=True``; where it makes a mode of its own, they count there."""
+    own_mode = np.array(['"cached":' in mode for mode in sessions["mode"]], dtype=bool)
+    exceptions: Truths = _cached(sessions["attributes"]) & ~own_mode
+    return exceptions
+
+
+def _cached(data: pd.Series[Any]) -> Truths:
+    """Say of each session's attributes or step's data whether the answer came from a cache."""
+    return np.array([isinstance(each, dict) and each.get("cached") is True for each in data], dtype=bool)
 
 
 def series_of(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, str | None, str], pd.DataFrame]]:

@@ -1,6 +1,6 @@
 """Draw a chart of a history: choose the sessions that may be compared, and hand them to the drawer.
 
-Failed, interrupted and running sessions and those tagged ``warmup`` or ``ignore`` do not count,
+Failed, interrupted and running sessions and those tagged ``warmup``, ``ignore`` or ``cached`` do not count,
 and a picture never mixes pipelines or modes: it shows those of the most sessions and says so.
 """
 
@@ -157,6 +157,7 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
         points = points.rename(columns={"total_duration": "duration"})
     else:
         rows = _steps_of(history, choice, step) if len(choice.sessions) else history.steps(step=step, last=1)
+        rows = rows[rows["additional_data"].map(lambda data: data.get("cached") is not True).astype(bool)]
         points = rows[rows["success"].fillna(False).astype(bool)][["session_id", "start_time", "duration"]]
         points = points.sort_values("start_time", kind="stable")
     points = points[points["duration"].notna()].reset_index(drop=True)

@@ -25,7 +25,7 @@ def tag_name(ctx: click.Context, param: click.Parameter, value: Any) -> str:
 def command(session_id: str, name: str, database: str | None) -> None:
     """Give a session a tag, such as warmup or ignore.
 
-    A session tagged warmup or ignore leaves baselines and trends. ID is a session's id, a
+    A session tagged warmup, ignore or cached leaves baselines and trends. ID is a session's id, a
     prefix that fits only one, last, or last~1.
     """
     tagged = open_history(database).tag(session_id, name)

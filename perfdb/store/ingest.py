@@ -369,7 +369,7 @@ def _place_session(
     }
     if batch.end is not None:
         row["attributes"] = rows.document(batch.end.get("attributes")) or row["attributes"]
-    row["counted"] = _counts(row["status"], row["success"])
+    row["counted"] = _counts(row["status"], row["success"], row["attributes"], mode)
     added = _prepared(connection, "session").one(connection, row)
     if added is not None:
         return _Placed(added[0], pipeline, mode, row["status"], row["counted"], is_new=True)
@@ -441,14 +441,15 @@ def _end_session(connection: Connection, placed: _Placed, end: Record | None) ->
 # --- what counts in baselines -------------------------------------------------------------------------
 
 
-def _counts(status: int, success: bool | None) -> bool:
-    return status in (RUNNING_CODE, COMPLETED_CODE) and success is not False
+def _counts(status: int, success: bool | None, attributes: object, mode: str) -> bool:
+    cached = rows.is_cached(attributes) and '"cached":' not in mode  # a mode of its own counts there
+    return status in (RUNNING_CODE, COMPLETED_CODE) and success is not False and not cached
 
 
 def recount_session(connection: Connection, pk: int) -> bool:
     """Bring ``counted`` of a session and its steps up to its status and tags; return it."""
     row = connection.execute(_COUNT_SESSION, {"pk": pk}).one()
-    counted = _counts(row.status, row.success) and not row.tagged
+    counted = _counts(row.status, row.success, row.attributes, row.mode) and not row.tagged
     if counted != row.counted or row.status != RUNNING_CODE:
         connection.execute(update(sessions).where(sessions.c.id == pk).values(counted=counted))
         _recount_steps(connection, pk, counted=counted)
@@ -459,7 +460,13 @@ def _recount_steps(connection: Connection, pk: int, *, counted: bool) -> None:
     ripe = (steps.c.status == COMPLETED_CODE) & steps.c.duration.is_not(None)
     change = update(steps).where(steps.c.session_pk == pk)
     if counted:
-        change = change.where(ripe, steps.c.counted.is_(False))
+        left_out = select(steps.c.seq, steps.c.additional_data).where(
+            steps.c.session_pk == pk, ripe, steps.c.counted.is_(False)
+        )
+        found = [row.seq for row in connection.execute(left_out) if not rows.is_cached(row.additional_data)]
+        if not found:
+            return
+        change = change.where(steps.c.seq.in_(found))
     else:
         change = change.where(steps.c.counted.is_(True))
     connection.execute(change.values(counted=counted))
@@ -483,9 +490,18 @@ def _pk_of(connection: Connection, session_id: str) -> int:
 # --- statements: built once, so that SQLAlchemy compiles them once ------------------------------------
 
 _TAGGED = exists().where(session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS))
-_COUNT_SESSION = select(
-    sessions.c.status, sessions.c.success, sessions.c.counted, _TAGGED.label("tagged")
-).where(sessions.c.id == bindparam("pk"))
+_COUNT_SESSION = (
+    select(
+        sessions.c.status,
+        sessions.c.success,
+        sessions.c.counted,
+        sessions.c.attributes,
+        series.c.mode,
+        _TAGGED.label("tagged"),
+    )
+    .join(series, series.c.id == sessions.c.series_id)
+    .where(sessions.c.id == bindparam("pk"))
+)
 _FIND_SESSION = (
     select(
         sessions.c.id,

@@ -57,7 +57,7 @@ INTERRUPTED_CODE = STATUS_CODES[INTERRUPTED]
 # Where a session's row came from; ORPHAN: the line with its start was lost, and is awaited.
 SOURCES = ("journal", "import", "orphan")
 
-UNCOUNTED_TAGS = ("warmup", "ignore")  # sessions so tagged leave baselines and trends
+UNCOUNTED_TAGS = ("warmup", "ignore", "cached")  # sessions so tagged leave baselines and trends
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for INTEGER
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
@@ -129,7 +129,8 @@ sessions = Table(
     Column("start_time", Double, nullable=False),  # epoch s
     Column("total_duration", Double),  # s; NULL while it runs, and when its writer died
     Column("status", SmallInteger, nullable=False),
-    # In baselines and trends: it completed (or runs) and has none of UNCOUNTED_TAGS. Kept by ingest.
+    # In baselines and trends: it completed (or runs), has none of UNCOUNTED_TAGS and was not answered from
+    # a cache. Kept by ingest.
     Column("counted", Boolean, nullable=False),
     Column("fast_mode", Boolean),
     Column("success", Boolean),
@@ -171,8 +172,8 @@ steps = Table(
     Column("day", Integer, nullable=False, server_default="0"),  # of start_time: days since 1970, UTC
     Column("duration", Double),  # s, monotonic clock; NULL while it runs, and when its writer died
     Column("status", SmallInteger, nullable=False),  # completed is success, failed is not
-    # In percentiles: it completed, and its session is counted. Repeated here so that the index below
-    # answers alone; a session that fails or is tagged later changes its few steps.
+    # In percentiles: it completed, its data does not say cached=true, and its session is counted. Repeated
+    # here so that the index below answers alone; a session that fails or is tagged later changes few steps.
     Column("counted", Boolean, nullable=False),
     Column("parent_seq", BigInteger),
     Column("lane", Integer, nullable=False),

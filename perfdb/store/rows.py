@@ -72,6 +72,11 @@ def document(value: object) -> Any:
     return value if value and isinstance(value, (dict, list, tuple)) else None
 
 
+def is_cached(data: object) -> bool:
+    """Say whether attributes or a step's data say that the answer came from a cache: ``cached=True``."""
+    return isinstance(data, Mapping) and data.get("cached") is True
+
+
 def name(value: object, default: str) -> str:
     """Return a name short enough for an index."""
     found = text(value)
@@ -155,7 +160,10 @@ def step_columns(step: Record, *, session_status: int, session_counted: bool) ->
         "day": int(start_time // SECONDS_A_DAY),
         "duration": duration,
         "status": status,
-        "counted": session_counted and status == COMPLETED_CODE and duration is not None,
+        "counted": session_counted
+        and status == COMPLETED_CODE
+        and duration is not None
+        and not is_cached(step.get("additional_data")),
         "parent_seq": integer(step.get("parent_seq"), 0, MAX_SEQ),
         "lane": integer(step.get("lane"), 0, 2**31 - 1) or 0,
         "error_message": text(step.get("error_message")),

@@ -1,0 +1,84 @@
+"""Answers from a cache never enter durations: a step's, a session's; in both databases and in frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from perfdb.analysis.runs import counted_sessions, runs_of
+from perfdb.records import Session, Step
+from perfdb.store import ingest
+from perfdb.store.frames import sessions_frame, steps_frame
+from perfdb.store.levels import read_past
+
+Records = Callable[..., list[dict[str, Any]]]
+HEADER = {"journal_id": "j", "host": "box", "pid": 1}
+
+
+def past_of(connection: Connection) -> dict[str | None, list[float]]:
+    return {past.step_name: past.durations for past in read_past(connection)}
+
+
+def run_of(name: str, *, cached_step: bool = False, mode: str = "{}", **attributes: Any) -> Session:
+    data = {"cached": True} if cached_step else {}
+    step = Step(step_name="search", start_time=1e9, duration=2.0, success=True, additional_data=data)
+    return Session(
+        session_id=name,
+        pipeline="design",
+        start_time=1e9,
+        total_duration=3.0,
+        status="completed",
+        success=True,
+        mode=mode,
+        attributes=attributes,
+        steps=(step,),
+    )
+
+
+@pytest.mark.parametrize("open_first", [False, True])
+def test_a_cached_step_is_no_run_of_its_step(
+    connection: Connection, run_records: Records, open_first: bool
+) -> None:
+    records = run_records()
+    records[1]["additional_data"] = {"cached": True}
+    parts = [records[:2], records[2:]] if open_first else [records]
+    for offset, part in enumerate(parts, start=1):
+        ingest.apply_records(connection, HEADER, part, offset=offset)
+    assert past_of(connection) == {None: [3.75], "work": [2.25]}
+    ingest.tag_session(connection, "s1", "warmup")
+    ingest.untag_session(connection, "s1", "warmup")
+    assert past_of(connection) == {None: [3.75], "work": [2.25]}
+
+
+def test_a_cached_session_counts_nowhere_and_has_not_failed(connection: Connection) -> None:
+    ingest.insert_sessions(
+        connection, [run_of("fresh"), run_of("hit", cached=True), run_of("said", cached="no")]
+    )
+    assert past_of(connection) == {None: [3.0, 3.0], "search": [2.0, 2.0]}
+    sessions, steps = sessions_frame(connection), steps_frame(connection)
+    assert set(counted_sessions(sessions)["session_id"]) == {"fresh", "said"}
+    runs = runs_of(sessions, steps)
+    assert set(runs["session_id"]) == {"fresh", "said"}
+    assert not runs["failed"].any()
+
+
+def test_a_session_tagged_cached_counts_nowhere(connection: Connection) -> None:
+    ingest.insert_sessions(connection, [run_of("fresh"), run_of("hit")])
+    ingest.tag_session(connection, "hit", "cached")
+    assert past_of(connection) == {None: [3.0], "search": [2.0]}
+
+
+def test_where_cached_is_a_mode_it_counts_in_that_mode(connection: Connection) -> None:
+    ingest.insert_sessions(connection, [run_of("hit", mode='{"cached":true}', cached=True)])
+    assert past_of(connection) == {None: [3.0], "search": [2.0]}
+    assert len(counted_sessions(sessions_frame(connection))) == 1
+
+
+def test_frames_leave_a_cached_step_out_too(connection: Connection) -> None:
+    ingest.insert_sessions(connection, [run_of("a", cached_step=True), run_of("b")])
+    runs = runs_of(sessions_frame(connection), steps_frame(connection))
+    assert runs[runs["step_name"] == "search"]["session_id"].tolist() == ["b"]
+    assert len(runs[runs["step_name"].isna()]) == 2
