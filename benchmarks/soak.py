@@ -91,8 +91,9 @@ def repeat(home: Path, ask: Callable[[], object], pause_s: float, *, outages: bo
             ask()
             told["answered"] += 1
         except Exception as error:
-            kind = "away" if is_away(error, outages=outages) else f"{type(error).__name__}: {error}"[:160]
-            told[kind] += 1
+            words = " ".join(str(error).partition("(Background")[0].split())
+            said = f"{type(error).__name__}: {words if len(words) < 130 else '… ' + words[-130:]}"
+            told[f"away: {said}" if is_away(error, outages=outages) else said] += 1
         time.sleep(pause_s)
     (home.parent / f"told-{os.getpid()}").write_text(json.dumps(told))
 
@@ -213,7 +214,9 @@ class Soak:
         self.writers: list[BaseProcess] = []
         self.others: dict[str, BaseProcess] = {}
         self.kills = self.stops = self.died = 0
+        self.stopped_s = 0.0
         self.told: dict[str, dict[str, int]] = {}
+        self.away: Counter[str] = Counter()
 
     def begin(self, role: str) -> BaseProcess:
         process = self.nursery.Process(target=play, args=(role, self.home, self.url, self.chance.random()))
@@ -253,7 +256,9 @@ class Soak:
         chance = random.Random(7)
         while stop_server is not None and time.monotonic() < until - 10:
             time.sleep(chance.uniform(8, 14))
+            begun = time.monotonic()
             stop_server(("fast", "immediate")[self.stops % 2])
+            self.stopped_s += time.monotonic() - begun
             self.stops += 1
 
     def drain(self) -> None:
@@ -292,6 +297,7 @@ def compare(soak: Soak, ledger: Ledger) -> Iterator[tuple[str, int, bool]]:
     wrong = [session for session, status in statuses.items() if status not in expected(ledger, session)]
     yield "SIGKILLs", soak.kills, True
     yield "database stopped (in order or crashed by turns)", soak.stops, True
+    yield "  seconds without it", round(soak.stopped_s), True
     yield "sessions acknowledged", len(acknowledged), True
     yield "  of them missing", len(set(acknowledged) - set(statuses)), not set(acknowledged) - set(statuses)
     yield "  ended", len(ledger.ended), True
@@ -305,10 +311,12 @@ def compare(soak: Soak, ledger: Ledger) -> Iterator[tuple[str, int, bool]]:
     yield "writers that ended by themselves, or badly", soak.died, not soak.died
     yield "writers that were not well at their end", len(ledger.unwell), not ledger.unwell
     for role, told in soak.told.items():
+        away = {kind: count for kind, count in told.items() if kind.startswith("away")}
+        errors = {kind: count for kind, count in told.items() if kind not in away and kind != "answered"}
         yield f"{role}: answered", told.get("answered", 0), told.get("answered", 0) > 0
-        yield f"{role}: while the database was away or locked", told.get("away", 0), True
-        errors = {kind: count for kind, count in told.items() if kind not in ("answered", "away")}
+        yield f"{role}: while the database was away or locked", sum(away.values()), True
         yield f"{role}: errors {errors or ''}".rstrip(), sum(errors.values()), not errors
+        soak.away.update(away)
     stray = [str(path.relative_to(soak.home)) for path in strays(soak.home)]
     yield f"stray files {stray[:5] if stray else ''}".rstrip(), len(stray), not stray
     wounds = check_integrity(soak)
@@ -397,6 +405,8 @@ def main() -> int:
     print(
         f"  a step's cost to its writer: {shown}, max {costs[-1]:,} µs ({os.cpu_count()} cores for all this)"
     )
+    for said, number in soak.away.most_common(5):
+        print(f"  {number:>6,} x {said}")
     clean = all(good for _, _, good in lines)
     print("clean" if clean else "NOT CLEAN")
     if not arguments.keep and clean:
