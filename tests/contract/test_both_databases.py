@@ -22,7 +22,7 @@ History = perfdb.History
 Pair = tuple[History, History]
 
 # What names the database itself; everything else must be equal.
-OF_THE_DATABASE = {"url", "database", "settings", "backup"}
+OF_THE_DATABASE = {"url", "database", "settings", "is_explicit", "backup"}
 
 READS: dict[str, Callable[[History], Any]] = {
     "sessions": lambda h: h.sessions(),
@@ -65,6 +65,7 @@ READS: dict[str, Callable[[History], Any]] = {
     "alerts": lambda h: h.alerts(),
     "alerts of all states": lambda h: h.alerts("all"),
     "alerts resolved": lambda h: h.alerts("resolved"),
+    "baselines": lambda h: h.baselines(),
     "chart": lambda h: h.chart("trend", pipeline="design"),
     "chart steps": lambda h: h.chart("steps", pipeline="design"),
     "chart bottlenecks": lambda h: h.chart("bottlenecks", pipeline="design"),
@@ -108,9 +109,22 @@ DESK: dict[str, Callable[[Desk, int], Any]] = {
     "verdicts of a rule": lambda d, alert: d.verdicts("vision-slow"),
     "would_have_flagged": lambda d, alert: d.would_have_flagged("vision-slow"),
     "rules": lambda d, alert: d.rules(),
+    "explanation": lambda d, alert: d.explanation(alert),
+    "pin_baseline": lambda d, alert: [d.pin_baseline(pipeline="design", note="<b>"), pins(d), d.verdicts()],
+    "pin_baseline of few": lambda d, alert: d.pin_baseline(pipeline="open"),
+    "unpin_baseline": lambda d, alert: [
+        d.pin_baseline(pipeline="design", before="20260101_120049"),
+        d.unpin_baseline(step="Vision Analysis"),
+        pins(d),
+    ],
     "check": lambda d, alert: d.check(),
     "check strictly": lambda d, alert: d.check(fail_on="info", confirm=2),
 }
+
+
+def pins(desk: Desk) -> Any:
+    return desk._history.baselines()
+
 
 # When a person did something: the clock, which both databases were given at different times.
 OF_NOW = {"at", "updated_at", "closed_at", "created_at", "expires_at", "notified_at"}
