@@ -20,7 +20,7 @@ from perfdb.store.models import from_json, to_json
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
 
-_CONNECT_TIMEOUT_S = 5
+_CONNECT_TIMEOUT_S = 3  # with the worker's pause less than 5 s, so soon rows flow after an outage
 _SILENCE_S = 15.0  # of the network
 _LONGEST_STATEMENT_S = 60.0
 _SHORTEST_STATEMENT_S = 10.0  # a batch takes some ten milliseconds

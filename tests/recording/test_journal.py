@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import errno
-import os
 import stat
 import subprocess
 import sys
@@ -54,26 +52,6 @@ def test_a_torn_last_line_waits_for_its_rest(journal: Journal) -> None:
         file.write(line[-5:])
     # closing another descriptor of one's own journal gives up its lock: only this test may do so
     assert records(journal) == [{"type": "step"}]
-
-
-def test_a_short_write_is_cut_back_and_counted(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, full = os.write, [True]
-
-    def write_half_then_nothing(descriptor: int, data: bytes) -> int:
-        if not full[0]:
-            return real(descriptor, data)
-        if full.append(True) or len(full) > 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(descriptor, data[: len(data) // 2])
-
-    assert journal.write(encode({"type": "step", "n": 1}))
-    monkeypatch.setattr(journal_module.os, "write", write_half_then_nothing)
-    assert not journal.write(encode({"type": "step", "n": 2}))
-    assert not journal.write(encode({"type": "step", "n": 3}))
-    full[0] = False
-    assert journal.write(encode({"type": "step", "n": 4}))
-    assert [record["n"] for record in records(journal)] == [1, 4]
-    assert journal.refused == 2
 
 
 def test_the_journal_of_a_living_process_cannot_be_claimed(journal: Journal) -> None:
