@@ -43,6 +43,7 @@ class Reader(Protocol):
     def compare(self) -> Callable[..., Any]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
     def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
+    def baselines(self) -> pd.DataFrame: ...  # noqa: D102
     # fmt: on
 
 
@@ -174,6 +175,7 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
         limits=_limits(history.settings, choice, step),
         changes=changes,
         alerts=_alerts(history, choice, step),
+        pinned=_pinned(history, choice, step),
     )
 
 
@@ -191,6 +193,15 @@ def _limits(settings: Settings, choice: Choice, step: str | None) -> list[dict[s
         and rule.pipeline in (None, choice.pipeline)
         and all(mode.get(name) == value for name, value in rule.mode or ())
     ]
+
+
+def _pinned(history: Reader, choice: Choice, step: str | None) -> dict[str, Any] | None:
+    """Return the pinned baseline of this series."""
+    for row in history.baselines().to_dict("records"):
+        name = row["step_name"] if isinstance(row["step_name"], str) else None
+        if (row["pipeline"], row["mode"], name) == (choice.pipeline, choice.mode, step):
+            return {"value": row["value"], "n": row["n"]}
+    return None
 
 
 def _alerts(history: Reader, choice: Choice, step: str | None) -> list[Mapping[Hashable, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from perfdb.charts.style import BLUE, INK, ORANGE, VERMILLION, plain, write
+from perfdb.charts.style import BLUE, GREEN, INK, ORANGE, VERMILLION, plain, write
 from perfdb.texts import duration_text, inert, shortened
 
 if TYPE_CHECKING:
@@ -55,6 +55,29 @@ def draw_limits(axes: Axes, limits: Sequence[Mapping[str, Any]], durations: Floa
                 zorder=5,
             )
         )
+
+
+def draw_pinned(axes: Axes, pinned: Mapping[str, Any], top: float) -> None:
+    """Draw the pinned baseline with its value, and how many runs made it; ``top`` is where the axis ends."""
+    value = float(pinned["value"])
+    label = f"pinned baseline {duration_text(value)} (median, n = {int(pinned['n']):,})"
+    inside = value <= top
+    if inside:
+        axes.axhline(value, color=GREEN, linewidth=1.8, linestyle=(0, (2, 2)), zorder=3)
+    write(
+        axes.annotate(
+            label if inside else f"{label}: above this picture",
+            (1, min(value, top)),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, -12),
+            textcoords="offset points",
+            ha="right",
+            fontsize=10,
+            color=GREEN,
+            bbox=_BOX,
+            zorder=5,
+        )
+    )
 
 
 def draw_changes(

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
-from perfdb.charts.marks import draw_changes, draw_failures, draw_limits
+from perfdb.charts.marks import draw_changes, draw_failures, draw_limits, draw_pinned
 from perfdb.charts.style import (
     BLUE,
     INK,
@@ -52,6 +52,7 @@ def trend(
     limits: Sequence[Mapping[str, Any]] = (),
     changes: Sequence[Mapping[str, Any]] = (),
     alerts: Sequence[Mapping[Hashable, Any]] = (),
+    pinned: Mapping[str, Any] | None = None,
 ) -> Figure:
     """Draw how the durations of one series moved.
 
@@ -66,6 +67,7 @@ def trend(
         changes: where the level moved, as ``ChangePoint`` says it: ``index``, ``before_median``,
             ``after_median``, ``before_n``, ``after_n``, ``effect_percent``.
         alerts: ``since_session_id``, ``severity`` and ``rule``.
+        pinned: the pinned baseline: ``value`` (s) and ``n``.
     """
     what = shortened(inert(what), 60)
     durations = points["duration"].to_numpy(dtype=float)
@@ -80,10 +82,12 @@ def trend(
     made = figure(_finding(what, durations, starts, limits, changes), subtitle, _small_print(durations.size))
     axes = made.add_subplot()
     x = np.arange(durations.size, dtype=float) if by == "session" else _dates(starts)
-    top = _top(durations, limits)
+    top = _top(durations, [*limits, {"limit": pinned["value"]}] if pinned is not None else limits)
     _draw_runs(axes, x, durations, top)
     _draw_levels(axes, x, durations, [int(change["index"]) for change in changes])
     draw_limits(axes, limits, durations, top)
+    if pinned is not None:
+        draw_pinned(axes, pinned, top)
     draw_changes(axes, x, changes, alerts, points["session_id"].tolist())
     draw_failures(axes, x, starts, failures)
     axes.set_ylim(0, top)
@@ -138,7 +142,7 @@ def _small_print(runs: int) -> str:
         )
     else:
         behind = f"lines: median and 95th percentile of the last {_window(runs)} runs of the same level"
-    return f"{behind}; failed, warm-up and ignored sessions do not count; {zone()}"
+    return f"{behind}; failed, cached, warm-up and ignored runs do not count; {zone()}"
 
 
 def _dates(starts: Floats) -> Floats:

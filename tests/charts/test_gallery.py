@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import perfdb
+from perfdb.desk import Desk
 from perfdb.importing import import_reports
 from perfdb.recording.report import to_report
 from perfdb.records import Session, Step
@@ -69,6 +70,18 @@ def test_a_picture_shows_the_mode_of_the_most_sessions_and_says_so() -> None:
         history.chart("trend")
     )
     assert "design, fast mode, 3 runs" in said(history.chart("trend", fast_mode=True))
+
+
+def test_the_pinned_baseline_of_the_series_is_drawn() -> None:
+    history = recorded(*(run(number) for number in range(12)))
+    Desk(history).pin_baseline(step="Search")
+
+    def words(step: str | None) -> str:
+        return " ".join(text.get_text() for text in history.chart("trend", step=step).axes[0].texts)
+
+    assert "pinned baseline 2.00 s (median, n = 12)" in words("Search")
+    assert "pinned" not in words("Vision")
+    assert "pinned" not in words(None)
 
 
 def test_what_does_not_count_is_not_drawn_and_failures_are_marked() -> None:
