@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,9 +104,8 @@ def test_downgrade_and_upgrade_again(database_url: str) -> None:
     schema.ensure_schema(database_url)
 
 
-def test_alembic_at_the_top_level_uses_perfdbs_database(tmp_path: Path) -> None:
-    environment = {**os.environ, "PERFDB_HOME": str(tmp_path / "home")}
-    environment.pop("PERFDB_DATABASE_URL", None)
+def test_alembic_at_the_top_level_uses_perfdbs_database(database_url: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PERFDB_HOME": str(tmp_path), "PERFDB_DATABASE_URL": database_url}
     for command in (["upgrade", "head"], ["check"], ["current"]):
         done = subprocess.run(
             [sys.executable, "-m", "alembic", *command],
@@ -117,7 +117,19 @@ def test_alembic_at_the_top_level_uses_perfdbs_database(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert schema.HEAD in done.stdout
-    assert revision(f"sqlite:///{tmp_path}/home/perfdb.sqlite3") == schema.HEAD
+    assert revision(database_url) == schema.HEAD
+
+
+def test_documents_are_jsonb_on_postgresql(create_database: Callable[..., str]) -> None:
+    url = create_database()
+    schema.ensure_schema(url)
+    engine = open_engine(url, role="reader")
+    with engine.connect() as connection:
+        kinds = connection.execute(
+            text("SELECT data_type FROM information_schema.columns WHERE data_type LIKE 'json%'")
+        ).scalars()
+        assert set(kinds) == {"jsonb"}
+    engine.dispose()
 
 
 def test_there_is_a_database_of_every_released_schema() -> None:
