@@ -235,8 +235,8 @@ class SeriesName(Answer):
 class SeriesNow(Answer):
     """How a series does now, beside its past.
 
-    ``p50`` and ``p95`` are of the newest ``n`` runs, p95 with 20 or more of them; ``baseline`` is the
-    median of the ``baseline_n`` runs before them.
+    ``p50`` and ``p95`` are of the newest ``n`` runs, p95 with 20 or more of them. ``baseline`` is what a
+    person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before.
     """
 
     pipeline: str
@@ -249,6 +249,7 @@ class SeriesNow(Answer):
     p95: float | None
     baseline: float | None
     baseline_n: int
+    baseline_of: Literal["pin", "alert", "past"] | None
     change_percent: float | None
     last: float | None
     last_time: float | None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import perfdb
+from perfdb.desk import Desk
 from perfdb.records import Session
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
@@ -29,7 +30,20 @@ def test_the_overview_tells_what_runs_fires_and_moved(dashboard: Any) -> None:
     assert vision["change_percent"] == pytest.approx(60, abs=15)
     assert vision["p50"] > vision["baseline"]
     assert vision["alert_id"] in [alert["id"] for alert in answer["alerts"]]
+    assert vision["baseline_of"] == "alert"
+    fast = [row for row in answer["series"] if row["mode_text"] == "fast mode"]
+    assert {row["baseline_of"] for row in fast} <= {"past", "alert", None}
     assert answer["live"]["firing"] >= 1
+
+
+def test_a_pinned_baseline_is_what_the_overview_compares_with(history: perfdb.History, serve: Any) -> None:
+    Desk(history).pin_baseline(pipeline="design", step="Composite Creation")
+    pins = {(pin["mode"], pin["step_name"]): pin for pin in history.baselines().to_dict("records")}
+    series = serve(history).get("overview")["series"]
+    found = [row for row in series if row["baseline_of"] == "pin"]
+    assert {(row["mode"], row["step_name"]) for row in found} == set(pins)
+    for row in found:
+        assert row["baseline"] == pins[row["mode"], row["step_name"]]["value"]
 
 
 def test_sessions_are_paged_by_key_in_both_directions(dashboard: Any) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.desk import Desk
 from perfdb.records import FIRING, Alert
 from perfdb.store import browsing
+from perfdb.store.alerts import Baseline, accepted_baselines
+from perfdb.store.baselines import Pin, pinned
 from perfdb.texts import mode_text
 from perfdb.web.answers.rows import alert_rows, session_row
 from perfdb.web.schemas import Live, OpenStep, Overview, RunningSession, SeriesNow
@@ -98,22 +101,53 @@ def _running(session: Session, usual: dict[str | None, float]) -> RunningSession
 
 
 def _all_series(connection: Any, alerts: list[Alert]) -> list[SeriesNow]:
-    opened = {(alert.pipeline, alert.mode, alert.step_name): alert for alert in reversed(alerts)}
+    opened = {
+        (alert.pipeline, alert.mode, alert.step_name): alert
+        for alert in reversed(alerts)
+        if alert.metric == "duration"
+    }
+    pins = {
+        (pin.pipeline, pin.mode, pin.step_name): pin for pin in pinned(connection) if pin.metric == "duration"
+    }
     found: list[SeriesNow] = []
     for number, pipeline, mode in browsing.total_series(connection, most=MOST_KINDS):
         of_kind = browsing.last_runs(connection, number, last=LAST)
+        accepted = accepted_baselines(connection, pipeline, mode)
         total, steps = of_kind[:1], of_kind[1:]
         steps.sort(key=lambda runs: -sum(runs.durations[-RECENT:]))
         for runs in [*total, *steps][:MOST_SERIES]:
-            found.append(_series_now(runs, opened.get((pipeline, mode, runs.step_name))))
+            name = (pipeline, mode, runs.step_name)
+            since = accepted.get((runs.step_name, "duration"))
+            usual = _baseline(runs, pins.get(name), opened.get(name), since)
+            found.append(_series_now(runs, usual, opened.get(name)))
     return found
 
 
-def _series_now(runs: browsing.Runs, alert: Alert | None) -> SeriesNow:
+def _baseline(
+    runs: browsing.Runs, pin: Pin | None, alert: Alert | None, accepted: Baseline | None
+) -> tuple[Literal["pin", "alert", "past"], float, int] | None:
+    """Return what the newest runs are held against: where from, seconds, of how many runs."""
+    if pin is not None:
+        return "pin", pin.value, pin.n
+    if alert is not None and alert.baseline is not None:
+        return "alert", alert.baseline, alert.baseline_n
+    since = -math.inf if accepted is None else accepted.since_time
+    times = [start for start, counted in zip(runs.start_times, runs.counted, strict=True) if counted]
+    past = [
+        value for value, start in list(zip(_counted(runs), times, strict=True))[:-RECENT] if start >= since
+    ]
+    return ("past", median(past), len(past)) if len(past) >= LEAST_PAST else None
+
+
+def _series_now(
+    runs: browsing.Runs,
+    usual: tuple[Literal["pin", "alert", "past"], float, int] | None,
+    alert: Alert | None,
+) -> SeriesNow:
     good = _counted(runs)
-    recent, past = good[-RECENT:], good[:-RECENT]
+    recent = good[-RECENT:]
     p50 = median(recent) if recent else None
-    baseline = median(past) if len(past) >= LEAST_PAST else None
+    baseline = None if usual is None else usual[1]
     return SeriesNow(
         pipeline=runs.pipeline,
         step_name=runs.step_name,
@@ -124,7 +158,8 @@ def _series_now(runs: browsing.Runs, alert: Alert | None) -> SeriesNow:
         p50=p50,
         p95=quantiles(recent, n=20, method="inclusive")[-1] if len(recent) >= LEAST_FOR_P95 else None,
         baseline=baseline,
-        baseline_n=len(past),
+        baseline_n=0 if usual is None else usual[2],
+        baseline_of=None if usual is None else usual[0],
         change_percent=None if p50 is None or not baseline else 100 * (p50 - baseline) / baseline,
         last=good[-1] if good else None,
         last_time=runs.start_times[-1] if runs.start_times else None,
