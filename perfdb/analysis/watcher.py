@@ -29,13 +29,14 @@ _LIMITS = np.r_[
     _UNIFORM_LIMIT - _LIGHTER / _SLOW,
 ]
 _MIN_BASELINE = 15
+_OUTSIDE_SD, _RANGE_OF = 4.0, 100  # robust standard deviations of so many points before
 _REFERENCE = 500  # a point is ranked among this many points before it
 _SETTLE = 5  # a change may move by this much while points arrive,
 _SETTLED_AFTER = 60  # and no more after this many
 _NEIGHBOURS = 200  # points before a change that locate it
 _BLOCK = 1024
 
-_YOUNG = 12  # the newest alarm is not doubted before its level has this many points
+_YOUNG = 8  # the newest alarm is not doubted before its level has this many points
 _LASTING_PENALTY = 3.5  # times f ln n, for each alarm that is kept in hindsight
 
 _NORMAL = NormalDist()
@@ -73,7 +74,7 @@ def _first_alarm(series: Series, start: int, looked: int) -> tuple[int, int] | N
     while begin < segment.size:
         end = min(2 * begin + 64, begin + _BLOCK, segment.size)
         _add_scores(sums, begin, np.fromiter(ranks, dtype=np.float64, count=end - begin))
-        for t, n in _suspects(sums, max(begin, looked - start) + 1, end):
+        for t, n in _suspects(segment, sums, max(begin, looked - start) + 1, end):
             if series.matters(start + max(0, t - _REFERENCE), start + t, start + n):
                 return start + _locate(segment[:n], t, _MIN_BASELINE, n - 3), start + n
         begin = end
@@ -103,23 +104,37 @@ def _add_scores(sums: Floats, begin: int, ranks: Floats) -> None:
         row[begin + 1 : begin + 1 + ranks.size] = row[begin] + np.cumsum(scores)
 
 
-def _suspects(sums: Floats, first: int, last: int) -> Iterator[tuple[int, int]]:
+def _suspects(levels: Floats, sums: Floats, first: int, last: int) -> Iterator[tuple[int, int]]:
     """Yield (candidate, points seen) for each n in ``first`` … ``last`` whose largest sum passes the limit.
 
     The variance of a sum grows with f = (1 + rho) / (1 - rho), rho being the lag-1 autocorrelation before the
-    candidate less 0.2 standard errors: independent noise has to pay little for the correction.
+    candidate less 0.2 standard errors: independent noise has to pay little for the correction. A level
+    outside of the range of those before pays nothing: noise wanders within it, however it is correlated.
     """
     earliest = max(first - int(_WINDOWS[-1]), 1)
     seen = np.arange(earliest, last + 1)
     rho = sums[2, seen] / seen - 0.2 / np.sqrt(seen)
     weight = np.sqrt(2 / (1 + np.clip(rho, 0, 0.9)) - 1)  # 1 / sqrt(f)
+    reach = np.maximum(seen / 100, 1) ** 0.05  # ranks among more points reach further: 5 % at 265
     n = np.arange(first, last + 1)[:, None]
     t = np.maximum(n - _WINDOWS, earliest)
-    weight /= np.maximum(seen / 100, 1) ** 0.05  # ranks among more points reach further: 5 % at 265
-    z = np.abs(sums[_LANES, n] - sums[_LANES, t]) * weight[t - earliest] / (_LIMITS * np.sqrt(_WINDOWS))
-    z[n - _WINDOWS < _MIN_BASELINE] = 0
-    for row in np.flatnonzero(z.max(axis=1, initial=0) > 1):
-        yield int(t[row, z[row].argmax()]), int(n[row, 0])
+    sizes = np.abs(sums[_LANES, n] - sums[_LANES, t]) / (reach[t - earliest] * _LIMITS * np.sqrt(_WINDOWS))
+    sizes[n - _WINDOWS < _MIN_BASELINE] = 0
+    z = sizes * weight[t - earliest]
+    for row in np.flatnonzero(sizes.max(axis=1, initial=0) > 1):
+        end = int(n[row, 0])
+        if z[row].max() > 1:
+            yield int(t[row, z[row].argmax()]), end
+        elif _outside(levels, start := int(t[row, sizes[row].argmax()]), end):
+            yield start, end
+
+
+def _outside(levels: Floats, start: int, end: int) -> bool:
+    """Say whether most of the points from ``start`` to ``end`` lie outside of the range of those before."""
+    before = levels[max(0, start - _RANGE_OF) : start]
+    middle = np.median(before)
+    away = float(np.median(levels[start:end]) - middle)
+    return abs(away) > _OUTSIDE_SD * robust_sd(before - middle)
 
 
 def _lasting(levels: Floats, alarms: list[int]) -> list[int]:

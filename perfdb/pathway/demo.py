@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,13 +26,14 @@ from perfdb.pathway.standin.latency import SEARCH, TIME_SCALE
 from perfdb.pathway.standin.pictures import draw_room
 from perfdb.records import DESIGN_STEPS
 from perfdb.settings import load, shown_path
+from perfdb.texts import duration_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NORMAL, FAST = 48, 12
 SLOWER_FROM = NORMAL - 12  # which normal design is the first with a slower step
-SLOWER_BY = 4.0  # of the search service; the whole step becomes two to three times
+SLOWER_BY = 2.5  # of the search service; the whole step becomes about twice as slow
 STYLES = ("modern", "scandinavian", "industrial", "japandi", "mid-century")
 
 __all__ = ["TIME_SCALE", "run_demo"]
@@ -126,14 +128,33 @@ def _tell(home: Path, reports: Path) -> None:
     fired = alerts[(alerts["state"] == "firing") & (alerts["severity"] != "info")]
     if len(fired):
         click.echo("\nOne step became slower on the way, and perfdb noticed:\n")
-        for sentence in str(fired["message"].iloc[-1]).split(". "):
-            click.echo(f"  {sentence.rstrip('.')}.")
+        for line in wrap(_slower(history) or str(fired["message"].iloc[-1]), 96):
+            click.echo(f"  {line}")
     click.echo("\nLook closer:\n")
     if len(fired):
-        click.echo("  perfdb alerts            what fires; perfdb check exits 1 while it does")
+        explain = f"perfdb alerts explain {fired['id'].iloc[-1]}"
+        click.echo(f"  {explain:<25}the whole story, with a picture; perfdb check exits 1 while it fires")
+        click.echo("  perfdb regressions       everything that became slower, and since when")
     click.echo("  perfdb sessions          the runs, newest first")
     click.echo("  perfdb show              the last run as a waterfall")
     click.echo("  perfdb steps --json      every step, for your own tools")
+
+
+def _slower(history: perfdb.History) -> str:
+    """Say since when which step is slower, by how much and why; nothing where no level moved."""
+    found = history.regressions(pipeline=load().pipeline)
+    found = found[found["step_name"].isin(DESIGN_STEPS) & found["lasts"] & (found["against"] == "level")]
+    if found.empty:
+        return ""
+    row: dict[Any, Any] = found.sort_values("difference_s").iloc[-1].to_dict()
+    part = row["contributes_percent"]
+    share = f", {part:.0f} % of what a run lost" if part == part else ""
+    return (
+        f"{row['step_name']} is slower since session {row['since_session_id']}: "
+        f"{duration_text(row['before_median'])} -> {duration_text(row['after_median'])} "
+        f"({row['effect']:+.0f} %, medians of {row['before_n']} and {row['after_n']} runs){share}; "
+        f"{row['cause'] or 'no attribute switched with it'}."
+    )
 
 
 def _table(steps: pd.DataFrame) -> Iterator[str]:

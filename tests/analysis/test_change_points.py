@@ -66,6 +66,12 @@ def test_a_watcher_who_looks_after_every_session_is_left_in_peace() -> None:
     assert not any(indexes(noise(300, seed)[:n]) for seed in (1, 2) for n in range(20, 301))
 
 
+def test_a_level_outside_of_all_before_is_found_though_neighbours_resemble_each_other() -> None:
+    wave = np.exp(0.1 * np.sin(np.arange(46) / 2) + np.random.default_rng(3).normal(0, 0.02, 46))
+    values = wave * np.repeat([1, 2.5], [36, 10])
+    assert indexes(values) == [36]
+
+
 def test_two_changes_are_two() -> None:
     first, second = indexes(stepped((70, 1), (60, 1.6), (70, 0.7)))
     assert abs(first - 70) <= 3
@@ -85,6 +91,22 @@ def test_an_excursion_that_was_only_noise_is_forgiven_in_hindsight() -> None:
     values[100:104] *= 2
     assert indexes(values[:104]) == [100]
     assert indexes(values) == []
+
+
+def test_a_false_alarm_is_forgiven_as_soon_as_its_level_does_not_last() -> None:
+    values = noise(300, 5)
+    values[100:104] *= 1.7
+    seen = [bool(indexes(values[:n])) for n in range(104, 130)]
+    assert seen[0]
+    assert not any(seen[12:])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_sixty_percent_after_few_noisy_runs_is_found_within_twenty(seed: int) -> None:
+    values = np.random.default_rng(seed).lognormal(0, 0.25, 56) * np.repeat([1, 1.6], [36, 20])
+    changes = find_change_points(values)
+    assert changes
+    assert abs(changes[-1].index - 36) <= 4
 
 
 @pytest.mark.parametrize("count", [1, 2])
