@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 
 from perfdb.errors import PerfdbError
 from perfdb.recording.journal import BAD_SUFFIX, has_living_writer, journals_in, next_record
@@ -97,7 +98,7 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
 
     variables = sorted(name for name in os.environ if name.startswith("PERFDB_") and os.environ[name].strip())
     where = shown_path(settings.config_file) if settings.config_file else "no file, defaults"
-    over = f"; {', '.join(variables)} in the environment win over it" if variables else ""
+    over = f"; the environment wins with {', '.join(variables)}" if variables else ""
     yield Finding("settings", FINE, where + over)
     if settings.disabled:
         yield Finding("recording", WARNING, "is turned off", "unset PERFDB_DISABLED (or `disabled`)")
@@ -136,7 +137,7 @@ def look_at_home(home: Path, report_dir: Path) -> Iterator[Finding]:
     if open_to_others:
         names = ", ".join(path.name for path in open_to_others[:3])
         more = f" and {len(open_to_others) - 3} more" if len(open_to_others) > 3 else ""
-        chmod = f"find {home} -type f -exec chmod 600 {{}} +"
+        chmod = f"find {quote(str(home))} -type f -exec chmod 600 {{}} +"
         yield Finding("permissions", WARNING, f"others may read {names}{more}", chmod)
     elif home.is_dir():
         yield Finding("permissions", FINE, "files are readable by their owner only")
@@ -152,7 +153,7 @@ def _folder(name: str, folder: Path) -> Finding:
         advice = f"chown it to {_user()}, or set PERFDB_HOME to a folder that can be written"
         return Finding(name, ERROR, f"{shown} cannot be written: runs are not recorded", advice)
     if name == "home" and _mode(folder) & 0o077:
-        return Finding(name, WARNING, f"{shown} is open to others", f"chmod 700 {folder}")
+        return Finding(name, WARNING, f"{shown} is open to others", f"chmod 700 {quote(str(folder))}")
     return Finding(name, FINE, shown)
 
 
@@ -257,11 +258,13 @@ def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]
                     facts = read_facts(connection)
                     yield from look_at_facts(facts, time.time())
                     yield from look_at_messages(connection, time.time())
+                    yield from look_for_silent_hosts(connection, settings.home)
         finally:
             engine.dispose()
     except (PerfdbError, SQLAlchemyError, OSError) as error:
         cause = " ".join(str(getattr(error, "orig", None) or error).split())
-        yield Finding("database", ERROR, f"cannot be read: {cause}", _remedy(cause, path))
+        # of our own errors the first half: what to do is said by the advice
+        yield Finding("database", ERROR, f"cannot be read: {cause.partition('; ')[0]}", _remedy(cause, path))
     yield from look_at_journals(settings.home, facts)
 
 
@@ -271,7 +274,7 @@ def _remedy(cause: str, path: Path | None) -> str:
         return f"see that the server runs and lets you in; {kept}"
     if "locked" in cause:
         return f"a program holds the lock (fuser {path} names it): end it; {kept}"
-    return f"mv {path} {path}.damaged, then put a backup in its place or go on with a new file; {kept}"
+    return f"perfdb restore BACKUP, which moves it aside, or move it away and go on with a new one; {kept}"
 
 
 def _look_at_log(path: Path) -> Iterator[Finding]:
@@ -293,9 +296,7 @@ def look_for_damage(connection: Connection) -> Iterator[Finding]:
 
     damage = find_damage(connection)
     if damage:
-        advice = (
-            "perfdb export what can be read, then put a backup in its place; journals and reports are kept"
-        )
+        advice = "perfdb export what can be read, then perfdb restore BACKUP; journals and reports are kept"
         yield Finding("integrity", ERROR, "; ".join(damage), advice)
     elif connection.dialect.name == "sqlite":
         yield Finding("integrity", FINE, "quick_check finds no damage")
@@ -364,6 +365,18 @@ def look_at_messages(connection: Connection, now: float) -> Iterator[Finding]:
             yield Finding("delivery", WARNING, f"{each.channel}: {', '.join(troubles)}{last}", advice)
     if not told:
         yield Finding("delivery", FINE, "no message was ever to be sent")
+
+
+def look_for_silent_hosts(connection: Connection, home: Path) -> Iterator[Finding]:
+    """Say which other hosts have running sessions in a shared database, and nothing is heard of them."""
+    from perfdb.store.leases import silent_writers
+
+    silent = silent_writers(connection, beside=[path.stem for path in journals_in(home / "journal")])
+    if silent:
+        named = ", ".join(sorted({each.host or "unknown" for each in silent}))
+        running = counted(sum(each.sessions for each in silent), "session")
+        found = f"{running} said to run on {named}, silent for up to {duration_text(silent[0].silent_s)}"
+        yield Finding("hosts", WARNING, found, "perfdb recover")
 
 
 def look_at_journals(home: Path, facts: Facts | None) -> Iterator[Finding]:

@@ -80,7 +80,7 @@ def test_recording_that_is_off_is_said(
 ) -> None:
     monkeypatch.setenv("PERFDB_DISABLED", "1")
     assert set(ask(perfdb)) == {"recording"}
-    assert "PERFDB_DISABLED in the environment" in perfdb("doctor").out
+    assert "the environment wins with PERFDB_DISABLED" in perfdb("doctor").out
 
 
 def test_what_others_may_read_is_named(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
@@ -192,7 +192,7 @@ def test_other_schemas(perfdb: Callable[..., Any], folder: Path) -> None:
 def test_a_log_that_a_reader_lets_grow(
     perfdb: Callable[..., Any], recorded: list[Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "LONG_LOG_BYTES", 10_000)
+    monkeypatch.setattr(doctor, "LONG_LOG_BYTES", 4_000)
     reader = sqlite3.connect(DATABASE, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM sessions").fetchone()
