@@ -71,8 +71,8 @@ def within(seconds: float, call: Callable[[], None]) -> None:
     """Call on a thread of its own and wait so long; a call that hangs for ever is left behind.
 
     Raises:
-        DeliveryError: it did not end in time.
-        BaseException: what the call raised.
+        DeliveryError: it did not end in time, or wanted to end the process.
+        Exception: what the call raised.
     """
     raised: list[BaseException] = []
 
@@ -87,8 +87,10 @@ def within(seconds: float, call: Callable[[], None]) -> None:
     thread.join(seconds + 1.0)
     if thread.is_alive():
         raise DeliveryError(f"no end within {seconds:g} s")
-    if raised:
-        raise raised[0]
+    for error in raised:
+        if isinstance(error, Exception):
+            raise error
+        raise DeliveryError(f"{type(error).__name__} while sending")
 
 
 def masked(url: str | None) -> str:
