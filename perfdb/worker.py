@@ -356,7 +356,10 @@ class Worker:
         if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
                 for journal in self._journals:
-                    journal.close(remove=journal.ends_at(self._read.get(journal.path.name)))
+                    try:
+                        journal.close(remove=journal.ends_at(self._read.get(journal.path.name)))
+                    except OSError as error:
+                        self.health.failed(f"closing {journal.path}", error)
                 self._journals.clear()
                 self._sessions.clear()
                 self._database.forget()

@@ -151,12 +151,14 @@ class Journal:
         """Give up the lock; with ``remove`` the file goes first, so that nobody finds it unlocked."""
         if self._descriptor < 0:
             return
-        if remove:
-            self.path.unlink(missing_ok=True)
-        if _held.get(self.path) == os.getpid():
-            del _held[self.path]
         descriptor, self._descriptor = self._descriptor, -1
-        os.close(descriptor)
+        try:
+            if remove:
+                self.path.unlink(missing_ok=True)
+        finally:
+            if _held.get(self.path) == os.getpid():
+                del _held[self.path]
+            os.close(descriptor)
 
 
 class Line:

@@ -1,4 +1,4 @@
-"""The disk is full for the journal: what it does not take is refused and counted, the other lines stay whole."""
+"""The disk is full for the journal: what it does not take is refused and counted, the rest stays whole."""
 
 from __future__ import annotations
 

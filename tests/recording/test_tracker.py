@@ -187,23 +187,6 @@ def test_misuse_is_an_error_when_strict(tracker_with: Make) -> None:
         tracker_with().end_pipeline()
 
 
-def test_a_folder_that_cannot_be_made_is_said_once_and_the_pipeline_runs(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    tracker = recorder.create_tracker(home=tmp_path / "file" / "home", console=False)
-    tracker.start_pipeline()
-    for _ in range(3):
-        with tracker.step("work"):
-            pass
-    tracker.end_pipeline()
-    assert tracker.save_performance_report() is None
-    assert len(tracker.step_durations) == 1
-    assert not tracker.health()["ok"]
-    assert sum("making a journal" in record.message for record in caplog.records) == 1
-    assert (tmp_path / "file").read_text() == "in the way"
-
-
 def test_disabled_records_nothing_and_prints_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
