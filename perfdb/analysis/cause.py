@@ -34,7 +34,7 @@ _SHORT = {"git_commit": 10}  # characters of a value that are enough
 class Part:
     """What one step contributes to a move of the total: ``seconds``, and ``percent`` of the move.
 
-    ``percent`` is None when the total did not move; ``step_name`` is ``Other`` for the rest.
+    ``percent`` is None when the total did not move clearly; ``step_name`` is ``Other`` for the rest.
     """
 
     step_name: str
@@ -121,7 +121,8 @@ def contributions(
     median of the total: ``Other``, the last one, is what is left, with the time of no step and the parts
     too small to name or to tell from noise. So the parts add up to the move, and their percentages to 100.
     """
-    old, new = (median([sum(each.values()) for each in side]) for side in (before, after))
+    totals = [[sum(each.values()) for each in side] for side in (before, after)]
+    old, new = (median(side) for side in totals)
     moved = new - old
     names = dict.fromkeys(name for side in (before, after) for each in side for name in each if name != OTHER)
     seconds: dict[str, float] = {}
@@ -130,7 +131,7 @@ def contributions(
         part = median(later) - median(earlier)
         if abs(part) >= CLEAR * _median_error(earlier, later):
             seconds[name] = part
-    clear = abs(moved) >= LEAST_MOVE * abs(old) and moved != 0
+    clear = abs(moved) >= max(LEAST_MOVE * abs(old), CLEAR * _median_error(*totals)) and moved != 0
     least = LEAST_PART * max(abs(moved), *map(abs, seconds.values()), 0.0)
     named = sorted(seconds, key=lambda name: -abs(seconds[name]))[:MOST_PARTS]
     parts = [

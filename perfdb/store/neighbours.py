@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from perfdb.critical_path import Span, name_seconds
+from perfdb.critical_path import Span, critical_seconds, resolved_parents, since
 from perfdb.store.models import COMPLETED_CODE, environments, from_json, series, sessions, steps
 from perfdb.vocabulary import OTHER
 
@@ -23,7 +23,7 @@ _ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "comma
 class Neighbour:
     """A session that counts.
 
-    ``seconds``: critical seconds per step name and ``Other``, which add up to the total; ``facts``:
+    ``seconds``: critical seconds per top-level step and ``Other``, which add up to the total; ``facts``:
     attributes, environment, and the data of its steps as ``model of Vision Analysis``.
     """
 
@@ -136,11 +136,33 @@ def _add_steps(connection: Connection, found: Mapping[int, Neighbour]) -> None:
             for row in rows
         ]
         names = [row.step_name for row in rows]
-        for name, critical, _, _ in name_seconds(
-            names, spans, neighbour.start_time, neighbour.total_duration
-        ):
-            neighbour.seconds[OTHER if name is None else name] = critical
+        neighbour.seconds.update(
+            _seconds_of(names, since(neighbour.start_time, spans), neighbour.total_duration)
+        )
         neighbour.facts.update(_step_facts((row.step_name, from_json(row.additional_data)) for row in rows))
+
+
+def _seconds_of(names: list[str], spans: list[Span], wall: float) -> dict[str, float]:
+    """Return the critical seconds of each top-level step with all below it, and of no step.
+
+    Of a step that holds all others the steps within it are told, and what it did itself.
+    """
+    parents = resolved_parents(spans)
+    inclusive = critical_seconds(spans, 0.0, wall, inclusive=True)
+    exclusive = critical_seconds(spans, 0.0, wall)
+    name_of = {span.seq: name for name, span in zip(names, spans, strict=True)}
+    seconds = {OTHER: inclusive[None]}
+    level = [seq for seq, parent in parents.items() if parent is None]
+    while len(level) == 1:
+        within = [seq for seq, parent in parents.items() if parent == level[0]]
+        if not within:
+            break
+        name = name_of[level[0]]
+        seconds[name] = seconds.get(name, 0.0) + exclusive[level[0]]
+        level = within
+    for seq in level:
+        seconds[name_of[seq]] = seconds.get(name_of[seq], 0.0) + inclusive[seq]
+    return seconds
 
 
 def _step_facts(rows: Iterable[tuple[str, Any]]) -> dict[str, object]:

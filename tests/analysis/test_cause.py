@@ -51,6 +51,13 @@ def test_a_total_that_stood_still_has_no_shares() -> None:
     assert {part.percent for part in parts} == {None}
 
 
+def test_a_total_that_moved_within_its_noise_has_no_shares() -> None:
+    before = [{"work": 1.0, "noisy": 1.0 + n % 9} for n in range(18)]
+    after = [{"work": 1.5, "noisy": 0.8 + n % 9} for n in range(18)]
+    _, parts = contributions(before, after)
+    assert [(part.step_name, part.percent) for part in parts] == [("work", None), (OTHER, None)]
+
+
 def test_an_attribute_that_switched_at_the_same_session_is_named() -> None:
     (found,) = find_suspects(facts({"model": "gpt-4o", "host": "a"}, {"model": "gpt-4.1", "host": "a"}), 20)
     assert (found.name, found.before, found.after, found.offset) == ("model", "gpt-4o", "gpt-4.1", 0)

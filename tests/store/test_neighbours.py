@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from perfdb.critical_path import Span
 from perfdb.store import ingest
-from perfdb.store.neighbours import read_neighbours
+from perfdb.store.neighbours import _seconds_of, read_neighbours
 
 Records = Callable[..., list[dict[str, Any]]]
 NORMAL = '{"fast_mode":false}'
@@ -54,3 +55,21 @@ def test_facts_are_of_the_session_its_place_and_its_steps(history: Connection) -
 def test_bounds_are_kept(history: Connection) -> None:
     found, at = read_neighbours(history, "design", NORMAL, 1e9 + 360, since=1e9 + 300, until=1e9 + 420)
     assert ([each.session_id for each in found], at) == (["run-5", "run-6"], 1)
+
+
+def spans_of(*rows: tuple[int, int | None, float, float]) -> list[Span]:
+    return [Span(*row) for row in rows]
+
+
+def test_a_step_counts_with_all_below_it() -> None:
+    spans = spans_of((0, None, 0, 4), (1, 0, 1, 3), (2, None, 4, 9))
+    assert _seconds_of(["search", "query", "draw"], spans, 10) == {"Other": 1, "search": 4, "draw": 5}
+
+
+def test_within_a_step_that_holds_all_others_those_are_told() -> None:
+    spans = spans_of((0, None, 0, 10), (1, 0, 1, 3), (2, 0, 3, 9))
+    assert _seconds_of(["all", "load", "work"], spans, 10) == {"Other": 0, "all": 2, "load": 2, "work": 6}
+
+
+def test_a_session_without_steps_is_other() -> None:
+    assert _seconds_of([], [], 3.0) == {"Other": 3.0}
