@@ -1,0 +1,101 @@
+"""The words of the pages: what an alert is about, how things are, times, changes and addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from perfdb.web import words
+from perfdb.web.health import firing, health, reasons, what_moved
+from perfdb.web.schemas import AlertRow, Live
+
+NOON = 1_767_268_800.0
+
+
+def alert(**changes: Any) -> AlertRow:
+    values: dict[str, Any] = {
+        "id": 7, "rule": "fast_shift", "kind": "fast_shift", "severity": "warning", "state": "firing",
+        "is_open": True, "pipeline": "design", "step_name": "Vision", "metric": "duration", "mode": "{}",
+        "mode_text": "", "direction": "up", "value": 23.0, "baseline": 10.0, "effect": 130.0, "limit": None,
+        "n": 5, "baseline_n": 30, "hits": 5, "since_session_id": "a", "since_time": NOON,
+        "last_session_id": "b", "last_time": NOON, "opened_at": NOON, "closed_at": None, "silenced": False,
+        "inhibited_by": None, "headline": "", "message": "",
+    }  # fmt: skip
+    return AlertRow(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "Vision takes 2.3 × as long"),
+        ({"effect": 12.4}, "Vision takes 12 % longer"),
+        ({"effect": -30.0, "direction": "down"}, "Vision takes 30 % less long"),
+        ({"step_name": None}, "design takes 2.3 × as long"),
+        ({"kind": "max", "limit": 20.0}, "Vision is at 23.00 s, over its limit of 20.00 s"),
+        ({"kind": "error_rate", "value": 0.3}, "Vision fails in 30 % of its runs"),
+        ({"kind": "budget", "limit": 20.0, "value": 0.2}, "Vision is over 20.00 s in 20 % of its runs"),
+        ({"metric": "tokens", "value": 120.0, "effect": 20.0}, "tokens of Vision is 20 % up"),
+    ],
+)
+def test_an_alert_says_in_a_few_words_what_moved(changes: dict[str, Any], told: str) -> None:
+    assert what_moved(alert(**changes)).striptags() == told
+
+
+def test_a_name_is_shown_and_never_obeyed() -> None:
+    assert "&lt;b&gt;" in what_moved(alert(step_name="<b>"))
+
+
+def test_the_gravest_alert_is_named_and_what_nobody_need_hear_of_is_not() -> None:
+    alerts = [
+        alert(id=1, severity="info"),
+        alert(id=2),
+        alert(id=3, severity="critical", step_name="Search"),
+        alert(id=4, silenced=True),
+        alert(id=5, state="acknowledged"),
+    ]
+    assert [each.id for each in firing(alerts)] == [3, 2]
+    told = health(alerts)
+    assert told.level == "critical"
+    assert told.sentence.striptags().startswith(
+        "2 alerts fire: Search takes 2.3 × as long since 01 Jan 12:00"
+    )
+    assert "2 alerts are known" in told.more
+
+
+def test_no_alert_is_good_and_no_session_is_neither() -> None:
+    nothing = Live(version=0, now=NOON, running=[], sessions=[], firing=0, newest_alert_id=None)
+    assert health([], None).level == "good"
+    assert health([], nothing).sentence == "Nothing is recorded yet"
+
+
+def test_reasons_are_what_explains_and_what_changed() -> None:
+    message = "Vision became slower. Usual before: 1 s to 2 s. Suspect: git_commit switched. Next: type this"
+    assert reasons(alert(message=message)) == ["Suspect: git_commit switched."]
+
+
+def test_times_are_utc_elements_that_a_script_can_read() -> None:
+    assert words.when(NOON + 5) == (
+        '<time datetime="2026-01-01T12:00:05.000Z" title="2026-01-01 12:00:05 UTC" data-form="short">'
+        '01 Jan 12:00<span class="utc"> UTC</span></time>'
+    )
+    assert "3 days ago" in words.when(NOON, "ago", NOON + 3.5 * 86_400)
+
+
+def test_numbers_are_written_as_they_are_said() -> None:
+    assert [words.change(each) for each in (130.0, 12.0, -3.2, 0.2, None)] == [
+        "2.3 ×",
+        "+12 %",
+        "−3 %",
+        "0 %",
+        "–",
+    ]
+    assert [words.percent(each) for each in (48.2, -0.3, None)] == ["48 %", "0 %", "–"]
+    assert [words.seconds(each) for each in (1.5, -0.002, None)] == ["1.50 s", "−2 ms", "–"]
+
+
+def test_an_address_has_what_was_asked_and_no_more() -> None:
+    assert words.link("/sessions", tag=None, status="failed", attribute=["a=1", "b=2"], fast_mode=False) == (
+        "/sessions?status=failed&attribute=a%3D1&attribute=b%3D2&fast_mode=false"
+    )
+    assert words.link("/alerts/7") == "/alerts/7"
