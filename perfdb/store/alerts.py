@@ -21,6 +21,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     update,
 )
 
@@ -110,18 +111,30 @@ def read_alert(connection: Connection, alert_id: int) -> Alert:
     return _alert_of(row)
 
 
-def read_alerts(connection: Connection, state: str = "open") -> list[Alert]:
+def read_alerts(
+    connection: Connection,
+    state: str = "open",
+    *,
+    of_series: tuple[str, str | None, str] | None = None,
+    of_session: str | None = None,
+    after: tuple[float, int] | None = None,
+    limit: int | None = None,
+) -> list[Alert]:
     """Return alerts, the newest first.
 
     Args:
         connection: of any role.
         state: ``open`` (pending, firing or acknowledged, and not spoken for by another), one of
             ``ALERT_STATES``, or ``all``.
+        of_series: only those of this pipeline, step name (None: the total) and mode.
+        of_session: only those that this session opened or confirmed last.
+        after: only those that follow one with this ``opened_at`` and ``id``.
+        limit: so many at most.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these states.
     """
-    query = _alerts().order_by(alerts.c.opened_at.desc(), alerts.c.id.desc())
+    query = _alerts().order_by(alerts.c.opened_at.desc(), alerts.c.id.desc()).limit(limit)
     if state == "open":
         told = [each for each in OPEN_STATES if each != HISTORIC]
         query = query.where(alerts.c.state.in_(told), alerts.c.inhibited_by.is_(None))
@@ -129,7 +142,23 @@ def read_alerts(connection: Connection, state: str = "open") -> list[Alert]:
         query = query.where(alerts.c.state == state)
     elif state != "all":
         raise ValueError(f"state is open, all, {', '.join(ALERT_STATES)}, not {state!r}")
+    if of_series is not None:
+        pipeline, step_name, mode = of_series
+        same = series.c.step_name.is_(None) if step_name is None else series.c.step_name == step_name
+        query = query.where(series.c.pipeline == pipeline, series.c.mode == mode, same)
+    if of_session is not None:
+        query = query.where(
+            or_(alerts.c.since_session_id == of_session, alerts.c.last_session_id == of_session)
+        )
+    if after is not None:
+        query = query.where(tuple_(alerts.c.opened_at, alerts.c.id) < tuple_(*after))
     return [_alert_of(row) for row in connection.execute(query).mappings()]
+
+
+def state_counts(connection: Connection) -> dict[str, int]:
+    """Return how many alerts are in each state."""
+    query = select(alerts.c.state, func.count().label("n")).group_by(alerts.c.state)
+    return {row.state: row.n for row in connection.execute(query)}
 
 
 def frame_of(found: Sequence[Alert]) -> pd.DataFrame:

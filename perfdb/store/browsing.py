@@ -27,6 +27,7 @@ from perfdb.store.models import (
 Sort = Literal["newest", "oldest", "slowest", "fastest"]
 
 MOST_STEPS = 20_000  # read for the runs of one pipeline and mode
+MOST_SERIES = 2_000
 
 _SORTS: dict[str, tuple[Any, bool]] = {
     "newest": (sessions.c.start_time, True),
@@ -159,8 +160,10 @@ def tags(connection: Connection, *, most: int = 100) -> list[str]:
 
 
 def series_names(connection: Connection) -> list[tuple[str, str | None, str]]:
-    """Return (pipeline, step name, mode) of every series, totals first."""
-    query = select(series.c.pipeline, series.c.step_name, series.c.mode)
+    """Return (pipeline, step name, mode) of every series, totals first; of too many the oldest."""
+    query = (
+        select(series.c.pipeline, series.c.step_name, series.c.mode).order_by(series.c.id).limit(MOST_SERIES)
+    )
     found = [tuple(row) for row in connection.execute(query)]
     return sorted(found, key=lambda row: (row[0], row[2], row[1] is not None, row[1] or ""))
 
@@ -194,7 +197,10 @@ def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Runs
         .limit(MOST_STEPS)
     )
     found: dict[int, Runs] = {}
-    names = {row.id: row.step_name for row in connection.execute(select(series.c.id, series.c.step_name))}
+    named = select(series.c.id, series.c.step_name).where(
+        series.c.pipeline == name.pipeline, series.c.mode == name.mode
+    )
+    names = {row.id: row.step_name for row in connection.execute(named)}
     of_session: dict[int, list[Any]] = {}
     for row in connection.execute(query).all():
         of_session.setdefault(row[0], []).append(row)

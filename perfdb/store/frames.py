@@ -368,7 +368,10 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
         .where(steps.c.session_pk.in_([row.id for row in found]))
         .order_by(steps.c.session_pk, steps.c.seq)
     )
-    names = {row.id: row.step_name for row in connection.execute(select(series.c.id, series.c.step_name))}
+    named = select(series.c.id, series.c.step_name).where(
+        series.c.pipeline == session.pipeline, series.c.mode == session.mode
+    )
+    names = {row.id: row.step_name for row in connection.execute(named)}
     of_session: dict[int, list[Step]] = {}
     for row in connection.execute(query):
         step = Step(

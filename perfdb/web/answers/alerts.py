@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from perfdb.desk import Desk
+from perfdb.store.alerts import read_alerts, state_counts
+from perfdb.store.browsing import Key
 from perfdb.web.answers.rows import alert_row, alert_rows, silence_row
-from perfdb.web.queries import AlertsQuery, key_of
+from perfdb.web.queries import AlertsQuery, key_of, text_of_key
 from perfdb.web.schemas import AlertAnswer, AlertEvent, AlertPage
 
 if TYPE_CHECKING:
@@ -16,17 +17,19 @@ if TYPE_CHECKING:
 
 def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
     """Return a page of alerts, the newest first, with how many there are in each state."""
-    desk = Desk(history)
-    found = desk.alerts(query.state)
-    if query.after is not None:
-        key = key_of(query.after)
-        found = [alert for alert in found if (alert.opened_at, alert.id) < (key.value, key.pk)]
-    page, rest = found[: query.limit], found[query.limit :]
+    after = None if query.after is None else key_of(query.after)
+    with history.reading() as connection:
+        if connection is None:
+            return AlertPage(rows=[], after=None, counts={}, silences=[])
+        found = read_alerts(connection, query.state, after=after, limit=query.limit + 1)
+        counts = state_counts(connection)
+    page = found[: query.limit]
+    last = Key(page[-1].opened_at, page[-1].id) if len(found) > query.limit else None
     return AlertPage(
         rows=alert_rows(page),
-        after=f"{page[-1].opened_at!r}_{page[-1].id}" if rest else None,
-        counts=dict(Counter(alert.state for alert in desk.alerts("all"))),
-        silences=[silence_row(each) for each in desk.silences()],
+        after=text_of_key(last),
+        counts=counts,
+        silences=[silence_row(each) for each in Desk(history).silences()],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from perfdb.analysis.timeline import Timeline, headline, last_instant, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
@@ -13,7 +13,8 @@ from perfdb.history import History
 from perfdb.questions import checked_filters
 from perfdb.records import Session, Step
 from perfdb.store import browsing
-from perfdb.web.answers.rows import alert_row, plain_rows, session_row
+from perfdb.store.alerts import read_alerts
+from perfdb.web.answers.rows import alert_rows, plain_rows, session_row
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
 from perfdb.web.schemas import (
     AttemptRow,
@@ -39,6 +40,7 @@ MOST_STEPS = 1_000
 MOST_ROWS = 500
 MOST_BARS = 4_000
 MOST_SAMPLES = 2_000
+MOST_ALERTS = 50
 
 
 def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
@@ -82,6 +84,7 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
             raise history._nothing_recorded()
         previous, following = browsing.neighbours(connection, found)
         totals = browsing.past_totals(connection, found, last=100)
+        alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
     explanation, not_explained = _explanation(history, found)
     laid_out = timeline(found)
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in found.steps]
@@ -118,18 +121,8 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
         previous_session_id=previous,
         next_session_id=following,
         usual_session_id=_usual(totals),
-        alerts=[
-            alert_row(alert)
-            for alert in _alerts(history)
-            if found.session_id in (alert.since_session_id, alert.last_session_id)
-        ],
+        alerts=alert_rows(alerts),
     )
-
-
-def _alerts(history: History) -> list[Any]:
-    from perfdb.desk import Desk
-
-    return Desk(history).alerts("all")
 
 
 def _usual(totals: list[tuple[str, float]]) -> str | None:

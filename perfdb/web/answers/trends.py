@@ -12,10 +12,10 @@ import numpy as np
 from perfdb.alerts.config import EVERY, read_alert_settings
 from perfdb.analysis import find_change_points
 from perfdb.analysis import trends as analysis
-from perfdb.desk import Desk
 from perfdb.questions import parse_instant
 from perfdb.records import SEVERITIES
 from perfdb.store import browsing
+from perfdb.store.alerts import read_alerts
 from perfdb.texts import counted, duration_text, inert, local_time, mode_text
 from perfdb.web.answers.rows import alert_rows, plain
 from perfdb.web.queries import TrendQuery
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
 
 MOST_POINTS = 2_000
+MOST_ALERTS = 100
 MOST_FOR_CHANGES = 3_000  # more runs would take seconds
 
 
@@ -35,9 +36,10 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
         names = [] if connection is None else browsing.series_names(connection)
         recent = [] if connection is None else browsing.total_series(connection, most=1_000)
         chosen = _chosen(query, names, recent)
-        runs = None
+        runs, found = None, []
         if connection is not None and chosen is not None:
             runs = browsing.runs_of_series(connection, *chosen, last=query.last, since=since, until=until)
+            found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
     choices = [_named(*name) for name in names]
     if runs is None or chosen is None or not runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen))
@@ -46,9 +48,8 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     changes = _changes(runs)
     alerts = [
         alert
-        for alert in Desk(history).alerts("all")
-        if (alert.pipeline, alert.step_name, alert.mode, alert.metric) == (*chosen, "duration")
-        and (alert.is_open or alert.since_time >= runs.start_times[0])
+        for alert in found
+        if alert.metric == "duration" and (alert.is_open or alert.since_time >= runs.start_times[0])
     ]
     return TrendAnswer(
         series=series,
