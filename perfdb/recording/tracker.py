@@ -283,7 +283,8 @@ class Tracker:
 
         ``errors``, ``misuse`` (calls in a wrong order), ``refused`` (records that the disk did not
         take), ``quarantined`` (damaged records put aside), ``delays`` (times the database was not
-        ready), ``backlog_bytes`` (what waits in the journal) and ``database_error``.
+        ready), ``backlog_bytes`` (what waits in the journal) and ``database_error``; ``replaced`` once
+        the database file was deleted or replaced while it was in use.
         """
         writer: dict[str, Any] = {}
         if self._writer is not None:
