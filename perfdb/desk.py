@@ -10,18 +10,24 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.config import AlertSettings, Channel, read_alert_settings
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.history import History
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
+from perfdb.texts import mode_text
+from perfdb.vocabulary import TOTAL
 
 if TYPE_CHECKING:
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.analysis.rules import Rule, Verdict
     from perfdb.store.alerts import Happening, Silence
     from perfdb.store.baselines import Pin
+
+
+MOST_JUDGED = 2_000  # verdicts in hindsight: some take more than a millisecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +288,8 @@ class Desk:
                     f"nothing to pin: a baseline is made of {LEAST_RUNS} runs that count, and of what was "
                     f"chosen no series has more than {most}; see: perfdb trends"
                 )
-        return Pinned(tuple(made), tuple(past.step_name or past.pipeline for past in short))
+        left_out = [f"{past.step_name or TOTAL} ({mode_text(past.mode) or past.pipeline})" for past in short]
+        return Pinned(tuple(made), tuple(left_out))
 
     def unpin_baseline(
         self,
@@ -335,10 +342,10 @@ class Desk:
         with self._history._connection() as connection:
             return [] if connection is None else list(_judge_now(connection, rules))
 
-    def would_have_flagged(self, rule_name: str, *, last: int = 200) -> tuple[int, list[LiveVerdict]]:
+    def would_have_flagged(self, rule_name: str, *, last: int = 50) -> tuple[int, list[LiveVerdict]]:
         """Judge the last sessions of every pipeline and mode by a rule, each as if it were the newest.
 
-        Open alerts are left out of it: every run is judged afresh.
+        Open alerts are left out of it: every run is judged afresh, and 2,000 at most, so that it is quick.
 
         Args:
             rule_name: of the settings.
@@ -355,11 +362,8 @@ class Desk:
             known = ", ".join(each.name for each in self.settings.rules)
             raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
         with self._history._connection() as connection:
-            found = (
-                []
-                if connection is None
-                else [each for each in _judge_past(connection, rule, last) if each.verdict.enough]
-            )
+            past = () if connection is None else _judge_past(connection, rule, last)
+            found = [each for each in islice(past, MOST_JUDGED) if each.verdict.enough]
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
         return len(found), hits
 
@@ -477,7 +481,7 @@ def _judge_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_places
 
-    for place in newest_places(connection):
+    for place in sorted(newest_places(connection), key=lambda place: -place.start_time):
         accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
         for judged, index in judge_past(connection, place, rule, accepted, last):
             window = judged.window

@@ -165,7 +165,7 @@ class AlertsQuery(Query):
 class RuleQuery(Query):
     """How far to look back for what a rule would have flagged."""
 
-    last: int = Field(200, ge=1, le=500)
+    last: int = Field(50, ge=1, le=200, description="Sessions of each pipeline and mode.")
 
 
 def value_of(text: str) -> Any:

@@ -1,0 +1,69 @@
+"""What a rule would have said of past runs: what it says now of the newest, and nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import perfdb
+from perfdb.desk import Desk
+from perfdb.records import Session, Step
+from perfdb.settings import sqlite_url
+from perfdb.store.engine import open_engine
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.schema import ensure_schema
+
+NOON = 1_767_268_800.0
+RULES = """
+[[alerts.rules]]
+name = "slow"
+kind = "max"
+step = "work"
+limit = 2.0
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Forty runs of 1 s, of which every tenth takes 3 s."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "perfdb.toml").write_text(RULES, encoding="utf-8")
+    url = sqlite_url(tmp_path / "perfdb.sqlite3")
+    ensure_schema(url)
+    engine = open_engine(url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, [made(number, 3.0 if number % 10 == 9 else 1.0) for number in range(40)])
+    engine.dispose()
+    return Desk(perfdb.History(url))
+
+
+def made(number: int, seconds: float) -> Session:
+    start = NOON + 60 * number
+    return Session(
+        session_id=f"run_{number:02d}",
+        pipeline="etl",
+        start_time=start,
+        total_duration=seconds,
+        status="completed",
+        success=True,
+        steps=(Step(step_name="work", start_time=start, duration=seconds, success=True),),
+    )
+
+
+def test_a_limit_would_have_flagged_every_run_above_it(desk: Desk) -> None:
+    judged, hits = desk.would_have_flagged("slow", last=35)
+    assert judged == 35
+    assert [hit.session_id for hit in hits] == ["run_39", "run_29", "run_19", "run_09"]
+    assert {(hit.step_name, hit.verdict.value) for hit in hits} == {("work", 3.0)}
+    assert desk.alerts("all") == []
+
+
+def test_the_newest_run_is_judged_as_it_is_now(desk: Desk) -> None:
+    for rule in desk.settings.rules:
+        now = {(each.step_name, each.session_id): each.verdict for each in desk.verdicts(rule.name)}
+        judged, hits = desk.would_have_flagged(rule.name, last=1)
+        assert judged == sum(verdict.enough for verdict in now.values())
+        assert {(hit.step_name, hit.session_id): hit.verdict for hit in hits} == {
+            name: verdict for name, verdict in now.items() if verdict.hit
+        }
