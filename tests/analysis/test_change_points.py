@@ -262,6 +262,14 @@ def test_the_break_of_a_long_trend_is_placed_well(where: int) -> None:
     assert abs(change.index - where) <= 25
 
 
+def test_in_a_long_series_a_break_is_at_the_very_best_place() -> None:
+    values = rising((1777, 0.01), (2223, -0.03))
+    fits, places = _Fits(values), np.arange(8, 3993)
+    first, last = np.zeros_like(places), np.full_like(places, 4000)
+    both = fits.costs(first, places, lines=True) + fits.costs(places, last, lines=True)
+    assert fits.partitions(8, lines=True)[1] == [places[both.argmin()]]
+
+
 def test_stairs_are_levels_and_no_trend() -> None:
     values = stepped((60, 1), (60, 1.3), (60, 1.7), (60, 2.2), seed=2)
     assert indexes(values, "sensitive") == pytest.approx([60, 120, 180], abs=3)
