@@ -5,6 +5,7 @@ A connection goes in, a finding comes out; None stands for a home in which nothi
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,7 @@ def _loss_row(loss: Loss, told: Sequence[Alert]) -> dict[str, Any]:
 
 
 def baselines(connection: Connection | None) -> pd.DataFrame:
-    """Return the pinned baselines, with how the newest runs of each series compare."""
+    """Return the pinned baselines, with how the newest runs since then compare."""
     from perfdb.analysis.baselines import distance
     from perfdb.store import baselines as store
     from perfdb.store.levels import read_past
@@ -185,9 +186,11 @@ def baselines(connection: Connection | None) -> pd.DataFrame:
     if connection is not None:
         for pipeline in {pin.pipeline for pin in pins}:
             for past in read_past(connection, pipeline=pipeline):
-                pasts[past.pipeline, past.step_name, past.mode] = past.durations
+                pasts[past.pipeline, past.step_name, past.mode] = past
     for pin in pins:
-        now.append(distance(pin.value, pasts.get((pin.pipeline, pin.step_name, pin.mode), [])))
+        since = pasts.get((pin.pipeline, pin.step_name, pin.mode))
+        first = 0 if since is None else bisect_right(since.start_times, pin.until_time)
+        now.append(distance(pin.value, [] if since is None else since.durations[first:]))
     for name, kind, place in (("now", "float64", 0), ("now_n", "int64", 1), ("change_percent", "float64", 2)):
         frame[name] = [each[place] for each in now]
         frame[name] = frame[name].astype(kind)  # type: ignore[call-overload]

@@ -521,8 +521,8 @@ class History:
             ``id``, ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``metric``;
             ``value``: the median of ``n`` runs, ``spread`` their robust standard deviation (of the logarithms
             when all are > 0); ``since_session_id`` to ``until_session_id``, the first and last of them, with
-            their times; ``note``, ``created_at``; ``now``: the median of the newest ``now_n`` runs, 50 at
-            most, and ``change_percent`` from ``value``. Instants in epoch s, durations in s.
+            their times; ``note``, ``created_at``; ``now``: the median of the newest ``now_n`` runs since
+            then, 50 at most, and ``change_percent`` from ``value``. Instants in epoch s, durations in s.
 
         Raises:
             StoreError: the database is missing, unreadable or not perfdb's.

@@ -301,16 +301,20 @@ def judge_historic(database: Database, session_ids: Iterable[str], alerts: Table
     import time
 
     from perfdb.alerts.config import read_alert_settings
-    from perfdb.alerts.evaluation import after_import
-    from perfdb.alerts.retro import moves_around, open_historic
+    from perfdb.alerts.evaluation import LEAST_NEW, after_import
     from perfdb.toml_tables import Table
 
     settings = read_alert_settings(alerts or Table({}), reading=True)
     wanted = list(session_ids)
+    with database.transaction() as connection:
+        after_import(connection, wanted, settings, time.time())
+    if len(wanted) < LEAST_NEW:
+        return
+    from perfdb.alerts.retro import moves_around, open_historic  # loads numpy
+
     with database.reading() as connection:  # what takes long, while others write
         moves = moves_around(connection, wanted)
     with database.transaction() as connection:
-        after_import(connection, wanted, settings, time.time())
         open_historic(connection, moves, settings, time.time())
 
 

@@ -198,6 +198,9 @@ def test_baselines_are_pinned_listed_and_let_go(file: Path, say: Say) -> None:
     _, out, _ = say("baseline")
     assert "before the new model" in out
     assert "+5" in out or "+4" in out
+    assert say("baseline", "pin", "--last", "60", "--note", "all")[0] == 0
+    assert perfdb.History(file).baselines()["now_n"].tolist() == [0, 0]  # no run since
+    assert say("baseline", "pin", "--before", "run-0060", "--note", "before the new model")[0] == 0
     frame = perfdb.History(file).baselines()
     assert frame["step_name"].tolist() == [None, "work"]
     assert frame["change_percent"].tolist() == pytest.approx([50, 50], abs=5)

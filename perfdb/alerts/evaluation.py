@@ -7,6 +7,7 @@ caller commits; nothing here waits, sends or calls back.
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,13 +21,14 @@ from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Level, Rule,
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, RESOLVED, SEVERITIES, Alert
 from perfdb.store import alerts as store
 from perfdb.store import outbox
-from perfdb.store.baselines import pinned
+from perfdb.store.baselines import Pin, pinned
 from perfdb.store.windows import Place, Window, find_place, last_error, newest_places, read_windows
 
 MOST_IN_DIGEST = 20  # more are counted
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_JITTERS = 5  # of its steps, that add up in a total
 LEVELS = ("fast_shift", "change_point", "relative")  # kinds whose alerts say since when a level holds
+LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is judged
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
 
@@ -231,7 +233,7 @@ def judge(
     rules: Iterable[Rule],
     accepted: Mapping[tuple[str | None, str], store.Baseline],
     active: Mapping[tuple[Any, ...], Alert],
-    pins: Mapping[tuple[str | None, str], Level],
+    pins: Mapping[tuple[str | None, str], Pin],
 ) -> Iterator[Judged]:
     """Yield each rule's verdict on each series that it is about.
 
@@ -251,15 +253,18 @@ def judge(
             if not _is_about(rule, window.step_name):
                 continue
             baseline = accepted.get((window.step_name, rule.metric))
+            pin = pins.get((window.step_name, rule.metric)) if rule.kind == "pinned" else None
+            if rule.kind == "pinned":
+                if pin is None:
+                    continue
+                baseline = _since_pinned(pin, baseline)
             values, places = values_for(rule, window, baseline)
             if not places or window.session_ids[places[-1]] != place.session_id:
                 continue  # this session says nothing about it: it failed, or has no such attribute
             alert = active.get((rule.name, window.step_name, rule.metric, rule.direction))
             asked = _with_accepted(rule, baseline)
-            if rule.kind == "pinned":
-                asked = replace(asked, pinned=pins.get((window.step_name, rule.metric)))
-                if asked.pinned is None:
-                    continue
+            if pin is not None:
+                asked = replace(asked, pinned=Level(pin.value, pin.spread, pin.n))
             if window.step_name is None and rule.jitter:
                 asked = replace(asked, jitter=steps * rule.jitter)
             yield Judged(rule, window, places, evaluate(asked, values, frozen_of(alert)))
@@ -285,12 +290,17 @@ def values_for(
     return [value for value, _ in pairs], [index for _, index in pairs]
 
 
-def pins_of(connection: Any, pipeline: str, mode: str) -> dict[tuple[str | None, str], Level]:
+def pins_of(connection: Any, pipeline: str, mode: str) -> dict[tuple[str | None, str], Pin]:
     """Return the pinned baselines of a pipeline and mode by step name and metric."""
-    return {
-        (pin.step_name, pin.metric): Level(pin.value, pin.spread, pin.n)
-        for pin in pinned(connection, pipeline, mode)
-    }
+    return {(pin.step_name, pin.metric): pin for pin in pinned(connection, pipeline, mode)}
+
+
+def _since_pinned(pin: Pin, accepted: store.Baseline | None) -> store.Baseline:
+    """Return from where on runs are held against a pin: they are not those that it is made of."""
+    after = math.nextafter(pin.until_time, math.inf)
+    if accepted is not None and accepted.since_time > after:
+        return accepted
+    return store.Baseline(after, pin.until_session_id, None)
 
 
 def fingerprint(alert: Alert) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ In the caller's transaction; no pandas, because the worker takes in old sessions
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import JITTER_S, AlertSettings
-from perfdb.alerts.evaluation import LEVELS, MOST_JITTERS, MOST_OPENED, fingerprint, is_judged
+from perfdb.alerts.evaluation import LEAST_NEW, LEVELS, MOST_JITTERS, MOST_OPENED, fingerprint, is_judged
 from perfdb.alerts.messages import headline, message
 from perfdb.analysis.regressions import Move, Runs, find_moves
 from perfdb.analysis.rules import (
@@ -28,10 +29,6 @@ from perfdb.records import HISTORIC, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.levels import kinds_of, read_past
-
-LEAST_NEW = (
-    20  # sessions of one pipeline and mode that make a history: fewer are judged as the newest ones are
-)
 
 
 def moves_of(connection: Any, *, better: bool = False, **filters: Any) -> list[Move]:
@@ -81,11 +78,17 @@ def losses_of(connection: Any, *, step: str | None = None, **filters: Any) -> li
             continue
         level = Level(pin.value, pin.spread, pin.n)
         rule = Rule(name="pinned", kind="pinned", percent=PINNED_PERCENT, jitter=JITTER_S, pinned=level)
-        verdict = evaluate(rule, past.durations)
+        first = bisect_right(past.start_times, pin.until_time)  # not held against itself
+        runs = Runs(
+            past.pipeline,
+            past.step_name,
+            past.mode,
+            past.session_ids[first:],
+            past.start_times[first:],
+            past.durations[first:],
+        )
+        verdict = evaluate(rule, runs.durations)
         if verdict.hit:
-            runs = Runs(
-                past.pipeline, past.step_name, past.mode, past.session_ids, past.start_times, past.durations
-            )
             found.append(Loss(runs, pin, verdict))
     return found
 

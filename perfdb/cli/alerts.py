@@ -7,7 +7,7 @@ import time
 import click
 
 from perfdb.cli.options import database_option, json_option, open_history
-from perfdb.cli.render import Column, print_json, print_table, rows_of
+from perfdb.cli.render import Column, csv_pieces, print_json, print_table, rows_of
 from perfdb.cli.text import inert, local_time, short_time
 from perfdb.desk import Desk, LiveVerdict
 from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
@@ -68,7 +68,7 @@ def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None
     if as_json or as_csv:
         frame = history.alerts(state)
         if as_csv:
-            click.echo(frame.to_csv(index=False), nl=False)
+            click.echo(b"".join(csv_pieces(frame)), nl=False)
         else:
             print_json(rows_of(frame))
         return
@@ -90,7 +90,7 @@ def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None
         [_cells(alert, stale_after) for alert in found],
         [COLOURS[alert.severity] for alert in found],
     )
-    click.echo(f"More about one: perfdb alerts show {found[0].id}", err=True)
+    click.echo(f"More about one: perfdb alerts explain {found[0].id}", err=True)
 
 
 def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:

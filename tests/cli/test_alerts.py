@@ -87,7 +87,7 @@ def test_too_little_history_is_said_and_passes(perfdb: Any) -> None:
 def test_the_open_alerts_are_listed_and_shown(perfdb: Any, firing: int) -> None:
     listed = perfdb("alerts")
     assert "work" in listed.out
-    assert f"perfdb alerts show {firing}" in listed.err
+    assert f"perfdb alerts explain {firing}" in listed.err
     row = perfdb("alerts", "--json").rows[0]
     assert list(row)[:13] == [
         "id", "rule", "severity", "state", "pipeline", "step_name", "metric", "mode", "value", "baseline",

@@ -212,7 +212,7 @@ def test_alerts_are_numbered_anew_and_say_so(filled_file: Path, tmp_path: Path) 
     copied = by_table(copy_history(here, there))
     assert copied["alerts"].source_checksum == copied["alerts"].target_checksum
     for alert in Desk(perfdb.History(there)).alerts("all"):
-        assert "perfdb alerts show" not in alert.message or f"perfdb alerts show {alert.id}" in alert.message
+        assert "perfdb alerts explain" not in alert.message or f"alerts explain {alert.id}" in alert.message
 
 
 def test_an_open_alert_of_the_targets_own_stands_for_the_sources(old_and_new: tuple[str, str]) -> None:
