@@ -8,11 +8,31 @@ const AT_MOST_EVERY_MS = 1000;
 let asking = false;
 let askAgain = false;
 let askedAt = 0;
+let source = null;
+let version = null;
 
 export function follow() {
-  let version = null;
+  if (!document.hidden) listen();
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) stop();
+    else listen();
+    if (!document.hidden && askAgain) refresh();
+  });
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) refresh(); // it comes from the browser's memory
+  });
+}
+
+/** Nobody looks: a browser has few connections to one host, and other pages want them. */
+function stop() {
+  source?.close();
+  source = null;
+}
+
+function listen() {
+  if (source) return;
   const loaded = Number(document.querySelector('meta[name="perfdb-now"]').content);
-  const source = new EventSource("/api/v1/events");
+  source = new EventSource("/api/v1/events");
   source.addEventListener("live", (event) => {
     show(true);
     const told = JSON.parse(event.data);
@@ -24,12 +44,6 @@ export function follow() {
   });
   source.addEventListener("open", () => show(true));
   source.addEventListener("error", () => show(false));
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && askAgain) refresh();
-  });
-  addEventListener("pageshow", (event) => {
-    if (event.persisted) refresh(); // it comes from the browser's memory
-  });
 }
 
 /** Say whether something happened between the writing of the page and the first word of the server. */
