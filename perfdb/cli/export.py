@@ -6,7 +6,6 @@ spreadsheet would run as a formula starts with an apostrophe.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import sys
@@ -18,12 +17,10 @@ import click
 
 from perfdb.cli.files import write_whole
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history, say_what_next
-from perfdb.cli.render import json_pieces, rows_of
+from perfdb.cli.render import csv_pieces, json_pieces
 from perfdb.errors import MissingExtraError
 from perfdb.history import History
 from perfdb.recording.report import to_report
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @click.command("export")
@@ -81,31 +78,7 @@ def _json(history: History, filters: dict[str, Any], counted: _Counted) -> Itera
 def _csv(history: History, rows: str, filters: dict[str, Any], counted: _Counted) -> Iterator[bytes]:
     frame = _frame(history, rows, filters)
     counted.rows = len(frame)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(frame.columns)
-    for number, row in enumerate(rows_of(frame)):
-        writer.writerow([_cell(value) for value in row.values()])
-        if number % 1000 == 999:
-            yield _drained(text)
-    yield _drained(text)
-
-
-def _drained(text: io.StringIO) -> bytes:
-    piece = text.getvalue().encode("utf-8", "backslashreplace")
-    text.seek(0)
-    text.truncate()
-    return piece
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict | list | tuple):
-        value = json.dumps(value, default=str)
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return "'" + value
-    return value
+    yield from csv_pieces(frame)
 
 
 def _parquet(history: History, rows: str, filters: dict[str, Any], counted: _Counted) -> Iterator[bytes]:

@@ -95,32 +95,6 @@ def test_a_poor_encoding_gets_plain_signs(recorded: list[Session], encoding: str
         assert "\\u" not in done.stdout
 
 
-def test_names_are_inert_in_every_table(perfdb: Callable[..., Any], folder: Path) -> None:
-    from perfdb.recording.report import to_report, write_report
-    from perfdb.records import Step
-
-    evil = "\x1b[31mred\x1b[0m\u202egnp.exe\nfake line"
-    session = Session(
-        session_id="evil",
-        pipeline=evil,
-        start_time=1.0,
-        total_duration=1.0,
-        status="failed",
-        success=False,
-        error_message=evil,
-        attributes={evil: evil},
-        steps=(Step(step_name=evil, start_time=1.0, duration=1.0, success=False, error_message=evil),),
-        host=evil,
-    )
-    write_report(to_report(session), folder / "reports")
-    assert perfdb("import", "reports").code == 0
-    for command in (["sessions"], ["steps"], ["show", "--data"]):
-        out = perfdb(*command).out
-        assert "\x1b" not in out
-        assert "\u202e" not in out
-        assert not any(line.startswith("fake line") for line in out.splitlines())
-
-
 def test_interrupted_is_130(folder: Path) -> None:
     waiting = (
         "import os, signal, click\n"

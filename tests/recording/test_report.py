@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
-import subprocess
-import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,32 +158,6 @@ def test_a_path_that_ends_in_json_is_the_file(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_an_existing_report_is_replaced_and_nothing_else_stays(tmp_path: Path) -> None:
-    session = full_session()
-    write_report(to_report(session), tmp_path)
-    path = write_report(to_report(replace(session, tags=())), tmp_path)
-    assert read_report(path).tags == ()
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_symbolic_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    path = tmp_path / "r.json"
-    path.symlink_to(victim)
-    write_report(to_report(full_session()), path)
-    assert victim.read_text() == "precious"
-    assert not path.is_symlink()
-
-
-def test_a_failed_write_leaves_no_litter(tmp_path: Path) -> None:
-    (tmp_path / "r.json").mkdir()
-    (tmp_path / "r.json" / "performance_report_x.json").mkdir()
-    with pytest.raises(OSError, match="directory"):
-        write_report({"session_id": "x"}, tmp_path / "r.json")
-    assert [path.name for path in (tmp_path / "r.json").iterdir()] == ["performance_report_x.json"]
-
-
 @pytest.mark.parametrize("session_id", ["../x", "", "a/b", ".hidden", "x" * 129, "a\n", None, 3])
 def test_an_unsafe_id_is_refused_in_both_directions(tmp_path: Path, session_id: Any) -> None:
     with pytest.raises(InvalidSessionIdError):
@@ -202,33 +171,6 @@ def test_what_is_not_json_is_not_written(tmp_path: Path, value: Any) -> None:
     with pytest.raises(ReportError, match="is not JSON"):
         write_report({"session_id": "x", "attributes": {"a": value}}, tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_kill_leaves_the_old_report_or_the_new_one(tmp_path: Path) -> None:
-    code = """
-import sys
-from perfdb.recording.report import write_report
-big = {"session_id": "x", "total_duration": 1.0, "steps": [], "timestamp": "2026-01-01T00:00:00"}
-big["fill"] = "y" * 3_000_000
-print("ready", flush=True)
-n = 0
-while True:
-    n += 1
-    write_report(big | {"session_id": f"x{n}"}, sys.argv[1])
-"""
-    for round_number in range(5):
-        folder = tmp_path / str(round_number)
-        child = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(0.02 * (round_number + 1))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        if folder.exists():
-            for path in folder.iterdir():  # a temporary file would fail here
-                assert path.name.startswith("performance_report_x")
-                assert read_report(path).session_id in path.name
 
 
 def test_the_seeds_own_report_is_read() -> None:

@@ -1,0 +1,139 @@
+"""Row 32: what was recorded is shown, never obeyed: by a browser, a terminal, a spreadsheet, a database."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import perfdb
+from perfdb.cli import main
+
+EVIL = "<script>alert(1)</script>\x1b[31mred\u202egnp.exe\r\n=fake line"
+FORMULAS = ["=1+1", "+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "=cmd|' /C calc'!A0", " =1", "\uff1d1", "\n=1"]
+INJECTIONS = [
+    "' OR 1=1 --",
+    "'; DROP TABLE steps; --",
+    '" OR ""="',
+    "%",
+    "_",
+    "\\",
+    "x') OR ('1'='1",
+    "$.a",
+    'a"b',
+]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Give a function that runs a command and returns its data."""
+
+    def run(*arguments: str) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        said = capsys.readouterr()
+        assert ended.value.code == 0, said.err
+        assert not re.search("[\x1b\u202e\x7f]", said.err)
+        return said.out
+
+    return run
+
+
+class HostsError(Exception):
+    """An error of the pipeline's own."""
+
+
+def record(name: str) -> None:
+    """Record a session that failed, with the name wherever one may stand."""
+    tracker = perfdb.create_tracker("etl", console=False, monitor=False)
+    tracker.start_pipeline(**{name: name})
+    tracker.event(name, data=name)
+    step = tracker.step(name, given=name).start()
+    step.event(name)
+    step.stop(error=HostsError(name))
+    tracker.end_pipeline(success=False, error=name)
+
+
+def test_no_screen_obeys_a_name(say: Callable[..., str], home: Path) -> None:
+    record(EVIL)
+    with perfdb.track("etl", fast_mode=True) as run, run.step(EVIL):
+        pass
+    for command in (
+        "sessions", "steps", "show", "show --data", "show last~1 --data", "bottlenecks", "trends",
+        "violations", "alerts", "rules",
+    ):  # fmt: skip
+        screen = say(*command.split())
+        assert not re.search("[\x1b\u202e\x7f\r]", screen), command
+        assert not any(line.lstrip().startswith("=fake line") for line in screen.splitlines()), command
+
+
+def test_the_console_of_the_recording_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    tracker = perfdb.create_tracker("etl", console=True, monitor=False)
+    tracker.start_pipeline()
+    with pytest.raises(HostsError), tracker.step(EVIL):
+        raise HostsError(EVIL)
+    tracker.end_pipeline(success=False, error=EVIL)
+    tracker.print_summary()
+    said = capsys.readouterr().out
+    assert "<script>" in said
+    assert not re.search("[\x1b\u202e\x7f\r]", said)
+    assert "\n=fake line" not in said
+
+
+def test_no_element_of_a_page_comes_from_a_name(say: Callable[..., str], home: Path) -> None:
+    record(EVIL)
+    say("report", "-o", "page.html")
+    page = Path("page.html").read_text(encoding="utf-8")
+    data = page.index('<script type="application/json"')
+    assert re.findall(r"<script\b[^>]*>", page) == ['<script type="application/json" id="perfdb-sessions">']
+    assert "<" not in page[data + 1 : page.index("</script>", data)].partition(">")[2]
+    assert "\u202e" not in page[:data]
+    assert "script-src" in page or "default-src 'none'" in page
+
+
+@pytest.mark.parametrize("rows", ["sessions", "steps"])
+def test_no_cell_of_csv_is_a_formula(rows: str, say: Callable[..., str]) -> None:
+    for formula in FORMULAS:
+        record(formula)
+    say("export", "--format", "csv", "--rows", rows, "-o", "out.csv")
+    with open("out.csv", newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == len(FORMULAS)
+    for row in table:
+        for column, cell in row.items():
+            assert not cell.lstrip().startswith(("=", "+", "@", "\uff1d")), (column, cell)
+            assert not re.match(r"-[^\d.]|-[\d.]+[^\d.e+-]", cell), (column, cell)
+    assert any(row["error_message"] == "'=1+1" for row in table)
+
+
+def test_no_cell_of_alerts_is_a_formula(say: Callable[..., str]) -> None:
+    rule = '[[alerts.rules]]\nname = "=1+1"\nkind = "max"\nstep = "*"\nlimit = 0.0\n'
+    Path("perfdb.toml").write_text(f"wait_s = 20.0\n{rule}")
+    with perfdb.track("etl") as run, run.step("=2+2"):
+        pass
+    (row,) = csv.DictReader(say("alerts", "--csv").splitlines())
+    assert row["rule"] == "'=1+1"
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_no_filter_is_sql(text: str, recorded_url: str) -> None:
+    with perfdb.track("etl", kind="plain") as run, run.step("load"):
+        pass
+    with perfdb.track(text, **{text: text, "kind": text}) as run, run.step(text):
+        pass
+    history = perfdb.History(recorded_url)
+    assert len(history.sessions()) == 2
+    for filters in (
+        {"pipeline": text}, {"attribute": {text: text}}, {"attribute": {"kind": text}},
+    ):  # fmt: skip
+        assert list(history.sessions(**filters)["pipeline"]) == [text], filters
+    assert list(history.steps(step=text)["step_name"]) == [text]
+    for filters in ({"tag": text}, {"attribute": {text: "none"}}, {"attribute": {"none": text}}):
+        assert history.sessions(**filters).empty, filters
+    with pytest.raises(ValueError, match="status"):
+        history.sessions(status=text)
+    assert len(history.steps()) == 2
