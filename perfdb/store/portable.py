@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -39,9 +40,11 @@ KEYS: dict[str, tuple[str, ...]] = {
 LOCAL = ("id", "seen_at")
 
 _CHECKSUM = 1 << 64
+_SORTED = json.JSONEncoder(sort_keys=True)
 _NUMBERED = re.compile(r"(perfdb alerts [a-z-]+ )\d+")
 
 
+@cache
 def references(table: Table) -> dict[str, str]:
     """Return which columns hold the number of a row of which table."""
     found = {column.name: key.column.table.name for column in table.columns for key in column.foreign_keys}
@@ -109,7 +112,7 @@ def tables() -> dict[str, Table]:
 
 
 def _canonical(document: Any) -> str:
-    return json.dumps(_same_numbers(document), sort_keys=True)
+    return _SORTED.encode(_same_numbers(document))
 
 
 def _same_numbers(value: Any) -> Any:
