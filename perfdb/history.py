@@ -533,7 +533,7 @@ class History:
             return findings.baselines(connection)
 
     def tag(self, session_id: str, name: str) -> str:
-        """Give a session a tag; ``warmup`` and ``ignore`` take it out of baselines and trends.
+        """Give a session a tag; ``warmup``, ``ignore`` and ``cached`` take it out of baselines and trends.
 
         Returns:
             The full id of the session.

@@ -185,7 +185,7 @@ def delete_sessions(connection: Connection, session_ids: Iterable[str]) -> int:
 
 
 def tag_session(connection: Connection, session_id: str, name: str) -> None:
-    """Tag a session; ``warmup`` and ``ignore`` take it out of baselines and trends.
+    """Tag a session; ``UNCOUNTED_TAGS`` take it out of baselines and trends.
 
     Raises:
         NotFoundError: there is no such session.

@@ -114,7 +114,7 @@ def read_windows(
     Args:
         connection: of any role.
         place: the session; sessions that began later are not looked at.
-        runs: how many sessions at most: completed or failed ones, not tagged ``warmup`` or ``ignore``.
+        runs: how many sessions at most: completed or failed ones, and none of those tagged as not to count.
         metrics: of ``duration``, ``cpu_s`` and ``rss_peak_bytes``.
         attributes: numeric attributes to read, by step name; None is the session.
     """
