@@ -14,7 +14,7 @@ from perfdb import __version__
 from perfdb.alerts.messages import amount
 from perfdb.pages import svg
 from perfdb.pages.style import COLOURS, SHAPES
-from perfdb.texts import counted, mode_text
+from perfdb.texts import counted, inert, mode_text
 from perfdb.web import words
 from perfdb.web.health import reasons, what_moved
 
@@ -56,7 +56,13 @@ def _environment() -> Environment:
         for name in "ago change day difference drawn percent seconds shown size value_text when".split()
     }
     made.filters.update(
-        filters, amount=amount, counted=counted, mode_text=mode_text, reasons=reasons, what_moved=what_moved
+        filters,
+        amount=amount,
+        counted=counted,
+        inert=inert,
+        mode_text=mode_text,
+        reasons=reasons,
+        what_moved=what_moved,
     )
     made.globals.update(link=words.link, svg=svg, version=__version__, fingerprint=fingerprint())
     return made

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -26,12 +25,14 @@ from perfdb.web.answers import trends as of_trends
 from perfdb.web.answers.rows import alert_rows
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render, style_sheet
-from perfdb.web.schemas import AlertEvent, Bottleneck, SeriesName
+from perfdb.web.schemas import AlertEvent, Bottleneck, SeriesName, SeriesNow
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
+STEPS_SHOWN = 10  # on the first page, of each pipeline and mode
+KINDS_IN_FULL = 4
 LASTS = (50, 100, 300, 1_000)
 STATES = ("open", ACKNOWLEDGED, RESOLVED, EXPECTED, FALSE_ALARM, HISTORIC, "all")
 ORDERS = {
@@ -127,10 +128,6 @@ def get_style() -> Response:
 def get_overview(request: Request) -> HTMLResponse:
     """Show health now."""
     answer = of_overview.overview(request.app.state.history)
-    kinds = [
-        (kind, list(rows))
-        for kind, rows in groupby(answer.series, key=lambda row: (row.pipeline, row.mode_text))
-    ]
     urgent = firing(answer.alerts)
     others = [alert for alert in answer.alerts if alert not in urgent]
     return page(
@@ -142,8 +139,19 @@ def get_overview(request: Request) -> HTMLResponse:
         health=health(answer.alerts, answer.live),
         alerts=urgent,
         others=others,
-        groups=kinds,
+        groups=_steps_now(answer.series),
     )
+
+
+def _steps_now(series: Sequence[SeriesNow]) -> Iterator[tuple[tuple[str, str], list[SeriesNow], int]]:
+    """Yield pipelines and modes with their costliest steps, and how many steps are left out.
+
+    Of too many pipelines the later ones have their total and what an alert is about.
+    """
+    for place, (kind, rows) in enumerate(_kinds(series)):
+        most = STEPS_SHOWN if place < KINDS_IN_FULL else 0
+        shown = [row for number, row in enumerate(rows) if number <= most or row.alert_id is not None]
+        yield kind, shown, len(rows) - len(shown)
 
 
 @router.get("/sessions")

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+
+import perfdb
+from perfdb.records import Step
+from perfdb.store.engine import open_engine
+from perfdb.store.ingest import insert_sessions
 
 PHONE = {"width": 390, "height": 844}
 PAGES = {
@@ -271,3 +277,31 @@ def test_what_cannot_be_found_or_understood_is_said_on_a_page(
     assert answer.status_code == status
     assert word in answer.text
     assert '<a class="button" href="/">To the overview</a>' in answer.text
+
+
+def test_the_first_page_stays_short_whatever_is_recorded(history: perfdb.History, dashboard: Any) -> None:
+    newest = history.session("last")
+    steps = tuple(
+        Step(step_name=f"part {seq:02}", start_time=newest.start_time, duration=1.0, success=True, seq=seq)
+        for seq in range(30)
+    )
+    engine = open_engine(history.url, role="writer")
+    with engine.begin() as connection:
+        for number in range(8):
+            late = newest.start_time + 100 + number
+            made = replace(newest, session_id=f"wide_{number}", pipeline=f"wide {number}", start_time=late)
+            insert_sessions(connection, [replace(made, steps=steps)])
+    engine.dispose()
+    page = dashboard.client.get("/").text
+    shown = [page.count(f"wide {number}") > 0 for number in range(8)]
+    assert all(shown), "each pipeline has its total"
+    assert page.count('class="spark"') < 60
+    assert '20 more steps: see <a href="/bottlenecks?pipeline=wide%207">bottlenecks</a>' in page.replace(
+        "+", "%20"
+    )
+
+
+def test_several_attributes_stay_in_the_form(dashboard: Any) -> None:
+    page = dashboard.client.get("/sessions?attribute=customer%3Dc3&attribute=model%3Dgpt-4o").text
+    assert 'name="attribute" value="customer=c3"' in page
+    assert 'name="attribute" value="model=gpt-4o"' in page
