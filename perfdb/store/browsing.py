@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select, text, tuple_
 
-from perfdb.records import COMPLETED, STATUSES, Session
+from perfdb.records import STATUSES, Session
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -280,20 +280,6 @@ def neighbours(connection: Connection, session: Session) -> tuple[str | None, st
     before = alike.where(place < here).order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
     after = alike.where(place > here).order_by(sessions.c.start_time, sessions.c.id)
     return connection.execute(before).scalar(), connection.execute(after).scalar()
-
-
-def past_totals(connection: Connection, session: Session, *, last: int) -> list[tuple[str, float]]:
-    """Return (id, total s) of the counted sessions of the same kind that began before a session."""
-    chosen = choose_sessions(
-        connection.dialect.name,
-        pipeline=session.pipeline,
-        mode=session.mode,
-        counted=True,
-        until=session.start_time,
-        last=last,
-        status=COMPLETED,
-    ).with_only_columns(sessions.c.session_id, sessions.c.total_duration)
-    return [(row[0], row[1]) for row in connection.execute(chosen) if row[1] is not None]
 
 
 def _ended(series_id: int, last: int) -> Select[Any]:

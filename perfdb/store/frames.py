@@ -373,20 +373,22 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
     )
     names = {row.id: row.step_name for row in connection.execute(named)}
     of_session: dict[int, list[Step]] = {}
-    for row in connection.execute(query):
+    for pk, seq, number, start, duration, status, parent, lane, attempts, cpu_s, peak in _rows(
+        connection, query
+    ):
         step = Step(
-            step_name=names[row.series_id],
-            start_time=row.start_time,
-            duration=row.duration,
-            success=_SUCCESS_OF_STATUS.get(row.status),
-            seq=row.seq,
-            parent_seq=row.parent_seq,
-            lane=row.lane,
-            attempts=tuple(_known(Attempt, each) for each in row.attempts or ()),
-            cpu_s=row.cpu_s,
-            rss_peak_bytes=row.rss_peak_bytes,
+            step_name=names[number],
+            start_time=start,
+            duration=duration,
+            success=_SUCCESS_OF_STATUS.get(status),
+            seq=seq,
+            parent_seq=parent,
+            lane=lane,
+            attempts=tuple(_known(Attempt, each) for each in _document(attempts) or ()),
+            cpu_s=cpu_s,
+            rss_peak_bytes=peak,
         )
-        of_session.setdefault(row.session_pk, []).append(step)
+        of_session.setdefault(pk, []).append(step)
     return [
         Session(
             session_id=row.session_id,
@@ -490,6 +492,11 @@ def _columns(connection: Connection, query: Select[Any]) -> dict[str, Sequence[A
     if not rows:
         return dict.fromkeys(names, ())
     return dict(zip(names, zip(*rows, strict=True), strict=True))
+
+
+def _document(value: Any) -> Any:
+    """Parse a cell of a JSON column, if the driver has not."""
+    return from_json(value) if isinstance(value, str) else value
 
 
 def _documents(values: Sequence[Any], empty: type[dict[str, Any]] | type[list[Any]]) -> list[Any]:

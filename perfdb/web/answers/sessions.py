@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
+from perfdb.analysis.explain import explain
 from perfdb.analysis.timeline import Timeline, headline, last_instant, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
-from perfdb.errors import UsageError
-from perfdb.history import History
+from perfdb.errors import NotFoundError
 from perfdb.questions import checked_filters
 from perfdb.records import Session, Step
-from perfdb.store import browsing
+from perfdb.store import browsing, frames
 from perfdb.store.alerts import read_alerts
 from perfdb.web.answers.rows import alert_rows, plain_rows, session_row
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
@@ -41,6 +41,8 @@ MOST_ROWS = 500
 MOST_BARS = 4_000
 MOST_SAMPLES = 2_000
 MOST_ALERTS = 50
+EXPLAINED_BY = 100  # earlier sessions, as `History.explain` takes them
+LEAST_USUAL = 3
 
 
 def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
@@ -78,14 +80,14 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
     Raises:
         NotFoundError: there is none of this id; prefixes and ``last`` are taken as in ``History.session``.
     """
-    found = history.session(session_id)
     with history.reading() as connection:
         if connection is None:
-            raise history._nothing_recorded()
+            raise NotFoundError("nothing is recorded yet: record a run with perfdb.track(...)")
+        found = frames.read_session(connection, frames.find_session_id(connection, session_id))
+        past = frames.past_sessions(connection, found, last=EXPLAINED_BY)
         previous, following = browsing.neighbours(connection, found)
-        totals = browsing.past_totals(connection, found, last=100)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
-    explanation, not_explained = _explanation(history, found)
+    explanation, not_explained = _explanation(found, past)
     laid_out = timeline(found)
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in found.steps]
     start, end = found.start_time, last_instant(found)
@@ -120,23 +122,24 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
         not_explained=not_explained,
         previous_session_id=previous,
         next_session_id=following,
-        usual_session_id=_usual(totals),
+        usual_session_id=_usual(past),
         alerts=alert_rows(alerts),
     )
 
 
-def _usual(totals: list[tuple[str, float]]) -> str | None:
+def _usual(past: Sequence[Session]) -> str | None:
     """Return the id of the session whose total is the median of the others'; None of too few."""
-    if len(totals) < 3:
+    totals = [(each.session_id, each.total_duration or 0.0) for each in past]
+    if len(totals) < LEAST_USUAL:
         return None
     middle = median(total for _, total in totals)
     return min(totals, key=lambda each: abs(each[1] - middle))[0]
 
 
-def _explanation(history: History, found: Session) -> tuple[ExplanationAnswer | None, str | None]:
+def _explanation(found: Session, past: Sequence[Session]) -> tuple[ExplanationAnswer | None, str | None]:
     try:
-        told = history.explain(found.session_id)
-    except UsageError as error:
+        told = explain(found, past)
+    except ValueError as error:
         return None, str(error)
     rows = [ExplainedStep(**row) for row in plain_rows(told.frame)]
     answer = ExplanationAnswer(
