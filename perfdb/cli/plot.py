@@ -43,7 +43,7 @@ def plot(
     fine = can_print("".join(_FINE) + chr(_EMPTY))
     line, dashes, side, corner, mark = _FINE if fine else _PLAIN
     margin = max(map(len, labels)) + 2
-    columns = max(10, min(width - margin, MOST_COLUMNS, (len(values) + 1) // 2 if len(values) > 20 else 20))
+    columns = max(10, min(width - margin, MOST_COLUMNS, max(20, len(values))))
     low, high = bounds
     span = (high - low) or 1.0
 

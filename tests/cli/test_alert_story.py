@@ -170,7 +170,7 @@ def test_a_plot_marks_the_run_and_the_levels(monkeypatch: pytest.MonkeyPatch) ->
         values, at=30, levels=[(0, 30), (30, 60)], labels=("2 s", "1 s"), width=40, bounds=(1.0, 2.0)
     )
     assert lines[0].startswith("2 s ┤")
-    assert lines[-1].index("▲") == pytest.approx(5 + 15, abs=1)
+    assert lines[-1].index("▲") == pytest.approx(5 + 35 / 2, abs=1)
     assert len(lines) == 9
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
     plain = plot(values, at=30, labels=("2 s", "1 s"), width=40, bounds=(1.0, 2.0), limit=1.5)
