@@ -24,6 +24,7 @@ def cause_at(
     since: float | None = None,
     until: float | None = None,
     reach: tuple[float, float] | None = None,
+    most: int = 300,
 ) -> Cause | None:
     """Return what explains a move of the level; None when it has no two sides.
 
@@ -35,8 +36,11 @@ def cause_at(
         since: when the level before began: nothing older is looked at.
         until: when the new level ended.
         reach: the earliest and the latest moment at which the move may have been.
+        most: sessions to look at on either side.
     """
-    found, at = read_neighbours(connection, pipeline, mode, moment, since=since, until=until)
+    found, at = read_neighbours(
+        connection, pipeline, mode, moment, before=most, after=most, since=since, until=until
+    )
     if not 0 < at < len(found):
         return None
     if reach is None:

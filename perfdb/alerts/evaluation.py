@@ -28,6 +28,7 @@ MOST_IN_DIGEST = 20  # more are counted
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_JITTERS = 5  # of its steps, that add up in a total
 LEVELS = ("fast_shift", "change_point", "relative")  # kinds whose alerts say since when a level holds
+AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is judged
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
@@ -490,7 +491,7 @@ def _with_cause(connection: Any, alert: Alert, known: dict[str, dict[str, Any]])
     if alert.metric != "duration":
         return alert
     if alert.since_session_id not in known:
-        cause = cause_at(connection, alert.pipeline, alert.mode, alert.since_time)
+        cause = cause_at(connection, alert.pipeline, alert.mode, alert.since_time, most=AROUND)
         known[alert.since_session_id] = {} if cause is None else {"cause": as_details(cause)}
     return replace(alert, details={**alert.details, **known[alert.since_session_id]})
 

@@ -40,8 +40,8 @@ def read_neighbours(
     mode: str,
     moment: float,
     *,
-    before: int = 300,
-    after: int = 300,
+    before: int,
+    after: int,
     since: float | None = None,
     until: float | None = None,
 ) -> tuple[list[Neighbour], int]:

@@ -53,7 +53,9 @@ def test_facts_are_of_the_session_its_place_and_its_steps(history: Connection) -
 
 
 def test_bounds_are_kept(history: Connection) -> None:
-    found, at = read_neighbours(history, "design", NORMAL, 1e9 + 360, since=1e9 + 300, until=1e9 + 420)
+    found, at = read_neighbours(
+        history, "design", NORMAL, 1e9 + 360, before=9, after=9, since=1e9 + 300, until=1e9 + 420
+    )
     assert ([each.session_id for each in found], at) == (["run-5", "run-6"], 1)
 
 
