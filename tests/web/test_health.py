@@ -58,7 +58,7 @@ def test_the_gravest_alert_is_named_and_what_nobody_need_hear_of_is_not() -> Non
     told = health(alerts)
     assert told.level == "critical"
     assert told.sentence.striptags().startswith(
-        "2 alerts fire: Search takes 2.3 × as long since 01 Jan 12:00"
+        "2 alerts fire: Search takes 2.3 × as long since 01 Jan"
     )
     assert "2 alerts are known" in told.more
 
@@ -75,9 +75,9 @@ def test_reasons_are_what_explains_and_what_changed() -> None:
 
 
 def test_times_are_utc_elements_that_a_script_can_read() -> None:
-    assert words.when(NOON + 5) == (
-        '<time datetime="2026-01-01T12:00:05.000Z" title="2026-01-01 12:00:05 UTC" data-form="short">'
-        '01 Jan 12:00<span class="utc"> UTC</span></time>'
+    assert words.when(1_704_110_405.0) == (
+        '<time datetime="2024-01-01T12:00:05.000Z" title="2024-01-01 12:00:05 UTC" data-form="short">'
+        '01 Jan 2024 12:00<span class="utc"> UTC</span></time>'
     )
     assert "3 days ago" in words.when(NOON, "ago", NOON + 3.5 * 86_400)
 

@@ -17,8 +17,8 @@ function serverAhead() {
 
 export function shortTime(epoch) {
   const then = new Date(epoch * 1000);
-  const year = then.getFullYear() === new Date().getFullYear() ? `${two(then.getHours())}:${two(then.getMinutes())}` : then.getFullYear();
-  return `${two(then.getDate())} ${MONTHS[then.getMonth()]} ${year}`;
+  const year = then.getFullYear() === new Date().getFullYear() ? "" : ` ${then.getFullYear()}`;
+  return `${two(then.getDate())} ${MONTHS[then.getMonth()]}${year} ${two(then.getHours())}:${two(then.getMinutes())}`;
 }
 
 function fullTime(epoch) {

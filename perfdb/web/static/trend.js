@@ -131,8 +131,8 @@ function days(plot, ticks, axis, space, step) {
   let last = "";
   return ticks.map((tick) => {
     const words = shortTime(tick);
-    const [day, time] = [words.slice(0, 6), words.slice(7)];
-    if (step >= 86400) return time.includes(":") ? day : words;
+    const [day, time] = [words.slice(0, -6), words.slice(-5)];
+    if (step >= 86400) return day;
     const text = day === last ? time : words;
     last = day;
     return text;
