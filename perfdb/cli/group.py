@@ -60,6 +60,14 @@ class LazyGroup(click.Group):
             with formatter.section(heading):
                 formatter.write_dl([(name, text) for name, (_, text) in commands.items()], col_max=12)
 
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Read the arguments; `--help` is printed here."""
+        try:
+            return super().make_context(*arguments, **extra)
+        except BrokenPipeError:  # click would end with 1
+            discard_output()
+            raise click.exceptions.Exit(0) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a reader that went away (`| head`) is no error."""
         try:

@@ -104,26 +104,6 @@ def test_what_did_not_arrive_is_tried_again_later_with_the_same_number(engine: E
     assert len({headers["X-Perfdb-Delivery"] for headers, _ in receiver.received}) == 1
 
 
-def test_redirects_are_not_followed_and_end_the_delivery(engine: Engine, receiver: Any) -> None:
-    post = Post(engine, hook(receiver))
-    receiver.answer, receiver.location = 302, receiver.url
-    post.put("team")
-    post.turns()
-    assert len(receiver.received) == 1
-    assert post.counts() == {"team": {"failed": 1}}
-    assert "redirects are not followed" in str(post.health.last_error)
-
-
-def test_a_receiver_that_hangs_is_given_up_and_its_address_is_not_told(engine: Engine, receiver: Any) -> None:
-    receiver.delay = 0.6
-    post = Post(engine, Channel(name="team", kind="webhook", url=receiver.url, timeout_s=0.1))
-    post.put("team")
-    post.turns()
-    assert post.counts() == {"team": {"waiting": 1}}
-    assert post.health.counts["undelivered"] == 1
-    assert "s3cret" not in str(post.health.last_error)
-
-
 def test_a_channel_that_keeps_failing_is_left_alone_for_a_while(engine: Engine, receiver: Any) -> None:
     post = Post(engine, hook(receiver))
     receiver.answer = 500

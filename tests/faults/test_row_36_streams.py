@@ -1,0 +1,89 @@
+"""Row 36: emoji on a poor console, a reader that goes away, the C locale: a quiet end, escapes for errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import perfdb
+
+EMOJI = "gr\u00f6\u00dfe \U0001f680 \u5bb6 \ud800"
+MAIN = "from perfdb.cli import main; main()"
+RECORDING = """
+import perfdb
+tracker = perfdb.create_tracker(console=True, monitor=False)
+tracker.start_pipeline(fast_mode=False)
+try:
+    with tracker.step("gr\\u00f6\\u00dfe \\U0001f680 \\u5bb6 \\ud800"):
+        raise ValueError("\\U0001f4a5 \\ud800")
+except ValueError:
+    pass
+tracker.end_pipeline(success=False)
+tracker.save_performance_report()
+tracker.print_summary()
+"""
+POOR = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"PYTHONIOENCODING": "cp1252"},
+    {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+]
+
+
+def launch(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, timeout=120)
+
+
+@pytest.fixture
+def recorded() -> None:
+    with perfdb.track("etl", note=EMOJI) as run, run.step(EMOJI):
+        pass
+
+
+@pytest.mark.parametrize("environment", POOR, ids=lambda each: "+".join(each))
+def test_a_poor_console_gets_escapes_from_the_recording(environment: dict[str, str]) -> None:
+    done = launch(RECORDING, **environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"[start] Performance tracking started" in done.stdout
+    assert b"[failed] Failed step: gr" in done.stdout
+    assert b"\\u5bb6" in done.stdout
+    assert perfdb.History().session().steps[0].error_message == "\U0001f4a5 ?"
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("environment", POOR, ids=lambda each: "+".join(each))
+def test_a_poor_console_gets_escapes_from_every_command(environment: dict[str, str]) -> None:
+    for command in ("show --data", "export --format csv"):
+        done = launch(MAIN, *command.split(), **environment)
+        assert done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr
+        assert done.stdout
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("command", ["show", "export --format json", "--help"])
+def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
+    """The reading end of stdout is closed before perfdb writes to it."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, *command.split()], stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    os.close(reading)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert all(line.startswith(b"Read ") for line in said.splitlines())
+
+
+@pytest.mark.parametrize("stream", ["closed", "broken pipe", "full"])
+def test_a_recording_goes_on_when_its_output_cannot_be_written(stream: str, home: Path) -> None:
+    how = {"closed": ">&-", "broken pipe": "| true", "full": "> /dev/full"}[stream]
+    command = f'sleep 0.1; "{sys.executable}" -c "$0" {how}'
+    done = subprocess.run(["bash", "-c", command, RECORDING], capture_output=True, timeout=120)
+    assert b"perfdb" not in done.stderr
+    assert len(list(home.glob("*.json"))) == 1
+    assert perfdb.History().session().steps[0].success is False
