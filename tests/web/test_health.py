@@ -57,9 +57,7 @@ def test_the_gravest_alert_is_named_and_what_nobody_need_hear_of_is_not() -> Non
     assert [each.id for each in firing(alerts)] == [3, 2]
     told = health(alerts)
     assert told.level == "critical"
-    assert told.sentence.striptags().startswith(
-        "2 alerts fire: Search takes 2.3 × as long since 01 Jan"
-    )
+    assert told.sentence.striptags().startswith("2 alerts fire: Search takes 2.3 × as long since 01 Jan")
     assert "2 alerts are known" in told.more
 
 
