@@ -12,11 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Table, func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from perfdb.errors import StoreError
 from perfdb.store.alerts import take_turn
 from perfdb.store.comparing import Copied, Digests, digests
-from perfdb.store.engine import open_engine
+from perfdb.store.engine import open_engine, shown_url
 from perfdb.store.ingest import finish_step, insert_into, recount_session
 from perfdb.store.models import (
     INTERRUPTED_CODE,
@@ -65,8 +66,7 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
     Raises:
         SchemaError: the source is of an older perfdb.
         NewerSchemaError: one of the two is of a newer perfdb.
-        StoreError: one of the two cannot be opened.
-        SQLAlchemyError: the target takes no rows now; what has been copied stays.
+        StoreError: one of the two cannot be opened, or was lost; what has been copied stays.
     """
     reader = open_engine(source_url, role="reader")
     try:
@@ -81,6 +81,11 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
             finally:
                 writer.dispose()
                 witness.dispose()
+    except SQLAlchemyError as error:
+        raise StoreError(
+            f"the copy from {shown_url(source_url)} into {shown_url(target_url)} was cut off: "
+            f"{getattr(error, 'orig', None) or error}; what has arrived is whole: run it again"
+        ) from error
     finally:
         reader.dispose()
 

@@ -353,6 +353,22 @@ def test_the_command_refuses_what_makes_no_sense(
     assert "me:***@" in run(capsys, "postgresql://me:secret@127.0.0.1:1/db", str(tmp_path / "x.sqlite3"))[2]
 
 
+def test_a_target_that_refuses_cuts_the_copy_off(
+    filled_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "new.sqlite3"
+    schema.ensure_schema(f"sqlite:///{target}")
+    execute(
+        f"sqlite:///{target}",
+        "CREATE TRIGGER full BEFORE INSERT ON steps BEGIN SELECT RAISE(ABORT, 'no space left'); END",
+    )
+    code, _, err = run(capsys, str(filled_file), str(target))
+    assert code == 2
+    assert "was cut off: no space left; what has arrived is whole: run it again" in err
+    execute(f"sqlite:///{target}", "DROP TRIGGER full")
+    assert run(capsys, str(filled_file), str(target))[0] == 0
+
+
 def test_an_older_source_is_upgraded_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     released = sorted((Path(__file__).parents[1] / "databases").glob("*.sqlite3"))[0]
     old = shutil.copy(released, tmp_path / "old.sqlite3")
