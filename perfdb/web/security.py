@@ -113,9 +113,11 @@ class SecurityMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is refused, pass on the rest."""
-        if scope["type"] != "http":  # lifespan; there is no websocket here
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # there is no websocket here
+            await send({"type": "websocket.close", "code": 1008})
             return
 
         async def with_headers(message: Message) -> None:
@@ -123,7 +125,7 @@ class SecurityMiddleware:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "private, no-cache")
+                headers.setdefault("Cache-Control", _keeping(scope, message["status"]))
             await send(message)
 
         refused = self._refusal(scope)
@@ -165,6 +167,12 @@ class SecurityMiddleware:
         answer = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
         answer.set_cookie(self._gate.cookie, given, httponly=True, samesite="strict", path="/")
         return answer
+
+
+def _keeping(scope: Scope, status: int) -> str:
+    """Return how long a browser may keep an answer: what names its version for ever, the rest not unasked."""
+    versioned = scope["path"].startswith(("/static/", "/style.css")) and b"v=" in scope["query_string"]
+    return "private, max-age=31536000, immutable" if versioned and status == 200 else "private, no-cache"
 
 
 def _refuse(scope: Scope, status: int, reason: str) -> Response:

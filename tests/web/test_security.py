@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 import perfdb
+from perfdb.web.security import Gate, SecurityMiddleware
 
 TOKEN = "a-token-of-enough-length"
 
@@ -107,6 +109,31 @@ def test_every_answer_carries_the_headers_that_keep_others_out(dashboard: Any) -
         assert "Access-Control-Allow-Origin" not in headers
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     assert dashboard.client.options("/api/v1/alerts/1/acknowledge", headers=asked).status_code == 403
+
+
+def test_only_what_names_its_version_is_kept_by_the_browser(dashboard: Any) -> None:
+    def keeping(path: str) -> str:
+        return str(dashboard.client.get(path).headers["Cache-Control"])
+
+    assert "immutable" in keeping("/style.css?v=1")
+    for path in ("/style.css", "/?v=1", "/api/v1/health?v=1", "/static/nothing.js?v=1"):
+        assert keeping(path) == "private, no-cache"
+
+
+def test_a_websocket_is_closed_unseen() -> None:
+    async def app(*arguments: Any) -> None:
+        pytest.fail("it reached the app")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(SecurityMiddleware(app, Gate())({"type": "websocket"}, receive, send))
+    assert [message["type"] for message in sent] == ["websocket.close"]
 
 
 @pytest.fixture

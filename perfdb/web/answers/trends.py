@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 2_000
 MOST_ALERTS = 100
-MOST_FOR_CHANGES = 3_000  # more runs would take seconds
+MOST_FOR_CHANGES = 2_000  # more runs would take a noticeable time
 
 
 def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
