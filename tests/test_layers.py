@@ -63,7 +63,10 @@ SIDEWAYS = {
 FACE = 4.5
 
 # A heavy library and the parts that may import it, late or not.
-SQL = {"sqlalchemy": {"store", "findings", "transfer", "history", "importing"}, "alembic": {"store"}}
+SQL = {
+    "sqlalchemy": {"store", "findings", "transfer", "history", "importing", "doctor"},
+    "alembic": {"store"},
+}
 PURE = {"pandas", "numpy", "matplotlib", "scipy"}
 
 
