@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import perfdb
-from perfdb import recorder
 
 LOCKED_S = 3.0
 
@@ -16,10 +15,12 @@ def test_row_02_lock_held(
     recorded_url: str,
     write_lock: Callable[[str], AbstractContextManager[None]],
     history: Callable[[str], perfdb.History],
+    wait_until_well: Callable[[perfdb.Tracker], None],
 ) -> None:
     tracker = perfdb.create_tracker(console=False)
     tracker.start_pipeline()
     tracker.end_pipeline()
+    wait_until_well(tracker)
     slowest, told = 0.0, None
     with write_lock(recorded_url):
         begun = time.monotonic()
@@ -38,6 +39,6 @@ def test_row_02_lock_held(
     assert (health["ok"], health["refused"], health["errors"]) == (False, 0, 0)
     assert health["backlog_bytes"] > 100_000
     tracker.end_pipeline()
-    recorder.close(wait_s=30)
+    wait_until_well(tracker)
     assert tracker.health()["ok"]
     assert [int(data["i"]) for data in history(recorded_url).steps()["additional_data"]] == list(range(1_000))
