@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from perfdb.analysis.runs import Floats, series_of, text_or_none
@@ -135,10 +137,19 @@ def week_of(day: int) -> int:
 
 def theil_sen(x: Floats, y: Floats) -> float:
     """Return the median slope of all pairs of points (Theil 1950, Sen 1968)."""
-    i, j = np.triu_indices(x.size, 1)
+    i, j = _pairs(x.size)
     run = x[j] - x[i]
     moved = run != 0
-    return float(np.median((y[j] - y[i])[moved] / run[moved])) if moved.any() else math.nan
+    rise = y[j] - y[i]
+    if not moved.all():
+        rise, run = rise[moved], run[moved]
+    return float(np.median(rise / run)) if run.size else math.nan
+
+
+@lru_cache(maxsize=1)
+def _pairs(size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the places of all pairs of so many points; a series asks several times for the same."""
+    return np.triu_indices(size, 1)
 
 
 def mann_kendall(values: Floats) -> float:
@@ -198,20 +209,34 @@ def slopes(start_times: Floats, values: Floats) -> tuple[float, float, float]:
     """
     days = start_times / 86_400
     per_session = _relative(np.arange(values.size), values)
-    per_day = _relative(days, values).per_x if days.size and np.ptp(days) >= 1 else math.nan
+    per_day = _percent_per(days, values) if days.size and np.ptp(days) >= 1 else math.nan
     return per_session.per_x, per_day, per_session.p_value
 
 
 def _relative(x: object, values: Floats) -> Slope:
     """Return the slope in percent of the median per unit of x, and its p; NaN with too few points."""
-    middle = float(np.median(values)) if values.size else 0.0
-    if values.size < LEAST_FOR_SLOPE or middle <= 0:
+    if not _has_slope(values):
         return Slope(math.nan, math.nan)
-    places = np.asarray(x, dtype=float)
-    if values.size > MOST_FOR_SLOPE:
-        kept = np.linspace(0, values.size - 1, MOST_FOR_SLOPE).round().astype(int)
-        places, values = places[kept], values[kept]
-    return Slope(100 * theil_sen(places - places[0], values) / middle, mann_kendall(values))
+    return Slope(_percent_per(x, values), mann_kendall(values[_kept(values.size)]))
+
+
+def _percent_per(x: object, values: Floats) -> float:
+    if not _has_slope(values):
+        return math.nan
+    kept = _kept(values.size)
+    places = np.asarray(x, dtype=float)[kept]
+    return 100 * theil_sen(places - places[0], values[kept]) / float(np.median(values))
+
+
+def _has_slope(values: Floats) -> bool:
+    return values.size >= LEAST_FOR_SLOPE and float(np.median(values)) > 0
+
+
+def _kept(size: int) -> npt.NDArray[np.intp]:
+    """Return the places of the points that are compared: of too many, evenly chosen ones."""
+    if size <= MOST_FOR_SLOPE:
+        return np.arange(size)
+    return np.linspace(0, size - 1, MOST_FOR_SLOPE).round().astype(np.intp)
 
 
 def _days(start_times: pd.Series[float], by: By) -> list[int]:
