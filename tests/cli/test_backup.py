@@ -161,7 +161,10 @@ def test_what_a_dead_program_left_in_its_journal_is_in_the_backup(
 
 
 def test_a_program_that_ends_in_order_leaves_one_file(perfdb: Callable[..., Any], folder: Path) -> None:
-    subprocess.run([sys.executable, "-c", "import perfdb\nwith perfdb.track('one'): pass"], check=True)
+    code = (
+        "import perfdb\nwith perfdb.track('one'): pass\nperfdb.recorder.close(60)"  # however slow it is here
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
     assert {path.name for path in DATABASE.parent.iterdir() if path.is_file()} == {
         "perfdb.sqlite3", *(path.name for path in DATABASE.parent.glob("performance_report_*")),
     }  # fmt: skip
@@ -175,7 +178,7 @@ def test_copied_back_it_is_the_history_again_and_journals_are_read_anew(
     tracker = package.create_tracker(console=False)
     tracker.start_pipeline(session_id="after")
     tracker.end_pipeline()
-    package.recorder.close()
+    package.recorder.close(60)
     subprocess.run([sys.executable, "-c", DIES], check=False)
     for name in ("-wal", "-shm"):  # of the program that was killed; they belong to the file that is replaced
         Path(f"{DATABASE}{name}").unlink(missing_ok=True)

@@ -309,7 +309,7 @@ def test_sessions_of_a_backup_that_ran_when_it_was_made(
         time.sleep(0.05)
     assert perfdb("backup", "copy.sqlite3").code == 0
     tracker.end_pipeline()
-    package.recorder.close()
+    package.recorder.close(60)
     shutil.copy("copy.sqlite3", DATABASE)
     found = ask(perfdb)
     assert set(found) == {"sessions"}
