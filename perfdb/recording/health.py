@@ -114,6 +114,9 @@ def logger() -> Logger:
 def debugging() -> Callable[..., None] | None:
     """Return the logger's ``debug`` where the host wants to see it, else None."""
     logging = sys.modules.get("logging")  # who set a level has imported it
-    if logging is None or not logging.getLogger("perfdb").isEnabledFor(logging.DEBUG):
+    try:
+        if logging is None or not logging.getLogger("perfdb").isEnabledFor(logging.DEBUG):
+            return None
+    except AttributeError:  # another thread, such as the worker's, is just importing it
         return None
     return logger().debug
