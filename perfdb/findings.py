@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
 from perfdb.records import Alert
-from perfdb.store import frames, statistics
+from perfdb.store import frames, reading, statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,7 +214,7 @@ def compare_sessions(connection: Connection, a: str, b: str) -> SessionCompariso
     from perfdb.analysis.compare import compare_sessions as compare
 
     sessions = [
-        frames.read_session(connection, frames.find_session_id(connection, session_id))
+        reading.read_session(connection, reading.find_session_id(connection, session_id))
         for session_id in (a, b)
     ]
     try:
@@ -254,9 +254,9 @@ def explain(connection: Connection, session_id: str, last: int) -> Explanation:
     """
     from perfdb.analysis.explain import explain as find
 
-    session = frames.read_session(connection, frames.find_session_id(connection, session_id))
+    session = reading.read_session(connection, reading.find_session_id(connection, session_id))
     try:
-        return find(session, frames.past_sessions(connection, session, last=last))
+        return find(session, reading.past_sessions(connection, session, last=last))
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -206,13 +206,13 @@ class History:
             StoreError: the database is missing, unreadable or not perfdb's.
         """
         from perfdb.notebook import show_as
-        from perfdb.store import frames
+        from perfdb.store import reading
 
         show_as(Session, "text/html", _session_html)
         with self._connection() as connection:
             if connection is None:
                 raise self._nothing_recorded()
-            return frames.read_session(connection, frames.find_session_id(connection, session_id))
+            return reading.read_session(connection, reading.find_session_id(connection, session_id))
 
     def each_session(
         self,
@@ -230,14 +230,14 @@ class History:
 
         The filters and errors are those of ``sessions``.
         """
-        from perfdb.store import frames
+        from perfdb.store import frames, reading
 
         filters = session_filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
         with self._connection() as connection:
             if connection is None:
                 return
             for session_id in frames.sessions_frame(connection, **filters)["session_id"].tolist():
-                yield frames.read_session(connection, session_id)
+                yield reading.read_session(connection, session_id)
 
     def bottlenecks(self, *, last: int | None = 100, **filters: Any) -> pd.DataFrame:
         """Return what each step costs the sessions, per pipeline and mode, the costliest first.
@@ -542,10 +542,10 @@ class History:
             NotFoundError: as in ``session``.
             ValueError: the name is empty, longer than 64 characters or not printable.
         """
-        from perfdb.store import frames, ingest
+        from perfdb.store import ingest, reading
 
         with self._writing() as connection:
-            found = frames.find_session_id(connection, session_id)
+            found = reading.find_session_id(connection, session_id)
             ingest.tag_session(connection, found, checked_tag(name))
         return found
 
@@ -555,10 +555,10 @@ class History:
         Raises:
             NotFoundError: no such session, or it does not have this tag.
         """
-        from perfdb.store import frames, ingest
+        from perfdb.store import ingest, reading
 
         with self._writing() as connection:
-            found = frames.find_session_id(connection, session_id)
+            found = reading.find_session_id(connection, session_id)
             if not ingest.untag_session(connection, found, name):
                 raise NotFoundError(f"session {found} is not tagged {name!r}")
         return found
@@ -575,12 +575,12 @@ class History:
             NotFoundError: as in ``session``.
             UsageError: one of them is still running.
         """
-        from perfdb.store import frames, ingest
+        from perfdb.store import ingest, reading
 
         with self._writing() as connection:
-            found = tuple(dict.fromkeys(frames.find_session_id(connection, each) for each in session_ids))
+            found = tuple(dict.fromkeys(reading.find_session_id(connection, each) for each in session_ids))
             for session_id in found:
-                if frames.read_session(connection, session_id).status == RUNNING:
+                if reading.read_session(connection, session_id).status == RUNNING:
                     raise UsageError(f"session {session_id} is still running: delete it when it has ended")
             ingest.delete_sessions(connection, found)
         return found

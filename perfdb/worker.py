@@ -401,7 +401,7 @@ class Worker:
 
 def usual_durations(database_url: str, pipeline: str, mode: str) -> dict[str, float]:
     """Return the median seconds per step of the last sessions; nothing where there is no history."""
-    from perfdb.store import frames
+    from perfdb.store import reading
     from perfdb.store.engine import open_engine, sqlite_path
 
     path = sqlite_path(database_url)
@@ -410,7 +410,7 @@ def usual_durations(database_url: str, pipeline: str, mode: str) -> dict[str, fl
     engine = open_engine(database_url, role="reader")
     try:
         with engine.connect() as connection:
-            return frames.usual_durations(connection, pipeline, mode)
+            return reading.usual_durations(connection, pipeline, mode)
     finally:
         engine.dispose()
 

@@ -170,7 +170,7 @@ def series_names(connection: Connection) -> list[tuple[str, str | None, str]]:
 
 def running_sessions(connection: Connection, *, most: int) -> list[Session]:
     """Return the sessions that run now with their steps so far, the newest first."""
-    from perfdb.store.frames import read_session
+    from perfdb.store.reading import read_session
 
     # Sorted here: asked for an order, SQLite would rather go through all sessions than use the partial index.
     query = select(sessions.c.session_id, sessions.c.start_time).where(text("sessions.status = 0"))

@@ -1,4 +1,4 @@
-"""Read the history back: as frames, as one session, as the few numbers a live view needs.
+"""Read the history back as frames, or as plain rows.
 
 Frames hold the columns of ``v_sessions`` and ``v_steps``, oldest first, with the same
 values and types from both databases. pandas is imported by the functions that return one.
@@ -6,27 +6,23 @@ values and types from both databases. pandas is imported by the functions that r
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, column, select, table, text
+from sqlalchemy import Connection, Select, column, select, table
 
-from perfdb.errors import NotFoundError
-from perfdb.records import COMPLETED, STATUSES, Attempt, Event, Sample, Session, Step
+from perfdb.records import STATUSES
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
-    COMPLETED_CODE,
-    FAILED_CODE,
     environments,
     from_json,
-    samples,
     series,
     session_tags,
     sessions,
     steps,
     storable_text,
 )
+from perfdb.store.reading import SUCCESS_OF_STATUS, driver_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +40,6 @@ STEP_COLUMNS = (
     "success", "status", "error_message", "additional_data", "attempts", "events", "cpu_s", "cpu_percent",
     "rss_peak_bytes", "rss_mean_bytes", "fast_mode", "mode", "started_at", "ended_at",
 )  # fmt: skip
-
-_SUCCESS_OF_STATUS = {COMPLETED_CODE: True, FAILED_CODE: False}
 
 
 def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
@@ -168,7 +162,7 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
             "mode": _spread(of_series["mode"], kind, _text_type()),
             "status": _spread(STATUSES, status, _text_type()),
             "success": _spread(
-                [_SUCCESS_OF_STATUS.get(code) for code in range(len(STATUSES))], status, "boolean"
+                [SUCCESS_OF_STATUS.get(code) for code in range(len(STATUSES))], status, "boolean"
             ),
         },
     )
@@ -208,7 +202,7 @@ def _view_rows(
     )
     return [
         {each: _plain(each, value) for each, value in zip(columns, row, strict=True)}
-        for row in _rows(connection, query)
+        for row in driver_rows(connection, query)
     ]
 
 
@@ -226,215 +220,6 @@ def empty_sessions_frame() -> pd.DataFrame:
 def empty_steps_frame() -> pd.DataFrame:
     """Return what ``steps_frame`` gives when nothing fits."""
     return _frame({name: [] for name in STEP_COLUMNS}, STEP_COLUMNS, "duration")
-
-
-def usual_durations(connection: Connection, pipeline: str, mode: str, last: int = 20) -> dict[str, float]:
-    """Return the median seconds of each step over the last sessions of a pipeline and mode."""
-    chosen = choose_sessions(
-        connection.dialect.name, pipeline=pipeline, mode=mode, counted=True, last=last
-    ).cte("chosen")
-    query = (
-        select(series.c.step_name, steps.c.duration)
-        .select_from(chosen)
-        .join(steps, steps.c.session_pk == chosen.c.id)
-        .join(series, series.c.id == steps.c.series_id)
-        .where(steps.c.counted.is_(True))
-    )
-    durations: dict[str, list[float]] = {}
-    for step_name, duration in connection.execute(query):
-        durations.setdefault(step_name, []).append(duration)
-    return {step_name: statistics.median(values) for step_name, values in durations.items()}
-
-
-def find_session_id(connection: Connection, wanted: str) -> str:
-    """Return the id that a person means: a whole id, a prefix of one, ``last`` or ``last~1``.
-
-    ``last`` is the session that started last, running or not.
-
-    Raises:
-        NotFoundError: none fits, or several do; the message says what to type next.
-    """
-    name, tilde, back = wanted.partition("~")
-    if name == "last" and (not tilde or (back.isascii() and back.isdigit() and len(back) < 10)):
-        newest = select(sessions.c.session_id).order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
-        found = connection.execute(newest.offset(int(back or 0)).limit(1)).scalar()
-        if found is None:
-            there = connection.execute(text("SELECT count(*) FROM sessions")).scalar_one()
-            if not there:
-                raise NotFoundError("no session is recorded yet; try: perfdb demo")
-            raise NotFoundError(f"there is no {wanted}: the history has {there} so far; see: perfdb sessions")
-        return str(found)
-    if not wanted.isascii() or not wanted.isprintable() or not wanted:
-        raise NotFoundError(f"no session is called {wanted!r}; `perfdb sessions` lists them")
-    exact = connection.execute(select(sessions.c.session_id).where(sessions.c.session_id == wanted)).scalar()
-    if exact is not None:
-        return str(exact)
-    starts_so = sessions.c.session_id.startswith(wanted, autoescape=True)
-    query = select(sessions.c.session_id).where(starts_so).order_by(sessions.c.start_time.desc())
-    # LIKE of SQLite does not tell a from A.
-    fitting = [each for each in connection.execute(query).scalars() if each.startswith(wanted)]
-    if not fitting:
-        raise NotFoundError(f"no session id begins with {wanted!r}; `perfdb sessions` lists them")
-    if len(fitting) > 1:
-        some = ", ".join(fitting[:4]) + (", …" if len(fitting) > 4 else "")
-        raise NotFoundError(f"{len(fitting)} session ids begin with {wanted!r}: {some}; give more of the id")
-    return str(fitting[0])
-
-
-def read_session(connection: Connection, session_id: str) -> Session:
-    """Return one session with its steps and samples.
-
-    Raises:
-        NotFoundError: there is none with exactly this id.
-    """
-    query = (
-        select(sessions, series.c.pipeline, series.c.mode, environments)
-        .join(series, series.c.id == sessions.c.series_id)
-        .outerjoin(environments, environments.c.id == sessions.c.environment_id)
-        .where(sessions.c.session_id == storable_text(session_id))
-    )
-    row = connection.execute(query).first()
-    if row is None:
-        raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
-    pk = row.id
-    tags = select(session_tags.c.name).where(session_tags.c.session_pk == pk)
-    taken = select(samples).where(samples.c.session_pk == pk).order_by(samples.c.time)
-    return Session(
-        session_id=row.session_id,
-        pipeline=row.pipeline,
-        start_time=row.start_time,
-        total_duration=row.total_duration,
-        status=STATUSES[row.status],
-        fast_mode=row.fast_mode,
-        success=row.success,
-        product_count=row.product_count,
-        error_message=row.error_message,
-        mode=row.mode,
-        attributes=row.attributes or {},
-        tags=tuple(sorted(connection.execute(tags).scalars())),
-        steps=_steps_of(connection, pk),
-        samples=tuple(
-            Sample(time=each.time, cpu_percent=each.cpu_percent or 0.0, rss_bytes=each.rss_bytes or 0)
-            for each in connection.execute(taken)
-        ),
-        cpu_s=row.cpu_s,
-        rss_peak_bytes=row.rss_peak_bytes,
-        rss_mean_bytes=row.rss_mean_bytes,
-        utc_offset=row.utc_offset,
-        host=row.host,
-        pid=row.pid,
-        python_version=row.python_version,
-        perfdb_version=row.perfdb_version,
-        git_commit=row.git_commit,
-        command=row.command,
-    )
-
-
-def past_sessions(connection: Connection, session: Session, *, last: int) -> list[Session]:
-    """Return the newest ``last`` sessions of the same pipeline and mode that count and began before one.
-
-    Oldest first, with what is measured of their steps: without samples, attributes, data and events.
-    """
-    chosen = choose_sessions(
-        connection.dialect.name,
-        pipeline=session.pipeline,
-        mode=session.mode,
-        counted=True,
-        status=COMPLETED,
-        until=session.start_time,
-        last=last,
-    ).with_only_columns(
-        sessions.c.id,
-        sessions.c.session_id,
-        sessions.c.start_time,
-        sessions.c.total_duration,
-        sessions.c.success,
-    )
-    found = connection.execute(chosen).all()[::-1]
-    query = (
-        select(
-            steps.c.session_pk,
-            steps.c.seq,
-            steps.c.series_id,
-            steps.c.start_time,
-            steps.c.duration,
-            steps.c.status,
-            steps.c.parent_seq,
-            steps.c.lane,
-            steps.c.attempts,
-            steps.c.cpu_s,
-            steps.c.rss_peak_bytes,
-        )
-        .where(steps.c.session_pk.in_([row.id for row in found]))
-        .order_by(steps.c.session_pk, steps.c.seq)
-    )
-    named = select(series.c.id, series.c.step_name).where(
-        series.c.pipeline == session.pipeline, series.c.mode == session.mode
-    )
-    names = {row.id: row.step_name for row in connection.execute(named)}
-    of_session: dict[int, list[Step]] = {}
-    for pk, seq, number, start, duration, status, parent, lane, attempts, cpu_s, peak in _rows(
-        connection, query
-    ):
-        step = Step(
-            step_name=names[number],
-            start_time=start,
-            duration=duration,
-            success=_SUCCESS_OF_STATUS.get(status),
-            seq=seq,
-            parent_seq=parent,
-            lane=lane,
-            attempts=tuple(_known(Attempt, each) for each in _document(attempts) or ()),
-            cpu_s=cpu_s,
-            rss_peak_bytes=peak,
-        )
-        of_session.setdefault(pk, []).append(step)
-    return [
-        Session(
-            session_id=row.session_id,
-            pipeline=session.pipeline,
-            mode=session.mode,
-            start_time=row.start_time,
-            total_duration=row.total_duration,
-            status=COMPLETED,
-            success=row.success,
-            steps=tuple(of_session.get(row.id, ())),
-        )
-        for row in found
-    ]
-
-
-def _steps_of(connection: Connection, pk: int) -> tuple[Step, ...]:
-    query = (
-        select(steps, series.c.step_name)
-        .join(series, series.c.id == steps.c.series_id)
-        .where(steps.c.session_pk == pk)
-        .order_by(steps.c.seq)
-    )
-    return tuple(
-        Step(
-            step_name=row.step_name,
-            start_time=row.start_time,
-            duration=row.duration,
-            success=_SUCCESS_OF_STATUS.get(row.status),
-            error_message=row.error_message,
-            additional_data=row.additional_data or {},
-            seq=row.seq,
-            parent_seq=row.parent_seq,
-            lane=row.lane,
-            attempts=tuple(_known(Attempt, each) for each in row.attempts or ()),
-            events=tuple(_known(Event, each) for each in row.events or ()),
-            cpu_s=row.cpu_s,
-            rss_peak_bytes=row.rss_peak_bytes,
-            rss_mean_bytes=row.rss_mean_bytes,
-        )
-        for row in connection.execute(query)
-    )
-
-
-def _known(kind: Any, values: Mapping[str, Any]) -> Any:
-    """Build an Attempt or Event; a field of a later perfdb is passed over."""
-    return kind(**{name: value for name, value in values.items() if name in kind.__dataclass_fields__})
 
 
 # --- rows to frames -----------------------------------------------------------------------------------
@@ -473,30 +258,17 @@ def _tags(connection: Connection, filters: Mapping[str, Any]) -> dict[int, list[
         chosen, chosen.c.id == session_tags.c.session_pk
     )
     tags: dict[int, list[str]] = {}
-    for pk, name in sorted(_rows(connection, query)):
+    for pk, name in sorted(driver_rows(connection, query)):
         tags.setdefault(pk, []).append(name)
     return tags
 
 
-def _rows(connection: Connection, query: Select[Any]) -> Sequence[tuple[Any, ...]]:
-    """Return the driver's own tuples: SQLAlchemy's rows double the time of a large frame."""
-    result = connection.execute(query)
-    rows: Sequence[tuple[Any, ...]] = result.cursor.fetchall()
-    result.close()
-    return rows
-
-
 def _columns(connection: Connection, query: Select[Any]) -> dict[str, Sequence[Any]]:
     names = [column.name for column in query.selected_columns]
-    rows = _rows(connection, query)
+    rows = driver_rows(connection, query)
     if not rows:
         return dict.fromkeys(names, ())
     return dict(zip(names, zip(*rows, strict=True), strict=True))
-
-
-def _document(value: Any) -> Any:
-    """Parse a cell of a JSON column, if the driver has not."""
-    return from_json(value) if isinstance(value, str) else value
 
 
 def _documents(values: Sequence[Any], empty: type[dict[str, Any]] | type[list[Any]]) -> list[Any]:

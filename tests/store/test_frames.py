@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from perfdb.cli.render import rows_of
 from perfdb.errors import NotFoundError
-from perfdb.store import frames, ingest
+from perfdb.store import frames, ingest, reading
 
 Records = Callable[..., list[dict[str, Any]]]
 NORMAL, FAST = '{"fast_mode":false}', '{"fast_mode":true}'
@@ -147,21 +147,21 @@ def test_last_counts_sessions_not_steps(history: Connection) -> None:
 
 
 def test_usual_durations_are_medians_of_the_same_mode(history: Connection) -> None:
-    assert frames.usual_durations(history, "design", NORMAL, last=3) == {"load": 7.0, "work": 10.0}
-    assert frames.usual_durations(history, "design", FAST) == {"load": 10.0, "work": 10.0}
-    assert frames.usual_durations(history, "none", FAST) == {}
+    assert reading.usual_durations(history, "design", NORMAL, last=3) == {"load": 7.0, "work": 10.0}
+    assert reading.usual_durations(history, "design", FAST) == {"load": 10.0, "work": 10.0}
+    assert reading.usual_durations(history, "none", FAST) == {}
 
 
 @pytest.mark.parametrize(
     ("wanted", "expected"), [("last", "run-9"), ("last~1", "run-8"), ("last~9", "run-0"), ("run-4", "run-4")]
 )
 def test_a_session_is_found_as_a_person_names_it(history: Connection, wanted: str, expected: str) -> None:
-    assert frames.find_session_id(history, wanted) == expected
+    assert reading.find_session_id(history, wanted) == expected
 
 
 def test_a_prefix_must_fit_one(history: Connection, run_records: Records) -> None:
     ingest.apply_records(history, {"journal_id": "k"}, run_records("Run_42"), offset=1)
-    assert frames.find_session_id(history, "Run_4") == "Run_42"
+    assert reading.find_session_id(history, "Run_4") == "Run_42"
     for wanted, message in (
         ("run", "10 session ids begin with 'run'"),
         ("zzz", "perfdb sessions"),
@@ -172,12 +172,12 @@ def test_a_prefix_must_fit_one(history: Connection, run_records: Records) -> Non
         ("last~x", "begins with"),
     ):
         with pytest.raises(NotFoundError, match=message):
-            frames.find_session_id(history, wanted)
+            reading.find_session_id(history, wanted)
 
 
 def test_an_empty_history_says_what_to_do(connection: Connection) -> None:
     with pytest.raises(NotFoundError, match="perfdb demo"):
-        frames.find_session_id(connection, "last")
+        reading.find_session_id(connection, "last")
 
 
 def test_the_iso_time_has_microseconds_and_carries(connection: Connection, run_records: Records) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from perfdb.errors import NotFoundError
 from perfdb.records import Attempt, Event, Sample, Session, Step
-from perfdb.store import frames, ingest
+from perfdb.store import frames, ingest, reading
 from perfdb.store.engine import is_transient, open_engine
 from perfdb.store.schema import ensure_schema
 
@@ -48,7 +48,7 @@ def counted_steps(connection: Connection) -> int:
 def test_a_run_is_read_back_as_it_was_recorded(connection: Connection, run_records: Records) -> None:
     applied = put(connection, run_records())
     assert (applied.finished, applied.steps, applied.skipped) == (("s1",), 2, 0)
-    session = frames.read_session(connection, "s1")
+    session = reading.read_session(connection, "s1")
     assert session.start_time == 1_785_500_000.123456
     assert session.step_durations == {"load": 1.5, "work": 2.25}
     assert (session.status, session.success, session.product_count) == ("completed", True, 6)
@@ -69,7 +69,7 @@ def test_the_order_of_batches_does_not_matter(connection: Connection, run_record
     for record in reversed(run_records()):
         put(connection, [record])
     put(connection, run_records("s2"))
-    first, second = (frames.read_session(connection, each) for each in ("s1", "s2"))
+    first, second = (reading.read_session(connection, each) for each in ("s1", "s2"))
     assert first.steps == second.steps
     assert (first.pipeline, first.mode, first.status) == (second.pipeline, second.mode, second.status)
     assert first.attributes == second.attributes
@@ -78,7 +78,7 @@ def test_the_order_of_batches_does_not_matter(connection: Connection, run_record
 
 def test_a_step_whose_start_line_was_lost_goes_in(connection: Connection, run_records: Records) -> None:
     put(connection, run_records()[1:])
-    session = frames.read_session(connection, "s1")
+    session = reading.read_session(connection, "s1")
     assert (session.pipeline, len(session.steps), session.status) == ("unknown", 2, "completed")
 
 
@@ -88,20 +88,20 @@ def test_an_open_step_is_filled_by_its_end(connection: Connection, run_records: 
         key: step[key] for key in ("session_id", "seq", "parent_seq", "step_name", "lane", "start_time")
     }
     put(connection, [start, {"type": "open", **opened}])
-    running = frames.read_session(connection, "s1").steps[0]
+    running = reading.read_session(connection, "s1").steps[0]
     assert (running.duration, running.success) == (None, None)
     put(connection, [step])
-    assert frames.read_session(connection, "s1").steps[0].duration == 1.5
+    assert reading.read_session(connection, "s1").steps[0].duration == 1.5
 
 
 def test_a_late_end_undoes_interrupted(connection: Connection, run_records: Records) -> None:
     records = run_records()
     put(connection, records[:2])
     assert ingest.mark_interrupted(connection, "j1") == 1
-    assert frames.read_session(connection, "s1").status == "interrupted"
+    assert reading.read_session(connection, "s1").status == "interrupted"
     assert counted_steps(connection) == 0
     put(connection, records[2:])
-    assert frames.read_session(connection, "s1").status == "completed"
+    assert reading.read_session(connection, "s1").status == "completed"
     assert counted_steps(connection) == 2
 
 
@@ -112,8 +112,8 @@ def test_only_the_dead_journals_running_sessions_are_interrupted(
     put(connection, run_records("mine")[:1])
     ingest.apply_records(connection, {**HEADER, "journal_id": "j2"}, run_records("other")[:1], offset=1)
     assert ingest.mark_interrupted(connection, "j1") == 1
-    assert frames.read_session(connection, "other").status == "running"
-    assert frames.read_session(connection, "done").status == "completed"
+    assert reading.read_session(connection, "other").status == "running"
+    assert reading.read_session(connection, "done").status == "completed"
 
 
 def test_a_step_left_open_at_the_end_is_interrupted(connection: Connection, run_records: Records) -> None:
@@ -153,7 +153,7 @@ def test_ids_made_in_a_savepoint_that_was_undone_are_not_used(engine: Engine, ru
             put(connection, run_records("s2"))
         with connection.begin():
             put(connection, run_records("s3"))
-            assert frames.read_session(connection, "s3").pipeline == "design"
+            assert reading.read_session(connection, "s3").pipeline == "design"
 
 
 def test_a_cache_of_vanished_rows_heals_at_the_second_try(tmp_path: Path, run_records: Records) -> None:
@@ -208,8 +208,8 @@ def test_no_value_in_any_field_spoils_a_batch(
     records[place] = {key: old if key in keep else value for key, old in records[place].items()}
     records[place]["additional_data" if place == 1 else "attributes"] = {"hostile": value}
     put(connection, [*records, *run_records("good")])
-    assert len(frames.read_session(connection, "good").steps) == 2
-    assert len(frames.read_session(connection, "bad").steps) == 2
+    assert len(reading.read_session(connection, "good").steps) == 2
+    assert len(reading.read_session(connection, "bad").steps) == 2
     connection.execute(text("SELECT * FROM v_sessions")).all()
     connection.execute(text("SELECT * FROM v_steps")).all()
     assert len(frames.sessions_frame(connection)) == 2
@@ -233,7 +233,7 @@ def test_a_record_without_a_usable_key_is_skipped(
     connection: Connection, run_records: Records, record: dict[str, Any]
 ) -> None:
     assert put(connection, [record, *run_records()]).skipped == 1
-    assert len(frames.read_session(connection, "s1").steps) == 2
+    assert len(reading.read_session(connection, "s1").steps) == 2
 
 
 def test_samples_go_in_once_and_broken_ones_not_at_all(connection: Connection, run_records: Records) -> None:
@@ -245,7 +245,7 @@ def test_samples_go_in_once_and_broken_ones_not_at_all(connection: Connection, r
         Sample(time=1.5, cpu_percent=99.5, rss_bytes=1000),
         Sample(time=2.5, cpu_percent=98.5, rss_bytes=2000),
     )
-    assert frames.read_session(connection, "s1").samples == expected
+    assert reading.read_session(connection, "s1").samples == expected
 
 
 def a_session(session_id: str = "imported", **changes: Any) -> Session:
@@ -306,7 +306,7 @@ def a_session(session_id: str = "imported", **changes: Any) -> Session:
 
 def test_an_imported_session_comes_back_equal(connection: Connection) -> None:
     assert ingest.insert_sessions(connection, [a_session()]) == (1, 0)
-    assert frames.read_session(connection, "imported") == a_session()
+    assert reading.read_session(connection, "imported") == a_session()
 
 
 def test_importing_twice_is_a_no_op(connection: Connection) -> None:
@@ -332,7 +332,7 @@ def test_warmup_and_ignore_take_a_session_out_of_what_counts(
     ingest.tag_session(connection, "s1", name)
     ingest.tag_session(connection, "s1", name)
     assert counted_steps(connection) == counted
-    assert frames.read_session(connection, "s1").tags == (name,)
+    assert reading.read_session(connection, "s1").tags == (name,)
     assert ingest.untag_session(connection, "s1", name)
     assert not ingest.untag_session(connection, "s1", name)
     assert counted_steps(connection) == 2
@@ -366,7 +366,7 @@ def test_a_name_too_long_for_an_index_is_cut(connection: Connection, run_records
         connection,
         run_records(pipeline="é" * 5000, mode='{"m":"' + "x" * 5000 + '"}', steps={"日" * 5000: 1.0}),
     )
-    session = frames.read_session(connection, "s1")
+    session = reading.read_session(connection, "s1")
     assert session.pipeline.endswith("é…")
     assert session.steps[0].step_name.endswith("日…")
 

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from perfdb.errors import SchemaError, StoreError
-from perfdb.store import frames, schema
+from perfdb.store import frames, reading, schema
 from perfdb.store.engine import open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,7 +154,7 @@ def test_a_released_database_is_upgraded_and_read(released: Path, tmp_path: Path
         assert sessions.loc["20260102_030405_0a1b2c3d", "started_at"] == "2026-01-02T03:04:05.123456Z"
         assert sessions.loc["nightly-1", "tags"] == ["warmup"]
         assert len(frames.steps_frame(connection)) == 10
-        session = frames.read_session(connection, "20260102_040506_1b2c3d4e")
+        session = reading.read_session(connection, "20260102_040506_1b2c3d4e")
         assert [(each.wait, each.success) for each in session.steps[1].attempts] == [
             (0.0, False),
             (0.5, True),

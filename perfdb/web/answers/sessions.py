@@ -12,7 +12,7 @@ from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
 from perfdb.questions import checked_filters
 from perfdb.records import Session, Step
-from perfdb.store import browsing, frames
+from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
 from perfdb.web.answers.rows import alert_rows, plain_rows, session_row
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
@@ -83,8 +83,8 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
     with history.reading() as connection:
         if connection is None:
             raise NotFoundError("nothing is recorded yet: record a run with perfdb.track(...)")
-        found = frames.read_session(connection, frames.find_session_id(connection, session_id))
-        past = frames.past_sessions(connection, found, last=EXPLAINED_BY)
+        found = reading.read_session(connection, reading.find_session_id(connection, session_id))
+        past = reading.past_sessions(connection, found, last=EXPLAINED_BY)
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
     explanation, not_explained = _explanation(found, past)
