@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DAY_S = 86400.0
 STAMP = ".pruned"  # in the home: when a worker last pruned
 LOCKED_S = 0.005  # that a piece holds the write lock; on a busy machine it becomes several times that
+TOLD_KEPT_S = 30 * DAY_S  # messages that reached their channel; what they told stays with the alerts
 _UNITS = {"h": 3600.0, "d": DAY_S, "w": 7 * DAY_S, "y": 365.25 * DAY_S}
 _LOOK_AGAIN_S = 3600.0
 _LEAST_ROWS, _FIRST_ROWS, _MOST_ROWS = 20, 200, 10_000
@@ -100,6 +101,9 @@ def prune(database: Database, shares: Iterable[Share], now: float) -> Iterator[l
     pace = _Pace()
     for share in shares:
         yield from _prune_share(database, share, pace)
+    with database.transaction() as connection:
+        store.delete_told(connection, now - TOLD_KEPT_S)
+    yield []
     store.delete_orphans(database.url, now)
     yield []
     yield from _shrink(database)

@@ -21,7 +21,7 @@ from perfdb.records import Alert, Session, Step
 from perfdb.retention import DAY_S, STAMP, Policy, Upkeep, age, find_shares, prune, read_policy, survey
 from perfdb.settings import load
 from perfdb.store import alerts as alerts_store
-from perfdb.store import models
+from perfdb.store import models, outbox
 from perfdb.store.ingest import insert_sessions, tag_session
 from perfdb.toml_tables import Table
 from perfdb.transfer import Database
@@ -182,6 +182,18 @@ def test_names_environments_and_journals_of_nobody_go_too(database: Database) ->
         ("etl", "always fails"), ("etl", "load"), ("etl", "work"), ("etl", None),
     ]  # fmt: skip
     assert (hosts, journals) == (["here"], ["young"])
+
+
+def test_messages_that_arrived_long_ago_go_too(database: Database) -> None:
+    with database.transaction() as connection:
+        for days_old, state in ((31, "sent"), (31, "waiting"), (29, "sent")):
+            outbox.put(connection, f"{state} {days_old}", {}, NOW - days_old * DAY_S)
+            of_this = models.outbox.c.channel == f"{state} {days_old}"
+            connection.execute(update(models.outbox).where(of_this).values(state=state))
+    assert pruned(database, Policy(90 * DAY_S)) == []
+    with database.reading() as connection:
+        kept = connection.execute(select(models.outbox.c.channel)).scalars().all()
+    assert sorted(kept) == ["sent 29", "waiting 31"]
 
 
 def test_orphans_are_left_to_the_next_time_when_somebody_writes_all_the_time(

@@ -327,9 +327,9 @@ def _fitting(connection: Connection, prefix: str | None, filters: Mapping[str, A
 
 
 def _tags_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[str]]:
-    query = select(session_tags).where(session_tags.c.session_pk.in_(pks)).order_by(session_tags.c.name)
+    query = select(session_tags).where(session_tags.c.session_pk.in_(pks))
     found: dict[int, list[str]] = {}
-    for pk, name in connection.execute(query):
+    for pk, name in sorted(map(tuple, connection.execute(query))):  # each database sorts names its own way
         found.setdefault(pk, []).append(name)
     return found
 
