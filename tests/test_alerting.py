@@ -255,31 +255,6 @@ def test_five_sessions_that_confirm_are_one_digest(run: Run) -> None:
     assert [alert["state"] for alert in received[1]["resolved"]] == ["resolved"]
 
 
-def test_a_storm_is_a_digest_that_counts_and_a_summary_at_the_cap(run: Run) -> None:
-    configure(
-        '[[alerts.rules]]\nname = "slow"\nkind = "max"\nstep = "*"\nlimit = 2.0\n'
-        '[[alerts.channels]]\nname = "mine"\nkind = "log"\nmost_per_hour = 3\n'
-    )
-    for pipeline in range(6):
-        with perfdb.track(f"pipeline {pipeline}") as storm:
-            storm._clock = FakeClock()
-            for number in range(120):
-                step = storm.step(f"step {number}").start()
-                assert step.session is not None
-                step.begun -= 3.0
-                step.stop()
-    recorder.close(10.0)
-    from perfdb.store.engine import open_engine
-
-    engine = open_engine(perfdb.History().url, role="reader")
-    with engine.connect() as connection:
-        kinds = [row[0] for row in connection.exec_driver_sql("SELECT kind FROM outbox ORDER BY id")]
-        opened = connection.exec_driver_sql("SELECT count(*) FROM alerts").scalar_one()
-    engine.dispose()
-    assert kinds == ["digest", "digest", "digest", "summary"]
-    assert opened <= 6 * (evaluation.MOST_OPENED + 1)
-
-
 def reported(number: int, work: float) -> Session:
     start = NOON + 60 * number
     return Session(

@@ -26,6 +26,7 @@ from perfdb.store.windows import Place, Window, find_place, last_error, newest_p
 
 MOST_IN_DIGEST = 20  # more are counted
 MOST_OPENED = 100  # by one session; more say nothing that these do not
+MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
 MOST_JITTERS = 5  # of its steps, that add up in a total
 LEVELS = ("fast_shift", "change_point", "relative")  # kinds whose alerts say since when a level holds
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
@@ -426,8 +427,8 @@ def _settle(
             changed = _with_cause(connection, changed, causes)
         alert_id = changed.id or store.save_alert(connection, changed)
         current[alert_id] = replace(changed, id=alert_id)
-        for event in events:
-            store.add_event(connection, alert_id, event, now, session_id=place.session_id)
+        for event, note in _kept(events, changed.hits):
+            store.add_event(connection, alert_id, event, now, session_id=place.session_id, note=note)
         if events:
             touched.add(alert_id)
         if "resolved" in events and stored[alert_id].inhibited_by is None:
@@ -454,6 +455,15 @@ def _settle(
         and not alert.silenced
     ]
     return Told(tuple(final[alert.id] for alert in due), tuple(sorted(confirmed, key=_urgency)), put)
+
+
+def _kept(events: Iterable[str], hits: int) -> Iterator[tuple[str, str | None]]:
+    """Yield what an alert's story tells, with a note; of one that goes on and on less and less."""
+    for event in events:
+        if event != "confirmed" or hits <= MOST_CONFIRMATIONS:
+            yield event, None
+        elif hits.bit_count() == 1:
+            yield "still confirmed", f"{hits} sessions so far"
 
 
 def _grouped(

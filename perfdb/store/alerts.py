@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     Connection,
+    Executable,
     RowMapping,
     Select,
     bindparam,
@@ -190,10 +191,10 @@ def save_alert(connection: Connection, alert: Alert) -> int:
         row[name] = storable_text(row[name])
     row["details"] = dict(alert.details) or None
     if alert.id:
-        connection.execute(update(alerts).where(alerts.c.id == alert.id).values(**row))
+        connection.execute(_update(), {**row, "wanted_id": alert.id})
         return alert.id
     row["series_id"] = Ids(connection).of_series((alert.pipeline, alert.mode, alert.step_name))
-    return int(connection.execute(insert(alerts).values(**row).returning(alerts.c.id)).scalar_one())
+    return int(connection.execute(_insert(), row).scalar_one())
 
 
 def add_event(
@@ -208,7 +209,7 @@ def add_event(
     """Note what happened to an alert."""
     said = None if note is None else storable_text(note)
     row = {"alert_id": alert_id, "event": event, "at": at, "session_id": session_id, "note": said}
-    connection.execute(insert(alert_events).values(**row))
+    connection.execute(_insert_event(), row)
 
 
 def events_of(connection: Connection, alert_id: int) -> list[Happening]:
@@ -322,6 +323,23 @@ def _active() -> Select[Any]:
         series.c.pipeline == bindparam("wanted_pipeline"),
         series.c.mode == bindparam("wanted_mode"),
     )
+
+
+# Made once: a storm writes a hundred alerts at a time, and every other writer waits meanwhile.
+@cache
+def _insert() -> Executable:
+    return insert(alerts).returning(alerts.c.id)
+
+
+@cache
+def _update() -> Executable:
+    changed: dict[str, Any] = {name: bindparam(name) for name in _FIELDS}
+    return update(alerts).where(alerts.c.id == bindparam("wanted_id")).values(changed)
+
+
+@cache
+def _insert_event() -> Executable:
+    return insert(alert_events)
 
 
 @cache
