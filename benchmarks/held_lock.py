@@ -1,35 +1,29 @@
-"""What a fault costs the host: steps while another process holds the write lock, and first starts at once.
+"""What a held lock costs the host.
 
-    python benchmarks/faults.py [--only lock|starts] [--rounds N]
+    python benchmarks/held_lock.py [--rounds N]
 
-``lock``: another process holds SQLite's write lock for 3 s; meanwhile steps are recorded, each followed by
+Another process holds SQLite's write lock for 3 s; meanwhile steps are recorded, each followed by
 2 ms of the host's own work, half computing and half waiting. Beside them the same loop with the lock free,
 and a direct INSERT. The kernel counts when it gives a step's processor to somebody else: the second line
 leaves such steps out.
-``starts``: four processes open the same new database at once, each to make its tables.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import multiprocessing
-import os
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from resource import RUSAGE_THREAD, getrusage
 from statistics import median
-from typing import Any
 
 import perfdb
 from perfdb import recorder
-from perfdb.store.schema import HEAD
 
 LOCKED_S = 3.0
 STEPS = 1_500
@@ -43,9 +37,6 @@ print("held", flush=True)
 sys.stdin.read(1)
 connection.execute("ROLLBACK")
 """
-
-
-# -- a lock that is held -------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -136,58 +127,12 @@ def figures(costs: list[float]) -> str:
     return f"median {median(ordered):.3f} ms, {highest} (n = {len(ordered)})"
 
 
-# -- first starts ----------------------------------------------------------------------------------------
-
-
-def first_starts(rounds: int) -> None:
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as name, context.Pool(4) as pool:
-        urls = [f"sqlite:///{name}/{number}.sqlite3" for number in range(rounds)]
-        failed, took = 0, []
-        pool.map(_ready, range(4), chunksize=1)
-        for url in urls:
-            at = time.time() + 0.05  # all four at the same moment
-            begun = time.perf_counter()
-            outcomes = pool.starmap(_first_start, [(url, at)] * 4, chunksize=1)
-            took.append(time.perf_counter() - begun)
-            failed += any(outcome != HEAD for outcome in outcomes)
-    print(f"four first starts at once: {failed} of {rounds} rounds failed, {median(took):.2f} s a round")
-    print("    to reach: 0 of 50", flush=True)
-
-
-def _ready(_: int) -> None:
-    importlib.import_module("perfdb.store.schema")
-    time.sleep(0.5)  # so that each of the four processes gets one
-
-
-def _first_start(url: str, at: float) -> str:
-    from perfdb.store.engine import open_engine
-    from perfdb.store.schema import ensure_schema, revision
-
-    time.sleep(max(0.0, at - time.time()))
-    try:
-        ensure_schema(url)
-        engine = open_engine(url, role="reader")
-        with engine.connect() as connection:
-            return str(revision(connection))
-    except Exception as error:
-        return f"{os.getpid()}: {type(error).__name__}: {error}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, help="of each (5 of the lock, 50 of the starts)")
-    parser.add_argument("--only", choices=["lock", "starts"])
-    arguments = parser.parse_args()
-    measures: dict[str, Callable[[], Any]] = {
-        "lock": lambda: held_lock(arguments.rounds or 5),
-        "starts": lambda: first_starts(arguments.rounds or 50),
-    }
-    for name, measure in measures.items():
-        if arguments.only in (None, name):
-            measure()
+    parser.add_argument("--rounds", type=int, default=5)
+    held_lock(parser.parse_args().rounds)
 
 
 if __name__ == "__main__":
