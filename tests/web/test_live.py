@@ -88,7 +88,8 @@ def test_nobody_listening_nobody_looks(dashboard: Any, monkeypatch: pytest.Monke
     feed: LiveFeed = dashboard.app.state.feed
     assert feed.listeners == 0
     with dashboard.client.stream("GET", "/api/v1/events") as answer:
-        next(events(answer.iter_lines()))
+        lines = answer.iter_lines()  # the stream ends when nobody holds it
+        next(events(lines))
         assert feed.listeners == 1
     deadline = time.monotonic() + SOON_S
     while feed.listeners or feed.is_looking:
@@ -127,3 +128,20 @@ def test_a_file_that_comes_goes_and_is_replaced_is_a_change(history: perfdb.Hist
     assert watch.moved()
     assert not watch.moved()
     watch.close()
+
+
+def test_the_stream_waits_for_a_database_that_cannot_be_read(
+    history: perfdb.History, web_folder: Path, serve: Callable[..., Any]
+) -> None:
+    file = web_folder / "performance_tracking" / "perfdb.sqlite3"
+    good = file.rename(file.with_name("good"))
+    file.write_bytes(b"no database" * 1_000)
+    served = serve(history)
+    with served.client.stream("GET", "/api/v1/events") as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 2000"
+        good.replace(file)
+        deadline = time.monotonic() + SOON_S
+        while not (line := next(lines)).startswith("data: "):
+            assert time.monotonic() < deadline, "it did not come"
+        assert len(json.loads(line.removeprefix("data: "))["sessions"]) == 10
