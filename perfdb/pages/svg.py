@@ -1,7 +1,7 @@
 """Shapes for the pages: bars, lines and dots without any text, stretched by the page to its width.
 
-Texts stand beside them as HTML, so that they stay readable on a telephone, and for those who listen. Widths are parts of
-1000; a ``title`` tells a shape's own story when the pointer rests on it.
+Texts stand beside them as HTML, so that they stay readable on a telephone, and for those who listen.
+Widths are parts of 1000; a ``title`` tells a shape's own story when the pointer rests on it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from perfdb.texts import duration_text
 WIDTH = 1000.0
 _NARROWEST = 1.5
 _HEIGHT = 20.0
+LEAST_SPAN = 0.5  # of its largest value, in a sparkline
 MOST_SHAPES = 400  # a row of more is drawn as the parts that are covered
 
 
@@ -98,8 +99,8 @@ def sparkline(values: Sequence[float], usual: float | None = None) -> str:
         return ""
     levels = [*values, *([] if usual is None else [usual])]
     low, high = min(levels), max(levels)
-    span = (high - low) or high or 1.0
-    low -= 0.1 * span
+    span = max(high - low, LEAST_SPAN * abs(high)) or 1.0  # noise shall look like noise
+    low = (low + high) / 2 - 0.6 * span
     top = 1.2 * span
 
     def placed(x: float, value: float) -> tuple[float, float]:
@@ -163,10 +164,8 @@ def dots(
 
 
 def _svg(kind: str, height: float, content: str) -> str:
-    return (
-        f'<svg class="{kind}" viewBox="0 0 {WIDTH:g} {height:g}" preserveAspectRatio="none" aria-hidden="true">'
-        f"{content}</svg>"
-    )
+    box = f'viewBox="0 0 {WIDTH:g} {height:g}" preserveAspectRatio="none"'
+    return f'<svg class="{kind}" {box} aria-hidden="true">{content}</svg>'
 
 
 def _grid(height: float) -> str:

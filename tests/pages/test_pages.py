@@ -235,6 +235,11 @@ def test_a_sparkline_ends_with_its_newest_value_and_shows_the_usual_one() -> Non
     assert svg.sparkline([]) == ""
 
 
+def test_a_sparkline_of_noise_is_nearly_flat() -> None:
+    heights = [int(y) for y in re.findall(r"\d+,(\d+)", svg.sparkline([1.0, 1.02, 0.98, 1.01]))]
+    assert max(heights) - min(heights) < 10
+
+
 def test_more_is_drawn_to_the_right_and_less_to_the_left() -> None:
     assert '<rect class="more-of" x="500.0" y="4" width="250.0"' in svg.difference(1.0, 2.0)
     assert '<rect class="less-of" x="250.0" y="4" width="250.0"' in svg.difference(-1.0, 2.0)
