@@ -1,0 +1,55 @@
+"""A connection that is kept: it stops what takes too long, and is of use again afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from perfdb.errors import StoreError, TimeLimitError
+from perfdb.settings import sqlite_url
+from perfdb.store.engine import open_engine
+from perfdb.store.kept_reader import KeptReader
+
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+    "postgresql": "SELECT pg_sleep(60)",
+}
+
+
+def asked(reader: KeptReader, query: str) -> Any:
+    with reader.connection() as connection:
+        assert connection is not None
+        return connection.execute(text(query)).scalar()
+
+
+def test_a_question_without_end_is_stopped_and_the_next_is_answered(migrated_url: str) -> None:
+    reader = KeptReader(migrated_url, limit_s=0.2)
+    for _ in range(2):
+        with pytest.raises(TimeLimitError, match=r"longer than 0\.2 s"):
+            asked(reader, ENDLESS[migrated_url.partition(":")[0]])
+        assert asked(reader, "SELECT count(*) FROM sessions") == 0
+    reader.close()
+
+
+def test_it_cannot_write(migrated_file: Path) -> None:
+    reader = KeptReader(sqlite_url(migrated_file), limit_s=5)
+    with pytest.raises(StoreError, match="readonly"):
+        asked(reader, "DELETE FROM sessions")
+    reader.close()
+
+
+def test_a_file_that_is_no_history_yet_or_of_another_program_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "perfdb.sqlite3"
+    reader = KeptReader(sqlite_url(path), limit_s=5)
+    with reader.connection() as connection:
+        assert connection is None
+    engine = open_engine(sqlite_url(path), role="writer")
+    with engine.begin() as writing:
+        writing.execute(text("CREATE TABLE cakes (name TEXT)"))
+    engine.dispose()
+    with pytest.raises(StoreError, match="another program"), reader.connection():
+        pass
+    reader.close()
