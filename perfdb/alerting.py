@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from weakref import ref
 
 from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession
@@ -30,6 +31,21 @@ SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after e
 MOST_OF_THE_TIME = 0.02  # that the rules may take in such a loop: it is the host's time, and other writers'
 MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
 MOST_UNJUDGED = 500  # sessions that wait for a busy database; older ones are history in any case
+
+
+class Ended:
+    """A session that has ended, as the rules know it: its tracker may let go of the session and its steps."""
+
+    __slots__ = ("alerts", "mode", "pipeline", "session", "session_id", "status", "total_duration")
+
+    def __init__(self, session: LiveSession) -> None:
+        self.session_id = session.session_id
+        self.pipeline = session.pipeline
+        self.mode = session.mode
+        self.status = session.status
+        self.total_duration = session.total_duration
+        self.alerts: list[Alert] = []
+        self.session = ref(session)
 
 
 class Alerting:
@@ -61,7 +77,7 @@ class Alerting:
         if table != self._table:
             self._table, self._settings = table, None
 
-    def judge(self, session: LiveSession) -> list[Alert]:
+    def judge(self, session: Ended) -> list[Alert]:
         """Judge a session that has just come to the database; return its alerts. Never raises.
 
         Sessions of a few milliseconds are not worth the time of judging each of them: the newest speaks

@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from perfdb.alerting import Alerting
+from perfdb.alerting import Alerting, Ended
 from perfdb.errors import PerfdbError, StoreError
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
@@ -37,6 +38,7 @@ EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short program
 EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
 ROTATE_BYTES = 16 << 20  # a longer journal is left to its sessions, new ones get a new file
 LOOK_FOR_DEAD_S = 60.0
+MOST_WAITING = 10_000  # ended sessions that the database does not have yet; the journal has all of them
 # Short, because a fork of the host waits for the batch in hand; the thread tries again for ever.
 BUSY_TIMEOUT_S = 0.25
 BUSY_IS_NEWS_S = 1.0  # many writers take turns: a lock is worth a word when it is held for longer
@@ -69,8 +71,10 @@ class Worker:
         self._database = Database(database_url, BUSY_TIMEOUT_S, health)
         self._journals: list[Journal] = []  # the last one is written by new sessions
         self._read: dict[str, int] = {}  # offsets that are known to be in the database
-        self._sessions: list[LiveSession] = []
-        self._done: list[LiveSession] = []  # in the database and judged, their hosts may go on
+        self._sessions: list[LiveSession] = []  # those that run
+        self._waiting: deque[Ended] = deque(maxlen=MOST_WAITING)  # those that the database is to get
+        self._done: list[Ended] = []  # in the database and judged, their hosts may go on
+        self._moved = 0  # records, in the turn in hand
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._pause_s = 0.0
@@ -131,6 +135,9 @@ class Worker:
             self._forget(session)
             return []
         with self._lock:
+            if session in self._sessions:  # of an outage there may be thousands: their steps may go
+                self._sessions.remove(session)
+                self._waiting.append(Ended(session))
             self._ensure_thread()
         self._wake.set()
         if wait_s > 0:
@@ -192,35 +199,44 @@ class Worker:
                         return
 
     def turn(self) -> int:
-        """Move what waits and return how many records that were; never raises."""
-        moved = 0
+        """Move what waits and return how many records that were; never raises.
+
+        A bug in one part holds up none of the others. A database that is away ends the turn: each further
+        part would wait for it again.
+        """
+        self._moved = 0
+        failure: Exception | None = None
         try:
-            self._announce_open_steps()
-            if self._busy_since is not None:  # journals are not read again for a lock that is still held
-                with self._database.transaction():
-                    pass
-            for journal in list(self._journals):
-                moved += self._drain(journal)
-            if time.monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
-                self._looked_for_dead = time.monotonic()
-                moved_dead = recover_dead(self.folder, self._database, self.health)
-                if moved_dead.finished:
-                    self.alerting.judge_historic(moved_dead.finished)
-            self._be_heard_of()
-            self.alerting.watch(list(self._sessions))
-            self.alerting.judge_waiting(idle=not moved)
-            self._retire()
-            self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not moved)
-            self._watch_log()
-            self._problem, self._busy_since, self._pause_s = None, None, 0.0
-        except Exception as error:
-            self._later(error)
+            for part in (
+                self._announce_open_steps,
+                self._move,
+                self._recover_dead,
+                self._be_heard_of,
+                self._judge,
+                self._retire,
+                self._prune,
+                self._watch_log,
+            ):
+                try:
+                    part()
+                except Exception as error:
+                    failure = failure or error
+                    if part != self._announce_open_steps and _is_away(error):
+                        failure = error
+                        break
+            if failure is None:
+                self._problem, self._busy_since, self._pause_s = None, None, 0.0
+            else:
+                self._later(failure)
         finally:
             # at the very end: what is done after it would run beside the host's next steps
             done, self._done = self._done, []
-            for session in done:
-                session.in_database.set()
-        return moved
+            for each in done:
+                session = each.session()
+                if session is not None:
+                    session.alerts = each.alerts
+                    session.in_database.set()
+        return self._moved
 
     def look_for_dead(self) -> None:
         """Look for journals of dead processes at the next turn: a child may have ended."""
@@ -262,7 +278,8 @@ class Worker:
         self._problem = (
             str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {clean_error(error)}"
         )
-        self.health.delayed(f"{_shown(self._database.url)} takes no rows now, the journal keeps them", error)
+        state = "takes no rows now, the journal keeps them" if self._backlog() else "could not be tended"
+        self.health.delayed(f"{_shown(self._database.url)} {state}", error)
 
     def _watch_log(self) -> None:
         """Keep SQLite's write-ahead log short, and say so when a reader does not let us."""
@@ -281,6 +298,27 @@ class Worker:
                     if not step.announced and session.monotonic() - step.begun > ANNOUNCE_AFTER_S:
                         session.announce(step)
 
+    def _move(self) -> None:
+        if self._busy_since is not None:  # journals are not read again for a lock that is still held
+            with self._database.transaction():
+                pass
+        for journal in list(self._journals):
+            self._drain(journal)
+
+    def _recover_dead(self) -> None:
+        if time.monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
+            self._looked_for_dead = time.monotonic()
+            found = recover_dead(self.folder, self._database, self.health)
+            if found.finished:
+                self.alerting.judge_historic(found.finished)
+
+    def _judge(self) -> None:
+        self.alerting.watch(list(self._sessions))
+        self.alerting.judge_waiting(idle=not self._moved)
+
+    def _prune(self) -> None:
+        self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not self._moved)
+
     def _be_heard_of(self) -> None:
         """Tell other hosts that our sessions run: they cannot see the locks of our journals."""
         if not self._database.is_shared:
@@ -293,8 +331,7 @@ class Worker:
                 renew(connection, [str(each.header["journal_id"]) for each in list(self._journals)], running)
             self._heard_of = time.monotonic()
 
-    def _drain(self, journal: Journal) -> int:
-        moved = 0
+    def _drain(self, journal: Journal) -> None:
         while journal.size > (known := self._read.get(journal.path.name, 0)):
             records, end, finished = move_batch(self._database, journal, self.health, known)
             self._read[journal.path.name] = end
@@ -302,21 +339,25 @@ class Worker:
                 debug(
                     "%d records of %s are in the database, %d bytes so far", records, journal.path.name, end
                 )
-            moved += records
+            self._moved += records
             self._note_finished(set(finished))
             if not records:
                 break
-        return moved
 
     def _note_finished(self, finished: set[str]) -> None:
         if not finished:
             return
         with self._lock:
-            done = [session for session in self._sessions if session.session_id in finished and session.ended]
-            self._sessions = [session for session in self._sessions if session not in done]
-        for session in done:
-            session.alerts = self.alerting.judge(session)
+            early = [each for each in self._sessions if each.session_id in finished and each.ended]
+            self._sessions = [each for each in self._sessions if each not in early]
+            done = [each for each in self._waiting if each.session_id in finished]
+            if done:
+                left = (each for each in self._waiting if each.session_id not in finished)
+                self._waiting = deque(left, MOST_WAITING)
+        done += map(Ended, early)
         self._done += done
+        for each in done:
+            each.alerts = self.alerting.judge(each)
 
     def _retire(self) -> None:
         """Remove journals that are in the database whole and have no more sessions."""
@@ -362,6 +403,7 @@ class Worker:
                         self.health.failed(f"closing {journal.path}", error)
                 self._journals.clear()
                 self._sessions.clear()
+                self._waiting.clear()
                 self._database.forget()
             finally:
                 self.turn_lock.release()
@@ -394,6 +436,7 @@ class Worker:
         if self._upkeep is not None:
             self._upkeep.after_fork_in_child()
             self._prunes = False
+        self._waiting.clear()
         sessions, self._sessions = self._sessions, []
         for session in sessions:
             session.after_fork_in_child()
@@ -413,6 +456,12 @@ def usual_durations(database_url: str, pipeline: str, mode: str) -> dict[str, fl
             return reading.usual_durations(connection, pipeline, mode)
     finally:
         engine.dispose()
+
+
+def _is_away(failure: Exception) -> bool:
+    from perfdb.store.engine import is_transient
+
+    return is_transient(failure)
 
 
 def _shown(url: str) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import shutil
+import sqlite3
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,7 @@ import pytest
 
 import perfdb
 from perfdb import recorder
+from perfdb.alerts.config import DEFAULT_RULES
 from perfdb.recording import live
 from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession, SystemClock
@@ -132,3 +138,47 @@ def test_a_flood_of_samples_is_thinned(memory: Callable[[], float]) -> None:
     assert live.MAX_SAMPLES / 2 <= len(session.samples) <= live.MAX_SAMPLES
     assert session.samples == sorted(session.samples)
     assert memory() < 2
+
+
+def test_sessions_that_wait_for_a_database_take_bounded_memory(
+    home: Path,
+    migrated_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_lock: Callable[[str], AbstractContextManager[None]],
+    wait_until_well: Callable[[Tracker], None],
+) -> None:
+    monkeypatch.setenv("PERFDB_WAIT_S", "0")
+    off = [rule.name for rule in DEFAULT_RULES]  # judging is no part of this
+    Path("perfdb.toml").write_text(f"[alerts]\noff = {off}\n")
+    home.mkdir(mode=0o700)
+    url = f"sqlite:///{shutil.copy(migrated_file, home / 'perfdb.sqlite3')}"
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+
+    def sessions(number: int) -> None:
+        for _ in range(number):
+            tracker.start_pipeline(model="gpt")
+            for each in range(50):
+                with tracker.step("work", rows=each):
+                    pass
+            tracker.end_pipeline()
+
+    sessions(20)
+    wait_until_well(tracker)
+    with write_lock(url):
+        sessions(20)
+        while tracker.health()["database_error"] is None:  # from here on the journal is not read in vain
+            time.sleep(0.02)
+        gc.collect()
+        tracemalloc.start()
+        sessions(200)
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert taken < 200_000, "some hundred bytes for each session, none for its steps"
+        report = tracker.save_performance_report()
+        assert report is not None
+        assert len(read_report(report).steps) == 50
+    wait_until_well(tracker)
+    with closing(sqlite3.connect(home / "perfdb.sqlite3")) as file:
+        assert file.execute("SELECT count(*) FROM v_sessions WHERE status = 'completed'").fetchone() == (240,)
+        assert file.execute("SELECT count(*) FROM steps").fetchone() == (12_000,)
