@@ -10,6 +10,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -19,6 +20,12 @@ from pathlib import Path
 import pytest
 
 from perfdb.store.schema import ensure_schema
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs that tests start: what a shell put in the background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Cluster:
