@@ -330,3 +330,23 @@ def test_whatever_raises_behind_the_hosts_back_is_counted_and_said_once_and_noth
         worker.turn()
         if not put_aside:
             assert len(history.session(session_id).steps) == 3, target
+
+
+PARTS = [f"perfdb.worker:Worker.{name}" for name in ("_announce_open_steps", "_recover_dead", "_be_heard_of")]
+PARTS += [f"perfdb.worker:Worker.{name}" for name in ("_judge", "_retire", "_prune", "_watch_log")]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_bug_in_one_part_of_a_turn_holds_up_no_other(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    (worker,) = recorder._workers.values()
+    calls = broken(part, monkeypatch)
+    tracker.start_pipeline()
+    with tracker.step("work"):
+        pass
+    tracker.end_pipeline()
+    assert worker.turn() > 0
+    assert calls() == 1
+    assert is_told(tracker.health)
+    assert [step.step_name for step in perfdb.History().session().steps] == ["work"]
+    assert tracker.alerts, "it was judged"
