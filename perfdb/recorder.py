@@ -275,6 +275,10 @@ def _join_process() -> None:
     global _joined
     if not _joined:
         _joined = True
+        # Its fork handler takes the lock of all loggers. One that was registered later would run before ours,
+        # which then waits for an import in the worker's thread that waits for this lock.
+        import logging  # noqa: F401
+
         atexit.register(close)
         os.register_at_fork(
             before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child

@@ -130,13 +130,17 @@ def test_row_07_a_fork_while_the_database_is_locked(
         done = run(
             """
             tracker.start_pipeline(); steps(50, "parent"); time.sleep(1.2)
+            begun = time.monotonic()
             for c in range(4):
                 if os.fork() == 0:
                     steps(50, f"child {c}")
                     os._exit(0)
+            print("forked in", time.monotonic() - begun)
             for _ in range(4): os.wait()
             tracker.end_pipeline()
             """
         )
     assert done.returncode == 0
+    seconds = float(done.stdout.split("forked in")[1].split()[0])
+    assert seconds < 30, "no fork waits for a thread that waits for the fork"
     assert names(history().session("last")) == EACH_FIFTY
