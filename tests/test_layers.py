@@ -25,6 +25,7 @@ LAYERS = {
     "questions": 1,
     "recording": 1,
     "store": 2,
+    "plain": 2,
     "analysis": 2,
     "alerts": 2,
     "charts": 3,

@@ -7,9 +7,10 @@ import time
 import click
 
 from perfdb.cli.options import database_option, json_option, open_history
-from perfdb.cli.render import Column, csv_pieces, print_json, print_table, rows_of
+from perfdb.cli.render import Column, csv_pieces, print_json, print_table
 from perfdb.cli.text import inert, local_time, short_time
 from perfdb.desk import Desk, LiveVerdict
+from perfdb.plain import plain_rows
 from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
 
 COLUMNS = (
@@ -70,7 +71,7 @@ def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None
         if as_csv:
             click.echo(b"".join(csv_pieces(frame)), nl=False)
         else:
-            print_json(rows_of(frame))
+            print_json(plain_rows(frame))
         return
     desk = Desk(history)
     found = desk.alerts(state)

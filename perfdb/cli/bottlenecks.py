@@ -16,8 +16,9 @@ from perfdb.cli.options import (
     open_history,
     say_what_next,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table, rows_of
+from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, percent_text
+from perfdb.plain import plain_rows
 from perfdb.vocabulary import OTHER
 
 COLUMNS = (
@@ -53,7 +54,7 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-        rows = rows_of(group)
+        rows = plain_rows(group)
         click.echo("\n" * (number > 0) + _headline(str(pipeline), str(mode), rows))
         print_table(COLUMNS, [_cells(row) for row in rows])
 

@@ -17,8 +17,9 @@ from perfdb.cli.options import (
     json_option,
     open_history,
 )
-from perfdb.cli.render import Column, colour, print_data, print_json, print_table, rows_of, screen_width
+from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
+from perfdb.plain import plain_rows
 
 if TYPE_CHECKING:
     from perfdb.analysis.compare import GroupComparison, SessionComparison
@@ -76,7 +77,7 @@ def _answered(
     if as_csv:
         return print_data(found.frame, as_json=False, as_csv=True)
     if as_json:
-        print_json([{**facts, "sentence": found.sentence, "steps": rows_of(found.frame)}])
+        print_json([{**facts, "sentence": found.sentence, "steps": plain_rows(found.frame)}])
         return True
     for line in wrap(found.sentence, min(screen_width(), 120)):
         click.echo(line)
@@ -107,7 +108,7 @@ def _print_sessions(found: SessionComparison) -> None:
         Column("", right=True),
         Column("more on critical path", right=True),
     )
-    print_table(columns, [_session_cells(row) for row in rows_of(found.frame)])
+    print_table(columns, [_session_cells(row) for row in plain_rows(found.frame)])
 
 
 def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -136,7 +137,7 @@ def _print_groups(found: GroupComparison) -> None:
     )
     for number, ((pipeline, mode), group) in enumerate(found.frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        print_table(columns, [_group_cells(row) for row in rows_of(group)])
+        print_table(columns, [_group_cells(row) for row in plain_rows(group)])
     if found.left_out:
         named = [value if isinstance(value, str) else json.dumps(value) for value in found.left_out[-5:]]
         more = len(found.left_out) - len(named)

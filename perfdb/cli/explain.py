@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from perfdb.cli.options import csv_option, database_option, json_option, open_history
-from perfdb.cli.render import Column, print_data, print_json, print_table, rows_of, screen_width
+from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert
+from perfdb.plain import plain_rows
 from perfdb.vocabulary import TOTAL
 
 WIDEST = 120  # of prose
@@ -47,7 +48,7 @@ def command(session_id: str, last: int, database: str | None, as_json: bool, as_
     if as_csv:
         print_data(found.frame, as_json=False, as_csv=True)
         return
-    steps = rows_of(found.frame)
+    steps = plain_rows(found.frame)
     if as_json:
         told = asdict(found)
         del told["frame"]

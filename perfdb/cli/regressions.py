@@ -19,8 +19,9 @@ from perfdb.cli.options import (
     open_history,
     say_what_next,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table, rows_of, screen_width
+from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
+from perfdb.plain import plain_rows
 from perfdb.vocabulary import TOTAL
 
 WIDEST = 120  # of prose
@@ -72,7 +73,7 @@ def command(
     columns = min(screen_width(), WIDEST)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        rows = rows_of(group)
+        rows = plain_rows(group)
         print_table(COLUMNS, [_cells(row) for row in rows])
         moves = [row for row in rows if row["against"] == "level"]
         for moved in {row["event_session_id"]: row for row in moves}.values():

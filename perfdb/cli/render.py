@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.cli.text import cut, inert, pad, width
+from perfdb.plain import plain_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,29 +92,12 @@ def _make_fit(widths: list[int], columns: Sequence[Column]) -> None:
         excess -= given
 
 
-def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows as dictionaries of plain values; what is missing is None."""
-    columns = [[_plain(value) for value in frame[name].tolist()] for name in frame.columns]
-    names = list(frame.columns)
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if value is None or isinstance(value, bool | int | str | Mapping | list):
-        return value
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    return value.item() if hasattr(value, "item") else value
-
-
 def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:
     """Print a frame for a program, if one of the two forms is wanted; say whether it was."""
     if as_csv:
         click.echo(frame.to_csv(index=False, lineterminator="\r\n"), nl=False)
     elif as_json:
-        print_json(rows_of(frame))
+        print_json(plain_rows(frame))
     return as_csv or as_json
 
 
@@ -138,7 +122,7 @@ def csv_pieces(frame: pd.DataFrame) -> Iterator[bytes]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(frame.columns)
-    for number, row in enumerate(rows_of(frame)):
+    for number, row in enumerate(plain_rows(frame)):
         writer.writerow([_cell(value) for value in row.values()])
         if number % 1000 == 999:
             yield _drained(text)

@@ -21,9 +21,10 @@ from perfdb.cli.options import (
     open_history,
     say_what_next,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table, rows_of
+from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.history import History
+from perfdb.plain import plain_rows
 from perfdb.settings import load_for_reading, shown_path
 from perfdb.vocabulary import TOTAL
 
@@ -77,9 +78,9 @@ def suggest(
     if not print_data(frame, as_json=as_json, as_csv=as_csv):
         for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
             click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-            print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
+            print_table(COLUMNS, [_cells(row) for row in plain_rows(group)])
     if write:
-        _write(history, rows_of(frame))
+        _write(history, plain_rows(frame))
     elif len(frame) and not as_json and not as_csv:
         click.echo("Add them to perfdb.toml as rules: perfdb thresholds suggest --write", err=True)
 

@@ -16,8 +16,9 @@ from perfdb.cli.options import (
     open_history,
     say_what_next,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table, rows_of
+from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
+from perfdb.plain import plain_rows
 from perfdb.vocabulary import TOTAL
 
 SIGNIFICANT = 0.05
@@ -70,7 +71,7 @@ def command(
         return
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
+        print_table(COLUMNS, [_cells(row) for row in plain_rows(group)])
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

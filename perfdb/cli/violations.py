@@ -16,8 +16,9 @@ from perfdb.cli.options import (
     json_option,
     open_history,
 )
-from perfdb.cli.render import Column, print_data, print_table, rows_of
+from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import of_kind, percent_text, short_time
+from perfdb.plain import plain_rows
 from perfdb.vocabulary import TOTAL
 
 MOST = 50
@@ -52,7 +53,7 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
     frame = history.violations(last=last, **given)
     frame = frame.sort_values(["start_time", "excess_percent"], ascending=False, kind="stable")
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):
-        rows = rows_of(frame.head(MOST))
+        rows = plain_rows(frame.head(MOST))
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["severity"]) for row in rows])
     if len(frame) > MOST and not as_json and not as_csv:
         click.echo(f"The newest {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)

@@ -12,10 +12,11 @@ import click
 
 import perfdb
 from perfdb.cli.options import database_option, open_history
-from perfdb.cli.render import colour, rows_of, screen_width
+from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, short_time
 from perfdb.desk import Desk
 from perfdb.errors import StoreError
+from perfdb.plain import plain_rows
 
 MOST_RUNNING, MOST_ENDED, MOST_ALERTS = 8, 5, 8
 _ALERT_COLOURS = {"critical": "red", "warning": "yellow"}
@@ -52,13 +53,13 @@ def lines(history: perfdb.History) -> Iterator[str]:
     now = time.time()
     size = screen_width()
     try:
-        running = rows_of(history.sessions(status="running", last=MOST_RUNNING))[::-1]
+        running = plain_rows(history.sessions(status="running", last=MOST_RUNNING))[::-1]
         ended = [
             row
-            for row in rows_of(history.sessions(last=MOST_ENDED + MOST_RUNNING))
+            for row in plain_rows(history.sessions(last=MOST_ENDED + MOST_RUNNING))
             if row["status"] != "running"
         ]
-        steps = rows_of(history.steps(status="running", last=MOST_RUNNING)) if running else []
+        steps = plain_rows(history.steps(status="running", last=MOST_RUNNING)) if running else []
         alerts = Desk(history).alerts()
     except StoreError as error:  # it may come, or come back
         yield cut(inert(str(error)), size)

@@ -40,6 +40,7 @@ def test_row_01_many_writers(
     outputs = [writer.communicate(timeout=240) for writer in writers]
     assert not any("Traceback" in said for _, said in outputs)
     for health in (each for printed, _ in outputs for each in json.loads(printed)):
-        assert (health["errors"], health["refused"], health["database_error"]) == (0, 0, None), health["last_error"]
+        counted = (health["errors"], health["refused"], health["database_error"])
+        assert counted == (0, 0, None), health["last_error"]
     assert Counter(history(recorded_url).sessions()["status"]) == {"completed": 160}
     assert len(history(recorded_url).steps()) == 160 * 8

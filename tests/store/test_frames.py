@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from perfdb.cli.render import rows_of
 from perfdb.errors import NotFoundError
+from perfdb.plain import plain_rows
 from perfdb.store import frames, ingest, reading
 
 Records = Callable[..., list[dict[str, Any]]]
@@ -47,7 +47,7 @@ def test_frames_have_the_columns_of_the_views(history: Connection, frame: str) -
 def test_plain_rows_say_what_frames_do(history: Connection, of: str) -> None:
     for filters in ({}, {"step": "load", "last": 2}, {"tag": "release"}, {"pipeline": "none"}):
         rows = getattr(frames, f"{of}_rows")(history, **filters)
-        assert rows == rows_of(getattr(frames, f"{of}s_frame")(history, **filters))
+        assert rows == plain_rows(getattr(frames, f"{of}s_frame")(history, **filters))
 
 
 def test_empty_frames_have_the_same_columns_and_types(history: Connection) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from perfdb.records import Alert, Session
 from perfdb.texts import mode_text
 from perfdb.web.schemas import AlertRow, SessionRow
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from perfdb.store.alerts import Silence
     from perfdb.web.schemas import SilenceRow
 
@@ -53,21 +51,3 @@ def silence_row(silence: Silence) -> SilenceRow:
     from perfdb.web.schemas import SilenceRow
 
     return SilenceRow(**{name: getattr(silence, name) for name in SilenceRow.model_fields})
-
-
-def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows as dictionaries of plain values; what is missing is None."""
-    columns = [[plain(value) for value in frame[name].tolist()] for name in frame.columns]
-    names = list(frame.columns)
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def plain(value: Any) -> Any:
-    """Return a cell as a plain value; NaN, infinities and pandas's ways to say nothing are None."""
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if value is None or isinstance(value, bool | int | str | Mapping | list):
-        return value
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    return value.item() if hasattr(value, "item") else value

@@ -10,11 +10,12 @@ from perfdb.analysis.explain import explain
 from perfdb.analysis.timeline import Timeline, headline, last_instant, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
+from perfdb.plain import plain_rows
 from perfdb.questions import checked_filters
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
-from perfdb.web.answers.rows import alert_rows, plain_rows, session_row
+from perfdb.web.answers.rows import alert_rows, session_row
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
 from perfdb.web.schemas import (
     AttemptRow,
