@@ -6,6 +6,7 @@ values and types from both databases. pandas is imported by the functions that r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -276,7 +277,7 @@ def _documents(values: Sequence[Any], empty: type[dict[str, Any]] | type[list[An
     if values.count(None) == len(values):
         return [empty() for _ in values]
     texts = [value for value in values if isinstance(value, str)]  # PostgreSQL's driver has parsed them
-    parsed: list[Any] = from_json(f"[{','.join(texts)}]")
+    parsed: list[Any] = json.loads(f"[{','.join(texts)}]")
     if len(parsed) == len(values):
         return parsed
     rest = iter(parsed)
