@@ -108,12 +108,20 @@ def figures(
     return f"{statistics.median(times):.1f} {times[math.ceil(0.95 * len(times)) - 1]:.1f} {busy:.1f}"
 
 
+PAGES = {
+    "a line of JSON, the floor": "api/v1/health",
+    "overview": "",
+    "sessions": "sessions",
+    "trends": "trends",
+}
+
+
 def browser_figures(address: str, process: psutil.Process, chromium: str, rounds: int) -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for name, path in (("overview", ""), ("sessions", "sessions"), ("trends", "trends")):
+        for name, path in PAGES.items():
             first, ready, sizes = [], [], []
             for _ in range(rounds):
                 page = browser.new_context().new_page()
