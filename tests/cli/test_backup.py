@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-import perfdb as package
 from perfdb.records import Session
 from perfdb.store.ingest import insert_sessions
 from perfdb.transfer import Database
@@ -175,10 +174,8 @@ def test_copied_back_it_is_the_history_again_and_journals_are_read_anew(
 ) -> None:
     assert perfdb("backup", "copy.sqlite3").code == 0
     perfdb("delete", "--yes", recorded[0].session_id, recorded[1].session_id)
-    tracker = package.create_tracker(console=False)
-    tracker.start_pipeline(session_id="after")
-    tracker.end_pipeline()
-    package.recorder.close(60)
+    after = "import perfdb\nwith perfdb.track('after'): pass\nperfdb.recorder.close(60)"
+    subprocess.run([sys.executable, "-c", after], check=True)  # nobody has the file open when it is replaced
     subprocess.run([sys.executable, "-c", DIES], check=False)
     for name in ("-wal", "-shm"):  # of the program that was killed; they belong to the file that is replaced
         Path(f"{DATABASE}{name}").unlink(missing_ok=True)
