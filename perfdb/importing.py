@@ -101,7 +101,11 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     finally:
         engine.dispose()
     if added:
-        judge_historic(Database(settings.database_url, WRITER_WAIT_S), added, settings.alerts)
+        database = Database(settings.database_url, WRITER_WAIT_S)
+        try:
+            judge_historic(database, added, settings.alerts)
+        finally:
+            database.forget()
 
 
 def _read(file: Path) -> tuple[list[Session], str | None]:

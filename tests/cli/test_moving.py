@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet
 import pytest
 
@@ -166,3 +168,18 @@ def test_an_output_that_cannot_be_written_is_said(
 def test_export_of_nothing_is_an_empty_answer(perfdb: Callable[..., Any]) -> None:
     answer = perfdb("export", "--format", "json")
     assert (answer.code, answer.rows) == (0, [])
+
+
+def test_an_import_leaves_no_connection_behind(perfdb: Callable[..., Any], recorded: Any) -> None:
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        assert perfdb("import", "reports").code == 0
+        assert perfdb("delete", "--yes", "last").code == 0
+        assert perfdb("import", "reports").code == 0
+        assert [
+            each.path for each in psutil.Process().open_files() if each.path.startswith(str(Path.cwd()))
+        ] == []
+    finally:
+        if collects:
+            gc.enable()

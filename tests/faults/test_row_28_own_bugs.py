@@ -346,7 +346,7 @@ def test_a_bug_in_one_part_of_a_turn_holds_up_no_other(part: str, monkeypatch: p
         pass
     tracker.end_pipeline()
     assert worker.turn() > 0
-    assert calls() == 1
+    assert calls() >= 1
     assert is_told(tracker.health)
     assert [step.step_name for step in perfdb.History().session().steps] == ["work"]
     assert tracker.alerts, "it was judged"
