@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from perfdb.web import missing_extra
@@ -14,13 +12,14 @@ from perfdb.web import missing_extra
 try:
     from fastapi import FastAPI, Request
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse, PlainTextResponse, Response
+    from fastapi.responses import JSONResponse, Response
     from starlette.exceptions import HTTPException
     from starlette.middleware.gzip import GZipMiddleware
     from starlette.staticfiles import StaticFiles
 
-    from perfdb.web import api
+    from perfdb.web import api, views
     from perfdb.web.live import LiveFeed
+    from perfdb.web.rendering import STATIC
     from perfdb.web.security import Gate, SecurityMiddleware
     from perfdb.web.served import ServedHistory
 except ModuleNotFoundError as error:
@@ -30,7 +29,6 @@ from perfdb import __version__
 from perfdb.errors import NotFoundError, PerfdbError, SettingsError, StoreError, TimeLimitError, UsageError
 from perfdb.history import History
 
-STATIC = Path(__file__).parent / "static"
 SMALLEST_TO_PACK = 1_000  # bytes
 
 
@@ -77,13 +75,8 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_TO_PACK, compresslevel=6)
     app.add_middleware(SecurityMiddleware, gate=gate)
     app.include_router(api.router)
-    if STATIC.is_dir():
-        app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    if find_spec("perfdb.web.views") is not None:
-        from perfdb.web import views  # type: ignore[attr-defined,unused-ignore]
-
-        app.include_router(views.router)
-        app.state.error_page = views.error_page
+    app.include_router(views.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for kind in (PerfdbError, ValueError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _refuse)
     return app
@@ -125,9 +118,6 @@ async def _refuse(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = "5"
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": sentence}, status, headers)
-    page = getattr(request.app.state, "error_page", None)
-    if page is not None:
-        answer: Response = page(request, status, sentence)
-        answer.headers.update(headers)
-        return answer
-    return PlainTextResponse(f"perfdb: {sentence}\n", status, headers)
+    page = views.error_page(request, status, sentence)
+    page.headers.update(headers)
+    return page

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from perfdb.errors import UsageError
 from perfdb.history import History
 from perfdb.web import missing_extra
-from perfdb.web.security import LOOPBACK
 
 try:
     import uvicorn
 
     from perfdb.web.app import create_app
+    from perfdb.web.security import LOOPBACK
 except ModuleNotFoundError as error:
     raise missing_extra(error) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -89,10 +90,21 @@ def test_what_cannot_be_served_is_one_line(
         assert "--port" in refused("--port", str(taken.getsockname()[1]))
 
 
-def test_without_the_extra_one_line_names_it(web_folder: Path) -> None:
-    code = "import sys; sys.modules['uvicorn'] = None\nfrom perfdb.cli import main\nmain(['serve'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert (
-        done.stderr.splitlines()[-1] == "perfdb: the dashboard needs 'uvicorn': run pip install 'perfdb[web]'"
+@pytest.mark.parametrize(
+    "absent",
+    [
+        ("uvicorn",),
+        ("jinja2", "markupsafe"),
+        ("uvicorn", "fastapi", "starlette", "pydantic", "jinja2", "markupsafe"),
+    ],
+    ids=lambda names: "all" if len(names) > 2 else names[0],
+)
+def test_without_the_extra_one_line_names_it(web_folder: Path, absent: tuple[str, ...]) -> None:
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
+        "from perfdb.cli import main\nmain(['serve'])"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(r"perfdb: the dashboard needs '(\w+)': run pip install 'perfdb\[web\]'", line), line
