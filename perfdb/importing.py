@@ -101,11 +101,8 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     finally:
         engine.dispose()
     if added:
-        database = Database(settings.database_url, WRITER_WAIT_S)
-        try:
+        with Database(settings.database_url, WRITER_WAIT_S) as database:
             judge_historic(database, added, settings.alerts)
-        finally:
-            database.forget()
 
 
 def _read(file: Path) -> tuple[list[Session], str | None]:

@@ -25,7 +25,7 @@ BATCH = 2_000  # records per transaction: some ten milliseconds under the write 
 
 
 class Database:
-    """The write end of one database, opened when it is first needed."""
+    """The write end of one database, opened when it is first needed; as a context it is closed at the end."""
 
     def __init__(self, url: str, busy_timeout_s: float, health: Health | None = None) -> None:
         self.url = url
@@ -35,6 +35,12 @@ class Database:
         self._reader: Engine | None = None
         self._path: Path | None = None
         self._file: tuple[int, int] | None = None  # device and inode
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.forget()
 
     @property
     def is_shared(self) -> bool:
@@ -264,14 +270,11 @@ def recover(
         StoreError: the database cannot be opened or upgraded.
         SQLAlchemyError: it takes no rows now.
     """
-    database = Database(database_url, busy_timeout_s)
-    try:
+    with Database(database_url, busy_timeout_s) as database:
         moved = recover_dead(home / "journal", database, Health())
         if moved.finished:
             judge_historic(database, moved.finished, alerts)
-        return moved
-    finally:
-        database.forget()
+    return moved
 
 
 def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 5.0) -> int:
@@ -283,8 +286,7 @@ def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 
     from perfdb.store.ingest import mark_interrupted
     from perfdb.store.inspection import read_facts
 
-    database = Database(database_url, busy_timeout_s)
-    try:
+    with Database(database_url, busy_timeout_s) as database:
         if database.is_shared:
             return 0
         here = {path.stem for path in journals_in(home / "journal")}
@@ -292,8 +294,6 @@ def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 
             written = read_facts(connection).journals
             left = [name for name, each in written.items() if each.running and name not in here]
             return sum(mark_interrupted(connection, name) for name in left)
-    finally:
-        database.forget()
 
 
 def judge_historic(database: Database, session_ids: Iterable[str], alerts: Table | None) -> None:
