@@ -21,7 +21,7 @@ from pathlib import Path
 import alembic.command
 import sqlalchemy
 from alembic.config import Config
-from cluster import Cluster, running_cluster
+from cluster import running_cluster
 
 import perfdb
 import perfdb.store.ingest  # once for all programs
@@ -93,15 +93,6 @@ def one_round(program: Program, url: str, folder: Path) -> str | None:
     return None
 
 
-def empty_database(cluster: Cluster, name: str) -> str:
-    import psycopg
-
-    server = cluster.url.replace("+psycopg", "")
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return f"{server.rpartition('/')[0]}/{name}"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -119,9 +110,7 @@ def main() -> int:
             kinds["SQLite"] = lambda folder: f"sqlite:///{folder}/perfdb.sqlite3"
         if given.database != "sqlite":
             cluster = stack.enter_context(running_cluster())
-            kinds["PostgreSQL"] = lambda folder: empty_database(
-                cluster, folder.name.lower().replace("-", "_")
-            )
+            kinds["PostgreSQL"] = lambda _: cluster.create()
         for kind, make in kinds.items():
             problems = []
             for number in range(given.rounds):

@@ -376,7 +376,7 @@ def place(database: str, folder: Path) -> Iterator[tuple[str, Callable[[str], No
             time.sleep(random.uniform(0.2, 3.0))
             cluster.start()
 
-        yield cluster.url, stop
+        yield cluster.create(), stop
 
 
 def main() -> int:

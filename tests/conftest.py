@@ -5,20 +5,15 @@ One cluster serves a whole run of the tests; a test that stops its server starts
 
 from __future__ import annotations
 
-import glob
-import itertools
-import os
-import random
 import shutil
 import signal
-import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from benchmarks.cluster import Cluster, NoServerError, running_cluster
 from perfdb.store.schema import ensure_schema
 
 
@@ -28,96 +23,27 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class Cluster:
-    """A PostgreSQL server of our own on a free port; made stopped."""
-
-    def __init__(self, binaries: Path) -> None:
-        self._binaries = binaries
-        self._prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        self.folder = Path(tempfile.mkdtemp(prefix="perfdb-pg-"))
-        if self._prefix:
-            shutil.chown(self.folder, "postgres")
-        self.port = _free_port()
-        self.url = f"postgresql://postgres@127.0.0.1:{self.port}"  # of the server, without a database
-        self._numbers = itertools.count()
-        self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
-        options += f" -c unix_socket_directories={self.folder}"
-        self._run("pg_ctl", "-l", str(self.folder / "log"), "-w", "-o", options, "start")
-
-    def stop(self, mode: str) -> None:
-        """Stop it: ``fast`` ends its connections in order, ``immediate`` is a crash."""
-        self._run("pg_ctl", "-m", mode, "-w", "stop")
-
-    def create(self, template: str = "template1") -> str:
-        """Make a database and return its URL."""
-        import psycopg
-
-        name = f"perfdb_{next(self._numbers)}"
-        with psycopg.connect(f"{self.url}/postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return f"{self.url}/{name}"
-
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._binaries / program), "-D", str(self.folder / "data"), *arguments]
-        # What it prints goes to a file: a server that was started inherits a pipe and holds it open.
-        with open(self.folder / "output", "ab") as output:
-            subprocess.run(
-                [*self._prefix, *command],
-                check=True,
-                stdout=output,
-                stderr=output,
-                cwd=self.folder,
-                timeout=60,
-            )
-
-
-def _free_port() -> int:
-    """Return a port below those that outgoing connections take, so that it is still free after a stop."""
-    while True:
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
-
-
-def _postgres_binaries() -> Path:
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
-    initdb = found[-1] if found else shutil.which("initdb")
-    if initdb is None:
-        pytest.skip("no PostgreSQL server is installed: its half of the tests does not run")
-    if os.geteuid() == 0 and shutil.which("runuser") is None:
-        pytest.skip("PostgreSQL does not run as root, and there is no runuser")
-    return Path(initdb).parent
-
-
+@contextmanager
 def _running_cluster() -> Iterator[Cluster]:
-    cluster = Cluster(_postgres_binaries())
     try:
-        cluster.start()
-        yield cluster
-    finally:
-        if (cluster.folder / "data" / "postmaster.pid").exists():
-            cluster.stop("immediate")
-        shutil.rmtree(cluster.folder, ignore_errors=True)
+        with running_cluster(durable=False) as cluster:
+            yield cluster
+    except NoServerError as error:
+        pytest.skip(f"{error}: its half of the tests does not run")
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """Give the one running server of this run; it stays up."""
-    yield from _running_cluster()
+    with _running_cluster() as running:
+        yield running
 
 
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
     """Give a running server that the test may stop and start."""
-    yield from _running_cluster()
+    with _running_cluster() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
