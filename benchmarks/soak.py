@@ -145,7 +145,7 @@ def hold(home: Path, url: str, chance: random.Random) -> None:
         else:
             import psycopg
 
-            with psycopg.connect(url.replace("+psycopg", "")) as server:
+            with psycopg.connect(url) as server:
                 server.execute("LOCK TABLE sessions IN EXCLUSIVE MODE")
                 time.sleep(seconds)
                 server.rollback()
@@ -356,7 +356,7 @@ def check_integrity(soak: Soak) -> list[str]:
         return told
     import psycopg
 
-    with psycopg.connect(soak.url.replace("+psycopg", "")) as server:
+    with psycopg.connect(soak.url) as server:
         indexes = "SELECT relname FROM pg_class JOIN pg_index ON indexrelid = oid WHERE NOT indisvalid"
         return [f"index {row[0]}" for row in server.execute(indexes)]
 
