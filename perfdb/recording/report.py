@@ -6,10 +6,12 @@ returns an equal Session.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from perfdb.recording.report_reader import SCHEMA_VERSION, read_report
 from perfdb.records import Session, Step, check_session_id
 
 __all__ = ["read_report", "report_name", "to_report", "write_report"]
+
+HIDDEN = ".performance_report.tmp"
+TURN_S = 0.25  # a report of 10 MB is in place in a twentieth of that
 
 
 def to_report(session: Session) -> dict[str, Any]:
@@ -145,24 +150,60 @@ def _as_json(report: Mapping[str, Any]) -> bytes:
 
 def _write_whole(path: Path, content: bytes) -> None:
     """Put the content in place in one step, so that a kill leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        if _write_nameless(path, temporary, content):
+    with _hidden_name(path.parent) as hidden:
+        if _write_nameless(path, hidden, content):
             return
-        if not temporary.exists():
+        if not hidden.exists():
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(temporary, flags, 0o600), "wb") as file:
+            with open(os.open(hidden, flags, 0o600), "wb") as file:
                 file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        os.replace(hidden, path)
 
 
-def _write_nameless(path: Path, temporary: Path, content: bytes) -> bool:
+@contextmanager
+def _hidden_name(folder: Path) -> Iterator[Path]:
+    """Yield the name that a report may have before it is in place; nothing stays under it.
+
+    The writers of a folder take turns with one name, so that the next one removes what a killed one left.
+    Who cannot have the turn, because a writer was stopped in the middle, has a name of its own.
+    """
+    hidden = folder / HIDDEN
+    descriptor = -1
+    try:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            _take_turn(descriptor)
+            hidden.unlink(missing_ok=True)
+        except OSError:
+            hidden = folder / f"{HIDDEN}.{os.urandom(6).hex()}"
+        yield hidden
+    finally:
+        hidden.unlink(missing_ok=True)
+        if descriptor >= 0:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may hold the descriptor open
+            os.close(descriptor)
+
+
+def _take_turn(descriptor: int) -> None:
+    """Lock the folder against other writers of reports.
+
+    Raises:
+        OSError: another one has it for too long, or this file system knows no locks.
+    """
+    deadline = time.monotonic() + TURN_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+
+
+def _write_nameless(path: Path, hidden: Path, content: bytes) -> bool:
     """Write a file without a name and then give it one, so that a kill in between leaves no litter.
 
-    Returns True when it is in place under ``path``. Otherwise it has the temporary name because
+    Returns True when it is in place under ``path``. Otherwise it has the hidden name because
     ``path`` exists, or no name because the system cannot do this (it is Linux's).
     """
     try:
@@ -178,7 +219,7 @@ def _write_nameless(path: Path, temporary: Path, content: bytes) -> bool:
             os.link(source, path, src_dir_fd=descriptor)
             return True
         except FileExistsError:
-            os.link(source, temporary, src_dir_fd=descriptor)
+            os.link(source, hidden, src_dir_fd=descriptor)
         except OSError:
             pass
     return False

@@ -3,54 +3,105 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import perfdb
-from perfdb.recording.report import read_report, write_report
+from perfdb.recording.report import HIDDEN, read_report, report_name, write_report
 
 KILLS = 20
 REPORT: dict[str, Any] = {
     "session_id": "x", "total_duration": 1.0, "steps": [], "timestamp": "2026-01-01T00:00:00",
 }  # fmt: skip
-WRITER = """
-import sys
+PROGRAM = """
+import os, random, signal, sys, time
 from perfdb.recording.report import write_report
 report = {"session_id": "x", "total_duration": 1.0, "steps": [], "timestamp": "2026-01-01T00:00:00"}
-fill = "y" * 2_000_000
-number = 0
-while True:
-    number += 1
-    write_report(report | {"product_count": number, "fill": fill}, sys.argv[1])  # the same, replaced
-    write_report(report | {"session_id": f"x{number % 50}", "fill": fill}, sys.argv[1])
-    if number == 2:
-        print("ready", flush=True)
+
+def write():
+    for number in range(10_000):
+        fill = {"product_count": number, "fill": "y" * 2_000_000}
+        write_report(report | fill, sys.argv[1])  # the same, replaced
+        write_report(report | fill | {"session_id": f"x{number % 50}"}, sys.argv[1])
+"""
+KILLED = """
+chance = random.Random(20)
+for _ in range(int(sys.argv[2])):
+    child = os.fork() or write()
+    time.sleep(chance.uniform(0.002, 0.03))
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+"""
+KILLED_BEFORE_THE_END = """
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write()
 """
 
 
 def test_a_kill_leaves_the_old_report_or_the_new_one(home: Path) -> None:
-    for _ in range(KILLS):
-        child = subprocess.Popen([sys.executable, "-c", WRITER, str(home)], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-    names = {path.name for path in home.iterdir()}
+    home.mkdir()
+    subprocess.run([sys.executable, "-c", PROGRAM + KILLED, home, str(KILLS)], check=True)
+    assert {path.name for path in home.iterdir() if not path.name.startswith("performance_report_x")} <= {
+        HIDDEN
+    }
+    write_report(REPORT | {"session_id": "next"}, home)
     for path in home.iterdir():
-        if path.name.startswith("performance_report_"):
-            assert f"_{read_report(path).session_id}.json" in path.name
-    # where a file exists already, the new one has a hidden name of its own for a moment
-    assert len([name for name in names if name.startswith(".")]) <= KILLS
-    assert all(name.startswith(("performance_report_x", ".performance_report_x")) for name in names)
+        assert path.name == report_name(read_report(path).session_id)
+
+
+@pytest.mark.parametrize("session_id", ["x", "another"])
+def test_what_a_kill_just_before_the_end_leaves_is_gone_with_the_next_report(
+    session_id: str, home: Path
+) -> None:
+    """Where a report exists already, the new one needs a hidden name for a moment."""
+    path = write_report(REPORT | {"product_count": 1}, home)
+    done = subprocess.run([sys.executable, "-c", PROGRAM + KILLED_BEFORE_THE_END, home])
+    assert done.returncode == -signal.SIGKILL
+    assert {each.name for each in home.iterdir()} == {path.name, HIDDEN}
+    assert read_report(path).product_count == 1
+    other = write_report(REPORT | {"session_id": session_id, "product_count": 2}, home)
+    assert read_report(other).product_count == 2
+    assert set(home.iterdir()) == {path, other}
+
+
+def test_writers_of_one_folder_do_not_meet(home: Path) -> None:
+    def write(number: int) -> None:
+        for count in range(50):
+            write_report(
+                REPORT | {"session_id": f"x{number % 2}", "product_count": count, "fill": "y" * 9_999}, home
+            )
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {path.name: read_report(path).session_id for path in home.iterdir()} == {
+        "performance_report_x0.json": "x0",
+        "performance_report_x1.json": "x1",
+    }
+
+
+def test_a_writer_that_was_stopped_in_the_middle_holds_up_nobody(home: Path) -> None:
+    write_report(REPORT, home)
+    folder = os.open(home, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    (home / HIDDEN).write_text("not yet whole")
+    path = write_report(REPORT | {"product_count": 2}, home)
+    os.close(folder)
+    assert read_report(path).product_count == 2
+    assert (home / HIDDEN).read_text() == "not yet whole"
+    assert set(home.iterdir()) == {path, home / HIDDEN}
 
 
 @pytest.fixture
