@@ -6,7 +6,7 @@ import time
 
 import click
 
-from perfdb.cli.options import database_option, json_option, open_history
+from perfdb.cli.options import database_option, json_option, open_history, table_options
 from perfdb.cli.render import Column, csv_pieces, print_json, print_table
 from perfdb.cli.text import inert, local_time, short_time
 from perfdb.desk import Desk, LiveVerdict
@@ -40,9 +40,7 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
 
 
 @click.group("alerts", invoke_without_command=True)
-@database_option
-@json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@table_options
 @click.pass_context
 def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
     """See what fires and decide about it; alone, list the open alerts."""
@@ -55,9 +53,7 @@ def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: boo
 @click.option(
     "--state", default="open", type=click.Choice(("open", "all", *ALERT_STATES)), help="Which ones."
 )
-@json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-@database_option
+@table_options
 @click.pass_context
 def list_alerts(ctx: click.Context, state: str, as_json: bool, as_csv: bool, database: str | None) -> None:
     """List alerts, the newest first."""

@@ -7,14 +7,7 @@ from typing import Any
 
 import click
 
-from perfdb.cli.options import (
-    csv_option,
-    database_option,
-    filter_options,
-    history_filters,
-    json_option,
-    open_history,
-)
+from perfdb.cli.options import database_option, filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, short_time
 from perfdb.desk import Desk
@@ -35,9 +28,7 @@ COLUMNS = (
 
 
 @click.group("baseline", invoke_without_command=True)
-@database_option
-@json_option
-@csv_option
+@table_options
 @click.pass_context
 def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
     """Pin what runs are held against; alone, list what is pinned.
@@ -51,9 +42,7 @@ def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: boo
 
 
 @command.command("list")
-@database_option
-@json_option
-@csv_option
+@table_options
 @click.pass_context
 def list_baselines(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
     """List the pinned baselines, with how the newest 50 runs compare."""

@@ -7,15 +7,7 @@ from typing import Any
 
 import click
 
-from perfdb.cli.options import (
-    csv_option,
-    database_option,
-    filter_options,
-    history_filters,
-    json_option,
-    open_history,
-    say_what_next,
-)
+from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, percent_text
 from perfdb.plain import plain_rows
@@ -38,9 +30,7 @@ COLUMNS = (
     "--last", default=100, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
 )
 @filter_options
-@database_option
-@json_option
-@csv_option
+@table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
     """Rank the steps by the seconds they put on the critical path.
 

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfdb.cli.options import (
-    csv_option,
-    database_option,
-    filter_options,
-    history_filters,
-    json_option,
-    open_history,
-)
+from perfdb.cli.options import filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
 from perfdb.plain import plain_rows
@@ -33,9 +26,7 @@ if TYPE_CHECKING:
     "--last", default=1000, show_default=True, type=click.IntRange(1), help="With --by: newest sessions."
 )
 @filter_options
-@database_option
-@json_option
-@csv_option
+@table_options
 def command(
     a: str | None,
     b: str | None,

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from perfdb.cli.options import csv_option, database_option, json_option, open_history
+from perfdb.cli.options import open_history, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert
 from perfdb.plain import plain_rows
@@ -35,9 +35,7 @@ COLUMNS = (
     type=click.IntRange(1),
     help="Earlier sessions that say what is usual.",
 )
-@database_option
-@json_option
-@csv_option
+@table_options
 def command(session_id: str, last: int, database: str | None, as_json: bool, as_csv: bool) -> None:
     """Say why a session was slow: each step beside its own past.
 

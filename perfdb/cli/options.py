@@ -38,10 +38,17 @@ def attributes(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 database_option = click.option(
     "-d", "--database", metavar="URL", help="Another database: a file or an SQLAlchemy URL."
 )
+
+_CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+
+
+def table_options(command: Command) -> Command:
+    """Add what a command that answers with a table takes: ``database``, ``as_json``, ``as_csv``."""
+    return database_option(json_option(_CSV_OPTION(command)))
+
 
 _FILTERS = (
     click.option("--pipeline", metavar="NAME", help="Only this pipeline."),

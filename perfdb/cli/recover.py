@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from perfdb.history import History
-from perfdb.transfer import end_left_sessions, recover
+from perfdb.transfer import end_left_sessions, recover, recover_quarantined
 
 
 @click.command("recover")
@@ -16,17 +16,26 @@ def command(left: bool) -> None:
     The next program that records does the same; this command does it now. Sessions of dead
     programs are ended as interrupted; living ones are left alone. In a database that is shared
     with other hosts, so are the sessions of those that have been silent for two minutes.
+
+    Records that were put aside because the database or perfdb itself refused them are tried once
+    more, as after an update of perfdb.
     """
     history = History()
     click.echo(f"Write {history.database}", err=True)
-    moved = recover(history.settings.home, history.url)
+    home, alerts = history.settings.home, history.settings.alerts
+    moved = recover(home, history.url, alerts=alerts)
+    again = recover_quarantined(home, history.url, alerts=alerts)
     if moved.silent:
         click.echo(f"{_count(moved.silent, 'session')} of silent hosts ended as interrupted.")
-    ended = end_left_sessions(history.settings.home, history.url) if left else 0
+    ended = end_left_sessions(home, history.url) if left else 0
     if ended:
         click.echo(f"{_count(ended, 'session')} without a journal ended as interrupted.")
+    if again.records:
+        click.echo(f"Recovered {_count(again.records, 'record')} that had been put aside.")
+    if again.quarantined:
+        click.echo(f"{_count(again.quarantined, 'damaged line')} stay{'s' * (again.quarantined == 1)} put aside.")
     if not moved.journals:
-        if not moved.silent and not ended:
+        if not (moved.silent or ended or again.records or again.quarantined):
             click.echo("Nothing to recover.")
         return
     text = f"Recovered {_count(moved.records, 'record')} from {_count(moved.journals, 'journal')}"

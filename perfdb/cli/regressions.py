@@ -10,15 +10,7 @@ import click
 
 from perfdb.alerts.messages import parts_text
 from perfdb.analysis.cause import Part
-from perfdb.cli.options import (
-    csv_option,
-    database_option,
-    filter_options,
-    history_filters,
-    json_option,
-    open_history,
-    say_what_next,
-)
+from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
 from perfdb.plain import plain_rows
@@ -43,9 +35,7 @@ COLUMNS = (
 @click.option("--last", type=click.IntRange(1), help="Newest sessions to look at.  [all]")
 @click.option("--better", is_flag=True, help="What became faster instead.")
 @filter_options
-@database_option
-@json_option
-@csv_option
+@table_options
 def command(
     step: str | None,
     last: int | None,

@@ -12,15 +12,7 @@ import click
 
 from perfdb.alerts.config import read_alert_settings
 from perfdb.cli.files import write_whole
-from perfdb.cli.options import (
-    csv_option,
-    database_option,
-    filter_options,
-    history_filters,
-    json_option,
-    open_history,
-    say_what_next,
-)
+from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.history import History
@@ -51,9 +43,7 @@ def command() -> None:
 @click.option("--step", metavar="NAME", help="Only for this step.")
 @click.option("--write", is_flag=True, help="Add them to perfdb.toml as rules.")
 @filter_options
-@database_option
-@json_option
-@csv_option
+@table_options
 def suggest(
     last: int,
     step: str | None,

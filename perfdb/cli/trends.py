@@ -7,15 +7,7 @@ from typing import Any
 
 import click
 
-from perfdb.cli.options import (
-    csv_option,
-    database_option,
-    filter_options,
-    history_filters,
-    json_option,
-    open_history,
-    say_what_next,
-)
+from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.plain import plain_rows
@@ -46,9 +38,7 @@ COLUMNS = (
 @click.option("--step", metavar="NAME", help="Only this step.")
 @click.option("--last", type=click.IntRange(1), help="Newest sessions to look at.  [200 by last, else all]")
 @filter_options
-@database_option
-@json_option
-@csv_option
+@table_options
 def command(
     by: Any,
     step: str | None,

@@ -8,14 +8,7 @@ from typing import Any
 import click
 
 from perfdb.alerts.messages import amount
-from perfdb.cli.options import (
-    csv_option,
-    database_option,
-    filter_options,
-    history_filters,
-    json_option,
-    open_history,
-)
+from perfdb.cli.options import filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import of_kind, percent_text, short_time
 from perfdb.plain import plain_rows
@@ -40,9 +33,7 @@ COLUMNS = (
     "--last", default=1000, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
 )
 @filter_options
-@database_option
-@json_option
-@csv_option
+@table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
     """List the runs that broke a limit, newest first.
 
