@@ -18,7 +18,8 @@ from pathlib import Path
 from shlex import quote
 
 from perfdb.errors import PerfdbError
-from perfdb.recording.journal import BAD_SUFFIX, has_living_writer, journals_in, next_record
+from perfdb.recording.journal import has_living_writer, journals_in, next_record
+from perfdb.recording.quarantine import BAD_SUFFIX, quarantines_in
 from perfdb.retention import STAMP, read_policy
 from perfdb.settings import Settings, shown_path
 from perfdb.texts import counted, duration_text, local_time, size_text
@@ -401,13 +402,17 @@ def look_at_journals(home: Path, facts: Facts | None) -> Iterator[Finding]:
         yield Finding("journals", FINE, f"{living}, nothing waits")
     if facts is not None:
         yield from _look_for_left_sessions(facts, {path.stem for path in paths})
-    bad = sorted(folder.glob(f"*{BAD_SUFFIX}")) if folder.is_dir() else []
+    bad = quarantines_in(folder)
     if bad:
         size = size_text(sum(path.stat().st_size for path in bad))
-        advice = f"look at them, then remove them: {folder}/*{BAD_SUFFIX}"
-        yield Finding("quarantine", WARNING, f"damaged lines in {counted(len(bad), 'file')}, {size}", advice)
+        advice = (
+            f"perfdb recover tries them again; look at what stays, then remove it: {folder}/*{BAD_SUFFIX}"
+        )
+        yield Finding(
+            "quarantine", WARNING, f"lines put aside in {counted(len(bad), 'file')}, {size}", advice
+        )
     else:
-        yield Finding("quarantine", FINE, "no damaged lines")
+        yield Finding("quarantine", FINE, "no lines were put aside")
 
 
 def _offset(path: Path, facts: Facts | None) -> int:

@@ -7,19 +7,21 @@ may be read again at any time by anybody, and a kill at any point loses and doub
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, Line, journals_in
+from perfdb.recording.judged import judged_until
+from perfdb.recording.quarantine import Quarantine, put_aside, quarantines_in
+from perfdb.toml_tables import Table
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
-
-    from perfdb.toml_tables import Table
 
 BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
 
@@ -124,12 +126,13 @@ class Database:
 class Moved:
     """What a look through journals brought into the database."""
 
-    __slots__ = ("finished", "interrupted", "journals", "quarantined", "records", "silent")
+    __slots__ = ("finished", "fired", "interrupted", "journals", "quarantined", "records", "silent")
 
     def __init__(self) -> None:
         self.journals = self.records = self.interrupted = self.quarantined = 0
         self.silent = 0  # sessions of hosts that were not heard of for long
-        self.finished: list[str] = []  # ids of sessions that had ended
+        self.finished: list[str] = []  # ids of sessions that had ended long ago
+        self.fired = 0  # alerts that people are told of
 
 
 class Batch:
@@ -212,14 +215,17 @@ def _move(
         applied = apply_records(
             connection, journal.header, records, offset=batch.end, quarantined=len(batch.bad)
         )
-        for line in batch.bad:  # before the commit: rather twice than never
-            journal.keep_bad_line(line.raw)
+        put_aside(journal.path, journal.header, [line.raw for line in batch.bad])  # rather twice than never
     health.count("quarantined", len(batch.bad), f"damaged lines of {journal.path} were put aside")
     return len(batch.good) + len(batch.bad), batch.end, applied.finished
 
 
-def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
-    """Bring the journals of dead processes to the database, end their sessions, and remove them.
+Judge = Callable[[list[str]], tuple[int, list[str]]]
+"""Judges sessions that ended; returns how many alerts people are told of, and the sessions that are old."""
+
+
+def recover_dead(folder: Path, database: Database, health: Health, judge: Judge) -> Moved:
+    """Bring the journals of dead processes to the database, end and judge their sessions, and remove them.
 
     In a shared database the sessions of hosts that have fallen silent are ended as well.
     """
@@ -232,19 +238,24 @@ def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
         try:
             before = health.counts["quarantined"]
             offset = 0
+            ended = dict.fromkeys(_ended_behind(journal, judged_until(path)))
             while True:
                 records, offset, finished = move_batch(database, journal, health, offset)
                 moved.records += records
-                moved.finished += finished
+                ended.update(dict.fromkeys(finished))
                 if not records:
                     break
             if torn := journal.torn_end(offset):
-                journal.keep_bad_line(torn + b"\n")
+                put_aside(path, journal.header, [torn + b"\n"])
                 health.count("quarantined", 1, f"the torn end of {path} was put aside")
             from perfdb.store.ingest import mark_interrupted
 
             with database.transaction() as connection:
                 moved.interrupted += mark_interrupted(connection, str(journal.header["journal_id"]))
+            if ended:  # before the journal goes: nothing else remembers that they are not judged
+                fired, old = judge(list(ended))
+                moved.fired += fired
+                moved.finished += old
             moved.journals += 1
             moved.quarantined += health.counts["quarantined"] - before
             whole = True
@@ -259,22 +270,109 @@ def recover_dead(folder: Path, database: Database, health: Health) -> Moved:
     return moved
 
 
+def _ended_behind(journal: Journal, offset: int) -> Iterator[str]:
+    for line in journal.lines(offset):
+        if line.record is not None and line.record["type"] == "end":
+            yield str(line.record.get("session_id"))
+
+
 def recover(
     home: Path, database_url: str, *, busy_timeout_s: float = 5.0, alerts: Table | None = None
 ) -> Moved:
     """Bring into the database what dead processes left in the journals of a home.
 
-    What ended long ago rings no bell: by the rules of ``alerts`` it opens historic alerts at most.
+    By the rules of ``alerts`` its sessions are judged as their process would have done; what ended long ago
+    rings no bell, and opens historic alerts at most.
 
     Raises:
         StoreError: the database cannot be opened or upgraded.
         SQLAlchemyError: it takes no rows now.
     """
     with Database(database_url, busy_timeout_s) as database:
-        moved = recover_dead(home / "journal", database, Health())
+        health = Health()
+        judge = partial(_judge_left, database, alerts, health)
+        moved = recover_dead(home / "journal", database, health, judge)
         if moved.finished:
             judge_historic(database, moved.finished, alerts)
     return moved
+
+
+def _judge_left(
+    database: Database, alerts: Table | None, health: Health, session_ids: list[str]
+) -> tuple[int, list[str]]:
+    from perfdb.alerts.config import read_alert_settings
+    from perfdb.alerts.judging import judge_left
+    from perfdb.store.engine import is_transient
+
+    settings = read_alert_settings(alerts or Table({}), reading=True)
+    try:
+        told, old = judge_left(database, session_ids, settings)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        health.count("rule_errors", 1, f"evaluating the rules failed: {type(error).__name__}")
+        return 0, []
+    return sum(len(each.fired) for each in told), old
+
+
+def recover_quarantined(
+    home: Path, database_url: str, *, busy_timeout_s: float = 5.0, alerts: Table | None = None
+) -> Moved:
+    """Bring in the lines that were put aside because of a bug or a refusal that was mended since.
+
+    ``quarantined`` of the answer counts those that stay where they are: damaged, or refused again.
+
+    Raises:
+        StoreError: the database cannot be opened or upgraded.
+        SQLAlchemyError: it takes no rows now.
+    """
+    from perfdb.store.ingest import mark_interrupted, set_quarantined
+
+    moved = Moved()
+    with Database(database_url, busy_timeout_s) as database:
+        for path in quarantines_in(home / "journal"):
+            with Quarantine.hold(path) as quarantine:
+                left: list[Line] = []
+                lines = quarantine.lines()
+                while batch := list(islice(lines, BATCH)):
+                    left += _take_again(database, quarantine, batch, moved)
+                journal_id = str(quarantine.header["journal_id"])
+                with database.transaction() as connection:
+                    set_quarantined(connection, journal_id, len(left))
+                    if not quarantine.has_living_writer:
+                        moved.interrupted += mark_interrupted(connection, journal_id)
+                quarantine.keep_only(left)
+                moved.quarantined += len(left)
+        if moved.finished:
+            judge_historic(database, moved.finished, alerts)
+    return moved
+
+
+def _take_again(database: Database, quarantine: Quarantine, lines: list[Line], moved: Moved) -> list[Line]:
+    """Bring lines to the database; return those that it still does not take."""
+    from perfdb.store.engine import is_transient
+    from perfdb.store.ingest import apply_records
+
+    left = [line for line in lines if line.record is None]
+    lines = [line for line in lines if line.record is not None]
+    if not lines:
+        return left
+    try:
+        with database.transaction() as connection:
+            records = [line.record for line in lines if line.record is not None]
+            applied = apply_records(connection, quarantine.header, records, offset=0)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        if len(lines) == 1:
+            return left + lines
+        half = len(lines) // 2
+        for part in (lines[:half], lines[half:]):
+            left += _take_again(database, quarantine, part, moved)
+        return left
+    moved.records += len(lines)
+    moved.finished += applied.finished
+    return left
 
 
 def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 5.0) -> int:
@@ -302,7 +400,6 @@ def judge_historic(database: Database, session_ids: Iterable[str], alerts: Table
 
     from perfdb.alerts.config import read_alert_settings
     from perfdb.alerts.evaluation import LEAST_NEW, after_import
-    from perfdb.toml_tables import Table
 
     settings = read_alert_settings(alerts or Table({}), reading=True)
     wanted = list(session_ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from perfdb.history import History
+from perfdb.texts import counted
 from perfdb.transfer import end_left_sessions, recover, recover_quarantined
 
 
@@ -25,26 +26,21 @@ def command(left: bool) -> None:
     home, alerts = history.settings.home, history.settings.alerts
     moved = recover(home, history.url, alerts=alerts)
     again = recover_quarantined(home, history.url, alerts=alerts)
-    if moved.silent:
-        click.echo(f"{_count(moved.silent, 'session')} of silent hosts ended as interrupted.")
     ended = end_left_sessions(home, history.url) if left else 0
+    said = []
+    if moved.silent:
+        said.append(f"{counted(moved.silent, 'session')} of silent hosts ended as interrupted.")
     if ended:
-        click.echo(f"{_count(ended, 'session')} without a journal ended as interrupted.")
+        said.append(f"{counted(ended, 'session')} without a journal ended as interrupted.")
+    if moved.journals:
+        text = f"Recovered {counted(moved.records, 'record')} from {counted(moved.journals, 'journal')}"
+        if moved.interrupted:
+            text += f"; {counted(moved.interrupted, 'session')} ended as interrupted"
+        said.append(f"{text}.")
+    if moved.fired:
+        said.append(f"{counted(moved.fired, 'alert')} fire{'s' if moved.fired == 1 else ''}: perfdb alerts")
     if again.records:
-        click.echo(f"Recovered {_count(again.records, 'record')} that had been put aside.")
+        said.append(f"Recovered {counted(again.records, 'record')} that had been put aside.")
     if again.quarantined:
-        click.echo(f"{_count(again.quarantined, 'damaged line')} stay{'s' * (again.quarantined == 1)} put aside.")
-    if not moved.journals:
-        if not (moved.silent or ended or again.records or again.quarantined):
-            click.echo("Nothing to recover.")
-        return
-    text = f"Recovered {_count(moved.records, 'record')} from {_count(moved.journals, 'journal')}"
-    if moved.interrupted:
-        text += f"; {_count(moved.interrupted, 'session')} ended as interrupted"
-    if moved.quarantined:
-        text += f"; {_count(moved.quarantined, 'damaged line')} left out"
-    click.echo(text + ".")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        said.append(f"Left out {counted(again.quarantined, 'damaged line')}; perfdb doctor says where.")
+    click.echo("\n".join(said) or "Nothing to recover.")

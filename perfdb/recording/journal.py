@@ -19,12 +19,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from perfdb.recording import judged
+
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any
 
 SUFFIX = ".journal"
-BAD_SUFFIX = ".bad"  # lines that could not be read are kept here
 _CHUNK = 1 << 20
 
 _held: dict[Path, int] = {}  # journals whose lock this process holds, with the process that took it
@@ -138,15 +139,6 @@ class Journal:
         """Return what stands behind the last complete line, at ``offset``: its writer was cut off."""
         return os.pread(self._descriptor, os.fstat(self._descriptor).st_size - offset, offset)
 
-    def keep_bad_line(self, raw: bytes) -> None:
-        """Put a line that cannot be used beside the journal, for a person to look at."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self.path.with_suffix(BAD_SUFFIX), flags, 0o600)
-        try:
-            _write_all(descriptor, raw)
-        finally:
-            os.close(descriptor)
-
     def close(self, *, remove: bool = False) -> None:
         """Give up the lock; with ``remove`` the file goes first, so that nobody finds it unlocked."""
         if self._descriptor < 0:
@@ -155,6 +147,7 @@ class Journal:
         try:
             if remove:
                 self.path.unlink(missing_ok=True)
+                self.path.with_suffix(judged.SUFFIX).unlink(missing_ok=True)
         finally:
             if _held.get(self.path) == os.getpid():
                 del _held[self.path]

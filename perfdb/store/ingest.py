@@ -117,6 +117,12 @@ def journal_offset(connection: Connection, journal_id: str) -> int:
     return int(found[0]) if found else 0
 
 
+def set_quarantined(connection: Connection, journal_id: str, number: int) -> None:
+    """Note how many lines of a journal are still put aside."""
+    of_journal = update(journals).where(journals.c.journal_id == journal_id)
+    connection.execute(of_journal.values(quarantined=number))
+
+
 def mark_interrupted(connection: Connection, journal_id: str) -> int:
     """Close the running sessions of a journal whose writer is dead; return how many there were.
 

@@ -13,6 +13,7 @@ from perfdb import recorder
 from perfdb.cli import main
 from perfdb.errors import StoreError
 from perfdb.recording.journal import Journal
+from perfdb.recording.quarantine import put_aside
 from perfdb.store.engine import open_engine
 
 
@@ -35,7 +36,7 @@ def test_folders_are_0700_and_files_0600_whatever_the_umask(home: Path) -> None:
     with tracker.step("load"):
         pass
     journal = Journal.create(home / "deep" / "er" / "journal", {"journal_id": "20260101T000000-1-other"})
-    journal.keep_bad_line(b"what could not be read\n")
+    put_aside(journal.path, journal.header, [b"what could not be read\n"])
     tracker.end_pipeline()
     tracker.save_performance_report()
     url = f"sqlite:///{home}/deep/er/perfdb.sqlite3"
@@ -72,7 +73,7 @@ def test_a_link_where_damaged_lines_are_kept_is_not_followed(home: Path) -> None
     victim = home.parent / "victim"
     journal.path.with_suffix(".bad").symlink_to(victim)
     with pytest.raises(OSError, match="symbolic"):
-        journal.keep_bad_line(b"x\n")
+        put_aside(journal.path, journal.header, [b"x\n"])
     journal.close()
     assert not victim.exists()
     (home / "journal" / "evil.journal").symlink_to(home.parent / "elsewhere")

@@ -1,0 +1,98 @@
+"""Lines of journals that the database does not have: damaged ones, and those that it refused.
+
+They stand in a file beside the journal, behind the journal's own first line, and stay when
+the journal goes: what refused them may be mended later. Whoever adds or takes holds a lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+from perfdb.recording.journal import SUFFIX, Line, encode, frame, has_living_writer, read_header, read_lines
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
+
+BAD_SUFFIX = ".bad"
+
+
+class Quarantine:
+    """The file of one journal, held alone."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self.header = read_header(descriptor) or {"type": "journal", "version": 1, "journal_id": path.stem}
+
+    @classmethod
+    @contextmanager
+    def hold(cls, path: Path) -> Iterator[Quarantine]:
+        """Give the file, made where there is none, to nobody else meanwhile.
+
+        Raises:
+            OSError: it cannot be opened or made.
+        """
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        while True:
+            descriptor = os.open(path, flags, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if os.fstat(descriptor).st_nlink:  # else it was emptied while we waited: there is a new one
+                    yield cls(path, descriptor)
+                    return
+            finally:
+                os.close(descriptor)
+
+    @property
+    def has_living_writer(self) -> bool:
+        """Whether the process that wrote these lines lives."""
+        journal = self.path.with_suffix(SUFFIX)
+        return journal.exists() and has_living_writer(journal)
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines, those that were damaged before they came here without a record."""
+        for line in read_lines(self._descriptor):
+            if line.record is None or line.record["type"] != "journal":
+                yield line
+
+    def add(self, header: Mapping[str, Any], lines: Iterable[bytes]) -> None:
+        """Add lines that were read under a journal's header; what a kill cut short spoils no other."""
+        size = os.fstat(self._descriptor).st_size
+        if not size:
+            lines = chain([frame(encode({"type": "journal", "version": 1, **header}))], lines)
+        elif os.pread(self._descriptor, 1, size - 1) != b"\n":
+            lines = chain([b"\n"], lines)
+        with open(self._descriptor, "ab", closefd=False) as file:
+            file.writelines(lines)
+
+    def keep_only(self, lines: list[Line]) -> None:
+        """Let go of all other lines; without any the file goes."""
+        if lines:
+            with Quarantine.hold(self.path.with_suffix(".new")) as rest:
+                os.ftruncate(rest._descriptor, 0)  # of one that was killed here
+                rest.add(self.header, [line.raw for line in lines])
+                os.replace(rest.path, self.path)
+        else:
+            self.path.unlink()
+
+
+def put_aside(journal: Path, header: Mapping[str, Any], lines: list[bytes]) -> None:
+    """Keep lines of a journal that cannot be used.
+
+    Raises:
+        OSError: the disk does not take them.
+    """
+    if lines:
+        with Quarantine.hold(journal.with_suffix(BAD_SUFFIX)) as quarantine:
+            quarantine.add(header, lines)
+
+
+def quarantines_in(folder: Path) -> list[Path]:
+    """Return the files of lines that were put aside, oldest journal first."""
+    return sorted(folder.glob(f"*{BAD_SUFFIX}"))
