@@ -16,7 +16,8 @@ from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.pins import pin_past
 from perfdb.analysis.baselines import distance, level_of
-from perfdb.analysis.rules import Level, Rule, evaluate
+from perfdb.analysis.rules import Level, Rule
+from perfdb.analysis.verdicts import evaluate
 from perfdb.cli import main
 from perfdb.desk import Desk
 from perfdb.records import Session, Step

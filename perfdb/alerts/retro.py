@@ -16,15 +16,8 @@ from perfdb.alerts.config import JITTER_S, AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, LEVELS, MOST_JITTERS, MOST_OPENED, fingerprint, is_judged
 from perfdb.alerts.messages import headline, message
 from perfdb.analysis.regressions import Move, Runs, find_moves
-from perfdb.analysis.rules import (
-    PINNED_PERCENT,
-    SHIFT_PERCENT,
-    Level,
-    Rule,
-    Verdict,
-    bound_between,
-    evaluate,
-)
+from perfdb.analysis.rules import PINNED_PERCENT, SHIFT_PERCENT, Level, Rule, Verdict, bound_between
+from perfdb.analysis.verdicts import evaluate
 from perfdb.records import HISTORIC, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from perfdb.analysis.rules import KINDS, Frozen, Rule, Verdict, evaluate, exceeds, wilson_lower
+from perfdb.analysis.limits import wilson_lower
+from perfdb.analysis.rules import KINDS, Frozen, Rule, Verdict, exceeds
+from perfdb.analysis.verdicts import evaluate
 
 
 def rule(kind: str, **changes: object) -> Rule:
