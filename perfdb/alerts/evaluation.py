@@ -17,7 +17,8 @@ from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import EVERY, AlertSettings, Channel
 from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, is_due, remove_unruled
 from perfdb.alerts.messages import headline, message
-from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Level, Rule, Verdict, evaluate
+from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Level, Rule, Verdict
+from perfdb.analysis.verdicts import evaluate
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, RESOLVED, SEVERITIES, Alert
 from perfdb.store import alerts as store
 from perfdb.store import outbox
