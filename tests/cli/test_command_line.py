@@ -14,8 +14,11 @@ from typing import Any
 import click
 import pytest
 
-from perfdb import __version__
+import perfdb as package
+from perfdb import __version__, recorder
 from perfdb.cli import SECTIONS, cli
+from perfdb.recording.journal import encode, frame
+from perfdb.recording.quarantine import put_aside
 from perfdb.records import Session
 
 COMMANDS = [(name, *entry) for commands in SECTIONS.values() for name, entry in commands.items()]
@@ -132,6 +135,21 @@ def test_recover_takes_in_what_died(perfdb: Callable[..., Any], folder: Path) ->
     assert "1 session ended as interrupted" in answer.out
     (row,) = perfdb("steps", "--json").rows
     assert (row["step_name"], row["status"]) == ("done", "completed")
+
+
+def test_recover_tries_what_was_put_aside_once_more(perfdb: Callable[..., Any], folder: Path) -> None:
+    tracker = package.create_tracker(console=False, monitor=False)
+    session_id = tracker.start_pipeline()
+    tracker.end_pipeline()
+    recorder.close()
+    step = {"type": "step", "session_id": session_id, "seq": 7, "step_name": "late", "duration": 1.0}
+    lines = [frame(encode(step)), b"deadbeef {damaged}\n"]
+    put_aside(folder / "performance_tracking" / "journal" / "j.journal", {"journal_id": "j"}, lines)
+    assert perfdb("recover").out == (
+        "Recovered 1 record that had been put aside.\nLeft out 1 damaged line; perfdb doctor says where.\n"
+    )
+    assert [row["step_name"] for row in perfdb("steps", "--json").rows] == ["late"]
+    assert "1 record" not in perfdb("recover").out
 
 
 def test_an_error_is_one_line_whatever_the_driver_says(perfdb: Callable[..., Any]) -> None:

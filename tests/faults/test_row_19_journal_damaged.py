@@ -12,7 +12,20 @@ import pytest
 import perfdb
 from perfdb.recording.journal import Journal, decode, encode, frame
 from perfdb.recording.quarantine import Quarantine
-from perfdb.transfer import Batch, recover
+from perfdb.store.engine import open_engine
+from perfdb.store.inspection import read_facts
+from perfdb.store.schema import ensure_schema
+from perfdb.transfer import Batch, recover, recover_quarantined
+
+REFUSE = {
+    "sqlite": "CREATE TRIGGER refuse BEFORE INSERT ON series WHEN NEW.step_name = 'refused' "
+    "BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    "postgresql": "ALTER TABLE series ADD CONSTRAINT refuse CHECK (step_name <> 'refused')",
+}
+MEND = {
+    "sqlite": "DROP TRIGGER refuse",
+    "postgresql": "ALTER TABLE series DROP CONSTRAINT refuse",
+}
 
 
 @pytest.fixture
@@ -113,3 +126,41 @@ def test_row_19_damage_under_a_living_writer(home: Path, caplog: pytest.LogCaptu
     assert tracker.health()["quarantined"] == 1
     assert put_aside(path) == [b"deadbeef {damaged}\n"]
     assert len(perfdb.History().session("last").steps) == 2
+
+
+def test_row_19_what_was_refused_comes_in_later_and_what_is_damaged_stays(
+    home: Path, recorded_url: str, wait_until_well: Callable[[perfdb.Tracker], None]
+) -> None:
+    """The database refuses a third of what a living writer records, until somebody mends it."""
+    ensure_schema(recorded_url)
+    engine = open_engine(recorded_url, role="writer")
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(REFUSE[connection.dialect.name])
+    session_id = tracker.start_pipeline()
+    (path,) = (home / "journal").glob("*.journal")
+    for number in range(20):
+        with tracker.step("good" if number % 3 else "refused", number=number):
+            pass
+    live = tracker._live
+    assert live is not None
+    assert live.journal is not None
+    live.journal.size += os.write(live.journal._descriptor, b"deadbeef {damaged}\n")
+    tracker.end_pipeline()
+    wait_until_well(tracker)
+    assert tracker.health()["quarantined"] == 8
+    assert len(perfdb.History().session(session_id).steps) == 13
+    again = recover_quarantined(home, recorded_url)
+    assert (again.records, again.quarantined) == (0, 8)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(MEND[connection.dialect.name])
+    again = recover_quarantined(home, recorded_url)
+    assert (again.records, again.quarantined, again.interrupted) == (7, 1, 0)
+    assert put_aside(path) == [b"deadbeef {damaged}\n"]
+    kept = perfdb.History().session(session_id)
+    assert sorted(step.additional_data["number"] for step in kept.steps) == list(range(20))
+    again = recover_quarantined(home, recorded_url)
+    assert (again.records, again.quarantined) == (0, 1)
+    with engine.begin() as connection:
+        assert read_facts(connection).quarantined == 1
+    engine.dispose()
