@@ -236,8 +236,8 @@ class History:
         with self._connection() as connection:
             if connection is None:
                 return
-            for session_id in frames.sessions_frame(connection, **filters)["session_id"].tolist():
-                yield reading.read_session(connection, session_id)
+            for row in frames.session_rows(connection, **filters):
+                yield reading.read_session(connection, row["session_id"])
 
     def bottlenecks(self, *, last: int | None = 100, **filters: Any) -> pd.DataFrame:
         """Return what each step costs the sessions, per pipeline and mode, the costliest first.
