@@ -7,6 +7,7 @@ file is imported by the worker's own thread.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable
 from weakref import ref
 
@@ -15,7 +16,6 @@ from perfdb.recording.live import LiveSession
 from perfdb.recording.values import clean_error
 from perfdb.toml_tables import Table
 from perfdb.transfer import Database, judge_historic
-from perfdb.vocabulary import COMPLETED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from perfdb.alerts.config import AlertSettings
     from perfdb.alerts.delivery import Delivery
     from perfdb.alerts.evaluation import Told
-    from perfdb.records import Alert
 
-SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after each
-MOST_OF_THE_TIME = 0.02  # that the rules may take in such a loop: it is the host's time, and other writers'
+MOST_OF_THE_TIME = (
+    0.02  # that the rules may take in a loop of short sessions: it is the host's time, and other writers'
+)
 MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
-MOST_UNJUDGED = 500  # sessions that wait for a busy database; older ones are history in any case
+MOST_UNJUDGED = 10_000  # sessions that wait to be judged: after an outage that is all there were
 
 
 class Ended:
     """A session that has ended, as the rules know it: its tracker may let go of the session and its steps."""
 
-    __slots__ = ("alerts", "mode", "pipeline", "session", "session_id", "status", "total_duration")
+    __slots__ = ("mode", "pipeline", "session", "session_id", "status", "total_duration")
 
     def __init__(self, session: LiveSession) -> None:
         self.session_id = session.session_id
@@ -44,7 +44,6 @@ class Ended:
         self.mode = session.mode
         self.status = session.status
         self.total_duration = session.total_duration
-        self.alerts: list[Alert] = []
         self.session = ref(session)
 
 
@@ -67,8 +66,8 @@ class Alerting:
         self._health = health
         self._settings: AlertSettings | None = None
         self._delivery: Delivery | None = None
-        self._unjudged: list[str] = []
-        self._postponed: dict[tuple[str, str], str] = {}  # newest session per pipeline and mode
+        self._waiting: deque[Ended] = deque(maxlen=MOST_UNJUDGED)  # in the database, oldest first
+        self._postponed: dict[tuple[str, str], Ended] = {}  # newest session per pipeline and mode
         self._rest_until = 0.0
         self._told_running: dict[str, set[str | None]] = {}
 
@@ -77,66 +76,95 @@ class Alerting:
         if table != self._table:
             self._table, self._settings = table, None
 
-    def judge(self, session: Ended) -> list[Alert]:
-        """Judge a session that has just come to the database; return its alerts. Never raises.
+    @property
+    def waits(self) -> bool:
+        """Whether a session of ours is not judged yet."""
+        return bool(self._waiting or self._postponed)
+
+    def add(self, ended: Iterable[Ended]) -> None:
+        """Take note of sessions that have come to the database, to be judged in this order."""
+        for session in ended:
+            self._told_running.pop(session.session_id, None)
+            self._waiting.append(session)
+
+    def judge_waiting(self, *, idle: bool, seconds: float) -> bool:
+        """Judge what waits, so long; return whether there is more to do at once. Never raises.
 
         Sessions of a few milliseconds are not worth the time of judging each of them: the newest speaks
         for those before it, because the rules look at the history, of which they are part by then.
-        """
-        self._told_running.pop(session.session_id, None)
-        short = session.status == COMPLETED and (session.total_duration or 0.0) < SHORT_S
-        if short and time.monotonic() < self._rest_until:
-            self._postponed[session.pipeline, session.mode] = session.session_id
-            return []
-        self._postponed.pop((session.pipeline, session.mode), None)
-        return self._judge(session.session_id)
-
-    def judge_waiting(self, *, idle: bool) -> None:
-        """Judge what could not be judged because the database was busy, and what was put off. Never raises.
 
         Args:
             idle: nothing has come for a while, or will come any more.
+            seconds: at least one session is judged in any case.
         """
-        waiting, self._unjudged = self._unjudged[-MOST_UNJUDGED:], []
-        if idle or time.monotonic() >= self._rest_until:
-            waiting += self._postponed.values()
-            self._postponed = {}
-        for session_id in waiting:
-            self._judge(session_id)
+        until = time.monotonic() + seconds
+        while self._waiting:
+            from perfdb.alerts.judging import is_short
 
-    def _judge(self, session_id: str) -> list[Alert]:
+            session = self._waiting.popleft()
+            kind = session.pipeline, session.mode
+            if is_short(session.status, session.total_duration) and time.monotonic() < self._rest_until:
+                self._postponed[kind] = session
+                continue
+            self._postponed.pop(kind, None)
+            if not self._judge(session):
+                self._waiting.appendleft(session)
+                return False
+            if time.monotonic() >= until:
+                return bool(self._waiting)
+        if idle or time.monotonic() >= self._rest_until:
+            postponed, self._postponed = self._postponed, {}
+            self._waiting.extend(each for each in postponed.values() if not self._judge(each))
+        return False
+
+    def _judge(self, session: Ended) -> bool:
+        """Judge a session and let it know its alerts; return whether the database let us."""
         begun = time.monotonic()
         try:
-            from perfdb.alerts.evaluation import after_session, would_change
+            from perfdb.alerts.judging import judge_session
 
-            settings = self._ready()
-            with self._database.reading() as connection:
-                if not would_change(connection, session_id, settings, time.time()):
-                    return []
-            with self._database.transaction() as connection:
-                told = after_session(connection, session_id, settings, time.time())
+            told = judge_session(self._database, session.session_id, self._ready())
             self._pass_on(told)
-            return list(told.of_session)
+            live = session.session()
+            if live is not None:
+                live.alerts = list(told.of_session)
         except Exception as error:
-            self._failed(error, session_id)
-            return []
+            return not self._failed(error)
         finally:
-            if not self._limited():
+            if not self._is_limited():
                 ended = time.monotonic()
                 self._rest_until = ended + min(MOST_REST_S, (ended - begun) * (1 / MOST_OF_THE_TIME - 1))
+        return True
 
-    def _limited(self) -> bool:
-        """Whether a rule looks at single values, so that no session may go unjudged."""
-        return self._settings is not None and any(
-            rule.kind in ("max", "min") for rule in self._settings.rules
-        )
+    def _is_limited(self) -> bool:
+        from perfdb.alerts.judging import limits_single_runs
+
+        return self._settings is not None and limits_single_runs(self._settings)
+
+    def judge_left(self, session_ids: list[str]) -> tuple[int, list[str]]:
+        """Judge what a dead process did not come to; return how many alerts fired, and the old sessions.
+
+        Raises:
+            Exception: the database does not let us now.
+        """
+        try:
+            from perfdb.alerts.judging import judge_left
+
+            found, old = judge_left(self._database, session_ids, self._ready())
+            for told in found:
+                self._pass_on(told)
+            return sum(len(told.fired) for told in found), old
+        except Exception as error:
+            if self._failed(error):
+                raise
+            return 0, []
 
     def judge_historic(self, session_ids: Iterable[str]) -> None:
         """Judge old sessions that came late: their alerts are ``historic``, nobody is told. Never raises."""
         try:
             judge_historic(self._database, session_ids, self._table)
         except Exception as error:
-            self._failed(error, None)
+            self._failed(error)
 
     def watch(self, sessions: Iterable[LiveSession]) -> None:
         """Judge the sessions that run by the ``max`` rules. Never raises."""
@@ -145,7 +173,7 @@ class Alerting:
                 if not session.inherited and not session.ended:
                     self._watch(session)
         except Exception as error:
-            self._failed(error, None)
+            self._failed(error)
 
     def finish(self, seconds: float) -> None:
         """Give messages that wait so long to leave, because the process ends."""
@@ -155,7 +183,8 @@ class Alerting:
     def after_fork_in_child(self, lock: AbstractContextManager[Any]) -> None:
         """Forget the parent's thread."""
         self._lock = lock
-        self._unjudged, self._postponed, self._told_running = [], {}, {}
+        self._waiting.clear()
+        self._postponed, self._told_running = {}, {}
         if self._delivery is not None:
             self._delivery.after_fork_in_child(lock)
 
@@ -199,17 +228,17 @@ class Alerting:
         if self._delivery is not None and (told.fired or told.messages):
             self._delivery.wake(told.fired)
 
-    def _failed(self, error: Exception, session_id: str | None) -> None:
+    def _failed(self, error: Exception) -> bool:
+        """Count a failure; return whether the database is to blame, and may let us later."""
         from perfdb.store.engine import is_busy, is_transient
 
         if is_transient(error):
-            if session_id is not None:
-                self._unjudged.append(session_id)
             if not is_busy(error):  # the worker says so when that lasts
                 original = getattr(error, "orig", None) or error
                 self._health.delayed("the rules wait for the database", original)
-            return
+            return True
         # not through failed(): rules that break must not raise in a strict worker either
         self._health.count(
             "rule_errors", 1, f"evaluating the rules failed: {type(error).__name__}: {clean_error(error)}"
         )
+        return False

@@ -18,6 +18,7 @@ from perfdb.errors import PerfdbError, StoreError
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, new_journal_id
+from perfdb.recording.judged import note_judged
 from perfdb.recording.live import LiveSession
 from perfdb.recording.values import clean_error
 from perfdb.toml_tables import Table
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
 IDLE_S = 30.0  # the thread ends when nothing happened for so long
-REST_S = 0.025  # between two pieces of a pruning, which take 5 ms
+REST_S = 0.025  # between two pieces of a pruning, which take 5 ms, or two of judging
+JUDGE_S = 0.1  # that a turn may judge for, while rows wait
 EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short programs do their share
 EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
 ROTATE_BYTES = 16 << 20  # a longer journal is left to its sessions, new ones get a new file
@@ -71,9 +73,10 @@ class Worker:
         self._database = Database(database_url, BUSY_TIMEOUT_S, health)
         self._journals: list[Journal] = []  # the last one is written by new sessions
         self._read: dict[str, int] = {}  # offsets that are known to be in the database
+        self._judged: dict[str, int] = {}  # those that are noted beside the journals
         self._sessions: list[LiveSession] = []  # those that run
         self._waiting: deque[Ended] = deque(maxlen=MOST_WAITING)  # those that the database is to get
-        self._done: list[Ended] = []  # in the database and judged, their hosts may go on
+        self._done: list[Ended] = []  # in the database, their hosts may go on
         self._moved = 0  # records, in the turn in hand
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -87,7 +90,7 @@ class Worker:
         self._reset_locks()
         self.alerting = Alerting(alerts or Table({}), self._database, self.turn_lock, health)
         self._upkeep: Upkeep | None = None
-        self._prunes = False  # there is more to do soon
+        self._judges = self._prunes = False  # there is more to do soon
         if retention:
             from perfdb.retention import Upkeep, read_policy
 
@@ -186,7 +189,7 @@ class Worker:
     def _work(self) -> None:
         busy_at = time.monotonic()
         while True:
-            self._wake.wait(self._pause_s or (REST_S if self._prunes else TICK_S))
+            self._wake.wait(self._pause_s or (REST_S if self._judges or self._prunes else TICK_S))
             self._wake.clear()
             with self.turn_lock:
                 if self.turn() or self._sessions:
@@ -234,7 +237,6 @@ class Worker:
             for each in done:
                 session = each.session()
                 if session is not None:
-                    session.alerts = each.alerts
                     session.in_database.set()
         return self._moved
 
@@ -308,13 +310,21 @@ class Worker:
     def _recover_dead(self) -> None:
         if time.monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
             self._looked_for_dead = time.monotonic()
-            found = recover_dead(self.folder, self._database, self.health)
+            found = recover_dead(self.folder, self._database, self.health, self.alerting.judge_left)
             if found.finished:
                 self.alerting.judge_historic(found.finished)
 
     def _judge(self) -> None:
+        """Judge what has come, but for a moment only: rows go first."""
         self.alerting.watch(list(self._sessions))
-        self.alerting.judge_waiting(idle=not self._moved)
+        idle = not self._moved or bool(self._spent())  # a journal goes when its sessions are judged
+        self._judges = self.alerting.judge_waiting(idle=idle, seconds=JUDGE_S)
+        if not self.alerting.waits:
+            for journal in self._journals:
+                offset = self._read.get(journal.path.name, 0)
+                if offset != self._judged.get(journal.path.name, 0):
+                    note_judged(journal.path, offset)
+                    self._judged[journal.path.name] = offset
 
     def _prune(self) -> None:
         self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not self._moved)
@@ -356,18 +366,26 @@ class Worker:
                 self._waiting = deque(left, MOST_WAITING)
         done += map(Ended, early)
         self._done += done
-        for each in done:
-            each.alerts = self.alerting.judge(each)
+        self.alerting.add(done)
 
     def _retire(self) -> None:
-        """Remove journals that are in the database whole and have no more sessions."""
+        """Remove journals that nobody needs any more."""
+        if not self.alerting.waits:
+            for journal in self._spent():
+                self._journals.remove(journal)
+                self._read.pop(journal.path.name, None)
+                self._judged.pop(journal.path.name, None)
+                journal.close(remove=True)
+
+    def _spent(self) -> list[Journal]:
+        """Return the journals that are in the database whole and get no more lines."""
         with self._lock:
             in_use = {id(session.journal) for session in self._sessions}
-            for journal in self._journals[:-1]:
-                if id(journal) not in in_use and journal.ends_at(self._read.get(journal.path.name)):
-                    self._journals.remove(journal)
-                    self._read.pop(journal.path.name, None)
-                    journal.close(remove=True)
+            return [
+                journal
+                for journal in self._journals[:-1]
+                if id(journal) not in in_use and journal.ends_at(self._read.get(journal.path.name))
+            ]
 
     # -- the ends of a process -----------------------------------------------------------
 
@@ -398,7 +416,8 @@ class Worker:
             try:
                 for journal in self._journals:
                     try:
-                        journal.close(remove=journal.ends_at(self._read.get(journal.path.name)))
+                        done = journal.ends_at(self._read.get(journal.path.name)) and not self.alerting.waits
+                        journal.close(remove=done)
                     except OSError as error:
                         self.health.failed(f"closing {journal.path}", error)
                 self._journals.clear()
@@ -412,7 +431,7 @@ class Worker:
         """Let the turn in hand judge its sessions, then those put off, and let messages leave."""
         if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             try:
-                self.alerting.judge_waiting(idle=True)
+                self.alerting.judge_waiting(idle=True, seconds=deadline - time.monotonic())
             finally:
                 self.turn_lock.release()
         self.alerting.finish(deadline - time.monotonic())
@@ -429,7 +448,7 @@ class Worker:
         self._thread = None
         for journal in self._journals:
             journal.close()
-        self._journals, self._read = [], {}
+        self._journals, self._read, self._judged = [], {}, {}
         self._database.forget(close=False)
         self.health.after_fork_in_child()
         self.alerting.after_fork_in_child(self.turn_lock)

@@ -18,11 +18,13 @@ import pytest
 
 import perfdb
 from perfdb import alerting, recorder
-from perfdb.alerts import callbacks, evaluation
+from perfdb import worker as worker_module
+from perfdb.alerts import callbacks, evaluation, judging
 from perfdb.desk import Desk
 from perfdb.recording.live import SystemClock
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
+from perfdb.settings import load
 
 NOON = 1_767_268_800.0
 
@@ -273,7 +275,6 @@ def reported(number: int, work: float) -> Session:
 
 def test_imported_history_opens_historic_alerts_and_tells_nobody() -> None:
     from perfdb.importing import find_reports, import_reports
-    from perfdb.settings import load
 
     for number in range(30):
         write_report(to_report(reported(number, 2.0 if number < 20 else 4.0)), Path("old"))
@@ -283,7 +284,7 @@ def test_imported_history_opens_historic_alerts_and_tells_nobody() -> None:
     assert Desk(perfdb.History()).check().failing == ()
 
 
-def test_recovered_history_opens_historic_alerts() -> None:
+def test_what_a_dead_process_left_is_judged_as_it_would_have_done() -> None:
     configure(MAX_RULE)
     program = """
 import os, perfdb
@@ -300,7 +301,36 @@ os._exit(0)
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60, env=environment)
     configure(MAX_RULE.replace("2.0", "0.0"))
     assert len(perfdb.History().sessions()) == 1
-    assert {row["state"] for row in alerts("all")} == {"historic"}
+    assert [row["state"] for row in alerts("all")] == ["firing"]
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_rows_do_not_wait_for_the_judging_of_those_before_them(
+    run: Run, monkeypatch: pytest.MonkeyPatch, breaks: bool
+) -> None:
+    judged: list[str] = []
+
+    def slowly(_: object, session_id: str, __: object) -> evaluation.Told:
+        judged.append(session_id)
+        if breaks:
+            raise ZeroDivisionError
+        time.sleep(worker_module.JUDGE_S)
+        return evaluation.Told()
+
+    monkeypatch.setattr(judging, "judge_session", slowly)
+    monkeypatch.setattr(worker_module.Worker, "_ensure_thread", lambda _: None)
+    monkeypatch.setenv("PERFDB_WAIT_S", "0")
+    backlog = [run(work=1.0).session_id for _ in range(5)]
+    worker = recorder._workers[load().home, load().database_url]
+    worker.turn()
+    assert judged == (backlog if breaks else backlog[:1])
+    later = run(work=1.0).session_id
+    worker.turn()
+    assert perfdb.History().session(later).status == "completed"
+    while worker.alerting.waits:
+        worker.turn()
+    assert judged == [*backlog, later]
+    assert worker.health.as_dict().get("rule_errors", 0) == (6 if breaks else 0)
 
 
 def test_rules_that_are_removed_close_their_alerts(run: Run) -> None:

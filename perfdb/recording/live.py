@@ -86,8 +86,8 @@ class LiveSession:
         self.open_steps: dict[int, Step] = {}
         self.samples: list[tuple[float, float, int]] = []  # epoch s, percent of a core, bytes
         self.next_seq = itertools.count().__next__
-        self.in_database = threading.Event()  # set by the worker when its end is committed and judged
-        self.alerts: list[Any] = []  # what it opened or confirmed; complete when in_database is set
+        self.in_database = threading.Event()  # set by the worker when its end is committed
+        self.alerts: list[Any] = []  # what it opened or confirmed; known by then unless many sessions wait
         self.usual: Mapping[str, float] | None = None  # seconds per step name, once somebody asked
         self.inherited = False  # this process is a fork of the one that started it
         self.journal: Journal | None = None

@@ -6,7 +6,7 @@ the history is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -45,6 +45,22 @@ class Place:
     total_series: int
 
 
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """A session that completed or failed."""
+
+    session_id: str
+    series_id: int  # of its total: pipeline and mode
+    start_time: float  # epoch s
+    total_duration: float | None  # s
+    status: str
+
+    @property
+    def end_time(self) -> float:
+        """When it ended: epoch s."""
+        return self.start_time + (self.total_duration or 0.0)
+
+
 @dataclass(slots=True)
 class Window:
     """The last runs of one series, oldest first; the lists have an entry per session.
@@ -68,6 +84,24 @@ def find_place(connection: Connection, session_id: str) -> Place | None:
     return Place(
         row.id, session_id, row.pipeline, row.mode, row.start_time, STATUSES[row.status], row.series_id
     )
+
+
+def find_ended(connection: Connection, session_ids: Iterable[str]) -> list[EndedSession]:
+    """Return those of these sessions that completed or failed, in the order in which they began."""
+    wanted, found = list(session_ids), []
+    for first in range(0, len(wanted), 500):
+        query = select(
+            sessions.c.session_id,
+            sessions.c.series_id,
+            sessions.c.start_time,
+            sessions.c.total_duration,
+            sessions.c.status,
+        ).where(
+            sessions.c.session_id.in_(wanted[first : first + 500]),
+            sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)),
+        )
+        found += [EndedSession(*row[:4], STATUSES[row.status]) for row in connection.execute(query)]
+    return sorted(found, key=lambda each: (each.start_time, each.session_id))
 
 
 def newest_places(connection: Connection, pipeline: str | None = None) -> list[Place]:

@@ -1,0 +1,137 @@
+"""Sessions whose process dies after their rows are in the database and before the rules have seen them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb import recorder
+from perfdb.cli import main
+
+RULE = '[[alerts.rules]]\nname = "slow"\nkind = "max"\nstep = "work"\nlimit = 0.0\n'
+CHANNEL = '[[alerts.channels]]\nname = "log"\nkind = "log"\n'
+
+DIES_UNJUDGED = """
+import os, signal
+from perfdb.alerting import Alerting
+Alerting.judge_waiting = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+"""
+RECORDS = """
+import perfdb
+from perfdb.recording.live import SystemClock
+class Clock(SystemClock):
+    def time(self):
+        return super().time() - 86_400 * DAYS
+tracker = perfdb.create_tracker(console=False, monitor=False)
+tracker._clock = Clock()
+tracker.start_pipeline(session_id="ID")
+with tracker.step("work"):
+    pass
+tracker.end_pipeline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in [name for name in os.environ if name.startswith("PERFDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    yield
+    recorder.close()
+
+
+def record(session_id: str = "s1", *, before: str = "", after: str = "", days: int = 0) -> int:
+    program = before + RECORDS.replace("DAYS", str(days)).replace("ID", session_id) + textwrap.dedent(after)
+    environment = {**os.environ, "PERFDB_WAIT_S": "20"}
+    return subprocess.run([sys.executable, "-c", program], timeout=60, env=environment).returncode
+
+
+def run(command: str) -> int | str | None:
+    with pytest.raises(SystemExit) as ended:
+        main([command])
+    return ended.value.code
+
+
+def rows(query: str) -> list[tuple[Any, ...]]:
+    """Ask the file itself: a History would take the journals in."""
+    connection = sqlite3.connect("performance_tracking/perfdb.sqlite3")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def alerts() -> list[tuple[Any, ...]]:
+    return rows("SELECT rule, state, since_session_id, hits FROM alerts")
+
+
+def die_unjudged(days: int = 0) -> None:
+    Path("perfdb.toml").write_text(RULE + CHANNEL, encoding="utf-8")
+    assert record(before=DIES_UNJUDGED, days=days) == -9
+    assert rows("SELECT session_id, status FROM v_sessions") == [("s1", "completed")]
+    assert alerts() == []
+
+
+def test_recover_judges_it_once(capsys: pytest.CaptureFixture[str]) -> None:
+    die_unjudged()
+    for _ in range(2):
+        assert run("recover") == 0
+        assert alerts() == [("slow", "firing", "s1", 1)]
+        assert rows("SELECT kind, session_id FROM outbox") == [("digest", "s1")]
+    assert not list(Path("performance_tracking/journal").iterdir())
+    assert "1 alert fires: perfdb alerts" in capsys.readouterr().out
+
+
+def test_the_next_program_judges_it_once() -> None:
+    die_unjudged()
+    assert record("s2") == 0
+    assert alerts() == [("slow", "firing", "s1", 2)]
+    assert rows("SELECT kind, session_id, state FROM outbox") == [("digest", "s1", "sent")]
+
+
+def test_a_check_knows_of_it() -> None:
+    die_unjudged()
+    assert run("check") == 1
+
+
+def test_what_ended_days_ago_is_historic() -> None:
+    die_unjudged(days=2)
+    assert run("check") == 0
+    assert alerts() == [("slow", "historic", "s1", 1)]
+    assert rows("SELECT count(*) FROM outbox") == [(0,)]
+
+
+def test_what_was_judged_is_not_judged_by_later_rules() -> None:
+    assert record(after="import os; os._exit(3)") == 3
+    Path("perfdb.toml").write_text(RULE, encoding="utf-8")
+    assert run("check") == 0
+    assert alerts() == []
+
+
+def test_a_process_that_ends_before_it_could_judge_leaves_it_to_the_next() -> None:
+    Path("perfdb.toml").write_text(RULE, encoding="utf-8")
+    before = "from perfdb.alerting import Alerting\nAlerting.judge_waiting = lambda *_, **__: False\n"
+    assert record(before=before) == 0
+    assert alerts() == []
+    perfdb.History().sessions()
+    assert alerts() == [("slow", "firing", "s1", 1)]
+
+
+def test_rules_that_break_do_not_hold_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    die_unjudged()
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("perfdb.alerts.evaluation.windows_of", broken)
+    assert len(perfdb.History().sessions()) == 1
+    assert not list(Path("performance_tracking/journal").iterdir())
