@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cluster import Cluster, NoServerError, running_cluster
+from perfdb.recording.step import current_step
+from perfdb.recording.tracker import current_tracker
 from perfdb.store.schema import ensure_schema
 
 
@@ -21,6 +23,13 @@ def pytest_configure() -> None:
     """Let Ctrl-C reach the programs that tests start: what a shell put in the background ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_current() -> None:
+    """Let no test find the step that another one left open."""
+    current_step.set(None)
+    current_tracker.set(None)
 
 
 @contextmanager
