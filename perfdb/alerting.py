@@ -30,6 +30,7 @@ MOST_OF_THE_TIME = (
     0.02  # that the rules may take in a loop of short sessions: it is the host's time, and other writers'
 )
 MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
+LISTEN_S = 2.0  # between two looks for silences that have ended
 MOST_UNJUDGED = 10_000  # sessions that wait to be judged: after an outage that is all there were
 
 
@@ -69,6 +70,7 @@ class Alerting:
         self._waiting: deque[Ended] = deque(maxlen=MOST_UNJUDGED)  # in the database, oldest first
         self._postponed: dict[tuple[str, str], Ended] = {}  # newest session per pipeline and mode
         self._rest_until = 0.0
+        self._listens_at = 0.0
         self._told_running: dict[str, set[str | None]] = {}
 
     def use(self, table: Table) -> None:
@@ -163,6 +165,21 @@ class Alerting:
         """Judge old sessions that came late: their alerts are ``historic``, nobody is told. Never raises."""
         try:
             judge_historic(self._database, session_ids, self._table)
+        except Exception as error:
+            self._failed(error)
+
+    def tell_after_silence(self) -> None:
+        """Tell of what fired in a silence that has ended since. Never raises."""
+        if time.monotonic() < self._listens_at:
+            return
+        self._listens_at = time.monotonic() + LISTEN_S
+        try:
+            from perfdb.alerts.callbacks import registered
+            from perfdb.alerts.judging import tell_after_silence
+
+            settings = self._ready()
+            if settings.channels or registered():
+                self._pass_on(tell_after_silence(self._database, settings))
         except Exception as error:
             self._failed(error)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -206,9 +206,8 @@ class Desk:
         now = time.time()
         with self._history._writing() as connection:
             if alert_id is not None:
-                alert = store.read_alert(connection, alert_id)
+                store.read_alert(connection, alert_id)
                 store.add_event(connection, alert_id, "silenced", now, note=reason)
-                store.save_alert(connection, replace(alert, silenced=True))
             return store.add_silence(
                 connection,
                 now=now,
@@ -228,8 +227,6 @@ class Desk:
         with self._history._writing() as connection:
             ended = store.end_silences(connection, silence_id=silence_id, alert_id=alert_id, now=now)
             if alert_id is not None and ended:
-                alert = store.read_alert(connection, alert_id)
-                store.save_alert(connection, replace(alert, silenced=False))
                 store.add_event(connection, alert_id, "unsilenced", now)
             return ended
 
@@ -411,7 +408,7 @@ class Desk:
         Raises:
             NotFoundError: nothing is recorded.
         """
-        from perfdb.store.alerts import read_alerts, silences_in_force
+        from perfdb.store.alerts import read_alerts
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
@@ -419,7 +416,6 @@ class Desk:
             if connection is None:
                 raise self._history._nothing_recorded()
             found = read_alerts(connection, "open")
-            quiet = silences_in_force(connection, time.time())
             verdicts = list(_judge_now(connection, settings.rules))
         if not verdicts and not found:
             raise self._history._nothing_recorded()
@@ -431,7 +427,7 @@ class Desk:
                 reason = alert.state
             elif SEVERITIES.index(alert.severity) < SEVERITIES.index(fail_on):
                 reason = alert.severity
-            elif any(silence.fits(alert) for silence in quiet):
+            elif alert.silenced:
                 reason = "silenced"
             elif alert.rule not in known:
                 reason = "its rule was removed"

@@ -212,7 +212,7 @@ class Alert:
     reopened: int = 0
     active: bool = True  # the next verdict on its fingerprint looks at it
     inhibited_by: int | None = None  # the alert that speaks for it
-    silenced: bool = False  # at the time of the last verdict
+    silenced: bool = False  # when it was read; in the database: at the last verdict
     closed_at: float | None = None
     notified_at: float | None = None
     notified_severity: str | None = None

@@ -319,6 +319,7 @@ class Worker:
         self.alerting.watch(list(self._sessions))
         idle = not self._moved or bool(self._spent())  # a journal goes when its sessions are judged
         self._judges = self.alerting.judge_waiting(idle=idle, seconds=JUDGE_S)
+        self.alerting.tell_after_silence()
         if not self.alerting.waits:
             for journal in self._journals:
                 offset = self._read.get(journal.path.name, 0)

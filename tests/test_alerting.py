@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -357,6 +359,32 @@ def test_silenced_and_acknowledged_alerts_pass_the_check(run: Run) -> None:
     assert desk.check(fail_on="critical").failing == ()
     desk.decide(alert.id, "acknowledged")
     assert desk.check().passed[0][1] == "acknowledged"
+
+
+def test_what_fired_in_a_silence_is_told_once_it_has_expired(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerting, "LISTEN_S", 0.0)
+    configure(MAX_RULE)
+    told: queue.Queue[perfdb.Alert] = queue.Queue()
+    perfdb.on_alert(told.put)
+    try:
+        run(work=1.0)
+        desk = Desk(perfdb.History())
+        desk.silence(3600.0, rule="slow")
+        assert run(work=3.0).alerts == []
+        assert [alert.silenced for alert in desk.alerts()] == [True]
+        with sqlite3.connect("performance_tracking/perfdb.sqlite3") as connection:
+            connection.execute("UPDATE silences SET expires_at = created_at")
+        connection.close()
+        assert [alert.silenced for alert in desk.alerts()] == [False]
+        assert len(desk.check().failing) == 1
+        assert told.get(timeout=20).rule == "slow"
+        run(work=3.0)
+        recorder.close()
+        assert told.empty()
+    finally:
+        callbacks.forget(told.put)
 
 
 def test_a_false_alarm_counts_against_its_rule(run: Run) -> None:

@@ -11,6 +11,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
@@ -193,6 +194,31 @@ def while_running(
                 if moved is not None and moved != alert:
                     changes.append((moved, events))
     return _settle(connection, place, settings, active, changes, None, now, False)
+
+
+def after_silence(connection: Any, settings: AlertSettings, now: float) -> Told:
+    """Tell of the alerts that fire on, though the silence in which they were last seen is over.
+
+    Args:
+        connection: in a writer's transaction.
+        settings: rules and channels.
+        now: epoch s.
+    """
+    store.take_turn(connection)
+    told: list[Alert] = []
+    put = 0
+    heard = [replace(alert, silenced=False) for alert in store.no_longer_silenced(connection, now)]
+    for source, alerts in groupby(sorted(heard, key=_source), key=_source):
+        known = {alert.id: alert for alert in alerts}
+        due = _due([alert for alert in known.values() if not alert.good], settings, now)
+        put += _put_digests(connection, source, settings.channels, due, (), now)
+        for alert in due:
+            store.add_event(connection, alert.id, "silence ended", now)
+            known[alert.id] = replace(alert, notified_at=now, notified_severity=alert.severity)
+            told.append(known[alert.id])
+        for alert in known.values():
+            store.save_alert(connection, alert)
+    return Told(tuple(told), messages=put)
 
 
 def rules_for_running(rules: Iterable[Rule], pipeline: str, mode: str) -> list[Rule]:
@@ -438,10 +464,9 @@ def _settle(
     judged = [
         alert for alert in final.values() if alert.last_session_id == place.session_id and not alert.good
     ]
-    due = [] if historic else [a for a in judged if is_due(a, now, settings.repeat_after_s)]
-    if all(alert.severity == "info" for alert in due):
-        due = []  # information never tells itself
-    put = _put_digests(connection, place, settings.channels, due, resolved, now)
+    due = [] if historic else _due(judged, settings, now)
+    source = place.pipeline, place.mode, place.session_id
+    put = _put_digests(connection, source, settings.channels, due, resolved, now)
     for alert in due:
         final[alert.id] = replace(alert, notified_at=now, notified_severity=alert.severity)
     for alert_id, alert in final.items():
@@ -522,15 +547,29 @@ def _worded(alerts: Sequence[Alert], touched: Collection[int]) -> Iterator[Alert
         yield alert
 
 
+def _due(alerts: Iterable[Alert], settings: AlertSettings, now: float) -> list[Alert]:
+    due = [alert for alert in alerts if is_due(alert, now, settings.repeat_after_s)]
+    return [] if all(alert.severity == "info" for alert in due) else due  # information never tells itself
+
+
+Source = tuple[str, str, str]
+"""Pipeline, mode and session that a message is about."""
+
+
+def _source(alert: Alert) -> Source:
+    return alert.pipeline, alert.mode, alert.last_session_id
+
+
 def _put_digests(
     connection: Any,
-    place: Place,
+    source: Source,
     channels: Iterable[Channel],
     due: Sequence[Alert],
     resolved: Sequence[Alert],
     now: float,
 ) -> int:
     """Put one message per channel into the outbox; over its hourly cap one summary, then nothing."""
+    pipeline, mode, session_id = source
     put = 0
     for channel in channels:
         firing = [alert for alert in due if channel.wants(alert.severity)]
@@ -552,16 +591,16 @@ def _put_digests(
                 "resolved": [],
                 "more": len(firing),
             }
-            outbox.put(connection, channel.name, payload, now, kind="summary", session_id=place.session_id)
+            outbox.put(connection, channel.name, payload, now, kind="summary", session_id=session_id)
         else:
             payload = {
-                "pipeline": place.pipeline,
-                "mode": json.loads(place.mode),
+                "pipeline": pipeline,
+                "mode": json.loads(mode),
                 "alerts": [_told(alert) for alert in sorted(firing, key=_urgency)[:MOST_IN_DIGEST]],
                 "resolved": [_told(alert) for alert in over[:MOST_IN_DIGEST]],
                 "more": max(0, len(firing) - MOST_IN_DIGEST) + max(0, len(over) - MOST_IN_DIGEST),
             }
-            outbox.put(connection, channel.name, payload, now, session_id=place.session_id)
+            outbox.put(connection, channel.name, payload, now, session_id=session_id)
         put += 1
     return put
 

@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from perfdb.alerts.config import AlertSettings
-from perfdb.alerts.evaluation import Told, after_session, would_change
+from perfdb.alerts.evaluation import Told, after_session, after_silence, would_change
 from perfdb.records import COMPLETED
+from perfdb.store.alerts import no_longer_silenced
 from perfdb.store.windows import EndedSession, find_ended
 
 SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after each
@@ -37,6 +38,15 @@ def judge_session(database: Rows, session_id: str, settings: AlertSettings) -> T
             return Told()
     with database.transaction() as connection:
         return after_session(connection, session_id, settings, time.time())
+
+
+def tell_after_silence(database: Rows, settings: AlertSettings) -> Told:
+    """Tell of what fired in a silence that is over by now, and fires on."""
+    with database.reading() as connection:
+        if not no_longer_silenced(connection, time.time()):
+            return Told()
+    with database.transaction() as connection:
+        return after_silence(connection, settings, time.time())
 
 
 def judge_left(

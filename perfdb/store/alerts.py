@@ -5,8 +5,9 @@ Events are only ever added. Everything here runs in the caller's transaction.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,7 @@ def read_alert(connection: Connection, alert_id: int) -> Alert:
     row = connection.execute(_alerts().where(alerts.c.id == alert_id)).mappings().first()
     if row is None:
         raise NotFoundError(f"there is no alert {alert_id}; see: perfdb alerts list --state all")
-    return _alert_of(row)
+    return _silenced_now(connection, [_alert_of(row)])[0]
 
 
 def read_alerts(
@@ -153,7 +154,13 @@ def read_alerts(
         )
     if after is not None:
         query = query.where(tuple_(alerts.c.opened_at, alerts.c.id) < tuple_(*after))
-    return [_alert_of(row) for row in connection.execute(query).mappings()]
+    return _silenced_now(connection, [_alert_of(row) for row in connection.execute(query).mappings()])
+
+
+def _silenced_now(connection: Connection, found: Sequence[Alert]) -> list[Alert]:
+    """Return the alerts as the silences of this moment have it; the rows know those of the last verdict."""
+    quiet = silences_in_force(connection, time.time()) if found else []
+    return [replace(alert, silenced=any(each.fits(alert) for each in quiet)) for alert in found]
 
 
 def state_counts(connection: Connection) -> dict[str, int]:
@@ -240,6 +247,14 @@ def precision(counts: Mapping[str, int]) -> float | None:
 
 
 # --- silences and baselines -----------------------------------------------------------------------------
+
+
+def no_longer_silenced(connection: Connection, now: float) -> list[Alert]:
+    """Return the active alerts that were silenced at their last verdict and would not be now."""
+    rows = connection.execute(_alerts().where(text("alerts.active"), alerts.c.silenced)).mappings().all()
+    quiet = silences_in_force(connection, now) if rows else []
+    found = [_alert_of(row) for row in rows]
+    return [alert for alert in found if not any(silence.fits(alert) for silence in quiet)]
 
 
 def silences_in_force(connection: Connection, now: float) -> list[Silence]:

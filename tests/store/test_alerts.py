@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
 from perfdb.alerts.config import AlertSettings, Channel
-from perfdb.alerts.evaluation import after_import, after_session, while_running, would_change
+from perfdb.alerts.evaluation import (
+    after_import,
+    after_session,
+    after_silence,
+    while_running,
+    would_change,
+)
 from perfdb.analysis.rules import Rule
 from perfdb.errors import NotFoundError
 from perfdb.records import Session, Step
@@ -145,6 +153,33 @@ def test_a_running_session_is_judged_by_max_rules(
     again = while_running(connection, "live", {"work": 5.0}, settings, START + 1)
     assert again.fired == ()
     assert [alert.hits for alert in alerts.read_alerts(connection)] == [1]
+
+
+SLOW = replace(SETTINGS, rules=(Rule(name="slow", kind="max", step="work", limit=3.0),))
+
+
+def test_a_silence_is_over_when_it_expires(connection: Connection) -> None:
+    now = time.time()
+    alerts.add_silence(connection, now=now - 20, expires_at=now - 10, rule="slow")
+    insert_sessions(connection, [session(0, 4.0)])
+    assert after_session(connection, "s000", SLOW, now - 15).fired == ()
+    assert [alert.silenced for alert in alerts.read_alerts(connection)] == [False]
+    assert after_silence(connection, SLOW, now - 12).fired == ()
+    (told,) = after_silence(connection, SLOW, now).fired
+    assert after_silence(connection, SLOW, now).fired == ()
+    assert [event.event for event in alerts.events_of(connection, told.id)][-1] == "silence ended"
+    assert outbox.delivery_counts(connection) == {"team": {"waiting": 1}}
+
+
+def test_nobody_is_told_after_a_silence_of_what_has_passed(connection: Connection) -> None:
+    now = time.time()
+    alerts.add_silence(connection, now=now - 20, expires_at=now - 10, rule="slow")
+    insert_sessions(connection, [session(0, 4.0), session(1, 2.0)])
+    after_session(connection, "s000", SLOW, now - 15)
+    after_session(connection, "s001", SLOW, now - 15)
+    assert after_silence(connection, SLOW, now).fired == ()
+    insert_sessions(connection, [session(2, 4.0)])
+    assert len(after_session(connection, "s002", SLOW, now).fired) == 1
 
 
 def test_imported_sessions_are_historic(connection: Connection) -> None:
