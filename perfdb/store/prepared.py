@@ -37,6 +37,13 @@ class Prepared:
             found: tuple[Any, ...] | None = cursor.fetchone() if cursor.description else None
             return found
 
+    def all(self, connection: Connection) -> list[tuple[Any, ...]]:
+        """Run it without parameters of a row and return the whole answer."""
+        with self._cursor(connection) as cursor:
+            cursor.execute(self._sql, self._parameters({}))
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
+
     def many(self, connection: Connection, given: Iterable[Row]) -> None:
         """Run it for many rows."""
         with self._cursor(connection) as cursor:

@@ -1,22 +1,23 @@
-"""Take old sessions out of the database, in pieces so small that a writer hardly waits.
+"""Take old sessions out of the database, in pieces so short that a writer hardly waits.
 
-What to delete is looked for without the write lock; under it only rows that are already
-known go. Sessions that run, have a tag, or are named by an open alert or a pinned baseline
-are kept, which is asked again in the deleting statement itself.
+What to delete is looked for without the write lock; under it rows that are already known go
+one by one, until the time is up. Sessions that run, have a tag, or are named by an open
+alert or a pinned baseline are kept, which is asked again in the deleting transaction.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
+    CompoundSelect,
     Connection,
     Table,
     and_,
@@ -26,21 +27,18 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    true,
     tuple_,
     union,
 )
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from perfdb.errors import StoreError
 from perfdb.records import OPEN_STATES
-from perfdb.store.engine import is_busy, open_engine, shown_url
+from perfdb.store.engine import shown_url
 from perfdb.store.models import (
     RUNNING_CODE,
     alerts,
     baselines,
-    environments,
-    journals,
     outbox,
     samples,
     series,
@@ -49,12 +47,11 @@ from perfdb.store.models import (
     steps,
     storable_text,
 )
+from perfdb.store.prepared import Prepared
 
 _CANDIDATES = 1_000  # sessions that one look brings
-_CHUNK = 500  # ids per statement
-_TRIES = 5  # to find a moment in which nobody else writes
-_MOST_ORPHANS = 200  # series per prune on PostgreSQL, which looks through all steps for each of them
-_KEPT_JOURNAL_S = 30 * 86400.0  # a process may be idle for weeks and go on in the same journal
+_AT_ONCE = 100  # steps and samples of a session
+_FEW = 20  # rows per statement, between two looks at the clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +77,14 @@ class Counted:
     newest: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Doomed:
-    """A session that may go, with the number of rows that go with it."""
+    """A session that may go."""
 
     pk: int
+    session_id: str
     start_time: float
-    rows: int
+    rows: int  # steps and samples that go with it
 
 
 @contextmanager
@@ -147,109 +145,81 @@ def count(connection: Connection, share: Share) -> Counted:
 
 def find_doomed(connection: Connection, share: Share, after: Doomed | None) -> list[Doomed]:
     """Return the next sessions of a share that may go, oldest first; empty when there are no more."""
-    query = select(sessions.c.id, sessions.c.start_time).where(_in(share), ~_kept())
+    query = select(sessions.c.id, sessions.c.session_id, sessions.c.start_time).where(_in(share), ~_kept())
     if after is not None:
         query = query.where(tuple_(sessions.c.start_time, sessions.c.id) > (after.start_time, after.pk))
     found = connection.execute(query.order_by(sessions.c.start_time, sessions.c.id).limit(_CANDIDATES)).all()
-    rows = dict.fromkeys((pk for pk, _ in found), 1)
+    rows = dict.fromkeys((pk for pk, _, _ in found), 0)
     for table in (steps, samples):
         owner = table.c.session_pk
         counts = select(owner, func.count()).where(owner.in_(list(rows))).group_by(owner)
         for pk, number in connection.execute(counts).all():
             rows[pk] += number
-    return [Doomed(pk, start, rows[pk]) for pk, start in found]
+    return [Doomed(*row, rows[row.id]) for row in found]
 
 
-def delete_sessions(connection: Connection, pks: Sequence[int]) -> list[str]:
-    """Delete those of the sessions that may still go, with all that is theirs; return their ids."""
-    return list(connection.execute(_deletion(), {"pks": list(pks)}).scalars().all())
+def delete_sessions(connection: Connection, doomed: list[Doomed], seconds: float) -> list[str]:
+    """Delete sessions for so long, with all that is theirs; return their ids.
+
+    Whoever was looked at leaves ``doomed``, also those that may no longer go. A session with many steps or
+    samples loses these first, in as many transactions as it takes.
+    """
+    until = time.monotonic() + seconds
+    names, deletion = _statements(type(connection.dialect))
+    named = {session_id for (session_id,) in names.all(connection)}
+    gone: list[str] = []
+    while doomed:
+        each = doomed[0]
+        may_go = each.session_id not in named
+        if may_go and each.rows > _AT_ONCE and (trimmed := _trim(connection, each.pk)):
+            each.rows -= trimmed
+        else:
+            if may_go and deletion.one(connection, {"pk": each.pk}) is not None:
+                gone.append(each.session_id)
+            del doomed[0]
+        if time.monotonic() > until:
+            break
+    return gone
 
 
 @cache
-def _deletion() -> Any:
-    """Return the statement that runs under the write lock, built once."""
-    chosen = sessions.c.id.in_(bindparam("pks", expanding=True))
-    return delete(sessions).where(chosen, ~_kept()).returning(sessions.c.session_id)
+def _statements(dialect: Any) -> tuple[Prepared, Prepared]:
+    """Return what runs under the write lock: who is named now, and the delete of one session."""
+    may_go = and_(sessions.c.id == bindparam("pk"), ~_running(), ~_tagged())
+    deletion = delete(sessions).where(may_go).returning(sessions.c.id)
+    return Prepared(_names(), dialect()), Prepared(deletion, dialect())
 
 
-def trim_session(connection: Connection, pk: int, rows: int) -> int:
-    """Delete up to so many steps and samples of one session that is too large to go at once."""
-    if connection.execute(select(sessions.c.id).where(sessions.c.id == pk, ~_kept())).first() is None:
+def _trim(connection: Connection, pk: int) -> int:
+    """Delete some steps or samples of a session that is too large to go at once, if it may still go."""
+    may_go = and_(sessions.c.id == pk, ~_running(), ~_tagged())
+    if connection.execute(select(sessions.c.id).where(may_go)).first() is None:
         return 0
     for table, key in ((steps, steps.c.seq), (samples, samples.c.time)):
         of_session = table.c.session_pk == pk
-        first = select(key).where(of_session).order_by(key).limit(rows)
+        first = select(key).where(of_session).order_by(key).limit(_AT_ONCE)
         if deleted := connection.execute(delete(table).where(of_session, key.in_(first))).rowcount:
             return deleted
     return 0
 
 
-def delete_told(connection: Connection, until: float) -> int:
-    """Delete messages that reached their channel before ``until``; return how many."""
-    told = delete(outbox).where(outbox.c.state == "sent", outbox.c.created_at < until)
-    return connection.execute(told).rowcount
+def find_told(connection: Connection, until: float) -> list[int]:
+    """Return the keys of messages that reached their channel and were written before ``until``."""
+    told = select(outbox.c.id).where(outbox.c.state == "sent", outbox.c.created_at < until)
+    return list(connection.execute(told).scalars())
 
 
-# --- rows that nothing refers to any more -------------------------------------------------------------
-
-
-def delete_orphans(url: str, now: float) -> int:
-    """Delete series, environments and journals that no session needs; return how many.
-
-    Finding them reads all steps, because no index knows every series. So the look and the delete are one
-    transaction that takes the write lock late: it fails when anybody wrote in between, and is tried again
-    a few times, then left to the next prune. A writer that remembers a deleted series is refused
-    by its foreign key and makes the series anew.
-    """
-    engine = open_engine(url, role="migration")  # SQLite: without foreign keys, which would scan per row
-    try:
-        for _ in range(_TRIES):
-            try:
-                with engine.begin() as connection:
-                    if connection.dialect.name == "sqlite":
-                        connection.exec_driver_sql("ROLLBACK")  # of the BEGIN that took the lock at once
-                        connection.exec_driver_sql("BEGIN")
-                    return _delete_orphans(connection, now)
-            except DBAPIError as error:
-                if not is_busy(error):
-                    raise
-        return 0
-    finally:
-        engine.dispose()
-
-
-def _delete_orphans(connection: Connection, now: float) -> int:
-    orphans: list[tuple[Table, list[int]]] = [(series, _orphan_series(connection))]
-    for table, used, may_go in (
-        (environments, sessions.c.environment_id, true()),
-        (journals, sessions.c.journal_pk, journals.c.updated_at < now - _KEPT_JOURNAL_S),
-    ):
-        in_use = select(used).where(used.is_not(None))
-        orphaned = select(table.c.id).where(may_go, table.c.id.not_in(in_use))
-        orphans.append((table, list(connection.execute(orphaned).scalars())))
+def delete_rows(connection: Connection, table: Table, ids: list[int], seconds: float) -> int:
+    """Delete rows by their keys for so long, and take these out of ``ids``; return how many were there."""
+    until = time.monotonic() + seconds
     deleted = 0
-    for table, ids in orphans:
-        for first in range(0, len(ids), _CHUNK):
-            gone = delete(table).where(table.c.id.in_(ids[first : first + _CHUNK]))
-            deleted += connection.execute(gone).rowcount
+    while ids:
+        gone = delete(table).where(table.c.id.in_(ids[-_FEW:]))
+        deleted += connection.execute(gone).rowcount
+        del ids[-_FEW:]
+        if time.monotonic() > until:
+            break
     return deleted
-
-
-def _orphan_series(connection: Connection) -> list[int]:
-    def unused(column: Column[Any]) -> ColumnElement[bool]:
-        return ~exists().where(column == series.c.id)
-
-    counted = exists().where(steps.c.series_id == series.c.id, steps.c.counted)
-    maybe = select(series.c.id).where(
-        unused(sessions.c.series_id), unused(alerts.c.series_id), unused(baselines.c.series_id), ~counted
-    )
-    if connection.dialect.name == "postgresql":
-        maybe = maybe.limit(_MOST_ORPHANS)
-    ids = list(connection.execute(maybe).scalars())
-    if not ids:
-        return []
-    still_used = set(connection.execute(select(steps.c.series_id).distinct()).scalars())
-    return [series_id for series_id in ids if series_id not in still_used]
 
 
 # --- conditions ---------------------------------------------------------------------------------------
@@ -272,13 +242,15 @@ def _tagged() -> ColumnElement[bool]:
 
 
 def _named() -> ColumnElement[bool]:
-    """Say that an open alert or a baseline that a person pinned has the session's id."""
-    is_open = alerts.c.state.in_(OPEN_STATES)
-    return sessions.c.session_id.in_(
-        union(
-            select(alerts.c.since_session_id).where(is_open),
-            select(alerts.c.last_session_id).where(is_open),
-            select(baselines.c.since_session_id),
-            select(baselines.c.until_session_id).where(baselines.c.until_session_id.is_not(None)),
-        )
+    return sessions.c.session_id.in_(_names())
+
+
+def _names() -> CompoundSelect[tuple[str]]:
+    """Return the ids of sessions that an open alert names, or a baseline that a person pinned."""
+    is_open = or_(*(alerts.c.state == state for state in OPEN_STATES))  # Prepared takes no lists
+    return union(
+        select(alerts.c.since_session_id).where(is_open),
+        select(alerts.c.last_session_id).where(is_open),
+        select(baselines.c.since_session_id),
+        select(baselines.c.until_session_id).where(baselines.c.until_session_id.is_not(None)),
     )
