@@ -6,11 +6,13 @@ the same things in grey print. No pyplot, no global settings: figures may be mad
 
 from __future__ import annotations
 
+import logging
 import math
 import textwrap
 from datetime import datetime
 from functools import cache
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 import numpy.typing as npt
@@ -46,17 +48,26 @@ HATCH_INK = "#33333388"
 _LEFT = 0.012
 _TITLE_CHARACTERS = 92
 _MINUTES = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
-# What DejaVu Sans lacks is looked up in the first of these that the machine has.
+# What DejaVu Sans lacks is looked up in those of these that the machine has. Fonts of coloured emoji hold
+# bitmaps, which matplotlib cannot draw.
 _OTHER_FONTS = (
-    "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "WenQuanYi Zen Hei",
-    "Hiragino Sans", "PingFang SC", "Arial Unicode MS", "Noto Sans", "Noto Emoji", "Symbola",
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Noto Sans JP", "Noto Sans SC",
+    "Noto Sans KR", "Source Han Sans", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback",
+    "IPAGothic", "NanumGothic", "Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Yu Gothic",
+    "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS", "Noto Sans", "Noto Emoji", "Segoe UI Emoji",
+    "Symbola", "Unifont",
 )  # fmt: skip
+
+logger = logging.getLogger("perfdb")
 
 
 def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
     """Return an empty figure with a head line that says the finding, and small print below."""
     made = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
-    lines = textwrap.wrap(inert(title), _TITLE_CHARACTERS, max_lines=2, placeholder=" …") or [""]
+    title = inert(title)
+    wide = sum(east_asian_width(character) in "WF" for character in title)
+    room = _TITLE_CHARACTERS - 3 * min(wide, 53) // 4  # 53 of them fill a line
+    lines = textwrap.wrap(title, room, max_lines=2, placeholder=" …") or [""]
     top = 0.975 - 0.042 * len(lines)
     write(
         made.text(
@@ -88,10 +99,14 @@ def sentence(title: str, text: str) -> Figure:
 def plain(text: object) -> str:
     """Return a recorded text as matplotlib draws it to the letter.
 
-    It is inert, has no formula between dollars, and what no font of this machine can draw is a box.
+    It is inert, has no formula between dollars, and what no font of this machine can draw is a box, which is
+    said once.
     """
     known = _drawable()
-    shown = "".join(character if ord(character) in known else "□" for character in inert(text))
+    said = inert(text)
+    shown = "".join(character if ord(character) in known else "□" for character in said)
+    if shown != said:
+        _say_that_fonts_are_missing()
     return shown.replace("$", r"\$")
 
 
@@ -109,15 +124,32 @@ def fonts() -> tuple[str, ...]:
 
 
 @cache
-def _drawable() -> frozenset[int]:
+def _drawable(*names: str) -> frozenset[int]:
     """Return the code points that one of the fonts has, and the newline."""
-    files = [font_manager.findfont(name) for name in fonts()]
+    files = [font_manager.findfont(name) for name in names or fonts()]
     return frozenset({10}.union(*(font_manager.get_font(file).get_charmap() for file in files)))
 
 
+@cache
+def _say_that_fonts_are_missing() -> None:
+    logger.warning(
+        "no font of this machine has all characters of the names in a picture: each such character is a box. "
+        "Install Noto Sans CJK or Noto Emoji, for instance; reports and the dashboard need none"
+    )
+
+
 def write(text: Text) -> Text:
-    """Set the fonts of a text that may hold recorded names."""
-    text.set_fontfamily(list(fonts()))
+    """Set the fonts of a text that may hold recorded names.
+
+    Only the first of them is sure to have a bold face, and matplotlib complains of the others.
+    """
+    families = list(fonts())
+    if text.get_fontweight() == "bold":
+        if all(ord(character) in _drawable(families[0]) for character in text.get_text()):
+            families = families[:1]
+        else:
+            text.set_fontweight("normal")
+    text.set_fontfamily(families)
     return text
 
 

@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from perfdb.analysis.change_points import ChangePoint
+from perfdb.charts import style
 from perfdb.charts.bottlenecks import bottlenecks
 from perfdb.charts.compare import compare
 from perfdb.charts.resources import resources
@@ -24,6 +25,25 @@ from perfdb.records import Attempt, Sample, Session, Step
 
 NOON = 1_767_268_800.0
 HOSTILE = "$x^2$ <script>alert(1)</script> \x1b[31m \u202e evil 日本 🚀 " + "very " * 30 + "long"
+
+
+def test_what_no_font_can_draw_is_a_box_and_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "_drawable", lambda *_: frozenset(range(128)))
+    style._say_that_fonts_are_missing.cache_clear()
+    assert [style.plain("検 a"), style.plain("🚀")] == ["□ a", "□"]
+    assert len(caplog.records) == 1
+
+
+def test_a_head_line_in_another_script_has_no_bold_face_to_look_for(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "fonts", lambda: ("DejaVu Sans", "DejaVu Sans Display"))  # has no bold face
+    monkeypatch.setattr(style, "_drawable", lambda *names: frozenset(range(128 if names else 0x3000)))
+    for title in ("work is slow", "é is slow"):
+        assert image(style.figure(title), "png")
+    assert caplog.records == []
 
 
 def points(*durations: float, gap: float = 60.0) -> pd.DataFrame:
