@@ -19,7 +19,7 @@ try:
 
     from perfdb.web import api, views
     from perfdb.web.live import LiveFeed
-    from perfdb.web.rendering import STATIC
+    from perfdb.web.rendering import STATIC, static_path
     from perfdb.web.security import Gate, SecurityMiddleware
     from perfdb.web.served import ServedHistory
 except ModuleNotFoundError as error:
@@ -76,7 +76,7 @@ def create_app(
     app.add_middleware(SecurityMiddleware, gate=gate)
     app.include_router(api.router)
     app.include_router(views.router)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount(static_path(), StaticFiles(directory=STATIC), name="static")
     for kind in (PerfdbError, ValueError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _refuse)
     return app

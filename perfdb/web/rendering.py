@@ -29,17 +29,18 @@ def render(template: str, **context: Any) -> str:
 
 @cache
 def style_sheet() -> str:
-    """Return the one style sheet of the dashboard."""
-    return COLOURS + SHAPES + (STATIC / "dashboard.css").read_text(encoding="utf-8")
+    """Return the one style sheet; it stands in every page, which is painted without asking again."""
+    files = (STATIC / "vendor" / "uPlot.min.css", STATIC / "dashboard.css")
+    return COLOURS + SHAPES + "".join(file.read_text(encoding="utf-8") for file in files)
 
 
 @cache
-def fingerprint() -> str:
-    """Return a word that changes with the style sheet and the scripts, so that no browser keeps old ones."""
-    digest = sha256(style_sheet().encode())
-    for script in sorted(STATIC.rglob("*.js")):
-        digest.update(script.read_bytes())
-    return digest.hexdigest()[:12]
+def static_path() -> str:
+    """Return where the scripts are: it changes with them, so that a browser keeps them and no old ones."""
+    digest = sha256()
+    for file in sorted(STATIC.rglob("*.*")):
+        digest.update(file.read_bytes())
+    return f"/static/{digest.hexdigest()[:12]}"
 
 
 @cache
@@ -64,5 +65,6 @@ def _environment() -> Environment:
         reasons=reasons,
         what_moved=what_moved,
     )
-    made.globals.update(link=words.link, svg=svg, version=__version__, fingerprint=fingerprint())
+    made.globals.update(link=words.link, svg=svg, version=__version__)
+    made.globals.update(static=static_path(), style=words.drawn(style_sheet()))
     return made

@@ -6,6 +6,7 @@ here. Changes need a matching Origin and a token in a header, which no other sit
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -18,27 +19,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from perfdb.web.rendering import static_path, style_sheet
+
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 TOKEN_HEADER = "X-Perfdb-Token"  # noqa: S105 (a name)
 READING = ("GET", "HEAD")
 MOST_BODY_BYTES = 64 * 1024
 
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "manifest-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
 HEADERS = {
-    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",  # `no-referrer` would make the Origin of a change null
@@ -46,6 +34,23 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+
+
+def policy() -> str:
+    """Return what a page may load: what comes from here, and of styles the one sheet that stands in it."""
+    digest = base64.b64encode(hashlib.sha256(style_sheet().encode()).digest()).decode()
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            f"style-src 'sha256-{digest}'",
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
 
 
 class Gate:
@@ -110,6 +115,7 @@ class SecurityMiddleware:
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app
         self._gate = gate
+        self._headers = {"Content-Security-Policy": policy(), **HEADERS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is refused, pass on the rest."""
@@ -123,7 +129,7 @@ class SecurityMiddleware:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", _keeping(scope, message["status"]))
             await send(message)
@@ -171,7 +177,7 @@ class SecurityMiddleware:
 
 def _keeping(scope: Scope, status: int) -> str:
     """Return how long a browser may keep an answer: what names its version for ever, the rest not unasked."""
-    versioned = scope["path"].startswith(("/static/", "/style.css")) and b"v=" in scope["query_string"]
+    versioned = scope["path"].startswith(f"{static_path()}/")
     return "private, max-age=31536000, immutable" if versioned and status == 200 else "private, no-cache"
 
 

@@ -24,7 +24,7 @@ from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.answers.rows import alert_rows
 from perfdb.web.health import INFO, firing, health, sentences
-from perfdb.web.rendering import render, style_sheet
+from perfdb.web.rendering import render
 from perfdb.web.schemas import AlertEvent, Bottleneck, SeriesName, SeriesNow
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
@@ -116,12 +116,6 @@ def error_page(request: Request, status: int, sentence: str) -> HTMLResponse:
         request, "problem.html", status=status, firing_count=0, title=title, sentence=sentence,
         back="/", back_word="To the overview",
     )  # fmt: skip
-
-
-@router.get("/style.css")
-def get_style() -> Response:
-    """Return the one style sheet."""
-    return Response(style_sheet(), media_type="text/css")
 
 
 @router.get("/")

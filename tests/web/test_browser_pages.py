@@ -89,6 +89,20 @@ def test_a_first_load_is_light(browse: Browse) -> None:
         page.context.close()
 
 
+def test_a_second_page_asks_for_no_script_again(browse: Browse, dashboard: Any) -> None:
+    page = browse("/trends")
+    ready(page)
+    page.goto(dashboard.url + "/trends?last=100")
+    ready(page)
+    scripts = page.evaluate(
+        """() => performance.getEntriesByType("resource")
+          .filter((entry) => entry.name.endsWith(".js"))
+          .map((entry) => [new URL(entry.name).pathname.split("/").pop(), entry.transferSize])"""
+    )
+    assert {"times.js", "app.js", "live.js", "trend.js", "uPlot.iife.min.js"} <= {name for name, _ in scripts}
+    assert [name for name, sent in scripts if sent] == []
+
+
 def _size(request: Any) -> int:
     sizes = request.sizes()
     return int(sizes["responseBodySize"] + sizes["responseHeadersSize"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -111,12 +114,22 @@ def test_every_answer_carries_the_headers_that_keep_others_out(dashboard: Any) -
     assert dashboard.client.options("/api/v1/alerts/1/acknowledge", headers=asked).status_code == 403
 
 
+def test_the_one_style_that_a_page_may_have_is_the_one_that_stands_in_it(dashboard: Any) -> None:
+    answer = dashboard.client.get("/")
+    (sheet,) = re.findall(r"<style>(.*?)</style>", answer.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}';" in answer.headers["Content-Security-Policy"]
+    assert 'rel="stylesheet"' not in answer.text
+
+
 def test_only_what_names_its_version_is_kept_by_the_browser(dashboard: Any) -> None:
     def keeping(path: str) -> str:
         return str(dashboard.client.get(path).headers["Cache-Control"])
 
-    assert "immutable" in keeping("/style.css?v=1")
-    for path in ("/style.css", "/?v=1", "/api/v1/health?v=1", "/static/nothing.js?v=1"):
+    script = re.search(r'src="(/static/[0-9a-f]{12}/\w+\.js)"', dashboard.client.get("/").text)
+    assert script is not None
+    assert "immutable" in keeping(script[1])
+    for path in ("/", "/api/v1/health", script[1].replace("times", "nothing"), "/static/times.js"):
         assert keeping(path) == "private, no-cache"
 
 

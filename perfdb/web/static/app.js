@@ -1,7 +1,7 @@
-// What every page has: times in the viewer's zone, live updates, small comforts. Charts and the like come
-// with `data-module` on an element, which names a module beside this one.
+// What every page has once it is painted: times that go on, live updates, small comforts. Charts and the
+// like come with `data-module` on an element, which names a module beside this one.
 
-import { dressTimes, tick } from "./times.js";
+import { tick } from "./times.js";
 import { follow } from "./live.js";
 import { comforts } from "./comforts.js";
 
@@ -11,7 +11,6 @@ const MODULES = {
   decide: () => import("./decide.js"),
 };
 
-dressTimes(document);
 tick();
 comforts();
 for (const element of document.querySelectorAll("[data-module]")) {

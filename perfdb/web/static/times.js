@@ -1,4 +1,5 @@
 // Times in the viewer's zone, ages and elapsed seconds that go on. The server wrote UTC; hovering shows it.
+// It is the one script that the first paint waits for, so that no time jumps; the others come after it.
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const two = (number) => String(number).padStart(2, "0");
@@ -73,3 +74,13 @@ export function tick() {
     if (document.querySelector('[data-elapsed], time[data-form="ago"]')) dressTimes(document);
   }, 1000);
 }
+
+function painted() {
+  return new Promise((done) => {
+    new PerformanceObserver(() => done()).observe({ type: "paint", buffered: true });
+    setTimeout(done, 1000); // a page in the background is not painted
+  });
+}
+
+dressTimes(document);
+painted().then(() => import("./app.js"));

@@ -5,7 +5,7 @@ import { seconds, shortTime } from "./times.js";
 const LEAST_BEHIND = 5;
 
 export async function begin(root) {
-  const told = await ask(root);
+  const [told] = await Promise.all([ask(root), script("./vendor/uPlot.iife.min.js")]);
   if (!told) return;
   const { plot, show } = draw(root, told);
   document.addEventListener("perfdb:refreshed", async () => {
@@ -14,6 +14,14 @@ export async function begin(root) {
   });
   new ResizeObserver(() => plot.setSize(sizeOf(root))).observe(root);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot.redraw(false));
+}
+
+function script(path) {
+  return new Promise((done, failed) => {
+    const element = document.createElement("script");
+    Object.assign(element, { src: new URL(path, import.meta.url), onload: done, onerror: failed });
+    document.head.append(element);
+  });
 }
 
 async function ask(root) {
