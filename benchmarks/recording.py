@@ -262,6 +262,50 @@ def import_and_first_step(rounds: int) -> Iterator[Line]:
         )
 
 
+LONG = """
+import resource, sys, time
+import perfdb
+from perfdb import recorder
+
+def steps(number):
+    for i in range(number):
+        with tracker.step("work", rows=i):
+            pass
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+tracker = perfdb.create_tracker(console=False)
+tracker.start_pipeline()
+tracker.end_pipeline()  # the worker has loaded what it needs
+tracker.start_pipeline()
+steps(20_000)  # more than a report keeps
+before, begun = peak_mb(), time.perf_counter()
+steps(int(sys.argv[1]) - 20_000)
+ended = time.perf_counter()
+tracker.end_pipeline()
+recorder.close(600.0)
+print(ended - begun, time.perf_counter() - ended, before, peak_mb())
+"""
+
+
+def one_long_session(steps: int) -> Iterator[Line]:
+    with folder() as home:
+        environment = os.environ | {"PERFDB_HOME": str(home)}
+        program = [sys.executable, "-c", LONG, str(steps)]
+        printed = subprocess.run(program, env=environment, check=True, capture_output=True, text=True).stdout
+        took, later, before, peak = map(float, printed.split())
+        with sqlite3.connect(home / "perfdb.sqlite3") as connection:
+            lost = steps - connection.execute("SELECT count(*) FROM steps").fetchone()[0]
+        connection.close()
+        yield (
+            f"{steps:,} steps in one session",
+            f"{micro(took / (steps - 20_000))} a step, worker included; all in the database {later:.1f} s "
+            f"after the last; {peak:.0f} MB at most, {before:.0f} MB after 20,000 steps",
+            f"{lost} lost; to reach 0, bounded memory",
+        )
+
+
 def bytes_per_run(runs: int) -> Iterator[Line]:
     with folder() as home:
         tracker, bare = recorder.create_tracker(home=home, console=False), Bare(home / "bare.sqlite3")
@@ -363,6 +407,7 @@ def main() -> None:
         "run": lambda: run_until_readable(15, 200 // part),
         "processes": lambda: many_processes(3 if arguments.quick else 7, 50),
         "import": lambda: import_and_first_step(5 if arguments.quick else 21),
+        "long": lambda: one_long_session(1_000_000 // part),
         "bytes": lambda: bytes_per_run(10_000 // part),
         "history": lambda: long_history(9, 200 // part, 100_000 // part),
     }

@@ -10,6 +10,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -110,6 +111,37 @@ def test_steps_without_number_take_bounded_memory(monkeypatch: pytest.MonkeyPatc
     assert len(read_report(report).steps) == 500
     for worker in recorder._workers.values():
         worker.after_fork_in_child()  # lets go of all that
+
+
+SIXTY_THOUSAND = """
+import resource
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+tracker.start_pipeline()
+tracker.end_pipeline()  # the worker has loaded what it needs
+tracker.start_pipeline()
+steps(15_000)  # more than a report keeps
+before = peak_mb()
+steps(45_000)
+tracker.end_pipeline()
+print(peak_mb() - before)
+tracker.save_performance_report()
+"""
+
+
+def test_sixty_thousand_steps_take_bounded_memory_all_the_way_to_the_database(
+    home: Path, run: Callable[..., CompletedProcess[str]], history: Callable[..., perfdb.History]
+) -> None:
+    """`benchmarks/recording.py --only long` records a million."""
+    done = run(SIXTY_THOUSAND)
+    assert float(done.stdout.split()[-1]) < 20, "megabytes: if steps were kept, it would be 45 and more"
+    (report,) = home.glob("*.json")
+    assert len(read_report(report).steps) == live.MAX_STEPS
+    assert len(history().sessions()) == 2
+    with closing(sqlite3.connect(home / "perfdb.sqlite3")) as file:
+        assert file.execute("SELECT count(*) FROM v_steps WHERE status = 'completed'").fetchone() == (60_000,)
 
 
 def test_data_beyond_what_a_report_can_hold_is_in_the_database_and_the_report_says_so(
