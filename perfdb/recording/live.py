@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from threading import get_ident
 
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
@@ -70,7 +71,8 @@ class LiveSession:
         self.attributes = attributes
         self.monotonic = clock.monotonic
         self.started = clock.monotonic()
-        self.start_time = round(clock.time(), 6)
+        self._start_us = round(clock.time() * 1e6)
+        self.start_time = self._start_us / 1e6
         self.utc_offset = time.localtime(self.start_time).tm_gmtoff
         self.status = RUNNING
         self.ended = False  # ``end_pipeline`` was called, or a later start took its place
@@ -105,11 +107,11 @@ class LiveSession:
         self._line_start = f'{{"type":"step","session_id":"{session_id}","seq":'
 
     def wall(self, instant: float) -> float:
-        """Return the epoch seconds of an instant of the monotonic clock.
+        """Return the epoch seconds of an instant of the monotonic clock, to the microsecond.
 
         All instants hang on one reading of the wall clock, so that setting it back disorders nothing.
         """
-        return self.start_time + (instant - self.started)
+        return (self._start_us + int((instant - self.started) * 1e6 + 0.5)) / 1e6
 
     def now(self) -> float:
         """Return epoch seconds, on the same footing as the steps."""
@@ -146,9 +148,10 @@ class LiveSession:
             )
         )
 
-    def starting(self, step: Step, thread: int) -> None:
+    def starting(self, step: Step) -> None:
         """Take in a step, give it its number and lane, and say that it begins, before its clock runs."""
         step.seq = self.next_seq()
+        thread = get_ident()
         step.lane = self._lanes[thread] if thread in self._lanes else self._new_lane(thread)
         known = _names.get(step.name) if type(step.name) is str else None
         step.name, step.name_json = known or _clean_name(step.name)
@@ -168,37 +171,43 @@ class LiveSession:
         with self._lock:
             return self._lanes.setdefault(thread, len(self._lanes))
 
-    def closed(self, step: Step, duration: float, cpu_s: float) -> None:
-        """Write the line of a step that has just ended."""
+    def closed(self, step: Step, duration_us: int, cpu_us: int) -> None:
+        """Write the line of a step that has just ended.
+
+        Its times are whole microseconds with an exponent: to print a float takes three times as long.
+        """
         self.open_steps.pop(step.seq, None)
         if not step.kept:
-            self._add_up(step.name, duration)
+            self._add_up(step.name, duration_us / 1e6)
         if not step.rss_count:  # too short for a reading of its own
-            step.observe(self.last_rss)
+            step.rss_peak = max(step.rss_peak, self.last_rss)
+            step.rss_sum, step.rss_count = self.last_rss, 1
         data = "{}"
         if step.data:
             step.data, data = clean_json(step.data, self._secret_words)
             self._data_kept += len(data)
             if self._data_kept > MAX_DATA:
                 step.data = {"…": "too much for the report: the database has it"}
+        start_us = self._start_us + int((step.begun - self.started) * 1e6 + 0.5)
         line = (
             f"{self._line_start}{step.seq}"
             f',"parent_seq":{"null" if step.parent_seq is None else step.parent_seq}'
             f',"step_name":{step.name_json},"lane":{step.lane}'
-            f',"start_time":{step.start_time:.6f},"duration":{duration:.6f}'
+            f',"start_time":{start_us}e-6,"duration":{duration_us}e-6'
             f',"success":{"true" if step.success else "false"}'
             f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
-            f',"additional_data":{data},"cpu_s":{cpu_s:.6f},"rss_peak_bytes":{step.rss_peak or "null"}'
-            f',"rss_mean_bytes":{step.rss_mean or "null"}{self._parts(step)}}}'
+            f',"additional_data":{data},"cpu_s":{cpu_us}e-6,"rss_peak_bytes":{step.rss_peak or "null"}'
+            f',"rss_mean_bytes":{step.rss_sum // step.rss_count or "null"}'
+            f"{self._parts(step) if step.attempts or step.events else ''}}}"
         )
         self.write(line.encode("ascii"))
         if self._debug is not None:
             self._debug("step %d %r ends: %s", step.seq, step.name, line)
         if self._console is not None:
             if step.success:
-                self._console.step_completed(step.name, duration, step.depth)
+                self._console.step_completed(step.name, duration_us / 1e6, step.depth)
             else:
-                self._console.step_failed(step.name, duration, step.error_message or "", step.depth)
+                self._console.step_failed(step.name, duration_us / 1e6, step.error_message or "", step.depth)
 
     def _parts(self, step: Step) -> str:
         """Return the attempts and events of a step as further members of its JSON object."""

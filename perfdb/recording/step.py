@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextvars import ContextVar
 from math import inf
 from resource import RUSAGE_SELF, getrusage
-from threading import get_ident
 from types import TracebackType
 
 from perfdb.recording.monitor import MAXRSS_UNIT
@@ -68,7 +67,7 @@ class Step:
     attempts: Sequence[dict[str, Any]] = ()
     events: Sequence[tuple[str, float, dict[str, Any]]] = ()
     _state = NEW
-    _usage: struct_rusage
+    _usage: struct_rusage  # when it began
     _failed_until: float | None = None
     _cleaner: Cleaner | None = None  # of the events: one bound for all of them
     _closed_by_end = False
@@ -149,7 +148,7 @@ class Step:
                 parent = parent.outer
             if parent is not None:
                 self.parent_seq, self.depth = parent.seq, parent.depth + 1
-        session.starting(self, get_ident())
+        session.starting(self)
         self._state = OPEN
         current_step.set(self)
         self._usage = getrusage(RUSAGE_SELF)
@@ -178,8 +177,10 @@ class Step:
             return
         now = session.monotonic()
         used, before = getrusage(RUSAGE_SELF), self._usage
+        del self._usage  # kept for the report it would weigh as much as the step
         self._state = CLOSED
-        self._closed_by_end = by_end
+        if by_end:
+            self._closed_by_end = True
         if used.ru_maxrss > before.ru_maxrss:  # a new record of the process was set inside this step
             self.rss_peak = max(self.rss_peak, used.ru_maxrss * MAXRSS_UNIT)
         self.success = success
@@ -187,9 +188,10 @@ class Step:
             self.error_message = clean_text(error) if isinstance(error, str) else clean_error(error)
         if current_step.get() is self:
             current_step.set(self.outer)
-        self.duration = duration = now - self.begun
-        self.cpu_s = cpu_s = used.ru_utime - before.ru_utime + used.ru_stime - before.ru_stime
-        session.closed(self, duration, cpu_s)
+        duration_us = int((now - self.begun) * 1e6 + 0.5)
+        cpu_us = int((used.ru_utime - before.ru_utime + used.ru_stime - before.ru_stime) * 1e6 + 0.5)
+        self.duration, self.cpu_s = duration_us / 1e6, cpu_us / 1e6
+        session.closed(self, duration_us, cpu_us)
 
     @property
     def rss_mean(self) -> int:

@@ -23,6 +23,7 @@ MAX_DEPTH = 8
 MAX_TOTAL = 65_536  # characters of one set of attributes, roughly
 MAX_KNOWN = 64  # characters of a text that is remembered as harmless
 MAX_EXACT = 2.0**53  # from here on a float is kept as a whole number: PostgreSQL writes it with other digits
+MAX_WHOLE = 2**53  # the same for whole numbers: to compare one with a float takes longer
 
 to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -97,7 +98,11 @@ def clean_json(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) 
                 if len(value) > MAX_KNOWN:
                     break
                 text = _safe_texts[value]
-            elif kind is int or kind is float:
+            elif kind is int:
+                if not -MAX_WHOLE < value < MAX_WHOLE:
+                    break
+                text = str(value)
+            elif kind is float:
                 if not -MAX_EXACT < value < MAX_EXACT:  # NaN is not between either
                     break
                 text = repr(value)

@@ -1,4 +1,4 @@
-"""Whatever a host gives as attributes comes out of the report, the database and an export the same."""
+"""What a host gives, and what was measured, come out of the report, the database and an export the same."""
 
 from __future__ import annotations
 
@@ -49,3 +49,31 @@ def test_attributes_come_out_as_they_went_in(examples: list[dict[str, Any]]) -> 
         for session in (read_report(report), kept, perfdb.History(home=other).session(session_id)):
             assert [step.additional_data for step in session.steps] == expected
             assert session.attributes["given"] == expected[0]["given"]
+
+
+class HalfMicroseconds:
+    """A clock whose readings all lie between two microseconds."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def time(self) -> float:
+        return 1_790_000_000.1234567
+
+    def monotonic(self) -> float:
+        self.read += 1
+        return self.read**2 * 1.5e-6
+
+
+def test_report_and_database_agree_to_the_microsecond(home: Path) -> None:
+    tracker = recorder.create_tracker(home=home, console=False, monitor=False)
+    tracker._clock = HalfMicroseconds()
+    session_id = tracker.start_pipeline()
+    for _ in range(200):
+        with tracker.step("work"):
+            pass
+    tracker.end_pipeline()
+    report = tracker.save_performance_report()
+    recorder.close(20.0)
+    assert report is not None
+    assert read_report(report) == perfdb.History(home=home).session(session_id)
