@@ -196,7 +196,7 @@ class Worker:
                     busy_at = time.monotonic()
             if time.monotonic() - busy_at > IDLE_S:
                 with self.turn_lock, self._lock:
-                    if not (self._sessions or self._backlog() or self._log_problem):
+                    if not (self._sessions or self._backlog() or self.alerting.waits or self._log_problem):
                         self._database.forget()
                         self._thread = None
                         return

@@ -335,6 +335,26 @@ def test_rows_do_not_wait_for_the_judging_of_those_before_them(
     assert worker.health.as_dict().get("rule_errors", 0) == (6 if breaks else 0)
 
 
+def test_what_a_locked_database_keeps_from_being_judged_is_judged_later(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(MAX_RULE)
+    monkeypatch.setattr(worker_module.Worker, "_ensure_thread", lambda _: None)
+    monkeypatch.setenv("PERFDB_WAIT_S", "0")
+    first, second = run(work=3.0).session_id, run(work=4.0).session_id
+    worker = recorder._workers[load().home, load().database_url]
+    worker._move()
+    connection = sqlite3.connect("performance_tracking/perfdb.sqlite3", isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    worker.turn()
+    assert worker.alerting.waits
+    connection.close()
+    worker.turn()
+    assert not worker.alerting.waits
+    (alert,) = alerts()
+    assert (alert["since_session_id"], alert["last_session_id"], alert["hits"]) == (first, second, 2)
+
+
 def test_rules_that_are_removed_close_their_alerts(run: Run) -> None:
     configure(MAX_RULE)
     run(work=3.0)
