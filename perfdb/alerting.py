@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from perfdb.alerts.delivery import Delivery
     from perfdb.alerts.evaluation import Told
 
-MOST_OF_THE_TIME = (
-    0.02  # that the rules may take in a loop of short sessions: it is the host's time, and other writers'
-)
+MOST_OF_THE_TIME = 0.02  # that a loop of short sessions is judged: the time is the host's, and other writers'
 MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
 LISTEN_S = 2.0  # between two looks for silences that have ended
 MOST_UNJUDGED = 10_000  # sessions that wait to be judged: after an outage that is all there were
