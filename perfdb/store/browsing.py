@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select, text, tuple_
 
-from perfdb.records import STATUSES, Session
+from perfdb.records import Session
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -23,6 +23,7 @@ from perfdb.store.models import (
     steps,
     storable_text,
 )
+from perfdb.store.reading import driver_rows, read_session, session_of
 
 Sort = Literal["newest", "oldest", "slowest", "fastest"]
 
@@ -116,7 +117,7 @@ def session_page(
     tags = _tags_of(connection, [row.id for row in rows])
     keys = [Key(getattr(row, column.name), row.id) for row in rows]
     return Page(
-        [_session_of(row, tags.get(row.id, [])) for row in rows],
+        [session_of(row, tags.get(row.id, [])) for row in rows],
         after=keys[-1] if keys and (more or backwards) else None,
         before=keys[0] if keys and (more if backwards else after is not None) else None,
     )
@@ -170,8 +171,6 @@ def series_names(connection: Connection) -> list[tuple[str, str | None, str]]:
 
 def running_sessions(connection: Connection, *, most: int) -> list[Session]:
     """Return the sessions that run now with their steps so far, the newest first."""
-    from perfdb.store.reading import read_session
-
     # Sorted here: asked for an order, SQLite would rather go through all sessions than use the partial index.
     query = select(sessions.c.session_id, sessions.c.start_time).where(text("sessions.status = 0"))
     newest_first = sorted(connection.execute(query).all(), key=lambda row: -row.start_time)
@@ -186,7 +185,7 @@ def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Runs
     name = connection.execute(select(series).where(series.c.id == series_id)).one()
     total = Runs(name.pipeline, None, name.mode)
     starts: dict[int, float] = {}
-    for pk, start, *run in reversed(_fetched(connection, _ended(series_id, last))):
+    for pk, start, *run in reversed(driver_rows(connection, _ended(series_id, last))):
         starts[pk] = start
         _add(total, start, *run)
     if not starts:
@@ -199,7 +198,7 @@ def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Runs
         .limit(MOST_STEPS)
     )
     of_session: dict[int, list[Any]] = {}
-    for pk, *run in _fetched(connection, query):
+    for pk, *run in driver_rows(connection, query):
         of_session.setdefault(pk, []).append(run)
     named = select(series.c.id, series.c.step_name).where(
         series.c.pipeline == name.pipeline, series.c.mode == name.mode
@@ -211,14 +210,6 @@ def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Runs
         for number, *run in of_session.get(pk, ()):
             _add(found[number], start, *run)
     return [total, *(runs for runs in found.values() if runs.durations)]
-
-
-def _fetched(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
-    """Return the driver's own tuples: SQLAlchemy's rows double the time of many."""
-    result = connection.execute(query)
-    rows: list[tuple[Any, ...]] = list(result.cursor.fetchall())
-    result.close()
-    return rows
 
 
 def runs_of_series(
@@ -340,25 +331,3 @@ def _tags_of(connection: Connection, pks: Sequence[int]) -> dict[int, list[str]]
     for pk, name in sorted(map(tuple, connection.execute(query))):  # each database sorts names its own way
         found.setdefault(pk, []).append(name)
     return found
-
-
-def _session_of(row: Any, of_tags: Sequence[str]) -> Session:
-    return Session(
-        session_id=row.session_id,
-        pipeline=row.pipeline,
-        start_time=row.start_time,
-        total_duration=row.total_duration,
-        status=STATUSES[row.status],
-        fast_mode=row.fast_mode,
-        success=row.success,
-        product_count=row.product_count,
-        error_message=row.error_message,
-        mode=row.mode,
-        attributes=row.attributes or {},
-        tags=tuple(of_tags),
-        cpu_s=row.cpu_s,
-        rss_peak_bytes=row.rss_peak_bytes,
-        rss_mean_bytes=row.rss_mean_bytes,
-        utc_offset=row.utc_offset,
-        pid=row.pid,
-    )

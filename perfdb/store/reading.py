@@ -6,10 +6,11 @@ Nothing here imports pandas: the worker and the live views ask too.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, text
+from sqlalchemy import Connection, Row, Select, select, text
 
 from perfdb.errors import NotFoundError
 from perfdb.records import COMPLETED, STATUSES, Attempt, Event, Sample, Session, Step
@@ -98,9 +99,25 @@ def read_session(connection: Connection, session_id: str) -> Session:
     row = connection.execute(query).first()
     if row is None:
         raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
-    pk = row.id
-    tags = select(session_tags.c.name).where(session_tags.c.session_pk == pk)
-    taken = select(samples).where(samples.c.session_pk == pk).order_by(samples.c.time)
+    tags = select(session_tags.c.name).where(session_tags.c.session_pk == row.id)
+    taken = select(samples).where(samples.c.session_pk == row.id).order_by(samples.c.time)
+    return replace(
+        session_of(row, sorted(connection.execute(tags).scalars())),
+        steps=_steps_of(connection, row.id),
+        samples=tuple(
+            Sample(time=each.time, cpu_percent=each.cpu_percent or 0.0, rss_bytes=each.rss_bytes or 0)
+            for each in connection.execute(taken)
+        ),
+        host=row.host,
+        python_version=row.python_version,
+        perfdb_version=row.perfdb_version,
+        git_commit=row.git_commit,
+        command=row.command,
+    )
+
+
+def session_of(row: Row[Any], tags: Iterable[str]) -> Session:
+    """Return what a row of ``sessions``, with its series' ``pipeline`` and ``mode``, says of a session."""
     return Session(
         session_id=row.session_id,
         pipeline=row.pipeline,
@@ -113,22 +130,12 @@ def read_session(connection: Connection, session_id: str) -> Session:
         error_message=row.error_message,
         mode=row.mode,
         attributes=row.attributes or {},
-        tags=tuple(sorted(connection.execute(tags).scalars())),
-        steps=_steps_of(connection, pk),
-        samples=tuple(
-            Sample(time=each.time, cpu_percent=each.cpu_percent or 0.0, rss_bytes=each.rss_bytes or 0)
-            for each in connection.execute(taken)
-        ),
+        tags=tuple(tags),
         cpu_s=row.cpu_s,
         rss_peak_bytes=row.rss_peak_bytes,
         rss_mean_bytes=row.rss_mean_bytes,
         utc_offset=row.utc_offset,
-        host=row.host,
         pid=row.pid,
-        python_version=row.python_version,
-        perfdb_version=row.perfdb_version,
-        git_commit=row.git_commit,
-        command=row.command,
     )
 
 
