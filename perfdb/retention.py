@@ -28,6 +28,7 @@ STAMP = ".pruned"  # in the home: when a worker last pruned
 # That a piece deletes, under the write lock; its commit takes half as long. On a busy machine the system
 # stops whoever computes for 3 ms without a rest, for 10 to 100 ms: that should not be the holder of the lock.
 HELD_S = 0.001
+SHARED_HELD_S = 0.01  # PostgreSQL locks the rows that go, for which nobody waits
 TOLD_KEPT_S = 30 * DAY_S  # messages that reached their channel; what they told stays with the alerts
 _UNITS = {"h": 3600.0, "d": DAY_S, "w": 7 * DAY_S, "y": 365.25 * DAY_S}
 _LOOK_AGAIN_S = 3600.0
@@ -99,15 +100,16 @@ def prune(database: Database, shares: Iterable[Share], now: float) -> Iterator[l
     """
     from perfdb.store.orphans import delete_orphans
 
+    seconds = SHARED_HELD_S if database.is_shared else HELD_S
     for share in shares:
-        yield from _prune_share(database, share)
-    yield from _delete_told(database, now - TOLD_KEPT_S)
-    for _ in delete_orphans(database.url, now, HELD_S):
+        yield from _prune_share(database, share, seconds)
+    yield from _delete_told(database, now - TOLD_KEPT_S, seconds)
+    for _ in delete_orphans(database.url, now, seconds):
         yield []
     yield from _shrink(database)
 
 
-def _prune_share(database: Database, share: Share) -> Iterator[list[str]]:
+def _prune_share(database: Database, share: Share, seconds: float) -> Iterator[list[str]]:
     from perfdb.store import retention as store
 
     last: Doomed | None = None
@@ -120,11 +122,11 @@ def _prune_share(database: Database, share: Share) -> Iterator[list[str]]:
         yield []
         while doomed:
             with database.transaction() as connection:
-                gone = store.delete_sessions(connection, doomed, HELD_S)
+                gone = store.delete_sessions(connection, doomed, seconds)
             yield gone
 
 
-def _delete_told(database: Database, until: float) -> Iterator[list[str]]:
+def _delete_told(database: Database, until: float, seconds: float) -> Iterator[list[str]]:
     from perfdb.store import retention as store
     from perfdb.store.models import outbox
 
@@ -133,7 +135,7 @@ def _delete_told(database: Database, until: float) -> Iterator[list[str]]:
     while told:
         yield []
         with database.transaction() as connection:
-            store.delete_rows(connection, outbox, told, HELD_S)
+            store.delete_rows(connection, outbox, told, seconds)
 
 
 def _shrink(database: Database) -> Iterator[list[str]]:

@@ -213,7 +213,8 @@ def test_messages_that_arrived_long_ago_go_too(database: Database) -> None:
 def test_orphans_and_old_messages_go_in_pieces_too(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perfdb.retention.HELD_S", 0.0)
+    for held in ("HELD_S", "SHARED_HELD_S"):
+        monkeypatch.setattr(f"perfdb.retention.{held}", 0.0)
     add(database, *(session(number, days_old=100, command=f"job {number}") for number in range(45)))
     with database.transaction() as connection:
         for _ in range(45):

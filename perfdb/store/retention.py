@@ -165,6 +165,7 @@ def delete_sessions(connection: Connection, doomed: list[Doomed], seconds: float
     samples loses these first, in as many transactions as it takes.
     """
     until = time.monotonic() + seconds
+    _commit_at_leisure(connection)
     names, deletion = _statements(type(connection.dialect))
     named = {session_id for (session_id,) in names.all(connection)}
     gone: list[str] = []
@@ -212,6 +213,7 @@ def find_told(connection: Connection, until: float) -> list[int]:
 def delete_rows(connection: Connection, table: Table, ids: list[int], seconds: float) -> int:
     """Delete rows by their keys for so long, and take these out of ``ids``; return how many were there."""
     until = time.monotonic() + seconds
+    _commit_at_leisure(connection)
     deleted = 0
     while ids:
         gone = delete(table).where(table.c.id.in_(ids[-_FEW:]))
@@ -220,6 +222,12 @@ def delete_rows(connection: Connection, table: Table, ids: list[int], seconds: f
         if time.monotonic() > until:
             break
     return deleted
+
+
+def _commit_at_leisure(connection: Connection) -> None:
+    """Let the server's disk to those who record: what a crash brings back is pruned again."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 # --- conditions ---------------------------------------------------------------------------------------
