@@ -1,6 +1,7 @@
 """Watch a series point by point: what somebody who looked after every one was told, and what lasted.
 
-The answer for a longer series is a replay, so that false alarms are those of a watcher.
+The answer for a series is a replay: what a watcher holds true after its last point, who was told of each
+change as soon as it was clear, and of some that are forgotten since.
 """
 
 from __future__ import annotations
@@ -36,8 +37,7 @@ _SETTLED_AFTER = 60  # and no more after this many
 _NEIGHBOURS = 200  # points before a change that locate it
 _BLOCK = 1024
 
-_YOUNG = 8  # the newest alarm is not doubted before its level has this many points
-_LASTING_PENALTY = 3.5  # times f ln n, for each alarm that is kept in hindsight
+_PENALTY = 4.0  # times sqrt(f) ln n, what each alarm has to explain to be told of
 
 _NORMAL = NormalDist()
 
@@ -138,26 +138,27 @@ def _outside(levels: Floats, start: int, end: int) -> bool:
 
 
 def _lasting(levels: Floats, alarms: list[int]) -> list[int]:
-    """Return the alarms that are still worth their penalty; the newest is not judged before it has settled.
+    """Return the alarms that are worth their penalty, as far as one can see by now.
 
     A least squares partition whose segments begin at alarms only: an excursion costs two changes, and a
-    level that was not kept leaves little to explain.
+    level that was not kept leaves little to explain. Ranks say that something moved, squares by how much:
+    chance seldom has both.
     """
     if not alarms:
         return []
     noise = np.concatenate([part - np.median(part) for part in np.split(levels, alarms)])
-    sd = robust_sd(noise)
-    if sd == 0:
+    reach = 2.5 * robust_sd(noise)
+    if reach == 0:
         return alarms
-    sums = np.r_[0.0, np.cumsum((levels - noise + np.clip(noise, -2.5 * sd, 2.5 * sd) - levels.mean()) / sd)]
-    penalty = _LASTING_PENALTY * inflation(noise) * math.log(levels.size)
+    clipped = np.clip(noise, -reach, reach)
+    steps = (levels - noise + clipped - levels.mean()) / math.sqrt(float(clipped @ clipped) / clipped.size)
+    sums = np.r_[0.0, np.cumsum(steps)]
+    penalty = _PENALTY * math.sqrt(inflation(noise)) * math.log(levels.size)
     bounds = np.array([0, *alarms, levels.size])
-    young = levels.size - alarms[-1] <= _YOUNG
     cost, previous = np.zeros(bounds.size), [0] * bounds.size
     for i in range(1, bounds.size):
-        first = i - 1 if young and i == bounds.size - 1 else 0
-        costs = cost[first:i] - (sums[bounds[i]] - sums[bounds[first:i]]) ** 2 / (bounds[i] - bounds[first:i])
-        previous[i] = first + int(costs.argmin())
+        costs = cost[:i] - (sums[bounds[i]] - sums[bounds[:i]]) ** 2 / (bounds[i] - bounds[:i])
+        previous[i] = int(costs.argmin())
         cost[i] = costs.min() + penalty
     return [int(bounds[i]) for i in chain(previous)]
 

@@ -7,8 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from perfdb.analysis import ChangePoint, find_change_points
-from perfdb.analysis.levels import mann_whitney
+from perfdb.analysis.levels import Series, mann_whitney
 from perfdb.analysis.trend_lines import _Fits
+from perfdb.analysis.watcher import _replay
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,6 +65,15 @@ def test_healthy_series_are_silent(profile: str) -> None:
 
 def test_a_watcher_who_looks_after_every_session_is_left_in_peace() -> None:
     assert not any(indexes(noise(300, seed)[:n]) for seed in (1, 2) for n in range(20, 301))
+
+
+@pytest.mark.parametrize(("seed", "rings"), [(119, 286), (98, 159)])
+def test_ranks_that_ring_by_chance_are_not_told_of_unless_the_level_moved_as_clearly(
+    seed: int, rings: int
+) -> None:
+    values = noise(300, seed)
+    assert _replay(Series.of(values[:rings])) != []
+    assert not any(indexes(values[:n]) for n in range(rings, 301))
 
 
 def test_a_level_outside_of_all_before_is_found_though_neighbours_resemble_each_other() -> None:
