@@ -20,7 +20,7 @@ from shlex import quote
 from perfdb.errors import PerfdbError
 from perfdb.recording.journal import has_living_writer, journals_in, next_record
 from perfdb.recording.quarantine import BAD_SUFFIX, quarantines_in
-from perfdb.retention import STAMP, read_policy
+from perfdb.retention import read_policy, stamp_of
 from perfdb.settings import Settings, shown_path
 from perfdb.texts import counted, duration_text, local_time, size_text
 
@@ -114,13 +114,14 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
     except PerfdbError as error:
         yield Finding("retention", ERROR, str(error), "correct that line: programs refuse to start with it")
     else:
-        yield Finding("retention", FINE, _pruned(settings.home) if policy else "everything is kept")
+        yield Finding("retention", FINE, _pruned(settings) if policy else "everything is kept")
 
 
-def _pruned(home: Path) -> str:
+def _pruned(settings: Settings) -> str:
     try:
-        return f"by [retention]; last pruned {local_time(float((home / STAMP).read_text()))}"
-    except (OSError, ValueError):
+        stamp = stamp_of(settings.home, settings.database_url)
+        return f"by [retention]; last pruned {local_time(float(stamp.read_text()))}"
+    except (OSError, ValueError, PerfdbError):
         return "by [retention]; not pruned yet"
 
 

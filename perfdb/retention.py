@@ -10,6 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from perfdb.recording.health import Health
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from perfdb.store.retention import Counted, Doomed, Share
 
 DAY_S = 86400.0
-STAMP = ".pruned"  # in the home: when a worker last pruned
+STAMP = ".pruned"  # when a worker last pruned: beside a SQLite file, by its name; else in the home
 # That a piece deletes, under the write lock; its commit takes half as long. On a busy machine the system
 # stops whoever computes for 3 ms without a rest, for 10 to 100 ms: that should not be the holder of the lock.
 HELD_S = 0.001
@@ -149,22 +150,37 @@ def _shrink(database: Database) -> Iterator[list[str]]:
         yield []
 
 
+def stamp_of(home: Path, database_url: str) -> Path:
+    """Return the file that says when a worker last pruned; whoever prunes holds its lock."""
+    from perfdb.store.engine import sqlite_path
+
+    path = sqlite_path(database_url)
+    if path is None:
+        return home / STAMP
+    path = path.resolve()
+    return path.with_name(path.name + STAMP)
+
+
 class Upkeep:
-    """Pruning on behalf of a worker: piece by piece, once a day for each home. Never raises.
+    """Pruning on behalf of a worker: piece by piece, once a day. Never raises.
+
+    A SQLite file is pruned once a day, however many homes use it. Each host that uses a server looks once
+    a day what is left to prune, and leaves it to one that is at it.
 
     Args:
-        home: holds the stamp of the last time, and its lock: one process prunes at a time.
+        home: holds the stamp of the last time, unless the database is a file.
         policy: what to keep.
         database: of the worker, used in its turn only.
         health: where failures are counted.
     """
 
     def __init__(self, home: Path, policy: Policy, database: Database, health: Health) -> None:
-        self._stamp = home / STAMP
+        self._home = home
         self._policy = policy
         self._database = database
         self._health = health
         self._pieces: Iterator[list[str]] | None = None
+        self._inherited: Iterator[list[str]] | None = None
         self._descriptor = -1
         self._look_again = 0.0  # monotonic
 
@@ -184,6 +200,7 @@ class Upkeep:
         """Leave the pruning to the parent."""
         if self._pieces is not None:
             os.close(self._descriptor)
+            self._inherited = self._pieces  # its end would end the parent's claim on a server
             self._pieces, self._look_again = None, time.monotonic() + _LOOK_AGAIN_S
 
     def _claim(self) -> bool:
@@ -192,7 +209,7 @@ class Upkeep:
             return False
         self._look_again = time.monotonic() + _LOOK_AGAIN_S
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self._stamp, flags, 0o600)
+        self._descriptor = os.open(stamp_of(self._home, self._database.url), flags, 0o600)
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -206,7 +223,12 @@ class Upkeep:
         return True
 
     def _prune(self, now: float) -> Iterator[list[str]]:
-        yield from prune(self._database, find_shares(self._database, self._policy, now), now)
+        from perfdb.store.retention import sole_claim
+
+        database = self._database
+        with sole_claim(database.url) if database.is_shared else nullcontext(True) as is_ours:
+            if is_ours:
+                yield from prune(database, find_shares(database, self._policy, now), now)
 
     def _finish(self, *, done: bool) -> None:
         if self._pieces is None:

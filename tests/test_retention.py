@@ -18,7 +18,7 @@ from perfdb import recorder
 from perfdb.errors import SettingsError
 from perfdb.recording.health import Health
 from perfdb.records import Alert, Session, Step
-from perfdb.retention import DAY_S, STAMP, Policy, Upkeep, age, find_shares, prune, read_policy, survey
+from perfdb.retention import DAY_S, Policy, Upkeep, age, find_shares, prune, read_policy, stamp_of, survey
 from perfdb.settings import load
 from perfdb.store import alerts as alerts_store
 from perfdb.store import models, orphans, outbox
@@ -377,8 +377,25 @@ def test_it_does_so_once_a_day_for_all_processes_of_a_home(upkeep: Upkeep, tmp_p
     assert turn_of_another_process() == "False"  # this one is at it
     finish(upkeep)
     assert turn_of_another_process() == "False"  # today it was done
-    (tmp_path / STAMP).write_text(f"{time.time() - 1.1 * DAY_S}\n")
+    stamp_of(tmp_path, upkeep._database.url).write_text(f"{time.time() - 1.1 * DAY_S}\n")
     assert turn_of_another_process() == "True"
+
+
+def test_it_does_so_once_for_all_homes_of_a_database(database: Database, tmp_path: Path) -> None:
+    add(database, *(session(number, days_old=20_000) for number in range(10)))
+    homes = [tmp_path / "a", tmp_path / "b"]
+    for home in homes:
+        home.mkdir()
+    first, second = (Upkeep(home, Policy(90 * DAY_S), database, Health(strict=True)) for home in homes)
+    if database.is_shared:
+        assert first.turn(idle=True)
+        assert finish(second) == 0  # another host is at it
+        assert len(left(database)) == 10
+    finish(first)
+    assert left(database) == []
+    add(database, session(1, days_old=20_000))
+    assert finish(second) == 0  # today it was done
+    assert left(database) == ["s1"]
 
 
 def test_a_database_that_is_busy_delays_it(upkeep: Upkeep, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from perfdb.errors import StoreError
 from perfdb.records import OPEN_STATES
-from perfdb.store.engine import shown_url
+from perfdb.store.engine import open_engine, shown_url
 from perfdb.store.models import (
     RUNNING_CODE,
     alerts,
@@ -49,6 +49,7 @@ from perfdb.store.models import (
 )
 from perfdb.store.prepared import Prepared
 
+_LOCK = 0x70657266_7072  # "perfpr": one automatic pruning at a time per PostgreSQL database
 _CANDIDATES = 1_000  # sessions that one look brings
 _AT_ONCE = 100  # steps and samples of a session
 _FEW = 20  # rows per statement, between two looks at the clock
@@ -97,6 +98,21 @@ def clear_errors(url: str) -> Iterator[None]:
         raise StoreError(
             f"{shown_url(url)} takes no changes now: {cause}; the same command goes on where it ended"
         ) from error
+
+
+@contextmanager
+def sole_claim(url: str) -> Iterator[bool]:
+    """Keep others from pruning a PostgreSQL database by their settings; False: somebody else is at it.
+
+    The lock lasts as long as a transaction, so that poolers of connections respect it; one that has
+    written nothing keeps no row from being vacuumed.
+    """
+    engine = open_engine(url, role="migration")
+    try:
+        with engine.begin() as connection:
+            yield connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK})").scalar() is True
+    finally:
+        engine.dispose()
 
 
 def find_shares(
