@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -41,7 +42,7 @@ class ChangeWatch:
         if file is not None:
             try:
                 seen = (file, self._mark())
-            except SQLAlchemyError as error:
+            except (SQLAlchemyError, sqlite3.Error) as error:
                 self.close()
                 raise StoreError(f"the database cannot be watched: {error}") from error
         moved, self._seen = seen != self._seen, seen

@@ -7,6 +7,7 @@ question after a time limit.
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -56,13 +57,15 @@ class KeptReader:
         try:
             with engine.connect() as connection, _time_limit(connection, self._limit_s):
                 yield connection if self._has_tables(connection) else None
-        except DBAPIError as error:
-            if _was_stopped(error):
+        except (DBAPIError, sqlite3.Error) as error:  # bulk reads ask the driver itself
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            if _was_stopped(reason):
                 raise TimeLimitError(
                     f"the answer took longer than {self._limit_s:g} s and was stopped: "
                     "choose fewer sessions or a shorter time"
                 ) from error
-            raise StoreError(f"{self._shown()} cannot be read: {error.orig}") from error
+            self.close()  # what it remembers of a file that was written over in place is wrong for good
+            raise StoreError(f"{self._shown()} cannot be read: {reason}") from error
         except SQLAlchemyError as error:
             raise StoreError(f"{self._shown()} cannot be read now: {error}") from error
 
@@ -126,7 +129,7 @@ def _time_limit(connection: Connection, seconds: float) -> Iterator[None]:
         driver.set_progress_handler(None, 0)
 
 
-def _was_stopped(error: DBAPIError) -> bool:
-    if getattr(error.orig, "sqlstate", None) == "57014":  # cancelled by statement_timeout
+def _was_stopped(reason: BaseException | None) -> bool:
+    if getattr(reason, "sqlstate", None) == "57014":  # cancelled by statement_timeout
         return True
-    return "interrupted" in str(error.orig) and type(error.orig).__module__ == "sqlite3"
+    return isinstance(reason, sqlite3.Error) and "interrupted" in str(reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ from perfdb.settings import sqlite_url
 from perfdb.store.engine import open_engine
 from perfdb.store.kept_reader import KeptReader
 
+
+@pytest.fixture
+def migrated_copy(migrated_file: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(migrated_file, tmp_path / "perfdb.sqlite3"))
+
+
 ENDLESS = {
     "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
     "postgresql": "SELECT pg_sleep(60)",
@@ -23,6 +30,13 @@ def asked(reader: KeptReader, query: str) -> Any:
     with reader.connection() as connection:
         assert connection is not None
         return connection.execute(text(query)).scalar()
+
+
+def asked_driver(reader: KeptReader, query: str) -> Any:
+    with reader.connection() as connection:
+        assert connection is not None
+        driver: Any = connection.connection.driver_connection
+        return driver.execute(query).fetchall()
 
 
 def test_a_question_without_end_is_stopped_and_the_next_is_answered(migrated_url: str) -> None:
@@ -52,4 +66,30 @@ def test_a_file_that_is_no_history_yet_or_of_another_program_is_told_apart(tmp_p
     engine.dispose()
     with pytest.raises(StoreError, match="another program"), reader.connection():
         pass
+    reader.close()
+
+
+def test_rows_without_end_are_stopped_too(migrated_copy: Path) -> None:
+    reader = KeptReader(sqlite_url(migrated_copy), limit_s=0.2)
+    with pytest.raises(TimeLimitError):
+        asked_driver(reader, ENDLESS["sqlite"].replace("count(*)", "i"))
+    reader.close()
+
+
+def test_after_a_file_was_written_over_in_place_nothing_of_the_old_one_is_remembered(
+    migrated_copy: Path,
+) -> None:
+    reader = KeptReader(sqlite_url(migrated_copy), limit_s=5)
+    assert asked(reader, "SELECT count(*) FROM sessions") == 0
+    other = migrated_copy.with_name("other.sqlite3")
+    other.write_bytes(migrated_copy.read_bytes())
+    engine = open_engine(sqlite_url(other), role="writer")
+    with engine.begin() as writing:
+        writing.execute(text("CREATE TABLE cakes (name TEXT)"))
+    engine.dispose()
+    migrated_copy.write_bytes(b"\x07" * migrated_copy.stat().st_size)
+    with pytest.raises(StoreError, match="cannot be read"):
+        asked(reader, "SELECT count(*) FROM alerts")
+    migrated_copy.write_bytes(other.read_bytes())
+    assert asked(reader, "SELECT count(*) FROM cakes") == 0
     reader.close()
