@@ -7,6 +7,7 @@ may be read again at any time by anybody, and a kill at any point loses and doub
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
+STILL_S = 0.5  # a file that was written to since may be in the middle of a checkpoint
 
 
 class Database:
@@ -37,6 +39,7 @@ class Database:
         self._reader: Engine | None = None
         self._path: Path | None = None
         self._file: tuple[int, int] | None = None  # device and inode
+        self._seen_ns = 0  # when it was written to, the last time that we looked into it
 
     def __enter__(self) -> Database:
         return self
@@ -120,7 +123,20 @@ class Database:
             found = os.stat(self._path)
         except OSError:
             return (0, 0)
-        return (found.st_dev, found.st_ino) if found.st_size else (0, 0)  # emptied: as good as deleted
+        if not found.st_size or self._is_overwritten(self._path, found):  # as good as deleted
+            return (0, 0)
+        return (found.st_dev, found.st_ino)
+
+    def _is_overwritten(self, path: Path, found: os.stat_result) -> bool:
+        """Tell whether something else was written over the file; looked at anew once it was changed."""
+        if found.st_mtime_ns == self._seen_ns or abs(time.time() - found.st_mtime) < STILL_S:
+            return False
+        from perfdb.store.engine import is_overwritten
+
+        if is_overwritten(path):
+            return True
+        self._seen_ns = found.st_mtime_ns
+        return False
 
 
 class Moved:
@@ -396,8 +412,6 @@ def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 
 
 def judge_historic(database: Database, session_ids: Iterable[str], alerts: Table | None) -> None:
     """Judge old sessions that came late, by the rules of the settings' ``alerts``."""
-    import time
-
     from perfdb.alerts.config import read_alert_settings
     from perfdb.alerts.evaluation import LEAST_NEW, after_import
 

@@ -322,6 +322,19 @@ def _raise_if_no_database(error: sqlite3.DatabaseError, path: Path) -> None:
         raise broken_file(path, error) from error
 
 
+def is_overwritten(path: Path) -> bool:
+    """Tell whether a file that connections of this process have open is no database any more, its log apart.
+
+    Those may not notice for long. It is asked through SQLite because closing a descriptor of one's own
+    would drop their locks.
+    """
+    try:
+        _connect_read_only(path, "mode=ro&immutable=1").close()
+    except sqlite3.DatabaseError as error:
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+    return False
+
+
 def broken_file(path: Path, error: BaseException) -> StoreError:
     """Return the error that says what to do about a file that SQLite cannot read."""
     return StoreError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,3 +79,38 @@ def test_row_17_database_replaced_by_an_older_copy(
     recorder.close()
     assert list(history().sessions()["session_id"]) == [first, second, third]
     assert len(history().steps()) == 3
+
+
+@pytest.mark.parametrize("what", ["notes", "half of a copy"])
+def test_row_17_something_else_is_written_over_the_database(
+    what: str,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    history: Callable[[], perfdb.History],
+    recorded: Callable[[perfdb.Tracker, str], str],
+    wait_until_well: Callable[[perfdb.Tracker], None],
+) -> None:
+    """In place, as `cp` does: the file stays the same one, and open connections go on for long."""
+    monkeypatch.setenv("PERFDB_WAIT_S", "0")
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    sessions = [recorded(tracker, "in the copy")]
+    recorder.close()
+    copy = Path(shutil.copy(home / "perfdb.sqlite3", tmp_path / "copy"))
+    sessions.append(recorded(tracker, "since the copy"))
+    content = {"notes": b"precious notes. " * 999, "half of a copy": copy.read_bytes()[:40_000]}[what]
+    (home / "perfdb.sqlite3").write_bytes(content)
+    deadline = time.monotonic() + 60
+    while tracker.health()["database_error"] is None:
+        assert time.monotonic() < deadline
+        sessions.append(tracker.start_pipeline())
+        with tracker.step("acknowledged"):
+            pass
+        tracker.end_pipeline()
+        time.sleep(0.1)
+    assert "is damaged or is not a SQLite database" in tracker.health()["database_error"]
+    copy.replace(home / "perfdb.sqlite3")
+    wait_until_well(tracker)
+    recorder.close()
+    assert list(history().sessions()["session_id"]) == sessions
+    assert len(history().steps()) == len(sessions)
