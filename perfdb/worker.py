@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
 IDLE_S = 30.0  # the thread ends when nothing happened for so long
-REST_S = 0.025  # between two pieces of a pruning, which take 5 ms, or two of judging
+REST_S = 0.025  # between two pieces of a pruning, which take 2 ms, or two of judging
 JUDGE_S = 0.1  # that a turn may judge for, while rows wait
 EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short programs do their share
 EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database

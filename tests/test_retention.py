@@ -137,13 +137,14 @@ def test_tagged_pinned_alerting_and_running_sessions_stay(database: Database) ->
     assert rows(database, models.alerts) == {"alerts": 2}
 
 
-def test_a_tag_given_between_the_look_and_the_delete_still_counts(database: Database) -> None:
-    add(database, session(1, days_old=100), session(2, days_old=100))
+def test_a_tag_or_an_alert_between_the_look_and_the_delete_still_counts(database: Database) -> None:
+    add(database, *(session(number, days_old=100) for number in range(1, 4)))
     (share,) = find_shares(database, Policy(90 * DAY_S), NOW)
     with database.reading() as connection:
         doomed = store.find_doomed(connection, share, None)
     with database.transaction() as connection:
         tag_session(connection, "s2", "keep")
+        alerts_store.save_alert(connection, alert("firing", since="s3", last="s3"))
         assert store.delete_sessions(connection, doomed, 60.0) == ["s1"]
 
 

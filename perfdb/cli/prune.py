@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from perfdb.store.retention import Counted, Share
 
-_REST_S = 0.005  # at least, between two transactions: a writer that waits for the lock looks every 3 ms
+# At least, between two transactions: a writer that waits for the lock looks every 3 ms. Who has rested is not
+# the next to be stopped by a busy system.
+_REST_S = 0.005
 _BUSY_S = 30.0
 _WORTH_IT = 1 << 20  # bytes
 
