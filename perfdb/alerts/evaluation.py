@@ -15,18 +15,17 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
-from perfdb.alerts.config import EVERY, AlertSettings, Channel
-from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, is_due, remove_unruled
+from perfdb.alerts.config import EVERY, AlertSettings
+from perfdb.alerts.digests import due_of, put_digests, source_of, urgency
+from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, remove_unruled
 from perfdb.alerts.messages import headline, message
 from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Level, Rule, Verdict
 from perfdb.analysis.verdicts import evaluate
-from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, RESOLVED, SEVERITIES, Alert
+from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
 from perfdb.store import alerts as store
-from perfdb.store import outbox
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.windows import Place, Window, find_place, last_error, newest_places, read_windows
 
-MOST_IN_DIGEST = 20  # more are counted
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
 MOST_JITTERS = 5  # of its steps, that add up in a total
@@ -208,10 +207,10 @@ def after_silence(connection: Any, settings: AlertSettings, now: float) -> Told:
     told: list[Alert] = []
     put = 0
     heard = [replace(alert, silenced=False) for alert in store.no_longer_silenced(connection, now)]
-    for source, alerts in groupby(sorted(heard, key=_source), key=_source):
+    for source, alerts in groupby(sorted(heard, key=source_of), key=source_of):
         known = {alert.id: alert for alert in alerts}
-        due = _due([alert for alert in known.values() if not alert.good], settings, now)
-        put += _put_digests(connection, source, settings.channels, due, (), now)
+        due = due_of([alert for alert in known.values() if not alert.good], settings, now)
+        put += put_digests(connection, source, settings.channels, due, (), now)
         for alert in due:
             store.add_event(connection, alert.id, "silence ended", now)
             known[alert.id] = replace(alert, notified_at=now, notified_severity=alert.severity)
@@ -464,9 +463,9 @@ def _settle(
     judged = [
         alert for alert in final.values() if alert.last_session_id == place.session_id and not alert.good
     ]
-    due = [] if historic else _due(judged, settings, now)
+    due = [] if historic else due_of(judged, settings, now)
     source = place.pipeline, place.mode, place.session_id
-    put = _put_digests(connection, source, settings.channels, due, resolved, now)
+    put = put_digests(connection, source, settings.channels, due, resolved, now)
     for alert in due:
         final[alert.id] = replace(alert, notified_at=now, notified_severity=alert.severity)
     for alert_id, alert in final.items():
@@ -480,7 +479,7 @@ def _settle(
         and alert.severity != "info"
         and not alert.silenced
     ]
-    return Told(tuple(final[alert.id] for alert in due), tuple(sorted(confirmed, key=_urgency)), put)
+    return Told(tuple(final[alert.id] for alert in due), tuple(sorted(confirmed, key=urgency)), put)
 
 
 def _kept(events: Iterable[str], hits: int) -> Iterator[tuple[str, str | None]]:
@@ -532,10 +531,6 @@ def _with_cause(connection: Any, alert: Alert, known: dict[str, dict[str, Any]])
     return replace(alert, details={**alert.details, **known[alert.since_session_id]})
 
 
-def _urgency(alert: Alert) -> tuple[int, int]:
-    return (-SEVERITIES.index(alert.severity), alert.id)
-
-
 def _worded(alerts: Sequence[Alert], touched: Collection[int]) -> Iterator[Alert]:
     """Yield the alerts with their texts; those that changed, and those that speak for one that did."""
     for alert in alerts:
@@ -545,66 +540,3 @@ def _worded(alerts: Sequence[Alert], touched: Collection[int]) -> Iterator[Alert
                 others = [each for each in alerts if each.id == alert.inhibited_by]
             alert = replace(alert, headline=headline(alert), message=message(alert, others))
         yield alert
-
-
-def _due(alerts: Iterable[Alert], settings: AlertSettings, now: float) -> list[Alert]:
-    due = [alert for alert in alerts if is_due(alert, now, settings.repeat_after_s)]
-    return [] if all(alert.severity == "info" for alert in due) else due  # information never tells itself
-
-
-Source = tuple[str, str, str]
-"""Pipeline, mode and session that a message is about."""
-
-
-def _source(alert: Alert) -> Source:
-    return alert.pipeline, alert.mode, alert.last_session_id
-
-
-def _put_digests(
-    connection: Any,
-    source: Source,
-    channels: Iterable[Channel],
-    due: Sequence[Alert],
-    resolved: Sequence[Alert],
-    now: float,
-) -> int:
-    """Put one message per channel into the outbox; over its hourly cap one summary, then nothing."""
-    pipeline, mode, session_id = source
-    put = 0
-    for channel in channels:
-        firing = [alert for alert in due if channel.wants(alert.severity)]
-        over = [
-            alert
-            for alert in resolved
-            if channel.resolved and channel.wants(alert.severity) and alert.notified_at is not None
-        ]
-        if not firing and not over:
-            continue
-        before = outbox.put_in_last_hour(connection, channel.name, now)
-        if before > channel.most_per_hour:
-            continue
-        if before == channel.most_per_hour:
-            note = f"more than {channel.most_per_hour} messages within an hour: further ones are held back"
-            payload = {
-                "note": f"{note}; see: perfdb alerts",
-                "alerts": [],
-                "resolved": [],
-                "more": len(firing),
-            }
-            outbox.put(connection, channel.name, payload, now, kind="summary", session_id=session_id)
-        else:
-            payload = {
-                "pipeline": pipeline,
-                "mode": json.loads(mode),
-                "alerts": [_told(alert) for alert in sorted(firing, key=_urgency)[:MOST_IN_DIGEST]],
-                "resolved": [_told(alert) for alert in over[:MOST_IN_DIGEST]],
-                "more": max(0, len(firing) - MOST_IN_DIGEST) + max(0, len(over) - MOST_IN_DIGEST),
-            }
-            outbox.put(connection, channel.name, payload, now, session_id=session_id)
-        put += 1
-    return put
-
-
-def _told(alert: Alert) -> dict[str, Any]:
-    state = {"state": RESOLVED} if alert.state == RESOLVED else {}
-    return alert.as_dict() | state | {"headline": alert.headline}
