@@ -71,8 +71,6 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
     reader = open_engine(source_url, role="reader")
     try:
         with reader.connect() as source:
-            if source.dialect.name == "postgresql":
-                source = source.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             require_schema(source)
             ensure_schema(target_url)
             writer, witness = (open_engine(target_url, role=role) for role in ("writer", "reader"))

@@ -76,6 +76,8 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
     options: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if role == "writer" else {"pool_size": 2}
     if role == "migration":
         options = {"poolclass": NullPool}
+    if role == "reader":
+        options["isolation_level"] = "REPEATABLE READ"  # so that several queries see one moment
     engine = create_engine(
         url,
         pool_pre_ping=True,  # a restarted server is noticed before a batch is sent
@@ -110,6 +112,7 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
             f"SET idle_in_transaction_session_timeout = {_idle_limit_ms(role)}"
         )
         connection.autocommit = autocommit
+        connection.read_only = role == "reader"
         connection.patience_s = statement_s + _GRACE_S if statement_s else None
 
     return engine

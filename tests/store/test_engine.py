@@ -89,25 +89,11 @@ def test_files_and_folders_are_private(tmp_path: Path) -> None:
     assert modes == {"perfdb.sqlite3": 0o600, "b": 0o700, "a": 0o700, "wal": 0o600}
 
 
-def test_a_reader_cannot_write(sqlite_url: str) -> None:
-    ensure_schema(sqlite_url)
-    engine = open_engine(sqlite_url, role="reader")
-    with engine.connect() as connection, pytest.raises(DBAPIError, match="readonly"):
+def test_a_reader_cannot_write(migrated_url: str) -> None:
+    engine = open_engine(migrated_url, role="reader")
+    with engine.connect() as connection, pytest.raises(DBAPIError, match=r"read-?only"):
         connection.execute(text("DELETE FROM sessions"))
     engine.dispose()
-
-
-def test_a_reader_sees_one_moment_while_a_writer_goes_on(sqlite_url: str) -> None:
-    ensure_schema(sqlite_url)
-    reader, writer = (open_engine(sqlite_url, role=role) for role in ("reader", "writer"))
-    count = text("SELECT count(*) FROM series")
-    with reader.connect() as connection:
-        before = connection.execute(count).scalar()
-        with writer.begin() as other:
-            other.execute(text("INSERT INTO series (pipeline, mode) VALUES ('a', '{}')"))
-        assert connection.execute(count).scalar() == before
-    reader.dispose()
-    writer.dispose()
 
 
 def test_a_missing_file_is_named_and_not_created(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from pandas.testing import assert_frame_equal
+from sqlalchemy import Connection, Engine, event, text
 
 from perfdb.errors import NotFoundError
 from perfdb.plain import plain_rows
 from perfdb.store import frames, ingest, reading
+from perfdb.store.engine import open_engine
 
 Records = Callable[..., list[dict[str, Any]]]
 NORMAL, FAST = '{"fast_mode":false}', '{"fast_mode":true}'
@@ -48,6 +51,31 @@ def test_plain_rows_say_what_frames_do(history: Connection, of: str) -> None:
     for filters in ({}, {"step": "load", "last": 2}, {"tag": "release"}, {"pipeline": "none"}):
         rows = getattr(frames, f"{of}_rows")(history, **filters)
         assert rows == plain_rows(getattr(frames, f"{of}s_frame")(history, **filters))
+
+
+def test_a_reader_sees_one_moment_while_others_write(
+    engine: Engine, migrated_url: str, run_records: Records
+) -> None:
+    numbers = itertools.count()
+
+    def replace_one(*_: object) -> None:
+        number = next(numbers)
+        records = run_records(f"run-{number}", start=1000.0 + number)
+        with engine.begin() as writing:
+            ingest.apply_records(writing, {"journal_id": "j"}, records, offset=number)
+            ingest.delete_sessions(writing, [f"run-{number - 3}"])
+
+    for _ in range(3):
+        replace_one()
+    reader = open_engine(migrated_url, role="reader")
+    with reader.connect() as connection:
+        before = frames.sessions_frame(connection), frames.steps_frame(connection)
+        event.listen(connection, "after_cursor_execute", replace_one)  # in the middle of each answer
+        assert_frame_equal(frames.sessions_frame(connection), before[0])
+        assert_frame_equal(frames.steps_frame(connection), before[1])
+    with reader.connect() as connection:
+        assert set(frames.steps_frame(connection)["session_id"]).isdisjoint(before[1]["session_id"])
+    reader.dispose()
 
 
 def test_empty_frames_have_the_same_columns_and_types(history: Connection) -> None:
