@@ -37,7 +37,7 @@ _SETTLED_AFTER = 60  # and no more after this many
 _NEIGHBOURS = 200  # points before a change that locate it
 _BLOCK = 1024
 
-_PENALTY = 4.0  # times sqrt(f) ln n, what each alarm has to explain to be told of
+_PENALTY = 4.5  # times sqrt(f) ln n, what each alarm has to explain to be told of
 
 _NORMAL = NormalDist()
 
@@ -147,7 +147,7 @@ def _lasting(levels: Floats, alarms: list[int]) -> list[int]:
     if not alarms:
         return []
     noise = np.concatenate([part - np.median(part) for part in np.split(levels, alarms)])
-    reach = 2.5 * robust_sd(noise)
+    reach = 2 * robust_sd(noise)
     if reach == 0:
         return alarms
     clipped = np.clip(noise, -reach, reach)
