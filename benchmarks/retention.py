@@ -3,7 +3,8 @@
     python benchmarks/retention.py [--sessions 100000] [--database sqlite|postgresql]
 
 One process writes a session of four steps every few milliseconds, as a worker does; its waits without a
-pruning, measured before, are the floor. The pruning is the command, in a process of its own.
+pruning, measured before, are the floor. Another does the same in a database that nobody prunes, at the same
+time as the pruning: what it waits is the machine's. The pruning is the command, in a process of its own.
 """
 
 from __future__ import annotations
@@ -101,14 +102,14 @@ def milli(seconds: list[float]) -> str:
     )
 
 
-def measure(url: str, sessions: int) -> None:
+def measure(url: str, elsewhere: str, sessions: int) -> None:
     fill(url, sessions)
     path = sqlite_path(url)
     before = path.stat().st_size if path else 0
     found: list[tuple[list[float], list[float]]] = []
     with writing(url, found):
         time.sleep(FLOOR_S)
-    with writing(url, found):
+    with writing(elsewhere, found), writing(url, found):
         begun = time.perf_counter()
         command = [
             "-c",
@@ -123,7 +124,7 @@ def measure(url: str, sessions: int) -> None:
         done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
         took = time.perf_counter() - begun
     print(done.stdout.strip().splitlines()[-1] if done.returncode == 0 else done.stderr, f"{took:.1f} s")
-    for what, (waits, wholes) in zip(("alone", "while pruning"), found, strict=True):
+    for what, (waits, wholes) in zip(("alone", "while pruning", "meanwhile elsewhere"), found, strict=True):
         print(f"{what}: wait for the lock {milli(waits)}")
         print(f"{what}: whole transaction {milli(wholes)}")
     if path:
@@ -139,7 +140,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.database == "sqlite":
         with tempfile.TemporaryDirectory() as folder:
-            measure(sqlite_url(Path(folder) / "perfdb.sqlite3"), arguments.sessions)
+            url, elsewhere = (sqlite_url(Path(folder) / name) for name in ("perfdb.sqlite3", "other.sqlite3"))
+            measure(url, elsewhere, arguments.sessions)
     else:
         from cluster import running_cluster
 
