@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from perfdb.desk import Desk
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
-from perfdb.web.answers.rows import alert_row, alert_rows, silence_row
+from perfdb.web.answers.rows import alert_row, alert_rows, named, silence_row
 from perfdb.web.queries import AlertsQuery, key_of, text_of_key
 from perfdb.web.schemas import AlertAnswer, AlertEvent, AlertPage
 
@@ -45,10 +45,7 @@ def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
     return AlertAnswer(
         alert=alert_row(story.alert),
         group=alert_rows(story.group),
-        events=[
-            AlertEvent(at=each.at, event=each.event, session_id=each.session_id, note=each.note)
-            for each in story.events
-        ],
+        events=[AlertEvent(**named(each, AlertEvent)) for each in story.events],
         silences=[silence_row(each) for each in desk.silences() if each.fits(story.alert)],
         found=details.get("found"),
         arithmetic=details.get("arithmetic"),

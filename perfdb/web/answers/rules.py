@@ -8,6 +8,7 @@ from perfdb.alerts.config import EVERY
 from perfdb.desk import Desk, RuleState
 from perfdb.errors import NotFoundError
 from perfdb.texts import mode_text
+from perfdb.web.answers.rows import named
 from perfdb.web.queries import RuleQuery
 from perfdb.web.schemas import RuleAnswer, RuleHit, RuleRow, RulesAnswer, RuleVerdict
 
@@ -38,15 +39,10 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
         rule=_row(state),
         verdicts=[
             RuleVerdict(
-                pipeline=each.pipeline,
-                step_name=each.step_name,
-                mode=each.mode,
+                **named(each, RuleVerdict),
+                **named(each.verdict, RuleVerdict),
                 mode_text=mode_text(each.mode),
-                session_id=each.session_id,
                 start_time=each.at,
-                hit=each.verdict.hit,
-                enough=each.verdict.enough,
-                arithmetic=each.verdict.arithmetic,
             )
             for each in verdicts
         ],
@@ -54,11 +50,8 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
         flagged=len(hits),
         hits=[
             RuleHit(
-                session_id=each.session_id,
+                **named(each, RuleHit),
                 start_time=each.at,
-                pipeline=each.pipeline,
-                step_name=each.step_name,
-                mode=each.mode,
                 value=each.verdict.value or 0.0,
                 arithmetic=each.verdict.arithmetic,
             )
@@ -70,22 +63,13 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
 def _row(each: RuleState) -> RuleRow:
     rule = each.rule
     everything = rule.step == EVERY
-    return RuleRow(
-        rule=rule.name,
-        kind=rule.kind,
-        severity=rule.severity,  # type: ignore[arg-type]
-        pipeline=rule.pipeline,
-        step_name=None if everything else rule.step,
-        everything=everything,
-        metric=rule.metric,
-        mode=None if rule.mode is None else dict(rule.mode),
-        limit=rule.limit,
-        percent=rule.percent if rule.kind == "relative" else None,
-        default=rule.default,
-        state=each.state,  # type: ignore[arg-type]
-        series=each.series,
-        alerts=each.alerts,
-        false_alarms=each.false_alarms,
-        precision=each.precision,
-        last_evaluated_run_at=each.last_at,
-    )
+    values = named(rule, RuleRow) | named(each, RuleRow)
+    values |= {
+        "rule": rule.name,
+        "step_name": None if everything else rule.step,
+        "everything": everything,
+        "mode": None if rule.mode is None else dict(rule.mode),
+        "percent": rule.percent if rule.kind == "relative" else None,
+        "last_evaluated_run_at": each.last_at,
+    }
+    return RuleRow(**values)

@@ -15,7 +15,7 @@ from perfdb.questions import checked_filters
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
-from perfdb.web.answers.rows import alert_rows, session_row
+from perfdb.web.answers.rows import alert_rows, named, session_row
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
 from perfdb.web.schemas import (
     AttemptRow,
@@ -27,6 +27,7 @@ from perfdb.web.schemas import (
     SampleSeries,
     SessionAnswer,
     SessionPage,
+    Status,
     StepRow,
     TimelineAnswer,
     TimelineRow,
@@ -175,7 +176,7 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
                         seq=bar.step.seq,
                         start=bar.start,
                         end=bar.end,
-                        status=_status(bar.step),  # type: ignore[arg-type]
+                        status=_status(bar.step),
                         critical=list(bar.critical),
                     )
                     for bar in row.bars
@@ -191,36 +192,20 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
     )
 
 
-def _status(step: Step) -> str:
+def _status(step: Step) -> Status:
     if step.duration is None:
         return "running"
     return "failed" if step.success is False else "completed"
 
 
 def _step(step: Step, seconds: Mapping[int | None, float]) -> StepRow:
-    return StepRow(
-        seq=step.seq,
-        parent_seq=step.parent_seq,
-        lane=step.lane,
-        step_name=step.step_name,
-        start_time=step.start_time,
-        end_time=step.end_time,
-        duration=step.duration,
-        success=step.success,
-        status=_status(step),  # type: ignore[arg-type]
-        error_message=step.error_message,
-        critical_s=seconds.get(step.seq),
-        cpu_s=step.cpu_s,
-        cpu_percent=step.cpu_percent,
-        rss_peak_bytes=step.rss_peak_bytes,
-        rss_mean_bytes=step.rss_mean_bytes,
-        additional_data=dict(step.additional_data),
-        attempts=[
-            AttemptRow(**{name: getattr(each, name) for name in AttemptRow.model_fields})
-            for each in step.attempts
-        ],
-        events=[EventRow(name=each.name, time=each.time, data=dict(each.data)) for each in step.events],
-    )
+    values = named(step, StepRow) | {
+        "status": _status(step),
+        "critical_s": seconds.get(step.seq),
+        "attempts": [AttemptRow(**named(each, AttemptRow)) for each in step.attempts],
+        "events": [EventRow(**named(each, EventRow)) for each in step.events],
+    }
+    return StepRow(**values)
 
 
 def _samples(found: Session) -> SampleSeries:

@@ -18,7 +18,7 @@ from perfdb.records import SEVERITIES
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
 from perfdb.texts import counted, duration_text, inert, local_time, mode_text
-from perfdb.web.answers.rows import alert_rows
+from perfdb.web.answers.rows import alert_rows, named
 from perfdb.web.queries import TrendQuery
 from perfdb.web.schemas import Change, Limit, Period, Points, SeriesName, TrendAnswer
 
@@ -94,14 +94,14 @@ def _named(pipeline: str, step_name: str | None, mode: str) -> SeriesName:
 
 
 def _empty(query: TrendQuery, choices: list[SeriesName], series: SeriesName | None) -> TrendAnswer:
-    nothing = dict.fromkeys(_STATISTICS) | {"n": 0, "failures": 0}
+    nothing: dict[str, Any] = dict.fromkeys(_STATISTICS) | {"n": 0, "failures": 0}
     return TrendAnswer(
         series=series,
         choices=choices,
         sentence="No run fits. Choose another series or a longer time."
         if choices
         else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
-        **nothing,  # type: ignore[arg-type]
+        **nothing,
         points=Points(session_id=[], start_time=[], duration=[], failed=[], of=0),
         periods=[],
         period=query.period,
@@ -201,9 +201,8 @@ def _limits(history: ServedHistory, runs: browsing.SeriesRuns) -> list[Limit]:
     mode: Mapping[str, Any] = json.loads(runs.mode)
     found = [
         Limit(
+            **named(rule, Limit),
             rule=rule.name,
-            limit=rule.limit,
-            severity=rule.severity,  # type: ignore[arg-type]
             over=sum(
                 value > rule.limit for value, good in zip(runs.durations, runs.counted, strict=True) if good
             ),
