@@ -158,7 +158,8 @@ def test_a_session_too_large_for_one_transaction_goes_in_pieces(database: Databa
     while doomed:
         with database.transaction() as connection:
             gone.append(store.delete_sessions(connection, doomed, 0.0))
-    assert gone == [[], [], [], [], ["s1"], ["s2"], ["s3"]]
+    assert gone[:4] == [[], [], [], []]  # a hundred steps each
+    assert gone[4:] == ([["s1", "s2", "s3"]] if database.is_shared else [["s1"], ["s2"], ["s3"]])
     assert rows(database, models.sessions, models.steps) == {"sessions": 0, "steps": 0}
 
 

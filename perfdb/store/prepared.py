@@ -37,10 +37,10 @@ class Prepared:
             found: tuple[Any, ...] | None = cursor.fetchone() if cursor.description else None
             return found
 
-    def all(self, connection: Connection) -> list[tuple[Any, ...]]:
-        """Run it without parameters of a row and return the whole answer."""
+    def all(self, connection: Connection, row: Row | None = None) -> list[tuple[Any, ...]]:
+        """Run it and return the whole answer."""
         with self._cursor(connection) as cursor:
-            cursor.execute(self._sql, self._parameters({}))
+            cursor.execute(self._sql, self._parameters(row or {}))
             found: list[tuple[Any, ...]] = cursor.fetchall()
             return found
 
