@@ -259,6 +259,29 @@ def test_a_chart_tells_the_run_under_the_pointer_zooms_and_opens_it(browse: Brow
     page.wait_for_url("**/sessions/*")
 
 
+def test_a_finger_zooms_in_and_out(browse: Browse) -> None:
+    page = browse("/trends?step=Vision+Analysis", viewport=PHONE, has_touch=True, is_mobile=True)
+    ready(page)
+    over = page.locator("#chart .u-over")
+    over.scroll_into_view_if_needed()
+    box = over.bounding_box()
+    y = box["y"] + box["height"] / 2
+    touch = page.context.new_cdp_session(page)
+
+    def drawn(begin: float, end: float) -> bytes:
+        for kind, part in (("touchStart", begin), ("touchMove", (begin + end) / 2), ("touchMove", end)):
+            at = {"x": box["x"] + part * box["width"], "y": y}
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [at]})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        picture: bytes = page.locator("#chart canvas").screenshot()
+        return picture
+
+    whole = drawn(0.9, 0.1)
+    assert drawn(0.2, 0.6) != whole
+    assert drawn(0.9, 0.1) == whole
+    assert "/trends" in page.url, "the end of a drag is no tap"
+
+
 def test_the_slider_replays_and_its_address_says_what_it_shows(browse: Browse, dashboard: Any) -> None:
     page = browse("/bottlenecks")
     ready(page)

@@ -107,6 +107,7 @@ function draw(root, first) {
   const plot = new uPlot(options, columnsOf(told), held);
   plot.over.append(tip);
   root.replaceChildren(held);
+  zoomByTouch(plot);
   openOnClick(plot, () => told.points.session_id[plot.cursor.idx]);
   return {
     plot,
@@ -156,6 +157,34 @@ function isZoomed(plot) {
   const { min, max } = plot.scales.x;
   const times = plot.data?.[0];
   return Number.isFinite(min) && times?.length > 0 && (min > times[0] || max < times.at(-1));
+}
+
+/** A finger that goes to the right zooms to where it went, one that goes to the left zooms out. */
+function zoomByTouch(plot) {
+  const { over } = plot;
+  let from = null;
+  const place = (event) => event.clientX - over.getBoundingClientRect().left;
+  over.addEventListener("pointerdown", (event) => {
+    from = event.pointerType === "touch" && event.isPrimary ? place(event) : null;
+  });
+  over.addEventListener("pointermove", (event) => {
+    if (from === null) return;
+    const width = Math.max(0, place(event) - from);
+    plot.setSelect({ left: from, width, top: 0, height: over.clientHeight }, false);
+  });
+  over.addEventListener("pointercancel", () => { // the page is scrolled instead
+    from = null;
+    plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+  });
+  over.addEventListener("pointerup", (event) => {
+    if (from === null) return;
+    const [left, right] = [from, place(event)];
+    from = null;
+    plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+    const times = plot.data[0];
+    if (right - left > 10) plot.setScale("x", { min: plot.posToVal(left, "x"), max: plot.posToVal(right, "x") });
+    else if (left - right > 10) plot.setScale("x", { min: times[0], max: times.at(-1) });
+  });
 }
 
 /** A click opens the run; the end of a drag is not a click. */
