@@ -21,6 +21,7 @@ import pytest
 
 import perfdb
 from perfdb import recorder
+from perfdb.alerts.config import DEFAULT_RULES
 from perfdb.recording.health import Health
 from perfdb.recording.step import Attempt, Step
 from perfdb.recording.tracker import Tracker
@@ -301,12 +302,13 @@ def test_whatever_raises_behind_the_hosts_back_is_counted_and_said_once_and_noth
     """A record that a bug keeps out of the database is put aside, and comes in once that is mended."""
     tracker = perfdb.create_tracker(console=False, monitor=False)
     (worker,) = recorder._workers.values()
+    judging, quiet = load().alerts, Table({"off": [rule.name for rule in DEFAULT_RULES]})
     put_aside = 0
 
-    def record() -> str:
+    def record(alerts: Table) -> str:
         worker._database.forget()
         worker.alerting.use(Table({}))
-        worker.alerting.use(load().alerts)
+        worker.alerting.use(alerts)
         worker.health.counts = dict.fromkeys(worker.health.counts, 0)
         worker.health.last_error = None
         worker.health._said.clear()
@@ -317,12 +319,15 @@ def test_whatever_raises_behind_the_hosts_back_is_counted_and_said_once_and_noth
         tracker.end_pipeline()
         return str(tracker.session_id)
 
-    used = called_by(lambda: (record(), worker.turn(), worker.turn()))
-    targets = [target for target in internals(BEHIND) if code_of(target) in used]
+    moving, used = (
+        called_by(lambda alerts=alerts: (record(alerts), worker.turn(), worker.turn()))
+        for alerts in (quiet, judging)
+    )
+    targets = [target for target in internals(BEHIND) if code_of(target) in moving | used]
     assert len(targets) > 100
     recorded: dict[str, str] = {}
     for target in targets:
-        recorded[record()] = target
+        recorded[record(quiet if code_of(target) in moving else judging)] = target
         with pytest.MonkeyPatch.context() as patch:
             calls = broken(target, patch)
             worker.turn()
