@@ -146,7 +146,7 @@ def main() -> None:
         from cluster import running_cluster
 
         with running_cluster() as cluster:
-            measure(cluster.create(), arguments.sessions)
+            measure(cluster.create(), cluster.create(), arguments.sessions)
 
 
 if __name__ == "__main__":
