@@ -42,5 +42,6 @@ def command(left: bool) -> None:
     if again.records:
         said.append(f"Recovered {counted(again.records, 'record')} that had been put aside.")
     if again.quarantined:
-        said.append(f"Left out {counted(again.quarantined, 'damaged line')}; perfdb doctor says where.")
+        lines = counted(again.quarantined, "line")
+        said.append(f"Left aside {lines}, damaged or refused again; perfdb doctor says where.")
     click.echo("\n".join(said) or "Nothing to recover.")
