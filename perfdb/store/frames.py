@@ -52,7 +52,7 @@ _V_STEPS = table("v_steps", *map(column, STEP_COLUMNS))
 
 @contextmanager
 def _garbage_collected_later() -> Iterator[None]:
-    """Hold the collector back: it would walk through the rows of a growing frame, a third of its time."""
+    """Hold the collector back: it would walk through the values of a growing frame again and again."""
     if not gc.isenabled():
         yield
         return

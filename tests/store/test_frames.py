@@ -108,6 +108,25 @@ def test_types_are_the_same_for_both_databases(history: Connection) -> None:
     assert steps["attempts"][0] == []
 
 
+@pytest.mark.parametrize("data", [{"rows": 1, "é": None}, {"nested": {"rows": [1, 2.5]}}, {}], ids=str)
+def test_equal_documents_are_objects_of_their_own(
+    connection: Connection, run_records: Records, data: dict[str, Any]
+) -> None:
+    records = run_records(steps=dict.fromkeys("abcdef", 1.0))
+    for record in records[1:-1]:
+        record["additional_data"] = data
+    ingest.apply_records(connection, {"journal_id": "j"}, records, offset=1)
+    found = frames.steps_frame(connection)["additional_data"].tolist()
+    assert found == [data] * 6
+    for each in found:
+        for inner in (each, each.get("nested", {})):
+            inner["changed"] = len(inner)
+    assert len({id(each) for each in found}) == len({id(each.get("nested", each)) for each in found}) == 6
+    again = frames.steps_frame(connection)
+    assert again["additional_data"].tolist() == [data] * 6
+    assert len({id(each) for name in ("attempts", "events") for each in again[name]}) == 12
+
+
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
