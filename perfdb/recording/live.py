@@ -180,8 +180,9 @@ class LiveSession:
         if not step.kept:
             self._add_up(step.name, duration_us / 1e6)
         if not step.rss_count:  # too short for a reading of its own
-            step.rss_peak = max(step.rss_peak, self.last_rss)
             step.rss_sum, step.rss_count = self.last_rss, 1
+            if step.rss_peak < self.last_rss:
+                step.rss_peak = self.last_rss
         data = "{}"
         if step.data:
             step.data, data = clean_json(step.data, self._secret_words)

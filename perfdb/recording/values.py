@@ -84,8 +84,8 @@ def clean(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) -> di
     return Cleaner(extra_secret_words).clean(data)
 
 
-def clean_json(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
-    """Return ``clean(data)`` and its JSON.
+def clean_json(data: dict[str, Any], extra_secret_words: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
+    """Return ``clean(data)`` and its JSON; what needs no change is returned itself, not copied.
 
     This runs on the host's time, once per step: keys and short texts that were found
     harmless before are put together from their known JSON.
@@ -113,7 +113,7 @@ def clean_json(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) 
             parts.append(_safe_keys[key] + text)
         else:
             if not extra_secret_words:
-                return dict(data), "{" + ",".join(parts) + "}"
+                return data, "{" + ",".join(parts) + "}"
     except (KeyError, TypeError):
         pass
     cleaned = clean(data, extra_secret_words)
