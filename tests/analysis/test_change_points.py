@@ -151,6 +151,12 @@ def test_heavy_ties_are_not_a_change() -> None:
     assert all(indexes(rng.choice([5, 6], 300, p=[0.9, 0.1])) == [] for _ in range(10))
 
 
+def test_coarse_values_are_not_a_change_after_any_session() -> None:
+    rng = np.random.default_rng(11)
+    for values in (np.round(0.3 * rng.lognormal(0, 0.25, 120), 1), rng.poisson(3, 120)):
+        assert not any(indexes(values[:n]) for n in range(20, 121))
+
+
 @pytest.mark.parametrize("unit", [1e-9, 1e-3, 60.0, 1e12])
 def test_the_unit_does_not_matter(unit: float) -> None:
     values = stepped((100, 1), (50, 1.4))
