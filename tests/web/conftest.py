@@ -315,7 +315,10 @@ def browse(chromium: Any, dashboard: Dashboard) -> Iterator[Callable[..., Any]]:
         page.on("pageerror", lambda error: complaints.append(f"raised {error}"))
         if options.get("java_script_enabled", True):
             page.add_init_script(WATCH_JUMPS)
-        page.goto(dashboard.url + path)
+            page.goto(dashboard.url + path)
+            page.wait_for_selector(".pulse.on", state="attached")  # scripts begin after the first paint
+        else:
+            page.goto(dashboard.url + path)
         return page
 
     yield open_page

@@ -175,6 +175,7 @@ def test_an_alert_is_acknowledged_silenced_and_closed_from_its_page(
     page = browse("/")
     page.locator(f"#open-alerts a[href='/alerts/{alert.id}']").click()
     page.wait_for_url(f"**/alerts/{alert.id}")
+    page.wait_for_selector(".pulse.on", state="attached")
     with never_loaded_again(page):
         page.get_by_label("Note").fill("the new model, known")
         page.get_by_role("button", name="Acknowledge").click()

@@ -126,6 +126,22 @@ def test_times_are_in_the_viewers_zone_and_utc_on_hover(browse: Browse, dashboar
     assert shown.get_attribute("title") != f"{told} UTC"
 
 
+def test_a_file_whose_name_begins_with_a_number_keeps_its_order(browse: Browse) -> None:
+    first, last = browse("/").evaluate(
+        """() => {
+          const text = document.querySelector(".source bdi").firstChild;
+          text.data = "2026.sqlite3";
+          return [0, text.length - 1].map((place) => {
+            const range = document.createRange();
+            range.setStart(text, place);
+            range.setEnd(text, place + 1);
+            return range.getBoundingClientRect().left;
+          });
+        }"""
+    )
+    assert first < last
+
+
 def test_dark_is_dark_and_light_is_light(browse: Browse) -> None:
     def ground(scheme: str) -> int:
         colour = browse("/", color_scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
@@ -205,6 +221,7 @@ def test_a_keyboard_alone_reaches_the_content_a_session_and_back(browse: Browse)
     page.keyboard.press("Enter")
     page.wait_for_url(wanted)
     page.go_back()
+    ready(page)
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.name") == "search"
 
