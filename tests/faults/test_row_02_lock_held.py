@@ -33,7 +33,7 @@ def test_row_02_lock_held(
             told = told or tracker.health()["database_error"]
             time.sleep(max(0.0, begun + LOCKED_S * (number + 1) / 1_000 - time.monotonic()))
         health = tracker.health()
-    assert slowest < LOCKED_S / 10  # alone on the machine it is below 5 ms: benchmarks/faults.py
+    assert slowest < LOCKED_S / 10  # alone on the machine it is below 5 ms: benchmarks/held_lock.py
     assert told is not None
     assert "lock" in told
     assert (health["ok"], health["refused"], health["errors"]) == (False, 0, 0)
