@@ -115,7 +115,6 @@ class KeptReader:
 @contextmanager
 def _time_limit(connection: Connection, seconds: float) -> Iterator[None]:
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         # Each statement has the whole limit; SET LOCAL ends with the transaction.
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}")
         yield

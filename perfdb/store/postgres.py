@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
@@ -43,6 +44,10 @@ class PatientConnection(psycopg.Connection[Any]):
             return super().wait(_heard_within(self.patience_s, gen), *args, **options)
         except _SilentServer:
             self.pgconn.finish()
+            raise
+        except KeyboardInterrupt:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:  # it struck inside of the exchange
+                self.pgconn.finish()  # nobody can end that now: a rollback would find it still going on
             raise
 
 

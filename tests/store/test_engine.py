@@ -11,8 +11,10 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import text
@@ -214,6 +216,29 @@ def test_a_server_that_falls_silent_in_the_middle_is_given_up(postgres: str) -> 
         finally:
             os.kill(server, signal.SIGCONT)
         assert is_transient(caught.value)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+    engine.dispose()
+
+
+def test_ctrl_c_inside_of_an_exchange_leaves_none_going_on(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(range(2))
+
+    def interrupted_at_the_second_look() -> float:
+        if next(looks, None) is None:
+            raise KeyboardInterrupt
+        return time.monotonic()
+
+    engine = open_engine(f"{postgres}/postgres", role="writer")
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        monkeypatch.setattr("perfdb.store.postgres.time", Mock(monotonic=interrupted_at_the_second_look))
+        with pytest.raises(KeyboardInterrupt):
+            driver.execute("SELECT pg_sleep(30)")
+        monkeypatch.undo()
+        assert driver.closed
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1
     engine.dispose()
