@@ -32,17 +32,18 @@ class Quarantine:
 
     @classmethod
     @contextmanager
-    def hold(cls, path: Path) -> Iterator[Quarantine]:
+    def hold(cls, path: Path, *, wait: bool = True) -> Iterator[Quarantine]:
         """Give the file, made where there is none, to nobody else meanwhile.
 
         Raises:
             OSError: it cannot be opened or made.
+            BlockingIOError: somebody else holds it, and we do not ``wait``.
         """
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
             descriptor = os.open(path, flags, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 if os.fstat(descriptor).st_nlink:  # else it was emptied while we waited: there is a new one
                     yield cls(path, descriptor)
                     return
@@ -83,13 +84,13 @@ class Quarantine:
 
 
 def put_aside(journal: Path, header: Mapping[str, Any], lines: list[bytes]) -> None:
-    """Keep lines of a journal that cannot be used.
+    """Keep lines of a journal that cannot be used. The caller has the write lock, which the holder may want.
 
     Raises:
-        OSError: the disk does not take them.
+        OSError: the disk does not take them, or somebody looks through those that are there: try later.
     """
     if lines:
-        with Quarantine.hold(journal.with_suffix(BAD_SUFFIX)) as quarantine:
+        with Quarantine.hold(journal.with_suffix(BAD_SUFFIX), wait=False) as quarantine:
             quarantine.add(header, lines)
 
 

@@ -69,6 +69,19 @@ def test_row_19_a_damaged_line_spoils_itself_only(home: Path, dead_journal: Path
     assert not dead_journal.exists()
 
 
+def test_row_19_nobody_waits_with_the_write_lock_for_who_looks_through_bad_lines(
+    home: Path, dead_journal: Path
+) -> None:
+    lines = dead_journal.read_bytes().splitlines(keepends=True)
+    dead_journal.write_bytes(b"".join(lines[:3]) + b"damaged\n" + b"".join(lines[3:]))
+    url = f"sqlite:///{home}/perfdb.sqlite3"
+    with Quarantine.hold(dead_journal.with_suffix(".bad")), pytest.raises(BlockingIOError):
+        recover(home, url)
+    assert recover(home, url).quarantined == 1
+    assert numbers(perfdb.History(url)) == [0, 1, 2, 3, 4]
+    assert put_aside(dead_journal) == [b"damaged\n"]
+
+
 def test_row_19_every_flipped_bit_of_a_journal(tmp_path: Path) -> None:
     """None is taken for a record that was not written, and none touches more than its line and the next."""
     records = [{"type": "step", "session_id": "a", "seq": seq} for seq in range(3)]
