@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
+MOST_HELD = 100  # journals of dead processes at a time: each is an open file
 STILL_S = 0.5  # a file that was written to since may be in the middle of a checkpoint
 
 
@@ -246,37 +247,9 @@ def recover_dead(folder: Path, database: Database, health: Health, judge: Judge)
     In a shared database the sessions of hosts that have fallen silent are ended as well.
     """
     moved = Moved()
-    for path in journals_in(folder):
-        journal = Journal.claim(path)
-        if journal is None:
-            continue
-        whole = False
-        try:
-            before = health.counts["quarantined"]
-            offset = 0
-            ended = dict.fromkeys(_ended_behind(journal, judged_until(path)))
-            while True:
-                records, offset, finished = move_batch(database, journal, health, offset)
-                moved.records += records
-                ended.update(dict.fromkeys(finished))
-                if not records:
-                    break
-            if torn := journal.torn_end(offset):
-                put_aside(path, journal.header, [torn + b"\n"])
-                health.count("quarantined", 1, f"the torn end of {path} was put aside")
-            from perfdb.store.ingest import mark_interrupted
-
-            with database.transaction() as connection:
-                moved.interrupted += mark_interrupted(connection, str(journal.header["journal_id"]))
-            if ended:  # before the journal goes: nothing else remembers that they are not judged
-                fired, old = judge(list(ended))
-                moved.fired += fired
-                moved.finished += old
-            moved.journals += 1
-            moved.quarantined += health.counts["quarantined"] - before
-            whole = True
-        finally:
-            journal.close(remove=whole)
+    paths = journals_in(folder)
+    for first in range(0, len(paths), MOST_HELD):
+        _recover_some(paths[first : first + MOST_HELD], database, health, judge, moved)
     if database.is_shared:
         from perfdb.store.leases import interrupt_silent
 
@@ -284,6 +257,53 @@ def recover_dead(folder: Path, database: Database, health: Health, judge: Judge)
         with database.transaction() as connection:
             moved.silent = interrupt_silent(connection, beside=beside)
     return moved
+
+
+def _recover_some(paths: list[Path], database: Database, health: Health, judge: Judge, moved: Moved) -> None:
+    """Bring in the rows of all these journals before the first session is judged, which takes longer."""
+    ended: dict[str, None] = {}
+    held: list[Journal] = []  # nothing else remembers that their sessions are not judged
+    judged = False
+    try:
+        for path in paths:
+            journal = Journal.claim(path)
+            if journal is not None:
+                held.append(journal)
+                here = _take_in(journal, database, health, moved)
+                ended.update(dict.fromkeys(here))
+                if not here:
+                    held.pop().close(remove=True)
+        if ended:
+            fired, old = judge(list(ended))
+            moved.fired += fired
+            moved.finished += old
+        judged = True
+    finally:
+        for journal in held:
+            journal.close(remove=judged)
+
+
+def _take_in(journal: Journal, database: Database, health: Health, moved: Moved) -> list[str]:
+    """Bring a dead process's rows to the database; return its sessions that ended and are not judged."""
+    from perfdb.store.ingest import mark_interrupted
+
+    before = health.counts["quarantined"]
+    ended = dict.fromkeys(_ended_behind(journal, judged_until(journal.path)))
+    offset = 0
+    while True:
+        records, offset, finished = move_batch(database, journal, health, offset)
+        moved.records += records
+        ended.update(dict.fromkeys(finished))
+        if not records:
+            break
+    if torn := journal.torn_end(offset):
+        put_aside(journal.path, journal.header, [torn + b"\n"])
+        health.count("quarantined", 1, f"the torn end of {journal.path} was put aside")
+    with database.transaction() as connection:
+        moved.interrupted += mark_interrupted(connection, str(journal.header["journal_id"]))
+    moved.journals += 1
+    moved.quarantined += health.counts["quarantined"] - before
+    return list(ended)
 
 
 def _ended_behind(journal: Journal, offset: int) -> Iterator[str]:

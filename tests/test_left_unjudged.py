@@ -126,6 +126,20 @@ def test_a_process_that_ends_before_it_could_judge_leaves_it_to_the_next() -> No
     assert alerts() == [("slow", "firing", "s1", 1)]
 
 
+def test_of_many_the_newest_are_judged_and_all_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perfdb.alerts.judging.MOST_LEFT", 5)
+    monkeypatch.setattr("perfdb.transfer.MOST_HELD", 2)
+    Path("perfdb.toml").write_text(RULE, encoding="utf-8")
+    before = "from perfdb.alerting import Alerting\nAlerting.judge_waiting = lambda *_, **__: False\n"
+    more = "for i in range(8):\n    with perfdb.track('design', console=False) as run, run.step('work'): pass"
+    assert record(before=before, after=more) == 0
+    assert alerts() == []
+    assert run("recover") == 0
+    assert rows("SELECT count(*) FROM v_sessions WHERE status = 'completed'") == [(9,)]
+    assert [(state, hits) for _, state, _, hits in alerts() if state == "firing"] == [("firing", 5)]
+    assert not list(Path("performance_tracking/journal").iterdir())
+
+
 def test_rules_that_break_do_not_hold_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     die_unjudged()
 
