@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
+MOST_NEWS = 50  # sessions of dead processes that are judged as news: somebody may wait for it
 STILL_S = 0.5  # a file that was written to since may be in the middle of a checkpoint
 
 
@@ -249,7 +250,9 @@ def recover_dead(folder: Path, database: Database, health: Health, judge: Judge)
     moved = Moved()
     paths = journals_in(folder)
     for first in range(0, len(paths), MOST_HELD):
-        _recover_some(paths[first : first + MOST_HELD], database, health, judge, moved)
+        is_last = first + MOST_HELD >= len(paths)
+        some = paths[first : first + MOST_HELD]
+        _recover_some(some, database, health, judge, moved, MOST_NEWS if is_last else 0)
     if database.is_shared:
         from perfdb.store.leases import interrupt_silent
 
@@ -259,28 +262,33 @@ def recover_dead(folder: Path, database: Database, health: Health, judge: Judge)
     return moved
 
 
-def _recover_some(paths: list[Path], database: Database, health: Health, judge: Judge, moved: Moved) -> None:
-    """Bring in the rows of all these journals before the first session is judged, which takes longer."""
-    ended: dict[str, None] = {}
-    held: list[Journal] = []  # nothing else remembers that their sessions are not judged
-    judged = False
+def _recover_some(
+    paths: list[Path], database: Database, health: Health, judge: Judge, moved: Moved, most_news: int
+) -> None:
+    """Bring in the rows of all these journals, then have the newest sessions judged, which takes longer.
+
+    A journal goes when its sessions are judged, because nothing else remembers that they are not: whoever
+    is killed here has done a part for good.
+    """
+    held: dict[Journal, list[str]] = {}
     try:
         for path in paths:
             journal = Journal.claim(path)
             if journal is not None:
-                held.append(journal)
-                here = _take_in(journal, database, health, moved)
-                ended.update(dict.fromkeys(here))
-                if not here:
-                    held.pop().close(remove=True)
-        if ended:
-            fired, old = judge(list(ended))
+                held[journal] = []
+                held[journal] = _take_in(journal, database, health, moved)
+        waiting = [each for sessions in held.values() for each in sessions]
+        history = set(waiting[: max(0, len(waiting) - most_news)])
+        for journal in list(held):
+            news = [each for each in held[journal] if each not in history]
+            fired, old = judge(news) if news else (0, [])
             moved.fired += fired
-            moved.finished += old
-        judged = True
+            moved.finished += [each for each in held[journal] if each in history] + old
+            journal.close(remove=True)
+            del held[journal]
     finally:
         for journal in held:
-            journal.close(remove=judged)
+            journal.close()
 
 
 def _take_in(journal: Journal, database: Database, health: Health, moved: Moved) -> list[str]:

@@ -127,7 +127,7 @@ def test_a_process_that_ends_before_it_could_judge_leaves_it_to_the_next() -> No
 
 
 def test_of_many_the_newest_are_judged_and_all_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perfdb.alerts.judging.MOST_LEFT", 5)
+    monkeypatch.setattr("perfdb.transfer.MOST_NEWS", 5)
     monkeypatch.setattr("perfdb.transfer.MOST_HELD", 2)
     Path("perfdb.toml").write_text(RULE, encoding="utf-8")
     before = "from perfdb.alerting import Alerting\nAlerting.judge_waiting = lambda *_, **__: False\n"

@@ -18,7 +18,6 @@ from perfdb.store.windows import EndedSession, find_ended
 
 SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after each
 NEWS_S = 86_400.0  # what ended longer ago is old: it opens historic alerts at most, and nobody is told
-MOST_LEFT = 50  # sessions of dead processes that are news: somebody may wait for the answer to a question
 
 
 class Rows(Protocol):
@@ -55,14 +54,14 @@ def judge_left(
     """Judge sessions whose own process did not come to it, as it would have done.
 
     Returns:
-        what was found, and those of the sessions that are too old to tell anybody, or too many.
+        what was found, and those of the sessions that are too old to tell anybody.
     """
     with database.reading() as connection:
         ended = find_ended(connection, session_ids)
     begin = time.time() - NEWS_S
-    news = _worth_judging([each for each in ended if each.end_time >= begin], settings)
-    old = [each.session_id for each in ended if each.end_time < begin] + news[:-MOST_LEFT]
-    return [judge_session(database, each, settings) for each in news[-MOST_LEFT:]], old
+    news = [each for each in ended if each.end_time >= begin]
+    old = [each.session_id for each in ended if each.end_time < begin]
+    return [judge_session(database, each, settings) for each in _worth_judging(news, settings)], old
 
 
 def limits_single_runs(settings: AlertSettings) -> bool:
