@@ -85,27 +85,23 @@ def command(
         )
     _require(history)
     click.echo(f"{'Read' if dry_run else 'Write'} {history.database}", err=True)
-    store = Database(history.url, _BUSY_S)
     now = time.time()
-    try:
-        with clear_errors(history.url):
-            shares = find_shares(store, policy, now, pipeline) if policy else []
-            planned = survey(store, shares)
-            _show(planned, as_json=as_json)
-            going = sum(each.pruned for _, each in planned)
-            if dry_run:
-                click.echo(f"{counted(going, 'session')} would go; nothing was changed.", err=True)
-                return
-            if going and not yes and sys.stdin.isatty() and not click.confirm("Delete them?", err=True):
-                click.echo("Nothing deleted.", err=True)
-                return
-            size = _size(history)
-            report_dir = history.settings.report_dir if reports else None
-            deleted = _prune(store, shares, now, report_dir) if shares else 0
-            click.echo(f"Deleted {counted(deleted, 'session')}.", err=as_json)
-            _make_small(history, store, size, asked=compact)
-    finally:
-        store.forget()
+    with Database(history.url, _BUSY_S) as store, clear_errors(history.url):
+        shares = find_shares(store, policy, now, pipeline) if policy else []
+        planned = survey(store, shares)
+        _show(planned, as_json=as_json)
+        going = sum(each.pruned for _, each in planned)
+        if dry_run:
+            click.echo(f"{counted(going, 'session')} would go; nothing was changed.", err=True)
+            return
+        if going and not yes and sys.stdin.isatty() and not click.confirm("Delete them?", err=True):
+            click.echo("Nothing deleted.", err=True)
+            return
+        size = _size(history)
+        report_dir = history.settings.report_dir if reports else None
+        deleted = _prune(store, shares, now, report_dir) if shares else 0
+        click.echo(f"Deleted {counted(deleted, 'session')}.", err=as_json)
+        _make_small(history, store, size, asked=compact)
 
 
 def _require(history: History) -> None:
