@@ -604,9 +604,7 @@ class History:
     @contextmanager
     def _connection(self) -> Iterator[Connection | None]:
         """Yield a read-only connection; None when the default home has no database yet."""
-        from sqlalchemy.exc import DBAPIError
-
-        from perfdb.store.engine import open_engine, sqlite_path
+        from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of, sqlite_path
         from perfdb.store.schema import require_schema, revision
 
         if not self._explicit:
@@ -629,17 +627,15 @@ class History:
                     return
                 require_schema(connection)
                 yield connection
-        except DBAPIError as error:
-            raise StoreError(f"{self.database} cannot be read: {error.orig}") from error
+        except QUERY_ERRORS as error:
+            raise StoreError(f"{self.database} cannot be read: {reason_of(error)}") from error
         finally:
             engine.dispose()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """Yield a connection inside one write transaction on an existing, current database."""
-        from sqlalchemy.exc import DBAPIError
-
-        from perfdb.store.engine import open_engine
+        from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of
 
         with self._connection() as readable:
             if readable is None:
@@ -648,8 +644,8 @@ class History:
         try:
             with engine.begin() as connection:
                 yield connection
-        except DBAPIError as error:
-            raise StoreError(f"{self.database} cannot be changed: {error.orig}") from error
+        except QUERY_ERRORS as error:
+            raise StoreError(f"{self.database} cannot be changed: {reason_of(error)}") from error
         finally:
             engine.dispose()
 

@@ -67,6 +67,15 @@ def sqlite_path(url: str) -> Path | None:
     return _file_of(parsed) if parsed.get_backend_name() == "sqlite" else None
 
 
+# What a query may raise: rows in bulk are asked of the driver itself, whose errors are its own.
+QUERY_ERRORS = (DBAPIError, sqlite3.Error)
+
+
+def reason_of(error: BaseException) -> BaseException:
+    """Return the driver's error, which says what is wrong without the statement."""
+    return error.orig or error if isinstance(error, DBAPIError) else error
+
+
 def is_transient(error: BaseException) -> bool:
     """Say whether the database is at fault rather than the batch: keep the journal, try later.
 
@@ -101,7 +110,7 @@ def is_transient(error: BaseException) -> bool:
 
 def is_busy(error: BaseException) -> bool:
     """Say whether another process holds the lock, and nothing else is wrong with the connection."""
-    original = error.orig if isinstance(error, DBAPIError) else error
+    original = reason_of(error)
     code = getattr(original, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from perfdb.errors import StoreError, TimeLimitError
-from perfdb.store.engine import open_engine, shown_url, sqlite_path
+from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of, shown_url, sqlite_path
 from perfdb.store.schema import require_schema, revision
 
 _CHECK_EVERY_S = 10.0  # the tables may be upgraded while we read
@@ -57,8 +57,8 @@ class KeptReader:
         try:
             with engine.connect() as connection, _time_limit(connection, self._limit_s):
                 yield connection if self._has_tables(connection) else None
-        except (DBAPIError, sqlite3.Error) as error:  # bulk reads ask the driver itself
-            reason = error.orig if isinstance(error, DBAPIError) else error
+        except QUERY_ERRORS as error:
+            reason = reason_of(error)
             if _was_stopped(reason):
                 raise TimeLimitError(
                     f"the answer took longer than {self._limit_s:g} s and was stopped: "

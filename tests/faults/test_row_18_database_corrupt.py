@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 import perfdb
+from perfdb.records import Session, Step
+from perfdb.store.ingest import insert_sessions
+from perfdb.transfer import Database
 
 PAGE = 4096
 
@@ -39,6 +42,34 @@ def restore(copy: Path, path: Path) -> None:
     """Do what a person does who has a copy."""
     new = shutil.copy(copy, path.with_name("new"))
     Path(new).replace(path)
+
+
+@pytest.mark.parametrize("ask", ["sessions", "steps", "session_rows", "step_rows", "bottlenecks"])
+def test_row_18_a_damaged_page_is_an_error_in_words_wherever_it_is_met(tmp_path: Path, ask: str) -> None:
+    path = tmp_path / "perfdb.sqlite3"
+    runs = (
+        Session(
+            session_id=f"run_{n:04d}",
+            pipeline="design",
+            start_time=1.7e9 + n,
+            total_duration=1.0,
+            status="completed",
+            attributes={"note": "x" * 500},
+            steps=(Step(step_name="work", start_time=1.7e9 + n, duration=1.0, success=True),),
+        )
+        for n in range(60)
+    )
+    with Database(f"sqlite:///{path}", 5.0) as database, database.transaction() as connection:
+        insert_sessions(connection, runs)
+    whole = path.read_bytes()
+    refused = 0
+    for page in range(PAGE, len(whole), PAGE):
+        path.write_bytes(whole[:page] + b"\xff" * PAGE + whole[page + PAGE :])
+        try:
+            getattr(perfdb.History(path), ask)()
+        except perfdb.PerfdbError as error:
+            refused += "perfdb.sqlite3" in str(error)
+    assert refused
 
 
 @pytest.mark.parametrize("spoil", [spoil_header, spoil_pages, replace_by_text])
