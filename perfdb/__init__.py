@@ -29,14 +29,15 @@ if TYPE_CHECKING:
         UsageError,
     )
     from perfdb.history import History
-    from perfdb.recorder import create_tracker, current, track
+    from perfdb.integrations.executors import Executor, carry_in_pools
+    from perfdb.recorder import create_tracker, current, join, track
+    from perfdb.recording.context import carry, context
     from perfdb.recording.design_steps import (
         track_composite_creation,
         track_image_generation,
         track_product_search,
         track_vision_analysis,
     )
-    from perfdb.recording.step import carry
     from perfdb.records import Alert, Sample, Session, Step
 
 __version__ = "0.1.0"
@@ -56,20 +57,22 @@ _HOMES = {
         "UsageError",
     ),
     "perfdb.history": ("History",),
-    "perfdb.recorder": ("create_tracker", "current", "track"),
+    "perfdb.integrations.executors": ("Executor", "carry_in_pools"),
+    "perfdb.recorder": ("create_tracker", "current", "join", "track"),
+    "perfdb.recording.context": ("carry", "context"),
     "perfdb.recording.design_steps": (
         "track_composite_creation",
         "track_image_generation",
         "track_product_search",
         "track_vision_analysis",
     ),
-    "perfdb.recording.step": ("carry",),
     "perfdb.records": ("Alert", "Sample", "Session", "Step"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Alert",
+    "Executor",
     "History",
     "InvalidSessionIdError",
     "MissingExtraError",
@@ -86,8 +89,11 @@ __all__ = [
     "UsageError",
     "__version__",
     "carry",
+    "carry_in_pools",
+    "context",
     "create_tracker",
     "current",
+    "join",
     "on_alert",
     "track",
     "track_composite_creation",

@@ -11,10 +11,20 @@ from types import TracebackType
 
 from perfdb.errors import PerfdbError
 from perfdb.recording.console import Console
+from perfdb.recording.context import (
+    TOKEN_VARIABLE,
+    Scope,
+    called_within,
+    open_from,
+    read_token,
+    running,
+)
+from perfdb.recording.context import current as current_node
+from perfdb.recording.guard import raise_foreign
 from perfdb.recording.health import Health
 from perfdb.recording.monitor import Monitor
-from perfdb.recording.step import Step, called_within, current_step
-from perfdb.recording.tracker import Tracker, current_tracker
+from perfdb.recording.step import Step
+from perfdb.recording.tracker import Joined, Tracker
 from perfdb.settings import Settings, load
 from perfdb.worker import Worker
 
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     R = TypeVar("R")
+    T = TypeVar("T", bound=Tracker)
 
 _workers: dict[tuple[Path, str], Worker] = {}
 _monitor = Monitor()
@@ -68,7 +79,8 @@ def create_tracker(
         monitor=monitor,
         strict=strict,
     )
-    return _tracker(settings, health, live_lines=settings.console is not False, fast_mode=False)
+    live_lines = settings.console is not False
+    return _tracker(settings, health, live_lines=live_lines, fast_mode=False, kind=Tracker)
 
 
 class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as run)
@@ -110,7 +122,7 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
 
     def __enter__(self) -> Tracker:
         live_lines = self._settings.console is True
-        tracker = _tracker(self._settings, self._health, live_lines=live_lines, fast_mode=None)
+        tracker = _tracker(self._settings, self._health, live_lines=live_lines, fast_mode=None, kind=Tracker)
         self._tracker = tracker
         tracker.start_pipeline(self._fast_mode, **self._attributes)
         return tracker
@@ -133,7 +145,7 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
         self.__exit__(kind, error, trace)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function or coroutine function: each call is a session of its own."""
+        """Decorate a function of any kind: each call is a session, that of a generator until it is closed."""
         return called_within(self._again, function)
 
     def _again(self) -> track:
@@ -142,20 +154,67 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
         )
 
 
+def join(
+    token: str | None = None,
+    *,
+    home: str | Path | None = None,
+    database_url: str | None = None,
+    console: bool | None = None,
+    strict: bool | None = None,
+    settings: Settings | None = None,
+) -> Tracker | _Nothing:
+    """Record further steps of a session that runs in another process, and return what records them.
+
+    Also a context manager: ``with perfdb.join() as run: ...``. The session is current from now on, and its
+    steps are inside of the step that was current where the token was made. Its end is for the process that
+    began it.
+
+    Args:
+        token: what ``perfdb.context()`` returned there; that of the variable ``PERFDB_CONTEXT`` when None. An
+            empty one says that nobody records there, and so does nobody here.
+        home: folder of database and journals, as for ``create_tracker``; the same one as there.
+        database_url: another database.
+        console: print a line as each step starts and ends (False).
+        strict: let perfdb's own failures out, for tests (False).
+        settings: complete settings instead of all the above.
+
+    Raises:
+        UsageError: the text is no token.
+        SettingsError: a setting is unknown, of the wrong type or out of range.
+    """
+    token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
+    if not token:
+        return _Nothing()
+    session_id, seq = read_token(token)
+    health = Health(strict=bool(strict))
+    settings = settings or _load(
+        health, home=home, database_url=database_url, console=console, strict=strict, monitor=False
+    )
+    joined = _tracker(settings, health, live_lines=settings.console is True, fast_mode=None, kind=Joined)
+    joined.join(session_id, seq)
+    return joined
+
+
 class _Nothing:
-    """Stands in for a step or a tracker where nothing is recorded: takes every call and does nothing."""
+    """Stands in for a step or a tracker where nothing is recorded: takes every call and does nothing.
+
+    What would have been recorded although a session runs in this process is counted as lost.
+    """
 
     def set(self, **data: Any) -> None:
         """Do nothing."""
+        _lost("attributes")
 
     def event(self, name: str, /, **data: Any) -> None:
         """Do nothing."""
+        _lost(f"event {name!r}")
 
     def stop(self, *, success: bool = True, error: BaseException | str | None = None) -> None:
         """Do nothing."""
 
     def step(self, name: str, /, **data: Any) -> _Nothing:
         """Return itself."""
+        _lost(f"step {name!r}")
         return self
 
     def attempt(self) -> _Nothing:
@@ -183,15 +242,21 @@ class _Nothing:
         return function
 
 
+def _lost(what: str) -> None:
+    for session in list(running):
+        session.lost(what)
+
+
 def current() -> Step | Tracker | _Nothing:
     """Return the innermost open step, else the session's tracker, else an object that does nothing.
 
     Library code may use it without knowing whether somebody records: ``perfdb.current().set(rows=3)``.
     """
-    step = current_step.get()
-    while step is not None and not step.is_open:
-        step = step.outer
-    return step or current_tracker.get() or _Nothing()
+    node = open_from(current_node.get())
+    if isinstance(node, Scope):
+        found = node.innermost_step()  # of a generator that was resumed in another context
+        return found or node.tracker or _Nothing()
+    return _Nothing() if node is None else node
 
 
 def _load(health: Health, **overrides: Any) -> Settings:
@@ -201,6 +266,7 @@ def _load(health: Health, **overrides: Any) -> Settings:
     except PerfdbError:  # a mistake is said now, to who made it
         raise
     except Exception as error:
+        raise_foreign(error)
         _cannot_record(health, "reading the settings", error)
         nowhere = Path(os.devnull)
         return Settings(home=nowhere, database_url="", report_dir=nowhere, disabled=True)
@@ -211,7 +277,14 @@ def _cannot_record(health: Health, doing: str, error: Exception) -> None:
     health.failed(f"{doing} (runs are not recorded)", error)
 
 
-def _tracker(settings: Settings, health: Health, *, live_lines: bool, fast_mode: bool | None) -> Tracker:
+def _tracker(
+    settings: Settings,
+    health: Health,
+    *,
+    live_lines: bool,
+    fast_mode: bool | None,
+    kind: Callable[..., T],
+) -> T:
     health.strict = settings.strict
     worker: Worker | None = None
     try:
@@ -225,8 +298,9 @@ def _tracker(settings: Settings, health: Health, *, live_lines: bool, fast_mode:
     except PerfdbError:
         raise
     except Exception as error:
+        raise_foreign(error)
         _cannot_record(health, "preparing a tracker", error)
-    return Tracker(
+    return kind(
         settings,
         worker,
         health=health,

@@ -132,20 +132,22 @@ class Worker:
             self._sessions.append(session)
             self._ensure_thread()
 
-    def ended(self, session: LiveSession, wait_s: float) -> list[Any]:
-        """Bring a session to the database; wait so long for it, and return its open alerts."""
+    def ended(self, session: LiveSession) -> None:
+        """Bring a session to the database soon; a second call changes nothing."""
         if session.journal is None or session.inherited:
             self._forget(session)
-            return []
+            return
         with self._lock:
             if session in self._sessions:  # of an outage there may be thousands: their steps may go
-                self._sessions.remove(session)
                 self._waiting.append(Ended(session))
+                self._sessions.remove(session)
             self._ensure_thread()
         self._wake.set()
-        if wait_s > 0:
+
+    def wait_for(self, session: LiveSession, wait_s: float) -> None:
+        """Wait so long until the database has a session that has ended, unless it is known to be away."""
+        if session.journal is not None and not session.inherited:
             session.in_database.wait(wait_s)
-        return session.alerts
 
     def usual(self, session: LiveSession) -> Mapping[str, float]:
         """Return the usual seconds per step of such sessions; asked by the live line of a terminal."""
@@ -394,7 +396,7 @@ class Worker:
         """End what runs as interrupted, bring everything to the database if it can be had in time."""
         deadline = time.monotonic() + wait_s
         for session in list(self._sessions):
-            if not session.ended and not session.inherited:
+            if not session.finished and not session.inherited:
                 for step in list(session.open_steps.values()):
                     session.announce(step)
                 session.finish(

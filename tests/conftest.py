@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cluster import Cluster, NoServerError, running_cluster
-from perfdb.recording.step import current_step
-from perfdb.recording.tracker import current_tracker
+from perfdb.recording.context import current
 from perfdb.store.schema import ensure_schema
 
 
@@ -28,8 +27,7 @@ def pytest_configure() -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_current() -> None:
     """Let no test find the step that another one left open."""
-    current_step.set(None)
-    current_tracker.set(None)
+    current.set(None)
 
 
 @contextmanager

@@ -70,7 +70,6 @@ class Console:
         self.usual = usual
         self._clock = clock
         self._forget()
-        _consoles.add(self)
 
     def _forget(self) -> None:
         self._lock = threading.RLock()  # on a terminal only; a signal handler may print in between
@@ -90,6 +89,7 @@ class Console:
             with self._lock:
                 self._open.append(_OpenStep(name, depth, self._clock()))
                 if self._ticker is None:
+                    _note_console(self)
                     self._ticker = threading.Thread(target=self._tick, name="perfdb-console", daemon=True)
                     self._ticker.start()
 
@@ -206,19 +206,27 @@ class Console:
         return f"{elapsed} of ~{_seconds(step.usual)}" if step.usual else elapsed
 
 
-_consoles: weakref.WeakSet[Console] = weakref.WeakSet()
+# Those that have drawn a live line. No WeakSet: a signal handler that raises in its callback is not heard.
+_consoles: list[weakref.ref[Console]] = []
+
+
+def _note_console(console: Console) -> None:
+    living = [each for each in _consoles if each() is not None and each() is not console]
+    _consoles[:] = [*living, weakref.ref(console)]
 
 
 def _forget_in_child() -> None:
     # the ticker does not live on in a forked child, and its lock may have been held
-    for console in list(_consoles):
-        console._forget()
+    for each in list(_consoles):
+        if (console := each()) is not None:
+            console._forget()
 
 
 def _silence_at_exit() -> None:
     # a daemon thread that writes while the interpreter ends can abort the process
-    for console in list(_consoles):
-        console._silence()
+    for each in list(_consoles):
+        if (console := each()) is not None:
+            console._silence()
 
 
 atexit.register(_silence_at_exit)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-COUNTERS = ("errors", "misuse", "refused", "quarantined", "delays")
+COUNTERS = ("errors", "misuse", "refused", "quarantined", "lost", "delays")
 
 
 class Health:

@@ -99,6 +99,11 @@ class Journal:
         _held[path] = os.getpid()
         return cls(path, descriptor, header)
 
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether it takes no more lines."""
+        return self._descriptor < 0
+
     def write(self, body: bytes) -> bool:
         """Append one record; False when the disk did not take it.
 

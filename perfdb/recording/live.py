@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import get_ident
 
 from perfdb.recording.console import Console
@@ -40,6 +40,14 @@ SAMPLES_PER_LINE = 20
 _names: dict[str, tuple[str, str]] = {}  # step names as they may stand on the disk, and as JSON
 
 
+def _numbers_of_its_own() -> Iterator[int]:
+    """Yield numbers of steps that no other process gives: 65,536 to each 37 random bits."""
+    while True:
+        block = int.from_bytes(os.urandom(5), "big") >> 3
+        if block:  # the process that started the session counts from 0
+            yield from range(block << 16, (block + 1) << 16)
+
+
 class SystemClock:
     """The clock of the machine."""
 
@@ -49,6 +57,8 @@ class SystemClock:
 
 class LiveSession:
     """What the tracker knows of the session that runs, until it is finished and for its report."""
+
+    root_seq: int | None = None  # the step of another process that all steps of this one are inside of
 
     def __init__(
         self,
@@ -76,6 +86,7 @@ class LiveSession:
         self.utc_offset = time.localtime(self.start_time).tm_gmtoff
         self.status = RUNNING
         self.ended = False  # ``end_pipeline`` was called, or a later start took its place
+        self.finished = False  # and its end is in the journal
         self.success: bool | None = None
         self.product_count: int | None = None
         self.error_message: str | None = None
@@ -91,7 +102,7 @@ class LiveSession:
         self.in_database = threading.Event()  # set by the worker when its end is committed
         self.alerts: list[Any] = []  # what it opened or confirmed; known by then unless many sessions wait
         self.usual: Mapping[str, float] | None = None  # seconds per step name, once somebody asked
-        self.inherited = False  # this process is a fork of the one that started it
+        self.inherited = False  # another process started it, and will end it
         self.journal: Journal | None = None
         self._open_journal = journal
         self._console = console
@@ -122,7 +133,7 @@ class LiveSession:
     def write(self, body: bytes) -> None:
         """Put one record into the journal."""
         journal = self.journal
-        if journal is None:
+        if journal is None or journal.is_closed:
             journal = self.journal = self._open_journal()
             if journal is None:
                 return
@@ -148,11 +159,14 @@ class LiveSession:
             )
         )
 
-    def starting(self, step: Step) -> None:
-        """Take in a step, give it its number and lane, and say that it begins, before its clock runs."""
+    def register(self, step: Step) -> None:
+        """Give a step its number and lane."""
         step.seq = self.next_seq()
         thread = get_ident()
         step.lane = self._lanes[thread] if thread in self._lanes else self._new_lane(thread)
+
+    def starting(self, step: Step) -> None:
+        """Take in a step, and say that it begins, before its clock runs."""
         known = _names.get(step.name) if type(step.name) is str else None
         step.name, step.name_json = known or _clean_name(step.name)
         if self._debug is not None:
@@ -167,28 +181,38 @@ class LiveSession:
         else:
             step.kept = False
 
+    def unregister(self, step: Step) -> None:
+        """Forget a step whose beginning was broken off."""
+        self.open_steps.pop(step.seq, None)
+        if step in self.steps:
+            self.steps.remove(step)
+
+    def lane_here(self) -> int:
+        """Return the lane of this thread; -1 when it has none."""
+        return self._lanes.get(get_ident(), -1)
+
     def _new_lane(self, thread: int) -> int:
         with self._lock:
             return self._lanes.setdefault(thread, len(self._lanes))
 
-    def closed(self, step: Step, duration_us: int, cpu_us: int) -> None:
-        """Write the line of a step that has just ended.
+    def closed(self, step: Step) -> None:
+        """Write the line of a step that has just ended; again when that was interrupted: it counts once.
 
         Its times are whole microseconds with an exponent: to print a float takes three times as long.
         """
-        self.open_steps.pop(step.seq, None)
-        if not step.kept:
-            self._add_up(step.name, duration_us / 1e6)
         if not step.rss_count:  # too short for a reading of its own
             step.rss_sum, step.rss_count = self.last_rss, 1
             if step.rss_peak < self.last_rss:
                 step.rss_peak = self.last_rss
         data = "{}"
         if step.data:
-            step.data, data = clean_json(step.data, self._secret_words)
+            step.data, data = clean_json(
+                step.data.copy(), self._secret_words
+            )  # others may change it meanwhile
             self._data_kept += len(data)
             if self._data_kept > MAX_DATA:
                 step.data = {"…": "too much for the report: the database has it"}
+        duration_us = step.duration_us or 0
         start_us = self._start_us + int((step.begun - self.started) * 1e6 + 0.5)
         line = (
             f"{self._line_start}{step.seq}"
@@ -197,11 +221,15 @@ class LiveSession:
             f',"start_time":{start_us}e-6,"duration":{duration_us}e-6'
             f',"success":{"true" if step.success else "false"}'
             f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
-            f',"additional_data":{data},"cpu_s":{cpu_us}e-6,"rss_peak_bytes":{step.rss_peak or "null"}'
+            f',"additional_data":{data},"cpu_s":{step.cpu_us}e-6,"rss_peak_bytes":{step.rss_peak or "null"}'
             f',"rss_mean_bytes":{step.rss_sum // step.rss_count or "null"}'
             f"{self._parts(step) if step.attempts or step.events else ''}}}"
         )
         self.write(line.encode("ascii"))
+        if self.open_steps.pop(step.seq, None) is None:
+            return
+        if not step.kept:
+            self._add_up(step.name, duration_us / 1e6)
         if self._debug is not None:
             self._debug("step %d %r ends: %s", step.seq, step.name, line)
         if self._console is not None:
@@ -226,6 +254,15 @@ class LiveSession:
             if len(self._seconds_not_kept) >= MAX_NAMES and name not in self._seconds_not_kept:
                 name = "…"  # a host that counts in its step names
             self._seconds_not_kept[name] = self._seconds_not_kept.get(name, 0.0) + duration
+
+    def lost(self, what: str) -> None:
+        """Note that something was recorded nowhere, in a thread or task that knew of no session."""
+        self._health.count(
+            "lost",
+            1,
+            f"{what} of perfdb.current() is recorded nowhere: no session is current in that thread or task. "
+            "Take it along with perfdb.carry(function), perfdb.Executor or perfdb.carry_in_pools()",
+        )
 
     def cleaner(self) -> Cleaner:
         """Return what bounds and redacts the events of a step, or of the session."""
@@ -279,8 +316,9 @@ class LiveSession:
     def finish(
         self, status: str, *, product_count: int | None, error: str | None, attributes: dict[str, Any]
     ) -> None:
-        """Write that the session has ended; a fork of its process leaves that to the parent."""
-        self.total_duration = round(max(0.0, self.monotonic() - self.started), 6)
+        """Write that the session has ended; a further process of it leaves that to the one that began it."""
+        if self.total_duration is None:
+            self.total_duration = round(max(0.0, self.monotonic() - self.started), 6)
         cpu, highest_rss = usage()
         self.cpu_s = round(max(0.0, cpu - self._cpu), 6)
         if highest_rss > self._highest_rss:
@@ -294,6 +332,7 @@ class LiveSession:
         if self._debug is not None:
             self._debug("session %s is %s after %.6f s", self.session_id, status, self.total_duration)
         if self.inherited:
+            self.finished = True
             return
         self.write_samples()
         self.write(
@@ -313,16 +352,24 @@ class LiveSession:
                 }
             )
         )
+        self.finished = True
+
+    def join(self, root_seq: int | None = None) -> None:
+        """Become a further process's part of a session: its steps only, inside of step ``root_seq``.
+
+        They are numbered from random bits, which no pid could replace: two containers may have the same one.
+        """
+        self.inherited = True
+        self.journal = None
+        self.root_seq = root_seq if root_seq is not None else self.root_seq
+        self.next_seq = _numbers_of_its_own().__next__
 
     def after_fork_in_child(self) -> None:
         """Become the child's view of the parent's session: further steps only, in a journal of its own."""
-        self.inherited = True
-        self.journal = None
+        self.join()
         self._lock = threading.RLock()
-        # pid in the upper bits: no number is given twice, whichever process gives it
-        self.next_seq = itertools.count(os.getpid() << 24).__next__
         for step in self.open_steps.values():
-            step.abandon()
+            step.leave_to_parent()
         self.open_steps = {}
         self._unwritten = []
 

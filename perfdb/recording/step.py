@@ -1,28 +1,32 @@
-"""A step as the host holds it while it runs: context manager, decorator, or started and stopped by hand.
+"""One timed step of a session.
 
-Entering and leaving one costs two clock readings, two resource readings and one
-line of the journal. Nothing here raises into the host, and the host's own
-exceptions pass through untouched.
+A step is a context manager (``with`` and ``async with``), a decorator for functions,
+coroutines and generators of both kinds, and a handle to start and stop by hand. When it
+ends it is in the journal. Nothing of perfdb's own is raised into the host, and the host's
+exceptions pass through untouched, those included that come in the middle of a beginning or an end.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextvars import ContextVar
+import sys
+from collections.abc import Callable, Sequence
 from math import inf
 from resource import RUSAGE_SELF, getrusage
 from types import TracebackType
 
+from perfdb.recording.context import CLOSED, NEW, OPEN, called_within, open_from
+from perfdb.recording.context import current as current_step
+from perfdb.recording.guard import foreign, raise_foreign, to_its_end
 from perfdb.recording.monitor import MAXRSS_UNIT
 from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_error, clean_name, clean_text, is_true
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from resource import struct_rusage
+    from types import FrameType
     from typing import Any, ParamSpec, TypeVar
 
+    from perfdb.recording.context import Node
     from perfdb.recording.live import LiveSession
     from perfdb.recording.tracker import Tracker
     from perfdb.recording.values import Cleaner
@@ -30,11 +34,12 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     R = TypeVar("R")
 
-NEW, OPEN, CLOSED = range(3)
 MAX_PARTS = 1_000  # attempts or events of one step
 FULL_ERRORS = 16  # attempts whose error is kept at length: a retry says the same again and again
+LEFT = "an exception left it before its end could be recorded"
 
-current_step: ContextVar[Step | None] = ContextVar("perfdb_step", default=None)
+_KEPT = ("_tracker", "name", "data", "_parent", "_frame", "_entered_at")  # when it begins anew
+_frame_of_caller = sys._getframe
 
 
 class Step:
@@ -45,7 +50,7 @@ class Step:
 
     # What most steps never change stands on the class: one store less for each, on the host's time.
     session: LiveSession | None = None
-    outer: Step | None = None
+    outer: Node | None = None  # what was current when it began
     # known once it runs
     seq: int
     parent_seq: int | None = None
@@ -56,8 +61,8 @@ class Step:
     announced = False  # as open, in the journal
     kept = True  # in memory, for the report
     # known once it has ended
-    duration: float | None = None
-    cpu_s: float | None = None
+    duration_us: int | None = None
+    cpu_us = 0
     success: bool | None = None
     error_message: str | None = None
     # readings of the monitor, bytes
@@ -68,27 +73,35 @@ class Step:
     events: Sequence[tuple[str, float, dict[str, Any]]] = ()
     _state = NEW
     _usage: struct_rusage  # when it began
+    _frame: FrameType | None = None  # whose ``with`` block it is, while it is open
+    _entered_at = -1  # the instruction in that frame
     _failed_until: float | None = None
     _cleaner: Cleaner | None = None  # of the events: one bound for all of them
-    _closed_by_end = False
+    _ended_elsewhere = False  # by ``end_pipeline``, or its end is for another process
 
-    def __init__(self, tracker: Tracker, name: str, data: dict[str, Any]) -> None:
+    def __init__(self, tracker: Tracker, name: str, data: dict[str, Any], parent: Step | None = None) -> None:
         self._tracker = tracker
         self.name = name
         self.data = data
+        self._parent = parent
 
     # -- running ---------------------------------------------------------------
 
     def start(self) -> Step:
         """Begin; ``with`` does it for you."""
-        return self.__enter__()
+        try:
+            self._begin()
+        except BaseException as error:
+            self._broken_off(error)
+        return self
 
     def stop(self, *, success: bool = True, error: BaseException | str | None = None) -> None:
         """End; ``error`` makes it failed and becomes its ``error_message``."""
-        try:
-            self._end(is_true(success) and error is None, error)
-        except Exception as problem:
-            self._tracker._health.failed("recording a step", problem)
+        to_its_end(
+            self._tracker._health,
+            "recording a step",
+            lambda: self._end(is_true(success) and error is None, error),
+        )
 
     def set(self, **data: Any) -> None:
         """Add to ``additional_data``; later values replace earlier ones."""
@@ -99,6 +112,7 @@ class Step:
         try:
             self._note(name, data)
         except Exception as error:
+            raise_foreign(error)
             self._tracker._health.failed("recording an event", error)
 
     def attempt(self) -> Attempt:
@@ -111,18 +125,27 @@ class Step:
         return self.session.wall(self.begun) if self.session is not None else 0.0
 
     @property
+    def duration(self) -> float | None:
+        """Seconds, once it has ended."""
+        return None if self.duration_us is None else self.duration_us / 1e6
+
+    @property
+    def cpu_s(self) -> float | None:
+        """CPU seconds of the process meanwhile, once it has ended."""
+        return None if self.duration_us is None else self.cpu_us / 1e6
+
+    @property
     def is_open(self) -> bool:
         """Whether it runs."""
         return self._state == OPEN
 
-    def abandon(self) -> None:
-        """Leave its end to another process: this one is a fork."""
-        self._state = CLOSED
-        self._closed_by_end = True
+    def leave_to_parent(self) -> None:
+        """Leave its end to another process: this one is a fork, whose steps are inside of it all the same."""
+        self._ended_elsewhere = True
 
     def step(self, name: str, /, **data: Any) -> Step:
-        """Return a further step of the same tracker; inside this one it is nested."""
-        return Step(self._tracker, name, data)
+        """Return a further step of the same tracker, inside this one, whatever thread or task begins it."""
+        return Step(self._tracker, name, data, self)
 
     def _begin(self) -> None:
         if self._state == OPEN:
@@ -139,20 +162,68 @@ class Step:
             return
         if self._state == CLOSED:
             self._forget()
-        self.session = session
         outer = current_step.get()
-        if outer is not None:
-            self.outer = outer
-            parent: Step | None = outer
-            while parent is not None and (parent.session is not session or parent._state != OPEN):
-                parent = parent.outer
-            if parent is not None:
-                self.parent_seq, self.depth = parent.seq, parent.depth + 1
+        while outer is not None and outer._state != OPEN:
+            outer = outer.outer
+        session.register(self)
+        parent = self._parent
+        if parent is None or parent.session is not session:
+            parent, outer = self._find_parent(session, outer)
+        if parent is not None:
+            self.parent_seq, self.depth = parent.seq, parent.depth + 1
+        elif session.root_seq is not None:
+            self.parent_seq = session.root_seq
+        self.outer = outer
         session.starting(self)
-        self._state = OPEN
         current_step.set(self)
+        self.session = session
         self._usage = getrusage(RUSAGE_SELF)
         self.begun = session.monotonic()
+        self._state = OPEN
+
+    def _find_parent(self, session: LiveSession, outer: Node | None) -> tuple[Step | None, Node | None]:
+        """Return the innermost open step of the session from ``outer`` outwards, and what is current."""
+        while isinstance(outer, Step) and outer._was_left(self.lane):
+            outer._cut_off()
+            outer = open_from(outer.outer)
+        node = outer
+        while node is not None and (node.session is not session or node._state != OPEN):
+            node = node.outer
+        if isinstance(node, Step):
+            return node, outer
+        if session.open_steps:
+            from perfdb.recording.frames import innermost_on_stack
+
+            return innermost_on_stack(list(session.open_steps.values())), outer
+        return None, outer
+
+    def _was_left(self, lane: int) -> bool:
+        """Tell, in the thread of a lane, whether an exception has left its ``with`` block without its end."""
+        if self._frame is None or self.lane != lane:
+            return False
+        from perfdb.recording.frames import was_left
+
+        return was_left(self._frame, self._entered_at)
+
+    def _cut_off(self) -> None:
+        """End, long after an exception left it."""
+        self._end(False, LEFT)
+        self._ended_elsewhere = True
+
+    def _broken_off(self, error: BaseException) -> None:
+        """Take back what a beginning has done that ``error`` broke off; raise what is not perfdb's own."""
+        other = foreign(error, sys._getframe(1))
+        self._frame = None
+        if self._state != OPEN and hasattr(self, "seq"):
+            self._tracker._live.unregister(self)  # type: ignore[union-attr]
+            if current_step.get() is self:
+                current_step.set(self.outer)
+            self._forget()
+        elif self._state == OPEN:
+            self._end(False, error)
+        if other is not None:
+            raise other
+        self._tracker._health.failed("starting a step", error)
 
     def _note(self, name: str, data: dict[str, Any]) -> None:
         session = self.session
@@ -165,33 +236,36 @@ class Step:
 
     def _forget(self) -> None:
         """Become new again: a handle may be entered several times."""
-        kept = {"_tracker": self._tracker, "name": self.name, "data": dict(self.data)}
+        kept = {name: value for name, value in self.__dict__.items() if name in _KEPT}
         self.__dict__.clear()
-        self.__dict__.update(kept)
+        self.__dict__.update(kept, data=dict(kept["data"]))
 
     def _end(self, success: bool, error: BaseException | str | None, *, by_end: bool = False) -> None:
+        """End; called again after an exception of the host's came in between, it does what is left."""
         session = self.session
         if session is None or self._state != OPEN:
-            if session is not None and not self._closed_by_end:
+            if session is not None and not self._ended_elsewhere:
                 self._tracker._health.misused(f"step {self.name!r} was stopped, but it does not run")
             return
-        now = session.monotonic()
-        used, before = getrusage(RUSAGE_SELF), self._usage
-        del self._usage  # kept for the report it would weigh as much as the step
-        self._state = CLOSED
-        if by_end:
-            self._closed_by_end = True
-        if used.ru_maxrss > before.ru_maxrss:  # a new record of the process was set inside this step
-            self.rss_peak = max(self.rss_peak, used.ru_maxrss * MAXRSS_UNIT)
-        self.success = success
-        if error is not None:
-            self.error_message = clean_text(error) if isinstance(error, str) else clean_error(error)
+        if self.duration_us is None:
+            now = session.monotonic()
+            used, before = getrusage(RUSAGE_SELF), self._usage
+            if used.ru_maxrss > before.ru_maxrss:  # a new record of the process was set inside this step
+                self.rss_peak = max(self.rss_peak, used.ru_maxrss * MAXRSS_UNIT)
+            self.success = success
+            if error is not None:
+                self.error_message = clean_text(error) if isinstance(error, str) else clean_error(error)
+            self.cpu_us = int((used.ru_utime - before.ru_utime + used.ru_stime - before.ru_stime) * 1e6 + 0.5)
+            self.duration_us = int((now - self.begun) * 1e6 + 0.5)
         if current_step.get() is self:
-            current_step.set(self.outer)
-        duration_us = int((now - self.begun) * 1e6 + 0.5)
-        cpu_us = int((used.ru_utime - before.ru_utime + used.ru_stime - before.ru_stime) * 1e6 + 0.5)
-        self.duration, self.cpu_s = duration_us / 1e6, cpu_us / 1e6
-        session.closed(self, duration_us, cpu_us)
+            current_step.set(open_from(self.outer))
+        if not self._ended_elsewhere:
+            session.closed(self)
+        if by_end:
+            self._ended_elsewhere = True
+        self._frame = self.outer = None
+        self._state = CLOSED
+        self.__dict__.pop("_usage", None)  # kept for the report it would weigh as much as the step
 
     @property
     def rss_mean(self) -> int:
@@ -208,9 +282,11 @@ class Step:
 
     def __enter__(self) -> Step:
         try:
+            self._frame = frame = _frame_of_caller(1)
+            self._entered_at = frame.f_lasti
             self._begin()
-        except Exception as error:
-            self._tracker._health.failed("starting a step", error)
+        except BaseException as error:
+            self._broken_off(error)
         return self
 
     def __exit__(
@@ -219,11 +295,26 @@ class Step:
         if self._state == OPEN:
             try:
                 self._end(error is None, error)
-            except Exception as problem:
-                self._tracker._health.failed("recording a step", problem)
+            except BaseException as problem:
+                self._go_on_ending(problem, error)
+
+    def _go_on_ending(self, problem: BaseException, error: BaseException | None) -> None:
+        """Do what is left of an end that ``problem`` broke off; raise that when it is not perfdb's own."""
+        other = foreign(problem, sys._getframe(1))
+        if other is None:
+            self._tracker._health.failed("recording a step", problem)
+            return
+        to_its_end(self._tracker._health, "recording a step", lambda: self._end(error is None, error))
+        raise other
 
     async def __aenter__(self) -> Step:
-        return self.start()
+        try:
+            self._frame = frame = _frame_of_caller(1)
+            self._entered_at = frame.f_lasti
+            self._begin()
+        except BaseException as error:
+            self._broken_off(error)
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -231,69 +322,11 @@ class Step:
         self.__exit__(kind, error, trace)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function, coroutine function or generator: each call is a step of its own."""
-        import inspect
-
-        if inspect.isasyncgenfunction(function):
-            stepped = self._around_async_generator(function)
-        elif inspect.isgeneratorfunction(function):
-            stepped = self._around_generator(function)
-        else:
-            return called_within(self._again, function)
-        wrapped: Callable[P, R] = functools.wraps(function)(stepped)
-        return wrapped
+        """Decorate a function of any kind: each call is a step of its own."""
+        return called_within(self._again, function)
 
     def _again(self) -> Step:
-        return Step(self._tracker, self.name, dict(self.data))
-
-    def _around_generator(self, function: Callable[..., Generator[Any, Any, Any]]) -> Any:
-        # between two items the consumer runs, whose own steps are not part of this one
-        def stepped(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            with self._again() as step:
-                generator = function(*args, **kwargs)
-                resume: Callable[[Any], Any] = generator.send
-                value: Any = None
-                while True:
-                    current_step.set(step)
-                    try:
-                        item = resume(value)
-                    except StopIteration as end:
-                        return end.value
-                    current_step.set(step.outer)
-                    try:
-                        resume, value = generator.send, (yield item)
-                    except GeneratorExit:  # the consumer had enough
-                        generator.close()
-                        step.stop()
-                        raise
-                    except BaseException as error:
-                        resume, value = generator.throw, error
-
-        return stepped
-
-    def _around_async_generator(self, function: Callable[..., AsyncGenerator[Any, Any]]) -> Any:
-        async def stepped(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-            with self._again() as step:
-                generator = function(*args, **kwargs)
-                resume: Callable[[Any], Any] = generator.asend
-                value: Any = None
-                while True:
-                    current_step.set(step)
-                    try:
-                        item = await resume(value)
-                    except StopAsyncIteration:
-                        return
-                    current_step.set(step.outer)
-                    try:
-                        resume, value = generator.asend, (yield item)
-                    except GeneratorExit:
-                        await generator.aclose()
-                        step.stop()
-                        raise
-                    except BaseException as error:
-                        resume, value = generator.athrow, error
-
-        return stepped
+        return Step(self._tracker, self.name, dict(self.data), self._parent)
 
 
 class Attempt:
@@ -307,19 +340,13 @@ class Attempt:
         self.wait = 0.0
 
     def __enter__(self) -> Attempt:
-        try:
-            self._begin()
-        except Exception as error:
-            self._step._tracker._health.failed("starting an attempt", error)
+        to_its_end(self._step._tracker._health, "starting an attempt", self._begin)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._end(error)
-        except Exception as problem:
-            self._step._tracker._health.failed("recording an attempt", problem)
+        to_its_end(self._step._tracker._health, "recording an attempt", lambda: self._end(error))
 
     def _begin(self) -> None:
         session = self._step.session
@@ -329,8 +356,8 @@ class Attempt:
                 self.wait = max(0.0, self._started - self._step._failed_until)
 
     def _end(self, error: BaseException | None) -> None:
-        step, session = self._step, self._step.session
-        if session is None or self._started is None or step._state != OPEN:
+        step, session, started = self._step, self._step.session, self._started
+        if session is None or started is None or step._state != OPEN:
             return
         now = session.monotonic()
         step._failed_until = now if error is not None else None
@@ -339,13 +366,14 @@ class Attempt:
             step.attempts = (
                 *step.attempts,
                 {
-                    "start_time": round(session.wall(self._started), 6),
-                    "duration": round(now - self._started, 6),
+                    "start_time": round(session.wall(started), 6),
+                    "duration": round(now - started, 6),
                     "wait": round(self.wait, 6),
                     "success": error is None,
                     "error_message": None if error is None else clean_error(error, limit),
                 },
             )
+        self._started = None  # it is recorded once
 
     async def __aenter__(self) -> Attempt:
         return self.__enter__()
@@ -354,43 +382,3 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
-
-
-def called_within(
-    entered: Callable[[], AbstractContextManager[Any]], function: Callable[P, R]
-) -> Callable[P, R]:
-    """Wrap a function or coroutine function so that each call runs inside a context of its own."""
-    import inspect
-
-    wrapped: Any
-    if inspect.iscoroutinefunction(function):
-
-        async def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with entered():
-                return await function(*args, **kwargs)
-
-    else:
-
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with entered():
-                return function(*args, **kwargs)
-
-    return functools.wraps(function)(wrapped)
-
-
-def carry(function: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a function so that it keeps the caller's step as its parent when it runs in another thread.
-
-    Works with every pool: ``pool.submit(perfdb.carry(fetch), url)``.
-    """
-    step = current_step.get()
-
-    @functools.wraps(function)
-    def carried(*args: P.args, **kwargs: P.kwargs) -> R:
-        token = current_step.set(step)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            current_step.reset(token)
-
-    return carried

@@ -11,15 +11,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
 from pathlib import Path
 
 from perfdb.recording.console import Console
+from perfdb.recording.context import Scope, carry, current, open_from
+from perfdb.recording.guard import foreign, raise_foreign, to_its_end
 from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.monitor import Monitor
-from perfdb.recording.step import Step, carry, current_step
+from perfdb.recording.step import LEFT, Step
 from perfdb.recording.values import MAX_ITEMS, clean, clean_error, clean_name, clean_text, is_true
 from perfdb.settings import Settings, shown_path
 from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, check_session_id, mode_of
@@ -44,17 +45,17 @@ if TYPE_CHECKING:
         def started(self, session: LiveSession) -> None:
             """Take note of a session that runs."""
 
-        def ended(self, session: LiveSession, wait_s: float) -> list[Any]:
-            """Bring a session to the database; wait so long for it, and return its open alerts."""
+        def ended(self, session: LiveSession) -> None:
+            """Bring a session to the database soon; a second call changes nothing."""
+
+        def wait_for(self, session: LiveSession, wait_s: float) -> None:
+            """Wait so long until the database has a session that has ended, unless it is known to be away."""
 
         def usual(self, session: LiveSession) -> Mapping[str, float]:
             """Return the usual seconds per step name in the history of such sessions."""
 
         def status(self) -> dict[str, Any]:
             """Return its own counters, ``ok`` and ``last_error``, in the form of ``Health.as_dict``."""
-
-
-current_tracker: ContextVar[Tracker | None] = ContextVar("perfdb_tracker", default=None)
 
 
 class Tracker:
@@ -85,6 +86,7 @@ class Tracker:
         self._fast_mode = fast_mode
         self._clock = clock or SystemClock()
         self._live: LiveSession | None = None
+        self._scope: Scope | None = None
         self._attributes: dict[str, Any] = {}
         self._events: list[dict[str, Any]] = []  # of the session itself
         self._cleaner: Cleaner | None = None  # one bound for all of them
@@ -104,7 +106,11 @@ class Tracker:
         try:
             session_id = session_id or self._new_session_id()
             self._start(session_id, self._fast_mode if fast_mode is None else is_true(fast_mode), attributes)
-        except Exception as error:
+        except BaseException as error:
+            other = foreign(error)
+            if other is not None:
+                self._break_off(other)
+                raise other  # noqa: B904 (as it came)
             self._health.failed("starting a session", error)
         return session_id or ""
 
@@ -125,10 +131,13 @@ class Tracker:
             when = "without start_pipeline()" if live is None else "twice"
             self._health.misused(f"end_pipeline() was called {when}: the call is ignored")
             return
-        try:
-            self._end(live, COMPLETED if is_true(success) else FAILED, product_count, error)
-        except Exception as problem:
-            self._health.failed("ending a session", problem)
+        status = COMPLETED if is_true(success) else FAILED
+        to_its_end(
+            self._health, "ending a session", lambda: self._end(live, status, _as_count(product_count), error)
+        )
+        # outside of what catches exceptions: a time limit may end this wait at any moment
+        if self._writer is not None and self._settings.wait_s > 0 and not _in_event_loop():
+            self._writer.wait_for(live, self._settings.wait_s)
 
     def set(self, **attributes: Any) -> None:
         """Add attributes to the session; later values replace earlier ones."""
@@ -137,12 +146,13 @@ class Tracker:
     def event(self, name: str, /, **data: Any) -> None:
         """Note that something happened, in the innermost open step or else in the session's ``events``."""
         try:
-            step = current_step.get()
-            if step is not None and step.session is self._live:
+            step = open_from(current.get())
+            if isinstance(step, Step) and step.session is self._live:
                 step.event(name, **data)
             elif self._live is not None:
                 self._note(self._live, name, data)
         except Exception as error:
+            raise_foreign(error)
             self._health.failed("recording an event", error)
 
     def _note(self, live: LiveSession, name: str, data: dict[str, Any]) -> None:
@@ -173,7 +183,7 @@ class Tracker:
             console=self._console if self._live_lines else None,
             secret_words=self._settings.redact,
         )
-        current_tracker.set(self)
+        self._enter(live)
         if self._writer is not None:
             live.begin()
             self._writer.started(live)
@@ -184,34 +194,58 @@ class Tracker:
                 self._console.usual = lambda name: writer.usual(live).get(name)
             self._console.session_started(session_id, fast_mode)
 
+    def _enter(self, live: LiveSession) -> None:
+        """Make a session current here, inside of what is."""
+        self._scope = Scope(self, live, open_from(current.get()))
+        self._scope.enter()
+
+    def _break_off(self, error: BaseException) -> None:
+        """End a session in whose start an exception of the host's came: nobody else will."""
+        live = self._live
+        if live is not None and not live.ended:
+            to_its_end(self._health, "ending a session", lambda: self._end(live, INTERRUPTED, None, error))
+
     def _end(
-        self, live: LiveSession, status: str, product_count: Any, error: BaseException | str | None
+        self, live: LiveSession, status: str, product_count: int | None, error: BaseException | str | None
     ) -> None:
+        """End a session; called again after an exception of the host's came in between, it does the rest."""
         open_steps = sorted(live.open_steps.values(), key=lambda step: step.seq, reverse=True)
+        left_open = []
         for step in open_steps:
-            step._end(False, "still open when the pipeline ended", by_end=True)
-        if open_steps and status != INTERRUPTED:
-            names = ", ".join(repr(step.name) for step in reversed(open_steps))
-            self._health.misused(f"end_pipeline() found steps still open and closed them as failed: {names}")
+            try:
+                if step._was_left(live.lane_here()):
+                    step._end(False, LEFT, by_end=True)
+                else:
+                    step._end(False, "still open when the pipeline ended", by_end=True)
+                    left_open.append(step)
+            except Exception as problem:  # one bad step holds up no other
+                raise_foreign(problem)
+                live.open_steps.pop(step.seq, None)
+                self._health.failed("recording a step", problem)
         if self._monitor is not None:
             self._monitor.unwatch(live)
-        live.finish(
-            status,
-            product_count=_as_count(product_count),
-            error=None
-            if error is None
-            else clean_text(error)
-            if isinstance(error, str)
-            else clean_error(error),
-            attributes=self._all_attributes(),
-        )
-        if current_tracker.get() is self:
-            current_tracker.set(None)
+        if not live.finished:
+            live.finish(
+                status,
+                product_count=product_count,
+                error=None
+                if error is None
+                else clean_text(error)
+                if isinstance(error, str)
+                else clean_error(error),
+                attributes=self._all_attributes(),
+            )
+        if self._scope is not None:
+            self._scope.leave()
+            self._scope = None
         if self._writer is not None:
-            self._writer.ended(live, 0.0 if _in_event_loop() else self._settings.wait_s)
+            self._writer.ended(live)
+        if left_open and status != INTERRUPTED:
+            names = ", ".join(repr(step.name) for step in reversed(left_open))
+            self._health.misused(f"end_pipeline() found steps still open and closed them as failed: {names}")
 
     def _all_attributes(self) -> dict[str, Any]:
-        cleaned = clean(self._attributes, self._settings.redact)
+        cleaned = clean(self._attributes.copy(), self._settings.redact)  # others may change them meanwhile
         return cleaned if self._cleaner is None else {**cleaned, "events": self._events}
 
     def _new_session_id(self) -> str:
@@ -221,7 +255,15 @@ class Tracker:
     # -- steps -------------------------------------------------------------------
 
     def step(self, name: str, /, **data: Any) -> Step:
-        """Return a step to enter with ``with`` or ``async with``, to decorate with, or to start and stop."""
+        """Return a step to enter with ``with`` or ``async with``, to decorate with, or to start and stop.
+
+        It is inside the innermost step that is open where it begins; ``parent=step`` names another one, for
+        code that hears of beginnings and ends in callbacks. Every further keyword becomes additional data.
+        """
+        parent = data.get("parent")
+        if isinstance(parent, Step):
+            del data["parent"]
+            return Step(self, name, data, parent)
         return Step(self, name, data)
 
     def map(
@@ -229,7 +271,7 @@ class Tracker:
     ) -> list[Result]:
         """Call ``function`` for all items on worker threads and return the results in order.
 
-        Steps inside of the function keep the caller's step as their parent. The first
+        The function runs inside the caller's step and session, as with ``perfdb.carry``. The first
         exception, in the order of the items, is raised when the running calls are done.
         """
         from concurrent.futures import ThreadPoolExecutor
@@ -282,9 +324,10 @@ class Tracker:
         """Return ``ok``, ``last_error`` and the counters of what went wrong inside perfdb.
 
         ``errors``, ``misuse`` (calls in a wrong order), ``refused`` (records that the disk did not
-        take), ``quarantined`` (damaged records put aside), ``delays`` (times the database was not
-        ready), ``backlog_bytes`` (what waits in the journal) and ``database_error``; ``replaced`` once
-        the database file was deleted or replaced while it was in use.
+        take), ``quarantined`` (damaged records put aside), ``lost`` (what ``perfdb.current()`` was told
+        in a thread that knew of no session), ``delays`` (times the database was not ready),
+        ``backlog_bytes`` (what waits in the journal) and ``database_error``; ``replaced`` once the
+        database file was deleted or replaced while it was in use.
         """
         writer: dict[str, Any] = {}
         if self._writer is not None:
@@ -302,6 +345,7 @@ class Tracker:
         try:
             return get()
         except Exception as error:
+            raise_foreign(error)
             self._health.failed(f"telling {what}", error)
             return otherwise
 
@@ -328,6 +372,7 @@ class Tracker:
             written = write_report(report, path or self._settings.report_dir)
             return shown_path(written)
         except Exception as error:
+            raise_foreign(error)
             self._health.failed("saving the report", error)
             return None
 
@@ -341,7 +386,48 @@ class Tracker:
         try:
             self._console.print_summary(_record(self._live), alerts=self.alerts)
         except Exception as error:
+            raise_foreign(error)
             self._health.failed("printing the summary", error)
+
+
+class Joined(Tracker):
+    """Records further steps of a session that another process began, and will end; see ``perfdb.join``."""
+
+    def join(self, session_id: str, root_seq: int | None) -> None:
+        """Make the session current here, and its step ``root_seq`` the parent of what has none."""
+        try:
+            live = self._live = LiveSession(
+                session_id,
+                clean_name(self.pipeline),
+                fast_mode=None,
+                mode="{}",
+                attributes={},
+                journal=self._writer.journal if self._writer is not None else _no_journal,
+                health=self._health,
+                clock=self._clock,
+                console=self._console if self._live_lines else None,
+                secret_words=self._settings.redact,
+            )
+            live.join(root_seq)
+            self._enter(live)
+            if self._writer is not None:
+                self._writer.started(live)
+        except Exception as error:
+            raise_foreign(error)
+            self._health.failed("joining a session", error)
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.running:
+            self.end_pipeline()
+
+    async def __aenter__(self) -> Tracker:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
 
 
 def _no_journal() -> None:
@@ -351,15 +437,27 @@ def _no_journal() -> None:
 def _as_count(value: Any) -> int | None:
     try:
         count = int(value) if value is not None else None
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError) as error:
+        raise_foreign(error)
         return None
     return count if count is not None and abs(count) < 2**63 else None
 
 
 def _in_event_loop() -> bool:
+    """Tell whether this thread runs a loop of asyncio or trio (anyio is one of the two): it must not wait."""
     # without the function while another thread, the worker perhaps, is in the middle of importing it
     running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
-    return running_loop is not None and running_loop() is not None
+    if running_loop is not None and running_loop() is not None:
+        return True
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    if lowlevel is None:
+        return False
+    try:
+        lowlevel.current_task()
+    except RuntimeError as error:
+        raise_foreign(error)
+        return False
+    return True
 
 
 def _record(live: LiveSession) -> Session:

@@ -1,0 +1,1 @@
+"""What other libraries of the ecosystem hand us, or expect from us."""

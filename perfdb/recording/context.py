@@ -1,0 +1,255 @@
+"""Where a new step belongs: what is current in this thread, task or generator, and how that gets elsewhere.
+
+What is current is the innermost open step, or the session that no step is open in. It lives in a context
+variable, so that every thread and task has its own; ``carry`` takes it along to a pool's threads, a token to
+other processes. Steps that ended in another context stay behind in the variable of the one they began in:
+whoever looks passes over them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextvars import ContextVar
+
+from perfdb.errors import InvalidSessionIdError, UsageError
+from perfdb.vocabulary import check_session_id
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+    from perfdb.recording.live import LiveSession
+    from perfdb.recording.step import Step
+    from perfdb.recording.tracker import Tracker
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+    Node: TypeAlias = "Step | Scope"
+
+NEW, OPEN, CLOSED = range(3)  # states of a step, or of a session's scope
+TOKEN_VARIABLE = "PERFDB_CONTEXT"  # noqa: S105 (no secret: it names a session)
+MAX_SEQ = 2**53 - 1  # as the tables take it
+
+current: ContextVar[Node | None] = ContextVar("perfdb_current", default=None)
+running: set[LiveSession] = set()  # sessions of this process, of which somebody may be unaware
+
+
+class Scope:
+    """A session as something that is current, while it runs."""
+
+    __slots__ = ("_state", "outer", "session", "tracker")
+
+    def __init__(self, tracker: Tracker, session: LiveSession, outer: Node | None) -> None:
+        self._state = OPEN
+        self.tracker: Tracker | None = tracker
+        self.session: LiveSession | None = session
+        self.outer = outer
+
+    def innermost_step(self) -> Step | None:
+        """Return the step of the session whose ``with`` block runs in this thread, whatever is current."""
+        if self.session is None or not self.session.open_steps:
+            return None
+        from perfdb.recording.frames import innermost_on_stack
+
+        return innermost_on_stack(list(self.session.open_steps.values()))
+
+    def enter(self) -> None:
+        """Become current."""
+        if self.session is not None:
+            running.add(self.session)
+        current.set(self)
+
+    def leave(self) -> None:
+        """Make current again what was before, if this is the context of ``enter``."""
+        self._state = CLOSED  # in any other context it is passed over
+        if self.session is not None:
+            running.discard(self.session)
+        node = current.get()
+        while node is not None and node is not self:
+            if node._state == OPEN:
+                break
+            node = node.outer
+        if node is self:
+            current.set(open_from(self.outer))
+        self.tracker = self.session = None  # a context may live for long: let it hold nothing
+
+
+def open_from(node: Node | None) -> Node | None:
+    """Return the innermost open step or session, from a node outwards."""
+    while node is not None and node._state != OPEN:
+        node = node.outer
+    return node
+
+
+# -- functions that run inside of something ------------------------------------------------
+
+
+class Carried:
+    """A context manager that makes a step or session current, in whatever thread or task it is entered."""
+
+    __slots__ = ("_before", "_node")
+
+    def __init__(self, node: Node | None) -> None:
+        self._node = node
+        self._before: Node | None = None
+
+    def __enter__(self) -> None:
+        self._before = current.get()
+        current.set(self._node)
+
+    def __exit__(self, *_: object) -> None:
+        current.set(self._before)
+
+
+def carry(function: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a function so that it runs inside the caller's step and session, in whatever thread or task.
+
+    Works with every pool: ``pool.submit(perfdb.carry(fetch), url)``; and with functions, coroutine functions
+    and generator functions of both kinds.
+    """
+    node = open_from(current.get())
+    return called_within(lambda: Carried(node), function)
+
+
+def called_within(
+    entered: Callable[[], AbstractContextManager[Any]], function: Callable[P, R]
+) -> Callable[P, R]:
+    """Wrap a function of any kind so that each call runs inside a context of its own.
+
+    That of a generator lasts until it is exhausted or closed. Between two items the consumer runs, whose own
+    steps are not inside of it, and what the generator itself has opened waits with it.
+    """
+    import inspect
+
+    wrapped: Any
+    if inspect.isasyncgenfunction(function):
+
+        async def wrapped(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            outside, manager = current.get(), entered()
+            with manager:
+                inside = current.get()
+                current.set(outside)
+                generator = function(*args, **kwargs)
+                resume, value = generator.asend, None
+                while True:
+                    outside = current.get()
+                    current.set(inside)
+                    try:
+                        item = await resume(value)
+                    except StopAsyncIteration:
+                        return
+                    finally:
+                        inside = current.get()
+                        current.set(outside)
+                    try:
+                        resume, value = generator.asend, (yield item)
+                    except GeneratorExit:
+                        with Carried(inside):
+                            await generator.aclose()
+                        manager.__exit__(None, None, None)  # the consumer had enough: no failure
+                        raise
+                    except BaseException as error:
+                        resume, value = generator.athrow, error
+
+    elif inspect.isgeneratorfunction(function):
+
+        def wrapped(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            outside, manager = current.get(), entered()
+            with manager:
+                inside = current.get()
+                current.set(outside)
+                generator = function(*args, **kwargs)
+                resume, value = generator.send, None
+                while True:
+                    outside = current.get()
+                    current.set(inside)
+                    try:
+                        item = resume(value)
+                    except StopIteration as end:
+                        return end.value
+                    finally:
+                        inside = current.get()
+                        current.set(outside)
+                    try:
+                        resume, value = generator.send, (yield item)
+                    except GeneratorExit:
+                        with Carried(inside):
+                            generator.close()
+                        manager.__exit__(None, None, None)  # the consumer had enough: no failure
+                        raise
+                    except BaseException as error:
+                        resume, value = generator.throw, error
+
+    elif inspect.iscoroutinefunction(function):
+
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with entered():
+                return await function(*args, **kwargs)
+
+    else:
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with entered():
+                return function(*args, **kwargs)
+
+    return functools.wraps(function)(wrapped)
+
+
+# -- other processes -------------------------------------------------------------------------
+
+
+class Context(str):
+    """A short text that says which session and step is current, for ``perfdb.join`` in another process.
+
+    Empty, and therefore false, where nothing is recorded.
+    """
+
+    __slots__ = ()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Return the variables to start a program with: ``{**os.environ, **perfdb.context().environ}``."""
+        return {TOKEN_VARIABLE: str(self), "TRACEPARENT": self.traceparent} if self else {}
+
+    @property
+    def traceparent(self) -> str:
+        """Return it as a W3C ``traceparent``; its ids are made from the session's and the step's."""
+        if not self:
+            return ""
+        from hashlib import sha256
+
+        trace, span = sha256(self.partition(":")[0].encode()), sha256(self.encode())
+        return f"00-{trace.hexdigest()[:32]}-{span.hexdigest()[:16]}-01"
+
+
+def context() -> Context:
+    """Return what is current here as a text that ``perfdb.join`` takes in another process."""
+    node = open_from(current.get())
+    if node is None or node.session is None:
+        return Context()
+    if isinstance(node, Scope):
+        seq = node.session.root_seq
+    else:
+        seq = node.seq
+    return Context(node.session.session_id if seq is None else f"{node.session.session_id}:{seq}")
+
+
+def read_token(token: str) -> tuple[str, int | None]:
+    """Return the session id and the number of the step that a token names.
+
+    Raises:
+        UsageError: it is none.
+    """
+    session_id, colon, number = str(token).partition(":")
+    try:
+        check_session_id(session_id)
+        seq = int(number) if colon else None
+        if not colon or (number.isascii() and number.isdigit() and int(number) <= MAX_SEQ):
+            return session_id, seq
+    except (InvalidSessionIdError, ValueError):
+        pass
+    raise UsageError(
+        f"{str(token)[:140]!r} is no token to join: give what perfdb.context() returned in the other process"
+    )

@@ -1,0 +1,152 @@
+"""Tell perfdb's own failures, which the host never sees, from exceptions that only pass through its frames.
+
+A signal handler may raise at any moment, in the middle of a statement of perfdb's: a time limit of a task
+queue, an alarm, Ctrl-C. Other threads, greenlets and time-outs throw exceptions in from outside. All of these
+belong to the host and must reach it, as the same object, while what they interrupted is taken to its end.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import CodeType, FrameType, TracebackType
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    from perfdb.recording.health import Health
+
+_TRIES = 5  # of an action that exceptions of others keep cutting off
+
+# perfdb and what it calls: their exceptions are failures of recording
+_LIBRARIES = frozenset(
+    "perfdb alembic apprise certifi click cycler dateutil fastapi h11 jinja2 kiwisolver mako markdown "
+    "markupsafe matplotlib numpy pandas psutil psycopg psycopg_binary pyarrow pydantic pyparsing pytz "
+    "requests six sqlalchemy starlette tzdata urllib3 uvicorn yaml".split()
+)
+# those through whose frames somebody else's exception comes in when they switch
+_SWITCHING = frozenset("anyio eventlet gevent greenlet trio uvloop".split())
+
+
+def foreign(error: BaseException, catcher: FrameType | None = None) -> BaseException | None:
+    """Return the exception that has to reach the host, or None when it is a failure of perfdb's own.
+
+    To the host belongs whatever the frame of a signal handler raised; every class that is defined outside of
+    builtins, the standard library, perfdb and its libraries, unless code of the host that perfdb called on
+    purpose (a ``__repr__``, a stream, a callback) raised it; and all that is no ``Exception``. A failure that
+    took the place of such an exception gives that one.
+
+    Args:
+        error: as caught.
+        catcher: the frame that caught it, so that only what came up below it counts; the caller's.
+    """
+    catcher = catcher or sys._getframe(1)
+    seen: BaseException | None = error
+    for _ in range(20):  # contexts can be made to go round in circles
+        if seen is None:
+            return None
+        if _is_foreign(seen) and (seen is error or _came_up_below(seen, catcher)):
+            return seen
+        seen = seen.__context__
+    return None
+
+
+def raise_foreign(error: BaseException) -> None:
+    """Raise an exception that has to reach the host; called first in an ``except`` block."""
+    other = foreign(error, sys._getframe(1))
+    if other is not None:
+        raise other
+
+
+def to_its_end(health: Health, doing: str, action: Callable[[], object]) -> None:
+    """Call ``action``; when an exception of the host's cuts it off, call it again and raise that one then.
+
+    Args:
+        health: where a failure of perfdb's own is counted.
+        doing: what ``action`` does, for the message.
+        action: may be called again at any point of it, and does then what is left.
+    """
+    passing: BaseException | None = None
+    for _ in range(_TRIES):
+        try:
+            action()
+            break
+        except BaseException as error:
+            other = foreign(error)
+            if other is None:
+                if passing is None:
+                    health.failed(doing, error)
+                break
+            passing = passing or other
+    if passing is not None:
+        raise passing
+
+
+def _is_foreign(error: BaseException) -> bool:
+    if not isinstance(error, Exception):
+        return True
+    trace = error.__traceback__
+    if _is_from_handler(trace):
+        return True
+    return not _is_known(type(error).__module__) and not _is_from_called(trace)
+
+
+def _is_from_handler(trace: TracebackType | None) -> bool:
+    """Tell whether the frame of a signal handler is on the way: it is given the frame it interrupted."""
+    installed = _installed_handlers()
+    while trace is not None and trace.tb_next is not None:
+        interrupted, frame = trace.tb_frame, trace.tb_next.tb_frame
+        if frame.f_code in installed or any(value is interrupted for value in _arguments(frame)):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _arguments(frame: FrameType) -> list[Any]:
+    code = frame.f_code
+    if _is_known(frame.f_globals.get("__name__")):
+        return []
+    count = code.co_argcount + code.co_kwonlyargcount
+    if count == 0 and not code.co_flags & 0x0C:  # neither *args nor **kwargs
+        return []
+    values = frame.f_locals
+    found = [values.get(name) for name in code.co_varnames[:count]]
+    if code.co_flags & 0x04:  # *args
+        found += values.get(code.co_varnames[count]) or ()
+    return found
+
+
+def _installed_handlers() -> set[CodeType]:
+    """Return the code of the handlers that are installed: one may forget the frame that it was given."""
+    signal = sys.modules.get("signal")
+    if signal is None:
+        return set()
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = [getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers]
+    return {code for code in codes if code is not None}
+
+
+def _is_from_called(trace: TracebackType | None) -> bool:
+    """Tell whether code that is neither perfdb's nor its libraries' was called, and raised."""
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__")
+        if not _is_known(name) and str(name).partition(".")[0] not in _SWITCHING:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _is_known(module: object) -> bool:
+    top = str(module).partition(".")[0]
+    return top in _LIBRARIES or (top in sys.stdlib_module_names and top != "__main__") or top == "builtins"
+
+
+def _came_up_below(error: BaseException, catcher: FrameType) -> bool:
+    """Tell whether an exception was raised in a call of the frame, and not handled by its callers before."""
+    frame: FrameType | None = error.__traceback__.tb_frame if error.__traceback__ is not None else None
+    while frame is not None:
+        if frame is catcher:
+            return True
+        frame = frame.f_back
+    return False
