@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 
+from perfdb.recording.guard import raise_foreign
 from perfdb.texts import one_line
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -243,14 +244,15 @@ def _write(stream: Any, text: str) -> None:
         stream.write(text)
         if "\x1b" in text or text.endswith("\r"):
             stream.flush()
-    except Exception:  # None, closed, full, a broken pipe, or somebody's own stream: no fault of the pipeline
-        return
+    except Exception as error:  # None, closed, full, a broken pipe, or somebody's own stream
+        raise_foreign(error)
 
 
 def _is_terminal(stream: Any) -> bool:
     try:
         return bool(stream.isatty())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError) as error:
+        raise_foreign(error)
         return False
 
 
@@ -279,20 +281,22 @@ def _printable_on(stream: Any, text: str) -> str:
     try:
         text.encode(encoding)
         return text
-    except (UnicodeError, LookupError):
-        pass
+    except (UnicodeError, LookupError) as error:
+        raise_foreign(error)
     for mark, word in _ASCII.items():
         text = text.replace(mark, word)
     try:
         return text.encode(encoding, "backslashreplace").decode(encoding)
-    except (UnicodeError, LookupError):
+    except (UnicodeError, LookupError) as error:
+        raise_foreign(error)
         return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _width(stream: Any) -> int:
     try:
         return os.get_terminal_size(stream.fileno()).columns or 80
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError) as error:
+        raise_foreign(error)
         return 80
 
 

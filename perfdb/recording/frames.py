@@ -9,7 +9,7 @@ blocks have made current.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from types import CodeType, FrameType
 
@@ -28,9 +28,11 @@ def was_left(frame: FrameType, entered_at: int) -> bool:
     handler = _handler_of_with(frame.f_code, entered_at)
     if handler is None:  # ``start()``, ``ExitStack.enter_context``: no block to ask for
         return False
-    for running in _stack():
+    running: FrameType | None = sys._getframe(1)
+    while running is not None:
         if running is frame:
             return not _is_inside(frame.f_code, frame.f_lasti, handler)
+        running = running.f_back
     return not frame.f_code.co_flags & _RESUMABLE and not _in_greenlet()
 
 
@@ -40,20 +42,14 @@ def innermost_on_stack(steps: Iterable[Step]) -> Step | None:
     for step in steps:
         if step._frame is not None:
             entered.setdefault(step._frame, []).append(step)
-    if entered:
-        for running in _stack():
-            for step in reversed(entered.get(running, ())):  # the last one entered
-                handler = _handler_of_with(running.f_code, step._entered_at)
-                if handler is not None and _is_inside(running.f_code, running.f_lasti, handler):
-                    return step
+    running: FrameType | None = sys._getframe(1) if entered else None
+    while running is not None:
+        for step in reversed(entered.get(running, ())):  # the last one entered
+            handler = _handler_of_with(running.f_code, step._entered_at)
+            if handler is not None and _is_inside(running.f_code, running.f_lasti, handler):
+                return step
+        running = running.f_back
     return None
-
-
-def _stack() -> Iterator[FrameType]:
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _in_greenlet() -> bool:

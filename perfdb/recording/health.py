@@ -6,6 +6,7 @@ import sys
 import threading
 
 from perfdb.errors import UsageError
+from perfdb.recording.guard import raise_foreign
 from perfdb.recording.values import clean_error, clean_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -82,7 +83,8 @@ class Health:
 def _named(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {clean_error(error)}"
-    except Exception:  # nothing may come out of here
+    except Exception as problem:  # nothing of perfdb's may come out of here
+        raise_foreign(problem)
         return type(error).__name__
 
 
@@ -93,15 +95,15 @@ def _log_trace(doing: str, error: BaseException) -> None:
             from traceback import format_exception
 
             debug("perfdb: %s\n%s", doing, "".join(clean_text(line) for line in format_exception(error)))
-    except Exception:  # see _log
-        return
+    except Exception as problem:  # see _log
+        raise_foreign(problem)
 
 
 def _log(message: str) -> None:
     try:
         logger().warning("perfdb: %s", message)
-    except Exception:  # a filter or handler of the host that raises
-        return
+    except Exception as problem:  # a filter or handler of the host that raises
+        raise_foreign(problem)
 
 
 def logger() -> Logger:
@@ -117,6 +119,7 @@ def debugging() -> Callable[..., None] | None:
     try:
         if logging is None or not logging.getLogger("perfdb").isEnabledFor(logging.DEBUG):
             return None
-    except AttributeError:  # another thread, such as the worker's, is just importing it
+    except AttributeError as error:  # another thread, such as the worker's, is just importing it
+        raise_foreign(error)
         return None
     return logger().debug

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from perfdb.recording import judged
+from perfdb.recording.guard import raise_foreign
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -122,8 +123,14 @@ class Journal:
                     return True
                 self._torn = written
                 self._cut_back()
-            except OSError:
-                pass
+            except BaseException as error:
+                if self._descriptor >= 0:
+                    self.size = os.fstat(
+                        self._descriptor
+                    ).st_size  # it may be from between a write and its count
+                if not isinstance(error, OSError):
+                    raise
+                raise_foreign(error)
             self.refused += 1
             return False
 

@@ -86,6 +86,7 @@ class LiveSession:
         self.utc_offset = time.localtime(self.start_time).tm_gmtoff
         self.status = RUNNING
         self.ended = False  # ``end_pipeline`` was called, or a later start took its place
+        self.begun = False  # its start is in the journal
         self.finished = False  # and its end is in the journal
         self.success: bool | None = None
         self.product_count: int | None = None
@@ -141,7 +142,7 @@ class LiveSession:
             self._health.count("refused", 1, f"the disk refuses records ({journal.path}): free some space")
 
     def begin(self) -> None:
-        """Write that the session runs."""
+        """Write that the session runs; a second line of that kind changes nothing."""
         if self._debug is not None:
             self._debug("session %s of %s starts, mode %s", self.session_id, self.pipeline, self.mode)
         self.write(
@@ -158,6 +159,7 @@ class LiveSession:
                 }
             )
         )
+        self.begun = True
 
     def register(self, step: Step) -> None:
         """Give a step its number and lane."""
@@ -334,6 +336,8 @@ class LiveSession:
         if self.inherited:
             self.finished = True
             return
+        if not self.begun:
+            self.begin()
         self.write_samples()
         self.write(
             encode(

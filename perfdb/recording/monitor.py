@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 
+from perfdb.recording.guard import raise_foreign
+
 MIN_INTERVAL_S = 0.05
 MAX_INTERVAL_S = 1.0
 _READINGS_PER_AGE = 20  # a session of 10 s is read every 0.5 s
@@ -49,7 +51,8 @@ def resident_bytes() -> int | None:
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError) as error:
+        raise_foreign(error)
         return None
 
 

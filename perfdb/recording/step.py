@@ -97,11 +97,11 @@ class Step:
 
     def stop(self, *, success: bool = True, error: BaseException | str | None = None) -> None:
         """End; ``error`` makes it failed and becomes its ``error_message``."""
-        to_its_end(
-            self._tracker._health,
-            "recording a step",
-            lambda: self._end(is_true(success) and error is None, error),
-        )
+        well = error is None and is_true(success)
+        try:
+            self._end(well, error)
+        except BaseException as problem:
+            self._go_on_ending(problem, well, error)
 
     def set(self, **data: Any) -> None:
         """Add to ``additional_data``; later values replace earlier ones."""
@@ -263,9 +263,9 @@ class Step:
             session.closed(self)
         if by_end:
             self._ended_elsewhere = True
+        self.__dict__.pop("_usage", None)  # kept for the report it would weigh as much as the step
         self._frame = self.outer = None
         self._state = CLOSED
-        self.__dict__.pop("_usage", None)  # kept for the report it would weigh as much as the step
 
     @property
     def rss_mean(self) -> int:
@@ -296,15 +296,16 @@ class Step:
             try:
                 self._end(error is None, error)
             except BaseException as problem:
-                self._go_on_ending(problem, error)
+                self._go_on_ending(problem, error is None, error)
 
-    def _go_on_ending(self, problem: BaseException, error: BaseException | None) -> None:
+    def _go_on_ending(self, problem: BaseException, success: bool, error: BaseException | str | None) -> None:
         """Do what is left of an end that ``problem`` broke off; raise that when it is not perfdb's own."""
         other = foreign(problem, sys._getframe(1))
         if other is None:
             self._tracker._health.failed("recording a step", problem)
             return
-        to_its_end(self._tracker._health, "recording a step", lambda: self._end(error is None, error))
+        if self._state == OPEN:
+            to_its_end(self._tracker._health, "recording a step", lambda: self._end(success, error))
         raise other
 
     async def __aenter__(self) -> Step:

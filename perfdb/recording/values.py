@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set, ValuesView
 
+from perfdb.recording.guard import raise_foreign
 from perfdb.recording.redaction import REDACTED, is_harmless, is_secret_key, redact
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -58,7 +59,8 @@ def clean_error(error: BaseException, limit: int = MAX_TEXT) -> str:
     """Return what an exception says of itself, or its type when it says nothing."""
     try:
         text = str(error)
-    except Exception:
+    except Exception as problem:
+        raise_foreign(problem)
         text = ""
     return clean_text(text or type(error).__name__, limit)
 
@@ -67,7 +69,8 @@ def clean_name(name: object) -> str:
     """Return the text of a key, or of the name of a step or event, whatever it is."""
     try:
         return clean_text(str.__str__(name) if isinstance(name, str) else str(name), MAX_NAME)
-    except Exception:
+    except Exception as error:
+        raise_foreign(error)
         return f"<unreadable {type(name).__name__}>"
 
 
@@ -75,7 +78,8 @@ def is_true(value: object) -> bool:
     """Return the truth of a value; one that has none, such as an array, is false."""
     try:
         return bool(value)
-    except Exception:
+    except Exception as error:
+        raise_foreign(error)
         return False
 
 
@@ -114,8 +118,8 @@ def clean_json(data: dict[str, Any], extra_secret_words: Iterable[str] = ()) -> 
         else:
             if not extra_secret_words:
                 return data, "{" + ",".join(parts) + "}"
-    except (KeyError, TypeError):
-        pass
+    except (KeyError, TypeError) as error:
+        raise_foreign(error)
     cleaned = clean(data, extra_secret_words)
     return cleaned, to_json(cleaned)
 
@@ -132,6 +136,7 @@ class Cleaner:
         try:
             return self.mapping(data, 0)
         except Exception as error:  # a mapping that lies about itself
+            raise_foreign(error)
             return {"unreadable": type(error).__name__}
 
     def mapping(self, data: Mapping[Any, Any], depth: int) -> dict[str, Any]:
@@ -169,7 +174,8 @@ class Cleaner:
             return self._number(value)
         try:
             return self._other(value, depth)
-        except Exception:
+        except Exception as error:
+            raise_foreign(error)
             return f"<unreadable {kind.__name__}>"
 
     def _other(self, value: Any, depth: int) -> Any:
@@ -224,7 +230,8 @@ class Cleaner:
     def _number(value: float) -> float | str:
         try:
             number = float(value)
-        except OverflowError:
+        except OverflowError as error:
+            raise_foreign(error)
             return "Infinity" if value > 0 else "-Infinity"
         if math.isfinite(number):
             return int(number) if MAX_EXACT <= abs(number) < 2.0**63 else number
