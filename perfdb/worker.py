@@ -16,6 +16,7 @@ from pathlib import Path
 from perfdb.alerting import Alerting, Ended
 from perfdb.errors import PerfdbError, StoreError
 from perfdb.recording.environment import describe_process
+from perfdb.recording.guard import raise_foreign
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, new_journal_id
 from perfdb.recording.judged import note_judged
@@ -120,6 +121,7 @@ class Worker:
                 }
                 self._journals.append(Journal.create(self.folder, header, fsync=self._fsync))
             except OSError as error:
+                raise_foreign(error)
                 self._no_journal_until = time.monotonic() + JOURNAL_RETRY_S
                 self.health.failed(f"making a journal in {self.folder} (runs are not recorded)", error)
                 return None

@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from perfdb.recording.guard import raise_foreign
 from perfdb.recording.redaction import REDACTED, is_secret_key
 from perfdb.recording.values import clean_text
 
@@ -54,7 +55,8 @@ def git_commit(folder: Path) -> str | None:
         if not head.startswith("ref:"):
             return _as_commit(head)
         return _resolve(git, head.removeprefix("ref:").strip())
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        raise_foreign(error)
         return None
 
 

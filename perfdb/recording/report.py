@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from perfdb.errors import ReportError
+from perfdb.recording.guard import raise_foreign
 from perfdb.recording.report_reader import SCHEMA_VERSION, read_report
 from perfdb.records import Session, Step, check_session_id
 
@@ -140,6 +141,7 @@ def _as_json(report: Mapping[str, Any]) -> bytes:
         text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False)
         rows = [json.dumps(row, allow_nan=False) for row in report.get("samples", ())]
     except (TypeError, ValueError, RecursionError) as error:
+        raise_foreign(error)
         raise ReportError(f"the report of session {report['session_id']} is not JSON: {error}") from None
     if "samples" in report:
         lines = ",".join(f"\n    {row}" for row in rows)
@@ -174,7 +176,8 @@ def _hidden_name(folder: Path) -> Iterator[Path]:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             _take_turn(descriptor)
             hidden.unlink(missing_ok=True)
-        except OSError:
+        except OSError as error:
+            raise_foreign(error)
             hidden = folder / f"{HIDDEN}.{os.urandom(6).hex()}"
         yield hidden
     finally:
@@ -194,7 +197,8 @@ def _take_turn(descriptor: int) -> None:
     while True:
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError as error:
+            raise_foreign(error)
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.001)
@@ -208,7 +212,8 @@ def _write_nameless(path: Path, hidden: Path, content: bytes) -> bool:
     """
     try:
         descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except (AttributeError, OSError):
+    except (AttributeError, OSError) as error:
+        raise_foreign(error)
         return False
     with open(descriptor, "wb") as file:
         file.write(content)
@@ -218,8 +223,9 @@ def _write_nameless(path: Path, hidden: Path, content: bytes) -> bool:
             # with a dir_fd Python calls linkat(), which follows the link of /proc as link() does not
             os.link(source, path, src_dir_fd=descriptor)
             return True
-        except FileExistsError:
+        except FileExistsError as error:
+            raise_foreign(error)
             os.link(source, hidden, src_dir_fd=descriptor)
-        except OSError:
-            pass
+        except OSError as error:
+            raise_foreign(error)
     return False

@@ -1,0 +1,279 @@
+"""Row 37: what a signal handler raises anywhere inside perfdb's frames reaches the host, the same object."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+import perfdb
+from perfdb.recording.guard import foreign
+
+pytestmark = pytest.mark.process
+
+ALARMS = """
+    import random, signal
+    class TimeLimit({base}): pass
+    fired = arrived = 0
+    def limit(number, frame):
+        global fired, latest
+        fired += 1
+        latest = TimeLimit(fired)
+        raise latest
+    signal.signal(signal.SIGALRM, limit)
+    random.seed({seed})
+    for job in range(100):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 + random.random() * 0.004)
+            before, deadline = fired, time.time() + 5
+            while fired == before and time.time() < deadline:
+                {work}
+        except TimeLimit as error:
+            arrived += error is latest
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if tracker.running:
+            tracker.end_pipeline()
+    print(fired, arrived, tracker.health()["errors"])
+"""
+STEPS = "tracker.running or tracker.start_pipeline(rows=[{1, 2}]); tracker.step('s', i=1).start().stop()"
+WHOLE = (
+    "tracker.start_pipeline(); tracker.step('s', i=1).start().stop(); tracker.end_pipeline(); "
+    "tracker.save_performance_report()"
+)
+
+
+@pytest.mark.parametrize("work", [STEPS, WHOLE], ids=["steps", "whole sessions"])
+@pytest.mark.parametrize("base", ["Exception", "TimeoutError", "ValueError"])
+def test_row_37_every_alarm_reaches_the_host(
+    run: Callable[..., subprocess.CompletedProcess[str]], work: str, base: str
+) -> None:
+    ended = run(ALARMS.format(work=work, base=base, seed=len(work + base)))
+    assert ended.returncode == 0, ended.stderr
+    fired, arrived, errors = map(int, ended.stdout.split())
+    assert (fired, arrived, errors) == (100, 100, 0), ended.stderr
+
+
+def test_row_37_an_alarm_ends_the_wait_for_a_locked_database(
+    run: Callable[..., subprocess.CompletedProcess[str]], home: Path
+) -> None:
+    ended = run("""
+                class TimeLimit(Exception): pass
+        def limit(*_): raise TimeLimit
+        tracker.start_pipeline(); tracker.end_pipeline()
+        lock = sqlite3.connect(os.environ["PERFDB_HOME"] + "/perfdb.sqlite3", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        signal.signal(signal.SIGALRM, limit)
+        tracker.start_pipeline()
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            tracker.end_pipeline()
+        except TimeLimit:
+            print("arrived", tracker.running, tracker.session.status)
+        lock.execute("ROLLBACK")
+    """)
+    assert ended.stdout == "arrived False completed\n", ended.stderr
+
+
+def test_row_37_what_another_thread_sets_reaches_the_host(tmp_path: Path) -> None:
+    class Stop(Exception):  # noqa: N818 (no error)
+        """Set from outside, as a pool that gives up on a worker does it."""
+
+    arrived: list[int] = []
+    begun = threading.Event()
+    tracker = perfdb.create_tracker(home=tmp_path, console=False, monitor=False)
+
+    def work() -> None:
+        for n in range(20):
+            try:
+                while True:
+                    begun.set()
+                    with tracker.step("s", n=n):
+                        pass
+            except Stop:
+                arrived.append(n)
+                begun.clear()
+
+    tracker.start_pipeline()
+    thread = threading.Thread(target=work)
+    thread.start()
+    for n in range(20):
+        begun.wait(10)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
+        deadline = time.monotonic() + 10
+        while len(arrived) <= n and time.monotonic() < deadline:
+            time.sleep(0.001)
+    thread.join(10)
+    tracker.end_pipeline()
+    assert arrived == list(range(20))
+    assert tracker.health()["errors"] == 0
+
+
+class HostsError(Exception):
+    """A class that perfdb does not know."""
+
+
+class Broken:
+    """A value of the host's that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise HostsError("no text")
+
+
+def test_row_37_what_a_value_of_the_host_raises_is_a_value_that_cannot_be_read(tmp_path: Path) -> None:
+    tracker = perfdb.create_tracker(home=tmp_path, console=False, monitor=False)
+    tracker.start_pipeline(value=Broken())
+    with tracker.step("s", value=Broken(), rows=3):
+        pass
+    tracker.end_pipeline()
+    assert tracker.session is not None
+    assert tracker.session.steps[0].additional_data == {"value": "<unreadable Broken>", "rows": 3}
+
+
+def test_row_37_a_failure_that_took_the_place_of_a_foreign_exception_gives_it_back() -> None:
+    def limit(number: int, frame: object) -> None:
+        raise HostsError(number)
+
+    def converting() -> None:
+        try:
+            limit(14, sys._getframe())
+        except HostsError:
+            raise ValueError("cannot be read") from None
+
+    def caught(action: Callable[[], object]) -> BaseException | None:
+        try:
+            action()
+        except ValueError as error:
+            return foreign(error)
+        return None
+
+    assert isinstance(caught(converting), HostsError)
+    with suppress(HostsError):
+        raise HostsError("the host's own")
+    assert caught(lambda: int("x")) is None
+    try:
+        raise HostsError("handled by the host, which then calls perfdb")
+    except HostsError:
+        assert caught(lambda: int("x")) is None
+
+
+# -- task queues ---------------------------------------------------------------------------
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[int]:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no redis-server (Debian's package redis-server): time limits of task queues not tried")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+JOBS = """
+    import time
+    import perfdb
+
+    def endless(i):
+        with perfdb.track("job", console=False, i=i) as run:
+            until = time.time() + 60
+            while time.time() < until:
+                with run.step("s", i=i):
+                    sum(range(50))
+"""
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Path:
+    folder = tmp_path / "worker"
+    folder.mkdir()
+    (folder / "jobs.py").write_text(textwrap.dedent(JOBS))
+    return folder
+
+
+def test_row_37_the_time_limit_of_rq_ends_a_job(jobs: Path, home: Path, tmp_path: Path) -> None:
+    rq, redis = pytest.importorskip("rq"), pytest.importorskip("redis")
+    with redis_server(tmp_path) as port:
+        connection = redis.Redis(port=port)
+        queue = rq.Queue(connection=connection)
+        made = [queue.enqueue("jobs.endless", i, job_timeout=1) for i in range(4)]
+        worker = [sys.executable, "-m", "rq.cli", "worker", "--burst", "--url", f"redis://127.0.0.1:{port}"]
+        subprocess.run(worker, cwd=jobs, timeout=120, check=True, capture_output=True)
+        ended = [job.get_status(refresh=True) for job in made]
+        connection.close()
+    assert [str(getattr(status, "value", status)) for status in ended] == ["failed"] * 4
+    perfdb.recorder.close()
+    found = [
+        (session.status, session.error_message)
+        for session in map(perfdb.History().session, perfdb.History().sessions()["session_id"])
+    ]
+    assert len(found) == 4
+    assert {status for status, _ in found} <= {"failed", "interrupted"}
+
+
+def test_row_37_the_soft_time_limit_of_celery_ends_a_task(jobs: Path, home: Path, tmp_path: Path) -> None:
+    pytest.importorskip("celery")
+    with redis_server(tmp_path) as port:
+        program = f"""
+            from celery import Celery
+            from celery.exceptions import SoftTimeLimitExceeded
+            import jobs
+            app = Celery("tasks", broker="redis://127.0.0.1:{port}/0", backend="redis://127.0.0.1:{port}/1")
+
+            @app.task(soft_time_limit=1, time_limit=60)
+            def limited(i):
+                try:
+                    jobs.endless(i)
+                except SoftTimeLimitExceeded:
+                    return "ended"
+                return "swallowed"
+        """
+        (jobs / "tasks.py").write_text(textwrap.dedent(program))
+        command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-c", "2", "-l", "error"]
+        worker = subprocess.Popen(
+            command, cwd=jobs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            code = """
+                from tasks import limited
+                print([result.get(timeout=90) for result in [limited.delay(i) for i in range(4)]])
+            """
+            asked = subprocess.run(
+                [sys.executable, "-c", textwrap.dedent(code)],
+                cwd=jobs,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            try:
+                worker.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(worker.pid, signal.SIGKILL)
+                worker.wait()
+    assert asked.stdout == f"{['ended'] * 4}\n", asked.stderr
