@@ -365,7 +365,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     known = {f"PERFDB_{name.upper()}": name for name in _FROM_WORD}
     values: dict[str, Any] = {}
     for variable, word in environ.items():
-        if not variable.startswith("PERFDB_") or variable == "PERFDB_CONFIG":
+        if not variable.startswith("PERFDB_") or variable in ("PERFDB_CONFIG", "PERFDB_CONTEXT"):
             continue
         if variable not in known:
             names = [name.upper() for name in (*_FROM_WORD, "config")]

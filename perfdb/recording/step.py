@@ -264,7 +264,7 @@ class Step:
         if by_end:
             self._ended_elsewhere = True
         self.__dict__.pop("_usage", None)  # kept for the report it would weigh as much as the step
-        self._frame = self.outer = None
+        self._frame = None
         self._state = CLOSED
 
     @property

@@ -17,6 +17,7 @@ import pytest
 import perfdb
 from perfdb.recording import context
 from perfdb.recording import step as step_module
+from perfdb.recording.tracker import Tracker
 
 PACKAGE = str(Path(perfdb.__file__).parent)
 
@@ -52,7 +53,7 @@ class Interrupter:
         return self._traced
 
 
-def lines_of(tracker: perfdb.Tracker) -> list[dict[str, Any]]:
+def lines_of(tracker: Tracker) -> list[dict[str, Any]]:
     assert tracker._live is not None
     journal = tracker._live.journal
     assert journal is not None
@@ -60,7 +61,7 @@ def lines_of(tracker: perfdb.Tracker) -> list[dict[str, Any]]:
     return [each for each in records if each is not None and each.get("session_id") == tracker.session_id]
 
 
-def nested(tracker: perfdb.Tracker) -> None:
+def nested(tracker: Tracker) -> None:
     tracker.start_pipeline(customer="acme")
     try:
         with tracker.step("a", rows=3):
@@ -73,7 +74,7 @@ def nested(tracker: perfdb.Tracker) -> None:
         tracker.end_pipeline(success=True, product_count=1)
 
 
-def by_hand(tracker: perfdb.Tracker) -> None:
+def by_hand(tracker: Tracker) -> None:
     tracker.start_pipeline()
     try:
         step = tracker.step("a").start()
@@ -88,7 +89,7 @@ def by_hand(tracker: perfdb.Tracker) -> None:
 @pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO")  # cut off between open() and with
 @pytest.mark.parametrize("work", [nested, by_hand])
 def test_row_38_wherever_an_exception_comes_the_session_ends_and_no_step_is_half_done(
-    tmp_path: Path, work: Callable[[perfdb.Tracker], None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, work: Callable[[Tracker], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PERFDB_WAIT_S", "0")
     tracker = perfdb.create_tracker(home=tmp_path, console=False, monitor=False)
@@ -111,7 +112,7 @@ def test_row_38_wherever_an_exception_comes_the_session_ends_and_no_step_is_half
     assert wrong == []
 
 
-def what_is_wrong_with(tracker: perfdb.Tracker, *, by_hand: bool) -> list[str]:
+def what_is_wrong_with(tracker: Tracker, *, by_hand: bool) -> list[str]:
     wrong = []
     if tracker.running:  # the end did not even begin: the host goes on
         with tracker.step("after"):
