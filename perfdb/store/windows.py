@@ -183,6 +183,8 @@ def read_windows(
             grouped.setdefault(row[0], []).append(row)
         for pk, session in order.items():
             for row in grouped.get(pk, ()):
+                if row[2] is None:  # called off or cut off each time: neither a good run nor a failure
+                    continue
                 window = by_series[row[1]]
                 window.session_ids.append(session.session_id)
                 window.start_times.append(session.start_time)
@@ -340,7 +342,7 @@ def _steps_query(metrics: tuple[str, ...]) -> Select[Any]:
     wanted: list[Any] = [
         steps.c.session_pk,
         steps.c.series_id,
-        func.max(case((steps.c.status == FAILED_CODE, 1), else_=0)),
+        func.max(case((steps.c.status == FAILED_CODE, 1), (steps.c.status == COMPLETED_CODE, 0))),
     ]
     for metric in metrics:
         counted = case((steps.c.counted, _COLUMNS[metric]))
