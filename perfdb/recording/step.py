@@ -15,7 +15,9 @@ from resource import RUSAGE_SELF, getrusage
 from types import TracebackType
 
 from perfdb.recording.monitor import MAXRSS_UNIT
-from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_error, clean_name, clean_text, is_true
+from perfdb.recording.outcomes import judge, message_of, outcome, take_expected
+from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_name, is_true
+from perfdb.vocabulary import COMPLETED, INTERRUPTED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
     from perfdb.recording.live import LiveSession
+    from perfdb.recording.outcomes import Expected
     from perfdb.recording.tracker import Tracker
     from perfdb.recording.values import Cleaner
 
@@ -59,7 +62,9 @@ class Step:
     duration: float | None = None
     cpu_s: float | None = None
     success: bool | None = None
+    interrupted = False  # it was called off: an end without success that is no failure
     error_message: str | None = None
+    expected: Expected = ()  # exceptions that call it off
     # readings of the monitor, bytes
     rss_peak = 0
     rss_sum = 0
@@ -76,6 +81,8 @@ class Step:
         self._tracker = tracker
         self.name = name
         self.data = data
+        if "expected" in data:
+            self.expected = take_expected(data)
 
     # -- running ---------------------------------------------------------------
 
@@ -84,9 +91,13 @@ class Step:
         return self.__enter__()
 
     def stop(self, *, success: bool = True, error: BaseException | str | None = None) -> None:
-        """End; ``error`` makes it failed and becomes its ``error_message``."""
+        """End; ``error`` becomes its ``error_message`` and makes it failed.
+
+        An exception that calls work off, such as a cancellation, makes it interrupted; ``SystemExit(0)`` is
+        a success.
+        """
         try:
-            self._end(is_true(success) and error is None, error)
+            self._end(is_true(success), error)
         except Exception as problem:
             self._tracker._health.failed("recording a step", problem)
 
@@ -165,11 +176,23 @@ class Step:
 
     def _forget(self) -> None:
         """Become new again: a handle may be entered several times."""
-        kept = {"_tracker": self._tracker, "name": self.name, "data": dict(self.data)}
+        kept = {
+            "_tracker": self._tracker,
+            "name": self.name,
+            "data": dict(self.data),
+            "expected": self.expected,
+        }
         self.__dict__.clear()
         self.__dict__.update(kept)
 
-    def _end(self, success: bool, error: BaseException | str | None, *, by_end: bool = False) -> None:
+    def _end(
+        self,
+        success: bool,
+        error: BaseException | str | None,
+        *,
+        by_end: bool = False,
+        called_off: bool = False,
+    ) -> None:
         session = self.session
         if session is None or self._state != OPEN:
             if session is not None and not self._closed_by_end:
@@ -185,7 +208,8 @@ class Step:
             self.rss_peak = max(self.rss_peak, used.ru_maxrss * MAXRSS_UNIT)
         self.success = success
         if error is not None:
-            self.error_message = clean_text(error) if isinstance(error, str) else clean_error(error)
+            status, self.error_message = judge(success, error, self.expected + session.expected)
+            self.success, self.interrupted = status == COMPLETED, called_off or status == INTERRUPTED
         if current_step.get() is self:
             current_step.set(self.outer)
         duration_us = int((now - self.begun) * 1e6 + 0.5)
@@ -218,7 +242,7 @@ class Step:
     ) -> None:
         if self._state == OPEN:
             try:
-                self._end(error is None, error)
+                self._end(True, error)
             except Exception as problem:
                 self._tracker._health.failed("recording a step", problem)
 
@@ -244,7 +268,9 @@ class Step:
         return wrapped
 
     def _again(self) -> Step:
-        return Step(self._tracker, self.name, dict(self.data))
+        again = Step(self._tracker, self.name, dict(self.data))
+        again.expected = self.expected
+        return again
 
     def _around_generator(self, function: Callable[..., Generator[Any, Any, Any]]) -> Any:
         # between two items the consumer runs, whose own steps are not part of this one
@@ -333,7 +359,8 @@ class Attempt:
         if session is None or self._started is None or step._state != OPEN:
             return
         now = session.monotonic()
-        step._failed_until = now if error is not None else None
+        success = error is None or outcome(error) == COMPLETED
+        step._failed_until = None if success else now
         if len(step.attempts) < MAX_PARTS:
             limit = MAX_TEXT if len(step.attempts) < FULL_ERRORS else MAX_NAME
             step.attempts = (
@@ -342,8 +369,8 @@ class Attempt:
                     "start_time": round(session.wall(self._started), 6),
                     "duration": round(now - self._started, 6),
                     "wait": round(self.wait, 6),
-                    "success": error is None,
-                    "error_message": None if error is None else clean_error(error, limit),
+                    "success": success,
+                    "error_message": None if error is None or success else message_of(error, limit),
                 },
             )
 

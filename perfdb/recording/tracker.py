@@ -19,10 +19,11 @@ from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.monitor import Monitor
+from perfdb.recording.outcomes import judge, take_expected
 from perfdb.recording.step import Step, carry, current_step
-from perfdb.recording.values import MAX_ITEMS, clean, clean_error, clean_name, clean_text, is_true
+from perfdb.recording.values import MAX_ITEMS, clean, clean_name, is_true
 from perfdb.settings import Settings, shown_path
-from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, check_session_id, mode_of
+from perfdb.vocabulary import INTERRUPTED, check_session_id, mode_of
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ class Tracker:
     ) -> str:
         """Begin a session and return its id; every further keyword becomes an attribute of it.
 
+        ``expected=(SomeError,)`` names exceptions that make it, or one of its steps, interrupted
+        and not failed.
+
         Raises:
             InvalidSessionIdError: ``session_id`` was given and must not become a file name.
         """
@@ -117,8 +121,10 @@ class Tracker:
     ) -> None:
         """End the session, and wait up to ``wait_s`` until the database has it.
 
-        Steps that are still open are closed as failed. In a thread with a running event
-        loop it does not wait.
+        An exception says itself what became of it: one that calls work off, such as a cancellation, makes it
+        interrupted, ``SystemExit(0)`` is a success, every other one a failure.
+        Steps that are still open are closed as failed, or as interrupted with their session.
+        In a thread with a running event loop it does not wait.
         """
         live = self._live
         if live is None or live.ended:
@@ -126,7 +132,8 @@ class Tracker:
             self._health.misused(f"end_pipeline() was called {when}: the call is ignored")
             return
         try:
-            self._end(live, COMPLETED if is_true(success) else FAILED, product_count, error)
+            status, message = judge(is_true(success), error, live.expected, text_decides=False)
+            self._end(live, status, product_count, message)
         except Exception as problem:
             self._health.failed("ending a session", problem)
 
@@ -159,6 +166,7 @@ class Tracker:
                 "start_pipeline() was called while a session runs: that one ends as interrupted"
             )
             self._end(self._live, INTERRUPTED, None, "another session was started on the same tracker")
+        expected = take_expected(attributes)
         self._attributes, self._cleaner = dict(attributes), None
         cleaned = clean(attributes, self._settings.redact)
         live = self._live = LiveSession(
@@ -173,6 +181,7 @@ class Tracker:
             console=self._console if self._live_lines else None,
             secret_words=self._settings.redact,
         )
+        live.expected = expected
         current_tracker.set(self)
         if self._writer is not None:
             live.begin()
@@ -184,12 +193,11 @@ class Tracker:
                 self._console.usual = lambda name: writer.usual(live).get(name)
             self._console.session_started(session_id, fast_mode)
 
-    def _end(
-        self, live: LiveSession, status: str, product_count: Any, error: BaseException | str | None
-    ) -> None:
+    def _end(self, live: LiveSession, status: str, product_count: Any, error: str | None) -> None:
         open_steps = sorted(live.open_steps.values(), key=lambda step: step.seq, reverse=True)
         for step in open_steps:
-            step._end(False, "still open when the pipeline ended", by_end=True)
+            called_off = status == INTERRUPTED  # with its session
+            step._end(False, "still open when the pipeline ended", by_end=True, called_off=called_off)
         if open_steps and status != INTERRUPTED:
             names = ", ".join(repr(step.name) for step in reversed(open_steps))
             self._health.misused(f"end_pipeline() found steps still open and closed them as failed: {names}")
@@ -198,11 +206,7 @@ class Tracker:
         live.finish(
             status,
             product_count=_as_count(product_count),
-            error=None
-            if error is None
-            else clean_text(error)
-            if isinstance(error, str)
-            else clean_error(error),
+            error=error,
             attributes=self._all_attributes(),
         )
         if current_tracker.get() is self:
