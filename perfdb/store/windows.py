@@ -127,12 +127,41 @@ def last_error(connection: Connection, place: Place, step_name: str | None) -> s
             select(steps.c.error_message)
             .join(series, series.c.id == steps.c.series_id)
             .where(steps.c.session_pk == place.pk, series.c.step_name == step_name)
-            .where(steps.c.error_message.is_not(None))
+            .where(steps.c.error_message.is_not(None), steps.c.status == FAILED_CODE)
             .order_by(steps.c.seq)
             .limit(1)
         )
     found = connection.execute(query).scalar()
     return None if found is None else str(found)
+
+
+def errors_since(
+    connection: Connection, place: Place, step_name: str | None, since: float, most: int = 200
+) -> list[str]:
+    """Return what the newest failures said of a session's series, or of one of its steps, the newest first.
+
+    Args:
+        connection: of any role.
+        place: the last session that is looked at.
+        step_name: None is the session's total.
+        since: of sessions that began then or later (epoch s).
+        most: how many at most.
+    """
+    of_session = (
+        sessions.c.series_id == place.total_series,
+        sessions.c.start_time.between(since, place.start_time),
+    )
+    if step_name is None:
+        query = select(sessions.c.error_message).where(*of_session, sessions.c.status == FAILED_CODE)
+    else:
+        query = (
+            select(steps.c.error_message)
+            .join(sessions, sessions.c.id == steps.c.session_pk)
+            .join(series, series.c.id == steps.c.series_id)
+            .where(*of_session, steps.c.status == FAILED_CODE, series.c.step_name == step_name)
+        )
+    newest = query.order_by(sessions.c.start_time.desc(), sessions.c.id.desc()).limit(most)
+    return [str(text or "") for text in connection.execute(newest).scalars()]
 
 
 def read_windows(

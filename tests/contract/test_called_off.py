@@ -46,7 +46,7 @@ def host(migrated_url: str, tmp_path: Path) -> Iterator[Any]:
     )
     tracker._clock = Clock()
     yield tracker
-    recorder.close()
+    recorder.close(30.0)
 
 
 def record(host: Any, seconds: float, *, step: BaseException | None = None, of_session: bool = False) -> str:
@@ -134,6 +134,26 @@ def test_runs_that_are_called_off_are_no_error_rate(host: Any) -> None:
     by_rule = {(alert.rule, alert.step_name): alert for alert in host.alerts}
     rate = by_rule["error_rate", "call"]
     assert (rate.n, rate.value) == (15, pytest.approx(9 / 15))  # neither good nor bad runs came in between
+
+
+def test_an_alert_counts_failures_that_differ_only_in_an_id_as_one_kind(host: Any, migrated_url: str) -> None:
+    for _ in range(10):
+        record(host, 0.5)
+    record(host, 0.5, step=KeyError("another"))
+    for number in range(8):
+        record(host, 0.5, step=ValueError(f"no such scope {0x7F5E1C2B3A40 + number:x}"))
+    (alert,) = (each for each in host.alerts if each.rule == "error_rate")
+    assert "Last error: ValueError: no such scope 7f5e1c2b3a4" in alert.message
+    counted = re.search(r"(\d+) of the (\d+) failures since then are of this kind\.", alert.message)
+    assert counted is not None
+    alike, of = map(int, counted.groups())
+    assert (alike, of - alike) in {(each, one) for each in range(3, 9) for one in (0, 1)}
+    found = perfdb.History(migrated_url).failures()
+    assert found[["step_name", "status", "n"]].to_numpy().tolist() == [
+        ["call", "failed", 8],
+        ["call", "failed", 1],
+    ]
+    assert found["reason"].tolist() == ["ValueError: no such scope …", "KeyError: 'another'"]
 
 
 def test_nothing_that_comes_later_changes_it(host: Any, migrated_url: str) -> None:
