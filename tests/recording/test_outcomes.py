@@ -133,10 +133,6 @@ def test_exceptions_of_the_libraries_themselves() -> None:
     trio.run(cancelled)
     greenlet = pytest.importorskip("greenlet")
     caught.append(greenlet.GreenletExit())
-    with suppress(ImportError):
-        import celery.exceptions
-
-        caught += [celery.exceptions.Retry(), celery.exceptions.Ignore(), celery.exceptions.Reject()]
     assert {outcome(error) for error in caught} == {"interrupted"}
 
 
