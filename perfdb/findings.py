@@ -35,6 +35,13 @@ def bottlenecks(connection: Connection | None, **filters: Any) -> pd.DataFrame:
     return find(*_read(connection, **filters))
 
 
+def failures(connection: Connection | None, *, step: str | None, **filters: Any) -> pd.DataFrame:
+    """Return what ``analysis.failures`` counts among the sessions that fit."""
+    from perfdb.analysis.failures import failures as find
+
+    return find(*_read(connection, **filters), step=step)
+
+
 def trends(connection: Connection | None, *, by: By, step: str | None, **filters: Any) -> pd.DataFrame:
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
     from perfdb.analysis import trends as analysis

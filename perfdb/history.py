@@ -292,6 +292,29 @@ class History:
         with self._connection() as connection:
             return findings.trends(connection, by=by, step=step, **checked_filters(last, filters))
 
+    def failures(self, *, step: str | None = None, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
+        """Return why runs failed or were called off, failures first, then what happens most.
+
+        Texts that differ only in an id are one reason.
+
+        Args:
+            step: only this step, without the totals.
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``.
+
+        Returns:
+            One row per pipeline, step and reason: ``status`` (``failed`` or ``interrupted``), ``reason``,
+            ``n``, when it was first and last, and the newest message whole: see ``analysis.failures``.
+
+        Raises:
+            ValueError: a filter is not of a form that ``sessions`` knows.
+            StoreError: the database is missing, unreadable or not perfdb's.
+        """
+        from perfdb import findings
+
+        with self._connection() as connection:
+            return findings.failures(connection, step=step, **checked_filters(last, filters))
+
     def violations(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
         """Return the runs that broke a ``max`` or ``min`` rule of the settings, oldest first.
 

@@ -87,6 +87,7 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
     """Record one session of any pipeline, in one line; also a decorator.
 
     The report is saved at exit, and an exception ends the session as failed and passes.
+    A cancellation, or an exception of ``expected=(SomeError,)``, ends it as interrupted.
     Keywords that ``create_tracker`` knows configure it, all others are attributes.
     """
 
@@ -133,7 +134,7 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
         tracker, self._tracker = self._tracker, None
         if tracker is not None:
             if tracker.running:
-                tracker.end_pipeline(success=error is None, error=error)
+                tracker.end_pipeline(error=error)
             tracker.save_performance_report()
 
     async def __aenter__(self) -> Tracker:

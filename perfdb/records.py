@@ -82,8 +82,10 @@ class Step:
     """One timed part of a session.
 
     ``duration`` and ``success`` are None while it runs, and for ever when the
-    writer died in it. ``seq`` counts from 0 in the order of starts; ``parent_seq``
-    is the enclosing step; ``lane`` numbers the thread it ran in (0 is the first).
+    writer died in it. ``interrupted`` says that it was called off: it has an end and a reason
+    (``error_message``), no success, and is no failure. ``seq`` counts from 0 in the order
+    of starts; ``parent_seq`` is the enclosing step; ``lane`` numbers the thread it ran in
+    (0 is the first).
     """
 
     step_name: str
@@ -100,6 +102,12 @@ class Step:
     cpu_s: float | None = None
     rss_peak_bytes: int | None = None
     rss_mean_bytes: int | None = None
+    interrupted: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without success and was not called off."""
+        return self.success is False and not self.interrupted
 
     @property
     def end_time(self) -> float | None:
@@ -114,7 +122,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One recorded run of a pipeline, with its steps in the order of their starts."""
+    """One recorded run of a pipeline, with its steps in the order of their starts.
+
+    ``interrupted`` with a ``total_duration`` was called off, for the reason in ``error_message``;
+    without one its process died.
+    """
 
     session_id: str
     pipeline: str

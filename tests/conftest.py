@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cluster import Cluster, NoServerError, running_cluster
-from perfdb.recording.context import current
+from perfdb.recording.context import current, running
 from perfdb.store.schema import ensure_schema
 
 
@@ -28,6 +28,7 @@ def pytest_configure() -> None:
 def nothing_is_current() -> None:
     """Let no test find the step that another one left open."""
     current.set(None)
+    running.clear()
 
 
 @contextmanager

@@ -19,12 +19,21 @@ from perfdb.alerts.config import EVERY, AlertSettings
 from perfdb.alerts.digests import due_of, put_digests, source_of, urgency
 from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, remove_unruled
 from perfdb.alerts.messages import headline, message
+from perfdb.analysis.error_kinds import without_ids
 from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Level, Rule, Verdict
 from perfdb.analysis.verdicts import evaluate
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
-from perfdb.store.windows import Place, Window, find_place, last_error, newest_places, read_windows
+from perfdb.store.windows import (
+    Place,
+    Window,
+    errors_since,
+    find_place,
+    last_error,
+    newest_places,
+    read_windows,
+)
 
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
@@ -515,7 +524,11 @@ def _grouped(
 
 def _with_error(connection: Any, place: Place, alert: Alert) -> Alert:
     error = last_error(connection, place, alert.step_name)
-    return replace(alert, details={**alert.details, "error": error[:200]}) if error else alert
+    if not error:
+        return alert
+    said = [without_ids(each) for each in errors_since(connection, place, alert.step_name, alert.since_time)]
+    alike = {"failures": len(said), "failures_alike": said.count(without_ids(error))}
+    return replace(alert, details={**alert.details, "error": error[:200], **alike})
 
 
 _BEGINNINGS = {"opened", "opened pending", "opened historic", "opened again", "moved"}

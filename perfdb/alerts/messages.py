@@ -135,7 +135,8 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
             {each.step_name for each in group if each.step_name and each.step_name != alert.step_name}
         )
         failing = f"Failing too: {', '.join(steps[:_MOST_NAMED])}." if steps else ""
-        return " ".join(part for part in (f"Last error: {error}." if error else "", failing) if part)
+        told = [f"Last error: {error}." if error else "", failure_kinds(alert), failing]
+        return " ".join(part for part in told if part)
     if alert.metric != "duration" or alert.kind == "budget":
         return ""
     everyone = (alert, *group)
@@ -159,6 +160,12 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     if whole <= 0 or largest[0][1] < _EXPLAINS * whole:
         return f"No single step explains the total's {_signed(whole)}; most moved: {named}."
     return f"It explains the total's {_signed(whole)}: {named}."
+
+
+def failure_kinds(alert: Alert) -> str:
+    """Say how many of the failures are like the last one, whatever ids are in their texts."""
+    alike, of = (alert.details.get(name, 0) for name in ("failures_alike", "failures"))
+    return f"{alike} of the {of} failures since then are of this kind." if of > 1 and alike else ""
 
 
 def parts_text(parts: Sequence[Part]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from perfdb.critical_path import Span, critical_path, critical_seconds, resolved_parents
-from perfdb.records import Session, Step
+from perfdb.records import INTERRUPTED, Session, Step
 from perfdb.texts import duration_text, inert, shortened
 
 Interval = tuple[float, float]
@@ -102,11 +102,12 @@ def timeline(session: Session) -> Timeline:
 
 
 def headline(session: Session, laid_out: Timeline) -> str:
-    """Return the sentence above a waterfall: why it failed, or what held it up longest."""
+    """Return the sentence above a waterfall: why it failed or was called off, or what held it up longest."""
     worst = laid_out.most_critical()
     if session.error_message:
+        ended = "Interrupted" if session.status == INTERRUPTED else "Failed"
         return (
-            f"Failed after {duration_text(laid_out.wall_s)}: {shortened(inert(session.error_message), 110)}"
+            f"{ended} after {duration_text(laid_out.wall_s)}: {shortened(inert(session.error_message), 110)}"
         )
     if worst is None or laid_out.wall_s <= 0:
         return f"Session {session.session_id}"

@@ -125,7 +125,7 @@ def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:
         (False, SKY, BLUE, None),
         (True, _FAILED_BESIDE, VERMILLION, "xx"),
     ):
-        bars = [bar for bar in row.bars if (bar.step.success is False) is failed]
+        bars = [bar for bar in row.bars if bar.step.failed is failed]
         axes.broken_barh(
             [(bar.start, max(least, bar.end - bar.start)) for bar in bars],
             (place - height / 2, height),
@@ -169,7 +169,7 @@ def _legend(axes: Axes, session: Session) -> None:
         Patch(facecolor=BLUE, label="on the critical path"),
         Patch(facecolor=SKY, hatch="///", edgecolor=HATCH_INK, linewidth=0, label="beside it"),
     ]
-    if any(step.success is False for step in session.steps):
+    if any(step.failed for step in session.steps):
         handles.append(
             Patch(facecolor=VERMILLION, hatch="xx", edgecolor="#ffffffaa", linewidth=0, label="failed")
         )

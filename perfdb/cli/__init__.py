@@ -45,6 +45,7 @@ SECTIONS = {
             "perfdb.cli.compare",
             "Compare two sessions, or two groups of sessions by an attribute.",
         ),
+        "failures": ("perfdb.cli.failures", "Count why runs failed or were called off."),
         "violations": ("perfdb.cli.violations", "List the runs that broke a limit, newest first."),
         "thresholds": ("perfdb.cli.thresholds", "Find good limits for rules of kind max."),
     },

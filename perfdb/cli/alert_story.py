@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.alerts.explain import MOVES, AlertExplanation
-from perfdb.alerts.messages import amount, parts_text, remedy
+from perfdb.alerts.messages import amount, failure_kinds, parts_text, remedy
 from perfdb.cli.plot import plot, shown_bounds
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
@@ -112,6 +112,8 @@ def _facts(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         yield "since", f"{since} of {found.after_n} runs failed"
         if alert.details.get("error"):
             yield "last error", inert(alert.details["error"])
+        if failure_kinds(alert):
+            yield "", failure_kinds(alert)
     else:
         yield from _levels(found)
     if found.cause is not None:
@@ -180,6 +182,7 @@ def _next(alert: Alert) -> Iterator[tuple[str, str]]:
     pipeline = f" --pipeline {_quoted(alert.pipeline)}"
     if alert.kind == "error_rate":
         yield f"perfdb sessions --status failed{pipeline}", "the runs that failed"
+        yield f"perfdb failures{pipeline}{series}", "why, and how often"
     else:
         yield f"perfdb explain {alert.last_session_id}", "the newest run, step by step"
         if alert.metric == "duration":

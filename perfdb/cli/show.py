@@ -23,7 +23,7 @@ from perfdb.cli.text import (
 )
 from perfdb.cli.waterfall import waterfall
 from perfdb.recording.report import to_report
-from perfdb.records import Session
+from perfdb.records import FAILED, INTERRUPTED, Session
 
 MOST_STEPS = 60
 WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
@@ -48,7 +48,8 @@ def command(session_id: str, every_step: bool, data: bool, database: str | None,
     for line in _heading(session, columns):
         click.echo(cut(line, columns))
     if session.error_message:
-        click.echo(colour(cut(inert(session.error_message), columns), "red"))
+        paint = COLOURS[INTERRUPTED if session.status == INTERRUPTED else FAILED]
+        click.echo(colour(cut(inert(session.error_message), columns), paint))
     if not session.steps:
         click.echo("No steps were recorded.")
         return

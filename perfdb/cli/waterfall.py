@@ -98,7 +98,7 @@ def waterfall(session: Session, *, columns: int, now: float, most: int, data: bo
                 pad(cut(name, name_columns), name_columns),
                 pad(str(step.lane), lane_columns - 1, right=True) if lanes else "",
                 " ",
-                colour(cells, paint if step.success is False else "blue"),
+                colour(cells, paint if step.failed else "blue"),
                 pad(duration_text(step.duration), _DURATION, right=True),
                 pad(share, _SHARE, right=True),
             )
@@ -214,8 +214,8 @@ def _remarks(step: Step, columns: int, data: bool) -> Iterator[str]:
 
 
 def _status(step: Step, session: Session) -> str:
-    if step.success is None:
-        return INTERRUPTED if session.status == INTERRUPTED else RUNNING
+    if step.success is None or step.interrupted:
+        return INTERRUPTED if step.interrupted or session.status == INTERRUPTED else RUNNING
     return COMPLETED if step.success else FAILED
 
 

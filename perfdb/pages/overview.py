@@ -9,7 +9,7 @@ from perfdb.analysis.timeline import timeline
 from perfdb.pages import svg
 from perfdb.pages.parts import fragment, heads, keys, plain, safe, section, table, tiles
 from perfdb.pages.session import summary_line, waterfall_html
-from perfdb.records import FAILED, Session
+from perfdb.records import FAILED, INTERRUPTED, Session
 from perfdb.texts import counted, duration_text, inert, local_time, mode_text, shortened
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _series(sessions: Sequence[Session]) -> dict[tuple[str, str], list[Session]]
     """Return the sessions per pipeline and mode, the largest group first: modes are never mixed."""
     groups: dict[tuple[str, str], list[Session]] = {}
     for session in sessions:
-        if session.total_duration is not None:
+        if session.total_duration is not None and session.status != INTERRUPTED:
             groups.setdefault((session.pipeline, session.mode), []).append(session)
     return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 

@@ -92,7 +92,7 @@ def waterfall_html(laid_out: Timeline) -> str:
 def _key(laid_out: Timeline) -> str:
     bars = [bar for row in laid_out.rows for bar in row.bars]
     kinds = [("k1", "on the critical path (share of wall time)"), ("k2", "beside it")]
-    if any(bar.step.success is False for bar in bars):
+    if any(bar.step.failed for bar in bars):
         kinds.append(("k3", "failed"))
     if any(attempt.wait for bar in bars for attempt in bar.step.attempts):
         kinds.append(("k4", "waiting before a retry"))
@@ -103,8 +103,9 @@ def _row(row: Row, wall: float) -> str:
     if not row.count:
         return f"<span></span>{svg.row_of_bars(row, wall)}<span></span><span></span>"
     times = f" × {row.count:,}" if row.count > 1 else ""
-    broken = sum(bar.step.success is False for bar in row.bars)
-    mark = '<span class="bad">✗</span> ' if broken else ""
+    mark = '<span class="faint">!</span> ' if any(bar.step.interrupted for bar in row.bars) else ""
+    if any(bar.step.failed for bar in row.bars):
+        mark = '<span class="bad">✗</span> '
     share = f"{100 * row.critical_s / wall:.1f} %" if wall > 0 and row.critical_s > 0 else "–"
     inside = f" in{min(row.depth, 6)}" if row.depth else ""
     return (
@@ -184,7 +185,8 @@ def _steps(session: Session, laid_out: Timeline) -> str:
 def _recorded(step: Step) -> str:
     parts = []
     if step.error_message:
-        parts.append(f'<span class="bad">{safe(step.error_message)}</span>')
+        told, kind = ("interrupted: ", "faint") if step.interrupted else ("", "bad")
+        parts.append(f'<span class="{kind}">{told}{safe(step.error_message)}</span>')
     if step.additional_data:
         parts.append(
             f'<span class="faint">{safe(_words(step.additional_data), longest=_LONGEST_DATA)}</span>'

@@ -50,9 +50,7 @@ def _drawn(bar: Bar) -> DrawnBar:
         for attempt in bar.step.attempts
         if attempt.wait > 0
     ]
-    return DrawnBar(
-        bar.step.step_name, bar.start, bar.end, bar.critical, waits, failed=bar.step.success is False
-    )
+    return DrawnBar(bar.step.step_name, bar.start, bar.end, bar.critical, waits, failed=bar.step.failed)
 
 
 def _bar(bar: DrawnBar, wall: float) -> str:

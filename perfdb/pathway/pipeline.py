@@ -91,8 +91,8 @@ class RealProductsPathway:
             final_design = shown_path(run.design(image, self._folder()))
         except Exception as failure:
             error = failure
-        except BaseException:  # Ctrl-C and alike: recorded, and on its way
-            tracker.end_pipeline(success=False, product_count=len(run.products), error="interrupted")
+        except BaseException as stop:  # Ctrl-C, a cancellation and alike: recorded, and on its way
+            tracker.end_pipeline(success=False, product_count=len(run.products), error=stop)
             tracker.save_performance_report()
             raise
         told = None if error is None else _failure(error, run.current_step, settings)

@@ -35,10 +35,11 @@ _COLOURS = {
     "📈": "\x1b[1m",
     "❌": "\x1b[31m",
     "⚠": "\x1b[33m",
+    "⏹": "\x1b[33m",
 }
 _ASCII = {
     "🚀": "[start]", "⚡": "[mode]", "🔍": "[step]", "✅": "[ok]", "❌": "[failed]", "⏳": "[running]",
-    "⚠️": "[alert]", "📊 ": "", "📋 ": "", "📈 ": "", "×": "x", "…": "...", "›": ">",
+    "⏹️": "[interrupted]", "⚠️": "[alert]", "📊 ": "", "📋 ": "", "📈 ": "", "×": "x", "…": "...", "›": ">",
 }  # fmt: skip
 
 
@@ -104,6 +105,12 @@ class Console:
         self._close(name, depth)
         text = f"{_indent(depth)}❌ Failed step: {one_line(name)} ({duration:.2f}s)"
         self._print(f"{text}: {one_line(message)}" if message else text)
+
+    def step_interrupted(self, name: str, duration: float, reason: str, depth: int = 0) -> None:
+        """Print that a step was called off, with the first line of the reason."""
+        self._close(name, depth)
+        text = f"{_indent(depth)}⏹️ Interrupted step: {one_line(name)} ({duration:.2f}s)"
+        self._print(f"{text}: {one_line(reason)}" if reason else text)
 
     def note(self, text: str) -> None:
         """Print a remark of perfdb's own."""

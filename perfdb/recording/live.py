@@ -15,7 +15,7 @@ from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import resident_bytes, usage
 from perfdb.recording.step import Step
 from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
-from perfdb.vocabulary import COMPLETED, FAILED, RUNNING
+from perfdb.vocabulary import COMPLETED, INTERRUPTED, RUNNING
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ MAX_DATA = 16 << 20  # characters of their additional_data, likewise
 MAX_NAMES = 10_000
 MAX_SAMPLES = 2_000
 SAMPLES_PER_LINE = 20
+_CALLED_OFF = f',"status":"{INTERRUPTED}"'  # of a step whose success is false
 
 _names: dict[str, tuple[str, str]] = {}  # step names as they may stand on the disk, and as JSON
 
@@ -89,6 +90,7 @@ class LiveSession:
         self.begun = False  # its start is in the journal
         self.finished = False  # and its end is in the journal
         self.success: bool | None = None
+        self.expected: tuple[type[BaseException], ...] = ()  # exceptions that call it and its steps off
         self.product_count: int | None = None
         self.error_message: str | None = None
         self.total_duration: float | None = None
@@ -222,6 +224,7 @@ class LiveSession:
             f',"step_name":{step.name_json},"lane":{step.lane}'
             f',"start_time":{start_us}e-6,"duration":{duration_us}e-6'
             f',"success":{"true" if step.success else "false"}'
+            f"{_CALLED_OFF if step.interrupted else ''}"
             f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
             f',"additional_data":{data},"cpu_s":{step.cpu_us}e-6,"rss_peak_bytes":{step.rss_peak or "null"}'
             f',"rss_mean_bytes":{step.rss_sum // step.rss_count or "null"}'
@@ -238,7 +241,8 @@ class LiveSession:
             if step.success:
                 self._console.step_completed(step.name, duration_us / 1e6, step.depth)
             else:
-                self._console.step_failed(step.name, duration_us / 1e6, step.error_message or "", step.depth)
+                tell = self._console.step_interrupted if step.interrupted else self._console.step_failed
+                tell(step.name, duration_us / 1e6, step.error_message or "", step.depth)
 
     def _parts(self, step: Step) -> str:
         """Return the attempts and events of a step as further members of its JSON object."""
@@ -327,7 +331,7 @@ class LiveSession:
             self.rss_peak = max(self.rss_peak, highest_rss)
         self.status = status
         self.ended = True
-        self.success = {COMPLETED: True, FAILED: False}.get(status)
+        self.success = status == COMPLETED
         self.product_count = product_count
         self.error_message = error
         self.attributes = attributes

@@ -18,7 +18,7 @@ from typing import Any
 from perfdb.errors import ReportError
 from perfdb.recording.guard import raise_foreign
 from perfdb.recording.report_reader import SCHEMA_VERSION, read_report
-from perfdb.records import Session, Step, check_session_id
+from perfdb.records import INTERRUPTED, Session, Step, check_session_id
 
 __all__ = ["read_report", "report_name", "to_report", "write_report"]
 
@@ -72,6 +72,7 @@ def _step_to_report(step: Step) -> dict[str, Any]:
         "success": step.success,
         "error_message": step.error_message,
         "additional_data": dict(step.additional_data),
+        **({"status": INTERRUPTED} if step.interrupted else {}),
         "seq": step.seq,
         "parent_seq": step.parent_seq,
         "lane": step.lane,

@@ -313,11 +313,14 @@ def _step(fields: _Fields) -> Step:
     end_time = fields.number("end_time", None)
     if duration is None and end_time is not None:
         duration = max(0.0, round(end_time - start_time, 6))
+    success = fields.boolean("success", None)
+    called_off = fields.values.get("status") == records.INTERRUPTED and success is False
     return Step(
         step_name=fields.text("step_name"),
         start_time=start_time,
         duration=duration,
-        success=fields.boolean("success", None),
+        success=success,
+        interrupted=called_off and duration is not None,
         error_message=fields.text("error_message", None),
         additional_data=fields.mapping("additional_data"),
         seq=fields.whole("seq"),

@@ -65,4 +65,5 @@ def _step(live: LiveSession, step: Step) -> StepRecord:
         cpu_s=round(step.cpu_s, 6),
         rss_peak_bytes=step.rss_peak or None,
         rss_mean_bytes=step.rss_mean or None,
+        interrupted=step.interrupted,
     )

@@ -18,7 +18,9 @@ from perfdb.recording.context import CLOSED, NEW, OPEN, called_within, open_from
 from perfdb.recording.context import current as current_step
 from perfdb.recording.guard import foreign, raise_foreign, to_its_end
 from perfdb.recording.monitor import MAXRSS_UNIT
-from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_error, clean_name, clean_text, is_true
+from perfdb.recording.outcomes import judge, message_of, outcome, take_expected
+from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_name, is_true
+from perfdb.vocabulary import COMPLETED, INTERRUPTED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from perfdb.recording.context import Node
     from perfdb.recording.live import LiveSession
+    from perfdb.recording.outcomes import Expected
     from perfdb.recording.tracker import Tracker
     from perfdb.recording.values import Cleaner
 
@@ -38,7 +41,7 @@ MAX_PARTS = 1_000  # attempts or events of one step
 FULL_ERRORS = 16  # attempts whose error is kept at length: a retry says the same again and again
 LEFT = "an exception left it before its end could be recorded"
 
-_KEPT = ("_tracker", "name", "data", "_parent", "_frame", "_entered_at")  # when it begins anew
+_KEPT = ("_tracker", "name", "data", "expected", "_parent", "_frame", "_entered_at")  # when it begins anew
 _frame_of_caller = sys._getframe
 
 
@@ -64,7 +67,9 @@ class Step:
     duration_us: int | None = None
     cpu_us = 0
     success: bool | None = None
+    interrupted = False  # it was called off: an end without success that is no failure
     error_message: str | None = None
+    expected: Expected = ()  # exceptions that call it off
     # readings of the monitor, bytes
     rss_peak = 0
     rss_sum = 0
@@ -84,6 +89,8 @@ class Step:
         self.name = name
         self.data = data
         self._parent = parent
+        if "expected" in data:
+            self.expected = take_expected(data)
 
     # -- running ---------------------------------------------------------------
 
@@ -96,8 +103,12 @@ class Step:
         return self
 
     def stop(self, *, success: bool = True, error: BaseException | str | None = None) -> None:
-        """End; ``error`` makes it failed and becomes its ``error_message``."""
-        well = error is None and is_true(success)
+        """End; ``error`` becomes its ``error_message`` and makes it failed.
+
+        An exception that calls work off, such as a cancellation, makes it interrupted; ``SystemExit(0)`` is
+        a success.
+        """
+        well = is_true(success)
         try:
             self._end(well, error)
         except BaseException as problem:
@@ -240,7 +251,14 @@ class Step:
         self.__dict__.clear()
         self.__dict__.update(kept, data=dict(kept["data"]))
 
-    def _end(self, success: bool, error: BaseException | str | None, *, by_end: bool = False) -> None:
+    def _end(
+        self,
+        success: bool,
+        error: BaseException | str | None,
+        *,
+        by_end: bool = False,
+        called_off: bool = False,
+    ) -> None:
         """End; called again after an exception of the host's came in between, it does what is left."""
         session = self.session
         if session is None or self._state != OPEN:
@@ -254,7 +272,8 @@ class Step:
                 self.rss_peak = max(self.rss_peak, used.ru_maxrss * MAXRSS_UNIT)
             self.success = success
             if error is not None:
-                self.error_message = clean_text(error) if isinstance(error, str) else clean_error(error)
+                status, self.error_message = judge(success, error, self.expected + session.expected)
+                self.success, self.interrupted = status == COMPLETED, called_off or status == INTERRUPTED
             self.cpu_us = int((used.ru_utime - before.ru_utime + used.ru_stime - before.ru_stime) * 1e6 + 0.5)
             self.duration_us = int((now - self.begun) * 1e6 + 0.5)
         if current_step.get() is self:
@@ -294,9 +313,9 @@ class Step:
     ) -> None:
         if self._state == OPEN:
             try:
-                self._end(error is None, error)
+                self._end(True, error)
             except BaseException as problem:
-                self._go_on_ending(problem, error is None, error)
+                self._go_on_ending(problem, True, error)
 
     def _go_on_ending(self, problem: BaseException, success: bool, error: BaseException | str | None) -> None:
         """Do what is left of an end that ``problem`` broke off; raise that when it is not perfdb's own."""
@@ -327,7 +346,9 @@ class Step:
         return called_within(self._again, function)
 
     def _again(self) -> Step:
-        return Step(self._tracker, self.name, dict(self.data), self._parent)
+        again = Step(self._tracker, self.name, dict(self.data), self._parent)
+        again.expected = self.expected
+        return again
 
 
 class Attempt:
@@ -361,7 +382,8 @@ class Attempt:
         if session is None or started is None or step._state != OPEN:
             return
         now = session.monotonic()
-        step._failed_until = now if error is not None else None
+        success = error is None or outcome(error) == COMPLETED
+        step._failed_until = None if success else now
         if len(step.attempts) < MAX_PARTS:
             limit = MAX_TEXT if len(step.attempts) < FULL_ERRORS else MAX_NAME
             step.attempts = (
@@ -370,8 +392,8 @@ class Attempt:
                     "start_time": round(session.wall(started), 6),
                     "duration": round(now - started, 6),
                     "wait": round(self.wait, 6),
-                    "success": error is None,
-                    "error_message": None if error is None else clean_error(error, limit),
+                    "success": success,
+                    "error_message": None if error is None or success else message_of(error, limit),
                 },
             )
         self._started = None  # it is recorded once

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from perfdb.critical_path import critical_seconds, resolved_parents
-from perfdb.records import RUNNING, Session, Step
+from perfdb.records import INTERRUPTED, RUNNING, Session, Step
 from perfdb.texts import one_line
 
 _MOST_LINES = 100
@@ -61,12 +61,13 @@ def _head(session: Session, total: float) -> Iterator[str]:
     yield f"Session ID: {one_line(session.session_id)}"
     if session.fast_mode is not None:
         yield f"Fast Mode: {session.fast_mode}"
-    if session.success is None:
+    if session.success is None or session.status == INTERRUPTED:
         yield f"Status: {session.status}"
     else:
         yield f"Success: {session.success}"
     if session.error_message:
-        yield f"Error: {one_line(session.error_message)}"
+        what = "Reason" if session.status == INTERRUPTED else "Error"
+        yield f"{what}: {one_line(session.error_message)}"
     if session.product_count is not None or session.pipeline == "design":
         yield f"Products Found: {session.product_count or 0}"
     so_far = " so far" if session.total_duration is None else ""
@@ -118,16 +119,21 @@ def _in_order(top: list[_Group]) -> Iterator[_Group]:
 
 def _breakdown(group: _Group, session_runs: bool) -> str:
     count = len(group.steps)
-    failed = sum(step.success is False for step in group.steps)
+    failed = sum(step.failed for step in group.steps)
+    called_off = sum(step.interrupted for step in group.steps)
     ended = sum(step.duration is not None for step in group.steps)
     unfinished = "running" if session_runs else "interrupted"
     mark = "❌" if failed or (ended < count and not session_runs) else "✅" if ended == count else "⏳"
+    if called_off and mark != "❌":
+        mark = "⏹️"
     line = f"{_indent(group)}{mark} {one_line(group.name)}: "
     if not ended:
         return line + (unfinished if count == 1 else f"{unfinished} ({count}×)")
     notes = [f"{count}×"] if count > 1 else []
     if failed and count > 1:
         notes.append(f"{failed} failed")
+    if called_off:
+        notes.append(f"{called_off} interrupted" if count > 1 else "interrupted")
     if ended < count:
         notes.append(f"{count - ended} {unfinished}")
     return f"{line}{group.busy:.2f}s" + (f" ({', '.join(notes)})" if notes else "")

@@ -20,10 +20,11 @@ from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.monitor import Monitor
+from perfdb.recording.outcomes import judge, message_of, take_expected
 from perfdb.recording.step import LEFT, Step
-from perfdb.recording.values import MAX_ITEMS, clean, clean_error, clean_name, clean_text, is_true
+from perfdb.recording.values import MAX_ITEMS, clean, clean_name, is_true
 from perfdb.settings import Settings, shown_path
-from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, check_session_id, mode_of
+from perfdb.vocabulary import INTERRUPTED, check_session_id, mode_of
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ class Tracker:
     ) -> str:
         """Begin a session and return its id; every further keyword becomes an attribute of it.
 
+        ``expected=(SomeError,)`` names exceptions that make it, or one of its steps, interrupted
+        and not failed.
+
         Raises:
             InvalidSessionIdError: ``session_id`` was given and must not become a file name.
         """
@@ -123,18 +127,22 @@ class Tracker:
     ) -> None:
         """End the session, and wait up to ``wait_s`` until the database has it.
 
-        Steps that are still open are closed as failed. In a thread with a running event
-        loop it does not wait.
+        An exception says itself what became of it: one that calls work off, such as a cancellation, makes it
+        interrupted, ``SystemExit(0)`` is a success, every other one a failure.
+        Steps that are still open are closed as failed, or as interrupted with their session.
+        In a thread with a running event loop it does not wait.
         """
         live = self._live
         if live is None or live.ended:
             when = "without start_pipeline()" if live is None else "twice"
             self._health.misused(f"end_pipeline() was called {when}: the call is ignored")
             return
-        status = COMPLETED if is_true(success) else FAILED
-        to_its_end(
-            self._health, "ending a session", lambda: self._end(live, status, _as_count(product_count), error)
-        )
+
+        def end() -> None:
+            status, message = judge(is_true(success), error, live.expected, text_decides=False)
+            self._end(live, status, _as_count(product_count), message)
+
+        to_its_end(self._health, "ending a session", end)
         # outside of what catches exceptions: a time limit may end this wait at any moment
         if self._writer is not None and self._settings.wait_s > 0 and not _in_event_loop():
             self._writer.wait_for(live, self._settings.wait_s)
@@ -169,6 +177,7 @@ class Tracker:
                 "start_pipeline() was called while a session runs: that one ends as interrupted"
             )
             self._end(self._live, INTERRUPTED, None, "another session was started on the same tracker")
+        expected = take_expected(attributes)
         self._attributes, self._cleaner = dict(attributes), None
         cleaned = clean(attributes, self._settings.redact)
         live = self._live = LiveSession(
@@ -183,6 +192,7 @@ class Tracker:
             console=self._console if self._live_lines else None,
             secret_words=self._settings.redact,
         )
+        live.expected = expected
         self._enter(live)
         if self._writer is not None:
             live.begin()
@@ -203,20 +213,21 @@ class Tracker:
         """End a session in whose start an exception of the host's came: nobody else will."""
         live = self._live
         if live is not None and not live.ended:
-            to_its_end(self._health, "ending a session", lambda: self._end(live, INTERRUPTED, None, error))
+            message = message_of(error)
+            to_its_end(self._health, "ending a session", lambda: self._end(live, INTERRUPTED, None, message))
 
-    def _end(
-        self, live: LiveSession, status: str, product_count: int | None, error: BaseException | str | None
-    ) -> None:
+    def _end(self, live: LiveSession, status: str, product_count: int | None, error: str | None) -> None:
         """End a session; called again after an exception of the host's came in between, it does the rest."""
         open_steps = sorted(live.open_steps.values(), key=lambda step: step.seq, reverse=True)
+        called_off = status == INTERRUPTED  # the steps with their session
         left_open = []
         for step in open_steps:
             try:
                 if step._was_left(live.lane_here()):
-                    step._end(False, LEFT, by_end=True)
+                    step._end(False, LEFT, by_end=True, called_off=called_off)
                 else:
-                    step._end(False, "still open when the pipeline ended", by_end=True)
+                    reason = "still open when the pipeline ended"
+                    step._end(False, reason, by_end=True, called_off=called_off)
                     left_open.append(step)
             except Exception as problem:  # one bad step holds up no other
                 raise_foreign(problem)
@@ -225,16 +236,7 @@ class Tracker:
         if self._monitor is not None:
             self._monitor.unwatch(live)
         if not live.finished:
-            live.finish(
-                status,
-                product_count=product_count,
-                error=None
-                if error is None
-                else clean_text(error)
-                if isinstance(error, str)
-                else clean_error(error),
-                attributes=self._all_attributes(),
-            )
+            live.finish(status, product_count=product_count, error=error, attributes=self._all_attributes())
         if self._scope is not None:
             self._scope.leave()
             self._scope = None

@@ -55,7 +55,7 @@ def clean_text(text: str, limit: int = MAX_TEXT) -> str:
     return text
 
 
-def clean_error(error: BaseException, limit: int = MAX_TEXT) -> str:
+def clean_error(error: object, limit: int = MAX_TEXT) -> str:
     """Return what an exception says of itself, or its type when it says nothing."""
     try:
         text = str(error)

@@ -50,7 +50,6 @@ _SESSIONS = 200  # per transaction
 _ROWS = 2_000  # per statement
 _CHILDREN = (steps, samples, session_tags)
 _NAMED = (series, environments, journals)
-_FURTHER = {RUNNING_CODE: 0, INTERRUPTED_CODE: 1}  # every other status is an end
 
 Progress = Callable[[int, int], None]  # sessions so far, of how many
 
@@ -177,8 +176,9 @@ class _Copy:
     def _write_sessions(self, target: Connection, rows: Sequence[Row[Any]]) -> set[Key]:
         """Write what is missing of these sessions; return those that were written."""
         named = [row.session_id for row in rows]
-        wanted = select(sessions.c.session_id, sessions.c.status).where(sessions.c.session_id.in_(named))
-        known: dict[str, int] = {row.session_id: row.status for row in target.execute(wanted)}
+        wanted = select(sessions.c.session_id, sessions.c.status, sessions.c.total_duration)
+        wanted = wanted.where(sessions.c.session_id.in_(named))
+        known = {row.session_id: _how_far(row) for row in target.execute(wanted).all()}
         new = [row for row in rows if row.session_id not in known]
         if new:
             target.execute(
@@ -188,12 +188,7 @@ class _Copy:
         found = select(sessions.c.id, sessions.c.session_id).where(sessions.c.session_id.in_(named))
         self._there["sessions"] = {row.id: (row.session_id,) for row in target.execute(found)}
         self._numbers["sessions"] = {key: number for number, key in self._there["sessions"].items()}
-        further = [
-            row
-            for row in rows
-            if row.session_id in known
-            and _FURTHER.get(row.status, 2) > _FURTHER.get(known[row.session_id], 2)
-        ]
+        further = [row for row in rows if row.session_id in known and _how_far(row) > known[row.session_id]]
         for row in further:
             place = sessions.c.id == self._numbers["sessions"][(row.session_id,)]
             target.execute(update(sessions).where(place).values(self._values(sessions, row)))
@@ -335,6 +330,13 @@ class _Copy:
             if values[column] is not None:
                 values[column] = self._numbers[other].get(self._here[other].get(values[column], ()))
         return values
+
+
+def _how_far(session: Any) -> int:
+    """Return 0 for a row of a session that runs, 1 when it was taken for dead, 2 when it has an end."""
+    if session.status == INTERRUPTED_CODE and session.total_duration is None:
+        return 1
+    return 0 if session.status == RUNNING_CODE else 2
 
 
 def _sizes(connection: Connection, table: Table, named: Mapping[int, Key]) -> dict[Key, int]:

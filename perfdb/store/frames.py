@@ -27,7 +27,7 @@ from perfdb.store.models import (
     steps,
     storable_text,
 )
-from perfdb.store.reading import SUCCESS_OF_STATUS, driver_rows
+from perfdb.store.reading import driver_rows, success_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,6 +168,8 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
     session = _places(columns.pop("session_pk"), of_sessions["id"])
     kind = _places(columns.pop("series_id"), of_series["id"])
     status = np.array(columns.pop("status"), dtype="int64")
+    ended = np.array([each is not None for each in columns["duration"]], dtype="int64")
+    success = [success_of(code, duration) for code in range(len(STATUSES)) for duration in (None, 0.0)]
     for name in ("additional_data", "attempts", "events"):
         columns[name] = _documents(columns[name], dict if name == "additional_data" else list)
     frame = _frame(
@@ -181,9 +183,7 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
             "step_name": _spread(of_series["step_name"], kind, _text_type()),
             "mode": _spread(of_series["mode"], kind, _text_type()),
             "status": _spread(STATUSES, status, _text_type()),
-            "success": _spread(
-                [SUCCESS_OF_STATUS.get(code) for code in range(len(STATUSES))], status, "boolean"
-            ),
+            "success": _spread(success, 2 * status + ended, "boolean"),
         },
     )
     turns = np.argsort(np.lexsort((of_sessions["id"], of_sessions["start_time"])))[session]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import islice
 from typing import Any, TypeGuard
@@ -77,6 +77,7 @@ class _Placed:
     status: int
     counted: bool
     is_new: bool
+    has_ended: bool = True  # its end is known; what is interrupted without one was taken for dead
 
 
 def apply_records(
@@ -272,7 +273,8 @@ def _records_of(session: Session) -> Iterator[dict[str, Any]]:
         "attributes": dict(session.attributes),
     }
     for step in session.steps:
-        yield {"type": "step", **key, **asdict(step)}
+        called_off = {"status": INTERRUPTED} if step.interrupted else {}
+        yield {"type": "step", **key, **asdict(step), **called_off}
     yield {"type": "samples", **key, "rows": [(s.time, s.cpu_percent, s.rss_bytes) for s in session.samples]}
     yield {
         "type": "end",
@@ -399,7 +401,9 @@ def _find_session(connection: Connection, session_id: str) -> tuple[_Placed | No
     row = connection.execute(_FIND_SESSION, {"wanted": session_id}).first()
     if row is None:
         return None, _JOURNAL
-    return _Placed(row.id, row.pipeline, row.mode, row.status, row.counted, is_new=False), row.source
+    has_ended = row.status != RUNNING_CODE and not (row.status == INTERRUPTED_CODE and row.unended)
+    placed = _Placed(row.id, row.pipeline, row.mode, row.status, row.counted, False, has_ended)
+    return placed, row.source
 
 
 def _adopt(
@@ -428,12 +432,12 @@ def _adopt(
     for old, step_name in connection.execute(used).all():
         new = ids.of_series((pipeline, mode, step_name))
         connection.execute(update(steps).where(of_session, steps.c.series_id == old).values(series_id=new))
-    return _Placed(placed.pk, pipeline, mode, placed.status, placed.counted, is_new=False)
+    return replace(placed, pipeline=pipeline, mode=mode)
 
 
 def _end_session(connection: Connection, placed: _Placed, end: Record | None) -> _Placed:
     """Finish a session that runs, or that was taken for dead."""
-    if end is None or placed.status not in (RUNNING_CODE, INTERRUPTED_CODE):
+    if end is None or placed.has_ended:
         return placed
     values = rows.end_columns(end)
     attributes = rows.document(end.get("attributes"))
@@ -514,6 +518,7 @@ _FIND_SESSION = (
         sessions.c.status,
         sessions.c.counted,
         sessions.c.source,
+        sessions.c.total_duration.is_(None).label("unended"),
         series.c.pipeline,
         series.c.mode,
     )
@@ -564,7 +569,8 @@ def finish_step(insert: Any) -> Any:
     return insert.on_conflict_do_update(
         index_elements=["session_pk", "seq"],
         set_=filled,
-        where=text("steps.status IN (0, 3)"),  # running, interrupted
+        # Running, or cut off when its writer died; one that was called off has a duration, and stays.
+        where=text("steps.status = 0 OR (steps.status = 3 AND steps.duration IS NULL)"),
     )
 
 

@@ -40,7 +40,9 @@ def renew(connection: Connection, journal_ids: Sequence[str], session_ids: Seque
         update(journals).where(journals.c.journal_id.in_(journal_ids)).values(seen_at=server_time())
     )
     wrong = select(sessions.c.id).where(
-        sessions.c.session_id.in_(session_ids), sessions.c.status == INTERRUPTED_CODE
+        sessions.c.session_id.in_(session_ids),
+        sessions.c.status == INTERRUPTED_CODE,
+        sessions.c.total_duration.is_(None),  # with one it was called off
     )
     pks = connection.execute(wrong).scalars().all()
     for pk in pks:

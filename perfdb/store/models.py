@@ -133,7 +133,7 @@ sessions = Table(
     # a cache. Kept by ingest.
     Column("counted", Boolean, nullable=False),
     Column("fast_mode", Boolean),
-    Column("success", Boolean),
+    Column("success", Boolean),  # false also when it was called off: interrupted, with a total_duration
     Column("source", SmallInteger, nullable=False),
     Column("product_count", BigInteger),
     Column("error_message", Text),
@@ -171,7 +171,8 @@ steps = Table(
     Column("start_time", Double, nullable=False),  # epoch s
     Column("day", Integer, nullable=False, server_default="0"),  # of start_time: days since 1970, UTC
     Column("duration", Double),  # s, monotonic clock; NULL while it runs, and when its writer died
-    Column("status", SmallInteger, nullable=False),  # completed is success, failed is not
+    # Completed is success; failed is not, nor is interrupted with a duration: it was called off.
+    Column("status", SmallInteger, nullable=False),
     # In percentiles: it completed, its data does not say cached=true, and its session is counted. Repeated
     # here so that the index below answers alone; a session that fails or is tagged later changes few steps.
     Column("counted", Boolean, nullable=False),

@@ -18,6 +18,7 @@ from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
+    INTERRUPTED_CODE,
     environments,
     from_json,
     samples,
@@ -28,7 +29,17 @@ from perfdb.store.models import (
     storable_text,
 )
 
-SUCCESS_OF_STATUS = {COMPLETED_CODE: True, FAILED_CODE: False}
+
+def success_of(status: int, duration: float | None) -> bool | None:
+    """Return whether a step went well; None while nobody knows, False also when it was called off."""
+    if status == COMPLETED_CODE:
+        return True
+    return False if status == FAILED_CODE or is_called_off(status, duration) else None
+
+
+def is_called_off(status: int, duration: float | None) -> bool:
+    """Return whether a step was interrupted and has ended; without an end its writer died in it."""
+    return status == INTERRUPTED_CODE and duration is not None
 
 
 def usual_durations(connection: Connection, pipeline: str, mode: str, last: int = 20) -> dict[str, float]:
@@ -189,7 +200,8 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
             step_name=names[number],
             start_time=start,
             duration=duration,
-            success=SUCCESS_OF_STATUS.get(status),
+            success=success_of(status, duration),
+            interrupted=is_called_off(status, duration),
             seq=seq,
             parent_seq=parent,
             lane=lane,
@@ -225,7 +237,8 @@ def _steps_of(connection: Connection, pk: int) -> tuple[Step, ...]:
             step_name=row.step_name,
             start_time=row.start_time,
             duration=row.duration,
-            success=SUCCESS_OF_STATUS.get(row.status),
+            success=success_of(row.status, row.duration),
+            interrupted=is_called_off(row.status, row.duration),
             error_message=row.error_message,
             additional_data=row.additional_data or {},
             seq=row.seq,

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from perfdb.records import INTERRUPTED
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
@@ -150,7 +151,7 @@ def step_columns(step: Record, *, session_status: int, session_counted: bool) ->
     if success is True:
         status = COMPLETED_CODE
     elif success is False:
-        status = FAILED_CODE
+        status = INTERRUPTED_CODE if step.get("status") == INTERRUPTED else FAILED_CODE
     else:
         status = RUNNING_CODE if session_status == RUNNING_CODE else INTERRUPTED_CODE
     duration = real(step.get("duration"), 0.0, _MAX_DURATION)

@@ -21,7 +21,7 @@ import perfdb
 from perfdb.errors import NewerSchemaError, SchemaError, StoreError
 from perfdb.store.engine import broken_file, open_engine, shown_url, sqlite_path
 
-HEAD = "0005"  # the newest file in migrations/versions; a test compares
+HEAD = "0006"  # the newest file in migrations/versions; a test compares
 
 _ADVISORY_LOCK = 0x70657266_6462  # "perfdb": one migration at a time per PostgreSQL database
 

@@ -127,12 +127,41 @@ def last_error(connection: Connection, place: Place, step_name: str | None) -> s
             select(steps.c.error_message)
             .join(series, series.c.id == steps.c.series_id)
             .where(steps.c.session_pk == place.pk, series.c.step_name == step_name)
-            .where(steps.c.error_message.is_not(None))
+            .where(steps.c.error_message.is_not(None), steps.c.status == FAILED_CODE)
             .order_by(steps.c.seq)
             .limit(1)
         )
     found = connection.execute(query).scalar()
     return None if found is None else str(found)
+
+
+def errors_since(
+    connection: Connection, place: Place, step_name: str | None, since: float, most: int = 200
+) -> list[str]:
+    """Return what the newest failures said of a session's series, or of one of its steps, the newest first.
+
+    Args:
+        connection: of any role.
+        place: the last session that is looked at.
+        step_name: None is the session's total.
+        since: of sessions that began then or later (epoch s).
+        most: how many at most.
+    """
+    of_session = (
+        sessions.c.series_id == place.total_series,
+        sessions.c.start_time.between(since, place.start_time),
+    )
+    if step_name is None:
+        query = select(sessions.c.error_message).where(*of_session, sessions.c.status == FAILED_CODE)
+    else:
+        query = (
+            select(steps.c.error_message)
+            .join(sessions, sessions.c.id == steps.c.session_pk)
+            .join(series, series.c.id == steps.c.series_id)
+            .where(*of_session, steps.c.status == FAILED_CODE, series.c.step_name == step_name)
+        )
+    newest = query.order_by(sessions.c.start_time.desc(), sessions.c.id.desc()).limit(most)
+    return [str(text or "") for text in connection.execute(newest).scalars()]
 
 
 def read_windows(
@@ -183,6 +212,8 @@ def read_windows(
             grouped.setdefault(row[0], []).append(row)
         for pk, session in order.items():
             for row in grouped.get(pk, ()):
+                if row[2] is None:  # called off or cut off each time: neither a good run nor a failure
+                    continue
                 window = by_series[row[1]]
                 window.session_ids.append(session.session_id)
                 window.start_times.append(session.start_time)
@@ -340,7 +371,7 @@ def _steps_query(metrics: tuple[str, ...]) -> Select[Any]:
     wanted: list[Any] = [
         steps.c.session_pk,
         steps.c.series_id,
-        func.max(case((steps.c.status == FAILED_CODE, 1), else_=0)),
+        func.max(case((steps.c.status == FAILED_CODE, 1), (steps.c.status == COMPLETED_CODE, 0))),
     ]
     for metric in metrics:
         counted = case((steps.c.counted, _COLUMNS[metric]))

@@ -103,9 +103,11 @@ def _newest(live: Live) -> list[Markup]:
     ended = newest.end_time if newest.end_time is not None else newest.start_time
     return [
         Markup("The newest session {} {}{}.").format(
-            {"completed": "ended well", "failed": "failed", "interrupted": "was cut off"}.get(
-                newest.status, "ran"
-            ),
+            {
+                "completed": "ended well",
+                "failed": "failed",
+                "interrupted": "was cut off" if newest.total_duration is None else "was called off",
+            }.get(newest.status, "ran"),
             when(ended, "ago", live.now or time.time()),
             took,
         )

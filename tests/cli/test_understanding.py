@@ -21,6 +21,7 @@ VERBS = (
     ("explain",),
     ("compare",),
     ("compare", "--by", "model"),
+    ("failures",),
     ("violations",),
     ("thresholds", "suggest"),
 )
@@ -165,3 +166,35 @@ def test_names_are_printed_inert(perfdb: Perfdb, folder: Path) -> None:
     for verb in (*VERBS, ("compare", "--by", "x")):
         answer = perfdb(*verb)
         assert "\x1b" not in answer.out + answer.err
+
+
+def test_failures_count_what_differs_only_in_an_id_as_one(perfdb: Perfdb, folder: Path) -> None:
+    for number in range(3):
+        step = Step(
+            step_name="call",
+            start_time=NOON + number,
+            duration=1.0,
+            success=False,
+            error_message=f"CancelledError: Cancelled via cancel scope 7f5e1c2b3a4{number}",
+            interrupted=number < 2,
+        )
+        session = Session(
+            session_id=f"s{number}",
+            pipeline="served",
+            start_time=NOON + number,
+            total_duration=1.0,
+            status="completed",
+            success=True,
+            steps=(step,),
+        )
+        write_report(to_report(session), folder / "reports")
+    assert perfdb("import", "reports").code == 0
+    rows = perfdb("failures", "--json").rows
+    reason = "CancelledError: Cancelled via cancel scope …"
+    assert [(row["status"], row["n"], row["reason"]) for row in rows] == [
+        ("failed", 1, reason),
+        ("interrupted", 2, reason),
+    ]
+    assert rows[1]["last_message"].endswith("7f5e1c2b3a41")
+    assert "call, served" in perfdb("failures", "--step", "call").out
+    assert "No run failed" in perfdb("failures", "--step", "other").err

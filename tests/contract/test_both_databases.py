@@ -54,6 +54,8 @@ READS: dict[str, Callable[[History], Any]] = {
     "trends by day": lambda h: h.trends(by="day"),
     "trends by week": lambda h: h.trends(by="week", pipeline="nightly <etl>"),
     "trends of a step": lambda h: h.trends(step="Vision Analysis", fast_mode=False),
+    "failures": lambda h: h.failures(),
+    "failures of a step": lambda h: h.failures(step="Image Generation", last=50),
     "violations": lambda h: h.violations(last=None),
     "regressions": lambda h: h.regressions(),
     "regressions for the better": lambda h: h.regressions(better=True),

@@ -60,7 +60,7 @@ def test_a_poor_console_gets_escapes_from_the_recording(environment: dict[str, s
     assert b"[start] Performance tracking started" in done.stdout
     assert b"[failed] Failed step: gr" in done.stdout
     assert b"\\u5bb6" in done.stdout
-    assert perfdb.History().session().steps[0].error_message == "\U0001f4a5 ?"
+    assert perfdb.History().session().steps[0].error_message == "ValueError: \U0001f4a5 ?"
 
 
 @pytest.mark.usefixtures("recorded")

@@ -163,7 +163,7 @@ def test_a_failure_brings_the_same_performance_data(
     assert tuple(response["data"]["step_durations"]) == DESIGN_STEPS
     failed = steps_of(response)["Image Generation"][0]
     assert failed["success"] is False
-    assert failed["error_message"] == response["error"]["message"]
+    assert failed["error_message"] == f"ServiceError: {response['error']['message']}"
     assert perfdb.History().session("last").status == "failed"
 
 

@@ -44,7 +44,7 @@ def test_an_exception_is_recorded_and_passes_as_the_same_object(tracker: Tracker
         raise error
     assert caught.value is error
     step = recorded(tracker)["call"]
-    assert (step.success, step.error_message) == (False, "no tokens left")
+    assert (step.success, step.error_message) == (False, "RuntimeError: no tokens left")
 
 
 def test_repeated_names_add_up(tracker: Tracker) -> None:
@@ -83,7 +83,7 @@ def test_attempts_split_work_from_back_off(tracker: Tracker) -> None:
         with step.attempt() as second:
             pass
     first, last = recorded(tracker)["search"].attempts
-    assert (first.success, first.error_message, first.wait) == (False, "too slow", 0.0)
+    assert (first.success, first.error_message, first.wait) == (False, "TimeoutError: too slow", 0.0)
     assert last.success
     assert last.wait == pytest.approx(second.wait, abs=1e-6)
     assert last.wait >= 0.02

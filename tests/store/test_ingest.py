@@ -392,3 +392,31 @@ def test_locked_full_and_lost_databases_are_worth_another_try(tmp_path: Path, ru
     engine.dispose()
     assert not is_transient(ValueError("x"))
     assert not is_transient(sqlite3.IntegrityError("UNIQUE"))
+
+
+def test_a_session_that_was_called_off_has_ended(connection: Connection, run_records: Records) -> None:
+    called_off = {"status": "interrupted", "success": False}
+    *first, end = run_records(**called_off)
+    first[2] |= {**called_off, "error_message": "CancelledError"}
+    put(connection, [*first, end])
+    before = content(connection)
+    session = reading.read_session(connection, "s1")
+    assert (session.status, session.success, session.total_duration) == ("interrupted", False, 3.75)
+    assert [(step.success, step.interrupted) for step in session.steps] == [(True, False), (False, True)]
+    assert counted_steps(connection) == 0
+    put(connection, [{**end, "status": "completed", "success": True}])
+    put(connection, [{**first[2], "success": True, "duration": 9.0}, {**first[2], "type": "open"}])
+    assert ingest.mark_interrupted(connection, "j1") == 0
+    assert content(connection) == before
+
+
+def test_a_step_that_was_called_off_fills_the_row_that_it_was_announced_with(
+    connection: Connection, run_records: Records
+) -> None:
+    start, step, *_ = run_records()
+    put(connection, [start, {**step, "type": "open", "duration": None, "success": None}])
+    ingest.mark_interrupted(connection, "j1")
+    assert reading.read_session(connection, "s1").steps[0].interrupted is False  # its writer died in it
+    put(connection, [{**step, "success": False, "status": "interrupted"}])
+    (found,) = reading.read_session(connection, "s1").steps
+    assert (found.duration, found.success, found.interrupted) == (1.5, False, True)

@@ -129,3 +129,11 @@ def test_sqlite_has_no_leases(migrated_file: Path, tmp_path: Path, running: Reco
         assert leases.silent_writers(connection) == []
         assert leases.interrupt_silent(connection) == 0
     engine.dispose()
+
+
+def test_a_session_that_was_called_off_does_not_run_again(
+    shared: Connection, run_records: Callable[..., Records]
+) -> None:
+    record(shared, run_records(status="interrupted", success=False))
+    assert leases.renew(shared, ["j1"], ["s1"]) == 0
+    assert states(shared)[0] == "interrupted"

@@ -195,7 +195,7 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
 def _status(step: Step) -> Status:
     if step.duration is None:
         return "running"
-    return "failed" if step.success is False else "completed"
+    return "interrupted" if step.interrupted else "failed" if step.failed else "completed"
 
 
 def _step(step: Step, seconds: Mapping[int | None, float]) -> StepRow:

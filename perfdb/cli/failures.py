@@ -1,0 +1,69 @@
+"""`perfdb failures`: why runs failed or were called off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from perfdb.cli.options import (
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+    table_options,
+)
+from perfdb.cli.render import Column, print_data, print_table
+from perfdb.cli.text import COLOURS, mark, short_time
+from perfdb.plain import plain_rows
+from perfdb.vocabulary import TOTAL
+
+MOST = 50
+COLUMNS = (
+    Column(""),
+    Column("runs", right=True),
+    Column("step", flexible=True),
+    Column("reason", flexible=True),
+    Column("last"),
+    Column("session"),
+)
+
+
+@click.command("failures")
+@click.option(
+    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
+)
+@click.option("--step", metavar="NAME", help="Only this step.")
+@filter_options
+@table_options
+def command(
+    last: int, step: str | None, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+) -> None:
+    """Count why runs failed or were called off.
+
+    Texts that differ only in an id, such as an address or a number of a task, are one reason.
+    """
+    history = open_history(database)
+    given = history_filters(filters)
+    frame = history.failures(step=step, last=last, **given)
+    if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):
+        rows = plain_rows(frame.head(MOST))
+        print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
+    if len(frame) > MOST and not as_json and not as_csv:
+        click.echo(f"The first {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)
+    if frame.empty and history.session_rows(last=1, **given):
+        click.echo("No run failed or was called off.", err=True)
+    elif frame.empty:
+        say_what_next(given)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        mark(row["status"]),
+        f"{row['n']:,}",
+        f"{row['step_name'] or TOTAL}, {row['pipeline']}",
+        row["reason"] or "no reason given",
+        short_time(row["last_time"]),
+        row["last_session_id"],
+    )
