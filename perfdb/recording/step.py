@@ -179,7 +179,10 @@ class Step:
         session.register(self)
         parent = self._parent
         if parent is None or parent.session is not session:
-            parent, outer = self._find_parent(session, outer)
+            if outer is self._tracker._scope and not session.open_steps:
+                parent = None
+            else:
+                parent, outer = self._find_parent(session, outer)
         if parent is not None:
             self.parent_seq, self.depth = parent.seq, parent.depth + 1
         elif session.root_seq is not None:
