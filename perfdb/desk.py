@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.alerts.config import AlertSettings, Channel, read_alert_settings
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.history import History
+from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
 from perfdb.texts import mode_text
 from perfdb.vocabulary import TOTAL
@@ -163,7 +164,7 @@ class Desk:
         from perfdb.alerts.lifecycle import decide
         from perfdb.store import alerts as store
 
-        now = time.time()
+        now, note = time.time(), _told(note)
         with self._history._writing() as connection:
             store.take_turn(connection)
             decided = []
@@ -203,7 +204,8 @@ class Desk:
 
         if alert_id is None and rule is None and pipeline is None and step is None:
             raise UsageError("say what to silence: an alert's number, --rule, --pipeline or --step")
-        now = time.time()
+        now, reason = time.time(), _told(reason)
+        rule, pipeline, step = _told(rule), _told(pipeline), _told(step)  # as they were recorded
         with self._history._writing() as connection:
             if alert_id is not None:
                 store.read_alert(connection, alert_id)
@@ -278,7 +280,7 @@ class Desk:
                 chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
         del chosen["last"]  # of each series, not of all together
         with self._history._writing() as connection:
-            made, short = pin_past(connection, time.time(), last=last, note=note, step=step, **chosen)
+            made, short = pin_past(connection, time.time(), last=last, note=_told(note), step=step, **chosen)
             if not made:
                 most = max((len(past.durations) for past in short), default=0)
                 raise UsageError(
@@ -446,6 +448,11 @@ class Desk:
             enough=any(each.verdict.enough for each in statistical) or not statistical,
             longest=max((each.verdict.n for each in statistical), default=0),
         )
+
+
+def _told(text: str | None) -> str | None:
+    """Return what a person wrote without credentials."""
+    return None if text is None else redact(text)
 
 
 def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, UsageError
 from perfdb.questions import checked_filters, checked_tag, parse_instant, session_filters
+from perfdb.recording.redaction import redact
 from perfdb.records import RUNNING, Session
 
 if TYPE_CHECKING:
@@ -583,7 +584,7 @@ class History:
         with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
             if not ingest.untag_session(connection, found, name):
-                raise NotFoundError(f"session {found} is not tagged {name!r}")
+                raise NotFoundError(f"session {found} is not tagged {redact(name)!r}")
         return found
 
     def delete(self, *session_ids: str) -> tuple[str, ...]:

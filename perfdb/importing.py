@@ -7,6 +7,7 @@ database knows is left alone, so importing twice changes nothing; a bad file sto
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -220,7 +221,13 @@ def _prepared(session: Session, settings: Settings) -> Session:
         session,
         pipeline=redact(session.pipeline),
         error_message=session.error_message and redact(session.error_message),
+        mode=_mode_without_credentials(session.mode, settings.redact),
+        tags=tuple(redact(tag) for tag in session.tags),
         attributes=withheld(session.attributes, settings.redact),
+        host=session.host and redact(session.host),
+        python_version=session.python_version and redact(session.python_version),
+        perfdb_version=session.perfdb_version and redact(session.perfdb_version),
+        git_commit=session.git_commit and redact(session.git_commit),
         command=session.command and redact(session.command),
         steps=tuple(_step_without_credentials(step, settings.redact) for step in session.steps),
     )
@@ -228,6 +235,15 @@ def _prepared(session: Session, settings: Settings) -> Session:
         return session
     attributes = {"fast_mode": session.fast_mode, **session.attributes}
     return replace(session, mode=mode_of(attributes, settings.mode_attributes))
+
+
+def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
+    try:
+        values = json.loads(mode)
+    except (ValueError, RecursionError):
+        return redact(mode)
+    told = withheld(values, extra) if isinstance(values, dict) else redact(mode)
+    return mode if told in (values, mode) else mode_of(told, tuple(told)) if isinstance(told, dict) else told
 
 
 def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:

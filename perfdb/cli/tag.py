@@ -8,6 +8,7 @@ import click
 
 from perfdb.cli.options import database_option, open_history
 from perfdb.questions import checked_tag
+from perfdb.recording.redaction import redact
 
 
 def tag_name(ctx: click.Context, param: click.Parameter, value: Any) -> str:
@@ -29,4 +30,4 @@ def command(session_id: str, name: str, database: str | None) -> None:
     prefix that fits only one, last, or last~1.
     """
     tagged = open_history(database).tag(session_id, name)
-    click.echo(f"Tagged {tagged}: {name}")
+    click.echo(f"Tagged {tagged}: {redact(name)}")

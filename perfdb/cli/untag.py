@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from perfdb.cli.options import database_option, open_history
+from perfdb.recording.redaction import redact
 
 
 @click.command("untag")
@@ -14,4 +15,4 @@ from perfdb.cli.options import database_option, open_history
 def command(session_id: str, name: str, database: str | None) -> None:
     """Take a tag from a session."""
     untagged = open_history(database).untag(session_id, name)
-    click.echo(f"Untagged {untagged}: {name}")
+    click.echo(f"Untagged {untagged}: {redact(name)}")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from perfdb.recording.guard import raise_foreign
-from perfdb.recording.redaction import REDACTED, is_secret_key
+from perfdb.recording.redaction import redact_arguments
 from perfdb.recording.values import clean_text
 
 
@@ -27,18 +27,7 @@ def describe_process() -> dict[str, str | int | None]:
 
 def command_line(arguments: list[str]) -> str:
     """Return the command line, bounded, with values of secret-sounding options withheld."""
-    shown: list[str] = []
-    withhold = False
-    for argument in arguments[:100]:
-        name, equals, _ = argument.partition("=")
-        if withhold:
-            shown.append(REDACTED)
-        elif equals and is_secret_key(name):
-            shown.append(f"{name}={REDACTED}")
-        else:
-            shown.append(argument)
-        withhold = not equals and argument.startswith("-") and is_secret_key(argument)
-    return clean_text(" ".join(shown), 500)
+    return clean_text(" ".join(redact_arguments(arguments[:100])), 500)
 
 
 def git_commit(folder: Path) -> str | None:

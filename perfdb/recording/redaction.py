@@ -1,117 +1,64 @@
-"""Find credentials: by the name that a value has, and by the look of a text.
+"""Replace credentials: by the name that a value has, and by the look of a text.
 
 Whatever is found is replaced before the first byte reaches the disk. Wrong in doubt is to withhold too
-much: a text that is lost costs less than a key that is found.
+much: a text that is lost costs less than a key that is found. The time is linear in the length of a text.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
+
+from perfdb.recording import secret_shapes
+from perfdb.recording.secret_addresses import without_hooks, without_users
+from perfdb.recording.secret_commands import has_options, redact_arguments, without_options
+from perfdb.recording.secret_names import (
+    VALUE_KEYS,
+    is_harmless,
+    is_secret_key,
+    is_secret_pair,
+    may_withhold,
+    secret_name_in,
+    withholds,
+)
+from perfdb.recording.secret_spans import REDACTED, small_of, without
+from perfdb.recording.secret_texts import without_private_keys, without_said
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any
 
-REDACTED = "[redacted]"
+__all__ = [
+    "REDACTED", "VALUE_KEYS", "has_options", "is_harmless", "is_secret_key", "is_secret_pair", "may_withhold",
+    "redact", "redact_arguments", "secret_name_in", "withheld", "withholds",
+]  # fmt: skip
 
-_WORDS = frozenset(
-    "authorization bearer cookie cookies token secret secrets password passwords passwd pwd passphrase "
-    "apikey apikeys dsn jwt credential credentials".split()
-)
-_ENDINGS = ("apikey", "password", "passwd", "secret", "token")  # accesstoken, written as one word
-_PAIRS = frozenset(
-    (what, key)
-    for what in ("api", "access", "account", "auth", "encryption", "private", "signing", "ssh")
-    for key in ("key", "keys")
-)
-_SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-
-_CACHE_SIZE = 4_096
-_known_keys: dict[str, bool] = {}  # what was judged before is not judged again
-
-# Each pattern with words of which one stands, in small letters, in every text that it can match: looking for
-# a word is a hundred times quicker, and `re` compiles only what is needed. A group is what stays of a match.
-_SHAPES = [
-    (words.split("|"), pattern)
-    for words, pattern in (
-        ("sk-|pk-|rk-", r"()\b[spr]k-[A-Za-z0-9_\-]{8,}"),  # OpenAI and alike
-        ("k_live_|k_test_", r"()\b[spr]k_(?:live|test)_\w{8,}"),  # Stripe
-        ("ghp_|gho_|ghu_|ghs_|ghr_", r"()\bgh[pousr]_[A-Za-z0-9]{16,}"),
-        ("github_pat_", r"()\bgithub_pat_\w{16,}"),
-        ("glpat-", r"()\bglpat-[\w\-]{16,}"),
-        ("akia|asia", r"()\bA(?:KIA|SIA)[0-9A-Z]{16}\b"),  # AWS
-        ("aiza", r"()\bAIza[\w\-]{30,}"),  # Google
-        ("hf_", r"()\bhf_[A-Za-z0-9]{20,}"),
-        ("xox", r"()\bxox[a-z]-[A-Za-z0-9\-]{8,}"),  # Slack
-        ("eyj", r"()\beyJ[\w\-]{6,1000}\.[\w\-]{4,4000}\.[\w\-]*"),  # JWT
-        (
-            "private key-----",
-            r"()-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-        ),
-        # user:password of an address, or a key in its place
-        ("://", r"""(://)(?:[^/\s:@]*:[^/\s?#"'<>]+|[^/\s:@]{16,})(?=@)"""),
-        ("hooks.slack.com/|/api/webhooks/", r"(\.slack\.com/services/|/api/webhooks/)[\w/\-]+"),
-        ("bearer ", r"((?i:bearer) )[A-Za-z0-9._~+/=\-]{8,}"),
-        ("basic ", r"((?i:basic) )(?=\S*[\d=+/])[A-Za-z0-9._~+/=\-]{8,}"),
-        (
-            "authorization|cookie|x-api-key",
-            r"""((?i:authorization|cookie|x-api-key) *: *)[^\s"'][^\r\n"']*""",
-        ),
-    )
-]
-_NAMES = (
-    "(?:api[ _-]?|access[_-]?|account[_-]?|private[_-]?|signing[_-]?)key|token|secret|password|passwd|pwd"
-    "|passphrase|authorization|signature|credentials?|dsn|cookie"
-)
-_NAME_PARTS = (
-    "key", "token", "secret", "passw", "pwd", "passphrase", "authoriz", "signature", "credential", "dsn",
-    "cookie",
-)  # fmt: skip
-_QUOTED = r""""(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
-_NAMED = (
-    rf"""((?i:{_NAMES})=)(?:{_QUOTED}|[^&\s"'<>]+)"""  # of an address, a command, a repr()
-    rf"""|((?i:{_NAMES})["']\s*:\s*)(?:{_QUOTED})"""  # of JSON, a dictionary
-    r"""|((?i:\b(?:password|passwd|secret|api[ _-]?key)) *: *)[^\s"'<>,;]+"""
-)
-_MAY_HOLD = re.compile(r"[-_=:./]|(?i:bearer |basic |A[KS]IA|AIza)")
-
-
-def is_secret_key(key: str, extra: Iterable[str] = ()) -> bool:
-    """Tell whether a key names a credential, by its segments: ``apiKey`` does, ``max_tokens`` does not."""
-    secret = _known_keys.get(key)
-    if secret is None:
-        words = [word.lower() for word in _SEGMENT.findall(key)]
-        secret = (
-            not _WORDS.isdisjoint(words)
-            or any(pair in _PAIRS for pair in pairwise(words))
-            or any(word.endswith(_ENDINGS) for word in words)
-        )
-        if len(_known_keys) >= _CACHE_SIZE:
-            _known_keys.clear()
-        _known_keys[key] = secret
-    return secret or any(word in key.lower() for word in extra)
+_SHORTEST = 5  # of a text that holds a credential and its name
+# Without one of the former, prose holds a credential only beside one of the latter, or behind its scheme.
+_separates = re.compile(r"[=:'\"`>%&\\]").search
+_hints = re.compile(r"[\d\-]").search
 
 
 def redact(text: str) -> str:
     """Return the text with everything that looks like a credential replaced."""
-    if _MAY_HOLD.search(text) is None:
+    if len(text) < _SHORTEST:
         return text
-    small = text.lower()
-    for words, shape in _SHAPES:
-        if any(word in small for word in words):
-            text = re.sub(shape, rf"\1{REDACTED}", text)
-    if any(part in small for part in _NAME_PARTS) and ("=" in small or ":" in small):
-        text = re.sub(_NAMED, rf"\1\2\3{REDACTED}", text)
+    if (
+        _separates(text) is not None
+        or (" " in text and _hints(text) is not None)
+        or ("earer " in text or "asic " in text)
+    ):
+        text = without_private_keys(text)
+        if "@" in text:
+            text = without_users(text)
+        small = small_of(text)
+        text = without_hooks(without_said(text, small), small)
+        if "-" in small:
+            text = without_options(text)
+    if secret_shapes.may_hold(text) is not None:
+        text = without(text, secret_shapes.found(text))
+        text = without(text, secret_shapes.found_within(text))
     return text
-
-
-def is_harmless(key: str, value: object) -> bool:
-    """Tell that a value is no credential though its key sounds so: ``has_password=True``."""
-    if value is None or isinstance(value, bool):
-        return True
-    return isinstance(value, (int, float)) and "token" in key.lower()
 
 
 def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
@@ -119,11 +66,15 @@ def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, (list, tuple)):
-        return [withheld(item, extra) for item in value]
+        if is_secret_pair(value, extra):
+            return [redact(value[0]), REDACTED]
+        shown = redact_arguments(value, extra) if has_options(value) else value
+        return [withheld(item, extra) for item in shown]
     if isinstance(value, Mapping):
+        named = secret_name_in(value, extra)
         return {
             redact(key): REDACTED
-            if is_secret_key(key, extra) and not is_harmless(key, item)
+            if withholds(key, item, extra) or (named and key.lower() in VALUE_KEYS)
             else withheld(item, extra)
             for key, item in value.items()
         }

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from perfdb import records
 from perfdb.errors import InvalidSessionIdError, ReportError
+from perfdb.recording.redaction import redact
 from perfdb.records import Attempt, Event, Sample, Session, Step, check_session_id, mode_of
 
 SCHEMA_VERSION = 1
@@ -349,5 +350,5 @@ def _step(fields: _Fields) -> Step:
 def _shown(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
-    text = json.dumps(value)
+    text = json.dumps(redact(value) if isinstance(value, str) else value)
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -11,7 +11,17 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set, ValuesView
 
 from perfdb.recording.guard import raise_foreign
-from perfdb.recording.redaction import REDACTED, is_harmless, is_secret_key, redact
+from perfdb.recording.redaction import (
+    REDACTED,
+    VALUE_KEYS,
+    has_options,
+    is_secret_pair,
+    may_withhold,
+    redact,
+    redact_arguments,
+    secret_name_in,
+    withholds,
+)
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -142,17 +152,18 @@ class Cleaner:
     def mapping(self, data: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         """Return the mapping with text keys; what does not fit is counted under ``…``."""
         cleaned: dict[str, Any] = {}
+        named = secret_name_in(data, self.extra)
         for count, (key, value) in enumerate(data.items()):
             if count == MAX_ITEMS or self.room <= 0:
                 cleaned["…"] = f"{len(data) - count} more entries cut"
                 break
             name = clean_name(key)
             self.room -= len(name) + 4
-            if is_secret_key(name, self.extra) and not is_harmless(name, value):
+            if withholds(name, value, self.extra) or (named and name.lower() in VALUE_KEYS):
                 cleaned[name] = REDACTED
             else:
                 cleaned[name] = self.value(value, depth + 1)
-                if name in _safe_texts and depth == 0:
+                if name in _safe_texts and depth == 0 and not may_withhold(name):
                     if len(_safe_keys) >= _CACHE_SIZE:
                         _safe_keys.clear()
                     _safe_keys[name] = f"{_safe_texts[name]}:"
@@ -207,8 +218,11 @@ class Cleaner:
         return self.value(repr(value), depth)
 
     def _sequence(self, values: Collection[Any], depth: int) -> list[Any]:
-        if isinstance(values, tuple) and len(values) == 2 and self._is_secret_pair(*values):
-            return [values[0], REDACTED]
+        if isinstance(values, (list, tuple)):
+            if is_secret_pair(values, self.extra):
+                return [self.value(values[0], depth + 1), REDACTED]
+            if has_options(values):
+                values = redact_arguments(values[:MAX_ITEMS], self.extra) + list(values[MAX_ITEMS:])
         cleaned: list[Any] = []
         for count, value in enumerate(values):
             if count == MAX_ITEMS or self.room <= 0:
@@ -216,15 +230,6 @@ class Cleaner:
                 break
             cleaned.append(self.value(value, depth + 1))
         return cleaned
-
-    def _is_secret_pair(self, key: Any, value: Any) -> bool:
-        """Tell whether a pair is a header with a credential; many libraries keep headers as pairs."""
-        return (
-            type(key) is str
-            and len(key) <= MAX_NAME
-            and is_secret_key(key, self.extra)
-            and not is_harmless(key, value)
-        )
 
     @staticmethod
     def _number(value: float) -> float | str:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, cast, func, literal, or_, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from perfdb.recording.redaction import redact
 from perfdb.records import STATUSES
 from perfdb.store.models import STATUS_CODES, series, session_tags, sessions, storable_text, to_json
 
@@ -55,7 +56,7 @@ def choose_sessions(
             raise ValueError(f"status is one of {', '.join(STATUSES)}, not {status!r}")
         wanted = wanted.where(sessions.c.status == STATUS_CODES[status])
     if tag is not None:
-        tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_text(tag))
+        tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_text(redact(tag)))
         wanted = wanted.where(sessions.c.id.in_(tagged))
     for number, (key, value) in enumerate((attribute or {}).items()):
         wanted = wanted.where(_has_attribute(dialect, key, value, number))

@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
+from perfdb.recording.redaction import REDACTED, redact
 from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id
 from perfdb.store import rows
 from perfdb.store.ids import Ids, forget_ids
@@ -198,7 +199,7 @@ def tag_session(connection: Connection, session_id: str, name: str) -> None:
         NotFoundError: there is no such session.
         ValueError: the name is empty or longer than 64 characters.
     """
-    name = name.strip()
+    name = _told_tag(name)
     if not 1 <= len(name) <= 64:
         raise ValueError(f"a tag has 1 to 64 characters, not {len(name)}")
     pk = _pk_of(connection, session_id)
@@ -215,11 +216,18 @@ def untag_session(connection: Connection, session_id: str, name: str) -> bool:
     """
     pk = _pk_of(connection, session_id)
     gone = delete(session_tags).where(
-        session_tags.c.session_pk == pk, session_tags.c.name == rows.text(name.strip())
+        session_tags.c.session_pk == pk, session_tags.c.name == rows.text(_told_tag(name))
     )
     removed = connection.execute(gone).rowcount > 0
     recount_session(connection, pk)
     return removed
+
+
+def _told_tag(name: str) -> str:
+    """Return a tag without credentials, no longer than it was allowed to be."""
+    name = name.strip()
+    told = redact(name)
+    return name if told == name else told[: max(len(name), len(REDACTED))].strip()
 
 
 # --- records, gathered by session ---------------------------------------------------------------------

@@ -219,3 +219,69 @@ def test_a_password_is_hidden_wherever_a_url_keeps_it(monkeypatch: pytest.Monkey
         tracker.start_pipeline()
         tracker.end_pipeline()
         assert found_in(repr((tracker.health(), vars(tracker))).encode()) == set()
+
+
+def test_what_is_imported_is_withheld_in_every_column(
+    database_url: str, home: Path, say: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_DATABASE_URL", database_url)
+    step = {
+        "step_name": "password=canary001", "start_time": 1.0, "duration": 1.0, "success": False, "seq": 1,
+        "error_message": "--token canary002", "attempts": [], "additional_data": {
+            "headers": [["X-Auth-Token", "canary003"]], "argv": ["run", "--api-key", "canary004"],
+            "env": [{"name": "DB_PASSWORD", "value": "canary005"}], "url": "redis://:a/canary006@h/0",
+        },
+        "events": [{"name": "Bearer canary007abc", "time": 1.5, "data": {"b'client_secret'": "canary008"}}],
+    }  # fmt: skip
+    whole = {
+        "schema_version": 1, "session_id": "whole", "pipeline": "living token=canary010", "start_time": 1.0,
+        "total_duration": 1.0, "status": "completed", "success": True, "steps": [step],
+        "perfdb_version": "token=canary011",
+        "mode": '{"api_key":"canary012","password":12345,"model":"gpt"}',
+        "tags": ["pw=canary013", "sk-learn-pipeline"],
+        "host": "https://me:canary014@example.org", "python_version": "secret: canary015",
+        "git_commit": "api_key=canary016", "command": "run -p canary017 --x",
+        "attributes": {"auth": ["me", "canary018"]},
+    }  # fmt: skip
+    path = home.parent / "whole.json"
+    path.write_text(json.dumps(whole))
+    assert b"Imported 1 session" in say("import", str(path))
+    held = everything_in(database_url)
+    assert found_in(held) == set()
+    assert b"12345" not in held
+    assert b"sk-learn-pipeline" in held
+    screens = say("show", "whole", "--data") + say("sessions", "--json") + say("show", "whole", "--json")
+    assert found_in(screens) == set()
+
+
+def test_tags_notes_and_reasons_are_withheld(
+    database_url: str, home: Path, say: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_DATABASE_URL", database_url)
+    settings = home.parent / "settings" / "perfdb.toml"
+    settings.parent.mkdir()
+    settings.write_text('[[alerts.rules]]\nname = "slow"\nkind = "max"\nlimit = 0.0\n')
+    monkeypatch.setenv("PERFDB_CONFIG", str(settings))
+    tracker = perfdb.create_tracker(pipeline="living", console=False, monitor=False)
+    for _ in range(12):
+        tracker.start_pipeline()
+        with tracker.step("load"):
+            pass
+        tracker.end_pipeline()
+    perfdb.recorder.close(60)
+    said = say("tag", "last", "token=canary001") + say("tag", "last", "sk-learn-pipeline")
+    said += say("sessions", "--tag", "token=canary001", "--json")
+    assert b"token=[redacted]" in said
+    listed = json.JSONDecoder().raw_decode(say("alerts", "list", "--json").decode())[0]
+    alert = str(listed["rows"][0]["id"])
+    said += say("alerts", "ack", alert, "--note", "login with password canary002")
+    said += say("alerts", "silence", "--step", "load", "--for", "1h", "--reason", "X-Auth-Token: canary003")
+    said += say("alerts", "silence", alert, "--for", "1h", "--reason", "DB_PASSWORD=canary004")
+    said += say("alerts", "silence", "--step", "sk-canary005abcdefgh", "--for", "1h")
+    said += say("baseline", "pin", "--note", "curl -u me:canary006 https://example.org")
+    said += say("alerts", "show", alert) + say("alerts", "unsilence") + say("baseline", "list")
+    held = everything_in(database_url)
+    assert (found_in(said), found_in(held)) == (set(), set())
+    assert b"sk-learn-pipeline" in held
+    assert b"[redacted]" in say("untag", "last", "token=canary001")
+    assert b"token=[redacted]" not in say("sessions", "--json")

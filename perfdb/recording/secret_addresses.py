@@ -1,0 +1,86 @@
+"""Find credentials in addresses: user and password, and addresses that let anybody write who knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from perfdb.recording.secret_spans import REDACTED, compiled, end_of, without
+
+_ADDRESS = r"(?:[^\s\"'<>`]|'(?=[^\s,;:)\]}\"']))*+"  # what may follow ://
+_AFTER_COLON = r"(?:[^\s\"'<>`/?#]|'(?=[^\s,;:)\]}\"']))*+"
+_USER = r"[^\s/:@?#]*+"
+_PORT = r"\d{1,5}(?:[/?#,]|\Z)"
+_WEB = ("http://", "https://", "ws://", "wss://")
+_LONG_USER = 16
+_LONGEST_AFTER_COLON = 300
+# What stays of an address is the part before.
+_HOOKS = (
+    r"(?P<kept>hooks?\.slack\.com/(?:services|workflows|triggers)/|/api/(?:v\d+/)?webhooks/|/with/key/|/bot/v2/hook/"
+    r"|webhook\.office\.com/|outlook\.office\.com/webhook/|hooks\.zapier\.com/hooks/catch/|hc-ping\.com/"
+    r"|hook\.[\w.]{1,20}make\.com/|/hooks/(?=\w{16})|pagerduty\.com/integration/)[\w/\-@%.=]+"
+)
+_SCHEME_LESS = r"@(?:(?:tcp|unix)\(|[\w.\-]{1,100}+:\d|//)|:thin:|sqlplus "
+_GO_OR_ORACLE = (
+    r"(?<![\w./\-])[\w.\-]{1,64}+:([^\s@\"'/<>]{2,100}+)(?=@(?:tcp|unix)\(|@[\w.\-]{1,100}:\d)"
+    r"|(?::thin:|sqlplus )[^\s/@]{1,64}+/([^\s@]{1,100}+)(?=@)"
+    r"|(?<![\w./:\-])\w{1,64}+/([^\s@/]{1,100}+)(?=@//)"
+)
+
+
+def without_users(text: str) -> str:
+    """Return the text without user and password of its addresses."""
+    if "://" in text:
+        text = without(text, _users(text))
+    if compiled(_SCHEME_LESS).search(text) is not None:
+        found = compiled(_GO_OR_ORACLE).finditer(text)
+        text = without(text, (each.span(each.lastindex or 0) for each in found))
+    return text
+
+
+def without_hooks(text: str, small: str) -> str:
+    """Return the text without what is secret of the addresses of webhooks."""
+    if "hook" in small or "/with/key/" in small or "hc-ping" in small or "pagerduty" in small:
+        return compiled(_HOOKS).sub(rf"\g<kept>{REDACTED}", text)
+    return text
+
+
+def _users(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where user and password stand in the addresses of a text."""
+    whole = last = -1
+    at = text.find("://")
+    while at >= 0:
+        begin = at + 3
+        if begin > whole:  # an address within an address is not looked for an @ again
+            whole = end_of(_ADDRESS, text, begin)
+            last = text.rfind("@", begin, whole)
+        if last >= begin and not text.endswith("file", max(0, at - 4), at):
+            end = max(begin, _end_of_user(text, at, begin, whole))
+            yield begin, end
+            begin = end
+        at = text.find("://", begin)
+
+
+def _end_of_user(text: str, at: int, begin: int, whole: int) -> int:
+    """Return where user and password end, 0 if there is none: ``host:80/to?user@example.org`` has none."""
+    user = end_of(_USER, text, begin)
+    if text.startswith("@", user):
+        return user if user - begin >= _LONG_USER else 0  # a key in the place of a user
+    if not text.startswith(":", user):
+        return 0
+    web = text.endswith(_WEB, max(0, at - 5), at + 3)
+    plain = end_of(_AFTER_COLON, text, user + 1)
+    end = text.rfind("@", user + 1, plain)
+    furthest = min(whole, user + _LONGEST_AFTER_COLON)
+    if end >= 0:
+        host = text[end + 1 : plain]
+        if text.startswith("sha256:", end + 1) or (end == user + 1 and user - begin < _LONG_USER):
+            return 0
+        if not web and "." not in host and ":" not in host:  # p@ss/word
+            query = text.find("?", plain, furthest) if text.startswith("/", plain) else -1
+            end = max(end, text.rfind("@", plain, query if query >= 0 else furthest))
+        return end
+    end = text.rfind("@", user + 1, furthest)
+    between = text[user + 1 : end]
+    if end < 0 or "://" in between or (compiled(_PORT).match(between) and (web or "?" in between)):
+        return 0
+    return end

@@ -1,0 +1,104 @@
+"""Find credentials in commands, given as a text or a list: ``mysql -pX``, ``curl -u me:X``, ``--api-key X``.
+
+``-p`` is a port, a project or a password: the program tells, or the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from perfdb.recording.secret_names import LONGEST_NAME, looks_random, withholds
+from perfdb.recording.secret_spans import REDACTED, compiled, without
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
+
+_PROGRAMS = (
+    r"\b(?:mysql\w*|mariadb\w*|sshpass|mongo\w*|login|sqlcmd|bcp|redis-cli|ldap\w+|zip|7z\w?|unzip"
+    r"|smbclient|curl|wget|http|https|ftp|lftp|htpasswd|influx|cqlsh|clickhouse-client|rabbitmqadmin|snowsql)\b"
+)
+# Programs that take a password with each short option.
+_WITH_PASSWORDS = {
+    "p": ("mysql", "mariadb", "sshpass", "mongo", "login", "7z", "influx", "cqlsh", "smbclient"),
+    "pw": ("",),
+    "P": ("zip", "unzip", "sqlcmd", "bcp"),
+    "u": ("curl", "wget", "http", "ftp", "lftp", "influx"),
+    "a": ("redis-cli",),
+    "w": ("ldap",),
+}  # fmt: skip
+_RAW_HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-api-key x-auth-token".split())
+_FLAG = r"(?<![\w\-./])-(?P<flag>pw|[pPuaw]|-(?:proxy-)?user(?:pwd)?)"
+_APART = r"\\*[\"']\s{0,2},\s{0,2}\\*[bu]?[\"']|=|[ ]{1,3}[\"']?|[\"']"
+_VALUE = r"(?P<value>[^\s\"',\\-][^\s\"',\\]*)"
+_OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
+_OPTIONS_OF_PROGRAMS = rf"{_FLAG}(?P<gap>{_APART}|){_VALUE}"
+_OTHERS = r"\d{1,5}(?::\d{1,5})?|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
+
+
+def without_options(text: str) -> str:
+    """Return the text without the passwords of short options."""
+    if " -" in text or "'-" in text or '"-' in text or text[0] == "-":
+        return without(text, _options(text))
+    return text
+
+
+def _options(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the passwords of short options stand: ``-p`` is a port or a project as well."""
+    programs = frozenset(compiled(_PROGRAMS).findall(text))
+    pattern = _OPTIONS_OF_PROGRAMS if programs else _OPTIONS
+    for found in compiled(pattern).finditer(text):
+        begin, end = found.span("value")
+        flag, value = found["flag"], found["value"]
+        if flag[-1:] in "ura" and ":" in value:  # -u, --user, -a of http
+            begin += value.index(":") + 1
+            value, flag = text[begin:end], "u"
+        yield begin, end if _is_password(flag, value, bool(found["gap"]), programs) else begin
+
+
+def _is_password(flag: str, value: str, apart: bool, programs: Collection[str]) -> bool:
+    """Tell whether the value of a short option is a password, by itself or by the program."""
+    if not value or value == REDACTED or compiled(_OTHERS).fullmatch(value):
+        return False
+    known = any(program.startswith(_WITH_PASSWORDS.get(flag, ())) for program in programs)
+    return known if not apart or flag in "aw" else known or looks_random(value, 6)
+
+
+def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> list[Any]:
+    """Return the arguments of a command without credentials; what is no text stays as it is."""
+    programs = [
+        each
+        for each in arguments[:4]
+        if type(each) is str and compiled(_PROGRAMS).fullmatch(each.rpartition("/")[2])
+    ]
+    shown: list[Any] = []
+    before = ""
+    for each in arguments:
+        text = type(each) is str
+        shown.append(_argument(before, each, programs, extra) if text else each)
+        before = each if text else ""
+    return shown
+
+
+def _argument(before: str, argument: str, programs: Collection[str], extra: Iterable[str]) -> str:
+    if before.startswith("-") and "=" not in before and not argument.startswith("-"):
+        if withholds(before, argument, extra):
+            return REDACTED
+        flag = before[1:]
+        if flag in _WITH_PASSWORDS:
+            user, colon, value = argument.partition(":") if flag == "u" else ("", "", argument)
+            if _is_password(flag, value, True, programs):
+                return f"{user}{colon}{REDACTED}"
+    if argument.startswith("-p") and _is_password("p", argument[2:], False, programs):
+        return f"-p{REDACTED}"
+    if before.lower() in _RAW_HEADERS and looks_random(argument[:300]):
+        return REDACTED
+    name, equals, value = argument.partition("=")
+    if equals and len(name) <= LONGEST_NAME and withholds(name, value, extra):
+        return f"{name}={REDACTED}"
+    return argument
+
+
+def has_options(values: Collection[Any]) -> bool:
+    """Tell whether a sequence may be the arguments of a command, or headers one after the other."""
+    return any(type(each) is str and (each[:1] == "-" or each.lower() in _RAW_HEADERS) for each in values)

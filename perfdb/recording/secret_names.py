@@ -1,0 +1,222 @@
+"""Tell from its name whether a value is a credential: ``apiKey`` is one, ``max_tokens``, ``token_type`` not.
+
+A name is judged by its words. Some leave it to the value: ``auth`` may be ``basic`` or a key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from perfdb.recording.secret_spans import compiled
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
+
+HARMLESS, DOUBTFUL, SECRET = 0, 1, 2
+
+# What is a credential whatever stands around it, unless it ends in one of _ABOUT.
+_NOUNS = frozenset(
+    "authorization bearer cookie cookies token secret secrets password passwords passwd pwd pw passphrase "
+    "passphrases passcode passcodes apikey apikeys dsn jwt jwts credential credentials creds psk mnemonic "
+    "totp passwort kennwort senha contrasena wachtwoord pgpass".split()
+)
+# Of a name in one word: accesstoken, PGPASSWORD.
+_ENDINGS = (
+    "apikey", "apikeys", "password", "passwd", "passphrase", "secret", "token", "accesskey", "secretkey",
+    "privatekey", "signingkey", "masterkey", "accountkey", "authkey", "dbpass", "userpass", "smtppass",
+    "credentials", "pwd",
+)  # fmt: skip
+_ONE_WORD = frozenset("sessionid phpsessid jsessionid csrf xsrf".split())
+_KEYS = frozenset(
+    "api access account auth encryption private signing ssh secret master subscription decryption "
+    "openai anthropic gemini groq mistral cohere serpapi pinecone huggingface sendgrid twilio mailgun "
+    "datadog stripe replicate perplexity xai deepseek tavily langsmith newrelic sentry "
+    "aes hmac rsa gpg pgp recovery wallet consumer license licence preshared application functions webhook "
+    "shared symmetric cipher crypto service".split()
+)
+_MAYBE_KEYS = frozenset(
+    "client app session role admin deploy integration server project bot write ingest ingestion routing "
+    "function anon google github gitlab aws azure gcp hf dd maps slack storage x partner merchant developer "
+    "host".split()
+)
+_CODES = frozenset("recovery backup verification security otp mfa auth login seed".split())
+_PASSES = frozenset(
+    "db database user mysql mariadb pg postgres postgresql smtp ftp sftp redis admin root mail email imap "
+    "login ssh sudo http proxy mongo mongodb rabbitmq amqp ldap become keystore truststore wifi my app "
+    "key store basic".split()
+)
+# Credentials when their value looks like one, and nothing follows.
+_MAYBE = frozenset(
+    "auth oauth pass sas sig signature otp pat pin salt seed sid hmac csrf xsrf ticket".split()
+)
+_VALUES = frozenset("header string data value raw text b64 base64 json basic".split())  # of auth: auth_header
+# A list of tokens is what a model reads, unless one of these stands before.
+_TOKEN_KINDS = frozenset(
+    "access refresh auth api bearer session secret csrf device push registration fcm oauth personal "
+    "service github gitlab slack bot deploy".split()
+)
+_OTHER_TOKENS = frozenset(
+    "eos bos pad unk mask sep cls stop special start end first last next page continuation sync resume "
+    "cursor fencing cancel cancellation pagination image audio prefix suffix separator prompt completion "
+    "input output max min per each new one single total cached reasoning word sub".split()
+)
+_ASKING = frozenset(
+    "has is are can should need needs require requires required num n nb no number count allow enable "
+    "disable validate verify check show hide skip rotate use uses using with without missing".split()
+)
+# What makes of a credential something about it.
+_ABOUT = frozenset(
+    "count counts counter length len size limit limits limiter usage used use uses type types kind ms s "
+    "us ns sec secs second seconds min mins minute minutes hour hours day days time times timestamp "
+    "timeout duration latency rate ratio per budget total totals sum mean avg average max median p50 p90 "
+    "p95 p99 id ids name names version versions policy policies required enabled disabled present valid "
+    "invalid validity validation expired expires expiry expiration ttl age at by url uri endpoint path "
+    "paths file files filename dir folder field fields format algorithm alg rotation rotated changed "
+    "reset strength attempts attempt retries errors error failures failed failure status state ok exists "
+    "missing source provider scope scopes issuer audience index idx position offset hint manager store "
+    "service cache hits misses percent pct cost price usd eur bytes kb mb chars bits decode encode "
+    "decoding encoding encoded decoded loaded found verified refreshed refresh revoked cached updated "
+    "created set reused supported allowed accepted rejected checked check checks bucket buckets embedding "
+    "embeddings logprob logprobs classification healing consent domain jar jars samesite mode method host "
+    "port env variable var column table class label level score rank order number num calls requests "
+    "request queue pool fetch lookup read write sent received seen left remaining consumed generated "
+    "prompt throughput speed step steps stage stages phase scanner scanning detector detected detection "
+    "management rules rule exchange introspection".split()
+)
+
+_SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_PATH = r"[/~.]|[A-Za-z]:[\\/]"
+_MEASURE = r"[-+]?[\d.,:/]+(?:e[-+]?\d+)?(?:[a-z]{1,3}|%|/s)?|v?\d+(?:\.\d+)+\S{0,12}|\d{4}-\d\d-\d\d\S{0,24}"
+_CAMEL = r"[A-Z]?[a-z]++(?:[-_.]?[A-Z]?[a-z]++)*+|[A-Z][A-Z_\-.]*"
+
+LONGEST_NAME = 200
+# What names a value in a mapping, and the value.
+_NAME_KEYS = "name Name NAME key Key KEY header Header variable field param k".split()
+VALUE_KEYS = frozenset("value val v stringvalue".split())
+_OF_DIGITS = frozenset("otp pin".split())
+_ANYTHING = "aB3$aB3$"  # a value that any doubtful name withholds
+_CACHE_SIZE = 4_096
+_known: dict[str, int] = {}  # what was judged before is not judged again
+
+
+def judge(name: str) -> int:
+    """Return SECRET, HARMLESS, or DOUBTFUL: its value decides."""
+    found = _known.get(name)
+    if found is None:
+        if len(_known) >= _CACHE_SIZE:
+            _known.clear()
+        found = _known[name] = _judge([word.lower() for word in _SEGMENT.findall(name[-200:])])
+    return found
+
+
+def _judge(words: list[str]) -> int:
+    if not words:
+        return HARMLESS
+    at = next((i for i in reversed(range(len(words))) if _is_noun(words, i)), -1)
+    if at < 0:
+        return _judge_maybe(words)
+    noun, before, after = words[at], words[at - 1] if at else "", words[at + 1 :]
+    if after and after[-1] in _ABOUT and not (after == ["id"] and noun == "secret"):
+        return HARMLESS
+    if noun == "token" and before in _OTHER_TOKENS:
+        return HARMLESS
+    if noun == "token" and after and after[-1] not in _VALUES:
+        return DOUBTFUL
+    return DOUBTFUL if words[0] in _ASKING and len(words) > 1 else SECRET
+
+
+def _is_noun(words: list[str], at: int) -> bool:
+    word, before = words[at], words[at - 1] if at else ""
+    if word in ("key", "keys"):
+        return before in _KEYS
+    if word == "tokens":
+        return before in _TOKEN_KINDS
+    if word == "pass":
+        return before in _PASSES
+    if word in ("code", "codes"):
+        return before in _CODES
+    if word == "phrase":
+        return before in ("seed", "recovery", "pass")
+    return word in _NOUNS or word.endswith(_ENDINGS) or before + word in _NOUNS  # passWord
+
+
+def _judge_maybe(words: list[str]) -> int:
+    if len(words) > 1 and words[-1] in _VALUES and words[-2] in ("auth", "oauth"):
+        return SECRET if words[-1] == "header" else DOUBTFUL
+    if words[-1] in _MAYBE or words[-1] in _ONE_WORD:
+        return DOUBTFUL
+    if any(after in ("key", "keys") and before in _MAYBE_KEYS for before, after in pairwise(words)):
+        return HARMLESS if words[-1] in _ABOUT else DOUBTFUL
+    return HARMLESS
+
+
+def is_harmless(name: str, value: object) -> bool:
+    """Tell that a value is no credential though its name sounds so: ``has_password=True``, ``tokens=5``."""
+    if value is None or isinstance(value, (bool, float)):
+        return True
+    if isinstance(value, int):
+        small = name.lower().rstrip("_0123456789")
+        return "token" in small or (small.endswith("s") and not small.endswith("pass"))
+    return isinstance(value, str) and name[-3:].lower() == "pwd" and compiled(_PATH).match(value) is not None
+
+
+def least_of(name: str) -> int:
+    """Return how long a credential of a doubtful name is at least."""
+    return 5 if name.rstrip("\\\"'`]").lower().endswith("pass") else 8
+
+
+def looks_random(text: str, least: int = 8) -> bool:
+    """Tell whether a text is likely to be a key or a password, and no word, number, path or address."""
+    if len(text) < least or compiled(_PATH).match(text) or "://" in text or any(map(str.isspace, text)):
+        return False
+    if compiled(_MEASURE).fullmatch(text) or compiled(_CAMEL).fullmatch(text):
+        return len(text) >= 24 and text.isalnum() and text.islower()
+    return any(map(str.isdigit, text)) or not text.replace("-", "").replace("_", "").islower()
+
+
+def is_secret_key(key: str, extra: Iterable[str] = ()) -> bool:
+    """Tell whether a key names a credential, by its words: ``apiKey`` does, ``max_tokens`` does not."""
+    return judge(key) == SECRET or any(word in key.lower() for word in extra)
+
+
+def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
+    """Tell whether a value is withheld because of its key; some keys leave it to the value."""
+    judged = judge(key)
+    if judged == HARMLESS and not extra:
+        return False
+    if judged == SECRET or any(word in key.lower() for word in extra):
+        return not is_harmless(key, value)
+    if judged == DOUBTFUL:
+        if isinstance(value, (list, tuple)):  # auth=("user", "password")
+            return len(value) == 2 and key.lower().endswith("auth") and all(type(x) is str for x in value)
+        if not isinstance(value, str):
+            return False
+        return looks_random(value[:300], least_of(key)) or (
+            key.lower() in _OF_DIGITS and value.isdigit() and 4 <= len(value) <= 8
+        )
+    return False
+
+
+def may_withhold(key: str) -> bool:
+    """Tell whether some values of a key are withheld."""
+    return judge(key) != HARMLESS or key.lower() in VALUE_KEYS
+
+
+def is_secret_pair(pair: Sequence[Any], extra: Iterable[str] = ()) -> bool:
+    """Tell whether two values are a header with a credential; many libraries keep headers as pairs."""
+    if len(pair) != 2:
+        return False
+    key = pair[0].decode("latin-1") if type(pair[0]) is bytes and len(pair[0]) <= LONGEST_NAME else pair[0]
+    return type(key) is str and len(key) <= LONGEST_NAME and withholds(key, pair[1], extra)
+
+
+def secret_name_in(values: Mapping[Any, Any], extra: Iterable[str] = ()) -> bool:
+    """Tell whether a mapping names a credential: ``{"name": "DB_PASSWORD", "value": "X"}``."""
+    for key in _NAME_KEYS:
+        name = values.get(key)
+        if type(name) is str and len(name) <= LONGEST_NAME and withholds(name, _ANYTHING, extra):
+            return True
+    return False

@@ -1,0 +1,216 @@
+"""The shapes of the providers' credentials: how each begins, and what must follow.
+
+A text is searched once for all beginnings; only where one stands is what follows looked at, a bounded way.
+So the time is linear in the length of the text, whatever the text is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from perfdb.recording.secret_spans import compiled, end_of
+
+# How each begins, and a pattern of what follows; as published by the providers.
+_WORD = r"[A-Za-z0-9]"
+_DASHED = r"[\w\-]"
+_FAMILIES: tuple[tuple[str, str], ...] = (
+    ("sk- pk- rk-", r"(?![spr]k-)"),  # OpenAI, Anthropic, OpenRouter, DeepSeek, Langfuse: see _key
+    ("sess-", _WORD + "{32,}"),
+    (
+        "sk_live_ sk_test_ sk_prod_ pk_live_ pk_test_ rk_live_ rk_test_ rk_prod_ rzp_live_ rzp_test_",
+        r"\w{8,}",
+    ),
+    ("sk_ ak_", r"(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{24,}"),
+    ("whsec_", r"[\w+/\-]{16,}=*"),
+    ("ghp_ gho_ ghu_ ghs_ ghr_", _WORD + r"{16,}[\w.\-]*"),
+    ("github_pat_", r"\w{16,}"),
+    (
+        "glpat- gldt- glrt- glcbt- glptt- glft- glimt- glagent- gloas- glsoat- glffct- glwt-",
+        r"[\w\-]{16,}(?:\.[\w\-]+)*",
+    ),
+    ("GR1348941", _DASHED + "{16,}"),
+    ("AKIA ASIA ABIA ACCA", r"[0-9A-Z]{16}(?![0-9A-Z])(?:[:,/| ]{1,3}[A-Za-z0-9/+]{40})?"),
+    ("ABSK", r"[A-Za-z0-9+/]{60,}=*"),
+    ("bedrock-api-key-", _DASHED + "{20,}=*"),
+    ("LTAI AKID", _WORD + "{16,}"),
+    ("AIza", _DASHED + "{30,}"),
+    ("ya29.", r"[\w\-.]{16,}"),
+    ("1//0", _DASHED + "{20,}"),
+    ("4/0A", _DASHED + "{24,}"),
+    ("GOCSPX-", _DASHED + "{16,}"),
+    ("hf_ api_org_", _WORD + "{20,}"),
+    ("gsk_ fw_ jina_ esecret_ pcsk_ e2b_ bb_live_ tgp_v1_ wandb_v1_ rnd_ nfp_ napi_", r"[\w\-]{20,}"),
+    ("vcp_ vci_ vca_ vcr_ vck_", r"[\w\-]{20,}"),
+    ("r8_", _WORD + "{20,}"),
+    ("xai- pplx- tvly- csk- nvapi-", r"[\w\-]{20,}"),
+    ("fc-", "[a-f0-9]{28,}"),
+    ("lsv2_pt_ lsv2_sk_", r"\w{20,}"),
+    ("apify_api_", _WORD + "{20,}"),
+    ("xoxa- xoxb- xoxc- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs- xoxe.", r"[\w\-.%+/=]{8,}"),  # Slack
+    ("xapp- xwfp-", r"[\w\-]{12,}"),
+    ("npm_", _WORD + "{20,}"),
+    ("pypi-AgE", _DASHED + "{16,}"),
+    ("rubygems_", "[a-f0-9]{32,}"),
+    ("oy2", "[a-z0-9]{43}"),
+    ("cio", _WORD + "{32}"),
+    ("CLOJARS_", _WORD + "{40,}"),
+    ("dckr_pat_ dckr_oat_", _DASHED + "{16,}"),
+    ("SG.", r"[\w\-]{16,32}\.[\w\-]{16,}"),
+    ("xkeysib- xsmtpsib-", r"[a-f0-9]{32,}(?:-\w+)?"),
+    ("key-", "[a-f0-9]{32}(?![a-f0-9])"),
+    ("SK", "[a-f0-9]{32}(?![a-f0-9])"),
+    ("re_", r"[A-Za-z0-9]{6,10}_[A-Za-z0-9]{16,}"),
+    ("mfa.", _DASHED + "{60,}"),
+    ("ATATT3 ATCTT3 ATSTT3 ATBB ATOA", r"[\w\-=]{16,}"),
+    ("shpat_ shpca_ shppa_ shpss_ shptka_ shpua_", _WORD + "{20,}"),
+    ("sq0atp- sq0csp- sq0idp-", _DASHED + "{16,}"),
+    ("EAAA", r"(?!A)[\w\-]{40,}"),
+    ("EAA", r"(?!A)[A-Za-z0-9]{80,}"),
+    ("dop_v1_ doo_v1_ dor_v1_", "[a-f0-9]{32,}"),
+    ("dapi dkea", r"[a-f0-9]{32}(?:-\d)?"),
+    ("hvs. hvb. hvr.", _DASHED + "{20,}"),
+    ("s. b. r.", r"(?=[A-Za-z]{0,23}\d)(?=[a-z0-9]{0,23}[A-Z])[A-Za-z0-9]{24}(?![A-Za-z0-9])"),
+    ("NRAK- NRJS- NRII- NRIQ- NRRA- NRSP-", r"[\w\-]{16,}"),
+    ("lin_api_ lin_oauth_ lin_wh_", _WORD + "{20,}"),
+    ("ntn_", _WORD + "{20,}"),
+    ("secret_", r"(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{30,}"),
+    ("figd_ figu_ figo_ figt_", _DASHED + "{20,}"),
+    ("sntrys_ sntryu_ sntrya_ sntryi_", r"[\w+/\-]{20,}=*[\w+/]*"),
+    ("glsa_", r"\w{20,}"),
+    ("glc_", r"[A-Za-z0-9+/]{20,}=*"),
+    ("sbp_", _WORD + "{20,}"),
+    ("sb_secret_", _DASHED + "{16,}"),
+    ("AGE-SECRET-KEY-", "[0-9A-Z-]{40,}"),
+    ("pscale_tkn_ pscale_pw_ pscale_oauth_", r"[\w=.\-]{20,}"),
+    ("fo1_ fm1a_ fm1r_ fm2_", r"[\w+/\-]{32,}=*"),
+    ("HRKU- CCIPAT_ CCIPRJ_ CFPAT- tfp_ bkua_ phx_ phs_", r"[\w\-]{20,}"),
+    ("pul-", "[a-f0-9]{40}"),
+    ("pat", r"[A-Za-z0-9]{14}\.[a-f0-9]{64}"),
+    ("pat-na pat-eu", r"\d-[a-f0-9\-]{32,}"),
+    ("squ_ sqp_ sqa_", "[a-f0-9]{40}"),
+    ("tskey-", r"[\w\-]{12,}"),
+    ("ops_eyJ", r"[\w+/\-]{40,}=*"),
+    ("A3-", "[A-Z0-9]{6}-[A-Z0-9-]{20,40}"),
+    ("aio_", _WORD + "{24,}"),
+    ("pnu_ pnb_", _WORD + "{32,}"),
+    ("dt0c01. dt0s01. dt0s16.", r"[A-Z0-9]{8,24}\.[A-Za-z0-9]{32,}"),
+    ("PMAK-", r"[a-f0-9]{16,}-[a-f0-9]{16,}"),
+    ("EZAK EZTK", _WORD + "{54}"),
+    (
+        "shippo_live_ shippo_test_ duffel_live_ duffel_test_ rdme_ sgp_ sm_aat_ sm_pat_ sm_sat_",
+        r"[\w\-]{16,}",
+    ),
+    ("dp.pt. dp.st. dp.ct. dp.sa. dp.scim.", r"[\w.\-]{20,}"),
+    ("sha256~", _DASHED + "{40,}"),
+    ("access-sandbox- access-production- access-development-", r"[a-f0-9\-]{32,}"),
+    ("AKCp", _WORD + "{40,}"),
+    ("cfut_ cfat_ cfk_", r"[\w\-]{30,}"),
+    ("eyJrIjoi", r"[\w+/\-]{20,}=*"),  # Grafana
+    ("SWMTKN-1-", r"[a-z0-9\-]{30,}"),
+    ("API-", "[A-Z0-9]{26}(?![A-Z0-9])"),
+    ("sk.eyJ pk.eyJ", r"[\w\-]{20,}\.[\w\-]{16,}"),  # Mapbox
+    ("sl.", r"[\w\-.]{60,}"),  # Dropbox
+    ("FlyV1 ", r"[\w+/\-,=]{20,}"),
+    ("M N O", r"[A-Za-z0-9]{23,28}\.[\w\-]{6}\.[\w\-]{27,40}"),  # Discord
+)
+# What stands in the middle or at the end, what must stand before it, and behind: bots of Telegram, Terraform,
+# New Relic, Mailchimp, Azure.
+_WITHIN = (
+    (":AA", r"0-9", 6, _DASHED + "{24,}"),
+    (".atlasv1.", r"A-Za-z0-9", 10, r"[\w\-=]{40,}"),
+    ("NRAL", r"a-z0-9", 16, r"\b"),
+    ("-us", r"a-f0-9", 32, r"\d{1,2}\b"),
+    ("Q~", r"\w~.\-", 4, r"[\w~.\-]{30,}"),
+)
+_FURTHEST_BACK = 40
+# Shorter beginnings stand in many texts that hold nothing: what follows them is looked at in the same search.
+_SHORT = 3
+_LEAST_BEHIND = r"(?=[\w\-+/=]{8})"
+_ESCAPED = r"%[0-9A-Fa-f]{2}"
+_RUN = r"[\w\-]*+"
+_KEY = r"[\w\-.]*+"
+
+# A credential has such a run; a text without one is done with.
+may_hold = re.compile(r"[\w\-]{11}").search
+
+
+def found(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where credentials begin and end, in their order."""
+    beginnings, follows = _beginnings()
+    searched = text
+    if "\\" in text:  # what follows an escaped line break begins a word
+        searched = text.replace("\\n", "\\.").replace("\\r", "\\.").replace("\\t", "\\.")
+    if "%" in text:
+        searched = compiled(_ESCAPED).sub("%..", searched)
+    at, no_jwt_before, no_key_before = 0, 0, 0
+    while (hit := beginnings.search(searched, at)) is not None:
+        begin, at = hit.span()
+        end, start = 0, hit[0]
+        if start == "eyJ":
+            if begin >= no_jwt_before:
+                end, no_jwt_before = _jwt(text, begin)
+        elif start[1:] == "k-":
+            if begin >= no_key_before:
+                end, no_key_before = _key(text, at)
+        elif (rest := compiled(follows[start]).match(text, at)) is not None:
+            end = rest.end()
+        if end:
+            yield begin, (at := end)
+
+
+def found_within(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where credentials begin and end that are known by what stands in their middle."""
+    for part, before, least, behind in _WITHIN:
+        if part in text:
+            pattern = rf"{re.escape(part)}(?<=[{before}]{{{least}}}{re.escape(part)}){behind}"
+            for hit in compiled(pattern).finditer(text):
+                back = compiled(rf"[{before}]*\Z").search(
+                    text, max(0, hit.start() - _FURTHEST_BACK), hit.start()
+                )
+                yield back.start() if back else hit.start(), hit.end()
+
+
+def _key(text: str, begin: int) -> tuple[int, int]:
+    """Return the end of a key that begins so, 0 if it is none, and where the next may begin.
+
+    One of its parts has eight characters with a digit among them, or twenty: sk-learn-pipeline is no key.
+    """
+    end = end_of(_KEY, text, begin)
+    parts = text[begin:end].replace(".", "-").split("-") if end - begin >= 8 else ()
+    if any(len(part) >= 20 or (len(part) >= 8 and any(map(str.isdigit, part))) for part in parts):
+        return end, end
+    return 0, end
+
+
+def _jwt(text: str, begin: int) -> tuple[int, int]:
+    """Return the end of a JSON web token, 0 if it is none, and where the next may begin."""
+    first = end_of(_RUN, text, begin)
+    if not text.startswith(".", first) or first - begin < 9:
+        return 0, first
+    end = second = end_of(_RUN, text, first + 1)
+    if second - first < 5 or not (text.startswith(".", second) or text.startswith("eyJ", first + 1)):
+        return 0, first
+    for _ in range(3):  # an encrypted one has five parts
+        if text.startswith(".", end):
+            end = end_of(_RUN, text, end + 1)
+    return end, end
+
+
+@cache
+def _beginnings() -> tuple[re.Pattern[str], dict[str, str]]:
+    """Return what finds all beginnings at once, and what must follow each."""
+    follows = {start: rest for starts, rest in _FAMILIES for start in _split(starts)}
+    by_letter: dict[str, list[str]] = {}
+    for start in [*sorted(follows, key=len, reverse=True), "eyJ"]:
+        ahead = f"(?={follows[start]})" if start in follows and (len(start) <= _SHORT or "/" in start) else ""
+        by_letter.setdefault(start[0], []).append(re.escape(start[1:]) + ahead)
+    parts = (f"{letter}(?:{'|'.join(rests)})" for letter, rests in by_letter.items())
+    return re.compile(
+        rf"(?<![A-Za-z0-9])(?=[{''.join(by_letter)}])(?:{'|'.join(parts)}){_LEAST_BEHIND}"
+    ), follows
+
+
+def _split(starts: str) -> list[str]:
+    return [starts] if starts.endswith(" ") else starts.split()

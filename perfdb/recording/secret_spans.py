@@ -1,0 +1,51 @@
+"""What all that looks for credentials in texts has in common: spans to replace, within a bounded time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+REDACTED = "[redacted]"
+# Looking at a place takes as long as reading so many characters; a text that holds more places is cut short.
+MANY, ROOM, ROOM_OF_NAME = 200, 60, 8
+DOUBTFUL_COSTS = 0.25
+
+
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return a pattern, compiled when it is first needed: for all of them an import has no time."""
+    return re.compile(pattern)
+
+
+def without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return the text without the spans; an empty one was looked at in vain."""
+    parts: list[str] = []
+    kept = 0
+    for looked, (begin, end) in enumerate(spans):
+        if is_dense(looked, begin):
+            end = len(text)
+        if kept <= begin < end:
+            parts += (text[kept:begin], REDACTED)
+            kept = end
+        if end == len(text):
+            break
+    return "".join(parts) + text[kept:] if parts else text
+
+
+def is_dense(looked: float, at: int) -> bool:
+    """Tell whether so many places of a text were looked at until here that the rest would take too long."""
+    return looked > MANY and looked * ROOM > at
+
+
+def small_of(text: str) -> str:
+    """Return the text in small letters, each at its place."""
+    small = text.lower()
+    if len(small) == len(text):
+        return small
+    return compiled("[A-Z]+").sub(lambda letters: letters[0].lower(), text)  # a small form was longer
+
+
+def end_of(pattern: str, text: str, begin: int) -> int:
+    """Return where a pattern ends that matches the empty text too."""
+    return compiled(pattern).match(text, begin).end()  # type: ignore[union-attr]

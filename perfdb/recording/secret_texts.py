@@ -1,0 +1,315 @@
+"""Find credentials in texts by what is said of them: ``password = 'X'``, ``--api-key X``, ``Cookie: X``.
+
+Commands, headers, JSON, reprs, connection strings, YAML, query strings: a name that means a credential,
+something that separates, and a value. Each place is looked at a bounded number of times: the time is linear.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from perfdb.recording.secret_names import DOUBTFUL, HARMLESS, SECRET, judge, least_of, looks_random, withholds
+from perfdb.recording.secret_spans import (
+    DOUBTFUL_COSTS,
+    MANY,
+    REDACTED,
+    ROOM_OF_NAME,
+    compiled,
+    end_of,
+    is_dense,
+    small_of,
+    without,
+)
+
+LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
+
+# One stands in each name that may mean a credential.
+STEMS = (
+    "key", "tok", "secr", "pass", "pw", "auth", "cred", "cook", "dsn", "jwt", "bear", "sig", "sas", "otp",
+    "psk", "salt", "sid", "srf", "code", "hmac", "phras", "essi", "identified", "appid",
+)  # fmt: skip
+# What people write between a name and its value.
+_FILLERS = (
+    "is|was|are|be|provided|given|used|value|equals|supplied|set|changed|reset|to|by|now|new|your|my|the"
+    r"|for (?:key |user |role )?[^\s:=]{1,60}"
+)
+_TWO_WORDS = (
+    "api|access|secret|private|encryption|signing|master|license|account|auth|recovery|backup|seed|verification|"
+    "storage|subscription"
+)
+_QUOTE = "[\"'`]"
+_QUOTED = {quote: rf"(?:[^{quote}\\]|\\[\s\S]|{quote}{quote}(?=\w))*+" for quote in "\"'`"}
+_OPEN = r"[bBuUrRfF]{0,2}(\\*)([\"'`])"
+# An unquoted value: what ends one may stand in it, unless another name or an end follows.
+_STOP = r"[&\"'`,;)\]}>\\\s<]|\Z|[\w\-.\[\]]{1,40}[=:]"
+_BARE = (
+    r"(?:[^\s&\"'`<>,;)\]}\\]|<(?!/)|\\(?![nr](?:[\w\- ]{1,40}[=:]|[\\\"']|\Z))\s?"
+    rf"|[&\"'`,)\]}}>](?!{_STOP})|;(?!{_STOP}|[\w\-. ]{{1,40}}=))*+"
+)
+_REST_OF_LINE = r"(?:[^\r\n\\]|\\(?![nr]))*+"
+_CONTAINER = r"[(\[{][^)\]}\n]*+[)\]}]+"
+_TWO_TEXTS = r"[(\[]\s?b?[\"'][^\"'\n]{0,200}[\"'],\s?b?[\"']"  # auth=("user", "password")
+_BLOCK = r"[|>][-+]?\n[ \t]+([^\n]+)"  # of YAML
+_HARMLESS_VALUES = frozenset(
+    "true false yes no on off none null nil undefined n/a na empty unset set required missing invalid "
+    "incorrect wrong expired unknown optional default ok to for is are or and the a an of with from in on "
+    "as at by must not was has cannot can should when if option flag field too but than authentication {} "
+    "[] () \"\" '' ... … str int bytes string bool int, str, any optional[str] changed".split()
+)
+_PLACEHOLDER = (
+    r"\*+|x{3,}|\$\{.*|\$[A-Z_]+|\$\(.*|%[sdr]|%\(\w+\)s|\{\{[\w. ]*\}\}|\{\d?\}"
+    r"|\{\w*(?:pass|key|tok|secr|pw|val)\w*\}|<[\w -]+>?|\.{3}"
+)
+_NUMBER = r"-?[\d.,_]+(?:e[-+]?\d+)?%?"
+_NAME_LIKE = r"[a-z_]+"
+_QUERY = frozenset("?&;")
+_WITHHELD = (REDACTED, REDACTED[:-1])  # a closing bracket ends an unquoted value
+_SCHEMES = frozenset("bearer basic token digest negotiate ssws splunk apikey bot oauth".split())
+_HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-authorization".split())
+_OF_QUERIES = {"key": DOUBTFUL, "code": DOUBTFUL, "appid": DOUBTFUL, "sig": SECRET, "auth": DOUBTFUL}
+_WEAK = ("token", "jwt", "bearer", "cookie", "cred", "auth", "secrets", "dsn", "sas")
+
+# What a text says in other ways.
+_PEM = (
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:(?!-----END )[\s\S])*+(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
+    r"|PuTTY-User-Key-File-[\s\S]*"
+)
+_SCHEME = (
+    r"((?:[bB]earer|BEARER) (?!authenti|authoriz)"
+    r"|(?:[bB]asic|BASIC) (?![A-Z]?[a-z]+\d{0,2}\b)(?=\S{0,40}[\d=+/]|[a-z]+[A-Z]))"
+    r"[A-Za-z0-9._~+/=\-]{8,}"
+)
+_NAME_AND_VALUE = (
+    r"(?<!\w)(?:name|key|variable|var|header|field|param|k)[\"']?\s{0,4}[:=]\s{0,4}b?[\"']?([\w.\-]{2,100}+)[\"']?"
+    r"[\s,;]{1,40}+-?\s{0,4}[\"']?(?:value|val|content|v)[\"']?\s{0,4}[:=]\s{0,4}b?"
+    r"(?:\"((?:[^\"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+)|([^\s,;)}\"']++))"
+)
+_VALUE_AND_NAME = (
+    r"(?<!\w)(?:value|val|v)[\"']?\s{0,4}[:=]\s{0,4}b?([\"'])((?:[^\"'\\]|\\.){0,400}+)\1[\s,;]{1,40}+"
+    r"[\"']?(?:name|key|variable|var|header|field|param|k)[\"']?\s{0,4}[:=]\s{0,4}b?[\"']([\w.\-]{2,100}+)"
+)
+_NETRC = r"\blogin\s{1,4}[^\s]{1,100}+\s{1,4}password\s{1,4}(?!\[redacted)([^\s]{1,300}+)"
+_TAGS = (
+    rf"<(?=[^<]{{0,80}}?(?i:{'|'.join(STEMS)}))(?:key>([^<>]{{1,80}}+)</key>\s{{0,80}}+<string"
+    r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>([^<]++)"
+)
+
+
+def without_private_keys(text: str) -> str:
+    """Return the text without private keys in PEM, also on one line."""
+    if "PRIVATE KEY" in text or "PuTTY-User" in text:
+        return compiled(_PEM).sub(REDACTED, text)
+    return text
+
+
+def without_said(text: str, small: str) -> str:
+    """Return the text without what it says to be credentials; ``small`` is it in small letters."""
+    if _may_name(small):
+        if "val" in small:
+            text = without(text, _values_of_names(text, small))
+            small = small_of(text)
+        if "</" in text:
+            text = without(text, _values_of_tags(text))
+            small = small_of(text)
+        if "login " in small and "password " in small:
+            text = without(text, (each.span(1) for each in compiled(_NETRC).finditer(small)))
+            small = small_of(text)
+        text = _without_named(text, small)
+    if "bearer " in small or "basic " in small:
+        text = compiled(_SCHEME).sub(rf"\1{REDACTED}", text)
+    return text
+
+
+def _may_name(s: str) -> bool:
+    # one of STEMS; written out it takes half the time
+    return (
+        "key" in s or "pass" in s or "tok" in s or "secr" in s or "auth" in s or "pw" in s or "cred" in s
+        or "sig" in s or "cook" in s or "code" in s or "dsn" in s or "jwt" in s or "bear" in s or "sas" in s
+        or "sid" in s or "otp" in s or "psk" in s or "salt" in s or "srf" in s or "hmac" in s or "phras" in s
+        or "essi" in s or "identified" in s or "appid" in s
+    )  # fmt: skip
+
+
+def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
+    """Yield where the values stand of ``{"name": "DB_PASSWORD", "value": "X"}`` and alike."""
+    for found in compiled(_NAME_AND_VALUE).finditer(small):
+        begin, end = found.span(found.lastindex or 0)
+        if withholds(text[slice(*found.span(1))], text[begin:end]):
+            yield begin, end
+    for found in compiled(_VALUE_AND_NAME).finditer(small):
+        begin, end = found.span(2)
+        if withholds(text[slice(*found.span(3))], text[begin:end]):
+            yield begin, end
+
+
+def _values_of_tags(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the values stand of ``<password>X</password>``, and of a list of properties."""
+    for found in compiled(_TAGS).finditer(text):
+        begin, end = found.span(3)
+        yield begin, end if withholds(found[1] or found[2], text[begin:end]) else begin
+
+
+@cache
+def _named() -> re.Pattern[str]:
+    """Return what finds a name that may mean a credential, in small letters, and what separates its value."""
+    gap = r"[^\S\n]"
+    letters = dict.fromkeys(stem[0] for stem in STEMS)  # tried one by one: fewer are quicker
+    stems = "|".join(f"{a}(?:{'|'.join(stem[1:] for stem in STEMS if stem[0] == a)})" for a in letters)
+    return re.compile(
+        rf"(?<![\w.$\-])(?P<option>--?(?=\w))?+(?:(?:{_TWO_WORDS}) (?=key|phrase|code))?+"
+        rf"(?=[\w.$\-]{{0,200}}?(?:{stems}))[\w.$\-]++"
+        rf"(?:(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
+        rf"(?P<op>=>|:=|={{1,2}}|:(?!//)|%3[ad]|->|\\u003[ad]|&#(?:58|61|x3[ad]);){gap}{{0,8}}+"
+        rf"|(?P<pair>\\*{_QUOTE}\s{{0,4}},\s{{0,4}})(?=[bur]{{0,2}}\\*{_QUOTE})"
+        rf"|(?P<gap>{gap}{{1,4}}+(?:[|\-]{gap}{{1,4}}+)?+(?:(?:{_FILLERS})[:=]?{gap}{{1,4}}+){{0,3}}+"
+        rf"(?:[:=]{gap}{{0,4}}+)?+)"
+        # in prose, a value has a digit or quotes, or is long
+        r"(?(option)|(?=[^\s\"'`]{0,80}?[\d\"'`]|\S{16}|\[redacted)))"
+    )
+
+
+def _without_named(text: str, small: str) -> str:
+    """Return the text without the values of names that mean a credential; ``small`` is it in small letters.
+
+    Of a text that is little else than such names, the rest is withheld: it would take long to read.
+    """
+    parts: list[str] = []
+    kept = at = scanned = names = 0
+    looked = 0.0
+    search = _named().search
+    while (hit := search(small, at)) is not None:
+        kind = hit.lastgroup or "op"
+        begin, after = hit.span(kind)
+        start = hit.start()
+        name = text[start:begin]
+        at = begin
+        names += 1
+        if (judged := _judge(text, start, name, kind, small[begin:after])) == HARMLESS:
+            if names < MANY or names * ROOM_OF_NAME < at:
+                continue
+            value = end = -1
+        else:
+            value, end, quoted, scanned = _value(text, hit, name, judged, scanned)
+            if value < 0 or text.startswith(REDACTED, value):
+                continue
+            looked += 1 if judged == SECRET else DOUBTFUL_COSTS
+            if not _withheld(
+                text[value : min(end, value + LONGEST_LOOKED_AT)], text, hit, name, judged, quoted
+            ):
+                value = -1
+        if is_dense(looked, at) or value == end == -1:
+            parts += (text[kept : max(start, kept)], REDACTED)
+            kept = len(text)
+            break
+        if value >= 0:
+            parts += (text[kept:value], REDACTED)
+            kept = at = end
+    return "".join(parts) + text[kept:] if parts else text
+
+
+def _judge(text: str, start: int, name: str, kind: str, between: str) -> int:
+    judged = judge(name)
+    if judged == SECRET:
+        return judged
+    if kind == "op" and text[start - 1 : start] in _QUERY and name.lower() in _OF_QUERIES:
+        return _OF_QUERIES[name.lower()]
+    if judged == DOUBTFUL:
+        is_pair = name.rstrip("\\\"'`]").lower().endswith("auth") and compiled(_TWO_TEXTS).match(
+            text, start + len(name) + len(between)
+        )
+        return SECRET if is_pair else judged
+    if kind == "gap":
+        said = name.lower() == "identified" and between.rstrip().endswith("by")
+        return SECRET if said else HARMLESS
+    return HARMLESS
+
+
+def _value(text: str, hit: re.Match[str], name: str, judged: int, scanned: int) -> tuple[int, int, bool, int]:
+    """Return begin and end of a value (-1: there is none), whether it is quoted, and how far was looked."""
+    at = hit.end()
+    separator = hit.lastgroup or "op"
+    opened = compiled(_OPEN).match(text, at)
+    if opened is not None:
+        begin = opened.end()
+        if judged != SECRET or separator == "gap":  # may be left: looked at a bounded way
+            end = end_of(rf"[^{opened[2]}\n]{{0,400}}", text, begin)
+            closed = text.startswith(opened[2], end)
+            return begin if closed else -1, end - closed * len(opened[1]), True, scanned
+        if opened[1]:
+            end = text.find(opened[1] + opened[2], begin)
+            return begin, end if end >= 0 else len(text), True, scanned
+        end = end_of(_QUOTED[opened[2]], text, begin)
+        return begin, end, True, scanned
+    if separator == "op" and judged == SECRET:
+        for pattern in (_CONTAINER, _BLOCK) if not text.startswith(REDACTED, at) else ():
+            if (found := compiled(pattern).match(text, at)) is not None:
+                return found.start(found.re.groups), found.end(), True, scanned
+        if _is_header(name) and hit["op"][0] == ":":
+            quote = text[hit.start() - 1 : hit.start()]
+            rest = rf"(?:[^\r\n\\{quote}]|\\(?![nr{quote}]))*+" if quote in _QUOTED else _REST_OF_LINE
+            return at, compiled(rest).match(text, at).end(), False, scanned  # type: ignore[union-attr]
+    if at >= scanned:
+        scanned = end_of(_BARE, text, at)
+    end = scanned
+    if end < at + 12 and text.startswith(" ", end) and (text[at] == "!" or text[at:end].lower() in _SCHEMES):
+        end = end_of(_BARE, text, end + 1)
+    return at, end, False, scanned
+
+
+def _withheld(value: str, text: str, hit: re.Match[str], name: str, judged: int, quoted: bool) -> bool:
+    """Tell whether a value is withheld, by its name, by itself and by what stands between them."""
+    if not value or value in _WITHHELD or (len(value) < 40 and _means_nothing(value, name)):
+        return False
+    if judged == DOUBTFUL:
+        in_query = text[hit.start() - 1 : hit.start()] in _QUERY
+        return looks_random(value, 6 if in_query else least_of(name))
+    kind, flag = hit.lastgroup, name[0] == "-"
+    if kind == "pair":
+        around = text[max(0, hit.start() - 2) : hit.start()]
+        return flag or "(" in around or name != name.lower() or not compiled(_NAME_LIKE).fullmatch(value)
+    if kind == "gap":
+        if flag:
+            return value[0] != "-" and value.strip("[]<>").lower() not in name.lower()
+        return looks_random(value, 6) if not quoted else _is_password(name) or looks_random(value)
+    if not quoted and hit["op"][0] == ":" and (flag or not _is_strong(name)):
+        return _is_header(name) or looks_random(value, 6) or _is_alone(text, hit, value)
+    return True
+
+
+def _is_header(name: str) -> bool:
+    return name.rstrip("\\\"'`").lower() in _HEADERS
+
+
+def _means_nothing(value: str, name: str) -> bool:
+    small = value.lower().rstrip(".,;:!?)")
+    if small in _HARMLESS_VALUES or not small or compiled(_PLACEHOLDER).fullmatch(value) is not None:
+        return True
+    name = name.rstrip("\\\"'`])")
+    plural = name[-1:] in "sS" and not name.lower().endswith("pass")
+    if (plural or "token" in name.lower()) and compiled(_NUMBER).fullmatch(small):
+        return True
+    return name[-3:].lower() == "pwd" and value[0] in "/~."
+
+
+def _is_password(name: str) -> bool:
+    small = name.lower()
+    return "pass" in small or "pw" in small or small == "identified"
+
+
+def _is_strong(name: str) -> bool:
+    small = name.lower()
+    return _is_password(name) or not any(weak in small for weak in _WEAK)
+
+
+def _is_alone(text: str, hit: re.Match[str], value: str) -> bool:
+    """Tell whether name and value are the whole of a line, as in YAML: prose has more words."""
+    begin = text.rfind("\n", max(0, hit.start() - 80), hit.start()) + 1 or (0 if hit.start() < 80 else -1)
+    end = hit.end() + len(value)
+    return (
+        begin >= 0
+        and not text[begin : hit.start()].strip(" \t-\"'{")
+        and (end == len(text) or text[end] in "\r\n")
+    )
