@@ -16,6 +16,7 @@ PACKAGE = Path(perfdb.__file__).parent
 LAYERS = {
     "errors": -2,  # everyone may raise
     "vocabulary": -1,
+    "outputs": -1,
     "records": 0,
     "critical_path": 0,
     "texts": 0,
