@@ -663,6 +663,29 @@ class History:
             # The rest of the history can still be read, from a read-only folder for instance.
             logger.warning("the journals in %s could not be taken in: %s", home, error)
 
+    def explained(self, error: Exception, *, certain: bool = False) -> StoreError | None:
+        """Return what is wrong with the database when an answer failed because of what it holds.
+
+        None when nothing is, and the failure is a bug. A file that was given by its address may be of
+        anybody: there it is the file, unless only what is ``certain`` counts.
+        """
+        from perfdb.store.engine import QUERY_ERRORS, open_engine, sqlite_path
+        from perfdb.store.sanity import find_nonsense, unreadable
+
+        path = sqlite_path(self.url)
+        if path is None or not path.is_file():
+            return None
+        wrong = None
+        engine = open_engine(self.url, role="reader")
+        try:
+            with engine.connect() as connection:
+                wrong = find_nonsense(connection)
+        except (*QUERY_ERRORS, PerfdbError):
+            wrong = "it is damaged"
+        finally:
+            engine.dispose()
+        return unreadable(self.database, wrong, error) if wrong or (self._explicit and not certain) else None
+
     def _nothing_recorded(self) -> NotFoundError:
         return NotFoundError(
             f"nothing is recorded in {self.database} yet: record a run with perfdb.track(...), "
