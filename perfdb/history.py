@@ -605,6 +605,7 @@ class History:
     def _connection(self) -> Iterator[Connection | None]:
         """Yield a read-only connection; None when the default home has no database yet."""
         from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of, sqlite_path
+        from perfdb.store.sanity import MOST_TO_READ, stop_after
         from perfdb.store.schema import require_schema, revision
 
         if not self._explicit:
@@ -626,6 +627,7 @@ class History:
                     yield None
                     return
                 require_schema(connection)
+                stop_after(connection, MOST_TO_READ)
                 yield connection
         except QUERY_ERRORS as error:
             raise StoreError(f"{self.database} cannot be read: {reason_of(error)}") from error
@@ -636,6 +638,7 @@ class History:
     def _writing(self) -> Iterator[Connection]:
         """Yield a connection inside one write transaction on an existing, current database."""
         from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of
+        from perfdb.store.sanity import MOST_TO_WRITE, stop_after
 
         with self._connection() as readable:
             if readable is None:
@@ -643,6 +646,7 @@ class History:
         engine = open_engine(self.url, role="writer")
         try:
             with engine.begin() as connection:
+                stop_after(connection, MOST_TO_WRITE)
                 yield connection
         except QUERY_ERRORS as error:
             raise StoreError(f"{self.database} cannot be changed: {reason_of(error)}") from error

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import count
 from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Connection, Double, Integer, Table
@@ -40,6 +41,8 @@ _LISTS = ("attempts", "events")
 _NAMES = ("pipeline", "step_name", "mode", "session_id", "name")
 _COMPUTED = re.compile(r"\bAS\s*\(", re.IGNORECASE)
 _CHECKED_FOR_S = 2.0
+_LOOK = 1_000_000  # instructions of SQLite
+MOST_TO_READ, MOST_TO_WRITE = 5_000_000_000, 300_000_000
 _INSTRUCTIONS = 10_000  # of SQLite between two looks at the clock
 
 
@@ -85,6 +88,19 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
                 f"{file}: {name} is not what perfdb makes it (a {kind}): the file was changed by another "
                 "program; take a backup, or give perfdb another database"
             )
+
+
+def stop_after(connection: Connection, instructions: int) -> None:
+    """Interrupt what a SQLite connection is asked once it has taken so many instructions together.
+
+    Two hundred million take a second or more. What is ours ends long before; a trigger or an expression of a
+    file from elsewhere may never end.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    driver: Any = connection.connection.driver_connection
+    looks = count(1)
+    driver.set_progress_handler(lambda: next(looks) * _LOOK > instructions, _LOOK)
 
 
 def find_nonsense(connection: Connection) -> str | None:

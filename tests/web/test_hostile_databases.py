@@ -88,7 +88,7 @@ KINDS: dict[str, Make] = {
         "UPDATE alerts SET details = '[]'",
     ),
     "JSON of odd items": sql(
-        """UPDATE steps SET attempts = '[1, {"start_time": "x", "duration": []}]', events = '[{"name": 5}]'""",
+        """UPDATE steps SET attempts = '[1, {"start_time": "x"}]', events = '[{"name": 5}]'""",
         """UPDATE alerts SET details = '{"usual": [1], "found": 7, "parts": 5, "until": []}'""",
     ),
     "numbers that JSON lacks": sql("""UPDATE sessions SET attributes = '{"a": 1e999, "b": NaN}'"""),
@@ -252,6 +252,17 @@ def test_every_page_answers_or_says_why_not(kind: str, good: Path, folder: Path)
             assert answer.status_code != 500, (page, answer.text[:500])
             assert "Traceback" not in answer.text
             assert "content-security-policy" in answer.headers
+
+
+def test_a_trigger_that_never_ends_is_stopped(
+    good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path)) as connection:
+        sums = f"SELECT sum(n) FROM ({ENDLESS} n FROM r)"
+        connection.execute(f"CREATE TRIGGER t AFTER INSERT ON session_tags BEGIN {sums}; END")
+    assert answered("tag last good", path, capsys) == 2
 
 
 @pytest.mark.parametrize("place", ["fifo", "folder", "device"])
