@@ -629,6 +629,7 @@ class History:
     def _connection(self) -> Iterator[Connection | None]:
         """Yield a read-only connection; None when the default home has no database yet."""
         from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of, sqlite_path
+        from perfdb.store.sanity import MOST_TO_READ, stop_after
         from perfdb.store.schema import require_schema, revision
 
         if not self._explicit:
@@ -650,6 +651,7 @@ class History:
                     yield None
                     return
                 require_schema(connection)
+                stop_after(connection, MOST_TO_READ)
                 yield connection
         except QUERY_ERRORS as error:
             raise StoreError(f"{self.database} cannot be read: {reason_of(error)}") from error
@@ -660,6 +662,7 @@ class History:
     def _writing(self) -> Iterator[Connection]:
         """Yield a connection inside one write transaction on an existing, current database."""
         from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of
+        from perfdb.store.sanity import MOST_TO_WRITE, stop_after
 
         with self._connection() as readable:
             if readable is None:
@@ -667,6 +670,7 @@ class History:
         engine = open_engine(self.url, role="writer")
         try:
             with engine.begin() as connection:
+                stop_after(connection, MOST_TO_WRITE)
                 yield connection
         except QUERY_ERRORS as error:
             raise StoreError(f"{self.database} cannot be changed: {reason_of(error)}") from error
@@ -686,6 +690,29 @@ class History:
         except (PerfdbError, SQLAlchemyError, OSError) as error:
             # The rest of the history can still be read, from a read-only folder for instance.
             logger.warning("the journals in %s could not be taken in: %s", home, error)
+
+    def explained(self, error: Exception, *, certain: bool = False) -> StoreError | None:
+        """Return what is wrong with the database when an answer failed because of what it holds.
+
+        None when nothing is, and the failure is a bug. A file that was given by its address may be of
+        anybody: there it is the file, unless only what is ``certain`` counts.
+        """
+        from perfdb.store.engine import QUERY_ERRORS, open_engine, sqlite_path
+        from perfdb.store.sanity import find_nonsense, unreadable
+
+        path = sqlite_path(self.url)
+        if path is None or not path.is_file():
+            return None
+        wrong = None
+        engine = open_engine(self.url, role="reader")
+        try:
+            with engine.connect() as connection:
+                wrong = find_nonsense(connection)
+        except (*QUERY_ERRORS, PerfdbError):
+            wrong = "it is damaged"
+        finally:
+            engine.dispose()
+        return unreadable(self.database, wrong, error) if wrong or (self._explicit and not certain) else None
 
     def _nothing_recorded(self) -> NotFoundError:
         return NotFoundError(

@@ -30,9 +30,14 @@ def parse_instant(value: float | str | datetime, *, now: float | None = None) ->
         return value.timestamp()
     if isinstance(value, str):
         return _instant_of_text(value.strip(), now)
-    if not abs(value) < _LATEST_EPOCH:  # false for NaN too
+    if not is_moment(value):
         raise ValueError(f"{value!r} is not a moment: epoch seconds are a number such as 1767225600")
     return float(value)
+
+
+def is_moment(value: float) -> bool:
+    """Say whether a number can be meant as epoch seconds; a recorded instant may lie beyond."""
+    return abs(value) < _LATEST_EPOCH  # false for NaN too
 
 
 def _instant_of_text(text: str, now: float | None) -> float:

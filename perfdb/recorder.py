@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from perfdb.errors import PerfdbError
+from perfdb.guard import raise_foreign
 from perfdb.recording.console import Console
 from perfdb.recording.context import (
     TOKEN_VARIABLE,
@@ -20,7 +21,6 @@ from perfdb.recording.context import (
     running,
 )
 from perfdb.recording.context import current as current_node
-from perfdb.recording.guard import raise_foreign
 from perfdb.recording.health import Health
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step

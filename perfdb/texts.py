@@ -7,8 +7,22 @@ escapes, so that no step name can move a cursor, forge a line or turn the words 
 from __future__ import annotations
 
 import json
+import re
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_BREAK = "\u200b"
+_MARKUP = (
+    (re.compile(r"[<@|\\]|[&!](?=[\w#])"), rf"\g<0>{_BREAK}"),  # tags, mentions, spoilers, entities
+    (re.compile(r"\](?=[(\[:])"), f"]{_BREAK}"),  # links and pictures
+    (
+        re.compile(r"(:)(?=//)|\b(www)(?=\.)|\b(mailto|javascript|data)(?=:)", re.IGNORECASE),
+        rf"\g<0>{_BREAK}",
+    ),
+    (re.compile(r"\*"), "\u2217"),
+    (re.compile(r"`"), "\u02cb"),
+    (re.compile(r"~"), "\u223c"),
+    (re.compile(r"(?<![^\W_])_|_(?![^\W_])"), "\uff3f"),  # but not within session ids
+)
 
 
 def inert(text: object) -> str:
@@ -23,6 +37,17 @@ def one_line(text: str, characters: int = 200) -> str:
     if not line.isprintable():
         line = inert(line.replace("\t", " "))
     return line if len(line) <= characters else f"{line[: characters - 1]}…"
+
+
+def unmarked(text: str) -> str:
+    """Return the text as any service shows it: it mentions nobody and marks nothing up.
+
+    Chats, mails and telephones each obey other signs, whatever they are told of a format. Signs that matter
+    to none of our own words get a break of no width, or give way to one that looks alike.
+    """
+    for pattern, inert_sign in _MARKUP:
+        text = pattern.sub(inert_sign, text)
+    return text
 
 
 def _is_unsafe(character: str) -> bool:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from perfdb.alerting import Alerting, Ended
 from perfdb.errors import PerfdbError, StoreError
+from perfdb.guard import raise_foreign
 from perfdb.recording.environment import describe_process
-from perfdb.recording.guard import raise_foreign
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, new_journal_id
 from perfdb.recording.judged import note_judged

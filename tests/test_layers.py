@@ -16,11 +16,13 @@ PACKAGE = Path(perfdb.__file__).parent
 LAYERS = {
     "errors": -2,  # everyone may raise
     "vocabulary": -1,
+    "outputs": -1,
     "records": 0,
     "critical_path": 0,
     "texts": 0,
     "notebook": 0,
     "toml_tables": 0,
+    "guard": -1,
     "settings": 1,
     "questions": 1,
     "recording": 1,

@@ -11,6 +11,8 @@ import hashlib
 import hmac
 import json
 import logging
+import os
+import re
 import sys
 import threading
 import time
@@ -20,10 +22,12 @@ from urllib.parse import urlsplit
 
 from perfdb.alerts.config import Channel
 from perfdb.errors import MissingExtraError, PerfdbError
+from perfdb.texts import unmarked
 
 logger = logging.getLogger("perfdb.alerts")
 
 _ANSWER_BYTES = 4096
+_SIGNS = re.compile("[<>&@]")
 _MODULES = {"webhook": ("urllib.request", "ssl", "encodings.idna"), "apprise": ("apprise",)}
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
 
@@ -36,7 +40,25 @@ class DeliveryError(PerfdbError):
         self.permanent = permanent
 
 
-def send(channel: Channel, payload: Mapping[str, Any], *, delivery_id: str = "test") -> None:
+def send_test(channel: Channel) -> None:
+    """Send a message that says that the channel works.
+
+    Raises:
+        DeliveryError, MissingExtraError: as ``send``.
+    """
+    note = f"A test of channel {channel.name}: if you read this, it works."
+    payload: dict[str, Any] = {
+        "pipeline": None,
+        "mode": None,
+        "alerts": [],
+        "resolved": [],
+        "more": 0,
+        "note": note,
+    }
+    send(channel, payload, delivery_id=f"test-{os.urandom(8).hex()}")
+
+
+def send(channel: Channel, payload: Mapping[str, Any], *, delivery_id: str) -> None:
     """Send a message and return when it has arrived.
 
     Args:
@@ -112,7 +134,7 @@ def title(payload: Mapping[str, Any]) -> str:
     parts = [f"{alerts} alert{'s' * (alerts != 1)}"] if alerts or not over else []
     parts += [f"{over} resolved"] if over else []
     pipeline = payload.get("pipeline")
-    return f"perfdb: {', '.join(parts)}" + (f" in {pipeline}" if pipeline else "")
+    return _printable(f"perfdb: {', '.join(parts)}" + (f" in {pipeline}" if pipeline else ""))
 
 
 def body(payload: Mapping[str, Any]) -> str:
@@ -122,7 +144,11 @@ def body(payload: Mapping[str, Any]) -> str:
     lines += [f"[resolved] {alert['headline']}" for alert in payload.get("resolved", ())]
     if payload.get("more"):
         lines.append(f"... and {payload['more']} more: perfdb alerts")
-    return "\n\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
+    return "\n\n".join(map(_printable, lines))
+
+
+def _printable(line: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in line)
 
 
 def signature(secret: str, timestamp: str, content: bytes) -> str:
@@ -154,10 +180,12 @@ def _to_webhook(channel: Channel, payload: Mapping[str, Any], delivery_id: str) 
             return None
 
     timestamp = str(int(time.time()))
-    content = json.dumps(
+    text = json.dumps(
         {"schema_version": 1, "delivery_id": delivery_id, "title": title(payload), **payload},
         allow_nan=False,
-    ).encode()
+    )
+    # the same to a reader of JSON; a receiver that hands the text on unread hands on no mention and no tag
+    content = _SIGNS.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text).encode()
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "perfdb",
@@ -196,7 +224,11 @@ def _to_apprise(channel: Channel, payload: Mapping[str, Any], delivery_id: str) 
     notifier = apprise.Apprise()
     if not notifier.add(channel.url or ""):
         raise DeliveryError(f"Apprise does not know the address {masked(channel.url)}", permanent=True)
-    if not notifier.notify(title=title(payload), body=body(payload)):
+    # told that it is text, Apprise sends text, or escapes it where a service takes HTML only
+    sent = notifier.notify(
+        title=unmarked(title(payload)), body=unmarked(body(payload)), body_format=apprise.NotifyFormat.TEXT
+    )
+    if not sent:
         raise DeliveryError(f"Apprise could not deliver to {masked(channel.url)}")
 
 

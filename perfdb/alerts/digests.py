@@ -5,14 +5,15 @@ In the caller's transaction, so that a message is on its way exactly when the ve
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from perfdb.alerts.config import AlertSettings, Channel
 from perfdb.alerts.lifecycle import is_due
-from perfdb.records import RESOLVED, SEVERITIES, Alert
+from perfdb.records import SEVERITIES, Alert
 from perfdb.store import outbox
+from perfdb.store.alerts import alert_row
 
 MOST_IN_DIGEST = 20  # more are counted
 
@@ -62,6 +63,8 @@ def put_digests(
         if before == channel.most_per_hour:
             note = f"more than {channel.most_per_hour} messages within an hour: further ones are held back"
             payload = {
+                "pipeline": pipeline,
+                "mode": mode,
                 "note": f"{note}; see: perfdb alerts",
                 "alerts": [],
                 "resolved": [],
@@ -71,16 +74,14 @@ def put_digests(
         else:
             payload = {
                 "pipeline": pipeline,
-                "mode": json.loads(mode),
-                "alerts": [_told(alert) for alert in sorted(firing, key=urgency)[:MOST_IN_DIGEST]],
-                "resolved": [_told(alert) for alert in over[:MOST_IN_DIGEST]],
+                "mode": mode,
+                "alerts": [
+                    alert_row(replace(alert, notified_at=now, notified_severity=alert.severity))
+                    for alert in sorted(firing, key=urgency)[:MOST_IN_DIGEST]
+                ],
+                "resolved": [alert_row(alert) for alert in over[:MOST_IN_DIGEST]],
                 "more": max(0, len(firing) - MOST_IN_DIGEST) + max(0, len(over) - MOST_IN_DIGEST),
             }
             outbox.put(connection, channel.name, payload, now, session_id=session_id)
         put += 1
     return put
-
-
-def _told(alert: Alert) -> dict[str, Any]:
-    state = {"state": RESOLVED} if alert.state == RESOLVED else {}
-    return alert.as_dict() | state | {"headline": alert.headline}

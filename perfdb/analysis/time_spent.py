@@ -49,6 +49,11 @@ def time_spent(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
                     order[name] = None
         rows.append(row)
     spent = {name: [row.get(name, 0.0) for row in rows] for name in (*order, None)}
-    frame = pd.DataFrame(list(zip(*spent.values(), strict=True)), index=sessions["session_id"].tolist())
+    frame = pd.DataFrame(
+        list(zip(*spent.values(), strict=True)),
+        index=sessions["session_id"].tolist(),
+        columns=range(len(spent)),
+        dtype=float,
+    )
     frame.columns = pd.Index([*order, None], dtype=object)
     return frame

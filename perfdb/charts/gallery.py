@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
+from perfdb.questions import is_moment
 from perfdb.records import COMPLETED, FAILED, Session
 from perfdb.texts import counted, inert, mode_text
 
@@ -143,7 +144,8 @@ def _thinned(choice: Choice) -> Choice:
 def _steps_of(history: Reader, choice: Choice, step: str | None = None) -> pd.DataFrame:
     """Return the steps of the chosen sessions that count."""
     first, last = choice.sessions["start_time"].min(), choice.sessions["start_time"].max()
-    found = history.steps(step=step, pipeline=choice.pipeline, since=first, until=last + 1e-3)
+    within = {name: value for name, value in (("since", first), ("until", last + 1e-3)) if is_moment(value)}
+    found = history.steps(step=step, pipeline=choice.pipeline, **within)
     return found[found["session_id"].isin(choice.sessions["session_id"])]
 
 

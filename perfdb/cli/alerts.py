@@ -259,10 +259,10 @@ def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, 
 @click.pass_context
 def test(ctx: click.Context, channel: str, database: str | None) -> None:
     """Send a test message to a channel. It goes out now, and you learn whether it arrived."""
-    from perfdb.alerts.channels import masked, send
+    from perfdb.alerts.channels import masked, send_test
 
     found = Desk(open_history(database or ctx.obj)).channel(channel)
-    send(found, {"note": f"A test of channel {channel}: if you read this, it works.", "alerts": []})
+    send_test(found)
     to = f" ({masked(found.url)})" if found.url else ""
     click.echo(f"Sent a test message to {inert(channel)}{to}.")
 

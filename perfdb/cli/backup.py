@@ -6,12 +6,15 @@ from pathlib import Path
 
 import click
 
+from perfdb.cli.files import STDOUT, has_a_name
 from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import print_json
 from perfdb.cli.text import size_text
 from perfdb.history import History
 from perfdb.settings import shown_path
 from perfdb.texts import counted
+
+STDOUT_DEVICE = Path("/dev/stdout")
 
 
 @click.command("backup")
@@ -23,17 +26,21 @@ def command(file: Path, force: bool, as_json: bool, database: str | None) -> Non
     """Copy the database into FILE while programs record into it.
 
     The copy is of one moment, verified, and readable by you only; FILE may be a folder, which gets a file
-    named by the time. It is a database like any other: perfdb sessions -d FILE. perfdb restore FILE puts it
-    back; so does copying it, once nothing records and perfdb.sqlite3-wal is gone or removed.
+    named by the time, or - for stdout. It is a database like any other: perfdb sessions -d FILE. perfdb
+    restore FILE puts it back; so does copying it, once nothing records and perfdb.sqlite3-wal is gone or
+    removed.
     """
     history = History(database)
+    file = STDOUT_DEVICE if file == STDOUT else file
     click.echo(f"Read {history.database}", err=True)
+    to_program = not file.is_dir() and not has_a_name(file)  # its bytes are the answer
     made = history.backup(file, force=force)
-    if as_json:
+    if as_json and not to_program:
         row = {"path": str(made.path), "size_bytes": made.size, "sessions": made.sessions}
         print_json([row | {"steps": made.steps, "schema": made.schema}])
         return
     click.echo(
         f"Wrote {shown_path(made.path)}: {counted(made.sessions, 'session')}, {counted(made.steps, 'step')}, "
-        f"{size_text(made.size)}, verified."
+        f"{size_text(made.size)}, verified.",
+        err=to_program,
     )

@@ -9,7 +9,7 @@ import click
 
 from perfdb.charts.gallery import KINDS
 from perfdb.charts.saving import FORMATS, image
-from perfdb.cli.files import write_whole
+from perfdb.cli.files import has_a_name, is_terminal, output_name, write_whole
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history
 
 HELP = """Draw the history as a picture.
@@ -33,7 +33,13 @@ compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
-    help="Where to: FILE.png or FILE.svg.",
+    help="Where to: FILE.png or FILE.svg, - for stdout.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="Without it FILE says which; else png.",
 )
 @click.option("--step", metavar="NAME", help="trend: this step, not the total.")
 @click.option(
@@ -46,6 +52,7 @@ def command(
     kind: str,
     session_ids: tuple[str, ...],
     output: Path,
+    form: str | None,
     step: str | None,
     by: str | None,
     last: int | None,
@@ -53,10 +60,13 @@ def command(
     **filters: Any,
 ) -> None:
     """Draw the history as a picture."""
-    form = output.suffix.lower().lstrip(".")
-    if form not in FORMATS:
+    suffix = output.suffix.lower().lstrip(".")
+    if suffix not in FORMATS and form is None and has_a_name(output):
         raise click.BadParameter(f"{output} must end with .png or .svg", param_hint="-o")
+    form = form or (suffix if suffix in FORMATS else FORMATS[0])
+    if form == "png" and is_terminal(output):
+        raise click.UsageError("A PNG is not for a terminal: name a file with -o.")
     history = open_history(database)
     figure = history.chart(kind, *session_ids, step=step, by=by, last=last, **history_filters(filters))
     write_whole([image(figure, form)], output)
-    click.echo(f"Wrote {output}", err=True)
+    click.echo(f"Wrote {output_name(output)}", err=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perfdb.cli.group import DATABASE
 from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.errors import StoreError, UsageError
@@ -82,6 +83,7 @@ def copy(source: str, target: str, as_json: bool) -> None:
     """
     from perfdb.store.copying import copy_history
 
+    click.get_current_context().meta[DATABASE] = source
     here, there = _existing(source), History(target)
     if here.url == there.url:
         raise UsageError(f"{here.database} cannot be copied into itself: name another database as DST")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from perfdb.cli.files import write_whole
+from perfdb.cli.files import STDOUT, is_terminal, output_name, write_whole
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history, say_what_next
 from perfdb.cli.render import csv_pieces, json_pieces
 from perfdb.errors import MissingExtraError
@@ -27,7 +26,14 @@ from perfdb.recording.report import to_report
 @click.option(
     "--format", "form", type=click.Choice(["json", "csv", "parquet"]), required=True, help="What to write."
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file, not stdout.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=STDOUT,
+    metavar="FILE",
+    help="Where to; stdout (-) without.",
+)
 @click.option(
     "--rows",
     type=click.Choice(["steps", "sessions"]),
@@ -39,13 +45,13 @@ from perfdb.recording.report import to_report
 @filter_options
 @database_option
 def command(
-    form: str, output: Path | None, rows: str, last: int | None, database: str | None, **filters: Any
+    form: str, output: Path, rows: str, last: int | None, database: str | None, **filters: Any
 ) -> None:
     """Write the history as JSON, CSV or Parquet.
 
     JSON is one object whose rows are whole reports; `perfdb import` reads it back.
     """
-    if form == "parquet" and output is None and sys.stdout.isatty():
+    if form == "parquet" and is_terminal(output):
         raise click.UsageError("Parquet is not for a terminal: name a file with -o.")
     history = open_history(database)
     given = history_filters({**filters, "last": last})
@@ -54,12 +60,12 @@ def command(
         pieces: Iterable[bytes] = _json(history, given, counted)
     else:
         pieces = (_csv if form == "csv" else _parquet)(history, rows, given, counted)
-    _write(pieces, output)
+    write_whole(pieces, output)
     if counted.rows == 0:
         say_what_next(given)
-    elif output is not None:
+    elif output != STDOUT:
         noun = "sessions" if form == "json" else rows
-        click.echo(f"Wrote {counted.rows} {noun} to {output}", err=True)
+        click.echo(f"Wrote {counted.rows} {noun} to {output_name(output)}", err=True)
 
 
 class _Counted:
@@ -101,13 +107,3 @@ def _parquet(history: History, rows: str, filters: dict[str, Any], counted: _Cou
 
 def _frame(history: History, rows: str, filters: dict[str, Any]) -> Any:
     return (history.steps if rows == "steps" else history.sessions)(**filters)
-
-
-def _write(pieces: Iterable[bytes], output: Path | None) -> None:
-    """Write to stdout, or to a file that appears only when it is complete."""
-    if output is not None:
-        write_whole(pieces, output)
-        return
-    for piece in pieces:
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()

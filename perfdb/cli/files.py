@@ -1,32 +1,63 @@
-"""Write a command's answer to a file that appears only when it is complete."""
+"""Write a command's answer where ``-o`` says: stdout, or a file that appears only when it is complete."""
 
 from __future__ import annotations
 
-import os
-import tempfile
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from perfdb.errors import StoreError
+from perfdb.outputs import place_of, write_output
+from perfdb.settings import shown_path
+
+STDOUT = Path("-")
+SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def write_whole(pieces: Iterable[bytes], path: Path) -> None:
-    """Write the pieces to a file beside the path and give it its name at the end.
+    """Write the pieces to stdout (``-``), or to what the path names.
 
     Raises:
-        StoreError: the folder is missing or cannot be written.
+        StoreError: it cannot be written; a file is as it was.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.writelines(pieces)
-        os.replace(name, path)
-    except OSError as error:
-        os.unlink(name)
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
-    except BaseException:
-        os.unlink(name)
+        _spare_databases(path)
+        if path == STDOUT:
+            sys.stdout.flush()
+            sys.stdout.buffer.writelines(pieces)
+            sys.stdout.buffer.flush()
+        else:
+            write_output(path, pieces)
+    except BrokenPipeError:  # the reader has enough
         raise
+    except OSError as error:
+        raise StoreError(f"{output_name(path)} cannot be written: {error.strerror or error}") from None
+
+
+def _spare_databases(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC:
+                raise StoreError(f"{path} is a database, which this would overwrite: name another file")
+
+
+def output_name(path: Path) -> str:
+    """Return what a person calls the output."""
+    return "stdout" if path == STDOUT else shown_path(path)
+
+
+def has_a_name(path: Path) -> bool:
+    """Say whether it becomes a file, whose name says of which kind it is.
+
+    Raises:
+        StoreError: a folder is in its place.
+    """
+    try:
+        return path != STDOUT and place_of(path) is not None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def is_terminal(path: Path) -> bool:
+    """Say whether the output would be shown to a person."""
+    return path == STDOUT and sys.stdout.isatty()

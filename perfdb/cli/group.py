@@ -12,6 +12,9 @@ from typing import Any
 
 import click
 
+from perfdb.errors import PerfdbError
+
+DATABASE = "perfdb.database"  # in click's meta: which one a command was told to use
 Sections = Mapping[str, Mapping[str, tuple[str, str]]]
 
 
@@ -76,7 +79,23 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             discard_output()
             ctx.exit(0)
+        except (PerfdbError, click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if (explained := _explained(ctx.meta.get(DATABASE), error)) is not None:
+                raise explained from error
+            raise
         return result
+
+
+def _explained(database: str | None, error: Exception) -> PerfdbError | None:
+    """Return what is wrong with the database that a command failed over; None when it is a bug of ours."""
+    from perfdb.history import History
+
+    try:
+        return History(database).explained(error, certain=database is None)
+    except Exception:  # the first error tells more
+        return None
 
 
 def _nearest(name: str, known: list[str]) -> str:

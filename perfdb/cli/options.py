@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 import perfdb
+from perfdb.cli.group import DATABASE
 from perfdb.questions import parse_instant
 from perfdb.records import STATUSES
 
@@ -37,9 +38,19 @@ def attributes(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     return found or None
 
 
+def _remembered(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        ctx.meta[DATABASE] = value
+    return value
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 database_option = click.option(
-    "-d", "--database", metavar="URL", help="Another database: a file or an SQLAlchemy URL."
+    "-d",
+    "--database",
+    callback=_remembered,
+    metavar="URL",
+    help="Another database: a file or an SQLAlchemy URL.",
 )
 
 _CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")

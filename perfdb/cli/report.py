@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from perfdb.cli.files import write_whole
+from perfdb.cli.files import has_a_name, output_name, write_whole
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history
 
 
@@ -19,7 +19,7 @@ from perfdb.cli.options import database_option, filter_options, history_filters,
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
-    help="Where to: FILE.html.",
+    help="Where to: FILE.html, - for stdout.",
 )
 @click.option("--last", type=click.IntRange(1), help="So many of the newest sessions together.")
 @filter_options
@@ -35,8 +35,8 @@ def command(
     given = history_filters({**filters, "last": last})
     if session_id is not None and given:
         raise click.UsageError("Name one session, or choose several with --last and filters; not both.")
-    if output.suffix.lower() not in (".html", ".htm"):
+    if output.suffix.lower() not in (".html", ".htm") and has_a_name(output):
         raise click.BadParameter(f"{output} must end with .html", param_hint="-o")
     report = open_history(database).report(session_id, **given)
     write_whole([report.html.encode("utf-8", "backslashreplace")], output)
-    click.echo(f"Wrote {output}", err=True)
+    click.echo(f"Wrote {output_name(output)}", err=True)

@@ -27,8 +27,8 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     What is there is backed up beside it first. Programs that record have to end before; those that read may
     go on. What waits in journals is taken in again, sessions that ran during the backup are interrupted.
     """
-    from perfdb.store.backup import restore
     from perfdb.store.engine import sqlite_path
+    from perfdb.store.restoring import require_backup, restore
 
     history = History(database)
     target = sqlite_path(history.url)
@@ -38,25 +38,25 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     living = sum(has_living_writer(path) for path in journals_in(home / "journal"))
     if living:
         raise StoreError(f"{counted(living, 'program')} recording into {home}: end it first, then restore")
-    if not yes and sys.stdin.isatty() and not click.confirm(f"Replace {history.database}?", err=True):
-        click.echo("Nothing restored.", err=True)
-        return
+    require_backup(file)
+    if not yes and target is not None and _holds_something(target):
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"Nobody is here to ask. Say --yes to replace {history.database}.")
+        if not click.confirm(f"Replace {history.database}?", err=True):
+            click.echo("Nothing restored.", err=True)
+            return
     click.echo(f"Write {history.database}", err=True)
-    before = _save(history, target)
-    made = restore(file, history.url)
+    before = None if target is None else _name_beside(target)
+    made = restore(file, history.url, before=before)
     end_left_sessions(home, history.url)
     text = f"Restored {counted(made.sessions, 'session')}, {counted(made.steps, 'step')}."
-    click.echo(text + (f" What was there before is in {shown_path(before)}." if before is not None else ""))
+    saved = f" What was there before is in {shown_path(before)}." if before and before.exists() else ""
+    click.echo(text + saved)
 
 
-def _save(history: History, target: Path | None) -> Path | None:
-    """Back up what is there; what cannot be read is moved aside by the restore itself."""
-    if target is None or not target.exists():
-        return None
-    before = target.with_name(time.strftime(f"{target.stem}-before-restore-%Y%m%d-%H%M%S.sqlite3"))
-    try:
-        history.backup(before)
-    except StoreError as error:
-        click.echo(f"Not saved: {error}", err=True)
-        return None
-    return before
+def _holds_something(target: Path) -> bool:
+    return target.exists() and target.stat().st_size > 0
+
+
+def _name_beside(target: Path) -> Path:
+    return target.with_name(time.strftime(f"{target.stem}-before-restore-%Y%m%d-%H%M%S.sqlite3"))

@@ -118,24 +118,25 @@ def _write(history: History, rows: Sequence[Mapping[str, Any]]) -> None:
         else:
             rules[name] = _rule(header, name, row, mode)
     if rules:
-        before = path.read_bytes() if path.exists() else b""
+        existed = path.exists()
+        before = path.read_bytes() if existed else b""
         gap = b"\n" if before and not before.endswith(b"\n") else b""
         text = "".join(f"\n{rule}" for rule in rules.values())
         write_whole([before, gap, (text if before else text.lstrip("\n")).encode()], path)
-        _check_or_undo(path, before)
+        _check_or_undo(path, before if existed else None)
         click.echo(f"Wrote {len(rules)} rules to {shown_path(path)}. See them with: perfdb rules", err=True)
     if kept:
         click.echo(f"Kept as they were: {', '.join(kept)}", err=True)
 
 
-def _check_or_undo(path: Path, before: bytes) -> None:
+def _check_or_undo(path: Path, before: bytes | None) -> None:
     """Read the settings again: what was there may end in a way that nothing can follow."""
     from perfdb.errors import SettingsError
 
     try:
         read_alert_settings(load_for_reading().alerts, reading=True)
     except SettingsError:
-        if before:
+        if before is not None:
             write_whole([before], path)
         else:
             path.unlink()

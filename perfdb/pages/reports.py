@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb import __version__
 from perfdb.errors import UsageError
+from perfdb.outputs import write_output
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
 from perfdb.records import Session
@@ -54,8 +55,8 @@ class Report:
     sessions: int
 
     def save(self, path: str | Path) -> Path:
-        """Write the file and return its path."""
-        Path(path).write_text(self.html, encoding="utf-8")
+        """Write the file, readable by its owner only, and return its path; what exists keeps its mode."""
+        write_output(path, [self.html.encode("utf-8", "backslashreplace")])
         return Path(path)
 
     def _repr_html_(self) -> str:

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 
-from perfdb.recording.guard import raise_foreign
+from perfdb.guard import raise_foreign
 from perfdb.texts import one_line
 
 TYPE_CHECKING = False  # see perfdb/__init__.py

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from perfdb.recording.guard import raise_foreign
+from perfdb.guard import raise_foreign
 from perfdb.recording.redaction import redact_arguments
 from perfdb.recording.values import clean_text
 

@@ -6,7 +6,7 @@ import sys
 import threading
 
 from perfdb.errors import UsageError
-from perfdb.recording.guard import raise_foreign
+from perfdb.guard import raise_foreign
 from perfdb.recording.values import clean_error, clean_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py

@@ -19,8 +19,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from perfdb.guard import raise_foreign
 from perfdb.recording import judged
-from perfdb.recording.guard import raise_foreign
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:

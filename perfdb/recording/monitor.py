@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from perfdb.recording.guard import raise_foreign
+from perfdb.guard import raise_foreign
 
 MIN_INTERVAL_S = 0.05
 MAX_INTERVAL_S = 1.0

@@ -6,24 +6,18 @@ returns an equal Session.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from perfdb.errors import ReportError
-from perfdb.recording.guard import raise_foreign
+from perfdb.guard import raise_foreign
+from perfdb.outputs import write_output, write_own
 from perfdb.recording.report_reader import SCHEMA_VERSION, read_report
 from perfdb.records import INTERRUPTED, Session, Step, check_session_id
 
 __all__ = ["read_report", "report_name", "to_report", "write_report"]
-
-HIDDEN = ".performance_report.tmp"
-TURN_S = 0.25  # a report of 10 MB is in place in a twentieth of that
 
 
 def to_report(session: Session) -> dict[str, Any]:
@@ -117,8 +111,9 @@ def report_name(session_id: str) -> str:
 def write_report(report: Mapping[str, Any], folder_or_path: str | Path) -> Path:
     """Write the report into a folder under its own name, or to a path that ends in ``.json``.
 
-    An earlier report is replaced in one piece and a symbolic link is replaced, not followed.
-    A missing folder is made, for its owner only.
+    An earlier report is replaced in one piece. In a folder a symbolic link of that name is replaced and not
+    followed, and what is no file of ours is left alone; a path that is given is followed, and a device or
+    FIFO is written to. A missing folder is made, for its owner only.
 
     Raises:
         InvalidSessionIdError: the report's id must not become a file name.
@@ -127,11 +122,14 @@ def write_report(report: Mapping[str, Any], folder_or_path: str | Path) -> Path:
     """
     name = report_name(report["session_id"])
     path = Path(folder_or_path)
-    if path.suffix != ".json" or path.is_dir():
-        path = path / name
     content = _as_json(report)
+    if not path.is_dir() and (path.suffix == ".json" or (path.exists() and not path.is_file())):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_output(path, [content], patient=False)  # a host does not wait for a reader
+        return path
+    path = path / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_whole(path, content)
+    write_own(path, content)
     return path
 
 
@@ -149,84 +147,3 @@ def _as_json(report: Mapping[str, Any]) -> bytes:
         text = f'{text[:-2]},\n  "samples": [{lines}{chr(10) + "  " if rows else ""}]\n}}'
     # a lone surrogate has no UTF-8, but its escape is JSON
     return f"{text}\n".encode("utf-8", "backslashreplace")
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Put the content in place in one step, so that a kill leaves the old file or the new one."""
-    with _hidden_name(path.parent) as hidden:
-        if _write_nameless(path, hidden, content):
-            return
-        if not hidden.exists():
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(hidden, flags, 0o600), "wb") as file:
-                file.write(content)
-        os.replace(hidden, path)
-
-
-@contextmanager
-def _hidden_name(folder: Path) -> Iterator[Path]:
-    """Yield the name that a report may have before it is in place; nothing stays under it.
-
-    The writers of a folder take turns with one name, so that the next one removes what a killed one left.
-    Who cannot have the turn, because a writer was stopped in the middle, has a name of its own.
-    """
-    hidden = folder / HIDDEN
-    descriptor = -1
-    try:
-        try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            _take_turn(descriptor)
-            hidden.unlink(missing_ok=True)
-        except OSError as error:
-            raise_foreign(error)
-            hidden = folder / f"{HIDDEN}.{os.urandom(6).hex()}"
-        yield hidden
-    finally:
-        hidden.unlink(missing_ok=True)
-        if descriptor >= 0:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may hold the descriptor open
-            os.close(descriptor)
-
-
-def _take_turn(descriptor: int) -> None:
-    """Lock the folder against other writers of reports.
-
-    Raises:
-        OSError: another one has it for too long, or this file system knows no locks.
-    """
-    deadline = time.monotonic() + TURN_S
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise_foreign(error)
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.001)
-
-
-def _write_nameless(path: Path, hidden: Path, content: bytes) -> bool:
-    """Write a file without a name and then give it one, so that a kill in between leaves no litter.
-
-    Returns True when it is in place under ``path``. Otherwise it has the hidden name because
-    ``path`` exists, or no name because the system cannot do this (it is Linux's).
-    """
-    try:
-        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except (AttributeError, OSError) as error:
-        raise_foreign(error)
-        return False
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        source = f"/proc/self/fd/{descriptor}"
-        try:
-            # with a dir_fd Python calls linkat(), which follows the link of /proc as link() does not
-            os.link(source, path, src_dir_fd=descriptor)
-            return True
-        except FileExistsError as error:
-            raise_foreign(error)
-            os.link(source, hidden, src_dir_fd=descriptor)
-        except OSError as error:
-            raise_foreign(error)
-    return False

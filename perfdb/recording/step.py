@@ -14,9 +14,9 @@ from math import inf
 from resource import RUSAGE_SELF, getrusage
 from types import TracebackType
 
+from perfdb.guard import foreign, raise_foreign, to_its_end
 from perfdb.recording.context import CLOSED, NEW, OPEN, called_within, open_from
 from perfdb.recording.context import current as current_step
-from perfdb.recording.guard import foreign, raise_foreign, to_its_end
 from perfdb.recording.monitor import MAXRSS_UNIT
 from perfdb.recording.outcomes import judge, message_of, outcome, take_expected
 from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_name, is_true

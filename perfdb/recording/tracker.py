@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from perfdb.guard import foreign, raise_foreign, to_its_end
 from perfdb.recording.console import Console
 from perfdb.recording.context import Scope, carry, current, open_from
-from perfdb.recording.guard import foreign, raise_foreign, to_its_end
 from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock

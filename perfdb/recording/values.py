@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set, ValuesView
 
-from perfdb.recording.guard import raise_foreign
+from perfdb.guard import raise_foreign
 from perfdb.recording.redaction import (
     REDACTED,
     VALUE_KEYS,

@@ -5,6 +5,7 @@ Events are only ever added. Everything here runs in the caller's transaction.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -167,6 +168,15 @@ def state_counts(connection: Connection) -> dict[str, int]:
     """Return how many alerts are in each state."""
     query = select(alerts.c.state, func.count().label("n")).group_by(alerts.c.state)
     return {row.state: row.n for row in connection.execute(query)}
+
+
+def alert_row(alert: Alert) -> dict[str, Any]:
+    """Return an alert as a row of plain values, as ``perfdb alerts --json`` prints it."""
+    row = {name: getattr(alert, name) for name in ALERT_COLUMNS} | {"details": dict(alert.details)}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
 
 
 def frame_of(found: Sequence[Alert]) -> pd.DataFrame:

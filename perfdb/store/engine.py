@@ -24,6 +24,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from perfdb.errors import MissingExtraError, StoreError
 from perfdb.recording.redaction import is_secret_key
 from perfdb.store.models import from_json, to_json
+from perfdb.store.sanity import copy_own_views
 
 Role = Literal["writer", "reader", "migration"]
 
@@ -31,6 +32,7 @@ _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _PIECE_OF_WAITING_MS = 8  # SQLite sleeps 1, 2 and 5 ms in it
 _CHECKPOINT_WAIT_MS = 20  # for readers, while other writers wait for us
 _READER_BUSY_TIMEOUT_S = 5.0
+_LONGEST_VALUE = 64 * 1024 * 1024  # bytes; no report is longer
 
 
 def open_engine(url: str, *, role: Role, busy_timeout_s: float = 30.0) -> Engine:
@@ -277,6 +279,7 @@ def _use_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
 def _open_read_only(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise StoreError(f"there is no database at {path}; record a run first, or name another database")
+    _require_file(path)
     try:
         return _connect_read_only(path, "mode=ro")
     except sqlite3.OperationalError as error:
@@ -308,15 +311,32 @@ def _connect_read_only(path: Path, options: str) -> sqlite3.Connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # sqlite3 opens files lazily
         connection.execute("PRAGMA cache_size=-32000")
         connection.execute("PRAGMA temp_store=MEMORY")
+        # A file from elsewhere may hold views and defaults that call functions, and cells that lie about
+        # their size.
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA cell_size_check=ON")
+        copy_own_views(connection)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
 
 
+def _require_file(path: Path) -> None:
+    """Refuse what SQLite would wait for, or write to, for ever.
+
+    Raises:
+        StoreError: it is a FIFO, a device, a folder.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path} is no regular file, and so no database")
+
+
 def create_private_file(path: Path) -> None:
     """Create the file (0600) and its missing folders (0700); what exists is left as it is."""
     if path.exists():
+        _require_file(path)
         return
     folder = path.parent
     missing = [p for p in (folder, *folder.parents) if not p.exists()]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, TableClause, column, select, table
 
+from perfdb.errors import StoreError
 from perfdb.records import STATUSES
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
@@ -28,6 +29,7 @@ from perfdb.store.models import (
     storable_text,
 )
 from perfdb.store.reading import driver_rows, success_of
+from perfdb.store.sanity import VALUE_BOUNDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -344,7 +346,7 @@ def _frame(
     made = dict(made or {})
     for name, values in columns.items():
         if name in _FLOATS:
-            made[name] = np.array(values, dtype="float64")  # None becomes NaN
+            made[name] = _sane(name, np.array(values, dtype="float64"))  # None becomes NaN
         elif name in _INTEGERS:
             made[name] = _integers(values)
         elif name in _WHOLE:
@@ -364,6 +366,18 @@ def _frame(
     made["started_at"] = pd.array(_iso(made["start_time"]), dtype=_text_type())
     made["ended_at"] = pd.array(_iso(made["end_time"]), dtype=_text_type())
     return pd.DataFrame({name: made[name] for name in order}, copy=False)
+
+
+def _sane(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the values, all of which can be what the column says: a file from elsewhere may hold 1e300.
+
+    Raises:
+        StoreError: no perfdb wrote one of them.
+    """
+    low, high = VALUE_BOUNDS[name]
+    if ((values < low) | (values > high)).any():
+        raise StoreError(f"the database cannot be read: {name} holds what perfdb never writes")
+    return values
 
 
 def _integers(values: Sequence[int | None]) -> Any:

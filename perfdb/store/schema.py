@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 import perfdb
 from perfdb.errors import NewerSchemaError, SchemaError, StoreError
 from perfdb.store.engine import broken_file, open_engine, shown_url, sqlite_path
+from perfdb.store.sanity import require_own_objects
 
 HEAD = "0006"  # the newest file in migrations/versions; a test compares
 
@@ -82,6 +83,7 @@ def require_schema(connection: Connection) -> None:
             f"{_shown(connection)} has schema {found}, this perfdb reads {HEAD}; "
             f"run: perfdb db upgrade -d {shlex.quote(_shown(connection))}"
         )
+    require_own_objects(connection)
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -140,6 +142,7 @@ def _is_at_head(connection: Connection) -> bool:
     found = revision(connection)
     if found is not None:
         _refuse_newer(found, connection)
+        require_own_objects(connection, views=False)
     return found == HEAD
 
 

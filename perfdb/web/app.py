@@ -16,6 +16,7 @@ try:
     from starlette.exceptions import HTTPException
     from starlette.middleware.gzip import GZipMiddleware
     from starlette.staticfiles import StaticFiles
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from perfdb.web import api, views
     from perfdb.web.live import LiveFeed
@@ -72,6 +73,7 @@ def create_app(
     app.state.history = served
     app.state.gate = gate
     app.state.feed = LiveFeed(served)
+    app.add_middleware(_DatabaseInWords, served=served)  # within the others, which it must not pass by
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_TO_PACK, compresslevel=6)
     app.add_middleware(SecurityMiddleware, gate=gate)
     app.include_router(api.router)
@@ -80,6 +82,31 @@ def create_app(
     for kind in (PerfdbError, ValueError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _refuse)
     return app
+
+
+class _DatabaseInWords:
+    """Answers with a sentence where a page failed over what the database holds."""
+
+    def __init__(self, app: ASGIApp, served: ServedHistory) -> None:
+        self._app, self._served = app, served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            explained = await asyncio.to_thread(self._served.explained, error)
+            if explained is None:
+                raise
+            await (await _refuse(Request(scope), explained))(scope, receive, send)
 
 
 def status_of(error: Exception) -> int:

@@ -29,6 +29,7 @@ class ServedHistory(History):
     def __init__(self, history: History, *, limit_s: float = QUERY_LIMIT_S) -> None:
         super().__init__(history.url, home=history.settings.home)
         self._reader = KeptReader(history.url, limit_s=limit_s)
+        self._explicit = history._explicit
         self._takes_in = not history._explicit
         self._taking_in = threading.Lock()
         self._taken_in_at = 0.0

@@ -151,21 +151,21 @@ def test_a_dead_sender_leaves_its_message_to_the_next(engine: Engine, receiver: 
 def test_apprise_delivers_where_it_is_installed(receiver: Any) -> None:
     pytest.importorskip("apprise")
     url = receiver.url.replace("http://", "json://")
-    send(Channel(name="any", kind="apprise", url=url), PAYLOAD)
+    send(Channel(name="any", kind="apprise", url=url), PAYLOAD, delivery_id="1")
     assert "it is slow" in receiver.messages[0]["message"]
     with pytest.raises(DeliveryError, match="does not know") as caught:
-        send(Channel(name="any", kind="apprise", url="nonsense://s3cret"), PAYLOAD)
+        send(Channel(name="any", kind="apprise", url="nonsense://s3cret"), PAYLOAD, delivery_id="1")
     assert "s3cret" not in str(caught.value)
 
 
 def test_without_apprise_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "apprise", None)
     with pytest.raises(MissingExtraError, match=r"perfdb\[notify\]"):
-        send(Channel(name="any", kind="apprise", url="slack://x"), PAYLOAD)
+        send(Channel(name="any", kind="apprise", url="slack://x"), PAYLOAD, delivery_id="1")
 
 
 def test_the_console_is_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    send(Channel(name="me", kind="console"), PAYLOAD)
+    send(Channel(name="me", kind="console"), PAYLOAD, delivery_id="1")
     said = capsys.readouterr()
     assert said.out == ""
     assert "perfdb: 1 alert in design" in said.err

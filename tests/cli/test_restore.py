@@ -25,7 +25,7 @@ def test_the_history_is_again_as_it_was_and_what_was_there_is_kept(
     everything = ids(perfdb)
     assert perfdb("backup", "copy.sqlite3").code == 0
     perfdb("delete", "--yes", "last", "last~1")
-    answer = perfdb("restore", "copy.sqlite3")
+    answer = perfdb("restore", "--yes", "copy.sqlite3")
     assert (answer.code, "Restored 3 sessions, 6 steps." in answer.out) == (0, True)
     assert ids(perfdb) == everything
     (before,) = DATABASE.parent.glob("*before-restore*")
@@ -41,7 +41,7 @@ def test_a_reader_that_is_open_sees_the_one_or_the_other(
     reader.execute("BEGIN")
     count = "SELECT count(*) FROM sessions"
     assert reader.execute(count).fetchone() == (2,)
-    assert perfdb("restore", "copy.sqlite3").code == 0
+    assert perfdb("restore", "--yes", "copy.sqlite3").code == 0
     assert reader.execute(count).fetchone() == (2,)
     reader.execute("COMMIT")
     assert reader.execute(count).fetchone() == (3,)
@@ -57,7 +57,7 @@ def test_a_killed_programs_log_does_not_spoil_it(
         "c.execute('UPDATE sessions SET product_count = 99'); c.commit(); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], check=False)
-    assert perfdb("restore", "copy.sqlite3").code == 0
+    assert perfdb("restore", "--yes", "copy.sqlite3").code == 0
     assert [row["product_count"] for row in perfdb("sessions", "--json").rows] == [6, 6, 6]
 
 
@@ -67,11 +67,11 @@ def test_a_damaged_or_missing_database_is_replaced(
     everything = ids(perfdb)
     perfdb("backup", "copy.sqlite3")
     DATABASE.write_text("precious notes " * 1000)
-    assert perfdb("restore", "copy.sqlite3").code == 0
+    assert perfdb("restore", "--yes", "copy.sqlite3").code == 0
     assert ids(perfdb) == everything
     assert Path(f"{DATABASE}.damaged").read_text().startswith("precious notes")
     shutil.rmtree(DATABASE.parent)
-    assert perfdb("restore", "copy.sqlite3").code == 0
+    assert perfdb("restore", "--yes", "copy.sqlite3").code == 0
     assert ids(perfdb) == everything
 
 
@@ -83,7 +83,7 @@ def test_the_database_of_another_program_is_left_alone(
         connection.execute("CREATE TABLE songs (name)")
     connection.close()
     before = Path("other.sqlite3").read_bytes()
-    answer = perfdb("restore", "copy.sqlite3", "-d", "other.sqlite3")
+    answer = perfdb("restore", "--yes", "copy.sqlite3", "-d", "other.sqlite3")
     assert (answer.code, "another program" in answer.err) == (2, True)
     assert Path("other.sqlite3").read_bytes() == before
 
@@ -111,14 +111,14 @@ def test_it_does_not_pull_the_database_from_under_a_program(
     )
     assert program.stdout is not None
     program.stdout.readline()
-    answer = perfdb("restore", "copy.sqlite3")
+    answer = perfdb("restore", "--yes", "copy.sqlite3")
     program.communicate()
     assert (answer.code, "1 program recording" in answer.err) == (2, True)
-    assert perfdb("restore", "copy.sqlite3").code == 0
+    assert perfdb("restore", "--yes", "copy.sqlite3").code == 0
 
 
 def test_a_server_is_not_restored_from_a_file(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
     perfdb("backup", "copy.sqlite3")
-    answer = perfdb("restore", "copy.sqlite3", "-d", "postgresql://me:hunter2@127.0.0.1:1/none")
+    answer = perfdb("restore", "--yes", "copy.sqlite3", "-d", "postgresql://me:hunter2@127.0.0.1:1/none")
     assert (answer.code, "perfdb db copy copy.sqlite3" in answer.err) == (2, True)
     assert "hunter2" not in answer.err

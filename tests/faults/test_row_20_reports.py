@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb.recording.report import HIDDEN, read_report, report_name, write_report
+from perfdb.outputs import HIDDEN
+from perfdb.recording.report import read_report, report_name, write_report
 
 KILLS = 20
 REPORT: dict[str, Any] = {
@@ -107,9 +108,7 @@ def test_a_writer_that_was_stopped_in_the_middle_holds_up_nobody(home: Path) -> 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no room for more than ten bytes of a report."""
-    monkeypatch.setattr(
-        "perfdb.recording.report.open", lambda *given: _Full(os.fdopen(*given)), raising=False
-    )
+    monkeypatch.setattr("perfdb.outputs.open", lambda *given: _Full(os.fdopen(*given)), raising=False)
 
 
 @pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
@@ -149,9 +148,7 @@ class _Full:
 
 
 def test_a_full_disk_is_told_and_reaches_no_host(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "perfdb.recording.report.open", lambda *a, **k: _Full(os.fdopen(*a, **k)), raising=False
-    )
+    monkeypatch.setattr("perfdb.outputs.open", lambda *a, **k: _Full(os.fdopen(*a, **k)), raising=False)
     with perfdb.track("etl") as run, run.step("load"):
         pass
     assert run.save_performance_report() is None

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
-from perfdb.recording.guard import foreign
+from perfdb.guard import foreign
 
 pytestmark = pytest.mark.process
 

@@ -13,9 +13,14 @@ from types import CodeType, FrameType, TracebackType
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
-    from perfdb.recording.health import Health
+    class Health(Protocol):
+        """Where failures are counted, as ``perfdb.recording.health`` does it."""
+
+        def failed(self, doing: str, error: BaseException) -> None:
+            """Note that perfdb itself failed at ``doing``."""
+
 
 _TRIES = 5  # of an action that exceptions of others keep cutting off
 

@@ -1,0 +1,179 @@
+"""What a SQLite file from elsewhere may hold that perfdb never writes: other objects, other values.
+
+SQLite keeps any value in any column, and lets a view stand where a table stood. The objects are looked at
+whenever a database is opened, at the price of one small query; the values when an answer has failed.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from hashlib import blake2b
+from itertools import count
+from typing import Any
+
+from sqlalchemy import JSON, Boolean, Column, Connection, Double, Integer, Table
+from sqlalchemy.exc import DBAPIError
+
+from perfdb.errors import StoreError
+from perfdb.store.models import metadata
+
+VIEWS = {"v_sessions": "bef505d71ee4b17b", "v_steps": "216d5a9839141cc2"}  # a test holds them right
+
+_LAST_INSTANT = 253_402_300_799.0  # of the year 9999
+_LONGEST = 1e10  # seconds; what perfdb writes is shorter
+_LONGEST_NAME = 1_000  # bytes
+_INSTANTS = ("time", "start_time", "created_at", "updated_at", "opened_at", "closed_at", "since_time",
+             "last_time", "until_time", "expires_at", "sent_at", "next_at", "notified_at", "at")  # fmt: skip
+VALUE_BOUNDS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(_INSTANTS, (0.0, _LAST_INSTANT)),
+    "end_time": (0.0, _LAST_INSTANT + _LONGEST),
+    **dict.fromkeys(("total_duration", "duration", "cpu_s", "cpu_percent"), (0.0, _LONGEST)),
+    "utc_offset": (-86_400, 86_400),
+    "lane": (0, 2**31 - 1),
+    "seq": (0, 2**53),
+    "parent_seq": (0, 2**53),
+    "status": (0, 3),
+}
+_LISTS = ("attempts", "events")
+_NAMES = ("pipeline", "step_name", "mode", "session_id", "name")
+_COMPUTED = re.compile(r"\bAS\s*\(", re.IGNORECASE)
+_CHECKED_FOR_S = 2.0
+_LOOK = 1_000_000  # instructions of SQLite
+MOST_TO_READ, MOST_TO_WRITE = 5_000_000_000, 300_000_000
+_INSTRUCTIONS = 10_000  # of SQLite between two looks at the clock
+
+
+def view_digest(sql: str) -> str:
+    """Return what two versions of SQLite give for the same view."""
+    return blake2b(re.sub(r'[\s"]+', "", sql).lower().encode(), digest_size=8).hexdigest()
+
+
+def copy_own_views(driver: sqlite3.Connection) -> None:
+    """Give a connection that trusts no schema temporary views for ours, of the same names.
+
+    SQLite lets only those call ``json_group_array``; what is not ours stays as it is, and is refused later.
+    """
+    names = ", ".join(f"'{name}'" for name in VIEWS)
+    found = driver.execute(f"SELECT name, sql FROM sqlite_master WHERE type = 'view' AND name IN ({names})")
+    for name, sql in found.fetchall():
+        if view_digest(str(sql)) == VIEWS[name]:
+            driver.execute(re.sub(r"\ACREATE VIEW", "CREATE TEMP VIEW", sql))
+
+
+def require_own_objects(connection: Connection, *, views: bool = True) -> None:
+    """Check that what stands under the names of our tables and views is ours; a server's is trusted.
+
+    Anything else might be computed without an end while it is read.
+
+    Raises:
+        StoreError: something else stands there.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    names = ", ".join(f"'{name}'" for name in (*metadata.tables, *VIEWS))
+    query = f"SELECT name, type, sql FROM sqlite_master WHERE name IN ({names}) AND type != 'index'"
+    for name, kind, sql in connection.exec_driver_sql(query).all():
+        if name in VIEWS:
+            is_ours = kind == "view" and view_digest(str(sql)) == VIEWS[name] if views else True
+        else:
+            is_ours = (
+                kind == "table" and not _COMPUTED.search(str(sql)) and "VIRTUAL" not in str(sql)[:20].upper()
+            )
+        if not is_ours:
+            file = connection.exec_driver_sql("PRAGMA database_list").all()[0][2]
+            raise StoreError(
+                f"{file}: {name} is not what perfdb makes it (a {kind}): the file was changed by another "
+                "program; take a backup, or give perfdb another database"
+            )
+
+
+def stop_after(connection: Connection, instructions: int) -> None:
+    """Interrupt what a SQLite connection is asked once it has taken so many instructions together.
+
+    Two hundred million take a second or more. What is ours ends long before; a trigger or an expression of a
+    file from elsewhere may never end.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    driver: Any = connection.connection.driver_connection
+    looks = count(1)
+    driver.set_progress_handler(lambda: next(looks) * _LOOK > instructions, _LOOK)
+
+
+def find_nonsense(connection: Connection) -> str | None:
+    """Return in words the first value of a SQLite file that perfdb never writes; None when none is found."""
+    if connection.dialect.name != "sqlite":
+        return None
+    driver: Any = connection.connection.driver_connection
+    deadline = time.monotonic() + _CHECKED_FOR_S
+    driver.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
+    try:
+        return next(_nonsense(driver), None)
+    except (sqlite3.Error, DBAPIError):
+        return None
+    finally:
+        driver.set_progress_handler(None, 0)
+
+
+def _nonsense(driver: sqlite3.Connection) -> Iterator[str]:
+    for table in metadata.tables.values():
+        checks = {column.name: check for column in table.columns if (check := _check(table, column))}
+        sums = ", ".join(f"coalesce(max({check}), 0)" for check in checks.values())
+        found = driver.execute(f'SELECT {sums} FROM "{table.name}"').fetchone()
+        for name, is_wrong in zip(checks, found, strict=True):
+            if is_wrong:
+                yield f"{table.name}.{name} holds what perfdb never writes"
+    dangling = driver.execute("PRAGMA foreign_key_check").fetchone()
+    if dangling is not None:
+        yield f"rows of {dangling[0]} refer to rows that are not there"
+
+
+def _check(table: Table, column: Column[Any]) -> str:
+    """Return SQL that is true for a value that perfdb never writes."""
+    name, kind = f'"{column.name}"', column.type
+    parts = [f"{name} IS NULL"] if not column.nullable and not column.primary_key else []
+    if isinstance(kind, JSON):
+        parts.append(f"{name} IS NOT NULL AND {_no_document(column.name)}")
+    elif isinstance(kind, Boolean):
+        parts.append(f"{name} IS NOT NULL AND {name} NOT IN (0, 1)")
+    elif isinstance(kind, (Double, Integer)):
+        types = "('integer', 'real', 'null')" if isinstance(kind, Double) else "('integer', 'null')"
+        low, high = VALUE_BOUNDS.get(column.name, (-1e300, 1e300))
+        parts.append(f"typeof({name}) NOT IN {types} OR {name} NOT BETWEEN {low!r} AND {high!r}")
+    else:
+        parts.append(f"typeof({name}) NOT IN ('text', 'null')")
+        if column.name in _NAMES:
+            parts.append(f"length({name}) > {_LONGEST_NAME}")
+        if column.name == "mode":
+            parts.append(f"NOT (CASE WHEN json_valid({name}) THEN json_type({name}) = 'object' ELSE 0 END)")
+        if (table.name, column.name) == ("sessions", "session_id"):
+            parts.append(f"{name} NOT GLOB '[A-Za-z0-9]*' OR {name} GLOB '*[^A-Za-z0-9_.-]*'")
+    return "(" + " OR ".join(f"({part})" for part in parts) + ")"
+
+
+def _no_document(column: str) -> str:
+    name = f'"{column}"'
+    shape = "array" if column in _LISTS else "object"
+    items = (
+        f" AND NOT EXISTS (SELECT 1 FROM json_each({name}) WHERE type != 'object')"
+        if shape == "array"
+        else ""
+    )
+    is_text = f"typeof({name}) = 'text' AND json_valid({name})"
+    return f"NOT (CASE WHEN {is_text} THEN json_type({name}) = '{shape}'{items} ELSE 0 END)"
+
+
+def unreadable(shown: str, wrong: str | None, error: BaseException) -> StoreError:
+    """Return the error that says what is wrong with a database from which an answer could not be made."""
+    if wrong is None:
+        said = " ".join(str(error).split())[:200]
+        return StoreError(
+            f"no answer could be made from {shown} ({type(error).__name__}: {said}): it may hold what perfdb "
+            "never writes; if perfdb wrote it, this is a bug of perfdb"
+        )
+    return StoreError(
+        f"{shown} cannot be read: {wrong}; put a backup back (perfdb restore), or delete such rows"
+    )

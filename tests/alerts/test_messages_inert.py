@@ -1,0 +1,221 @@
+"""What was recorded is told and never obeyed, in every channel; a webhook gets the command line's rows."""
+
+from __future__ import annotations
+
+import email
+import json
+import re
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from email import policy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb import recorder
+from perfdb.alerts.channels import DeliveryError, body, send, send_test, title
+from perfdb.alerts.config import Channel
+from perfdb.cli import main
+from perfdb.texts import unmarked
+
+MARKUP = [
+    "<img src=http://evil.example/x.png>",
+    "<script>alert(1)</script>",
+    "<!channel> <!here> <!everyone> <!subteam^S123>",
+    "@everyone @here @channel @all",
+    "<@U123> <@&456> <#C789> <http://evil.example|here>",
+    "[click](http://evil.example/) ![image](http://evil.example/x.png) [text][ref]",
+    "**bold** *italic* __under__ _slanted_ ~~struck~~ `code` ||hidden||",
+    "&lt;b&gt; &#60;i&#62; &amp;",
+    "http://evil.example/ www.evil.example mailto:a@evil.example javascript:alert(1)",
+    "name\r\nBcc: victim@example.org\r\n\r\n<h1>forged</h1>",
+]
+OBEYED = re.compile(
+    r"<[a-zA-Z/!@#]|[@!](?:everyone|here|channel|all)|\]\(|\]\[|\*|`|~~|\|\||&(?:lt|#60|amp);|://|www\.|[\r]"
+)
+
+
+def payload(text: str) -> dict[str, Any]:
+    alert = {"severity": "warning", "message": f"{text} became slower", "headline": text}
+    return {"pipeline": text, "mode": "{}", "alerts": [alert], "resolved": [alert], "more": 0, "note": text}
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_nothing_in_an_unmarked_text_is_a_sign_to_any_service(text: str) -> None:
+    assert OBEYED.search(unmarked(text.replace("\r\n", "  "))) is None
+    assert OBEYED.search(unmarked(title(payload(text)))) is None
+    assert OBEYED.search(unmarked(body(payload(text)))) is None
+
+
+def test_what_perfdb_says_itself_is_as_it_was() -> None:
+    said = (
+        "warning: Vision Analysis became slower: 20.10 s (median of 30 runs) -> 31.95 s (5 runs since), "
+        "+11.85 s (+59 %), since session 20260101_120000_0a1b2c3d [fast_shift]. It explains the total's "
+        "+12.0 s: Search +11.0 s (92 %). Next: perfdb alerts explain 7"
+    )
+    assert unmarked(said) == said
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_a_title_is_one_line(text: str) -> None:
+    assert title(payload(text)).isprintable()
+
+
+class Mailbox(socketserver.ThreadingTCPServer):
+    """As much of a mail server as a client needs; keeps the messages."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+        super().__init__(("127.0.0.1", 0), _Conversation)
+
+
+class _Conversation(socketserver.StreamRequestHandler):
+    server: Mailbox
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 here\r\n")
+        while line := self.rfile.readline():
+            word = line[:4].upper().strip()
+            if word == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                lines = list(iter(self.rfile.readline, b".\r\n"))
+                self.server.kept.append(b"".join(lines))
+            self.wfile.write(b"221 bye\r\n" if word == b"QUIT" else b"250 fine\r\n")
+            if word == b"QUIT":
+                return
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    server = Mailbox()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Apprise's own
+@pytest.mark.parametrize("options", ["", "&format=html", "&format=text", "&format=markdown"])
+@pytest.mark.parametrize("text", MARKUP)
+def test_a_mail_holds_no_element_of_a_name(text: str, options: str, mailbox: Mailbox) -> None:
+    pytest.importorskip("apprise")
+    port = mailbox.server_address[1]
+    url = f"mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org&mode=insecure{options}"
+    send(Channel(name="mail", kind="apprise", url=url, timeout_s=20.0), payload(text), delivery_id="1")
+    (kept,) = mailbox.kept
+    message = email.message_from_bytes(kept, policy=policy.default)
+    assert message["Bcc"] is None
+    assert message["To"] is not None
+    assert OBEYED.search(message["Subject"]) is None
+    for part in message.walk():
+        if part.get_content_maintype() == "text":
+            content = part.get_content()
+            shown = re.sub(r"</?(?:html|head|body|p|br|pre)\b[^<>]*>", "", content)
+            assert not re.search(r"<[a-zA-Z/!]", shown), content
+            assert "://" not in shown
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("scheme", ["mmost", "rockets", "gotify", "json", "xml", "form", "matrix"])
+@pytest.mark.parametrize("text", MARKUP[:8])
+def test_no_chat_is_made_to_call_anybody(scheme: str, text: str, receiver: Any) -> None:
+    apprise = pytest.importorskip("apprise")
+    host = receiver.url.removeprefix("http://").partition("/")[0]
+    token = "a" * 24
+    url = {
+        "mmost": f"mmost://{host}/{token}",
+        "rockets": f"rocket://{token}/{token}@{host}/@user?mode=webhook",
+        "gotify": f"gotify://{host}/{token}",
+        "matrix": f"matrix://{token}@{host}?mode=slack",
+    }.get(scheme, f"{scheme}://{host}")
+    if not apprise.Apprise().add(url):
+        pytest.skip(f"this Apprise knows no {scheme}")
+    channel = Channel(name="chat", kind="apprise", url=url, timeout_s=20.0)
+    send(channel, payload(text), delivery_id="1")
+    told = b" ".join(content for _, content in receiver.received).decode()
+    assert not re.search(r"<!|<@|@(?:everyone|here|channel)|\]\(http|<img|<script", told)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("text", MARKUP)
+def test_slack_and_discord_mention_nobody(text: str, receiver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("apprise")
+    from apprise.plugins.discord import NotifyDiscord
+    from apprise.plugins.slack import NotifySlack
+
+    monkeypatch.setattr(NotifySlack, "webhook_url", receiver.url)
+    monkeypatch.setattr(NotifyDiscord, "notify_url", receiver.url)
+    for url in (
+        f"slack://T1JJ3T3L2/A1BRTD4JD/{'T' * 24}/#general",
+        f"slack://T1JJ3T3L2/A1BRTD4JD/{'T' * 24}/#general?format=markdown",
+        "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js",
+        "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js?format=markdown",
+    ):
+        with suppress(DeliveryError):  # Slack says "ok", and this receiver nothing
+            send(Channel(name="c", kind="apprise", url=url, timeout_s=20.0), payload(text), delivery_id="1")
+    told = json.dumps([json.loads(content) for _, content in receiver.received], ensure_ascii=False)
+    assert len(receiver.received) >= 4
+    assert not re.search(r"(?:<|&lt;)[!@#]\w|@(?:everyone|here|channel|all)\b|<http|\]\(http", told)
+
+
+def test_a_webhook_holds_no_sign_either_and_the_same_texts(receiver: Any) -> None:
+    channel = Channel(name="team", kind="webhook", url=receiver.url, timeout_s=20.0)
+    for text in MARKUP:
+        send(channel, payload(text), delivery_id="1")
+    for (_, content), text in zip(receiver.received, MARKUP, strict=True):
+        assert not re.search(rb"[<>&@]", content)
+        assert json.loads(content)["alerts"] == payload(text)["alerts"]
+
+
+def test_tests_of_a_channel_have_numbers_of_their_own(receiver: Any) -> None:
+    channel = Channel(name="team", kind="webhook", url=receiver.url, timeout_s=20.0)
+    send_test(channel)
+    send_test(channel)
+    first, second = receiver.messages
+    assert first["delivery_id"] != second["delivery_id"]
+    assert all(each["delivery_id"].startswith("test-") for each in (first, second))
+    assert {"pipeline", "mode", "alerts", "resolved", "more", "note"} <= first.keys()
+
+
+@pytest.fixture
+def say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERFDB_HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main(arguments)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_a_webhooks_row_is_the_one_of_the_command_line(say: Callable[..., str], receiver: Any) -> None:
+    Path("perfdb.toml").write_text(
+        'wait_s = 20.0\n[[alerts.rules]]\nname = "slow"\nkind = "max"\nstep = "*"\nlimit = 0.001\n'
+        f'[[alerts.channels]]\nname = "team"\nkind = "webhook"\nurl = "{receiver.url}"\n'
+    )
+    tracker = perfdb.create_tracker("etl", console=False, monitor=False)
+    tracker.start_pipeline(fast_mode=True)
+    with tracker.step("<@U1> load"):
+        time.sleep(0.01)
+    tracker.end_pipeline()
+    recorder.close(20.0)
+    (message,) = receiver.messages
+    rows = json.loads(say("alerts", "list", "--state", "all", "--json"))["rows"]
+    told = {row["id"]: row for row in message["alerts"]}
+    assert told
+    assert told == {row["id"]: row for row in rows if row["id"] in told}
+    assert {"kind", "limit", "n", "headline", "details"} <= rows[0].keys()
+    assert message["mode"] == rows[0]["mode"] == '{"fast_mode":true}'

@@ -1,0 +1,311 @@
+"""A database file from anybody: each verb and page answers sanely or says in a sentence that it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import perfdb
+from perfdb.cli import main
+from perfdb.store.engine import open_engine
+from perfdb.store.sanity import VIEWS, find_nonsense, view_digest
+from perfdb.web.app import create_app
+
+LIMIT_S = 60  # what ends in time takes a hundredth of it; a hang would hold up the suite
+ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT"
+Make = Callable[[sqlite3.Connection], Any]
+
+
+def sql(*statements: str) -> Make:
+    return lambda connection: [connection.execute(each) for each in statements]
+
+
+def endless(name: str) -> Make:
+    """Put a view that never ends in the place of a table or view."""
+
+    def make(connection: sqlite3.Connection) -> None:
+        columns = [row[1] for row in connection.execute(f'PRAGMA table_xinfo("{name}")')]
+        (kind,) = connection.execute("SELECT type FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+        connection.execute(f"DROP {kind} {name}")
+        named = ", ".join(f'n AS "{each}"' for each in columns)
+        connection.execute(f"CREATE VIEW {name} AS {ENDLESS} {named} FROM r")
+
+    return make
+
+
+def deep(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE sessions SET attributes = ?", ("[" * 50_000 + "]" * 50_000,))
+    connection.execute(
+        "UPDATE steps SET additional_data = ? WHERE session_pk = 1", ('{"a":' * 5_000 + "1" + "}" * 5_000,)
+    )
+
+
+def huge(connection: sqlite3.Connection) -> None:
+    names = ("p" * 1_000_000, "s" * 1_000_000)
+    connection.execute("UPDATE series SET pipeline = ?, step_name = step_name || ?", names)
+
+
+TIMES = {"9575": "240000000000.0 + {0}", "negative": "-1e12 + {0}", "1e300": "1e300", "infinite": "9e999"}
+KINDS: dict[str, Make] = {
+    "text for a session's numbers": sql(
+        "UPDATE sessions SET total_duration = 'long', product_count = 'many', cpu_s = 'x', utc_offset = 'z', "
+        "rss_peak_bytes = 'y', pid = 'p', fast_mode = 'maybe', success = 'so', counted = 'yes'"
+    ),
+    "text for a start": sql("UPDATE sessions SET start_time = 'abc'"),
+    "text for a step's numbers": sql(
+        "UPDATE steps SET start_time = 'abc', duration = 'long', lane = 'l', parent_seq = 'p', cpu_s = 'c'"
+    ),
+    "text for codes": sql("UPDATE sessions SET status = 'done'", "UPDATE steps SET status = 'done'"),
+    "codes of nothing": sql("UPDATE sessions SET status = 77", "UPDATE steps SET status = -1"),
+    "text in samples": sql("UPDATE samples SET cpu_percent = 'hot', rss_bytes = 'big'"),
+    "text in alerts": sql(
+        "UPDATE alerts SET value = 'v', baseline = 'b', n = 'n', opened_at = 'o', hits = 'h'"
+    ),
+    "words of nothing in alerts": sql("UPDATE alerts SET severity = 'awful', state = 'odd', kind = 'new'"),
+    "blobs for names": sql(
+        "UPDATE series SET pipeline = x'ff00fe', step_name = x'ff' || id WHERE step_name IS NOT NULL",
+        "UPDATE sessions SET session_id = x'ff00' || id, error_message = x'ff00'",
+    ),
+    "ids that are paths": sql("UPDATE sessions SET session_id = '../../etc/' || id"),
+    "broken JSON": sql(
+        "UPDATE sessions SET attributes = '{broken'",
+        "UPDATE steps SET additional_data = '[1,', attempts = '{', events = 'nope'",
+        "UPDATE alerts SET details = '{'",
+    ),
+    "JSON of other shapes": sql(
+        "UPDATE sessions SET attributes = '[1, 2]'",
+        """UPDATE steps SET additional_data = '7', attempts = '{"a": 1}', events = '"x"'""",
+        "UPDATE alerts SET details = '[]'",
+    ),
+    "JSON of odd items": sql(
+        """UPDATE steps SET attempts = '[1, {"start_time": "x"}]', events = '[{"name": 5}]'""",
+        """UPDATE alerts SET details = '{"usual": [1], "found": 7, "parts": 5, "until": []}'""",
+    ),
+    "numbers that JSON lacks": sql("""UPDATE sessions SET attributes = '{"a": 1e999, "b": NaN}'"""),
+    "JSON without a bottom": deep,
+    "modes that are none": sql("UPDATE series SET mode = '{broken' || id"),
+    **{
+        f"times: {name}": sql(
+            f"UPDATE sessions SET start_time = {time.format('id')}",
+            f"UPDATE steps SET start_time = {time.format('session_pk')}",
+            f"UPDATE alerts SET since_time = {time.format('id')}, opened_at = {time.format('id')}",
+        )
+        for name, time in TIMES.items()
+    },
+    "one time of 9575": sql("UPDATE sessions SET start_time = 240000000000.0 WHERE id = 3"),
+    "one infinite time": sql("UPDATE sessions SET start_time = 9e999 WHERE id = 1"),
+    "no durations": sql("UPDATE sessions SET total_duration = NULL", "UPDATE steps SET duration = NULL"),
+    "infinite durations": sql(
+        "UPDATE sessions SET total_duration = 9e999", "UPDATE steps SET duration = 1e300"
+    ),
+    "durations below 0": sql("UPDATE sessions SET total_duration = -5", "UPDATE steps SET duration = -3"),
+    "the largest whole numbers": sql(
+        "UPDATE sessions SET product_count = 9223372036854775807, utc_offset = 9223372036854775807",
+        "UPDATE steps SET lane = 9223372036854775807, parent_seq = 9223372036854775807",
+    ),
+    "steps that are their own parents": sql("UPDATE steps SET parent_seq = seq"),
+    "rows that refer to nothing": sql("UPDATE steps SET series_id = 99999"),
+    **{f"endless {name}": endless(name) for name in ("v_sessions", "v_steps", "sessions", "alerts")},
+    "endless alembic_version": endless("alembic_version"),
+    "a computed column": sql("ALTER TABLE sessions ADD COLUMN more AS (hex(zeroblob(500000000)))"),
+    **{f"no {name}": sql(f"DROP TABLE {name}") for name in ("sessions", "steps", "alerts")},
+    "a blob for a text": sql("UPDATE sessions SET error_message = zeroblob(20000000) WHERE id = 1"),
+    "names of a megabyte": huge,
+}
+READ = (
+    "sessions", "steps --json", "show last --data", "show last --json", "chart trend --by time -o x.png",
+    "chart waterfall -o x.png", "report --last 50 -o x.html", "bottlenecks", "trends", "trends --by day",
+    "regressions", "explain", "compare last~1 last", "compare --by fast_mode", "violations",
+    "thresholds suggest", "baseline", "alerts list --state all --json", "alerts show 1", "alerts explain 1",
+    "alerts explain", "alerts unsilence", "rules", "check", "watch", "doctor", "db current", "db check",
+    "export --format json -o x.json", "export --format csv -o x.csv",
+    "export --format parquet --rows sessions -o x.parquet",
+)  # fmt: skip
+CHARTS = (
+    "chart trend -o x.png", "chart trend --by time -o x.png", "chart steps -o x.png",
+    "chart bottlenecks -o x.png", "chart waterfall -o x.png", "chart resources -o x.png",
+    "chart compare -o x.png", "report -o x.html", "report --last 50 -o x.html", "sessions --json",
+)  # fmt: skip
+WRITE = (
+    "tag last good", "untag last good", "delete --yes last", "prune --keep-last 1", "alerts ack 1",
+    "alerts silence 1", "baseline pin", "db upgrade", "recover", "backup copy.sqlite3 --force", "import in",
+)  # fmt: skip
+PAGES = (
+    "/", "/sessions", "/sessions?sort=slowest", "/sessions/last", "/trends", "/trends?period=week",
+    "/trends?step=Vision+Analysis", "/bottlenecks", "/compare", "/compare?by=fast_mode", "/alerts?state=all",
+    "/alerts/1", "/rules", "/rules/vision-slow",
+    *(f"/api/v1/{name}" for name in (
+        "health", "overview", "live", "sessions", "sessions/last", "trends", "bottlenecks", "compare",
+        "what-if?step=Vision+Analysis&factor=0.5", "alerts?state=all", "alerts/1", "rules",
+        "rules/vision-slow",
+    )),
+)  # fmt: skip
+
+
+class TooLong(BaseException):
+    """It has not ended; no handler of ours may take it for an error of the database."""
+
+
+@contextmanager
+def within_limit(what: str) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise TooLong(what)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(LIMIT_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def folder(recorded_home: Path, web_folder: Path) -> Path:
+    shutil.copy(recorded_home / "perfdb.toml", web_folder)
+    return web_folder
+
+
+@pytest.fixture(scope="module")
+def good(recorded_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give one file with the newest sessions of the recorded history."""
+    path = tmp_path_factory.mktemp("good") / "good.sqlite3"
+    source = recorded_home / "performance_tracking" / "perfdb.sqlite3"
+    with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(path)) as copy:
+        whole.backup(copy)
+        copy.execute("PRAGMA foreign_keys = ON")
+        copy.execute("DELETE FROM sessions WHERE id <= (SELECT max(id) FROM sessions) - 26")
+        copy.commit()
+        for table in ("steps", "samples", "session_tags"):
+            moved = "UPDATE {} SET {} = {} - (SELECT min(id) - 1 FROM sessions)"
+            copy.execute("PRAGMA foreign_keys = OFF")
+            copy.execute(moved.format(table, "session_pk", "session_pk"))
+        copy.execute("UPDATE sessions SET id = id - (SELECT min(id) - 1 FROM sessions)")
+        copy.commit()
+        copy.execute("PRAGMA journal_mode = DELETE")
+    return path
+
+
+def made(good: Path, path: Path, kind: str) -> Path:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("BEGIN")
+        KINDS[kind](connection)
+        connection.execute("COMMIT")
+    return path
+
+
+def answered(command: str, path: Path, capsys: pytest.CaptureFixture[str]) -> int:
+    """Run a command; it has ended in order, and what it could not do is said in a line."""
+    capsys.readouterr()
+    with within_limit(command), pytest.raises(SystemExit) as ended:
+        main([*command.split(), "-d", str(path)])
+    err = capsys.readouterr().err
+    assert ended.value.code in ((0, 1, 2) if command.split()[0] in ("check", "doctor", "db") else (0, 2)), err
+    assert "Traceback" not in err
+    if ended.value.code == 2:
+        assert len([line for line in err.splitlines() if line.startswith(("perfdb: ", "Error: "))]) == 1, err
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_reading_verb_answers_or_says_why_not(
+    kind: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made(good, folder / "evil.sqlite3", kind)
+    for command in READ:
+        answered(command, path, capsys)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_writing_verb_answers_or_says_why_not(
+    kind: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "in").mkdir()
+    report = {"session_id": "x", "total_duration": 1.0, "steps": [], "timestamp": "2026-01-01T00:00:00"}
+    (folder / "in" / "x.json").write_text(json.dumps(report))
+    for command in WRITE:
+        answered(command, made(good, folder / "evil.sqlite3", kind), capsys)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_page_answers_or_says_why_not(kind: str, good: Path, folder: Path) -> None:
+    path = made(good, folder / "evil.sqlite3", kind)
+    with TestClient(create_app(perfdb.History(path)), base_url="http://127.0.0.1") as client:
+        for page in PAGES:
+            with within_limit(page):
+                answer = client.get(page)
+            assert answer.status_code != 500, (page, answer.text[:500])
+            assert "Traceback" not in answer.text
+            assert "content-security-policy" in answer.headers
+
+
+def test_a_trigger_that_never_ends_is_stopped(
+    good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "evil.sqlite3"
+    shutil.copy(good, path)
+    with closing(sqlite3.connect(path)) as connection:
+        sums = f"SELECT sum(n) FROM ({ENDLESS} n FROM r)"
+        connection.execute(f"CREATE TRIGGER t AFTER INSERT ON session_tags BEGIN {sums}; END")
+    assert answered("tag last good", path, capsys) == 2
+
+
+@pytest.mark.parametrize("place", ["fifo", "folder", "device"])
+def test_what_is_no_file_is_no_database(place: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "evil.sqlite3"
+    if place == "fifo":
+        os.mkfifo(path)
+    elif place == "folder":
+        path.mkdir()
+    else:
+        try:
+            os.mknod(path, 0o020666, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("devices can be made by root only")
+    kind = path.lstat().st_mode
+    for command in (*READ, *WRITE):
+        code = answered(command, path, capsys)
+        assert code == 2 or command in ("doctor", "recover", "watch"), command
+    with TestClient(create_app(perfdb.History(path)), base_url="http://127.0.0.1") as client:
+        for page in PAGES:
+            with within_limit(page):
+                assert client.get(page).status_code in (200, 404, 503), page
+    assert path.lstat().st_mode == kind
+
+
+@pytest.mark.parametrize("kind", ["times: 9575", "one time of 9575", "no durations"])
+def test_what_may_have_been_recorded_is_drawn(
+    kind: str, good: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made(good, folder / "evil.sqlite3", kind)
+    for command in CHARTS:
+        assert answered(command, path, capsys) == 0, command
+
+
+def test_a_good_database_holds_no_nonsense_and_the_views_that_we_know(good: Path) -> None:
+    engine = open_engine(f"sqlite:///{good}", role="reader")
+    with engine.connect() as connection:
+        assert find_nonsense(connection) is None
+        found = connection.exec_driver_sql(
+            "SELECT name, sql FROM main.sqlite_master WHERE type = 'view'"
+        ).all()
+        assert {name: view_digest(text) for name, text in found} == VIEWS
+        pragmas = ("trusted_schema", "cell_size_check")
+        assert [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas] == [0, 1]
+        assert connection.exec_driver_sql("SELECT count(tags) FROM v_sessions").scalar() == 26
+    engine.dispose()
