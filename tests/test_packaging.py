@@ -46,7 +46,7 @@ def undeclared(imported: dict[str, Path], declared: set[str]) -> dict[str, Path]
     return {
         name: module
         for name, module in imported.items()
-        if name not in {"perfdb", "benchmarks", *COMES_ALONG}
+        if name not in {"perfdb", "benchmarks", "tests", *COMES_ALONG}
         and not {home.lower().replace("_", "-") for home in homes.get(name, [name])} & declared
     }
 
