@@ -233,9 +233,10 @@ def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.
         connection.execute("PRAGMA cache_size=-8000")  # 8 MB: the index pages of 1 M steps in use
         # From here on _begin_immediate waits.
         connection.execute(f"PRAGMA busy_timeout={_PIECE_OF_WAITING_MS}")
-    except sqlite3.DatabaseError as error:
+    except BaseException as error:  # an interrupt too leaves nothing open
         connection.close()
-        _raise_if_no_database(error, path)
+        if isinstance(error, sqlite3.DatabaseError):
+            _raise_if_no_database(error, path)
         raise
     return connection
 
@@ -308,7 +309,7 @@ def _connect_read_only(path: Path, options: str) -> sqlite3.Connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # sqlite3 opens files lazily
         connection.execute("PRAGMA cache_size=-32000")
         connection.execute("PRAGMA temp_store=MEMORY")
-    except sqlite3.Error:
+    except BaseException:  # an interrupt too leaves nothing open
         connection.close()
         raise
     return connection

@@ -109,6 +109,7 @@ def test_row_07_a_child_runs_sessions_of_its_own(
     done = run(
         """
         tracker.start_pipeline(); tracker.end_pipeline()
+        while tracker.health()["backlog_bytes"]: time.sleep(0.02)  # the tables are made before there are two
         pid = os.fork()
         tracker.start_pipeline(); steps(3); tracker.end_pipeline()
         if pid: os.waitpid(pid, 0)
