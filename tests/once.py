@@ -39,7 +39,7 @@ class Run:
 
     def once(self, name: str, make: Callable[[], str]) -> str:
         """Return what ``make`` returned to the first process of this run that asked."""
-        made = self.folder / name
+        made = self.folder / f"{name}.made"
         with open(self.folder / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not made.exists():
