@@ -47,12 +47,15 @@ class Cluster:
     def __init__(self, *, durable: bool = True, folder: Path | None = None, owner: int | None = None) -> None:
         self._binaries = _binaries()
         self._durable = durable
-        self._owner = owner
         if folder is not None:
             folder.mkdir(mode=0o700)
         self.folder = folder or Path(tempfile.mkdtemp(prefix="perfdb-pg-"))
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres")
+        if owner is not None:
+            stop = self._command("pg_ctl", "-m", "immediate", "-w", "stop")
+            guard = ["sh", "-c", _GUARD, "sh", str(owner), str(self.folder), *stop]
+            subprocess.run(guard, check=True, cwd="/", start_new_session=True)
         self._talk_on(_free_port())
         (self.folder / "port").write_text(str(self.port))
         self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
@@ -61,7 +64,7 @@ class Cluster:
     def running_in(cls, folder: Path) -> Cluster:
         """Return the server that another process started in a folder."""
         found = cls.__new__(cls)
-        found._binaries, found._durable, found._owner, found.folder = _binaries(), False, None, folder
+        found._binaries, found._durable, found.folder = _binaries(), False, folder
         found._talk_on(int((folder / "port").read_text()))
         return found
 
@@ -72,10 +75,6 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        if self._owner is not None:
-            stop = self._command("pg_ctl", "-m", "immediate", "-w", "stop")
-            guard = ["sh", "-c", _GUARD, "sh", str(self._owner), str(self.folder), *stop]
-            subprocess.run(guard, check=True, cwd="/", start_new_session=True)
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
         options += "" if self._durable else " -c fsync=off -c full_page_writes=off -c max_connections=300"
         self._run("pg_ctl", "-l", str(self.folder / "log"), "-w", "-o", options, "start")

@@ -18,7 +18,7 @@ from benchmarks.cluster import Cluster, NoServerError, running_cluster
 from perfdb.recording.step import current_step
 from perfdb.recording.tracker import current_tracker
 from perfdb.store.schema import ensure_schema
-from tests import tiers
+from tests import once, tiers
 from tests.once import Run
 
 DATABASES = pytest.StashKey[list[str]]()  # those that a test made
@@ -43,13 +43,13 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker which run it belongs to."""
-    run = Run.of(node.config)
-    node.workerinput["perfdb_run"] = {"folder": str(run.folder), "controller": run.controller}
+    node.workerinput["perfdb_run"] = Run.of(node.config).for_worker()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove what the workers shared; after Ctrl-C too."""
-    Run.of(config).end()
+    if once.KEY in config.stash:
+        Run.of(config).end()
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks

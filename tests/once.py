@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -23,19 +24,28 @@ KEY = pytest.StashKey["Run"]()
 class Run:
     """One run of pytest, as seen from one of its processes."""
 
-    def __init__(self, folder: Path, controller: int) -> None:
+    def __init__(self, folder: Path, server: Path, controller: int) -> None:
         self.folder = folder
+        self.server = server  # elsewhere: it runs as another user
         self.controller = controller
-        self.server = folder.with_name(f"{folder.name}-pg")
 
     @classmethod
     def of(cls, config: pytest.Config) -> Run:
         """Return the run that this process belongs to; in the one that controls it, begin it."""
         if KEY not in config.stash:
-            given: dict[str, Any] = getattr(config, "workerinput", {}).get("perfdb_run", {})
-            folder = Path(given.get("folder") or tempfile.mkdtemp(prefix="perfdb-tests-"))
-            config.stash[KEY] = cls(folder, given.get("controller", os.getpid()))
+            given: dict[str, Any] | None = getattr(config, "workerinput", {}).get("perfdb_run")
+            if given is None:
+                folder = config._tmp_path_factory.getbasetemp() / "shared"  # type: ignore[attr-defined]
+                folder.mkdir()
+                server = Path(tempfile.gettempdir()) / f"perfdb-tests-{secrets.token_hex(6)}"
+                config.stash[KEY] = cls(folder, server, os.getpid())
+            else:
+                config.stash[KEY] = cls(Path(given["folder"]), Path(given["server"]), given["controller"])
         return config.stash[KEY]
+
+    def for_worker(self) -> dict[str, Any]:
+        """Return what a worker needs to know of its run."""
+        return {"folder": str(self.folder), "server": str(self.server), "controller": self.controller}
 
     def once(self, name: str, make: Callable[[], str]) -> str:
         """Return what ``make`` returned to the first process of this run that asked."""
