@@ -1,6 +1,6 @@
 """Empty and migrated databases for all tests: SQLite files, and a PostgreSQL cluster of our own.
 
-One cluster serves a whole run of the tests; a test that stops its server starts one for itself.
+One cluster serves a whole run with all its workers; a test that stops its server starts one for itself.
 """
 
 from __future__ import annotations
@@ -10,18 +10,70 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.cluster import Cluster, NoServerError, running_cluster
 from perfdb.recording.context import current, running
 from perfdb.store.schema import ensure_schema
+from tests import once, tiers
+from tests.once import Run
+
+DATABASES = pytest.StashKey[list[str]]()  # those that a test made
 
 
-def pytest_configure() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Let a worker that has nothing left to do take over what another one has waiting."""
+    if config.getoption("numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Let Ctrl-C reach the programs that tests start: what a shell put in the background ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for tier, meaning in tiers.TIERS.items():
+        config.addinivalue_line("markers", f"{tier}: a test that {meaning}; set by itself")
+    tiers.watch()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker which run it belongs to."""
+    node.workerinput["perfdb_run"] = Run.of(node.config).for_worker()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what the workers shared; after Ctrl-C too."""
+    if once.KEY in config.stash:
+        Run.of(config).end()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tiers.mark_and_sort(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with tiers.guarded(item):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with tiers.guarded(item):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Drop the databases of a test once all that used them has ended."""
+    yield
+    if DATABASES in item.stash:
+        Run.of(item.config).cluster().drop(item.stash[DATABASES])
 
 
 @pytest.fixture(autouse=True)
@@ -31,26 +83,31 @@ def nothing_is_current() -> None:
     running.clear()
 
 
+@pytest.fixture(scope="session")
+def run_of_tests(request: pytest.FixtureRequest) -> Run:
+    """Give what the workers of this run share."""
+    return Run.of(request.config)
+
+
 @contextmanager
-def _running_cluster() -> Iterator[Cluster]:
+def _skipped_without_server() -> Iterator[None]:
     try:
-        with running_cluster(durable=False) as cluster:
-            yield cluster
+        yield
     except NoServerError as error:
         pytest.skip(f"{error}: its half of the tests does not run")
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(run_of_tests: Run) -> Cluster:
     """Give the one running server of this run; it stays up."""
-    with _running_cluster() as running:
-        yield running
+    with _skipped_without_server():
+        return run_of_tests.cluster()
 
 
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
     """Give a running server that the test may stop and start."""
-    with _running_cluster() as running:
+    with _skipped_without_server(), running_cluster(durable=False) as running:
         yield running
 
 
@@ -60,10 +117,17 @@ def postgres(cluster: Cluster) -> str:
     return cluster.url
 
 
-@pytest.fixture(scope="session")
-def create_database(cluster: Cluster) -> Callable[..., str]:
-    """Give a function that makes a PostgreSQL database (``template``: from another one), and its URL."""
-    return cluster.create
+@pytest.fixture
+def create_database(request: pytest.FixtureRequest, cluster: Cluster) -> Callable[..., str]:
+    """Give a function that makes a database for this test (``template``: from another one), and its URL."""
+
+    def create(template: str = "template1") -> str:
+        tiers.refuse("PostgreSQL")
+        url = cluster.create(template)
+        request.node.stash.setdefault(DATABASES, []).append(url)
+        return url
+
+    return create
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -76,19 +140,27 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_file(run_of_tests: Run) -> Path:
     """Give a SQLite file with all tables, to copy: a migration takes a quarter of a second."""
-    path = tmp_path_factory.mktemp("migrated") / "perfdb.sqlite3"
-    ensure_schema(f"sqlite:///{path}")
-    return path
+
+    def make() -> str:
+        path = run_of_tests.folder / "migrated.sqlite3"
+        ensure_schema(f"sqlite:///{path}")
+        return str(path)
+
+    return Path(run_of_tests.once("migrated_file", make))
 
 
 @pytest.fixture(scope="session")
-def migrated_database(create_database: Callable[..., str]) -> str:
+def migrated_database(run_of_tests: Run, cluster: Cluster) -> str:
     """Give the name of a PostgreSQL database with all tables, to copy."""
-    url = create_database()
-    ensure_schema(url)
-    return url.rpartition("/")[2]
+
+    def make() -> str:
+        url = cluster.create()
+        ensure_schema(url)
+        return url.rpartition("/")[2]
+
+    return run_of_tests.once("migrated_database", make)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -22,7 +22,7 @@ LAYERS = {
     "texts": 0,
     "notebook": 0,
     "toml_tables": 0,
-    "guard": -1,
+    "guard": -2,
     "settings": 1,
     "questions": 1,
     "recording": 1,

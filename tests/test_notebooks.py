@@ -11,8 +11,9 @@ import perfdb
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 
-# Of the libraries that run a notebook, not of perfdb.
 pytestmark = [
+    pytest.mark.process,  # a kernel
+    # Of the libraries that run a notebook, not of perfdb.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

@@ -46,7 +46,7 @@ def undeclared(imported: dict[str, Path], declared: set[str]) -> dict[str, Path]
     return {
         name: module
         for name, module in imported.items()
-        if name not in {"perfdb", "benchmarks", *COMES_ALONG}
+        if name not in {"perfdb", "benchmarks", "tests", *COMES_ALONG}
         and not {home.lower().replace("_", "-") for home in homes.get(name, [name])} & declared
     }
 
@@ -62,6 +62,22 @@ def test_every_import_of_the_package_is_declared_somewhere() -> None:
     for extra in PROJECT["optional-dependencies"].values():
         everything += extra
     assert undeclared(imported_by(ROOT / "perfdb"), set(names_in(everything))) == {}
+
+
+def test_the_lowest_versions_that_are_tried_are_the_lowest_that_are_allowed() -> None:
+    project = {**PROJECT["optional-dependencies"], "needed": PROJECT["dependencies"]}
+    allowed = {
+        requirement["name"].lower(): requirement["version"]
+        for extra, listed in project.items()
+        if extra != "dev"
+        for each in listed
+        if (requirement := re.match(r"(?P<name>[\w.-]+)(\[\w+\])?>=(?P<version>[\d.]+)", each))
+    }
+    declared = {name for extra in project for name in names_in(project[extra]) if extra != "dev"}
+    assert set(allowed) == declared, "every dependency says what its lowest version is"
+    ours, _, _ = (ROOT / "tests" / "constraints-lowest.txt").read_text().partition("\n\n")
+    tried = dict(line.split("==") for line in ours.splitlines() if not line.startswith("#"))
+    assert tried == allowed
 
 
 def test_the_version_is_said_once() -> None:

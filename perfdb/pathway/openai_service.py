@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
-
+from perfdb.pathway import missing_extra
 from perfdb.pathway.errors import ServiceError
 from perfdb.pathway.retries import retry_after_s
 from perfdb.pathway.settings import PathwaySettings
+
+if TYPE_CHECKING:  # a second to import: for those that ask it something
+    import openai
 
 # a 429 that no waiting helps: the account has no money left
 _NO_MONEY = frozenset(
@@ -37,6 +39,10 @@ class Reply:
 
 def client(settings: PathwaySettings) -> openai.OpenAI:
     """Return a client without retries of its own."""
+    try:
+        import openai
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) from error
     return openai.OpenAI(api_key=settings.openai_api_key, base_url=settings.openai_base_url, max_retries=0)
 
 
@@ -52,6 +58,8 @@ def ask(send: Callable[[], Any], settings: PathwaySettings, *, model: str, setti
     Raises:
         ServiceError: whatever went wrong, without any API key.
     """
+    import openai
+
     began = time.perf_counter()
     try:
         raw = send()

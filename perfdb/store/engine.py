@@ -235,9 +235,10 @@ def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.
         connection.execute("PRAGMA cache_size=-8000")  # 8 MB: the index pages of 1 M steps in use
         # From here on _begin_immediate waits.
         connection.execute(f"PRAGMA busy_timeout={_PIECE_OF_WAITING_MS}")
-    except sqlite3.DatabaseError as error:
+    except BaseException as error:  # an interrupt too leaves nothing open
         connection.close()
-        _raise_if_no_database(error, path)
+        if isinstance(error, sqlite3.DatabaseError):
+            _raise_if_no_database(error, path)
         raise
     return connection
 
@@ -317,7 +318,7 @@ def _connect_read_only(path: Path, options: str) -> sqlite3.Connection:
         connection.execute("PRAGMA cell_size_check=ON")
         copy_own_views(connection)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
-    except sqlite3.Error:
+    except BaseException:  # an interrupt too leaves nothing open
         connection.close()
         raise
     return connection

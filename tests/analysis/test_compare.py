@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from perfdb.analysis.compare import (
     cliffs_delta,
@@ -132,6 +131,8 @@ def test_one_value_is_not_enough(make: Make) -> None:
 
 
 def test_cliffs_delta_counts_pairs() -> None:
+    from scipy import stats
+
     rng = np.random.default_rng(7)
     a, b = rng.integers(0, 9, 30).astype(float), rng.integers(2, 11, 40).astype(float)
     u = stats.mannwhitneyu(b, a).statistic

@@ -8,7 +8,6 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from perfdb.analysis.limits import wilson_lower
 from perfdb.analysis.rules import KINDS, Frozen, Rule, Verdict, exceeds
@@ -67,6 +66,8 @@ def test_budget_needs_both_windows() -> None:
 
 @given(st.integers(0, 60), st.integers(1, 60))
 def test_wilson_agrees_with_scipy(failures: int, n: int) -> None:
+    from scipy import stats
+
     failures = min(failures, n)
     expected = stats.binomtest(failures, n).proportion_ci(stats.norm.cdf(1.96) * 2 - 1, "wilson").low
     assert wilson_lower(failures, n) == pytest.approx(expected, abs=1e-9)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from perfdb.analysis import trends as analysis
 from perfdb.analysis.runs import runs_of
@@ -99,12 +98,16 @@ def test_a_step_that_runs_often_in_a_session_is_one_point_of_the_trend(make: Mak
 
 @pytest.mark.parametrize("seed", range(5))
 def test_theil_sen_equals_scipys(seed: int) -> None:
+    from scipy import stats
+
     rng = np.random.default_rng(seed)
     x, y = np.sort(rng.integers(0, 40, 60)).astype(float), rng.lognormal(size=60)
     assert theil_sen(x, y) == pytest.approx(stats.theilslopes(y, x).slope)
 
 
 def test_mann_kendall_of_independent_values_is_kendalls_tau_test() -> None:
+    from scipy import stats
+
     compared = 0
     for seed in range(60):
         values = np.random.default_rng(seed).normal(size=80).round(1)
@@ -116,6 +119,8 @@ def test_mann_kendall_of_independent_values_is_kendalls_tau_test() -> None:
 
 
 def test_autocorrelated_noise_is_no_trend() -> None:
+    from scipy import stats
+
     found = {True: 0, False: 0}
     for seed in range(200):
         rng = np.random.default_rng(seed)

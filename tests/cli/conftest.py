@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from perfdb.cli import main
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Attempt, Session, Step
+from tests.once import Run
 
 NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC
 
@@ -98,14 +100,23 @@ def perfdb(capsys: pytest.CaptureFixture[str]) -> Perfdb:
 
 
 @pytest.fixture
-def recorded(perfdb: Perfdb, folder: Path) -> list[Session]:
+def recorded(perfdb: Perfdb, folder: Path, run_of_tests: Run) -> list[Session]:
     """Three sessions in the default home: 0 normal, 1 fast, 2 normal and failed."""
     sessions = [
         make_session(0),
         make_session(1),
         make_session(2, status="failed", success=False, error_message="SerpAPI said no"),
     ]
-    for session in sessions:
-        write_report(to_report(session), folder / "reports")
-    assert perfdb("import", "reports").code == 0
+
+    def make() -> str:
+        made = run_of_tests.folder / "three sessions"
+        made.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(made)
+            for session in sessions:
+                write_report(to_report(session), made / "reports")
+            assert perfdb("import", "reports").code == 0
+        return str(made)
+
+    shutil.copytree(run_of_tests.once("recorded", make), folder, dirs_exist_ok=True)
     return sessions

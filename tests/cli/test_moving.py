@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pyarrow.parquet
 import pytest
 
 from perfdb.history import History
@@ -151,6 +150,8 @@ def test_csv_has_a_row_per_step_and_exact_numbers(
 def test_parquet_holds_the_same_rows(
     perfdb: Callable[..., Any], recorded: list[Session], folder: Path
 ) -> None:
+    import pyarrow.parquet
+
     assert perfdb("export", "--format", "parquet", "--rows", "sessions", "-o", "s.parquet").code == 0
     table = pyarrow.parquet.read_table(folder / "s.parquet").to_pylist()
     assert [row["total_duration"] for row in table] == [4.0, 5.0, 6.0]

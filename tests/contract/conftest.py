@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import perfdb
+from benchmarks.cluster import Cluster
 from perfdb.alerts.config import read_alert_settings
 from perfdb.alerts.evaluation import after_session
 from perfdb.recording.health import Health
@@ -22,6 +23,7 @@ from perfdb.settings import load_for_reading
 from perfdb.store.ingest import mark_interrupted
 from perfdb.store.schema import ensure_schema
 from perfdb.transfer import Database, move_batch
+from tests.once import Run
 
 NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC
 DEAD, ALIVE = "dead", "alive"  # what became of the writers of the two journals
@@ -172,10 +174,8 @@ def record_etl(tracker: Any, clock: Clock, number: int, chance: random.Random) -
     clock.passed += 86_400
 
 
-@pytest.fixture(scope="session")
-def journal_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with the journals of a dead and of a living writer."""
-    folder = tmp_path_factory.mktemp("recorded") / "journal"
+def record_everything(folder: Path) -> None:
+    """Write the journals of a dead and of a living writer."""
     chance, clock = random.Random(7), Clock(NOON)
     dead, alive = Keeper(folder, DEAD), Keeper(folder, ALIVE)
     design, etl = (tracker_with(dead, clock, name) for name in ("design", "nightly <etl>"))
@@ -200,7 +200,18 @@ def journal_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         clock.passed += 10.0
     dead.kept.close()
     alive.kept.close()
-    return folder
+
+
+@pytest.fixture(scope="session")
+def journal_folder(run_of_tests: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with the journals of a dead and of a living writer, the same in all workers."""
+
+    def make() -> str:
+        record_everything(run_of_tests.folder / "journal")
+        return str(run_of_tests.folder / "journal")
+
+    recorded = run_of_tests.once("journal_folder", make)
+    return Path(shutil.copytree(recorded, tmp_path_factory.mktemp("recorded") / "journal"))
 
 
 @pytest.fixture(scope="session")
@@ -251,31 +262,50 @@ def fill(url: str, journal_folder: Path, settings_folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def filled_file(
-    journal_folder: Path, settings_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    run_of_tests: Run,
+    settings_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Give a SQLite file with the whole history, to read or to copy."""
-    path = tmp_path_factory.mktemp("filled") / "perfdb.sqlite3"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(settings_folder)
-        fill(f"sqlite:///{path}", journal_folder, settings_folder)
-    return path
+
+    def make() -> str:
+        path = run_of_tests.folder / "filled.sqlite3"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(settings_folder)
+            fill(f"sqlite:///{path}", request.getfixturevalue("journal_folder"), settings_folder)
+        return str(path)
+
+    made = run_of_tests.once("filled_file", make)
+    return Path(shutil.copy(made, tmp_path_factory.mktemp("filled") / "perfdb.sqlite3"))
 
 
 @pytest.fixture(scope="session")
-def filled_database(postgres: str, journal_folder: Path, settings_folder: Path) -> str:
-    """Give the URL of a PostgreSQL database with the whole history, to read or to copy.
+def filled_template(
+    request: pytest.FixtureRequest, run_of_tests: Run, postgres: str, settings_folder: Path
+) -> str:
+    """Give the name of a PostgreSQL database with the whole history, to copy; nobody connects to it.
 
     It sorts texts as people do, which SQLite does not.
     """
-    import psycopg
 
-    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as server:
-        server.execute("CREATE DATABASE filled TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
-    url = f"{postgres}/filled"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(settings_folder)
-        fill(url, journal_folder, settings_folder)
-    return url
+    def make() -> str:
+        import psycopg
+
+        with psycopg.connect(f"{postgres}/postgres", autocommit=True) as server:
+            server.execute("CREATE DATABASE filled TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(settings_folder)
+            fill(f"{postgres}/filled", request.getfixturevalue("journal_folder"), settings_folder)
+        return "filled"
+
+    return run_of_tests.once("filled_template", make)
+
+
+@pytest.fixture(scope="session")
+def filled_database(cluster: Cluster, filled_template: str) -> str:
+    """Give the URL of a PostgreSQL database with the whole history, to read or to copy."""
+    return cluster.create(filled_template)
 
 
 Pair = tuple[perfdb.History, perfdb.History]
@@ -289,9 +319,9 @@ def both(filled_file: Path, filled_database: str) -> Pair:
 
 @pytest.fixture
 def both_to_change(
-    filled_file: Path, filled_database: str, tmp_path: Path, create_database: Callable[..., str]
+    filled_file: Path, filled_template: str, tmp_path: Path, create_database: Callable[..., str]
 ) -> Pair:
     """Give copies of the history in SQLite and in PostgreSQL, to change."""
     path = shutil.copy(filled_file, tmp_path / "perfdb.sqlite3")
-    url = create_database(filled_database.rpartition("/")[2])
+    url = create_database(filled_template)
     return perfdb.History(f"sqlite:///{path}"), perfdb.History(url)

@@ -85,6 +85,12 @@ def history(home: Path) -> Callable[..., perfdb.History]:
 
     def history(url: str | None = None) -> perfdb.History:
         url = url or f"sqlite:///{home}/perfdb.sqlite3"
+        for worker in list(recorder._workers.values()):  # on a busy machine its first rows take seconds
+            deadline = time.monotonic() + 60
+            while (status := worker.status())["backlog_bytes"] and not status["database_error"]:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)
         recover(home, url)
         return perfdb.History(url)
 

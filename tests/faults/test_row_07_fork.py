@@ -109,6 +109,7 @@ def test_row_07_a_child_runs_sessions_of_its_own(
     done = run(
         """
         tracker.start_pipeline(); tracker.end_pipeline()
+        while tracker.health()["backlog_bytes"]: time.sleep(0.02)  # the tables are made before there are two
         pid = os.fork()
         tracker.start_pipeline(); steps(3); tracker.end_pipeline()
         if pid: os.waitpid(pid, 0)
@@ -125,11 +126,12 @@ def test_row_07_a_fork_while_the_database_is_locked(
     history: Callable[[], perfdb.History],
     write_lock: Callable[[str], AbstractContextManager[None]],
 ) -> None:
-    run("tracker.start_pipeline(); tracker.end_pipeline()")
+    run("tracker.start_pipeline(); tracker.end_pipeline(); perfdb.recorder.close(60)")
     with write_lock(f"sqlite:///{home}/perfdb.sqlite3"):
         done = run(
             """
-            tracker.start_pipeline(); steps(50, "parent"); time.sleep(1.2)
+            tracker.start_pipeline(); steps(50, "parent")
+            while not tracker.health()["database_error"]: time.sleep(0.02)  # it has imported what it needs
             begun = time.monotonic()
             for c in range(4):
                 if os.fork() == 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import openai
 import pytest
 
 from perfdb.pathway.images import as_jpeg
@@ -51,6 +50,8 @@ def test_the_same_seed_draws_the_same_pictures() -> None:
 
 @pytest.mark.parametrize("several", [False, True])
 def test_edits_take_one_image_or_a_list(standin: StandIn, several: bool) -> None:
+    import openai
+
     picture = ("room.jpg", as_jpeg(draw_room(64, 48)), "image/jpeg")
     with openai.OpenAI(base_url=f"{standin.url}/v1", api_key="sk-any") as client:
         answer = client.images.edit(
@@ -63,6 +64,8 @@ def test_edits_take_one_image_or_a_list(standin: StandIn, several: bool) -> None
 
 
 def test_a_withdrawn_model_is_a_404(standin: StandIn) -> None:
+    import openai
+
     picture = ("room.jpg", as_jpeg(draw_room(64, 48)), "image/jpeg")
     with (
         openai.OpenAI(base_url=f"{standin.url}/v1", api_key="sk-any") as client,
@@ -72,6 +75,8 @@ def test_a_withdrawn_model_is_a_404(standin: StandIn) -> None:
 
 
 def test_the_sdks_own_retries_are_seen_in_the_log(standin: StandIn) -> None:
+    import openai
+
     standin.faults.next("vision", DROPPED)
     with openai.OpenAI(base_url=f"{standin.url}/v1", api_key="sk-any", max_retries=1) as client:
         client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hello"}])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine
 
+from benchmarks.cluster import Cluster
 from perfdb.store.engine import open_engine
 
 
@@ -21,9 +22,9 @@ def engine(migrated_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def shared_engine(create_database: Callable[..., str], migrated_database: str) -> Iterator[Engine]:
+def shared_engine(cluster: Cluster, migrated_database: str) -> Iterator[Engine]:
     """Give an engine on one PostgreSQL database, for tests that undo what they do."""
-    engine = open_engine(create_database(migrated_database), role="writer")
+    engine = open_engine(cluster.create(migrated_database), role="writer")
     yield engine
     engine.dispose()
 

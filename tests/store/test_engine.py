@@ -38,6 +38,28 @@ def test_the_writer_keeps_keys_and_uses_wal(sqlite_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("role", ["writer", "reader"])
+def test_an_interrupt_while_a_database_is_opened_leaves_nothing_open(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, role: Role
+) -> None:
+    class Interrupted(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    closed: list[bool] = []
+    ensure_schema(sqlite_url)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **options: connect(*a, factory=Interrupted, **options))
+    engine = open_engine(sqlite_url, role=role)
+    with pytest.raises(KeyboardInterrupt):
+        engine.connect()
+    assert closed == [True]
+
+
 def test_the_writers_one_connection_can_be_used_from_another_thread(sqlite_url: str) -> None:
     engine = open_engine(sqlite_url, role="writer")
     connection = engine.connect()

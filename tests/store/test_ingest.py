@@ -377,8 +377,8 @@ def test_locked_full_and_lost_databases_are_worth_another_try(tmp_path: Path, ru
     other = sqlite3.connect(tmp_path / "x.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     engine = open_engine(url, role="writer", busy_timeout_s=0.01)
-    with pytest.raises(DBAPIError) as caught:
-        engine.connect().begin()
+    with engine.connect() as connection, pytest.raises(DBAPIError) as caught:
+        connection.begin()
     assert is_transient(caught.value)
     other.execute("ROLLBACK")
     other.close()

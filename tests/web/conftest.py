@@ -25,6 +25,7 @@ from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
 from perfdb.web.app import create_app
+from tests.once import Run
 
 RULES = """
 [[alerts.rules]]
@@ -173,16 +174,20 @@ def recorded(url: str, settings: Any, last: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def recorded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded_home(run_of_tests: Run) -> Path:
     """Give a folder with settings and a home that must not be changed: copy it."""
-    folder = tmp_path_factory.mktemp("recorded")
-    (folder / "perfdb.toml").write_text(RULES, encoding="utf-8")
-    home = folder / "performance_tracking"
-    home.mkdir()
-    url = f"sqlite:///{home}/perfdb.sqlite3"
-    settings = perfdb.settings.load_for_reading(environ={}, cwd=folder, database_url=url)
-    recorded(url, settings, 80)
-    return folder
+
+    def make() -> str:
+        folder = run_of_tests.folder / "recorded"
+        home = folder / "performance_tracking"
+        home.mkdir(parents=True)
+        (folder / "perfdb.toml").write_text(RULES, encoding="utf-8")
+        url = f"sqlite:///{home}/perfdb.sqlite3"
+        settings = perfdb.settings.load_for_reading(environ={}, cwd=folder, database_url=url)
+        recorded(url, settings, 80)
+        return str(folder)
+
+    return Path(run_of_tests.once("recorded_home", make))
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, given, settings
 
 from perfdb.web.api import router
 
@@ -20,11 +18,15 @@ OPERATIONS = [
 
 @pytest.fixture(scope="module")
 def openapi(shared_dashboard: Any) -> Any:
+    import schemathesis
+
     return schemathesis.openapi.from_url(f"{shared_dashboard.url}/api/v1/openapi.json")
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_no_question_breaks_the_api(path: str, method: str, openapi: Any, shared_dashboard: Any) -> None:
+    from hypothesis import HealthCheck, given, settings
+
     headers = {
         "Origin": shared_dashboard.url,
         "X-Perfdb-Token": shared_dashboard.app.state.gate.change_token,

@@ -1,0 +1,146 @@
+"""Tiers of the tests, by what each one uses: `pytest -m quick -n auto` is a first answer in two minutes.
+
+``postgres`` uses a server, ``browser`` a Chromium, ``process`` starts programs or forks; ``quick`` is none of
+these. Nobody writes the tiers down: fixtures, parameters and the code of a test tell them, and whatever was
+overlooked fails, since no ``quick`` test can start a process. ``pytest.mark.process`` is for the rare test
+whose code does not show it.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import multiprocessing.process
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import pytest
+
+TIERS = {
+    "postgres": "uses a PostgreSQL server",
+    "browser": "uses a browser",
+    "process": "starts programs or forks",
+    "quick": "does all its work in this process",
+}
+SLOW_FIRST = ("browser", "process", "postgres")  # the last to begin should be short
+FIXTURES = {"cluster": "postgres", "own_cluster": "postgres", "chromium": "browser"}
+STARTERS = frozenset(
+    """subprocess multiprocessing Popen ProcessPoolExecutor create_subprocess_exec create_subprocess_shell
+    fork forkpty posix_spawn posix_spawnp""".split()
+)
+EVENTS = frozenset(
+    "subprocess.Popen os.fork os.forkpty os.posix_spawn os.system os.spawn os.exec pty.spawn".split()
+)
+OURS = str(Path(__file__).parents[1])
+
+_quick_test: str | None = None  # which one runs now
+
+
+def tiers_of(item: pytest.Function, seen: dict[Any, bool]) -> set[str]:
+    """Return what a test uses; ``seen`` keeps what is known of functions."""
+    found = {tier for tier in TIERS if item.get_closest_marker(tier)}
+    found |= {FIXTURES[name] for name in item.fixturenames if name in FIXTURES}
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and any(
+        isinstance(v, str) and v == "postgresql" for v in callspec.params.values()
+    ):
+        found.add("postgres")
+    fixtures = [
+        each[-1].func
+        for name, each in item._fixtureinfo.name2fixturedefs.items()
+        if name != "run_of_tests"  # it can start the server, for those that ask it
+    ]
+    if any(starts_processes(function, seen) for function in (item.function, *fixtures)):
+        found.add("process")
+    return found or {"quick"}
+
+
+def starts_processes(function: Any, seen: dict[Any, bool]) -> bool:
+    """Tell whether the code of a function, or of ours that it calls, names a way to start a process."""
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    if not isinstance(function, FunctionType) or not function.__code__.co_filename.startswith(OURS):
+        return False
+    if function not in seen:
+        seen[function] = False  # for those that call each other
+        codes = list(_codes(function.__code__))
+        seen[function] = any(not STARTERS.isdisjoint(code.co_names) for code in codes) or any(
+            starts_processes(each, seen)
+            for code in codes
+            for step in dis.get_instructions(code)
+            if "GLOBAL" in step.opname
+            for each in _functions(function.__globals__.get(step.argval))
+        )
+    return seen[function]
+
+
+def _functions(named: Any) -> list[Any]:
+    if isinstance(named, type):
+        return [each for each in vars(named).values() if callable(each)]
+    return [named]
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def mark_and_sort(items: list[pytest.Item]) -> None:
+    """Give every test its tiers, and bring those first that take long."""
+    seen: dict[Any, bool] = {}
+    ranks = {}
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        found = tiers_of(item, seen)
+        for tier in found:
+            item.add_marker(tier)
+        ranks[item] = min((SLOW_FIRST.index(tier) for tier in found if tier in SLOW_FIRST), default=9)
+    items.sort(key=ranks.__getitem__)
+
+
+@contextmanager
+def guarded(item: pytest.Item) -> Iterator[None]:
+    """Let nothing start a process meanwhile, if this is a quick test."""
+    global _quick_test
+    _quick_test = item.nodeid if item.get_closest_marker("quick") else None
+    try:
+        yield
+    finally:
+        _quick_test = None
+
+
+def refuse(what: str) -> None:
+    """Fail the quick test that runs now, if one does."""
+    if _quick_test is not None and not _importing():
+        # not an Exception: what recording swallows is perfdb's own failures
+        pytest.fail(f"{_quick_test} is in the quick tier, but uses {what}: mark it", pytrace=True)
+
+
+def _importing() -> bool:
+    """Tell whether a module is being imported: what matplotlib asks fc-list then is no doing of the test."""
+    frame = sys._getframe()
+    while frame := frame.f_back:  # type: ignore[assignment]
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+    return False
+
+
+def watch() -> None:
+    """Have the interpreter ask before it starts a process."""
+
+    def hook(event: str, _: object) -> None:
+        if _quick_test is not None and event in EVENTS:
+            refuse(event)
+
+    def start(process: Any) -> None:
+        refuse("multiprocessing")
+        start_process(process)
+
+    start_process = multiprocessing.process.BaseProcess.start
+    multiprocessing.process.BaseProcess.start = start  # type: ignore[method-assign]
+    sys.addaudithook(hook)
