@@ -21,6 +21,8 @@ LAYERS = {
     "texts": 0,
     "notebook": 0,
     "toml_tables": 0,
+    "trust": 0,
+    "search": 0.5,
     "settings": 1,
     "questions": 1,
     "recording": 1,
