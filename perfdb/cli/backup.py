@@ -27,6 +27,7 @@ def command(file: Path, force: bool, as_json: bool, database: str | None) -> Non
     back; so does copying it, once nothing records and perfdb.sqlite3-wal is gone or removed.
     """
     history = History(database)
+    history.require_access()
     click.echo(f"Read {history.database}", err=True)
     made = history.backup(file, force=force)
     if as_json:
