@@ -21,7 +21,8 @@ from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step, carry, current_step
 from perfdb.recording.values import MAX_ITEMS, clean, clean_error, clean_name, clean_text, is_true
-from perfdb.settings import Settings, shown_path
+from perfdb.search import doubt_about_home, short_path
+from perfdb.settings import Settings, trust_for
 from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, check_session_id, mode_of
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -284,7 +285,8 @@ class Tracker:
         ``errors``, ``misuse`` (calls in a wrong order), ``refused`` (records that the disk did not
         take), ``quarantined`` (damaged records put aside), ``delays`` (times the database was not
         ready), ``backlog_bytes`` (what waits in the journal) and ``database_error``; ``replaced`` once
-        the database file was deleted or replaced while it was in use.
+        the database file was deleted or replaced while it was in use. ``warnings``: what was passed by in
+        settings and environment; everything works.
         """
         writer: dict[str, Any] = {}
         if self._writer is not None:
@@ -296,6 +298,7 @@ class Tracker:
             **{name: own[name] + writer.get(name, 0) for name in COUNTERS},
             "ok": own["ok"] and writer.get("ok", True),
             "last_error": own["last_error"] or writer.get("last_error"),
+            "warnings": list(dict.fromkeys([*own["warnings"], *writer.get("warnings", ())])),
         }
 
     def _known(self, what: str, get: Callable[[], Result], otherwise: Result) -> Result:
@@ -325,8 +328,11 @@ class Tracker:
             report = to_report(_record(self._live))
             if self._live.steps_not_kept:
                 report["steps_not_kept"] = self._live.steps_not_kept  # the database has them
-            written = write_report(report, path or self._settings.report_dir)
-            return shown_path(written)
+            place = path or _report_folder(self._settings)
+            if place is None:
+                return None
+            written = write_report(report, place)
+            return short_path(written)
         except Exception as error:
             self._health.failed("saving the report", error)
             return None
@@ -342,6 +348,14 @@ class Tracker:
             self._console.print_summary(_record(self._live), alerts=self.alerts)
         except Exception as error:
             self._health.failed("printing the summary", error)
+
+
+def _report_folder(settings: Settings) -> Path | None:
+    """Return where reports go; None when that is a home of others, which was said when we were to record."""
+    in_home = settings.report_dir == settings.home
+    if in_home and doubt_about_home(settings.home, trust_for(settings)) is not None:
+        return None
+    return settings.report_dir
 
 
 def _no_journal() -> None:
