@@ -15,7 +15,7 @@ from perfdb.recording.health import Health
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step, called_within, current_step
 from perfdb.recording.tracker import Tracker, current_tracker
-from perfdb.settings import Settings, load
+from perfdb.settings import Settings, load, trust_for
 from perfdb.worker import Worker
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -215,11 +215,8 @@ def _tracker(settings: Settings, health: Health, *, live_lines: bool, fast_mode:
     health.strict = settings.strict
     worker: Worker | None = None
     try:
-        if settings.alerts:
-            from perfdb.alerts.config import read_alert_settings
-
-            read_alert_settings(settings.alerts)
         if not settings.disabled:
+            _warn(settings, health)
             worker = _worker_for(settings)
             health.share_what_was_said(worker.health)
     except PerfdbError:
@@ -237,6 +234,17 @@ def _tracker(settings: Settings, health: Health, *, live_lines: bool, fast_mode:
     )
 
 
+def _warn(settings: Settings, health: Health) -> None:
+    """Check the rules and channels, and say what was passed by in settings and environment."""
+    warnings = list(settings.warnings)
+    if settings.alerts:
+        from perfdb.alerts.config import read_alert_settings
+
+        warnings += [each.off for each in read_alert_settings(settings.alerts).channels_off if each.off]
+    for each in warnings:
+        health.warn(each)
+
+
 def _worker_for(settings: Settings) -> Worker:
     with _lock:
         key = (settings.home, settings.database_url)
@@ -251,6 +259,7 @@ def _worker_for(settings: Settings) -> Worker:
                 fsync=settings.fsync,
                 alerts=settings.alerts,
                 retention=settings.retention,
+                trust=trust_for(settings),
             )
         worker.alerting.use(settings.alerts)
         return worker
