@@ -104,8 +104,10 @@ class Desk:
 
         Raises:
             NotFoundError: there is none of this name.
+            UsageError: it is off, because a variable of its is not set.
         """
-        channels = read_alert_settings(self._history.settings.alerts).channels
+        settings = read_alert_settings(self._history.settings.alerts)
+        channels = settings.channels + settings.channels_off
         found = next((channel for channel in channels if channel.name == name), None)
         if found is None:
             known = ", ".join(channel.name for channel in channels) or "none"
@@ -113,6 +115,8 @@ class Desk:
                 f"there is no channel {name!r}; configured: {known}. "
                 "Channels are [[alerts.channels]] in perfdb.toml"
             )
+        if found.off:
+            raise UsageError(found.off)
         return found
 
     def alerts(self, state: str = "open") -> list[Alert]:

@@ -21,7 +21,8 @@ from perfdb.errors import PerfdbError
 from perfdb.recording.journal import has_living_writer, journals_in, next_record
 from perfdb.recording.quarantine import BAD_SUFFIX, quarantines_in
 from perfdb.retention import read_policy, stamp_of
-from perfdb.settings import Settings, shown_path
+from perfdb.search import doubt_about_home
+from perfdb.settings import Settings, shown_path, trust_for
 from perfdb.texts import counted, duration_text, local_time, size_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from perfdb.store.inspection import Facts
+    from perfdb.trust import Trust
 
 FINE, NOTE, WARNING, ERROR = "fine", "note", "warning", "error"
 
@@ -77,7 +79,7 @@ def examine(settings: Settings, *, explicit: bool = False) -> Iterator[Finding]:
     """
     checks: list[Callable[[], Iterable[Finding]]] = [
         lambda: look_at_settings(settings),
-        lambda: look_at_home(settings.home, settings.report_dir),
+        lambda: look_at_home(settings.home, settings.report_dir, trust_for(settings)),
         lambda: look_at_disk(settings.home),
         lambda: look_at_database(settings, explicit=explicit),
         look_at_versions,
@@ -101,12 +103,20 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
     where = shown_path(settings.config_file) if settings.config_file else "no file, defaults"
     over = f"; the environment wins with {', '.join(variables)}" if variables else ""
     yield Finding("settings", FINE, where + over)
+    for warning in settings.warnings:
+        yield Finding("settings", WARNING, *_advised(warning))
+    if settings.closed_home is not None:
+        found = f"{shown_path(settings.closed_home)} may hold a history, and cannot be read"
+        yield Finding("home", WARNING, found, f"set PERFDB_HOME={settings.home} for one of your own")
     if settings.disabled:
         yield Finding("recording", WARNING, "is turned off", "unset PERFDB_DISABLED (or `disabled`)")
     try:
         alerts = read_alert_settings(settings.alerts, reading=True)
         channels = ", ".join(f"{each.name} ({each.kind})" for each in alerts.channels) or "none"
         yield Finding("rules", FINE, f"{counted(len(alerts.rules), 'rule')}; channels: {channels}")
+        for each in alerts.channels:
+            if each.off:
+                yield Finding("channels", WARNING, each.off, "set it where your programs run, and here")
     except PerfdbError as error:
         yield Finding("rules", ERROR, str(error), "correct that line: programs refuse to start with it")
     try:
@@ -115,6 +125,13 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding("retention", ERROR, str(error), "correct that line: programs refuse to start with it")
     else:
         yield Finding("retention", FINE, _pruned(settings) if policy else "everything is kept")
+
+
+def _advised(warning: str) -> tuple[str, str]:
+    if warning.startswith("environment: "):
+        return warning, "correct or unset them (of a Kubernetes Service: enableServiceLinks: false)"
+    found, _, use = warning.partition(". To use it: ")
+    return found, f"if you trust it: {use}"
 
 
 def _pruned(settings: Settings) -> str:
@@ -128,8 +145,12 @@ def _pruned(settings: Settings) -> str:
 # --- the folder and the disk --------------------------------------------------------------------------
 
 
-def look_at_home(home: Path, report_dir: Path) -> Iterator[Finding]:
-    """Say whether the folders are there, ours, private, and can be written."""
+def look_at_home(home: Path, report_dir: Path, trust: Trust | None = None) -> Iterator[Finding]:
+    """Say whether the folders are there, ours, private, and can be written; ``trust`` as in ``trust_for``."""
+    if (doubt := doubt_about_home(home, trust)) is not None:
+        found, _, use = doubt.partition(". If you trust it: ")
+        yield Finding("home", ERROR, f"{found}; runs are not recorded", f"if you trust it: {use}")
+        return
     for name, folder in {"home": home, "reports": report_dir}.items():
         if name == "reports" and folder == home:
             yield Finding("reports", FINE, "in the home")
@@ -141,7 +162,7 @@ def look_at_home(home: Path, report_dir: Path) -> Iterator[Finding]:
         more = f" and {len(open_to_others) - 3} more" if len(open_to_others) > 3 else ""
         chmod = f"find {quote(str(home))} -type f -exec chmod 600 {{}} +"
         yield Finding("permissions", WARNING, f"others may read {names}{more}", chmod)
-    elif home.is_dir():
+    elif os.path.isdir(home):
         yield Finding("permissions", FINE, "files are readable by their owner only")
 
 
@@ -149,7 +170,7 @@ def _folder(name: str, folder: Path) -> Finding:
     shown = shown_path(folder)
     if not os.path.lexists(folder):
         return Finding(name, NOTE, f"{shown} is not there yet: the first run makes it")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return Finding(name, ERROR, f"{shown} is a file", "move it away, or set PERFDB_HOME to a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         advice = f"chown it to {_user()}, or set PERFDB_HOME to a folder that can be written"
@@ -162,7 +183,11 @@ def _folder(name: str, folder: Path) -> Finding:
 def _files(home: Path) -> list[Path]:
     folders = (home, home / "journal")
     return [
-        path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if path.is_file()
+        path
+        for folder in folders
+        if os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)
+        for path in sorted(folder.iterdir())
+        if path.is_file()
     ]
 
 
@@ -221,7 +246,7 @@ def file_system(path: Path) -> str | None:
 
 
 def _nearest(path: Path) -> Path:
-    return next(each for each in (path, *path.parents) if each.exists())
+    return next(each for each in (path, *path.parents) if os.path.exists(each))
 
 
 # --- the database and what is on its way --------------------------------------------------------------
@@ -234,9 +259,11 @@ def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]
     from perfdb.store.engine import open_engine, shown_url, sqlite_path
     from perfdb.store.inspection import read_facts
 
+    if not explicit and doubt_about_home(settings.home, trust_for(settings)) is not None:
+        return  # said of the home
     path = sqlite_path(settings.database_url)
     shown = shown_path(path) if path else shown_url(settings.database_url)
-    if path is not None and not path.exists():
+    if path is not None and not os.path.exists(path):
         if explicit:
             yield Finding(
                 "database", ERROR, f"there is none at {shown}", "correct the path or PERFDB_DATABASE_URL"

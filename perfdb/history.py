@@ -7,6 +7,7 @@ acknowledged. ``tag``, ``untag`` and ``delete`` are the only methods that write.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, UsageError
 from perfdb.questions import checked_filters, checked_tag, parse_instant, session_filters
+from perfdb.recording.health import warn_once
 from perfdb.recording.redaction import redact
 from perfdb.records import RUNNING, Session
+from perfdb.search import doubt_about_home
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +55,7 @@ class History:
     ) -> None:
         if url is None and home is not None:
             url_of_home = settings_module.sqlite_url(
-                Path(os.path.abspath(home)) / settings_module.DATABASE_FILE
+                settings_module.absolute(home) / settings_module.DATABASE_FILE
             )
             self._settings = settings_module.load_for_reading(home=home, database_url=url_of_home)
             self._explicit = False
@@ -60,6 +63,8 @@ class History:
             self._settings = settings_module.load_for_reading(home=home, database_url=_as_url(url))
             self._explicit = url is not None or bool(os.environ.get("PERFDB_DATABASE_URL", "").strip())
         self._engine: Engine | None = None
+        for warning in self._settings.warnings:
+            warn_once(warning)
 
     @property
     def url(self) -> str:
@@ -83,6 +88,26 @@ class History:
 
         path = sqlite_path(self.url)
         return settings_module.shown_path(path) if path else shown_url(self.url)
+
+    def require_access(self) -> None:
+        """Refuse a database that is closed to us, and one that nobody named in a home of others.
+
+        Raises:
+            StoreError: it says which, why, and what to do.
+        """
+        from perfdb.store.engine import sqlite_path
+
+        path = sqlite_path(self.url)
+        if path is not None and (reason := _closed(path)) is not None:
+            raise StoreError(f"{self.database} cannot be read: {reason}")
+        if not self._explicit:
+            home, trust = self._settings.home, settings_module.trust_for(self._settings)
+            if (doubt := doubt_about_home(home, trust)) is not None:
+                raise StoreError(doubt)
+            closed = self._settings.closed_home
+            if closed is not None and path is not None and not os.path.exists(path):
+                reason = f"{settings_module.shown_path(closed)} cannot be read: {os.strerror(errno.EACCES)}"
+                raise StoreError(f"{reason}; for a history of your own: PERFDB_HOME={home}")
 
     def sessions(
         self,
@@ -621,6 +646,7 @@ class History:
         """
         from perfdb.store.backup import back_up, is_current
 
+        self.require_access()
         if not self._explicit and is_current(self.url):  # a backup must not migrate what it saves
             self._take_in_journals()
         return back_up(self.url, Path(file), force=force)
@@ -632,10 +658,11 @@ class History:
         from perfdb.store.sanity import MOST_TO_READ, stop_after
         from perfdb.store.schema import require_schema, revision
 
+        self.require_access()
         if not self._explicit:
             self._take_in_journals()
         path = sqlite_path(self.url)
-        if path is not None and not path.exists():
+        if path is not None and not os.path.exists(path):
             if self._explicit:
                 raise StoreError(f"there is no database at {path}: check the path")
             yield None
@@ -686,7 +713,13 @@ class History:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            recover(home, self.url, busy_timeout_s=READER_WAIT_S, alerts=self._settings.alerts)
+            recover(
+                home,
+                self.url,
+                busy_timeout_s=READER_WAIT_S,
+                alerts=self._settings.alerts,
+                trust=settings_module.trust_for(self._settings),
+            )
         except (PerfdbError, SQLAlchemyError, OSError) as error:
             # The rest of the history can still be read, from a read-only folder for instance.
             logger.warning("the journals in %s could not be taken in: %s", home, error)
@@ -751,4 +784,15 @@ def _as_url(database: str | os.PathLike[str] | None) -> str | None:
     if database is None:
         return None
     text = os.fspath(database)
-    return text if "://" in text else settings_module.sqlite_url(Path(os.path.abspath(text)))
+    return text if "://" in text else settings_module.sqlite_url(settings_module.absolute(text))
+
+
+def _closed(path: Path) -> str | None:
+    """Return why a file cannot be read, if it is there; to open and close it would drop SQLite's locks."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return error.strerror
+    return None if os.access(path, os.R_OK) else os.strerror(errno.EACCES)

@@ -25,7 +25,7 @@ from perfdb.recording.health import Health
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step
 from perfdb.recording.tracker import Joined, Tracker
-from perfdb.settings import Settings, load
+from perfdb.settings import Settings, load, trust_for
 from perfdb.worker import Worker
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -289,11 +289,8 @@ def _tracker(
     health.strict = settings.strict
     worker: Worker | None = None
     try:
-        if settings.alerts:
-            from perfdb.alerts.config import read_alert_settings
-
-            read_alert_settings(settings.alerts)
         if not settings.disabled:
+            _warn(settings, health)
             worker = _worker_for(settings)
             health.share_what_was_said(worker.health)
     except PerfdbError:
@@ -312,6 +309,17 @@ def _tracker(
     )
 
 
+def _warn(settings: Settings, health: Health) -> None:
+    """Check the rules and channels, and say what was passed by in settings and environment."""
+    warnings = list(settings.warnings)
+    if settings.alerts:
+        from perfdb.alerts.config import read_alert_settings
+
+        warnings += [each.off for each in read_alert_settings(settings.alerts).channels_off if each.off]
+    for each in warnings:
+        health.warn(each)
+
+
 def _worker_for(settings: Settings) -> Worker:
     with _lock:
         key = (settings.home, settings.database_url)
@@ -326,6 +334,7 @@ def _worker_for(settings: Settings) -> Worker:
                 fsync=settings.fsync,
                 alerts=settings.alerts,
                 retention=settings.retention,
+                trust=trust_for(settings),
             )
         worker.alerting.use(settings.alerts)
         return worker

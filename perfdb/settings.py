@@ -2,7 +2,8 @@
 
 They come, in rising order, from the nearest ``perfdb.toml`` or ``pyproject.toml`` with
 ``[tool.perfdb]`` (``PERFDB_CONFIG`` names another file), from ``PERFDB_*`` variables and from
-arguments. Whatever perfdb does not understand is a SettingsError at once, with file and line.
+arguments. Whatever perfdb does not understand in its own files, variables and arguments is a SettingsError
+at once, with file and line; what others put into the environment is passed by, with a warning.
 """
 
 from __future__ import annotations
@@ -13,15 +14,31 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from perfdb.errors import SettingsError
+from perfdb.search import DATABASE_FILE as DATABASE_FILE
+from perfdb.search import (
+    HOME_FOLDER,
+    SHARED_FILE,
+    Search,
+    decoded,
+    open_file,
+    printable,
+    table_of_pyproject,
+)
+from perfdb.search import shown_path as shown_path
 from perfdb.toml_tables import Check, Table, nearest, parse, shown_value
+from perfdb.trust import Trust, group_id
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any
 
-HOME_FOLDER = "performance_tracking"
-DATABASE_FILE = "perfdb.sqlite3"
-
+OTHER_VARIABLES = (  # beside those of the settings; whatever else begins with PERFDB_ is a warning
+    "PERFDB_CONFIG",  # the settings file
+    "PERFDB_CONTEXT",  # the session that a process joins
+    "PERFDB_HOST",  # the name of this machine: recording/environment.py
+    "PERFDB_STAND_IN",  # the reference pipeline's API without its services
+)
+_MOST_NAMED = 10
 
 _NO_TABLE = Table({})
 
@@ -32,12 +49,14 @@ class Settings:
     Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves
     nothing; ``shown_path`` gives the short form for people. ``console`` None means: as the entry
     point likes. ``pathway``, ``alerts`` and ``retention`` are tables as read, with their lines, for
-    the parts that understand them.
+    the parts that understand them. ``home_named`` says that somebody chose the home, which need not be ours
+    then; ``warnings`` are the words of what was passed by, ``closed_home`` a folder above that may be a home.
     """
 
     __slots__ = (
-        "alerts", "config_file", "console", "database_url", "disabled", "fsync", "home", "mode_attributes",
-        "monitor", "pathway", "pipeline", "redact", "report_dir", "retention", "strict", "wait_s",
+        "alerts", "closed_home", "config_file", "console", "database_url", "disabled", "fsync", "home",
+        "home_named", "mode_attributes", "monitor", "pathway", "pipeline", "redact", "report_dir",
+        "retention", "shared_group", "strict", "wait_s", "warnings",
     )  # fmt: skip
 
     home: Path
@@ -56,6 +75,10 @@ class Settings:
     alerts: Table
     retention: Table
     config_file: Path | None
+    shared_group: str | None
+    home_named: bool
+    warnings: tuple[str, ...]
+    closed_home: Path | None
 
     # by hand, because dataclasses cost as much to import as all the rest of a first step
     def __init__(
@@ -77,6 +100,10 @@ class Settings:
         alerts: Table = _NO_TABLE,
         retention: Table = _NO_TABLE,
         config_file: Path | None = None,
+        shared_group: str | None = None,
+        home_named: bool = True,
+        warnings: tuple[str, ...] = (),
+        closed_home: Path | None = None,
     ) -> None:
         values = locals()
         for name in self.__slots__:
@@ -113,24 +140,45 @@ def load(
 
     Raises:
         SettingsError: an unknown key or variable, a wrong type, a value out of range, a file
-            that is not TOML, or a ``PERFDB_CONFIG`` that does not exist.
+            that is not TOML, or a ``PERFDB_CONFIG`` that does not exist. With ``PERFDB_DISABLED=1`` for
+            wrong arguments only.
+        OSError: a relative path counts, and the working folder is gone.
     """
-    return _load(os.environ if environ is None else environ, cwd, overrides, find_home=False)
+    environ = os.environ if environ is None else environ
+    try:
+        return _load(environ, cwd, overrides, find_home=False)
+    except (SettingsError, OSError):
+        arguments = _read_arguments(_given(overrides))  # a mistake in these is said all the same
+        if not _is_off(environ) or arguments.get("disabled") is False:
+            raise
+        return _nothing(arguments)
 
 
 def load_for_reading(
     *, environ: Mapping[str, str] | None = None, cwd: str | Path | None = None, **overrides: object
 ) -> Settings:
     """Return the settings for a reader: as ``load``; an unset home is looked for in parent folders too."""
-    return _load(os.environ if environ is None else environ, cwd, overrides, find_home=True)
-
-
-def shown_path(path: Path) -> str:
-    """Return the path for people and API answers: relative when it lies below the working directory."""
     try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
+        return _load(os.environ if environ is None else environ, cwd, overrides, find_home=True)
+    except FileNotFoundError as error:
+        raise SettingsError(str(error)) from None
+
+
+def trust_for(settings: Settings) -> Trust | None:
+    """Return whom to believe about the home and its journals; None when somebody named the home."""
+    return None if settings.home_named else Trust(settings.shared_group)
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return a path that a later ``chdir`` does not move.
+
+    Raises:
+        SettingsError: it is relative, and the working folder is gone.
+    """
+    try:
+        return Path(os.path.abspath(path))
+    except OSError:
+        raise SettingsError(_GONE) from None
 
 
 def boolean(value: object) -> bool:
@@ -199,6 +247,15 @@ def _database(value: object) -> str:
     return value
 
 
+def _group(value: object) -> str:
+    name = text(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
+    try:
+        group_id(name)
+    except SettingsError:
+        raise ValueError("must be a group of this machine") from None
+    return name
+
+
 def _table(value: object) -> Table:
     if isinstance(value, Table):
         return value
@@ -245,6 +302,7 @@ _CHECKS: dict[str, Check] = {
     "fsync": boolean,
     "disabled": boolean,
     "redact": texts,
+    "shared_group": _group,
     "pathway": _table,
     "alerts": _table,
     "retention": _table,
@@ -263,29 +321,84 @@ _FROM_WORD: dict[str, Callable[[str], object]] = {
     "fsync": _boolean_word,
     "disabled": _boolean_word,
     "redact": _list_word,
+    "shared_group": str,
 }
+KNOWN_VARIABLES = frozenset([*(f"PERFDB_{name.upper()}" for name in _FROM_WORD), *OTHER_VARIABLES])
+
+
+_GONE = "the working folder is gone: go to another one, or name an absolute path, such as PERFDB_HOME"
 
 
 def _load(
     environ: Mapping[str, str], cwd: str | Path | None, overrides: Mapping[str, object], *, find_home: bool
 ) -> Settings:
-    folder = Path(os.path.abspath(cwd or os.curdir))
-    given = {name: value for name, value in overrides.items() if value is not None}
+    named = overrides.get("config_file") or environ.get("PERFDB_CONFIG")
+    arguments = _read_arguments(_given(overrides))
+    folder = _working_folder(cwd)
     from_environment = _read_environment(environ)
-    named = given.pop("config_file", None) or environ.get("PERFDB_CONFIG")
-    config_file = _named_file(named, folder) if named else _nearest_file(folder)
-    from_file = _read_file(config_file, named=bool(named)) if config_file else {}
+    group = arguments.get("shared_group", from_environment.get("shared_group"))
+    search = Search(folder, Trust(group)) if folder else None
+    config_file: Path | None = None
+    from_file: dict[str, Any] = {}
+    if named:
+        config_file, table = _named_file(named, folder)
+        from_file = _read_file(table)
+    elif search is not None and (found := search.settings()) is not None:
+        config_file, table = found
+        from_file = _read_file(table)
     values: dict[str, Any] = {}
     for source, base in (
         (from_file, config_file.parent if config_file else folder),
         (from_environment, folder),
-        (_read_arguments(given), folder),
+        (arguments, folder),
     ):
         values.update(_made_absolute(source, base))
-    home = values.setdefault("home", (_existing_home(folder) if find_home else None) or folder / HOME_FOLDER)
-    values.setdefault("database_url", sqlite_url(home / DATABASE_FILE))
-    values.setdefault("report_dir", home)
-    return Settings(config_file=config_file, **values)
+    home_named = "home" in values
+    if not home_named:
+        found_home = search.home() if search and find_home else None
+        values["home"] = found_home or _default_home(folder, found=find_home and "database_url" in values)
+    values.setdefault("database_url", sqlite_url(values["home"] / DATABASE_FILE))
+    values.setdefault("report_dir", values["home"])
+    unknown = _unknown_variables(environ, values.get("alerts", _NO_TABLE))
+    ignored = search.ignored if search else []
+    return Settings(
+        config_file=config_file,
+        home_named=home_named,
+        warnings=tuple(printable(each) for each in (*unknown, *ignored)),
+        closed_home=search.closed_home if search else None,
+        **values,
+    )
+
+
+def _given(overrides: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in overrides.items() if value is not None and name != "config_file"}
+
+
+def _is_off(environ: Mapping[str, str]) -> bool:
+    word = environ.get("PERFDB_DISABLED", "")
+    return bool(word.strip()) and _read_environment({"PERFDB_DISABLED": word})["disabled"] is True
+
+
+def _nothing(arguments: Mapping[str, Any]) -> Settings:
+    """Return settings that record nothing: nothing around us can be wrong then."""
+    nowhere = Path(os.devnull)
+    places = {"home": nowhere, "database_url": "", "report_dir": nowhere, "disabled": True}
+    return Settings(**{**arguments, **places})
+
+
+def _working_folder(cwd: str | Path | None) -> Path | None:
+    try:
+        return Path(os.path.abspath(cwd or os.curdir))
+    except OSError:  # it was deleted
+        return None
+
+
+def _default_home(folder: Path | None, *, found: bool) -> Path:
+    if folder is not None:
+        return folder / HOME_FOLDER
+    if found:
+        return Path(os.devnull) / HOME_FOLDER  # whoever reads a database that was named needs none
+    raise FileNotFoundError(_GONE)
 
 
 def sqlite_url(path: Path) -> str:
@@ -294,91 +407,96 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{quoted}"
 
 
-def _made_absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    absolute = dict(values)
+def _made_absolute(values: Mapping[str, Any], base: Path | None) -> dict[str, Any]:
+    made = dict(values)
     for name in ("home", "report_dir"):
-        if name in absolute:
-            absolute[name] = Path(os.path.abspath(base / absolute[name]))
-    url = absolute.get("database_url", "")
+        if name in made:
+            made[name] = _below(base, made[name])
+    url = made.get("database_url", "")
     scheme, _, path = url.partition(":///")
     if scheme.startswith("sqlite") and path and not path.startswith(("/", "file:")):
-        absolute["database_url"] = f"{scheme}:///{os.path.abspath(base / path)}"
-    return absolute
+        made["database_url"] = f"{scheme}:///{_below(base, Path(path))}"
+    return made
 
 
-def _existing_home(folder: Path) -> Path | None:
-    for parent in (folder, *folder.parents):
-        home = parent / HOME_FOLDER
-        # a folder of that name may be anything: the seed's own package, for one
-        if os.path.isfile(home / DATABASE_FILE) or os.path.isdir(home / "journal"):
-            return home
-    return None
+def _below(base: Path | None, path: Path) -> Path:
+    if base is None and not path.is_absolute():
+        raise FileNotFoundError(_GONE)
+    return Path(os.path.abspath((base or Path("/")) / path))
 
 
-def _named_file(named: object, folder: Path) -> Path:
+def _named_file(named: object, folder: Path | None) -> tuple[Path, Table]:
     if not isinstance(named, str | os.PathLike):
         raise SettingsError(f"'config_file' must be the path of a file, not {shown_value(named)}")
-    path = Path(os.path.abspath(folder / Path(named).expanduser()))
+    path = _below(folder, Path(named).expanduser())
     if not os.path.isfile(path):
         raise SettingsError(f"PERFDB_CONFIG names {str(path)!r}, which is not a file: correct it or unset it")
-    return path
-
-
-def _nearest_file(folder: Path) -> Path | None:
-    for parent in (folder, *folder.parents):
-        if os.path.isfile(parent / "perfdb.toml"):
-            return parent / "perfdb.toml"
-        pyproject = parent / "pyproject.toml"
-        if os.path.isfile(pyproject) and _mentions_perfdb(pyproject):
-            return pyproject
-    return None
-
-
-def _mentions_perfdb(pyproject: Path) -> bool:
-    content = _content(pyproject)
-    if "perfdb" not in content:
-        return False  # the parser costs several milliseconds; most files need none
-    tool = parse(content, source=shown_path(pyproject)).get("tool")
-    return isinstance(tool, Mapping) and "perfdb" in tool
-
-
-def _read_file(path: Path, *, named: bool) -> dict[str, Any]:
-    below = ("tool", "perfdb") if path.name == "pyproject.toml" else ()
-    if below and named and not _mentions_perfdb(path):
+    try:
+        with open_file(path) as file:
+            content = file.read()
+    except OSError as error:
+        raise SettingsError(f"{shown_path(path)}: cannot be read: {error.strerror}") from None
+    table: Table | None = parse(decoded(path, content), source=shown_path(path))
+    if path.name == SHARED_FILE and table is not None:
+        table = table_of_pyproject(table)
+    if table is None:
         raise SettingsError(f"PERFDB_CONFIG names {str(path)!r}, which has no [tool.perfdb]")
-    table = parse(_content(path), source=shown_path(path), below=below)
+    return path, table
+
+
+def _read_file(table: Table) -> dict[str, Any]:
     values = table.read(_CHECKS)
     return values | {name: table.table(name) for name in _TABLES if name in table}
 
 
-def _content(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise SettingsError(f"{shown_path(path)}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise SettingsError(f"{shown_path(path)}, line {line}: not valid TOML: not UTF-8") from None
-
-
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    known = {f"PERFDB_{name.upper()}": name for name in _FROM_WORD}
     values: dict[str, Any] = {}
-    for variable, word in environ.items():
-        if not variable.startswith("PERFDB_") or variable in ("PERFDB_CONFIG", "PERFDB_CONTEXT"):
-            continue
-        if variable not in known:
-            names = [name.upper() for name in (*_FROM_WORD, "config")]
-            hint = nearest(variable.removeprefix("PERFDB_"), names, prefix="PERFDB_")
-            raise SettingsError(f"{variable}: unknown environment variable{hint}")
+    for name, from_word in _FROM_WORD.items():
+        variable = f"PERFDB_{name.upper()}"
+        word = environ.get(variable, "")
         if not word.strip():
             continue  # an empty variable is the shell's way to say unset
-        name = known[variable]
         try:
-            values[name] = _CHECKS[name](_FROM_WORD[name](word))
+            values[name] = _CHECKS[name](from_word(word))
         except ValueError as error:
             raise SettingsError(f"environment: {variable} {error}, not {shown_value(word)}") from None
     return values
+
+
+def _unknown_variables(environ: Mapping[str, str], alerts: Table) -> list[str]:
+    """Return a warning when there are variables that look like ours and are not.
+
+    No error: a Kubernetes Service called perfdb gives every container PERFDB_PORT and its like, and a
+    channel's own variable may be called so as well.
+    """
+    known = KNOWN_VARIABLES | _variables_of_channels(alerts)
+    unknown = sorted(name for name in environ if name.startswith("PERFDB_") and name not in known)
+    if not unknown:
+        return []
+    named = [name + _meant(name) for name in unknown[:_MOST_NAMED]]
+    more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+    return [f"environment: unknown and ignored: {', '.join(named)}{more}"]
+
+
+_hints: dict[str, str] = {}  # looking for them takes longer than all the rest
+
+
+def _meant(variable: str) -> str:
+    if variable not in _hints and len(_hints) < 1_000:
+        _hints[variable] = _nearest_variable(variable)
+    return _hints.get(variable, "")
+
+
+def _nearest_variable(variable: str) -> str:
+    names = [known.removeprefix("PERFDB_") for known in KNOWN_VARIABLES]
+    hint = nearest(variable.removeprefix("PERFDB_"), names, prefix="PERFDB_")
+    return f" ({hint.removeprefix('; ')})" if hint.startswith("; did you") else ""
+
+
+def _variables_of_channels(alerts: Table) -> set[str]:
+    channels = alerts.get("channels", ())
+    tables = [each for each in channels if isinstance(each, Mapping)] if isinstance(channels, list) else []
+    return {str(each[key]) for each in tables for key in ("url_env", "secret_env") if key in each}
 
 
 def _read_arguments(given: Mapping[str, object]) -> dict[str, Any]:

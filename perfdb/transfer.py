@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from perfdb.recording.health import Health
+from perfdb.recording.health import Health, warn_once
 from perfdb.recording.journal import Journal, Line, journals_in
 from perfdb.recording.judged import judged_until
 from perfdb.recording.quarantine import Quarantine, put_aside, quarantines_in
@@ -23,6 +23,8 @@ from perfdb.toml_tables import Table
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+
+    from perfdb.trust import Trust
 
 BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
@@ -242,13 +244,16 @@ Judge = Callable[[list[str]], tuple[int, list[str]]]
 """Judges sessions that ended; returns how many alerts people are told of, and the sessions that are old."""
 
 
-def recover_dead(folder: Path, database: Database, health: Health, judge: Judge) -> Moved:
+def recover_dead(
+    folder: Path, database: Database, health: Health, judge: Judge, *, trust: Trust | None = None
+) -> Moved:
     """Bring the journals of dead processes to the database, end and judge their sessions, and remove them.
 
-    In a shared database the sessions of hosts that have fallen silent are ended as well.
+    In a shared database the sessions of hosts that have fallen silent are ended as well. Journals of those
+    whom ``trust`` does not know are left alone.
     """
     moved = Moved()
-    paths = journals_in(folder)
+    paths = believed(journals_in(folder), trust)
     for first in range(0, len(paths), MOST_HELD):
         is_last = first + MOST_HELD >= len(paths)
         some = paths[first : first + MOST_HELD]
@@ -320,8 +325,23 @@ def _ended_behind(journal: Journal, offset: int) -> Iterator[str]:
             yield str(line.record.get("session_id"))
 
 
+def believed(paths: list[Path], trust: Trust | None) -> list[Path]:
+    """Return those of the files that may be taken in, and say once which belong to others."""
+    if trust is None:
+        return paths
+    doubts = {path: doubt for path in paths if (doubt := trust.doubt_about(path)) is not None}
+    for path, doubt in doubts.items():
+        warn_once(f"{path} is ignored: {doubt}. To take it in: PERFDB_HOME={path.parent.parent}")
+    return [path for path in paths if path not in doubts]
+
+
 def recover(
-    home: Path, database_url: str, *, busy_timeout_s: float = 5.0, alerts: Table | None = None
+    home: Path,
+    database_url: str,
+    *,
+    busy_timeout_s: float = 5.0,
+    alerts: Table | None = None,
+    trust: Trust | None = None,
 ) -> Moved:
     """Bring into the database what dead processes left in the journals of a home.
 
@@ -335,7 +355,7 @@ def recover(
     with Database(database_url, busy_timeout_s) as database:
         health = Health()
         judge = partial(_judge_left, database, alerts, health)
-        moved = recover_dead(home / "journal", database, health, judge)
+        moved = recover_dead(home / "journal", database, health, judge, trust=trust)
         if moved.finished:
             judge_historic(database, moved.finished, alerts)
     return moved
@@ -360,7 +380,12 @@ def _judge_left(
 
 
 def recover_quarantined(
-    home: Path, database_url: str, *, busy_timeout_s: float = 5.0, alerts: Table | None = None
+    home: Path,
+    database_url: str,
+    *,
+    busy_timeout_s: float = 5.0,
+    alerts: Table | None = None,
+    trust: Trust | None = None,
 ) -> Moved:
     """Bring in the lines that were put aside because of a bug or a refusal that was mended since.
 
@@ -374,7 +399,7 @@ def recover_quarantined(
 
     moved = Moved()
     with Database(database_url, busy_timeout_s) as database:
-        for path in quarantines_in(home / "journal"):
+        for path in believed(quarantines_in(home / "journal"), trust):
             with Quarantine.hold(path) as quarantine:
                 left: list[Line] = []
                 lines = quarantine.lines()

@@ -18,10 +18,11 @@ from perfdb.errors import PerfdbError, StoreError
 from perfdb.guard import raise_foreign
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
-from perfdb.recording.journal import Journal, new_journal_id
+from perfdb.recording.journal import Journal, make_private_folder, new_journal_id
 from perfdb.recording.judged import note_judged
 from perfdb.recording.live import LiveSession
 from perfdb.recording.values import clean_error
+from perfdb.search import doubt_about_home
 from perfdb.toml_tables import Table
 from perfdb.transfer import Database, move_batch, recover_dead
 from perfdb.vocabulary import INTERRUPTED
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from perfdb.retention import Upkeep
+    from perfdb.trust import Trust
 
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
@@ -67,8 +69,10 @@ class Worker:
         fsync: bool = False,
         alerts: Table | None = None,
         retention: Table | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self.folder = home / "journal"
+        self._trust = trust  # None when somebody named the home
         self.health = health
         self._fsync = fsync
         self._database = Database(database_url, BUSY_TIMEOUT_S, health)
@@ -119,6 +123,9 @@ class Worker:
                     "perfdb_version": __version__,
                     **describe_process(),
                 }
+                make_private_folder(self.folder.parent)  # who is too late to make it cannot give us theirs
+                if (doubt := self._doubt()) is not None:
+                    raise PermissionError(doubt)
                 self._journals.append(Journal.create(self.folder, header, fsync=self._fsync))
             except OSError as error:
                 raise_foreign(error)
@@ -155,6 +162,8 @@ class Worker:
         """Return the usual seconds per step of such sessions; asked by the live line of a terminal."""
         if session.usual is None:
             session.usual = {}
+            if self._doubt() is not None:
+                return session.usual
             with self.turn_lock:  # imports, and a fork must not happen meanwhile
                 session.usual = usual_durations(self._database.url, session.pipeline, session.mode)
         return session.usual
@@ -169,6 +178,9 @@ class Worker:
             "database_error": self._problem,
             "backlog_bytes": self._backlog(),
         }
+
+    def _doubt(self) -> str | None:
+        return doubt_about_home(self.folder.parent, self._trust)
 
     def _forget(self, session: LiveSession) -> None:
         with self._lock:
@@ -212,6 +224,8 @@ class Worker:
         part would wait for it again.
         """
         self._moved = 0
+        if not self._journals and self._doubt() is not None:  # said when a journal was to be made
+            return 0
         failure: Exception | None = None
         try:
             for part in (
@@ -314,7 +328,9 @@ class Worker:
     def _recover_dead(self) -> None:
         if time.monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
             self._looked_for_dead = time.monotonic()
-            found = recover_dead(self.folder, self._database, self.health, self.alerting.judge_left)
+            found = recover_dead(
+                self.folder, self._database, self.health, self.alerting.judge_left, trust=self._trust
+            )
             if found.finished:
                 self.alerting.judge_historic(found.finished)
 

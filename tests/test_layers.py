@@ -23,6 +23,8 @@ LAYERS = {
     "notebook": 0,
     "toml_tables": 0,
     "guard": -2,
+    "trust": 0,
+    "search": 0.5,
     "settings": 1,
     "questions": 1,
     "recording": 1,

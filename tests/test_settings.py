@@ -202,9 +202,19 @@ def test_bytes_that_are_not_utf_8_are_named_with_their_line(folder: Path) -> Non
     assert refused(folder) == "perfdb.toml, line 3: not valid TOML: not UTF-8"
 
 
-def test_an_unknown_variable_is_named_with_the_nearest(folder: Path) -> None:
-    message = refused(folder, environ={"PERFDB_MONITER": "1"})
-    assert message == "PERFDB_MONITER: unknown environment variable; did you mean 'PERFDB_MONITOR'?"
+def test_unknown_variables_are_one_warning_that_names_the_nearest(folder: Path) -> None:
+    settings = load(environ={"PERFDB_MONITER": "1", "PERFDB_PORT_80_TCP": "tcp://10.0.0.1:80"}, cwd=folder)
+    (warning,) = settings.warnings
+    assert warning == (
+        "environment: unknown and ignored: "
+        "PERFDB_MONITER (did you mean 'PERFDB_MONITOR'?), PERFDB_PORT_80_TCP"
+    )
+
+
+def test_the_variable_of_a_channel_may_begin_as_ours_do(folder: Path) -> None:
+    write(folder, '[[alerts.channels]]\nname = "team"\nkind = "webhook"\nurl_env = "PERFDB_TEAM_HOOK"\n')
+    environ = {"PERFDB_TEAM_HOOK": "https://hooks.example.org/x", "PERFDB_CONTEXT": "", "PERFDB_HOST": "h"}
+    assert load(environ=environ, cwd=folder).warnings == ()
 
 
 def test_a_wrong_variable_is_named(folder: Path) -> None:

@@ -50,7 +50,10 @@ DEFAULT_RULES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """Somewhere that messages go to; ``url`` and ``secret`` are kept out of every text."""
+    """Somewhere that messages go to; ``url`` and ``secret`` are kept out of every text.
+
+    ``unset`` names the variables that should hold them and are not set: until then it is off.
+    """
 
     name: str
     kind: str
@@ -60,6 +63,15 @@ class Channel:
     resolved: bool = True
     timeout_s: float = 10.0
     most_per_hour: int = 20
+    unset: tuple[str, ...] = ()
+
+    @property
+    def off(self) -> str | None:
+        """Why nothing can be sent, in words; None when it can."""
+        if not self.unset:
+            return None
+        verb = "is" if len(self.unset) == 1 else "are"
+        return f"channel '{self.name}' is off: {' and '.join(self.unset)} {verb} not set"
 
     def wants(self, severity: str) -> bool:
         """Say whether an alert of this severity goes here."""
@@ -72,6 +84,7 @@ class AlertSettings:
 
     rules: tuple[Rule, ...] = DEFAULT_RULES
     channels: tuple[Channel, ...] = ()
+    channels_off: tuple[Channel, ...] = ()
     repeat_after_s: float = 24 * 3600.0
     stale_after_s: float = 14 * 24 * 3600.0
 
@@ -88,7 +101,8 @@ def read_alert_settings(
     Args:
         table: ``Settings.alerts``.
         environ: where ``url_env`` and ``secret_env`` of a channel look; the process's when None.
-        reading: nothing will be sent: such a variable need not be set.
+        reading: nothing will be sent from here: a channel whose variable is not set counts as the others,
+            because programs that send may have it. Else it is among ``channels_off``.
 
     Raises:
         SettingsError: a key, kind or value that perfdb does not know; two rules or channels of one name.
@@ -105,7 +119,7 @@ def read_alert_settings(
         }
     )
     rules = [_rule(each) for each in table.tables("rules")]
-    channels = [_channel(each, environ, reading) for each in table.tables("channels")]
+    channels = [_channel(each, environ) for each in table.tables("channels")]
     _refuse_twice(table, "rules", [rule.name for rule in rules])
     _refuse_twice(table, "channels", [channel.name for channel in channels])
     named = {rule.name for rule in rules}
@@ -116,7 +130,8 @@ def read_alert_settings(
     kept = tuple(rule for rule in DEFAULT_RULES if rule.name not in named | off)
     return AlertSettings(
         rules=(*rules, *kept),
-        channels=tuple(channels),
+        channels=tuple(each for each in channels if reading or not each.unset),
+        channels_off=tuple(each for each in channels if each.unset and not reading),
         repeat_after_s=3600.0 * found.get("repeat_after_h", 24.0),
         stale_after_s=86400.0 * found.get("stale_after_days", 14.0),
     )
@@ -210,7 +225,7 @@ def _rule(table: Table) -> Rule:
     return Rule(jitter=JITTER_S if found.get("metric", "duration") == "duration" else 0.0, **found)
 
 
-def _channel(table: Table, environ: Mapping[str, str] | None, reading: bool) -> Channel:
+def _channel(table: Table, environ: Mapping[str, str] | None) -> Channel:
     found = table.read(
         {
             "name": _name,
@@ -228,20 +243,21 @@ def _channel(table: Table, environ: Mapping[str, str] | None, reading: bool) -> 
     for key in ("name", "kind"):
         if key not in found:
             raise table.error(f"a channel needs '{key}'")
+    unset: list[str] = []
     for key in ("url", "secret"):
         variable = found.pop(f"{key}_env", None)
         if variable is not None:
             if key in found:
                 raise table.error(f"give '{key}' or '{key}_env', not both", f"{key}_env")
-            found[key] = _environment(environ).get(variable) or ("(not set)" if reading else None)
-            if not found[key]:
-                raise table.error(f"the variable {variable} is not set", f"{key}_env")
+            found[key] = _environment(environ).get(variable, "").strip() or "(not set)"
+            if found[key] == "(not set)":
+                unset.append(variable)
     kind, url = found["kind"], found.get("url")
     if kind in ("webhook", "apprise") and not url:
         raise table.error(f"a channel of kind '{kind}' needs 'url' or 'url_env'")
     if kind == "webhook" and url != "(not set)" and not str(url).startswith(("http://", "https://")):
         raise table.error("the 'url' of a webhook starts with http:// or https://", "url")
-    return Channel(**found)
+    return Channel(**found, unset=tuple(unset))
 
 
 def _environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ Data goes to stdout, talk to stderr. Exit codes: 0 answered, 2 cannot answer, 13
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -120,4 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         discard_output()
         code = 0
+    except OSError as error:
+        named = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        click.echo("perfdb: " + inert(f"{named}{error.strerror or error}"), err=True)
+        code = 2
+    except Exception:  # a bug of ours; 1 would mean to a script that something was found
+        sys.excepthook(*sys.exc_info())
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)

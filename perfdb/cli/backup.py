@@ -32,6 +32,7 @@ def command(file: Path, force: bool, as_json: bool, database: str | None) -> Non
     """
     history = History(database)
     file = STDOUT_DEVICE if file == STDOUT else file
+    history.require_access()
     click.echo(f"Read {history.database}", err=True)
     to_program = not file.is_dir() and not has_a_name(file)  # its bytes are the answer
     made = history.backup(file, force=force)

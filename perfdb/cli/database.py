@@ -51,6 +51,7 @@ def upgrade(database: str | None) -> None:
     from perfdb.store.schema import HEAD, ensure_schema
 
     history = History(database)
+    history.require_access()
     click.echo(f"Write {history.database}", err=True)
     ensure_schema(history.url)
     click.echo(f"{HEAD} (current)")
@@ -85,6 +86,7 @@ def copy(source: str, target: str, as_json: bool) -> None:
 
     click.get_current_context().meta[DATABASE] = source
     here, there = _existing(source), History(target)
+    there.require_access()
     if here.url == there.url:
         raise UsageError(f"{here.database} cannot be copied into itself: name another database as DST")
     click.echo(f"Write {there.database}", err=True)
@@ -150,6 +152,7 @@ def _existing(database: str | None) -> History:
     from perfdb.store.engine import sqlite_path
 
     history = History(database)
+    history.require_access()
     path = sqlite_path(history.url)
     if path is not None and not path.exists():
         raise StoreError(f"there is no database at {history.database}: perfdb db upgrade creates one")

@@ -29,6 +29,7 @@ def command(paths: tuple[str, ...], database: str | None, as_json: bool) -> None
     alone. A file that is no report is named with the reason, and the others go in.
     """
     history = History(database)
+    history.require_access()
     files = find_reports(paths)
     if not files:
         raise click.UsageError(f"No .json file in {', '.join(paths)}.")

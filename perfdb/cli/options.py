@@ -95,6 +95,7 @@ def history_filters(filters: dict[str, Any]) -> dict[str, Any]:
 def open_history(database: str | None) -> perfdb.History:
     """Open the read door and say which database is behind it."""
     history = perfdb.History(database)
+    history.require_access()
     click.echo(f"Read {history.database}", err=True)
     return history
 

@@ -76,6 +76,7 @@ def command(
     JSON reports, unless --reports. A terminal is asked first; a script is not.
     """
     history = History(database)
+    history.require_access()
     policy = Policy(older_than, keep_last)
     if not policy:
         policy = read_policy(history.settings.retention)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from perfdb.history import History
+from perfdb.settings import trust_for
 from perfdb.texts import counted
 from perfdb.transfer import end_left_sessions, recover, recover_quarantined
 
@@ -22,10 +23,11 @@ def command(left: bool) -> None:
     more, as after an update of perfdb.
     """
     history = History()
+    history.require_access()
     click.echo(f"Write {history.database}", err=True)
-    home, alerts = history.settings.home, history.settings.alerts
-    moved = recover(home, history.url, alerts=alerts)
-    again = recover_quarantined(home, history.url, alerts=alerts)
+    home, alerts, trust = history.settings.home, history.settings.alerts, trust_for(history.settings)
+    moved = recover(home, history.url, alerts=alerts, trust=trust)
+    again = recover_quarantined(home, history.url, alerts=alerts, trust=trust)
     ended = end_left_sessions(home, history.url) if left else 0
     said = []
     if moved.silent:

@@ -31,6 +31,7 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     from perfdb.store.restoring import require_backup, restore
 
     history = History(database)
+    history.require_access()
     target = sqlite_path(history.url)
     if target is not None and target.exists() and target.samefile(file):
         raise UsageError(f"{file} is the database itself")

@@ -17,7 +17,7 @@ from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.history import History
 from perfdb.plain import plain_rows
-from perfdb.settings import load_for_reading, shown_path
+from perfdb.settings import absolute, load_for_reading, shown_path
 from perfdb.vocabulary import TOTAL
 
 COLUMNS = (
@@ -102,8 +102,11 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _write(history: History, rows: Sequence[Mapping[str, Any]]) -> None:
     """Append a rule for each row to the settings file, but for those that are there by name."""
     from perfdb.analysis.thresholds import rule_name
+    from perfdb.errors import UsageError
 
-    path = history.settings.config_file or Path.cwd() / "perfdb.toml"
+    path = history.settings.config_file or absolute("perfdb.toml")
+    if path != history.settings.config_file and path.exists():
+        raise UsageError(f"{path} is not used, so nothing is written to it; to use it: PERFDB_CONFIG={path}")
     header = "tool.perfdb.alerts.rules" if path.name == "pyproject.toml" else "alerts.rules"
     known = {rule.name for rule in read_alert_settings(history.settings.alerts, reading=True).rules}
     rules: dict[str, str] = {}

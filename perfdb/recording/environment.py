@@ -1,28 +1,60 @@
 """What a session records of the place it ran in: host, process, versions, git commit, command line.
 
-Read once per process. No subprocess is started; git is read from its files.
+Read once per journal. No subprocess is started; git is read from its files. What this place lacks (a working
+folder, a command line) is left out.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from perfdb.guard import raise_foreign
 from perfdb.recording.redaction import redact_arguments
 from perfdb.recording.values import clean_text
+from perfdb.search import open_file
+
+_MOST_BYTES = 64 << 20  # of git's packed references; a file may be anything
 
 
 def describe_process() -> dict[str, str | int | None]:
     """Return ``host``, ``pid``, ``python_version``, ``git_commit`` of the working folder, ``command``."""
     return {
-        "host": clean_text(os.uname().nodename, 200),
+        "host": clean_text(host_name(), 200),
         "pid": os.getpid(),
         "python_version": sys.version.partition(" ")[0],
-        "git_commit": git_commit(Path.cwd()),
-        "command": command_line(sys.argv),
+        "git_commit": git_commit(),
+        "command": command_line(getattr(sys, "argv", None) or []),
     }
+
+
+def host_name(environ: Mapping[str, str] = os.environ, *, root: Path = Path("/")) -> str:
+    """Return the name that this machine is known by, which lasts: ``PERFDB_HOST`` where it is set.
+
+    Else the host name; but in a container that is another one at each start, and the machine's id stands for
+    it, shortened and hashed because the id itself is not for others.
+
+    Args:
+        environ: the environment.
+        root: where the files of the system are.
+    """
+    given = environ.get("PERFDB_HOST", "").strip()
+    if given:
+        return given
+    name = os.uname().nodename
+    in_container = any(environ.get(each) for each in ("KUBERNETES_SERVICE_HOST", "container")) or any(
+        os.path.exists(root / each) for each in (".dockerenv", "run/.containerenv")
+    )
+    if not in_container:
+        return name
+    machine = (_content(root / "etc" / "machine-id") or "").strip()
+    if len(machine) != 32:  # images are made with an empty one
+        return name
+    from hashlib import sha256
+
+    return f"machine-{sha256(f'perfdb {machine}'.encode()).hexdigest()[:12]}"
 
 
 def command_line(arguments: list[str]) -> str:
@@ -30,17 +62,22 @@ def command_line(arguments: list[str]) -> str:
     return clean_text(" ".join(redact_arguments(arguments[:100])), 500)
 
 
-def git_commit(folder: Path) -> str | None:
-    """Return the commit that is checked out in ``folder`` or the nearest parent; None outside of git."""
+def git_commit(folder: Path | None = None) -> str | None:
+    """Return the commit that is checked out in ``folder`` or the nearest parent; None outside of git.
+
+    Args:
+        folder: the working folder when None, if there still is one.
+    """
     try:
+        folder = folder or Path.cwd()
         git = next(
-            (parent / ".git" for parent in (folder, *folder.parents) if (parent / ".git").exists()), None
+            (each / ".git" for each in (folder, *folder.parents) if os.path.exists(each / ".git")), None
         )
         if git is None:
             return None
-        if git.is_file():  # a worktree or submodule points to its folder
-            git = git.parent / git.read_text().removeprefix("gitdir:").strip()
-        head = (git / "HEAD").read_text().strip()
+        if (pointer := _content(git)) is not None:  # a worktree or submodule points to its folder
+            git = git.parent / pointer.removeprefix("gitdir:").strip()
+        head = (_content(git / "HEAD") or "").strip()
         if not head.startswith("ref:"):
             return _as_commit(head)
         return _resolve(git, head.removeprefix("ref:").strip())
@@ -50,20 +87,26 @@ def git_commit(folder: Path) -> str | None:
 
 
 def _resolve(git: Path, reference: str) -> str | None:
-    common = git / "commondir"
-    places = [git, git / common.read_text().strip()] if common.is_file() else [git]
+    common = _content(git / "commondir")
+    places = [git] if common is None else [git, git / common.strip()]
     for place in places:
-        loose = place / reference
-        if loose.is_file():
-            return _as_commit(loose.read_text().strip())
+        if (loose := _content(place / reference)) is not None:
+            return _as_commit(loose.strip())
     for place in places:
-        packed = place / "packed-refs"
-        if packed.is_file():
-            for line in packed.read_text().splitlines():
-                commit, _, name = line.partition(" ")
-                if name == reference:
-                    return _as_commit(commit)
+        for line in (_content(place / "packed-refs") or "").splitlines():
+            commit, _, name = line.partition(" ")
+            if name == reference:
+                return _as_commit(commit)
     return None
+
+
+def _content(path: Path) -> str | None:
+    """Return the text of a file, None where there is none; whatever else lies there never holds us up."""
+    try:
+        with open_file(path) as file:
+            return file.read(_MOST_BYTES).decode(errors="replace")
+    except OSError:
+        return None
 
 
 def _as_commit(text: str) -> str | None:

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 COUNTERS = ("errors", "misuse", "refused", "quarantined", "lost", "delays")
 
 
+_MOST_WARNINGS = 100
+_warned: set[str] = set()
+
+
+def warn_once(message: str) -> None:
+    """Log a warning, unless this process has done so."""
+    if message not in _warned and len(_warned) < 1_000:
+        _warned.add(message)
+        _log(message)
+
+
 class Health:
     """Counts failures and misuse; every kind is logged the first time only.
 
@@ -29,12 +40,19 @@ class Health:
         self.strict = strict
         self.counts: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.last_error: str | None = None
+        self.warnings: list[str] = []
         self._said: set[str] = set()
         self._lock = threading.RLock()
 
     def share_what_was_said(self, other: Health) -> None:
         """Say no more what ``other`` has said: a tracker for each of a million requests has one fault."""
         self._said = other._said
+
+    def warn(self, message: str) -> None:
+        """Note what somebody should look at though everything works; logged once per process."""
+        if message not in self.warnings and len(self.warnings) < _MOST_WARNINGS:
+            self.warnings.append(message)
+        warn_once(message)
 
     def failed(self, doing: str, error: BaseException) -> None:
         """Note that perfdb itself failed at ``doing``; called in the ``except`` block."""
@@ -75,9 +93,14 @@ class Health:
         self._lock = threading.RLock()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return ``ok``, the counters and ``last_error``."""
+        """Return ``ok``, the counters, ``last_error`` and the ``warnings``."""
         with self._lock:
-            return {"ok": self.last_error is None, **self.counts, "last_error": self.last_error}
+            return {
+                "ok": self.last_error is None,
+                **self.counts,
+                "last_error": self.last_error,
+                "warnings": list(self.warnings),
+            }
 
 
 def _named(error: BaseException) -> str:

@@ -230,7 +230,7 @@ def has_living_writer(path: Path) -> bool:
     if _held.get(path) == os.getpid():
         return True  # to close a second descriptor would drop this process's own lock
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return True
     try:
@@ -247,7 +247,7 @@ def next_record(path: Path, offset: int) -> dict[str, Any] | None:
     if _held.get(path) == os.getpid():
         return None  # as above
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:

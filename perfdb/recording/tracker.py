@@ -23,7 +23,8 @@ from perfdb.recording.monitor import Monitor
 from perfdb.recording.outcomes import judge, message_of, take_expected
 from perfdb.recording.step import LEFT, Step
 from perfdb.recording.values import MAX_ITEMS, clean, clean_name, is_true
-from perfdb.settings import Settings, shown_path
+from perfdb.search import doubt_about_home, short_path
+from perfdb.settings import Settings, trust_for
 from perfdb.vocabulary import INTERRUPTED, check_session_id, mode_of
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -329,7 +330,8 @@ class Tracker:
         take), ``quarantined`` (damaged records put aside), ``lost`` (what ``perfdb.current()`` was told
         in a thread that knew of no session), ``delays`` (times the database was not ready),
         ``backlog_bytes`` (what waits in the journal) and ``database_error``; ``replaced`` once the
-        database file was deleted or replaced while it was in use.
+        database file was deleted or replaced while it was in use. ``warnings``: what was passed by in
+        settings and environment; everything works.
         """
         writer: dict[str, Any] = {}
         if self._writer is not None:
@@ -341,6 +343,7 @@ class Tracker:
             **{name: own[name] + writer.get(name, 0) for name in COUNTERS},
             "ok": own["ok"] and writer.get("ok", True),
             "last_error": own["last_error"] or writer.get("last_error"),
+            "warnings": list(dict.fromkeys([*own["warnings"], *writer.get("warnings", ())])),
         }
 
     def _known(self, what: str, get: Callable[[], Result], otherwise: Result) -> Result:
@@ -371,8 +374,11 @@ class Tracker:
             report = to_report(_record(self._live))
             if self._live.steps_not_kept:
                 report["steps_not_kept"] = self._live.steps_not_kept  # the database has them
-            written = write_report(report, path or self._settings.report_dir)
-            return shown_path(written)
+            place = path or _report_folder(self._settings)
+            if place is None:
+                return None
+            written = write_report(report, place)
+            return short_path(written)
         except Exception as error:
             raise_foreign(error)
             self._health.failed("saving the report", error)
@@ -430,6 +436,14 @@ class Joined(Tracker):
 
     async def __aexit__(self, *_: object) -> None:
         self.__exit__()
+
+
+def _report_folder(settings: Settings) -> Path | None:
+    """Return where reports go; None when that is a home of others, which was said when we were to record."""
+    in_home = settings.report_dir == settings.home
+    if in_home and doubt_about_home(settings.home, trust_for(settings)) is not None:
+        return None
+    return settings.report_dir
 
 
 def _no_journal() -> None:

@@ -302,7 +302,7 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
 
 def _connect_read_only(path: Path, options: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"file:{quote(os.path.abspath(path))}?{options}",
+        f"file:{quote(os.fsencode(os.path.abspath(path)))}?{options}",
         uri=True,
         timeout=_READER_BUSY_TIMEOUT_S,
         isolation_level=None,

@@ -27,7 +27,9 @@ class ServedHistory(History):
     """
 
     def __init__(self, history: History, *, limit_s: float = QUERY_LIMIT_S) -> None:
+        history.require_access()
         super().__init__(history.url, home=history.settings.home)
+        self._settings = history.settings  # which remember whether somebody named the home
         self._reader = KeptReader(history.url, limit_s=limit_s)
         self._explicit = history._explicit
         self._takes_in = not history._explicit

@@ -83,10 +83,28 @@ def test_a_mistake_is_named_with_its_line(text: str, said: str) -> None:
     [
         ('name = "a"\nkind = "webhook"', "needs 'url'"),
         ('name = "a"\nkind = "webhook"\nurl = "ftp://x"', "http"),
-        ('name = "a"\nkind = "webhook"\nurl_env = "UNSET"', "UNSET is not set"),
         ('name = "a"\nkind = "mail"\nurl = "x"', "must be one of webhook, apprise, log, console"),
     ],
 )
 def test_a_channel_that_cannot_work_is_refused(text: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         read(f"[[alerts.channels]]\n{text}")
+
+
+@pytest.mark.parametrize("key", ["url_env", "secret_env"])
+def test_a_channel_whose_variable_is_not_set_is_off(key: str) -> None:
+    url = "" if key == "url_env" else 'url = "https://hooks.example.org/x"\n'
+    text = f'[[alerts.channels]]\nname = "a"\nkind = "webhook"\n{url}{key} = "UNSET"'
+    for environ in ({}, {"UNSET": ""}, {"UNSET": " "}):
+        settings = read(text, **environ)
+        assert settings.channels == ()
+        assert [each.off for each in settings.channels_off] == ["channel 'a' is off: UNSET is not set"]
+    assert read(text, UNSET="https://hooks.example.org/x").channels_off == ()
+
+
+def test_a_reader_keeps_a_channel_whose_variable_only_the_programs_have() -> None:
+    table = parse(
+        '[[alerts.channels]]\nname = "a"\nkind = "webhook"\nurl_env = "UNSET"', source="perfdb.toml"
+    )
+    settings = read_alert_settings(table.table("alerts"), {}, reading=True)
+    assert [each.name for each in settings.channels] == ["a"]

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
-from perfdb.recording.environment import command_line, describe_process, git_commit
+import pytest
+
+from perfdb.recording.environment import command_line, describe_process, git_commit, host_name
 from perfdb.recording.redaction import REDACTED
 
 
@@ -55,3 +58,48 @@ def test_the_process_is_described() -> None:
     described = describe_process()
     assert set(described) == {"host", "pid", "python_version", "git_commit", "command"}
     assert described["host"]
+
+
+def test_a_pipe_in_the_place_of_a_file_of_git_holds_nobody_up(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".git" / "HEAD").unlink()
+    os.mkfifo(tmp_path / ".git" / "HEAD")
+    assert git_commit(tmp_path) is None
+
+
+def machine(root: Path, identity: str | None, *, container: bool) -> Path:
+    (root / "etc").mkdir(parents=True)
+    if identity is not None:
+        (root / "etc" / "machine-id").write_text(f"{identity}\n")
+    if container:
+        (root / ".dockerenv").touch()
+    return root
+
+
+def test_a_machine_is_known_by_its_host_name(tmp_path: Path) -> None:
+    assert host_name({}, root=machine(tmp_path / "a", "0" * 32, container=False)) == os.uname().nodename
+
+
+def test_a_container_is_known_by_the_id_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = machine(tmp_path / "a", "3d1219c7c4c5404aaa1f6d2a48adfda4", container=True)
+    name = host_name({}, root=root)
+    assert name.startswith("machine-")
+    assert "3d1219c7c4c5" not in name, "the id itself is not for others"
+    first = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((first[0], "5f2c7d", *first[2:])))
+    assert host_name({}, root=root) == name, "its host name is another at each start"
+    other = machine(tmp_path / "b", "4" * 32, container=True)
+    assert host_name({}, root=other) not in (name, "5f2c7d")
+
+
+@pytest.mark.parametrize("identity", [None, "", "uninitialized"])
+def test_a_container_without_an_id_is_known_by_its_host_name(tmp_path: Path, identity: str | None) -> None:
+    root = machine(tmp_path / "a", identity, container=True)
+    assert host_name({"container": "podman"}, root=root) == os.uname().nodename
+
+
+def test_a_name_that_was_given_stands_for_the_machine(tmp_path: Path) -> None:
+    root = machine(tmp_path / "a", "0" * 32, container=True)
+    assert host_name({"PERFDB_HOST": " build-7 "}, root=root) == "build-7"

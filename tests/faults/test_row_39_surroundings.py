@@ -1,0 +1,258 @@
+"""What surrounds a program never stops it: variables, files above, channels, a folder that is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perfdb
+
+RECORD = """
+import json, sys
+import perfdb
+for _ in range(2):
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    tracker.start_pipeline()
+    with tracker.step("work"):
+        pass
+    tracker.end_pipeline()
+    tracker.save_performance_report()
+print(json.dumps(tracker.health()))
+"""
+CHANNELS = """
+[[alerts.rules]]
+name = "slow"
+kind = "max"
+limit = 0.0
+
+[[alerts.channels]]
+name = "team"
+kind = "webhook"
+url_env = "PERFDB_TEAM_WEBHOOK"
+secret_env = "PERFDB_TEAM_SECRET"
+"""
+OF_KUBERNETES = {  # what a Service called perfdb gives to each container
+    "PERFDB_PORT": "tcp://10.96.0.1:8787",
+    "PERFDB_PORT_8787_TCP": "tcp://10.96.0.1:8787",
+    "PERFDB_PORT_8787_TCP_ADDR": "10.96.0.1",
+    "PERFDB_PORT_8787_TCP_PORT": "8787",
+    "PERFDB_PORT_8787_TCP_PROTO": "tcp",
+    "PERFDB_SERVICE_HOST": "10.96.0.1",
+    "PERFDB_SERVICE_PORT": "8787",
+}
+
+
+def run(code: str = RECORD, *arguments: str, cwd: str | bytes | Path = ".", **environ: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def cli(*arguments: str, cwd: str | bytes | Path = ".", before: str = "", **environ: str) -> Any:
+    code = f"{before}\nimport sys; from perfdb.cli import main; main(sys.argv[1:])"
+    return run(code, *arguments, cwd=cwd, **environ)
+
+
+def recorded(home: Path) -> int:
+    return len(perfdb.History(home=home).steps())
+
+
+def test_row_39_variables_of_others_are_one_warning(home: Path) -> None:
+    done = run(**OF_KUBERNETES, PERFDB_MONITER="0")
+    health = json.loads(done.stdout)
+    assert (health["ok"], recorded(home)) == (True, 2)
+    (warning,) = health["warnings"]
+    assert all(name in warning for name in OF_KUBERNETES)
+    assert "PERFDB_MONITER (did you mean 'PERFDB_MONITOR'?)" in warning
+    assert done.stderr == f"perfdb: {warning}\n"
+
+
+def test_row_39_doctor_finds_the_variables_of_others(home: Path) -> None:
+    done = cli("doctor", "--json", **OF_KUBERNETES)
+    found = [each for each in json.loads(done.stdout)["rows"] if "PERFDB_PORT" in each["found"]]
+    assert done.returncode == 1
+    assert [each["state"] for each in found if each["state"] != "fine"] == ["warning"]
+
+
+def test_row_39_a_name_that_no_encoding_takes(home: Path) -> None:
+    environ = {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}
+    environ[b"PERFDB_\xff"] = b"\xff"
+    done = subprocess.run(
+        [sys.executable, "-c", RECORD], env=environ, capture_output=True, text=True, timeout=240, check=True
+    )
+    assert recorded(home) == 2
+    assert "PERFDB_\\udcff" in done.stderr
+
+
+def test_row_39_a_wrong_value_of_our_own_is_an_error_at_once(home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RECORD],
+        env=os.environ | {"PERFDB_WAIT_S": "soon"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 1
+    assert "PERFDB_WAIT_S must be a number" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["perfdb.toml", "pyproject.toml"])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfeperfdb", b"perfdb = = 1", None], ids=["bytes", "no TOML", "closed"]
+)
+def test_row_39_a_file_above_that_cannot_be_read(
+    home: Path, tmp_path: Path, name: str, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "perfdb.toml" and content == b"perfdb = = 1":
+        pytest.skip("a mistake in perfdb's own file is an error")
+    path = tmp_path / name
+    if content is None:
+        path.symlink_to("/proc/self/mem")  # there, and nobody can read it from its start
+        if not os.path.isfile(path):
+            pytest.skip("no /proc")
+    else:
+        path.write_bytes(content)
+    below = tmp_path / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    done = run()
+    health = json.loads(done.stdout)
+    assert (health["ok"], recorded(home)) == (True, 2)
+    (warning,) = health["warnings"]
+    assert str(path) in warning
+    assert done.stderr == f"perfdb: {warning}\n"
+
+
+def test_row_39_a_file_above_without_a_word_of_us_is_passed_by_in_silence(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_bytes(b"[project]\nauthors = '\xff'\n")
+    (tmp_path / "below").mkdir()
+    assert run(cwd=tmp_path / "below").stderr == ""
+
+
+@pytest.mark.parametrize("content", [b"pipeline = 'x'\nmoniter = 1", b"a = = 1", b"\xff"])
+def test_row_39_mistakes_in_our_own_file_stay_errors(home: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "perfdb.toml").write_bytes(content)
+    done = subprocess.run([sys.executable, "-c", RECORD], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert "SettingsError: perfdb.toml, line " in done.stderr
+
+
+def test_row_39_a_channel_whose_variables_are_not_set_is_off(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "perfdb.toml").write_text(CHANNELS)
+    done = run()
+    health = json.loads(done.stdout)
+    off = "channel 'team' is off: PERFDB_TEAM_WEBHOOK and PERFDB_TEAM_SECRET are not set"
+    assert (health["ok"], health["warnings"], recorded(home)) == (True, [off], 2)
+    assert done.stderr == f"perfdb: {off}\n"
+    assert len(perfdb.History(home=home).alerts()) == 1, "its rules are judged all the same"
+    doctor = json.loads(cli("doctor", "--json").stdout)["rows"]
+    assert [each["found"] for each in doctor if each["check"] == "channels"] == [off]
+    tested = cli("alerts", "test", "team")
+    assert (tested.returncode, tested.stdout) == (2, "")
+    assert tested.stderr.splitlines()[-1] == f"perfdb: {off}"
+
+
+def test_row_39_the_documented_example_of_channels_stops_nothing(home: Path, tmp_path: Path) -> None:
+    document = Path(__file__).parents[2] / "docs" / "channels.md"
+    (tmp_path / "perfdb.toml").write_text(document.read_text().split("```toml\n")[1].split("```")[0])
+    health = json.loads(run().stdout)
+    assert [each.split(":")[0] for each in health["warnings"]] == [
+        "channel 'team' is off", "channel 'slack' is off",
+    ]  # fmt: skip
+    assert recorded(home) == 2
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        {"PERFDB_WAIT_S": "soon"}, {"PERFDB_CONFIG": "missing.toml"}, {"PERFDB_DATABASE_URL": "mysql://h/x"},
+        {"PERFDB_SHARED_GROUP": "no such group"}, OF_KUBERNETES, CHANNELS, "a = = 1", "moniter = 1", b"\xff",
+        "[[alerts.rules]]\nname = 3",
+    ],
+    ids=str,
+)  # fmt: skip
+def test_row_39_turned_off_means_that_nothing_around_is_a_mistake(
+    home: Path, tmp_path: Path, around: dict[str, str] | str | bytes
+) -> None:
+    if isinstance(around, str):
+        around = around.encode()
+    if isinstance(around, bytes):
+        (tmp_path / "perfdb.toml").write_bytes(around)
+    done = run(PERFDB_DISABLED="1", **(around if isinstance(around, dict) else {}))
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["ok"]
+    assert not home.exists()
+
+
+def test_row_39_turned_off_a_wrong_argument_is_still_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_DISABLED", "1")
+    with pytest.raises(perfdb.SettingsError, match="'monitor' must be true or false"):
+        perfdb.create_tracker(monitor="yes")  # type: ignore[arg-type]
+
+
+GONE = "import os, tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)\n"
+
+
+def test_row_39_a_working_folder_that_was_deleted(home: Path) -> None:
+    done = run(GONE + RECORD)
+    assert (json.loads(done.stdout)["ok"], done.stderr, recorded(home)) == (True, "", 2)
+    for verb in (["sessions"], ["show"], ["check"], ["doctor"], ["trends"]):
+        answer = cli(*verb, before=GONE)
+        assert answer.returncode == 0, answer.stderr
+
+
+def test_row_39_a_deleted_working_folder_where_the_home_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PERFDB_HOME")
+    done = run(GONE + RECORD)
+    assert not json.loads(done.stdout)["ok"]
+    assert done.stderr.count("the working folder is gone") == 1
+    answer = cli("check", before=GONE)
+    assert (answer.returncode, len(answer.stderr.splitlines())) == (2, 1)
+    assert "the working folder is gone" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "argv", ["del sys.argv", "sys.argv = None", "sys.argv = [b'x', 3]", "sys.argv = ['\\udcff']"]
+)
+def test_row_39_a_command_line_that_is_none(home: Path, argv: str) -> None:
+    done = run(f"import sys; {argv}\n{RECORD}")
+    assert (json.loads(done.stdout)["ok"], done.stderr, recorded(home)) == (True, "", 2)
+
+
+def test_row_39_a_working_folder_whose_name_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PERFDB_HOME")
+    folder = os.fsencode(tmp_path) + b"/caf\xe9 50%?#"
+    os.mkdir(folder)
+    done = run(cwd=folder)
+    assert (json.loads(done.stdout)["ok"], done.stderr) == (True, "")
+    for verb in (["sessions"], ["show"], ["check"], ["doctor"], ["backup", "copy.sqlite3"]):
+        answer = cli(*verb, cwd=folder)
+        assert answer.returncode == 0, answer.stderr
+    elsewhere = cli("sessions", "--json", PERFDB_HOME=os.fsdecode(folder + b"/performance_tracking"))
+    assert len(json.loads(elsewhere.stdout)["rows"]) == 2
+
+
+def test_row_39_a_host_is_known_by_the_name_that_it_is_given(home: Path) -> None:
+    named = (
+        "import os; first = os.uname(); os.uname = lambda: os.uname_result((first[0], {!r}, *first[2:]))\n"
+    )
+    for start in ("5f2c7d0a1b3c", "9e8d7c6b5a40"):
+        run(named.format(start) + RECORD, PERFDB_HOST="build-7")
+    assert set(perfdb.History(home=home).sessions()["host"]) == {"build-7"}
