@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from perfdb.errors import SettingsError
+from perfdb.guard import raise_foreign
 from perfdb.toml_tables import Table, parse
 from perfdb.trust import Trust
 
@@ -57,6 +58,7 @@ class Search:
                 # a folder of that name may be anything: the seed's own package, for one
                 is_home = _is(home / DATABASE_FILE, stat.S_ISREG) or _is(home / "journal", stat.S_ISDIR)
             except OSError as error:
+                raise_foreign(error)
                 if folder == self._folder:
                     return home  # whoever uses it learns why it cannot be read
                 self.closed_home = self.closed_home or home
@@ -85,6 +87,7 @@ class Search:
                 doubt = doubt or self._doubt_about_file(path, os.fstat(file.fileno()))
                 content = file.read(_GLANCE_BYTES if doubt else -1)
         except OSError as error:
+            raise_foreign(error)
             if here and not doubt:
                 raise SettingsError(f"{shown_path(path)}: cannot be read: {error.strerror}") from None
             self._ignore(path, doubt or f"it cannot be read: {error.strerror}")
@@ -183,6 +186,7 @@ def decoded(path: Path, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        raise_foreign(error)
         line = content[: error.start].count(b"\n") + 1
         raise SettingsError(f"{shown_path(path)}, line {line}: not valid TOML: not UTF-8") from None
 
@@ -197,7 +201,8 @@ def short_path(path: Path) -> str:
     """Return a path that can be opened: relative when it lies below the working directory."""
     try:
         return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):
+    except (ValueError, OSError) as error:
+        raise_foreign(error)
         return str(path)
 
 
@@ -215,5 +220,6 @@ def _is(path: Path, kind: Callable[[int], bool]) -> bool:
     """Say whether there is something of this kind; as ``os.path`` does, but a closed folder is an OSError."""
     try:
         return kind(os.stat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise_foreign(error)
         return False

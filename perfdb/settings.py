@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from perfdb.errors import SettingsError
+from perfdb.guard import raise_foreign
 from perfdb.search import DATABASE_FILE as DATABASE_FILE
 from perfdb.search import (
     HOME_FOLDER,
@@ -147,7 +148,8 @@ def load(
     environ = os.environ if environ is None else environ
     try:
         return _load(environ, cwd, overrides, find_home=False)
-    except (SettingsError, OSError):
+    except (SettingsError, OSError) as error:
+        raise_foreign(error)
         arguments = _read_arguments(_given(overrides))  # a mistake in these is said all the same
         if not _is_off(environ) or arguments.get("disabled") is False:
             raise
@@ -161,6 +163,7 @@ def load_for_reading(
     try:
         return _load(os.environ if environ is None else environ, cwd, overrides, find_home=True)
     except FileNotFoundError as error:
+        raise_foreign(error)
         raise SettingsError(str(error)) from None
 
 
@@ -177,7 +180,8 @@ def absolute(path: str | os.PathLike[str]) -> Path:
     """
     try:
         return Path(os.path.abspath(path))
-    except OSError:
+    except OSError as error:
+        raise_foreign(error)
         raise SettingsError(_GONE) from None
 
 
@@ -281,7 +285,8 @@ def _boolean_word(value: str) -> object:
 def _number_word(value: str) -> object:
     try:
         return float(value)
-    except ValueError:
+    except ValueError as error:
+        raise_foreign(error)
         return value
 
 
@@ -389,7 +394,8 @@ def _nothing(arguments: Mapping[str, Any]) -> Settings:
 def _working_folder(cwd: str | Path | None) -> Path | None:
     try:
         return Path(os.path.abspath(cwd or os.curdir))
-    except OSError:  # it was deleted
+    except OSError as error:  # it was deleted
+        raise_foreign(error)
         return None
 
 
@@ -435,6 +441,7 @@ def _named_file(named: object, folder: Path | None) -> tuple[Path, Table]:
         with open_file(path) as file:
             content = file.read()
     except OSError as error:
+        raise_foreign(error)
         raise SettingsError(f"{shown_path(path)}: cannot be read: {error.strerror}") from None
     table: Table | None = parse(decoded(path, content), source=shown_path(path))
     if path.name == SHARED_FILE and table is not None:
@@ -459,6 +466,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         try:
             values[name] = _CHECKS[name](from_word(word))
         except ValueError as error:
+            raise_foreign(error)
             raise SettingsError(f"environment: {variable} {error}, not {shown_value(word)}") from None
     return values
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from perfdb.errors import SettingsError
+from perfdb.guard import raise_foreign
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Table(Mapping[str, "Any"]):
             try:
                 checked[key] = checks[key](value)
             except ValueError as error:
+                raise_foreign(error)
                 raise self.error(f"'{key}'{where} {error}, not {shown_value(value)}", key) from None
         return checked
 
@@ -145,11 +147,13 @@ def parse(text: str, *, source: str, below: tuple[str, ...] = ()) -> Table:
     try:
         values: Any = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        raise_foreign(error)
         message, _, position = str(error).partition(" (at ")
         number = re.match(r"line (\d+)", position)
         line = int(number[1]) if number else text.count("\n") + 1
         raise SettingsError(f"{source}, line {line}: not valid TOML: {message}") from None
-    except RecursionError:
+    except RecursionError as error:
+        raise_foreign(error)
         raise SettingsError(f"{source}: not valid TOML: nested too deeply") from None
     table = Table(values, source=source, lines=line_numbers(text))
     for key in below:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from perfdb.errors import SettingsError
+from perfdb.guard import raise_foreign
 
 NOBODY = 65534  # whoever a user namespace does not map looks like this, root included
 
@@ -36,7 +37,8 @@ class Trust:
         """Say whether a folder belongs to this user, or to whoever called root by sudo."""
         try:
             owner = os.stat(folder).st_uid
-        except OSError:
+        except OSError as error:
+            raise_foreign(error)
             return False
         return owner == self._user or (owner != 0 and owner in self._owners)
 
@@ -49,9 +51,11 @@ class Trust:
         """
         try:
             both = (os.lstat(path), status or os.stat(path))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            raise_foreign(error)
             return None
         except OSError as error:
+            raise_foreign(error)
             return f"it cannot be looked at: {error.strerror}"
         stranger = next((each.st_uid for each in both if not self.knows(each.st_uid)), None)
         return None if stranger is None else f"it belongs to {user_name(stranger)}"
@@ -77,9 +81,11 @@ class Trust:
         for folder in folders:
             try:
                 status = os.stat(folder)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                raise_foreign(error)
                 continue
             except OSError as error:
+                raise_foreign(error)
                 return f"{folder} cannot be looked at: {error.strerror}"
             others = self.writers_of(status, sticky=True)
             if others is None and status.st_uid != NOBODY and not self.knows(status.st_uid):
@@ -101,7 +107,8 @@ def group_id(name: str) -> int:
 
     try:
         return grp.getgrnam(name).gr_gid
-    except KeyError:
+    except KeyError as error:
+        raise_foreign(error)
         raise SettingsError(f"'shared_group' names {name!r}, which is no group of this machine") from None
 
 
@@ -111,7 +118,8 @@ def user_name(owner: int) -> str:
 
     try:
         return f"{pwd.getpwuid(owner).pw_name} (uid {owner})"
-    except (KeyError, OSError):
+    except (KeyError, OSError) as error:
+        raise_foreign(error)
         return f"uid {owner}"
 
 
@@ -121,7 +129,8 @@ def group_name(number: int) -> str:
 
     try:
         return grp.getgrgid(number).gr_name
-    except (KeyError, OSError):
+    except (KeyError, OSError) as error:
+        raise_foreign(error)
         return str(number)
 
 
@@ -131,5 +140,6 @@ def _is_member(owner: int, group: int) -> bool:
     try:
         entry = pwd.getpwuid(owner)
         return group in os.getgrouplist(entry.pw_name, entry.pw_gid)
-    except (KeyError, OSError):
+    except (KeyError, OSError) as error:
+        raise_foreign(error)
         return False

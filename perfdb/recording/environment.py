@@ -105,7 +105,8 @@ def _content(path: Path) -> str | None:
     try:
         with open_file(path) as file:
             return file.read(_MOST_BYTES).decode(errors="replace")
-    except OSError:
+    except OSError as error:
+        raise_foreign(error)
         return None
 
 
