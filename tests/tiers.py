@@ -116,16 +116,17 @@ def guarded(item: pytest.Item) -> Iterator[None]:
 
 def refuse(what: str) -> None:
     """Fail the quick test that runs now, if one does."""
-    if _quick_test is not None and not _importing():
+    if _quick_test is not None and not _of_a_library():
         # not an Exception: what recording swallows is perfdb's own failures
         pytest.fail(f"{_quick_test} is in the quick tier, but uses {what}: mark it", pytrace=True)
 
 
-def _importing() -> bool:
-    """Tell whether a module is being imported: what matplotlib asks fc-list then is no doing of the test."""
+def _of_a_library() -> bool:
+    """Tell whether a library looks around: matplotlib asks fc-list when imported, the OpenAI SDK uname."""
     frame = sys._getframe()
     while frame := frame.f_back:  # type: ignore[assignment]
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        importing = frame.f_code.co_filename.startswith("<frozen importlib")
+        if importing or frame.f_globals.get("__name__") == "platform":
             return True
     return False
 
