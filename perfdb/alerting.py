@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from weakref import ref
 
 from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession
+from perfdb.recording.native import monotonic
 from perfdb.recording.values import clean_error
 from perfdb.toml_tables import Table
-from perfdb.transfer import Database, judge_historic
+from perfdb.transfer import Database, EndingError, judge_historic
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -54,15 +55,22 @@ class Alerting:
         database: of the worker; used under ``lock`` only.
         lock: held while the database is used or something imported.
         health: where failures are counted.
+        delivery_rests: called when the thread of the messages needs the database no more for a while.
     """
 
     def __init__(
-        self, table: Table, database: Database, lock: AbstractContextManager[Any], health: Health
+        self,
+        table: Table,
+        database: Database,
+        lock: AbstractContextManager[Any],
+        health: Health,
+        delivery_rests: Callable[[bool], None],
     ) -> None:
         self._table = table
         self._database = database
         self._lock = lock
         self._health = health
+        self._delivery_rests = delivery_rests
         self._settings: AlertSettings | None = None
         self._delivery: Delivery | None = None
         self._waiting: deque[Ended] = deque(maxlen=MOST_UNJUDGED)  # in the database, oldest first
@@ -75,6 +83,11 @@ class Alerting:
         """Take the rules of other settings from now on."""
         if table != self._table:
             self._table, self._settings = table, None
+
+    @property
+    def delivers(self) -> bool:
+        """Whether messages wait for their next try, on a thread of their own."""
+        return self._delivery is not None and self._delivery.is_at_work()
 
     @property
     def waits(self) -> bool:
@@ -97,29 +110,29 @@ class Alerting:
             idle: nothing has come for a while, or will come any more.
             seconds: at least one session is judged in any case.
         """
-        until = time.monotonic() + seconds
+        until = monotonic() + seconds
         while self._waiting:
             from perfdb.alerts.judging import is_short
 
             session = self._waiting.popleft()
             kind = session.pipeline, session.mode
-            if is_short(session.status, session.total_duration) and time.monotonic() < self._rest_until:
+            if is_short(session.status, session.total_duration) and monotonic() < self._rest_until:
                 self._postponed[kind] = session
                 continue
             self._postponed.pop(kind, None)
             if not self._judge(session):
                 self._waiting.appendleft(session)
                 return False
-            if time.monotonic() >= until:
+            if monotonic() >= until:
                 return bool(self._waiting)
-        if idle or time.monotonic() >= self._rest_until:
+        if idle or monotonic() >= self._rest_until:
             postponed, self._postponed = self._postponed, {}
             self._waiting.extend(each for each in postponed.values() if not self._judge(each))
         return False
 
     def _judge(self, session: Ended) -> bool:
         """Judge a session and let it know its alerts; return whether the database let us."""
-        begun = time.monotonic()
+        begun = monotonic()
         try:
             from perfdb.alerts.judging import judge_session
 
@@ -132,7 +145,7 @@ class Alerting:
             return not self._failed(error)
         finally:
             if not self._is_limited():
-                ended = time.monotonic()
+                ended = monotonic()
                 self._rest_until = ended + min(MOST_REST_S, (ended - begun) * (1 / MOST_OF_THE_TIME - 1))
         return True
 
@@ -168,9 +181,9 @@ class Alerting:
 
     def tell_after_silence(self) -> None:
         """Tell of what fired in a silence that has ended since. Never raises."""
-        if time.monotonic() < self._listens_at:
+        if monotonic() < self._listens_at:
             return
-        self._listens_at = time.monotonic() + LISTEN_S
+        self._listens_at = monotonic() + LISTEN_S
         try:
             from perfdb.alerts.callbacks import registered
             from perfdb.alerts.judging import tell_after_silence
@@ -194,6 +207,20 @@ class Alerting:
         """Give messages that wait so long to leave, because the process ends."""
         if self._delivery is not None and seconds > 0:
             self._delivery.wait(seconds)
+
+    def end_thread(self) -> None:
+        """Have the thread of the messages end at the next safe point; none begins."""
+        if self._delivery is not None:
+            self._delivery.end_thread()
+
+    def wait_for_end(self, seconds: float) -> bool:
+        """Wait for that, but not for a notifier; return whether nothing of ours is in the database."""
+        return self._delivery is None or self._delivery.wait_for_end(seconds)
+
+    def go_on(self) -> None:
+        """Let the thread begin again, and begin it when messages wait."""
+        if self._delivery is not None:
+            self._delivery.go_on()
 
     def after_fork_in_child(self, lock: AbstractContextManager[Any]) -> None:
         """Forget the parent's thread."""
@@ -234,7 +261,9 @@ class Alerting:
 
             self._settings = read_alert_settings(self._table)
             if self._delivery is None:
-                self._delivery = Delivery(self._database.transaction, self._lock, self._health)
+                self._delivery = Delivery(
+                    self._database.transaction, self._lock, self._health, rests=self._delivery_rests
+                )
             self._delivery.use(self._settings.channels)
             self._delivery.wake()  # what an earlier process could not send
         return self._settings
@@ -245,6 +274,8 @@ class Alerting:
 
     def _failed(self, error: Exception) -> bool:
         """Count a failure; return whether the database is to blame, and may let us later."""
+        if isinstance(error, EndingError):
+            return True
         from perfdb.store.engine import is_busy, is_transient
 
         if is_transient(error):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from weakref import WeakValueDictionary
 
 from perfdb.errors import PerfdbError
+from perfdb.recording import native
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step, called_within, current_step
 from perfdb.recording.tracker import Tracker, current_tracker
 from perfdb.settings import Settings, load
-from perfdb.worker import Worker
+from perfdb.worker import EXIT_WAIT_S, WAIT_BEFORE_FORK_S, Worker
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 _workers: dict[tuple[Path, str], Worker] = {}
 _monitor = Monitor()
-_lock = threading.Lock()
+_resting: WeakValueDictionary[tuple[Path, str], Worker] = WeakValueDictionary()  # their trackers may go on
+_lock = native.RLock()
 _said_without_worker = Health()
 
 
@@ -240,11 +242,10 @@ def _tracker(settings: Settings, health: Health, *, live_lines: bool, fast_mode:
 def _worker_for(settings: Settings) -> Worker:
     with _lock:
         key = (settings.home, settings.database_url)
-        worker = _workers.get(key)
+        worker = _workers.get(key) or _resting.get(key)
         if worker is None:
-            if not _workers:
-                _join_process()
-            worker = _workers[key] = Worker(
+            _join_process()
+            worker = Worker(
                 settings.home,
                 settings.database_url,
                 health=Health(),
@@ -252,19 +253,41 @@ def _worker_for(settings: Settings) -> Worker:
                 alerts=settings.alerts,
                 retention=settings.retention,
             )
+            worker.rests = lambda worker: _rest(key, worker)
+            worker.wakes = lambda worker: _workers.update({key: worker})
+        _workers[key] = worker
         worker.alerting.use(settings.alerts)
         return worker
 
 
-def close(wait_s: float = 2.0) -> None:
+def _rest(key: tuple[Path, str], worker: Worker) -> None:
+    if _workers.get(key) is worker:
+        _resting[key] = worker
+        del _workers[key]
+
+
+def close(wait_s: float = EXIT_WAIT_S) -> None:
     """Bring everything to the databases and let go of them; trackers can still be used and open them anew."""
-    with _lock:
-        workers = list(_workers.values())
-    for worker in workers:
-        try:
-            worker.close(wait_s)
-        except Exception as error:
-            worker.health.failed("closing", error)
+    until = native.monotonic() + wait_s
+    workers = list(_workers.values())
+    for closing in (Worker.end_sessions, lambda worker: worker.close(until - native.monotonic())):
+        for worker in workers:
+            try:
+                closing(worker)
+            except Exception as error:
+                worker.health.failed("closing", error)
+
+
+def _close_at_exit() -> None:
+    """End all threads, too: one that the interpreter stops at its very end may take the process with it.
+
+    Exit handlers that were registered before ours come after it: they bring in themselves what they record.
+    """
+    native.begin_exit()
+    close()
+    native.start_no_more()
+    _monitor.end_thread()
+    _monitor.wait_for_end(_MONITOR_S)
 
 
 _joined = False
@@ -279,34 +302,58 @@ def _join_process() -> None:
         # which then waits for an import in the worker's thread that waits for this lock.
         import logging  # noqa: F401
 
-        atexit.register(close)
+        atexit.register(_close_at_exit)
         os.register_at_fork(
             before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
         )
 
 
+_forking = native.RLock()  # one fork at a time
 _held: list[Any] = []  # locks
 _IMPORT_S = 30.0  # a fork waits so long for an import: its child would hang for ever
+_MONITOR_S = 0.5
 
 
 def _before_fork() -> None:
-    # a child that is forked while a thread imports or talks to SQLite may hang for ever
-    if _monitor.importing.acquire(timeout=_IMPORT_S):
-        _held.append(_monitor.importing)
-    for worker in list(_workers.values()):
-        if worker.end_turn_for_fork(_IMPORT_S):
-            _held.append(worker.turn_lock)
+    """End our threads: a child that is forked while one imports or talks to SQLite may hang for ever.
+
+    CPython 3.12 and later warn a host that forks beside any thread.
+    """
+    if _forking.acquire(timeout=_IMPORT_S):
+        _held.append(_forking)
+    workers = list({**_resting, **_workers}.values())
+    with native.quick_switching():
+        _monitor.end_thread()
+        for worker in workers:
+            worker.end_thread()
+        _monitor.wait_for_end(_IMPORT_S)
+        for worker in workers:
+            ended = worker.wait_for_end(_IMPORT_S)
+            # a thread of the host may be in there too, which shows the usual durations
+            if worker.turn_lock.acquire(timeout=WAIT_BEFORE_FORK_S if ended else 0.0):
+                _held.append(worker.turn_lock)
+        native.wait_until_gone()
 
 
 def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop().release()
-    for worker in list(_workers.values()):
+    workers = list({**_resting, **_workers}.values())
+    forking = _forking in _held
+    for lock in reversed(_held[1:] if forking else _held):
+        lock.release()
+    _held.clear()
+    for worker in workers:
         worker.look_for_dead()
+        worker.go_on()
+    _monitor.go_on()
+    if forking:
+        _forking.release()
 
 
 def _after_fork_in_child() -> None:
+    global _forking, _lock
+    _forking, _lock = native.RLock(), native.RLock()
     _held.clear()
+    native.after_fork_in_child()
     _monitor.after_fork_in_child()
-    for worker in _workers.values():
+    for worker in [*_workers.values(), *_resting.values()]:
         worker.after_fork_in_child()

@@ -14,6 +14,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from perfdb.errors import StoreError
 from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, Line, journals_in
 from perfdb.recording.judged import judged_until
@@ -28,6 +29,10 @@ BATCH = 2_000  # records per transaction: some ten milliseconds under the write 
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
 MOST_NEWS = 50  # sessions of dead processes that are judged as news: somebody may wait for it
 STILL_S = 0.5  # a file that was written to since may be in the middle of a checkpoint
+
+
+class EndingError(StoreError):
+    """The thread that asks is to end; what it wanted of the database is left to the next one."""
 
 
 class Database:

@@ -12,7 +12,6 @@ import hmac
 import json
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from perfdb.alerts.config import Channel
 from perfdb.errors import MissingExtraError, PerfdbError
+from perfdb.recording.native import Thread
 
 logger = logging.getLogger("perfdb.alerts")
 
@@ -82,10 +82,9 @@ def within(seconds: float, call: Callable[[], None]) -> None:
         except BaseException as error:
             raised.append(error)
 
-    thread = threading.Thread(target=run, name="perfdb-send", daemon=True)
+    thread = Thread(run)
     thread.start()
-    thread.join(seconds + 1.0)
-    if thread.is_alive():
+    if not thread.join(seconds + 1.0):
         raise DeliveryError(f"no end within {seconds:g} s")
     for error in raised:
         if isinstance(error, Exception):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import threading
 
 from perfdb.errors import UsageError
+from perfdb.recording.native import RLock
 from perfdb.recording.values import clean_error, clean_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -29,7 +29,7 @@ class Health:
         self.counts: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.last_error: str | None = None
         self._said: set[str] = set()
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     def share_what_was_said(self, other: Health) -> None:
         """Say no more what ``other`` has said: a tracker for each of a million requests has one fault."""
@@ -71,7 +71,7 @@ class Health:
 
     def after_fork_in_child(self) -> None:
         """Make a lock that no vanished thread holds."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     def as_dict(self) -> dict[str, Any]:
         """Return ``ok``, the counters and ``last_error``."""

@@ -13,6 +13,7 @@ from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import resident_bytes, usage
+from perfdb.recording.native import RLock, perf_counter
 from perfdb.recording.step import Step
 from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
 from perfdb.vocabulary import COMPLETED, FAILED, RUNNING
@@ -43,7 +44,7 @@ _names: dict[str, tuple[str, str]] = {}  # step names as they may stand on the d
 class SystemClock:
     """The clock of the machine."""
 
-    monotonic = staticmethod(time.perf_counter)
+    monotonic = staticmethod(perf_counter)
     time = staticmethod(time.time)
 
 
@@ -100,7 +101,7 @@ class LiveSession:
         self._secret_words = tuple(secret_words)
         self._lanes: dict[int, int] = {}
         self._unwritten: list[tuple[float, float, int]] = []
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._cpu, self._highest_rss = usage()
         self.last_rss = self.rss_peak = resident_bytes() or 0
         self._rss_sum = self._rss_count = 0
@@ -122,11 +123,15 @@ class LiveSession:
     def write(self, body: bytes) -> None:
         """Put one record into the journal."""
         journal = self.journal
-        if journal is None:
+        if journal is None or journal.is_closed:
             journal = self.journal = self._open_journal()
             if journal is None:
                 return
-        if not journal.write(body):
+        if journal.write(body):
+            return
+        if journal.is_closed:  # just now: the worker rests, or the process ends
+            self.write(body)
+        else:
             self._health.count("refused", 1, f"the disk refuses records ({journal.path}): free some space")
 
     def begin(self) -> None:
@@ -318,7 +323,7 @@ class LiveSession:
         """Become the child's view of the parent's session: further steps only, in a journal of its own."""
         self.inherited = True
         self.journal = None
-        self._lock = threading.RLock()
+        self._lock = RLock()
         # pid in the upper bits: no number is given twice, whichever process gives it
         self.next_seq = itertools.count(os.getpid() << 24).__next__
         for step in self.open_steps.values():
