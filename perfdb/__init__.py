@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from perfdb.history import History
-    from perfdb.recorder import create_tracker, current, track
+    from perfdb.recorder import create_tracker, current, prepare, track
     from perfdb.recording.design_steps import (
         track_composite_creation,
         track_image_generation,
@@ -56,7 +56,7 @@ _HOMES = {
         "UsageError",
     ),
     "perfdb.history": ("History",),
-    "perfdb.recorder": ("create_tracker", "current", "track"),
+    "perfdb.recorder": ("create_tracker", "current", "prepare", "track"),
     "perfdb.recording.design_steps": (
         "track_composite_creation",
         "track_image_generation",
@@ -89,6 +89,7 @@ __all__ = [
     "create_tracker",
     "current",
     "on_alert",
+    "prepare",
     "track",
     "track_composite_creation",
     "track_image_generation",

@@ -208,6 +208,13 @@ class Alerting:
         if self._delivery is not None and seconds > 0:
             self._delivery.wait(seconds)
 
+    def prepare(self) -> None:
+        """Import what judging takes."""
+        from perfdb.alerts import judging  # noqa: F401
+
+        self._ready()
+        self.tell_after_silence()
+
     def end_thread(self) -> None:
         """Have the thread of the messages end at the next safe point; none begins."""
         if self._delivery is not None:

@@ -73,6 +73,49 @@ def create_tracker(
     return _tracker(settings, health, live_lines=settings.console is not False, fast_mode=False)
 
 
+def prepare(
+    pipeline: str | None = None,
+    *,
+    home: str | Path | None = None,
+    database_url: str | None = None,
+    report_dir: str | Path | None = None,
+    console: bool | None = None,
+    monitor: bool | None = None,
+    strict: bool | None = None,
+    settings: Settings | None = None,
+) -> None:
+    """Do at the start of a server what its first session would stall for: imports, and the database's tables.
+
+    Takes what ``create_tracker`` takes. Everything that it opened is closed when it returns, so that a server
+    may fork afterwards; in an async program, ``await asyncio.to_thread(perfdb.prepare)``. A database that is
+    away now, or any failure of perfdb's own, is logged, and the sessions are recorded all the same.
+
+    Raises:
+        SettingsError: a setting is unknown, of the wrong type or out of range.
+    """
+    tracker = create_tracker(
+        pipeline,
+        home=home,
+        database_url=database_url,
+        report_dir=report_dir,
+        console=console,
+        monitor=monitor,
+        strict=strict,
+        settings=settings,
+    )
+    worker = tracker._writer
+    if not isinstance(worker, Worker):  # nothing is recorded
+        return
+    try:
+        from perfdb.recording import report, snapshot  # noqa: F401
+
+        if tracker._monitor is not None:
+            tracker._monitor.prepare()
+        worker.prepare()
+    except Exception as error:
+        tracker._health.failed("preparing", error)
+
+
 class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as run)
     """Record one session of any pipeline, in one line; also a decorator.
 

@@ -215,6 +215,23 @@ class Worker:
                 session.usual = usual_durations(self._database.url, session.pipeline, session.mode)
         return session.usual
 
+    def prepare(self) -> None:
+        """Import what the thread will need, make or upgrade the database, and let go of it."""
+        with self.turn_lock:  # a fork must not happen meanwhile
+            from perfdb.store import ingest, leases  # noqa: F401
+
+            try:
+                with self._database.transaction():
+                    pass
+                self.alerting.prepare()
+            except Exception as error:
+                if not _is_away(error):
+                    raise
+                self._say_that_it_waits(error)
+            finally:
+                if not self._is_at_work():
+                    self._database.forget()
+
     def status(self) -> dict[str, Any]:
         """Return the counters, ``database_error`` and the ``backlog_bytes`` that wait in journals."""
         known = self.health.as_dict()
@@ -354,11 +371,11 @@ class Worker:
                     if part != self._announce_open_steps and _is_away(error):
                         failure = error
                         break
-                if self._must_end():
+                if self._ends:
                     break
             if failure is not None:
                 self._later(failure)
-            elif not self._must_end():
+            elif not self._ends:
                 self._problem, self._busy_since, self._pause_s = None, None, 0.0
                 self._is_away = False
         finally:
@@ -430,6 +447,9 @@ class Worker:
             if monotonic() - self._busy_since < BUSY_IS_NEWS_S:
                 return
         self._is_away = is_transient(failure)
+        self._say_that_it_waits(failure)
+
+    def _say_that_it_waits(self, failure: Exception) -> None:
         error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
         self._problem = (
             str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {clean_error(error)}"

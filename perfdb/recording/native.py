@@ -171,7 +171,7 @@ def is_exiting() -> bool:
 
 
 def is_greenlet_world() -> bool:
-    """Tell whether waiting is replaced: other greenlets of this thread run only while one sleeps their way."""
+    """Tell whether waiting is replaced: greenlets of this thread run only while one sleeps their way."""
     return not isinstance(possibly_replaced.sleep, type(len))
 
 
