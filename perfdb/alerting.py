@@ -17,6 +17,7 @@ from perfdb.recording.native import monotonic
 from perfdb.recording.values import clean_error
 from perfdb.toml_tables import Table
 from perfdb.transfer import Database, EndingError, judge_historic
+from perfdb.vocabulary import COMPLETED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 MOST_OF_THE_TIME = 0.02  # that a loop of short sessions is judged: the time is the host's, and other writers'
 MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
 LISTEN_S = 2.0  # between two looks for silences that have ended
+MANY = 200  # sessions that wait: more come than can be judged
 MOST_UNJUDGED = 10_000  # sessions that wait to be judged: after an outage that is all there were
 
 
@@ -94,6 +96,10 @@ class Alerting:
         """Whether a session of ours is not judged yet."""
         return bool(self._waiting or self._postponed)
 
+    def unjudged(self) -> list[str]:
+        """Return the ids of the sessions of ours that are not judged yet, oldest first."""
+        return [each.session_id for each in (*self._postponed.values(), *self._waiting)]
+
     def add(self, ended: Iterable[Ended]) -> None:
         """Take note of sessions that have come to the database, to be judged in this order."""
         for session in ended:
@@ -103,8 +109,9 @@ class Alerting:
     def judge_waiting(self, *, idle: bool, seconds: float) -> bool:
         """Judge what waits, so long; return whether there is more to do at once. Never raises.
 
-        Sessions of a few milliseconds are not worth the time of judging each of them: the newest speaks
-        for those before it, because the rules look at the history, of which they are part by then.
+        Sessions of a few milliseconds are not worth the time of judging each of them, nor are those of which
+        more come than can be judged: the newest speaks for those before it, because the rules look at the
+        history, of which they are part by then. Where a rule limits single runs, each is judged.
 
         Args:
             idle: nothing has come for a while, or will come any more.
@@ -116,7 +123,10 @@ class Alerting:
 
             session = self._waiting.popleft()
             kind = session.pipeline, session.mode
-            if is_short(session.status, session.total_duration) and monotonic() < self._rest_until:
+            is_one_of_many = session.status == COMPLETED and len(self._waiting) > MANY
+            if (
+                is_one_of_many or is_short(session.status, session.total_duration)
+            ) and monotonic() < self._rest_until:
                 self._postponed[kind] = session
                 continue
             self._postponed.pop(kind, None)

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from perfdb.errors import PerfdbError
 from perfdb.recording import native
-from perfdb.recording.console import Console
+from perfdb.recording.console import Console, end_tickers, tickers_go_on
 from perfdb.recording.health import Health
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step, called_within, current_step
@@ -331,6 +331,7 @@ def _close_at_exit() -> None:
     native.start_no_more()
     _monitor.end_thread()
     _monitor.wait_for_end(_MONITOR_S)
+    native.wait_until_gone()
 
 
 _joined = False
@@ -366,6 +367,7 @@ def _before_fork() -> None:
         _held.append(_forking)
     workers = list({**_resting, **_workers}.values())
     with native.quick_switching():
+        end_tickers()
         _monitor.end_thread()
         for worker in workers:
             worker.end_thread()
@@ -388,6 +390,7 @@ def _after_fork_in_parent() -> None:
         worker.look_for_dead()
         worker.go_on()
     _monitor.go_on()
+    tickers_go_on()
     if forking:
         _forking.release()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from perfdb.errors import StoreError
 from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, Line, journals_in
-from perfdb.recording.judged import judged_until
+from perfdb.recording.judged import judged_until, unjudged_beside
 from perfdb.recording.quarantine import Quarantine, put_aside, quarantines_in
 from perfdb.toml_tables import Table
 
@@ -301,7 +301,8 @@ def _take_in(journal: Journal, database: Database, health: Health, moved: Moved)
     from perfdb.store.ingest import mark_interrupted
 
     before = health.counts["quarantined"]
-    ended = dict.fromkeys(_ended_behind(journal, judged_until(journal.path)))
+    ended = dict.fromkeys(unjudged_beside(journal.path))
+    ended.update(dict.fromkeys(_ended_behind(journal, judged_until(journal.path))))
     offset = 0
     while True:
         records, offset, finished = move_batch(database, journal, health, offset)

@@ -18,7 +18,7 @@ from perfdb.errors import PerfdbError, StoreError
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, new_journal_id
-from perfdb.recording.judged import note_judged
+from perfdb.recording.judged import note_judged, note_unjudged
 from perfdb.recording.live import LiveSession
 from perfdb.recording.native import Flag, RLock, Thread, is_exiting, is_greenlet_world, monotonic, sleep
 from perfdb.recording.values import clean_error
@@ -40,6 +40,7 @@ ANNOUNCE_AFTER_S = 1.0
 IDLE_S = 2.0  # the thread ends, and the files are closed, when nothing happened for so long
 QUIET_S = 0.2  # the same once another database is in use: there may be one per test or customer
 REST_S = 0.025  # between two pieces of a pruning, which take 2 ms, or two of judging
+MOVE_S = 0.5  # that a turn moves rows for, while further ones come: what has come is to be judged, too
 JUDGE_S = 0.1  # that a turn may judge for, while rows wait
 EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short programs do their share
 EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
@@ -106,6 +107,7 @@ class Worker:
         self._journals: list[Journal] = []  # the last one is written by new sessions
         self._read: dict[str, int] = {}  # offsets that are known to be in the database
         self._judged: dict[str, int] = {}  # those that are noted beside the journals
+        self._noted_beside: Path | None = None  # the journal with a note of sessions to be judged
         self._sessions: list[LiveSession] = []  # those that run
         self._waiting: deque[Ended] = deque(maxlen=MOST_WAITING)  # those that the database is to get
         self._done: list[Ended] = []  # in the database, their hosts may go on
@@ -150,8 +152,10 @@ class Worker:
         return journal
 
     def _current_journal(self) -> Journal | None:
-        if self._journals and self._journals[-1].size < ROTATE_BYTES:
-            return self._journals[-1]
+        if self._journals:
+            newest = self._journals[-1]
+            if newest.size < ROTATE_BYTES or self._has_former():
+                return newest
         if monotonic() < self._no_journal_until:
             return None
         try:
@@ -169,6 +173,11 @@ class Worker:
             self.health.failed(f"making a journal in {self.folder} (runs are not recorded)", error)
             return None
         return self._journals[-1]
+
+    def _has_former(self) -> bool:
+        """Whether an earlier journal is only to be brought in and removed: one such is enough of open files."""
+        in_use = {id(session.journal) for session in self._sessions}
+        return any(id(each) not in in_use or self._unread(each) for each in self._journals[:-1])
 
     def started(self, session: LiveSession) -> None:
         """Take note of a session that runs."""
@@ -248,7 +257,10 @@ class Worker:
             self._sessions = [other for other in self._sessions if other is not session]
 
     def _backlog(self) -> int:
-        return sum(journal.size - self._read.get(journal.path.name, 0) for journal in list(self._journals))
+        return sum(self._unread(journal) for journal in list(self._journals))
+
+    def _unread(self, journal: Journal) -> int:
+        return journal.size - self._read.get(journal.path.name, 0)
 
     # -- the thread ------------------------------------------------------------------
 
@@ -355,10 +367,10 @@ class Worker:
             for part in (
                 self._announce_open_steps,
                 self._move,
+                self._retire,
                 self._recover_dead,
                 self._be_heard_of,
                 self._judge,
-                self._retire,
                 self._prune,
                 self._watch_log,
             ):
@@ -478,8 +490,9 @@ class Worker:
         if self._busy_since is not None:  # journals are not read again for a lock that is still held
             with self._database.transaction():
                 pass
+        until = monotonic() + MOVE_S
         for journal in list(self._journals):
-            self._drain(journal)
+            self._drain(journal, until)
 
     def _recover_dead(self) -> None:
         if monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
@@ -491,8 +504,7 @@ class Worker:
     def _judge(self) -> None:
         """Judge what has come, but for a moment only: rows go first."""
         self.alerting.watch(list(self._sessions))
-        idle = not self._moved or bool(self._spent())  # a journal goes when its sessions are judged
-        self._judges = self.alerting.judge_waiting(idle=idle, seconds=JUDGE_S)
+        self._judges = self.alerting.judge_waiting(idle=not self._moved, seconds=JUDGE_S)
         self.alerting.tell_after_silence()
         if not self.alerting.waits:
             for journal in self._journals:
@@ -500,6 +512,9 @@ class Worker:
                 if offset != self._judged.get(journal.path.name, 0):
                     note_judged(journal.path, offset)
                     self._judged[journal.path.name] = offset
+            if self._noted_beside is not None:
+                note_unjudged(self._noted_beside, ())
+                self._noted_beside = None
 
     def _prune(self) -> None:
         self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not self._moved)
@@ -516,7 +531,7 @@ class Worker:
                 renew(connection, [str(each.header["journal_id"]) for each in list(self._journals)], running)
             self._heard_of = monotonic()
 
-    def _drain(self, journal: Journal) -> None:
+    def _drain(self, journal: Journal, until: float) -> None:
         while journal.size > (known := self._read.get(journal.path.name, 0)):
             records, end, finished = move_batch(self._database, journal, self.health, known)
             self._read[journal.path.name] = end
@@ -526,7 +541,7 @@ class Worker:
                 )
             self._moved += records
             self._note_finished(set(finished))
-            if not records:
+            if not records or monotonic() > until:
                 break
 
     def _note_finished(self, finished: set[str]) -> None:
@@ -544,12 +559,17 @@ class Worker:
         self.alerting.add(done)
 
     def _retire(self) -> None:
-        """Remove journals that nobody needs any more."""
-        if not self.alerting.waits:
-            for journal in self._spent():
-                with self._lock:
-                    self._journals.remove(journal)
-                self._let_go(journal, remove=True)
+        """Remove journals that nobody needs any more; what waits to be judged is noted beside another."""
+        spent = self._spent()
+        if spent and (waiting := self.alerting.unjudged()):
+            beside = self._journals[-1].path
+            if not note_unjudged(beside, waiting):
+                return
+            self._noted_beside = beside
+        for journal in spent:
+            with self._lock:
+                self._journals.remove(journal)
+            self._let_go(journal, remove=True)
 
     def _spent(self) -> list[Journal]:
         """Return the journals that are in the database whole and get no more lines."""
@@ -642,7 +662,7 @@ class Worker:
         self._wake, self._thread, self._ends = Flag(), None, False
         for journal in self._journals:
             journal.after_fork_in_child()
-        self._journals, self._read, self._judged = [], {}, {}
+        self._journals, self._read, self._judged, self._noted_beside = [], {}, {}, None
         self._database.forget(close=False)
         self.health.after_fork_in_child()
         self.alerting.after_fork_in_child(self.turn_lock)

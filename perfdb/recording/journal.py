@@ -169,6 +169,7 @@ class Journal:
             if remove:
                 self.path.unlink(missing_ok=True)
                 self.path.with_suffix(judged.SUFFIX).unlink(missing_ok=True)
+                self.path.with_suffix(judged.UNJUDGED).unlink(missing_ok=True)
         finally:
             if _held.get(self.path) == os.getpid():
                 del _held[self.path]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from perfdb.errors import ReportError
+from perfdb.recording.native import monotonic, sleep
 from perfdb.recording.report_reader import SCHEMA_VERSION, read_report
 from perfdb.records import Session, Step, check_session_id
 
@@ -190,14 +190,14 @@ def _take_turn(descriptor: int) -> None:
     Raises:
         OSError: another one has it for too long, or this file system knows no locks.
     """
-    deadline = time.monotonic() + TURN_S
+    deadline = monotonic() + TURN_S
     while True:
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 raise
-            time.sleep(0.001)
+            sleep(0.001)
 
 
 def _write_nameless(path: Path, hidden: Path, content: bytes) -> bool:
