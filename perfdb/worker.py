@@ -175,7 +175,7 @@ class Worker:
         return self._journals[-1]
 
     def _has_former(self) -> bool:
-        """Whether an earlier journal is only to be brought in and removed: one such is enough of open files."""
+        """Whether an earlier journal is still to be brought in, or removed: one such open file is enough."""
         in_use = {id(session.journal) for session in self._sessions}
         return any(id(each) not in in_use or self._unread(each) for each in self._journals[:-1])
 
