@@ -17,7 +17,7 @@ from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step, called_within, current_step
 from perfdb.recording.tracker import Tracker, current_tracker
 from perfdb.settings import Settings, load
-from perfdb.worker import EXIT_WAIT_S, WAIT_BEFORE_FORK_S, Worker
+from perfdb.worker import EXIT_WAIT_S, SHORTEST_WAIT_S, WAIT_BEFORE_FORK_S, Worker
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -326,12 +326,13 @@ def _close_at_exit() -> None:
 
     Exit handlers that were registered before ours come after it: they bring in themselves what they record.
     """
+    until = native.monotonic() + EXIT_WAIT_S + _LAST_WAIT_S
     native.begin_exit()
     close()
     native.start_no_more()
     _monitor.end_thread()
-    _monitor.wait_for_end(_MONITOR_S)
-    native.wait_until_gone()
+    _monitor.wait_for_end(max(SHORTEST_WAIT_S, until - native.monotonic()))
+    native.wait_until_gone(max(SHORTEST_WAIT_S, until - native.monotonic()))
 
 
 _joined = False
@@ -355,7 +356,7 @@ def _join_process() -> None:
 _forking = native.RLock()  # one fork at a time
 _held: list[Any] = []  # locks
 _IMPORT_S = 30.0  # a fork waits so long for an import: its child would hang for ever
-_MONITOR_S = 0.5
+_LAST_WAIT_S = 0.4  # of an exit, beyond what it waits for databases, for threads to end
 
 
 def _before_fork() -> None:
@@ -386,11 +387,12 @@ def _after_fork_in_parent() -> None:
     for lock in reversed(_held[1:] if forking else _held):
         lock.release()
     _held.clear()
-    for worker in workers:
-        worker.look_for_dead()
-        worker.go_on()
-    _monitor.go_on()
-    tickers_go_on()
+    with native.quick_switching():
+        for worker in workers:
+            worker.look_for_dead()
+            worker.go_on()
+        _monitor.go_on()
+        tickers_go_on()
     if forking:
         _forking.release()
 

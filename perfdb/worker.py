@@ -140,6 +140,7 @@ class Worker:
     def _reset_locks(self) -> None:
         self.turn_lock = RLock()  # held while the thread imports or is in a batch
         self._lock = RLock()
+        self._starting = RLock()  # held for a moment only: a fork asks for it beside busy threads
 
     # -- called by trackers --------------------------------------------------------
 
@@ -277,12 +278,12 @@ class Worker:
         _newest = self
         if self._is_at_work():
             return
-        with self._lock:
+        with self._starting:
             if self._ends or self._is_at_work():
                 return
             thread = self._thread = Thread(self._run)
-        if self.wakes is not None:
-            self.wakes(self)
+            if self.wakes is not None:
+                self.wakes(self)
         try:
             thread.start()
         except RuntimeError as error:  # the next session tries again, and the exit
@@ -331,15 +332,15 @@ class Worker:
                 if not all(whole) or self._is_needed() or self._journals:
                     return False
                 self._waiting.clear()
-                if self._thread is not None:
-                    self._thread.leave()
                 if self.rests is not None and not self.alerting.delivers:
                     self.rests(self)
+                if self._thread is not None:
+                    self._thread.leave()
                 return True
 
     def _delivery_rests(self, ends: bool) -> None:
         """Let go of the database that a message was read from while all else rests."""
-        with self.turn_lock, self._lock:
+        with self.turn_lock, self._starting:
             if not self._is_at_work():
                 self._database.forget()
                 if ends and self.rests is not None:
@@ -406,8 +407,7 @@ class Worker:
 
     def end_thread(self) -> None:
         """Have the thread end at the next safe point, never in an import or a batch; none begins."""
-        with self._lock:
-            self._ends = True
+        self._ends = True
         self._wake.set()
         self.alerting.end_thread()
 

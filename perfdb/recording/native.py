@@ -47,7 +47,7 @@ perf_counter: Callable[[], float] = _time.perf_counter
 sleep: Callable[[float], None] = _time.sleep
 
 _GONE_S = 0.1  # from the last line of a thread until the system has none of that number
-_QUICK_S = 0.0002
+_QUICK_S = 0.00002
 
 _exiting = _no_more = False
 _started: list[Thread] = []  # those that the system may still know
@@ -140,9 +140,9 @@ def _forget_dummy(ident: int) -> None:
         known.pop(ident, None)
 
 
-def wait_until_gone() -> None:
+def wait_until_gone(seconds: float = _GONE_S) -> None:
     """Wait, a moment, until the system knows none of our threads that have ended: it is asked at a fork."""
-    until = monotonic() + _GONE_S
+    until = monotonic() + seconds
     for thread in list(_started):
         while not (thread.is_alive or thread.is_current) and thread._is_known() and monotonic() < until:
             sleep(0)

@@ -119,6 +119,9 @@ def test_row_05_no_thread_of_ours_is_left_at_the_very_end(run: Callable[..., Com
         atexit._clear()
         atexit.register(lambda: print(len(os.listdir("/proc/self/task"))))
         atexit.register(perfdb.recorder._close_at_exit)
+        with perfdb.track("p", monitor=True) as run, run.step("work"):
+            while not run.session.samples: time.sleep(0.01)  # all is imported
+        perfdb.recorder.close(60)
         with perfdb.track("p", monitor=True) as run, run.step("work"): pass
         """
     )
