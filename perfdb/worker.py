@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager
     from typing import Any
 
-    from sqlalchemy import Connection
-
     from perfdb.retention import Upkeep
 
 TICK_S = 1.0
@@ -76,12 +74,12 @@ class _Database(Database):
         super().__init__(url, BUSY_TIMEOUT_S if url.startswith("sqlite") else SHARED_BUSY_TIMEOUT_S, health)
         self._ends = ends
 
-    def transaction(self) -> _GeneratorContextManager[Connection]:
+    def transaction(self) -> _GeneratorContextManager[Any]:
         if self._ends():
             raise EndingError("the thread ends")
         return super().transaction()
 
-    def reading(self) -> _GeneratorContextManager[Connection]:
+    def reading(self) -> _GeneratorContextManager[Any]:
         if self._ends():
             raise EndingError("the thread ends")
         return super().reading()
