@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from perfdb.history import History
     from perfdb.integrations.executors import Executor, carry_in_pools
-    from perfdb.recorder import create_tracker, current, join, track
+    from perfdb.recorder import create_tracker, current, join, prepare, track
     from perfdb.recording.context import carry, context
     from perfdb.recording.design_steps import (
         track_composite_creation,
@@ -58,7 +58,7 @@ _HOMES = {
     ),
     "perfdb.history": ("History",),
     "perfdb.integrations.executors": ("Executor", "carry_in_pools"),
-    "perfdb.recorder": ("create_tracker", "current", "join", "track"),
+    "perfdb.recorder": ("create_tracker", "current", "join", "prepare", "track"),
     "perfdb.recording.context": ("carry", "context"),
     "perfdb.recording.design_steps": (
         "track_composite_creation",
@@ -95,6 +95,7 @@ __all__ = [
     "current",
     "join",
     "on_alert",
+    "prepare",
     "track",
     "track_composite_creation",
     "track_image_generation",

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from weakref import ref
 
 from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession
+from perfdb.recording.native import monotonic
 from perfdb.recording.values import clean_error
 from perfdb.toml_tables import Table
-from perfdb.transfer import Database, judge_historic
+from perfdb.transfer import Database, EndingError, judge_historic
+from perfdb.vocabulary import COMPLETED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 MOST_OF_THE_TIME = 0.02  # that a loop of short sessions is judged: the time is the host's, and other writers'
 MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
 LISTEN_S = 2.0  # between two looks for silences that have ended
+MANY = 200  # sessions that wait: more come than can be judged
 MOST_UNJUDGED = 10_000  # sessions that wait to be judged: after an outage that is all there were
 
 
@@ -54,15 +57,22 @@ class Alerting:
         database: of the worker; used under ``lock`` only.
         lock: held while the database is used or something imported.
         health: where failures are counted.
+        delivery_rests: called when the thread of the messages needs the database no more for a while.
     """
 
     def __init__(
-        self, table: Table, database: Database, lock: AbstractContextManager[Any], health: Health
+        self,
+        table: Table,
+        database: Database,
+        lock: AbstractContextManager[Any],
+        health: Health,
+        delivery_rests: Callable[[bool], None],
     ) -> None:
         self._table = table
         self._database = database
         self._lock = lock
         self._health = health
+        self._delivery_rests = delivery_rests
         self._settings: AlertSettings | None = None
         self._delivery: Delivery | None = None
         self._waiting: deque[Ended] = deque(maxlen=MOST_UNJUDGED)  # in the database, oldest first
@@ -77,9 +87,18 @@ class Alerting:
             self._table, self._settings = table, None
 
     @property
+    def delivers(self) -> bool:
+        """Whether messages wait for their next try, on a thread of their own."""
+        return self._delivery is not None and self._delivery.is_at_work()
+
+    @property
     def waits(self) -> bool:
         """Whether a session of ours is not judged yet."""
         return bool(self._waiting or self._postponed)
+
+    def unjudged(self) -> list[str]:
+        """Return the ids of the sessions of ours that are not judged yet, oldest first."""
+        return [each.session_id for each in (*self._postponed.values(), *self._waiting)]
 
     def add(self, ended: Iterable[Ended]) -> None:
         """Take note of sessions that have come to the database, to be judged in this order."""
@@ -90,36 +109,40 @@ class Alerting:
     def judge_waiting(self, *, idle: bool, seconds: float) -> bool:
         """Judge what waits, so long; return whether there is more to do at once. Never raises.
 
-        Sessions of a few milliseconds are not worth the time of judging each of them: the newest speaks
-        for those before it, because the rules look at the history, of which they are part by then.
+        Sessions of a few milliseconds are not worth the time of judging each of them, nor are those of which
+        more come than can be judged: the newest speaks for those before it, because the rules look at the
+        history, of which they are part by then. Where a rule limits single runs, each is judged.
 
         Args:
             idle: nothing has come for a while, or will come any more.
             seconds: at least one session is judged in any case.
         """
-        until = time.monotonic() + seconds
+        until = monotonic() + seconds
         while self._waiting:
             from perfdb.alerts.judging import is_short
 
             session = self._waiting.popleft()
             kind = session.pipeline, session.mode
-            if is_short(session.status, session.total_duration) and time.monotonic() < self._rest_until:
+            is_one_of_many = session.status == COMPLETED and len(self._waiting) > MANY
+            if (
+                is_one_of_many or is_short(session.status, session.total_duration)
+            ) and monotonic() < self._rest_until:
                 self._postponed[kind] = session
                 continue
             self._postponed.pop(kind, None)
             if not self._judge(session):
                 self._waiting.appendleft(session)
                 return False
-            if time.monotonic() >= until:
+            if monotonic() >= until:
                 return bool(self._waiting)
-        if idle or time.monotonic() >= self._rest_until:
+        if idle or monotonic() >= self._rest_until:
             postponed, self._postponed = self._postponed, {}
             self._waiting.extend(each for each in postponed.values() if not self._judge(each))
         return False
 
     def _judge(self, session: Ended) -> bool:
         """Judge a session and let it know its alerts; return whether the database let us."""
-        begun = time.monotonic()
+        begun = monotonic()
         try:
             from perfdb.alerts.judging import judge_session
 
@@ -132,7 +155,7 @@ class Alerting:
             return not self._failed(error)
         finally:
             if not self._is_limited():
-                ended = time.monotonic()
+                ended = monotonic()
                 self._rest_until = ended + min(MOST_REST_S, (ended - begun) * (1 / MOST_OF_THE_TIME - 1))
         return True
 
@@ -168,9 +191,9 @@ class Alerting:
 
     def tell_after_silence(self) -> None:
         """Tell of what fired in a silence that has ended since. Never raises."""
-        if time.monotonic() < self._listens_at:
+        if monotonic() < self._listens_at:
             return
-        self._listens_at = time.monotonic() + LISTEN_S
+        self._listens_at = monotonic() + LISTEN_S
         try:
             from perfdb.alerts.callbacks import registered
             from perfdb.alerts.judging import tell_after_silence
@@ -194,6 +217,27 @@ class Alerting:
         """Give messages that wait so long to leave, because the process ends."""
         if self._delivery is not None and seconds > 0:
             self._delivery.wait(seconds)
+
+    def prepare(self) -> None:
+        """Import what judging takes."""
+        from perfdb.alerts import judging  # noqa: F401
+
+        self._ready()
+        self.tell_after_silence()
+
+    def end_thread(self) -> None:
+        """Have the thread of the messages end at the next safe point; none begins."""
+        if self._delivery is not None:
+            self._delivery.end_thread()
+
+    def wait_for_end(self, seconds: float) -> bool:
+        """Wait for that, but not for a notifier; return whether nothing of ours is in the database."""
+        return self._delivery is None or self._delivery.wait_for_end(seconds)
+
+    def go_on(self) -> None:
+        """Let the thread begin again, and begin it when messages wait."""
+        if self._delivery is not None:
+            self._delivery.go_on()
 
     def after_fork_in_child(self, lock: AbstractContextManager[Any]) -> None:
         """Forget the parent's thread."""
@@ -234,7 +278,9 @@ class Alerting:
 
             self._settings = read_alert_settings(self._table)
             if self._delivery is None:
-                self._delivery = Delivery(self._database.transaction, self._lock, self._health)
+                self._delivery = Delivery(
+                    self._database.transaction, self._lock, self._health, rests=self._delivery_rests
+                )
             self._delivery.use(self._settings.channels)
             self._delivery.wake()  # what an earlier process could not send
         return self._settings
@@ -245,6 +291,8 @@ class Alerting:
 
     def _failed(self, error: Exception) -> bool:
         """Count a failure; return whether the database is to blame, and may let us later."""
+        if isinstance(error, EndingError):
+            return True
         from perfdb.store.engine import is_busy, is_transient
 
         if is_transient(error):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from weakref import WeakValueDictionary
 
 from perfdb.errors import PerfdbError
 from perfdb.guard import raise_foreign
-from perfdb.recording.console import Console
+from perfdb.recording import native
+from perfdb.recording.console import Console, end_tickers, tickers_go_on
 from perfdb.recording.context import (
     TOKEN_VARIABLE,
     Scope,
@@ -26,7 +27,7 @@ from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step
 from perfdb.recording.tracker import Joined, Tracker
 from perfdb.settings import Settings, load, trust_for
-from perfdb.worker import Worker
+from perfdb.worker import EXIT_WAIT_S, SHORTEST_WAIT_S, WAIT_BEFORE_FORK_S, Worker
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 _workers: dict[tuple[Path, str], Worker] = {}
 _monitor = Monitor()
-_lock = threading.Lock()
+_resting: WeakValueDictionary[tuple[Path, str], Worker] = WeakValueDictionary()  # their trackers may go on
+_lock = native.RLock()
 _said_without_worker = Health()
 
 
@@ -81,6 +83,49 @@ def create_tracker(
     )
     live_lines = settings.console is not False
     return _tracker(settings, health, live_lines=live_lines, fast_mode=False, kind=Tracker)
+
+
+def prepare(
+    pipeline: str | None = None,
+    *,
+    home: str | Path | None = None,
+    database_url: str | None = None,
+    report_dir: str | Path | None = None,
+    console: bool | None = None,
+    monitor: bool | None = None,
+    strict: bool | None = None,
+    settings: Settings | None = None,
+) -> None:
+    """Do at the start of a server what its first session would stall for: imports, and the database's tables.
+
+    Takes what ``create_tracker`` takes. Everything that it opened is closed when it returns, so that a server
+    may fork afterwards; in an async program, ``await asyncio.to_thread(perfdb.prepare)``. A database that is
+    away now, or any failure of perfdb's own, is logged, and the sessions are recorded all the same.
+
+    Raises:
+        SettingsError: a setting is unknown, of the wrong type or out of range.
+    """
+    tracker = create_tracker(
+        pipeline,
+        home=home,
+        database_url=database_url,
+        report_dir=report_dir,
+        console=console,
+        monitor=monitor,
+        strict=strict,
+        settings=settings,
+    )
+    worker = tracker._writer
+    if not isinstance(worker, Worker):  # nothing is recorded
+        return
+    try:
+        from perfdb.recording import report, snapshot  # noqa: F401
+
+        if tracker._monitor is not None:
+            tracker._monitor.prepare()
+        worker.prepare()
+    except Exception as error:
+        tracker._health.failed("preparing", error)
 
 
 class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as run)
@@ -323,11 +368,10 @@ def _warn(settings: Settings, health: Health) -> None:
 def _worker_for(settings: Settings) -> Worker:
     with _lock:
         key = (settings.home, settings.database_url)
-        worker = _workers.get(key)
+        worker = _workers.get(key) or _resting.get(key)
         if worker is None:
-            if not _workers:
-                _join_process()
-            worker = _workers[key] = Worker(
+            _join_process()
+            worker = Worker(
                 settings.home,
                 settings.database_url,
                 health=Health(),
@@ -336,19 +380,43 @@ def _worker_for(settings: Settings) -> Worker:
                 retention=settings.retention,
                 trust=trust_for(settings),
             )
+            worker.rests = lambda worker: _rest(key, worker)
+            worker.wakes = lambda worker: _workers.update({key: worker})
+        _workers[key] = worker
         worker.alerting.use(settings.alerts)
         return worker
 
 
-def close(wait_s: float = 2.0) -> None:
+def _rest(key: tuple[Path, str], worker: Worker) -> None:
+    if _workers.get(key) is worker:
+        _resting[key] = worker
+        del _workers[key]
+
+
+def close(wait_s: float = EXIT_WAIT_S) -> None:
     """Bring everything to the databases and let go of them; trackers can still be used and open them anew."""
-    with _lock:
-        workers = list(_workers.values())
-    for worker in workers:
-        try:
-            worker.close(wait_s)
-        except Exception as error:
-            worker.health.failed("closing", error)
+    until = native.monotonic() + wait_s
+    workers = list(_workers.values())
+    for closing in (Worker.end_sessions, lambda worker: worker.close(until - native.monotonic())):
+        for worker in workers:
+            try:
+                closing(worker)
+            except Exception as error:
+                worker.health.failed("closing", error)
+
+
+def _close_at_exit() -> None:
+    """End all threads, too: one that the interpreter stops at its very end may take the process with it.
+
+    Exit handlers that were registered before ours come after it: they bring in themselves what they record.
+    """
+    until = native.monotonic() + EXIT_WAIT_S + _LAST_WAIT_S
+    native.begin_exit()
+    close()
+    native.start_no_more()
+    _monitor.end_thread()
+    _monitor.wait_for_end(max(SHORTEST_WAIT_S, until - native.monotonic()))
+    native.wait_until_gone(max(SHORTEST_WAIT_S, until - native.monotonic()))
 
 
 _joined = False
@@ -363,34 +431,61 @@ def _join_process() -> None:
         # which then waits for an import in the worker's thread that waits for this lock.
         import logging  # noqa: F401
 
-        atexit.register(close)
+        atexit.register(_close_at_exit)
         os.register_at_fork(
             before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
         )
 
 
+_forking = native.RLock()  # one fork at a time
 _held: list[Any] = []  # locks
 _IMPORT_S = 30.0  # a fork waits so long for an import: its child would hang for ever
+_LAST_WAIT_S = 0.4  # of an exit, beyond what it waits for databases, for threads to end
 
 
 def _before_fork() -> None:
-    # a child that is forked while a thread imports or talks to SQLite may hang for ever
-    if _monitor.importing.acquire(timeout=_IMPORT_S):
-        _held.append(_monitor.importing)
-    for worker in list(_workers.values()):
-        if worker.end_turn_for_fork(_IMPORT_S):
-            _held.append(worker.turn_lock)
+    """End our threads: a child that is forked while one imports or talks to SQLite may hang for ever.
+
+    CPython 3.12 and later warn a host that forks beside any thread.
+    """
+    if _forking.acquire(timeout=_IMPORT_S):
+        _held.append(_forking)
+    workers = list({**_resting, **_workers}.values())
+    with native.quick_switching():
+        end_tickers()
+        _monitor.end_thread()
+        for worker in workers:
+            worker.end_thread()
+        _monitor.wait_for_end(_IMPORT_S)
+        for worker in workers:
+            ended = worker.wait_for_end(_IMPORT_S)
+            # a thread of the host may be in there too, which shows the usual durations
+            if worker.turn_lock.acquire(timeout=WAIT_BEFORE_FORK_S if ended else 0.0):
+                _held.append(worker.turn_lock)
+        native.wait_until_gone()
 
 
 def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop().release()
-    for worker in list(_workers.values()):
-        worker.look_for_dead()
+    workers = list({**_resting, **_workers}.values())
+    forking = _forking in _held
+    for lock in reversed(_held[1:] if forking else _held):
+        lock.release()
+    _held.clear()
+    with native.quick_switching():
+        for worker in workers:
+            worker.look_for_dead()
+            worker.go_on()
+        _monitor.go_on()
+        tickers_go_on()
+    if forking:
+        _forking.release()
 
 
 def _after_fork_in_child() -> None:
+    global _forking, _lock
+    _forking, _lock = native.RLock(), native.RLock()
     _held.clear()
+    native.after_fork_in_child()
     _monitor.after_fork_in_child()
-    for worker in _workers.values():
+    for worker in [*_workers.values(), *_resting.values()]:
         worker.after_fork_in_child()

@@ -14,9 +14,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from perfdb.recording.health import Health
+from perfdb.recording.native import monotonic
 from perfdb.settings import whole
 from perfdb.toml_tables import Table
-from perfdb.transfer import Database
+from perfdb.transfer import Database, EndingError
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -191,6 +192,9 @@ class Upkeep:
                 return False
             if idle and self._pieces is not None and next(self._pieces, None) is None:
                 self._finish(done=True)
+        except EndingError:
+            self._finish(done=False)
+            self._look_again = 0.0
         except Exception as error:
             self._health.delayed("pruning by [retention] waits", error)
             self._finish(done=False)
@@ -201,13 +205,13 @@ class Upkeep:
         if self._pieces is not None:
             os.close(self._descriptor)
             self._inherited = self._pieces  # its end would end the parent's claim on a server
-            self._pieces, self._look_again = None, time.monotonic() + _LOOK_AGAIN_S
+            self._pieces, self._look_again = None, monotonic() + _LOOK_AGAIN_S
 
     def _claim(self) -> bool:
         """Begin to prune when a day has passed and nobody else is at it."""
-        if time.monotonic() < self._look_again:
+        if monotonic() < self._look_again:
             return False
-        self._look_again = time.monotonic() + _LOOK_AGAIN_S
+        self._look_again = monotonic() + _LOOK_AGAIN_S
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(stamp_of(self._home, self._database.url), flags, 0o600)
         try:

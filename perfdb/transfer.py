@@ -14,9 +14,10 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from perfdb.errors import StoreError
 from perfdb.recording.health import Health, warn_once
 from perfdb.recording.journal import Journal, Line, journals_in
-from perfdb.recording.judged import judged_until
+from perfdb.recording.judged import judged_until, unjudged_beside
 from perfdb.recording.quarantine import Quarantine, put_aside, quarantines_in
 from perfdb.toml_tables import Table
 
@@ -30,6 +31,10 @@ BATCH = 2_000  # records per transaction: some ten milliseconds under the write 
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
 MOST_NEWS = 50  # sessions of dead processes that are judged as news: somebody may wait for it
 STILL_S = 0.5  # a file that was written to since may be in the middle of a checkpoint
+
+
+class EndingError(StoreError):
+    """The thread that asks is to end; what it wanted of the database is left to the next one."""
 
 
 class Database:
@@ -301,7 +306,8 @@ def _take_in(journal: Journal, database: Database, health: Health, moved: Moved)
     from perfdb.store.ingest import mark_interrupted
 
     before = health.counts["quarantined"]
-    ended = dict.fromkeys(_ended_behind(journal, judged_until(journal.path)))
+    ended = dict.fromkeys(unjudged_beside(journal.path))
+    ended.update(dict.fromkeys(_ended_behind(journal, judged_until(journal.path))))
     offset = 0
     while True:
         records, offset, finished = move_batch(database, journal, health, offset)

@@ -1,16 +1,16 @@
-"""Behind the host's back: move journals to the database.
+"""In the background: move journals to the database.
 
-One daemon thread per process and database tries again and again. A database that is
-locked, full, away or broken delays the rows; the journal keeps them.
+One thread per process and database tries again and again. A database that is locked, full,
+away or broken delays the rows; the journal keeps them. The thread ends when there is nothing to
+do, and before the process forks or ends; whoever has something for it starts another.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from perfdb.alerting import Alerting, Ended
@@ -19,16 +19,18 @@ from perfdb.guard import raise_foreign
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, make_private_folder, new_journal_id
-from perfdb.recording.judged import note_judged
+from perfdb.recording.judged import note_judged, note_unjudged
 from perfdb.recording.live import LiveSession
+from perfdb.recording.native import Flag, RLock, Thread, is_exiting, is_greenlet_world, monotonic, sleep
 from perfdb.recording.values import clean_error
 from perfdb.search import doubt_about_home
 from perfdb.toml_tables import Table
-from perfdb.transfer import Database, move_batch, recover_dead
+from perfdb.transfer import Database, EndingError, move_batch, recover_dead
 from perfdb.vocabulary import INTERRUPTED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
+    from contextlib import _GeneratorContextManager
     from typing import Any
 
     from perfdb.retention import Upkeep
@@ -36,25 +38,54 @@ if TYPE_CHECKING:
 
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
-IDLE_S = 30.0  # the thread ends when nothing happened for so long
+IDLE_S = 2.0  # the thread ends, and the files are closed, when nothing happened for so long
+QUIET_S = 0.2  # the same once another database is in use: there may be one per test or customer
 REST_S = 0.025  # between two pieces of a pruning, which take 2 ms, or two of judging
+MOVE_S = 0.5  # that a turn moves rows for, while further ones come: what has come is to be judged, too
 JUDGE_S = 0.1  # that a turn may judge for, while rows wait
 EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short programs do their share
 EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
 ROTATE_BYTES = 16 << 20  # a longer journal is left to its sessions, new ones get a new file
 LOOK_FOR_DEAD_S = 60.0
 MOST_WAITING = 10_000  # ended sessions that the database does not have yet; the journal has all of them
-# Short, because a fork of the host waits for the batch in hand; the thread tries again for ever.
-BUSY_TIMEOUT_S = 0.25
+# Short, because a fork of the host waits for the turn in hand; the thread tries again for ever.
+BUSY_TIMEOUT_S = 0.04
+SHARED_BUSY_TIMEOUT_S = 0.25
+EAGER_S = 0.25  # it does so without a pause while a lock is held no longer than this
 BUSY_IS_NEWS_S = 1.0  # many writers take turns: a lock is worth a word when it is held for longer
 MAX_PAUSE_S = 1.5  # with the time-out of a connection less than 5 s: so soon rows flow after an outage
 JOURNAL_RETRY_S = 5.0
 WAIT_BEFORE_FORK_S = 1.0
+SHARED_WAIT_BEFORE_FORK_S = 0.25  # who waits for a server holds nothing that a child could miss
+SHORTEST_WAIT_S = 0.1  # at an exit, for a thread to end at its next safe point
+LOOK_S = 0.05  # between two looks, of who waits for a session, whether that is in vain
+GREENLETS_LOOK_S = 0.002
 LOG_LIMIT_BYTES = 64 << 20  # SQLite keeps its write-ahead log at some 4 MB, unless a reader holds it open
 _LOG_TOO_LONG = (
     "the write-ahead log beside the database has outgrown its limit: a reader holds it open, and it shrinks "
     "when that reader ends"
 )
+
+
+_newest: Worker | None = None  # the one that was used last
+
+
+class _Database(Database):
+    """The database of a worker: between any two transactions its thread can be ended."""
+
+    def __init__(self, url: str, health: Health, ends: Callable[[], bool]) -> None:
+        super().__init__(url, BUSY_TIMEOUT_S if url.startswith("sqlite") else SHARED_BUSY_TIMEOUT_S, health)
+        self._ends = ends
+
+    def transaction(self) -> _GeneratorContextManager[Any]:
+        if self._ends():
+            raise EndingError("the thread ends")
+        return super().transaction()
+
+    def reading(self) -> _GeneratorContextManager[Any]:
+        if self._ends():
+            raise EndingError("the thread ends")
+        return super().reading()
 
 
 class Worker:
@@ -75,25 +106,33 @@ class Worker:
         self._trust = trust  # None when somebody named the home
         self.health = health
         self._fsync = fsync
-        self._database = Database(database_url, BUSY_TIMEOUT_S, health)
+        self._database = _Database(database_url, health, self._must_end)
         self._journals: list[Journal] = []  # the last one is written by new sessions
         self._read: dict[str, int] = {}  # offsets that are known to be in the database
         self._judged: dict[str, int] = {}  # those that are noted beside the journals
+        self._noted_beside: Path | None = None  # the journal with a note of sessions to be judged
         self._sessions: list[LiveSession] = []  # those that run
         self._waiting: deque[Ended] = deque(maxlen=MOST_WAITING)  # those that the database is to get
         self._done: list[Ended] = []  # in the database, their hosts may go on
         self._moved = 0  # records, in the turn in hand
-        self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
+        self._thread: Thread | None = None
+        self._wake = Flag()
+        self._ends = False  # the thread is to end, and no other one to begin
+        self.rests: Callable[[Worker], None] | None = None  # called when it lets go of all
+        self.wakes: Callable[[Worker], None] | None = None
         self._pause_s = 0.0
+        self._turns = 0
         self._problem: str | None = None
+        self._is_away = False  # known for a while: nobody waits for it
         self._busy_since: float | None = None
         self._log_problem: str | None = None
         self._no_journal_until = 0.0
         self._looked_for_dead = float("-inf")
-        self._heard_of = time.monotonic()
+        self._heard_of = monotonic()
         self._reset_locks()
-        self.alerting = Alerting(alerts or Table({}), self._database, self.turn_lock, health)
+        self.alerting = Alerting(
+            alerts or Table({}), self._database, self.turn_lock, health, self._delivery_rests
+        )
         self._upkeep: Upkeep | None = None
         self._judges = self._prunes = False  # there is more to do soon
         if retention:
@@ -102,44 +141,57 @@ class Worker:
             self._upkeep = Upkeep(home, read_policy(retention), self._database, health)
 
     def _reset_locks(self) -> None:
-        self.turn_lock = threading.RLock()  # held while the thread imports or is in a batch
-        self._lock = threading.RLock()
+        self.turn_lock = RLock()  # held while the thread imports or is in a batch
+        self._lock = RLock()
+        self._starting = RLock()  # held for a moment only: a fork asks for it beside busy threads
 
     # -- called by trackers --------------------------------------------------------
 
     def journal(self) -> Journal | None:
         """Return the journal for new sessions; None while there can be none."""
         with self._lock:
-            if self._journals and self._journals[-1].size < ROTATE_BYTES:
-                return self._journals[-1]
-            if time.monotonic() < self._no_journal_until:
-                return None
-            try:
-                from perfdb import __version__
-
-                header = {
-                    "journal_id": new_journal_id(),
-                    "created": round(time.time(), 6),
-                    "perfdb_version": __version__,
-                    **describe_process(),
-                }
-                make_private_folder(self.folder.parent)  # who is too late to make it cannot give us theirs
-                if (doubt := self._doubt()) is not None:
-                    raise PermissionError(doubt)
-                self._journals.append(Journal.create(self.folder, header, fsync=self._fsync))
-            except OSError as error:
-                raise_foreign(error)
-                self._no_journal_until = time.monotonic() + JOURNAL_RETRY_S
-                self.health.failed(f"making a journal in {self.folder} (runs are not recorded)", error)
-                return None
+            journal = self._current_journal()
+        if journal is not None:
             self._ensure_thread()
-            return self._journals[-1]
+        return journal
+
+    def _current_journal(self) -> Journal | None:
+        if self._journals:
+            newest = self._journals[-1]
+            if newest.size < ROTATE_BYTES or self._has_former():
+                return newest
+        if monotonic() < self._no_journal_until:
+            return None
+        try:
+            from perfdb import __version__
+
+            header = {
+                "journal_id": new_journal_id(),
+                "created": round(time.time(), 6),
+                "perfdb_version": __version__,
+                **describe_process(),
+            }
+            make_private_folder(self.folder.parent)  # who is too late to make it cannot give us theirs
+            if (doubt := self._doubt()) is not None:
+                raise PermissionError(doubt)
+            self._journals.append(Journal.create(self.folder, header, fsync=self._fsync))
+        except OSError as error:
+            raise_foreign(error)
+            self._no_journal_until = monotonic() + JOURNAL_RETRY_S
+            self.health.failed(f"making a journal in {self.folder} (runs are not recorded)", error)
+            return None
+        return self._journals[-1]
+
+    def _has_former(self) -> bool:
+        """Whether an earlier journal is still to be brought in, or removed: one such open file is enough."""
+        in_use = {id(session.journal) for session in self._sessions}
+        return any(id(each) not in in_use or self._unread(each) for each in self._journals[:-1])
 
     def started(self, session: LiveSession) -> None:
         """Take note of a session that runs."""
         with self._lock:
             self._sessions.append(session)
-            self._ensure_thread()
+        self._ensure_thread()
 
     def ended(self, session: LiveSession) -> None:
         """Bring a session to the database soon; a second call changes nothing."""
@@ -150,13 +202,28 @@ class Worker:
             if session in self._sessions:  # of an outage there may be thousands: their steps may go
                 self._waiting.append(Ended(session))
                 self._sessions.remove(session)
-            self._ensure_thread()
+        self._ensure_thread()
         self._wake.set()
 
     def wait_for(self, session: LiveSession, wait_s: float) -> None:
-        """Wait so long until the database has a session that has ended, unless it is known to be away."""
-        if session.journal is not None and not session.inherited:
-            session.in_database.wait(wait_s)
+        """Wait so long until the database has a session that has ended; nobody waits for one that is away."""
+        if session.journal is None or session.inherited:
+            return
+        if is_exiting():
+            self.close(min(wait_s, EXIT_WAIT_S))
+        else:
+            self._wait_for(session, wait_s)
+
+    def _wait_for(self, session: LiveSession, seconds: float) -> None:
+        until = monotonic() + seconds
+        while not (session.in_database.is_set() or self._is_away) and (self._ends or self._is_at_work()):
+            left = until - monotonic()
+            if left <= 0:
+                return
+            if is_greenlet_world():  # an event of theirs cannot be set from a thread of the machine
+                time.sleep(min(left, GREENLETS_LOOK_S))
+            else:
+                session.in_database.wait(min(left, LOOK_S))
 
     def usual(self, session: LiveSession) -> Mapping[str, float]:
         """Return the usual seconds per step of such sessions; asked by the live line of a terminal."""
@@ -167,6 +234,23 @@ class Worker:
             with self.turn_lock:  # imports, and a fork must not happen meanwhile
                 session.usual = usual_durations(self._database.url, session.pipeline, session.mode)
         return session.usual
+
+    def prepare(self) -> None:
+        """Import what the thread will need, make or upgrade the database, and let go of it."""
+        with self.turn_lock:  # a fork must not happen meanwhile
+            from perfdb.store import ingest, leases  # noqa: F401
+
+            try:
+                with self._database.transaction():
+                    pass
+                self.alerting.prepare()
+            except Exception as error:
+                if not _is_away(error):
+                    raise
+                self._say_that_it_waits(error)
+            finally:
+                if not self._is_at_work():
+                    self._database.forget()
 
     def status(self) -> dict[str, Any]:
         """Return the counters, ``database_error`` and the ``backlog_bytes`` that wait in journals."""
@@ -187,35 +271,103 @@ class Worker:
             self._sessions = [other for other in self._sessions if other is not session]
 
     def _backlog(self) -> int:
-        return sum(journal.size - self._read.get(journal.path.name, 0) for journal in list(self._journals))
+        return sum(self._unread(journal) for journal in list(self._journals))
+
+    def _unread(self, journal: Journal) -> int:
+        return journal.size - self._read.get(journal.path.name, 0)
 
     # -- the thread ------------------------------------------------------------------
 
+    def _is_at_work(self) -> bool:
+        thread = self._thread
+        return thread is not None and thread.is_alive
+
+    def _must_end(self) -> bool:
+        thread = self._thread
+        return self._ends and thread is not None and thread.is_current
+
     def _ensure_thread(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="perfdb-worker", daemon=True)
-            self._thread.start()
+        global _newest
+        _newest = self
+        if self._is_at_work():
+            return
+        with self._starting:
+            if self._ends or self._is_at_work():
+                return
+            thread = self._thread = Thread(self._run)
+            if self.wakes is not None:
+                self.wakes(self)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the next session tries again, and the exit
+            if not is_exiting():
+                self.health.delayed("no thread can be started, the journal keeps the rows", error)
 
     def _run(self) -> None:
         try:
             self._work()
         except Exception as error:  # the next session starts another thread
-            self.health.failed("working behind the host's back", error)
+            self.health.failed("working in the background", error)
 
     def _work(self) -> None:
-        busy_at = time.monotonic()
-        while True:
-            self._wake.wait(self._pause_s or (REST_S if self._judges or self._prunes else TICK_S))
-            self._wake.clear()
+        busy_at = monotonic()
+        while not self._ends:
+            self._wake.wait(self._time_to_next_turn())
+            if self._ends:
+                return
             with self.turn_lock:
-                if self.turn() or self._sessions:
-                    busy_at = time.monotonic()
-            if time.monotonic() - busy_at > IDLE_S:
-                with self.turn_lock, self._lock:
-                    if not (self._sessions or self._backlog() or self.alerting.waits or self._log_problem):
-                        self._database.forget()
-                        self._thread = None
-                        return
+                moved = self.turn()
+            if moved or self._is_needed():
+                busy_at = monotonic()
+            elif monotonic() - busy_at > (IDLE_S if _newest is self else QUIET_S) and self._rest():
+                return
+
+    def _time_to_next_turn(self) -> float:
+        if self._pause_s:
+            return self._pause_s
+        return REST_S if self._judges or self._prunes else TICK_S if self._sessions else QUIET_S
+
+    def _is_needed(self) -> bool:
+        return bool(
+            self._sessions or self._backlog() or self.alerting.waits or self._log_problem or self._prunes
+        )
+
+    def _rest(self) -> bool:
+        """Let go of files and connections; return whether the thread may end: nobody came meanwhile."""
+        with self.turn_lock:
+            with self._lock:
+                if self._is_needed():
+                    return False
+                journals, self._journals = self._journals, []
+            whole = [self._let_go(journal, remove=True) for journal in journals]
+            self._database.forget()
+            with self._lock:
+                if not all(whole) or self._is_needed() or self._journals:
+                    return False
+                self._waiting.clear()
+                if self.rests is not None and not self.alerting.delivers:
+                    self.rests(self)
+                if self._thread is not None:
+                    self._thread.leave()
+                return True
+
+    def _delivery_rests(self, ends: bool) -> None:
+        """Let go of the database that a message was read from while all else rests."""
+        with self.turn_lock, self._starting:
+            if not self._is_at_work():
+                self._database.forget()
+                if ends and self.rests is not None:
+                    self.rests(self)
+
+    def _let_go(self, journal: Journal, *, remove: bool) -> bool:
+        """Close a journal, and remove it when the database has all of it; return whether that is so."""
+        offset = self._read.pop(journal.path.name, None)
+        self._judged.pop(journal.path.name, None)
+        if remove and journal.retire(offset):
+            return True
+        journal.close()
+        self.look_for_dead()  # it is one of them now
+        return False
 
     def turn(self) -> int:
         """Move what waits and return how many records that were; never raises.
@@ -231,25 +383,31 @@ class Worker:
             for part in (
                 self._announce_open_steps,
                 self._move,
+                self._retire,
                 self._recover_dead,
                 self._be_heard_of,
                 self._judge,
-                self._retire,
                 self._prune,
                 self._watch_log,
             ):
                 try:
                     part()
                 except Exception as error:
+                    if isinstance(error, EndingError):
+                        break
                     failure = failure or error
                     if part != self._announce_open_steps and _is_away(error):
                         failure = error
                         break
-            if failure is None:
-                self._problem, self._busy_since, self._pause_s = None, None, 0.0
-            else:
+                if self._ends:
+                    break
+            if failure is not None:
                 self._later(failure)
+            elif not self._ends:
+                self._problem, self._busy_since, self._pause_s = None, None, 0.0
+                self._is_away = False
         finally:
+            self._turns += 1
             # at the very end: what is done after it would run beside the host's next steps
             done, self._done = self._done, []
             for each in done:
@@ -262,17 +420,36 @@ class Worker:
         """Look for journals of dead processes at the next turn: a child may have ended."""
         self._looked_for_dead = float("-inf")
 
-    def end_turn_for_fork(self, import_s: float) -> bool:
-        """Take ``turn_lock``, unless the thread does nothing but wait for a server.
+    def end_thread(self) -> None:
+        """Have the thread end at the next safe point, never in an import or a batch; none begins."""
+        self._ends = True
+        self._wake.set()
+        self.alerting.end_thread()
+
+    def wait_for_end(self, import_s: float) -> bool:
+        """Wait for that, but not for a thread that only waits for a server; return whether it has ended.
 
         Args:
             import_s: how long to wait for an import; on a busy machine one takes seconds.
         """
-        deadline = time.monotonic() + import_s
-        taken = self.turn_lock.acquire(timeout=WAIT_BEFORE_FORK_S)
-        while not taken and self._imports() and time.monotonic() < deadline:
-            taken = self.turn_lock.acquire(timeout=0.02)
-        return taken
+        thread = self._thread
+        if thread is None or thread.is_current:
+            return True
+        wait_s = SHARED_WAIT_BEFORE_FORK_S if self._database.is_shared else WAIT_BEFORE_FORK_S
+        until = monotonic() + import_s
+        ended = thread.join(wait_s)
+        while not ended and self._imports() and monotonic() < until:
+            ended = thread.join(0.02)
+        return ended and self.alerting.wait_for_end(wait_s)
+
+    def go_on(self) -> None:
+        """Let threads begin again, and begin one when there is something to do."""
+        self._ends = False
+        if is_exiting():
+            return
+        if self._is_needed() or self._waiting:
+            self._ensure_thread()
+        self.alerting.go_on()
 
     def _imports(self) -> bool:
         thread = self._thread
@@ -286,14 +463,20 @@ class Worker:
     def _later(self, failure: Exception) -> None:
         import random
 
-        from perfdb.store.engine import is_busy
+        from perfdb.store.engine import is_busy, is_transient
 
         # with jitter, because several processes wait for the same lock
         self._pause_s = min(MAX_PAUSE_S, max(0.01, self._pause_s * 2)) * random.uniform(0.75, 1.0)  # noqa: S311
         if is_busy(failure):
-            self._busy_since = self._busy_since or time.monotonic()
-            if time.monotonic() - self._busy_since < BUSY_IS_NEWS_S:
+            self._busy_since = self._busy_since or monotonic()
+            if monotonic() - self._busy_since < EAGER_S:
+                self._pause_s = 0.001
+            if monotonic() - self._busy_since < BUSY_IS_NEWS_S:
                 return
+        self._is_away = is_transient(failure)
+        self._say_that_it_waits(failure)
+
+    def _say_that_it_waits(self, failure: Exception) -> None:
         error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
         self._problem = (
             str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {clean_error(error)}"
@@ -322,12 +505,13 @@ class Worker:
         if self._busy_since is not None:  # journals are not read again for a lock that is still held
             with self._database.transaction():
                 pass
+        until = monotonic() + MOVE_S
         for journal in list(self._journals):
-            self._drain(journal)
+            self._drain(journal, until)
 
     def _recover_dead(self) -> None:
-        if time.monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
-            self._looked_for_dead = time.monotonic()
+        if monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
+            self._looked_for_dead = monotonic()
             found = recover_dead(
                 self.folder, self._database, self.health, self.alerting.judge_left, trust=self._trust
             )
@@ -337,8 +521,7 @@ class Worker:
     def _judge(self) -> None:
         """Judge what has come, but for a moment only: rows go first."""
         self.alerting.watch(list(self._sessions))
-        idle = not self._moved or bool(self._spent())  # a journal goes when its sessions are judged
-        self._judges = self.alerting.judge_waiting(idle=idle, seconds=JUDGE_S)
+        self._judges = self.alerting.judge_waiting(idle=not self._moved, seconds=JUDGE_S)
         self.alerting.tell_after_silence()
         if not self.alerting.waits:
             for journal in self._journals:
@@ -346,6 +529,9 @@ class Worker:
                 if offset != self._judged.get(journal.path.name, 0):
                     note_judged(journal.path, offset)
                     self._judged[journal.path.name] = offset
+            if self._noted_beside is not None:
+                note_unjudged(self._noted_beside, ())
+                self._noted_beside = None
 
     def _prune(self) -> None:
         self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not self._moved)
@@ -357,12 +543,12 @@ class Worker:
         from perfdb.store.leases import RENEW_S, renew
 
         running = [each.session_id for each in list(self._sessions) if not (each.ended or each.inherited)]
-        if running and time.monotonic() - self._heard_of > RENEW_S:
+        if running and monotonic() - self._heard_of > RENEW_S:
             with self._database.transaction() as connection:
                 renew(connection, [str(each.header["journal_id"]) for each in list(self._journals)], running)
-            self._heard_of = time.monotonic()
+            self._heard_of = monotonic()
 
-    def _drain(self, journal: Journal) -> None:
+    def _drain(self, journal: Journal, until: float) -> None:
         while journal.size > (known := self._read.get(journal.path.name, 0)):
             records, end, finished = move_batch(self._database, journal, self.health, known)
             self._read[journal.path.name] = end
@@ -372,7 +558,7 @@ class Worker:
                 )
             self._moved += records
             self._note_finished(set(finished))
-            if not records:
+            if not records or monotonic() > until:
                 break
 
     def _note_finished(self, finished: set[str]) -> None:
@@ -390,13 +576,17 @@ class Worker:
         self.alerting.add(done)
 
     def _retire(self) -> None:
-        """Remove journals that nobody needs any more."""
-        if not self.alerting.waits:
-            for journal in self._spent():
+        """Remove journals that nobody needs any more; what waits to be judged is noted beside another."""
+        spent = self._spent()
+        if spent and (waiting := self.alerting.unjudged()):
+            beside = self._journals[-1].path
+            if not note_unjudged(beside, waiting):
+                return
+            self._noted_beside = beside
+        for journal in spent:
+            with self._lock:
                 self._journals.remove(journal)
-                self._read.pop(journal.path.name, None)
-                self._judged.pop(journal.path.name, None)
-                journal.close(remove=True)
+            self._let_go(journal, remove=True)
 
     def _spent(self) -> list[Journal]:
         """Return the journals that are in the database whole and get no more lines."""
@@ -411,8 +601,28 @@ class Worker:
     # -- the ends of a process -----------------------------------------------------------
 
     def close(self, wait_s: float = EXIT_WAIT_S) -> None:
-        """End what runs as interrupted, bring everything to the database if it can be had in time."""
-        deadline = time.monotonic() + wait_s
+        """Bring everything to the database if it can be had in time, end the thread, let go of files."""
+        until = monotonic() + wait_s
+        self._bring_in(until)
+        if not self._is_away:
+            self._finish_alerts(until)
+        self._go_on_pruning(min(until, monotonic() + EXIT_PRUNE_S))
+        self.end_thread()
+        try:
+            thread = self._thread
+            if thread is not None:
+                thread.join(max(SHORTEST_WAIT_S, until - monotonic()))
+            self.alerting.wait_for_end(until - monotonic())
+            if self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
+                try:
+                    self._close_files()
+                finally:
+                    self.turn_lock.release()
+        finally:
+            self.go_on()
+
+    def end_sessions(self) -> None:
+        """End what runs as interrupted; what exit handlers record later still belongs to it, its end too."""
         for session in list(self._sessions):
             if not session.finished and not session.inherited:
                 for step in list(session.open_steps.values()):
@@ -423,53 +633,53 @@ class Worker:
                     error="the process ended before end_pipeline()",
                     attributes=session.attributes,
                 )
-        while self._backlog() and time.monotonic() < deadline:
-            if self._thread is not None and self._thread.is_alive():
+                session.ended = not is_exiting()
+
+    def _bring_in(self, until: float) -> None:
+        """Have all rows moved in time; what is known to be away is tried once more."""
+        last_turn = self._turns + 2 if self._is_away else None  # that in hand may have begun before the end
+        while self._backlog():
+            if self._is_at_work():
                 self._pause_s = min(self._pause_s, 0.05)
                 self._wake.set()
             else:
                 self.turn()
+            if monotonic() >= until or (last_turn and self._is_away and self._turns >= last_turn):
+                return
             if self._backlog():
-                time.sleep(0.005)
-        self._finish_alerts(deadline)
-        self._go_on_pruning(min(deadline, time.monotonic() + EXIT_PRUNE_S))
-        if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            try:
-                for journal in self._journals:
-                    try:
-                        done = journal.ends_at(self._read.get(journal.path.name)) and not self.alerting.waits
-                        journal.close(remove=done)
-                    except OSError as error:
-                        self.health.failed(f"closing {journal.path}", error)
-                self._journals.clear()
-                self._sessions.clear()
-                self._waiting.clear()
-                self._database.forget()
-            finally:
-                self.turn_lock.release()
+                sleep(0.005)
 
-    def _finish_alerts(self, deadline: float) -> None:
-        """Let the turn in hand judge its sessions, then those put off, and let messages leave."""
-        if self.turn_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+    def _close_files(self) -> None:
+        for journal in self._journals:
             try:
-                self.alerting.judge_waiting(idle=True, seconds=deadline - time.monotonic())
+                self._let_go(journal, remove=not self.alerting.waits)
+            except OSError as error:
+                self.health.failed(f"closing {journal.path}", error)
+        self._journals = []
+        self._sessions = [each for each in self._sessions if is_exiting() and not each.ended]
+        self._waiting.clear()
+        self._database.forget()
+
+    def _finish_alerts(self, until: float) -> None:
+        """Let the turn in hand judge its sessions, then those put off, and let messages leave."""
+        if self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
+            try:
+                self.alerting.judge_waiting(idle=True, seconds=until - monotonic())
             finally:
                 self.turn_lock.release()
-        self.alerting.finish(deadline - time.monotonic())
+        self.alerting.finish(until - monotonic())
 
     def _go_on_pruning(self, until: float) -> None:
-        thread = self._thread
-        while self._prunes and thread is not None and thread.is_alive() and time.monotonic() < until:
-            time.sleep(0.01)
+        while self._prunes and self._is_at_work() and monotonic() < until:
+            sleep(0.01)
 
     def after_fork_in_child(self) -> None:
         """Start afresh: own journal, connection and thread; the parent's sessions get only further steps."""
         self._reset_locks()
-        self._wake = threading.Event()
-        self._thread = None
+        self._wake, self._thread, self._ends = Flag(), None, False
         for journal in self._journals:
-            journal.close()
-        self._journals, self._read, self._judged = [], {}, {}
+            journal.after_fork_in_child()
+        self._journals, self._read, self._judged, self._noted_beside = [], {}, {}, None
         self._database.forget(close=False)
         self.health.after_fork_in_child()
         self.alerting.after_fork_in_child(self.turn_lock)

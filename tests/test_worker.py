@@ -118,6 +118,60 @@ def test_a_long_journal_is_replaced_and_removed(monkeypatch: pytest.MonkeyPatch)
     assert len(history().steps()) == 20
 
 
+def test_many_sessions_leave_two_journals_at_most_whatever_waits_to_be_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from perfdb import worker
+
+    monkeypatch.setattr(worker, "ROTATE_BYTES", 2_000)
+    most = 0
+
+    async def runs() -> None:
+        nonlocal most
+        tracker = recorder.create_tracker(home="home", console=False)
+        for _ in range(100):
+            tracker.start_pipeline()
+            with tracker.step("work", text="x" * 300):
+                pass
+            tracker.end_pipeline()
+            most = max(most, len(journals()))
+
+    import asyncio
+
+    asyncio.run(runs())
+    recorder.close(60)
+    assert most <= 2
+    assert (journals(), list(Path("home/journal").iterdir())) == ([], [])
+    assert len(history().steps()) == 100
+
+
+def test_prepare_leaves_a_database_and_nothing_open(tmp_path: Path) -> None:
+    done = run(
+        """
+        tracker = None
+        before = os.listdir("/proc/self/fd")
+        perfdb.prepare(home="home")
+        assert os.listdir("/proc/self/fd") == before
+        assert len(os.listdir("/proc/self/task")) == 1
+        loaded = set(sys.modules)
+        with perfdb.track("p", home="home") as tracker:
+            with tracker.step("work"): time.sleep(0.1)
+        print(sorted(name for name in set(sys.modules) - loaded if name.split(".")[0] in
+            ("perfdb", "sqlalchemy", "alembic", "psutil", "numpy")))
+        """
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "[]\n")
+    assert len(history().steps()) == 1
+
+
+def test_prepare_says_mistakes_and_survives_what_is_away(tmp_path: Path) -> None:
+    with pytest.raises(perfdb.SettingsError):
+        perfdb.prepare(home="home", monitor="perhaps")  # type: ignore[arg-type]
+    done = run("perfdb.prepare(home='home', database_url='postgresql://127.0.0.1:9/none')")
+    assert (done.returncode, "cannot" in done.stderr or "127.0.0.1" in done.stderr) == (0, True)
+    assert run("perfdb.prepare(home='/proc/none')").returncode == 0
+
+
 def test_a_record_that_the_database_refuses_does_not_hold_up_the_others() -> None:
     run("tracker.start_pipeline(session_id='a'); steps(2); os._exit(1)")
     connection = sqlite3.connect("home/perfdb.sqlite3") if Path("home/perfdb.sqlite3").exists() else None

@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from perfdb.alerts.config import Channel
 from perfdb.errors import MissingExtraError, PerfdbError
+from perfdb.recording.native import Thread
 from perfdb.texts import unmarked
 
 logger = logging.getLogger("perfdb.alerts")
@@ -104,10 +104,9 @@ def within(seconds: float, call: Callable[[], None]) -> None:
         except BaseException as error:
             raised.append(error)
 
-    thread = threading.Thread(target=run, name="perfdb-send", daemon=True)
+    thread = Thread(run)
     thread.start()
-    thread.join(seconds + 1.0)
-    if thread.is_alive():
+    if not thread.join(seconds + 1.0):
         raise DeliveryError(f"no end within {seconds:g} s")
     for error in raised:
         if isinstance(error, Exception):

@@ -6,12 +6,11 @@ alone for a while. A notifier may hang, raise or lie: the host and the recording
 
 from __future__ import annotations
 
-import queue
 import random
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from perfdb.alerts.channels import DeliveryError, prepare, send, within
 from perfdb.alerts.config import Channel
 from perfdb.errors import MissingExtraError
 from perfdb.recording.health import Health
+from perfdb.recording.native import Flag, RLock, Thread, is_exiting, monotonic, sleep
 from perfdb.records import Alert
 from perfdb.store import outbox
 
@@ -29,7 +29,7 @@ FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 3600.0
 BREAK_AFTER = 3  # failures in a row
 BREAK_S = 60.0
-IDLE_S = 30.0  # the thread ends when there was nothing to do for so long
+IDLE_S = 2.0  # the thread ends when there was nothing to do for so long
 CALLBACK_S = 30.0
 MOST_WAITING = 1_000  # alerts for callbacks; more are dropped and counted
 
@@ -63,6 +63,7 @@ class Delivery:
         lock: held while the thread is in the database, so that no fork happens there.
         health: where failures are counted.
         clock: epoch seconds.
+        rests: called when the thread needs the database no more for a while, with whether it ends.
     """
 
     def __init__(
@@ -72,19 +73,23 @@ class Delivery:
         health: Health,
         *,
         clock: Callable[[], float] = time.time,
+        rests: Callable[[bool], None] = lambda ends: None,
     ) -> None:
         self._transaction = transaction
         self._lock = lock
         self._health = health
         self._clock = clock
+        self._rests = rests
         self._channels: dict[str, Channel] = {}
         self._breakers: dict[str, Breaker] = {}
-        self._calls: queue.Queue[Alert] = queue.Queue(MOST_WAITING)
-        self._thread: threading.Thread | None = None
-        self._flags = threading.Lock()
-        self._wake = threading.Event()
-        self._idle = threading.Event()
-        self._idle.set()
+        self._flags = RLock()
+        self._calls: deque[Alert] = deque()
+        self._thread: Thread | None = None
+        self._wake = Flag()
+        self._ends = False  # the thread is to end, and no other one to begin
+        self._is_outside = False  # in a notifier or a callback, which may hang
+        self._asked = 0
+        self._is_idle = True
         self._next_due: float | None = None
 
     def use(self, channels: Sequence[Channel]) -> None:
@@ -96,56 +101,95 @@ class Delivery:
         """Have the thread look: a message was put in, or alerts fired that callbacks want to know."""
         if callbacks.registered():
             for alert in fired:
-                try:
-                    self._calls.put_nowait(alert)
-                except queue.Full:
+                if len(self._calls) < MOST_WAITING:
+                    self._calls.append(alert)
+                else:
                     self._health.count("dropped_callbacks", 1, "callbacks are too slow: alerts were dropped")
-        if not self._channels and self._calls.empty():
+        if not self._channels and not self._calls:
             return
         with self._flags:
-            self._idle.clear()
-            self._wake.set()
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="perfdb-delivery", daemon=True)
-            self._thread.start()
+            self._asked += 1
+            self._is_idle = False
+        self._wake.set()
+        self._ensure_thread()
 
     def wait(self, seconds: float) -> bool:
         """Wait until nothing is due, at most so long; return whether that is so."""
-        return self._idle.wait(max(0.0, seconds))
+        until = monotonic() + seconds
+        while not self._is_idle and self.is_at_work() and monotonic() < until:
+            sleep(0.005)
+        return self._is_idle
+
+    def end_thread(self) -> None:
+        """Have the thread end when it is in no callback, message or database; none begins."""
+        self._ends = True
+        self._wake.set()
+
+    def wait_for_end(self, seconds: float) -> bool:
+        """Wait until it has ended, or is in a notifier or callback, which may hang; return whether so.
+
+        There it holds nothing that a child could miss.
+        """
+        until = monotonic() + seconds
+        while self.is_at_work() and not self._is_outside:
+            if monotonic() >= until:
+                return False
+            sleep(0.001)
+        return True
+
+    def go_on(self) -> None:
+        """Let the thread begin again, and begin it when messages wait."""
+        self._ends = False
+        if not self._is_idle or self._next_due is not None:
+            self._ensure_thread()
+
+    def is_at_work(self) -> bool:
+        """Whether the thread runs; while a message waits for its next try it does."""
+        return self._thread is not None and self._thread.is_alive
+
+    def _ensure_thread(self) -> None:
+        with self._flags:
+            if self._ends or self.is_at_work():
+                return
+            thread = self._thread = Thread(self._run)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the outbox keeps the messages
+            if not is_exiting():
+                self._health.delayed("no thread can be started for messages", error)
 
     def after_fork_in_child(self, lock: AbstractContextManager[Any]) -> None:
         """Forget the parent's thread and what waits for it."""
-        self._lock = lock
-        self._thread = None
-        self._flags = threading.Lock()
-        self._wake = threading.Event()
-        self._idle = threading.Event()
-        self._idle.set()
-        self._calls = queue.Queue(MOST_WAITING)
+        self._lock, self._flags = lock, RLock()
+        self._calls.clear()
+        self._thread, self._wake, self._ends = None, Flag(), False
+        self._is_outside, self._is_idle = False, True
 
     def _run(self) -> None:
         try:
             self._work()
         except Exception as error:  # the next message starts another thread
             self._health.count("errors", 1, f"delivering alerts failed: {type(error).__name__}")
-            self._idle.set()
+            self._is_idle = True
 
     def _work(self) -> None:
-        busy_at = time.monotonic()
-        while True:
-            self._wake.clear()
+        busy_at = monotonic()
+        while not self._ends:
+            asked = self._asked
             if self.turn():
-                busy_at = time.monotonic()
+                busy_at = monotonic()
                 continue
             with self._flags:
-                if not self._wake.is_set():  # else a message came after the look
-                    self._idle.set()
-            if self._next_due is not None:  # a message waits for its next try: stay
-                self._wake.wait(min(max(0.05, self._next_due - self._clock()), LONGEST_PAUSE_S))
-            elif time.monotonic() - busy_at > IDLE_S:
+                self._is_idle = self._asked == asked  # else a message came after the look
+            if not self._is_idle:
+                continue
+            ends = self._next_due is None and monotonic() - busy_at >= IDLE_S
+            self._rests(ends)
+            if ends:
                 return
-            else:
-                self._wake.wait(IDLE_S)
+            # a message that waits for its next try keeps the thread
+            due = IDLE_S if self._next_due is None else max(0.05, self._next_due - self._clock())
+            self._wake.wait(min(due, LONGEST_PAUSE_S))
 
     def turn(self) -> bool:
         """Make the callbacks that wait and send one message; return whether there was anything to do."""
@@ -157,17 +201,24 @@ class Delivery:
             self._health.delayed("the outbox of alerts cannot be read now", error)
             return called
 
+    @contextmanager
+    def _outside(self) -> Iterator[None]:
+        self._is_outside = True
+        try:
+            yield
+        finally:
+            self._is_outside = False
+
     def _call_back(self) -> bool:
         called = False
         while True:
-            try:
-                alert = self._calls.get_nowait()
-            except queue.Empty:
+            if not self._calls or self._ends:
                 return called
-            called = True
+            alert, called = self._calls.popleft(), True
             for function in callbacks.registered():
                 try:
-                    within(CALLBACK_S, partial(function, alert))
+                    with self._outside():
+                        within(CALLBACK_S, partial(function, alert))
                 except Exception as error:
                     name = getattr(function, "__name__", "a function")
                     self._health.count(
@@ -190,7 +241,8 @@ class Delivery:
                 return True
         error: DeliveryError | MissingExtraError | None = None
         try:
-            send(channel, message.payload, delivery_id=str(message.id))
+            with self._outside():
+                send(channel, message.payload, delivery_id=str(message.id))
         except (DeliveryError, MissingExtraError) as problem:
             error = problem
         now = self._clock()

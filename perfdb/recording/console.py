@@ -10,12 +10,12 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
 
 from perfdb.guard import raise_foreign
+from perfdb.recording.native import Flag, RLock, Thread
 from perfdb.texts import one_line
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LONG_STEP_S = 1.0  # before this a live line would only flicker
 _REDRAW_S = 0.25
+_WAIT_FOR_END_S = 0.5
 _ERASE = "\r\x1b[K"
 _RESET = "\x1b[0m"
 _COLOURS = {
@@ -74,9 +75,11 @@ class Console:
         self._forget()
 
     def _forget(self) -> None:
-        self._lock = threading.RLock()  # on a terminal only; a signal handler may print in between
+        self._lock = RLock()  # on a terminal only; a signal handler may print in between
         self._open: list[_OpenStep] = []
-        self._ticker: threading.Thread | None = None
+        self._ticker: Thread | None = None
+        self._wake = Flag()
+        self._ends = False  # the ticker is to end, and no other one to begin
         self._drawn = False
 
     def session_started(self, session_id: str, fast_mode: bool | None) -> None:
@@ -90,10 +93,7 @@ class Console:
         if _draws_on(sys.stdout):
             with self._lock:
                 self._open.append(_OpenStep(name, depth, self._clock()))
-                if self._ticker is None:
-                    _note_console(self)
-                    self._ticker = threading.Thread(target=self._tick, name="perfdb-console", daemon=True)
-                    self._ticker.start()
+            self._ensure_ticker()
 
     def step_completed(self, name: str, duration: float, depth: int = 0) -> None:
         """Print that a step ended well, after ``duration`` seconds."""
@@ -153,19 +153,45 @@ class Console:
         try:
             self._redraw()
         except Exception:  # the live line goes, the steps stay
-            self._ticker = None
+            return
+
+    def _ensure_ticker(self) -> None:
+        with self._lock:
+            if self._ends or not self._open or (self._ticker is not None and self._ticker.is_alive):
+                return
+            ticker = self._ticker = Thread(self._tick)
+            _note_console(self)
+        try:
+            ticker.start()
+        except RuntimeError as error:  # no thread can be started: the line goes
+            raise_foreign(error)
+
+    def end_ticker(self) -> None:
+        """Have the thread of the live line end; none begins."""
+        self._ends = True
+        self._wake.set()
+
+    def wait_for_ticker(self) -> None:
+        """Wait for that; not for one that looks into a database, or writes to a stopped terminal."""
+        if self._ticker is not None and not self._ticker.is_current:
+            self._ticker.join(_WAIT_FOR_END_S)
+
+    def go_on(self) -> None:
+        """Let the thread begin again, and begin it when steps are open."""
+        self._ends = False
+        self._ensure_ticker()
 
     def _redraw(self) -> None:
         """Redraw the live line until no step has been open for one round."""
         idle = False
-        while True:
-            time.sleep(_REDRAW_S)
+        while not self._ends:
+            self._wake.wait(_REDRAW_S)
+            if self._ends:
+                return
             with self._lock:
-                if self._ticker is not threading.current_thread():
-                    return
                 if not self._open:
-                    if idle:
-                        self._ticker = None
+                    if idle and self._ticker is not None:
+                        self._ticker.leave()
                         return
                     idle = True
                     continue
@@ -178,9 +204,10 @@ class Console:
                     self._draw(sys.stdout, shown)
 
     def _silence(self) -> None:
+        self.end_ticker()
+        self.wait_for_ticker()
         if self._lock.acquire(timeout=0.5):  # a stopped terminal may hold it for ever
             try:
-                self._ticker = None
                 self._open.clear()
                 if self._drawn:
                     _write(sys.stdout, _ERASE)
@@ -219,22 +246,39 @@ _consoles: list[weakref.ref[Console]] = []
 
 
 def _note_console(console: Console) -> None:
-    living = [each for each in _consoles if each() is not None and each() is not console]
-    _consoles[:] = [*living, weakref.ref(console)]
+    others = [each for each in _consoles if each() is not None and each() is not console]
+    _consoles[:] = [*others, weakref.ref(console)]
+
+
+def _living_consoles() -> list[Console]:
+    return [console for each in list(_consoles) if (console := each()) is not None]
+
+
+def end_tickers() -> None:
+    """End the threads of the live lines: the process is about to fork."""
+    consoles = _living_consoles()
+    for console in consoles:
+        console.end_ticker()
+    for console in consoles:
+        console.wait_for_ticker()
+
+
+def tickers_go_on() -> None:
+    """Let them begin again."""
+    for console in _living_consoles():
+        console.go_on()
 
 
 def _forget_in_child() -> None:
     # the ticker does not live on in a forked child, and its lock may have been held
-    for each in list(_consoles):
-        if (console := each()) is not None:
-            console._forget()
+    for console in _living_consoles():
+        console._forget()
 
 
 def _silence_at_exit() -> None:
     # a daemon thread that writes while the interpreter ends can abort the process
-    for each in list(_consoles):
-        if (console := each()) is not None:
-            console._silence()
+    for console in _living_consoles():
+        console._silence()
 
 
 atexit.register(_silence_at_exit)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import threading
 
 from perfdb.errors import UsageError
 from perfdb.guard import raise_foreign
+from perfdb.recording.native import RLock
 from perfdb.recording.values import clean_error, clean_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -42,7 +42,7 @@ class Health:
         self.last_error: str | None = None
         self.warnings: list[str] = []
         self._said: set[str] = set()
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     def share_what_was_said(self, other: Health) -> None:
         """Say no more what ``other`` has said: a tracker for each of a million requests has one fault."""
@@ -90,7 +90,7 @@ class Health:
 
     def after_fork_in_child(self) -> None:
         """Make a lock that no vanished thread holds."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
 
     def as_dict(self) -> dict[str, Any]:
         """Return ``ok``, the counters, ``last_error`` and the ``warnings``."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from perfdb.guard import raise_foreign
 from perfdb.recording import judged
+from perfdb.recording.native import RLock
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Journal:
         self._descriptor = descriptor
         self._fsync = fsync
         self._torn = 0  # bytes of a short write that could not be cut back yet
-        self._lock = threading.RLock()  # re-entrant: a signal handler may record a step too
+        self._lock = RLock()  # re-entrant: a signal handler may record a step too
 
     @classmethod
     def create(cls, folder: Path, header: Mapping[str, Any], *, fsync: bool = False) -> Journal:
@@ -100,11 +100,6 @@ class Journal:
         _held[path] = os.getpid()
         return cls(path, descriptor, header)
 
-    @property
-    def is_closed(self) -> bool:
-        """Tell whether it takes no more lines."""
-        return self._descriptor < 0
-
     def write(self, body: bytes) -> bool:
         """Append one record; False when the disk did not take it.
 
@@ -112,6 +107,8 @@ class Journal:
         """
         line = b"%08x %b\n" % (zlib.crc32(body), body)
         with self._lock:
+            if self._descriptor < 0:
+                return False
             try:
                 if self._torn:
                     self._cut_back()
@@ -151,15 +148,35 @@ class Journal:
         """Return what stands behind the last complete line, at ``offset``: its writer was cut off."""
         return os.pread(self._descriptor, os.fstat(self._descriptor).st_size - offset, offset)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more lines: its worker has let it go."""
+        return self._descriptor < 0
+
+    def retire(self, offset: int | None) -> bool:
+        """Close and remove it if nothing stands behind ``offset``; return whether that was so."""
+        with self._lock:
+            if self.is_closed or not self.ends_at(offset):
+                return False
+            self.close(remove=True)
+            return True
+
+    def after_fork_in_child(self) -> None:
+        """Leave it to the parent, whose threads may hold the lock here for ever."""
+        self._lock = RLock()
+        self.close()
+
     def close(self, *, remove: bool = False) -> None:
         """Give up the lock; with ``remove`` the file goes first, so that nobody finds it unlocked."""
-        if self._descriptor < 0:
-            return
-        descriptor, self._descriptor = self._descriptor, -1
+        with self._lock:  # who writes meanwhile must not write to a number that is another file's by then
+            if self._descriptor < 0:
+                return
+            descriptor, self._descriptor = self._descriptor, -1
         try:
             if remove:
                 self.path.unlink(missing_ok=True)
                 self.path.with_suffix(judged.SUFFIX).unlink(missing_ok=True)
+                self.path.with_suffix(judged.UNJUDGED).unlink(missing_ok=True)
         finally:
             if _held.get(self.path) == os.getpid():
                 del _held[self.path]

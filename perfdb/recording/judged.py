@@ -7,10 +7,12 @@ twice changes nothing. In the database it would cost each session a turn of the 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 SUFFIX = ".judged"
+UNJUDGED = ".unjudged"  # ids of sessions whose own journal is gone: the database has its rows
 
 
 def judged_until(journal: Path) -> int:
@@ -30,3 +32,29 @@ def note_judged(journal: Path, offset: int) -> None:
             os.write(descriptor, b"%20d" % offset)  # of one length: it is never half of two numbers
         finally:
             os.close(descriptor)
+
+
+def unjudged_beside(journal: Path) -> list[str]:
+    """Return the sessions of former journals that were noted as not judged yet."""
+    try:
+        return journal.with_suffix(UNJUDGED).read_text("ascii").split()
+    except (OSError, ValueError):
+        return []
+
+
+def note_unjudged(journal: Path, session_ids: Iterable[str]) -> bool:
+    """Note them instead of those that were noted before; return whether the disk took it."""
+    place = journal.with_suffix(UNJUDGED)
+    hidden = journal.with_suffix(f"{UNJUDGED}.new")
+    text = "\n".join(session_ids)
+    try:
+        if not text:
+            place.unlink(missing_ok=True)
+            return True
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(hidden, flags, 0o600), "w", encoding="ascii") as file:
+            file.write(text)
+        os.replace(hidden, place)
+    except OSError:
+        return False
+    return True

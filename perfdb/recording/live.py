@@ -13,6 +13,7 @@ from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import resident_bytes, usage
+from perfdb.recording.native import RLock, perf_counter
 from perfdb.recording.step import Step
 from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
 from perfdb.vocabulary import COMPLETED, INTERRUPTED, RUNNING
@@ -52,7 +53,7 @@ def _numbers_of_its_own() -> Iterator[int]:
 class SystemClock:
     """The clock of the machine."""
 
-    monotonic = staticmethod(time.perf_counter)
+    monotonic = staticmethod(perf_counter)
     time = staticmethod(time.time)
 
 
@@ -114,7 +115,7 @@ class LiveSession:
         self._secret_words = tuple(secret_words)
         self._lanes: dict[int, int] = {}
         self._unwritten: list[tuple[float, float, int]] = []
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._cpu, self._highest_rss = usage()
         self.last_rss = self.rss_peak = resident_bytes() or 0
         self._rss_sum = self._rss_count = 0
@@ -140,7 +141,11 @@ class LiveSession:
             journal = self.journal = self._open_journal()
             if journal is None:
                 return
-        if not journal.write(body):
+        if journal.write(body):
+            return
+        if journal.is_closed:  # just now: the worker rests, or the process ends
+            self.write(body)
+        else:
             self._health.count("refused", 1, f"the disk refuses records ({journal.path}): free some space")
 
     def begin(self) -> None:
@@ -375,7 +380,7 @@ class LiveSession:
     def after_fork_in_child(self) -> None:
         """Become the child's view of the parent's session: further steps only, in a journal of its own."""
         self.join()
-        self._lock = threading.RLock()
+        self._lock = RLock()
         for step in self.open_steps.values():
             step.leave_to_parent()
         self.open_steps = {}

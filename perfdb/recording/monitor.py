@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 import resource
 import sys
-import threading
-import time
 
 from perfdb.guard import raise_foreign
+from perfdb.recording.native import Flag, RLock, Thread, is_exiting, perf_counter
 
 MIN_INTERVAL_S = 0.05
 MAX_INTERVAL_S = 1.0
 _READINGS_PER_AGE = 20  # a session of 10 s is read every 0.5 s
 _IDLE_S = 2.0  # how long the thread outlives the last session
+
+_WAIT_FOR_END_S = 1.0
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -65,17 +66,56 @@ class Monitor:
     def after_fork_in_child(self) -> None:
         """Begin with no session and no thread: those of the parent do not exist here."""
         self._watched: list[Watched] = []
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self.importing = threading.Lock()  # held while the thread imports: a fork must wait
+        self._thread: Thread | None = None
+        self._ends = False  # the thread is to end, and no other one to begin
+        self._wake = Flag()
+        self._lock = RLock()
+        self._importing = False
 
     def watch(self, session: Watched) -> None:
         """Begin to read for a session."""
         with self._lock:
             self._watched.append(session)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="perfdb-monitor", daemon=True)
-                self._thread.start()
+        self._ensure_thread()
+
+    def _ensure_thread(self) -> None:
+        with self._lock:
+            if self._ends or not self._watched or (self._thread is not None and self._thread.is_alive):
+                return
+            thread = self._thread = Thread(self._run)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        with self._lock:
+            watched, self._watched, self._thread = self._watched, [], None
+        if not is_exiting():
+            for session in watched:
+                session.unobserved(error)
+
+    def end_thread(self) -> None:
+        """Have the thread end, never in an import; none begins."""
+        self._ends = True
+        self._wake.set()
+
+    def wait_for_end(self, import_s: float) -> None:
+        """Wait for that, for an import so long."""
+        thread = self._thread
+        if thread is not None and not thread.join(min(import_s, _WAIT_FOR_END_S)) and self._importing:
+            thread.join(import_s)
+
+    def go_on(self) -> None:
+        """Let the thread begin again, and begin it when somebody is watched."""
+        self._ends = False
+        self._ensure_thread()
+
+    def prepare(self) -> None:
+        """Import what the thread will need."""
+        import psutil
+
+        psutil.Process().memory_info()
 
     def unwatch(self, session: Watched) -> None:
         """Stop reading for a session; one that was never watched is fine."""
@@ -87,25 +127,27 @@ class Monitor:
         try:
             self._read()
         except Exception as error:
-            with self._lock:
-                watched, self._watched, self._thread = self._watched, [], None
-            for session in watched:
-                session.unobserved(error)
+            self._give_up(error)
 
     def _read(self) -> None:
-        with self.importing:
+        self._importing = True
+        try:
             import psutil
+        finally:
+            self._importing = False
 
         process = psutil.Process(os.getpid())
-        last_busy = last = time.perf_counter()
+        last_busy = last = perf_counter()
         last_cpu, _ = usage()
-        while True:
-            time.sleep(self._interval())
-            now = time.perf_counter()
+        while not self._ends:
+            self._wake.wait(self._interval())
+            if self._ends:
+                return
+            now = perf_counter()
             with self._lock:
                 self._watched = watched = [session for session in self._watched if not session.ended]
-                if not watched and now - last_busy > _IDLE_S:
-                    self._thread = None
+                if not watched and now - last_busy > _IDLE_S and self._thread is not None:
+                    self._thread.leave()
                     return
             cpu, _ = usage()
             if watched:
@@ -117,6 +159,6 @@ class Monitor:
             last, last_cpu = now, cpu
 
     def _interval(self) -> float:
-        now = time.perf_counter()
+        now = perf_counter()
         youngest = min((now - session.started for session in list(self._watched)), default=0.0)
         return min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, youngest / _READINGS_PER_AGE))

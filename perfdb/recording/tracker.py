@@ -145,8 +145,8 @@ class Tracker:
 
         to_its_end(self._health, "ending a session", end)
         # outside of what catches exceptions: a time limit may end this wait at any moment
-        if self._writer is not None and self._settings.wait_s > 0 and not _in_event_loop():
-            self._writer.wait_for(live, self._settings.wait_s)
+        if self._writer is not None:
+            self._writer.wait_for(live, 0.0 if _in_event_loop() else self._settings.wait_s)
 
     def set(self, **attributes: Any) -> None:
         """Add attributes to the session; later values replace earlier ones."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from perfdb.errors import MissingExtraError, StoreError
+from perfdb.recording.native import monotonic, sleep
 from perfdb.recording.redaction import is_secret_key
 from perfdb.store.models import from_json, to_json
 from perfdb.store.sanity import copy_own_views
@@ -203,15 +203,15 @@ def _begin_immediate(connection: Connection, *, wait_s: float) -> None:
     interpreter's lock, which the host's threads want meanwhile.
     """
     driver: Any = connection.connection.driver_connection
-    deadline = time.monotonic() + wait_s
+    deadline = monotonic() + wait_s
     while True:
         try:
             driver.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > deadline:
+            if not is_busy(error) or monotonic() > deadline:
                 raise OperationalError("BEGIN IMMEDIATE", None, error) from error
-        time.sleep(random.uniform(0.0, 0.002))  # noqa: S311 (not for secrets)
+        sleep(random.uniform(0.0, 0.002))  # noqa: S311 (not for secrets)
 
 
 def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.Connection:
@@ -266,15 +266,15 @@ def empty_log(engine: Engine) -> None:
 
 def _use_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
     """Switch to WAL; it lasts in the file. SQLite does not always wait for the lock here, so we do."""
-    deadline = time.monotonic() + busy_timeout_s
+    deadline = monotonic() + busy_timeout_s
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            sleep(0.01)
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:

@@ -34,3 +34,95 @@ def test_row_05_exit_while_locked(
     assert ended - float(last_line) < EXIT_S + 3  # a process of others may have the processor
     session = history(recorded_url).session("last")
     assert (session.status, len(session.steps)) == ("completed", 100)
+
+
+FROZEN = """
+class Frozen:
+    monotonic = perf_counter = staticmethod(lambda: 12.0)
+time.monotonic, time.perf_counter, time.time = Frozen.monotonic, Frozen.perf_counter, lambda: 1577836800.0
+"""
+
+
+def test_row_05_exit_while_locked_and_the_clock_stands_still(
+    recorded_url: str,
+    write_lock: Callable[[str], AbstractContextManager[None]],
+    run: Callable[..., CompletedProcess[str]],
+    history: Callable[[str], perfdb.History],
+) -> None:
+    ensure_schema(recorded_url)
+    with write_lock(recorded_url):
+        done = run(FROZEN + "tracker.start_pipeline(); steps(10); tracker.end_pipeline()", timeout=60)
+    assert done.returncode == 0
+    assert len(history(recorded_url).session("last").steps) == 10
+
+
+def test_row_05_nobody_waits_for_a_database_that_is_known_to_be_away(
+    recorded_url: str,
+    write_lock: Callable[[str], AbstractContextManager[None]],
+    run: Callable[..., CompletedProcess[str]],
+    history: Callable[[str], perfdb.History],
+) -> None:
+    ensure_schema(recorded_url)
+    with write_lock(recorded_url):
+        done = run(
+            """
+            os.environ["PERFDB_WAIT_S"] = "100"
+            tracker = perfdb.create_tracker(console=False, monitor=False)
+            for _ in range(5):
+                tracker.start_pipeline(); steps(1); tracker.end_pipeline()
+            print(tracker.health()["database_error"], flush=True)
+            """,
+            timeout=60,
+        )
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] != "None"
+    assert list(history(recorded_url).sessions()["status"]) == ["completed"] * 5
+
+
+def test_row_05_exit_handlers_that_come_after_ours_are_recorded(
+    recorded_url: str,
+    run: Callable[..., CompletedProcess[str]],
+    history: Callable[[str], perfdb.History],
+) -> None:
+    done = run(
+        """
+        import atexit
+        atexit._clear()
+        def late():
+            steps(1, "in a handler")
+            tracker.end_pipeline()
+            with perfdb.track("late") as run, run.step("all of it"): pass
+            with perfdb.track("elsewhere", home="elsewhere") as run, run.step("all of it"): pass
+        atexit.register(late)
+        atexit.register(perfdb.recorder._close_at_exit)
+        tracker.start_pipeline()
+        steps(1, "before")
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = history(recorded_url)
+    sessions = [found.session(session_id) for session_id in found.sessions()["session_id"]]
+    assert sorted(
+        (each.pipeline, each.status, [step.step_name for step in each.steps]) for each in sessions
+    ) == [
+        ("design", "completed", ["before", "in a handler"]),
+        ("elsewhere", "completed", ["all of it"]),
+        ("late", "completed", ["all of it"]),
+    ]
+
+
+def test_row_05_no_thread_of_ours_is_left_at_the_very_end(run: Callable[..., CompletedProcess[str]]) -> None:
+    """One that the interpreter stops there needs memory to die; without it, it takes the process with it."""
+    done = run(
+        """
+        import atexit
+        atexit._clear()
+        atexit.register(lambda: print(len(os.listdir("/proc/self/task"))))
+        atexit.register(perfdb.recorder._close_at_exit)
+        with perfdb.track("p", monitor=True) as run, run.step("work"):
+            while not run.session.samples: time.sleep(0.01)  # all is imported
+        perfdb.recorder.close(60)
+        with perfdb.track("p", monitor=True) as run, run.step("work"): pass
+        """
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "1\n")

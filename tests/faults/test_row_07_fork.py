@@ -146,3 +146,58 @@ def test_row_07_a_fork_while_the_database_is_locked(
     seconds = float(done.stdout.split("forked in")[1].split()[0])
     assert seconds < 30, "no fork waits for a thread that waits for the fork"
     assert names(history().session("last")) == EACH_FIFTY
+
+
+def test_row_07_no_thread_of_ours_runs_at_a_fork_and_those_needed_go_on(
+    recorded_url: str, run: Callable[..., CompletedProcess[str]], history: Callable[[str], perfdb.History]
+) -> None:
+    """CPython 3.12 and later warn a host that forks while more threads than one run."""
+    done = run(
+        """
+        import multiprocessing, subprocess, warnings
+        warnings.simplefilter("error")
+        tracker = perfdb.create_tracker(console=False, monitor=True)
+        tracker.start_pipeline()
+        with tracker.step("all"):
+            time.sleep(0.3)
+            for _ in range(20):
+                steps(1)
+                pid = os.fork()
+                if pid == 0: os._exit(0)
+                os.waitpid(pid, 0)
+            worker = multiprocessing.get_context("fork").Process(target=steps, args=(1, "in a child"))
+            worker.start(); worker.join()
+            subprocess.run(["true"], preexec_fn=os.getpid)
+            until = time.monotonic() + 60
+            while tracker.health()["backlog_bytes"]:  # nobody asks, and the thread goes on
+                assert time.monotonic() < until
+                time.sleep(0.02)
+        tracker.end_pipeline()
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = history(recorded_url).session("last")
+    assert names(found) == {"all": 1, "work": 20, "in a child": 1}
+
+
+def test_row_07_the_threads_have_ended_when_the_process_forks(
+    run: Callable[..., CompletedProcess[str]],
+) -> None:
+    done = run(
+        """
+        tracker = perfdb.create_tracker(console=False, monitor=True)
+        counted = []
+        # handlers before a fork run in the reverse order: this one comes after perfdb's
+        from perfdb import recorder
+        os.register_at_fork(before=lambda: counted.append(len(os.listdir("/proc/self/task"))))
+        recorder._joined = False; recorder._join_process()
+        tracker.start_pipeline(); steps(3)
+        time.sleep(0.2)
+        for _ in range(3):
+            if os.fork() == 0: os._exit(0)
+            os.wait()
+        print(counted)
+        tracker.end_pipeline()
+        """
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[1, 1, 1]"), done.stderr

@@ -1,0 +1,186 @@
+"""Threads, locks and clocks of the machine itself, whatever stands in ``threading`` and ``time`` by now.
+
+gevent and eventlet replace the parts of those modules by ones that switch greenlets, before or after
+perfdb is imported: a lock made before and a thread made after do not go together. freezegun stops the
+clocks that a deadline is read from. A fresh copy of the interpreter's own built-in modules has the
+originals, whenever it is made.
+
+These threads are none of ``threading``: nobody waits for them at the end of a program, so that whoever
+starts one ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time as possibly_replaced
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    import threading
+    from typing import Any
+
+
+def _original(name: str) -> Any:
+    import _frozen_importlib as importlib
+
+    try:
+        spec = importlib.BuiltinImporter.find_spec(name)
+        if spec is not None:
+            module = importlib.module_from_spec(spec)
+            importlib.BuiltinImporter.exec_module(module)
+            return module
+    except (ImportError, AttributeError):
+        pass
+    return importlib.__import__(name)  # an interpreter that has it elsewhere
+
+
+_thread, _time = _original("_thread"), _original("time")
+if TYPE_CHECKING:
+    Lock, RLock = threading.Lock, threading.RLock
+else:
+    Lock, RLock = _thread.allocate_lock, _thread.RLock
+monotonic: Callable[[], float] = _time.monotonic
+perf_counter: Callable[[], float] = _time.perf_counter
+sleep: Callable[[float], None] = _time.sleep
+
+_GONE_S = 0.1  # from the last line of a thread until the system has none of that number
+_QUICK_S = 0.00002
+
+_exiting = _no_more = False
+_started: list[Thread] = []  # those that the system may still know
+
+
+class Flag:
+    """Wakes the one thread that waits for it; set before that, it is there when somebody comes to wait."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Wake who waits, or who comes next."""
+        try:
+            self._lock.release()
+        except RuntimeError:  # it is set
+            return
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long at most; return whether it was set, and clear it."""
+        return self._lock.acquire(timeout=max(0.0, seconds))
+
+
+class Thread:
+    """A thread that can be waited for until the system knows it no more; alive from the moment it is made."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self._run = run
+        self._ended = Lock()
+        self._ended.acquire()
+        self.ident = 0  # as in sys._current_frames()
+        self._number = 0
+        self._has_left = False
+
+    def start(self) -> None:
+        """Begin to run.
+
+        Raises:
+            RuntimeError: there can be no further thread: the process ends, or a limit is reached.
+        """
+        try:
+            if _no_more:
+                raise RuntimeError("the process ends")
+            _thread.start_new_thread(self._begin, ())
+        except BaseException:
+            self._ended.release()
+            raise
+        _started[:] = [each for each in _started if each._is_known()] + [self]
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, or is about to, and has not left."""
+        return self._ended.locked() and not self._has_left
+
+    def leave(self) -> None:
+        """Count as ended: it does nothing any more but return."""
+        self._has_left = True
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is the one that asks."""
+        return bool(self.ident == _thread.get_ident())
+
+    def join(self, seconds: float) -> bool:
+        """Wait so long for its end; return whether it has ended."""
+        if not self._ended.acquire(timeout=max(0.0, seconds)):
+            return False
+        self._ended.release()
+        return True
+
+    def _begin(self) -> None:
+        self.ident, self._number = _thread.get_ident(), _thread.get_native_id()
+        try:
+            self._run()
+        finally:
+            _forget_dummy(self.ident)
+            self._ended.release()
+
+    def _is_known(self) -> bool:
+        return self._ended.locked() or (
+            bool(self._number) and os.path.exists(f"/proc/self/task/{self._number}")
+        )
+
+
+def _forget_dummy(ident: int) -> None:
+    """Remove what `threading` made up when somebody, such as a logger, asked for the name of our thread."""
+    known: dict[int, Any] = getattr(sys.modules.get("threading"), "_active", {})
+    if type(known.get(ident)).__name__ == "_DummyThread":
+        known.pop(ident, None)
+
+
+def wait_until_gone(seconds: float = _GONE_S) -> None:
+    """Wait, a moment, until the system knows none of our threads that have ended: it is asked at a fork."""
+    until = monotonic() + seconds
+    for thread in list(_started):
+        while not (thread.is_alive or thread.is_current) and thread._is_known() and monotonic() < until:
+            sleep(0)
+
+
+def after_fork_in_child() -> None:
+    """Forget the parent's threads."""
+    _started.clear()
+
+
+def begin_exit() -> None:
+    """Take note that the process ends: what is to be done from now on is done by who wants it."""
+    global _exiting
+    _exiting = True
+
+
+def start_no_more() -> None:
+    """Start no further thread: one that runs while the interpreter goes down may take the process with it."""
+    global _no_more
+    _no_more = True
+
+
+def is_exiting() -> bool:
+    """Tell whether the process ends."""
+    return _exiting
+
+
+def is_greenlet_world() -> bool:
+    """Tell whether waiting is replaced: greenlets of this thread run only while one sleeps their way."""
+    return not isinstance(possibly_replaced.sleep, type(len))
+
+
+@contextmanager
+def quick_switching() -> Iterator[None]:
+    """Pass the interpreter's lock around more often, while one thread waits for others beside busy ones."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual, _QUICK_S))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
