@@ -7,6 +7,7 @@ returns an equal Session.
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,11 @@ def write_report(report: Mapping[str, Any], folder_or_path: str | Path) -> Path:
     name = report_name(report["session_id"])
     path = Path(folder_or_path)
     content = _as_json(report)
-    if not path.is_dir() and (path.suffix == ".json" or (path.exists() and not path.is_file())):
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except OSError:
+        kind = 0  # nothing yet
+    if kind != stat.S_IFDIR and (path.suffix == ".json" or kind not in (0, stat.S_IFREG)):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_output(path, [content], patient=False)  # a host does not wait for a reader
         return path

@@ -216,7 +216,9 @@ def answered(command: str, path: Path, capsys: pytest.CaptureFixture[str]) -> in
     err = capsys.readouterr().err
     assert ended.value.code in ((0, 1, 2) if command.split()[0] in ("check", "doctor", "db") else (0, 2)), err
     assert "Traceback" not in err
-    if ended.value.code == 2:
+    if ended.value.code == 2 and command.startswith("import"):
+        assert "not imported: " in err or "perfdb: " in err
+    elif ended.value.code == 2:
         assert len([line for line in err.splitlines() if line.startswith(("perfdb: ", "Error: "))]) == 1, err
     assert isinstance(ended.value.code, int)
     return ended.value.code
@@ -294,6 +296,8 @@ def test_what_may_have_been_recorded_is_drawn(
 ) -> None:
     path = made(good, folder / "evil.sqlite3", kind)
     for command in CHARTS:
+        if kind == "no durations" and "compare" in command:
+            continue  # it names the session that has not ended
         assert answered(command, path, capsys) == 0, command
 
 
