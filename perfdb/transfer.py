@@ -15,9 +15,10 @@ from itertools import islice
 from pathlib import Path
 
 from perfdb.recording.health import Health
-from perfdb.recording.journal import Journal, Line, journals_in
+from perfdb.recording.journal import VERSION, Journal, Line, has_living_writer, journals_in
 from perfdb.recording.judged import judged_until
 from perfdb.recording.quarantine import Quarantine, put_aside, quarantines_in
+from perfdb.recording.values import clean_error
 from perfdb.toml_tables import Table
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -144,9 +145,21 @@ class Database:
 class Moved:
     """What a look through journals brought into the database."""
 
-    __slots__ = ("finished", "fired", "interrupted", "journals", "quarantined", "records", "silent")
+    __slots__ = (
+        "finished",
+        "fired",
+        "interrupted",
+        "journals",
+        "left",
+        "quarantined",
+        "records",
+        "short",
+        "silent",
+    )
 
     def __init__(self) -> None:
+        self.left: dict[Path, str] = {}  # files that stay where they are, and why
+        self.short: list[Path] = []  # journals that were put aside: the database has more of them
         self.journals = self.records = self.interrupted = self.quarantined = 0
         self.silent = 0  # sessions of hosts that were not heard of for long
         self.finished: list[str] = []  # ids of sessions that had ended long ago
@@ -245,7 +258,12 @@ Judge = Callable[[list[str]], tuple[int, list[str]]]
 def recover_dead(folder: Path, database: Database, health: Health, judge: Judge) -> Moved:
     """Bring the journals of dead processes to the database, end and judge their sessions, and remove them.
 
-    In a shared database the sessions of hosts that have fallen silent are ended as well.
+    In a shared database the sessions of hosts that have fallen silent are ended as well. A journal that cannot
+    be read or put aside stays, is named in ``left`` and counted as ``skipped``; it holds up none of the others.
+
+    Raises:
+        BlockingIOError: somebody looks through lines that were put aside: try again; the others are taken in.
+        Exception: the database takes nothing now.
     """
     moved = Moved()
     paths = journals_in(folder)
@@ -271,12 +289,20 @@ def _recover_some(
     is killed here has done a part for good.
     """
     held: dict[Journal, list[str]] = {}
+    busy: BlockingIOError | None = None
     try:
         for path in paths:
-            journal = Journal.claim(path)
-            if journal is not None:
-                held[journal] = []
+            journal = _claim(path, database)
+            if journal is None:
+                continue
+            try:
                 held[journal] = _take_in(journal, database, health, moved)
+            except Exception as error:
+                journal.close()
+                if _is_away(error):
+                    raise
+                busy = busy or (error if isinstance(error, BlockingIOError) else None)
+                _leave(path, error, health, moved)
         waiting = [each for sessions in held.values() for each in sessions]
         history = set(waiting[: max(0, len(waiting) - most_news)])
         for journal in list(held):
@@ -284,17 +310,54 @@ def _recover_some(
             fired, old = judge(news) if news else (0, [])
             moved.fired += fired
             moved.finished += [each for each in held[journal] if each in history] + old
-            journal.close(remove=True)
             del held[journal]
+            try:
+                journal.close(remove=True)
+            except OSError as error:  # its rows are there, and it is looked through again
+                _leave(journal.path, error, health, moved)
     finally:
         for journal in held:
             journal.close()
+    if busy is not None:
+        raise busy
+
+
+def _claim(path: Path, database: Database) -> Journal | None:
+    """Take over the journal of a dead writer, also one that was emptied since the database had some of it."""
+    journal = Journal.claim(path)
+    if journal is None and not has_living_writer(path):
+        from perfdb.store.ingest import journal_offset
+
+        with database.reading() as connection:
+            known = journal_offset(connection, path.stem)
+        if known:
+            return Journal.claim(path, by_name=True)
+    return journal
+
+
+def _is_away(error: Exception) -> bool:
+    """Say whether the database is at fault: a journal's own errors are bare ones of the system."""
+    from perfdb.store.engine import is_transient
+
+    return is_transient(error) and not isinstance(error, OSError)
+
+
+def _leave(path: Path, error: Exception, health: Health, moved: Moved) -> None:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else clean_error(error)
+    moved.left[path] = reason or type(error).__name__
+    health.count("skipped", 1, f"{path} could not be taken in: {moved.left[path]}")
+
+
+class _UnknownJournalError(Exception):
+    """A journal whose lines this perfdb does not understand."""
 
 
 def _take_in(journal: Journal, database: Database, health: Health, moved: Moved) -> list[str]:
     """Bring a dead process's rows to the database; return its sessions that ended and are not judged."""
     from perfdb.store.ingest import mark_interrupted
 
+    if (version := journal.header.get("version", VERSION)) != VERSION:
+        raise _UnknownJournalError(f"its lines are of version {version!r}: it waits for a newer perfdb")
     before = health.counts["quarantined"]
     ended = dict.fromkeys(_ended_behind(journal, judged_until(journal.path)))
     offset = 0
@@ -304,7 +367,10 @@ def _take_in(journal: Journal, database: Database, health: Health, moved: Moved)
         ended.update(dict.fromkeys(finished))
         if not records:
             break
-    if torn := journal.torn_end(offset):
+    if (missing := journal.missing(offset)) > 0:
+        _put_short_aside(journal, offset, missing, health)
+        moved.short.append(journal.path)
+    elif torn := journal.torn_end(offset):
         put_aside(journal.path, journal.header, [torn + b"\n"])
         health.count("quarantined", 1, f"the torn end of {journal.path} was put aside")
     with database.transaction() as connection:
@@ -312,6 +378,16 @@ def _take_in(journal: Journal, database: Database, health: Health, moved: Moved)
     moved.journals += 1
     moved.quarantined += health.counts["quarantined"] - before
     return list(ended)
+
+
+def _put_short_aside(journal: Journal, offset: int, missing: int, health: Health) -> None:
+    """Keep the lines of a file that was cut or replaced: nobody knows which of them the database has."""
+    lines = [line.raw for line in journal.lines() if line.record is None or line.record["type"] != "journal"]
+    put_aside(journal.path, journal.header, lines)
+    message = (
+        f"{journal.path} is shorter ({offset - missing} bytes) than what the database has of it ({offset})"
+    )
+    health.count("quarantined", max(1, len(lines)), f"{message}: its lines were put aside")
 
 
 def _ended_behind(journal: Journal, offset: int) -> Iterator[str]:
@@ -370,26 +446,35 @@ def recover_quarantined(
         StoreError: the database cannot be opened or upgraded.
         SQLAlchemyError: it takes no rows now.
     """
-    from perfdb.store.ingest import mark_interrupted, set_quarantined
-
-    moved = Moved()
+    moved, health = Moved(), Health()
     with Database(database_url, busy_timeout_s) as database:
         for path in quarantines_in(home / "journal"):
-            with Quarantine.hold(path) as quarantine:
-                left: list[Line] = []
-                lines = quarantine.lines()
-                while batch := list(islice(lines, BATCH)):
-                    left += _take_again(database, quarantine, batch, moved)
-                journal_id = str(quarantine.header["journal_id"])
-                with database.transaction() as connection:
-                    set_quarantined(connection, journal_id, len(left))
-                    if not quarantine.has_living_writer:
-                        moved.interrupted += mark_interrupted(connection, journal_id)
-                quarantine.keep_only(left)
-                moved.quarantined += len(left)
+            try:
+                _take_file_again(database, path, moved)
+            except Exception as error:
+                if _is_away(error):
+                    raise
+                _leave(path, error, health, moved)
         if moved.finished:
             judge_historic(database, moved.finished, alerts)
     return moved
+
+
+def _take_file_again(database: Database, path: Path, moved: Moved) -> None:
+    from perfdb.store.ingest import mark_interrupted, set_quarantined
+
+    with Quarantine.hold(path) as quarantine:
+        left: list[Line] = []
+        lines = quarantine.lines()
+        while batch := list(islice(lines, BATCH)):
+            left += _take_again(database, quarantine, batch, moved)
+        journal_id = str(quarantine.header["journal_id"])
+        with database.transaction() as connection:
+            set_quarantined(connection, journal_id, len(left))
+            if not quarantine.has_living_writer:
+                moved.interrupted += mark_interrupted(connection, journal_id)
+        quarantine.keep_only(left)
+        moved.quarantined += len(left)
 
 
 def _take_again(database: Database, quarantine: Quarantine, lines: list[Line], moved: Moved) -> list[Line]:

@@ -113,13 +113,13 @@ def apply_records(
 
 def journal_offset(connection: Connection, journal_id: str) -> int:
     """Return how many bytes of the journal are in this database; 0 when it does not know it."""
-    found = _prepared(connection, "offset").one(connection, {"wanted": journal_id})
+    found = _prepared(connection, "offset").one(connection, {"wanted": _journal_name(journal_id)})
     return int(found[0]) if found else 0
 
 
 def set_quarantined(connection: Connection, journal_id: str, number: int) -> None:
     """Note how many lines of a journal are still put aside."""
-    of_journal = update(journals).where(journals.c.journal_id == journal_id)
+    of_journal = update(journals).where(journals.c.journal_id == _journal_name(journal_id))
     connection.execute(of_journal.values(quarantined=number))
 
 
@@ -132,7 +132,7 @@ def mark_interrupted(connection: Connection, journal_id: str) -> int:
     running = select(sessions.c.id).where(
         text("sessions.status = 0"),
         sessions.c.journal_pk
-        == select(journals.c.id).where(journals.c.journal_id == journal_id).scalar_subquery(),
+        == select(journals.c.id).where(journals.c.journal_id == _journal_name(journal_id)).scalar_subquery(),
     )
     pks = connection.execute(running).scalars().all()
     for pk in pks:
@@ -587,9 +587,14 @@ def _journal_statement(dialect: Any) -> Prepared:
     return Prepared(advance, dialect, _columns(journals, "id", "seen_at"))
 
 
+def _journal_name(journal_id: object) -> str:
+    """Return the id of a journal as its row has it; looked for by another, its offset would stay 0 for ever."""
+    return rows.name(journal_id, "unnamed")
+
+
 def _save_journal(connection: Connection, header: Record, offset: int, quarantined: int) -> tuple[int, int]:
     row = {
-        "journal_id": rows.name(header.get("journal_id"), "unnamed"),
+        "journal_id": _journal_name(header.get("journal_id")),
         "byte_offset": offset,
         "quarantined": quarantined,
         "host": rows.text(header.get("host")),
