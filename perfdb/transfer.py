@@ -25,10 +25,27 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
+BATCH = 2_000  # records per transaction at most: fewer where they hold the write lock for too long
+FIRST_BATCH = 200
+LEAST_BATCH = 10
+BATCH_BYTES = 512 << 10
+HOLD_S = 0.025  # that a batch may have the write lock: other processes wait for it
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
 MOST_NEWS = 50  # sessions of dead processes that are judged as news: somebody may wait for it
 STILL_S = 0.5  # a file that was written to since may be in the middle of a checkpoint
+
+
+class Pace:
+    """How many rows go into one transaction, so that it has the write lock for ``HOLD_S`` only."""
+
+    def __init__(self) -> None:
+        self.rows = FIRST_BATCH
+
+    def note(self, number: int, held_s: float) -> None:
+        """Learn how long so many rows took."""
+        if number:
+            fitting = int(number * HOLD_S / max(held_s, 1e-6))
+            self.rows = max(LEAST_BATCH, min(BATCH, fitting, max(2 * number, self.rows)))
 
 
 class Database:
@@ -42,6 +59,7 @@ class Database:
         self._reader: Engine | None = None
         self._path: Path | None = None
         self._file: tuple[int, int] | None = None  # device and inode
+        self.pace = Pace()
         self._seen_ns = 0  # when it was written to, the last time that we looked into it
 
     def __enter__(self) -> Database:
@@ -176,6 +194,8 @@ class Batch:
         for line in islice(journal.lines(offset), limit):
             (self.bad if line.record is None else self.good).append(line)
             self.end = line.end
+            if self.end - offset > BATCH_BYTES:
+                break
 
     def refuse(self) -> None:
         """Count all its lines as bad."""
@@ -203,7 +223,8 @@ def move_batch(
     from perfdb.store.engine import is_transient
 
     try:
-        return _move(database, journal, health, Batch(journal, offset, BATCH), BATCH)
+        limit = database.pace.rows
+        return _move(database, journal, health, Batch(journal, offset, limit), limit)
     except Exception as error:
         if is_transient(error):
             raise
@@ -237,6 +258,7 @@ def _move(
     from perfdb.store.ingest import apply_records, journal_offset
 
     with database.transaction() as connection:
+        begun = time.monotonic()
         offset = journal_offset(connection, str(journal.header["journal_id"]))
         if offset != batch.offset:  # somebody else moved some, or the database is another one
             batch = Batch(journal, offset, limit)
@@ -247,6 +269,7 @@ def _move(
             connection, journal.header, records, offset=batch.end, quarantined=len(batch.bad)
         )
         put_aside(journal.path, journal.header, [line.raw for line in batch.bad])  # rather twice than never
+    database.pace.note(len(batch.good), time.monotonic() - begun)
     health.count("quarantined", len(batch.bad), f"damaged lines of {journal.path} were put aside")
     return len(batch.good) + len(batch.bad), batch.end, applied.finished
 
@@ -466,7 +489,7 @@ def _take_file_again(database: Database, path: Path, moved: Moved) -> None:
     with Quarantine.hold(path) as quarantine:
         left: list[Line] = []
         lines = quarantine.lines()
-        while batch := list(islice(lines, BATCH)):
+        while batch := list(islice(lines, FIRST_BATCH)):
             left += _take_again(database, quarantine, batch, moved)
         journal_id = str(quarantine.header["journal_id"])
         with database.transaction() as connection:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from perfdb.errors import InvalidSessionIdError, NotFoundError
 from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id
 from perfdb.store import rows
-from perfdb.store.ids import Ids, forget_ids
+from perfdb.store.ids import Ids, forget_ids, insert_into
 from perfdb.store.models import (
     COMPLETED_CODE,
     INTERRUPTED_CODE,
@@ -311,6 +311,7 @@ def _apply(
     left_open: list[int] = []
     for session_id, batch in batches.items():
         placed = _place_session(connection, ids, session_id, batch, headers[session_id], journal_pk, source)
+        ids.look_up(placed.pipeline, placed.mode, _names(batch))
         for seq, step in batch.opened.items():
             if seq not in batch.steps:
                 opened.append(_step_row(ids, placed, seq, step))
@@ -337,10 +338,16 @@ def _step_row(ids: Ids, placed: _Placed, seq: int, step: Record) -> dict[str, An
     row = rows.step_columns(step, session_status=placed.status, session_counted=placed.counted)
     row["session_pk"] = placed.pk
     row["seq"] = seq
-    row["series_id"] = ids.of_series(
-        (placed.pipeline, placed.mode, rows.name(step.get("step_name"), "unnamed"))
-    )
+    row["series_id"] = ids.of_series((placed.pipeline, placed.mode, _name_of(step)))
     return row
+
+
+def _names(batch: _Batch) -> list[str]:
+    return [_name_of(step) for step in (*batch.opened.values(), *batch.steps.values())]
+
+
+def _name_of(step: Record) -> str:
+    return rows.name(step.get("step_name"), "unnamed")
 
 
 def _place_session(
@@ -422,12 +429,18 @@ def _adopt(
     )
     connection.execute(update(sessions).where(sessions.c.id == placed.pk).values(**values))
     of_session = steps.c.session_pk == placed.pk
-    used = select(series.c.id, series.c.step_name).where(
-        series.c.id.in_(select(steps.c.series_id).where(of_session))
+    used = select(series.c.step_name).where(series.c.id.in_(select(steps.c.series_id).where(of_session)))
+    names = connection.execute(used).scalars().all()
+    ids.look_up(pipeline, mode, names)
+    for step_name in names:
+        ids.of_series((pipeline, mode, step_name))
+    old = series.alias()
+    new = (
+        select(series.c.id)
+        .join(old, old.c.step_name == series.c.step_name)
+        .where(series.c.pipeline == pipeline, series.c.mode == mode, old.c.id == steps.c.series_id)
     )
-    for old, step_name in connection.execute(used).all():
-        new = ids.of_series((pipeline, mode, step_name))
-        connection.execute(update(steps).where(of_session, steps.c.series_id == old).values(series_id=new))
+    connection.execute(update(steps).where(of_session).values(series_id=new.scalar_subquery()))
     return _Placed(placed.pk, pipeline, mode, placed.status, placed.counted, is_new=False)
 
 
@@ -520,11 +533,6 @@ _FIND_SESSION = (
     .join(series, series.c.id == sessions.c.series_id)
     .where(sessions.c.session_id == bindparam("wanted"))
 )
-
-
-def insert_into(connection: Connection, table: Table) -> Any:
-    """Return an INSERT that can meet a row that is there already."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 @cache
