@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 BATCH = 2_000  # records per transaction at most: fewer where they hold the write lock for too long
 FIRST_BATCH = 200
-LEAST_BATCH = 10
+LEAST_BATCH = 50
+LEAST_SHARED_BATCH = 200  # a server has no lock that all writers want, and each transaction its round trips
 BATCH_BYTES = 512 << 10
 HOLD_S = 0.025  # that a batch may have the write lock: other processes wait for it
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
@@ -38,14 +39,15 @@ STILL_S = 0.5  # a file that was written to since may be in the middle of a chec
 class Pace:
     """How many rows go into one transaction, so that it has the write lock for ``HOLD_S`` only."""
 
-    def __init__(self) -> None:
-        self.rows = FIRST_BATCH
+    def __init__(self, least: int) -> None:
+        self.rows = max(FIRST_BATCH, least)
+        self._least = least
 
     def note(self, number: int, held_s: float) -> None:
         """Learn how long so many rows took."""
         if number:
             fitting = int(number * HOLD_S / max(held_s, 1e-6))
-            self.rows = max(LEAST_BATCH, min(BATCH, fitting, max(2 * number, self.rows)))
+            self.rows = max(self._least, min(BATCH, fitting, max(2 * number, self.rows)))
 
 
 class Database:
@@ -57,9 +59,10 @@ class Database:
         self._health = health
         self._engine: Engine | None = None
         self._reader: Engine | None = None
+        self._is_alone = False  # the server lets us have one connection at a time
         self._path: Path | None = None
         self._file: tuple[int, int] | None = None  # device and inode
-        self.pace = Pace()
+        self.pace = Pace(LEAST_SHARED_BATCH if self.is_shared else LEAST_BATCH)
         self._seen_ns = 0  # when it was written to, the last time that we looked into it
 
     def __enter__(self) -> Database:
@@ -92,13 +95,29 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Yield a connection that only reads and waits for nobody."""
-        self._open()
+        engine = self._open()
         if self._reader is None:
             from perfdb.store.engine import open_engine
 
             self._reader = open_engine(self.url, role="reader")
-        with self._reader.connect() as connection:
+        with self._connect_reader(self._reader, engine) as connection:
             yield connection
+        if self._is_alone:
+            self._reader.dispose()
+
+    def _connect_reader(self, reader: Engine, writer: Engine) -> Connection:
+        """Connect; where the server gives us one connection at a time, let the writer's go first."""
+        from sqlalchemy.exc import OperationalError
+
+        if not self._is_alone:
+            try:
+                return reader.connect()
+            except OperationalError:
+                if not self.is_shared:
+                    raise
+            self._is_alone = True
+        writer.dispose()
+        return reader.connect()
 
     def shrink_log(self, limit_bytes: int) -> int:
         """Empty a SQLite file's write-ahead log that is longer than the limit; return its bytes after that.
@@ -281,8 +300,8 @@ Judge = Callable[[list[str]], tuple[int, list[str]]]
 def recover_dead(folder: Path, database: Database, health: Health, judge: Judge) -> Moved:
     """Bring the journals of dead processes to the database, end and judge their sessions, and remove them.
 
-    In a shared database the sessions of hosts that have fallen silent are ended as well. A journal that cannot
-    be read or put aside stays, is named in ``left`` and counted as ``skipped``; it holds up none of the others.
+    In a shared database the sessions of hosts that have fallen silent are ended as well. A journal that
+    cannot be read or put aside stays, is named in ``left`` and counted as ``skipped``: it holds up no other.
 
     Raises:
         BlockingIOError: somebody looks through lines that were put aside: try again; the others are taken in.

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, select
+from sqlalchemy import Connection, Table, bindparam, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from perfdb.store.models import environments, series
@@ -25,6 +25,15 @@ _FIND_MANY = select(series.c.id, series.c.step_name).where(
     series.c.pipeline == bindparam("pipeline"),
     series.c.mode == bindparam("mode"),
     series.c.step_name.in_(bindparam("names", expanding=True)),
+)
+# PostgreSQL would read all series of the pipeline, were it not asked name by name.
+_FIND_MANY_SHARED = text(
+    "SELECT (SELECT id FROM series WHERE pipeline = :pipeline AND mode = :mode AND step_name = name), name "
+    "FROM unnest(CAST(:names AS text[])) AS name"
+)
+_MAKE_MANY = text(  # PostgreSQL takes them in one piece
+    "INSERT INTO series (pipeline, mode, step_name) SELECT :pipeline, :mode, name "
+    "FROM unnest(CAST(:step_names AS text[])) AS name ON CONFLICT DO NOTHING"
 )
 
 
@@ -57,20 +66,27 @@ class Ids:
         missing = sorted(self._find_many(pipeline, mode, unknown))
         if missing:
             _mark_dirty(self._connection)
-            make = insert_into(self._connection, series).on_conflict_do_nothing()
-            made = [{"pipeline": pipeline, "mode": mode, "step_name": name} for name in missing]
-            self._connection.execute(make, made)
+            if self._connection.dialect.name == "postgresql":
+                self._connection.execute(
+                    _MAKE_MANY, {"pipeline": pipeline, "mode": mode, "step_names": missing}
+                )
+            else:
+                make = insert_into(self._connection, series).on_conflict_do_nothing()
+                made = [{"pipeline": pipeline, "mode": mode, "step_name": name} for name in missing]
+                self._connection.execute(make, made)
             self._find_many(pipeline, mode, missing)
 
     def _find_many(self, pipeline: str, mode: str, names: Sequence[str]) -> set[str]:
         """Remember those that are there; return the others."""
         missing = set(names)
         keep = not _is_dirty(self._connection)
+        find = _FIND_MANY_SHARED if self._connection.dialect.name == "postgresql" else _FIND_MANY
         for first in range(0, len(names), _NAMES_PER_SELECT):
             some = {"pipeline": pipeline, "mode": mode, "names": names[first : first + _NAMES_PER_SELECT]}
-            for found, name in self._connection.execute(_FIND_MANY, some):
-                missing.discard(name)
-                self._remember((pipeline, mode, name), found, keep=keep)
+            for found, name in self._connection.execute(find, some):
+                if found is not None:
+                    missing.discard(name)
+                    self._remember((pipeline, mode, name), found, keep=keep)
         return missing
 
     def _remember(self, key: Hashable, found: int, *, keep: bool) -> None:

@@ -596,7 +596,7 @@ def _journal_statement(dialect: Any) -> Prepared:
 
 
 def _journal_name(journal_id: object) -> str:
-    """Return the id of a journal as its row has it; looked for by another, its offset would stay 0 for ever."""
+    """Return the id of a journal as its row has it; by another its offset would be 0 for ever."""
     return rows.name(journal_id, "unnamed")
 
 

@@ -1,4 +1,4 @@
-"""Several new databases made at once by threads of one process: no crash, all rows, and nothing in the log."""
+"""Several new databases are made at once by threads of one process: no crash, all rows, a quiet log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A journal shorter than what the database has of it, and other broken ones: said, and all others are taken in."""
+"""A journal shorter than what the database has of it, or broken: it is said, and all others are taken in."""
 
 from __future__ import annotations
 
