@@ -40,7 +40,7 @@ from perfdb.store.models import (
 from perfdb.store.prepared import Prepared
 from perfdb.store.rows import Record
 
-_JOURNAL, _IMPORT, _ORPHAN = range(len(SOURCES))
+_JOURNAL, IMPORT, ORPHAN = range(len(SOURCES))
 _CHUNK = 200  # sessions per batch of an import; ids per statement of a delete
 
 
@@ -168,17 +168,28 @@ def insert_sessions(
         wanted = select(sessions.c.session_id).where(sessions.c.session_id.in_(list(named)))
         for session_id in connection.execute(wanted).scalars().all():
             del named[session_id]
-        records = [record for session in named.values() for record in _records_of(session)]
-        headers: dict[str, Record] = {
-            session_id: _header_of(session) for session_id, session in named.items()
-        }
-        _apply(connection, _by_session(records)[0], headers, None, SOURCES.index(source))
+        insert_rows_of(connection, list(named.values()), SOURCES.index(source))
         for session in named.values():
             for name in session.tags:
                 tag_session(connection, session.session_id, name)
         added += len(named)
         known += len(chunk) - len(named)
     return added, known
+
+
+def insert_rows_of(
+    connection: Connection, found: Iterable[Session], source: int, *, with_end: bool = True
+) -> None:
+    """Add the rows of finished sessions, but their tags; ``with_end`` false: their own row is there."""
+    named = {session.session_id: session for session in found}
+    records = [
+        record
+        for session in named.values()
+        for record in _records_of(session)
+        if with_end or record["type"] not in ("start", "end")
+    ]
+    headers: dict[str, Record] = {session_id: _header_of(session) for session_id, session in named.items()}
+    _apply(connection, _by_session(records)[0], headers, None, source)
 
 
 def delete_sessions(connection: Connection, session_ids: Iterable[str]) -> int:
@@ -365,7 +376,7 @@ def _place_session(
         if placed is None:
             # Its first line was lost, or is in a journal that comes later: a place for the rest.
             start: Record = {"start_time": _earliest(batch)}
-            source = _ORPHAN
+            source = ORPHAN
         else:
             return _end_session(connection, placed, batch.end)
     else:
@@ -389,7 +400,7 @@ def _place_session(
     placed, stored_source = _find_session(connection, session_id)
     if placed is None:
         raise NotFoundError(f"session {session_id} was deleted in the middle of a batch")
-    if stored_source == _ORPHAN and source != _ORPHAN:
+    if stored_source == ORPHAN and source != ORPHAN:
         placed = _adopt(connection, ids, placed, row, pipeline, mode)
     return _end_session(connection, placed, batch.end)
 
