@@ -47,7 +47,7 @@ def migrations_folder() -> Traversable:
         StoreError: it is missing.
     """
     package = Path(perfdb.__file__).parent
-    for folder in (files(perfdb) / "migrations", package / "migrations", package.parent / "migrations"):
+    for folder in (files("perfdb") / "migrations", package / "migrations", package.parent / "migrations"):
         if (folder / "env.py").is_file() and (folder / "versions").is_dir():
             return folder
     raise StoreError(
