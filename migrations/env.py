@@ -1,7 +1,7 @@
-"""Run migrations in the database that perfdb itself would use.
+"""Run migrations from Alembic's command line, in the database that perfdb itself would use.
 
-``perfdb.store.schema`` hands in its own locked connection; from the command line
-the same lock is taken here.
+perfdb runs the same scripts without this file (``perfdb.store.migrating``); its lock is taken here too. A
+program may hand in a locked connection of its own.
 """
 
 from __future__ import annotations

@@ -10,27 +10,32 @@ import glob
 import json
 import os
 import re
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfdb.errors import ReportError
+from perfdb.errors import PerfdbError, ReportError
 from perfdb.recording.redaction import redact, withheld
 from perfdb.recording.report_reader import MAX_BYTES, MAX_DEPTH
 from perfdb.records import Session, Step, mode_of
 from perfdb.settings import Settings
-from perfdb.transfer import Database, judge_historic
+from perfdb.transfer import HOLD_S, Database, judge_historic
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
+
+    from perfdb.store.pieces import Piece
 
 WRITER_WAIT_S = 30.0
-FILES_PER_TRANSACTION = 100
+PAUSE_S = 0.005  # between two transactions: a writer that waits looks for the lock now and then only
+FILES_AT_A_TIME = 100
 LARGEST_EXPORT_BYTES = 1 << 30
 MOST_BRACKETS = 1_000_000  # of one row: ten times those of a session as long as a report can be
 PAGES = (".html", ".htm")
-_EXPORT = re.compile(rb'\A\s*\{\s*"schema_version"\s*:\s*1\s*,\s*"rows"\s*:\s*\[')
+_EXPORT = re.compile(rb'\A(?:\xef\xbb\xbf)?\s*\{\s*"schema_version"\s*:\s*1\s*,\s*"rows"\s*:\s*\[')
 _SPACE = re.compile(r"[\s,]*")
 _TO_BRACKET = re.compile(r"""(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([{}\[\]])""", re.DOTALL)
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
@@ -77,7 +82,7 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
         settings: which database, and which attributes make the mode of a report that names none.
 
     Yields:
-        One result per file, in order. Sessions are committed every hundred files and at the end.
+        One result per file, in order, when its sessions are in the database.
 
     Raises:
         StoreError: the database cannot be used at all.
@@ -91,14 +96,13 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     added: list[str] = []
     try:
         while remaining:
-            batch, remaining = remaining[:FILES_PER_TRANSACTION], remaining[FILES_PER_TRANSACTION:]
-            # Read before the transaction begins: other writers wait while it is open.
-            read = [(file, *_read(file)) for file in batch]
-            with engine.begin() as connection:
-                results = [_insert(connection, *each, settings) for each in read]
-            for (_, sessions, _), result in zip(read, results, strict=True):
-                added += [session.session_id for session in sessions] if result.added else []
-            yield from results
+            batch, remaining = remaining[:FILES_AT_A_TIME], remaining[FILES_AT_A_TIME:]
+            # Read before a transaction begins: other writers wait while it is open.
+            read = [_File(file, settings) for file in batch]
+            _insert(engine, read)
+            for file in read:
+                added += file.session_ids if file.result.added else []
+                yield file.result
     finally:
         engine.dispose()
     if added:
@@ -193,23 +197,50 @@ def _end_of_object(text: str, begin: int) -> int:
     raise ReportError(f"holds more than {MOST_BRACKETS // 2} objects and arrays: not read")
 
 
-def _insert(
-    connection: Connection, file: Path, sessions: list[Session], error: str | None, settings: Settings
-) -> Imported:
-    from sqlalchemy.exc import DBAPIError
+class _File:
+    """One file on its way into the database."""
 
-    from perfdb.store.ingest import insert_sessions
+    def __init__(self, path: Path, settings: Settings) -> None:
+        from perfdb.store.pieces import Inserting, pieces_of
 
-    if error is not None:
-        return Imported(path=str(file), error=error)
-    try:
-        with connection.begin_nested():
-            added, known = insert_sessions(connection, [_prepared(each, settings) for each in sessions])
-    except DBAPIError as failure:
-        if failure.connection_invalidated:
-            raise
-        return Imported(path=str(file), error=f"the database refused it: {failure.orig}")
-    return Imported(path=str(file), added=added, known=known)
+        self.path = path
+        found, self._error = _read(path)
+        self.session_ids = [each.session_id for each in found]
+        self.pieces = list(pieces_of(_prepared(each, settings) for each in found))
+        self._inserting = Inserting()
+
+    def insert(self, connection: Connection, piece: Piece) -> None:
+        """Add a piece; the first that is refused is the file's last."""
+        from sqlalchemy.exc import DBAPIError
+
+        if self._error is not None:
+            return
+        try:
+            with connection.begin_nested():
+                self._inserting.insert(connection, piece)
+        except (DBAPIError, PerfdbError, ValueError) as failure:
+            if isinstance(failure, DBAPIError) and failure.connection_invalidated:
+                raise
+            self._error = f"the database refused it: {getattr(failure, 'orig', None) or failure}"
+
+    @property
+    def result(self) -> Imported:
+        """What became of it."""
+        done = self._inserting
+        return Imported(path=str(self.path), added=done.added, known=done.known, error=self._error)
+
+
+def _insert(engine: Engine, files: list[_File]) -> None:
+    """Add the files' sessions, in transactions that hold the write lock for moments."""
+    waiting = deque((file, piece) for file in files for piece in file.pieces)
+    while waiting:
+        with engine.begin() as connection:
+            until = time.monotonic() + HOLD_S
+            while waiting and time.monotonic() < until:
+                file, piece = waiting.popleft()
+                file.insert(connection, piece)
+        if waiting:
+            time.sleep(PAUSE_S)
 
 
 def _prepared(session: Session, settings: Settings) -> Session:

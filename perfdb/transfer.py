@@ -16,9 +16,10 @@ from pathlib import Path
 
 from perfdb.errors import StoreError
 from perfdb.recording.health import Health, warn_once
-from perfdb.recording.journal import Journal, Line, journals_in
+from perfdb.recording.journal import VERSION, Journal, Line, has_living_writer, journals_in
 from perfdb.recording.judged import judged_until, unjudged_beside
 from perfdb.recording.quarantine import Quarantine, put_aside, quarantines_in
+from perfdb.recording.values import clean_error
 from perfdb.toml_tables import Table
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 
     from perfdb.trust import Trust
 
-BATCH = 2_000  # records per transaction: some ten milliseconds under the write lock
+BATCH = 2_000  # records per transaction at most: fewer where they hold the write lock for too long
+FIRST_BATCH = 200
+LEAST_BATCH = 50
+LEAST_SHARED_BATCH = 200  # a server has no lock that all writers want, and each transaction its round trips
+BATCH_BYTES = 512 << 10
+HOLD_S = 0.025  # that a batch may have the write lock: other processes wait for it
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
 MOST_NEWS = 50  # sessions of dead processes that are judged as news: somebody may wait for it
 STILL_S = 0.5  # a file that was written to since may be in the middle of a checkpoint
@@ -35,6 +41,20 @@ STILL_S = 0.5  # a file that was written to since may be in the middle of a chec
 
 class EndingError(StoreError):
     """The thread that asks is to end; what it wanted of the database is left to the next one."""
+
+
+class Pace:
+    """How many rows go into one transaction, so that it has the write lock for ``HOLD_S`` only."""
+
+    def __init__(self, least: int) -> None:
+        self.rows = max(FIRST_BATCH, least)
+        self._least = least
+
+    def note(self, number: int, held_s: float) -> None:
+        """Learn how long so many rows took."""
+        if number:
+            fitting = int(number * HOLD_S / max(held_s, 1e-6))
+            self.rows = max(self._least, min(BATCH, fitting, max(2 * number, self.rows)))
 
 
 class Database:
@@ -46,8 +66,10 @@ class Database:
         self._health = health
         self._engine: Engine | None = None
         self._reader: Engine | None = None
+        self._is_alone = False  # the server lets us have one connection at a time
         self._path: Path | None = None
         self._file: tuple[int, int] | None = None  # device and inode
+        self.pace = Pace(LEAST_SHARED_BATCH if self.is_shared else LEAST_BATCH)
         self._seen_ns = 0  # when it was written to, the last time that we looked into it
 
     def __enter__(self) -> Database:
@@ -80,13 +102,29 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Yield a connection that only reads and waits for nobody."""
-        self._open()
+        engine = self._open()
         if self._reader is None:
             from perfdb.store.engine import open_engine
 
             self._reader = open_engine(self.url, role="reader")
-        with self._reader.connect() as connection:
+        with self._connect_reader(self._reader, engine) as connection:
             yield connection
+        if self._is_alone:
+            self._reader.dispose()
+
+    def _connect_reader(self, reader: Engine, writer: Engine) -> Connection:
+        """Connect; where the server gives us one connection at a time, let the writer's go first."""
+        from sqlalchemy.exc import OperationalError
+
+        if not self._is_alone:
+            try:
+                return reader.connect()
+            except OperationalError:
+                if not self.is_shared:
+                    raise
+            self._is_alone = True
+        writer.dispose()
+        return reader.connect()
 
     def shrink_log(self, limit_bytes: int) -> int:
         """Empty a SQLite file's write-ahead log that is longer than the limit; return its bytes after that.
@@ -151,9 +189,21 @@ class Database:
 class Moved:
     """What a look through journals brought into the database."""
 
-    __slots__ = ("finished", "fired", "interrupted", "journals", "quarantined", "records", "silent")
+    __slots__ = (
+        "finished",
+        "fired",
+        "interrupted",
+        "journals",
+        "left",
+        "quarantined",
+        "records",
+        "short",
+        "silent",
+    )
 
     def __init__(self) -> None:
+        self.left: dict[Path, str] = {}  # files that stay where they are, and why
+        self.short: list[Path] = []  # journals that were put aside: the database has more of them
         self.journals = self.records = self.interrupted = self.quarantined = 0
         self.silent = 0  # sessions of hosts that were not heard of for long
         self.finished: list[str] = []  # ids of sessions that had ended long ago
@@ -170,6 +220,8 @@ class Batch:
         for line in islice(journal.lines(offset), limit):
             (self.bad if line.record is None else self.good).append(line)
             self.end = line.end
+            if self.end - offset > BATCH_BYTES:
+                break
 
     def refuse(self) -> None:
         """Count all its lines as bad."""
@@ -197,7 +249,8 @@ def move_batch(
     from perfdb.store.engine import is_transient
 
     try:
-        return _move(database, journal, health, Batch(journal, offset, BATCH), BATCH)
+        limit = database.pace.rows
+        return _move(database, journal, health, Batch(journal, offset, limit), limit)
     except Exception as error:
         if is_transient(error):
             raise
@@ -231,6 +284,7 @@ def _move(
     from perfdb.store.ingest import apply_records, journal_offset
 
     with database.transaction() as connection:
+        begun = time.monotonic()
         offset = journal_offset(connection, str(journal.header["journal_id"]))
         if offset != batch.offset:  # somebody else moved some, or the database is another one
             batch = Batch(journal, offset, limit)
@@ -241,6 +295,7 @@ def _move(
             connection, journal.header, records, offset=batch.end, quarantined=len(batch.bad)
         )
         put_aside(journal.path, journal.header, [line.raw for line in batch.bad])  # rather twice than never
+    database.pace.note(len(batch.good), time.monotonic() - begun)
     health.count("quarantined", len(batch.bad), f"damaged lines of {journal.path} were put aside")
     return len(batch.good) + len(batch.bad), batch.end, applied.finished
 
@@ -255,7 +310,12 @@ def recover_dead(
     """Bring the journals of dead processes to the database, end and judge their sessions, and remove them.
 
     In a shared database the sessions of hosts that have fallen silent are ended as well. Journals of those
-    whom ``trust`` does not know are left alone.
+    whom ``trust`` does not know are left alone. A journal that cannot be read or put aside stays, is named in
+    ``left`` and counted as ``skipped``: it holds up no other.
+
+    Raises:
+        BlockingIOError: somebody looks through lines that were put aside: try again; the others are taken in.
+        Exception: the database takes nothing now.
     """
     moved = Moved()
     paths = believed(journals_in(folder), trust)
@@ -281,12 +341,20 @@ def _recover_some(
     is killed here has done a part for good.
     """
     held: dict[Journal, list[str]] = {}
+    busy: BlockingIOError | None = None
     try:
         for path in paths:
-            journal = Journal.claim(path)
-            if journal is not None:
-                held[journal] = []
+            journal = _claim(path, database)
+            if journal is None:
+                continue
+            try:
                 held[journal] = _take_in(journal, database, health, moved)
+            except Exception as error:
+                journal.close()
+                if _is_away(error):
+                    raise
+                busy = busy or (error if isinstance(error, BlockingIOError) else None)
+                _leave(path, error, health, moved)
         waiting = [each for sessions in held.values() for each in sessions]
         history = set(waiting[: max(0, len(waiting) - most_news)])
         for journal in list(held):
@@ -294,17 +362,54 @@ def _recover_some(
             fired, old = judge(news) if news else (0, [])
             moved.fired += fired
             moved.finished += [each for each in held[journal] if each in history] + old
-            journal.close(remove=True)
             del held[journal]
+            try:
+                journal.close(remove=True)
+            except OSError as error:  # its rows are there, and it is looked through again
+                _leave(journal.path, error, health, moved)
     finally:
         for journal in held:
             journal.close()
+    if busy is not None:
+        raise busy
+
+
+def _claim(path: Path, database: Database) -> Journal | None:
+    """Take over the journal of a dead writer, also one that was emptied since the database had some of it."""
+    journal = Journal.claim(path)
+    if journal is None and not has_living_writer(path):
+        from perfdb.store.ingest import journal_offset
+
+        with database.reading() as connection:
+            known = journal_offset(connection, path.stem)
+        if known:
+            return Journal.claim(path, by_name=True)
+    return journal
+
+
+def _is_away(error: Exception) -> bool:
+    """Say whether the database is at fault: a journal's own errors are bare ones of the system."""
+    from perfdb.store.engine import is_transient
+
+    return is_transient(error) and not isinstance(error, OSError)
+
+
+def _leave(path: Path, error: Exception, health: Health, moved: Moved) -> None:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else clean_error(error)
+    moved.left[path] = reason or type(error).__name__
+    health.count("skipped", 1, f"{path} could not be taken in: {moved.left[path]}")
+
+
+class _UnknownJournalError(Exception):
+    """A journal whose lines this perfdb does not understand."""
 
 
 def _take_in(journal: Journal, database: Database, health: Health, moved: Moved) -> list[str]:
     """Bring a dead process's rows to the database; return its sessions that ended and are not judged."""
     from perfdb.store.ingest import mark_interrupted
 
+    if (version := journal.header.get("version", VERSION)) != VERSION:
+        raise _UnknownJournalError(f"its lines are of version {version!r}: it waits for a newer perfdb")
     before = health.counts["quarantined"]
     ended = dict.fromkeys(unjudged_beside(journal.path))
     ended.update(dict.fromkeys(_ended_behind(journal, judged_until(journal.path))))
@@ -315,7 +420,10 @@ def _take_in(journal: Journal, database: Database, health: Health, moved: Moved)
         ended.update(dict.fromkeys(finished))
         if not records:
             break
-    if torn := journal.torn_end(offset):
+    if (missing := journal.missing(offset)) > 0:
+        _put_short_aside(journal, offset, missing, health)
+        moved.short.append(journal.path)
+    elif torn := journal.torn_end(offset):
         put_aside(journal.path, journal.header, [torn + b"\n"])
         health.count("quarantined", 1, f"the torn end of {journal.path} was put aside")
     with database.transaction() as connection:
@@ -323,6 +431,16 @@ def _take_in(journal: Journal, database: Database, health: Health, moved: Moved)
     moved.journals += 1
     moved.quarantined += health.counts["quarantined"] - before
     return list(ended)
+
+
+def _put_short_aside(journal: Journal, offset: int, missing: int, health: Health) -> None:
+    """Keep the lines of a file that was cut or replaced: nobody knows which of them the database has."""
+    lines = [line.raw for line in journal.lines() if line.record is None or line.record["type"] != "journal"]
+    put_aside(journal.path, journal.header, lines)
+    message = (
+        f"{journal.path} is shorter ({offset - missing} bytes) than what the database has of it ({offset})"
+    )
+    health.count("quarantined", max(1, len(lines)), f"{message}: its lines were put aside")
 
 
 def _ended_behind(journal: Journal, offset: int) -> Iterator[str]:
@@ -401,26 +519,35 @@ def recover_quarantined(
         StoreError: the database cannot be opened or upgraded.
         SQLAlchemyError: it takes no rows now.
     """
-    from perfdb.store.ingest import mark_interrupted, set_quarantined
-
-    moved = Moved()
+    moved, health = Moved(), Health()
     with Database(database_url, busy_timeout_s) as database:
         for path in believed(quarantines_in(home / "journal"), trust):
-            with Quarantine.hold(path) as quarantine:
-                left: list[Line] = []
-                lines = quarantine.lines()
-                while batch := list(islice(lines, BATCH)):
-                    left += _take_again(database, quarantine, batch, moved)
-                journal_id = str(quarantine.header["journal_id"])
-                with database.transaction() as connection:
-                    set_quarantined(connection, journal_id, len(left))
-                    if not quarantine.has_living_writer:
-                        moved.interrupted += mark_interrupted(connection, journal_id)
-                quarantine.keep_only(left)
-                moved.quarantined += len(left)
+            try:
+                _take_file_again(database, path, moved)
+            except Exception as error:
+                if _is_away(error):
+                    raise
+                _leave(path, error, health, moved)
         if moved.finished:
             judge_historic(database, moved.finished, alerts)
     return moved
+
+
+def _take_file_again(database: Database, path: Path, moved: Moved) -> None:
+    from perfdb.store.ingest import mark_interrupted, set_quarantined
+
+    with Quarantine.hold(path) as quarantine:
+        left: list[Line] = []
+        lines = quarantine.lines()
+        while batch := list(islice(lines, FIRST_BATCH)):
+            left += _take_again(database, quarantine, batch, moved)
+        journal_id = str(quarantine.header["journal_id"])
+        with database.transaction() as connection:
+            set_quarantined(connection, journal_id, len(left))
+            if not quarantine.has_living_writer:
+                moved.interrupted += mark_interrupted(connection, journal_id)
+        quarantine.keep_only(left)
+        moved.quarantined += len(left)
 
 
 def _take_again(database: Database, quarantine: Quarantine, lines: list[Line], moved: Moved) -> list[Line]:

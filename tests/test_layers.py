@@ -30,6 +30,7 @@ LAYERS = {
     "recording": 1,
     "store": 2,
     "plain": 2,
+    "__pyinstaller": 2,
     "analysis": 2,
     "alerts": 2,
     "charts": 3,

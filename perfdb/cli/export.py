@@ -6,9 +6,11 @@ spreadsheet would run as a formula starts with an apostrophe.
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +43,20 @@ from perfdb.recording.report import to_report
     show_default=True,
     help="What a row of CSV or Parquet is.",
 )
+@click.option(
+    "--bom", is_flag=True, help="Begin CSV with a byte order mark, for spreadsheets that ask for one."
+)
 @click.option("--last", type=click.IntRange(1), help="Only so many of the newest sessions.")
 @filter_options
 @database_option
 def command(
-    form: str, output: Path, rows: str, last: int | None, database: str | None, **filters: Any
+    form: str,
+    output: Path,
+    rows: str,
+    bom: bool,
+    last: int | None,
+    database: str | None,
+    **filters: Any,
 ) -> None:
     """Write the history as JSON, CSV or Parquet.
 
@@ -53,6 +64,8 @@ def command(
     """
     if form == "parquet" and is_terminal(output):
         raise click.UsageError("Parquet is not for a terminal: name a file with -o.")
+    if bom and form != "csv":
+        raise click.UsageError("--bom is for CSV: JSON and Parquet have no byte order mark.")
     history = open_history(database)
     given = history_filters({**filters, "last": last})
     counted = _Counted()
@@ -60,7 +73,7 @@ def command(
         pieces: Iterable[bytes] = _json(history, given, counted)
     else:
         pieces = (_csv if form == "csv" else _parquet)(history, rows, given, counted)
-    write_whole(pieces, output)
+    write_whole(chain([codecs.BOM_UTF8], pieces) if bom else pieces, output)
     if counted.rows == 0:
         say_what_next(given)
     elif output != STDOUT:

@@ -39,6 +39,10 @@ def command(left: bool) -> None:
         if moved.interrupted:
             text += f"; {counted(moved.interrupted, 'session')} ended as interrupted"
         said.append(f"{text}.")
+    for path in moved.short:
+        said.append(f"Put aside {path.name}: it is shorter than what the database has of it.")
+    for path, reason in {**moved.left, **again.left}.items():
+        said.append(f"Left {path.name} where it is: {reason}")
     if moved.fired:
         said.append(f"{counted(moved.fired, 'alert')} fire{'s' if moved.fired == 1 else ''}: perfdb alerts")
     if again.records:

@@ -10,9 +10,11 @@ that it writes with.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SUFFIX = ".journal"
+VERSION = 1  # of the lines; a file of another one is left to the perfdb that knows it
 _CHUNK = 1 << 20
 
 _held: dict[Path, int] = {}  # journals whose lock this process holds, with the process that took it
@@ -71,7 +74,7 @@ class Journal:
         descriptor = os.open(hidden, flags, 0o600)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _write_all(descriptor, frame(encode({"type": "journal", "version": 1, **header})))
+            _write_all(descriptor, frame(encode({"type": "journal", "version": VERSION, **header})))
             os.rename(hidden, path)
         except BaseException:
             os.close(descriptor)
@@ -81,18 +84,21 @@ class Journal:
         return cls(path, descriptor, header, fsync=fsync)
 
     @classmethod
-    def claim(cls, path: Path) -> Journal | None:
-        """Take over the journal of a dead writer; None when its writer lives, or it is no journal."""
+    def claim(cls, path: Path, *, by_name: bool = False) -> Journal | None:
+        """Take over the journal of a dead writer; None when its writer lives, or it is no journal.
+
+        With ``by_name`` it is one although no line of it can be read: somebody knows its name.
+        """
         if _held.get(path) == os.getpid():
             return None
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = open_file(path, os.O_RDWR | os.O_APPEND)
         except OSError:
             return None
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            header = read_header(descriptor) or _header_of_damaged(path, descriptor)
-        except OSError:
+            header = read_header(descriptor) or _header_of_damaged(path, descriptor, by_name)
+        except (OSError, MemoryError):
             header = None
         if header is None:
             os.close(descriptor)
@@ -146,7 +152,11 @@ class Journal:
 
     def torn_end(self, offset: int) -> bytes:
         """Return what stands behind the last complete line, at ``offset``: its writer was cut off."""
-        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size - offset, offset)
+        return os.pread(self._descriptor, max(0, -self.missing(offset)), offset)
+
+    def missing(self, offset: int) -> int:
+        """Return how many bytes the file is shorter than ``offset``; negative when it is longer."""
+        return offset - os.fstat(self._descriptor).st_size
 
     @property
     def is_closed(self) -> bool:
@@ -224,10 +234,10 @@ def read_header(descriptor: int) -> dict[str, Any] | None:
     return record
 
 
-def _header_of_damaged(path: Path, descriptor: int) -> dict[str, Any] | None:
+def _header_of_damaged(path: Path, descriptor: int, by_name: bool) -> dict[str, Any] | None:
     """Return what the name still tells when the first line is damaged, and good ones follow it."""
-    if any(line.record is not None for line in read_lines(descriptor)):
-        return {"type": "journal", "version": 1, "journal_id": path.stem}
+    if by_name or any(line.record is not None for line in read_lines(descriptor)):
+        return {"type": "journal", "version": VERSION, "journal_id": path.stem}
     return None
 
 
@@ -247,7 +257,7 @@ def has_living_writer(path: Path) -> bool:
     if _held.get(path) == os.getpid():
         return True  # to close a second descriptor would drop this process's own lock
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_file(path, os.O_RDONLY)
     except OSError:
         return True
     try:
@@ -264,7 +274,7 @@ def next_record(path: Path, offset: int) -> dict[str, Any] | None:
     if _held.get(path) == os.getpid():
         return None  # as above
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_file(path, os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -288,6 +298,19 @@ def make_private_folder(folder: Path) -> None:
     except FileExistsError:
         if not folder.is_dir():
             raise NotADirectoryError(f"{folder} is a file: perfdb needs a folder of that name") from None
+
+
+def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a regular file of ours and return its descriptor; waits for nothing, follows no link.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, a device, a folder.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

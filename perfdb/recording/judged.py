@@ -17,8 +17,13 @@ UNJUDGED = ".unjudged"  # ids of sessions whose own journal is gone: the databas
 
 def judged_until(journal: Path) -> int:
     """Return the offset that was noted; 0 when there is none."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        return int(journal.with_suffix(SUFFIX).read_bytes())
+        descriptor = os.open(journal.with_suffix(SUFFIX), flags)
+        try:
+            return max(0, int(os.read(descriptor, 100)))
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError):
         return 0
 

@@ -13,7 +13,17 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from perfdb.recording.journal import SUFFIX, Line, encode, frame, has_living_writer, read_header, read_lines
+from perfdb.recording.journal import (
+    SUFFIX,
+    VERSION,
+    Line,
+    encode,
+    frame,
+    has_living_writer,
+    open_file,
+    read_header,
+    read_lines,
+)
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -28,7 +38,11 @@ class Quarantine:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
-        self.header = read_header(descriptor) or {"type": "journal", "version": 1, "journal_id": path.stem}
+        self.header = read_header(descriptor) or {
+            "type": "journal",
+            "version": VERSION,
+            "journal_id": path.stem,
+        }
 
     @classmethod
     @contextmanager
@@ -39,9 +53,8 @@ class Quarantine:
             OSError: it cannot be opened or made.
             BlockingIOError: somebody else holds it, and we do not ``wait``.
         """
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
-            descriptor = os.open(path, flags, 0o600)
+            descriptor = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 if os.fstat(descriptor).st_nlink:  # else it was emptied while we waited: there is a new one
@@ -66,7 +79,7 @@ class Quarantine:
         """Add lines that were read under a journal's header; what a kill cut short spoils no other."""
         size = os.fstat(self._descriptor).st_size
         if not size:
-            lines = chain([frame(encode({"type": "journal", "version": 1, **header}))], lines)
+            lines = chain([frame(encode({"type": "journal", "version": VERSION, **header}))], lines)
         elif os.pread(self._descriptor, 1, size - 1) != b"\n":
             lines = chain([b"\n"], lines)
         with open(self._descriptor, "ab", closefd=False) as file:

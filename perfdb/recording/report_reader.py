@@ -273,6 +273,10 @@ def _tags(fields: _Fields) -> tuple[str, ...]:
     tags = fields.array("tags")
     if not all(isinstance(tag, str) for tag in tags):
         fields.refuse("tags", "an array of texts")
+    for index, tag in enumerate(tags):
+        if not 1 <= len(tag.strip()) <= 64:
+            place = f"{fields.name}: {fields.prefix}tags[{index}]"
+            raise ReportError(f"{place} has {len(tag.strip())} characters; a tag has 1 to 64")
     return tuple(tags)
 
 

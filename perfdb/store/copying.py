@@ -18,7 +18,8 @@ from perfdb.errors import StoreError
 from perfdb.store.alerts import take_turn
 from perfdb.store.comparing import Copied, Digests, digests
 from perfdb.store.engine import open_engine, shown_url
-from perfdb.store.ingest import finish_step, insert_into, recount_session
+from perfdb.store.ids import insert_into
+from perfdb.store.ingest import finish_step, recount_session
 from perfdb.store.models import (
     INTERRUPTED_CODE,
     RUNNING_CODE,

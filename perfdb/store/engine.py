@@ -96,17 +96,13 @@ def is_transient(error: BaseException) -> bool:
         return _is_transient_sqlite(error)
     sqlstate = getattr(error, "sqlstate", None)  # psycopg; None when the server could not be reached
     if sqlstate is None:
-        return type(error).__name__ in ("OperationalError", "ConnectionTimeout", "AdminShutdown")
-    # 08 connection, 25006 read-only, 23503 a row we refer to is gone, 40 dead-lock, 42P01 no table,
-    # 53 resources, 55 lock not available, 57 cancelled or shut down, 58 system error, XX corruption
-    return sqlstate in ("25006", "23503", "42P01") or sqlstate[:2] in (
-        "08",
-        "40",
-        "53",
-        "55",
-        "57",
-        "58",
-        "XX",
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        return bool(kinds & {"OperationalError", "InterfaceError"})
+    # Of a value or a rule: 22 data, 23 integrity (but 23503: a row we refer to is gone), 44 a view's, 54 too
+    # large, P0 a trigger's. Of our own statement: the rest. All else is between us and the server: lost
+    # prepared statements behind a pooler, rights that were taken away, a table that is not there.
+    return sqlstate == "23503" or not (
+        sqlstate[:2] in ("22", "23", "44", "54", "P0") or sqlstate in ("42601", "42804", "42846", "42P18")
     )
 
 

@@ -8,10 +8,10 @@ was replaced, can never leave an id behind that this database does not know.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, bindparam, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from perfdb.store.models import environments, series
@@ -19,6 +19,22 @@ from perfdb.store.rows import Record, SeriesKey, environment_columns
 
 _KEPT = "perfdb_ids"
 _MOST_KEPT = 10_000  # a host may put a counter into its step names
+_FEW = 3
+_NAMES_PER_SELECT = 500
+_FIND_MANY = select(series.c.id, series.c.step_name).where(
+    series.c.pipeline == bindparam("pipeline"),
+    series.c.mode == bindparam("mode"),
+    series.c.step_name.in_(bindparam("names", expanding=True)),
+)
+# PostgreSQL would read all series of the pipeline, were it not asked name by name.
+_FIND_MANY_SHARED = text(
+    "SELECT (SELECT id FROM series WHERE pipeline = :pipeline AND mode = :mode AND step_name = name), name "
+    "FROM unnest(CAST(:names AS text[])) AS name"
+)
+_MAKE_MANY = text(  # PostgreSQL takes them in one piece
+    "INSERT INTO series (pipeline, mode, step_name) SELECT :pipeline, :mode, name "
+    "FROM unnest(CAST(:step_names AS text[])) AS name ON CONFLICT DO NOTHING"
+)
 
 
 class Ids:
@@ -36,6 +52,49 @@ class Ids:
             return known
         pipeline, mode, step_name = key
         return self._find_or_make(key, series, {"pipeline": pipeline, "mode": mode, "step_name": step_name})
+
+    def look_up(self, pipeline: str, mode: str, step_names: Collection[str]) -> None:
+        """Find or make many series at once, so that ``of_series`` knows them; few are not worth it."""
+        unknown = [
+            name
+            for name in dict.fromkeys(step_names)
+            if not (self._kept.get(key := (pipeline, mode, name)) or self._found.get(key))
+        ]
+        if len(unknown) < _FEW:
+            return
+        # In order, because two writers that made the same ones in different orders would wait for each other.
+        missing = sorted(self._find_many(pipeline, mode, unknown))
+        if missing:
+            _mark_dirty(self._connection)
+            if self._connection.dialect.name == "postgresql":
+                self._connection.execute(
+                    _MAKE_MANY, {"pipeline": pipeline, "mode": mode, "step_names": missing}
+                )
+            else:
+                make = insert_into(self._connection, series).on_conflict_do_nothing()
+                made = [{"pipeline": pipeline, "mode": mode, "step_name": name} for name in missing]
+                self._connection.execute(make, made)
+            self._find_many(pipeline, mode, missing)
+
+    def _find_many(self, pipeline: str, mode: str, names: Sequence[str]) -> set[str]:
+        """Remember those that are there; return the others."""
+        missing = set(names)
+        keep = not _is_dirty(self._connection)
+        find = _FIND_MANY_SHARED if self._connection.dialect.name == "postgresql" else _FIND_MANY
+        for first in range(0, len(names), _NAMES_PER_SELECT):
+            some = {"pipeline": pipeline, "mode": mode, "names": names[first : first + _NAMES_PER_SELECT]}
+            for found, name in self._connection.execute(find, some):
+                if found is not None:
+                    missing.discard(name)
+                    self._remember((pipeline, mode, name), found, keep=keep)
+        return missing
+
+    def _remember(self, key: Hashable, found: int, *, keep: bool) -> None:
+        if keep:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = found
+        self._found[key] = found
 
     def of_environment(self, header: Record) -> int | None:
         """Return the id of the environment that a header names, None when it names nothing."""
@@ -56,20 +115,23 @@ class Ids:
             )
         )
         found = self._connection.execute(wanted).scalar()
+        keep = not _is_dirty(self._connection)
         if found is None:
+            keep = False
             _mark_dirty(self._connection)
-            make = sqlite.insert if self._connection.dialect.name == "sqlite" else postgresql.insert
-            statement = make(table).values(**row).on_conflict_do_nothing().returning(table.c.id)
+            statement = insert_into(self._connection, table).values(**row)
+            statement = statement.on_conflict_do_nothing().returning(table.c.id)
             # Nothing comes back when another process made it in this moment: then it can be seen now.
             found = (
                 self._connection.execute(statement).scalar() or self._connection.execute(wanted).scalar_one()
             )
-        elif not _is_dirty(self._connection):
-            if len(self._kept) >= _MOST_KEPT:
-                self._kept.clear()
-            self._kept[key] = found
-        self._found[key] = found
+        self._remember(key, found, keep=keep)
         return int(found)
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """Return an INSERT that can meet a row that is there already."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def forget_ids(connection: Connection) -> None:

@@ -23,7 +23,7 @@ from perfdb.errors import InvalidSessionIdError, NotFoundError
 from perfdb.recording.redaction import REDACTED, redact
 from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id
 from perfdb.store import rows
-from perfdb.store.ids import Ids, forget_ids
+from perfdb.store.ids import Ids, forget_ids, insert_into
 from perfdb.store.models import (
     COMPLETED_CODE,
     INTERRUPTED_CODE,
@@ -41,7 +41,7 @@ from perfdb.store.models import (
 from perfdb.store.prepared import Prepared
 from perfdb.store.rows import Record
 
-_JOURNAL, _IMPORT, _ORPHAN = range(len(SOURCES))
+_JOURNAL, IMPORT, ORPHAN = range(len(SOURCES))
 _CHUNK = 200  # sessions per batch of an import; ids per statement of a delete
 
 
@@ -115,13 +115,13 @@ def apply_records(
 
 def journal_offset(connection: Connection, journal_id: str) -> int:
     """Return how many bytes of the journal are in this database; 0 when it does not know it."""
-    found = _prepared(connection, "offset").one(connection, {"wanted": journal_id})
+    found = _prepared(connection, "offset").one(connection, {"wanted": _journal_name(journal_id)})
     return int(found[0]) if found else 0
 
 
 def set_quarantined(connection: Connection, journal_id: str, number: int) -> None:
     """Note how many lines of a journal are still put aside."""
-    of_journal = update(journals).where(journals.c.journal_id == journal_id)
+    of_journal = update(journals).where(journals.c.journal_id == _journal_name(journal_id))
     connection.execute(of_journal.values(quarantined=number))
 
 
@@ -134,7 +134,7 @@ def mark_interrupted(connection: Connection, journal_id: str) -> int:
     running = select(sessions.c.id).where(
         text("sessions.status = 0"),
         sessions.c.journal_pk
-        == select(journals.c.id).where(journals.c.journal_id == journal_id).scalar_subquery(),
+        == select(journals.c.id).where(journals.c.journal_id == _journal_name(journal_id)).scalar_subquery(),
     )
     pks = connection.execute(running).scalars().all()
     for pk in pks:
@@ -170,17 +170,28 @@ def insert_sessions(
         wanted = select(sessions.c.session_id).where(sessions.c.session_id.in_(list(named)))
         for session_id in connection.execute(wanted).scalars().all():
             del named[session_id]
-        records = [record for session in named.values() for record in _records_of(session)]
-        headers: dict[str, Record] = {
-            session_id: _header_of(session) for session_id, session in named.items()
-        }
-        _apply(connection, _by_session(records)[0], headers, None, SOURCES.index(source))
+        insert_rows_of(connection, list(named.values()), SOURCES.index(source))
         for session in named.values():
             for name in session.tags:
                 tag_session(connection, session.session_id, name)
         added += len(named)
         known += len(chunk) - len(named)
     return added, known
+
+
+def insert_rows_of(
+    connection: Connection, found: Iterable[Session], source: int, *, with_end: bool = True
+) -> None:
+    """Add the rows of finished sessions, but their tags; ``with_end`` false: their own row is there."""
+    named = {session.session_id: session for session in found}
+    records = [
+        record
+        for session in named.values()
+        for record in _records_of(session)
+        if with_end or record["type"] not in ("start", "end")
+    ]
+    headers: dict[str, Record] = {session_id: _header_of(session) for session_id, session in named.items()}
+    _apply(connection, _by_session(records)[0], headers, None, source)
 
 
 def delete_sessions(connection: Connection, session_ids: Iterable[str]) -> int:
@@ -321,6 +332,7 @@ def _apply(
     left_open: list[int] = []
     for session_id, batch in batches.items():
         placed = _place_session(connection, ids, session_id, batch, headers[session_id], journal_pk, source)
+        ids.look_up(placed.pipeline, placed.mode, _names(batch))
         for seq, step in batch.opened.items():
             if seq not in batch.steps:
                 opened.append(_step_row(ids, placed, seq, step))
@@ -347,10 +359,16 @@ def _step_row(ids: Ids, placed: _Placed, seq: int, step: Record) -> dict[str, An
     row = rows.step_columns(step, session_status=placed.status, session_counted=placed.counted)
     row["session_pk"] = placed.pk
     row["seq"] = seq
-    row["series_id"] = ids.of_series(
-        (placed.pipeline, placed.mode, rows.name(step.get("step_name"), "unnamed"))
-    )
+    row["series_id"] = ids.of_series((placed.pipeline, placed.mode, _name_of(step)))
     return row
+
+
+def _names(batch: _Batch) -> list[str]:
+    return [_name_of(step) for step in (*batch.opened.values(), *batch.steps.values())]
+
+
+def _name_of(step: Record) -> str:
+    return rows.name(step.get("step_name"), "unnamed")
 
 
 def _place_session(
@@ -368,7 +386,7 @@ def _place_session(
         if placed is None:
             # Its first line was lost, or is in a journal that comes later: a place for the rest.
             start: Record = {"start_time": _earliest(batch)}
-            source = _ORPHAN
+            source = ORPHAN
         else:
             return _end_session(connection, placed, batch.end)
     else:
@@ -392,7 +410,7 @@ def _place_session(
     placed, stored_source = _find_session(connection, session_id)
     if placed is None:
         raise NotFoundError(f"session {session_id} was deleted in the middle of a batch")
-    if stored_source == _ORPHAN and source != _ORPHAN:
+    if stored_source == ORPHAN and source != ORPHAN:
         placed = _adopt(connection, ids, placed, row, pipeline, mode)
     return _end_session(connection, placed, batch.end)
 
@@ -434,12 +452,18 @@ def _adopt(
     )
     connection.execute(update(sessions).where(sessions.c.id == placed.pk).values(**values))
     of_session = steps.c.session_pk == placed.pk
-    used = select(series.c.id, series.c.step_name).where(
-        series.c.id.in_(select(steps.c.series_id).where(of_session))
+    used = select(series.c.step_name).where(series.c.id.in_(select(steps.c.series_id).where(of_session)))
+    names = connection.execute(used).scalars().all()
+    ids.look_up(pipeline, mode, names)
+    for step_name in names:
+        ids.of_series((pipeline, mode, step_name))
+    old = series.alias()
+    new = (
+        select(series.c.id)
+        .join(old, old.c.step_name == series.c.step_name)
+        .where(series.c.pipeline == pipeline, series.c.mode == mode, old.c.id == steps.c.series_id)
     )
-    for old, step_name in connection.execute(used).all():
-        new = ids.of_series((pipeline, mode, step_name))
-        connection.execute(update(steps).where(of_session, steps.c.series_id == old).values(series_id=new))
+    connection.execute(update(steps).where(of_session).values(series_id=new.scalar_subquery()))
     return replace(placed, pipeline=pipeline, mode=mode)
 
 
@@ -535,11 +559,6 @@ _FIND_SESSION = (
 )
 
 
-def insert_into(connection: Connection, table: Table) -> Any:
-    """Return an INSERT that can meet a row that is there already."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
-
-
 @cache
 def _compiled(name: str, dialect: Any) -> Prepared:
     """Return a statement of the hot path; each dialect compiles it once."""
@@ -601,9 +620,14 @@ def _journal_statement(dialect: Any) -> Prepared:
     return Prepared(advance, dialect, _columns(journals, "id", "seen_at"))
 
 
+def _journal_name(journal_id: object) -> str:
+    """Return the id of a journal as its row has it; by another its offset would be 0 for ever."""
+    return rows.name(journal_id, "unnamed")
+
+
 def _save_journal(connection: Connection, header: Record, offset: int, quarantined: int) -> tuple[int, int]:
     row = {
-        "journal_id": rows.name(header.get("journal_id"), "unnamed"),
+        "journal_id": _journal_name(header.get("journal_id")),
         "byte_offset": offset,
         "quarantined": quarantined,
         "host": rows.text(header.get("host")),

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
+from perfdb.errors import StoreError
 from perfdb.store.models import from_json, to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from psycopg.abc import PQGen
 
 _CONNECT_TIMEOUT_S = 3  # with the worker's pause less than 5 s, so soon rows flow after an outage
@@ -35,6 +38,7 @@ class PatientConnection(psycopg.Connection[Any]):
     """A connection that is closed when its server has sent nothing for ``patience_s`` while we waited."""
 
     patience_s: float | None = float(_CONNECT_TIMEOUT_S)  # of its first statements; None: for ever
+    is_pooled = False  # each transaction may run in another session of the server
 
     def wait(self, gen: PQGen[Answer], *args: Any, **options: Any) -> Answer:
         """Run one exchange with the server."""
@@ -88,6 +92,7 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
         pool_pre_ping=True,  # a restarted server is noticed before a batch is sent
         connect_args={
             "connect_timeout": _CONNECT_TIMEOUT_S,
+            "client_encoding": "UTF8",  # whatever the database's or PGCLIENTENCODING say
             "application_name": f"perfdb {role}",
             # A network that swallows everything is noticed by the kernel.
             "keepalives_idle": 5,
@@ -100,27 +105,60 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
         **options,
     )
     statement_s = _statement_limit_s(role, lock_wait_s)
+    limits = {
+        "lock_timeout": max(1, int(lock_wait_s * 1000)),
+        "statement_timeout": int(statement_s * 1000),
+        # A host that was stopped in a transaction must not keep its locks.
+        "idle_in_transaction_session_timeout": _idle_limit_ms(role),
+    }
 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> PatientConnection:
         return PatientConnection.connect(*arguments, **options)
 
     @event.listens_for(engine, "connect")
-    def _set_limits(connection: PatientConnection, _record: object) -> None:
-        # By SET rather than start-up options: connection poolers refuse those.
+    def _prepare(connection: PatientConnection, _record: object) -> None:
         autocommit = connection.autocommit
         connection.autocommit = True
-        connection.execute(
-            f"SET lock_timeout = {max(1, int(lock_wait_s * 1000))};"
-            f"SET statement_timeout = {int(statement_s * 1000)};"
-            # A host that was stopped in a transaction must not keep its locks.
-            f"SET idle_in_transaction_session_timeout = {_idle_limit_ms(role)}"
-        )
+        if role != "reader":
+            _require_utf8(connection, url)
+        found = connection.execute("SELECT pg_backend_pid()").fetchone()
+        if found is not None and found[0] != connection.info.backend_pid:
+            connection.is_pooled = True
+            connection.prepare_threshold = None  # the next transaction would not find what this one prepared
+        else:
+            # By SET rather than start-up options: connection poolers refuse those.
+            connection.execute(_settings("SET", limits))
         connection.autocommit = autocommit
         connection.read_only = role == "reader"
         connection.patience_s = statement_s + _GRACE_S if statement_s else None
 
+    @event.listens_for(engine, "begin")
+    def _limit(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        if driver.is_pooled:  # a plain SET would stay with whoever gets that session next
+            driver.execute(_settings("SET LOCAL", limits))
+
     return engine
+
+
+def _settings(how: str, values: Mapping[str, int]) -> str:
+    return ";".join(f"{how} {name} = {value}" for name, value in values.items())
+
+
+def _require_utf8(connection: PatientConnection, url: URL) -> None:
+    """Refuse a database that cannot hold every text: some steps would be stored and others not.
+
+    Raises:
+        StoreError: its encoding is another.
+    """
+    found = connection.execute("SHOW server_encoding").fetchone()
+    encoding = str(found[0]) if found else "unknown"
+    if encoding != "UTF8":
+        raise StoreError(
+            f"{url.render_as_string(hide_password=True)} has the encoding {encoding}, which does "
+            f"not hold every text; perfdb needs one in UTF8: createdb -T template0 -E UTF8 NEW_NAME"
+        )
 
 
 def _statement_limit_s(role: str, lock_wait_s: float) -> float:

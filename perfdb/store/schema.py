@@ -11,16 +11,25 @@ import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
-import perfdb
 from perfdb.errors import NewerSchemaError, SchemaError, StoreError
 from perfdb.store.engine import broken_file, open_engine, shown_url, sqlite_path
+from perfdb.store.migrating import migrate, migrations_folder, without_talk
 from perfdb.store.sanity import require_own_objects
+
+__all__ = [
+    "HEAD",
+    "check",
+    "ensure_schema",
+    "locked_connection",
+    "migrations_folder",
+    "require_schema",
+    "revision",
+    "upgrade",
+]
 
 HEAD = "0006"  # the newest file in migrations/versions; a test compares
 
@@ -86,18 +95,16 @@ def require_schema(connection: Connection) -> None:
     require_own_objects(connection)
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate the database to ``revision``, alone: others that start meanwhile wait.
+def upgrade(url: str, until: str = "head") -> None:
+    """Migrate the database to the revision ``until``, alone: others that start meanwhile wait.
 
     Raises:
         NewerSchemaError, StoreError: as ``ensure_schema``.
     """
     with _clear_errors(url), locked_connection(url) as connection:
-        if revision in ("head", HEAD) and _is_at_head(connection):
+        if until in ("head", HEAD) and _is_at_head(connection):
             return  # somebody else did it while we waited for the lock
-        from alembic import command
-
-        command.upgrade(_alembic_config(connection), revision)
+        migrate(connection, revision(connection), until)
 
 
 def check(url: str) -> list[str]:
@@ -110,15 +117,6 @@ def check(url: str) -> list[str]:
                 return _differences(connection)
         finally:
             engine.dispose()
-
-
-def migrations_folder() -> Path:
-    """Return the folder of the migration scripts: inside a wheel, or beside the package in a checkout."""
-    package = Path(perfdb.__file__).parent
-    for folder in (package / "migrations", package.parent / "migrations"):
-        if (folder / "env.py").is_file() and (folder / "versions").is_dir():
-            return folder
-    raise StoreError(f"the migration scripts of perfdb are missing beside {package}; install perfdb again")
 
 
 @contextmanager
@@ -179,21 +177,12 @@ def _clear_errors(url: str) -> Iterator[None]:
         raise StoreError(f"cannot prepare the database {shown_url(url)}: {error.orig}") from error
 
 
-def _alembic_config(connection: Connection) -> Any:
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    return config
-
-
 def _differences(connection: Connection) -> list[str]:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
     from perfdb.store.models import metadata
 
-    context = MigrationContext.configure(connection, opts={"compare_type": True})
-    return [str(difference) for difference in compare_metadata(context, metadata)]
+    with without_talk():
+        from alembic.autogenerate import compare_metadata
+        from alembic.migration import MigrationContext
+
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return [str(difference) for difference in compare_metadata(context, metadata)]

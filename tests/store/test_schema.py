@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
@@ -38,11 +39,15 @@ def revision(url: str) -> str | None:
     return found
 
 
-def test_head_is_the_newest_script() -> None:
+def alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(schema.migrations_folder()))
     config.set_main_option("path_separator", "os")
-    assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
+    return config
+
+
+def test_head_is_the_newest_script() -> None:
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == schema.HEAD
 
 
 def test_models_and_migrations_are_equal(database_url: str) -> None:
@@ -97,18 +102,18 @@ def test_a_server_that_is_not_there_is_a_clear_error() -> None:
 def test_downgrade_and_upgrade_again(database_url: str) -> None:
     schema.ensure_schema(database_url)
     with schema.locked_connection(database_url) as connection:
-        from alembic import command
-
-        command.downgrade(schema._alembic_config(connection), "base")
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
     assert revision(database_url) is None
     schema.ensure_schema(database_url)
 
 
 def test_alembic_at_the_top_level_uses_perfdbs_database(database_url: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PERFDB_HOME": str(tmp_path), "PERFDB_DATABASE_URL": database_url}
-    for command in (["upgrade", "head"], ["check"], ["current"]):
+    for arguments in (["upgrade", "head"], ["check"], ["current"]):
         done = subprocess.run(
-            [sys.executable, "-m", "alembic", *command],
+            [sys.executable, "-m", "alembic", *arguments],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -133,7 +138,7 @@ def test_documents_are_jsonb_on_postgresql(create_database: Callable[..., str]) 
 
 
 def test_there_is_a_database_of_every_released_schema() -> None:
-    versions = sorted(each.name[:4] for each in (schema.migrations_folder() / "versions").glob("*.py"))
+    versions = sorted(each.name[:4] for each in (ROOT / "migrations" / "versions").glob("*.py"))
     assert [each.stem for each in OLD_DATABASES] == versions
 
 
