@@ -15,6 +15,7 @@ PACKAGE = Path(perfdb.__file__).parent
 # The layers of the parts of perfdb; a part is a module or a folder directly below perfdb/.
 LAYERS = {
     "errors": -2,  # everyone may raise
+    "stopping": -1,
     "vocabulary": -1,
     "records": 0,
     "critical_path": 0,

@@ -148,7 +148,9 @@ def _gains(
     """Return the mean seconds gained by each of the names at twice its speed, and when it takes no time."""
     gained: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for schedule, wall, seqs in _schedules(sessions, steps):
-        changes = [(faster, factor) for name, faster in seqs.items() if name in names for factor in (0.5, 0.0)]
+        changes = [
+            (faster, factor) for name, faster in seqs.items() if name in names for factor in (0.5, 0.0)
+        ]
         walls = iter(schedule.walls(changes))
         for name in seqs:
             if name in names:

@@ -92,7 +92,7 @@ class Schedule:
         return self.walls([(faster, factor)])[0]
 
     def walls(self, changes: Sequence[Change]) -> list[float]:
-        """Return the session's seconds after each change: steps, and the factor of their time, as in ``wall``.
+        """Return the session's seconds after each change: steps, and the factor of their time.
 
         Raises:
             TimeLimitError: the time of this answer is over.
@@ -160,7 +160,7 @@ class Schedule:
 
 
 def _linked(siblings: Sequence[Scheduled], parent: int, parent_lane: int, first: int) -> Iterator[_Node]:
-    """Yield the nodes of the children of one step, in the order of their starts; ``first`` is the first place."""
+    """Yield the nodes of one step's children, in the order of their starts; ``first`` is the first place."""
     running: list[tuple[float, int]] = []  # end and place
     last: tuple[float, int] | None = None  # of those that ended
     for place, step in enumerate(siblings, first):
