@@ -8,7 +8,7 @@ hundred parallel requests of eight workers take eight rows.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from perfdb.critical_path import (
@@ -137,6 +137,14 @@ def last_instant(session: Session) -> float:
         known += [step.start_time, step.start_time if step.end_time is None else step.end_time]
     known += [sample.time for sample in session.samples]
     return max(known)
+
+
+def longest(bars: Sequence[Bar], most: int) -> tuple[Bar, ...]:
+    """Return the longest bars in their order: of thousands a picture shows what there is to see."""
+    if len(bars) <= most:
+        return tuple(bars)
+    kept = heapq.nlargest(most, range(len(bars)), key=lambda place: bars[place].end - bars[place].start)
+    return tuple(bars[place] for place in sorted(kept))
 
 
 def _named_groups(siblings: Iterable[Step], depth: int) -> list[tuple[list[Step], int]]:

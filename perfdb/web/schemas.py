@@ -129,6 +129,7 @@ class TimelineRow(Answer):
     busy_s: float
     critical_s: float
     bars: list[BarRow]
+    hidden_bars: int  # shorter ones that are too many for a page
 
 
 class TimelineAnswer(Answer):

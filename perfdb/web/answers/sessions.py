@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from perfdb.analysis.explain import explain
-from perfdb.analysis.timeline import Timeline, headline, last_instant, timeline
+from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
 from perfdb.plain import plain_rows
@@ -159,11 +159,12 @@ def _explanation(found: Session, past: Sequence[Session]) -> tuple[ExplanationAn
 
 def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
     rows: list[TimelineRow] = []
-    bars = 0
+    room = MOST_BARS
     for row in laid_out.rows[:MOST_ROWS]:
-        bars += len(row.bars)
-        if bars > MOST_BARS:
+        if room <= 0:
             break
+        bars = longest(row.bars, room)
+        room -= sum(max(1, len(bar.critical)) for bar in bars)
         rows.append(
             TimelineRow(
                 label=row.label,
@@ -177,10 +178,11 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
                         start=bar.start,
                         end=bar.end,
                         status=_status(bar.step),
-                        critical=list(bar.critical),
+                        critical=list(bar.critical[:MOST_BARS]),
                     )
-                    for bar in row.bars
+                    for bar in bars
                 ],
+                hidden_bars=len(row.bars) - len(bars),
             )
         )
     return TimelineAnswer(
