@@ -6,10 +6,12 @@ the time is over. Where nobody said anything a look costs next to nothing and ne
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TypeVar
 
 from perfdb.errors import TimeLimitError
@@ -17,25 +19,44 @@ from perfdb.errors import TimeLimitError
 _LOOK_EVERY = 512  # things between two looks of ``looking``: far below a millisecond of what is done here
 
 _Thing = TypeVar("_Thing")
-_until: ContextVar[tuple[float, float] | None] = ContextVar("perfdb_until", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    until: float  # of the monotonic clock
+    seconds: float
+    steps: int | None
+
+
+_limit: ContextVar[_Limit | None] = ContextVar("perfdb_limit", default=None)
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Stop what is computed inside, in this context, after so many seconds; an earlier end stays."""
-    until = time.monotonic() + seconds
-    outer = _until.get()
-    token = _until.set((until, seconds) if outer is None or until < outer[0] else outer)
+def limited(*, seconds: float | None = None, steps: int | None = None) -> Iterator[None]:
+    """Limit every answer inside, in this context and the threads it is carried to.
+
+    Args:
+        seconds: after which it is stopped.
+        steps: that it may read; of more the newest sessions are looked at.
+    """
+    until = math.inf if seconds is None else time.monotonic() + seconds
+    token = _limit.set(_Limit(until, seconds or math.inf, steps))
     try:
         yield
     finally:
-        _until.reset(token)
+        _limit.reset(token)
 
 
-def seconds_left() -> float | None:
-    """Return how long this answer may still take, at least 0; None when nobody limits it."""
-    limit = _until.get()
-    return None if limit is None else max(0.0, limit[0] - time.monotonic())
+def seconds_left() -> float:
+    """Return how long this answer may still take, at least 0; infinite when nobody limits it."""
+    limit = _limit.get()
+    return math.inf if limit is None else max(0.0, limit.until - time.monotonic())
+
+
+def most_steps() -> int | None:
+    """Return how many steps this answer may read; None when nobody limits it."""
+    limit = _limit.get()
+    return None if limit is None else limit.steps
 
 
 def look() -> None:
@@ -44,9 +65,9 @@ def look() -> None:
     Raises:
         TimeLimitError: the time of this answer is over.
     """
-    limit = _until.get()
-    if limit is not None and time.monotonic() > limit[0]:
-        raise took_too_long(limit[1])
+    limit = _limit.get()
+    if limit is not None and time.monotonic() > limit.until:
+        raise took_too_long(limit.seconds)
 
 
 def looking(things: Iterable[_Thing]) -> Iterator[_Thing]:
@@ -55,7 +76,7 @@ def looking(things: Iterable[_Thing]) -> Iterator[_Thing]:
     Raises:
         TimeLimitError: the time of this answer is over.
     """
-    if _until.get() is None:
+    if _limit.get() is None:
         yield from things
         return
     for number, thing in enumerate(things):

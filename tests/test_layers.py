@@ -22,6 +22,7 @@ LAYERS = {
     "texts": 0,
     "notebook": 0,
     "toml_tables": 0,
+    "gate": 0,  # the dashboard and the pathway's API ask the same guards
     "settings": 1,
     "questions": 1,
     "recording": 1,

@@ -18,6 +18,7 @@ try:
     from starlette.staticfiles import StaticFiles
 
     from perfdb.web import api, views
+    from perfdb.web.limits import AnswerLimits
     from perfdb.web.live import LiveFeed
     from perfdb.web.rendering import STATIC, static_path
     from perfdb.web.security import Gate, SecurityMiddleware
@@ -47,7 +48,7 @@ def create_app(
         hosts: names that a Host header may hold, beside those of loopback.
         any_address: any IP address too; for a server that listens on all of them.
         token: what everybody must show; needed for anything but loopback.
-        query_limit_s: how long the queries of one answer may take.
+        query_limit_s: how long one answer may take, in its queries and in what computes with their rows.
     """
     served = ServedHistory(history if history is not None else History(), limit_s=query_limit_s)
     gate = Gate(hosts=hosts, any_address=any_address, token=token)
@@ -73,6 +74,7 @@ def create_app(
     app.state.gate = gate
     app.state.feed = LiveFeed(served)
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_TO_PACK, compresslevel=6)
+    app.add_middleware(AnswerLimits, limit_s=query_limit_s)
     app.add_middleware(SecurityMiddleware, gate=gate)
     app.include_router(api.router)
     app.include_router(views.router)
