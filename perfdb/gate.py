@@ -55,8 +55,11 @@ def host_of(header: str) -> str | None:
     if found is None or int(found["port"] or 0) > 65_535:
         return None
     if found["six"] is not None:
-        return str(ipaddress.IPv6Address(found["six"])) if is_address(found["six"]) else None
-    return found["name"].lower().rstrip(".")
+        try:
+            return str(ipaddress.IPv6Address(found["six"]))
+        except ValueError:
+            return None
+    return found["name"].lower().removesuffix(".")
 
 
 def is_address(name: str) -> bool:
@@ -94,8 +97,8 @@ def foreign_page(headers: Mapping[str, str]) -> str | None:
 def foreign_reading(headers: Mapping[str, str], *, costly: bool) -> bool:
     """Say whether another site's page reads, in a picture, a frame or a script.
 
-    A person who follows a link is let through. A page that sends its own window here is not told from one,
-    but by the click: what is ``costly`` needs it.
+    A person who follows a link is let through; what is ``costly`` needs the click, which tells a person from
+    a page that sends its own window here.
     """
     if headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none"):
         return False

@@ -361,11 +361,14 @@ def _content(path: Path) -> str:
         raise SettingsError(f"{shown_path(path)}, line {line}: not valid TOML: not UTF-8") from None
 
 
+_OTHERS = ("PERFDB_CONFIG", "PERFDB_STAND_IN", "PERFDB_ALLOW_HOSTS")  # the last two are the pathway's API's
+
+
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     known = {f"PERFDB_{name.upper()}": name for name in _FROM_WORD}
     values: dict[str, Any] = {}
     for variable, word in environ.items():
-        if not variable.startswith("PERFDB_") or variable == "PERFDB_CONFIG":
+        if not variable.startswith("PERFDB_") or variable in _OTHERS:
             continue
         if variable not in known:
             names = [name.upper() for name in (*_FROM_WORD, "config")]

@@ -18,8 +18,9 @@ try:
     from starlette.staticfiles import StaticFiles
 
     from perfdb.web import api, views
+    from perfdb.web.connections import most_connections
     from perfdb.web.limits import AnswerLimits
-    from perfdb.web.live import LiveFeed
+    from perfdb.web.live import MOST_LISTENERS, LiveFeed
     from perfdb.web.rendering import STATIC, static_path
     from perfdb.web.security import Gate, SecurityMiddleware
     from perfdb.web.served import ServedHistory
@@ -72,7 +73,7 @@ def create_app(
     )
     app.state.history = served
     app.state.gate = gate
-    app.state.feed = LiveFeed(served)
+    app.state.feed = LiveFeed(served, most_listeners=min(MOST_LISTENERS, most_connections() // 4))
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_TO_PACK, compresslevel=6)
     app.add_middleware(AnswerLimits, limit_s=query_limit_s)
     app.add_middleware(SecurityMiddleware, gate=gate)

@@ -126,12 +126,12 @@ class SecurityMiddleware:
                 headers.setdefault("Cache-Control", _keeping(scope, message["status"]))
             await send(message)
 
-        refused = self._refusal(scope)
-        if refused is not None:
-            await refused(scope, receive, with_headers)
-            return
         try:
-            await self._app(scope, _limited(receive), with_headers)
+            refused = self._refusal(scope)
+            if refused is not None:
+                await refused(scope, receive, with_headers)
+            else:
+                await self._app(scope, _limited(receive), with_headers)
         except Exception:  # answered here: whatever stands further out knows none of the headers
             logger.exception("the dashboard could not answer %s", scope["path"])
             if begun:
