@@ -26,23 +26,25 @@ class _Limit:
     until: float  # of the monotonic clock
     seconds: float
     steps: int | None
+    notes: list[str]
 
 
 _limit: ContextVar[_Limit | None] = ContextVar("perfdb_limit", default=None)
 
 
 @contextmanager
-def limited(*, seconds: float | None = None, steps: int | None = None) -> Iterator[None]:
-    """Limit every answer inside, in this context and the threads it is carried to.
+def limited(*, seconds: float | None = None, steps: int | None = None) -> Iterator[list[str]]:
+    """Limit every answer inside, in this context and the threads it is carried to; yield what it left out.
 
     Args:
         seconds: after which it is stopped.
         steps: that it may read; of more the newest sessions are looked at.
     """
     until = math.inf if seconds is None else time.monotonic() + seconds
-    token = _limit.set(_Limit(until, seconds or math.inf, steps))
+    limit = _Limit(until, math.inf if seconds is None else seconds, steps, [])
+    token = _limit.set(limit)
     try:
-        yield
+        yield limit.notes
     finally:
         _limit.reset(token)
 
@@ -57,6 +59,12 @@ def most_steps() -> int | None:
     """Return how many steps this answer may read; None when nobody limits it."""
     limit = _limit.get()
     return None if limit is None else limit.steps
+
+
+def notes() -> list[str]:
+    """Return what was left out of this answer so far, in sentences."""
+    limit = _limit.get()
+    return [] if limit is None else limit.notes
 
 
 def look() -> None:

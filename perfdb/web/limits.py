@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from perfdb.gate import READING
 from perfdb.stopping import limited
 
-MOST_STEPS = 100_000  # that one answer reads
+MOST_STEPS = 50_000  # that one answer reads
 AT_ONCE = 2
 MOST_WAITING = 12
 _COSTLY = ("bottlenecks", "what-if", "compare", "trends", "sessions", "rules")
@@ -34,7 +34,7 @@ class AnswerLimits:
 
     Args:
         app: what answers.
-        limit_s: how long an answer may take, its turn come.
+        limit_s: how long an answer may take.
     """
 
     def __init__(self, app: ASGIApp, limit_s: float) -> None:
@@ -49,10 +49,13 @@ class AnswerLimits:
         if not limits:
             await self._app(scope, receive, send)
             return
-        if not _computes(scope["path"]):
-            with limited(seconds=self._limit_s, steps=MOST_STEPS):
+        with limited(seconds=self._limit_s, steps=MOST_STEPS):  # waiting for its turn is a part of it
+            if _computes(scope["path"]):
+                await self._in_turn(scope, receive, send)
+            else:
                 await self._app(scope, receive, send)
-            return
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
         turns = self._turns = self._turns or asyncio.Semaphore(AT_ONCE)
         if self._waiting >= MOST_WAITING:
             await _busy(scope)(scope, receive, send)
@@ -66,8 +69,7 @@ class AnswerLimits:
         finally:
             self._waiting -= 1
         try:
-            with limited(seconds=self._limit_s, steps=MOST_STEPS):
-                await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
         finally:
             turns.release()
 

@@ -392,6 +392,7 @@ class BottlenecksAnswer(Answer):
 
     rows: list[Bottleneck]
     pipelines: list[str]
+    note: str | None = None  # what was left out, because it is too much for one answer
 
 
 class WhatIf(Answer):

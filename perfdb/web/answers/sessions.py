@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
+from perfdb import findings
 from perfdb.analysis.explain import explain
 from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
@@ -85,8 +86,10 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
     with history.reading() as connection:
         if connection is None:
             raise NotFoundError("nothing is recorded yet: record a run with perfdb.track(...)")
-        found = reading.read_session(connection, reading.find_session_id(connection, session_id))
-        past = reading.past_sessions(connection, found, last=EXPLAINED_BY)
+        whole_id = reading.find_session_id(connection, session_id)
+        findings.check_extent(connection, whole_id)
+        found = reading.read_session(connection, whole_id)
+        past = findings.past_within(connection, found, last=EXPLAINED_BY)
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
     explanation, not_explained = _explanation(found, past)
