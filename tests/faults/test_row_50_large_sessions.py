@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 import perfdb
+from perfdb import recorder
 from perfdb.cli import main
 
 MOST_CPU_S = 10.0
@@ -26,7 +27,7 @@ PERFDB = "import sys, perfdb.cli; perfdb.cli.main(sys.argv[1:])"
 
 
 def record(pipeline: str, count: int, *, nested: bool = False, named: bool = False) -> str:
-    tracker = perfdb.create_tracker(pipeline, console=False, monitor=False, wait_s=60)
+    tracker = perfdb.create_tracker(pipeline, console=False, monitor=False)
     tracker.start_pipeline()
     names = [f"work {number}" if named else "work" for number in range(count)]
     if nested:
@@ -49,13 +50,14 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
             patch.delenv(name)
         folder = tmp_path_factory.mktemp("large")
         patch.chdir(folder)
-        yield {
+        found = {
             "6,000 beside": record("six", 6_000),
             "20,000 beside": record("twenty", 20_000),
             "1,500 nested": record("nested", 1_500, nested=True),
             "5,000 names": record("named", 5_000, named=True),
-        } | {"folder": str(folder)}
-        perfdb.recorder.close()
+        }
+        recorder.close(120)
+        yield found | {"folder": str(folder)}
 
 
 @pytest.fixture(autouse=True)
