@@ -281,11 +281,13 @@ def check_extent(connection: Connection, *session_ids: str) -> None:
     most = most_steps()
     if most is None:
         return
-    count = sum(extent.count_steps(connection, session_id) for session_id in dict.fromkeys(session_ids))
-    if count > most:
+    extents = [extent.extent_of(connection, session_id) for session_id in dict.fromkeys(session_ids)]
+    count = sum(steps for steps, _ in extents)
+    if sum(weight for _, weight in extents) > most:
         names = " and ".join(dict.fromkeys(session_ids))
         raise UsageError(
-            f"{names}: {count:,} steps, and an answer reads {most:,} at most; perfdb export writes all"
+            f"{names}: {count:,} steps with their data are more than an answer reads, about {most:,}; "
+            "perfdb export writes all of them"
         )
 
 
@@ -309,11 +311,11 @@ def within_limits(connection: Connection, *, times: int = 1, **filters: Any) -> 
         return filters
     if not kept:
         raise UsageError(
-            f"the newest session that fits has more than the {most:,} steps that an answer reads at most; "
+            f"the newest session that fits has more than an answer reads at most, about {most:,} steps; "
             "choose others with --until, or write all with perfdb export"
         )
     notes().append(
-        f"Looked at the newest {kept:,} of {count:,} sessions: an answer reads {most:,} steps at most."
+        f"Looked at the newest {kept:,} of {count:,} sessions: an answer reads about {most:,} steps at most."
     )
     return filters | {"last": kept}
 
