@@ -94,13 +94,15 @@ def foreign_page(headers: Mapping[str, str]) -> str | None:
     return None if not referrer or is_own_origin(referrer, host) else "the Referer does not match"
 
 
-def foreign_reading(headers: Mapping[str, str], *, costly: bool) -> bool:
+def foreign_reading(headers: Mapping[str, str], *, page: bool, costly: bool = False) -> bool:
     """Say whether another site's page reads, in a picture, a frame or a script.
 
-    A person who follows a link is let through; what is ``costly`` needs the click, which tells a person from
-    a page that sends its own window here.
+    Args:
+        headers: of the request.
+        page: a person may be led here by a link.
+        costly: only by a click on it, which tells a person from a page that sends its own window here.
     """
     if headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none"):
         return False
-    page = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
-    return not page or (costly and headers.get("sec-fetch-user") != "?1")
+    led = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return not (page and led) or (costly and headers.get("sec-fetch-user") != "?1")

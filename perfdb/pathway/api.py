@@ -82,7 +82,7 @@ class Guard:
         if len(hosts) != 1 or not Hosts(self._hosts(), any_address=True).knows(hosts[0]):
             return f"this service does not answer to that Host: name it in {ALLOW_HOSTS} if it is meant"
         if scope["method"] in READING:
-            foreign = foreign_reading(headers, costly=False)
+            foreign = foreign_reading(headers, page=True)
             return "this service is not read by other sites' pages" if foreign else None
         foreign_words = foreign_page(headers)
         if foreign_words is not None:

@@ -21,14 +21,6 @@ _COSTLY = ("bottlenecks", "what-if", "compare", "trends", "sessions", "rules")
 _OPEN_ENDED = "/api/v1/events"
 
 
-def is_costly(path: str) -> bool:
-    """Say whether an answer reads and computes more than a list of a few rows; those of the API all may."""
-    if path.startswith("/api/"):
-        return True
-    first, _, rest = path.strip("/").partition("/")
-    return first in _COSTLY and (first != "sessions" or bool(rest))
-
-
 class AnswerLimits:
     """ASGI middleware that ends answers in time, and has the costly ones wait for each other.
 
@@ -75,7 +67,9 @@ class AnswerLimits:
 
 
 def _computes(path: str) -> bool:
-    return is_costly(path.removeprefix("/api/v1") if path.startswith("/api/v1/") else path)
+    """Say whether an answer reads and computes more than a list of a few rows."""
+    first, _, rest = path.removeprefix("/api/v1").strip("/").partition("/")
+    return first in _COSTLY and (first != "sessions" or bool(rest))
 
 
 def _busy(scope: Scope) -> Response:

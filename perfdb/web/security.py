@@ -20,13 +20,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading, is_own_origin
-from perfdb.web.limits import is_costly
 from perfdb.web.rendering import static_path, style_sheet
 
 logger = logging.getLogger("perfdb")
 
 TOKEN_HEADER = "X-Perfdb-Token"  # noqa: S105 (a name)
 MOST_BODY_BYTES = 64 * 1024
+COSTLY_PAGES = ("bottlenecks", "compare")
 
 
 def policy() -> str:
@@ -147,7 +147,9 @@ class SecurityMiddleware:
                 403,
                 "this dashboard does not answer to that Host; see: perfdb serve --help (--allow-host)",
             )
-        if scope["method"] in READING and foreign_reading(headers, costly=is_costly(scope["path"])):
+        is_page = not scope["path"].startswith("/api/")
+        costly = scope["path"].strip("/") in COSTLY_PAGES
+        if scope["method"] in READING and foreign_reading(headers, page=is_page, costly=costly):
             return _refuse(
                 scope, 403, "this dashboard is read by its own pages only: the request is cross-site"
             )
