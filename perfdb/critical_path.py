@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
+
+from perfdb.stopping import look, looking
+
+MOST_PARTS = 2_000  # of the path in one step; more are joined over the narrowest gaps
+_LOOK_EVERY = 512  # segments
 
 
 class Span(NamedTuple):
@@ -62,6 +68,7 @@ def critical_path(steps: Iterable[SpanLike], start: float, end: float) -> list[S
         if span.start < finished:  # false for NaN too
             children.setdefault(parents[span.seq], []).append(span._replace(end=finished))
     for siblings in children.values():
+        look()
         siblings.sort(key=_latest_end_first)
     path: list[Segment] = []
     visits = [_Visit(None, start, end, children.get(None, ()))]
@@ -69,6 +76,8 @@ def critical_path(steps: Iterable[SpanLike], start: float, end: float) -> list[S
         visit = visits[-1]
         child = _holding_up(visit)
         if child is None:
+            if len(path) % _LOOK_EVERY == 0:
+                look()
             if visit.start < visit.time:
                 path.append(Segment(visit.start, visit.time, visit.seq))
             visits.pop()
@@ -101,11 +110,54 @@ def critical_seconds(
     for segment in critical_path(spans, start, end):
         seconds[segment.seq] += segment.end - segment.start
     if inclusive:
-        for seq in _deepest_first(parents):
+        for seq in deepest_first(parents):
             parent = parents[seq]
             if parent is not None:
                 seconds[parent] += seconds[seq]
     return seconds
+
+
+def parts_of_path(
+    segments: Iterable[Segment], parents: dict[int, int | None]
+) -> dict[int, tuple[tuple[float, float], ...]]:
+    """Return per step when it, or a step inside it, was on the path, joined where parts touch.
+
+    Args:
+        segments: of ``critical_path``, in the order of time.
+        parents: of ``resolved_parents``.
+    """
+    sources: dict[int, list[Sequence[tuple[float, float]]]] = {}
+    for segment in segments:
+        if segment.seq is not None:
+            sources.setdefault(segment.seq, [[]])[0].append((segment.start, segment.end))  # type: ignore[attr-defined]
+    found: dict[int, tuple[tuple[float, float], ...]] = {}
+    for seq in looking(deepest_first(parents)):
+        inside = sources.pop(seq, None)
+        if inside is None:
+            continue
+        # what comes from one step inside alone is one object for a whole chain of steps
+        only = inside[0] if len(inside) == 1 else None
+        found[seq] = (
+            only if isinstance(only, tuple) else _joined(sorted(part for each in inside for part in each))
+        )
+        parent = parents[seq]
+        if parent is not None:
+            sources.setdefault(parent, []).append(found[seq])
+    return found
+
+
+def _joined(parts: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    gaps = [after[0] - before[1] for before, after in pairwise(parts)]
+    least = 0.0
+    if sum(gap != 0 for gap in gaps) >= MOST_PARTS:
+        least = sorted(gaps)[-MOST_PARTS]
+    joined = [parts[0]]
+    for part, gap in zip(parts[1:], gaps, strict=True):
+        if part[0] == joined[-1][1] or 0 < gap <= least:
+            joined[-1] = (joined[-1][0], part[1])
+        else:
+            joined.append(part)
+    return tuple(joined)
 
 
 def since(start: float, spans: Iterable[Span]) -> list[Span]:
@@ -184,7 +236,8 @@ def _latest_end_first(span: Span) -> tuple[float, float, int]:
     return (-_end(span), span.start, span.seq)
 
 
-def _deepest_first(parents: dict[int, int | None]) -> list[int]:
+def deepest_first(parents: dict[int, int | None]) -> list[int]:
+    """Return the steps so that none comes before one inside it."""
     children: dict[int | None, list[int]] = {}
     for seq, parent in parents.items():
         children.setdefault(parent, []).append(seq)

@@ -11,8 +11,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
-from perfdb.records import Alert
-from perfdb.store import frames, reading, statistics
+from perfdb.records import COMPLETED, Alert, Session
+from perfdb.stopping import most_steps, notes
+from perfdb.store import extent, frames, reading, statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,7 @@ def bottlenecks(connection: Connection | None, **filters: Any) -> pd.DataFrame:
     """Return what ``analysis.bottlenecks`` finds among the sessions that fit."""
     from perfdb.analysis.bottlenecks import bottlenecks as find
 
-    return find(*_read(connection, **filters))
+    return find(*sessions_and_steps(connection, **filters))
 
 
 def failures(connection: Connection | None, *, step: str | None, **filters: Any) -> pd.DataFrame:
@@ -56,7 +57,7 @@ def trends(connection: Connection | None, *, by: By, step: str | None, **filters
         if step is None:
             rows = [*statistics.of_totals(connection, percentiles, by=by, pipeline=pipeline), *rows]
         return analysis.of_statistics(rows)
-    runs = runs_of(*_read(connection, **filters))
+    runs = runs_of(*sessions_and_steps(connection, **filters))
     return analysis.trends(runs if step is None else runs[runs["step_name"] == step], by=by)
 
 
@@ -64,7 +65,7 @@ def violations(connection: Connection | None, rules: Iterable[Rule], **filters: 
     """Return the runs among the sessions that fit which broke a ``max`` or ``min`` rule."""
     from perfdb.analysis.violations import violations as find
 
-    return find(*_read(connection, **filters), rules)
+    return find(*sessions_and_steps(connection, **filters), rules)
 
 
 _MOVES: dict[str, str] = {
@@ -209,7 +210,7 @@ def suggest_thresholds(connection: Connection | None, **filters: Any) -> pd.Data
     from perfdb.analysis.runs import runs_of
     from perfdb.analysis.thresholds import suggest_thresholds as suggest
 
-    return suggest(runs_of(*_read(connection, **filters)))
+    return suggest(runs_of(*sessions_and_steps(connection, **filters)))
 
 
 def compare_sessions(connection: Connection, a: str, b: str) -> SessionComparison:
@@ -220,10 +221,9 @@ def compare_sessions(connection: Connection, a: str, b: str) -> SessionCompariso
     """
     from perfdb.analysis.compare import compare_sessions as compare
 
-    sessions = [
-        reading.read_session(connection, reading.find_session_id(connection, session_id))
-        for session_id in (a, b)
-    ]
+    ids = [reading.find_session_id(connection, session_id) for session_id in (a, b)]
+    check_extent(connection, *ids)
+    sessions = [reading.read_session(connection, session_id) for session_id in ids]
     try:
         return compare(*sessions)
     except ValueError as error:
@@ -246,7 +246,7 @@ def compare_groups(
     """
     from perfdb.analysis.compare import compare_groups as compare
 
-    sessions, steps = _read(connection, **filters)
+    sessions, steps = sessions_and_steps(connection, **filters)
     try:
         return compare(sessions, steps, by=by, a=a, b=b, mode_attributes=mode_attributes)
     except ValueError as error:
@@ -261,14 +261,75 @@ def explain(connection: Connection, session_id: str, last: int) -> Explanation:
     """
     from perfdb.analysis.explain import explain as find
 
-    session = reading.read_session(connection, reading.find_session_id(connection, session_id))
+    found = reading.find_session_id(connection, session_id)
+    check_extent(connection, found)
+    session = reading.read_session(connection, found)
     try:
-        return find(session, reading.past_sessions(connection, session, last=last))
+        return find(session, past_within(connection, session, last=last))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
-def _read(connection: Connection | None, **filters: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+def past_within(connection: Connection, session: Session, *, last: int) -> list[Session]:
+    """Return ``reading.past_sessions``, so many of the newest as an answer may read."""
+    most = most_steps()
+    if most is not None:
+        kind = {"pipeline": session.pipeline, "mode": session.mode, "counted": True, "status": COMPLETED}
+        last, _ = extent.newest_within(connection, most, last=last, until=session.start_time, **kind)
+    return reading.past_sessions(connection, session, last=last) if last else []
+
+
+def check_extent(connection: Connection, *session_ids: str) -> None:
+    """Let sessions be read that have no more steps than an answer may read.
+
+    Raises:
+        UsageError: they have more.
+    """
+    most = most_steps()
+    if most is None:
+        return
+    extents = [extent.extent_of(connection, session_id) for session_id in dict.fromkeys(session_ids)]
+    count = sum(steps for steps, _ in extents)
+    if sum(weight for _, weight in extents) > most:
+        names = " and ".join(dict.fromkeys(session_ids))
+        raise UsageError(
+            f"{names}: {count:,} steps with their data are more than an answer reads, about {most:,}; "
+            "perfdb export writes all of them"
+        )
+
+
+def within_limits(connection: Connection, *, times: int = 1, **filters: Any) -> dict[str, Any]:
+    """Return the filters with ``last`` lowered to so many of the newest sessions as an answer may read.
+
+    Args:
+        connection: of any role.
+        times: how often each step is read.
+        filters: choose sessions.
+
+    Raises:
+        UsageError: the newest alone has more steps.
+    """
+    most = most_steps()
+    if most is None:
+        return filters
+    most //= times
+    kept, count = extent.newest_within(connection, most, **filters)
+    if kept == count:
+        return filters
+    if not kept:
+        raise UsageError(
+            f"the newest session that fits has more than an answer reads at most, about {most:,} steps; "
+            "choose others with --until, or write all with perfdb export"
+        )
+    notes().append(
+        f"Looked at the newest {kept:,} of {count:,} sessions: an answer reads about {most:,} steps at most."
+    )
+    return filters | {"last": kept}
+
+
+def sessions_and_steps(connection: Connection | None, **filters: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the frames of the sessions that fit and of their steps; of too many the newest."""
     if connection is None:
         return frames.empty_sessions_frame(), frames.empty_steps_frame()
+    filters = within_limits(connection, **filters)
     return frames.sessions_frame(connection, **filters), frames.steps_frame(connection, **filters)

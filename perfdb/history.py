@@ -541,6 +541,22 @@ class History:
 
         return report(self, session_id, made_at=time.time(), last=last, **filters)
 
+    def affordable(self, last: int | None, *, times: int = 1, **filters: Any) -> int | None:
+        """Return how many of the newest sessions an answer may look at: ``last``, unless they are too much.
+
+        Args:
+            last: None: all of them.
+            times: how often it reads each step.
+            filters: as in ``sessions``.
+        """
+        from perfdb import findings
+
+        with self._connection() as connection:
+            if connection is None:
+                return last
+            within = findings.within_limits(connection, times=times, **checked_filters(last, filters))
+        return last if within["last"] is None else int(within["last"])
+
     def alerts(self, state: str = "open") -> pd.DataFrame:
         """Return one row per alert, the newest first.
 

@@ -38,6 +38,7 @@ OTHER_VARIABLES = (  # beside those of the settings; whatever else begins with P
     "PERFDB_CONTEXT",  # the session that a process joins
     "PERFDB_HOST",  # the name of this machine: recording/environment.py
     "PERFDB_STAND_IN",  # the reference pipeline's API without its services
+    "PERFDB_ALLOW_HOSTS",  # names that API answers to
 )
 _MOST_NAMED = 10
 

@@ -9,7 +9,15 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfdb.critical_path import Segment, Span, critical_path, critical_seconds, resolved_parents
+from perfdb.critical_path import (
+    MOST_PARTS,
+    Segment,
+    Span,
+    critical_path,
+    critical_seconds,
+    parts_of_path,
+    resolved_parents,
+)
 
 times = st.one_of(
     st.integers(-2, 12).map(float), st.floats(-1e9, 1e9), st.sampled_from([math.nan, math.inf, -math.inf])
@@ -146,3 +154,37 @@ def test_many_parallel_steps() -> None:
     segments = critical_path(crowd, 0.0, 1100.0)
     assert segments[0].start == 0.0
     assert segments[-1] == Segment(last, 1100.0, None)
+
+
+@settings(max_examples=200, deadline=None)
+@given(spans)
+def test_a_step_is_on_the_path_while_one_inside_it_is(steps: list[Span]) -> None:
+    parents = resolved_parents(steps)
+    path = critical_path(steps, 0.0, 10.0)
+    expected: dict[int, list[tuple[float, float]]] = {}
+    for segment in path:
+        seq = segment.seq
+        while seq is not None:
+            parts = expected.setdefault(seq, [])
+            if parts and parts[-1][1] == segment.start:
+                parts[-1] = (parts[-1][0], segment.end)
+            else:
+                parts.append((segment.start, segment.end))
+            seq = parents[seq]
+    assert parts_of_path(path, parents) == {seq: tuple(parts) for seq, parts in expected.items()}
+
+
+def test_a_step_with_very_many_parts_on_the_path_keeps_the_widest_gaps() -> None:
+    count = 3 * MOST_PARTS
+    inner = [Span(seq, 0, seq, seq + (0.5 if seq % 3 else 0.9)) for seq in range(1, count)]
+    path = [Segment(each.start, each.end or 0.0, each.seq) for each in inner]
+    parts = parts_of_path(path, resolved_parents([Span(0, None, 0.0, count), *inner]))[0]
+    assert len(parts) <= MOST_PARTS
+    assert (parts[0][0], parts[-1][1]) == (inner[0].start, inner[-1].end)
+
+
+def test_thousands_of_nested_steps_share_their_parts() -> None:
+    deep = 20_000
+    parents: dict[int, int | None] = {seq: seq - 1 if seq else None for seq in range(deep)}
+    parts = parts_of_path([Segment(0.0, 1.0, deep - 1), Segment(2.0, 3.0, deep - 1)], parents)
+    assert parts[0] is parts[deep - 1] == ((0.0, 1.0), (2.0, 3.0))

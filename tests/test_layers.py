@@ -15,6 +15,7 @@ PACKAGE = Path(perfdb.__file__).parent
 # The layers of the parts of perfdb; a part is a module or a folder directly below perfdb/.
 LAYERS = {
     "errors": -2,  # everyone may raise
+    "stopping": -1,
     "vocabulary": -1,
     "outputs": -1,
     "records": 0,
@@ -25,6 +26,7 @@ LAYERS = {
     "guard": -2,
     "trust": 0,
     "search": 0.5,
+    "gate": 0,  # the dashboard and the pathway's API ask the same guards
     "settings": 1,
     "questions": 1,
     "recording": 1,

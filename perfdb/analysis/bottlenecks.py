@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from statistics import fmean, median
 
 import numpy as np
@@ -12,10 +12,12 @@ import pandas as pd
 from perfdb.analysis.replay import Schedule, Scheduled
 from perfdb.analysis.runs import counted_sessions, seconds_of, spans_of
 from perfdb.critical_path import since
+from perfdb.stopping import look, looking
 from perfdb.vocabulary import OTHER
 
 LEAST_FOR_VARIANCE = 10
 REPLAYED = 200  # newest sessions of a pipeline and mode that are replayed
+MOST_REPLAYED_NAMES = 200  # the costliest; a replay of each costs as much as all steps of its sessions
 
 COLUMNS = (
     "pipeline", "mode", "step_name", "inside", "sessions", "n", "critical_s", "busy_s", "share_percent",
@@ -42,6 +44,7 @@ def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
           duration vary. Missing with fewer than 10 sessions, or when wall never varies;
         * ``gain_x2_s``, ``gain_max_s``: mean seconds that the session would gain if this step, with all
           inside it, took half its time, or none: a replay of the newest 200 schedules (see ``replay``);
+          missing but for the 200 costliest names;
         * ``workers``, ``pool_percent``, ``straggler_ratio``: of steps that run in parallel, medians over
           the sessions: how many ran at once, busy / (workers x span), slowest / median duration.
     """
@@ -83,62 +86,75 @@ def _of_one_mode(
     wall = sessions["total_duration"].to_numpy(dtype=float)
     own_seconds = seconds[seconds["session_id"].isin(set(ids))]
     own_steps = steps[steps["session_id"].isin(set(ids))]
-    critical = _by_session(own_seconds, "critical_s", ids)
-    busy = _by_session(own_seconds, "busy_s", ids)
-    variance = _shares_of_variance(critical, wall)
-    gains = _gains(sessions.tail(REPLAYED), own_steps)
+    critical = _BySession(own_seconds, "critical_s", ids)
+    busy = _BySession(own_seconds, "busy_s", ids)
+    means = {name: float(critical[name].mean()) for name in looking(critical)}
+    order = sorted(means, key=lambda name: (name is None, -means[name]))
+    replayed = {name for name in order[:MOST_REPLAYED_NAMES] if name is not None}
+    deviations = wall - wall.mean()
+    varied = float(deviations @ deviations) if wall.size >= LEAST_FOR_VARIANCE else 0.0
+    gains = _gains(sessions.tail(REPLAYED), own_steps, replayed)
     inside = _enclosing(own_steps)
     pools = _pools(own_steps)
-    present = own_seconds[own_seconds["times"] > 0].groupby("step_name")["session_id"].nunique()
-    order = sorted(critical, key=lambda name: (name is None, -float(critical[name].mean())))
-    for name in order:
+    present = own_seconds[own_seconds["times"] > 0].groupby("step_name")["session_id"].nunique().to_dict()
+    for name in looking(order):
+        values = critical[name]
         yield (
             OTHER if name is None else name,
             inside.get(name),
             len(ids),
             len(ids) if name is None else int(present[name]),
-            float(critical[name].mean()),
+            means[name],
             float(busy[name].mean()) if name is not None else None,
-            100 * float(critical[name].sum() / wall.sum()) if wall.sum() > 0 else None,
-            variance.get(name),
+            100 * float(values.sum() / wall.sum()) if wall.sum() > 0 else None,
+            100 * float(values @ deviations) / varied if varied > 0 else None,
             *gains.get(name, (None, None)),
             *pools.get(name, (None, None, None)),
         )
 
 
-def _by_session(
-    seconds: pd.DataFrame, column: str, ids: Sequence[str]
-) -> dict[str | None, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Return the values of each step name in the order of ``ids``, 0 where it did not run."""
-    place = {session_id: number for number, session_id in enumerate(ids)}
-    table: dict[str | None, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
-    for session_id, name, value in zip(
-        seconds["session_id"].tolist(), seconds["step_name"].tolist(), seconds[column].tolist(), strict=True
-    ):
-        key = name if isinstance(name, str) else None
-        if key not in table:
-            table[key] = np.zeros(len(ids))
-        table[key][place[session_id]] += value
-    return table
+class _BySession:
+    """The values of each step name in the order of the sessions, 0 where it did not run.
+
+    They are spread out when they are asked for: of thousands of names few run in each session.
+    """
+
+    def __init__(self, seconds: pd.DataFrame, column: str, ids: Sequence[str]) -> None:
+        self._count = len(ids)
+        self._values: dict[str | None, list[tuple[int, float]]] = {}
+        place = {session_id: number for number, session_id in enumerate(ids)}
+        for session_id, name, value in zip(
+            seconds["session_id"].tolist(),
+            seconds["step_name"].tolist(),
+            seconds[column].tolist(),
+            strict=True,
+        ):
+            key = name if isinstance(name, str) else None
+            self._values.setdefault(key, []).append((place[session_id], value))
+
+    def __iter__(self) -> Iterator[str | None]:
+        return iter(self._values)
+
+    def __getitem__(self, name: str | None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        spread = np.zeros(self._count)
+        for place, value in self._values[name]:
+            spread[place] += value
+        return spread
 
 
-def _shares_of_variance(
-    critical: dict[str | None, np.ndarray[tuple[int], np.dtype[np.float64]]],
-    wall: np.ndarray[tuple[int], np.dtype[np.float64]],
-) -> dict[str | None, float]:
-    deviations = wall - wall.mean()
-    total = float(deviations @ deviations)
-    if wall.size < LEAST_FOR_VARIANCE or total <= 0:
-        return {}
-    return {name: 100 * float(values @ deviations) / total for name, values in critical.items()}
-
-
-def _gains(sessions: pd.DataFrame, steps: pd.DataFrame) -> dict[str | None, tuple[float, float]]:
-    """Return the mean seconds gained by each name at twice its speed, and when it takes no time."""
+def _gains(
+    sessions: pd.DataFrame, steps: pd.DataFrame, names: Collection[str]
+) -> dict[str | None, tuple[float, float]]:
+    """Return the mean seconds gained by each of the names at twice its speed, and when it takes no time."""
     gained: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for schedule, wall, seqs in _schedules(sessions, steps):
-        for name, faster in seqs.items():
-            gained[name].append((wall - schedule.wall(faster, 0.5), wall - schedule.wall(faster, 0.0)))
+        changes = [
+            (faster, factor) for name, faster in seqs.items() if name in names for factor in (0.5, 0.0)
+        ]
+        walls = iter(schedule.walls(changes))
+        for name in seqs:
+            if name in names:
+                gained[name].append((wall - next(walls), wall - next(walls)))
     return {
         name: (
             sum(half for half, _ in values) / len(sessions),
@@ -157,6 +173,7 @@ def _schedules(
     for session_id, start, wall in zip(
         sessions["session_id"], sessions["start_time"], sessions["total_duration"], strict=True
     ):
+        look()
         names, of_session = spans.get(session_id, ([], []))
         schedule = Schedule(
             [
@@ -183,7 +200,8 @@ def _enclosing(steps: pd.DataFrame) -> dict[str | None, str]:
         parents[name].append(None if parent is pd.NA else names.get((session_id, int(parent))))
     found: dict[str | None, str] = {}
     for name, all_of_them in parents.items():
-        most = max(dict.fromkeys(all_of_them), key=all_of_them.count)
+        counts = Counter(all_of_them)
+        most = max(counts, key=counts.__getitem__)
         if most is not None:
             found[name] = most
     return found
@@ -191,13 +209,24 @@ def _enclosing(steps: pd.DataFrame) -> dict[str | None, str]:
 
 def _pools(steps: pd.DataFrame) -> dict[str | None, tuple[int, float, float]]:
     """Return (workers, efficiency in percent, slowest / median) of names that ran in parallel."""
-    inner = steps[steps["duration"] > 0].assign(parent=steps["parent_seq"].fillna(-1))
+    inner = steps[steps["duration"] > 0]
+    groups: dict[tuple[str, int | None, str], list[tuple[float, float]]] = {}
+    for session_id, parent, name, start, duration in zip(
+        inner["session_id"].tolist(),
+        inner["parent_seq"].astype(object).tolist(),
+        inner["step_name"].tolist(),
+        inner["start_time"].tolist(),
+        inner["duration"].tolist(),
+        strict=True,
+    ):
+        key = (session_id, None if parent is pd.NA else parent, name)
+        groups.setdefault(key, []).append((start, duration))
     seen: defaultdict[str, list[tuple[int, float, float]]] = defaultdict(list)
-    for (_, _, name), group in inner.groupby(["session_id", "parent", "step_name"], sort=False):
-        if len(group) < 2 or not isinstance(name, str):
+    for (_, _, name), group in looking(groups.items()):
+        if len(group) < 2:
             continue
-        starts, durations = group["start_time"].tolist(), group["duration"].tolist()
-        ends = [start + duration for start, duration in zip(starts, durations, strict=True)]
+        starts, durations = [start for start, _ in group], [duration for _, duration in group]
+        ends = [start + duration for start, duration in group]
         workers = most_at_once(starts, ends)
         if workers > 1:
             span = max(ends) - min(starts)

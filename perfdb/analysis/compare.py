@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfdb.analysis.runs import Floats, counted_sessions, runs_of
+from perfdb.analysis.runs import Floats, counted_sessions, runs_of, text_or_none
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import Session
+from perfdb.stopping import look, looking
 from perfdb.texts import duration_text, inert, mode_text
 from perfdb.vocabulary import OTHER, TOTAL
 
@@ -281,17 +282,22 @@ def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str
 
 def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     rows: list[tuple[object, ...]] = []
-    for (pipeline, mode, step_name), group in runs.groupby(
-        ["pipeline", "mode", "step_name"], dropna=False, sort=False
+    series: dict[tuple[str, str, str | None], dict[str, list[float]]] = {}
+    columns_of_runs = ("pipeline", "mode", "step_name", "group", "duration")
+    for pipeline, mode, step_name, key, duration in zip(
+        *(runs[name].tolist() for name in columns_of_runs), strict=True
     ):
-        a, b = (group.loc[group["group"] == key, "duration"].to_numpy(dtype=float) for key in (first, second))
+        series.setdefault((pipeline, mode, text_or_none(step_name)), {}).setdefault(key, []).append(duration)
+    for (pipeline, mode, step_name), values_of in series.items():
+        look()
+        a, b = (np.array(values_of.get(key, []), dtype=float) for key in (first, second))
         median_a, median_b = (float(np.median(values)) if values.size else None for values in (a, b))
         row: tuple[object, ...] = (None, None, None, None, None)
         if median_a is not None and median_b is not None:
             low, high = difference_interval(a, b) or (None, None)
             difference = median_b - median_a
             row = (difference, _percent(median_a, median_b), low, high, cliffs_delta(a, b))
-        name = step_name if isinstance(step_name, str) else TOTAL
+        name = TOTAL if step_name is None else step_name
         rows.append((pipeline, mode, name, a.size, b.size, median_a, median_b, *row))
     columns = [
         "pipeline", "mode", "step_name", "a_n", "b_n", "a_median", "b_median",
@@ -318,7 +324,7 @@ def _confounded(chosen: pd.DataFrame, first: str, by: str) -> tuple[str, ...]:
     names = dict.fromkeys((*FACTS, "pipeline", *(name for row in rows for name in row["attributes"])))
     found = [
         str(name)
-        for name in names
+        for name in looking(names)
         if name != by and _tells_apart([_key(_value(row, str(name))) for row in rows], groups)
     ]
     starts = chosen["start_time"].tolist()

@@ -17,6 +17,7 @@ from perfdb.analysis.bottlenecks import most_at_once
 from perfdb.analysis.runs import UNCOUNTED_TAGS
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import COMPLETED, Session, Step
+from perfdb.stopping import look, looking
 from perfdb.texts import counted, duration_text, inert, mode_text, size_text
 from perfdb.vocabulary import OTHER
 
@@ -124,15 +125,15 @@ def _frame(session: Session, wall: float, usual: float | None, before: Sequence[
     own = _own_seconds(session, wall)
     spent = _spent_by_name(session.steps)
     rows: list[dict[str, Any]] = []
-    names = [name for name in dict.fromkeys([*own, *history.critical]) if name is not None]
-    for name in names:
+    names = [name for name in dict.fromkeys([*own, *history.names]) if name is not None]
+    for name in looking(names):
         seconds, busy = own.get(name, (0.0, 0.0))
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
         row |= {"step_name": name, "seconds": seconds}
         row |= {"busy_s": busy, "n": 0, "cause": ""} | spent.get(name, _NOTHING)._asdict()
         if usual is not None:
-            past = history.critical.get(name, [0.0] * len(before))
-            row |= {"usual_s": median(past), "n": history.times.get(name, 0)}
+            past = history.critical(name)
+            row |= {"usual_s": median(past), "n": history.times(name)}
             row |= {"excess_s": seconds - row["usual_s"], "percentile": percentile_of(seconds, past)}
             row |= history.usual_of(name)
             row["cause"] = _cause(row, history.spent(name), wall, name in own)
@@ -153,16 +154,29 @@ class _History:
     """What the sessions before spent, by step name; a session without the step spent 0 s in it."""
 
     def __init__(self, sessions: Sequence[Session]) -> None:
-        self.critical: dict[str, list[float]] = {}
-        self.times: dict[str, int] = {}
+        self._count = len(sessions)
+        self._critical: dict[str, dict[int, float]] = {}  # by the places of the sessions that have the step
         self._spent: dict[str, list[_Spent]] = {}
         for place, session in enumerate(sessions):
+            look()
             for name, (seconds, _) in _own_seconds(session, session.total_duration or 0.0).items():
                 if name is not None:
-                    self.critical.setdefault(name, [0.0] * len(sessions))[place] = seconds
-                    self.times[name] = self.times.get(name, 0) + 1
+                    self._critical.setdefault(name, {})[place] = seconds
             for name, each in _spent_by_name(session.steps).items():
                 self._spent.setdefault(name, []).append(each)
+
+    @property
+    def names(self) -> Iterable[str]:
+        return self._critical
+
+    def critical(self, name: str) -> list[float]:
+        seconds = [0.0] * self._count
+        for place, each in self._critical.get(name, {}).items():
+            seconds[place] = each
+        return seconds
+
+    def times(self, name: str) -> int:
+        return len(self._critical.get(name, {}))
 
     def spent(self, name: str) -> list[_Spent]:
         return self._spent.get(name, [])

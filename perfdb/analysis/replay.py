@@ -9,11 +9,22 @@ ends when its last child has and its own remaining work is done. So ×1 gives th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import heapq
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from perfdb.critical_path import resolved_parents
+from perfdb.stopping import look
+
+_MOST_NUMBERS = 1_000_000  # that are held at a time: 8 MB
+_LOOK_EVERY = 256  # steps
+
+Floats = npt.NDArray[np.float64]
+Change = tuple[Collection[int], float]
 
 
 class Scheduled(NamedTuple):
@@ -28,13 +39,24 @@ class Scheduled(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A step within its parent; ``released_by`` and ``waits_for`` are places among its siblings."""
+    """A step, or the session itself; places are those in the list of all, where parents come first.
 
-    seq: int
+    Attributes:
+        seq: None for the session.
+        parent: its place.
+        released_by: the sibling that ended last before this one began.
+        ended: the siblings that ended between the start of the one before and this one's.
+        in_lanes: it waits for its own lane and its parent's only.
+    """
+
+    seq: int | None
     start: float
     end: float
-    released_by: int | None
-    waits_for: tuple[int, ...]
+    lane: int
+    parent: int
+    released_by: int | None = None
+    ended: tuple[int, ...] = ()
+    in_lanes: bool = False
 
 
 class Schedule:
@@ -47,66 +69,113 @@ class Schedule:
     """
 
     def __init__(self, steps: Sequence[Scheduled], start: float, end: float) -> None:
-        self._start, self._end = start, end
-        lanes: dict[int | None, int] = {None: min((step.lane for step in steps), default=0)}
-        self._children: dict[int | None, list[_Node]] = {}
+        first_lane = min((step.lane for step in steps), default=0)
         below: dict[int | None, list[Scheduled]] = {}
         parents = resolved_parents((step.seq, step.parent_seq, step.start, step.end) for step in steps)
         for step in {step.seq: step for step in reversed(steps)}.values():
             below.setdefault(parents[step.seq], []).append(step)
-            lanes[step.seq] = step.lane
-        waiting: list[tuple[int | None, float, float]] = [(None, start, end)]
-        while waiting:
-            seq, low, high = waiting.pop()
+        self._nodes = [_Node(None, start, end, first_lane, -1)]
+        self._children: list[range] = []
+        for place, parent in enumerate(self._nodes):  # grows while it is walked: parents before children
             siblings = [
-                step._replace(start=max(step.start, low), end=min(step.end, high))
-                for step in below.get(seq, ())
-                if step.start < high and step.end > low
+                step._replace(start=max(step.start, parent.start), end=min(step.end, parent.end))
+                for step in below.get(parent.seq, ())
+                if step.start < parent.end and step.end > parent.start
             ]
             siblings.sort(key=lambda step: (step.start, step.end, step.seq))
-            self._children[seq] = _linked(siblings, lanes[seq])
-            waiting.extend((step.seq, step.start, step.end) for step in siblings)
+            first = len(self._nodes)
+            self._children.append(range(first, first + len(siblings)))
+            self._nodes.extend(_linked(siblings, place, parent.lane, first))
 
     def wall(self, faster: Collection[int] = (), factor: float = 1.0) -> float:
         """Return the session's seconds if steps ``faster``, with what is inside, took ``factor`` of it."""
-        return self._length(None, self._start, self._end, frozenset(faster), factor, 1.0)
+        return self.walls([(faster, factor)])[0]
 
-    def _length(
-        self,
-        seq: int | None,
-        start: float,
-        end: float,
-        faster: frozenset[int],
-        factor: float,
-        scale: float,
-    ) -> float:
-        """Return the replayed seconds of one step; recursion is as deep as steps nest."""
-        scale = factor if seq in faster else scale
-        children = self._children[seq]
-        ends: list[float] = []  # replayed, in seconds since the replayed start of this step
+    def walls(self, changes: Sequence[Change]) -> list[float]:
+        """Return the session's seconds after each change: steps, and the factor of their time.
+
+        Raises:
+            TimeLimitError: the time of this answer is over.
+        """
+        at_once = max(1, _MOST_NUMBERS // len(self._nodes))
+        found: list[float] = []
+        for first in range(0, len(changes), at_once):
+            found += self._replayed(changes[first : first + at_once])
+        return found
+
+    def _replayed(self, changes: Sequence[Change]) -> list[float]:
+        """Replay all changes side by side, a column each: children before their parents."""
+        scales = self._scales(changes)
+        seconds = np.empty_like(scales)  # of a step how long it took, then when it ended in its parent
+        for place in range(len(self._nodes) - 1, -1, -1):
+            if place % _LOOK_EVERY == 0:
+                look()
+            node, scale, children = self._nodes[place], scales[place], self._children[place]
+            if not children:
+                seconds[place] = (node.end - node.start) * scale
+                continue
+            self._place_in_time(children, node, scale, seconds)
+            tail = (node.end - max(self._nodes[child].end for child in children)) * scale
+            seconds[place] = seconds[children.start : children.stop].max(axis=0) + tail
+        walls: list[float] = seconds[0].tolist()
+        return walls
+
+    def _place_in_time(self, children: range, parent: _Node, scale: Floats, seconds: Floats) -> None:
+        """Turn how long the children took into when they ended, since the replayed start of their parent."""
+        latest = np.full_like(scale, -np.inf)  # end of all that ended so far
+        in_lane: dict[int, Floats] = {}
+        lanes = {self._nodes[child].lane for child in children if self._nodes[child].in_lanes}
+        if lanes:
+            in_lane = {lane: latest.copy() for lane in (*lanes, parent.lane)}
         for child in children:
-            if child.released_by is None:
-                began = (child.start - start) * scale
+            node = self._nodes[child]
+            for other in node.ended:
+                np.maximum(latest, seconds[other], out=latest)
+                if (own := in_lane.get(self._nodes[other].lane)) is not None:
+                    np.maximum(own, seconds[other], out=own)
+            if node.released_by is None:
+                began = (node.start - parent.start) * scale
             else:
-                gap = child.start - children[child.released_by].end
-                began = ends[child.released_by] + gap * scale
-            began = max([began, *(ends[place] for place in child.waits_for)])
-            length = self._length(child.seq, child.start, child.end, faster, factor, scale)
-            ends.append(began + length)
-        if not children:
-            return (end - start) * scale
-        tail = (end - max(child.end for child in children)) * scale
-        return max(ends) + tail
+                gap = node.start - self._nodes[node.released_by].end
+                began = seconds[node.released_by] + gap * scale
+            if node.in_lanes:
+                began = np.maximum(np.maximum(began, in_lane[node.lane]), in_lane[parent.lane])
+            else:
+                began = np.maximum(began, latest)
+            seconds[child] += began
+
+    def _scales(self, changes: Sequence[Change]) -> Floats:
+        """Return by place and change which part of its time a step takes; what is inside takes the same."""
+        changed: dict[int | None, list[tuple[int, float]]] = {}
+        for column, (faster, factor) in enumerate(changes):
+            for seq in faster:
+                changed.setdefault(seq, []).append((column, factor))
+        scales = np.ones((len(self._nodes), len(changes)))
+        for place, node in enumerate(self._nodes):
+            if place:
+                scales[place] = scales[node.parent]
+                for column, factor in changed.get(node.seq, ()):
+                    scales[place, column] = factor
+        return scales
 
 
-def _linked(siblings: list[Scheduled], parent_lane: int) -> list[_Node]:
-    nodes = []
-    for place, step in enumerate(siblings):
-        ended = [other for other in range(place) if siblings[other].end <= step.start]
-        released_by = max(ended, key=lambda other: (siblings[other].end, other), default=None)
-        if released_by is not None and step.lane != parent_lane:
-            same = [other for other in ended if siblings[other].lane == step.lane]
-            if released_by in same:
-                ended = [other for other in ended if siblings[other].lane in (step.lane, parent_lane)]
-        nodes.append(_Node(step.seq, step.start, step.end, released_by, tuple(ended)))
-    return nodes
+def _linked(siblings: Sequence[Scheduled], parent: int, parent_lane: int, first: int) -> Iterator[_Node]:
+    """Yield the nodes of one step's children, in the order of their starts; ``first`` is the first place."""
+    running: list[tuple[float, int]] = []  # end and place
+    last: tuple[float, int] | None = None  # of those that ended
+    for place, step in enumerate(siblings, first):
+        ended = []
+        while running and running[0][0] <= step.start:
+            each = heapq.heappop(running)
+            ended.append(each[1])
+            last = each if last is None else max(last, each)
+        released_by = None if last is None else last[1]
+        in_lanes = (
+            released_by is not None
+            and step.lane != parent_lane
+            and siblings[released_by - first].lane == step.lane
+        )
+        yield _Node(
+            step.seq, step.start, step.end, step.lane, parent, released_by, tuple(ended), in_lanes=in_lanes
+        )
+        heapq.heappush(running, (step.end, place))

@@ -6,7 +6,8 @@ or still runs never enters durations; a failed one is counted as a failure. Mode
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import COMPLETED, FAILED
+from perfdb.stopping import looking
 
 UNCOUNTED_TAGS = frozenset(("warmup", "ignore", "cached"))
 
@@ -80,15 +82,49 @@ def _cached(data: pd.Series[Any]) -> Truths:
     return np.array([isinstance(each, dict) and each.get("cached") is True for each in data], dtype=bool)
 
 
-def series_of(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, str | None, str], pd.DataFrame]]:
+@dataclass(frozen=True, slots=True)
+class SeriesRuns:
+    """The runs of one series, oldest first, as columns of ``runs_of``: frames of few rows cost too much."""
+
+    session_ids: Sequence[str]
+    start_times: Floats
+    durations: Floats
+    counted: Truths
+    failed: Truths
+
+    def at(self, places: npt.NDArray[np.intp]) -> SeriesRuns:
+        """Return the runs at these places."""
+        return SeriesRuns(
+            [self.session_ids[place] for place in places],
+            self.start_times[places],
+            self.durations[places],
+            self.counted[places],
+            self.failed[places],
+        )
+
+
+def series_of(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, str | None, str], SeriesRuns]]:
     """Yield each (pipeline, step name or None, mode) with its runs: the total first, then by time spent."""
-    groups = []
-    for (pipeline, mode, step_name), group in runs.groupby(["pipeline", "mode", "step_name"], dropna=False):
-        name = text_or_none(step_name)
-        spent = float(group.loc[group["counted"], "duration"].sum())
-        groups.append(((str(pipeline), str(mode), name is not None, -spent, str(name)), name, group))
-    for (pipeline, mode, *_), name, group in sorted(groups, key=lambda each: each[0]):
-        yield (pipeline, name, mode), group
+    places: dict[tuple[str, str, str | None], list[int]] = {}
+    for place, (pipeline, mode, step_name) in enumerate(
+        zip(*(runs[name].tolist() for name in ("pipeline", "mode", "step_name")), strict=True)
+    ):
+        places.setdefault((pipeline, mode, text_or_none(step_name)), []).append(place)
+    # a missing duration is no number to add, and one that does not count adds nothing
+    spent = runs["duration"].where(runs["counted"]).fillna(0.0).to_numpy(dtype=float)
+    order = sorted(
+        places,
+        key=lambda key: (key[0], key[1], key[2] is not None, -float(spent[places[key]].sum()), str(key[2])),
+    )
+    everything = SeriesRuns(
+        runs["session_id"].tolist(),
+        runs["start_time"].to_numpy(dtype=float),
+        runs["duration"].to_numpy(dtype=float),
+        runs["counted"].to_numpy(dtype=bool),
+        runs["failed"].to_numpy(dtype=bool),
+    )
+    for pipeline, mode, name in looking(order):
+        yield (pipeline, name, mode), everything.at(np.array(places[pipeline, mode, name]))
 
 
 def text_or_none(value: object) -> str | None:

@@ -35,7 +35,7 @@ def suggest_thresholds(runs: pd.DataFrame) -> pd.DataFrame:
     """
     rows: list[tuple[object, ...]] = []
     for key, series in series_of(runs):
-        values = series.loc[series["counted"], "duration"].to_numpy(dtype=float)
+        values = series.durations[series.counted]
         values = values[values > 0]
         if values.size < LEAST_RUNS:
             continue

@@ -11,8 +11,16 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from perfdb.critical_path import Span, critical_path, critical_seconds, resolved_parents
+from perfdb.critical_path import (
+    Segment,
+    Span,
+    critical_path,
+    critical_seconds,
+    parts_of_path,
+    resolved_parents,
+)
 from perfdb.records import INTERRUPTED, Session, Step
+from perfdb.stopping import look
 from perfdb.texts import duration_text, inert, shortened
 
 Interval = tuple[float, float]
@@ -74,13 +82,17 @@ def timeline(session: Session) -> Timeline:
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in session.steps]
     parents = resolved_parents(spans)
     seconds = critical_seconds(spans, start, end, inclusive=True)
-    critical = _critical_intervals(spans, parents, start, end)
+    path = critical_path(spans, start, end)
+    critical = parts_of_path(
+        (Segment(each.start - start, each.end - start, each.seq) for each in path), parents
+    )
     children: dict[int | None, list[Step]] = {}
     for step in sorted(session.steps, key=lambda step: (step.start_time, step.seq)):
         children.setdefault(parents[step.seq], []).append(step)
     rows: list[Row] = []
     waiting = _named_groups(children.get(None, ()), 0)
     while waiting:  # a stack of its own: steps may nest deeper than the interpreter's
+        look()
         group, depth = waiting.pop()
         bars = [
             Bar(
@@ -128,6 +140,14 @@ def last_instant(session: Session) -> float:
     return max(known)
 
 
+def longest(bars: Sequence[Bar], most: int) -> tuple[Bar, ...]:
+    """Return the longest bars in their order: of thousands a picture shows what there is to see."""
+    if len(bars) <= most:
+        return tuple(bars)
+    kept = heapq.nlargest(most, range(len(bars)), key=lambda place: bars[place].end - bars[place].start)
+    return tuple(bars[place] for place in sorted(kept))
+
+
 def _named_groups(siblings: Iterable[Step], depth: int) -> list[tuple[list[Step], int]]:
     """Return the steps grouped by name, each group with its depth; the last group starts first."""
     groups: dict[str, list[Step]] = {}
@@ -149,20 +169,3 @@ def _packed(bars: Iterable[Bar]) -> list[list[Bar]]:
             rows.append([bar])
         heapq.heappush(free, (bar.end, row))
     return rows
-
-
-def _critical_intervals(
-    spans: Sequence[Span], parents: dict[int, int | None], start: float, end: float
-) -> dict[int, tuple[Interval, ...]]:
-    """Return per step the joined parts of the path that it or a step inside it makes."""
-    found: dict[int, list[Interval]] = {}
-    for segment in critical_path(spans, start, end):
-        first, last, seq = segment.start - start, segment.end - start, segment.seq
-        while seq is not None:
-            parts = found.setdefault(seq, [])
-            if parts and parts[-1][1] == first:
-                parts[-1] = (parts[-1][0], last)
-            else:
-                parts.append((first, last))
-            seq = parents[seq]
-    return {seq: tuple(parts) for seq, parts in found.items()}

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from statistics import median
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from perfdb.analysis.runs import Floats, series_of, text_or_none
+from perfdb.analysis.runs import Floats, SeriesRuns, series_of, text_or_none
 
 By = Literal["last", "all", "day", "week"]
 
@@ -68,11 +69,10 @@ def trends(runs: pd.DataFrame, *, by: By = "last") -> pd.DataFrame:
             slopes = _slopes_of_runs(series) if by == "last" else _NO_SLOPE
             rows.append((*key, None, *_described(series), *slopes))
             continue
-        periods = [
-            (*key, first_day(int(str(day))), *_described(group))
-            for day, group in series.assign(day=_days(series["start_time"], by)).groupby("day", sort=True)
-        ]
-        rows.extend((*period, *_NO_SLOPE) for period in periods)
+        days = np.array(_days(series.start_times, by))
+        for day in np.unique(days):
+            of_day = series.at(np.flatnonzero(days == day))
+            rows.append((*key, first_day(int(day)), *_described(of_day), *_NO_SLOPE))
     frame = frame_of(rows)
     return frame if by in ("last", "all") else with_slopes(frame)
 
@@ -127,6 +127,8 @@ def with_slopes(periods: pd.DataFrame) -> pd.DataFrame:
 def percentile(ordered: Floats, name: str) -> float | None:
     """Return the percentile of sorted values, or None when there are too few for it."""
     share, least = PERCENTILES[name]
+    if ordered.size == 1:  # of thousands of series that ran once
+        return float(ordered[0]) if least == 1 else None
     return float(np.quantile(ordered, share)) if ordered.size >= least else None
 
 
@@ -181,21 +183,26 @@ def _inflation(values: Floats) -> float:
     return (1 + r) / (1 - r)
 
 
-def _described(runs: pd.DataFrame) -> tuple[object, ...]:
-    values = np.sort(runs.loc[runs["counted"], "duration"].to_numpy(dtype=float))
+def _described(runs: SeriesRuns) -> tuple[object, ...]:
+    values = np.sort(runs.durations[runs.counted])
     return (
         values.size,
-        int(runs["failed"].sum()),
+        int(runs.failed.sum()),
         float(values.mean()) if values.size else None,
         *(percentile(values, name) for name in PERCENTILES),
     )
 
 
-def _slopes_of_runs(runs: pd.DataFrame) -> tuple[float, float, float]:
+def _slopes_of_runs(runs: SeriesRuns) -> tuple[float, float, float]:
     """Return the slopes through one point per session: its median, where a step runs several times in it."""
-    sessions = runs[runs["counted"]].groupby("session_id", sort=False)
-    values = sessions["duration"].median().to_numpy(dtype=float)
-    return slopes(sessions["start_time"].first().to_numpy(dtype=float), values)
+    if int(runs.counted.sum()) < LEAST_FOR_SLOPE:
+        return math.nan, math.nan, math.nan
+    sessions: dict[str, list[int]] = {}
+    for place in np.flatnonzero(runs.counted).tolist():
+        sessions.setdefault(runs.session_ids[place], []).append(place)
+    starts = [runs.start_times[places[0]] for places in sessions.values()]
+    values = [median(runs.durations[places].tolist()) for places in sessions.values()]
+    return slopes(np.array(starts), np.array(values))
 
 
 def slopes(start_times: Floats, values: Floats) -> tuple[float, float, float]:
@@ -239,7 +246,7 @@ def _kept(size: int) -> npt.NDArray[np.intp]:
     return np.linspace(0, size - 1, MOST_FOR_SLOPE).round().astype(np.intp)
 
 
-def _days(start_times: pd.Series[float], by: By) -> list[int]:
+def _days(start_times: Floats, by: By) -> list[int]:
     days = [int(start // 86_400) for start in start_times.tolist()]
     return [week_of(day) for day in days] if by == "week" else days
 

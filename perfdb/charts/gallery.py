@@ -41,6 +41,8 @@ class Reader(Protocol):
     @property
     def steps(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
     @property
+    def affordable(self) -> Callable[..., int | None]: ...  # noqa: D102
+    @property
     def compare(self) -> Callable[..., Any]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
     def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
@@ -83,7 +85,10 @@ def draw(
         return waterfall(session) if kind == "waterfall" else resources(session)
     if kind == "compare":
         return _compare(history, session_ids, by, last, filters)
-    choice = choose(history, last=LAST[kind] if last is None else last, **filters)
+    last = LAST[kind] if last is None else last
+    if kind in ("steps", "bottlenecks"):  # they read all steps of the sessions
+        last = history.affordable(last, **filters) or last
+    choice = choose(history, last=last, **filters)
     if choice is None:
         from perfdb.charts.style import sentence
 

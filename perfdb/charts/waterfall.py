@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from heapq import nlargest
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from perfdb.analysis.timeline import Bar, Row, headline, timeline
+from perfdb.analysis.timeline import Bar, Row, headline, longest, timeline
 from perfdb.charts.style import (
     BLUE,
     HATCH_INK,
@@ -29,6 +31,7 @@ from perfdb.records import COMPLETED, Session
 from perfdb.texts import counted, duration_text, inert, mode_text, shortened
 
 MOST_ROWS = 32
+MOST_BARS = 2_000  # more than a picture has columns
 _BUSY, _SHARE = 74, 122  # points to the right of the bars where these columns end
 _FAILED_BESIDE = "#f3c09b"
 _NARROWEST = 0.0015  # of the width: what is shorter would not be seen
@@ -40,6 +43,7 @@ def waterfall(session: Session) -> Figure:
     if not laid_out.rows:
         return sentence(f"{session.session_id}: no steps", "This session recorded no steps.")
     drawn, hidden = _most_telling(laid_out.rows)
+    drawn, shorter = _longest(drawn)
     said = [
         session.pipeline,
         mode_text(session.mode),
@@ -92,6 +96,7 @@ def waterfall(session: Session) -> Figure:
     axes.set_ylim(max(len(drawn), 5) - 0.4, -0.6)
     axes.set_xlim(0, wall * 1.001)
     more = f"; {counted(hidden, 'more row')} with less on the critical path not drawn" if hidden else ""
+    more += f"; {counted(shorter, 'shorter step')} of these rows not drawn" if shorter else ""
     duration_axis(axes.xaxis, wall, f"since the start{more}")
     _legend(axes, session)
     return made
@@ -108,6 +113,16 @@ def _most_telling(rows: Sequence[Row]) -> tuple[list[Row], int]:
         weights.append(weight)
     kept = set(sorted(range(len(rows)), key=lambda place: (-weights[place], place))[:MOST_ROWS])
     return [row for place, row in enumerate(rows) if place in kept], len(rows) - MOST_ROWS
+
+
+def _longest(rows: Sequence[Row]) -> tuple[list[Row], int]:
+    """Return the rows with the longest bars that a picture has room for, and how many are left out."""
+    count = sum(len(row.bars) for row in rows)
+    if count <= MOST_BARS:
+        return list(rows), 0
+    kept = {id(bar) for bar in longest([bar for row in rows for bar in row.bars], MOST_BARS)}
+    shown = [replace(row, bars=tuple(bar for bar in row.bars if id(bar) in kept)) for row in rows]
+    return shown, count - MOST_BARS
 
 
 def _label(row: Row) -> str:
@@ -134,8 +149,9 @@ def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:
             edgecolor=HATCH_INK,
             linewidth=0,
         )
+        parts = [(first, max(least, last - first)) for bar in bars for first, last in bar.critical]
         axes.broken_barh(
-            [(first, max(least, last - first)) for bar in bars for first, last in bar.critical],
+            nlargest(MOST_BARS, parts, key=lambda part: part[1]) if len(parts) > MOST_BARS else parts,
             (place - height / 2, height),
             facecolors=on_path,
             hatch=hatch,

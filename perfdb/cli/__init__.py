@@ -17,6 +17,9 @@ from perfdb import __version__
 from perfdb.cli.group import LazyGroup, discard_output, survive_any_stream
 from perfdb.cli.text import inert
 from perfdb.errors import PerfdbError
+from perfdb.stopping import limited
+
+MOST_STEPS = 100_000  # that one answer reads; of more the newest sessions are looked at, and that is said
 
 # Texts are repeated here so that `perfdb --help` costs click alone; a test compares them.
 SECTIONS = {
@@ -108,7 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; what can be expected to go wrong becomes one line."""
     survive_any_stream()
     try:
-        code = cli.main(arguments, prog_name="perfdb", standalone_mode=False)
+        with limited(steps=MOST_STEPS) as left_out:
+            try:
+                code = cli.main(arguments, prog_name="perfdb", standalone_mode=False)
+            finally:
+                for sentence in dict.fromkeys(left_out):
+                    click.echo(sentence, err=True)
     except PerfdbError as error:
         click.echo("perfdb: " + inert(" ".join(str(error).split())), err=True)
         code = 2

@@ -7,7 +7,7 @@ wall time, so those of the top-level steps and of Other sum to 100 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from perfdb.cli.render import colour
@@ -22,7 +22,14 @@ from perfdb.cli.text import (
     pad,
     width,
 )
-from perfdb.critical_path import Span, critical_path, critical_seconds, resolved_parents
+from perfdb.critical_path import (
+    Segment,
+    Span,
+    critical_path,
+    critical_seconds,
+    deepest_first,
+    resolved_parents,
+)
 from perfdb.records import COMPLETED, FAILED, INTERRUPTED, RUNNING, Session, Step
 
 _NAME_SHARE = 0.4
@@ -54,6 +61,11 @@ class _Scale:
         share = (instant - self.start) / (self.end - self.start) if self.end > self.start else 0.0
         return min(self.columns, max(0, math.floor(share * self.columns + 1e-9)))
 
+    def cells(self, first: float, last: float) -> tuple[int, int]:
+        """Return the first of the cells between two instants, and the one behind the last; at least one."""
+        begin = min(self.column(first), self.columns - 1)
+        return begin, max(begin + 1, self.column(last))
+
 
 def waterfall(session: Session, *, columns: int, now: float, most: int, data: bool = False) -> Iterator[str]:
     """Yield the lines of a session's steps.
@@ -81,13 +93,10 @@ def waterfall(session: Session, *, columns: int, now: float, most: int, data: bo
     scale = _Scale(session.start_time, end, bar)
     wall = end - session.start_time
     yield _axis(name_columns, lane_columns, bar, wall)
-    on_path: dict[int | None, list[tuple[float, float]]] = {}
-    for segment in path:
-        on_path.setdefault(segment.seq, []).append((segment.start, segment.end))
-    inclusive_path = _with_descendants(on_path, session.steps)
+    on_path = _cells_on_path(path, session.steps, scale)
     used: set[str] = set()
     for (step, _), name in zip(drawn, names, strict=True):
-        cells = _bar(step, inclusive_path.get(step.seq, []), scale, end, glyphs)
+        cells = _bar(step, on_path.get(step.seq, 0), scale, end, glyphs)
         used.update(cells)
         share = _percent(seconds[step.seq], wall) if seconds[step.seq] else ""
         paint = COLOURS[_status(step, session)]
@@ -153,18 +162,16 @@ def _in_tree_order(steps: tuple[Step, ...]) -> list[tuple[Step, int]]:
     return order
 
 
-def _with_descendants(
-    on_path: dict[int | None, list[tuple[float, float]]], steps: tuple[Step, ...]
-) -> dict[int | None, list[tuple[float, float]]]:
-    """Give each step the path of all below it: a parent whose child holds up the session is on the path."""
+def _cells_on_path(path: Iterable[Segment], steps: tuple[Step, ...], scale: _Scale) -> dict[int | None, int]:
+    """Return per step the cells, a bit each, in which it or a step below it is on the path."""
+    found: dict[int | None, int] = {}
+    for segment in path:
+        begin, end = scale.cells(segment.start, segment.end)
+        found[segment.seq] = found.get(segment.seq, 0) | ((1 << end) - (1 << begin))
     parents = resolved_parents((step.seq, step.parent_seq, 0.0, None) for step in steps)
-    inclusive: dict[int | None, list[tuple[float, float]]] = {}
-    for seq, stretches in on_path.items():
-        current = seq
-        while current is not None:
-            inclusive.setdefault(current, []).extend(stretches)
-            current = parents[current]
-    return inclusive
+    for seq in deepest_first(parents):
+        found[parents[seq]] = found.get(parents[seq], 0) | found.get(seq, 0)
+    return found
 
 
 def _label(step: Step, depth: int, glyphs: _Glyphs) -> str:
@@ -181,11 +188,12 @@ def _axis(name_columns: int, lane_columns: int, bar: int, wall: float) -> str:
     return colour("  " + pad("step", name_columns) + lane + " " + middle + titles, None, dim=True)
 
 
-def _bar(step: Step, critical: list[tuple[float, float]], scale: _Scale, end: float, glyphs: _Glyphs) -> str:
+def _bar(step: Step, critical: int, scale: _Scale, end: float, glyphs: _Glyphs) -> str:
     cells = [" "] * scale.columns
     _fill(cells, scale, step.start_time, step.end_time if step.end_time is not None else end, glyphs.beside)
-    for first, last in critical:
-        _fill(cells, scale, first, last, glyphs.critical)
+    for place in range(scale.columns):
+        if critical >> place & 1:
+            cells[place] = glyphs.critical
     for attempt in step.attempts:
         if attempt.wait and scale.column(attempt.start_time) > scale.column(
             attempt.start_time - attempt.wait
@@ -195,8 +203,7 @@ def _bar(step: Step, critical: list[tuple[float, float]], scale: _Scale, end: fl
 
 
 def _fill(cells: list[str], scale: _Scale, first: float, last: float, glyph: str) -> None:
-    begin = min(scale.column(first), scale.columns - 1)
-    for index in range(begin, max(begin + 1, scale.column(last))):
+    for index in range(*scale.cells(first, last)):
         cells[index] = glyph
 
 

@@ -30,6 +30,8 @@ class Reader(Protocol):
     @property
     def steps(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
     @property
+    def affordable(self) -> Callable[..., int | None]: ...  # noqa: D102
+    @property
     def each_session(self) -> Callable[..., Iterator[Session]]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
     def explain(self, session_id: str = "last") -> Explanation: ...  # noqa: D102
@@ -97,6 +99,9 @@ def report(
             f"a report holds at most {MOST_SESSIONS:,} sessions, not {len(frame):,}: "
             "choose fewer with last= or since=, or write all of them with `perfdb export`"
         )
+    kept = history.affordable(last, times=2, **filters)
+    if kept is not None and kept < len(frame):
+        last, frame = kept, history.sessions(last=kept, **filters)
     steps = history.steps(last=last, **filters)
     sessions = list(history.each_session(last=last, **filters))
     shown = {session.pipeline for session in sessions}

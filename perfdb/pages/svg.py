@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from perfdb.analysis.timeline import Bar, Interval, Row
+from perfdb.analysis.timeline import Bar, Interval, Row, longest
 from perfdb.pages.parts import plain
 from perfdb.texts import duration_text
 
@@ -17,7 +17,7 @@ WIDTH = 1000.0
 _NARROWEST = 1.5
 _HEIGHT = 20.0
 LEAST_SPAN = 0.5  # of its largest value, in a sparkline
-MOST_SHAPES = 400  # a row of more is drawn as the parts that are covered
+MOST_SHAPES = 400  # of a row of more the longest are drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class DrawnBar:
 
 def row_of_bars(row: Row, wall: float) -> str:
     """Return the bars of a timeline's row, see ``bars``."""
-    return bars([_drawn(bar) for bar in row.bars[:MOST_SHAPES]], wall, inner=row.depth > 0)
+    return bars([_drawn(bar) for bar in longest(row.bars, MOST_SHAPES)], wall, inner=row.depth > 0)
 
 
 def bars(drawn: Iterable[DrawnBar], wall: float, *, inner: bool = False) -> str:
@@ -57,7 +57,7 @@ def _bar(bar: DrawnBar, wall: float) -> str:
     told = f"{plain(bar.name)}: {duration_text(bar.end - bar.start)}, after {duration_text(bar.start)}"
     shapes = [
         _rectangle("beside", bar.start, bar.end, wall),
-        *(_rectangle("critical", first, last, wall) for first, last in bar.critical),
+        *(_rectangle("critical", first, last, wall) for first, last in bar.critical[:MOST_SHAPES]),
         *(_rectangle("wait", first, last, wall, inset=5.5) for first, last in bar.waits),
     ]
     kind = ' class="failed"' if bar.failed else ""

@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from perfdb.errors import StoreError, TimeLimitError
+from perfdb.errors import StoreError
+from perfdb.stopping import seconds_left, took_too_long
 from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of, shown_url, sqlite_path
 from perfdb.store.schema import require_schema, revision
 
@@ -55,15 +56,13 @@ class KeptReader:
             yield None
             return
         try:
-            with engine.connect() as connection, _time_limit(connection, self._limit_s):
+            seconds = min(self._limit_s, seconds_left())
+            with engine.connect() as connection, _time_limit(connection, seconds):
                 yield connection if self._has_tables(connection) else None
         except QUERY_ERRORS as error:
             reason = reason_of(error)
             if _was_stopped(reason):
-                raise TimeLimitError(
-                    f"the answer took longer than {self._limit_s:g} s and was stopped: "
-                    "choose fewer sessions or a shorter time"
-                ) from error
+                raise took_too_long(self._limit_s) from error
             self.close()  # what it remembers of a file that was written over in place is wrong for good
             raise StoreError(f"{self._shown()} cannot be read: {reason}") from error
         except SQLAlchemyError as error:

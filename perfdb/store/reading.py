@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, Select, select, text
 
 from perfdb.errors import NotFoundError
 from perfdb.records import COMPLETED, STATUSES, Attempt, Event, Sample, Session, Step
+from perfdb.stopping import looking
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -250,7 +251,7 @@ def _steps_of(connection: Connection, pk: int) -> tuple[Step, ...]:
             rss_peak_bytes=row.rss_peak_bytes,
             rss_mean_bytes=row.rss_mean_bytes,
         )
-        for row in connection.execute(query)
+        for row in looking(connection.execute(query))
     )
 
 

@@ -19,7 +19,9 @@ try:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from perfdb.web import api, views
-    from perfdb.web.live import LiveFeed
+    from perfdb.web.connections import most_connections
+    from perfdb.web.limits import AnswerLimits
+    from perfdb.web.live import MOST_LISTENERS, LiveFeed
     from perfdb.web.rendering import STATIC, static_path
     from perfdb.web.security import Gate, SecurityMiddleware
     from perfdb.web.served import ServedHistory
@@ -48,7 +50,7 @@ def create_app(
         hosts: names that a Host header may hold, beside those of loopback.
         any_address: any IP address too; for a server that listens on all of them.
         token: what everybody must show; needed for anything but loopback.
-        query_limit_s: how long the queries of one answer may take.
+        query_limit_s: how long one answer may take, in its queries and in what computes with their rows.
     """
     served = ServedHistory(history if history is not None else History(), limit_s=query_limit_s)
     gate = Gate(hosts=hosts, any_address=any_address, token=token)
@@ -72,9 +74,10 @@ def create_app(
     )
     app.state.history = served
     app.state.gate = gate
-    app.state.feed = LiveFeed(served)
+    app.state.feed = LiveFeed(served, most_listeners=min(MOST_LISTENERS, most_connections() // 4))
     app.add_middleware(_DatabaseInWords, served=served)  # within the others, which it must not pass by
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_TO_PACK, compresslevel=6)
+    app.add_middleware(AnswerLimits, limit_s=query_limit_s)
     app.add_middleware(SecurityMiddleware, gate=gate)
     app.include_router(api.router)
     app.include_router(views.router)

@@ -7,7 +7,7 @@ from statistics import median
 
 from perfdb.pages import svg
 from perfdb.texts import duration_text, size_text
-from perfdb.web.schemas import Points, SampleSeries, SessionAnswer, TimelineRow
+from perfdb.web.schemas import BarRow, Points, SampleSeries, SessionAnswer, TimelineRow
 
 MOST_DOTS = 300
 LEAST_BEHIND = 5  # runs behind the line
@@ -19,7 +19,7 @@ def waterfall(answer: SessionAnswer) -> Iterator[tuple[TimelineRow, str]]:
     begun = answer.session.start_time
     for row in answer.timeline.rows:
         bars = []
-        for bar in row.bars[: svg.MOST_SHAPES]:
+        for bar in _longest(row.bars, svg.MOST_SHAPES):
             step = steps.get(bar.seq)
             waits = [
                 (each.start_time - each.wait - begun, each.start_time - begun)
@@ -30,6 +30,13 @@ def waterfall(answer: SessionAnswer) -> Iterator[tuple[TimelineRow, str]]:
             failed = bar.status == "failed"
             bars.append(svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed=failed))
         yield row, svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0)
+
+
+def _longest(bars: Sequence[BarRow], most: int) -> Sequence[BarRow]:
+    if len(bars) <= most:
+        return bars
+    kept = sorted(range(len(bars)), key=lambda place: bars[place].start - bars[place].end)[:most]
+    return [bars[place] for place in sorted(kept)]
 
 
 def waterfall_keys(answer: SessionAnswer) -> list[tuple[str, str]]:

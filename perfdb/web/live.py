@@ -21,14 +21,18 @@ logger = logging.getLogger("perfdb")
 
 LOOK_EVERY_S = 0.75  # a recording process writes once a second: what begins is seen within 2 s
 BEAT_EVERY_S = 20.0  # a comment, so that proxies and dead connections show
+MOST_LISTENERS = 64  # each holds a connection for good
 
 
 class LiveFeed:
     """The stream of changes of one served history."""
 
-    def __init__(self, history: ServedHistory, *, every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(
+        self, history: ServedHistory, *, every_s: float = LOOK_EVERY_S, most_listeners: int = MOST_LISTENERS
+    ) -> None:
         self._history = history
         self._every_s = every_s
+        self._most_listeners = most_listeners
         self._watch = ChangeWatch(history.url)
         self._listeners: set[asyncio.Queue[Live]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -45,7 +49,13 @@ class LiveFeed:
         return self._task is not None and not self._task.done()
 
     async def events(self) -> AsyncIterator[str]:
-        """Yield server-sent events: ``live`` with a ``schemas.Live`` first and at every change."""
+        """Yield server-sent events: ``live`` with a ``schemas.Live`` first and at every change.
+
+        Of too many listeners the newest are sent away, and told when to come again.
+        """
+        if len(self._listeners) >= self._most_listeners:
+            yield "retry: 15000\n\n"
+            return
         queue: asyncio.Queue[Live] = asyncio.Queue()
         self._listeners.add(queue)
         try:

@@ -129,6 +129,7 @@ class TimelineRow(Answer):
     busy_s: float
     critical_s: float
     bars: list[BarRow]
+    hidden_bars: int  # shorter ones that are too many for a page
 
 
 class TimelineAnswer(Answer):
@@ -391,6 +392,7 @@ class BottlenecksAnswer(Answer):
 
     rows: list[Bottleneck]
     pipelines: list[str]
+    note: str | None = None  # what was left out, because it is too much for one answer
 
 
 class WhatIf(Answer):

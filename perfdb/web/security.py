@@ -9,31 +9,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
+import logging
 import secrets
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading, is_own_origin
 from perfdb.web.rendering import static_path, style_sheet
 
-LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
-TOKEN_HEADER = "X-Perfdb-Token"  # noqa: S105 (a name)
-READING = ("GET", "HEAD")
-MOST_BODY_BYTES = 64 * 1024
+logger = logging.getLogger("perfdb")
 
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",  # `no-referrer` would make the Origin of a change null
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
+TOKEN_HEADER = "X-Perfdb-Token"  # noqa: S105 (a name)
+MOST_BODY_BYTES = 64 * 1024
+COSTLY_PAGES = ("bottlenecks", "compare")
 
 
 def policy() -> str:
@@ -66,8 +59,7 @@ class Gate:
     def __init__(
         self, *, hosts: Collection[str] = (), any_address: bool = False, token: str | None = None
     ) -> None:
-        self._hosts = LOOPBACK | {host.lower().rstrip(".") for host in hosts}
-        self._any_address = any_address
+        self._hosts = Hosts(hosts, any_address=any_address)
         self._token = token
         self.change_token = secrets.token_urlsafe(32)
         digest = hashlib.sha256((token or "").encode()).hexdigest()
@@ -75,10 +67,7 @@ class Gate:
 
     def knows_host(self, header: str) -> bool:
         """Say whether a Host header names this server; its port does not matter."""
-        name = _host_of(header)
-        if name is None:
-            return False
-        return name in self._hosts or (self._any_address and _is_address(name))
+        return self._hosts.knows(header)
 
     def lets_in(self, headers: Headers) -> bool:
         """Say whether a request shows the token, if one is wanted."""
@@ -95,12 +84,11 @@ class Gate:
 
     def refuses_change(self, headers: Headers) -> str | None:
         """Return why a change is refused, None when it may be made."""
-        origin = headers.get("origin", "")
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or parts.netloc.lower() != headers.get("host", "").lower():
-            return "changes are taken from this dashboard's own pages only: the Origin does not match"
-        if headers.get("sec-fetch-site", "same-origin") != "same-origin":
-            return "changes are taken from this dashboard's own pages only: the request is cross-site"
+        foreign = foreign_page(headers)
+        if foreign is None and not is_own_origin(headers.get("origin", ""), headers.get("host", "")):
+            foreign = "the Origin does not match"
+        if foreign is not None:
+            return f"changes are taken from this dashboard's own pages only: {foreign}"
         wanted = [self.change_token, *([self._token] if self._token is not None else [])]
         if not any(_same(headers.get(TOKEN_HEADER, ""), each) for each in wanted):
             return (
@@ -126,19 +114,30 @@ class SecurityMiddleware:
             await send({"type": "websocket.close", "code": 1008})
             return
 
+        begun = False
+
         async def with_headers(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", _keeping(scope, message["status"]))
             await send(message)
 
-        refused = self._refusal(scope)
-        if refused is not None:
-            await refused(scope, receive, with_headers)
-            return
-        await self._app(scope, _limited(receive), with_headers)
+        try:
+            refused = self._refusal(scope)
+            if refused is not None:
+                await refused(scope, receive, with_headers)
+            else:
+                await self._app(scope, _limited(receive), with_headers)
+        except Exception:  # answered here: whatever stands further out knows none of the headers
+            logger.exception("the dashboard could not answer %s", scope["path"])
+            if begun:
+                raise
+            broken = _refuse(scope, 500, "the dashboard could not answer; its log says why")
+            await broken(scope, receive, with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         gate, headers = self._gate, Headers(scope=scope)
@@ -147,6 +146,12 @@ class SecurityMiddleware:
                 scope,
                 403,
                 "this dashboard does not answer to that Host; see: perfdb serve --help (--allow-host)",
+            )
+        is_page = not scope["path"].startswith("/api/")
+        costly = scope["path"].strip("/") in COSTLY_PAGES
+        if scope["method"] in READING and foreign_reading(headers, page=is_page, costly=costly):
+            return _refuse(
+                scope, 403, "this dashboard is read by its own pages only: the request is cross-site"
             )
         if not gate.lets_in(headers):
             return self._without_token(scope)
@@ -200,26 +205,6 @@ def _limited(receive: Receive) -> Receive:
         return message
 
     return counted
-
-
-def _host_of(header: str) -> str | None:
-    """Return the name of a Host header in lower case, without port and brackets; None for nonsense."""
-    if not header or any(character in header for character in "/\\@?# \t"):
-        return None
-    try:
-        parts = urlsplit(f"//{header}")
-        _ = parts.port  # raises for what is no port
-    except ValueError:
-        return None
-    return (parts.hostname or "").rstrip(".") or None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _cookie(headers: Headers, name: str) -> str:

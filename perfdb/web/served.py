@@ -9,10 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from perfdb import findings
 from perfdb.history import History
+from perfdb.questions import checked_filters
 from perfdb.store.kept_reader import KeptReader
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUERY_LIMIT_S = 5.0
 TAKE_IN_EVERY_S = 3.0
@@ -43,6 +48,11 @@ class ServedHistory(History):
             yield connection
 
     _connection = reading
+
+    def sessions_and_steps(self, *, last: int | None, **filters: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return ``sessions`` and ``steps`` of the newest sessions, so many as an answer may read."""
+        with self.reading() as connection:
+            return findings.sessions_and_steps(connection, **checked_filters(last, filters))
 
     def take_in(self) -> None:
         """Take in what dead writers left in the default home; a database given by a URL is only read."""

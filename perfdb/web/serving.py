@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from perfdb.errors import UsageError
+from perfdb.gate import LOOPBACK
 from perfdb.history import History
 from perfdb.web import missing_extra
 
 try:
-    import uvicorn
-
     from perfdb.web.app import create_app
-    from perfdb.web.security import LOOPBACK
+    from perfdb.web.connections import PatientServer
 except ModuleNotFoundError as error:
     raise missing_extra(error) from error
 
@@ -82,15 +81,7 @@ def serve(
     place = Place(host, listener.getsockname()[1], token)
     names = list(allow_hosts) if loopback else [*allow_hosts, host, socket.gethostname(), socket.getfqdn()]
     app = create_app(history, hosts=[name for name in names if name], any_address=not loopback, token=token)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,  # it would hold the token of the first address
-            server_header=False,
-            timeout_graceful_shutdown=_SHUT_DOWN_S,
-        )
-    )
+    server = PatientServer(app, timeout_graceful_shutdown=_SHUT_DOWN_S)
     started(place)
     with listener:
         server.run(sockets=[listener])

@@ -56,6 +56,8 @@ USUAL_WINDOW = "last=500"
 LIMITED = ("max", "min", "budget")  # kinds of rules whose limit is in the metric's own unit
 FACTOR = 0.5
 RECENT = 30  # sessions that are offered for a comparison
+MOST_ROWS = 500  # of a table; the API has all
+DEEPEST = 6  # steps in steps that are indented
 
 Question = TypeVar("Question", bound=BaseModel)
 
@@ -190,13 +192,14 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         resources=shapes,
         right=right,
         depths={seq: _depth(seq, parents) for seq in parents},
+        most_rows=MOST_ROWS,
         largest_excess=max((abs(row.excess_s or 0.0) for row in told.rows), default=0.0) if told else 0.0,
     )
 
 
 def _depth(seq: int, parents: Mapping[int, int | None]) -> int:
     depth, parent = 0, parents.get(seq)
-    while parent is not None and depth < len(parents):
+    while parent is not None and depth < DEEPEST:
         depth, parent = depth + 1, parents.get(parent)
     return depth
 
@@ -284,6 +287,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     answer = of_bottlenecks.bottlenecks(history, query)
     steps = [row for row in answer.rows if row.step_name != "Other"]
     kinds = _kinds(answer.rows)
+    offered = steps[:MOST_ROWS]
     step, factor = request.query_params.get("step"), request.query_params.get("factor")
     wanted = _key_of(step, 3) if step else None
     chosen = next((row for row in steps if wanted in (None, _choice(row))), None)
@@ -303,7 +307,8 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         lasts=LASTS if query.last in LASTS else sorted((*LASTS, query.last)),
         groups=kinds,
         worst=steps[0] if steps else None,
-        choices=steps,
+        choices=offered if chosen is None or chosen in offered else [*offered, chosen],
+        most_rows=MOST_ROWS,
         many_kinds=len(kinds) > 1,
         choice_key=lambda row: json.dumps(_choice(row)),
         chosen=None if chosen is None else json.dumps(_choice(chosen)),
@@ -356,6 +361,7 @@ def get_compare(request: Request) -> HTMLResponse:
         attributes=attributes,
         default_by=attributes[0] if attributes else "git_commit",
         groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],
+        most_rows=MOST_ROWS,
         largest=max((abs(row.difference_s or 0.0) for row in answer.rows), default=0.0) if answer else 0.0,
     )
 

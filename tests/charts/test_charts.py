@@ -20,7 +20,7 @@ from perfdb.charts.resources import resources
 from perfdb.charts.saving import image
 from perfdb.charts.steps import steps
 from perfdb.charts.trend import trend
-from perfdb.charts.waterfall import waterfall
+from perfdb.charts.waterfall import MOST_BARS, waterfall
 from perfdb.records import Attempt, Sample, Session, Step
 
 NOON = 1_767_268_800.0
@@ -305,3 +305,18 @@ def test_no_chart_loads_pyplot() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_of_thousands_of_steps_the_longest_are_drawn_and_the_others_counted() -> None:
+    count = MOST_BARS + 500
+    many = tuple(
+        Step(step_name="work", start_time=float(seq), duration=0.9 if seq % 2 else 0.1, success=True, seq=seq)
+        for seq in range(count)
+    )
+    session = Session(
+        session_id="s", pipeline="p", start_time=0.0, total_duration=float(count), status="completed",
+        success=True, steps=many,
+    )  # fmt: skip
+    figure = waterfall(session)
+    assert "500 shorter steps of these rows not drawn" in figure.axes[0].get_xlabel()
+    assert f"{count:,} steps" in " ".join(text.get_text() for text in figure.texts)

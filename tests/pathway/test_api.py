@@ -17,6 +17,8 @@ from perfdb.pathway import RealProductsPathway
 from perfdb.pathway.api import create_app
 from perfdb.pathway.standin import faults
 
+CANARY = "sk-canary0123456789abcdefCANARY"
+
 
 @pytest.fixture
 def served() -> Iterator[Any]:
@@ -155,3 +157,69 @@ def test_without_keys_it_says_what_to_set(served: Any, home: Any, room: bytes) -
 
     assert answer.status_code == 503
     assert "OPENAI_API_KEY and SERPAPI_API_KEY are not set" in answer.json()["error"]["message"]
+
+
+FOREIGN = (
+    {"Host": "evil.example"},
+    {"Host": "[::1]evil.example"},
+    {"Origin": "null"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Referer": "https://evil.example/page"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+)
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_no_other_site_s_page_has_a_design_made(
+    api: httpx.Client, room: bytes, headers: dict[str, str]
+) -> None:
+    answer = api.post("/designs", files={"image": ("room.jpg", room, "image/jpeg")}, headers=headers)
+
+    assert answer.status_code == 403
+    assert answer.json()["success"] is False
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert len(perfdb.History().sessions()) == 0
+
+
+def test_its_own_page_and_a_program_have_one_made(api: httpx.Client, room: bytes) -> None:
+    own = {"Origin": str(api.base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"}
+    picture = {"image": ("room.jpg", room, "image/jpeg")}
+    for headers in (own, {}):
+        answer = api.post("/designs", files=picture, data={"fast_mode": "true"}, headers=headers)
+        assert answer.status_code == 200
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_name_of_its_own_is_answered_when_it_is_listed(
+    served: Any, monkeypatch: pytest.MonkeyPatch, home: Any
+) -> None:
+    api = served(create_app())
+    own = {"Host": "designs.example:443"}
+    assert api.get("/health", headers=own).status_code == 403
+    monkeypatch.setenv("PERFDB_ALLOW_HOSTS", "other.example, designs.example")
+    assert api.get("/health", headers=own).status_code == 200
+    assert api.get("/health", headers={"Host": "10.1.2.3"}).status_code == 200
+
+
+def test_stand_in_services_need_no_keys(
+    served: Any, home: Any, room: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_STAND_IN", "1")
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    answer = post(served(create_app()), room, fast_mode="true")
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["success"] is True
+    assert CANARY not in answer.text
+
+
+def test_a_stand_in_switch_of_another_form_is_refused_before_anything_is_paid(
+    served: Any, home: Any, room: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_STAND_IN", "on please")
+    answer = post(served(create_app()), room)
+
+    assert answer.status_code == 503
+    assert "PERFDB_STAND_IN" in answer.json()["error"]["message"]

@@ -28,6 +28,20 @@ TOKEN = "a-token-of-enough-length"
         "localhost@evil.example",
         "127.0.0.1/evil",
         "[::1",
+        "[::1]evil.example",
+        "[::1]:8787evil.example",
+        "[::1].evil.example",
+        "[::1]:80:80",
+        "[127.0.0.1]",
+        "127.0.0.1:80:80",
+        "127.0.0.1:",
+        "127.0.0.1:99999",
+        "127.0.0.1, evil.example",
+        "localhost..",
+        "localhost%00",
+        "user:pass@localhost",
+        "127.1",
+        "0x7f000001",
         "127.0.0.1:port",
         "10.0.0.1",
         "",
@@ -120,6 +134,52 @@ def test_the_one_style_that_a_page_may_have_is_the_one_that_stands_in_it(dashboa
     digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
     assert f"style-src 'sha256-{digest}';" in answer.headers["Content-Security-Policy"]
     assert 'rel="stylesheet"' not in answer.text
+
+
+SENT_BY_OTHERS = (
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+)
+A_LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+A_CLICK = {"Sec-Fetch-User": "?1"}
+COSTLY = ("/bottlenecks", "/compare", "/trends", "/sessions/last", "/api/v1/bottlenecks", "/api/v1/health")
+
+
+def test_another_site_s_page_has_nothing_computed(dashboard: Any) -> None:
+    for path in ("/", "/sessions", *COSTLY):
+        for headers in SENT_BY_OTHERS:
+            answer = dashboard.client.get(path, headers=headers)
+            assert answer.status_code == 403, (path, headers)
+            assert answer.headers["X-Frame-Options"] == "DENY"
+    for path in ("/bottlenecks", "/compare", "/api/v1/bottlenecks", "/api/v1/health"):
+        assert dashboard.client.get(path, headers=A_LINK).status_code == 403, path
+    assert dashboard.client.get("/api/v1/health", headers=A_LINK | A_CLICK).status_code == 403
+
+
+def test_a_link_from_another_site_leads_to_its_page(dashboard: Any) -> None:
+    for path in ("/", "/sessions", "/alerts", "/sessions/last", "/trends", "/rules"):
+        assert dashboard.client.get(path, headers=A_LINK).status_code == 200
+    for path in ("/bottlenecks", "/compare?a=last&b=last"):
+        assert dashboard.client.get(path, headers=A_LINK | A_CLICK).status_code == 200
+    for site in ("same-origin", "none"):
+        assert (
+            dashboard.client.get("/api/v1/bottlenecks", headers={"Sec-Fetch-Site": site}).status_code == 200
+        )
+
+
+def test_an_answer_that_broke_carries_the_headers_too(dashboard: Any) -> None:
+    def broken() -> None:
+        raise RuntimeError("a fault of ours")
+
+    for path in ("/broken", "/api/broken"):
+        dashboard.app.add_api_route(path, broken)
+        answer = dashboard.client.get(path)
+        assert answer.status_code == 500
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "a fault of ours" not in answer.text
 
 
 def test_only_what_names_its_version_is_kept_by_the_browser(dashboard: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 import perfdb
 from perfdb.cli import main
+from perfdb.web.connections import SAME_RECORDS, Sparingly
 
 PERFDB = str(Path(sys.executable).with_name("perfdb"))
 
@@ -108,3 +110,20 @@ def test_without_the_extra_one_line_names_it(web_folder: Path, absent: tuple[str
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert re.fullmatch(r"perfdb: the dashboard needs '(\w+)': run pip install 'perfdb\[web\]'", line), line
+
+
+def test_what_goes_wrong_again_and_again_is_logged_a_few_times() -> None:
+    sparingly = Sparingly()
+
+    def record(words: str, error: type[Exception] | None = None) -> logging.LogRecord:
+        raised = None if error is None else (error, error(words), None)
+        return logging.LogRecord("uvicorn.error", logging.ERROR, __file__, 1, words, (), raised)
+
+    assert (
+        sum(sparingly.filter(record("Invalid HTTP request received.")) for _ in range(1_000)) == SAME_RECORDS
+    )
+    assert sum(sparingly.filter(record(str(each), ValueError)) for each in range(1_000)) == SAME_RECORDS
+    assert sparingly.filter(record("something else"))
+    assert sparingly.filter(
+        logging.LogRecord("uvicorn.error", logging.INFO, __file__, 1, "started", (), None)
+    )

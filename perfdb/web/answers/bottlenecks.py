@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError
 from perfdb.plain import plain_rows
+from perfdb.stopping import notes
 from perfdb.store import browsing
 from perfdb.texts import counted, duration_text, inert, mode_text
 from perfdb.web.queries import BottlenecksQuery, WhatIfQuery
@@ -23,7 +24,9 @@ def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksA
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)
     return BottlenecksAnswer(
-        rows=[Bottleneck(**row, mode_text=mode_text(row["mode"])) for row in rows], pipelines=names
+        rows=[Bottleneck(**row, mode_text=mode_text(row["mode"])) for row in rows],
+        pipelines=names,
+        note=" ".join(dict.fromkeys(notes())) or None,
     )
 
 
@@ -36,9 +39,8 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     from perfdb.analysis.bottlenecks import replayed_walls
     from perfdb.analysis.runs import counted_sessions
 
-    filters = query.filters()
-    sessions = counted_sessions(history.sessions(last=query.last, **filters))
-    steps = history.steps(last=query.last, **filters)
+    all_sessions, steps = history.sessions_and_steps(last=query.last, **query.filters())
+    sessions = counted_sessions(all_sessions)
     having = sessions[
         sessions["session_id"].isin(set(steps.loc[steps["step_name"] == query.step, "session_id"]))
     ]

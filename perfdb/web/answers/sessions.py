@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
+from perfdb import findings
 from perfdb.analysis.explain import explain
-from perfdb.analysis.timeline import Timeline, headline, last_instant, timeline
+from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
 from perfdb.plain import plain_rows
@@ -85,8 +86,10 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
     with history.reading() as connection:
         if connection is None:
             raise NotFoundError("nothing is recorded yet: record a run with perfdb.track(...)")
-        found = reading.read_session(connection, reading.find_session_id(connection, session_id))
-        past = reading.past_sessions(connection, found, last=EXPLAINED_BY)
+        whole_id = reading.find_session_id(connection, session_id)
+        findings.check_extent(connection, whole_id)
+        found = reading.read_session(connection, whole_id)
+        past = findings.past_within(connection, found, last=EXPLAINED_BY)
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
     explanation, not_explained = _explanation(found, past)
@@ -159,11 +162,12 @@ def _explanation(found: Session, past: Sequence[Session]) -> tuple[ExplanationAn
 
 def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
     rows: list[TimelineRow] = []
-    bars = 0
+    room = MOST_BARS
     for row in laid_out.rows[:MOST_ROWS]:
-        bars += len(row.bars)
-        if bars > MOST_BARS:
+        if room <= 0:
             break
+        bars = longest(row.bars, room)
+        room -= sum(max(1, len(bar.critical)) for bar in bars)
         rows.append(
             TimelineRow(
                 label=row.label,
@@ -177,10 +181,11 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
                         start=bar.start,
                         end=bar.end,
                         status=_status(bar.step),
-                        critical=list(bar.critical),
+                        critical=list(bar.critical[:MOST_BARS]),
                     )
-                    for bar in row.bars
+                    for bar in bars
                 ],
+                hidden_bars=len(row.bars) - len(bars),
             )
         )
     return TimelineAnswer(

@@ -1,0 +1,63 @@
+"""How much an answer would read: steps are counted, and their data weighed, before they are fetched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Integer, Text, cast, func, select
+
+from perfdb.store.filters import choose_sessions
+from perfdb.store.models import sessions, steps, storable_text
+
+BYTES_OF_A_STEP = 500  # of data that weigh as much as one more step
+
+
+def newest_within(connection: Connection, most: int, **filters: Any) -> tuple[int, int]:
+    """Return how many of the newest sessions that fit weigh at most so many steps, and how many fit.
+
+    Args:
+        connection: of any role.
+        most: steps.
+        filters: see ``filters.choose_sessions``.
+    """
+    chosen = choose_sessions(connection.dialect.name, **filters).cte("chosen")
+    weights = select(steps.c.session_pk, _weight(connection).label("weight")).group_by(steps.c.session_pk)
+    of_session = weights.where(steps.c.session_pk.in_(select(chosen.c.id))).cte("of_session")
+    query = (
+        select(func.coalesce(of_session.c.weight, 0))
+        .select_from(sessions)
+        .join(chosen, chosen.c.id == sessions.c.id)
+        .outerjoin(of_session, of_session.c.session_pk == sessions.c.id)
+        .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
+    )
+    found = connection.execute(query).scalars().all()
+    together = kept = 0
+    for weight in found:
+        together += weight
+        if together > most:
+            break
+        kept += 1
+    return kept, len(found)
+
+
+def extent_of(connection: Connection, session_id: str) -> tuple[int, int]:
+    """Return how many steps a session has, and how many they weigh; (0, 0) of one that is not there."""
+    query = (
+        select(func.count(), func.coalesce(_weight(connection), 0))
+        .select_from(steps)
+        .join(sessions, sessions.c.id == steps.c.session_pk)
+        .where(sessions.c.session_id == storable_text(session_id))
+    )
+    count, weight = connection.execute(query).one()
+    return int(count), int(weight)
+
+
+def _weight(connection: Connection) -> ColumnElement[int]:
+    """Return the sum of the steps, each of which is one and its data."""
+    postgresql = connection.dialect.name == "postgresql"
+    bytes_of = [
+        func.coalesce(func.length(cast(each, Text) if postgresql else each, type_=Integer), 0)
+        for each in (steps.c.additional_data, steps.c.attempts, steps.c.events)
+    ]
+    data, attempts, events = bytes_of
+    return cast(func.sum(1 + (data + attempts + events) / BYTES_OF_A_STEP), Integer)

@@ -1,0 +1,133 @@
+"""Row 51: half-sent requests on all descriptors of the dashboard: others are served, the log is short."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+import perfdb
+
+PERFDB = str(Path(sys.executable).with_name("perfdb"))
+FEW_DESCRIPTORS = 256
+HALVES = {
+    "nothing": b"",
+    "half a line": b"GET / HT",
+    "half of the headers": b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: ",
+    "half of a body": b"POST /api/v1/alerts/1/silence HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{",
+    "an answered request and half of another": b"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET",
+    "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    tracker.start_pipeline()
+    with tracker.step("work"):
+        pass
+    tracker.end_pipeline()
+    return tmp_path
+
+
+@pytest.fixture
+def dashboard(home: Path) -> Iterator[tuple[int, subprocess.Popen[bytes], Path]]:
+    """Give the port, the process and the log of a dashboard that has few descriptors."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_DESCRIPTORS, FEW_DESCRIPTORS))
+
+    log = home / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen([PERFDB, "serve", "--port", "0"], stderr=file, preexec_fn=limit)
+    try:
+        deadline = time.monotonic() + 60
+        while "http://" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        address = log.read_text().split("http://", 1)[1].split()[0]
+        yield int(address.strip("/").rsplit(":", 1)[1]), process, log
+    finally:
+        process.kill()
+        process.wait()
+
+
+def health(port: int) -> float:
+    """Ask on a connection of its own; return how many seconds it took."""
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while part := connection.recv(65_536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
+    return time.monotonic() - begun
+
+
+def until_answered(ask: Callable[[], float], *, within_s: float) -> None:
+    """Ask three times; the quickest counts, because the machine may be busy with others."""
+    assert min(ask() for _ in range(3)) < within_s
+
+
+@pytest.fixture
+def flood() -> Iterator[Callable[[int, bytes, int], None]]:
+    """Give a function that opens connections, sends the same on each, and keeps them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2_048)), hard))
+    with ExitStack() as stack:
+
+        def flood(port: int, half: bytes, count: int) -> None:
+            begun = time.monotonic()
+            for _ in range(count):
+                connection = stack.enter_context(socket.socket())
+                connection.settimeout(30)
+                connection.connect(("127.0.0.1", port))
+                with suppress(OSError):  # it was ended already, to make room for others
+                    connection.sendall(half)
+            time.sleep(min(2.0, time.monotonic() - begun))  # what was sent shall have been looked at
+
+        yield flood
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of POSIX")
+@pytest.mark.parametrize("half", HALVES)
+def test_400_half_sent_requests_keep_nobody_out(
+    dashboard: tuple[int, subprocess.Popen[bytes], Path], flood: Callable[[int, bytes, int], None], half: str
+) -> None:
+    port, process, log = dashboard
+    health(port)
+    flood(port, HALVES[half], 400)
+    until_answered(lambda: health(port), within_s=1.0)
+    flood(port, HALVES[half], 400)
+    until_answered(lambda: health(port), within_s=1.0)
+    assert process.poll() is None
+    assert log.stat().st_size < 20_000, log.read_text()[:5_000]
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+
+
+def test_a_request_that_never_ends_is_ended(dashboard: tuple[int, subprocess.Popen[bytes], Path]) -> None:
+    port, _, _ = dashboard
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+        assert connection.recv(100) == b""
+
+
+def test_those_who_listen_to_events_leave_room_for_others(
+    dashboard: tuple[int, subprocess.Popen[bytes], Path], flood: Callable[[int, bytes, int], None]
+) -> None:
+    port, _, log = dashboard
+    flood(port, b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400)
+    until_answered(lambda: health(port), within_s=1.0)
+    assert log.stat().st_size < 20_000

@@ -1,0 +1,90 @@
+"""Answers that take too long are stopped where they compute, and only where somebody limits them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb.analysis.replay import Schedule, Scheduled
+from perfdb.analysis.timeline import timeline
+from perfdb.critical_path import Span, critical_path
+from perfdb.errors import TimeLimitError
+from perfdb.records import COMPLETED, Session, Step
+from perfdb.stopping import limited, look, looking, most_steps, notes, seconds_left
+
+STEPS = 2_000
+SESSION = Session(
+    session_id="s",
+    pipeline="p",
+    start_time=0.0,
+    total_duration=float(STEPS),
+    status=COMPLETED,
+    success=True,
+    steps=tuple(
+        Step(step_name="work", start_time=float(seq), duration=1.0, success=True, seq=seq)
+        for seq in range(STEPS)
+    ),
+)
+COMPUTING: dict[str, Callable[[], object]] = {
+    "the critical path": lambda: critical_path(
+        [Span(seq, None, float(seq), seq + 1.0) for seq in range(STEPS)], 0.0, STEPS
+    ),
+    "a replay": lambda: Schedule(
+        [Scheduled(seq, None, float(seq), seq + 1.0, 0) for seq in range(STEPS)], 0.0, STEPS
+    ).wall(),
+    "a timeline": lambda: timeline(SESSION),
+    "anything that is looked through": lambda: list(looking(range(10))),
+}
+
+
+@pytest.mark.parametrize("computing", COMPUTING)
+def test_what_computes_is_stopped_when_the_time_is_over(computing: str) -> None:
+    COMPUTING[computing]()
+    with limited(seconds=1e-9), pytest.raises(TimeLimitError, match="choose fewer sessions"):
+        COMPUTING[computing]()
+    COMPUTING[computing]()
+
+
+def test_nobody_is_limited_who_did_not_ask() -> None:
+    look()
+    assert seconds_left() == math.inf
+    assert most_steps() is None
+    notes().append("lost")
+    assert notes() == []
+
+
+def test_a_limit_is_carried_to_threads_and_holds_for_its_own_answer_only() -> None:
+    async def answer(steps: int) -> int | None:
+        with limited(seconds=60, steps=steps):
+            await asyncio.sleep(0)
+            return await asyncio.to_thread(most_steps)
+
+    async def both() -> list[int | None]:
+        return list(await asyncio.gather(answer(1), answer(2)))
+
+    assert asyncio.run(both()) == [1, 2]
+    assert most_steps() is None
+
+
+def test_python_readers_have_no_limit(history: perfdb.History) -> None:
+    assert history.affordable(100) == 100
+    with limited(steps=1), pytest.raises(perfdb.UsageError, match="about 1 steps"):
+        history.bottlenecks()
+
+
+@pytest.fixture
+def history(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> perfdb.History:
+    """Give a history of one session with three steps."""
+    monkeypatch.chdir(tmp_path)
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    tracker.start_pipeline()
+    for name in "abc":
+        with tracker.step(name):
+            pass
+    tracker.end_pipeline()
+    return perfdb.History()
