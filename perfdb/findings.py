@@ -40,7 +40,7 @@ def failures(connection: Connection | None, *, step: str | None, **filters: Any)
     """Return what ``analysis.failures`` counts among the sessions that fit."""
     from perfdb.analysis.failures import failures as find
 
-    return find(*_read(connection, **filters), step=step)
+    return find(*sessions_and_steps(connection, **filters), step=step)
 
 
 def trends(connection: Connection | None, *, by: By, step: str | None, **filters: Any) -> pd.DataFrame:
