@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from perfdb.errors import PerfdbError
-from perfdb.guard import raise_foreign
+from perfdb.guard import foreign, raise_foreign
 from perfdb.recording import native
 from perfdb.recording.console import Console, end_tickers, tickers_go_on
 from perfdb.recording.context import (
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 _workers: dict[tuple[Path, str], Worker] = {}
 _monitor = Monitor()
-_resting: WeakValueDictionary[tuple[Path, str], Worker] = WeakValueDictionary()  # their trackers may go on
+# Their trackers may go on. No weak dictionary: its callbacks hide what a signal handler raises there.
+_resting: dict[tuple[Path, str], ref[Worker]] = {}
 _lock = native.RLock()
 _said_without_worker = Health()
 
@@ -125,6 +126,7 @@ def prepare(
             tracker._monitor.prepare()
         worker.prepare()
     except Exception as error:
+        raise_foreign(error)
         tracker._health.failed("preparing", error)
 
 
@@ -368,7 +370,7 @@ def _warn(settings: Settings, health: Health) -> None:
 def _worker_for(settings: Settings) -> Worker:
     with _lock:
         key = (settings.home, settings.database_url)
-        worker = _workers.get(key) or _resting.get(key)
+        worker = _workers.get(key) or _rested(key)
         if worker is None:
             _join_process()
             worker = Worker(
@@ -389,20 +391,38 @@ def _worker_for(settings: Settings) -> Worker:
 
 def _rest(key: tuple[Path, str], worker: Worker) -> None:
     if _workers.get(key) is worker:
-        _resting[key] = worker
+        for gone in [other for other, each in list(_resting.items()) if each() is None]:
+            _resting.pop(gone, None)
+        _resting[key] = ref(worker)
         del _workers[key]
+
+
+def _rested(key: tuple[Path, str]) -> Worker | None:
+    found = _resting.get(key)
+    return found() if found is not None else None
+
+
+def _all_workers() -> list[Worker]:
+    resting = [(key, worker) for key in list(_resting) if (worker := _rested(key)) is not None]
+    return list({**dict(resting), **_workers}.values())
 
 
 def close(wait_s: float = EXIT_WAIT_S) -> None:
     """Bring everything to the databases and let go of them; trackers can still be used and open them anew."""
     until = native.monotonic() + wait_s
     workers = list(_workers.values())
+    passing: BaseException | None = None
     for closing in (Worker.end_sessions, lambda worker: worker.close(until - native.monotonic())):
         for worker in workers:
             try:
                 closing(worker)
-            except Exception as error:
-                worker.health.failed("closing", error)
+            except BaseException as error:
+                other = foreign(error)
+                if other is None:
+                    worker.health.failed("closing", error)
+                passing = passing or other  # once all others are closed, too
+    if passing is not None:
+        raise passing
 
 
 def _close_at_exit() -> None:
@@ -450,7 +470,7 @@ def _before_fork() -> None:
     """
     if _forking.acquire(timeout=_IMPORT_S):
         _held.append(_forking)
-    workers = list({**_resting, **_workers}.values())
+    workers = _all_workers()
     with native.quick_switching():
         end_tickers()
         _monitor.end_thread()
@@ -466,7 +486,7 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    workers = list({**_resting, **_workers}.values())
+    workers = _all_workers()
     forking = _forking in _held
     for lock in reversed(_held[1:] if forking else _held):
         lock.release()
@@ -487,5 +507,5 @@ def _after_fork_in_child() -> None:
     _held.clear()
     native.after_fork_in_child()
     _monitor.after_fork_in_child()
-    for worker in [*_workers.values(), *_resting.values()]:
+    for worker in _all_workers():
         worker.after_fork_in_child()

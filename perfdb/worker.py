@@ -300,6 +300,7 @@ class Worker:
         try:
             thread.start()
         except RuntimeError as error:  # the next session tries again, and the exit
+            raise_foreign(error)
             if not is_exiting():
                 self.health.delayed("no thread can be started, the journal keeps the rows", error)
 
@@ -654,6 +655,7 @@ class Worker:
             try:
                 self._let_go(journal, remove=not self.alerting.waits)
             except OSError as error:
+                raise_foreign(error)
                 self.health.failed(f"closing {journal.path}", error)
         self._journals = []
         self._sessions = [each for each in self._sessions if is_exiting() and not each.ended]

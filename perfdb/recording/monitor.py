@@ -86,6 +86,7 @@ class Monitor:
         try:
             thread.start()
         except RuntimeError as error:
+            raise_foreign(error)
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

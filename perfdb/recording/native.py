@@ -48,6 +48,7 @@ sleep: Callable[[float], None] = _time.sleep
 
 _GONE_S = 0.1  # from the last line of a thread until the system has none of that number
 _QUICK_S = 0.00002
+_START_S = 5.0  # so long a busy machine may take to begin with one
 
 _exiting = _no_more = False
 _started: list[Thread] = []  # those that the system may still know
@@ -77,6 +78,7 @@ class Thread:
 
     def __init__(self, run: Callable[[], None]) -> None:
         self._run = run
+        self._made = monotonic()
         self._ended = Lock()
         self._ended.acquire()
         self.ident = 0  # as in sys._current_frames()
@@ -93,15 +95,19 @@ class Thread:
             if _no_more:
                 raise RuntimeError("the process ends")
             _thread.start_new_thread(self._begin, ())
-        except BaseException:
-            self._ended.release()
+        except RuntimeError:
+            self._end()
             raise
         _started[:] = [each for each in _started if each._is_known()] + [self]
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs, or is about to, and has not left."""
-        return self._ended.locked() and not self._has_left
+        """Whether it runs, or is about to, and has not left.
+
+        An exception of the host's may come just before it is started: then nobody hears of it.
+        """
+        is_begun = bool(self.ident) or monotonic() - self._made < _START_S
+        return self._ended.locked() and is_begun and not self._has_left
 
     def leave(self) -> None:
         """Count as ended: it does nothing any more but return."""
@@ -125,7 +131,13 @@ class Thread:
             self._run()
         finally:
             _forget_dummy(self.ident)
+            self._end()
+
+    def _end(self) -> None:
+        try:
             self._ended.release()
+        except RuntimeError:  # it has ended
+            return
 
     def _is_known(self) -> bool:
         return self._ended.locked() or (

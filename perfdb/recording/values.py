@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set, ValuesView
+from itertools import islice
 
 from perfdb.guard import raise_foreign
 from perfdb.recording.redaction import (
@@ -153,7 +154,8 @@ class Cleaner:
         """Return the mapping with text keys; what does not fit is counted under ``…``."""
         cleaned: dict[str, Any] = {}
         named = secret_name_in(data, self.extra)
-        for count, (key, value) in enumerate(data.items()):
+        # taken in one go: another thread may change it meanwhile
+        for count, (key, value) in enumerate(list(islice(data.items(), MAX_ITEMS + 1))):
             if count == MAX_ITEMS or self.room <= 0:
                 cleaned["…"] = f"{len(data) - count} more entries cut"
                 break
@@ -224,7 +226,7 @@ class Cleaner:
             if has_options(values):
                 values = redact_arguments(values[:MAX_ITEMS], self.extra) + list(values[MAX_ITEMS:])
         cleaned: list[Any] = []
-        for count, value in enumerate(values):
+        for count, value in enumerate(list(islice(values, MAX_ITEMS + 1))):
             if count == MAX_ITEMS or self.room <= 0:
                 cleaned.append(f"… {len(values) - count} more items cut")
                 break
