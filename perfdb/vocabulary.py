@@ -22,6 +22,8 @@ RUNNING = "running"
 COMPLETED = "completed"
 FAILED = "failed"
 INTERRUPTED = "interrupted"
+# Why a session is interrupted whose process ended in order; an exit handler may still end it otherwise.
+PROCESS_ENDED = "the process ended before end_pipeline()"
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
 
 TOTAL = "Total"  # a table's row for the whole session

@@ -26,7 +26,7 @@ from perfdb.recording.values import clean_error
 from perfdb.search import doubt_about_home
 from perfdb.toml_tables import Table
 from perfdb.transfer import Database, EndingError, move_batch, recover_dead
-from perfdb.vocabulary import INTERRUPTED
+from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -631,10 +631,11 @@ class Worker:
                 session.finish(
                     INTERRUPTED,
                     product_count=None,
-                    error="the process ended before end_pipeline()",
+                    error=PROCESS_ENDED,
                     attributes=session.attributes,
                 )
-                session.ended = not is_exiting()
+                if is_exiting():
+                    session.go_on()
 
     def _bring_in(self, until: float) -> None:
         """Have all rows moved in time; what is known to be away is tried once more."""

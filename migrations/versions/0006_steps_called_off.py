@@ -23,7 +23,7 @@ def _replace(interrupted: str) -> None:
     if dialect == "postgresql":  # in its place, because other views may be made of it
         op.execute(f"CREATE OR REPLACE VIEW v_steps AS {step_view(dialect, interrupted)}")
     else:
-        op.execute("DROP VIEW v_steps")
+        op.execute("DROP VIEW IF EXISTS v_steps")
         op.execute(f"CREATE VIEW v_steps AS {step_view(dialect, interrupted)}")
 
 

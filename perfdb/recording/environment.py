@@ -59,7 +59,7 @@ def host_name(environ: Mapping[str, str] = os.environ, *, root: Path = Path("/")
 
 def command_line(arguments: list[str]) -> str:
     """Return the command line, bounded, with values of secret-sounding options withheld."""
-    return clean_text(" ".join(redact_arguments(arguments[:100])), 500)
+    return clean_text(" ".join(redact_arguments([str(each) for each in arguments[:100]])), 500)
 
 
 def git_commit(folder: Path | None = None) -> str | None:

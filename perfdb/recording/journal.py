@@ -127,10 +127,8 @@ class Journal:
                 self._torn = written
                 self._cut_back()
             except BaseException as error:
-                if self._descriptor >= 0:
-                    self.size = os.fstat(
-                        self._descriptor
-                    ).st_size  # it may be from between a write and its count
+                if self._descriptor >= 0:  # it may come from between a write and its count
+                    self.size = os.fstat(self._descriptor).st_size - self._torn
                 if not isinstance(error, OSError):
                     raise
                 raise_foreign(error)

@@ -367,6 +367,11 @@ class LiveSession:
         )
         self.finished = True
 
+    def go_on(self) -> None:
+        """Take further steps, and another end, after one was written for want of a better one."""
+        self.ended = self.finished = False
+        self.total_duration = None
+
     def join(self, root_seq: int | None = None) -> None:
         """Become a further process's part of a session: its steps only, inside of step ``root_seq``.
 

@@ -40,6 +40,7 @@ from perfdb.store.models import (
 )
 from perfdb.store.prepared import Prepared
 from perfdb.store.rows import Record
+from perfdb.vocabulary import PROCESS_ENDED
 
 _JOURNAL, IMPORT, ORPHAN = range(len(SOURCES))
 _CHUNK = 200  # sessions per batch of an import; ids per statement of a delete
@@ -550,7 +551,7 @@ _FIND_SESSION = (
         sessions.c.status,
         sessions.c.counted,
         sessions.c.source,
-        sessions.c.total_duration.is_(None).label("unended"),
+        (sessions.c.total_duration.is_(None) | (sessions.c.error_message == PROCESS_ENDED)).label("unended"),
         series.c.pipeline,
         series.c.mode,
     )

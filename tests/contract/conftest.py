@@ -103,8 +103,9 @@ class Keeper:
 
     def started(self, session: object) -> None: ...
 
-    def ended(self, session: object, wait_s: float) -> list[Any]:
-        return []
+    def ended(self, session: object) -> None: ...
+
+    def wait_for(self, session: object, wait_s: float) -> None: ...
 
     def usual(self, session: object) -> dict[str, float]:
         return {}

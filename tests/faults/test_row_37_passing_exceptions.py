@@ -69,7 +69,8 @@ def test_row_37_an_alarm_ends_the_wait_for_a_locked_database(
     run: Callable[..., subprocess.CompletedProcess[str]], home: Path
 ) -> None:
     ended = run("""
-                class TimeLimit(Exception): pass
+        import sqlite3
+        class TimeLimit(Exception): pass
         def limit(*_): raise TimeLimit
         tracker.start_pipeline(); tracker.end_pipeline()
         lock = sqlite3.connect(os.environ["PERFDB_HOME"] + "/perfdb.sqlite3", isolation_level=None)
