@@ -17,11 +17,11 @@ from perfdb.recording.context import (
     TOKEN_VARIABLE,
     Scope,
     called_within,
-    open_from,
+    failed,
+    find_current,
     read_token,
     running,
 )
-from perfdb.recording.context import current as current_node
 from perfdb.recording.health import Health
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step
@@ -291,8 +291,11 @@ class _Nothing:
 
 
 def _lost(what: str) -> None:
-    for session in list(running):
-        session.lost(what)
+    try:
+        for session in list(running):
+            session.lost(what)
+    except Exception as error:
+        failed("counting what is lost", error)
 
 
 def current() -> Step | Tracker | _Nothing:
@@ -300,9 +303,13 @@ def current() -> Step | Tracker | _Nothing:
 
     Library code may use it without knowing whether somebody records: ``perfdb.current().set(rows=3)``.
     """
-    node = open_from(current_node.get())
+    node = find_current()
     if isinstance(node, Scope):
-        found = node.innermost_step()  # of a generator that was resumed in another context
+        try:
+            found = node.innermost_step()  # of a generator that was resumed in another context
+        except Exception as error:
+            failed("finding the step that is open", error)
+            found = None
         return found or node.tracker or _Nothing()
     return _Nothing() if node is None else node
 

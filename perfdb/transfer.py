@@ -295,7 +295,10 @@ def _move(
             connection, journal.header, records, offset=batch.end, quarantined=len(batch.bad)
         )
         put_aside(journal.path, journal.header, [line.raw for line in batch.bad])  # rather twice than never
-    database.pace.note(len(batch.good), time.monotonic() - begun)
+    try:
+        database.pace.note(len(batch.good), time.monotonic() - begun)
+    except Exception as error:  # the rows are in
+        health.failed("measuring how long a batch takes", error)
     health.count("quarantined", len(batch.bad), f"damaged lines of {journal.path} were put aside")
     return len(batch.good) + len(batch.bad), batch.end, applied.finished
 

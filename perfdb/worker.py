@@ -21,7 +21,7 @@ from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, make_private_folder, new_journal_id
 from perfdb.recording.judged import note_judged, note_unjudged
 from perfdb.recording.live import LiveSession
-from perfdb.recording.native import Flag, RLock, Thread, is_exiting, is_greenlet_world, monotonic, sleep
+from perfdb.recording.native import Flag, RLock, Thread, is_exiting, monotonic, sleep
 from perfdb.recording.values import clean_error
 from perfdb.search import doubt_about_home
 from perfdb.toml_tables import Table
@@ -59,7 +59,6 @@ WAIT_BEFORE_FORK_S = 1.0
 SHARED_WAIT_BEFORE_FORK_S = 0.25  # who waits for a server holds nothing that a child could miss
 SHORTEST_WAIT_S = 0.1  # at an exit, for a thread to end at its next safe point
 LOOK_S = 0.05  # between two looks, of who waits for a session, whether that is in vain
-GREENLETS_LOOK_S = 0.002
 LOG_LIMIT_BYTES = 64 << 20  # SQLite keeps its write-ahead log at some 4 MB, unless a reader holds it open
 _LOG_TOO_LONG = (
     "the write-ahead log beside the database has outgrown its limit: a reader holds it open, and it shrinks "
@@ -205,25 +204,19 @@ class Worker:
         self._ensure_thread()
         self._wake.set()
 
-    def wait_for(self, session: LiveSession, wait_s: float) -> None:
-        """Wait so long until the database has a session that has ended; nobody waits for one that is away."""
-        if session.journal is None or session.inherited:
-            return
-        if is_exiting():
-            self.close(min(wait_s, EXIT_WAIT_S))
-        else:
-            self._wait_for(session, wait_s)
+    def left_to_wait(self, session: LiveSession, until: float) -> float:
+        """Return the seconds to wait before asking again; 0 when the database has it, or is away.
 
-    def _wait_for(self, session: LiveSession, seconds: float) -> None:
-        until = monotonic() + seconds
-        while not (session.in_database.is_set() or self._is_away) and (self._ends or self._is_at_work()):
-            left = until - monotonic()
-            if left <= 0:
-                return
-            if is_greenlet_world():  # an event of theirs cannot be set from a thread of the machine
-                time.sleep(min(left, GREENLETS_LOOK_S))
-            else:
-                session.in_database.wait(min(left, LOOK_S))
+        An exiting process has no thread that would bring it in: it is brought in here.
+        """
+        if session.journal is None or session.inherited:
+            return 0.0
+        if is_exiting():
+            self.close(min(until - monotonic(), EXIT_WAIT_S))
+            return 0.0
+        if session.in_database.is_set() or self._is_away or not (self._ends or self._is_at_work()):
+            return 0.0
+        return min(until - monotonic(), LOOK_S)
 
     def usual(self, session: LiveSession) -> Mapping[str, float]:
         """Return the usual seconds per step of such sessions; asked by the live line of a terminal."""

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import ContextVar
 
 from perfdb.errors import InvalidSessionIdError, UsageError
+from perfdb.guard import raise_foreign
 from perfdb.vocabulary import check_session_id
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -83,6 +84,22 @@ def open_from(node: Node | None) -> Node | None:
     return node
 
 
+def find_current() -> Node | None:
+    """Return the innermost open step or session here. Never raises: library code asks, whoever records."""
+    try:
+        return open_from(current.get())
+    except Exception as error:
+        failed("finding what is current", error)
+        return None
+
+
+def failed(doing: str, error: Exception) -> None:
+    """Let the sessions of this process know of a failure of perfdb's own; called in the ``except`` block."""
+    raise_foreign(error)
+    for session in list(running):
+        session.failed(doing, error)
+
+
 # -- functions that run inside of something ------------------------------------------------
 
 
@@ -109,7 +126,7 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
     Works with every pool: ``pool.submit(perfdb.carry(fetch), url)``; and with functions, coroutine functions
     and generator functions of both kinds.
     """
-    node = open_from(current.get())
+    node = find_current()
     return called_within(lambda: Carried(node), function)
 
 
@@ -226,7 +243,7 @@ class Context(str):
 
 def context() -> Context:
     """Return what is current here as a text that ``perfdb.join`` takes in another process."""
-    node = open_from(current.get())
+    node = find_current()
     if node is None or node.session is None:
         return Context()
     if isinstance(node, Scope):
@@ -248,8 +265,8 @@ def read_token(token: str) -> tuple[str, int | None]:
         seq = int(number) if colon else None
         if not colon or (number.isascii() and number.isdigit() and int(number) <= MAX_SEQ):
             return session_id, seq
-    except (InvalidSessionIdError, ValueError):
-        pass
+    except (InvalidSessionIdError, ValueError) as error:
+        raise_foreign(error)
     raise UsageError(
         f"{str(token)[:140]!r} is no token to join: give what perfdb.context() returned in the other process"
     )

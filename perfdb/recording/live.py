@@ -266,6 +266,10 @@ class LiveSession:
                 name = "…"  # a host that counts in its step names
             self._seconds_not_kept[name] = self._seconds_not_kept.get(name, 0.0) + duration
 
+    def failed(self, doing: str, error: Exception) -> None:
+        """Note a failure of perfdb's own that no tracker can take."""
+        self._health.failed(doing, error)
+
     def lost(self, what: str) -> None:
         """Note that something was recorded nowhere, in a thread or task that knew of no session."""
         self._health.count(

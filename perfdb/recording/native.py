@@ -48,6 +48,7 @@ sleep: Callable[[float], None] = _time.sleep
 
 _GONE_S = 0.1  # from the last line of a thread until the system has none of that number
 _QUICK_S = 0.00002
+_GREENLETS_LOOK_S = 0.002
 _START_S = 5.0  # so long a busy machine may take to begin with one
 
 _exiting = _no_more = False
@@ -180,6 +181,14 @@ def start_no_more() -> None:
 def is_exiting() -> bool:
     """Tell whether the process ends."""
     return _exiting
+
+
+def wait_for(event: threading.Event, seconds: float) -> None:
+    """Wait for an event that a thread of ours sets; in a world of greenlets the others go on meanwhile."""
+    if is_greenlet_world():  # an event of theirs cannot be set from a thread of the machine
+        possibly_replaced.sleep(min(seconds, _GREENLETS_LOOK_S))
+    else:
+        event.wait(seconds)
 
 
 def is_greenlet_world() -> bool:

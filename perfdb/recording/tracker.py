@@ -20,6 +20,7 @@ from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.monitor import Monitor
+from perfdb.recording.native import monotonic, wait_for
 from perfdb.recording.outcomes import judge, message_of, take_expected
 from perfdb.recording.step import LEFT, Step
 from perfdb.recording.values import MAX_ITEMS, clean, clean_name, is_true
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
         def ended(self, session: LiveSession) -> None:
             """Bring a session to the database soon; a second call changes nothing."""
 
-        def wait_for(self, session: LiveSession, wait_s: float) -> None:
-            """Wait so long until the database has a session that has ended, unless it is known to be away."""
+        def left_to_wait(self, session: LiveSession, until: float) -> float:
+            """Return the seconds to wait before asking again; 0 when the database has it, or is away."""
 
         def usual(self, session: LiveSession) -> Mapping[str, float]:
             """Return the usual seconds per step name in the history of such sessions."""
@@ -144,9 +145,17 @@ class Tracker:
             self._end(live, status, _as_count(product_count), message)
 
         to_its_end(self._health, "ending a session", end)
-        # outside of what catches exceptions: a time limit may end this wait at any moment
-        if self._writer is not None:
-            self._writer.wait_for(live, 0.0 if _in_event_loop() else self._settings.wait_s)
+        self._wait_for(live)
+
+    def _wait_for(self, live: LiveSession) -> None:
+        """Wait outside of all that catches exceptions: a time limit of the host's may end it any moment."""
+        writer = self._writer
+        if writer is None:
+            return
+        may_wait = not self._known("whether a loop runs", _in_event_loop, True)
+        until = monotonic() + (self._settings.wait_s if may_wait else 0.0)
+        while (left := self._known("how long to wait", lambda: writer.left_to_wait(live, until), 0.0)) > 0:
+            wait_for(live.in_database, left)
 
     def set(self, **attributes: Any) -> None:
         """Add attributes to the session; later values replace earlier ones."""

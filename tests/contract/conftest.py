@@ -105,7 +105,8 @@ class Keeper:
 
     def ended(self, session: object) -> None: ...
 
-    def wait_for(self, session: object, wait_s: float) -> None: ...
+    def left_to_wait(self, session: object, until: float) -> float:
+        return 0.0
 
     def usual(self, session: object) -> dict[str, float]:
         return {}

@@ -22,7 +22,9 @@ History = perfdb.History
 Pair = tuple[History, History]
 
 # What names the database itself; everything else must be equal.
-OF_THE_DATABASE = {"url", "database", "settings", "is_explicit", "backup"}
+OF_THE_DATABASE = {
+    "url", "database", "settings", "is_explicit", "backup", "require_access", "affordable", "explained"
+}  # fmt: skip
 
 READS: dict[str, Callable[[History], Any]] = {
     "sessions": lambda h: h.sessions(),

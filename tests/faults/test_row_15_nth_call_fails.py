@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb import recorder
+from perfdb import outputs, recorder
 from perfdb.recording import journal as journal_module
-from perfdb.recording import report as report_module
 from perfdb.recording.journal import Journal, decode
 from perfdb.store import engine as engine_module
 from perfdb.transfer import recover
@@ -155,7 +154,7 @@ def faulty(
         acknowledged.clear()
         with monkeypatch.context() as broken:
             broken.setattr(journal_module, "os", FaultyOs(faults))
-            broken.setattr(report_module, "os", FaultyOs(faults))
+            broken.setattr(outputs, "os", FaultyOs(faults))
             broken.setattr(engine_module, "sqlite3", faulty_sqlite(faults))
             whole_api(home)
             recorder.close(0.3)

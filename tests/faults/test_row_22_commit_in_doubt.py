@@ -48,7 +48,7 @@ def test_row_22_commit_in_doubt(
                 with tracker.step("work", i=number):
                     pass
             tracker.end_pipeline()
-        wait_until_well(tracker)
+            wait_until_well(tracker)
     assert commits > 3
     assert tracker.health()["quarantined"] == 0
     found = history(migrated_url)

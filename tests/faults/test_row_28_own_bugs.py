@@ -45,11 +45,13 @@ kind = "log"
 PUBLIC: tuple[Any, ...] = (Tracker, Step, Attempt, Health, recorder.track, recorder._Nothing)
 EXEMPT = {
     "perfdb.recorder:create_tracker", "perfdb.recorder:current", "perfdb.recorder:close",
-    "perfdb.recorder:_load", "perfdb.recorder:_tracker", "perfdb.recorder:_cannot_record",
+    "perfdb.recording.context:failed", "perfdb.recorder:_load", "perfdb.recorder:_tracker",
+    "perfdb.recorder:_cannot_record", "perfdb.recording.native:wait_for",
+    "perfdb.recording.tracker:Tracker._wait_for",
     "perfdb.recording.console:Console._forget", "perfdb.recording.design_steps:track_vision_analysis",
-    "perfdb.recording.health:_log", "perfdb.recording.health:_log_trace", "perfdb.recording.step:carry",
-    "perfdb.recording.step:called_within", "perfdb.recording.step:Step._again",
-    "perfdb.recording.step:Step._around_generator", "perfdb.recording.tracker:Tracker._known",
+    "perfdb.recording.health:_log", "perfdb.recording.health:_log_trace", "perfdb.recording.context:carry",
+    "perfdb.recording.context:called_within", "perfdb.recording.context:find_current",
+    "perfdb.recording.step:Step._again", "perfdb.recording.tracker:Tracker._known",
     "perfdb.recorder:track._again", "perfdb.worker:Worker._ensure_thread", "perfdb.worker:Worker._run",
     "perfdb.worker:Worker.turn", "perfdb.recording.monitor:Monitor._run",
     "perfdb.alerts.delivery:Delivery._run",

@@ -25,7 +25,8 @@ for _ in range(3):
             pass
 """
 VERBS = {
-    "sessions": [], "steps": [], "failures": [], "show": [], "chart": ["trend", "-o", "x.png"], "report": ["-o", "x.html"],
+    "sessions": [], "steps": [], "failures": [], "show": [], "chart": ["trend", "-o", "x.png"],
+    "report": ["-o", "x.html"],
     "bottlenecks": [], "trends": [], "regressions": [], "explain": [], "compare": [], "violations": [],
     "thresholds": ["suggest"], "baseline": ["list"], "alerts": [], "rules": [], "check": [], "watch": [],
     "serve": ["--port", "0"], "tag": ["last", "x"], "untag": ["last", "x"], "delete": ["last", "--yes"],
