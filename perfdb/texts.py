@@ -27,7 +27,10 @@ _MARKUP = (
 
 def inert(text: object) -> str:
     """Return the text with nothing in it that a terminal, a browser or an editor would obey."""
-    return "".join(_escape(character) if _is_unsafe(character) else character for character in str(text))
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(_escape(character) if _is_unsafe(character) else character for character in shown)
 
 
 def one_line(text: str, characters: int = 200) -> str:
