@@ -92,30 +92,31 @@ def test_row_37_what_another_thread_sets_reaches_the_host(tmp_path: Path) -> Non
         """Set from outside, as a pool that gives up on a worker does it."""
 
     arrived: list[int] = []
-    begun = threading.Event()
+    ready, ended = threading.Event(), threading.Event()
     tracker = perfdb.create_tracker(home=tmp_path, console=False, monitor=False)
 
     def work() -> None:
-        for n in range(20):
+        while not ended.is_set():
             try:
-                while True:
-                    begun.set()
-                    with tracker.step("s", n=n):
+                ready.set()
+                while not ended.is_set():
+                    with tracker.step("s", n=len(arrived)):
                         pass
             except Stop:
-                arrived.append(n)
-                begun.clear()
+                arrived.append(len(arrived))
 
     tracker.start_pipeline()
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     for n in range(20):
-        begun.wait(10)
+        assert ready.wait(60)
+        ready.clear()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(arrived) <= n and time.monotonic() < deadline:
             time.sleep(0.001)
-    thread.join(10)
+    ended.set()
+    thread.join(60)
     tracker.end_pipeline()
     assert arrived == list(range(20))
     assert tracker.health()["errors"] == 0
