@@ -108,11 +108,10 @@ class Step:
         An exception that calls work off, such as a cancellation, makes it interrupted; ``SystemExit(0)`` is
         a success.
         """
-        well = is_true(success)
         try:
-            self._end(well, error)
+            self._end(is_true(success), error)
         except BaseException as problem:
-            self._go_on_ending(problem, well, error)
+            self._go_on_ending(problem, success is True, error)
 
     def set(self, **data: Any) -> None:
         """Add to ``additional_data``; later values replace earlier ones."""
