@@ -39,6 +39,7 @@ OTHER_VARIABLES = (  # beside those of the settings; whatever else begins with P
     "PERFDB_HOST",  # the name of this machine: recording/environment.py
     "PERFDB_STAND_IN",  # the reference pipeline's API without its services
     "PERFDB_ALLOW_HOSTS",  # names that API answers to
+    "PERFDB_PATHWAY_TOKEN",  # what its clients must show
 )
 _MOST_NAMED = 10
 

@@ -1,8 +1,10 @@
 """What can go wrong in the pathway, said so that a person can act on it.
 
 PathwayError
-├── ImageRefusedError   the given picture cannot be used
-└── ServiceError        an outside service failed, refused or answered nonsense
+├── ImageRefusedError         the given picture cannot be used
+│   └── UploadRefusedError    found out in the session that it was uploaded for
+├── DesignCancelledError      nobody wants the design any more
+└── ServiceError              an outside service failed, refused or answered nonsense
 
 No message ever holds an API key: whoever makes a ServiceError redacts first.
 """
@@ -22,6 +24,14 @@ class ImageRefusedError(PathwayError, ValueError):
     def __init__(self, message: str, status: int = 422) -> None:
         super().__init__(message)
         self.status = status
+
+
+class UploadRefusedError(ImageRefusedError):
+    """An uploaded picture turned out to be unusable when it was decoded: its session is no failed design."""
+
+
+class DesignCancelledError(PathwayError):
+    """Somebody called the design off."""
 
 
 class ServiceError(PathwayError):

@@ -70,6 +70,30 @@ def read_room(source: str | os.PathLike[str] | bytes, settings: PathwaySettings)
     return RoomImage(picture, width, height, len(data), hashlib.sha256(data).hexdigest(), format_)
 
 
+def look(data: bytes, settings: PathwaySettings) -> None:
+    """Refuse what can be told by its header to be no usable picture; nothing is decoded.
+
+    Raises:
+        ImageRefusedError: as ``read_room``, unless the pixels are broken.
+    """
+    if not data:
+        raise ImageRefusedError("the picture is empty: send a JPEG, PNG or WebP file", 400)
+    if len(data) > settings.max_image_bytes:
+        raise ImageRefusedError(
+            f"the picture is larger than {settings.max_image_bytes / 1e6:.3g} MB: send a smaller one", 413
+        )
+    try:
+        opened = _open(data, settings.max_whole_image_pixels)
+    except ImageRefusedError:
+        raise
+    except _BROKEN as error:
+        raise ImageRefusedError(f"the picture is broken ({_said(error)}): send it again") from None
+    width, height = opened.size
+    opened.close()
+    if width * height > settings.max_image_pixels:
+        raise _too_many_pixels(width, height, settings.max_image_pixels)
+
+
 def decode(
     data: bytes, side: int, *, max_pixels: int, max_whole_pixels: int
 ) -> tuple[Image.Image, int, int, str]:

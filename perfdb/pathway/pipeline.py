@@ -6,20 +6,33 @@ what failed is in the answer, together with the same performance data.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import perfdb
 from perfdb.pathway import composite, generation, openai_service, search, vision
-from perfdb.pathway.errors import ImageRefusedError, PathwayError, ServiceError
+from perfdb.pathway.crew import Crew
+from perfdb.pathway.errors import (
+    DesignCancelledError,
+    ImageRefusedError,
+    PathwayError,
+    ServiceError,
+    UploadRefusedError,
+)
 from perfdb.pathway.images import RoomImage, read_room
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.watching import UPLOAD, Watch, current, watched
 from perfdb.records import DESIGN_STEPS
 from perfdb.settings import Settings, load, shown_path
 
+Image = str | os.PathLike[str] | bytes | BinaryIO | RoomImage
+
 FAILED_STATUS = 502
+CANCELLED_STATUS = 409
+_CALLED_OFF = (DesignCancelledError, UploadRefusedError)  # no failure of the pipeline's
 
 
 class RealProductsPathway:
@@ -50,24 +63,29 @@ class RealProductsPathway:
         self._openai = openai_service.client(self.settings)
         self._serpapi = search.client(self.settings)
         self._pictures = search.pooled_session(self.settings)
+        self._crew = Crew(self.settings.max_designs)
 
     def generate(
         self,
-        image: str | os.PathLike[str] | bytes | RoomImage,
+        image: Image,
         *,
         design_style: str = "modern",
         design_type: str = "interior redesign",
         fast_mode: bool = False,
         summary: bool = False,
+        upload: bool = False,
+        watch: Watch | None = None,
     ) -> dict[str, Any]:
         """Make one design, record it, and return the response.
 
         Args:
-            image: the room as a path, as the bytes of a file, or already read.
+            image: the room as a path, as the bytes of a file, as an open file, or already read.
             design_style: such as "modern" or "scandinavian".
             design_type: such as "interior redesign" or "kitchen refresh".
             fast_mode: smaller models and pictures, at most 3 kinds of products.
             summary: print the summary at the end.
+            upload: the picture came over the network; reading it is a step of its own, "Upload".
+            watch: is told how far it is, and may call it off.
 
         Returns:
             ``success`` and ``data`` with ``final_design`` (path, None when it failed), ``products_info``,
@@ -79,27 +97,34 @@ class RealProductsPathway:
         tracker = perfdb.create_tracker(settings=self._perfdb_settings)
         tracker.start_pipeline(
             fast_mode=fast_mode,
+            expected=_CALLED_OFF,
             design_style=design_style,
             design_type=design_type,
             vision_model=settings.vision_model,
             image_model=settings.image_model,
         )
         run = _Run(self._openai, self._serpapi, self._pictures, settings, tracker, design_style, design_type)
+        watch = watch or Watch()
+        watch.tracker = tracker
         final_design: str | None = None
         error: BaseException | None = None
         try:
-            final_design = shown_path(run.design(image, self._folder()))
+            with watched(watch):
+                watch.picture = run.design(image, self._folder(), upload=upload)
+            final_design = shown_path(watch.picture)
         except Exception as failure:
             error = failure
         except BaseException as stop:  # Ctrl-C, a cancellation and alike: recorded, and on its way
+            tracker.set(usage=watch.usage().as_dict())
             tracker.end_pipeline(success=False, product_count=len(run.products), error=stop)
             tracker.save_performance_report()
             raise
         told = None if error is None else _failure(error, run.current_step, settings)
+        tracker.set(usage=watch.usage().as_dict())
         tracker.end_pipeline(
             success=error is None,
             product_count=len(run.products),
-            error=None if told is None else told["message"],
+            error=error if isinstance(error, _CALLED_OFF) else None if told is None else told["message"],
         )
         report = tracker.save_performance_report()
         if summary:
@@ -121,8 +146,36 @@ class RealProductsPathway:
             response["data"]["alerts"] = [alert.as_dict() for alert in tracker.alerts]
         return response if told is None else response | {"error": told}
 
+    async def generate_async(
+        self,
+        image: Image,
+        *,
+        design_style: str = "modern",
+        design_type: str = "interior redesign",
+        fast_mode: bool = False,
+        summary: bool = False,
+        upload: bool = False,
+        watch: Watch | None = None,
+    ) -> dict[str, Any]:
+        """Make one design as ``generate`` does, while the event loop goes on.
+
+        At most ``max_designs`` are made at a time; others wait. When its task is cancelled, the design ends
+        before its next paid step, and its session as interrupted.
+        """
+        return await self._crew.generate(
+            self.generate,
+            image,
+            watch or Watch(),
+            design_style=design_style,
+            design_type=design_type,
+            fast_mode=fast_mode,
+            summary=summary,
+            upload=upload,
+        )
+
     def close(self) -> None:
-        """Close the HTTP connections."""
+        """Call off what ``generate_async`` began, and close the HTTP connections."""
+        self._crew.close()
         self._openai.close()
         self._serpapi.session.close()
         self._pictures.close()
@@ -134,6 +187,14 @@ class RealProductsPathway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
 
     def _folder(self) -> Path:
         return self.settings.output_dir or self._perfdb_settings.home / "designs"
@@ -161,25 +222,31 @@ class _Run:
         self.products: list[search.Product] = []
         self.current_step: str | None = None
 
-    def design(self, image: str | os.PathLike[str] | bytes | RoomImage, folder: Path) -> Path:
+    def design(self, image: Image, folder: Path, *, upload: bool = False) -> Path:
         """Go through the four steps and return where the design is."""
         settings, tracker = self._settings, self._tracker
+        if upload:
+            image = self._uploaded(image)
         words = {"design_style": self._style, "design_type": self._type}
+        current().check()
         with perfdb.track_vision_analysis(tracker, **words, model=settings.vision_model) as step:
             self.current_step = step.name
-            room = image if isinstance(image, RoomImage) else read_room(image, settings)
+            room = self._read(image)
             step.set(**room.facts)
             seen = vision.analyse(self._openai, room, settings, step, **words)
             step.set(product_types=len(seen.products), room_type=seen.room_type)
+        current().check()
         with perfdb.track_product_search(tracker) as step:
             self.current_step = step.name
             self.products = search.find_products(self._serpapi, seen.products, settings, tracker, step)
+        current().check()
         with perfdb.track_composite_creation(tracker) as step:
             self.current_step = step.name
             title = f"{self._type[:1].upper()}{self._type[1:]}, {self._style}"
             sheet = composite.make_composite(
                 self._pictures, room, self.products, settings, tracker, step, title=title
             )
+        current().check()
         with perfdb.track_image_generation(
             tracker, model=settings.image_model, quality=settings.image_quality, size=settings.image_size
         ) as step:
@@ -188,6 +255,25 @@ class _Run:
                 self._openai, sheet, settings, step, room_type=seen.room_type, **words
             )
             return self._save(design, sheet, folder)
+
+    def _read(self, image: Image) -> RoomImage:
+        if isinstance(image, RoomImage):
+            return image
+        if not isinstance(
+            image, str | bytes | os.PathLike
+        ):  # its bytes are let go of as soon as they are read
+            image = image.read(self._settings.max_image_bytes + 1)
+        return read_room(image, self._settings)
+
+    def _uploaded(self, image: Image) -> RoomImage:
+        with self._tracker.step(UPLOAD) as step:
+            self.current_step = step.name
+            try:
+                room = self._read(image)
+            except ImageRefusedError as error:
+                raise UploadRefusedError(str(error), error.status) from None
+            step.set(**room.facts)
+            return room
 
     def _save(self, design: generation.Design, sheet: composite.Composite, folder: Path) -> Path:
         path = folder / f"{self._tracker.session_id}.{design.format}"
@@ -207,6 +293,8 @@ def _failure(error: BaseException, step: str | None, settings: PathwaySettings) 
     message = settings.redact(str(error) or type(error).__name__)
     if isinstance(error, ImageRefusedError):
         kind, status = "image", error.status
+    elif isinstance(error, DesignCancelledError):
+        kind, status = "cancelled", CANCELLED_STATUS
     elif isinstance(error, ServiceError):
         kind, status = "service", 422 if error.refused else FAILED_STATUS
     else:

@@ -17,6 +17,7 @@ import tenacity
 
 from perfdb.pathway.errors import ServiceError
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.watching import current
 
 Result = TypeVar("Result")
 
@@ -55,8 +56,10 @@ def call(step: Attempting, settings: PathwaySettings, work: Callable[[], Result]
             stop=tenacity.stop_after_attempt(settings.max_attempts),
             retry=tenacity.retry_if_exception(worth_another),
             wait=wait,
+            sleep=current().pause,
             reraise=True,
         ):
+            current().check()  # nothing more is paid for a design that nobody wants
             with again, step.attempt():
                 attempts += 1
                 return work()

@@ -7,6 +7,7 @@ unredacted.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from perfdb.pathway.errors import ServiceError
 from perfdb.pathway.retries import call, retry_after_s
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.pathway.vision import ProductType
+from perfdb.pathway.watching import current, watched
 
 if TYPE_CHECKING:
     from perfdb.recording.step import Step
@@ -54,13 +56,14 @@ def client(settings: PathwaySettings) -> Any:
     if settings.serpapi_base_url:
         found.BASE_DOMAIN = settings.serpapi_base_url
     found.session = pooled_session(settings)
+    found.turns = threading.BoundedSemaphore(settings.max_searches)  # of all designs together
     return found
 
 
 def pooled_session(settings: PathwaySettings) -> requests.Session:
     """Return an HTTP session that keeps its connections for many threads."""
     session = requests.Session()
-    adapter = requests.adapters.HTTPAdapter(pool_maxsize=4 * settings.search_workers)
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=max(settings.max_searches, settings.search_workers))
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
@@ -76,10 +79,12 @@ def find_products(
     Raises:
         ServiceError: all searches failed, or none found anything.
     """
+    watch = current()
 
     def one(kind: ProductType) -> list[Product] | ServiceError:
         try:
-            with tracker.step(PRODUCT_QUERY, query=kind.query) as query_step:
+            # a query waits for its turn before its step begins, and keeps it while it backs off
+            with watched(watch), client.turns, tracker.step(PRODUCT_QUERY, query=kind.query) as query_step:
                 return _search(client, kind, settings, query_step)
         except ServiceError as error:
             return error

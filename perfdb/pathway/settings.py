@@ -17,6 +17,7 @@ from perfdb.settings import Settings, load, number, text, whole
 from perfdb.toml_tables import Check
 
 _KEYS = {"openai_api_key": "OPENAI_API_KEY", "serpapi_api_key": "SERPAPI_API_KEY"}
+_SECRETS = {**_KEYS, "service_token": "PERFDB_PATHWAY_TOKEN"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +67,17 @@ class PathwaySettings:
     max_image_pixels: int = 250_000_000  # of a JPEG that can be decoded at a fraction of its size
     max_whole_image_pixels: int = 40_000_000  # of a picture that must be decoded whole: 4 bytes each
 
+    max_designs: int = 16  # at a time, of the service and of generate_async
+    max_queued_designs: int = 64  # further ones of the service wait; beyond these it answers 503
+    max_client_designs: int = 0  # at a time, running and waiting, of one client; 0: no limit
+    max_client_designs_per_hour: int = 0  # 0: no limit
+    max_searches: int = 32  # at a time, of all designs together
+
     openai_base_url: str | None = None
     serpapi_base_url: str | None = None
     openai_api_key: str = field(default="", repr=False)
     serpapi_api_key: str = field(default="", repr=False)
+    service_token: str = field(default="", repr=False)  # what clients of the service show; "": nobody must
     output_dir: Path | None = None  # folder of the designs; ``designs`` in perfdb's home when None
 
     @classmethod
@@ -87,13 +95,13 @@ class PathwaySettings:
         """
         environ = os.environ if environ is None else environ
         table = (settings or load(environ=environ)).pathway
-        for name, variable in _KEYS.items():
+        for name, variable in _SECRETS.items():
             if name in table:
                 raise table.error(f"'{name}' does not belong into a file: set {variable} instead", name)
         values = table.read(_CHECKS)
         if (folder := values.get("output_dir")) is not None and table.source:
             values["output_dir"] = Path(os.path.abspath(Path(table.source).parent / folder))
-        for name, variable in (*_KEYS.items(), ("openai_base_url", "OPENAI_BASE_URL")):
+        for name, variable in (*_SECRETS.items(), ("openai_base_url", "OPENAI_BASE_URL")):
             if environ.get(variable, "").strip():
                 values.setdefault(name, environ[variable].strip())
         return cls(**values)
@@ -121,7 +129,7 @@ class PathwaySettings:
 
     def redact(self, message: str) -> str:
         """Return the message without these API keys and without anything that looks like one."""
-        for name in _KEYS:
+        for name in _SECRETS:
             if key := getattr(self, name):
                 message = message.replace(key, "[redacted]")
         return redact(message)
@@ -194,6 +202,11 @@ _CHECKS: dict[str, Check] = {
     "max_image_bytes": whole(1_000, 1_000_000_000),
     "max_image_pixels": whole(10_000, 1_000_000_000),
     "max_whole_image_pixels": whole(10_000, 200_000_000),
+    "max_designs": whole(1, 1000),
+    "max_queued_designs": whole(0, 10_000),
+    "max_client_designs": whole(0, 10_000),
+    "max_client_designs_per_hour": whole(0, 1_000_000),
+    "max_searches": whole(1, 1000),
     "openai_base_url": _url,
     "serpapi_base_url": _url,
     "output_dir": _folder,
