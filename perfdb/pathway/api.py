@@ -63,6 +63,7 @@ from perfdb.errors import PerfdbError, SettingsError
 
 STAND_IN = "PERFDB_STAND_IN"
 PATH = "/designs"
+HEALTH = "/health"
 _FORM_OVERHEAD = 100_000  # bytes that a form may have around the picture
 _IN_MEMORY_BYTES = 1_000_000  # of an upload; a larger one waits on the disk
 _LOOKS_AT_ONCE = 4  # at the headers of pictures, which are whole in memory meanwhile
@@ -158,14 +159,15 @@ def create_app(
         lifespan=lifespan,
     )
     api.add_middleware(UploadLimit, limit=service.limit)
-    api.add_middleware(Admission, path=PATH, ready=service.ready)
+    open_paths = {path for path in (HEALTH, api.openapi_url, api.docs_url, api.redoc_url) if path}
+    api.add_middleware(Admission, open_paths=open_paths, ready=service.ready)
     api.add_middleware(Guard, hosts=_named_hosts if hosts is None else lambda: hosts)
     api.add_exception_handler(RequestValidationError, wrong_request)
     api.add_exception_handler(HTTPException, http_problem)
     api.add_exception_handler(Exception, own_failure)
     shown_token = [Depends(HTTPBearer(auto_error=False, description="When PERFDB_PATHWAY_TOKEN is set."))]
 
-    @api.get("/health", response_model=schemas.Health, responses=problems(403))
+    @api.get(HEALTH, response_model=schemas.Health, responses=problems(403))
     async def health() -> dict[str, str]:
         """Say that the service runs; asks no outside service."""
         return {"status": "ok", "version": __version__}

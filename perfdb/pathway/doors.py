@@ -114,21 +114,24 @@ class Admission:
 
     Args:
         app: what answers.
-        path: where the designs are.
+        open_paths: what anybody may ask; whatever else there is costs something.
         ready: returns the settings and the designs of the service; its SettingsError is answered with 503.
     """
 
     def __init__(
-        self, app: ASGIApp, path: str, ready: Callable[[], Awaitable[tuple[PathwaySettings, Jobs]]]
+        self,
+        app: ASGIApp,
+        open_paths: Collection[str],
+        ready: Callable[[], Awaitable[tuple[PathwaySettings, Jobs]]],
     ) -> None:
         self._app = app
-        self._path = path
+        self._open_paths = open_paths
         self._ready = ready
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is refused, pass on the rest."""
         app = self._app
-        if scope["type"] == "http" and scope["path"].startswith(self._path):
+        if scope["type"] == "http" and _path_here(scope) not in self._open_paths:
             app = await self._refused(scope) or app
         await app(scope, receive, send)
 
@@ -147,6 +150,12 @@ class Admission:
             except BusyError as busy:
                 return busy_answer(busy)
         return None
+
+
+def _path_here(scope: Scope) -> str:
+    """Return the path below the place where another app, or a proxy, has put this one."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 def _shows(token: str, header: str) -> bool:

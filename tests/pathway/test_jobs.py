@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 
 import perfdb
@@ -246,6 +248,28 @@ def test_with_a_token_only_who_shows_it_is_answered(serve: Any, room: bytes, hea
     assert answer.status_code == 200
     assert api.get(f"{answer.headers['content-location']}/image", headers=right).status_code == 200
     assert len(perfdb.History().sessions()) == 1
+
+
+def test_inside_of_another_app_the_token_counts_as_well(served: Any, make_pathway: Any, room: bytes) -> None:
+    outer = FastAPI()
+    outer.mount("/rooms", create_app(lambda: make_pathway(service_token="secret")))
+    api = served(outer)
+    picture = {"image": ("room.jpg", room, "image/jpeg")}
+
+    assert api.get("/rooms/health").status_code == 200
+    assert api.post("/rooms/designs", files=picture).status_code == 401
+    api.headers["Authorization"] = "Bearer secret"
+    answer = api.post("/rooms/designs?async=true", files=picture)
+    assert answer.headers["location"].startswith("/rooms/designs/")
+    assert ended(api, answer.headers["location"])["links"]["image"].startswith("/rooms/designs/")
+
+
+@pytest.mark.parametrize("path", ["/designs/", "//designs", "/Designs", "/designs/../health", "/anything"])
+def test_without_the_token_nothing_but_health_is_asked(serve: Any, path: str) -> None:
+    api = serve(service_token="secret")
+    with socket.create_connection((api.base_url.host, api.base_url.port)) as raw:
+        raw.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        assert b" 401 " in raw.recv(100)
 
 
 def test_the_decoding_of_an_upload_is_a_step_of_its_session(api: httpx.Client, room: bytes) -> None:

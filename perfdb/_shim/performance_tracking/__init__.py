@@ -1,9 +1,9 @@
 """The old name of perfdb's write door: new code imports ``perfdb``.
 
-``from performance_tracking.performance_tracker import create_tracker, track_vision_analysis`` runs as it did when
-a module of that name lay in the program's folder. Where one still does, it is the one that is imported: this
-package looks into the folders of its name in the order of ``sys.path``, as Python does where there is no package.
-A folder that holds data alone changes nothing.
+``from performance_tracking.performance_tracker import create_tracker, track_vision_analysis`` runs as it did
+when a module of that name lay beside the program. Where one still does, it is the one that is imported: this
+package looks into the folders of its name in the order of ``sys.path``, as Python does without it. A folder
+that holds data alone changes nothing.
 """
 
 from __future__ import annotations
