@@ -39,7 +39,7 @@ try:
     from perfdb.pathway.doors import ALLOW_HOSTS, Admission, Guard, UploadLimit, client_of
     from perfdb.pathway.errors import ImageRefusedError
     from perfdb.pathway.images import look
-    from perfdb.pathway.jobs import COMPLETED, QUEUED, RUNNING, BusyError, Job, Jobs, Limits
+    from perfdb.pathway.jobs import QUEUED, RUNNING, BusyError, Job, Jobs, Limits
     from perfdb.pathway.pipeline import CANCELLED_STATUS, RealProductsPathway
     from perfdb.pathway.problems import (
         busy_answer,
@@ -179,7 +179,7 @@ def create_app(
         responses={
             200: described("The design.", schemas.Design, schemas.DESIGN_EXAMPLE, "Server-Timing"),
             202: described("It is being made.", schemas.DesignState, schemas.STATE_EXAMPLE, "Location"),
-            **problems(400, 401, 403, 409, 413, 415, 422, 429, 500, 502, 503),
+            **problems(400, 401, 403, 409, 413, 415, 422, 429, 500, 502, 503, 504),
         },
     )
     async def create_design(
@@ -288,7 +288,7 @@ def create_app(
             headers = {"Retry-After": str(_ASK_AGAIN_S)}
             return refusal("the design is not made yet: ask again", 409, "not_ready", headers)
         picture = job.watch.picture
-        if job.state != COMPLETED or picture is None:
+        if picture is None:  # that of a design that failed later is paid for, too
             return refusal(f"there is no picture: the design is {job.state}", 409, "not_ready")
         if not await anyio.Path(picture).is_file():
             return refusal("the picture was deleted since", 410, "gone")
@@ -355,10 +355,12 @@ def _answer(job: Job, place: str) -> Response:
 async def _state(jobs: Jobs, job: Job, place: str) -> dict[str, Any]:
     """Return a design as GET tells it."""
     progress = await anyio.to_thread.run_sync(job.watch.progress)  # may ask the database what is usual
-    ended = job.future.done()
+    state = job.state  # once: it may end meanwhile
+    ended = state not in (QUEUED, RUNNING)
+    shown = ended and job.watch.picture is not None
     return {
         "id": job.id,
-        "state": job.state,
+        "state": state,
         "cancelling": job.watch.cancelled and not ended,
         "step": None if ended else progress.step,
         "position": jobs.position(job),
@@ -369,8 +371,8 @@ async def _state(jobs: Jobs, job: Job, place: str) -> dict[str, Any]:
         "ended_at": job.ended_at if ended else None,
         "session_id": job.watch.session_id,
         "usage": job.watch.usage().as_dict(),
-        "result": job.response,
-        "links": {"self": place, "image": f"{place}/image" if job.state == COMPLETED else None},
+        "result": job.response if ended else None,
+        "links": {"self": place, "image": f"{place}/image" if shown else None},
     }
 
 

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import perfdb
-from perfdb.pathway import composite, generation, openai_service, search, vision
+from perfdb.pathway import composite, generation, logs, openai_service, outputs, search, vision
+from perfdb.pathway.budget import ensure_time, within
 from perfdb.pathway.crew import Crew
 from perfdb.pathway.errors import (
     DesignCancelledError,
+    DesignTimeoutError,
     ImageRefusedError,
     PathwayError,
+    SavedElsewhereError,
     ServiceError,
     UploadRefusedError,
 )
 from perfdb.pathway.images import RoomImage, read_room
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.shortfalls import Shortfalls
 from perfdb.pathway.watching import UPLOAD, Watch, current, watched
 from perfdb.records import DESIGN_STEPS
 from perfdb.settings import Settings, load, shown_path
@@ -33,6 +38,7 @@ Image = str | os.PathLike[str] | bytes | BinaryIO | RoomImage
 FAILED_STATUS = 502
 CANCELLED_STATUS = 409
 _CALLED_OFF = (DesignCancelledError, UploadRefusedError)  # no failure of the pipeline's
+TIMEOUT_STATUS = 504
 
 
 class RealProductsPathway:
@@ -64,6 +70,10 @@ class RealProductsPathway:
         self._serpapi = search.client(self.settings)
         self._pictures = search.pooled_session(self.settings)
         self._crew = Crew(self.settings.max_designs)
+        self._dialects: dict[str, vision.Dialect] = {}  # by model: what was learned of it
+        # also of a pathway that nobody closes
+        self._end_guard = weakref.finalize(self, logs.guard(self.settings))
+        self._end_guard.atexit = False
 
     def generate(
         self,
@@ -90,8 +100,11 @@ class RealProductsPathway:
         Returns:
             ``success`` and ``data`` with ``final_design`` (path, None when it failed), ``products_info``,
             ``performance_report`` (path), ``total_duration`` (s) and ``step_durations`` (s per step),
-            and only when an alert fires ``alerts`` (rows as in ``History.alerts``);
-            when it failed, ``error`` with ``message``, ``step``, ``type`` and the fitting HTTP ``status``.
+            only when an alert fires ``alerts`` (rows as in ``History.alerts``), and only when something is
+            missing ``warnings``, each with ``step``, ``reason`` and ``count``;
+            when it failed, ``error`` with ``message``, ``step``, ``type`` and the fitting HTTP ``status``,
+            and with ``retry_after_s`` when an outside service said when to ask again. A design that was made
+            but could not be written where it should be is a failure whose ``final_design`` says where it is.
         """
         settings = self.settings.for_mode(fast_mode)
         tracker = perfdb.create_tracker(settings=self._perfdb_settings)
@@ -104,23 +117,30 @@ class RealProductsPathway:
             image_model=settings.image_model,
         )
         run = _Run(self._openai, self._serpapi, self._pictures, settings, tracker, design_style, design_type)
+        run.dialect = self._dialects.setdefault(
+            settings.vision_model, vision.Dialect.of(settings.vision_model)
+        )
+        run.instead = self._perfdb_settings.home / "designs"
+        logs.cover()
         watch = watch or Watch()
         watch.tracker = tracker
         final_design: str | None = None
         error: BaseException | None = None
         try:
-            with watched(watch):
+            with watched(watch), within(settings.design_timeout_s):
                 watch.picture = run.design(image, self._folder(), upload=upload)
             final_design = shown_path(watch.picture)
+        except SavedElsewhereError as failure:
+            error, final_design, watch.picture = failure, str(failure.path), failure.path
         except Exception as failure:
             error = failure
         except BaseException as stop:  # Ctrl-C, a cancellation and alike: recorded, and on its way
-            tracker.set(usage=watch.usage().as_dict())
+            run.tell(watch)
             tracker.end_pipeline(success=False, product_count=len(run.products), error=stop)
             tracker.save_performance_report()
             raise
         told = None if error is None else _failure(error, run.current_step, settings)
-        tracker.set(usage=watch.usage().as_dict())
+        run.tell(watch)
         tracker.end_pipeline(
             success=error is None,
             product_count=len(run.products),
@@ -144,6 +164,8 @@ class RealProductsPathway:
         }
         if tracker.alerts:
             response["data"]["alerts"] = [alert.as_dict() for alert in tracker.alerts]
+        if warnings := run.missing.as_list():
+            response["data"]["warnings"] = warnings
         return response if told is None else response | {"error": told}
 
     async def generate_async(
@@ -179,6 +201,7 @@ class RealProductsPathway:
         self._openai.close()
         self._serpapi.session.close()
         self._pictures.close()
+        self._end_guard()
 
     def __enter__(self) -> Self:
         return self
@@ -220,7 +243,16 @@ class _Run:
         self._tracker = tracker
         self._style, self._type = design_style, design_type
         self.products: list[search.Product] = []
+        self.missing = Shortfalls()
+        self.dialect: vision.Dialect | None = None
+        self.instead = Path("designs")  # where the design goes when its folder cannot be written any more
         self.current_step: str | None = None
+
+    def tell(self, watch: Watch) -> None:
+        """Let the session say what the design used, and what it had to do without."""
+        self._tracker.set(usage=watch.usage().as_dict())
+        if warnings := self.missing.as_list():
+            self._tracker.set(warnings=warnings)
 
     def design(self, image: Image, folder: Path, *, upload: bool = False) -> Path:
         """Go through the four steps and return where the design is."""
@@ -228,24 +260,35 @@ class _Run:
         if upload:
             image = self._uploaded(image)
         words = {"design_style": self._style, "design_type": self._type}
+        outputs.ensure_writable(folder)
         current().check()
         with perfdb.track_vision_analysis(tracker, **words, model=settings.vision_model) as step:
             self.current_step = step.name
             room = self._read(image)
             step.set(**room.facts)
-            seen = vision.analyse(self._openai, room, settings, step, **words)
+            seen = vision.analyse(self._openai, room, settings, step, **words, dialect=self.dialect)
             step.set(product_types=len(seen.products), room_type=seen.room_type)
         current().check()
         with perfdb.track_product_search(tracker) as step:
             self.current_step = step.name
-            self.products = search.find_products(self._serpapi, seen.products, settings, tracker, step)
+            self.products = search.find_products(
+                self._serpapi, seen.products, settings, tracker, step, self.missing
+            )
         current().check()
         with perfdb.track_composite_creation(tracker) as step:
             self.current_step = step.name
             title = f"{self._type[:1].upper()}{self._type[1:]}, {self._style}"
             sheet = composite.make_composite(
-                self._pictures, room, self.products, settings, tracker, step, title=title
+                self._pictures,
+                room,
+                self.products,
+                settings,
+                tracker,
+                step,
+                title=title,
+                missing=self.missing,
             )
+            ensure_time()
         current().check()
         with perfdb.track_image_generation(
             tracker, model=settings.image_model, quality=settings.image_quality, size=settings.image_size
@@ -276,22 +319,21 @@ class _Run:
             return room
 
     def _save(self, design: generation.Design, sheet: composite.Composite, folder: Path) -> Path:
-        path = folder / f"{self._tracker.session_id}.{design.format}"
+        name = str(self._tracker.session_id)
+        path = outputs.save(design.data, f"{name}.{design.format}", folder, self.instead)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.with_name(f"{path.stem}_composite.jpg").write_bytes(sheet.data)
-            path.write_bytes(design.data)
+            outputs.write(sheet.data, folder / f"{name}_composite.jpg")
         except OSError as error:
-            raise PathwayError(
-                f"the design cannot be written to {shown_path(folder)} ({error.strerror}): "
-                "set output_dir under [pathway] to a folder that can be written"
-            ) from None
+            self.missing.note(str(self.current_step), f"the composite cannot be written ({error.strerror})")
         return path
 
 
 def _failure(error: BaseException, step: str | None, settings: PathwaySettings) -> dict[str, Any]:
     message = settings.redact(str(error) or type(error).__name__)
-    if isinstance(error, ImageRefusedError):
+    retry_after_s = error.retry_after_s if isinstance(error, ServiceError) else None
+    if isinstance(error, DesignTimeoutError):
+        kind, status = "timeout", TIMEOUT_STATUS
+    elif isinstance(error, ImageRefusedError):
         kind, status = "image", error.status
     elif isinstance(error, DesignCancelledError):
         kind, status = "cancelled", CANCELLED_STATUS
@@ -301,4 +343,5 @@ def _failure(error: BaseException, step: str | None, settings: PathwaySettings) 
         kind, status = "internal", 500
         if not isinstance(error, PathwayError):
             message = f"{type(error).__name__}: {message}"
-    return {"message": message, "type": kind, "step": step, "status": status}
+    told = {"message": message, "type": kind, "step": step, "status": status}
+    return told if retry_after_s is None else told | {"retry_after_s": round(retry_after_s, 3)}

@@ -74,6 +74,7 @@ _PROBLEMS: dict[int, tuple[str, schemas.ErrorType, str]] = {
     500: ("A failure of the service's own.", "internal", "the service failed (KeyError): its log says more"),
     502: ("An outside service failed.", "service", "OpenAI is rate limiting (429 rate_limit_exceeded)"),
     503: ("No room now (see Retry-After), or not configured.", "busy", "the service takes no more now"),
+    504: ("The design took too long.", "timeout", "the design was given up after 600 s"),
 }  # fmt: skip
 
 

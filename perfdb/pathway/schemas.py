@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 ErrorType = Literal[
-    "image", "request", "service", "cancelled", "internal", "settings", "forbidden", "token", "busy", "limit",
-    "not_found", "not_ready", "gone",
+    "image", "request", "service", "timeout", "cancelled", "internal", "settings", "forbidden", "token",
+    "busy", "limit", "not_found", "not_ready", "gone",
 ]  # fmt: skip
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 
@@ -46,6 +46,14 @@ class Product(Answer):
     product_id: str | None
 
 
+class Shortfall(Answer):
+    """What a step had to do without."""
+
+    step: str
+    reason: str
+    count: int
+
+
 class DesignData(Answer):
     """A design, and how long it took; ``final_design`` is a path on the server, null when there is none.
 
@@ -60,6 +68,7 @@ class DesignData(Answer):
     total_duration: float
     step_durations: dict[str, float] = Field(description="Seconds of each of the four steps that ended.")
     alerts: list[dict[str, Any]] | None = None
+    warnings: list[Shortfall] | None = None
 
 
 class Error(Answer):

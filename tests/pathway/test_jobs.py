@@ -347,10 +347,15 @@ def open_files() -> set[str]:
     return found
 
 
+def left_of(before: set[threading.Thread]) -> list[str]:
+    ours = ("perfdb-design", "perfdb-map", "AnyIO")
+    return [each.name for each in set(threading.enumerate()) - before if each.name.startswith(ours)]
+
+
 def test_many_designs_under_faults_leave_nothing_behind(
     served: Any, room: bytes, home: Path, make_pathway: Any
 ) -> None:
-    before = open_files()
+    before, threads = open_files(), set(threading.enumerate())
     statuses: list[int | None] = []
     with StandIn(time_scale=0.001) as standin:
         standin.faults.sometimes("vision", 0.2, faults.server_error(503))
@@ -379,6 +384,5 @@ def test_many_designs_under_faults_leave_nothing_behind(
     assert statuses.count(200) <= completed <= statuses.count(200) + statuses.count(None)
     assert failed >= sum(status in (422, 502) for status in statuses)
     assert len(list((home / "designs").glob("*.png"))) == completed
-    ours = ("perfdb-design", "perfdb-map", "AnyIO")
-    until(lambda: not [each.name for each in threading.enumerate() if each.name.startswith(ours)])
+    until(lambda: not left_of(threads))
     until(lambda: gc.collect() is not None and open_files() <= before)

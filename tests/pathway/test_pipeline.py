@@ -233,8 +233,9 @@ def test_an_account_without_searches_is_not_tried_again(pathway: Any, room: byte
 
 
 def test_broken_thumbnails_are_skipped_and_counted(
-    pathway: Any, room: bytes, steps_of: Any, standin: Any
+    make_pathway: Any, room: bytes, steps_of: Any, standin: Any
 ) -> None:
+    pathway = make_pathway(max_attempts=1)
     standin.faults.next(
         "thumbnail",
         faults.TRUNCATED,
