@@ -19,7 +19,7 @@ import requests
 from PIL import Image, ImageDraw, ImageFont
 
 from perfdb.pathway.errors import ImageRefusedError
-from perfdb.pathway.images import RoomImage, as_jpeg, decode
+from perfdb.pathway.images import RoomImage, as_jpeg, decode_thumbnail
 from perfdb.pathway.search import Product
 from perfdb.pathway.settings import PathwaySettings
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from perfdb.recording.tracker import Tracker
 
 _PAPER, _CARD, _EDGE, _INK, _SOFT = "#f3f1ec", "#ffffff", "#dedad2", "#26231f", "#77716a"
-_MAX_THUMBNAIL_PIXELS = 16_000_000
 _MAX_CARDS = 16
 
 Box = tuple[int, int, int, int]
@@ -108,9 +107,7 @@ def _fetcher(
     def fetch(product: Product) -> Image.Image | None:
         try:
             data = _download(session, product.thumbnail or "", settings)
-            return decode(
-                data, side, max_pixels=_MAX_THUMBNAIL_PIXELS, max_whole_pixels=_MAX_THUMBNAIL_PIXELS
-            )[0]
+            return decode_thumbnail(data, side, settings)
         except (ImageRefusedError, requests.RequestException, ValueError):
             return None
 

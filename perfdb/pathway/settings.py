@@ -64,7 +64,8 @@ class PathwaySettings:
 
     max_image_bytes: int = 50_000_000
     max_image_pixels: int = 250_000_000  # of a JPEG that can be decoded at a fraction of its size
-    max_whole_image_pixels: int = 40_000_000  # of a picture that must be decoded whole: 4 bytes each
+    max_whole_image_pixels: int = 40_000_000  # of a picture that must be decoded whole
+    max_decode_bytes: int = 90_000_000  # of memory that one picture may take; four times that all together
 
     openai_base_url: str | None = None
     serpapi_base_url: str | None = None
@@ -194,6 +195,7 @@ _CHECKS: dict[str, Check] = {
     "max_image_bytes": whole(1_000, 1_000_000_000),
     "max_image_pixels": whole(10_000, 1_000_000_000),
     "max_whole_image_pixels": whole(10_000, 200_000_000),
+    "max_decode_bytes": whole(10_000_000, 100_000_000_000),
     "openai_base_url": _url,
     "serpapi_base_url": _url,
     "output_dir": _folder,
