@@ -184,7 +184,7 @@ def create_app(
     )
     async def create_design(
         request: Request,
-        image: Annotated[UploadFile, File(description="The room: JPEG, PNG or WebP.")],
+        image: Annotated[UploadFile, File(description="The room: JPEG, PNG, WebP, or HEIC.")],
         design_style: Annotated[str, Form(min_length=1, max_length=80)] = "modern",
         design_type: Annotated[str, Form(min_length=1, max_length=80)] = "interior redesign",
         fast_mode: Annotated[bool, Form()] = False,

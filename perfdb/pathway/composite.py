@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from perfdb.pathway.budget import carried
 from perfdb.pathway.errors import ImageRefusedError, ServiceError
-from perfdb.pathway.images import RoomImage, as_jpeg, decode
+from perfdb.pathway.images import RoomImage, as_jpeg, decode_thumbnail
 from perfdb.pathway.search import Product
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.pathway.shortfalls import Shortfalls
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from perfdb.recording.tracker import Tracker
 
 _PAPER, _CARD, _EDGE, _INK, _SOFT = "#f3f1ec", "#ffffff", "#dedad2", "#26231f", "#77716a"
-_MAX_THUMBNAIL_PIXELS = 16_000_000
 _MAX_CARDS = 16
 
 Box = tuple[int, int, int, int]
@@ -133,9 +132,7 @@ def _fetcher(
         """Return the picture, or the reason why there is none."""
         try:
             data = download(session, product.thumbnail, settings)
-            return decode(
-                data, side, max_pixels=_MAX_THUMBNAIL_PIXELS, max_whole_pixels=_MAX_THUMBNAIL_PIXELS
-            )[0]
+            return decode_thumbnail(data, side, settings)
         except ServiceError as error:
             return str(error)
         except ImageRefusedError as error:

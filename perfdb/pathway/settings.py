@@ -73,7 +73,8 @@ class PathwaySettings:
 
     max_image_bytes: int = 50_000_000
     max_image_pixels: int = 250_000_000  # of a JPEG that can be decoded at a fraction of its size
-    max_whole_image_pixels: int = 40_000_000  # of a picture that must be decoded whole: 4 bytes each
+    max_whole_image_pixels: int = 40_000_000  # of a picture that must be decoded whole
+    max_decode_bytes: int = 90_000_000  # of memory that one picture may take; four times that all together
 
     max_designs: int = 16  # at a time, of the service and of generate_async
     max_queued_designs: int = 64  # further ones of the service wait; beyond these it answers 503
@@ -229,6 +230,7 @@ _CHECKS: dict[str, Check] = {
     "max_client_designs": whole(0, 10_000),
     "max_client_designs_per_hour": whole(0, 1_000_000),
     "max_searches": whole(1, 1000),
+    "max_decode_bytes": whole(10_000_000, 100_000_000_000),
     "openai_base_url": _url,
     "serpapi_base_url": _url,
     "output_dir": _folder,

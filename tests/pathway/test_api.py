@@ -116,6 +116,15 @@ def test_what_the_service_refuses_is_a_422(api: httpx.Client, room: bytes, stand
     assert post(api, room).status_code == 422
 
 
+def test_how_long_a_service_asks_to_wait_is_passed_on(api: httpx.Client, room: bytes, standin: Any) -> None:
+    standin.faults.next("vision", faults.rate_limited(after_s=200))
+
+    answer = post(api, room)
+
+    assert answer.status_code == 502
+    assert answer.headers["retry-after"] == "200"
+
+
 def test_requests_at_the_same_time_are_sessions_of_their_own(api: httpx.Client, room: bytes) -> None:
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: post(api, room, fast_mode="true").json(), range(6)))

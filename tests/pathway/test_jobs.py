@@ -284,13 +284,24 @@ def test_the_decoding_of_an_upload_is_a_step_of_its_session(api: httpx.Client, r
 
 
 def test_an_upload_that_turns_out_to_be_broken_is_no_failed_design(api: httpx.Client, room: bytes) -> None:
-    answer = post(api, room[: len(room) // 2])
+    file = io.BytesIO()
+    Image.open(io.BytesIO(room)).save(file, "PNG")
+    picture = bytearray(file.getvalue())
+    picture[len(picture) // 2 : len(picture) // 2 + 400] = bytes(400)  # its header and its end are right
+
+    answer = post(api, bytes(picture))
 
     assert answer.status_code == 422
     assert answer.json()["error"]["step"] == "Upload"
     session = perfdb.History().session("last")
     assert session.status == "interrupted"
-    assert "cut off" in str(session.error_message)
+    assert "broken" in str(session.error_message)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_an_upload_that_is_cut_off_begins_no_session(api: httpx.Client, room: bytes, share: float) -> None:
+    assert post(api, room[: int(len(room) * share)]).status_code == 422
+    assert len(perfdb.History().sessions()) == 0
 
 
 def test_what_was_used_is_in_the_report(api: httpx.Client, room: bytes) -> None:

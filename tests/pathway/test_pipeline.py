@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 import perfdb
 from perfdb.pathway import standin as stand_in_package
 from perfdb.pathway.standin import faults
+from perfdb.pathway.standin.pictures import draw_room
 from perfdb.records import DESIGN_STEPS
 
 ONE_BY_ONE = "data:image/png;base64," + base64.b64encode(b"no picture").decode()
@@ -266,6 +268,25 @@ def test_a_broken_picture_is_a_failed_answer_with_a_reason(pathway: Any, room: b
 
     assert "cut off or broken" in response["error"]["message"]
     assert response["error"]["status"] == 422
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+def test_half_a_picture_of_the_image_model_is_no_success(
+    pathway: Any, room: bytes, standin: Any, home: Path, format_: str
+) -> None:
+    file = io.BytesIO()
+    draw_room(800, 600, furnished=True).save(file, format_)
+    half = base64.b64encode(file.getvalue()[: len(file.getvalue()) // 2]).decode()
+    standin.faults.always(
+        "image", faults.Fault(status=200, body={"created": 1, "data": [{"b64_json": half}]})
+    )
+
+    response = pathway.generate(room)
+
+    assert response["success"] is False
+    assert "not a complete picture" in response["error"]["message"]
+    assert response["data"]["final_design"] is None
+    assert [*home.glob("designs/*.*")] == []
 
 
 def test_no_key_reaches_disk_or_screen(
