@@ -56,8 +56,8 @@ def generate_design(
         "model": settings.image_model,
         "prompt": prompt,
         "size": settings.image_size,
-        "quality": settings.image_quality,
-        "output_format": settings.image_format,
+        # old releases of the SDK have no parameter for them
+        "extra_body": {"quality": settings.image_quality, "output_format": settings.image_format},
         "timeout": settings.image_timeout_s,
     }
     if settings.image_idempotency_header is not None:  # the same for all attempts: the picture is made once

@@ -98,7 +98,7 @@ def ask(request: Request[Answer], settings: PathwaySettings) -> Reply[Answer]:
                 body = body_of(response.iter_bytes(), request.max_bytes)
                 headers = response.headers
         except Exception as error:
-            failure = _failure(error, budget, request, settings, time.perf_counter() - began)
+            failure = _failure(error, budget, request, settings)
         else:
             return Reply(
                 shapes.read(request.shape, body, f"OpenAI ({request.model})"),
@@ -111,19 +111,19 @@ def ask(request: Request[Answer], settings: PathwaySettings) -> Reply[Answer]:
 
 
 def _failure(
-    error: Exception, budget: Budget, request: Request[Any], settings: PathwaySettings, seconds: float
+    error: Exception, budget: Budget, request: Request[Any], settings: PathwaySettings
 ) -> ServiceError:
     import openai
 
     who = f"OpenAI ({request.model})"
     if isinstance(error, TooManyBytesError) or budget.overrun:
-        return ServiceError(f"{who} gave an answer of more than {request.max_bytes / 1e6:.0f} MB")
+        return ServiceError(f"{who} gave an answer of more than {request.max_bytes / 1e6:.3g} MB")
     if isinstance(error, openai.APIStatusError):
         return _from_status(error, settings, request)
     if isinstance(error, openai.APITimeoutError) or budget.expired:
         unsure = request.once and budget.sent
         return ServiceError(
-            f"{who} did not answer within {seconds:.1f} s: "
+            f"{who} did not answer within {request.timeout_s:g} s: "
             + (_NOT_AGAIN if unsure else "try again or raise the time-out"),
             transient=not unsure,
         )

@@ -175,7 +175,7 @@ def _page(client: Any, query: str, settings: PathwaySettings) -> shapes.SearchAn
 
 def _failure(error: Exception, budget: Budget, settings: PathwaySettings) -> ServiceError:
     if isinstance(error, TooManyBytesError) or budget.overrun:
-        return ServiceError(f"SerpAPI gave an answer of more than {shapes.MAX_SEARCH_BYTES / 1e6:.0f} MB")
+        return ServiceError(f"SerpAPI gave an answer of more than {shapes.MAX_SEARCH_BYTES / 1e6:.3g} MB")
     if budget.expired or isinstance(error, serpapi.TimeoutError | requests.Timeout):
         return ServiceError(f"SerpAPI did not answer within {settings.search_timeout_s:g} s", transient=True)
     if isinstance(error, requests.TooManyRedirects):
