@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from contextlib import suppress
+from errno import ENOSPC
 from pathlib import Path
 
 from perfdb.pathway.errors import PathwayError, SavedElsewhereError
 from perfdb.settings import shown_path
+from perfdb.texts import size_text
 
 _WHAT_TO_DO = "set output_dir under [pathway] to a folder that can be written"
+_ROOM = 20_000_000  # bytes that a design with its composite may take
 
 
 def ensure_writable(folder: Path) -> None:
@@ -23,6 +27,9 @@ def ensure_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".perfdb-", buffering=0) as probe:
             probe.write(b"\0" * 4096)
+        free = shutil.disk_usage(folder).free
+        if free < _ROOM:
+            raise OSError(ENOSPC, f"only {size_text(free)} are left there")
     except (OSError, ValueError) as error:
         raise PathwayError(
             f"designs cannot be written to {shown_path(folder)} ({_reason(error)}), so none is paid for: "
@@ -39,19 +46,20 @@ def save(data: bytes, name: str, folder: Path, instead: Path) -> Path:
         PathwayError: it could not be written anywhere.
     """
     try:
-        return write(data, folder / name)
+        return write(data, folder / name, safe=True)
     except (OSError, ValueError) as error:
         reason = _reason(error)
     failed = f"the design cannot be written to {shown_path(folder)} ({reason})"
     for place in (instead, folder.parent, None):
         with suppress(OSError, ValueError):
-            path = write(data, (place or Path(tempfile.mkdtemp(prefix="perfdb-designs-"))) / name)
+            where = place or Path(tempfile.mkdtemp(prefix="perfdb-designs-"))
+            path = write(data, where / name, safe=True)
             raise SavedElsewhereError(f"{failed}: it was saved as {path} instead; {_WHAT_TO_DO}", path)
     raise PathwayError(f"{failed}, and nowhere else: {_WHAT_TO_DO}")
 
 
-def write(data: bytes, path: Path) -> Path:
-    """Write a file that is whole or not there, and return its path.
+def write(data: bytes, path: Path, *, safe: bool = False) -> Path:
+    """Write a file that is whole or not there, and return its path; ``safe`` waits until the disk has it.
 
     Raises:
         OSError: it cannot be written.
@@ -61,8 +69,9 @@ def write(data: bytes, path: Path) -> Path:
     try:
         with open(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if safe:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(half, 0o666 & ~_umask())
         os.replace(half, path)
     except BaseException:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from PIL import Image
 
 from perfdb.pathway import outputs
 from perfdb.pathway.errors import PathwayError, SavedElsewhereError
+from perfdb.pathway.standin import faults
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing(
@@ -30,31 +33,23 @@ def test_a_paid_picture_is_saved_beside_and_named(
     make_pathway: Any, room: bytes, standin: Any, home: Path
 ) -> None:
     folder = home.parent / "out"
-    pathway = make_pathway(output_dir=folder)
-    generate_design = pathway_module().generation.generate_design
+    standin.faults.next("image", faults.slow(1))
 
-    def and_block(*args: Any, **options: Any) -> Any:
-        design = generate_design(*args, **options)
+    def block() -> None:
+        while not standin.pictures_made:
+            time.sleep(0.01)
         folder.rmdir()
         folder.write_text("a file is where the folder was")
-        return design
 
-    pathway_module().generation.generate_design = and_block
-    try:
-        response = pathway.generate(room)
-    finally:
-        pathway_module().generation.generate_design = generate_design
+    blocking = threading.Thread(target=block)
+    blocking.start()
+    response = make_pathway(output_dir=folder).generate(room)
+    blocking.join()
 
     assert response["success"] is False
     saved = Path(response["data"]["final_design"])
     assert str(saved) in response["error"]["message"]
     assert Image.open(io.BytesIO(saved.read_bytes())).size == (1536, 1024)
-
-
-def pathway_module() -> Any:
-    from perfdb.pathway import pipeline
-
-    return pipeline
 
 
 def test_the_next_place_is_taken_when_the_first_is_blocked_too(tmp_path: Path) -> None:
@@ -74,6 +69,14 @@ def test_a_look_leaves_nothing_behind(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "new" / "designs") == []
     with pytest.raises(PathwayError, match="cannot be written"):
         outputs.ensure_writable(Path("/proc/designs"))
+
+
+def test_a_full_disk_is_noticed_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = outputs.shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(outputs.shutil, "disk_usage", lambda _: usage)
+
+    with pytest.raises(PathwayError, match=r"only 1 MB are left there.*so none is paid for"):
+        outputs.ensure_writable(tmp_path)
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
@@ -98,10 +101,10 @@ def test_a_composite_that_cannot_be_written_is_a_warning(
 ) -> None:
     write = outputs.write
 
-    def no_composite(data: bytes, path: Path) -> Path:
+    def no_composite(data: bytes, path: Path, *, safe: bool = False) -> Path:
         if path.name.endswith("_composite.jpg"):
             raise OSError(28, "No space left on device")
-        return write(data, path)
+        return write(data, path, safe=safe)
 
     monkeypatch.setattr(outputs, "write", no_composite)
     response = pathway.generate(room)
