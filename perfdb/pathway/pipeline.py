@@ -15,6 +15,7 @@ import perfdb
 from perfdb.pathway import composite, generation, openai_service, search, vision
 from perfdb.pathway.errors import ImageRefusedError, PathwayError, ServiceError
 from perfdb.pathway.images import RoomImage, read_room
+from perfdb.pathway.lettering import capital
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.records import DESIGN_STEPS
 from perfdb.settings import Settings, load, shown_path
@@ -176,7 +177,7 @@ class _Run:
             self.products = search.find_products(self._serpapi, seen.products, settings, tracker, step)
         with perfdb.track_composite_creation(tracker) as step:
             self.current_step = step.name
-            title = f"{self._type[:1].upper()}{self._type[1:]}, {self._style}"
+            title = f"{capital(self._type)}, {self._style}"
             sheet = composite.make_composite(
                 self._pictures, room, self.products, settings, tracker, step, title=title
             )
