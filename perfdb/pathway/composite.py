@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import requests
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from perfdb.pathway.budget import carried
 from perfdb.pathway.errors import ImageRefusedError, ServiceError
 from perfdb.pathway.images import RoomImage, as_jpeg, decode_thumbnail
+from perfdb.pathway.lettering import Lettering, lettering
 from perfdb.pathway.search import Product
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.pathway.shortfalls import Shortfalls
@@ -173,9 +173,9 @@ def _draw_room(
     top = head + margin + (area[1] - fitted.height) // 2
     sheet.paste(fitted, (left, top))
     draw.rectangle((left, top, left + fitted.width - 1, top + fitted.height - 1), outline=_EDGE)
-    large, small = _font(round(width * 0.026)), _font(round(width * 0.015))
-    draw.text((margin, margin), _cut(title, large, area[0]), fill=_INK, font=large)
-    draw.text((margin, margin + round(width * 0.038)), subtitle, fill=_SOFT, font=small)
+    large, small = lettering(round(width * 0.026)), lettering(round(width * 0.015))
+    large.draw(draw, (margin, margin), large.cut(title, area[0]), _INK, area[0])
+    small.draw(draw, (margin, margin + round(width * 0.038)), subtitle, _SOFT, area[0])
 
 
 def _draw_card(sheet: Image.Image, draw: ImageDraw.ImageDraw, card: _Card, box: Box) -> None:
@@ -187,21 +187,21 @@ def _draw_card(sheet: Image.Image, draw: ImageDraw.ImageDraw, card: _Card, box: 
     picture.thumbnail(space, Image.Resampling.BILINEAR)
     middle = (left + (right - left - picture.width) // 2, top + pad + (space[1] - picture.height) // 2)
     sheet.paste(picture, middle)
-    words = _two_lines(card.product.title, font, space[0])
+    words = font.lines(card.product.title, space[0], 2)
     text_top = bottom - _text_height(box)
     line = round(font.size * 1.3)
     for number, text in enumerate(words):
-        draw.text((left + pad, text_top + number * line), text, fill=_INK, font=font)
-    price = card.product.price or "price on request"
-    draw.text((left + pad, text_top + 2 * line), _cut(price, font, space[0]), fill="#8a4b2d", font=font)
+        font.draw(draw, (left + pad, text_top + number * line), text, _INK, space[0])
+    price = font.cut(card.product.price or "price on request", space[0])
+    font.draw(draw, (left + pad, text_top + 2 * line), price, "#8a4b2d", space[0])
 
 
 def _pad(box: Box) -> int:
     return max(4, (box[2] - box[0]) // 20)
 
 
-def _card_font(box: Box) -> ImageFont.FreeTypeFont:
-    return _font(max(10, (box[2] - box[0]) // 15))
+def _card_font(box: Box) -> Lettering:
+    return lettering(max(10, (box[2] - box[0]) // 15))
 
 
 def _text_height(box: Box) -> int:
@@ -213,30 +213,3 @@ def _picture_space(box: Box) -> tuple[int, int]:
     left, top, right, bottom = box
     pad = _pad(box)
     return max(1, right - left - 2 * pad), max(1, bottom - top - _text_height(box) - 2 * pad)
-
-
-def _two_lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    first: list[str] = []
-    words = text[:120].split()
-    while words and font.getlength(" ".join([*first, words[0]])) <= width:
-        first.append(words.pop(0))
-    if not first:
-        return [_cut(text, font, width)]
-    return [" ".join(first), *([_cut(" ".join(words), font, width)] if words else [])]
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    text = text[:120]
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"{text}...") > width:
-        text = text[:-1]
-    return f"{text.rstrip()}..."
-
-
-@lru_cache(maxsize=32)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise RuntimeError("Pillow was built without FreeType: install its wheel with pip")
-    return font

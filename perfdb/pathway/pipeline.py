@@ -27,11 +27,14 @@ from perfdb.pathway.errors import (
     UploadRefusedError,
 )
 from perfdb.pathway.images import RoomImage, read_room
+from perfdb.pathway.lettering import capital
+from perfdb.pathway.search_cache import SearchCache
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.pathway.shortfalls import Shortfalls
 from perfdb.pathway.watching import UPLOAD, Watch, current, watched
 from perfdb.records import DESIGN_STEPS
 from perfdb.settings import Settings, load, shown_path
+from perfdb.store.session_files import DESIGNS, remember_folder
 
 Image = str | os.PathLike[str] | bytes | BinaryIO | RoomImage
 
@@ -70,6 +73,7 @@ class RealProductsPathway:
         self._serpapi = search.client(self.settings)
         self._pictures = search.pooled_session(self.settings)
         self._crew = Crew(self.settings.max_designs)
+        self._searches: SearchCache[list[search.Product]] = SearchCache(self.settings.search_cache_s)
         self._dialects: dict[str, vision.Dialect] = {}  # by model: what was learned of it
         # also of a pathway that nobody closes
         self._end_guard = weakref.finalize(self, logs.guard(self.settings))
@@ -120,7 +124,8 @@ class RealProductsPathway:
         run.dialect = self._dialects.setdefault(
             settings.vision_model, vision.Dialect.of(settings.vision_model)
         )
-        run.instead = self._perfdb_settings.home / "designs"
+        run.searches = self._searches
+        run.instead = self._perfdb_settings.home / DESIGNS
         logs.cover()
         watch = watch or Watch()
         watch.tracker = tracker
@@ -220,7 +225,7 @@ class RealProductsPathway:
         await asyncio.to_thread(self.close)
 
     def _folder(self) -> Path:
-        return self.settings.output_dir or self._perfdb_settings.home / "designs"
+        return self.settings.output_dir or self._perfdb_settings.home / DESIGNS
 
 
 class _Run:
@@ -245,8 +250,10 @@ class _Run:
         self.products: list[search.Product] = []
         self.missing = Shortfalls()
         self.dialect: vision.Dialect | None = None
+        self.searches: SearchCache[list[search.Product]] | None = None
         self.instead = Path("designs")  # where the design goes when its folder cannot be written any more
         self.current_step: str | None = None
+        self._files: list[str] = []
 
     def tell(self, watch: Watch) -> None:
         """Let the session say what the design used, and what it had to do without."""
@@ -272,12 +279,12 @@ class _Run:
         with perfdb.track_product_search(tracker) as step:
             self.current_step = step.name
             self.products = search.find_products(
-                self._serpapi, seen.products, settings, tracker, step, self.missing
+                self._serpapi, seen.products, settings, tracker, step, self.missing, self.searches
             )
         current().check()
         with perfdb.track_composite_creation(tracker) as step:
             self.current_step = step.name
-            title = f"{self._type[:1].upper()}{self._type[1:]}, {self._style}"
+            title = f"{capital(self._type)}, {self._style}"
             sheet = composite.make_composite(
                 self._pictures,
                 room,
@@ -302,9 +309,8 @@ class _Run:
     def _read(self, image: Image) -> RoomImage:
         if isinstance(image, RoomImage):
             return image
-        if not isinstance(
-            image, str | bytes | os.PathLike
-        ):  # its bytes are let go of as soon as they are read
+        if not isinstance(image, str | bytes | os.PathLike):
+            # an open file: its bytes are let go of as soon as they are decoded
             image = image.read(self._settings.max_image_bytes + 1)
         return read_room(image, self._settings)
 
@@ -320,11 +326,22 @@ class _Run:
 
     def _save(self, design: generation.Design, sheet: composite.Composite, folder: Path) -> Path:
         name = str(self._tracker.session_id)
-        path = outputs.save(design.data, f"{name}.{design.format}", folder, self.instead)
         try:
-            outputs.write(sheet.data, folder / f"{name}_composite.jpg")
+            path = self._own(outputs.save(design.data, f"{name}.{design.format}", folder, self.instead))
+        except SavedElsewhereError as elsewhere:
+            self._own(elsewhere.path)
+            raise
+        try:
+            self._own(outputs.write(sheet.data, folder / f"{name}_composite.jpg"))
         except OSError as error:
             self.missing.note(str(self.current_step), f"the composite cannot be written ({error.strerror})")
+        return path
+
+    def _own(self, path: Path) -> Path:
+        """Let the session say that a picture is its own, which goes when it is deleted."""
+        remember_folder(self.instead.parent, path.parent)
+        self._files.append(shown_path(path))
+        self._tracker.set(files=list(self._files))
         return path
 
 
