@@ -155,6 +155,13 @@ class _Adapter(requests.adapters.HTTPAdapter):
         manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
         return manager
 
+    def close(self) -> None:
+        # urllib3 leaves it to the garbage collector, and an error's traceback may hold a pool for long
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in list(manager.pools.keys()):
+                manager.pools[key].close()
+        super().close()
+
 
 def _shorter(timeout: Any) -> Any:
     return left(timeout) if timeout is None or isinstance(timeout, int | float) else timeout
