@@ -6,22 +6,22 @@ decoded at the size of its card. A thumbnail that cannot be had is skipped and c
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import requests
 from PIL import Image, ImageDraw
 
-from perfdb.pathway.errors import ImageRefusedError
+from perfdb.pathway.budget import carried
+from perfdb.pathway.errors import ImageRefusedError, ServiceError
 from perfdb.pathway.images import RoomImage, as_jpeg, decode_thumbnail
 from perfdb.pathway.lettering import Lettering, lettering
 from perfdb.pathway.search import Product
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.shortfalls import Shortfalls
+from perfdb.pathway.thumbnails import download
 
 if TYPE_CHECKING:
     from perfdb.recording.step import Step
@@ -57,8 +57,11 @@ def make_composite(
     step: Step,
     *,
     title: str,
+    missing: Shortfalls | None = None,
 ) -> Composite:
     """Return the sheet; ``step`` gets its counts, sizes and the seconds spent on pictures.
+
+    A product whose thumbnail cannot be had is left out and noted in ``missing``.
 
     Args:
         session: for the thumbnails; shared by threads.
@@ -68,6 +71,10 @@ def make_composite(
         tracker: brings the downloads to its worker threads.
         step: Composite Creation.
         title: one line above the room.
+        missing: collects what is left out, and why.
+
+    Raises:
+        ServiceError: fewer products can be shown than ``min_products``.
     """
     width = settings.composite_width
     height = width * 2 // 3
@@ -77,9 +84,26 @@ def make_composite(
     side = max((max(_picture_space(box)) for box in boxes), default=1)
 
     began = time.perf_counter()
-    fetched = tracker.map(_fetcher(session, settings, side), shown, max_workers=settings.search_workers)
+    fetch = carried(_fetcher(session, settings, side))
+    fetched = tracker.map(fetch, shown, max_workers=settings.search_workers)
     download_time = time.perf_counter() - began
-    cards = [_Card(product, picture) for product, picture in zip(shown, fetched, strict=True) if picture]
+    cards = [
+        _Card(product, picture)
+        for product, picture in zip(shown, fetched, strict=True)
+        if isinstance(picture, Image.Image)
+    ]
+    reasons = [reason for reason in fetched if isinstance(reason, str)]
+    missing = Shortfalls() if missing is None else missing
+    for reason in reasons:
+        missing.note(step.name, reason)
+    if len(cards) < min(settings.min_products, len(shown)):
+        step.set(
+            product_count=len(cards), skipped_thumbnails=len(reasons), download_time=round(download_time, 6)
+        )
+        raise ServiceError(
+            f"only {len(cards)} of {len(shown)} products have a picture that can be used, fewer than "
+            f"min_products = {settings.min_products} under [pathway]: {reasons[0]}"
+        )
 
     began = time.perf_counter()
     sheet = Image.new("RGB", (width, height), _PAPER)
@@ -103,40 +127,18 @@ def make_composite(
 
 def _fetcher(
     session: requests.Session, settings: PathwaySettings, side: int
-) -> Callable[[Product], Image.Image | None]:
-    def fetch(product: Product) -> Image.Image | None:
+) -> Callable[[Product], Image.Image | str]:
+    def fetch(product: Product) -> Image.Image | str:
+        """Return the picture, or the reason why there is none."""
         try:
-            data = _download(session, product.thumbnail or "", settings)
+            data = download(session, product.thumbnail, settings)
             return decode_thumbnail(data, side, settings)
-        except (ImageRefusedError, requests.RequestException, ValueError):
-            return None
+        except ServiceError as error:
+            return str(error)
+        except ImageRefusedError as error:
+            return str(error).partition(": send ")[0]
 
     return fetch
-
-
-def _download(session: requests.Session, address: str, settings: PathwaySettings) -> bytes:
-    """Return the bytes of an http(s) or data URL, up to the limit.
-
-    Raises:
-        ValueError: another kind of address, an error status, or too many bytes.
-    """
-    if address.startswith("data:image/"):
-        try:
-            return base64.b64decode(address.partition(",")[2][: settings.max_thumbnail_bytes], validate=True)
-        except binascii.Error as error:
-            raise ValueError("not base64") from error
-    if urlsplit(address).scheme not in {"http", "https"}:
-        raise ValueError("not the address of a picture")
-    deadline = time.monotonic() + settings.thumbnail_timeout_s
-    chunks, size = [], 0
-    with session.get(address, timeout=settings.thumbnail_timeout_s, stream=True) as response:
-        response.raise_for_status()
-        for chunk in response.iter_content(65_536):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > settings.max_thumbnail_bytes or time.monotonic() > deadline:
-                raise ValueError("too large or too slow for a thumbnail")
-    return b"".join(chunks)
 
 
 def _grid(count: int, area: Box) -> list[Box]:

@@ -7,20 +7,30 @@ what failed is in the answer, together with the same performance data.
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import perfdb
-from perfdb.pathway import composite, generation, openai_service, search, vision
-from perfdb.pathway.errors import ImageRefusedError, PathwayError, ServiceError
+from perfdb.pathway import composite, generation, logs, openai_service, outputs, search, vision
+from perfdb.pathway.budget import ensure_time, within
+from perfdb.pathway.errors import (
+    DesignTimeoutError,
+    ImageRefusedError,
+    PathwayError,
+    SavedElsewhereError,
+    ServiceError,
+)
 from perfdb.pathway.images import RoomImage, read_room
 from perfdb.pathway.lettering import capital
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.shortfalls import Shortfalls
 from perfdb.records import DESIGN_STEPS
 from perfdb.settings import Settings, load, shown_path
 
 FAILED_STATUS = 502
+TIMEOUT_STATUS = 504
 
 
 class RealProductsPathway:
@@ -51,6 +61,10 @@ class RealProductsPathway:
         self._openai = openai_service.client(self.settings)
         self._serpapi = search.client(self.settings)
         self._pictures = search.pooled_session(self.settings)
+        self._dialects: dict[str, vision.Dialect] = {}  # by model: what was learned of it
+        # also of a pathway that nobody closes
+        self._end_guard = weakref.finalize(self, logs.guard(self.settings))
+        self._end_guard.atexit = False
 
     def generate(
         self,
@@ -73,8 +87,11 @@ class RealProductsPathway:
         Returns:
             ``success`` and ``data`` with ``final_design`` (path, None when it failed), ``products_info``,
             ``performance_report`` (path), ``total_duration`` (s) and ``step_durations`` (s per step),
-            and only when an alert fires ``alerts`` (rows as in ``History.alerts``);
-            when it failed, ``error`` with ``message``, ``step``, ``type`` and the fitting HTTP ``status``.
+            only when an alert fires ``alerts`` (rows as in ``History.alerts``), and only when something is
+            missing ``warnings``, each with ``step``, ``reason`` and ``count``;
+            when it failed, ``error`` with ``message``, ``step``, ``type`` and the fitting HTTP ``status``,
+            and with ``retry_after_s`` when an outside service said when to ask again. A design that was made
+            but could not be written where it should be is a failure whose ``final_design`` says where it is.
         """
         settings = self.settings.for_mode(fast_mode)
         tracker = perfdb.create_tracker(settings=self._perfdb_settings)
@@ -86,17 +103,27 @@ class RealProductsPathway:
             image_model=settings.image_model,
         )
         run = _Run(self._openai, self._serpapi, self._pictures, settings, tracker, design_style, design_type)
+        run.dialect = self._dialects.setdefault(
+            settings.vision_model, vision.Dialect.of(settings.vision_model)
+        )
+        run.instead = self._perfdb_settings.home / "designs"
+        logs.cover()
         final_design: str | None = None
         error: BaseException | None = None
         try:
-            final_design = shown_path(run.design(image, self._folder()))
+            with within(settings.design_timeout_s):
+                final_design = shown_path(run.design(image, self._folder()))
+        except SavedElsewhereError as failure:
+            error, final_design = failure, str(failure.path)
         except Exception as failure:
             error = failure
         except BaseException as stop:  # Ctrl-C, a cancellation and alike: recorded, and on its way
+            run.tell_missing()
             tracker.end_pipeline(success=False, product_count=len(run.products), error=stop)
             tracker.save_performance_report()
             raise
         told = None if error is None else _failure(error, run.current_step, settings)
+        run.tell_missing()
         tracker.end_pipeline(
             success=error is None,
             product_count=len(run.products),
@@ -120,6 +147,8 @@ class RealProductsPathway:
         }
         if tracker.alerts:
             response["data"]["alerts"] = [alert.as_dict() for alert in tracker.alerts]
+        if warnings := run.missing.as_list():
+            response["data"]["warnings"] = warnings
         return response if told is None else response | {"error": told}
 
     def close(self) -> None:
@@ -127,6 +156,7 @@ class RealProductsPathway:
         self._openai.close()
         self._serpapi.session.close()
         self._pictures.close()
+        self._end_guard()
 
     def __enter__(self) -> Self:
         return self
@@ -160,27 +190,46 @@ class _Run:
         self._tracker = tracker
         self._style, self._type = design_style, design_type
         self.products: list[search.Product] = []
+        self.missing = Shortfalls()
+        self.dialect: vision.Dialect | None = None
+        self.instead = Path("designs")  # where the design goes when its folder cannot be written any more
         self.current_step: str | None = None
+
+    def tell_missing(self) -> None:
+        """Let the session say what the design had to do without."""
+        if warnings := self.missing.as_list():
+            self._tracker.set(warnings=warnings)
 
     def design(self, image: str | os.PathLike[str] | bytes | RoomImage, folder: Path) -> Path:
         """Go through the four steps and return where the design is."""
         settings, tracker = self._settings, self._tracker
         words = {"design_style": self._style, "design_type": self._type}
+        outputs.ensure_writable(folder)
         with perfdb.track_vision_analysis(tracker, **words, model=settings.vision_model) as step:
             self.current_step = step.name
             room = image if isinstance(image, RoomImage) else read_room(image, settings)
             step.set(**room.facts)
-            seen = vision.analyse(self._openai, room, settings, step, **words)
+            seen = vision.analyse(self._openai, room, settings, step, **words, dialect=self.dialect)
             step.set(product_types=len(seen.products), room_type=seen.room_type)
         with perfdb.track_product_search(tracker) as step:
             self.current_step = step.name
-            self.products = search.find_products(self._serpapi, seen.products, settings, tracker, step)
+            self.products = search.find_products(
+                self._serpapi, seen.products, settings, tracker, step, self.missing
+            )
         with perfdb.track_composite_creation(tracker) as step:
             self.current_step = step.name
             title = f"{capital(self._type)}, {self._style}"
             sheet = composite.make_composite(
-                self._pictures, room, self.products, settings, tracker, step, title=title
+                self._pictures,
+                room,
+                self.products,
+                settings,
+                tracker,
+                step,
+                title=title,
+                missing=self.missing,
             )
+            ensure_time()
         with perfdb.track_image_generation(
             tracker, model=settings.image_model, quality=settings.image_quality, size=settings.image_size
         ) as step:
@@ -191,22 +240,21 @@ class _Run:
             return self._save(design, sheet, folder)
 
     def _save(self, design: generation.Design, sheet: composite.Composite, folder: Path) -> Path:
-        path = folder / f"{self._tracker.session_id}.{design.format}"
+        name = str(self._tracker.session_id)
+        path = outputs.save(design.data, f"{name}.{design.format}", folder, self.instead)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.with_name(f"{path.stem}_composite.jpg").write_bytes(sheet.data)
-            path.write_bytes(design.data)
+            outputs.write(sheet.data, folder / f"{name}_composite.jpg")
         except OSError as error:
-            raise PathwayError(
-                f"the design cannot be written to {shown_path(folder)} ({error.strerror}): "
-                "set output_dir under [pathway] to a folder that can be written"
-            ) from None
+            self.missing.note(str(self.current_step), f"the composite cannot be written ({error.strerror})")
         return path
 
 
 def _failure(error: BaseException, step: str | None, settings: PathwaySettings) -> dict[str, Any]:
     message = settings.redact(str(error) or type(error).__name__)
-    if isinstance(error, ImageRefusedError):
+    retry_after_s = error.retry_after_s if isinstance(error, ServiceError) else None
+    if isinstance(error, DesignTimeoutError):
+        kind, status = "timeout", TIMEOUT_STATUS
+    elif isinstance(error, ImageRefusedError):
         kind, status = "image", error.status
     elif isinstance(error, ServiceError):
         kind, status = "service", 422 if error.refused else FAILED_STATUS
@@ -214,4 +262,5 @@ def _failure(error: BaseException, step: str | None, settings: PathwaySettings) 
         kind, status = "internal", 500
         if not isinstance(error, PathwayError):
             message = f"{type(error).__name__}: {message}"
-    return {"message": message, "type": kind, "step": step, "status": status}
+    told = {"message": message, "type": kind, "step": step, "status": status}
+    return told if retry_after_s is None else told | {"retry_after_s": round(retry_after_s, 3)}

@@ -7,9 +7,11 @@ keys and OpenAI's base URL from the environment only, and keys are never shown.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 from perfdb.errors import SettingsError
 from perfdb.recording.redaction import redact
@@ -47,6 +49,7 @@ class PathwaySettings:
     composite_width: int = 1280
     fast_composite_width: int = 768
     thumbnail_timeout_s: float = 10.0
+    min_products: int = 1  # fewer that are found, or that have a picture, are a failure
     max_thumbnail_bytes: int = 5_000_000
 
     image_model: str = "gpt-image-2.5-sunburst"
@@ -56,6 +59,11 @@ class PathwaySettings:
     fast_image_quality: str = "low"
     image_format: str = "png"
     image_timeout_s: float = 180.0
+    # a header with which the service makes a repeated request once, such as Idempotency-Key: only then is an
+    # image call sent again after a time-out
+    image_idempotency_header: str | None = None
+
+    design_timeout_s: float = 900.0  # of all steps together, with their attempts
 
     max_attempts: int = 3
     backoff_s: float = 0.5
@@ -122,10 +130,15 @@ class PathwaySettings:
 
     def redact(self, message: str) -> str:
         """Return the message without these API keys and without anything that looks like one."""
+        return redact(self.without_keys(message))
+
+    def without_keys(self, message: str) -> str:
+        """Return the message without these API keys, also as they stand in an address."""
         for name in _KEYS:
             if key := getattr(self, name):
-                message = message.replace(key, "[redacted]")
-        return redact(message)
+                for form in {key, quote(key), quote(key, safe=""), quote_plus(key)}:
+                    message = message.replace(form, "[redacted]")
+        return message
 
 
 def _size(value: object) -> str:
@@ -151,6 +164,12 @@ def _url(value: object) -> str:
     if isinstance(value, str) and value.startswith(("http://", "https://")):
         return value.rstrip("/")
     raise ValueError("must be a URL that begins with http:// or https://")
+
+
+def _header(value: object) -> str:
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,63}", text(value)):
+        return text(value)
+    raise ValueError("must be the name of a header, such as Idempotency-Key")
 
 
 def _folder(value: object) -> Path:
@@ -181,6 +200,7 @@ _CHECKS: dict[str, Check] = {
     "fast_composite_width": whole(320, 4096),
     "thumbnail_timeout_s": _TIMEOUT,
     "max_thumbnail_bytes": whole(1_000, 50_000_000),
+    "min_products": whole(0, 16),
     "image_model": text,
     "image_size": _size,
     "fast_image_size": _size,
@@ -188,6 +208,8 @@ _CHECKS: dict[str, Check] = {
     "fast_image_quality": _QUALITY,
     "image_format": _one_of("png", "jpeg", "webp"),
     "image_timeout_s": _TIMEOUT,
+    "image_idempotency_header": _header,
+    "design_timeout_s": _TIMEOUT,
     "max_attempts": whole(1, 10),
     "backoff_s": number(0, 600),
     "max_backoff_s": number(0, 600),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,25 @@ def test_searches_run_in_parallel_below_their_step(
     assert {query["parent_seq"] for query in queries} == {parent}
     assert len({query["lane"] for query in queries}) == 6
     assert max(query["start_time"] for query in queries) < min(query["end_time"] for query in queries)
+
+
+def test_each_query_is_named_on_the_console(
+    standin: Any, home: Path, room: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from perfdb.pathway import RealProductsPathway
+    from perfdb.settings import load
+
+    settings = load(console=True, monitor=False, wait_s=30)
+    with RealProductsPathway(standin.settings(), perfdb_settings=settings) as pathway:
+        response = pathway.generate(room)
+
+    lines = capsys.readouterr().out.splitlines()
+    started = {line for line in lines if "Starting step: Product Query: " in line}
+    completed = [line for line in lines if "Completed step: Product Query: " in line]
+    assert (len(started), len(completed)) == (6, 6)
+    assert "   🔍 Starting step: Product Search" in lines
+    assert any(re.fullmatch(r"   ✅ Completed step: Product Search \(\d+\.\d\ds\)", line) for line in lines)
+    assert response["success"]
 
 
 def test_retries_are_attempts_with_the_back_off_apart(
@@ -235,8 +255,9 @@ def test_an_account_without_searches_is_not_tried_again(pathway: Any, room: byte
 
 
 def test_broken_thumbnails_are_skipped_and_counted(
-    pathway: Any, room: bytes, steps_of: Any, standin: Any
+    make_pathway: Any, room: bytes, steps_of: Any, standin: Any
 ) -> None:
+    pathway = make_pathway(max_attempts=1)
     standin.faults.next(
         "thumbnail",
         faults.TRUNCATED,
