@@ -168,6 +168,15 @@ def load_for_reading(
         raise SettingsError(str(error)) from None
 
 
+def output_dir(settings: Settings) -> Path | None:
+    """Return the folder of the designs that ``[pathway]`` names; None when it names none."""
+    table = settings.pathway
+    named = table.get("output_dir")
+    if not isinstance(named, str) or not table.source:
+        return None
+    return Path(os.path.abspath(Path(table.source).parent / Path(named).expanduser()))
+
+
 def trust_for(settings: Settings) -> Trust | None:
     """Return whom to believe about the home and its journals; None when somebody named the home."""
     return None if settings.home_named else Trust(settings.shared_group)

@@ -28,6 +28,7 @@ from perfdb.pathway.settings import PathwaySettings
 from perfdb.pathway.shortfalls import Shortfalls
 from perfdb.records import DESIGN_STEPS
 from perfdb.settings import Settings, load, shown_path
+from perfdb.store.session_files import DESIGNS, remember_folder
 
 FAILED_STATUS = 502
 TIMEOUT_STATUS = 504
@@ -106,7 +107,7 @@ class RealProductsPathway:
         run.dialect = self._dialects.setdefault(
             settings.vision_model, vision.Dialect.of(settings.vision_model)
         )
-        run.instead = self._perfdb_settings.home / "designs"
+        run.instead = self._perfdb_settings.home / DESIGNS
         logs.cover()
         final_design: str | None = None
         error: BaseException | None = None
@@ -167,7 +168,7 @@ class RealProductsPathway:
         self.close()
 
     def _folder(self) -> Path:
-        return self.settings.output_dir or self._perfdb_settings.home / "designs"
+        return self.settings.output_dir or self._perfdb_settings.home / DESIGNS
 
 
 class _Run:
@@ -194,6 +195,7 @@ class _Run:
         self.dialect: vision.Dialect | None = None
         self.instead = Path("designs")  # where the design goes when its folder cannot be written any more
         self.current_step: str | None = None
+        self._files: list[str] = []
 
     def tell_missing(self) -> None:
         """Let the session say what the design had to do without."""
@@ -241,11 +243,22 @@ class _Run:
 
     def _save(self, design: generation.Design, sheet: composite.Composite, folder: Path) -> Path:
         name = str(self._tracker.session_id)
-        path = outputs.save(design.data, f"{name}.{design.format}", folder, self.instead)
         try:
-            outputs.write(sheet.data, folder / f"{name}_composite.jpg")
+            path = self._own(outputs.save(design.data, f"{name}.{design.format}", folder, self.instead))
+        except SavedElsewhereError as elsewhere:
+            self._own(elsewhere.path)
+            raise
+        try:
+            self._own(outputs.write(sheet.data, folder / f"{name}_composite.jpg"))
         except OSError as error:
             self.missing.note(str(self.current_step), f"the composite cannot be written ({error.strerror})")
+        return path
+
+    def _own(self, path: Path) -> Path:
+        """Let the session say that a picture is its own, which goes when it is deleted."""
+        remember_folder(self.instead.parent, path.parent)
+        self._files.append(shown_path(path))
+        self._tracker.set(files=list(self._files))
         return path
 
 

@@ -1,7 +1,7 @@
 """The pictures of a session: where they may lie, what they are called, and how they go with it.
 
-No path that a database holds is ever used. A picture is found by the session's id, in a folder that this home says
-the pathway wrote to; folders and files are taken as they are, links are not followed and not removed.
+No path that a database holds is ever used: a picture is found by the session's id, in a folder that the home
+says the pathway wrote to. Folders and files are taken as they are; links are not followed and not removed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def remember_folder(home: Path, folder: Path) -> None:
     """Note in the home that pictures are written to a folder, which is there; what goes wrong is left."""
     try:
         real = os.path.realpath(folder)
-        if real in _listed(home):
+        if real == os.path.join(os.path.realpath(home), DESIGNS) or real in _listed(home):
             return
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(home / _LIST, flags, 0o600)
@@ -56,7 +56,8 @@ def remove_pictures(folders: Iterable[Path], session_ids: Iterable[str]) -> int:
     Raises:
         OSError: one cannot be removed; its path is in it.
     """
-    names = [f"{session_id}{ending}" for session_id in session_ids if _is_id(session_id) for ending in _ENDINGS]
+    named = [session_id for session_id in session_ids if _is_id(session_id)]
+    names = [f"{session_id}{ending}" for session_id in named for ending in _ENDINGS]
     removed = 0
     for folder in folders:
         try:
