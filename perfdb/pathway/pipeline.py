@@ -24,6 +24,7 @@ from perfdb.pathway.errors import (
 )
 from perfdb.pathway.images import RoomImage, read_room
 from perfdb.pathway.lettering import capital
+from perfdb.pathway.search_cache import SearchCache
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.pathway.shortfalls import Shortfalls
 from perfdb.records import DESIGN_STEPS
@@ -62,6 +63,7 @@ class RealProductsPathway:
         self._openai = openai_service.client(self.settings)
         self._serpapi = search.client(self.settings)
         self._pictures = search.pooled_session(self.settings)
+        self._searches: SearchCache[list[search.Product]] = SearchCache(self.settings.search_cache_s)
         self._dialects: dict[str, vision.Dialect] = {}  # by model: what was learned of it
         # also of a pathway that nobody closes
         self._end_guard = weakref.finalize(self, logs.guard(self.settings))
@@ -107,6 +109,7 @@ class RealProductsPathway:
         run.dialect = self._dialects.setdefault(
             settings.vision_model, vision.Dialect.of(settings.vision_model)
         )
+        run.searches = self._searches
         run.instead = self._perfdb_settings.home / DESIGNS
         logs.cover()
         final_design: str | None = None
@@ -193,6 +196,7 @@ class _Run:
         self.products: list[search.Product] = []
         self.missing = Shortfalls()
         self.dialect: vision.Dialect | None = None
+        self.searches: SearchCache[list[search.Product]] | None = None
         self.instead = Path("designs")  # where the design goes when its folder cannot be written any more
         self.current_step: str | None = None
         self._files: list[str] = []
@@ -216,7 +220,7 @@ class _Run:
         with perfdb.track_product_search(tracker) as step:
             self.current_step = step.name
             self.products = search.find_products(
-                self._serpapi, seen.products, settings, tracker, step, self.missing
+                self._serpapi, seen.products, settings, tracker, step, self.missing, self.searches
             )
         with perfdb.track_composite_creation(tracker) as step:
             self.current_step = step.name

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -20,6 +20,7 @@ from perfdb.pathway import shapes
 from perfdb.pathway.budget import Budget, TooManyBytesError, body_of, carried, ensure_time, within
 from perfdb.pathway.errors import ServiceError
 from perfdb.pathway.retries import call, retry_after_s
+from perfdb.pathway.search_cache import SearchCache
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.pathway.shortfalls import Shortfalls
 from perfdb.pathway.sockets import bound_session
@@ -73,6 +74,7 @@ def find_products(
     tracker: Tracker,
     step: Step,
     missing: Shortfalls | None = None,
+    cache: SearchCache[list[Product]] | None = None,
 ) -> list[Product]:
     """Return the products found, in the order of their types, none twice.
 
@@ -82,13 +84,14 @@ def find_products(
         ServiceError: all searches failed, or found fewer products than ``min_products``.
     """
     missing = Shortfalls() if missing is None else missing
+    cache = SearchCache(0.0) if cache is None else cache
 
     def one(kind: ProductType) -> list[Product] | ServiceError:
         query_step = tracker.step(PRODUCT_QUERY, query=kind.query)
         query_step.detail = kind.query
         try:
             with query_step:
-                return _search(client, kind, settings, query_step)
+                return _kept_or_searched(cache, client, kind, settings, query_step)
         except ServiceError as error:
             return error
 
@@ -101,6 +104,8 @@ def find_products(
         for product in [] if isinstance(outcome, ServiceError) else outcome:
             products.setdefault(product.product_id or product.title, product)
     step.set(products_found=len(products), failed_queries=len(failures))
+    if kept := sum(isinstance(outcome, _Kept) for outcome in outcomes):
+        step.set(cached_queries=kept, **({"cached": True} if kept == len(types) else {}))
     for outcome in outcomes:
         if isinstance(outcome, ServiceError):
             missing.note(step.name, str(outcome))
@@ -119,6 +124,34 @@ def find_products(
         raise worst
     queries = ", ".join(repr(kind.query) for kind in types)
     raise ServiceError(f"no product was found for {queries}: try another design style", refused=True)
+
+
+class _Kept(list[Product]):
+    """What an earlier search found."""
+
+
+def _kept_or_searched(
+    cache: SearchCache[list[Product]],
+    client: Any,
+    kind: ProductType,
+    settings: PathwaySettings,
+    step: Step,
+) -> list[Product]:
+    asked = (
+        settings.search_engine,
+        settings.search_country,
+        settings.search_language,
+        settings.products_per_type,
+        kind.query.casefold(),
+    )
+    if (kept := cache.get(asked)) is not None:
+        found, age = kept
+        step.set(cached=True, cache_age_s=round(age, 3), products_found=len(found))
+        return _Kept(replace(product, type=kind.type) for product in found)
+    found = _search(client, kind, settings, step)
+    if found:
+        cache.put(asked, found)
+    return found
 
 
 def _search(client: Any, kind: ProductType, settings: PathwaySettings, step: Step) -> list[Product]:

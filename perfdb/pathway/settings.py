@@ -42,6 +42,7 @@ class PathwaySettings:
     search_language: str = "en"
     search_timeout_s: float = 30.0
     search_workers: int = 8
+    search_cache_s: float = 0.0  # how long what a search found is used again; 0: every search is asked
     max_product_types: int = 8
     fast_max_product_types: int = 3
     products_per_type: int = 1
@@ -193,6 +194,7 @@ _CHECKS: dict[str, Check] = {
     "search_language": text,
     "search_timeout_s": _TIMEOUT,
     "search_workers": whole(1, 8),
+    "search_cache_s": number(0, 31_536_000),
     "max_product_types": whole(1, 16),
     "fast_max_product_types": whole(1, 3),
     "products_per_type": whole(1, 8),
