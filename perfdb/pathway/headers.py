@@ -10,12 +10,13 @@ import struct
 from dataclasses import dataclass
 
 _END, _SCAN = b"\xff\xd9", 0xDA
-_ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
+_ALONE = {0x00, 0x01, *range(0xD0, 0xDA)}  # markers without a length
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}  # that look like the start of a frame and are tables
 _BASELINE = {0xC0, 0xC1}
 _TEXTS = {b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that unfold to up to a megabyte each, to 64 in all
 _TEXT_BYTES = 2_000_000
 _MAX_TEXTS = 64
+_MOST_SEGMENTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,10 @@ def jpeg_header(data: bytes) -> Header:
         ValueError: there is no frame, or no scan.
     """
     at, samples, components, frame = 2, 0, 0, -1
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            raise ValueError("a JPEG without segments")
+    for _ in range(_MOST_SEGMENTS):
+        at = data.find(b"\xff", at)  # as every decoder, pass by what lies between segments
+        if at < 0 or at + 4 > len(data):
+            break
         marker = data[at + 1]
         if marker == 0xFF or marker in _ALONE:
             at += 1 if marker == 0xFF else 2
@@ -53,7 +55,7 @@ def jpeg_header(data: bytes) -> Header:
             # what precedes the scan is kept twice: as it is and in its parts
             return Header(2 * at, data.find(_END, at) >= 0, whole, 2 * samples if whole else 0)
         at += 2 + length
-    raise ValueError("a JPEG without a picture")
+    raise ValueError("there is no picture behind its first segments")
 
 
 def _samples(frame: bytes) -> int:
@@ -70,16 +72,22 @@ def _samples(frame: bytes) -> int:
 
 
 def png_header(data: bytes) -> Header:
-    """Return what a PNG's chunks say."""
+    """Return what a PNG's chunks say.
+
+    Raises:
+        ValueError: there are so many that looking at them is an attack.
+    """
     at, texts, before = 8, 0, 0
-    while at + 12 <= len(data):
+    for _ in range(_MOST_SEGMENTS):
+        if at + 12 > len(data):
+            return Header(0, False)
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         if kind == b"IEND":
             return Header(2 * before + min(texts, _MAX_TEXTS) * _TEXT_BYTES, True)
         texts += kind in _TEXTS
         before += length if kind != b"IDAT" else 0
         at += 12 + length
-    return Header(2 * min(before, len(data)) + min(texts, _MAX_TEXTS) * _TEXT_BYTES, False)
+    raise ValueError("it has too many chunks")
 
 
 def webp_header(data: bytes) -> tuple[int, int, Header]:

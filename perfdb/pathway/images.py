@@ -199,9 +199,11 @@ def _open(data: bytes, max_whole_pixels: int) -> tuple[ImageFile, headers.Header
     """Open by signature; Image.open would know sixty formats and obey a limit of the whole process."""
     file = io.BytesIO(data)
     if data.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile(file), headers.jpeg_header(data)
+        header = headers.jpeg_header(data)
+        return JpegImageFile(file), header
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile(file), headers.png_header(data)
+        header = headers.png_header(data)
+        return PngImageFile(file), header
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         width, height, header = headers.webp_header(data)
         if width * height > max_whole_pixels:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import tracemalloc
+import zlib
 from typing import Any
 
 import psutil
@@ -261,6 +263,43 @@ def test_a_jpeg_with_a_scan_per_colour_is_counted_whole() -> None:
     assert not jpeg_header(data).coefficients
     assert jpeg_header(one_colour).coefficients == 2 * (640 * 480 * 3 // 2)
     assert jpeg_header(one_colour).is_whole
+
+
+def test_padding_between_the_segments_of_a_jpeg_is_passed_by() -> None:
+    data = encoded(draw_room(640, 480), "JPEG")
+    tables = data.index(b"\xff\xdb")
+
+    assert read_room(data[:tables] + bytes(3) + b"\xff\xff" + data[tables:], SETTINGS).width == 640
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8" + b"\xff" * 2_000_000,
+        b"\xff\xd8" + b"\xff\xfe\x00\x02" * 500_000,
+        b"\x89PNG\r\n\x1a\n" + (bytes(4) + b"abCd" + bytes(4)) * 200_000,
+    ],
+)
+def test_headers_without_end_are_refused(data: bytes) -> None:
+    with pytest.raises(ImageRefusedError, match="cut off or broken"):
+        read_room(data, SETTINGS)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize("colour", [0, 2, 4, 6])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_every_depth_of_png_keeps_its_brightness(colour: int, depth: int) -> None:
+    samples = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
+    value, full = (b"\x50", b"\xff") if depth == 8 else (b"\x50\x50", b"\xff\xff")
+    pixel = value * samples if colour < 4 else value * (samples - 1) + full
+    header = struct.pack(">IIBBBBB", 100, 80, depth, colour, 0, 0, 0)
+    rows = zlib.compress((b"\0" + pixel * 100) * 80)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+    assert read_room(data, SETTINGS).picture.getpixel((50, 40)) == (0x50,) * 3
 
 
 def test_texts_of_a_png_that_unfold_are_counted() -> None:
