@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from shlex import quote
 
@@ -46,6 +46,7 @@ LONG_LOG_BYTES = 64 << 20
 STUCK_S = 60.0  # a living writer brings its lines to the database within seconds
 CLOCKS_APART_S = 5.0
 RECENT_S = 7 * 86400.0
+OLD_NAME = "performance_tracking"  # of the module that perfdb took the place of
 EXTRAS = {
     "web": ("fastapi", "uvicorn", "jinja2"),
     "postgres": ("psycopg",),
@@ -83,6 +84,7 @@ def examine(settings: Settings, *, explicit: bool = False) -> Iterator[Finding]:
         lambda: look_at_disk(settings.home),
         lambda: look_at_database(settings, explicit=explicit),
         look_at_versions,
+        lambda: look_for_old_module(Path(), settings.home.parent),
     ]
     for check in checks:
         try:
@@ -493,8 +495,25 @@ def look_at_versions() -> Iterator[Finding]:
     yield Finding("extras", FINE, found)
 
 
-def _version(distribution: str) -> str | None:
+def look_for_old_module(*folders: Path) -> Iterator[Finding]:
+    """Say whose ``performance_tracking.performance_tracker`` a program in one of these folders imports."""
+    ours = Path(str(distribution("perfdb").locate_file(OLD_NAME)))
+    for folder in dict.fromkeys(folders):
+        old = folder / OLD_NAME
+        for path in (old / "__init__.py", old / "performance_tracker.py", folder / f"{OLD_NAME}.py"):
+            if path.is_file() and os.path.realpath(old) != os.path.realpath(ours):
+                found = f"programs there import {shown_path(path)}: perfdb records nothing of them"
+                advice = f"move it away, and {OLD_NAME} is perfdb's; or import perfdb in its place"
+                yield Finding("old name", WARNING, found, advice)
+                return
+    if (ours / "performance_tracker.py").is_file():
+        yield Finding("old name", FINE, f"{OLD_NAME}.performance_tracker is perfdb's")
+    else:
+        yield Finding("old name", NOTE, f"{OLD_NAME} is not installed beside perfdb", "import perfdb")
+
+
+def _version(name: str) -> str | None:
     try:
-        return version(distribution)
+        return version(name)
     except PackageNotFoundError:
         return None

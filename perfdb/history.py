@@ -629,9 +629,10 @@ class History:
         return found
 
     def delete(self, *session_ids: str) -> tuple[str, ...]:
-        """Delete sessions with their steps and samples; their JSON reports stay.
+        """Delete sessions with their steps and samples, and the pictures of designs; their JSON reports stay.
 
-        All or none: when one id is unknown, nothing is deleted.
+        All or none: when one id is unknown, nothing is deleted. Pictures are looked for by the session's id
+        where this home's pathway wrote them, never where the database says.
 
         Returns:
             The full ids of what was deleted.
@@ -639,8 +640,10 @@ class History:
         Raises:
             NotFoundError: as in ``session``.
             UsageError: one of them is still running.
+            StoreError: a picture cannot be removed; all sessions are still there.
         """
         from perfdb.store import ingest, reading
+        from perfdb.store.session_files import remove_pictures
 
         with self._writing() as connection:
             found = tuple(dict.fromkeys(reading.find_session_id(connection, each) for each in session_ids))
@@ -648,7 +651,30 @@ class History:
                 if reading.read_session(connection, session_id).status == RUNNING:
                     raise UsageError(f"session {session_id} is still running: delete it when it has ended")
             ingest.delete_sessions(connection, found)
+            try:
+                remove_pictures(self.picture_folders(), found)
+            except OSError as error:
+                raise StoreError(
+                    f"{error.filename} cannot be removed ({error.strerror}): no session was deleted"
+                ) from error
         return found
+
+    def picture_folders(self) -> list[Path]:
+        """Return the folders in which pictures of this history's sessions may lie.
+
+        Those of the home if its settings name this database; of a file from elsewhere only the one beside it.
+        """
+        from perfdb.store.engine import sqlite_path
+        from perfdb.store.session_files import DESIGNS, folders_of
+
+        settings, path = self._settings, sqlite_path(self.url)
+        own = settings.home / settings_module.DATABASE_FILE
+        if path is not None and os.path.realpath(path) == os.path.realpath(own):
+            return folders_of(settings.home, settings_module.output_dir(settings))
+        named = settings_module.load_for_reading(home=settings.home if settings.home_named else None)
+        if self.url == named.database_url:
+            return folders_of(settings.home, settings_module.output_dir(settings))
+        return [path.parent / DESIGNS] if path is not None else []
 
     def backup(self, file: str | os.PathLike[str], *, force: bool = False) -> Backup:
         """Copy the database into one file while others write to it; return what was copied and verified.

@@ -39,6 +39,7 @@ OTHER_VARIABLES = (  # beside those of the settings; whatever else begins with P
     "PERFDB_HOST",  # the name of this machine: recording/environment.py
     "PERFDB_STAND_IN",  # the reference pipeline's API without its services
     "PERFDB_ALLOW_HOSTS",  # names that API answers to
+    "PERFDB_PATHWAY_TOKEN",  # what its clients must show
 )
 _MOST_NAMED = 10
 
@@ -166,6 +167,15 @@ def load_for_reading(
     except FileNotFoundError as error:
         raise_foreign(error)
         raise SettingsError(str(error)) from None
+
+
+def output_dir(settings: Settings) -> Path | None:
+    """Return the folder of the designs that ``[pathway]`` names; None when it names none."""
+    table = settings.pathway
+    named = table.get("output_dir")
+    if not isinstance(named, str) or not table.source:
+        return None
+    return Path(os.path.abspath(Path(table.source).parent / Path(named).expanduser()))
 
 
 def trust_for(settings: Settings) -> Trust | None:

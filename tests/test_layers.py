@@ -51,6 +51,7 @@ LAYERS = {
     "cli": 5,
     "web": 5,
     "pathway": 5,
+    "_shim": 5,  # what is installed beside perfdb
 }
 # Sideways arrows, each wanted: the tracker is told its settings, alerts ask the rules and keep what they
 # find, the worker transfers and alerts, the demo is a command.

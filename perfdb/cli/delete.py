@@ -17,8 +17,8 @@ from perfdb.cli.text import duration_text, local_time
 def command(session_ids: tuple[str, ...], yes: bool, database: str | None) -> None:
     """Delete sessions from the database.
 
-    ID is a session's id, a prefix that fits only one, last, or last~1. All or none are deleted;
-    their JSON reports stay where they are.
+    ID is a session's id, a prefix that fits only one, last, or last~1. All or none are deleted, and with
+    them the pictures of designs; their JSON reports stay where they are.
     """
     history = open_history(database)
     sessions = [history.session(each) for each in session_ids]

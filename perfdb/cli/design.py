@@ -87,4 +87,6 @@ def _tell(response: dict[str, Any]) -> None:
         click.echo(f"Design:  {data['final_design']}")
     for product in data["products_info"]:
         click.echo(f"         {product['price'] or 'no price':>10}  {product['title']}")
+    for lack in data.get("warnings", ()):
+        click.echo(f"Missing: {lack['count']} in {lack['step']}: {lack['reason']}")
     click.echo(f"Report:  {data['performance_report']}")

@@ -12,7 +12,7 @@ import click
 from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import local_time, size_text
-from perfdb.errors import StoreError
+from perfdb.errors import InvalidSessionIdError, StoreError
 from perfdb.history import History
 from perfdb.recording.journal import has_living_writer, journals_in
 from perfdb.recording.report import report_name
@@ -20,6 +20,7 @@ from perfdb.retention import Policy, age, find_shares, prune, read_policy, surve
 from perfdb.settings import DATABASE_FILE
 from perfdb.store.engine import sqlite_path
 from perfdb.store.retention import clear_errors
+from perfdb.store.session_files import remove_pictures
 from perfdb.texts import counted, mode_text
 from perfdb.transfer import Database
 
@@ -53,7 +54,7 @@ def _age(ctx: click.Context, param: click.Parameter, value: str | None) -> float
 )
 @click.option("--pipeline", metavar="NAME", help="Only this pipeline.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
-@click.option("--reports", is_flag=True, help="Remove the JSON reports of these sessions, too.")
+@click.option("--reports", is_flag=True, help="Remove their JSON reports and the pictures of designs, too.")
 @click.option("--compact", is_flag=True, help="Rewrite the file without free space; writers wait meanwhile.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @json_option
@@ -72,8 +73,8 @@ def command(
     """Delete old sessions in small pieces, while others write.
 
     Without --older-than and --keep-last the [retention] of the settings says what goes. Sessions
-    that run, that have a tag, or that an open alert or a pinned baseline names always stay; so do the
-    JSON reports, unless --reports. A terminal is asked first; a script is not.
+    that run, that have a tag, or that an open alert or a pinned baseline names always stay; so do
+    reports and pictures, unless --reports. A terminal is asked first; a script is not.
     """
     history = History(database)
     history.require_access()
@@ -99,8 +100,8 @@ def command(
             click.echo("Nothing deleted.", err=True)
             return
         size = _size(history)
-        report_dir = history.settings.report_dir if reports else None
-        deleted = _prune(store, shares, now, report_dir) if shares else 0
+        files = (history.settings.report_dir, history.picture_folders()) if reports else None
+        deleted = _prune(store, shares, now, files) if shares else 0
         click.echo(f"Deleted {counted(deleted, 'session')}.", err=as_json)
         _make_small(history, store, size, asked=compact)
 
@@ -154,18 +155,30 @@ def _reasons(found: Counted) -> str:
     return ", ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number)
 
 
-def _prune(store: Database, shares: Iterable[Share], now: float, report_dir: Path | None) -> int:
+def _prune(
+    store: Database, shares: Iterable[Share], now: float, files: tuple[Path, list[Path]] | None
+) -> int:
     """Prune at most half of the time, so that others find the database free; return how many went."""
     deleted = 0
     begun = time.monotonic()
     for gone in prune(store, shares, now):
         deleted += len(gone)
-        if report_dir is not None:
-            for session_id in gone:
-                (report_dir / report_name(session_id)).unlink(missing_ok=True)
+        if files is not None and gone:
+            _remove_files(*files, gone)
         time.sleep(max(_REST_S, time.monotonic() - begun))
         begun = time.monotonic()
     return deleted
+
+
+def _remove_files(report_dir: Path, folders: list[Path], session_ids: list[str]) -> None:
+    for session_id in session_ids:
+        try:
+            (report_dir / report_name(session_id)).unlink(missing_ok=True)
+            remove_pictures(folders, [session_id])
+        except InvalidSessionIdError:
+            continue  # it names no file of ours
+        except OSError as error:
+            click.echo(f"{error.filename} cannot be removed: {error.strerror}", err=True)
 
 
 def _size(history: History) -> int:

@@ -14,18 +14,37 @@ from typing import TYPE_CHECKING, Any
 from perfdb.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from perfdb.pathway.errors import ImageRefusedError, PathwayError, ServiceError
+    from perfdb.pathway.errors import (
+        DesignCancelledError,
+        ImageRefusedError,
+        PathwayError,
+        ServiceError,
+        UploadRefusedError,
+    )
     from perfdb.pathway.pipeline import RealProductsPathway
     from perfdb.pathway.settings import PathwaySettings
+    from perfdb.pathway.watching import Watch
 
-__all__ = ["ImageRefusedError", "PathwayError", "PathwaySettings", "RealProductsPathway", "ServiceError"]
+__all__ = [
+    "DesignCancelledError",
+    "ImageRefusedError",
+    "PathwayError",
+    "PathwaySettings",
+    "RealProductsPathway",
+    "ServiceError",
+    "UploadRefusedError",
+    "Watch",
+]
 
 _HOMES = {
+    "DesignCancelledError": "perfdb.pathway.errors",
     "ImageRefusedError": "perfdb.pathway.errors",
     "PathwayError": "perfdb.pathway.errors",
     "PathwaySettings": "perfdb.pathway.settings",
     "RealProductsPathway": "perfdb.pathway.pipeline",
     "ServiceError": "perfdb.pathway.errors",
+    "UploadRefusedError": "perfdb.pathway.errors",
+    "Watch": "perfdb.pathway.watching",
 }
 
 

@@ -1,161 +1,126 @@
 """The pathway as a web service: ``uvicorn perfdb.pathway.api:app``.
 
-``POST /designs`` takes a picture and answers as ``RealProductsPathway.generate``
-does, with a Server-Timing header. A picture that cannot be used is refused with a
-reason before a session begins, so that it does not count as a failed design.
+``POST /designs`` takes a picture and answers as ``RealProductsPathway.generate`` does, with a Server-Timing
+header; with ``Prefer: respond-async`` it answers at once, and ``GET /designs/{id}`` tells the rest. A picture
+whose header says that it cannot be used is refused before a session begins; one whose pixels turn out to be
+broken ends its session as interrupted. Neither counts as a failed design.
 
-A design is paid for: no other site's page can have one made, and only the names that
-``PERFDB_ALLOW_HOSTS`` lists are answered beside localhost and addresses. With
-``PERFDB_STAND_IN=1`` stand-in services take the place of those that are paid.
+A design is paid for: no other site's page can have one made, only the names that ``PERFDB_ALLOW_HOSTS`` lists
+are answered beside localhost and addresses, and with ``PERFDB_PATHWAY_TOKEN`` only who shows that token. What
+nobody waits for any more ends before its next paid step. With ``PERFDB_STAND_IN=1`` stand-in services take
+the place of those that are paid. Nothing here holds up the event loop: ``/health`` answers at any time.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
+import tempfile
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import ExitStack, asynccontextmanager, suppress
-from typing import Annotated, Any
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, cast
 
 from perfdb.pathway import missing_extra
 
 try:
-    from fastapi import FastAPI, File, Form, UploadFile
-    from fastapi.responses import JSONResponse
-    from starlette.datastructures import Headers, MutableHeaders
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    import anyio
+    import anyio.to_thread
+    from fastapi import Depends, FastAPI, File, Form, Header, Query, Request, UploadFile
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import FileResponse, JSONResponse, Response
+    from fastapi.security import HTTPBearer
+    from starlette.exceptions import HTTPException
 
+    from perfdb.pathway import schemas
+    from perfdb.pathway.doors import ALLOW_HOSTS, Admission, Guard, UploadLimit, client_of
     from perfdb.pathway.errors import ImageRefusedError
-    from perfdb.pathway.images import read_room
-    from perfdb.pathway.pipeline import RealProductsPathway
+    from perfdb.pathway.images import look
+    from perfdb.pathway.jobs import QUEUED, RUNNING, BusyError, Job, Jobs, Limits
+    from perfdb.pathway.pipeline import CANCELLED_STATUS, RealProductsPathway
+    from perfdb.pathway.problems import (
+        busy_answer,
+        described,
+        http_problem,
+        own_failure,
+        problems,
+        refusal,
+        unknown,
+        wrong_request,
+    )
     from perfdb.pathway.settings import PathwaySettings
     from perfdb.pathway.standin import StandIn
     from perfdb.pathway.standin.latency import TIME_SCALE
+    from perfdb.pathway.watching import UPLOAD, Watch
 except ModuleNotFoundError as error:
     raise missing_extra(error) from error
 
 from perfdb import __version__
 from perfdb.errors import PerfdbError, SettingsError
-from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading
 
 STAND_IN = "PERFDB_STAND_IN"
-ALLOW_HOSTS = "PERFDB_ALLOW_HOSTS"  # names with commas between them
+PATH = "/designs"
+HEALTH = "/health"
 _FORM_OVERHEAD = 100_000  # bytes that a form may have around the picture
-
-
-class Guard:
-    """ASGI middleware that lets in what is meant for this service, and comes from no other site's page.
-
-    Args:
-        app: what is guarded.
-        hosts: gives the names that a Host header may hold beside those of this machine and any address.
-    """
-
-    def __init__(self, app: ASGIApp, hosts: Callable[[], Collection[str]]) -> None:
-        self._app = app
-        self._hosts = hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what is refused, pass on the rest."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":  # there is no websocket here
-            await send({"type": "websocket.close", "code": 1008})
-            return
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        reason = self._reason(scope)
-        app = self._app if reason is None else _refusal(reason, 403, "forbidden")
-        await app(scope, receive, with_headers)
-
-    def _reason(self, scope: Scope) -> str | None:
-        headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
-        if len(hosts) != 1 or not Hosts(self._hosts(), any_address=True).knows(hosts[0]):
-            return f"this service does not answer to that Host: name it in {ALLOW_HOSTS} if it is meant"
-        if scope["method"] in READING:
-            foreign = foreign_reading(headers, page=True)
-            return "this service is not read by other sites' pages" if foreign else None
-        foreign_words = foreign_page(headers)
-        if foreign_words is not None:
-            return f"a design is not made for other sites' pages: {foreign_words}"
-        return None
-
-
-class UploadLimit:
-    """ASGI middleware that answers 413 when a body is too long, whether it says so or not."""
-
-    def __init__(self, app: ASGIApp, limit: Callable[[], int]) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and count what is read of its body."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        limit = self._limit()
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > limit:
-            await _too_large(limit)(scope, receive, send)
-            return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise _TooLongError
-            return message
-
-        async def unless_too_long(message: Message) -> None:
-            # the app takes our exception for a broken form and answers 400: 413 says more
-            if received <= limit:
-                await send(message)
-
-        with suppress(_TooLongError):
-            await self._app(scope, counted, unless_too_long)
-        if received > limit:
-            await _too_large(limit)(scope, receive, send)
-
-
-class _TooLongError(Exception):
-    pass
+_IN_MEMORY_BYTES = 1_000_000  # of an upload; a larger one waits on the disk
+_LOOKS_AT_ONCE = 4  # at the headers of pictures, which are whole in memory meanwhile
+_ASK_AGAIN_S = 2
 
 
 class _Service:
-    """The pathway of an app, made at the first design, so that the app starts without keys."""
+    """The pathway of an app and its designs, made at the first one, so that the app starts without keys."""
 
     def __init__(self, make: Callable[[], RealProductsPathway] | None) -> None:
         self._make = make or self._of_environment
         self._pathway: RealProductsPathway | None = None
+        self._jobs: Jobs | None = None
         self._open = ExitStack()
         self._lock = threading.Lock()
 
+    async def ready(self) -> tuple[PathwaySettings, Jobs]:
+        """Return its settings and designs; the first call makes the pathway, in a thread.
+
+        Raises:
+            SettingsError: a setting is wrong, or a key is not set.
+        """
+        if self._pathway is None or self._jobs is None:
+            await anyio.to_thread.run_sync(self.pathway)
+        return self.pathway().settings, self.jobs
+
     def pathway(self) -> RealProductsPathway:
+        """Return the pathway, made now if it is not there yet."""
+        if self._pathway is not None:
+            return self._pathway
         with self._lock:
-            self._pathway = self._pathway or self._make()
+            if self._pathway is None:
+                pathway = self._make()
+                self._jobs = Jobs(Limits.of(pathway.settings))
+                self._pathway = pathway
             return self._pathway
 
+    @property
+    def jobs(self) -> Jobs:
+        """The designs of a service whose pathway is there."""
+        if self._jobs is None:
+            raise RuntimeError("the service is not ready")
+        return self._jobs
+
     def limit(self) -> int:
-        pathway = self._pathway
-        settings = pathway.settings if pathway is not None else PathwaySettings()
+        """Return how many bytes a request may have."""
+        settings = self._pathway.settings if self._pathway is not None else PathwaySettings()
         return settings.max_image_bytes + _FORM_OVERHEAD
 
     def close(self) -> None:
+        """Call off what runs, wait until it has ended, and close everything."""
         with self._lock:
-            if self._pathway is not None:
-                self._pathway.close()
-                self._pathway = None
+            jobs, pathway, self._jobs, self._pathway = self._jobs, self._pathway, None, None
+            if jobs is not None:
+                jobs.close()
+            if pathway is not None:
+                pathway.close()
             self._open.close()
 
     def _of_environment(self) -> RealProductsPathway:
@@ -165,8 +130,9 @@ class _Service:
             return RealProductsPathway()
         if wanted not in ("1", "true", "yes"):
             raise SettingsError(f"{STAND_IN}={wanted!r} must be 1 or 0")
+        settings = PathwaySettings.load()
         server = self._open.enter_context(StandIn(time_scale=TIME_SCALE))
-        return RealProductsPathway(server.adapted(PathwaySettings.load()))
+        return RealProductsPathway(server.adapted(settings))
 
 
 def create_app(
@@ -179,74 +145,255 @@ def create_app(
         hosts: names that it answers to beside localhost and addresses; without it those of the environment.
     """
     service = _Service(make_pathway)
+    looks = anyio.CapacityLimiter(_LOOKS_AT_ONCE)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        service.close()
+        await anyio.to_thread.run_sync(service.close)
 
-    api = FastAPI(title="Real Products pathway", version=__version__, lifespan=lifespan)
+    api = FastAPI(
+        title="Real Products pathway",
+        version=__version__,
+        description=__doc__.partition("\n\n")[2],
+        lifespan=lifespan,
+    )
     api.add_middleware(UploadLimit, limit=service.limit)
+    open_paths = {path for path in (HEALTH, api.openapi_url, api.docs_url, api.redoc_url) if path}
+    api.add_middleware(Admission, open_paths=open_paths, ready=service.ready)
     api.add_middleware(Guard, hosts=_named_hosts if hosts is None else lambda: hosts)
+    api.add_exception_handler(RequestValidationError, wrong_request)
+    api.add_exception_handler(HTTPException, http_problem)
+    api.add_exception_handler(Exception, own_failure)
+    shown_token = [Depends(HTTPBearer(auto_error=False, description="When PERFDB_PATHWAY_TOKEN is set."))]
 
-    @api.get("/health")
-    def health() -> dict[str, str]:
+    @api.get(HEALTH, response_model=schemas.Health, responses=problems(403))
+    async def health() -> dict[str, str]:
         """Say that the service runs; asks no outside service."""
         return {"status": "ok", "version": __version__}
 
-    @api.post("/designs")
-    def create_design(
-        image: Annotated[UploadFile, File(description="The room: JPEG, PNG or WebP.")],
+    @api.post(
+        PATH,
+        dependencies=shown_token,
+        response_model=schemas.Design,
+        responses={
+            200: described("The design.", schemas.Design, schemas.DESIGN_EXAMPLE, "Server-Timing"),
+            202: described("It is being made.", schemas.DesignState, schemas.STATE_EXAMPLE, "Location"),
+            **problems(400, 401, 403, 409, 413, 415, 422, 429, 500, 502, 503, 504),
+        },
+    )
+    async def create_design(
+        request: Request,
+        image: Annotated[UploadFile, File(description="The room: JPEG, PNG, WebP, or HEIC.")],
         design_style: Annotated[str, Form(min_length=1, max_length=80)] = "modern",
         design_type: Annotated[str, Form(min_length=1, max_length=80)] = "interior redesign",
         fast_mode: Annotated[bool, Form()] = False,
-    ) -> JSONResponse:
-        """Make one design. 4xx: the picture or the style was refused; 502: an outside service failed."""
-        began = time.perf_counter()
+        later: Annotated[bool, Query(alias="async", description="As Prefer: respond-async.")] = False,
+        later_too: Annotated[bool, Form(alias="async", description="As Prefer: respond-async.")] = False,
+        prefer: Annotated[str, Header(description="respond-async: answer at once, with 202.")] = "",
+    ) -> Response:
+        """Make one design, and answer when it is there; it is called off when its client goes away.
+
+        With ``Prefer: respond-async`` or ``?async=true`` it answers at once: ask GET /designs/{id} then.
+        4xx: the picture or the style was refused; 502: an outside service failed.
+        """
+        pathway = service.pathway()
+        settings = pathway.settings.for_mode(fast_mode)
+        picture = cast(BinaryIO, tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115 - closed by the job
         try:
-            pathway = service.pathway()
-            settings = pathway.settings.for_mode(fast_mode)
-            room = read_room(image.file.read(settings.max_image_bytes + 1), settings)
-        except ImageRefusedError as error:
-            return _refusal(str(error), error.status, "image")
-        except SettingsError as error:
-            return _refusal(str(error), 503, "settings")
-        upload_s = time.perf_counter() - began
-        try:
-            response = pathway.generate(
-                room, design_style=design_style, design_type=design_type, fast_mode=fast_mode
+            await anyio.to_thread.run_sync(_keep, image.file, picture, settings, limiter=looks)
+            job = service.jobs.submit(
+                partial(
+                    _make,
+                    pathway,
+                    picture,
+                    design_style=design_style,
+                    design_type=design_type,
+                    fast_mode=fast_mode,
+                ),
+                client=client_of(request.scope),
             )
-        except PerfdbError as error:
-            return _refusal(str(error), 500, "internal")
-        status = 200 if response["success"] else response["error"]["status"]
-        return JSONResponse(
-            response, status, headers={"Server-Timing": _server_timing(response["data"], upload_s)}
-        )
+        except BaseException as error:
+            picture.close()
+            if isinstance(error, ImageRefusedError):
+                return refusal(str(error), error.status, "image")
+            if isinstance(error, BusyError):
+                return busy_answer(error)
+            raise
+        job.future.add_done_callback(lambda _: picture.close())
+        place = f"{request.scope.get('root_path', '')}{PATH}/{job.id}"
+        if later or later_too or "respond-async" in prefer.lower():
+            headers = {"Location": place, "Retry-After": str(_ASK_AGAIN_S)}
+            if prefer:
+                headers["Preference-Applied"] = "respond-async"
+            return JSONResponse(await _state(service.jobs, job, place), 202, headers)
+        await _ended_or_left(job, request)
+        return _answer(job, place)
+
+    @api.get(
+        PATH + "/{design_id}",
+        dependencies=shown_token,
+        response_model=schemas.DesignState,
+        responses={
+            200: described("How far it is.", schemas.DesignState, schemas.STATE_EXAMPLE),
+            **problems(401, 403, 404, 422, 503),
+        },
+    )
+    async def read_design(request: Request, design_id: str) -> Response:
+        """Say how far a design is, and what became of it. The last designs of this process are known."""
+        job = service.jobs.get(design_id)
+        if job is None:
+            return unknown(design_id)
+        headers = {"Retry-After": str(_ASK_AGAIN_S)} if job.state in (QUEUED, RUNNING) else None
+        return JSONResponse(await _state(service.jobs, job, request.url.path), 200, headers)
+
+    @api.delete(
+        PATH + "/{design_id}",
+        dependencies=shown_token,
+        response_model=schemas.DesignState,
+        responses={
+            200: described("It has ended.", schemas.DesignState, schemas.STATE_EXAMPLE),
+            202: described("It ends before its next paid step.", schemas.DesignState, schemas.STATE_EXAMPLE),
+            **problems(401, 403, 404, 422, 503),
+        },
+    )
+    async def cancel_design(request: Request, design_id: str) -> Response:
+        """Call a design off. What has ended stays as it is."""
+        job = service.jobs.get(design_id)
+        if job is None:
+            return unknown(design_id)
+        if not job.future.done():
+            job.cancel("by DELETE")
+        status = 200 if job.future.done() else 202
+        return JSONResponse(await _state(service.jobs, job, request.url.path), status)
+
+    @api.get(
+        PATH + "/{design_id}/image",
+        dependencies=shown_token,
+        response_class=FileResponse,
+        responses={
+            200: {
+                "description": "The picture.",
+                "content": {"image/png": {}, "image/jpeg": {}, "image/webp": {}},
+            },
+            **problems(401, 403, 404, 409, 410, 422, 503),
+        },
+    )
+    async def read_image(design_id: str) -> Response:
+        """Answer with the final picture of a design. 409: it is not there yet, or will never be."""
+        job = service.jobs.get(design_id)
+        if job is None:
+            return unknown(design_id)
+        if job.state in (QUEUED, RUNNING):
+            headers = {"Retry-After": str(_ASK_AGAIN_S)}
+            return refusal("the design is not made yet: ask again", 409, "not_ready", headers)
+        picture = job.watch.picture
+        if picture is None:  # that of a design that failed later is paid for, too
+            return refusal(f"there is no picture: the design is {job.state}", 409, "not_ready")
+        if not await anyio.Path(picture).is_file():
+            return refusal("the picture was deleted since", 410, "gone")
+        headers = {"Cache-Control": "private, max-age=3600"}
+        return FileResponse(picture, media_type=_media_type(picture), headers=headers)
 
     return api
+
+
+# --- a design --------------------------------------------------------------------------------------------
+
+
+def _keep(source: BinaryIO, kept: BinaryIO, settings: PathwaySettings) -> None:
+    """Refuse an upload whose header says that it is useless; else copy it: its file ends with the request."""
+    data = source.read(settings.max_image_bytes + 1)
+    look(data, settings)
+    kept.write(data)
+    kept.seek(0)
+
+
+def _make(pathway: RealProductsPathway, picture: BinaryIO, watch: Watch, **words: Any) -> dict[str, Any]:
+    return pathway.generate(picture, upload=True, watch=watch, **words)
+
+
+async def _ended_or_left(job: Job, request: Request) -> None:
+    """Wait for the design; call it off when its client, or this task, goes away before."""
+    done: asyncio.Future[Any] = asyncio.wrap_future(job.future)
+    left: asyncio.Future[Any] = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({done, left}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left.cancel()
+        if not done.done():
+            job.cancel("its client went away")
+            done.cancel()
+        elif not done.cancelled():
+            done.exception()  # it is told by _answer
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answer(job: Job, place: str) -> Response:
+    """Return what POST answers for a design that has ended."""
+    response = job.response
+    if response is None:
+        error = None if not job.future.done() or job.future.cancelled() else job.future.exception()
+        if error is None or job.watch.cancelled:
+            return refusal("the design was cancelled before it began", CANCELLED_STATUS, "cancelled")
+        if isinstance(error, PerfdbError):
+            return refusal(str(error), 500, "internal")
+        raise error
+    headers = {"Content-Location": place, "Server-Timing": _server_timing(response["data"], job)}
+    if response["success"]:
+        return JSONResponse(response, 200, headers)
+    retry_after_s = response["error"].get("retry_after_s")
+    if isinstance(retry_after_s, int | float):
+        headers["Retry-After"] = str(math.ceil(retry_after_s))
+    return JSONResponse(response, response["error"]["status"], headers)
+
+
+async def _state(jobs: Jobs, job: Job, place: str) -> dict[str, Any]:
+    """Return a design as GET tells it."""
+    progress = await anyio.to_thread.run_sync(job.watch.progress)  # may ask the database what is usual
+    state = job.state  # once: it may end meanwhile
+    ended = state not in (QUEUED, RUNNING)
+    shown = ended and job.watch.picture is not None
+    return {
+        "id": job.id,
+        "state": state,
+        "cancelling": job.watch.cancelled and not ended,
+        "step": None if ended else progress.step,
+        "position": jobs.position(job),
+        "elapsed_s": progress.elapsed_s,
+        "usual_left_s": None if ended else progress.usual_left_s,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at if ended else None,
+        "session_id": job.watch.session_id,
+        "usage": job.watch.usage().as_dict(),
+        "result": job.response if ended else None,
+        "links": {"self": place, "image": f"{place}/image" if shown else None},
+    }
+
+
+def _server_timing(data: dict[str, Any], job: Job) -> str:
+    """Return the header's value: one metric per step and the total, in milliseconds."""
+    tracker = job.watch.tracker
+    upload_s = tracker.step_durations.get(UPLOAD, 0.0) if tracker is not None else 0.0
+    seconds = {UPLOAD: upload_s, **data["step_durations"], "Total": data["total_duration"]}
+    return ", ".join(
+        f'{name.lower().replace(" ", "-")};desc="{name}";dur={duration * 1000:.1f}'
+        for name, duration in seconds.items()
+    )
+
+
+def _media_type(picture: Path) -> str:
+    return {".png": "image/png", ".webp": "image/webp"}.get(picture.suffix.lower(), "image/jpeg")
 
 
 def _named_hosts() -> list[str]:
     names = os.environ.get(ALLOW_HOSTS, "").split(",")
     return [name.strip() for name in names if name.strip()]
-
-
-def _refusal(message: str, status: int, kind: str) -> JSONResponse:
-    error = {"message": message, "type": kind, "step": None, "status": status}
-    return JSONResponse({"success": False, "error": error}, status)
-
-
-def _too_large(limit: int) -> JSONResponse:
-    return _refusal(f"the request is larger than {limit / 1e6:.1f} MB: send a smaller picture", 413, "image")
-
-
-def _server_timing(data: dict[str, Any], upload_s: float) -> str:
-    """Return the header's value: one metric per step and the total, in milliseconds."""
-    seconds = {"Upload": upload_s, **data["step_durations"], "Total": data["total_duration"]}
-    return ", ".join(
-        f'{name.lower().replace(" ", "-")};desc="{name}";dur={duration * 1000:.1f}'
-        for name, duration in seconds.items()
-    )
 
 
 app = create_app()

@@ -6,29 +6,28 @@ decoded at the size of its card. A thumbnail that cannot be had is skipped and c
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import requests
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from perfdb.pathway.errors import ImageRefusedError
-from perfdb.pathway.images import RoomImage, as_jpeg, decode
+from perfdb.pathway.budget import carried
+from perfdb.pathway.errors import ImageRefusedError, ServiceError
+from perfdb.pathway.images import RoomImage, as_jpeg, decode_thumbnail
+from perfdb.pathway.lettering import Lettering, lettering
 from perfdb.pathway.search import Product
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.shortfalls import Shortfalls
+from perfdb.pathway.thumbnails import download
 
 if TYPE_CHECKING:
     from perfdb.recording.step import Step
     from perfdb.recording.tracker import Tracker
 
 _PAPER, _CARD, _EDGE, _INK, _SOFT = "#f3f1ec", "#ffffff", "#dedad2", "#26231f", "#77716a"
-_MAX_THUMBNAIL_PIXELS = 16_000_000
 _MAX_CARDS = 16
 
 Box = tuple[int, int, int, int]
@@ -58,8 +57,11 @@ def make_composite(
     step: Step,
     *,
     title: str,
+    missing: Shortfalls | None = None,
 ) -> Composite:
     """Return the sheet; ``step`` gets its counts, sizes and the seconds spent on pictures.
+
+    A product whose thumbnail cannot be had is left out and noted in ``missing``.
 
     Args:
         session: for the thumbnails; shared by threads.
@@ -69,6 +71,10 @@ def make_composite(
         tracker: brings the downloads to its worker threads.
         step: Composite Creation.
         title: one line above the room.
+        missing: collects what is left out, and why.
+
+    Raises:
+        ServiceError: fewer products can be shown than ``min_products``.
     """
     width = settings.composite_width
     height = width * 2 // 3
@@ -78,9 +84,26 @@ def make_composite(
     side = max((max(_picture_space(box)) for box in boxes), default=1)
 
     began = time.perf_counter()
-    fetched = tracker.map(_fetcher(session, settings, side), shown, max_workers=settings.search_workers)
+    fetch = carried(_fetcher(session, settings, side))
+    fetched = tracker.map(fetch, shown, max_workers=settings.search_workers)
     download_time = time.perf_counter() - began
-    cards = [_Card(product, picture) for product, picture in zip(shown, fetched, strict=True) if picture]
+    cards = [
+        _Card(product, picture)
+        for product, picture in zip(shown, fetched, strict=True)
+        if isinstance(picture, Image.Image)
+    ]
+    reasons = [reason for reason in fetched if isinstance(reason, str)]
+    missing = Shortfalls() if missing is None else missing
+    for reason in reasons:
+        missing.note(step.name, reason)
+    if len(cards) < min(settings.min_products, len(shown)):
+        step.set(
+            product_count=len(cards), skipped_thumbnails=len(reasons), download_time=round(download_time, 6)
+        )
+        raise ServiceError(
+            f"only {len(cards)} of {len(shown)} products have a picture that can be used, fewer than "
+            f"min_products = {settings.min_products} under [pathway]: {reasons[0]}"
+        )
 
     began = time.perf_counter()
     sheet = Image.new("RGB", (width, height), _PAPER)
@@ -104,42 +127,18 @@ def make_composite(
 
 def _fetcher(
     session: requests.Session, settings: PathwaySettings, side: int
-) -> Callable[[Product], Image.Image | None]:
-    def fetch(product: Product) -> Image.Image | None:
+) -> Callable[[Product], Image.Image | str]:
+    def fetch(product: Product) -> Image.Image | str:
+        """Return the picture, or the reason why there is none."""
         try:
-            data = _download(session, product.thumbnail or "", settings)
-            return decode(
-                data, side, max_pixels=_MAX_THUMBNAIL_PIXELS, max_whole_pixels=_MAX_THUMBNAIL_PIXELS
-            )[0]
-        except (ImageRefusedError, requests.RequestException, ValueError):
-            return None
+            data = download(session, product.thumbnail, settings)
+            return decode_thumbnail(data, side, settings)
+        except ServiceError as error:
+            return str(error)
+        except ImageRefusedError as error:
+            return str(error).partition(": send ")[0]
 
     return fetch
-
-
-def _download(session: requests.Session, address: str, settings: PathwaySettings) -> bytes:
-    """Return the bytes of an http(s) or data URL, up to the limit.
-
-    Raises:
-        ValueError: another kind of address, an error status, or too many bytes.
-    """
-    if address.startswith("data:image/"):
-        try:
-            return base64.b64decode(address.partition(",")[2][: settings.max_thumbnail_bytes], validate=True)
-        except binascii.Error as error:
-            raise ValueError("not base64") from error
-    if urlsplit(address).scheme not in {"http", "https"}:
-        raise ValueError("not the address of a picture")
-    deadline = time.monotonic() + settings.thumbnail_timeout_s
-    chunks, size = [], 0
-    with session.get(address, timeout=settings.thumbnail_timeout_s, stream=True) as response:
-        response.raise_for_status()
-        for chunk in response.iter_content(65_536):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > settings.max_thumbnail_bytes or time.monotonic() > deadline:
-                raise ValueError("too large or too slow for a thumbnail")
-    return b"".join(chunks)
 
 
 def _grid(count: int, area: Box) -> list[Box]:
@@ -174,9 +173,9 @@ def _draw_room(
     top = head + margin + (area[1] - fitted.height) // 2
     sheet.paste(fitted, (left, top))
     draw.rectangle((left, top, left + fitted.width - 1, top + fitted.height - 1), outline=_EDGE)
-    large, small = _font(round(width * 0.026)), _font(round(width * 0.015))
-    draw.text((margin, margin), _cut(title, large, area[0]), fill=_INK, font=large)
-    draw.text((margin, margin + round(width * 0.038)), subtitle, fill=_SOFT, font=small)
+    large, small = lettering(round(width * 0.026)), lettering(round(width * 0.015))
+    large.draw(draw, (margin, margin), large.cut(title, area[0]), _INK, area[0])
+    small.draw(draw, (margin, margin + round(width * 0.038)), subtitle, _SOFT, area[0])
 
 
 def _draw_card(sheet: Image.Image, draw: ImageDraw.ImageDraw, card: _Card, box: Box) -> None:
@@ -188,21 +187,21 @@ def _draw_card(sheet: Image.Image, draw: ImageDraw.ImageDraw, card: _Card, box: 
     picture.thumbnail(space, Image.Resampling.BILINEAR)
     middle = (left + (right - left - picture.width) // 2, top + pad + (space[1] - picture.height) // 2)
     sheet.paste(picture, middle)
-    words = _two_lines(card.product.title, font, space[0])
+    words = font.lines(card.product.title, space[0], 2)
     text_top = bottom - _text_height(box)
     line = round(font.size * 1.3)
     for number, text in enumerate(words):
-        draw.text((left + pad, text_top + number * line), text, fill=_INK, font=font)
-    price = card.product.price or "price on request"
-    draw.text((left + pad, text_top + 2 * line), _cut(price, font, space[0]), fill="#8a4b2d", font=font)
+        font.draw(draw, (left + pad, text_top + number * line), text, _INK, space[0])
+    price = font.cut(card.product.price or "price on request", space[0])
+    font.draw(draw, (left + pad, text_top + 2 * line), price, "#8a4b2d", space[0])
 
 
 def _pad(box: Box) -> int:
     return max(4, (box[2] - box[0]) // 20)
 
 
-def _card_font(box: Box) -> ImageFont.FreeTypeFont:
-    return _font(max(10, (box[2] - box[0]) // 15))
+def _card_font(box: Box) -> Lettering:
+    return lettering(max(10, (box[2] - box[0]) // 15))
 
 
 def _text_height(box: Box) -> int:
@@ -214,30 +213,3 @@ def _picture_space(box: Box) -> tuple[int, int]:
     left, top, right, bottom = box
     pad = _pad(box)
     return max(1, right - left - 2 * pad), max(1, bottom - top - _text_height(box) - 2 * pad)
-
-
-def _two_lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    first: list[str] = []
-    words = text[:120].split()
-    while words and font.getlength(" ".join([*first, words[0]])) <= width:
-        first.append(words.pop(0))
-    if not first:
-        return [_cut(text, font, width)]
-    return [" ".join(first), *([_cut(" ".join(words), font, width)] if words else [])]
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    text = text[:120]
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"{text}...") > width:
-        text = text[:-1]
-    return f"{text.rstrip()}..."
-
-
-@lru_cache(maxsize=32)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise RuntimeError("Pillow was built without FreeType: install its wheel with pip")
-    return font

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from perfdb.pathway import openai_service
+from perfdb.pathway import openai_service, shapes
 from perfdb.pathway.composite import Composite
 from perfdb.pathway.errors import ImageRefusedError, ServiceError
 from perfdb.pathway.images import facts_of
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from perfdb.recording.step import Step
 
 _PROMPT = """\
-On the left of this sheet is a photo of a {room_type}, on the right are products. Make one photorealistic
-picture of that room after a {design_type} in {design_style} style, from the same viewpoint, with its
-walls, windows and doors unchanged, furnished with the products shown. Leave out sheet, cards and all text."""
+On the left of this sheet is a photo of a room ({room_type}), on the right are products. Make one
+photorealistic picture of that room after its {design_type} in {design_style} style, from the same viewpoint,
+with its walls, windows and doors unchanged, furnished with the products shown. Leave out sheet, cards and
+all text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +56,33 @@ def generate_design(
         "model": settings.image_model,
         "prompt": prompt,
         "size": settings.image_size,
-        "quality": settings.image_quality,
-        "output_format": settings.image_format,
+        # old releases of the SDK have no parameter for them
+        "extra_body": {"quality": settings.image_quality, "output_format": settings.image_format},
         "timeout": settings.image_timeout_s,
     }
+    if settings.image_idempotency_header is not None:  # the same for all attempts: the picture is made once
+        options["extra_headers"] = {settings.image_idempotency_header: f"perfdb-{uuid.uuid4()}"}
+    request = openai_service.Request(
+        send=lambda: client.images.with_streaming_response.edit(
+            image=("composite.jpg", composite.data, "image/jpeg"), **options
+        ),
+        shape=shapes.ImageAnswer,
+        model=settings.image_model,
+        setting="image_model",
+        timeout_s=settings.image_timeout_s,
+        max_bytes=settings.max_image_bytes * 4 // 3 + 1_000_000,
+        once=settings.image_idempotency_header is None,
+    )
 
     def attempt() -> Design:
-        reply = openai_service.ask(
-            lambda: client.images.with_raw_response.edit(
-                image=("composite.jpg", composite.data, "image/jpeg"), **options
-            ),
-            settings,
-            model=settings.image_model,
-            setting="image_model",
-        )
-        data = _picture(reply.parsed)
+        reply = openai_service.ask(request, settings)
+        data = _picture(reply.answer)
         try:
             width, height, format_ = facts_of(data, settings)
         except ImageRefusedError as error:
             raise ServiceError(f"the image model sent {error}", transient=True) from None
         step.set(
-            **openai_service.usage_of(reply.parsed),
+            **(reply.answer.usage.counts() if reply.answer.usage else {}),
             image_generation_time=round(reply.seconds, 6),
             server_s=reply.server_s,
             request_id=reply.request_id,
@@ -89,11 +97,8 @@ def generate_design(
     return call(step, settings, attempt)
 
 
-def _picture(answer: Any) -> bytes:
-    encoded = answer.data[0].b64_json if getattr(answer, "data", None) else None
-    if not encoded:
-        raise ServiceError("the image model sent no picture", transient=True)
+def _picture(answer: shapes.ImageAnswer) -> bytes:
     try:
-        return base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+        return base64.b64decode(answer.data[0].b64_json, validate=True)
+    except (binascii.Error, ValueError):
         raise ServiceError("the image model sent a picture that is not base64", transient=True) from None

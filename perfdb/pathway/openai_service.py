@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from perfdb.pathway import missing_extra
+from perfdb.pathway import missing_extra, shapes
+from perfdb.pathway.budget import Budget, TooManyBytesError, body_of, ensure_time, within
 from perfdb.pathway.errors import ServiceError
 from perfdb.pathway.retries import retry_after_s
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.sockets import bound_httpx
 
 if TYPE_CHECKING:  # a second to import: for those that ask it something
     import openai
+
+Answer = TypeVar("Answer", bound=shapes.Shape)
 
 # a 429 that no waiting helps: the account has no money left
 _NO_MONEY = frozenset(
@@ -25,87 +32,124 @@ _NO_MONEY = frozenset(
         "billing_hard_limit_reached",
     }
 )
+_TIMED_OUT = frozenset({504, 524})  # statuses of a proxy that waited for the service
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A parsed answer; ``seconds`` is the call's time here, ``server_s`` the service's own, if it says so."""
+class Reply(Generic[Answer]):
+    """A checked answer; ``seconds`` is the call's time here, ``server_s`` the service's own, if known."""
 
-    parsed: Any
+    answer: Answer
     seconds: float
     server_s: float | None
     request_id: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Generic[Answer]):
+    """What is asked for, and how.
+
+    Attributes:
+        send: sends it, with ``with_streaming_response``.
+        shape: of the answer.
+        model: which model is asked.
+        setting: the setting that names the model, for messages.
+        timeout_s: of the whole call.
+        max_bytes: of the answer.
+        once: it is paid for when it was received, and so not sent again when that is not known.
+    """
+
+    send: Callable[[], AbstractContextManager[Any]]
+    shape: type[Answer]
+    model: str
+    setting: str
+    timeout_s: float
+    max_bytes: int
+    once: bool = False
+
+
 def client(settings: PathwaySettings) -> openai.OpenAI:
-    """Return a client without retries of its own."""
+    """Return a client without retries of its own, whose sockets keep to the running call's budget."""
     try:
         import openai
     except ModuleNotFoundError as error:
         raise missing_extra(error) from error
-    return openai.OpenAI(api_key=settings.openai_api_key, base_url=settings.openai_base_url, max_retries=0)
+    http: Any = openai.DefaultHttpxClient()
+    bound_httpx(http)
+    return openai.OpenAI(
+        api_key=settings.openai_api_key,
+        base_url=settings.openai_base_url,
+        max_retries=0,
+        http_client=http,
+    )
 
 
-def ask(send: Callable[[], Any], settings: PathwaySettings, *, model: str, setting: str) -> Reply:
-    """Send one request with ``with_raw_response`` and return its parsed answer.
-
-    Args:
-        send: the request.
-        settings: for redaction.
-        model: which model is asked, for messages.
-        setting: the setting that names the model, for messages.
+def ask(request: Request[Answer], settings: PathwaySettings) -> Reply[Answer]:
+    """Send one request and return its answer.
 
     Raises:
         ServiceError: whatever went wrong, without any API key.
+        DesignTimeoutError: the design has no time left.
     """
+    began = time.perf_counter()
+    with within(request.timeout_s, request.max_bytes + 65_536) as budget:
+        try:
+            with request.send() as response:
+                body = body_of(response.iter_bytes(), request.max_bytes)
+                headers = response.headers
+        except Exception as error:
+            failure = _failure(error, budget, request, settings)
+        else:
+            return Reply(
+                shapes.read(request.shape, body, f"OpenAI ({request.model})"),
+                time.perf_counter() - began,
+                _milliseconds(headers.get("openai-processing-ms")),
+                shapes.words(headers.get("x-request-id") or "", 100) or None,
+            )
+    ensure_time()
+    raise failure  # outside of the handler: the SDK's error, which may hold a key, does not hang on to it
+
+
+def _failure(
+    error: Exception, budget: Budget, request: Request[Any], settings: PathwaySettings
+) -> ServiceError:
     import openai
 
-    began = time.perf_counter()
-    try:
-        raw = send()
-        return Reply(
-            raw.parse(),
-            time.perf_counter() - began,
-            _milliseconds(raw.headers.get("openai-processing-ms")),
-            raw.headers.get("x-request-id"),
+    who = f"OpenAI ({request.model})"
+    if isinstance(error, TooManyBytesError) or budget.overrun:
+        return ServiceError(f"{who} gave an answer of more than {request.max_bytes / 1e6:.3g} MB")
+    if isinstance(error, openai.APIStatusError):
+        return _from_status(error, settings, request)
+    if isinstance(error, openai.APITimeoutError) or budget.expired:
+        unsure = request.once and budget.sent
+        return ServiceError(
+            f"{who} did not answer within {request.timeout_s:g} s: "
+            + (_NOT_AGAIN if unsure else "try again or raise the time-out"),
+            transient=not unsure,
         )
-    except openai.APIStatusError as error:
-        raise _from_status(error, settings, model, setting) from None
-    except openai.APITimeoutError:
-        after = time.perf_counter() - began
-        raise ServiceError(
-            f"OpenAI ({model}) did not answer within {after:.1f} s: try again or raise the time-out",
-            transient=True,
-        ) from None
-    except openai.APIConnectionError as error:
-        reason = settings.redact(str(error.__cause__ or error))
-        raise ServiceError(
+    cause: BaseException = error.__cause__ or error
+    reason = settings.redact(shapes.words(cause, 300))
+    if isinstance(error, openai.APIConnectionError):
+        return ServiceError(
             f"OpenAI could not be reached ({reason}): check the network and OPENAI_BASE_URL", transient=True
-        ) from None
-    except (openai.OpenAIError, ValueError) as error:
-        reason = settings.redact(str(error))
-        raise ServiceError(f"OpenAI ({model}) gave an unreadable answer: {reason}", transient=True) from None
+        )
+    return ServiceError(f"{who} gave an unreadable answer: {reason}", transient=True)
 
 
-def usage_of(answer: Any) -> dict[str, int]:
-    """Return ``input_tokens`` and ``output_tokens`` under one name for both of OpenAI's vocabularies."""
-    usage = getattr(answer, "usage", None)
-    tokens = {
-        "input_tokens": getattr(usage, "input_tokens", getattr(usage, "prompt_tokens", None)),
-        "output_tokens": getattr(usage, "output_tokens", getattr(usage, "completion_tokens", None)),
-    }
-    return {name: count for name, count in tokens.items() if count is not None}
+_NOT_AGAIN = (
+    "it may have been made and paid for, so it is not sent again "
+    "(raise the time-out, or set image_idempotency_header if the service knows one)"
+)
 
 
 def _from_status(
-    error: openai.APIStatusError, settings: PathwaySettings, model: str, setting: str
+    error: openai.APIStatusError, settings: PathwaySettings, request: Request[Any]
 ) -> ServiceError:
-    status, code = error.status_code, error.code or error.type
-    body: Any = error.body
-    said = body.get("message") if isinstance(body, Mapping) else None
-    reason = settings.redact(str(said or f"HTTP {status}"))[:300]
-    label = f"{status} {code}" if code else str(status)
-    if code in _NO_MONEY or error.type == "insufficient_quota":
+    status, said = error.status_code, shapes.said_in(error.body)
+    code = said.get("code") or said.get("type")
+    reason = settings.redact(said.get("message") or f"HTTP {status}")
+    label = settings.redact(f"{status} {code}" if code else str(status))
+    if code in _NO_MONEY or said.get("type") == "insufficient_quota":
         return ServiceError(f"OpenAI's quota is used up ({label}): add credit to the account, then try again")
     if status == 401:
         return ServiceError(f"OpenAI refused the API key ({label}): set OPENAI_API_KEY to a valid key")
@@ -113,7 +157,8 @@ def _from_status(
         return ServiceError(f"OpenAI does not allow this ({label}): {reason}")
     if status == 404:
         return ServiceError(
-            f"OpenAI has no model '{model}' ({label}): set {setting} under [pathway]. It said: {reason}"
+            f"OpenAI has no model '{request.model}' ({label}): set {request.setting} under [pathway]. "
+            f"It said: {reason}"
         )
     if status == 400 and code in {"moderation_blocked", "content_policy_violation"}:
         return ServiceError(
@@ -121,16 +166,29 @@ def _from_status(
         )
     asked = error.response.headers.get("x-should-retry")
     transient = asked == "true" or (asked != "false" and (status in {408, 409, 429} or status >= 500))
+    if request.once and status in _TIMED_OUT:
+        return ServiceError(f"OpenAI timed out ({label}): {_NOT_AGAIN}")
     what = "is rate limiting" if status == 429 else "failed" if status >= 500 else "refused the request"
     return ServiceError(
         f"OpenAI {what} ({label}): {reason}",
         transient=transient,
         retry_after_s=retry_after_s(error.response.headers),
+        parameter=_unsupported(said) if status in {400, 422} else None,
     )
+
+
+def _unsupported(said: Mapping[str, str]) -> str | None:
+    """Return the parameter that the model does not know, from its name or else from the words."""
+    message = said.get("message", "")
+    if "support" not in f"{said.get('code', '')} {message}".lower():
+        return None
+    quoted = re.search(r"'(\w+)'", message)
+    return said.get("param") or (quoted[1] if quoted else None)
 
 
 def _milliseconds(value: str | None) -> float | None:
     try:
-        return round(float(value) / 1000, 6) if value else None
+        seconds = float(value) / 1000 if value else math.nan
     except ValueError:
         return None
+    return round(seconds, 6) if 0 <= seconds < 1e6 else None

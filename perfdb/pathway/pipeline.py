@@ -6,20 +6,42 @@ what failed is in the answer, together with the same performance data.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import perfdb
-from perfdb.pathway import composite, generation, openai_service, search, vision
-from perfdb.pathway.errors import ImageRefusedError, PathwayError, ServiceError
+from perfdb.pathway import composite, generation, logs, openai_service, outputs, search, vision
+from perfdb.pathway.budget import ensure_time, within
+from perfdb.pathway.crew import Crew
+from perfdb.pathway.errors import (
+    DesignCancelledError,
+    DesignTimeoutError,
+    ImageRefusedError,
+    PathwayError,
+    SavedElsewhereError,
+    ServiceError,
+    UploadRefusedError,
+)
 from perfdb.pathway.images import RoomImage, read_room
+from perfdb.pathway.lettering import capital
+from perfdb.pathway.search_cache import SearchCache
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.shortfalls import Shortfalls
+from perfdb.pathway.watching import UPLOAD, Watch, current, watched
 from perfdb.records import DESIGN_STEPS
 from perfdb.settings import Settings, load, shown_path
+from perfdb.store.session_files import DESIGNS, remember_folder
+
+Image = str | os.PathLike[str] | bytes | BinaryIO | RoomImage
 
 FAILED_STATUS = 502
+CANCELLED_STATUS = 409
+_CALLED_OFF = (DesignCancelledError, UploadRefusedError)  # no failure of the pipeline's
+TIMEOUT_STATUS = 504
 
 
 class RealProductsPathway:
@@ -50,56 +72,84 @@ class RealProductsPathway:
         self._openai = openai_service.client(self.settings)
         self._serpapi = search.client(self.settings)
         self._pictures = search.pooled_session(self.settings)
+        self._crew = Crew(self.settings.max_designs)
+        self._searches: SearchCache[list[search.Product]] = SearchCache(self.settings.search_cache_s)
+        self._dialects: dict[str, vision.Dialect] = {}  # by model: what was learned of it
+        # also of a pathway that nobody closes
+        self._end_guard = weakref.finalize(self, logs.guard(self.settings))
+        self._end_guard.atexit = False
 
     def generate(
         self,
-        image: str | os.PathLike[str] | bytes | RoomImage,
+        image: Image,
         *,
         design_style: str = "modern",
         design_type: str = "interior redesign",
         fast_mode: bool = False,
         summary: bool = False,
+        upload: bool = False,
+        watch: Watch | None = None,
     ) -> dict[str, Any]:
         """Make one design, record it, and return the response.
 
         Args:
-            image: the room as a path, as the bytes of a file, or already read.
+            image: the room as a path, as the bytes of a file, as an open file, or already read.
             design_style: such as "modern" or "scandinavian".
             design_type: such as "interior redesign" or "kitchen refresh".
             fast_mode: smaller models and pictures, at most 3 kinds of products.
             summary: print the summary at the end.
+            upload: the picture came over the network; reading it is a step of its own, "Upload".
+            watch: is told how far it is, and may call it off.
 
         Returns:
             ``success`` and ``data`` with ``final_design`` (path, None when it failed), ``products_info``,
             ``performance_report`` (path), ``total_duration`` (s) and ``step_durations`` (s per step),
-            and only when an alert fires ``alerts`` (rows as in ``History.alerts``);
-            when it failed, ``error`` with ``message``, ``step``, ``type`` and the fitting HTTP ``status``.
+            only when an alert fires ``alerts`` (rows as in ``History.alerts``), and only when something is
+            missing ``warnings``, each with ``step``, ``reason`` and ``count``;
+            when it failed, ``error`` with ``message``, ``step``, ``type`` and the fitting HTTP ``status``,
+            and with ``retry_after_s`` when an outside service said when to ask again. A design that was made
+            but could not be written where it should be is a failure whose ``final_design`` says where it is.
         """
         settings = self.settings.for_mode(fast_mode)
         tracker = perfdb.create_tracker(settings=self._perfdb_settings)
         tracker.start_pipeline(
             fast_mode=fast_mode,
+            expected=_CALLED_OFF,
             design_style=design_style,
             design_type=design_type,
             vision_model=settings.vision_model,
             image_model=settings.image_model,
         )
         run = _Run(self._openai, self._serpapi, self._pictures, settings, tracker, design_style, design_type)
+        run.dialect = self._dialects.setdefault(
+            settings.vision_model, vision.Dialect.of(settings.vision_model)
+        )
+        run.searches = self._searches
+        run.instead = self._perfdb_settings.home / DESIGNS
+        logs.cover()
+        watch = watch or Watch()
+        watch.tracker = tracker
         final_design: str | None = None
         error: BaseException | None = None
         try:
-            final_design = shown_path(run.design(image, self._folder()))
+            with watched(watch), within(settings.design_timeout_s):
+                watch.picture = run.design(image, self._folder(), upload=upload)
+            final_design = shown_path(watch.picture)
+        except SavedElsewhereError as failure:
+            error, final_design, watch.picture = failure, str(failure.path), failure.path
         except Exception as failure:
             error = failure
         except BaseException as stop:  # Ctrl-C, a cancellation and alike: recorded, and on its way
+            run.tell(watch)
             tracker.end_pipeline(success=False, product_count=len(run.products), error=stop)
             tracker.save_performance_report()
             raise
         told = None if error is None else _failure(error, run.current_step, settings)
+        run.tell(watch)
         tracker.end_pipeline(
             success=error is None,
             product_count=len(run.products),
-            error=None if told is None else told["message"],
+            error=error if isinstance(error, _CALLED_OFF) else None if told is None else told["message"],
         )
         report = tracker.save_performance_report()
         if summary:
@@ -119,13 +169,44 @@ class RealProductsPathway:
         }
         if tracker.alerts:
             response["data"]["alerts"] = [alert.as_dict() for alert in tracker.alerts]
+        if warnings := run.missing.as_list():
+            response["data"]["warnings"] = warnings
         return response if told is None else response | {"error": told}
 
+    async def generate_async(
+        self,
+        image: Image,
+        *,
+        design_style: str = "modern",
+        design_type: str = "interior redesign",
+        fast_mode: bool = False,
+        summary: bool = False,
+        upload: bool = False,
+        watch: Watch | None = None,
+    ) -> dict[str, Any]:
+        """Make one design as ``generate`` does, while the event loop goes on.
+
+        At most ``max_designs`` are made at a time; others wait. When its task is cancelled, the design ends
+        before its next paid step, and its session as interrupted.
+        """
+        return await self._crew.generate(
+            self.generate,
+            image,
+            watch or Watch(),
+            design_style=design_style,
+            design_type=design_type,
+            fast_mode=fast_mode,
+            summary=summary,
+            upload=upload,
+        )
+
     def close(self) -> None:
-        """Close the HTTP connections."""
+        """Call off what ``generate_async`` began, and close the HTTP connections."""
+        self._crew.close()
         self._openai.close()
         self._serpapi.session.close()
         self._pictures.close()
+        self._end_guard()
 
     def __enter__(self) -> Self:
         return self
@@ -135,8 +216,16 @@ class RealProductsPathway:
     ) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
     def _folder(self) -> Path:
-        return self.settings.output_dir or self._perfdb_settings.home / "designs"
+        return self.settings.output_dir or self._perfdb_settings.home / DESIGNS
 
 
 class _Run:
@@ -159,27 +248,55 @@ class _Run:
         self._tracker = tracker
         self._style, self._type = design_style, design_type
         self.products: list[search.Product] = []
+        self.missing = Shortfalls()
+        self.dialect: vision.Dialect | None = None
+        self.searches: SearchCache[list[search.Product]] | None = None
+        self.instead = Path("designs")  # where the design goes when its folder cannot be written any more
         self.current_step: str | None = None
+        self._files: list[str] = []
 
-    def design(self, image: str | os.PathLike[str] | bytes | RoomImage, folder: Path) -> Path:
+    def tell(self, watch: Watch) -> None:
+        """Let the session say what the design used, and what it had to do without."""
+        self._tracker.set(usage=watch.usage().as_dict())
+        if warnings := self.missing.as_list():
+            self._tracker.set(warnings=warnings)
+
+    def design(self, image: Image, folder: Path, *, upload: bool = False) -> Path:
         """Go through the four steps and return where the design is."""
         settings, tracker = self._settings, self._tracker
+        if upload:
+            image = self._uploaded(image)
         words = {"design_style": self._style, "design_type": self._type}
+        outputs.ensure_writable(folder)
+        current().check()
         with perfdb.track_vision_analysis(tracker, **words, model=settings.vision_model) as step:
             self.current_step = step.name
-            room = image if isinstance(image, RoomImage) else read_room(image, settings)
+            room = self._read(image)
             step.set(**room.facts)
-            seen = vision.analyse(self._openai, room, settings, step, **words)
+            seen = vision.analyse(self._openai, room, settings, step, **words, dialect=self.dialect)
             step.set(product_types=len(seen.products), room_type=seen.room_type)
+        current().check()
         with perfdb.track_product_search(tracker) as step:
             self.current_step = step.name
-            self.products = search.find_products(self._serpapi, seen.products, settings, tracker, step)
+            self.products = search.find_products(
+                self._serpapi, seen.products, settings, tracker, step, self.missing, self.searches
+            )
+        current().check()
         with perfdb.track_composite_creation(tracker) as step:
             self.current_step = step.name
-            title = f"{self._type[:1].upper()}{self._type[1:]}, {self._style}"
+            title = f"{capital(self._type)}, {self._style}"
             sheet = composite.make_composite(
-                self._pictures, room, self.products, settings, tracker, step, title=title
+                self._pictures,
+                room,
+                self.products,
+                settings,
+                tracker,
+                step,
+                title=title,
+                missing=self.missing,
             )
+            ensure_time()
+        current().check()
         with perfdb.track_image_generation(
             tracker, model=settings.image_model, quality=settings.image_quality, size=settings.image_size
         ) as step:
@@ -189,28 +306,59 @@ class _Run:
             )
             return self._save(design, sheet, folder)
 
+    def _read(self, image: Image) -> RoomImage:
+        if isinstance(image, RoomImage):
+            return image
+        if not isinstance(image, str | bytes | os.PathLike):
+            # an open file: its bytes are let go of as soon as they are decoded
+            image = image.read(self._settings.max_image_bytes + 1)
+        return read_room(image, self._settings)
+
+    def _uploaded(self, image: Image) -> RoomImage:
+        with self._tracker.step(UPLOAD) as step:
+            self.current_step = step.name
+            try:
+                room = self._read(image)
+            except ImageRefusedError as error:
+                raise UploadRefusedError(str(error), error.status) from None
+            step.set(**room.facts)
+            return room
+
     def _save(self, design: generation.Design, sheet: composite.Composite, folder: Path) -> Path:
-        path = folder / f"{self._tracker.session_id}.{design.format}"
+        name = str(self._tracker.session_id)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.with_name(f"{path.stem}_composite.jpg").write_bytes(sheet.data)
-            path.write_bytes(design.data)
+            path = self._own(outputs.save(design.data, f"{name}.{design.format}", folder, self.instead))
+        except SavedElsewhereError as elsewhere:
+            self._own(elsewhere.path)
+            raise
+        try:
+            self._own(outputs.write(sheet.data, folder / f"{name}_composite.jpg"))
         except OSError as error:
-            raise PathwayError(
-                f"the design cannot be written to {shown_path(folder)} ({error.strerror}): "
-                "set output_dir under [pathway] to a folder that can be written"
-            ) from None
+            self.missing.note(str(self.current_step), f"the composite cannot be written ({error.strerror})")
+        return path
+
+    def _own(self, path: Path) -> Path:
+        """Let the session say that a picture is its own, which goes when it is deleted."""
+        remember_folder(self.instead.parent, path.parent)
+        self._files.append(shown_path(path))
+        self._tracker.set(files=list(self._files))
         return path
 
 
 def _failure(error: BaseException, step: str | None, settings: PathwaySettings) -> dict[str, Any]:
     message = settings.redact(str(error) or type(error).__name__)
-    if isinstance(error, ImageRefusedError):
+    retry_after_s = error.retry_after_s if isinstance(error, ServiceError) else None
+    if isinstance(error, DesignTimeoutError):
+        kind, status = "timeout", TIMEOUT_STATUS
+    elif isinstance(error, ImageRefusedError):
         kind, status = "image", error.status
+    elif isinstance(error, DesignCancelledError):
+        kind, status = "cancelled", CANCELLED_STATUS
     elif isinstance(error, ServiceError):
         kind, status = "service", 422 if error.refused else FAILED_STATUS
     else:
         kind, status = "internal", 500
         if not isinstance(error, PathwayError):
             message = f"{type(error).__name__}: {message}"
-    return {"message": message, "type": kind, "step": step, "status": status}
+    told = {"message": message, "type": kind, "step": step, "status": status}
+    return told if retry_after_s is None else told | {"retry_after_s": round(retry_after_s, 3)}

@@ -15,10 +15,14 @@ from typing import Any, Protocol, TypeVar
 
 import tenacity
 
+from perfdb.pathway import budget
 from perfdb.pathway.errors import ServiceError
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.watching import current
 
 Result = TypeVar("Result")
+
+_LONGEST_WAIT_S = 7 * 86_400.0  # that a service may ask for: more is no time to wait
 
 
 class Attempting(Protocol):
@@ -33,6 +37,7 @@ def call(step: Attempting, settings: PathwaySettings, work: Callable[[], Result]
 
     Raises:
         ServiceError: the last one, with the number of attempts when there were several.
+        DesignTimeoutError: the design has no time left.
     """
 
     def wait(state: tenacity.RetryCallState) -> float:
@@ -49,14 +54,22 @@ def call(step: Attempting, settings: PathwaySettings, work: Callable[[], Result]
             and (error.retry_after_s or 0) <= settings.max_retry_after_s
         )
 
+    def enough(state: tenacity.RetryCallState) -> bool:
+        design = budget.current()
+        over_before = design is not None and design.left_s <= state.upcoming_sleep
+        return over_before or state.attempt_number >= settings.max_attempts
+
     attempts = 0
     try:
         for again in tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(settings.max_attempts),
+            stop=enough,
             retry=tenacity.retry_if_exception(worth_another),
             wait=wait,
+            sleep=current().pause,
             reraise=True,
         ):
+            current().check()  # nothing more is paid for a design that nobody wants
+            budget.ensure_time()
             with again, step.attempt():
                 attempts += 1
                 return work()
@@ -77,11 +90,10 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
             seconds = float(value) / per_second
         except ValueError:
             continue
-        if seconds >= 0:  # also refuses NaN
+        if 0 <= seconds <= _LONGEST_WAIT_S:  # also refuses NaN
             return seconds
     try:
-        return max(
-            0.0, email.utils.parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time()
-        )
-    except ValueError:
+        seconds = email.utils.parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
         return None
+    return max(0.0, seconds) if seconds <= _LONGEST_WAIT_S else None

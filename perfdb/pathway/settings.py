@@ -7,9 +7,11 @@ keys and OpenAI's base URL from the environment only, and keys are never shown.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 from perfdb.errors import SettingsError
 from perfdb.recording.redaction import redact
@@ -17,6 +19,7 @@ from perfdb.settings import Settings, load, number, text, whole
 from perfdb.toml_tables import Check
 
 _KEYS = {"openai_api_key": "OPENAI_API_KEY", "serpapi_api_key": "SERPAPI_API_KEY"}
+_SECRETS = {**_KEYS, "service_token": "PERFDB_PATHWAY_TOKEN"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class PathwaySettings:
     search_language: str = "en"
     search_timeout_s: float = 30.0
     search_workers: int = 8
+    search_cache_s: float = 0.0  # how long what a search found is used again; 0: every search is asked
     max_product_types: int = 8
     fast_max_product_types: int = 3
     products_per_type: int = 1
@@ -47,6 +51,7 @@ class PathwaySettings:
     composite_width: int = 1280
     fast_composite_width: int = 768
     thumbnail_timeout_s: float = 10.0
+    min_products: int = 1  # fewer that are found, or that have a picture, are a failure
     max_thumbnail_bytes: int = 5_000_000
 
     image_model: str = "gpt-image-2.5-sunburst"
@@ -56,6 +61,11 @@ class PathwaySettings:
     fast_image_quality: str = "low"
     image_format: str = "png"
     image_timeout_s: float = 180.0
+    # a header with which the service makes a repeated request once, such as Idempotency-Key: only then is an
+    # image call sent again after a time-out
+    image_idempotency_header: str | None = None
+
+    design_timeout_s: float = 900.0  # of all steps together, with their attempts
 
     max_attempts: int = 3
     backoff_s: float = 0.5
@@ -64,12 +74,20 @@ class PathwaySettings:
 
     max_image_bytes: int = 50_000_000
     max_image_pixels: int = 250_000_000  # of a JPEG that can be decoded at a fraction of its size
-    max_whole_image_pixels: int = 40_000_000  # of a picture that must be decoded whole: 4 bytes each
+    max_whole_image_pixels: int = 40_000_000  # of a picture that must be decoded whole
+    max_decode_bytes: int = 90_000_000  # of memory that one picture may take; four times that all together
+
+    max_designs: int = 16  # at a time, of the service and of generate_async
+    max_queued_designs: int = 64  # further ones of the service wait; beyond these it answers 503
+    max_client_designs: int = 0  # at a time, running and waiting, of one client; 0: no limit
+    max_client_designs_per_hour: int = 0  # 0: no limit
+    max_searches: int = 32  # at a time, of all designs together
 
     openai_base_url: str | None = None
     serpapi_base_url: str | None = None
     openai_api_key: str = field(default="", repr=False)
     serpapi_api_key: str = field(default="", repr=False)
+    service_token: str = field(default="", repr=False)  # what clients of the service show; "": nobody must
     output_dir: Path | None = None  # folder of the designs; ``designs`` in perfdb's home when None
 
     @classmethod
@@ -87,13 +105,13 @@ class PathwaySettings:
         """
         environ = os.environ if environ is None else environ
         table = (settings or load(environ=environ)).pathway
-        for name, variable in _KEYS.items():
+        for name, variable in _SECRETS.items():
             if name in table:
                 raise table.error(f"'{name}' does not belong into a file: set {variable} instead", name)
         values = table.read(_CHECKS)
         if (folder := values.get("output_dir")) is not None and table.source:
             values["output_dir"] = Path(os.path.abspath(Path(table.source).parent / folder))
-        for name, variable in (*_KEYS.items(), ("openai_base_url", "OPENAI_BASE_URL")):
+        for name, variable in (*_SECRETS.items(), ("openai_base_url", "OPENAI_BASE_URL")):
             if environ.get(variable, "").strip():
                 values.setdefault(name, environ[variable].strip())
         return cls(**values)
@@ -121,10 +139,15 @@ class PathwaySettings:
 
     def redact(self, message: str) -> str:
         """Return the message without these API keys and without anything that looks like one."""
-        for name in _KEYS:
+        return redact(self.without_keys(message))
+
+    def without_keys(self, message: str) -> str:
+        """Return the message without these API keys, also as they stand in an address."""
+        for name in _SECRETS:
             if key := getattr(self, name):
-                message = message.replace(key, "[redacted]")
-        return redact(message)
+                for form in {key, quote(key), quote(key, safe=""), quote_plus(key)}:
+                    message = message.replace(form, "[redacted]")
+        return message
 
 
 def _size(value: object) -> str:
@@ -152,6 +175,12 @@ def _url(value: object) -> str:
     raise ValueError("must be a URL that begins with http:// or https://")
 
 
+def _header(value: object) -> str:
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,63}", text(value)):
+        return text(value)
+    raise ValueError("must be the name of a header, such as Idempotency-Key")
+
+
 def _folder(value: object) -> Path:
     return Path(text(value)).expanduser()
 
@@ -173,6 +202,7 @@ _CHECKS: dict[str, Check] = {
     "search_language": text,
     "search_timeout_s": _TIMEOUT,
     "search_workers": whole(1, 8),
+    "search_cache_s": number(0, 31_536_000),
     "max_product_types": whole(1, 16),
     "fast_max_product_types": whole(1, 3),
     "products_per_type": whole(1, 8),
@@ -180,6 +210,7 @@ _CHECKS: dict[str, Check] = {
     "fast_composite_width": whole(320, 4096),
     "thumbnail_timeout_s": _TIMEOUT,
     "max_thumbnail_bytes": whole(1_000, 50_000_000),
+    "min_products": whole(0, 16),
     "image_model": text,
     "image_size": _size,
     "fast_image_size": _size,
@@ -187,6 +218,8 @@ _CHECKS: dict[str, Check] = {
     "fast_image_quality": _QUALITY,
     "image_format": _one_of("png", "jpeg", "webp"),
     "image_timeout_s": _TIMEOUT,
+    "image_idempotency_header": _header,
+    "design_timeout_s": _TIMEOUT,
     "max_attempts": whole(1, 10),
     "backoff_s": number(0, 600),
     "max_backoff_s": number(0, 600),
@@ -194,6 +227,12 @@ _CHECKS: dict[str, Check] = {
     "max_image_bytes": whole(1_000, 1_000_000_000),
     "max_image_pixels": whole(10_000, 1_000_000_000),
     "max_whole_image_pixels": whole(10_000, 200_000_000),
+    "max_designs": whole(1, 1000),
+    "max_queued_designs": whole(0, 10_000),
+    "max_client_designs": whole(0, 10_000),
+    "max_client_designs_per_hour": whole(0, 1_000_000),
+    "max_searches": whole(1, 1000),
+    "max_decode_bytes": whole(10_000_000, 100_000_000_000),
     "openai_base_url": _url,
     "serpapi_base_url": _url,
     "output_dir": _folder,

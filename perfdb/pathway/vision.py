@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from perfdb.pathway import openai_service
+from pydantic import ValidationError
+
+from perfdb.pathway import openai_service, shapes
 from perfdb.pathway.errors import ServiceError
 from perfdb.pathway.images import RoomImage, as_jpeg
 from perfdb.pathway.retries import call
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from perfdb.recording.step import Step
 
 _INSTRUCTIONS = """\
-You are an interior designer. Look at the picture of the room and plan a {design_type} in {design_style}
+You are an interior designer. Look at the picture of the room and plan its {design_type} in {design_style}
 style. Answer with one JSON object:
 {{"room_type": str, "observations": str, "products": [{{"type": str, "query": str}}]}}.
 "products" holds at most {limit} different kinds of furniture or decoration that the room needs; "query" is
@@ -45,6 +45,52 @@ class Analysis:
     products: tuple[ProductType, ...]
 
 
+@dataclass(slots=True)
+class Dialect:
+    """Which parameters a model takes: those that think refuse ``max_tokens`` and any temperature but theirs.
+
+    What is not known from the model's name is learned from its refusals.
+    """
+
+    limit: str = "max_tokens"
+    left_out: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, model: str) -> Dialect:
+        """Return the one that a model's name tells of."""
+        if _THINKS.match(model.rpartition("/")[2]):
+            return cls("max_completion_tokens", {"temperature"})
+        return cls()
+
+    def parameters(self, settings: PathwaySettings) -> dict[str, Any]:
+        """Return them with their values."""
+        values = {
+            self.limit: settings.vision_max_tokens,
+            "temperature": settings.vision_temperature,
+            "response_format": {"type": "json_object"},
+        }
+        return {name: value for name, value in values.items() if name not in self.left_out}
+
+    def learn(self, refused: str | None) -> bool:
+        """Do without a parameter that was refused; False when that cannot be."""
+        name = (refused or "").partition(".")[0]
+        if name in _LIMITS:
+            self.refused.add(name)
+            if self.limit == name:
+                self.limit = _LIMITS[name]
+            return self.limit not in self.refused
+        if name in _NOT_NEEDED:
+            self.left_out.add(name)
+        return name in _NOT_NEEDED
+
+
+_MOST_LESSONS = 4  # in one call
+_THINKS = re.compile(r"o\d|gpt-([5-9]|\d\d)")
+_NOT_NEEDED = {"temperature", "response_format"}
+_LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+
+
 def analyse(
     client: openai.OpenAI,
     room: RoomImage,
@@ -53,10 +99,12 @@ def analyse(
     *,
     design_style: str,
     design_type: str,
+    dialect: Dialect | None = None,
 ) -> Analysis:
     """Return the products that the room could do with.
 
-    ``step`` gets the model, its tokens and the service's own time.
+    ``step`` gets the model, its tokens and the service's own time. ``dialect`` is what is known of the model;
+    it learns.
 
     Raises:
         ServiceError: the service failed, refused, or gave no usable answer.
@@ -79,36 +127,42 @@ def analyse(
         }
     ]
 
-    def attempt() -> Analysis:
-        reply = openai_service.ask(
-            lambda: client.chat.completions.with_raw_response.create(
-                model=settings.vision_model,
-                messages=messages,
-                max_tokens=settings.vision_max_tokens,
-                temperature=settings.vision_temperature,
-                response_format={"type": "json_object"},
-                timeout=settings.vision_timeout_s,
-            ),
-            settings,
+    dialect = dialect or Dialect.of(settings.vision_model)
+    request = openai_service.Request(
+        send=lambda: client.chat.completions.with_streaming_response.create(
             model=settings.vision_model,
-            setting="vision_model",
-        )
-        step.set(
-            **openai_service.usage_of(reply.parsed), server_s=reply.server_s, request_id=reply.request_id
-        )
-        return _read(reply.parsed, settings)
+            messages=messages,
+            timeout=settings.vision_timeout_s,
+            **dialect.parameters(settings),
+        ),
+        shape=shapes.ChatAnswer,
+        model=settings.vision_model,
+        setting="vision_model",
+        timeout_s=settings.vision_timeout_s,
+        max_bytes=shapes.MAX_CHAT_BYTES,
+    )
 
+    def attempt() -> Analysis:
+        reply = openai_service.ask(request, settings)
+        usage = reply.answer.usage
+        step.set(**(usage.counts() if usage else {}), server_s=reply.server_s, request_id=reply.request_id)
+        return _read(reply.answer, settings)
+
+    for _ in range(_MOST_LESSONS):
+        try:
+            return call(step, settings, attempt)
+        except ServiceError as error:
+            if not dialect.learn(error.parameter):
+                raise
     return call(step, settings, attempt)
 
 
-def _read(answer: Any, settings: PathwaySettings) -> Analysis:
-    choice = answer.choices[0] if getattr(answer, "choices", None) else None
-    if choice is None:
-        raise ServiceError("the vision model gave an empty answer", transient=True)
+def _read(answer: shapes.ChatAnswer, settings: PathwaySettings) -> Analysis:
+    choice = answer.choices[0]
     if choice.message.refusal:
-        said = settings.redact(choice.message.refusal)[:200]
+        said = settings.redact(shapes.words(choice.message.refusal, 200))
         raise ServiceError(f"the vision model refused the picture: {said}", refused=True)
-    found = _json_object(choice.message.content or "")
+    found = _plan(choice.message.content or "")
     if found is None and choice.finish_reason == "length":
         raise ServiceError(
             f"the vision model's answer was cut at {settings.vision_max_tokens} tokens: "
@@ -117,31 +171,30 @@ def _read(answer: Any, settings: PathwaySettings) -> Analysis:
     if found is None:
         raise ServiceError("the vision model did not answer with a JSON object", transient=True)
     return Analysis(
-        room_type=str(found.get("room_type") or "room")[:80],
-        observations=str(found.get("observations") or "")[:1000],
-        products=_products(found.get("products"), settings.max_product_types),
+        room_type=shapes.words(found.room_type or "", 80) or "room",
+        observations=shapes.words(found.observations or "", 1000),
+        products=_products(found.products or [], settings.max_product_types),
     )
 
 
-def _json_object(content: str) -> Mapping[str, Any] | None:
+def _plan(content: str) -> shapes.Plan | None:
     """Return the object in the text, also out of a fence or after some words."""
-    braces = re.search(r"\{.*\}", content, re.DOTALL)
+    begin, end = content.find("{"), content.rfind("}")
     try:
-        found = json.loads(braces[0]) if braces else None
-    except (ValueError, RecursionError):
+        return shapes.Plan.model_validate_json(content[begin : end + 1]) if 0 <= begin < end else None
+    except ValidationError:
         return None
-    return found if isinstance(found, dict) else None
 
 
-def _products(listed: object, limit: int) -> tuple[ProductType, ...]:
+def _products(listed: list[Any], limit: int) -> tuple[ProductType, ...]:
     products: dict[str, ProductType] = {}
-    for item in listed if isinstance(listed, list) else []:
+    for item in listed:
         if isinstance(item, str):
             item = {"type": item}
         if not isinstance(item, dict):
             continue
-        kind = " ".join(str(item.get("type") or item.get("query") or "").split())[:60]
-        query = " ".join(str(item.get("query") or kind).split())[:120]
+        kind = _said(item.get("type"), 60) or _said(item.get("query"), 60)
+        query = _said(item.get("query"), 120) or kind
         if kind:
             products.setdefault(query.lower(), ProductType(kind, query))
     if not products:
@@ -150,3 +203,7 @@ def _products(listed: object, limit: int) -> tuple[ProductType, ...]:
             refused=True,
         )
     return tuple(products.values())[:limit]
+
+
+def _said(value: object, limit: int) -> str:
+    return shapes.words(value, limit) if isinstance(value, str) else ""

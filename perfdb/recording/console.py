@@ -87,29 +87,34 @@ class Console:
         text = f"🚀 Performance tracking started (Session: {one_line(session_id)})"
         self._print(text if fast_mode is None else f"{text}\n   ⚡ Fast mode: {fast_mode}")
 
-    def step_started(self, name: str, depth: int = 0) -> None:
-        """Print that a step starts; ``depth`` 0 is a step of the session itself."""
-        self._print(f"{_indent(depth)}🔍 Starting step: {one_line(name)}")
+    def step_started(self, name: str, depth: int = 0, detail: str = "") -> None:
+        """Print that a step starts; ``depth`` 0 is a step of the session itself.
+
+        ``detail`` tells it from others of its name.
+        """
+        self._print(f"{_indent(depth)}🔍 Starting step: {_called(name, detail)}")
         if _draws_on(sys.stdout):
             with self._lock:
                 self._open.append(_OpenStep(name, depth, self._clock()))
             self._ensure_ticker()
 
-    def step_completed(self, name: str, duration: float, depth: int = 0) -> None:
+    def step_completed(self, name: str, duration: float, depth: int = 0, detail: str = "") -> None:
         """Print that a step ended well, after ``duration`` seconds."""
         self._close(name, depth)
-        self._print(f"{_indent(depth)}✅ Completed step: {one_line(name)} ({duration:.2f}s)")
+        self._print(f"{_indent(depth)}✅ Completed step: {_called(name, detail)} ({duration:.2f}s)")
 
-    def step_failed(self, name: str, duration: float, message: str, depth: int = 0) -> None:
+    def step_failed(self, name: str, duration: float, message: str, depth: int = 0, detail: str = "") -> None:
         """Print that a step failed, with the first line of its error."""
         self._close(name, depth)
-        text = f"{_indent(depth)}❌ Failed step: {one_line(name)} ({duration:.2f}s)"
+        text = f"{_indent(depth)}❌ Failed step: {_called(name, detail)} ({duration:.2f}s)"
         self._print(f"{text}: {one_line(message)}" if message else text)
 
-    def step_interrupted(self, name: str, duration: float, reason: str, depth: int = 0) -> None:
+    def step_interrupted(
+        self, name: str, duration: float, reason: str, depth: int = 0, detail: str = ""
+    ) -> None:
         """Print that a step was called off, with the first line of the reason."""
         self._close(name, depth)
-        text = f"{_indent(depth)}⏹️ Interrupted step: {one_line(name)} ({duration:.2f}s)"
+        text = f"{_indent(depth)}⏹️ Interrupted step: {_called(name, detail)} ({duration:.2f}s)"
         self._print(f"{text}: {one_line(reason)}" if reason else text)
 
     def note(self, text: str) -> None:
@@ -284,6 +289,10 @@ def _silence_at_exit() -> None:
 atexit.register(_silence_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def _called(name: str, detail: str) -> str:
+    return f"{one_line(name)}: {one_line(detail)}" if detail else one_line(name)
 
 
 def _indent(depth: int) -> str:

@@ -183,7 +183,7 @@ class LiveSession:
                 "step %d %r starts in lane %d, parent %s", step.seq, step.name, step.lane, step.parent_seq
             )
         if self._console is not None:
-            self._console.step_started(step.name, step.depth)
+            self._console.step_started(step.name, step.depth, _detail_of(step))
         self.open_steps[step.seq] = step
         if len(self.steps) < MAX_STEPS:
             self.steps.append(step)
@@ -243,11 +243,12 @@ class LiveSession:
         if self._debug is not None:
             self._debug("step %d %r ends: %s", step.seq, step.name, line)
         if self._console is not None:
+            detail = _detail_of(step)
             if step.success:
-                self._console.step_completed(step.name, duration_us / 1e6, step.depth)
+                self._console.step_completed(step.name, duration_us / 1e6, step.depth, detail)
             else:
                 tell = self._console.step_interrupted if step.interrupted else self._console.step_failed
-                tell(step.name, duration_us / 1e6, step.error_message or "", step.depth)
+                tell(step.name, duration_us / 1e6, step.error_message or "", step.depth, detail)
 
     def _parts(self, step: Step) -> str:
         """Return the attempts and events of a step as further members of its JSON object."""
@@ -409,6 +410,10 @@ class LiveSession:
     def rss_mean(self) -> int | None:
         """Mean resident bytes of the readings so far, the first one before there are any."""
         return (self._rss_sum // self._rss_count if self._rss_count else self.last_rss) or None
+
+
+def _detail_of(step: Step) -> str:
+    return "" if step.detail is None else clean_name(step.detail)
 
 
 def _clean_name(name: object) -> tuple[str, str]:

@@ -41,7 +41,16 @@ MAX_PARTS = 1_000  # attempts or events of one step
 FULL_ERRORS = 16  # attempts whose error is kept at length: a retry says the same again and again
 LEFT = "an exception left it before its end could be recorded"
 
-_KEPT = ("_tracker", "name", "data", "expected", "_parent", "_frame", "_entered_at")  # when it begins anew
+_KEPT = (
+    "_tracker",
+    "name",
+    "detail",
+    "data",
+    "expected",
+    "_parent",
+    "_frame",
+    "_entered_at",
+)  # when it begins anew
 _frame_of_caller = sys._getframe
 
 
@@ -59,6 +68,7 @@ class Step:
     parent_seq: int | None = None
     lane: int
     depth = 0  # a step of the session itself
+    detail: str | None = None  # what tells it from others of its name, in its lines on the console
     name_json: str
     begun = inf  # monotonic clock
     announced = False  # as open, in the journal

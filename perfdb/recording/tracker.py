@@ -322,6 +322,17 @@ class Tracker:
         return self._known("the durations", self._live.step_durations, {}) if self._live is not None else {}
 
     @property
+    def usual_durations(self) -> dict[str, float]:
+        """The usual seconds per step name of such sessions; the first time it asks the database.
+
+        Empty when there is no history, or no session.
+        """
+        live, writer = self._live, self._writer
+        if live is None or writer is None:
+            return {}
+        return self._known("what is usual", lambda: dict(writer.usual(live)), {})
+
+    @property
     def session(self) -> Session | None:
         """The running or last session as a frozen record."""
         live = self._live

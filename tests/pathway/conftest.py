@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
 
 from perfdb.pathway import RealProductsPathway
 from perfdb.pathway.images import as_jpeg
@@ -73,3 +77,43 @@ def steps_of() -> Callable[[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
         return found
 
     return steps
+
+
+class Served:
+    """Serves apps with uvicorn on loopback until it is stopped; called with one, it returns a client."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[uvicorn.Server, threading.Thread, httpx.Client]] = []
+
+    def __call__(self, app: Any) -> httpx.Client:
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        deadline = time.monotonic() + 10
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        client = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=60, limits=httpx.Limits(max_connections=None)
+        )
+        self._running.append((server, thread, client))
+        return client
+
+    def stop(self) -> None:
+        for server, thread, client in self._running:
+            client.close()
+            server.should_exit = True
+            thread.join(60)
+        self._running.clear()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    running = Served()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def make_served() -> type[Served]:
+    return Served

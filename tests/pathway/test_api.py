@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 import perfdb
 from perfdb.pathway import RealProductsPathway
@@ -18,30 +15,6 @@ from perfdb.pathway.api import create_app
 from perfdb.pathway.standin import faults
 
 CANARY = "sk-canary0123456789abcdefCANARY"
-
-
-@pytest.fixture
-def served() -> Iterator[Any]:
-    """Return a function that serves an app and returns an HTTP client of it."""
-    running: list[tuple[uvicorn.Server, threading.Thread, httpx.Client]] = []
-
-    def serve(app: Any) -> httpx.Client:
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        deadline = time.monotonic() + 10
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
-        running.append((server, thread, client))
-        return client
-
-    yield serve
-    for server, thread, client in running:
-        client.close()
-        server.should_exit = True
-        thread.join(10)
 
 
 @pytest.fixture
@@ -141,6 +114,15 @@ def test_what_the_service_refuses_is_a_422(api: httpx.Client, room: bytes, stand
     standin.faults.always("image", faults.moderation_blocked())
 
     assert post(api, room).status_code == 422
+
+
+def test_how_long_a_service_asks_to_wait_is_passed_on(api: httpx.Client, room: bytes, standin: Any) -> None:
+    standin.faults.next("vision", faults.rate_limited(after_s=200))
+
+    answer = post(api, room)
+
+    assert answer.status_code == 502
+    assert answer.headers["retry-after"] == "200"
 
 
 def test_requests_at_the_same_time_are_sessions_of_their_own(api: httpx.Client, room: bytes) -> None:

@@ -19,6 +19,7 @@ from perfdb.cli import demo, design
 from perfdb.errors import SettingsError
 from perfdb.pathway import ImageRefusedError
 from perfdb.pathway.demo import plans
+from perfdb.pathway.standin.named import named
 
 PERFDB = [sys.executable, "-c", "from perfdb.cli import main; main()"]
 
@@ -67,6 +68,18 @@ def test_a_design_of_ones_own_picture(picture: Path) -> None:
     assert "PERFORMANCE SUMMARY" in done.stdout
     assert "Design:  performance_tracking" in done.stdout
     assert len(perfdb.History().sessions()) == 2
+
+
+def test_what_a_design_had_to_do_without_is_told(
+    picture: Path, standin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standin.faults.next("thumbnail", named("thumbnail", "not-found"))
+    settings = standin.settings()
+    monkeypatch.setattr("perfdb.pathway.settings.PathwaySettings.load", lambda: settings)
+
+    done = CliRunner().invoke(design.command, [str(picture)])
+
+    assert "Missing: 1 in Composite Creation: the shop answered 404" in done.stdout
 
 
 def test_json_is_all_that_stdout_gets(picture: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from PIL import Image
 import perfdb
 from perfdb.pathway import standin as stand_in_package
 from perfdb.pathway.standin import faults
+from perfdb.pathway.standin.pictures import draw_room
 from perfdb.records import DESIGN_STEPS
 
 ONE_BY_ONE = "data:image/png;base64," + base64.b64encode(b"no picture").decode()
@@ -100,6 +103,25 @@ def test_searches_run_in_parallel_below_their_step(
     assert {query["parent_seq"] for query in queries} == {parent}
     assert len({query["lane"] for query in queries}) == 6
     assert max(query["start_time"] for query in queries) < min(query["end_time"] for query in queries)
+
+
+def test_each_query_is_named_on_the_console(
+    standin: Any, home: Path, room: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from perfdb.pathway import RealProductsPathway
+    from perfdb.settings import load
+
+    settings = load(console=True, monitor=False, wait_s=30)
+    with RealProductsPathway(standin.settings(), perfdb_settings=settings) as pathway:
+        response = pathway.generate(room)
+
+    lines = capsys.readouterr().out.splitlines()
+    started = {line for line in lines if "Starting step: Product Query: " in line}
+    completed = [line for line in lines if "Completed step: Product Query: " in line]
+    assert (len(started), len(completed)) == (6, 6)
+    assert "   🔍 Starting step: Product Search" in lines
+    assert any(re.fullmatch(r"   ✅ Completed step: Product Search \(\d+\.\d\ds\)", line) for line in lines)
+    assert response["success"]
 
 
 def test_retries_are_attempts_with_the_back_off_apart(
@@ -233,8 +255,9 @@ def test_an_account_without_searches_is_not_tried_again(pathway: Any, room: byte
 
 
 def test_broken_thumbnails_are_skipped_and_counted(
-    pathway: Any, room: bytes, steps_of: Any, standin: Any
+    make_pathway: Any, room: bytes, steps_of: Any, standin: Any
 ) -> None:
+    pathway = make_pathway(max_attempts=1)
     standin.faults.next(
         "thumbnail",
         faults.TRUNCATED,
@@ -265,6 +288,25 @@ def test_a_broken_picture_is_a_failed_answer_with_a_reason(pathway: Any, room: b
 
     assert "cut off or broken" in response["error"]["message"]
     assert response["error"]["status"] == 422
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+def test_half_a_picture_of_the_image_model_is_no_success(
+    pathway: Any, room: bytes, standin: Any, home: Path, format_: str
+) -> None:
+    file = io.BytesIO()
+    draw_room(800, 600, furnished=True).save(file, format_)
+    half = base64.b64encode(file.getvalue()[: len(file.getvalue()) // 2]).decode()
+    standin.faults.always(
+        "image", faults.Fault(status=200, body={"created": 1, "data": [{"b64_json": half}]})
+    )
+
+    response = pathway.generate(room)
+
+    assert response["success"] is False
+    assert "not a complete picture" in response["error"]["message"]
+    assert response["data"]["final_design"] is None
+    assert [*home.glob("designs/*.*")] == []
 
 
 def test_no_key_reaches_disk_or_screen(

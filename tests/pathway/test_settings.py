@@ -37,6 +37,9 @@ def test_they_come_from_the_file_and_the_keys_from_the_environment(tmp_path: Pat
         ("search_workers = 9", "line 2: 'search_workers'.*from 1 to 8"),
         ("fast_max_product_types = 4", "from 1 to 3"),
         ('image_size = "big"', "1024x1024"),
+        ("min_products = 17", "from 0 to 16"),
+        ('image_idempotency_header = "a b"', "such as Idempotency-Key"),
+        ("design_timeout_s = 0", "from 0.01 to 3600"),
         ('openai_api_key = "sk-secret"', "set OPENAI_API_KEY instead"),
     ],
 )

@@ -410,3 +410,39 @@ def test_a_crowd_of_names_is_cut_short() -> None:
 def test_ten_thousand_nested_steps_need_no_recursion() -> None:
     deep = [step("s", 0.0, 10.0, n, parent_seq=n - 1 if n else None) for n in range(10_000)]
     assert "s: 100.0%" in summary_of(session(*deep, total=10.0))
+
+
+def test_a_detail_tells_steps_of_one_name_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.step_started("Product Query", 1, "grey sofa")
+    console.step_completed("Product Query", 0.5, 1, "grey sofa")
+    console.step_failed("Product Query", 0.5, "no", 1, "oak\n\x1b[31mtable")
+
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "      🔍 Starting step: Product Query: grey sofa",
+        "      ✅ Completed step: Product Query: grey sofa (0.50s)",
+    ]
+
+
+def test_the_detail_of_a_step_is_one_redacted_line_and_no_part_of_its_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import perfdb
+    from perfdb.settings import load
+
+    key = "sk-canary0123456789abcdefCANARY"
+    tracker = perfdb.create_tracker(settings=load(home=tmp_path, console=True, monitor=False))
+    tracker.start_pipeline()
+    step = tracker.step("Product Query")
+    step.detail = f"sofa\n\x1b[31m {key}"
+    with step:
+        pass
+    tracker.end_pipeline(success=True)
+
+    out = capsys.readouterr().out
+    assert key not in out
+    assert "\x1b" not in out
+    assert len([line for line in out.splitlines() if "Product Query" in line]) == 2
+    session = tracker.session
+    assert session is not None
+    assert (session.steps[0].step_name, session.steps[0].additional_data) == ("Product Query", {})

@@ -272,3 +272,19 @@ def test_the_debug_level_tells_every_step(
 def test_debug_logging_is_left_to_the_host(home: Path) -> None:
     assert logging.getLogger("perfdb").handlers == []
     assert logging.getLogger("perfdb").level == logging.NOTSET
+
+
+def test_a_tracker_tells_what_is_usual(home: Path) -> None:
+    tracker = perfdb.create_tracker(console=False, monitor=False)
+    assert tracker.usual_durations == {}
+    for _ in range(3):
+        tracker.start_pipeline()
+        with tracker.step("load"):
+            pass
+        tracker.end_pipeline()
+
+    tracker.start_pipeline()
+
+    assert list(tracker.usual_durations) == ["load"]
+    assert tracker.usual_durations["load"] >= 0
+    tracker.end_pipeline()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from perfdb.pathway.standin.faults import Fault, Faults
 from perfdb.pathway.standin.latency import LatencyModel
-from perfdb.pathway.standin.server import Served, StandIn
+from perfdb.pathway.standin.served import Served
+from perfdb.pathway.standin.server import StandIn
 
 __all__ = ["Fault", "Faults", "LatencyModel", "Served", "StandIn"]

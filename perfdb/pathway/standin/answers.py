@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import random
 import time
 import zlib
@@ -68,15 +69,24 @@ def vision(request: Mapping[str, Any], number: int, variant: str | None = None) 
         content, finish_reason = str(content)[: len(str(content)) // 2], "length"
     elif variant == "empty":
         content = json.dumps(found | {"products": []})
+    elif variant == "content-number":
+        content = 5  # type: ignore[assignment]
+    elif variant == "surrogates":
+        content = json.dumps(found | {"products": [{"type": "sofa \ud800", "query": "sofa \ud800"}]})
     prompt_tokens, completion_tokens = 1100 + pick.randrange(60), 120 + pick.randrange(40)
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal, "annotations": []}
+    choice: dict[str, Any] = {"index": 0, "finish_reason": finish_reason, "logprobs": None}
+    if variant != "no-message":
+        choice["message"] = message
     return {
         "id": f"chatcmpl-standin{number:06d}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": request.get("model", "gpt-4o"),
-        "choices": [{"index": 0, "finish_reason": finish_reason, "logprobs": None, "message": message}],
-        "usage": {
+        "choices": [] if variant == "no-choices" else [choice],
+        "usage": {"prompt_tokens": math.nan, "completion_tokens": "many"}
+        if variant == "usage-nonsense"
+        else {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
             "total_tokens": prompt_tokens + completion_tokens,
@@ -102,7 +112,7 @@ def search(
         query: the parameters of the request; ``q`` is what is looked for.
         base_url: where the thumbnails are.
         seconds: what the service says it took.
-        variant: ``empty`` finds nothing.
+        variant: ``empty`` finds nothing; others make rows that make no sense.
     """
     words = query.get("q", "")
     now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
@@ -129,24 +139,43 @@ def search(
         answer["search_information"]["shopping_results_state"] = "Fully empty"
         answer["error"] = "Google hasn't returned any results for this query."
         return answer
-    answer["shopping_results"] = [_result(words, position, base_url) for position in range(1, 9)]
+    rows = [_result(words, position, base_url) for position in range(1, 9)]
+    answer["shopping_results"] = rows
+    if variant == "nan-rating":
+        rows[:] = [row | {"rating": math.nan} for row in rows]
+    elif variant == "many-rows":
+        rows[:] = [{"title": rows[0]["title"][:8]}] * 200_000
+    elif variant == "huge-thumbnails":
+        rows[:] = [row | {"thumbnail": "data:image/png;base64," + "A" * 300_000} for row in rows]
+    elif variant == "no-thumbnails":
+        rows[:] = [{name: row[name] for name in row if name != "thumbnail"} for row in rows]
+    elif variant == "wrong-rows":
+        answer["shopping_results"] = [None, 5, "sofa", [], {}, {"title": 7}, {"title": None}, {"title": ""}]
+    elif variant == "failed":
+        answer["search_metadata"]["status"] = "Error"
+        answer["error"] = "The search could not be completed."
     return answer
 
 
-def image_edit(fields: Mapping[str, str], number: int) -> dict[str, Any]:
-    """Return an edited picture as base64, with what it cost in tokens."""
+def image_edit(fields: Mapping[str, str], number: int, variant: str | None = None) -> dict[str, Any]:
+    """Return an edited picture as base64, with what it cost in tokens; of a variant, half of it."""
     size = fields.get("size", "1024x1024")
     width, height = (1024, 1024) if size == "auto" else (int(side) for side in size.split("x"))
     format_ = fields.get("output_format", "png")
     tokens = {"low": 400, "medium": 1600, "high": 6200}.get(fields.get("quality", ""), 1600)
+    picture = _design(width, height, format_, number % 3)
+    if variant == "half-picture":
+        picture = picture[: len(picture) // 8 * 4]
     return {
         "created": int(time.time()),
         "background": "opaque",
         "output_format": format_,
         "quality": fields.get("quality", "auto"),
         "size": size,
-        "data": [{"b64_json": _design(width, height, format_, number % 3)}],
-        "usage": {
+        "data": [{"b64_json": picture}],
+        "usage": {"input_tokens": -5, "output_tokens": [1]}
+        if variant == "usage-nonsense"
+        else {
             "total_tokens": 440 + tokens,
             "input_tokens": 440,
             "output_tokens": tokens,

@@ -19,14 +19,16 @@ from typing import Any
 class Fault:
     """One way of answering badly.
 
-    ``status`` with ``body`` (JSON, or text as HTML) replaces the answer; ``drop`` closes the
+    ``status`` with ``body`` (JSON, text as HTML, or bytes as JSON) replaces the answer; ``drop`` closes the
     connection without one; ``truncate`` sends its first half; ``delay_s`` (real seconds) comes
-    before it; ``variant`` asks for a strange but complete answer: ``fenced``, ``refusal``,
-    ``cut``, ``empty``, ``html`` or ``huge``.
+    before it; ``drip`` sends the ``head`` or the ``body`` a little at a time, each in time, or a body that
+    is ``endless``; ``variant`` asks for a strange but complete answer: ``named`` lists them.
     """
 
     status: int | None = None
-    body: Mapping[str, Any] | str | None = None
+    body: Any = None
+    json: bool = False  # also of a body that is None
+    drip: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     drop: bool = False
@@ -48,9 +50,11 @@ def slow(seconds: float) -> Fault:
     return Fault(delay_s=seconds)
 
 
-def openai_error(status: int, type_: str, code: str | None, message: str, **headers: str) -> Fault:
+def openai_error(
+    status: int, type_: str, code: str | None, message: str, *, parameter: str | None = None, **headers: str
+) -> Fault:
     """Answer with OpenAI's error envelope; header names are given with ``_`` for ``-``."""
-    envelope = {"error": {"message": message, "type": type_, "param": None, "code": code}}
+    envelope = {"error": {"message": message, "type": type_, "param": parameter, "code": code}}
     return Fault(
         status=status, body=envelope, headers={name.replace("_", "-"): text for name, text in headers.items()}
     )

@@ -1,0 +1,169 @@
+"""What stands before the service: who may ask it at all, for how much, and whether there is room.
+
+Each is ASGI middleware and answers before what comes behind it has read anything, pictures above all.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from perfdb.errors import SettingsError
+from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading
+from perfdb.pathway.jobs import BusyError, Jobs
+from perfdb.pathway.problems import busy_answer, refusal, too_large
+from perfdb.pathway.settings import PathwaySettings
+
+ALLOW_HOSTS = "PERFDB_ALLOW_HOSTS"  # names with commas between them
+
+
+class Guard:
+    """ASGI middleware that lets in what is meant for this service, and comes from no other site's page.
+
+    Args:
+        app: what is guarded.
+        hosts: gives the names that a Host header may hold beside those of this machine and any address.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Callable[[], Collection[str]]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is refused, pass on the rest."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # there is no websocket here
+            await send({"type": "websocket.close", "code": 1008})
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        reason = self._reason(scope)
+        app = self._app if reason is None else refusal(reason, 403, "forbidden")
+        await app(scope, receive, with_headers)
+
+    def _reason(self, scope: Scope) -> str | None:
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not Hosts(self._hosts(), any_address=True).knows(hosts[0]):
+            return f"this service does not answer to that Host: name it in {ALLOW_HOSTS} if it is meant"
+        if scope["method"] in READING:
+            foreign = foreign_reading(headers, page=True)
+            return "this service is not read by other sites' pages" if foreign else None
+        foreign_words = foreign_page(headers)
+        if foreign_words is not None:
+            return f"a design is not made for other sites' pages: {foreign_words}"
+        return None
+
+
+class UploadLimit:
+    """ASGI middleware that answers 413 when a body is too long, whether it says so or not."""
+
+    def __init__(self, app: ASGIApp, limit: Callable[[], int]) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and count what is read of its body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._limit()
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > limit:
+            await too_large(limit)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise _TooLongError
+            return message
+
+        async def unless_too_long(message: Message) -> None:
+            # the app takes our exception for a broken form and answers 400: 413 says more
+            if received <= limit:
+                await send(message)
+
+        with suppress(_TooLongError):
+            await self._app(scope, counted, unless_too_long)
+        if received > limit:
+            await too_large(limit)(scope, receive, send)
+
+
+class _TooLongError(Exception):
+    pass
+
+
+class Admission:
+    """ASGI middleware that lets in to designs who shows the token, while there is room for another one.
+
+    Args:
+        app: what answers.
+        open_paths: what anybody may ask; whatever else there is costs something.
+        ready: returns the settings and the designs of the service; its SettingsError is answered with 503.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        open_paths: Collection[str],
+        ready: Callable[[], Awaitable[tuple[PathwaySettings, Jobs]]],
+    ) -> None:
+        self._app = app
+        self._open_paths = open_paths
+        self._ready = ready
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is refused, pass on the rest."""
+        app = self._app
+        if scope["type"] == "http" and _path_here(scope) not in self._open_paths:
+            app = await self._refused(scope) or app
+        await app(scope, receive, send)
+
+    async def _refused(self, scope: Scope) -> ASGIApp | None:
+        try:
+            settings, jobs = await self._ready()
+        except SettingsError as error:
+            return refusal(str(error), 503, "settings")
+        token = settings.service_token
+        if token and not _shows(token, Headers(scope=scope).get("authorization", "")):
+            message = "show the token of this service: Authorization: Bearer TOKEN"
+            return refusal(message, 401, "token", {"WWW-Authenticate": "Bearer"})
+        if scope["method"] == "POST":
+            try:
+                jobs.look_for_room(client_of(scope))
+            except BusyError as busy:
+                return busy_answer(busy)
+        return None
+
+
+def _path_here(scope: Scope) -> str:
+    """Return the path below the place where another app, or a proxy, has put this one."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+
+
+def _shows(token: str, header: str) -> bool:
+    scheme, _, shown = header.partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), token.encode())
+
+
+def client_of(scope: Scope) -> str:
+    """Return whose limits count: the address that a request comes from (uvicorn asks a trusted proxy)."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"

@@ -1,0 +1,117 @@
+"""The totals hold on TLS as well: for OpenAI's SDK, for SerpAPI's, and for thumbnails."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfdb.pathway import openai_service, search, thumbnails
+from perfdb.pathway.errors import ServiceError
+from perfdb.pathway.settings import PathwaySettings
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate"),
+]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(key), "-out", str(cert)]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files],
+        check=True,
+        capture_output=True,
+    )
+    return key, cert
+
+
+@pytest.fixture
+def dripping(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the address of a server that sends its head, and then a body a byte at a time."""
+    key, cert = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    listening = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def serve() -> None:
+        while not stop.is_set():
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            try:
+                with context.wrap_socket(connection, server_side=True) as secure:
+                    secure.recv(65_536)
+                    secure.sendall(
+                        b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 2000\r\n\r\n"
+                    )
+                    for _ in range(2000):
+                        secure.sendall(b" ")
+                        if stop.wait(0.05):
+                            break
+            except OSError:
+                continue
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"https://localhost:{listening.getsockname()[1]}"
+    stop.set()
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    thread.join(10)
+
+
+def settings_for(address: str) -> PathwaySettings:
+    return PathwaySettings(
+        openai_api_key="sk-any",
+        serpapi_api_key="any",
+        openai_base_url=f"{address}/v1",
+        serpapi_base_url=address,
+        vision_timeout_s=0.5,
+        search_timeout_s=0.5,
+        thumbnail_timeout_s=0.5,
+        max_attempts=1,
+    )
+
+
+def test_an_answer_in_drips_over_tls_is_a_time_out(dripping: str) -> None:
+    settings = settings_for(dripping)
+    began = time.monotonic()
+    with openai_service.client(settings) as client:
+        request: Any = openai_service.Request(
+            send=lambda: client.chat.completions.with_streaming_response.create(
+                model="gpt-4o", messages=[], timeout=0.5
+            ),
+            shape=openai_service.shapes.ChatAnswer,
+            model="gpt-4o",
+            setting="vision_model",
+            timeout_s=0.5,
+            max_bytes=1_000_000,
+        )
+        with pytest.raises(ServiceError, match="did not answer within"):
+            openai_service.ask(request, settings)
+    with pytest.raises(ServiceError, match="did not answer within"):
+        search._page(search.client(settings), "sofa", settings)
+    with (
+        search.pooled_session(settings) as session,
+        pytest.raises(ServiceError, match="did not answer within"),
+    ):
+        thumbnails.download(session, f"{dripping}/a.png", settings)
+
+    assert time.monotonic() - began < 40  # each would take 100 s
