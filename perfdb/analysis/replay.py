@@ -165,9 +165,7 @@ def _linked(siblings: Sequence[Scheduled], parent: int, parent_lane: int, first:
     """Yield the nodes of one step's children, in the order of their starts; ``first`` is the first place."""
     running: list[tuple[float, int]] = []  # end and place
     last_end = -math.inf
-    at_last_end: dict[
-        int, int
-    ] = {}  # by lane: those that ended then
+    at_last_end: dict[int, int] = {}  # by lane: those that ended then
     for place, step in enumerate(siblings, first):
         ended = []
         while running and running[0][0] <= step.start:
