@@ -14,6 +14,7 @@ from perfdb.errors import UsageError
 from perfdb.records import COMPLETED, Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
+from perfdb.vocabulary import BIGGEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -272,7 +273,7 @@ def explain(connection: Connection, session_id: str, last: int) -> Explanation:
 
 def past_within(connection: Connection, session: Session, *, last: int) -> list[Session]:
     """Return ``reading.past_sessions``, so many of the newest as an answer may read."""
-    most = most_steps()
+    most, last = most_steps(), min(last, BIGGEST)
     if most is not None:
         kind = {"pipeline": session.pipeline, "mode": session.mode, "counted": True, "status": COMPLETED}
         last, _ = extent.newest_within(connection, most, last=last, until=session.start_time, **kind)

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from perfdb.records import STATUSES
+from perfdb.vocabulary import BIGGEST
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LATEST_EPOCH = 1e11  # the year 5138; more than that is milliseconds
@@ -104,7 +105,7 @@ def session_filters(
         "pipeline": pipeline,
         "since": None if since is None else parse_instant(since),
         "until": None if until is None else parse_instant(until),
-        "last": last,
+        "last": None if last is None else min(last, BIGGEST),
         "fast_mode": fast_mode,
         "status": status,
         "attribute": attribute,

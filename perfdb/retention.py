@@ -18,6 +18,7 @@ from perfdb.recording.native import monotonic
 from perfdb.settings import whole
 from perfdb.toml_tables import Table
 from perfdb.transfer import Database, EndingError
+from perfdb.vocabulary import BIGGEST
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Policy:
 
     def __init__(self, older_than_s: float | None = None, keep_last: int | None = None) -> None:
         self.older_than_s = older_than_s
-        self.keep_last = keep_last
+        self.keep_last = None if keep_last is None else min(keep_last, BIGGEST)
 
     def __bool__(self) -> bool:
         return self.older_than_s is not None or self.keep_last is not None

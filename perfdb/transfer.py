@@ -353,6 +353,8 @@ def _recover_some(
         for path in paths:
             journal = _claim(path, database)
             if journal is None:
+                if _is_of_the_dead(path):
+                    moved.left[path] = "no line of it can be read; look at it, then remove it"
                 continue
             try:
                 held[journal] = _take_in(journal, database, health, moved)
@@ -384,7 +386,7 @@ def _recover_some(
 def _claim(path: Path, database: Database) -> Journal | None:
     """Take over the journal of a dead writer, also one that was emptied since the database had some of it."""
     journal = Journal.claim(path)
-    if journal is None and not has_living_writer(path):
+    if journal is None and _is_of_the_dead(path):
         from perfdb.store.ingest import journal_offset
 
         with database.reading() as connection:
@@ -392,6 +394,10 @@ def _claim(path: Path, database: Database) -> Journal | None:
         if known:
             return Journal.claim(path, by_name=True)
     return journal
+
+
+def _is_of_the_dead(path: Path) -> bool:
+    return path.is_file() and not has_living_writer(path)
 
 
 def _is_away(error: Exception) -> bool:

@@ -29,6 +29,8 @@ STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
 TOTAL = "Total"  # a table's row for the whole session
 OTHER = "Other"  # and for the time in which no step ran
 
+BIGGEST = 2**63 - 1  # that a database takes as a whole number; of nothing are there more
+
 _SESSION_ID = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
+from perfdb.desk import Desk
 from perfdb.questions import parse_instant
 
 
@@ -145,6 +146,22 @@ def test_a_password_is_never_shown() -> None:
     history = perfdb.History("postgresql://me:s3cret@127.0.0.1:1/db")
     assert "s3cret" not in history.database
     assert "s3cret" not in repr(history)
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**30])
+def test_a_number_beyond_those_of_a_database_means_all_or_none(number: int) -> None:
+    record()
+    history, desk = perfdb.History(), Desk(perfdb.History())
+    assert len(history.sessions(last=number)) == 1
+    assert len(history.steps(last=number)) == 2
+    assert len(history.explain(last=number).frame)
+    for ask in (history.bottlenecks, history.trends, history.failures, history.regressions, history.report):
+        ask(last=number)
+    assert history.affordable(number) is not None
+    for ask_of_alert in (desk.story, desk.explanation, lambda id_: desk.silence(60.0, alert_id=id_)):
+        with pytest.raises(perfdb.NotFoundError, match="no alert"):
+            ask_of_alert(number)
+    assert desk.unsilence(silence_id=number) == desk.unsilence(alert_id=number) == 0
 
 
 def test_a_filter_out_of_range_is_an_error_at_once() -> None:

@@ -1,15 +1,17 @@
 """Play a recorded schedule again with some steps faster: what would the session have gained?
 
 Dependencies are inferred from what was recorded. A step waits for what released it: the sibling that
-ended last before it began; a step that followed its predecessor in the same lane waits for that lane
-and for its parent's lane only, because a worker takes its next piece as soon as it is free; any other
-waits for all siblings that had ended, because it looks like a barrier. Gaps keep their length; a parent
-ends when its last child has and its own remaining work is done. So ×1 gives the observed times.
+ended last before it began, of several at once the one in its own lane; a step that followed its
+predecessor in the same lane waits for that lane and for its parent's lane only, because a worker takes its
+next piece as soon as it is free; any other waits for all siblings that had ended, because it looks like a
+barrier. Gaps keep their length; a parent ends when its last child has and its own remaining work is done.
+So ×1 gives the observed times.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -162,14 +164,17 @@ class Schedule:
 def _linked(siblings: Sequence[Scheduled], parent: int, parent_lane: int, first: int) -> Iterator[_Node]:
     """Yield the nodes of one step's children, in the order of their starts; ``first`` is the first place."""
     running: list[tuple[float, int]] = []  # end and place
-    last: tuple[float, int] | None = None  # of those that ended
+    last_end = -math.inf
+    at_last_end: dict[int, int] = {}  # by lane: those that ended then
     for place, step in enumerate(siblings, first):
         ended = []
         while running and running[0][0] <= step.start:
-            each = heapq.heappop(running)
-            ended.append(each[1])
-            last = each if last is None else max(last, each)
-        released_by = None if last is None else last[1]
+            end, other = heapq.heappop(running)
+            ended.append(other)
+            if end > last_end:
+                last_end, at_last_end = end, {}
+            at_last_end[siblings[other - first].lane] = other
+        released_by = at_last_end.get(step.lane, max(at_last_end.values(), default=None))
         in_lanes = (
             released_by is not None
             and step.lane != parent_lane

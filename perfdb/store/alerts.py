@@ -32,6 +32,7 @@ from perfdb.errors import NotFoundError
 from perfdb.records import ALERT_ROW, ALERT_STATES, FALSE_ALARM, HISTORIC, OPEN_STATES, PENDING, Alert
 from perfdb.store.ids import Ids
 from perfdb.store.models import alert_events, alerts, baselines, series, silences, storable_text
+from perfdb.vocabulary import BIGGEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +109,9 @@ def read_alert(connection: Connection, alert_id: int) -> Alert:
     Raises:
         NotFoundError: there is none of this number.
     """
-    row = connection.execute(_alerts().where(alerts.c.id == alert_id)).mappings().first()
+    row = None
+    if _can_be(alert_id):
+        row = connection.execute(_alerts().where(alerts.c.id == alert_id)).mappings().first()
     if row is None:
         raise NotFoundError(f"there is no alert {alert_id}; see: perfdb alerts list --state all")
     return _silenced_now(connection, [_alert_of(row)])[0]
@@ -295,10 +298,14 @@ def add_silence(
 def end_silences(connection: Connection, *, silence_id: int | None, alert_id: int | None, now: float) -> int:
     """End a silence, or all those of an alert; return how many were in force."""
     wanted = or_(
-        silences.c.id == silence_id if silence_id is not None else text("false"),
-        silences.c.alert_id == alert_id if alert_id is not None else text("false"),
+        silences.c.id == silence_id if _can_be(silence_id) else text("false"),
+        silences.c.alert_id == alert_id if _can_be(alert_id) else text("false"),
     )
     return connection.execute(delete(silences).where(wanted, silences.c.expires_at > now)).rowcount
+
+
+def _can_be(number: int | None) -> bool:
+    return number is not None and abs(number) <= BIGGEST
 
 
 def accepted_baselines(

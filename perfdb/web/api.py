@@ -15,6 +15,7 @@ from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM
 from perfdb.web import schemas
 from perfdb.web.answers import alerts, bottlenecks, compare, overview, rules, sessions, trends
 from perfdb.web.queries import (
+    AlertId,
     AlertsQuery,
     BottlenecksQuery,
     CompareQuery,
@@ -61,7 +62,6 @@ def served(request: Request) -> ServedHistory:
 
 History = Annotated[ServedHistory, Depends(served)]
 SessionId = Annotated[str, Path(max_length=128, description="A whole id, a prefix of one, last or last~1.")]
-AlertId = Annotated[int, Path(ge=1, le=2**62)]
 
 
 @router.get("/health", tags=["about"])

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from perfdb.questions import parse_instant
@@ -73,6 +74,7 @@ MaybeKey = Annotated[
 ]
 MaybeBool = Annotated[bool | None, BeforeValidator(_empty_is_none)]
 Pair = Annotated[str, _like("^[^=]+=.*$"), AfterValidator(_pair)]
+AlertId = Annotated[int, Path(ge=1, le=2**62)]
 
 
 class Query(BaseModel):

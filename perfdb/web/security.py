@@ -12,7 +12,7 @@ import hmac
 import logging
 import secrets
 from collections.abc import Collection
-from http.cookies import CookieError, SimpleCookie
+from http.cookies import SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -208,13 +208,11 @@ def _limited(receive: Receive) -> Receive:
 
 
 def _cookie(headers: Headers, name: str) -> str:
-    for header in headers.getlist("cookie"):
-        try:
-            found = SimpleCookie(header).get(name)
-        except CookieError:
-            continue
-        if found is not None:
-            return found.value
+    """Return a cookie; others of this host, which cookies of other ports are, may be written as they like."""
+    for pair in "; ".join(headers.getlist("cookie")).split(";"):
+        if pair.strip().startswith(f"{name}="):
+            found = SimpleCookie(pair.strip()).get(name)
+            return "" if found is None else found.value
     return ""
 
 

@@ -386,7 +386,7 @@ def get_alerts(request: Request) -> HTMLResponse:
 
 
 @router.get("/alerts/{alert_id}")
-def get_alert(request: Request, alert_id: int) -> HTMLResponse:
+def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
     """Show one alert with what happened to it, and what can be done."""
     history = request.app.state.history
     answer = of_alerts.alert(history, alert_id)

@@ -30,7 +30,11 @@ def naive_wall(
     ends: list[float] = []
     for place, step in enumerate(siblings):
         ended = [other for other in range(place) if siblings[other].end <= step.start]
-        released_by = max(ended, key=lambda other: (siblings[other].end, other), default=None)
+        released_by = max(
+            ended,
+            key=lambda other: (siblings[other].end, siblings[other].lane == step.lane, other),
+            default=None,
+        )
         began = (step.start - start) * scale
         if released_by is not None:
             began = ends[released_by] + (step.start - siblings[released_by].end) * scale
@@ -72,6 +76,18 @@ def test_many_changes_at_a_time_are_each_what_they_are_alone(
     steps, wall = case
     schedule = Schedule(steps, 0.0, wall)
     assert schedule.walls(changes) == [schedule.wall(faster, factor) for faster, factor in changes]
+
+
+def test_lanes_that_end_a_step_at_the_same_moment_do_not_wait_for_each_other() -> None:
+    """As with pieces of equal length, or a clock that is coarser than they are."""
+    steps = [Scheduled(0, None, 0.0, 6.0, 0)]
+    for lane in (1, 2):
+        steps += [Scheduled(3 * lane + i, 0, 2.0 * i, 2.0 * i + 2.0, lane) for i in range(3)]
+    schedule = Schedule(steps, 0.0, 6.0)
+    assert schedule.wall() == 6.0
+    assert schedule.wall([3, 4, 5], 0.5) == schedule.wall([6, 7, 8], 0.5) == 6.0
+    assert schedule.wall([3, 7], 0.5) == schedule.wall([4, 8], 0.0) + 1.0 == 5.0
+    assert schedule.wall(range(1, 9), 0.5) == 3.0
 
 
 def test_steps_may_nest_deeper_than_the_interpreter_calls() -> None:

@@ -33,6 +33,13 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(
     assert "1 tagged" in answer.out
 
 
+def test_more_than_a_database_counts_is_everything(
+    perfdb: Callable[..., Any], recorded: list[Session]
+) -> None:
+    answer = perfdb("prune", "--keep-last", str(10**20))
+    assert (answer.code, len(ids(perfdb))) == (0, 3)
+
+
 def test_old_sessions_go_and_their_reports_stay(
     perfdb: Callable[..., Any], recorded: list[Session], folder: Path
 ) -> None:

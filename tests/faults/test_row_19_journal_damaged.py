@@ -8,8 +8,10 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from click.testing import CliRunner
 
 import perfdb
+from perfdb.cli.recover import command as recover_command
 from perfdb.recording.journal import Journal, decode, encode, frame
 from perfdb.recording.quarantine import Quarantine
 from perfdb.store.engine import open_engine
@@ -114,6 +116,23 @@ def test_row_19_what_is_no_journal_is_left_alone(home: Path, dead_journal: Path,
     assert (moved.journals, moved.quarantined) == (1, 0)
     assert foreign.read_bytes() == content
     assert numbers(perfdb.History(url)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("damage", [b"", bytes(5_000), b"\r"])
+def test_row_19_a_journal_without_a_good_line_is_named(
+    home: Path, dead_journal: Path, damage: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut there may be zeros where there was text; the doctor sends people to `recover`."""
+    content = dead_journal.read_bytes().replace(b"\n", b"\r\n") if damage == b"\r" else damage
+    dead_journal.write_bytes(content)
+    folder = dead_journal.with_name("folder.journal")
+    folder.mkdir()
+    monkeypatch.setenv("PERFDB_HOME", str(home))
+    answer = CliRunner().invoke(recover_command)
+    assert answer.exit_code == 0, answer.output
+    assert f"Left {dead_journal.name} where it is: no line of it can be read" in answer.output
+    assert folder.name not in answer.output
+    assert dead_journal.read_bytes() == content
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,12 @@ def test_what_is_not_there_is_404_with_the_next_thing_to_do(dashboard: Any) -> N
         assert len(answer.json()["detail"]) > 20
 
 
+def test_a_number_that_no_alert_can_have_is_refused_by_pages_too(dashboard: Any) -> None:
+    for number in (2**63, 10**20, -1):
+        for path in (f"alerts/{number}", f"api/v1/alerts/{number}"):
+            assert 400 <= dashboard.client.get(f"/{path}").status_code < 500
+
+
 def test_a_trend_marks_changes_limits_and_alerts(dashboard: Any) -> None:
     answer = dashboard.get("trends", step="Vision Analysis", mode='{"fast_mode":false}')
     (change,) = answer["changes"]

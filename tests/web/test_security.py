@@ -232,6 +232,23 @@ def test_a_link_with_the_token_opens_the_page_once_and_leaves_a_cookie(guarded: 
     assert guarded.client.get("/api/v1/health").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "others",
+    ['prefs={"a": 1}', "theme", "name=Zoë", 'odd="open', "a,b=1", "a@b=1", 'q="a\\"b"', "="],
+)
+def test_the_cookie_is_found_among_those_of_others_on_this_host(guarded: Any, others: str) -> None:
+    """Cookies know no ports: those of other servers on localhost come along, in forms of their own."""
+    answer = guarded.client.get("/sessions", params={"token": TOKEN})
+    own = answer.headers["Set-Cookie"].partition(";")[0]
+    guarded.client.cookies.clear()
+    for cookies in (f"{others}; {own}", f"{own}; {others}", f"{others};{own};{others}"):
+        headers = {"Cookie": cookies.encode()}
+        assert guarded.client.get("/api/v1/health", headers=headers).status_code == 200
+    for cookies in (f"{others}; {own}x", f"x{own}", f"{others}; {own.partition('=')[0]}"):
+        headers = {"Cookie": cookies.encode()}
+        assert guarded.client.get("/api/v1/health", headers=headers).status_code == 401
+
+
 def test_the_link_cannot_be_bent_towards_another_host(guarded: Any) -> None:
     for path in ("//evil.example/", "/\\evil.example/"):
         with httpx.Client(timeout=30) as client:
