@@ -1,8 +1,9 @@
 """Write a file that somebody named: whole or not at all, and never in the place of what is no file.
 
 What is there and no regular file (a device, a FIFO, ``/dev/stdout``, ``/dev/fd/3``) is written to, a symbolic
-link is followed, an existing file keeps its owner and mode, a new one is its owner's alone. It is a module
-of its own because recording, store, pages and commands all write files and share no other ground.
+link is followed, an existing file keeps its owner and mode, a new one is its owner's alone. What another user
+put where everybody may write, such as ``/tmp``, is neither followed nor written to. It is a module of its own
+because recording, store, pages and commands all write files and share no other ground.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def place_of(path: str | Path) -> Path | None:
     """Return the file, there or not yet, at the end of all links; None for what can only be written to.
 
     Raises:
-        OSError: the links go round in a circle; a folder is in its place.
+        OSError: the links go round in a circle; a folder is in its place; another user put the file, or a
+            link on the way, where everybody may.
     """
     name = _end_of_links(path)
     if _DESCRIPTOR.fullmatch(name):
@@ -82,6 +84,8 @@ def place_of(path: str | Path) -> Path | None:
     found = _status(Path(name))
     if found is not None and stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if found is not None and (stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
+        _require_known(name, found)
     return Path(name) if found is None or stat.S_ISREG(found.st_mode) else None
 
 
@@ -103,19 +107,48 @@ def take_place(finished: Path, place: Path) -> None:
 
 
 def _end_of_links(path: str | Path) -> str:
-    """Follow links, but not those of /proc that stand for open files: such a file is not to be replaced."""
-    name = os.path.abspath(path)
-    for _ in range(_MOST_LINKS):
-        name = os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name))
+    """Follow links, but not those of /proc that stand for open files: such a file is not to be replaced.
+
+    Each is followed by hand, the folders' too: the kernel's own guard against links that others plant in
+    ``/tmp`` (protected_symlinks) knows nothing of a name that was read and then replaced.
+    """
+    at, links = os.sep, 0
+    left = os.path.abspath(path).split(os.sep)[::-1]
+    while left:
+        part = left.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            at = os.path.dirname(at)
+            continue
+        name = os.path.join(at, part)
         if _DESCRIPTOR.fullmatch(name):
             return name
         try:
             target = os.readlink(name)
         except OSError as error:  # it is none
             raise_foreign(error)
-            return name
-        name = os.path.join(os.path.dirname(name), target)
-    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            at = name
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        _require_known(name, os.lstat(name))
+        left += target.split(os.sep)[::-1]
+        at = os.sep if os.path.isabs(target) else at
+    return at
+
+
+def _require_known(name: str, found: os.stat_result) -> None:
+    """Refuse what another user put where everybody may: whoever names ``/tmp/x`` means no file of theirs.
+
+    Raises:
+        PermissionError: it belongs to neither us, root, nor the owner of its folder.
+    """
+    folder = os.stat(os.path.dirname(name))
+    if folder.st_mode & stat.S_IWOTH and found.st_uid not in (0, os.geteuid(), folder.st_uid):
+        words = "another user put it into a folder where everybody may write"
+        raise PermissionError(errno.EACCES, words, name)
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -146,6 +179,8 @@ def _open_special(path: str | Path, *, patient: bool) -> int:
     if not opened and stat.S_ISSOCK(os.lstat(name).st_mode):
         raise OSError(errno.ENXIO, "it is a socket", str(path))
     flags = os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC
+    if not opened:
+        flags |= os.O_NOFOLLOW  # it may have become a link since
     descriptor = os.open(name, flags if patient else flags | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return descriptor

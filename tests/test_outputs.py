@@ -241,3 +241,65 @@ def test_where_a_nameless_file_can_have_no_name_it_is_copied(
     write_output(path, [b"new"])
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+MALLORY = 45678
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """Give a folder such as ``/tmp``."""
+    with TemporaryDirectory() as folder:
+        os.chmod(folder, 0o1777)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+@pytest.mark.parametrize("kind", ["link", "dangling", "link to a folder", "link to theirs", "file", "fifo"])
+def test_what_another_user_put_where_everybody_may_is_not_written_to(
+    kind: str, everybodys: Path, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("old")
+    planted = everybodys / "x"
+    name = planted
+    if kind == "fifo":
+        os.mkfifo(planted, 0o666)
+    elif kind == "file":
+        planted.write_text("theirs")
+        planted.chmod(0o666)
+    elif kind == "link to a folder":
+        planted.symlink_to(tmp_path)
+        name = planted / "precious"
+    else:
+        planted.symlink_to(precious if kind == "link" else tmp_path / "new")
+    os.lchown(planted, MALLORY, MALLORY)
+    if kind == "link to theirs":  # a link of ours leads there
+        name = tmp_path / "ours"
+        name.symlink_to(planted)
+    for write in (lambda: write_output(name, [b"new"]), lambda: place_of(name)):
+        with pytest.raises(PermissionError, match="another user put it"):
+            write()
+    assert precious.read_text() == "old"
+    assert not (tmp_path / "new").exists()
+    assert os.lstat(planted).st_uid == MALLORY
+    assert list(everybodys.iterdir()) == [planted]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+def test_own_files_and_links_where_everybody_may_write_are_used(everybodys: Path, tmp_path: Path) -> None:
+    (everybodys / "file").write_text("old")
+    (everybodys / "link").symlink_to(tmp_path / "target")
+    for name in ("file", "link", "new"):
+        write_output(everybodys / name, [b"new"])
+        assert (everybodys / name).read_bytes() == b"new"
+    assert (everybodys / "link").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+def test_links_of_others_in_folders_of_their_own_are_followed(tmp_path: Path) -> None:
+    """Only where everybody may write is a name open to whoever comes first."""
+    (tmp_path / "link").symlink_to("target")
+    os.lchown(tmp_path / "link", MALLORY, MALLORY)
+    write_output(tmp_path / "link", [b"new"])
+    assert (tmp_path / "target").read_bytes() == b"new"

@@ -51,7 +51,10 @@ _QUICK_S = 0.00002
 _GREENLETS_LOOK_S = 0.002
 _START_S = 5.0  # so long a busy machine may take to begin with one
 
-_exiting = _no_more = False
+# What glibc loads when the interpreter stops a thread at its very end, as one that SQLite holds up.
+_ENDS_THREADS = "libgcc_s.so.1"
+
+_exiting = _no_more = _can_be_stopped = False
 _started: list[Thread] = []  # those that the system may still know
 
 
@@ -95,6 +98,7 @@ class Thread:
         try:
             if _no_more:
                 raise RuntimeError("the process ends")
+            _let_threads_be_stopped()
             _thread.start_new_thread(self._begin, ())
         except RuntimeError:
             self._end()
@@ -144,6 +148,23 @@ class Thread:
         return self._ended.locked() or (
             bool(self._number) and os.path.exists(f"/proc/self/task/{self._number}")
         )
+
+
+def _let_threads_be_stopped() -> None:
+    """Load, once and early, what the end of a held-up thread needs: without it glibc aborts the process.
+
+    At the exit there may be neither memory nor a file descriptor left for it.
+    """
+    global _can_be_stopped
+    if _can_be_stopped or sys.platform != "linux":
+        return
+    _can_be_stopped = True
+    try:
+        import _ctypes  # not ctypes, which takes ten times as long
+
+        _ctypes.dlopen(_ENDS_THREADS, os.RTLD_NOW)
+    except (ImportError, AttributeError, OSError, MemoryError):  # musl and PyPy need none
+        return
 
 
 def _forget_dummy(ident: int) -> None:

@@ -35,7 +35,8 @@ _KEYS = frozenset(
     "openai anthropic gemini groq mistral cohere serpapi pinecone huggingface sendgrid twilio mailgun "
     "datadog stripe replicate perplexity xai deepseek tavily langsmith newrelic sentry "
     "aes hmac rsa gpg pgp recovery wallet consumer license licence preshared application functions webhook "
-    "shared symmetric cipher crypto service".split()
+    "shared symmetric cipher crypto service fernet vapid openrouter fireworks cerebras nvidia deepgram "
+    "elevenlabs assemblyai firecrawl postmark mailchimp algolia supabase airtable rapidapi".split()
 )
 _MAYBE_KEYS = frozenset(
     "client app session role admin deploy integration server project bot write ingest ingestion routing "
@@ -84,7 +85,7 @@ _ABOUT = frozenset(
     "port env variable var column table class label level score rank order number num calls requests "
     "request queue pool fetch lookup read write sent received seen left remaining consumed generated "
     "prompt throughput speed step steps stage stages phase scanner scanning detector detected detection "
-    "management rules rule exchange introspection".split()
+    "management rules rule exchange introspection arn banner scanned width height".split()
 )
 
 _SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -94,8 +95,9 @@ _CAMEL = r"[A-Z]?[a-z]++(?:[-_.]?[A-Z]?[a-z]++)*+|[A-Z][A-Z_\-.]*"
 
 LONGEST_NAME = 200
 # What names a value in a mapping, and the value.
-_NAME_KEYS = "name Name NAME key Key KEY header Header variable field param k".split()
-VALUE_KEYS = frozenset("value val v stringvalue".split())
+_NAME_KEYS = "name Name NAME key Key KEY header Header variable field param k ParameterKey".split()
+VALUE_KEYS = frozenset("value val v stringvalue parametervalue".split())
+_FLAGS = frozenset("true false yes no on off none null".split())  # --cookies off
 _OF_DIGITS = frozenset("otp pin".split())
 _ANYTHING = "aB3$aB3$"  # a value that any doubtful name withholds
 _CACHE_SIZE = 4_096
@@ -160,7 +162,11 @@ def is_harmless(name: str, value: object) -> bool:
     if isinstance(value, int):
         small = name.lower().rstrip("_0123456789")
         return "token" in small or (small.endswith("s") and not small.endswith("pass"))
-    return isinstance(value, str) and name[-3:].lower() == "pwd" and compiled(_PATH).match(value) is not None
+    if not isinstance(value, str):
+        return False
+    if len(value) < 6 and value.lower() in _FLAGS:
+        return True
+    return name[-3:].lower() == "pwd" and compiled(_PATH).match(value) is not None
 
 
 def least_of(name: str) -> int:

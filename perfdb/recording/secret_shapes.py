@@ -41,7 +41,16 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("4/0A", _DASHED + "{24,}"),
     ("GOCSPX-", _DASHED + "{16,}"),
     ("hf_ api_org_", _WORD + "{20,}"),
-    ("gsk_ fw_ jina_ esecret_ pcsk_ e2b_ bb_live_ tgp_v1_ wandb_v1_ rnd_ nfp_ napi_", r"[\w\-]{20,}"),
+    (
+        "gsk_ fw_ jina_ esecret_ pcsk_ e2b_ bb_live_ tgp_v1_ wandb_v1_ rnd_ nfp_ napi_",
+        r"(?=[a-z_\-]{0,60}[A-Z0-9])[\w\-]{20,}",  # rnd_uniform_distribution_size is none
+    ),
+    ("vercel_blob_rw_ snyk_uat. snyk_sat.", r"[\w.\-]{20,}"),
+    ("pa-", r"(?=[A-Za-z_\-]{0,42}\d)[\w\-]{43}(?![\w\-])"),  # Voyage
+    ("APP_USR-", r"\d{10,}-[\w\-]{20,}"),
+    ("FLWSECK- FLWSECK_TEST-", r"[a-f0-9]{24,}(?:-\w+)*"),
+    ("v1.0-", r"[a-f0-9]{24}-[a-f0-9]{100,}"),  # Cloudflare's origin
+    ("1/ 2/", r"\d{10,20}(?:/\d{10,20})?:[a-f0-9]{32}"),  # Asana
     ("vcp_ vci_ vca_ vcr_ vck_", r"[\w\-]{20,}"),
     ("r8_", _WORD + "{20,}"),
     ("xai- pplx- tvly- csk- nvapi-", r"[\w\-]{20,}"),
@@ -124,6 +133,14 @@ _WITHIN = (
     ("-us", r"a-f0-9", 32, r"\d{1,2}\b"),
     ("Q~", r"\w~.\-", 4, r"[\w~.\-]{30,}"),
 )
+# Hashes of passwords: crypt, Apache, Argon2, Django, Werkzeug.
+_HASHES = (
+    r"(?<!\w)\$(?:2[abxy]?\$\d\d\$[./\w]{53}|argon2(?:id|i|d)\$[\w=,$+/.\-]{30,200}"
+    r"|(?:apr1|1)\$[^\s$:]{1,16}\$[./\w]{22}|[56]\$(?:rounds=\d{1,9}\$)?[^\s$:]{1,16}\$[./\w]{43,86}"
+    r"|y\$[./\w]{1,8}\$[./\w]{1,86}\$[./\w]{43})"
+    r"|(?<!\w)(?:pbkdf2_sha\d{1,3}\$\d{1,9}|pbkdf2:sha\d{1,3}:\d{1,9}|scrypt:\d{1,9}:\d{1,3}:\d{1,3})"
+    r"\$[^\s$]{1,64}\$[\w+/=]{20,200}"
+)
 _FURTHEST_BACK = 40
 # Shorter beginnings stand in many texts that hold nothing: what follows them is looked at in the same search.
 _SHORT = 3
@@ -170,6 +187,9 @@ def found_within(text: str) -> Iterator[tuple[int, int]]:
                     text, max(0, hit.start() - _FURTHEST_BACK), hit.start()
                 )
                 yield back.start() if back else hit.start(), hit.end()
+    if text.count("$") > 1:
+        for hit in compiled(_HASHES).finditer(text):
+            yield hit.span()
 
 
 def _key(text: str, begin: int) -> tuple[int, int]:

@@ -37,7 +37,7 @@ _FILLERS = (
 )
 _TWO_WORDS = (
     "api|access|secret|private|encryption|signing|master|license|account|auth|recovery|backup|seed|verification|"
-    "storage|subscription"
+    "storage|subscription|openai|anthropic|gemini|serpapi|stripe"
 )
 _QUOTE = "[\"'`]"
 _QUOTED = {quote: rf"(?:[^{quote}\\]|\\[\s\S]|{quote}{quote}(?=\w))*+" for quote in "\"'`"}
@@ -51,7 +51,7 @@ _BARE = (
 _REST_OF_LINE = r"(?:[^\r\n\\]|\\(?![nr]))*+"
 _CONTAINER = r"[(\[{][^)\]}\n]*+[)\]}]+"
 _TWO_TEXTS = r"[(\[]\s?b?[\"'][^\"'\n]{0,200}[\"'],\s?b?[\"']"  # auth=("user", "password")
-_BLOCK = r"[|>][-+]?\n[ \t]+([^\n]+)"  # of YAML
+_BLOCK = r"[|>][-+\d]{0,2}\n([ \t]+)([^\n]+(?:\n(?:\1[^\n]*|[ \t]*(?=\n)))*+)"  # of YAML, to its last line
 _HARMLESS_VALUES = frozenset(
     "true false yes no on off none null nil undefined n/a na empty unset set required missing invalid "
     "incorrect wrong expired unknown optional default ok to for is are or and the a an of with from in on "
@@ -91,6 +91,10 @@ _VALUE_AND_NAME = (
     r"(?<!\w)(?:value|val|v)[\"']?\s{0,4}[:=]\s{0,4}b?([\"'])((?:[^\"'\\]|\\.){0,400}+)\1[\s,;]{1,40}+"
     r"[\"']?(?:name|key|variable|var|header|field|param|k)[\"']?\s{0,4}[:=]\s{0,4}b?[\"']([\w.\-]{2,100}+)"
 )
+_INPUT = (
+    r"<input\s(?=[^<>]{0,300}?type\s?=\s?[\"']?password)[^<>]{0,300}?(?<=\s)value\s?=\s?"
+    r"(?:\"([^\"<>]+)|'([^'<>]+)|([^\s\"'<>]+))"
+)
 _NETRC = r"\blogin\s{1,4}[^\s]{1,100}+\s{1,4}password\s{1,4}(?!\[redacted)([^\s]{1,300}+)"
 _TAGS = (
     rf"<(?=[^<]{{0,80}}?(?i:{'|'.join(STEMS)}))(?:key>([^<>]{{1,80}}+)</key>\s{{0,80}}+<string"
@@ -113,6 +117,10 @@ def without_said(text: str, small: str) -> str:
             small = small_of(text)
         if "</" in text:
             text = without(text, _values_of_tags(text))
+            small = small_of(text)
+        if "<input" in small:
+            found = compiled(_INPUT).finditer(small)
+            text = without(text, (each.span(each.lastindex or 0) for each in found))
             small = small_of(text)
         if "login " in small and "password " in small:
             text = without(text, (each.span(1) for each in compiled(_NETRC).finditer(small)))

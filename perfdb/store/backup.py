@@ -102,7 +102,10 @@ def unfinished_copy(url: str, place: Path | None) -> Iterator[tuple[Path, dict[s
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     try:
         counts = _copy_sqlite(url, path) if sqlite_path(url) is not None else _copy_rows(url, path)
-        verify(path, counts)
+        try:
+            verify(path, counts)
+        except sqlite3.Error as error:  # a column that computes what is too large, for one
+            raise StoreError(f"{shown_url(url)} cannot be checked ({error}): it is not copied") from error
         yield path, counts
     finally:
         for suffix in ("", "-journal", "-wal", "-shm"):

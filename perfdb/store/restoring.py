@@ -14,8 +14,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from perfdb.errors import StoreError
+from perfdb.errors import InvalidSessionIdError, StoreError
 from perfdb.outputs import place_of, take_place
+from perfdb.records import check_session_id
 from perfdb.settings import sqlite_url
 from perfdb.store.backup import Backup, back_up, count_rows, keep_folder, revision_of, unfinished_copy, verify
 from perfdb.store.engine import open_engine, shown_url, sqlite_path
@@ -164,6 +165,17 @@ def _differences(found: sqlite3.Connection, expected: sqlite3.Connection) -> Ite
     for name in sorted(wanted_views.keys() | views.keys()):
         if views.get(name) != wanted_views.get(name):
             yield f"the view {name} is {'not as perfdb makes it' if name in views else 'missing'}"
+    for (session_id,) in found.execute("SELECT session_id FROM sessions"):
+        if not _is_session_id(session_id):  # it names files
+            yield f"{session_id!r:.80} is no session id"
+
+
+def _is_session_id(text: object) -> bool:
+    """Tell whether a session may be called so."""
+    try:
+        return bool(check_session_id(text))
+    except InvalidSessionIdError:
+        return False
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> dict[str, tuple[Any, ...]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from subprocess import CompletedProcess
+
+import pytest
 
 import perfdb
 from perfdb.store.schema import ensure_schema
@@ -126,3 +130,33 @@ def test_row_05_no_thread_of_ours_is_left_at_the_very_end(run: Callable[..., Com
         """
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "1\n")
+
+
+EXHAUSTED = """
+import os, resource, sys, time
+from perfdb.recording.native import Thread
+
+class Slow:
+    def __del__(self, sleep=time.sleep):  # the thread wants to go on while the interpreter goes down
+        sleep(0.5)
+
+slow = Slow()
+Thread(lambda: [time.sleep(0.01) for _ in range(1000)]).start()
+time.sleep(0.1)
+if sys.argv[1] == "descriptors":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    try:
+        while True:
+            os.dup(0)
+    except OSError:
+        pass
+else:
+    resource.setrlimit(resource.RLIMIT_AS, (1, resource.RLIM_INFINITY))
+"""
+
+
+@pytest.mark.parametrize("of", ["descriptors", "memory"])
+def test_a_thread_that_outlives_the_exit_aborts_nothing_when_there_is_no_room_left(of: str) -> None:
+    """What ends such a thread is a library that glibc loads then, unless it is there already."""
+    ended = subprocess.run([sys.executable, "-c", EXHAUSTED, of], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -34,6 +34,11 @@ BROKEN = {
         "ALTER TABLE journals DROP COLUMN host",
         "ALTER TABLE journals ADD COLUMN host TEXT AS (hex(zeroblob(10)))",
     ),
+    "a column that computes too much": (
+        "ALTER TABLE sessions ADD COLUMN more TEXT AS (hex(zeroblob(900000000)))",
+    ),
+    "a session named like a path": ("UPDATE sessions SET session_id = '../../etc/x'",),
+    "a session named in bytes": ("UPDATE sessions SET session_id = x'ff00'",),
     "a trigger": ("CREATE TRIGGER t AFTER INSERT ON sessions BEGIN DELETE FROM steps; END",),
     "a trigger on a view": ("CREATE TRIGGER t INSTEAD OF INSERT ON v_steps BEGIN DELETE FROM steps; END",),
     "a view more": ("CREATE VIEW v_more AS SELECT 1",),

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.secret_corpus import HARMLESS_NAMES, HARMLESS_TEXTS, texts, values
 from perfdb.recording.redaction import REDACTED, is_secret_key, redact, redact_arguments, withheld
+from perfdb.recording.secret_names import withholds
 from perfdb.recording.values import clean, clean_error, clean_json
 
 LEAST_RECALL = 0.98
@@ -118,3 +119,66 @@ def test_letters_with_longer_small_forms_move_nothing(letter: str) -> None:
 )
 def test_values_without_credentials_stay(value: Any) -> None:
     assert clean({"x": value}) == {"x": list(value) if isinstance(value, tuple) else value}
+
+
+HEX, MIXED = "0123456789abcdef" * 10, "aB3dE5gH7jK9mN1pQ3rS5tU7vW9xY1zA3bC5dE7fG9hJ1kL3mN5pQ7rS9tU1vW3xY5z"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"vercel_blob_rw_{MIXED[:30]}",
+        f"snyk_uat.{MIXED[:8]}.{MIXED[:50]}",
+        f"pa-{MIXED[:43]}",
+        f"APP_USR-1234567890123456-012345-{HEX[:32]}-123456789",
+        f"FLWSECK-{HEX[:32]}-X",
+        f"v1.0-{HEX[:24]}-{HEX[:146]}",
+        f"2/1201234567890123/1201234567890123:{HEX[:32]}",
+        f"$2b$12${MIXED[:53]}",
+        "$6$saltsalt$" + (MIXED + MIXED)[:86],
+        f"$apr1$abcdefgh${MIXED[:22]}",
+        f"$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ${MIXED[:43]}",
+        f"pbkdf2_sha256$600000$salt${MIXED[:43]}=",
+        f"scrypt:32768:8:1$salt${HEX[:64]}",
+    ],
+)
+def test_further_keys_and_hashes_of_passwords_are_known_by_their_shape(text: str) -> None:
+    assert redact(text) == REDACTED
+    assert redact(f"used {text} today") == f"used {REDACTED} today"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "private_key: |\n  line1ofkey\n  line2ofkey\n\n  line3ofkey\nport: 5",
+        '<input type="password" name="p" value="line1ofkey">',
+        "<input value='line1ofkey' x=1><input name=a type=password value=line2ofkey>",
+        "serpapi key 90cea7a2line1ofkey4129199532290b5",
+    ],
+)
+def test_blocks_of_yaml_and_fields_of_forms_are_withheld_to_their_end(text: str) -> None:
+    shown = redact(text)
+    assert REDACTED in shown
+    assert "ofkey" not in shown.replace("<input value='line1ofkey'", "")
+    assert shown.endswith("port: 5") or "port" not in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rnd_uniform_distribution_sample_size",
+        "costs $5 and $6 more: $2 a piece",
+        "pa-week-of-two",
+        "1/2 or 2/3",
+    ],
+)
+def test_harmless_texts_that_begin_alike_survive(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_flags_and_what_is_said_about_a_secret_survive() -> None:
+    values = {"secret_arn": "arn:aws:x", "secrets_scanned": "12", "cookie_banner": "shown", "cookies": "off"}
+    for name, value in values.items():
+        assert not withholds(name, value)
+    assert withholds("FERNET_KEY", "aB3dE5gH7")
+    assert withholds("cookies", "offside9")
