@@ -37,6 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from perfdb.errors import StoreError
 from perfdb.records import (
     ALERT_STATES,
     COMPLETED,
@@ -392,12 +393,23 @@ def to_json(value: Any) -> str:
 
 
 def from_json(value: Any) -> Any:
-    """Return what a JSON column holds; what is no text has been parsed already."""
+    """Return what a JSON column holds; what is no text has been parsed already.
+
+    Raises:
+        ValueError: it is no JSON.
+        StoreError: it is nested too deeply; nothing that perfdb wrote is.
+    """
     if isinstance(value, bytes):
         value = value.decode()
     if not isinstance(value, str):
         return value
-    return json.loads(value, parse_int=_whole_or_float if _LONG_NUMBER.search(value) else None)
+    try:
+        return json.loads(value, parse_int=_whole_or_float if _LONG_NUMBER.search(value) else None)
+    except RecursionError:
+        raise StoreError(
+            "the database holds a document that is nested too deeply to be read: put a backup back (perfdb "
+            "restore), or delete the session that has it"
+        ) from None
 
 
 def _whole_or_float(digits: str) -> int | float:

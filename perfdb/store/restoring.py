@@ -21,6 +21,7 @@ from perfdb.settings import sqlite_url
 from perfdb.store.backup import Backup, back_up, count_rows, keep_folder, revision_of, unfinished_copy, verify
 from perfdb.store.engine import open_engine, shown_url, sqlite_path
 from perfdb.store.models import metadata
+from perfdb.store.sanity import nonsense
 from perfdb.store.schema import ensure_schema, upgrade
 
 _MAGIC = b"SQLite format 3\0"
@@ -132,6 +133,7 @@ def _bring_up_to_date(copy: Path, backup: Path) -> dict[str, int]:
         ensure_schema(sqlite_url(fresh))
         with closing(_connect(fresh)) as expected:
             wrong = next(_differences(connection, expected), None)
+        wrong = wrong or next(nonsense(connection), None)
         if wrong is not None:
             raise StoreError(f"{backup} is no whole backup of perfdb: {wrong}")
         return count_rows(connection)

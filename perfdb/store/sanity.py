@@ -25,6 +25,7 @@ VIEWS = {"v_sessions": "bef505d71ee4b17b", "v_steps": "c2d91ddab3240c07"}  # a t
 _LAST_INSTANT = 253_402_300_799.0  # of the year 9999
 _LONGEST = 1e10  # seconds; what perfdb writes is shorter
 _LONGEST_NAME = 1_000  # bytes
+_REFUSED_NAME = 20_000
 _INSTANTS = ("time", "start_time", "created_at", "updated_at", "opened_at", "closed_at", "since_time",
              "last_time", "until_time", "expires_at", "sent_at", "next_at", "notified_at", "at")  # fmt: skip
 VALUE_BOUNDS: dict[str, tuple[float, float]] = {
@@ -90,6 +91,22 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
             )
 
 
+def require_own_names(connection: Connection) -> None:
+    """Check that no name is longer than perfdb makes one: each page repeats them for every step.
+
+    Raises:
+        StoreError: one is.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    sizes = [f"length(CAST({name} AS BLOB)) > {_REFUSED_NAME}" for name in ("pipeline", "step_name", "mode")]
+    if connection.exec_driver_sql(f"SELECT 1 FROM series WHERE {' OR '.join(sizes)} LIMIT 1").first():
+        file = connection.exec_driver_sql("PRAGMA database_list").all()[0][2]
+        raise StoreError(
+            f"{file} holds a name of more than {_REFUSED_NAME} bytes, which perfdb never writes: it is not read"
+        )
+
+
 def stop_after(connection: Connection, instructions: int) -> None:
     """Interrupt what a SQLite connection is asked once it has taken so many instructions together.
 
@@ -111,14 +128,15 @@ def find_nonsense(connection: Connection) -> str | None:
     deadline = time.monotonic() + _CHECKED_FOR_S
     driver.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
     try:
-        return next(_nonsense(driver), None)
+        return next(nonsense(driver), None)
     except (sqlite3.Error, DBAPIError):
         return None
     finally:
         driver.set_progress_handler(None, 0)
 
 
-def _nonsense(driver: sqlite3.Connection) -> Iterator[str]:
+def nonsense(driver: sqlite3.Connection) -> Iterator[str]:
+    """Yield in words the values that perfdb never writes, a line for each column."""
     for table in metadata.tables.values():
         checks = {column.name: check for column in table.columns if (check := _check(table, column))}
         sums = ", ".join(f"coalesce(max({check}), 0)" for check in checks.values())

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from perfdb.errors import NewerSchemaError, SchemaError, StoreError
 from perfdb.store.engine import broken_file, open_engine, shown_url, sqlite_path
 from perfdb.store.migrating import migrate, migrations_folder, without_talk
-from perfdb.store.sanity import require_own_objects
+from perfdb.store.sanity import require_own_names, require_own_objects
 
 __all__ = [
     "HEAD",
@@ -93,6 +93,7 @@ def require_schema(connection: Connection) -> None:
             f"run: perfdb db upgrade -d {shlex.quote(_shown(connection))}"
         )
     require_own_objects(connection)
+    require_own_names(connection)
 
 
 def upgrade(url: str, until: str = "head") -> None:
