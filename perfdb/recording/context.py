@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import ContextVar
 
 from perfdb.errors import InvalidSessionIdError, UsageError
+from perfdb.guard import raise_foreign
 from perfdb.vocabulary import check_session_id
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -248,8 +249,8 @@ def read_token(token: str) -> tuple[str, int | None]:
         seq = int(number) if colon else None
         if not colon or (number.isascii() and number.isdigit() and int(number) <= MAX_SEQ):
             return session_id, seq
-    except (InvalidSessionIdError, ValueError):
-        pass
+    except (InvalidSessionIdError, ValueError) as error:
+        raise_foreign(error)
     raise UsageError(
         f"{str(token)[:140]!r} is no token to join: give what perfdb.context() returned in the other process"
     )
