@@ -74,7 +74,8 @@ def test_row_37_an_alarm_ends_the_wait_for_a_locked_database(
     run: Callable[..., subprocess.CompletedProcess[str]], home: Path
 ) -> None:
     ended = run("""
-                class TimeLimit(Exception): pass
+        import sqlite3
+        class TimeLimit(Exception): pass
         def limit(*_): raise TimeLimit
         tracker.start_pipeline(); tracker.end_pipeline()
         lock = sqlite3.connect(os.environ["PERFDB_HOME"] + "/perfdb.sqlite3", isolation_level=None)
@@ -109,8 +110,8 @@ def test_row_37_what_another_thread_sets_reaches_the_host(tmp_path: Path, kind: 
                     with tracker.step("s", n=n):
                         pass
             except kind:
-                arrived.append(n)
                 begun.clear()
+                arrived.append(n)
 
     tracker.start_pipeline()
     thread = threading.Thread(target=work)
