@@ -480,6 +480,8 @@ def _before_fork() -> None:
     if _forking.acquire(timeout=_IMPORT_S):
         _held.append(_forking)
     workers = _all_workers()
+    if workers:  # a thread of the host may be importing these: its child would wait for it for ever
+        from perfdb.recording import report, snapshot  # noqa: F401
     with native.quick_switching():
         end_tickers()
         _monitor.end_thread()
