@@ -30,6 +30,11 @@ _LIBRARIES = frozenset(
     "markupsafe matplotlib numpy pandas psutil psycopg psycopg_binary pyarrow pydantic pyparsing pytz "
     "requests six sqlalchemy starlette tzdata urllib3 uvicorn yaml".split()
 )
+# what functions in C raise without an argument
+_WITHOUT_WORDS = frozenset(
+    "builtins.EOFError builtins.MemoryError builtins.StopAsyncIteration builtins.StopIteration "
+    "_queue.Empty queue.Empty".split()
+)
 # those through whose frames somebody else's exception comes in when they switch
 _SWITCHING = frozenset("anyio eventlet gevent greenlet trio uvloop".split())
 
@@ -37,10 +42,10 @@ _SWITCHING = frozenset("anyio eventlet gevent greenlet trio uvloop".split())
 def foreign(error: BaseException, catcher: FrameType | None = None) -> BaseException | None:
     """Return the exception that has to reach the host, or None when it is a failure of perfdb's own.
 
-    To the host belongs whatever the frame of a signal handler raised; every class that is defined outside of
-    builtins, the standard library, perfdb and its libraries, unless code of the host that perfdb called on
-    purpose (a ``__repr__``, a stream, a callback) raised it; and all that is no ``Exception``. A failure that
-    took the place of such an exception gives that one.
+    To the host belongs whatever the frame of a signal handler raised or another thread set; every class that
+    is defined outside of builtins, the standard library, perfdb and its libraries, unless code of the host
+    that perfdb called on purpose (a ``__repr__``, a stream, a callback) raised it; and all that is no
+    ``Exception``. A failure that took the place of such an exception gives that one.
 
     Args:
         error: as caught.
@@ -92,7 +97,7 @@ def _is_foreign(error: BaseException) -> bool:
     if not isinstance(error, Exception):
         return True
     trace = error.__traceback__
-    if _is_from_handler(trace):
+    if _is_from_handler(trace) or _is_set_by_thread(error, trace):
         return True
     return not _is_known(type(error).__module__) and not _is_from_called(trace)
 
@@ -106,6 +111,22 @@ def _is_from_handler(trace: TracebackType | None) -> bool:
             return True
         trace = trace.tb_next
     return False
+
+
+def _is_set_by_thread(error: BaseException, trace: TracebackType | None) -> bool:
+    """Tell whether another thread set it (``PyThreadState_SetAsyncExc``): nobody raised it, nor said why."""
+    if trace is None or error.args or f"{type(error).__module__}.{type(error).__name__}" in _WITHOUT_WORDS:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code, at = trace.tb_frame.f_code.co_code, trace.tb_lasti
+    return 0 <= at < len(code) and code[at] not in _raising()
+
+
+def _raising() -> frozenset[int]:
+    import opcode
+
+    return frozenset(opcode.opmap[name] for name in ("RAISE_VARARGS", "RERAISE"))
 
 
 def _arguments(frame: FrameType) -> list[Any]:
@@ -124,7 +145,8 @@ def _arguments(frame: FrameType) -> list[Any]:
 
 def _installed_handlers() -> set[CodeType]:
     """Return the code of the handlers that are installed: one may forget the frame that it was given."""
-    signal = sys.modules.get("signal")
+    # not `signal`: what makes its enumerations takes a handler's ValueError for its own
+    signal = sys.modules.get("_signal")
     if signal is None:
         return set()
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]

@@ -154,7 +154,8 @@ def _require_known(name: str, found: os.stat_result) -> None:
 def _status(path: Path) -> os.stat_result | None:
     try:
         return os.lstat(path)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        raise_foreign(error)
         return None
 
 
@@ -235,7 +236,8 @@ def _name(nameless: int, path: Path, hidden: Path, file: IO[bytes], found: os.st
         # with a dir_fd Python calls linkat(), which follows the link of /proc as link() does not
         os.link(source, path, src_dir_fd=nameless)
         return
-    except FileExistsError:
+    except FileExistsError as error:
+        raise_foreign(error)
         os.link(source, hidden, src_dir_fd=nameless)
     except OSError as error:  # no /proc
         raise_foreign(error)

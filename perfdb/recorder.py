@@ -172,7 +172,11 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
         live_lines = self._settings.console is True
         tracker = _tracker(self._settings, self._health, live_lines=live_lines, fast_mode=None, kind=Tracker)
         self._tracker = tracker
-        tracker.start_pipeline(self._fast_mode, **self._attributes)
+        try:
+            tracker.start_pipeline(self._fast_mode, **self._attributes)
+        except BaseException as error:  # of the host's, just before or after: nobody will call `__exit__`
+            tracker._break_off(error)
+            raise
         return tracker
 
     def __exit__(
@@ -180,8 +184,13 @@ class track:  # noqa: N801 (reads as a verb: with perfdb.track("nightly-etl") as
     ) -> None:
         tracker, self._tracker = self._tracker, None
         if tracker is not None:
-            if tracker.running:
-                tracker.end_pipeline(error=error)
+            try:
+                if tracker.running:
+                    tracker.end_pipeline(error=error)
+            except BaseException:  # of the host's, before anything was done
+                if tracker.running:
+                    tracker.end_pipeline(error=error)
+                raise
             tracker.save_performance_report()
 
     async def __aenter__(self) -> Tracker:
@@ -478,6 +487,8 @@ def _before_fork() -> None:
     if _forking.acquire(timeout=_IMPORT_S):
         _held.append(_forking)
     workers = _all_workers()
+    if workers:  # a thread of the host may be importing these: its child would wait for it for ever
+        from perfdb.recording import report, snapshot  # noqa: F401
     with native.quick_switching():
         end_tickers()
         _monitor.end_thread()

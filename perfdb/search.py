@@ -45,8 +45,8 @@ class Search:
         """
         for folder in self._folders():
             for name in (OWN_FILE, SHARED_FILE):
-                path = folder / name
-                if os.path.isfile(path) and (table := self._believed(path)) is not None:
+                path = folder.joinpath(name)  # `/` takes a handler's TypeError for its own
+                if is_file(path) and (table := self._believed(path)) is not None:
                     return path, table
         return None
 
@@ -214,6 +214,15 @@ def shown_path(path: Path) -> str:
 def printable(text: str) -> str:
     """Return it with escapes for what no encoding takes: names of folders and variables may be any bytes."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_file(path: Path) -> bool:
+    """Say whether there is a file, as ``os.path.isfile`` does, but let pass what a signal handler raises."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError) as error:
+        raise_foreign(error)
+        return False
 
 
 def _is(path: Path, kind: Callable[[int], bool]) -> bool:

@@ -21,6 +21,7 @@ from perfdb.search import (
     SHARED_FILE,
     Search,
     decoded,
+    is_file,
     open_file,
     printable,
     table_of_pyproject,
@@ -446,7 +447,7 @@ def _named_file(named: object, folder: Path | None) -> tuple[Path, Table]:
     if not isinstance(named, str | os.PathLike):
         raise SettingsError(f"'config_file' must be the path of a file, not {shown_value(named)}")
     path = _below(folder, Path(named).expanduser())
-    if not os.path.isfile(path):
+    if not is_file(path):
         raise SettingsError(f"PERFDB_CONFIG names {str(path)!r}, which is not a file: correct it or unset it")
     try:
         with open_file(path) as file:

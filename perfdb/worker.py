@@ -21,7 +21,15 @@ from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, make_private_folder, new_journal_id
 from perfdb.recording.judged import note_judged, note_unjudged
 from perfdb.recording.live import LiveSession
-from perfdb.recording.native import Flag, RLock, Thread, is_exiting, monotonic, sleep
+from perfdb.recording.native import (
+    Flag,
+    RLock,
+    Thread,
+    is_exiting,
+    monotonic,
+    prepare_greenlets,
+    sleep,
+)
 from perfdb.recording.values import clean_error
 from perfdb.search import doubt_about_home
 from perfdb.toml_tables import Table
@@ -291,6 +299,7 @@ class Worker:
             if self.wakes is not None:
                 self.wakes(self)
         try:
+            prepare_greenlets()
             thread.start()
         except RuntimeError as error:  # the next session tries again, and the exit
             raise_foreign(error)

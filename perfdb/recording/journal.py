@@ -290,10 +290,12 @@ def make_private_folder(folder: Path) -> None:
     """Make a folder that only its owner may enter; an existing one stays as it is."""
     try:
         folder.mkdir(mode=0o700)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        raise_foreign(error)
         make_private_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
-    except FileExistsError:
+    except FileExistsError as error:
+        raise_foreign(error)
         if not folder.is_dir():
             raise NotADirectoryError(f"{folder} is a file: perfdb needs a folder of that name") from None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import get_ident
@@ -13,7 +12,7 @@ from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import resident_bytes, usage
-from perfdb.recording.native import RLock, perf_counter
+from perfdb.recording.native import Latch, RLock, perf_counter
 from perfdb.recording.step import Step
 from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
 from perfdb.vocabulary import COMPLETED, INTERRUPTED, RUNNING
@@ -103,7 +102,7 @@ class LiveSession:
         self.open_steps: dict[int, Step] = {}
         self.samples: list[tuple[float, float, int]] = []  # epoch s, percent of a core, bytes
         self.next_seq = itertools.count().__next__
-        self.in_database = threading.Event()  # set by the worker when its end is committed
+        self.in_database = Latch()  # set by the worker when its end is committed
         self.alerts: list[Any] = []  # what it opened or confirmed; known by then unless many sessions wait
         self.usual: Mapping[str, float] | None = None  # seconds per step name, once somebody asked
         self.inherited = False  # another process started it, and will end it

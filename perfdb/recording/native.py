@@ -17,6 +17,8 @@ import time as possibly_replaced
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from perfdb.guard import raise_foreign
+
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     import threading
@@ -69,12 +71,37 @@ class Flag:
         """Wake who waits, or who comes next."""
         try:
             self._lock.release()
-        except RuntimeError:  # it is set
-            return
+        except RuntimeError as error:  # it is set
+            raise_foreign(error)
 
     def wait(self, seconds: float) -> bool:
         """Wait so long at most; return whether it was set, and clear it."""
         return self._lock.acquire(timeout=max(0.0, seconds))
+
+
+class Latch:
+    """Set once, for all who wait; an exception that cuts a wait off leaves it whole, unlike `Event`."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._lock = Lock()
+        self._lock.acquire()
+
+    def is_set(self) -> bool:
+        """Tell whether it is set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Let all go on who wait or will."""
+        if not self._is_set:
+            self._is_set = True
+            self._lock.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long at most; return whether it is set."""
+        if not self._is_set and self._lock.acquire(timeout=max(0.0, seconds)):
+            self._lock.release()  # the next one's
+        return self._is_set
 
 
 class Thread:
@@ -141,8 +168,8 @@ class Thread:
     def _end(self) -> None:
         try:
             self._ended.release()
-        except RuntimeError:  # it has ended
-            return
+        except RuntimeError as error:  # it has ended
+            raise_foreign(error)
 
     def _is_known(self) -> bool:
         return self._ended.locked() or (
@@ -215,6 +242,17 @@ def wait_for(event: threading.Event, seconds: float) -> None:
 def is_greenlet_world() -> bool:
     """Tell whether waiting is replaced: greenlets of this thread run only while one sleeps their way."""
     return not isinstance(possibly_replaced.sleep, type(len))
+
+
+def prepare_greenlets() -> None:
+    """Make gevent's hub of this thread, before a thread of the machine begins that imports.
+
+    gevent's locks are those of imports, too, and make a hub of their own in each thread. The first hub
+    imports: made by two threads at once, each waits for what the other one imports.
+    """
+    gevent = sys.modules.get("gevent")
+    if gevent is not None and is_greenlet_world():
+        gevent.get_hub()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ other libraries are known by their names: none is imported for it.
 
 from __future__ import annotations
 
+from perfdb.guard import raise_foreign
 from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_error, clean_text
 from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED
 
@@ -91,7 +92,7 @@ def outcome(error: BaseException, expected: Expected = ()) -> str:
     found = {_of_one(each, expected) for each in _leaves(error)}
     for status in (FAILED, INTERRUPTED, COMPLETED):
         if status in found:
-            return INTERRUPTED if status == FAILED and isinstance(error, expected) else status
+            return INTERRUPTED if status == FAILED and _is_expected(error, expected) else status
     return FAILED
 
 
@@ -111,7 +112,15 @@ def _of_one(error: BaseException, expected: Expected) -> str:
             code = getattr(error, _EXITS[name], None)
             if code is None or (isinstance(code, int) and int(code) == 0):
                 return COMPLETED
-    return INTERRUPTED if isinstance(error, expected) else FAILED
+    return INTERRUPTED if _is_expected(error, expected) else FAILED
+
+
+def _is_expected(error: BaseException, expected: Expected) -> bool:
+    try:
+        return isinstance(error, expected)
+    except Exception as failure:  # a class of the host may have its own `__instancecheck__`
+        raise_foreign(failure)
+        return False
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

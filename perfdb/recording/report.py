@@ -126,13 +126,14 @@ def write_report(report: Mapping[str, Any], folder_or_path: str | Path) -> Path:
     content = _as_json(report)
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
-    except OSError:
+    except OSError as error:
+        raise_foreign(error)
         kind = 0  # nothing yet
     if kind != stat.S_IFDIR and (path.suffix == ".json" or kind not in (0, stat.S_IFREG)):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_output(path, [content], patient=False)  # a host does not wait for a reader
         return path
-    path = path / name
+    path = path.joinpath(name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_own(path, content)
     return path

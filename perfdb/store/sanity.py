@@ -103,7 +103,8 @@ def require_own_names(connection: Connection) -> None:
     if connection.exec_driver_sql(f"SELECT 1 FROM series WHERE {' OR '.join(sizes)} LIMIT 1").first():
         file = connection.exec_driver_sql("PRAGMA database_list").all()[0][2]
         raise StoreError(
-            f"{file} holds a name of more than {_REFUSED_NAME} bytes, which perfdb never writes: it is not read"
+            f"{file} holds a name of more than {_REFUSED_NAME} bytes, which perfdb never writes: it is not "
+            "read; put a backup back, or delete the session that has it"
         )
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -15,11 +16,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any
 
 import pytest
 
 import perfdb
 from perfdb.guard import foreign
+from perfdb.recording import native
+from perfdb.recording.tracker import Tracker
 
 pytestmark = pytest.mark.process
 
@@ -87,10 +92,12 @@ def test_row_37_an_alarm_ends_the_wait_for_a_locked_database(
     assert ended.stdout == "arrived False completed\n", ended.stderr
 
 
-def test_row_37_what_another_thread_sets_reaches_the_host(tmp_path: Path) -> None:
-    class Stop(Exception):  # noqa: N818 (no error)
-        """Set from outside, as a pool that gives up on a worker does it."""
+class Stop(Exception):  # noqa: N818 (no error)
+    """Set from outside, as a pool that gives up on a worker does it."""
 
+
+@pytest.mark.parametrize("kind", [Stop, TimeoutError, ValueError, sqlite3.OperationalError, RuntimeError])
+def test_row_37_what_another_thread_sets_reaches_the_host(tmp_path: Path, kind: type[Exception]) -> None:
     arrived: list[int] = []
     ready, ended = threading.Event(), threading.Event()
     tracker = perfdb.create_tracker(home=tmp_path, console=False, monitor=False)
@@ -102,7 +109,7 @@ def test_row_37_what_another_thread_sets_reaches_the_host(tmp_path: Path) -> Non
                 while not ended.is_set():
                     with tracker.step("s", n=len(arrived)):
                         pass
-            except Stop:
+            except kind:
                 arrived.append(len(arrived))
 
     tracker.start_pipeline()
@@ -111,7 +118,7 @@ def test_row_37_what_another_thread_sets_reaches_the_host(tmp_path: Path) -> Non
     for n in range(20):
         assert ready.wait(60)
         ready.clear()
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(kind))
         deadline = time.monotonic() + 60
         while len(arrived) <= n and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -120,6 +127,76 @@ def test_row_37_what_another_thread_sets_reaches_the_host(tmp_path: Path) -> Non
     tracker.end_pipeline()
     assert arrived == list(range(20))
     assert tracker.health()["errors"] == 0
+
+
+def test_row_37_what_perfdb_raises_without_a_word_is_its_own() -> None:
+    def raising() -> None:
+        raise TimeoutError
+
+    def nothing_left() -> None:
+        next(iter(()))
+
+    for action in (raising, nothing_left):
+        names: dict[str, Any] = {"__name__": "perfdb.worker"}
+        code = FunctionType(
+            action.__code__, names | {"TimeoutError": TimeoutError, "next": next, "iter": iter}
+        )
+        with pytest.raises((TimeoutError, StopIteration)) as caught:
+            code()
+        assert foreign(caught.value) is None
+
+
+def raised_at(
+    function: CodeType, kind: type[Exception], action: Callable[[], object]
+) -> tuple[object, object]:
+    """Call ``action`` with an exception at the first line of a function; return it, and what came out."""
+    raised: list[BaseException] = []
+    got: BaseException | None = None
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        if event == "line" and frame.f_code is function and not raised:
+            sys.settrace(None)
+            raised.append(kind("limit"))
+            raise raised[0]
+        return trace
+
+    sys.settrace(trace)
+    try:
+        action()
+    except BaseException as error:
+        got = error
+    finally:
+        sys.settrace(None)
+    return raised, [got]
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (native.Flag.set, RuntimeError),
+        (os.path.isfile, OSError),
+        (Path.__str__, ValueError),
+        (Path.__fspath__, FileNotFoundError),
+        (Tracker.end_pipeline, ValueError),
+        (Tracker.start_pipeline, ValueError),
+    ],
+)
+def test_row_37_no_handler_of_ours_takes_the_exception_for_its_own(
+    tmp_path: Path, function: FunctionType, kind: type[Exception]
+) -> None:
+    trackers: list[Any] = []
+
+    def whole() -> None:
+        run = perfdb.track("p", home=tmp_path, console=False, monitor=False)
+        trackers.append(run)
+        with run as tracker:
+            trackers.append(tracker)
+
+    limit = type("Limit", (kind,), {})
+    raised, got = raised_at(function.__code__, limit, whole)
+    assert got == raised or (raised == [] and got == [None])  # not called at all
+    for tracker in trackers[1:]:
+        assert not tracker.running
 
 
 class HostsError(Exception):

@@ -103,3 +103,21 @@ def test_row_42_greenlets_go_on_while_the_database_is_locked(
         )
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["done"]), done.stderr
     assert_all_is_there(history())
+
+
+def test_row_42_the_first_hub_is_made_before_a_thread_of_the_machine_imports(home: Path) -> None:
+    if importlib.util.find_spec("gevent") is None:
+        pytest.skip("gevent is not installed")
+    text = """
+from gevent import monkey; monkey.patch_all()
+import perfdb
+from gevent._hub_local import get_hub_if_exists
+assert get_hub_if_exists() is None
+tracker = perfdb.create_tracker(console=False)
+tracker.start_pipeline()
+assert get_hub_if_exists() is not None
+tracker.end_pipeline()
+perfdb.recorder.close(60)
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -388,3 +388,19 @@ def test_the_console_says_that_a_step_was_called_off(
     assert f"   {mark} Interrupted step: stream (0.00s): GeneratorExit: enough\n" in told
     assert "Status: interrupted\nReason: GeneratorExit: enough\n" in told
     assert f"   {mark} stream: 0.00s (interrupted)\n" in told
+
+
+def test_an_expected_class_that_cannot_be_asked_leaves_no_session_running(tracker_with: Make) -> None:
+    class Asked(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            raise RuntimeError("not now")
+
+    class Strange(Exception, metaclass=Asked):  # noqa: N818
+        pass
+
+    tracker = tracker_with()
+    tracker.start_pipeline(expected=(Strange,))
+    with suppress(ValueError), tracker.step("s"):
+        raise ValueError("bad")
+    tracker.end_pipeline(error=ValueError("bad"))
+    assert (session_of(tracker).status, step_of(tracker).error_message) == ("failed", "ValueError: bad")
