@@ -231,7 +231,7 @@ def is_exiting() -> bool:
     return _exiting
 
 
-def wait_for(event: threading.Event, seconds: float) -> None:
+def wait_for(event: Latch, seconds: float) -> None:
     """Wait for an event that a thread of ours sets; in a world of greenlets the others go on meanwhile."""
     if is_greenlet_world():  # an event of theirs cannot be set from a thread of the machine
         possibly_replaced.sleep(min(seconds, _GREENLETS_LOOK_S))
