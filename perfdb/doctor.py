@@ -501,12 +501,12 @@ def look_for_old_module(*folders: Path) -> Iterator[Finding]:
     for folder in dict.fromkeys(folders):
         old = folder / OLD_NAME
         for path in (old / "__init__.py", old / "performance_tracker.py", folder / f"{OLD_NAME}.py"):
-            if path.is_file() and os.path.realpath(old) != os.path.realpath(ours):
+            if os.path.isfile(path) and os.path.realpath(old) != os.path.realpath(ours):
                 found = f"programs there import {shown_path(path)}: perfdb records nothing of them"
                 advice = f"move it away, and {OLD_NAME} is perfdb's; or import perfdb in its place"
                 yield Finding("old name", WARNING, found, advice)
                 return
-    if (ours / "performance_tracker.py").is_file():
+    if os.path.isfile(ours / "performance_tracker.py"):
         yield Finding("old name", FINE, f"{OLD_NAME}.performance_tracker is perfdb's")
     else:
         yield Finding("old name", NOTE, f"{OLD_NAME} is not installed beside perfdb", "import perfdb")

@@ -25,11 +25,16 @@ _MARKUP = (
 )
 
 
+_MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is
+
+
 def inert(text: object) -> str:
     """Return the text with nothing in it that a terminal, a browser or an editor would obey."""
     shown = str(text)
     if shown.isprintable():
         return shown
+    if len(shown) > _MOST_ESCAPED:
+        shown = f"{shown[:_MOST_ESCAPED]}… [{len(shown) - _MOST_ESCAPED} characters cut]"
     return "".join(_escape(character) if _is_unsafe(character) else character for character in shown)
 
 

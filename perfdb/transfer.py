@@ -6,7 +6,6 @@ may be read again at any time by anybody, and a kill at any point loses and doub
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -146,7 +145,9 @@ class Database:
         self._engine = self._reader = None
         for engine in engines:
             if engine is not None:
-                engine.dispose(close=close)
+                from perfdb.store.engine import let_go
+
+                let_go(engine, close=close)
 
     def _open(self) -> Engine:
         if self._engine is not None and self._file != self._identity():
@@ -159,9 +160,6 @@ class Database:
             from perfdb.store.schema import ensure_schema
 
             ensure_schema(self.url)
-            # What it used goes in rings with callbacks. Collected here, and not in the host's thread, whose
-            # signal handlers are not heard in callbacks.
-            gc.collect(1)
             self._path = sqlite_path(self.url)
             self._engine = open_engine(self.url, role="writer", busy_timeout_s=self._busy_timeout_s)
             self._file = self._identity()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from benchmarks.cluster import Cluster, NoServerError, running_cluster
@@ -31,7 +32,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let Ctrl-C reach the programs that tests start: what a shell put in the background ignores it."""
+    """Let Ctrl-C reach the programs that tests start: what a shell put in the background ignores it.
+
+    No property has a deadline: a busy machine is no fault of it.
+    """
+    hypothesis.settings.register_profile("perfdb", deadline=None)
+    hypothesis.settings.load_profile("perfdb")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for tier, meaning in tiers.TIERS.items():

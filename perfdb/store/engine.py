@@ -35,6 +35,18 @@ _READER_BUSY_TIMEOUT_S = 5.0
 _LONGEST_VALUE = 64 * 1024 * 1024  # bytes; no report is longer
 
 
+def let_go(engine: Engine, *, close: bool = True) -> None:
+    """Dispose of an engine, and drop its listeners at once.
+
+    They have callbacks. Found by the garbage collector they would run in any thread, the host's too, whose
+    signal handlers are not heard in a callback.
+    """
+    engine.dispose(close=close)
+    parts: tuple[Any, ...] = (engine, engine.pool, engine.dialect)
+    for part in parts:
+        vars(part.dispatch).clear()
+
+
 def open_engine(url: str, *, role: Role, busy_timeout_s: float = 30.0) -> Engine:
     """Return an engine whose connections are set up for ``role``.
 

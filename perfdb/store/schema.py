@@ -16,7 +16,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import NewerSchemaError, SchemaError, StoreError
-from perfdb.store.engine import broken_file, open_engine, shown_url, sqlite_path
+from perfdb.store.engine import broken_file, let_go, open_engine, shown_url, sqlite_path
 from perfdb.store.migrating import migrate, migrations_folder, without_talk
 from perfdb.store.sanity import require_own_names, require_own_objects
 
@@ -70,7 +70,7 @@ def ensure_schema(url: str) -> None:
                     if _is_at_head(connection):
                         return
             finally:
-                engine.dispose()
+                let_go(engine)
     upgrade(url)
 
 
@@ -117,24 +117,27 @@ def check(url: str) -> list[str]:
                 require_schema(connection)
                 return _differences(connection)
         finally:
-            engine.dispose()
+            let_go(engine)
 
 
 @contextmanager
 def locked_connection(url: str) -> Iterator[Connection]:
     """Give a connection whose transaction shuts every other migration out; it commits at the end."""
     engine = open_engine(url, role="migration")
-    with engine.begin() as connection:  # SQLite: BEGIN IMMEDIATE is the lock
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
-        yield connection
-        if connection.dialect.name == "sqlite":
-            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-            if broken is not None:
-                raise StoreError(
-                    f"the migration would leave {broken[0]} with dangling rows; nothing was changed"
-                )
+    try:
+        with engine.begin() as connection:  # SQLite: BEGIN IMMEDIATE is the lock
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+            yield connection
+            if connection.dialect.name == "sqlite":
+                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                if broken is not None:
+                    raise StoreError(
+                        f"the migration would leave {broken[0]} with dangling rows; nothing was changed"
+                    )
+    finally:
+        let_go(engine)
 
 
 def _is_at_head(connection: Connection) -> bool:

@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfdb.analysis.limits import wilson_lower
@@ -64,6 +64,7 @@ def test_budget_needs_both_windows() -> None:
     assert not judged("budget", late[1:], limit=2.0).enough
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 60))
 def test_wilson_agrees_with_scipy(failures: int, n: int) -> None:
     from scipy import stats

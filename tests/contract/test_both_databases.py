@@ -23,7 +23,8 @@ Pair = tuple[History, History]
 
 # What names the database itself; everything else must be equal.
 OF_THE_DATABASE = {
-    "url", "database", "settings", "is_explicit", "backup", "require_access", "affordable", "explained"
+    "url", "database", "settings", "is_explicit", "backup", "require_access", "affordable", "explained",
+    "picture_folders",
 }  # fmt: skip
 
 READS: dict[str, Callable[[History], Any]] = {
