@@ -254,6 +254,7 @@ def prepared(home: Path, migrated_file: Path, monkeypatch: pytest.MonkeyPatch) -
 def drop_workers() -> None:
     """Let go of the writers without bringing anything to the database."""
     for worker in recorder._workers.values():
+        worker._database.forget()
         worker.after_fork_in_child()
     recorder._workers.clear()
     recorder._monitor.after_fork_in_child()
