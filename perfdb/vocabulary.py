@@ -26,6 +26,8 @@ INTERRUPTED = "interrupted"
 PROCESS_ENDED = "the process ended before end_pipeline()"
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
 
+MAX_SEQ = 2**53 - 1  # of a step: other processes than the first number theirs from random bits
+
 TOTAL = "Total"  # a table's row for the whole session
 OTHER = "Other"  # and for the time in which no step ran
 

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 
 from perfdb.errors import InvalidSessionIdError, UsageError
 from perfdb.guard import raise_foreign
-from perfdb.vocabulary import check_session_id
+from perfdb.vocabulary import MAX_SEQ, check_session_id
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 NEW, OPEN, CLOSED = range(3)  # states of a step, or of a session's scope
 TOKEN_VARIABLE = "PERFDB_CONTEXT"  # noqa: S105 (no secret: it names a session)
-MAX_SEQ = 2**53 - 1  # as the tables take it
 
 current: ContextVar[Node | None] = ContextVar("perfdb_current", default=None)
 running: set[LiveSession] = set()  # sessions of this process, of which somebody may be unaware

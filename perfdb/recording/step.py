@@ -340,13 +340,9 @@ class Step:
         raise other
 
     async def __aenter__(self) -> Step:
-        try:
-            self._frame = frame = _frame_of_caller(1)
-            self._entered_at = frame.f_lasti
-            self._begin()
-        except BaseException as error:
-            self._broken_off(error)
-        return self
+        self._frame = frame = _frame_of_caller(1)
+        self._entered_at = frame.f_lasti
+        return self.start()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

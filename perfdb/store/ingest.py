@@ -40,7 +40,7 @@ from perfdb.store.models import (
 )
 from perfdb.store.prepared import Prepared
 from perfdb.store.rows import Record
-from perfdb.vocabulary import PROCESS_ENDED
+from perfdb.vocabulary import MAX_SEQ, PROCESS_ENDED
 
 _JOURNAL, IMPORT, ORPHAN = range(len(SOURCES))
 _CHUNK = 200  # sessions per batch of an import; ids per statement of a delete
@@ -253,7 +253,7 @@ def _by_session(records: Iterable[Record]) -> tuple[dict[str, _Batch], int]:
         seq = rows.integer(record.get("seq")) if kind in ("open", "step") else None
         if (
             kind not in ("start", "open", "step", "samples", "end")
-            or (kind in ("open", "step") and (seq is None or not 0 <= seq <= rows.MAX_SEQ))
+            or (kind in ("open", "step") and (seq is None or not 0 <= seq <= MAX_SEQ))
             or (kind == "samples" and not isinstance(record.get("rows"), (list, tuple)))
             or not _is_session_id(session_id)
         ):

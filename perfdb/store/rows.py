@@ -21,12 +21,12 @@ from perfdb.store.models import (
     STATUS_CODES,
     storable_text,
 )
+from perfdb.vocabulary import MAX_SEQ
 
 Record = Mapping[str, Any]
 SeriesKey = tuple[str, str, str | None]  # pipeline, mode, step name (None: the session's total)
 
 UNKNOWN_PIPELINE = "unknown"  # until the line with the session's start turns up
-MAX_SEQ = 2**53 - 1  # a forked child numbers its steps from its pid in the upper bits
 
 SECONDS_A_DAY = 86_400
 
