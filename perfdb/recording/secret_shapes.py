@@ -227,7 +227,7 @@ def _beginnings() -> tuple[re.Pattern[str], dict[str, str]]:
         ahead = f"(?={follows[start]})" if start in follows and (len(start) <= _SHORT or "/" in start) else ""
         by_letter.setdefault(start[0], []).append(re.escape(start[1:]) + ahead)
     parts = (f"{letter}(?:{'|'.join(rests)})" for letter, rests in by_letter.items())
-    return re.compile(
+    return compiled(
         rf"(?<![A-Za-z0-9])(?=[{''.join(by_letter)}])(?:{'|'.join(parts)}){_LEAST_BEHIND}"
     ), follows
 

@@ -166,7 +166,7 @@ def _named() -> re.Pattern[str]:
     gap = r"[^\S\n]"
     letters = dict.fromkeys(stem[0] for stem in STEMS)  # tried one by one: fewer are quicker
     stems = "|".join(f"{a}(?:{'|'.join(stem[1:] for stem in STEMS if stem[0] == a)})" for a in letters)
-    return re.compile(
+    return compiled(
         rf"(?<![\w.$\-])(?P<option>--?(?=\w))?+(?:(?:{_TWO_WORDS}) (?=key|phrase|code))?+"
         rf"(?=[\w.$\-]{{0,200}}?(?:{stems}))[\w.$\-]++"
         rf"(?:(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
