@@ -6,12 +6,13 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from resource import RUSAGE_SELF, getrusage
 from threading import get_ident
 
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
-from perfdb.recording.monitor import resident_bytes, usage
+from perfdb.recording.monitor import MAXRSS_UNIT, resident_bytes
 from perfdb.recording.native import Latch, RLock, perf_counter
 from perfdb.recording.step import Step
 from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
@@ -19,7 +20,10 @@ from perfdb.vocabulary import COMPLETED, INTERRUPTED, RUNNING
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeAlias
+
+    # instant, CPU seconds (user and system, all threads), highest resident memory in MAXRSS_UNIT bytes
+    Reading: TypeAlias = tuple[float, float, int]
 
     class Clock(Protocol):
         """Where time comes from; tests bring their own."""
@@ -36,6 +40,7 @@ MAX_DATA = 16 << 20  # characters of their additional_data, likewise
 MAX_NAMES = 10_000
 MAX_SAMPLES = 2_000
 SAMPLES_PER_LINE = 20
+_SUCCEEDED = ',"success":true,"error_message":null'
 _CALLED_OFF = f',"status":"{INTERRUPTED}"'  # of a step whose success is false
 
 _names: dict[str, tuple[str, str]] = {}  # step names as they may stand on the disk, and as JSON
@@ -115,7 +120,7 @@ class LiveSession:
         self._lanes: dict[int, int] = {}
         self._unwritten: list[tuple[float, float, int]] = []
         self._lock = RLock()
-        self._cpu, self._highest_rss = usage()
+        _, self._cpu, self._highest_rss = self.read_usage()
         self.last_rss = self.rss_peak = resident_bytes() or 0
         self._rss_sum = self._rss_count = 0
         self._line_start = f'{{"type":"step","session_id":"{session_id}","seq":'
@@ -131,21 +136,26 @@ class LiveSession:
         """Return epoch seconds, on the same footing as the steps."""
         return self.wall(self.monotonic())
 
+    def read_usage(self) -> Reading:
+        """Read the clock and what the process has used: CPU seconds, and the most memory so far."""
+        now = self.monotonic()
+        used = getrusage(RUSAGE_SELF)
+        self.reading: Reading = (now, used.ru_utime + used.ru_stime, used.ru_maxrss)
+        return self.reading
+
     # -- lines -----------------------------------------------------------------
 
     def write(self, body: bytes) -> None:
         """Put one record into the journal."""
         journal = self.journal
-        if journal is None or journal.is_closed:
-            journal = self.journal = self._open_journal()
+        while journal is None or not journal.write(body):
+            if journal is not None and not journal.is_closed:
+                refused = f"the disk refuses records ({journal.path}): free some space"
+                self._health.count("refused", 1, refused)
+                return
+            journal = self.journal = self._open_journal()  # the worker rests, or the process ends
             if journal is None:
                 return
-        if journal.write(body):
-            return
-        if journal.is_closed:  # just now: the worker rests, or the process ends
-            self.write(body)
-        else:
-            self._health.count("refused", 1, f"the disk refuses records ({journal.path}): free some space")
 
     def begin(self) -> None:
         """Write that the session runs; a second line of that kind changes nothing."""
@@ -167,23 +177,18 @@ class LiveSession:
         )
         self.begun = True
 
-    def register(self, step: Step) -> None:
-        """Give a step its number and lane."""
-        step.seq = self.next_seq()
+    def starting(self, step: Step) -> None:
+        """Take in a step: its number and lane, and that it begins, before its clock runs."""
+        step.seq = seq = self.next_seq()
         thread = get_ident()
         step.lane = self._lanes[thread] if thread in self._lanes else self._new_lane(thread)
-
-    def starting(self, step: Step) -> None:
-        """Take in a step, and say that it begins, before its clock runs."""
         known = _names.get(step.name) if type(step.name) is str else None
         step.name, step.name_json = known or _clean_name(step.name)
         if self._debug is not None:
-            self._debug(
-                "step %d %r starts in lane %d, parent %s", step.seq, step.name, step.lane, step.parent_seq
-            )
+            self._debug("step %d %r starts in lane %d, parent %s", seq, step.name, step.lane, step.parent_seq)
         if self._console is not None:
             self._console.step_started(step.name, step.depth, _detail_of(step))
-        self.open_steps[step.seq] = step
+        self.open_steps[seq] = step
         if len(self.steps) < MAX_STEPS:
             self.steps.append(step)
         else:
@@ -214,9 +219,8 @@ class LiveSession:
                 step.rss_peak = self.last_rss
         data = "{}"
         if step.data:
-            step.data, data = clean_json(
-                step.data.copy(), self._secret_words
-            )  # others may change it meanwhile
+            # a copy: others may change it meanwhile
+            step.data, data = clean_json(step.data.copy(), self._secret_words)
             self._data_kept += len(data)
             if self._data_kept > MAX_DATA:
                 step.data = {"…": "too much for the report: the database has it"}
@@ -227,9 +231,7 @@ class LiveSession:
             f',"parent_seq":{"null" if step.parent_seq is None else step.parent_seq}'
             f',"step_name":{step.name_json},"lane":{step.lane}'
             f',"start_time":{start_us}e-6,"duration":{duration_us}e-6'
-            f',"success":{"true" if step.success else "false"}'
-            f"{_CALLED_OFF if step.interrupted else ''}"
-            f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
+            f"{_SUCCEEDED if step.success and step.error_message is None else _outcome_of(step)}"
             f',"additional_data":{data},"cpu_s":{step.cpu_us}e-6,"rss_peak_bytes":{step.rss_peak or "null"}'
             f',"rss_mean_bytes":{step.rss_sum // step.rss_count or "null"}'
             f"{self._parts(step) if step.attempts or step.events else ''}}}"
@@ -334,10 +336,10 @@ class LiveSession:
         """Write that the session has ended; a further process of it leaves that to the one that began it."""
         if self.total_duration is None:
             self.total_duration = round(max(0.0, self.monotonic() - self.started), 6)
-        cpu, highest_rss = usage()
+        _, cpu, highest_rss = self.read_usage()
         self.cpu_s = round(max(0.0, cpu - self._cpu), 6)
         if highest_rss > self._highest_rss:
-            self.rss_peak = max(self.rss_peak, highest_rss)
+            self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
         self.status = status
         self.ended = True
         self.success = status == COMPLETED
@@ -409,6 +411,13 @@ class LiveSession:
     def rss_mean(self) -> int | None:
         """Mean resident bytes of the readings so far, the first one before there are any."""
         return (self._rss_sum // self._rss_count if self._rss_count else self.last_rss) or None
+
+
+def _outcome_of(step: Step) -> str:
+    return (
+        f',"success":{"true" if step.success else "false"}{_CALLED_OFF if step.interrupted else ""}'
+        f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
+    )
 
 
 def _detail_of(step: Step) -> str:

@@ -12,7 +12,7 @@ import resource
 import sys
 
 from perfdb.guard import raise_foreign
-from perfdb.recording.native import Flag, RLock, Thread, is_exiting, perf_counter
+from perfdb.recording.native import Flag, RLock, Thread, is_exiting, perf_counter, process_time
 
 MIN_INTERVAL_S = 0.05
 MAX_INTERVAL_S = 1.0
@@ -39,12 +39,6 @@ if TYPE_CHECKING:
 
         def unobserved(self, error: Exception) -> None:
             """Hear that there will be no further readings."""
-
-
-def usage() -> tuple[float, int]:
-    """Return the CPU seconds (user and system, all threads) and the highest resident bytes so far."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * MAXRSS_UNIT
 
 
 def resident_bytes() -> int | None:
@@ -139,7 +133,7 @@ class Monitor:
 
         process = psutil.Process(os.getpid())
         last_busy = last = perf_counter()
-        last_cpu, _ = usage()
+        last_cpu = process_time()
         while not self._ends:
             self._wake.wait(self._interval())
             if self._ends:
@@ -150,7 +144,7 @@ class Monitor:
                 if not watched and now - last_busy > _IDLE_S and self._thread is not None:
                     self._thread.leave()
                     return
-            cpu, _ = usage()
+            cpu = process_time()
             if watched:
                 last_busy = now
                 rss = process.memory_info().rss

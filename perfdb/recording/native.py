@@ -46,6 +46,7 @@ else:
     Lock, RLock = _thread.allocate_lock, _thread.RLock
 monotonic: Callable[[], float] = _time.monotonic
 perf_counter: Callable[[], float] = _time.perf_counter
+process_time: Callable[[], float] = _time.process_time
 sleep: Callable[[float], None] = _time.sleep
 
 _GONE_S = 0.1  # from the last line of a thread until the system has none of that number

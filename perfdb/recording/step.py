@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from math import inf
-from resource import RUSAGE_SELF, getrusage
 from types import TracebackType
 
 from perfdb.guard import foreign, raise_foreign, to_its_end
@@ -24,12 +23,11 @@ from perfdb.vocabulary import COMPLETED, INTERRUPTED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from resource import struct_rusage
     from types import FrameType
     from typing import Any, ParamSpec, TypeVar
 
     from perfdb.recording.context import Node
-    from perfdb.recording.live import LiveSession
+    from perfdb.recording.live import LiveSession, Reading
     from perfdb.recording.outcomes import Expected
     from perfdb.recording.tracker import Tracker
     from perfdb.recording.values import Cleaner
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
 
 MAX_PARTS = 1_000  # attempts or events of one step
 FULL_ERRORS = 16  # attempts whose error is kept at length: a retry says the same again and again
+_READING_HOLDS_S = 2e-5  # a step that begins so soon after another one's end takes over its reading
 LEFT = "an exception left it before its end could be recorded"
 
 _KEPT = (
@@ -87,7 +86,7 @@ class Step:
     attempts: Sequence[dict[str, Any]] = ()
     events: Sequence[tuple[str, float, dict[str, Any]]] = ()
     _state = NEW
-    _usage: struct_rusage  # when it began
+    _reading: Reading | None = None  # when it began, while it runs
     _frame: FrameType | None = None  # whose ``with`` block it is, while it is open
     _entered_at = -1  # the instruction in that frame
     _failed_until: float | None = None
@@ -185,7 +184,6 @@ class Step:
         outer = current_step.get()
         while outer is not None and outer._state != OPEN:
             outer = outer.outer
-        session.register(self)
         parent = self._parent
         if parent is None or parent.session is not session:
             if outer is self._tracker._scope and not session.open_steps:
@@ -200,13 +198,17 @@ class Step:
         session.starting(self)
         current_step.set(self)
         self.session = session
-        self._usage = getrusage(RUSAGE_SELF)
+        self._reading = reading = session.reading
         self.begun = session.monotonic()
+        if self.begun - reading[0] > _READING_HOLDS_S:
+            self._reading = session.read_usage()
+            self.begun = session.monotonic()
         self._state = OPEN
 
     def _find_parent(self, session: LiveSession, outer: Node | None) -> tuple[Step | None, Node | None]:
         """Return the innermost open step of the session from ``outer`` outwards, and what is current."""
-        while isinstance(outer, Step) and outer._was_left(self.lane):
+        lane = session.lane_here()
+        while isinstance(outer, Step) and outer._was_left(lane):
             outer._cut_off()
             outer = open_from(outer.outer)
         node = outer
@@ -278,24 +280,24 @@ class Step:
                 self._tracker._health.misused(f"step {self.name!r} was stopped, but it does not run")
             return
         if self.duration_us is None:
-            now = session.monotonic()
-            used, before = getrusage(RUSAGE_SELF), self._usage
-            if used.ru_maxrss > before.ru_maxrss:  # a new record of the process was set inside this step
-                self.rss_peak = max(self.rss_peak, used.ru_maxrss * MAXRSS_UNIT)
+            now, cpu_s, highest_rss = reading = session.read_usage()
+            _, cpu_before_s, rss_before = self._reading or reading
+            if highest_rss > rss_before:  # a new record of the process was set inside this step
+                self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
             self.success = success
             if error is not None:
                 status, self.error_message = judge(success, error, self.expected + session.expected)
                 self.success, self.interrupted = status == COMPLETED, called_off or status == INTERRUPTED
-            self.cpu_us = int((used.ru_utime - before.ru_utime + used.ru_stime - before.ru_stime) * 1e6 + 0.5)
+            self.cpu_us = int((cpu_s - cpu_before_s) * 1e6 + 0.5)
             self.duration_us = int((now - self.begun) * 1e6 + 0.5)
         if current_step.get() is self:
-            current_step.set(open_from(self.outer))
+            outer = self.outer
+            current_step.set(outer if outer is None or outer._state == OPEN else open_from(outer))
         if not self._ended_elsewhere:
             session.closed(self)
         if by_end:
             self._ended_elsewhere = True
-        self.__dict__.pop("_usage", None)  # kept for the report it would weigh as much as the step
-        self._frame = None
+        self._frame = self._reading = None  # the step itself is kept for the report
         self._state = CLOSED
 
     @property

@@ -272,9 +272,8 @@ class Tracker:
         It is inside the innermost step that is open where it begins; ``parent=step`` names another one, for
         code that hears of beginnings and ends in callbacks. Every further keyword becomes additional data.
         """
-        parent = data.get("parent")
-        if isinstance(parent, Step):
-            del data["parent"]
+        if "parent" in data and isinstance(data["parent"], Step):
+            parent = data.pop("parent")
             return Step(self, name, data, parent)
         return Step(self, name, data)
 

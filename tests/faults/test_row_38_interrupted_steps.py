@@ -16,7 +16,7 @@ import pytest
 
 import perfdb
 from perfdb.recording import context
-from perfdb.recording import step as step_module
+from perfdb.recording import live as live_module
 from perfdb.recording.tracker import Tracker
 
 PACKAGE = str(Path(perfdb.__file__).parent)
@@ -159,7 +159,7 @@ def test_row_38_an_interrupt_while_a_step_begins_leaves_nothing_open(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(step_module, "getrusage", interrupted)
+        patch.setattr(live_module, "getrusage", interrupted)
         with pytest.raises(KeyboardInterrupt), tracker.step("a"):
             pass
     with tracker.step("b"):
