@@ -57,6 +57,9 @@ class Pace:
             self.rows = max(self._least, min(BATCH, fitting, max(2 * number, self.rows)))
 
 
+_left_open: list[object] = []  # what the garbage collector must not close
+
+
 class Database:
     """The write end of one database, opened when it is first needed; as a context it is closed at the end."""
 
@@ -139,14 +142,24 @@ class Database:
             empty_log(self._engine)
         return log_bytes(self._path)
 
+    def after_fork_in_child(self, *, is_still: bool) -> None:
+        """Drop the connections of the parent.
+
+        SQLite would take the parent's locks for its own as long as one is open; but who closes it waits for
+        ever where a thread of the parent was using it. A server would take the end of one for the parent's.
+        """
+        self.forget(close=is_still and not self.is_shared)
+
     def forget(self, *, close: bool = True) -> None:
-        """Drop the connections; after a fork the inherited ones must not even be closed."""
+        """Drop the connections, or leave them as they are."""
         engines = (self._reader, self._engine)  # the log goes when a writer is the last to close
         self._engine = self._reader = None
         for engine in engines:
             if engine is not None:
                 from perfdb.store.engine import let_go
 
+                if not close:
+                    _left_open.append(engine.pool)
                 let_go(engine, close=close)
 
     def _open(self) -> Engine:

@@ -678,14 +678,18 @@ class Worker:
         while self._prunes and self._is_at_work() and monotonic() < until:
             sleep(0.01)
 
-    def after_fork_in_child(self) -> None:
-        """Start afresh: own journal, connection and thread; the parent's sessions get only further steps."""
+    def after_fork_in_child(self, *, is_still: bool = True) -> None:
+        """Start afresh: own journal, connection and thread; the parent's sessions get only further steps.
+
+        Args:
+            is_still: no thread was using the database.
+        """
         self._reset_locks()
         self._wake, self._thread, self._ends = Flag(), None, False
         for journal in self._journals:
             journal.after_fork_in_child()
         self._journals, self._read, self._judged, self._noted_beside = [], {}, {}, None
-        self._database.forget(close=False)
+        self._database.after_fork_in_child(is_still=is_still)
         self.health.after_fork_in_child()
         self.alerting.after_fork_in_child(self.turn_lock)
         if self._upkeep is not None:
