@@ -68,13 +68,17 @@ def starts_processes(function: Any, seen: dict[Any, bool]) -> bool:
         seen[function] = False  # for those that call each other
         codes = list(_codes(function.__code__))
         seen[function] = any(not STARTERS.isdisjoint(code.co_names) for code in codes) or any(
-            starts_processes(each, seen)
+            starts_processes(each, seen) and _is_global(name, code)  # the latter takes long to tell
             for code in codes
-            for step in dis.get_instructions(code)
-            if "GLOBAL" in step.opname
-            for each in _functions(function.__globals__.get(step.argval))
+            for name in code.co_names
+            for each in _functions(function.__globals__.get(name))
         )
     return seen[function]
+
+
+def _is_global(name: str, code: CodeType) -> bool:
+    """Tell whether a name is one of the module's, and no attribute."""
+    return any(step.argval == name and "GLOBAL" in step.opname for step in dis.get_instructions(code))
 
 
 def _functions(named: Any) -> list[Any]:
