@@ -5,6 +5,7 @@ One cluster serves a whole run with all its workers; a test that stops its serve
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     No property has a deadline: a busy machine is no fault of it.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of programs would each compile perfdb anew
     hypothesis.settings.register_profile("perfdb", deadline=None)
     hypothesis.settings.load_profile("perfdb")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
