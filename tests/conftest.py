@@ -19,10 +19,15 @@ import pytest
 from benchmarks.cluster import Cluster, NoServerError, running_cluster
 from perfdb.recording.context import current, running
 from perfdb.store.schema import ensure_schema
-from tests import once, tiers
+from tests import durations, once, tiers
 from tests.once import Run
 
 DATABASES = pytest.StashKey[list[str]]()  # those that a test made
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "keep which tests take long in tests/durations.txt; for a quiet machine"
+    parser.addoption("--note-durations", action="store_true", help=told)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -45,6 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for tier, meaning in tiers.TIERS.items():
         config.addinivalue_line("markers", f"{tier}: a test that {meaning}; set by itself")
     tiers.watch()
+    if config.getoption("--note-durations") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(durations.Durations())
 
 
 @pytest.hookimpl(optionalhook=True)
