@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 
 from benchmarks.cluster import Cluster, NoServerError, running_cluster
+from perfdb import recorder
 from perfdb.recording.context import current, running
 from perfdb.store.schema import ensure_schema
 from tests import durations, once, tiers
@@ -93,7 +94,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_current() -> None:
-    """Let no test find the step that another one left open."""
+    """Let no test find the step that another one left open, nor a thread that tries its message again."""
+    for worker in recorder._all_workers():
+        worker.alerting.end_thread()
     current.set(None)
     running.clear()
 
