@@ -261,4 +261,5 @@ class Delivery:
 
 def pause_s(attempts: int) -> float:
     """Return how long to wait after so many tries: 5 s, doubling, at most an hour, with some jitter."""
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempts - 1)) * SystemRandom().uniform(0.8, 1.0)
+    pause: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempts - 1))
+    return pause * SystemRandom().uniform(0.8, 1.0)
