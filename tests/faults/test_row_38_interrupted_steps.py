@@ -95,13 +95,14 @@ def by_hand(tracker: Tracker) -> None:
 def locks_let_go(home: Path) -> Iterator[None]:
     """Let go of the writers' locks: the interrupter cuts off the end of a ``with``, where no handler runs.
 
-    A writer that waits for one would hold up the end of this test, and of all that come after it.
+    A writer that waits for one, or has a thousand sessions to judge, would hold up the end of this test.
     """
     yield
     for worker in recorder._workers.values():
         for lock in (worker._lock, worker.turn_lock):
             while lock._is_owned():  # type: ignore[attr-defined]
                 lock.release()
+        worker.end_thread()
 
 
 @pytest.mark.usefixtures("locks_let_go")
