@@ -464,12 +464,12 @@ class Worker:
         return False
 
     def _later(self, failure: Exception) -> None:
-        import random
+        from random import SystemRandom  # the host's own numbers stay what it seeded
 
         from perfdb.store.engine import is_busy, is_transient
 
         # with jitter, because several processes wait for the same lock
-        self._pause_s = min(MAX_PAUSE_S, max(0.01, self._pause_s * 2)) * random.uniform(0.75, 1.0)  # noqa: S311
+        self._pause_s = min(MAX_PAUSE_S, max(0.01, self._pause_s * 2)) * SystemRandom().uniform(0.75, 1.0)
         if is_busy(failure):
             self._busy_since = self._busy_since or monotonic()
             if monotonic() - self._busy_since < EAGER_S:

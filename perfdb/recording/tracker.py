@@ -488,7 +488,10 @@ def _in_event_loop() -> bool:
     lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
     if lowlevel is None:
         return False
-    try:
+    in_task = getattr(lowlevel, "in_trio_task", None)
+    if in_task is not None:
+        return bool(in_task())
+    try:  # an older trio
         lowlevel.current_task()
     except RuntimeError as error:
         raise_foreign(error)
