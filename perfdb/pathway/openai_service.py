@@ -32,7 +32,7 @@ _NO_MONEY = frozenset(
         "billing_hard_limit_reached",
     }
 )
-_TIMED_OUT = frozenset({504, 524})  # statuses of a proxy that waited for the service
+_LOST = frozenset({502, 504, 520, 524})  # statuses of a proxy that had no answer from the service
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Request(Generic[Answer]):
         setting: the setting that names the model, for messages.
         timeout_s: of the whole call.
         max_bytes: of the answer.
-        once: it is paid for when it was received, and so not sent again when that is not known.
+        once: it is paid for when it was received, and so not sent again once it was sent and has no answer.
     """
 
     send: Callable[[], AbstractContextManager[Any]]
@@ -116,20 +116,22 @@ def _failure(
     import openai
 
     who = f"OpenAI ({request.model})"
+    unsure = request.once and budget.sent
     if isinstance(error, TooManyBytesError) or budget.overrun:
         return ServiceError(f"{who} gave an answer of more than {request.max_bytes / 1e6:.3g} MB")
     if isinstance(error, openai.APIStatusError):
         return _from_status(error, settings, request)
     if isinstance(error, openai.APITimeoutError) or budget.expired:
-        unsure = request.once and budget.sent
         return ServiceError(
             f"{who} did not answer within {request.timeout_s:g} s: "
-            + (_NOT_AGAIN if unsure else "try again or raise the time-out"),
+            + (f"{_NOT_AGAIN}; or raise the time-out" if unsure else "try again or raise the time-out"),
             transient=not unsure,
         )
     cause: BaseException = error.__cause__ or error
-    reason = settings.redact(shapes.words(cause, 300))
-    if isinstance(error, openai.APIConnectionError):
+    reason = settings.redact(shapes.words(cause, 300)) or type(cause).__name__
+    if unsure:
+        return ServiceError(f"the connection to {who} was lost ({reason}): {_NOT_AGAIN}")
+    if isinstance(error, openai.APIConnectionError | OSError):
         return ServiceError(
             f"OpenAI could not be reached ({reason}): check the network and OPENAI_BASE_URL", transient=True
         )
@@ -137,8 +139,8 @@ def _failure(
 
 
 _NOT_AGAIN = (
-    "it may have been made and paid for, so it is not sent again "
-    "(raise the time-out, or set image_idempotency_header if the service knows one)"
+    "it may have been made and paid for, so it is not sent again: look at what the service has made, "
+    "or set image_idempotency_header under [pathway] if it knows such a header"
 )
 
 
@@ -166,8 +168,8 @@ def _from_status(
         )
     asked = error.response.headers.get("x-should-retry")
     transient = asked == "true" or (asked != "false" and (status in {408, 409, 429} or status >= 500))
-    if request.once and status in _TIMED_OUT:
-        return ServiceError(f"OpenAI timed out ({label}): {_NOT_AGAIN}")
+    if request.once and status in _LOST:
+        return ServiceError(f"OpenAI gave no answer in time, or none at all ({label}): {_NOT_AGAIN}")
     what = "is rate limiting" if status == 429 else "failed" if status >= 500 else "refused the request"
     return ServiceError(
         f"OpenAI {what} ({label}): {reason}",

@@ -189,18 +189,18 @@ def test_a_failure_brings_the_same_performance_data(
     assert perfdb.History().session("last").status == "failed"
 
 
-def test_a_dropped_connection_is_tried_again(pathway: Any, room: bytes, standin: Any) -> None:
+def test_a_dropped_connection_is_tried_again(make_pathway: Any, room: bytes, standin: Any) -> None:
     for kind in ("vision", "search", "image"):
         standin.faults.next(kind, faults.DROPPED)
 
-    assert pathway.generate(room)["success"]
+    assert make_pathway(image_idempotency_header="Idempotency-Key").generate(room)["success"]
 
 
-def test_a_cut_off_answer_is_tried_again(pathway: Any, room: bytes, standin: Any) -> None:
+def test_a_cut_off_answer_is_tried_again(make_pathway: Any, room: bytes, standin: Any) -> None:
     for kind in ("vision", "search", "image"):
         standin.faults.next(kind, faults.TRUNCATED)
 
-    assert pathway.generate(room)["success"]
+    assert make_pathway(image_idempotency_header="Idempotency-Key").generate(room)["success"]
 
 
 def test_a_page_instead_of_json_is_tried_again(pathway: Any, room: bytes, standin: Any) -> None:
