@@ -64,6 +64,7 @@ from perfdb.errors import PerfdbError, SettingsError
 STAND_IN = "PERFDB_STAND_IN"
 PATH = "/designs"
 HEALTH = "/health"
+USAGE_HEADER = "Design-Usage"
 _FORM_OVERHEAD = 100_000  # bytes that a form may have around the picture
 _IN_MEMORY_BYTES = 1_000_000  # of an upload; a larger one waits on the disk
 _LOOKS_AT_ONCE = 4  # at the headers of pictures, which are whole in memory meanwhile
@@ -177,7 +178,9 @@ def create_app(
         dependencies=shown_token,
         response_model=schemas.Design,
         responses={
-            200: described("The design.", schemas.Design, schemas.DESIGN_EXAMPLE, "Server-Timing"),
+            200: described(
+                "The design.", schemas.Design, schemas.DESIGN_EXAMPLE, "Server-Timing", USAGE_HEADER
+            ),
             202: described("It is being made.", schemas.DesignState, schemas.STATE_EXAMPLE, "Location"),
             **problems(400, 401, 403, 409, 413, 415, 422, 429, 500, 502, 503, 504),
         },
@@ -343,7 +346,11 @@ def _answer(job: Job, place: str) -> Response:
         if isinstance(error, PerfdbError):
             return refusal(str(error), 500, "internal")
         raise error
-    headers = {"Content-Location": place, "Server-Timing": _server_timing(response["data"], job)}
+    headers = {
+        "Content-Location": place,
+        "Server-Timing": _server_timing(response["data"], job),
+        USAGE_HEADER: _usage(job),
+    }
     if response["success"]:
         return JSONResponse(response, 200, headers)
     retry_after_s = response["error"].get("retry_after_s")
@@ -374,6 +381,12 @@ async def _state(jobs: Jobs, job: Job, place: str) -> dict[str, Any]:
         "result": job.response if ended else None,
         "links": {"self": place, "image": f"{place}/image" if shown else None},
     }
+
+
+def _usage(job: Job) -> str:
+    """Return the header's value: what is known of the design's use, by name."""
+    used = job.watch.usage().as_dict()
+    return ", ".join(f"{name}={value}" for name, value in used.items() if value is not None)
 
 
 def _server_timing(data: dict[str, Any], job: Job) -> str:

@@ -56,6 +56,7 @@ class Request(Generic[Answer]):
         setting: the setting that names the model, for messages.
         timeout_s: of the whole call.
         max_bytes: of the answer.
+        used: is told the tokens of every answer, also of one that is useless or a refusal.
         once: it is paid for when it was received, and so not sent again once it was sent and has no answer.
     """
 
@@ -65,6 +66,7 @@ class Request(Generic[Answer]):
     setting: str
     timeout_s: float
     max_bytes: int
+    used: Callable[[shapes.Usage], None]
     once: bool = False
 
 
@@ -101,13 +103,29 @@ def ask(request: Request[Answer], settings: PathwaySettings) -> Reply[Answer]:
             failure = _failure(error, budget, request, settings)
         else:
             return Reply(
-                shapes.read(request.shape, body, f"OpenAI ({request.model})"),
+                _read(body, request),
                 time.perf_counter() - began,
                 _milliseconds(headers.get("openai-processing-ms")),
                 shapes.words(headers.get("x-request-id") or "", 100) or None,
             )
     ensure_time()
     raise failure  # outside of the handler: the SDK's error, which may hold a key, does not hang on to it
+
+
+def _read(body: bytes, request: Request[Answer]) -> Answer:
+    try:
+        answer = shapes.read(request.shape, body, f"OpenAI ({request.model})")
+    except ServiceError:
+        _tell_usage(body, request)
+        raise
+    if (usage := getattr(answer, "usage", None)) is not None:
+        request.used(usage)
+    return answer
+
+
+def _tell_usage(body: bytes, request: Request[Any]) -> None:
+    if (usage := shapes.usage_in(body)) is not None:
+        request.used(usage)
 
 
 def _failure(
@@ -120,6 +138,8 @@ def _failure(
     if isinstance(error, TooManyBytesError) or budget.overrun:
         return ServiceError(f"{who} gave an answer of more than {request.max_bytes / 1e6:.3g} MB")
     if isinstance(error, openai.APIStatusError):
+        if error.response.is_stream_consumed:
+            _tell_usage(error.response.content, request)
         return _from_status(error, settings, request)
     if isinstance(error, openai.APITimeoutError) or budget.expired:
         return ServiceError(

@@ -102,7 +102,7 @@ class Problem(Answer):
 
 
 class UsageSoFar(Answer):
-    """What the design used of what is paid for; ``cost`` is null while no prices are known."""
+    """What the design used of what is paid for, all attempts together; ``cost`` is null without prices."""
 
     input_tokens: int
     output_tokens: int

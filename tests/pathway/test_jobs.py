@@ -305,11 +305,13 @@ def test_an_upload_that_is_cut_off_begins_no_session(api: httpx.Client, room: by
 
 
 def test_what_was_used_is_in_the_report(api: httpx.Client, room: bytes) -> None:
-    post(api, room)
+    answer = post(api, room)
 
     usage = perfdb.History().session("last").attributes["usage"]
     assert usage["output_tokens"] > 100
     assert usage["cost"] is None
+    told = dict(each.split("=") for each in answer.headers["Design-Usage"].split(", "))
+    assert told == {name: str(value) for name, value in usage.items() if value is not None}
 
 
 class Waiting:
