@@ -202,21 +202,28 @@ def create_app(
         """
         pathway = service.pathway()
         settings = pathway.settings.for_mode(fast_mode)
+        left = threading.Event()
         picture = cast(BinaryIO, tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115 - closed by the job
         try:
-            await anyio.to_thread.run_sync(_keep, image.file, picture, settings, limiter=looks)
-            job = service.jobs.submit(
-                partial(
-                    _make,
-                    pathway,
-                    picture,
-                    design_style=design_style,
-                    design_type=design_type,
-                    fast_mode=fast_mode,
-                ),
-                client=client_of(request.scope),
+            make = partial(
+                _make,
+                pathway,
+                picture,
+                design_style=design_style,
+                design_type=design_type,
+                fast_mode=fast_mode,
             )
+
+            def begin() -> Job:
+                _keep(image.file, picture, settings)
+                begun = service.jobs.submit(make, client=client_of(request.scope))
+                if left.is_set():  # nobody will be told of it
+                    begun.cancel("its client went away")
+                return begun
+
+            job = await anyio.to_thread.run_sync(begin, limiter=looks)
         except BaseException as error:
+            left.set()
             picture.close()
             if isinstance(error, ImageRefusedError):
                 return refusal(str(error), error.status, "image")

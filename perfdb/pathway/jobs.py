@@ -117,6 +117,8 @@ class Jobs:
     def submit(self, work: Callable[[Watch], Response], *, client: str) -> Job:
         """Take a design on; ``work`` runs on a thread of the service.
 
+        Not for an event loop: beginning a thread waits for all others of the process that begin one.
+
         Raises:
             BusyError: there is no room.
         """
@@ -138,11 +140,13 @@ class Jobs:
                 while len(self._begun) > _MOST_CLIENTS:
                     self._begun.popitem(last=False)
             self._in_work[client] += 1
-            try:
-                job.future = self._pool.submit(contextvars.copy_context().run, run)
-            except BaseException:
+        try:
+            job.future = self._pool.submit(contextvars.copy_context().run, run)
+        except BaseException:
+            with self._lock:
                 self._left(client)
-                raise
+            raise
+        with self._lock:  # not held meanwhile: the event loop asks for it, too
             self._jobs[job.id] = job
         job.future.add_done_callback(lambda _: self._ended(job))
         return job
