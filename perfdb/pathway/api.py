@@ -35,16 +35,17 @@ try:
     from fastapi.security import HTTPBearer
     from starlette.exceptions import HTTPException
 
-    from perfdb.pathway import schemas
+    from perfdb.pathway import elsewhere, schemas
     from perfdb.pathway.doors import ALLOW_HOSTS, Admission, Guard, UploadLimit, client_of
     from perfdb.pathway.errors import ImageRefusedError
     from perfdb.pathway.images import look
-    from perfdb.pathway.jobs import QUEUED, RUNNING, BusyError, Job, Jobs, Limits
+    from perfdb.pathway.jobs import FAILED, QUEUED, RUNNING, BusyError, Job, Jobs, Limits
     from perfdb.pathway.pipeline import CANCELLED_STATUS, RealProductsPathway
     from perfdb.pathway.problems import (
         busy_answer,
         described,
         http_problem,
+        made_elsewhere,
         own_failure,
         problems,
         refusal,
@@ -202,7 +203,7 @@ def create_app(
         """
         pathway = service.pathway()
         settings = pathway.settings.for_mode(fast_mode)
-        left = threading.Event()
+        left, design_id = threading.Event(), elsewhere.new_id()
         picture = cast(BinaryIO, tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115 - closed by the job
         try:
             make = partial(
@@ -216,7 +217,12 @@ def create_app(
 
             def begin() -> Job:
                 _keep(image.file, picture, settings)
-                begun = service.jobs.submit(make, client=client_of(request.scope))
+                begun = service.jobs.submit(
+                    make,
+                    client=client_of(request.scope),
+                    job_id=design_id,
+                    session_id=elsewhere.session_id_of(design_id),
+                )
                 if left.is_set():  # nobody will be told of it
                     begun.cancel("its client went away")
                 return begun
@@ -250,10 +256,14 @@ def create_app(
         },
     )
     async def read_design(request: Request, design_id: str) -> Response:
-        """Say how far a design is, and what became of it. The last designs of this process are known."""
+        """Say how far a design is, and what became of it.
+
+        The last designs of this process are known in full. Of others the history tells state and session.
+        """
         job = service.jobs.get(design_id)
         if job is None:
-            return unknown(design_id)
+            found = await _elsewhere(service, design_id)
+            return _unknown(design_id) if found is None else _told(found, design_id, request.url.path)
         headers = {"Retry-After": str(_ASK_AGAIN_S)} if job.state in (QUEUED, RUNNING) else None
         return JSONResponse(await _state(service.jobs, job, request.url.path), 200, headers)
 
@@ -264,14 +274,19 @@ def create_app(
         responses={
             200: described("It has ended.", schemas.DesignState, schemas.STATE_EXAMPLE),
             202: described("It ends before its next paid step.", schemas.DesignState, schemas.STATE_EXAMPLE),
-            **problems(401, 403, 404, 422, 503),
+            **problems(401, 403, 404, 409, 422, 503),
         },
     )
     async def cancel_design(request: Request, design_id: str) -> Response:
-        """Call a design off. What has ended stays as it is."""
+        """Call a design off. What has ended stays as it is; 409: only another process could."""
         job = service.jobs.get(design_id)
         if job is None:
-            return unknown(design_id)
+            found = await _elsewhere(service, design_id)
+            if found is None:
+                return _unknown(design_id)
+            if found.state == RUNNING:
+                return made_elsewhere(design_id)
+            return _told(found, design_id, request.url.path)
         if not job.future.done():
             job.cancel("by DELETE")
         status = 200 if job.future.done() else 202
@@ -292,20 +307,42 @@ def create_app(
     async def read_image(design_id: str) -> Response:
         """Answer with the final picture of a design. 409: it is not there yet, or will never be."""
         job = service.jobs.get(design_id)
-        if job is None:
-            return unknown(design_id)
-        if job.state in (QUEUED, RUNNING):
+        found = await _elsewhere(service, design_id) if job is None else None
+        if job is None and found is None:
+            return _unknown(design_id)
+        state = job.state if job is not None else found.state if found is not None else FAILED
+        if state in (QUEUED, RUNNING):
             headers = {"Retry-After": str(_ASK_AGAIN_S)}
             return refusal("the design is not made yet: ask again", 409, "not_ready", headers)
-        picture = job.watch.picture
+        picture = job.watch.picture if job is not None else found.picture if found is not None else None
         if picture is None:  # that of a design that failed later is paid for, too
-            return refusal(f"there is no picture: the design is {job.state}", 409, "not_ready")
+            return refusal(f"there is no picture: the design is {state}", 409, "not_ready")
         if not await anyio.Path(picture).is_file():
             return refusal("the picture was deleted since", 410, "gone")
         headers = {"Cache-Control": "private, max-age=3600"}
         return FileResponse(picture, media_type=_media_type(picture), headers=headers)
 
     return api
+
+
+# --- a design of another process ------------------------------------------------------------------------
+
+
+async def _elsewhere(service: _Service, design_id: str) -> elsewhere.Elsewhere | None:
+    if elsewhere.session_id_of(design_id) is None:
+        return None
+    pathway = service.pathway()
+    look_for = partial(elsewhere.find, design_id, pathway.perfdb_settings, pathway.folders())
+    return await anyio.to_thread.run_sync(look_for)
+
+
+def _told(found: elsewhere.Elsewhere, design_id: str, place: str) -> Response:
+    headers = {"Retry-After": str(_ASK_AGAIN_S)} if found.state == RUNNING else None
+    return JSONResponse(found.as_state(design_id, place), 200, headers)
+
+
+def _unknown(design_id: str) -> Response:
+    return unknown(design_id, again_s=_ASK_AGAIN_S if elsewhere.may_wait(design_id) else None)
 
 
 # --- a design --------------------------------------------------------------------------------------------
@@ -374,6 +411,7 @@ async def _state(jobs: Jobs, job: Job, place: str) -> dict[str, Any]:
     shown = ended and job.watch.picture is not None
     return {
         "id": job.id,
+        "here": True,
         "state": state,
         "cancelling": job.watch.cancelled and not ended,
         "step": None if ended else progress.step,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 UPLOAD = "Upload"
 _QUERY = "Product Query"
-_STEPS = (UPLOAD, *DESIGN_STEPS)
+STEPS = (UPLOAD, *DESIGN_STEPS)
 
 _current: ContextVar[Watch | None] = ContextVar("perfdb-design", default=None)
 
@@ -105,6 +105,7 @@ class Watch:
     """One design as somebody outside of its thread sees it; safe to be used from any thread."""
 
     def __init__(self) -> None:
+        self.named: str | None = None  # the id that its session shall have, if somebody says so
         self.tracker: Tracker | None = None  # once its session runs
         self.picture: Path | None = None  # once it is written
         self._reason: str | None = None
@@ -142,7 +143,7 @@ class Watch:
         if self.tracker is None:
             return Progress(None, None, None)
         elapsed = self.tracker.total_duration
-        running = next((step for step in steps if step.duration is None and step.step_name in _STEPS), None)
+        running = next((step for step in steps if step.duration is None and step.step_name in STEPS), None)
         if not self.tracker.running:
             return Progress(None, elapsed, None)
         usual = self.tracker.usual_durations

@@ -72,6 +72,20 @@ def folders_of(home: Path, named_folder: Path | None = None) -> list[Path]:
     return list(dict.fromkeys([home / DESIGNS, *named, *map(Path, _listed(home))]))
 
 
+def pictures_of(folders: Iterable[Path], session_id: str) -> list[Path]:
+    """Return the final pictures of a session that are there, no composite among them."""
+    if not _is_id(session_id):
+        return []
+    paths = [folder / f"{session_id}{ending}" for folder in folders for ending in _ENDINGS[:-1]]
+    return [path for path in paths if _is_file(path)]
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError):
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    return False
+
+
 def remove_pictures(folders: Iterable[Path], session_ids: Iterable[str]) -> int:
     """Remove the pictures of sessions; return how many there were.
 
