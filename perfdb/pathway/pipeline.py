@@ -235,7 +235,8 @@ class RealProductsPathway:
         return list(dict.fromkeys([self._folder(), self._perfdb_settings.home / DESIGNS]))
 
     def _folder(self) -> Path:
-        return self.settings.output_dir or self._perfdb_settings.home / DESIGNS
+        named = self.settings.output_dir
+        return Path(named) if named else self._perfdb_settings.home / DESIGNS
 
 
 class _Run:

@@ -30,6 +30,12 @@ def test_a_folder_that_cannot_be_written_costs_nothing(
     assert standin.requests("vision") == []
 
 
+def test_the_folder_may_be_named_by_a_text(make_pathway: Any, room: bytes, home: Path) -> None:
+    response = make_pathway(output_dir=str(home.parent / "named")).generate(room)
+
+    assert Path(response["data"]["final_design"]).parent.name == "named"
+
+
 def test_a_paid_picture_is_saved_beside_and_named(
     make_pathway: Any, room: bytes, standin: Any, home: Path
 ) -> None:
