@@ -66,8 +66,8 @@ class Job:
 
     future: Future[Response]
 
-    def __init__(self, client: str, job_id: str, session_id: str | None) -> None:
-        self.id = job_id  # who knows it may ask for the design
+    def __init__(self, client: str, job_id: str | None = None, session_id: str | None = None) -> None:
+        self.id = job_id or secrets.token_hex(16)  # who knows it may ask for the design
         self.client = client
         self.watch = Watch()
         self.watch.named = session_id
@@ -130,7 +130,7 @@ class Jobs:
         Raises:
             BusyError: there is no room.
         """
-        job = Job(client, job_id or secrets.token_hex(16), session_id)
+        job = Job(client, job_id, session_id)
 
         def run() -> Response:
             job.watch.check()

@@ -66,7 +66,7 @@ class Request(Generic[Answer]):
     setting: str
     timeout_s: float
     max_bytes: int
-    used: Callable[[shapes.Usage], None]
+    used: Callable[[shapes.Usage], None] = lambda usage: None
     once: bool = False
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from perfdb.errors import InvalidSessionIdError
 from perfdb.guard import raise_foreign
 from perfdb.records import check_session_id
-from perfdb.settings import DATABASE_FILE, Settings, load_for_reading, output_dir
+from perfdb.settings import DATABASE_FILE, Settings, load_for_reading
+from perfdb.settings import output_dir as output_dir_of
 from perfdb.store.engine import sqlite_path
 
 DESIGNS = "designs"  # the folder in the home, unless another one is set
@@ -54,21 +55,21 @@ def folders_for(settings: Settings, url: str) -> list[Path]:
     path = sqlite_path(url)
     own = settings.home / DATABASE_FILE
     if path is not None and os.path.realpath(path) == os.path.realpath(own):
-        return folders_of(settings.home, output_dir(settings))
+        return folders_of(settings.home, output_dir_of(settings))
     named = load_for_reading(home=settings.home if settings.home_named else None)
     if url == named.database_url:
-        return folders_of(settings.home, output_dir(settings))
+        return folders_of(settings.home, output_dir_of(settings))
     return [path.parent / DESIGNS] if path is not None else []
 
 
-def folders_of(home: Path, named_folder: Path | None = None) -> list[Path]:
+def folders_of(home: Path, output_dir: Path | None = None) -> list[Path]:
     """Return the folders that a home's pictures may lie in.
 
     Args:
         home: the folder that perfdb keeps its files in, which is believed.
-        named_folder: that of the settings, for pictures that were made before folders were noted.
+        output_dir: as the settings name it, for pictures that were made before folders were noted.
     """
-    named = [] if named_folder is None else [Path(os.path.realpath(named_folder))]
+    named = [] if output_dir is None else [Path(os.path.realpath(output_dir))]
     return list(dict.fromkeys([home / DESIGNS, *named, *map(Path, _listed(home))]))
 
 
