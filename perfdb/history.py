@@ -664,17 +664,9 @@ class History:
 
         Those of the home if its settings name this database; of a file from elsewhere only the one beside it.
         """
-        from perfdb.store.engine import sqlite_path
-        from perfdb.store.session_files import DESIGNS, folders_of
+        from perfdb.store.session_files import folders_for
 
-        settings, path = self._settings, sqlite_path(self.url)
-        own = settings.home / settings_module.DATABASE_FILE
-        if path is not None and os.path.realpath(path) == os.path.realpath(own):
-            return folders_of(settings.home, settings_module.output_dir(settings))
-        named = settings_module.load_for_reading(home=settings.home if settings.home_named else None)
-        if self.url == named.database_url:
-            return folders_of(settings.home, settings_module.output_dir(settings))
-        return [path.parent / DESIGNS] if path is not None else []
+        return folders_for(self._settings, self.url)
 
     def backup(self, file: str | os.PathLike[str], *, force: bool = False) -> Backup:
         """Copy the database into one file while others write to it; return what was copied and verified.

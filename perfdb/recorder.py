@@ -398,12 +398,19 @@ def _worker_for(settings: Settings) -> Worker:
                 alerts=settings.alerts,
                 retention=settings.retention,
                 trust=trust_for(settings),
+                find_folders=lambda: _picture_folders(settings),
             )
             worker.rests = lambda worker: _rest(key, worker)
             worker.wakes = lambda worker: _workers.update({key: worker})
         _workers[key] = worker
         worker.alerting.use(settings.alerts)
         return worker
+
+
+def _picture_folders(settings: Settings) -> list[Path]:
+    from perfdb.store.session_files import folders_for
+
+    return folders_for(settings, settings.database_url)
 
 
 def _rest(key: tuple[Path, str], worker: Worker) -> None:

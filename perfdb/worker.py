@@ -108,6 +108,7 @@ class Worker:
         alerts: Table | None = None,
         retention: Table | None = None,
         trust: Trust | None = None,
+        find_folders: Callable[[], list[Path]] = list,
     ) -> None:
         self.folder = home / "journal"
         self._trust = trust  # None when somebody named the home
@@ -145,7 +146,7 @@ class Worker:
         if retention:
             from perfdb.retention import Upkeep, read_policy
 
-            self._upkeep = Upkeep(home, read_policy(retention), self._database, health)
+            self._upkeep = Upkeep(home, read_policy(retention), self._database, health, find_folders)
 
     def _reset_locks(self) -> None:
         self.turn_lock = RLock()  # held while the thread imports or is in a batch

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perfdb.errors import SettingsError
-from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading
+from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading, is_request
 from perfdb.pathway.jobs import BusyError, Jobs
 from perfdb.pathway.problems import busy_answer, refusal, too_large
 from perfdb.pathway.settings import PathwaySettings
@@ -35,11 +35,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is refused, pass on the rest."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":  # there is no websocket here
-            await send({"type": "websocket.close", "code": 1008})
+        if not await is_request(self._app, scope, receive, send):
             return
 
         async def with_headers(message: Message) -> None:

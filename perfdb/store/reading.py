@@ -61,6 +61,12 @@ def usual_durations(connection: Connection, pipeline: str, mode: str, last: int 
     return {step_name: statistics.median(values) for step_name, values in durations.items()}
 
 
+def find_known(connection: Connection, session_ids: Sequence[str]) -> set[str]:
+    """Return those of some hundred ids that are in the database."""
+    known = select(sessions.c.session_id).where(sessions.c.session_id.in_(session_ids))
+    return set(connection.execute(known).scalars())
+
+
 def find_session_id(connection: Connection, wanted: str) -> str:
     """Return the id that a person means: a whole id, a prefix of one, ``last`` or ``last~1``.
 
