@@ -94,6 +94,7 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     engine = open_engine(settings.database_url, role="writer")
     remaining = list(files)
     added: list[str] = []
+    before: list[str] = []
     try:
         while remaining:
             batch, remaining = remaining[:FILES_AT_A_TIME], remaining[FILES_AT_A_TIME:]
@@ -102,12 +103,13 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
             _insert(engine, read)
             for file in read:
                 added += file.session_ids if file.result.added else []
+                before += file.came_before
                 yield file.result
     finally:
         engine.dispose()
-    if added:
+    if added or before:  # where nothing is new, the import before may have ended before it came to this
         with Database(settings.database_url, WRITER_WAIT_S) as database:
-            judge_historic(database, added, settings.alerts)
+            judge_historic(database, added or before, settings.alerts)
 
 
 def _read(file: Path) -> tuple[list[Session], str | None]:
@@ -222,6 +224,11 @@ class _File:
             if isinstance(failure, DBAPIError) and failure.connection_invalidated:
                 raise
             self._error = f"the database refused it: {getattr(failure, 'orig', None) or failure}"
+
+    @property
+    def came_before(self) -> list[str]:
+        """Its sessions that an earlier import brought."""
+        return self._inserting.came_before
 
     @property
     def result(self) -> Imported:

@@ -608,22 +608,24 @@ def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 
 
 
 def judge_historic(database: Database, session_ids: Iterable[str], alerts: Table | None) -> None:
-    """Judge old sessions that came late, by the rules of the settings' ``alerts``."""
+    """Judge old sessions that came late, by the rules of the settings' ``alerts``.
+
+    What was done when it is cut off stays; to judge them again goes on from there.
+    """
     from perfdb.alerts.config import read_alert_settings
-    from perfdb.alerts.evaluation import LEAST_NEW, after_import
+    from perfdb.alerts.evaluation import LEAST_NEW
+    from perfdb.alerts.judging import judge_imported
 
     settings = read_alert_settings(alerts or Table({}), reading=True)
     wanted = list(session_ids)
-    with database.transaction() as connection:
-        after_import(connection, wanted, settings, time.time())
+    judge_imported(database, wanted, settings)
     if len(wanted) < LEAST_NEW:
         return
     from perfdb.alerts.retro import moves_around, open_historic  # loads numpy
 
     with database.reading() as connection:  # what takes long, while others write
         moves = moves_around(connection, wanted)
-    with database.transaction() as connection:
-        open_historic(connection, moves, settings, time.time())
+    open_historic(database, moves, settings, time.time())
 
 
 def has_journals(home: Path) -> bool:
