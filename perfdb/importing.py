@@ -6,6 +6,7 @@ database knows is left alone, so importing twice changes nothing; a bad file sto
 
 from __future__ import annotations
 
+import gc
 import glob
 import json
 import os
@@ -13,6 +14,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -241,13 +243,25 @@ def _insert(engine: Engine, files: list[_File]) -> None:
     """Add the files' sessions, in transactions that hold the write lock for moments."""
     waiting = deque((file, piece) for file in files for piece in file.pieces)
     while waiting:
-        with engine.begin() as connection:
+        with _no_garbage_collected(), engine.begin() as connection:
             until = time.monotonic() + HOLD_S
             while waiting and time.monotonic() < until:
                 file, piece = waiting.popleft()
                 file.insert(connection, piece)
         if waiting:
             time.sleep(PAUSE_S)
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """Put the collection off for a moment: through all that was read it takes longer than a lock may."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _prepared(session: Session, settings: Settings) -> Session:

@@ -493,15 +493,17 @@ def _settle(
     for alert in unruled:
         current[alert.id] = alert
         store.add_event(connection, alert.id, "rule removed", now)
+    store.look_up_series(connection, place.pipeline, place.mode, (changed for changed, _ in changes))
+    happened: list[tuple[int, str, str | None]] = []
     for changed, events in changes:
         alert_id = changed.id or store.save_alert(connection, changed)
         current[alert_id] = replace(changed, id=alert_id)
-        for event, note in _kept(events, changed.hits):
-            store.add_event(connection, alert_id, event, now, session_id=place.session_id, note=note)
+        happened += ((alert_id, event, note) for event, note in _kept(events, changed.hits))
         if events:
             touched.add(alert_id)
         if "resolved" in events and stored[alert_id].inhibited_by is None:
             resolved.append(current[alert_id])
+    store.add_events(connection, happened, now, session_id=place.session_id)
     final = _grouped(connection, place, current, touched, total, now)
     judged = [
         alert for alert in final.values() if alert.last_session_id == place.session_id and not alert.good
@@ -511,9 +513,7 @@ def _settle(
     put = put_digests(connection, source, settings.channels, due, resolved, now)
     for alert in due:
         final[alert.id] = replace(alert, notified_at=now, notified_severity=alert.severity)
-    for alert_id, alert in final.items():
-        if alert != stored.get(alert_id):
-            store.save_alert(connection, alert)
+    store.save_alerts(connection, (alert for number, alert in final.items() if alert != stored.get(number)))
     confirmed = [
         final[alert.id]
         for alert in judged

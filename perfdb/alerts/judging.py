@@ -109,6 +109,7 @@ def write_in_pieces(database: Rows, things: Iterable[Thing], write: Callable[[An
         with database.transaction() as connection:
             take_turn(connection)
             until = time.monotonic() + _HOLD_S
+            write(connection, waiting.popleft())
             while waiting and time.monotonic() < until:
                 write(connection, waiting.popleft())
         if waiting:
