@@ -20,6 +20,7 @@ from perfdb.alerts.evaluation import (
     look_at_session,
     settle_session,
 )
+from perfdb.recording.native import sleep
 from perfdb.records import COMPLETED
 from perfdb.store.alerts import no_longer_silenced, take_turn
 from perfdb.store.windows import EndedSession, find_ended, newest_places
@@ -113,7 +114,7 @@ def write_in_pieces(database: Rows, things: Iterable[Thing], write: Callable[[An
             while waiting and time.monotonic() < until:
                 write(connection, waiting.popleft())
         if waiting:
-            time.sleep(_PAUSE_S)
+            sleep(_PAUSE_S)
 
 
 def limits_single_runs(settings: AlertSettings) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Table, delete, func, select, update
 
 from perfdb.errors import NotFoundError
+from perfdb.recording.native import sleep
 from perfdb.store import rows
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -25,6 +26,7 @@ from perfdb.store.models import (
 )
 
 PIECE = 1_000
+_PAUSE_S = 0.003  # between two pieces: who waits for the lock looks for it now and then only
 
 
 class Rows(Protocol):
@@ -121,4 +123,6 @@ def _deletion(table: Table, key: Any, pk: int, piece: Sequence[Any]) -> Any:
 
 def _pieces(found: Sequence[Any]) -> Iterator[Sequence[Any]]:
     for first in range(0, len(found), PIECE):
+        if first:
+            sleep(_PAUSE_S)
         yield found[first : first + PIECE]
