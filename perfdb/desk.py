@@ -271,7 +271,7 @@ class Desk:
             NotFoundError: there is no such session.
             UsageError: no series that fits has enough runs.
         """
-        from perfdb.alerts.pins import pin_past
+        from perfdb.alerts.pins import pin, pins_of_past
         from perfdb.analysis.baselines import LEAST_RUNS
         from perfdb.questions import checked_filters
 
@@ -283,14 +283,17 @@ class Desk:
                 moment = self._history.session(session_id).start_time
                 chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
         del chosen["last"]  # of each series, not of all together
+        now, note = time.time(), _told(note)
+        with self._history._writable() as connection:
+            made, short = pins_of_past(connection, now, last=last, note=note, step=step, **chosen)
+        if not made:
+            most = max((len(past.durations) for past in short), default=0)
+            raise UsageError(
+                f"nothing to pin: a baseline is made of {LEAST_RUNS} runs that count, and of what was "
+                f"chosen no series has more than {most}; see: perfdb trends"
+            )
         with self._history._writing() as connection:
-            made, short = pin_past(connection, time.time(), last=last, note=_told(note), step=step, **chosen)
-            if not made:
-                most = max((len(past.durations) for past in short), default=0)
-                raise UsageError(
-                    f"nothing to pin: a baseline is made of {LEAST_RUNS} runs that count, and of what was "
-                    f"chosen no series has more than {most}; see: perfdb trends"
-                )
+            pin(connection, made, now)
         left_out = [f"{past.step_name or TOTAL} ({mode_text(past.mode) or past.pipeline})" for past in short]
         return Pinned(tuple(made), tuple(left_out))
 

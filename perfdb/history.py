@@ -607,11 +607,16 @@ class History:
             NotFoundError: as in ``session``.
             ValueError: the name is empty, longer than 64 characters or not printable.
         """
-        from perfdb.store import ingest, reading
+        from perfdb.store import ingest, large, reading
 
+        name = checked_tag(name)
         with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
-            ingest.tag_session(connection, found, checked_tag(name))
+            pk, is_large = large.find(connection, found)
+            ingest.tag_session(connection, found, name, with_steps=not is_large)
+            counted = ingest.recount_session(connection, pk, with_steps=False)
+        if is_large:
+            large.count_steps(_Written(self), pk, counted=counted)
         return found
 
     def untag(self, session_id: str, name: str) -> str:
@@ -620,12 +625,17 @@ class History:
         Raises:
             NotFoundError: no such session, or it does not have this tag.
         """
-        from perfdb.store import ingest, reading
+        from perfdb.store import ingest, large, reading
 
         with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
-            if not ingest.untag_session(connection, found, name):
-                raise NotFoundError(f"session {found} is not tagged {redact(name)!r}")
+            pk, is_large = large.find(connection, found)
+            removed = ingest.untag_session(connection, found, name, with_steps=not is_large)
+            counted = ingest.recount_session(connection, pk, with_steps=False)
+        if is_large:
+            large.count_steps(_Written(self), pk, counted=counted)
+        if not removed:
+            raise NotFoundError(f"session {found} is not tagged {redact(name)!r}")
         return found
 
     def delete(self, *session_ids: str) -> tuple[str, ...]:
@@ -642,21 +652,29 @@ class History:
             UsageError: one of them is still running.
             StoreError: a picture cannot be removed; all sessions are still there.
         """
-        from perfdb.store import ingest, reading
+        from perfdb.store import ingest, large, reading
         from perfdb.store.session_files import remove_pictures
 
         with self._writing() as connection:
             found = tuple(dict.fromkeys(reading.find_session_id(connection, each) for each in session_ids))
             for session_id in found:
-                if reading.read_session(connection, session_id).status == RUNNING:
+                if reading.status_of(connection, session_id) == RUNNING:
                     raise UsageError(f"session {session_id} is still running: delete it when it has ended")
-            ingest.delete_sessions(connection, found)
+            looked_at = [large.find(connection, each) for each in found]
+            large_ones = [pk for pk, is_large in looked_at if is_large]
+            if not large_ones:
+                ingest.delete_sessions(connection, found)
             try:
                 remove_pictures(self.picture_folders(), found)
             except OSError as error:
                 raise StoreError(
                     f"{error.filename} cannot be removed ({error.strerror}): no session was deleted"
                 ) from error
+        if large_ones:
+            for pk in large_ones:
+                large.delete_rows_of(_Written(self), pk)
+            with self._writing() as connection:
+                ingest.delete_sessions(connection, found)
         return found
 
     def picture_folders(self) -> list[Path]:
@@ -720,14 +738,21 @@ class History:
             engine.dispose()
 
     @contextmanager
+    def _writable(self) -> Iterator[Connection]:
+        """Yield a connection that reads an existing, current database."""
+        with self._connection() as readable:
+            if readable is None:
+                raise self._nothing_recorded()
+            yield readable
+
+    @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """Yield a connection inside one write transaction on an existing, current database."""
         from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of
         from perfdb.store.sanity import MOST_TO_WRITE, stop_after
 
-        with self._connection() as readable:
-            if readable is None:
-                raise self._nothing_recorded()
+        with self._writable():
+            pass
         engine = open_engine(self.url, role="writer")
         try:
             with engine.begin() as connection:
@@ -805,6 +830,14 @@ class History:
             .to_html(index=False, border=0, na_rep="–", float_format="{:.2f}".format)
         )
         return f"<div>{title}, the newest sessions:{table}</div>"
+
+
+class _Written:
+    """A history's database, for what is written in several transactions."""
+
+    def __init__(self, history: History) -> None:
+        self.reading = history._writable
+        self.transaction = history._writing
 
 
 def _session_html(session: Session) -> str:

@@ -48,6 +48,12 @@ def too_large(limit: int) -> JSONResponse:
     return refusal(f"the request is larger than {limit / 1e6:.3g} MB: send a smaller picture", 413, "image")
 
 
+def too_late(seconds: float) -> JSONResponse:
+    """Return the answer for a body that did not come in time; nothing else is read from its connection."""
+    reason = f"the request was not there after {seconds:g} s: send it again"
+    return refusal(reason, 408, "request", {"Connection": "close"})
+
+
 async def wrong_request(request: Request, error: Exception) -> Response:
     """Say which fields are wrong; what was sent is not repeated, it may be a picture."""
     found = error.errors() if isinstance(error, RequestValidationError) else []

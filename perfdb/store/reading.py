@@ -102,6 +102,19 @@ def find_session_id(connection: Connection, wanted: str) -> str:
     return str(fitting[0])
 
 
+def status_of(connection: Connection, session_id: str) -> str:
+    """Return the status of one session.
+
+    Raises:
+        NotFoundError: there is none with exactly this id.
+    """
+    query = select(sessions.c.status).where(sessions.c.session_id == storable_text(session_id))
+    code = connection.execute(query).scalar()
+    if code is None:
+        raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
+    return STATUSES[code]
+
+
 def read_session(connection: Connection, session_id: str) -> Session:
     """Return one session with its steps and samples.
 
