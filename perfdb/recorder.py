@@ -27,6 +27,7 @@ from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step
 from perfdb.recording.tracker import Joined, Tracker
 from perfdb.settings import Settings, load, trust_for
+from perfdb.surroundings import variable
 from perfdb.worker import EXIT_WAIT_S, SHORTEST_WAIT_S, WAIT_BEFORE_FORK_S, Worker
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -239,7 +240,7 @@ def join(
         UsageError: the text is no token.
         SettingsError: a setting is unknown, of the wrong type or out of range.
     """
-    token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
+    token = variable(TOKEN_VARIABLE) if token is None else token
     if not token:
         return _Nothing()
     session_id, seq = read_token(token)

@@ -110,11 +110,15 @@ class Database:
         with self._connect_reader(self._reader, engine) as connection:
             yield connection
         if self._is_alone:
-            self._reader.dispose()
+            from perfdb.store.engine import let_go
+
+            let_go(self._reader)
 
     def _connect_reader(self, reader: Engine, writer: Engine) -> Connection:
         """Connect; where the server gives us one connection at a time, let the writer's go first."""
         from sqlalchemy.exc import OperationalError
+
+        from perfdb.store.engine import let_go
 
         if not self._is_alone:
             try:
@@ -123,7 +127,7 @@ class Database:
                 if not self.is_shared:
                     raise
             self._is_alone = True
-        writer.dispose()
+        let_go(writer)
         return reader.connect()
 
     def shrink_log(self, limit_bytes: int) -> int:

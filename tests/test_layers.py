@@ -24,6 +24,7 @@ LAYERS = {
     "notebook": 0,
     "toml_tables": 0,
     "guard": -2,
+    "surroundings": -1,
     "trust": 0,
     "search": 0.5,
     "gate": 0,  # the dashboard and the pathway's API ask the same guards

@@ -286,13 +286,10 @@ class Tracker:
         The function runs inside the caller's step and session, as with ``perfdb.carry``. The first
         exception, in the order of the items, is raised when the running calls are done.
         """
-        from concurrent.futures import ThreadPoolExecutor
+        from perfdb.recording.mapping import map_in_threads
 
         waiting = list(items)
-        if not waiting:
-            return []
-        with ThreadPoolExecutor(min(max_workers, len(waiting)), thread_name_prefix="perfdb-map") as pool:
-            return list(pool.map(carry(function), waiting))
+        return map_in_threads(carry(function), waiting, max_workers) if waiting else []
 
     # -- what is known -------------------------------------------------------------
 
