@@ -473,7 +473,7 @@ def _as_count(value: Any) -> int | None:
     except (TypeError, ValueError, OverflowError) as error:
         raise_foreign(error)
         return None
-    return count if count is not None and abs(count) < 2**63 else None
+    return count if count is not None and abs(count) < 1 << 63 else None
 
 
 def _in_event_loop() -> bool:
