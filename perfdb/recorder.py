@@ -19,6 +19,7 @@ from perfdb.recording.context import (
     called_within,
     failed,
     find_current,
+    health_of_ended,
     read_token,
     running,
 )
@@ -302,6 +303,12 @@ class _Nothing:
 
 def _lost(what: str) -> None:
     try:
+        if (ended := health_of_ended()) is not None:
+            message = (
+                f"{what} of perfdb.current() comes after the end of its session, and is recorded nowhere"
+            )
+            ended.count("lost", 1, f"{message}: give it a session of its own, or end that one later")
+            return
         for session in list(running):
             session.lost(what)
     except Exception as error:
