@@ -17,7 +17,6 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.event import registry
-from sqlalchemy.event.attr import _ListenerCollection
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, QueuePool
@@ -54,7 +53,7 @@ def drop_callbacks(part: Any) -> None:
     try:
         for name in part.dispatch._event_names:
             listeners = getattr(part.dispatch, name)
-            if isinstance(listeners, _ListenerCollection):
+            if hasattr(type(listeners), "__weakref__"):  # not those that stand for none
                 registry._collection_gced(listeners.ref)
                 del listeners.ref
     except AttributeError:  # another SQLAlchemy, without these
