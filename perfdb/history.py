@@ -706,7 +706,7 @@ class History:
     @contextmanager
     def _connection(self) -> Iterator[Connection | None]:
         """Yield a read-only connection; None when the default home has no database yet."""
-        from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of, sqlite_path
+        from perfdb.store.engine import QUERY_ERRORS, let_go, open_engine, reason_of, sqlite_path
         from perfdb.store.sanity import MOST_TO_READ, stop_after
         from perfdb.store.schema import require_schema, revision
 
@@ -735,7 +735,7 @@ class History:
         except QUERY_ERRORS as error:
             raise StoreError(f"{self.database} cannot be read: {reason_of(error)}") from error
         finally:
-            engine.dispose()
+            let_go(engine)
 
     @contextmanager
     def _writable(self) -> Iterator[Connection]:
@@ -748,7 +748,7 @@ class History:
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """Yield a connection inside one write transaction on an existing, current database."""
-        from perfdb.store.engine import QUERY_ERRORS, open_engine, reason_of
+        from perfdb.store.engine import QUERY_ERRORS, let_go, open_engine, reason_of
         from perfdb.store.sanity import MOST_TO_WRITE, stop_after
 
         with self._writable():
@@ -761,7 +761,7 @@ class History:
         except QUERY_ERRORS as error:
             raise StoreError(f"{self.database} cannot be changed: {reason_of(error)}") from error
         finally:
-            engine.dispose()
+            let_go(engine)
 
     def _take_in_journals(self) -> None:
         from perfdb.transfer import has_journals, recover
@@ -789,7 +789,7 @@ class History:
         None when nothing is, and the failure is a bug. A file that was given by its address may be of
         anybody: there it is the file, unless only what is ``certain`` counts.
         """
-        from perfdb.store.engine import QUERY_ERRORS, open_engine, sqlite_path
+        from perfdb.store.engine import QUERY_ERRORS, let_go, open_engine, sqlite_path
         from perfdb.store.sanity import find_nonsense, unreadable
 
         path = sqlite_path(self.url)
@@ -803,7 +803,7 @@ class History:
         except (*QUERY_ERRORS, PerfdbError):
             wrong = "it is damaged"
         finally:
-            engine.dispose()
+            let_go(engine)
         return unreadable(self.database, wrong, error) if wrong or (self._explicit and not certain) else None
 
     def _nothing_recorded(self) -> NotFoundError:

@@ -112,14 +112,21 @@ class Database:
             from perfdb.store.engine import open_engine
 
             self._reader = open_engine(self.url, role="reader")
-        with self._connect_reader(self._reader, engine) as connection:
-            yield connection
-        if self._is_alone:
-            self._reader.dispose()
+        reader = self._reader
+        try:
+            with self._connect_reader(reader, engine) as connection:
+                yield connection
+        finally:
+            if self._is_alone or self._reader is not reader:  # forgotten meanwhile: it is nobody's any more
+                from perfdb.store.engine import let_go
+
+                let_go(reader)
 
     def _connect_reader(self, reader: Engine, writer: Engine) -> Connection:
         """Connect; where the server gives us one connection at a time, let the writer's go first."""
         from sqlalchemy.exc import OperationalError
+
+        from perfdb.store.engine import let_go
 
         if not self._is_alone:
             try:
@@ -128,7 +135,7 @@ class Database:
                 if not self.is_shared:
                     raise
             self._is_alone = True
-        writer.dispose()
+        let_go(writer)
         return reader.connect()
 
     def shrink_log(self, limit_bytes: int) -> int:

@@ -18,7 +18,7 @@ from perfdb.errors import PerfdbError, StoreError
 from perfdb.guard import raise_foreign
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
-from perfdb.recording.journal import Journal, make_private_folder, new_journal_id
+from perfdb.recording.journal import Journal, new_journal_id
 from perfdb.recording.judged import note_judged, note_unjudged
 from perfdb.recording.live import LiveSession
 from perfdb.recording.native import (
@@ -32,6 +32,7 @@ from perfdb.recording.native import (
 )
 from perfdb.recording.values import clean_error
 from perfdb.search import doubt_about_home
+from perfdb.surroundings import exists, make_private_folder
 from perfdb.toml_tables import Table
 from perfdb.transfer import Database, EndingError, move_batch, recover_dead
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
@@ -705,17 +706,17 @@ class Worker:
 def usual_durations(database_url: str, pipeline: str, mode: str) -> dict[str, float]:
     """Return the median seconds per step of the last sessions; nothing where there is no history."""
     from perfdb.store import reading
-    from perfdb.store.engine import open_engine, sqlite_path
+    from perfdb.store.engine import let_go, open_engine, sqlite_path
 
     path = sqlite_path(database_url)
-    if path is not None and not path.exists():
+    if path is not None and not exists(path):
         return {}
     engine = open_engine(database_url, role="reader")
     try:
         with engine.connect() as connection:
             return reading.usual_durations(connection, pipeline, mode)
     finally:
-        engine.dispose()
+        let_go(engine)
 
 
 def _is_away(failure: Exception) -> bool:

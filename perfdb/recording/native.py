@@ -177,7 +177,7 @@ class Thread:
 
     def _is_known(self) -> bool:
         return self._ended.locked() or (
-            bool(self._number) and os.path.exists(f"/proc/self/task/{self._number}")
+            bool(self._number) and os.access(f"/proc/self/task/{self._number}", os.F_OK)
         )
 
 

@@ -91,4 +91,4 @@ def _has_attribute(dialect: str, key: str, value: Any, number: int) -> ColumnEle
 
 
 def _sqlite_number(value: int | float) -> int | float:
-    return value if isinstance(value, float) or -(2**63) <= value < 2**63 else float(value)
+    return value if isinstance(value, float) or -(1 << 63) <= value < 1 << 63 else float(value)
