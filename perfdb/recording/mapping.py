@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perfdb.guard import raise_foreign
-from perfdb.recording.native import Latch, Thread, is_greenlet_world
+from perfdb.recording.native import Lock, Thread, is_greenlet_world
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Item = TypeVar("Item")
     Result = TypeVar("Result")
 
-_LOOK_S = 1.0  # a latch wakes who waits for it
+_LOOK_S = 1.0  # who waits is woken; this is for what nobody thought of
 
 
 def map_in_threads(function: Callable[[Item], Result], items: list[Item], max_workers: int) -> list[Result]:
@@ -28,10 +28,7 @@ def map_in_threads(function: Callable[[Item], Result], items: list[Item], max_wo
     done; those that have not begun are left out.
     """
     calls = _Calls(function, items, max_workers)
-    if is_greenlet_world():  # the pool's threads are greenlets of this one
-        calls.run()
-    else:
-        calls.run_beside()
+    calls.run_beside()
     if calls.failure is not None:
         try:
             raise calls.failure
@@ -46,18 +43,23 @@ class _Calls:
         self._items = items
         self._max_workers = max_workers
         self._given_up = False
-        self._done = Latch()
+        self._turn = Lock()
+        self._is_done = False
+        self._wakes = Lock()
+        self._wakes.acquire()
         self.results: list[Any] = []
         self.failure: BaseException | None = None
 
     def run_beside(self) -> None:
         """Run in another thread, and wait for it."""
-        thread = Thread(self.run)
         begun = False
         try:
             try:
-                thread.start()
-            except RuntimeError as error:  # there can be no further thread
+                if is_greenlet_world():  # the pool's threads are greenlets of this one
+                    self.run()
+                else:
+                    Thread(self.run).start()
+            except Exception as error:  # there can be no further thread
                 raise_foreign(error)
                 self.run()
             begun = True
@@ -72,6 +74,8 @@ class _Calls:
         """Run the calls that have not been given up."""
         from concurrent.futures import ThreadPoolExecutor
 
+        if not self._turn.acquire(blocking=False):  # a thread that was thought not to have started does it
+            return
         try:
             workers = min(self._max_workers, len(self._items))
             with ThreadPoolExecutor(workers, thread_name_prefix="perfdb-map") as pool:
@@ -83,11 +87,12 @@ class _Calls:
         except BaseException as error:
             self.failure = error
         finally:
-            self._done.set()
+            self._is_done = True
+            self._wakes.release()
 
     def _call(self, item: Any) -> Any:
         return None if self._given_up else self._function(item)
 
     def _wait(self) -> None:
-        while not self._done.is_set():
-            self._done.wait(_LOOK_S)
+        while not self._is_done:
+            self._wakes.acquire(timeout=_LOOK_S)

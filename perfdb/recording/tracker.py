@@ -19,6 +19,7 @@ from perfdb.recording.context import Scope, carry, current, open_from
 from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock
+from perfdb.recording.mapping import map_in_threads
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.native import load, monotonic, wait_for
 from perfdb.recording.outcomes import judge, message_of, take_expected
@@ -285,9 +286,6 @@ class Tracker:
         The function runs inside the caller's step and session, as with ``perfdb.carry``. The first
         exception, in the order of the items, is raised when the running calls are done.
         """
-        load("perfdb.recording.mapping")
-        from perfdb.recording.mapping import map_in_threads
-
         waiting = list(items)
         return map_in_threads(carry(function), waiting, max_workers) if waiting else []
 
