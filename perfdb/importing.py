@@ -22,7 +22,8 @@ from perfdb.recording.redaction import redact, withheld
 from perfdb.recording.report_reader import MAX_BYTES, MAX_DEPTH
 from perfdb.records import Session, Step, mode_of
 from perfdb.settings import Settings
-from perfdb.transfer import HOLD_S, Database, judge_historic
+from perfdb.store.database import HOLD_S, Database
+from perfdb.transfer import judge_historic
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

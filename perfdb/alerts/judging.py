@@ -7,49 +7,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
 
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import Told, after_session, after_silence, would_change
 from perfdb.records import COMPLETED
 from perfdb.store.alerts import no_longer_silenced
+from perfdb.store.database import Database
 from perfdb.store.windows import EndedSession, find_ended
 
 SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after each
 NEWS_S = 86_400.0  # what ended longer ago is old: it opens historic alerts at most, and nobody is told
 
 
-class Rows(Protocol):
-    """A database, as ``transfer.Database`` opens it."""
-
-    def reading(self) -> AbstractContextManager[Any]:
-        """Give a connection that only reads."""
-
-    def transaction(self) -> AbstractContextManager[Any]:
-        """Give a connection inside a write transaction."""
-
-
-def judge_session(database: Rows, session_id: str, settings: AlertSettings) -> Told:
+def judge_session(database: Database, session_id: str, settings: AlertSettings) -> Told:
     """Judge a session that is in the database; judging it again changes nothing."""
     with database.reading() as connection:
         if not would_change(connection, session_id, settings, time.time()):
             return Told()
-    with database.transaction() as connection:
+    with database.writing() as connection:
         return after_session(connection, session_id, settings, time.time())
 
 
-def tell_after_silence(database: Rows, settings: AlertSettings) -> Told:
+def tell_after_silence(database: Database, settings: AlertSettings) -> Told:
     """Tell of what fired in a silence that is over by now, and fires on."""
     with database.reading() as connection:
         if not no_longer_silenced(connection, time.time()):
             return Told()
-    with database.transaction() as connection:
+    with database.writing() as connection:
         return after_silence(connection, settings, time.time())
 
 
 def judge_left(
-    database: Rows, session_ids: Iterable[str], settings: AlertSettings
+    database: Database, session_ids: Iterable[str], settings: AlertSettings
 ) -> tuple[list[Told], list[str]]:
     """Judge sessions whose own process did not come to it, as it would have done.
 

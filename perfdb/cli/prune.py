@@ -18,11 +18,11 @@ from perfdb.recording.journal import has_living_writer, journals_in
 from perfdb.recording.report import report_name
 from perfdb.retention import Policy, age, find_shares, prune, read_policy, survey
 from perfdb.settings import DATABASE_FILE
+from perfdb.store.database import Database
 from perfdb.store.engine import sqlite_path
 from perfdb.store.retention import clear_errors
 from perfdb.store.session_files import remove_pictures
 from perfdb.texts import counted, mode_text
-from perfdb.transfer import Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

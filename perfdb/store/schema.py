@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
-from perfdb.errors import NewerSchemaError, SchemaError, StoreError
+from perfdb.errors import AbsentError, NewerSchemaError, SchemaError, StoreError
 from perfdb.store.engine import broken_file, let_go, open_engine, shown_url, sqlite_path
 from perfdb.store.migrating import migrate, migrations_folder, without_talk
 from perfdb.store.sanity import require_own_names, require_own_objects
@@ -78,12 +78,13 @@ def require_schema(connection: Connection) -> None:
     """Check that a reader finds the tables it knows; reading never migrates.
 
     Raises:
-        SchemaError: the tables are absent or older; the message says how to get them.
+        AbsentError: there are none.
+        SchemaError: they are older; the message says how to get them.
         NewerSchemaError: a newer perfdb made them.
     """
     found = revision(connection)
     if found is None:
-        raise SchemaError(
+        raise AbsentError(
             f"{_shown(connection)} has no tables of perfdb yet; record or import a session first"
         )
     _refuse_newer(found, connection)

@@ -19,8 +19,9 @@ from perfdb.history import History
 from perfdb.records import Session, Step
 from perfdb.settings import load
 from perfdb.store.alerts import save_alert
+from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import Database, judge_historic
+from perfdb.transfer import judge_historic
 
 NOON = 1_767_268_800.0
 RULES = """
@@ -82,7 +83,7 @@ def history(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         for number in range(100)
     ]
     database = Database(f"sqlite:///{file}", 5.0)
-    with database.transaction() as connection:
+    with database.writing() as connection:
         insert_sessions(connection, sessions)
     settings = load(environ={}, cwd=folder)
     judge_historic(database, [each.session_id for each in sessions], settings.alerts)

@@ -17,7 +17,8 @@ from perfdb.cli.recover import command
 from perfdb.recording.health import Health
 from perfdb.recording.journal import decode, encode, frame
 from perfdb.recording.quarantine import Quarantine
-from perfdb.transfer import Database, Moved, recover, recover_dead
+from perfdb.store.database import Database
+from perfdb.transfer import Moved, recover, recover_dead
 
 # Its rows are in the database, and it dies with its journal.
 DIES = """
