@@ -335,7 +335,8 @@ class Watch:
             pass
         except (SQLAlchemyError, *QUERY_ERRORS) as error:
             raise StoreError(f"the database cannot be watched: {error}") from error
-        moved, self._seen = seen != self._seen, seen
+        finally:
+            moved, self._seen = seen != self._seen, seen
         return moved
 
     def close(self) -> None:

@@ -143,7 +143,7 @@ def test_every_kind_of_rule_has_something_to_say(perfdb: Any, moved: Path, kind:
     desk = Desk(History())
     known = {each.kind: each for each in desk.alerts("all") if each.step_name == "work"}
     if kind not in known:  # as if its rule had found the same
-        with History()._writing() as connection:
+        with History().writing() as connection:
             like = replace(known["change_point"], id=0, kind=kind, rule=f"my {kind}", limit=3.0, active=False)
             save_alert(connection, replace(like, value=0.2) if kind == "error_rate" else like)
     said = perfdb("alerts", "explain", str(alert_of(kind)))
