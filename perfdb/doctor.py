@@ -256,10 +256,8 @@ def _nearest(path: Path) -> Path:
 
 def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]:
     """Say whether the database can be used, is whole, and has what was recorded."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     from perfdb.store.database import Database
-    from perfdb.store.engine import shown_url, sqlite_path
+    from perfdb.store.engine import ALL_ERRORS, shown_url, sqlite_path
     from perfdb.store.inspection import read_facts
 
     if not explicit and doubt_about_home(settings.home, trust_for(settings)) is not None:
@@ -292,7 +290,7 @@ def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]
                 yield from look_at_facts(facts, time.time())
                 yield from look_at_messages(connection, time.time())
                 yield from look_for_silent_hosts(connection, settings.home)
-    except (PerfdbError, SQLAlchemyError, OSError) as error:
+    except (PerfdbError, *ALL_ERRORS, OSError) as error:
         cause = " ".join(str(getattr(error, "orig", None) or error).split())
         # of our own errors the first half: what to do is said by the advice
         yield Finding("database", ERROR, f"cannot be read: {cause.partition('; ')[0]}", _remedy(cause, path))
@@ -329,7 +327,7 @@ def look_for_damage(connection: Connection) -> Iterator[Finding]:
     if damage:
         advice = "perfdb export what can be read, then perfdb restore BACKUP; journals and reports are kept"
         yield Finding("integrity", ERROR, "; ".join(damage), advice)
-    elif connection.dialect.name == "sqlite":
+    elif damage is not None:
         yield Finding("integrity", FINE, "quick_check finds no damage")
 
 

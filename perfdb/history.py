@@ -749,7 +749,7 @@ class History:
         home = self._settings.home
         if not has_journals(home):
             return
-        from sqlalchemy.exc import SQLAlchemyError
+        from perfdb.store.engine import ALL_ERRORS
 
         try:
             recover(
@@ -759,7 +759,7 @@ class History:
                 alerts=self._settings.alerts,
                 trust=settings_module.trust_for(self._settings),
             )
-        except (PerfdbError, SQLAlchemyError, OSError) as error:
+        except (PerfdbError, *ALL_ERRORS, OSError) as error:
             # The rest of the history can still be read, from a read-only folder for instance.
             logger.warning("the journals in %s could not be taken in: %s", home, error)
 

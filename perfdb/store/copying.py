@@ -17,8 +17,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from perfdb.errors import StoreError
 from perfdb.store.alerts import take_turn
 from perfdb.store.comparing import Copied, Digests, digests
+from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.engine import open_engine, shown_url
-from perfdb.store.ids import insert_into
 from perfdb.store.ingest import finish_step, recount_session
 from perfdb.store.models import (
     INTERRUPTED_CODE,
@@ -150,7 +150,7 @@ class _Copy:
 
     def _advance_journals(self, target: Connection) -> None:
         """Say that the source's journals are read so far: all their rows are here now."""
-        heard = {"seen_at": server_time()} if target.dialect.name == "postgresql" else {}
+        heard = {"seen_at": server_time()} if is_shared(target) else {}
         for row in self._source.execute(select(journals)):
             behind = journals.c.journal_id == row.journal_id, journals.c.byte_offset < row.byte_offset
             read = {name: row._mapping[name] for name in ("byte_offset", "quarantined", "updated_at")}

@@ -322,10 +322,8 @@ class Watch:
         Raises:
             StoreError: the database cannot be read now.
         """
-        from sqlalchemy.exc import SQLAlchemyError
-
         from perfdb.store.dialects import mark_of
-        from perfdb.store.engine import QUERY_ERRORS
+        from perfdb.store.engine import ALL_ERRORS
 
         seen: object = None
         try:
@@ -333,7 +331,7 @@ class Watch:
                 seen = (self._database.file, mark_of(connection))
         except AbsentError:
             pass
-        except (SQLAlchemyError, *QUERY_ERRORS) as error:
+        except ALL_ERRORS as error:
             raise StoreError(f"the database cannot be watched: {error}") from error
         finally:
             moved, self._seen = seen != self._seen, seen

@@ -247,5 +247,5 @@ def deleted_at_once(dialect: Dialect) -> tuple[int, ColumnElement[Any]]:
 
 
 def most_orphans(connection: Connection) -> int | None:
-    """Return how many series are looked for at a time: a server looks through all steps for each of them."""
+    """Return how many series a prune may look at: PostgreSQL looks through all steps for each of them."""
     return _ORPHANS_AT_ONCE if is_shared(connection) else None

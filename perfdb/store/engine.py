@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -83,6 +83,7 @@ def sqlite_path(url: str) -> Path | None:
 
 # What a query may raise: rows in bulk are asked of the driver itself, whose errors are its own.
 QUERY_ERRORS = (DBAPIError, sqlite3.Error)
+ALL_ERRORS = (SQLAlchemyError, sqlite3.Error)  # also no connection to be had, what the driver was not asked
 
 
 def reason_of(error: BaseException) -> BaseException:

@@ -16,15 +16,11 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
     ColumnElement,
     CompoundSelect,
     Connection,
     Table,
     and_,
-    any_,
-    bindparam,
     delete,
     exists,
     func,
@@ -37,6 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from perfdb.errors import StoreError
 from perfdb.records import OPEN_STATES
+from perfdb.store.dialects import commit_at_leisure, deleted_at_once
 from perfdb.store.engine import open_engine, shown_url
 from perfdb.store.models import (
     RUNNING_CODE,
@@ -184,7 +181,7 @@ def delete_sessions(connection: Connection, doomed: list[Doomed], seconds: float
     samples loses these first, in as many transactions as it takes.
     """
     until = time.monotonic() + seconds
-    _commit_at_leisure(connection)
+    commit_at_leisure(connection)
     dialect: Any = type(connection.dialect)
     names, deletion, few = _statements(dialect)
     named = {session_id for (session_id,) in names.all(connection)}
@@ -206,13 +203,9 @@ def delete_sessions(connection: Connection, doomed: list[Doomed], seconds: float
 
 @cache
 def _statements(dialect: Any) -> tuple[Prepared, Prepared, int]:
-    """Return what runs under the write lock: who is named now, and the delete, with how many it takes.
-
-    To SQLite a statement costs hardly more than its work; a server is far away.
-    """
+    """Return what runs under the write lock: who is named now, and the delete, with how many it takes."""
     made = dialect()
-    few = 1 if made.name == "sqlite" else _FEW
-    pks = bindparam("pks") if few == 1 else any_(bindparam("pks", type_=ARRAY(BigInteger)))
+    few, pks = deleted_at_once(made)
     deletion = delete(sessions).where(sessions.c.id == pks, ~_running(), ~_tagged())
     return Prepared(_names(), made), Prepared(deletion.returning(sessions.c.session_id), made), few
 
@@ -239,7 +232,7 @@ def find_told(connection: Connection, until: float) -> list[int]:
 def delete_rows(connection: Connection, table: Table, ids: list[int], seconds: float) -> int:
     """Delete rows by their keys for so long, and take these out of ``ids``; return how many were there."""
     until = time.monotonic() + seconds
-    _commit_at_leisure(connection)
+    commit_at_leisure(connection)
     deleted = 0
     while ids:
         gone = delete(table).where(table.c.id.in_(ids[-_FEW:]))
@@ -248,12 +241,6 @@ def delete_rows(connection: Connection, table: Table, ids: list[int], seconds: f
         if time.monotonic() > until:
             break
     return deleted
-
-
-def _commit_at_leisure(connection: Connection) -> None:
-    """Let the server's disk to those who record: what a crash brings back is pruned again."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 # --- conditions ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from perfdb.errors import StoreError
+from perfdb.store.dialects import is_shared
 from perfdb.store.engine import open_engine, shown_url
 
 _INCREMENTAL = 2  # of PRAGMA auto_vacuum
@@ -20,7 +21,7 @@ _INCREMENTAL = 2  # of PRAGMA auto_vacuum
 
 def free_space(connection: Connection) -> int:
     """Return the bytes of a SQLite file that hold nothing; PostgreSQL sees to its own."""
-    if connection.dialect.name != "sqlite":
+    if is_shared(connection):
         return 0
     pages: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
     size: int = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
@@ -29,7 +30,7 @@ def free_space(connection: Connection) -> int:
 
 def can_shrink(connection: Connection) -> bool:
     """Say whether the file can give space back in small pieces."""
-    if connection.dialect.name != "sqlite":
+    if is_shared(connection):
         return False
     incremental: bool = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == _INCREMENTAL
     return incremental

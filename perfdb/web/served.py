@@ -45,12 +45,12 @@ class ServedHistory(History):
     @contextmanager
     def reading(self) -> Iterator[Connection | None]:
         """Yield a connection for ``store`` that sees one moment; None while nothing is recorded."""
-        from sqlalchemy.exc import SQLAlchemyError
+        from perfdb.store.engine import ALL_ERRORS
 
         try:
             with self._in_words("read"), self._database.reading_if_there() as connection:
                 yield connection
-        except SQLAlchemyError as error:
+        except ALL_ERRORS as error:
             raise StoreError(f"{self.database} cannot be read now: {error}") from error
 
     def watch(self) -> Watch:

@@ -118,7 +118,7 @@ def test_ten_thousand_breaches_are_the_cap_and_one_summary_per_channel(
     assert events[-1] == ("still confirmed", "16 sessions so far")
 
     health = Health()
-    delivery = Delivery(database.transaction, threading.Lock(), health)
+    delivery = Delivery(database.writing, threading.Lock(), health)
     delivery.use(channels)
     while delivery.turn():
         pass
