@@ -22,6 +22,8 @@ from perfdb.texts import mode_text
 from perfdb.vocabulary import TOTAL
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.analysis.rules import Rule, Verdict
     from perfdb.store.alerts import Happening, Silence
@@ -453,7 +455,7 @@ def _told(text: str | None) -> str | None:
     return None if text is None else redact(text)
 
 
-def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
+def _judge_now(connection: Connection, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
     from perfdb.alerts.evaluation import fingerprint, judge, pins_of, windows_of
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_places
@@ -477,7 +479,7 @@ def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
             )
 
 
-def _judge_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
+def _judge_past(connection: Connection, rule: Rule, last: int) -> Iterator[LiveVerdict]:
     from perfdb.alerts.hindsight import judge_past
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_places
