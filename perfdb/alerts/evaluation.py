@@ -45,6 +45,8 @@ LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed mor
 MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from perfdb.analysis.regressions import Runs
 
 Change = tuple[Alert, tuple[str, ...]]
@@ -75,7 +77,7 @@ class Judged:
 
 
 def after_session(
-    connection: Any, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
+    connection: Connection, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
 ) -> Told:
     """Judge a session that has ended.
 
@@ -95,7 +97,7 @@ def after_session(
     )
 
 
-def would_change(connection: Any, session_id: str, settings: AlertSettings, now: float) -> bool:
+def would_change(connection: Connection, session_id: str, settings: AlertSettings, now: float) -> bool:
     """Say, on a reader's connection, whether ``after_session`` would write anything.
 
     After most sessions it would not; the lock that every writer waits for is not taken for those.
@@ -117,7 +119,7 @@ class _Findings:
 
 
 def _findings(
-    connection: Any, session_id: str, settings: AlertSettings, now: float, historic: bool
+    connection: Connection, session_id: str, settings: AlertSettings, now: float, historic: bool
 ) -> _Findings | None:
     place = find_place(connection, session_id)
     if place is None:
@@ -155,7 +157,9 @@ def _findings(
     return _Findings(place, active, windows, changes)
 
 
-def after_import(connection: Any, session_ids: Iterable[str], settings: AlertSettings, now: float) -> None:
+def after_import(
+    connection: Connection, session_ids: Iterable[str], settings: AlertSettings, now: float
+) -> None:
     """Judge, as historic, those of these sessions that are the newest of their pipeline and mode."""
     wanted = set(session_ids)
     for place in newest_places(connection) if wanted else ():
@@ -164,7 +168,7 @@ def after_import(connection: Any, session_ids: Iterable[str], settings: AlertSet
 
 
 def while_running(
-    connection: Any,
+    connection: Connection,
     session_id: str,
     elapsed: Mapping[str | None, float],
     settings: AlertSettings,
@@ -204,7 +208,7 @@ def while_running(
     return _settle(connection, place, settings, active, changes, None, now, False)
 
 
-def after_silence(connection: Any, settings: AlertSettings, now: float) -> Told:
+def after_silence(connection: Connection, settings: AlertSettings, now: float) -> Told:
     """Tell of the alerts that fire on, though the silence in which they were last seen is over.
 
     Args:
@@ -247,7 +251,7 @@ def lowest_limits(rules: Iterable[Rule], pipeline: str, mode: str) -> dict[str |
     return limits
 
 
-def windows_of(connection: Any, place: Place, rules: Sequence[Rule]) -> list[Window]:
+def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> list[Window]:
     """Read as much history as the rules for a session's pipeline and mode look at, and no more."""
     fitting = [rule for rule in rules if _fits(rule, place.pipeline, place.mode)]
     if not fitting:
@@ -327,7 +331,7 @@ def values_for(
     return [value for value, _ in pairs], [index for _, index in pairs]
 
 
-def pins_of(connection: Any, pipeline: str, mode: str) -> dict[tuple[str | None, str], Pin]:
+def pins_of(connection: Connection, pipeline: str, mode: str) -> dict[tuple[str | None, str], Pin]:
     """Return the pinned baselines of a pipeline and mode by step name and metric."""
     return {(pin.step_name, pin.metric): pin for pin in pinned(connection, pipeline, mode)}
 
@@ -434,7 +438,7 @@ def _was_decided(alert: Alert, active: Iterable[Alert], total: Window) -> bool:
 
 
 def _settle(
-    connection: Any,
+    connection: Connection,
     place: Place,
     settings: AlertSettings,
     active: Sequence[Alert],
@@ -501,7 +505,7 @@ def _kept(events: Iterable[str], hits: int) -> Iterator[tuple[str, str | None]]:
 
 
 def _grouped(
-    connection: Any,
+    connection: Connection,
     place: Place,
     current: Mapping[int, Alert],
     touched: Collection[int],
@@ -522,7 +526,7 @@ def _grouped(
     return {alert.id: alert for alert in _worded([*group(flagged, positions), *others], touched)}
 
 
-def _with_error(connection: Any, place: Place, alert: Alert) -> Alert:
+def _with_error(connection: Connection, place: Place, alert: Alert) -> Alert:
     error = last_error(connection, place, alert.step_name)
     if not error:
         return alert
@@ -534,7 +538,7 @@ def _with_error(connection: Any, place: Place, alert: Alert) -> Alert:
 _BEGINNINGS = {"opened", "opened pending", "opened historic", "opened again", "moved"}
 
 
-def _with_cause(connection: Any, alert: Alert, known: dict[str, dict[str, Any]]) -> Alert:
+def _with_cause(connection: Connection, alert: Alert, known: dict[str, dict[str, Any]]) -> Alert:
     """Return the alert with what explains its move; steps and total that moved together share it."""
     if alert.metric != "duration":
         return alert

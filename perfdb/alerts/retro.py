@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import JITTER_S, AlertSettings
@@ -23,8 +23,11 @@ from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.levels import kinds_of, read_past
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
-def moves_of(connection: Any, *, better: bool = False, **filters: Any) -> list[Move]:
+
+def moves_of(connection: Connection, *, better: bool = False, **filters: Any) -> list[Move]:
     """Return where the level of any series moved for the worse, without causes.
 
     Args:
@@ -55,7 +58,7 @@ class Loss:
     verdict: Verdict
 
 
-def losses_of(connection: Any, *, step: str | None = None, **filters: Any) -> list[Loss]:
+def losses_of(connection: Connection, *, step: str | None = None, **filters: Any) -> list[Loss]:
     """Return the series that lost against their pinned baselines, however small each loss was.
 
     Args:
@@ -86,7 +89,7 @@ def losses_of(connection: Any, *, step: str | None = None, **filters: Any) -> li
     return found
 
 
-def with_causes(connection: Any, moves: Iterable[Move]) -> list[Move]:
+def with_causes(connection: Connection, moves: Iterable[Move]) -> list[Move]:
     """Return the moves with what explains them.
 
     Total and steps of one pipeline and mode that moved within 5 sessions are one event and share its cause;
@@ -108,7 +111,7 @@ def _is_one_event(head: Move, move: Move) -> bool:
     return same and head.is_at(move.since_time)
 
 
-def _with_cause(connection: Any, move: Move) -> Move:
+def _with_cause(connection: Connection, move: Move) -> Move:
     cause = cause_at(
         connection,
         move.runs.pipeline,
@@ -135,7 +138,7 @@ def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
     return min(telling, key=lambda alert: (not alert.is_open, -alert.id), default=None)
 
 
-def moves_around(connection: Any, session_ids: Sequence[str]) -> list[Move]:
+def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Move]:
     """Return, with causes, the moves in the whole history of the pipelines that these sessions came to."""
     found: list[Move] = []
     for (pipeline, mode), count in kinds_of(connection, session_ids).items():
@@ -144,7 +147,9 @@ def moves_around(connection: Any, session_ids: Sequence[str]) -> list[Move]:
     return with_causes(connection, found)
 
 
-def open_historic(connection: Any, moves: Sequence[Move], settings: AlertSettings, now: float) -> list[Alert]:
+def open_historic(
+    connection: Connection, moves: Sequence[Move], settings: AlertSettings, now: float
+) -> list[Alert]:
     """Open a ``historic`` alert for each move that no alert tells of; return those that were opened.
 
     A move that an alert tells of already is that alert, and a historic one follows its boundary. Only the
@@ -229,13 +234,13 @@ def _alert_of_move(rule: Rule, move: Move, now: float) -> Alert:
     )
 
 
-def _save(connection: Any, alert: Alert, event: str, now: float) -> Alert:
+def _save(connection: Connection, alert: Alert, event: str, now: float) -> Alert:
     saved = replace(alert, id=store.save_alert(connection, alert))
     store.add_event(connection, saved.id, event, now, session_id=saved.since_session_id)
     return _worded(connection, saved, ())
 
 
-def _grouped(connection: Any, group: Sequence[Alert]) -> list[Alert]:
+def _grouped(connection: Connection, group: Sequence[Alert]) -> list[Alert]:
     """Let one alert speak for the historic ones of its event: a known one, or the step that moved most."""
     head = max(
         group,
@@ -259,7 +264,7 @@ def _grouped(connection: Any, group: Sequence[Alert]) -> list[Alert]:
     ]
 
 
-def _worded(connection: Any, alert: Alert, others: Sequence[Alert]) -> Alert:
+def _worded(connection: Connection, alert: Alert, others: Sequence[Alert]) -> Alert:
     worded = replace(alert, headline=headline(alert), message=message(alert, others))
     store.save_alert(connection, worded)
     return worded
