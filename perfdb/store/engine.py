@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +65,17 @@ def open_engine(url: str, *, role: Role, busy_timeout_s: float = 30.0) -> Engine
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed, role, busy_timeout_s)
     return _postgres_engine(parsed, role, busy_timeout_s)
+
+
+@contextmanager
+def connected(url: str, *, role: Role) -> Iterator[Connection]:
+    """Yield one connection of an engine that is let go of afterwards; no transaction has begun."""
+    engine = open_engine(url, role=role)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        let_go(engine)
 
 
 def shown_url(url: str) -> str:

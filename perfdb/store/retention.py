@@ -34,7 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from perfdb.errors import StoreError
 from perfdb.records import OPEN_STATES
 from perfdb.store.dialects import commit_at_leisure, deleted_at_once
-from perfdb.store.engine import open_engine, shown_url
+from perfdb.store.engine import connected, shown_url
 from perfdb.store.models import (
     RUNNING_CODE,
     alerts,
@@ -107,12 +107,8 @@ def sole_claim(url: str) -> Iterator[bool]:
     The lock lasts as long as a transaction, so that poolers of connections respect it; one that has
     written nothing keeps no row from being vacuumed.
     """
-    engine = open_engine(url, role="migration")
-    try:
-        with engine.begin() as connection:
-            yield connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK})").scalar() is True
-    finally:
-        engine.dispose()
+    with connected(url, role="migration") as connection, connection.begin():
+        yield connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK})").scalar() is True
 
 
 def find_shares(

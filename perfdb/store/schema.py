@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import AbsentError, NewerSchemaError, SchemaError, StoreError
 from perfdb.store.dialects import begin_migration, check_migration, shown
-from perfdb.store.engine import broken_file, let_go, open_engine, shown_url, sqlite_path
+from perfdb.store.engine import broken_file, connected, shown_url, sqlite_path
 from perfdb.store.migrating import migrate, migrations_folder, without_talk
 from perfdb.store.sanity import require_own_names, require_own_objects
 
@@ -64,14 +64,9 @@ def ensure_schema(url: str) -> None:
     """
     path = sqlite_path(url)
     if path is None or (path.exists() and path.stat().st_size):
-        with _clear_errors(url):
-            engine = open_engine(url, role="reader")  # must not wait for a writer's lock
-            try:
-                with engine.connect() as connection:
-                    if _is_at_head(connection):
-                        return
-            finally:
-                let_go(engine)
+        with _clear_errors(url), connected(url, role="reader") as connection:  # waits for no writer's lock
+            if _is_at_head(connection):
+                return
     upgrade(url)
 
 
@@ -112,27 +107,18 @@ def upgrade(url: str, until: str = "head") -> None:
 
 def check(url: str) -> list[str]:
     """Return how the tables differ from what this perfdb expects, one line each; empty is well."""
-    with _clear_errors(url):
-        engine = open_engine(url, role="reader")
-        try:
-            with engine.connect() as connection:
-                require_schema(connection)
-                return _differences(connection)
-        finally:
-            let_go(engine)
+    with _clear_errors(url), connected(url, role="reader") as connection:
+        require_schema(connection)
+        return _differences(connection)
 
 
 @contextmanager
 def locked_connection(url: str) -> Iterator[Connection]:
     """Give a connection whose transaction shuts every other migration out; it commits at the end."""
-    engine = open_engine(url, role="migration")
-    try:
-        with engine.begin() as connection:  # SQLite: BEGIN IMMEDIATE is the lock
-            begin_migration(connection, _LOCK)
-            yield connection
-            check_migration(connection)
-    finally:
-        let_go(engine)
+    with connected(url, role="migration") as connection, connection.begin():  # SQLite: BEGIN IMMEDIATE
+        begin_migration(connection, _LOCK)
+        yield connection
+        check_migration(connection)
 
 
 def _is_at_head(connection: Connection) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from perfdb.errors import StoreError
 from perfdb.store.dialects import is_shared
-from perfdb.store.engine import open_engine, shown_url
+from perfdb.store.engine import connected, shown_url
 
 _INCREMENTAL = 2  # of PRAGMA auto_vacuum
 
@@ -55,16 +55,12 @@ def compact(url: str) -> None:
     Raises:
         StoreError: the disk has no room for a second copy, or somebody holds the write lock for long.
     """
-    engine = open_engine(url, role="migration")
-    raw = engine.raw_connection()
-    try:
-        driver: Any = raw.driver_connection
-        driver.execute("PRAGMA busy_timeout=5000")
-        driver.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        driver.execute("VACUUM")
-        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except sqlite3.Error as error:
-        raise StoreError(f"{shown_url(url)} could not be compacted: {error}; it is as it was") from error
-    finally:
-        raw.close()
-        engine.dispose()
+    with connected(url, role="migration") as connection:
+        driver: Any = connection.connection.driver_connection
+        try:
+            driver.execute("PRAGMA busy_timeout=5000")
+            driver.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            driver.execute("VACUUM")
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise StoreError(f"{shown_url(url)} could not be compacted: {error}; it is as it was") from error
