@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from perfdb.alerting import Alerting, Ended
-from perfdb.errors import PerfdbError, StoreError
+from perfdb.errors import AbsentError, PerfdbError, StoreError
 from perfdb.guard import raise_foreign
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
@@ -684,8 +684,12 @@ def usual_durations(database_url: str, pipeline: str, mode: str) -> dict[str, fl
     """Return the median seconds per step of the last sessions; nothing where there is no history."""
     from perfdb.store import reading
 
-    with Database(database_url, migrates=False) as database, database.reading_if_there() as connection:
-        return {} if connection is None else reading.usual_durations(connection, pipeline, mode)
+    with Database(database_url, migrates=False) as database:
+        try:
+            with database.reading(checked=False) as connection:
+                return reading.usual_durations(connection, pipeline, mode)
+        except AbsentError:
+            return {}
 
 
 def _is_away(failure: Exception) -> bool:

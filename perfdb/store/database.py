@@ -97,6 +97,10 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.forget()
 
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what belongs to this process: a copy elsewhere opens its own."""
+        return {**vars(self), "_engines": {}, "_process": 0, "_lock": None}
+
     @property
     def is_shared(self) -> bool:
         """Tell whether other hosts may write to it as well."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -147,6 +148,15 @@ def test_a_watch_that_cannot_look_says_so_and_looks_again(copied: Path) -> None:
     assert watch.moved()
     assert not watch.moved()
     watch.close()
+
+
+def test_a_copy_for_another_process_takes_no_connection_along(copied: Path) -> None:
+    database = Database(sqlite_url(copied), migrates=False)
+    assert counted(database) == 0
+    copy = pickle.loads(pickle.dumps(database))
+    assert counted(copy) == counted(database) == 0
+    for each in (copy, database):
+        each.forget()
 
 
 def test_a_forked_child_opens_its_own(copied: Path) -> None:
