@@ -142,6 +142,13 @@ def take_turn(connection: Connection, lock: int) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
 
 
+def take_free_turn(connection: Connection, lock: int) -> bool:
+    """Take a turn as ``take_turn`` does if nobody else has it; say whether it was free."""
+    if not is_shared(connection):
+        return True
+    return connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({lock})").scalar() is True
+
+
 def begin_migration(connection: Connection, lock: int) -> None:
     """Wait for other migrations, however long they take; SQLite's BEGIN did that."""
     if is_shared(connection):

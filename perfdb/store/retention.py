@@ -33,7 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from perfdb.errors import StoreError
 from perfdb.records import OPEN_STATES
-from perfdb.store.dialects import commit_at_leisure, deleted_at_once
+from perfdb.store.dialects import commit_at_leisure, deleted_at_once, take_free_turn
 from perfdb.store.engine import connected, shown_url
 from perfdb.store.models import (
     RUNNING_CODE,
@@ -108,7 +108,7 @@ def sole_claim(url: str) -> Iterator[bool]:
     written nothing keeps no row from being vacuumed.
     """
     with connected(url, role="migration") as connection, connection.begin():
-        yield connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK})").scalar() is True
+        yield take_free_turn(connection, _LOCK)
 
 
 def find_shares(
