@@ -194,9 +194,7 @@ def _make_small(history: History, store: Database, before: int, *, asked: bool) 
         shrinks = space.can_shrink(connection)
         free = space.free_space(connection)
     store.forget()
-    if not store.is_shared and (
-        asked or (not shrinks and free >= _WORTH_IT and _alone(history))
-    ):
+    if not store.is_shared and (asked or (not shrinks and free >= _WORTH_IT and _alone(history))):
         space.compact(history.url)
     elif not shrinks and free >= _WORTH_IT:
         click.echo(
