@@ -54,7 +54,7 @@ class Pace:
 class Database:
     """One database, opened when it is first needed; as a context it is closed at the end.
 
-    Any thread may read. Of those that write, one at a time may.
+    Many threads may read at once where it does not migrate; otherwise one thread at a time may ask.
 
     Args:
         url: of the database.
