@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -146,7 +146,7 @@ class History:
         from perfdb.store import frames
 
         filters = session_filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
-        with self.reading() as connection:
+        with self._reading() as connection:
             if connection is None:
                 return frames.empty_sessions_frame()
             return frames.sessions_frame(connection, **filters)
@@ -188,7 +188,7 @@ class History:
         from perfdb.store import frames
 
         filters = session_filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
-        with self.reading() as connection:
+        with self._reading() as connection:
             if connection is None:
                 return frames.empty_steps_frame()
             return frames.steps_frame(connection, step=step, **filters)
@@ -203,7 +203,7 @@ class History:
         from perfdb.store import frames
 
         chosen = checked_filters(last, filters)
-        with self.reading() as connection:
+        with self._reading() as connection:
             return [] if connection is None else frames.session_rows(connection, **chosen)
 
     def step_rows(
@@ -219,7 +219,7 @@ class History:
         from perfdb.store import frames
 
         chosen = checked_filters(last, filters)
-        with self.reading() as connection:
+        with self._reading() as connection:
             return [] if connection is None else frames.step_rows(connection, step=step, **chosen)
 
     def session(self, session_id: str = "last") -> Session:
@@ -236,7 +236,7 @@ class History:
         from perfdb.store import reading
 
         show_as(Session, "text/html", _session_html)
-        with self.recorded() as connection:
+        with self._recorded() as connection:
             return reading.read_session(connection, reading.find_session_id(connection, session_id))
 
     def each_session(
@@ -258,7 +258,7 @@ class History:
         from perfdb.store import frames, reading
 
         filters = session_filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
-        with self.reading() as connection:
+        with self._reading() as connection:
             if connection is None:
                 return
             for row in frames.session_rows(connection, **filters):
@@ -282,7 +282,7 @@ class History:
         """
         from perfdb import findings
 
-        with self.reading() as connection:
+        with self._reading() as connection:
             return findings.bottlenecks(connection, **checked_filters(last, filters))
 
     def trends(
@@ -314,7 +314,7 @@ class History:
 
         if last is None and by == "last":
             last = 200
-        with self.reading() as connection:
+        with self._reading() as connection:
             return findings.trends(connection, by=by, step=step, **checked_filters(last, filters))
 
     def failures(self, *, step: str | None = None, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
@@ -337,7 +337,7 @@ class History:
         """
         from perfdb import findings
 
-        with self.reading() as connection:
+        with self._reading() as connection:
             return findings.failures(connection, step=step, **checked_filters(last, filters))
 
     def violations(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
@@ -360,7 +360,7 @@ class History:
         from perfdb.alerts.config import read_alert_settings
 
         rules = read_alert_settings(self._settings.alerts, reading=True).rules
-        with self.reading() as connection:
+        with self._reading() as connection:
             return findings.violations(connection, rules, **checked_filters(last, filters))
 
     def regressions(
@@ -402,7 +402,7 @@ class History:
         moment = None if since is None else parse_instant(since)
         chosen = checked_filters(last, filters) | {"step": step}
         del chosen["since"]
-        with self.reading() as connection:
+        with self._reading() as connection:
             return findings.regressions(connection, since=moment, better=better, **chosen)
 
     def suggest_thresholds(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
@@ -422,7 +422,7 @@ class History:
         """
         from perfdb import findings
 
-        with self.reading() as connection:
+        with self._reading() as connection:
             return findings.suggest_thresholds(connection, **checked_filters(last, filters))
 
     @overload
@@ -459,7 +459,7 @@ class History:
         """
         from perfdb import findings
 
-        with self.recorded() as connection:
+        with self._recorded() as connection:
             if by is not None:
                 modes = self._settings.mode_attributes
                 chosen = checked_filters(last, filters)
@@ -482,7 +482,7 @@ class History:
         """
         from perfdb import findings
 
-        with self.recorded() as connection:
+        with self._recorded() as connection:
             return findings.explain(connection, session_id, last)
 
     def chart(
@@ -546,7 +546,7 @@ class History:
         """
         from perfdb import findings
 
-        with self.reading() as connection:
+        with self._reading() as connection:
             if connection is None:
                 return last
             within = findings.within_limits(connection, times=times, **checked_filters(last, filters))
@@ -571,7 +571,7 @@ class History:
         """
         from perfdb.store import alerts
 
-        with self.reading() as connection:
+        with self._reading() as connection:
             return alerts.frame_of([] if connection is None else alerts.read_alerts(connection, state))
 
     def baselines(self) -> pd.DataFrame:
@@ -589,7 +589,7 @@ class History:
         """
         from perfdb import findings
 
-        with self.reading() as connection:
+        with self._reading() as connection:
             return findings.baselines(connection)
 
     def tag(self, session_id: str, name: str) -> str:
@@ -604,7 +604,7 @@ class History:
         """
         from perfdb.store import ingest, reading
 
-        with self.writing() as connection:
+        with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
             ingest.tag_session(connection, found, checked_tag(name))
         return found
@@ -617,7 +617,7 @@ class History:
         """
         from perfdb.store import ingest, reading
 
-        with self.writing() as connection:
+        with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
             if not ingest.untag_session(connection, found, name):
                 raise NotFoundError(f"session {found} is not tagged {redact(name)!r}")
@@ -640,7 +640,7 @@ class History:
         from perfdb.store import ingest, reading
         from perfdb.store.session_files import remove_pictures
 
-        with self.writing() as connection:
+        with self._writing() as connection:
             found = tuple(dict.fromkeys(reading.find_session_id(connection, each) for each in session_ids))
             for session_id in found:
                 if reading.read_session(connection, session_id).status == RUNNING:
@@ -689,12 +689,7 @@ class History:
         return back_up(self.url, Path(file), force=force)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection | None]:
-        """Yield a connection for ``perfdb.store`` that sees one moment; None where nothing is recorded yet.
-
-        Raises:
-            StoreError: the database is missing, unreadable or not perfdb's.
-        """
+    def _reading(self) -> Iterator[Connection | None]:
         self.require_access()
         if not self._explicit:
             self._take_in_journals()
@@ -707,26 +702,15 @@ class History:
             database.rest()  # between two questions the file may be replaced, or the process forked
 
     @contextmanager
-    def recorded(self) -> Iterator[Connection]:
-        """Yield what ``reading`` does.
-
-        Raises:
-            NotFoundError: nothing is recorded.
-        """
-        with self.reading() as connection:
+    def _recorded(self) -> Iterator[Connection]:
+        with self._reading() as connection:
             if connection is None:
-                raise self.nothing_recorded()
+                raise self._nothing_recorded()
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Yield a connection inside one write transaction on an existing, current database.
-
-        Raises:
-            NotFoundError: nothing is recorded.
-            StoreError: as ``reading``, or it takes no changes now.
-        """
-        with self.recorded():
+    def _writing(self) -> Iterator[Connection]:
+        with self._recorded():
             pass
         try:
             with self._in_words("changed"), self._database.writing() as connection:
@@ -783,8 +767,7 @@ class History:
             wrong = "it is damaged"
         return unreadable(self.database, wrong, error) if wrong or (self._explicit and not certain) else None
 
-    def nothing_recorded(self) -> NotFoundError:
-        """Return the error that says so, and what to do."""
+    def _nothing_recorded(self) -> NotFoundError:
         return NotFoundError(
             f"nothing is recorded in {self.database} yet: record a run with perfdb.track(...), "
             "or try: perfdb demo"
@@ -808,6 +791,43 @@ class History:
             .to_html(index=False, border=0, na_rep="–", float_format="{:.2f}".format)
         )
         return f"<div>{title}, the newest sessions:{table}</div>"
+
+
+# --- for perfdb's own parts: a History answers questions, and has no connections on its face ------------
+
+
+def reading(history: History) -> AbstractContextManager[Connection | None]:
+    """Give a connection for ``perfdb.store`` that sees one moment; None where nothing is recorded yet.
+
+    Raises:
+        StoreError: the database is missing, unreadable or not perfdb's.
+    """
+    return history._reading()
+
+
+def recorded(history: History) -> AbstractContextManager[Connection]:
+    """Give what ``reading`` does.
+
+    Raises:
+        NotFoundError: nothing is recorded.
+        StoreError: as ``reading``.
+    """
+    return history._recorded()
+
+
+def writing(history: History) -> AbstractContextManager[Connection]:
+    """Give a connection inside one write transaction on an existing, current database.
+
+    Raises:
+        NotFoundError: nothing is recorded.
+        StoreError: as ``reading``, or it takes no changes now.
+    """
+    return history._writing()
+
+
+def nothing_recorded(history: History) -> NotFoundError:
+    """Return the error that says so, and what to do."""
+    return history._nothing_recorded()
 
 
 def _session_html(session: Session) -> str:

@@ -53,6 +53,8 @@ class ServedHistory(History):
         except ALL_ERRORS as error:
             raise StoreError(f"{self.database} cannot be read now: {error}") from error
 
+    _reading = reading
+
     def watch(self) -> Watch:
         """Return what notices that something was written."""
         return self._database.watch()
