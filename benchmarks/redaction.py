@@ -29,7 +29,10 @@ NASTY = {
     'password="': 'password="', "token: ": "token: ", "key=": "key=", "Cookie: ": "Cookie: ", "-p a": "-p a ",
     "Bearer": "Bearer ", "backslashes": "\\", "percent": "%3D", "<key>": "<key>a", "blanks": " ",
     "BEGIN": "-----BEGIN PRIVATE KEY-----", "prose": "The quick brown fox, ",
-    "rows of JSON": '{"id": 12, "tokens": 5}, ',
+    "rows of JSON": '{"id": 12, "tokens": 5}, ', "open brackets": "cookie=(", "ends or not": "password=a>",
+    "ghp_": "ghp_", "key-": "key-", "pairs": '("key","v"),', "name=key": "name=key value=",
+    "value=a": "value=a name=key ", "key key key": "key key key= ", "--api-key": "--api-key -",
+    "YAML block": "key: >\n  a\n", "rows of names": '{"tokens": 5, "name": "x", "value": "y"}, ',
 }  # fmt: skip
 
 
@@ -97,6 +100,7 @@ def long() -> None:
     alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/"
     pieces = ["key", "password", "a", "sk-", "eyJ", "://", "-p", *"=\"': .@\\&[\n"]
     inputs = {name: piece * (1_000_000 // len(piece)) for name, piece in NASTY.items()}
+    inputs["counted names"] = "\n".join(f"VAR_KEY_{i}=value{i}" for i in range(60_000))[:1_000_000]
     inputs["base64"] = "".join(rng.choices(alphabet, k=1_000_000))
     inputs["all of it, at random"] = "".join(rng.choices(pieces, k=400_000))[:1_000_000]
     for name, text in inputs.items():

@@ -33,6 +33,8 @@ MOST_OF_THE_TIME = 0.02  # that a loop of short sessions is judged: the time is 
 MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
 LISTEN_S = 2.0  # between two looks for silences that have ended
 MANY = 200  # sessions that wait: more come than can be judged
+EACH = 5  # of those the 5th is, or so many in a hundred that some 200 are: rules look at the last 5 and more
+SAMPLES_TIME = 0.2  # that judging these may take
 MOST_UNJUDGED = 10_000  # sessions that wait to be judged: after an outage that is all there were
 
 
@@ -78,7 +80,8 @@ class Alerting:
         self._delivery: Delivery | None = None
         self._waiting: deque[Ended] = deque(maxlen=MOST_UNJUDGED)  # in the database, oldest first
         self._postponed: dict[tuple[str, str], Ended] = {}  # newest session per pipeline and mode
-        self._rest_until = 0.0
+        self._rest_until = self._sample_at = 0.0
+        self._passed: dict[tuple[str, str], int] = {}  # sessions since the last that was judged
         self._listens_at = 0.0
         self._told_running: dict[str, set[str | None]] = {}
 
@@ -110,9 +113,10 @@ class Alerting:
     def judge_waiting(self, *, idle: bool, seconds: float) -> bool:
         """Judge what waits, so long; return whether there is more to do at once. Never raises.
 
-        Sessions of a few milliseconds are not worth the time of judging each of them, nor are those of which
-        more come than can be judged: the newest speaks for those before it, because the rules look at the
-        history, of which they are part by then. Where a rule limits single runs, each is judged.
+        Sessions of a few milliseconds are not worth the time of judging each of them: the newest speaks for
+        those before it, because the rules look at the history, of which they are part by then. Of others, of
+        which more come than can be judged, every fifth speaks, or one of more where very many wait: a level
+        that rose and fell again meanwhile is found. Where a rule limits single runs, each is judged.
 
         Args:
             idle: nothing has come for a while, or will come any more.
@@ -124,13 +128,19 @@ class Alerting:
 
             session = self._waiting.popleft()
             kind = session.pipeline, session.mode
+            is_long = not is_short(session.status, session.total_duration)
             is_one_of_many = session.status == COMPLETED and len(self._waiting) > MANY
-            if (
-                is_one_of_many or is_short(session.status, session.total_duration)
-            ) and monotonic() < self._rest_until:
-                self._postponed[kind] = session
-                continue
+            if (is_one_of_many or not is_long) and monotonic() < self._rest_until:
+                self._passed[kind] = passed = self._passed.get(kind, 0) + 1
+                if not is_long or passed < max(EACH, len(self._waiting) // MANY):
+                    self._postponed[kind] = session
+                    continue
+                if monotonic() < self._sample_at:
+                    self._passed[kind] -= 1
+                    self._waiting.appendleft(session)
+                    return True
             self._postponed.pop(kind, None)
+            self._passed.pop(kind, None)
             if not self._judge(session):
                 self._waiting.appendleft(session)
                 return False
@@ -157,6 +167,7 @@ class Alerting:
         finally:
             if not self._is_limited():
                 ended = monotonic()
+                self._sample_at = ended + (ended - begun) * (1 / SAMPLES_TIME - 1)
                 self._rest_until = ended + min(MOST_REST_S, (ended - begun) * (1 / MOST_OF_THE_TIME - 1))
         return True
 
@@ -244,7 +255,7 @@ class Alerting:
         """Forget the parent's thread."""
         self._lock = lock
         self._waiting.clear()
-        self._postponed, self._told_running = {}, {}
+        self._postponed, self._passed, self._told_running = {}, {}, {}
         if self._delivery is not None:
             self._delivery.after_fork_in_child(lock)
 

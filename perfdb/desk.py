@@ -22,8 +22,6 @@ from perfdb.texts import mode_text
 from perfdb.vocabulary import TOTAL
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.analysis.rules import Rule, Verdict
     from perfdb.store.alerts import Happening, Silence
@@ -269,7 +267,7 @@ class Desk:
             NotFoundError: there is no such session.
             UsageError: no series that fits has enough runs.
         """
-        from perfdb.alerts.pins import pin_past
+        from perfdb.alerts.pins import pin, pins_of_past
         from perfdb.analysis.baselines import LEAST_RUNS
         from perfdb.questions import checked_filters
 
@@ -281,14 +279,17 @@ class Desk:
                 moment = self._history.session(session_id).start_time
                 chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
         del chosen["last"]  # of each series, not of all together
+        now, note = time.time(), _told(note)
+        with recorded(self._history) as connection:
+            made, short = pins_of_past(connection, now, last=last, note=note, step=step, **chosen)
+        if not made:
+            most = max((len(past.durations) for past in short), default=0)
+            raise UsageError(
+                f"nothing to pin: a baseline is made of {LEAST_RUNS} runs that count, and of what was "
+                f"chosen no series has more than {most}; see: perfdb trends"
+            )
         with writing(self._history) as connection:
-            made, short = pin_past(connection, time.time(), last=last, note=_told(note), step=step, **chosen)
-            if not made:
-                most = max((len(past.durations) for past in short), default=0)
-                raise UsageError(
-                    f"nothing to pin: a baseline is made of {LEAST_RUNS} runs that count, and of what was "
-                    f"chosen no series has more than {most}; see: perfdb trends"
-                )
+            pin(connection, made, now)
         left_out = [f"{past.step_name or TOTAL} ({mode_text(past.mode) or past.pipeline})" for past in short]
         return Pinned(tuple(made), tuple(left_out))
 
@@ -455,7 +456,7 @@ def _told(text: str | None) -> str | None:
     return None if text is None else redact(text)
 
 
-def _judge_now(connection: Connection, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
+def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
     from perfdb.alerts.evaluation import fingerprint, judge, pins_of, windows_of
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_places
@@ -479,7 +480,7 @@ def _judge_now(connection: Connection, rules: Sequence[Rule]) -> Iterator[LiveVe
             )
 
 
-def _judge_past(connection: Connection, rule: Rule, last: int) -> Iterator[LiveVerdict]:
+def _judge_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
     from perfdb.alerts.hindsight import judge_past
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_places

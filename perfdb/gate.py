@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
@@ -27,6 +28,18 @@ HEADERS = {
 _HOST = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,252}))(?::(?P<port>[0-9]{1,5}))?"
 )
+
+
+async def is_request(app: Any, scope: Any, receive: Any, send: Any) -> bool:
+    """Say whether this is an HTTP request, for the guards to look at.
+
+    The begin and end of a server are passed on to ``app``, a websocket is refused: there is none here.
+    """
+    if scope["type"] == "lifespan":
+        await app(scope, receive, send)
+    elif scope["type"] != "http":
+        await send({"type": "websocket.close", "code": 1008})
+    return bool(scope["type"] == "http")
 
 
 class Hosts:

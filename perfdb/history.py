@@ -602,11 +602,17 @@ class History:
             NotFoundError: as in ``session``.
             ValueError: the name is empty, longer than 64 characters or not printable.
         """
-        from perfdb.store import ingest, reading
+        from perfdb.store import ingest, large, reading
 
+        name = checked_tag(name)
         with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
-            ingest.tag_session(connection, found, checked_tag(name))
+            pk, is_large = large.find(connection, found)
+            ingest.tag_session(connection, found, name, with_steps=not is_large)
+            counted = ingest.recount_session(connection, pk, with_steps=False)
+        if is_large:
+            with self._in_pieces() as database:
+                large.count_steps(database, pk, counted=counted)
         return found
 
     def untag(self, session_id: str, name: str) -> str:
@@ -615,12 +621,18 @@ class History:
         Raises:
             NotFoundError: no such session, or it does not have this tag.
         """
-        from perfdb.store import ingest, reading
+        from perfdb.store import ingest, large, reading
 
         with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
-            if not ingest.untag_session(connection, found, name):
-                raise NotFoundError(f"session {found} is not tagged {redact(name)!r}")
+            pk, is_large = large.find(connection, found)
+            removed = ingest.untag_session(connection, found, name, with_steps=not is_large)
+            counted = ingest.recount_session(connection, pk, with_steps=False)
+        if is_large:
+            with self._in_pieces() as database:
+                large.count_steps(database, pk, counted=counted)
+        if not removed:
+            raise NotFoundError(f"session {found} is not tagged {redact(name)!r}")
         return found
 
     def delete(self, *session_ids: str) -> tuple[str, ...]:
@@ -637,21 +649,30 @@ class History:
             UsageError: one of them is still running.
             StoreError: a picture cannot be removed; all sessions are still there.
         """
-        from perfdb.store import ingest, reading
+        from perfdb.store import ingest, large, reading
         from perfdb.store.session_files import remove_pictures
 
         with self._writing() as connection:
             found = tuple(dict.fromkeys(reading.find_session_id(connection, each) for each in session_ids))
             for session_id in found:
-                if reading.read_session(connection, session_id).status == RUNNING:
+                if reading.status_of(connection, session_id) == RUNNING:
                     raise UsageError(f"session {session_id} is still running: delete it when it has ended")
-            ingest.delete_sessions(connection, found)
+            looked_at = [large.find(connection, each) for each in found]
+            large_ones = [pk for pk, is_large in looked_at if is_large]
+            if not large_ones:
+                ingest.delete_sessions(connection, found)
             try:
                 remove_pictures(self.picture_folders(), found)
             except OSError as error:
                 raise StoreError(
                     f"{error.filename} cannot be removed ({error.strerror}): no session was deleted"
                 ) from error
+        if large_ones:
+            with self._in_pieces() as database:
+                for pk in large_ones:
+                    large.delete_rows_of(database, pk)
+            with self._writing() as connection:
+                ingest.delete_sessions(connection, found)
         return found
 
     def picture_folders(self) -> list[Path]:
@@ -659,17 +680,9 @@ class History:
 
         Those of the home if its settings name this database; of a file from elsewhere only the one beside it.
         """
-        from perfdb.store.engine import sqlite_path
-        from perfdb.store.session_files import DESIGNS, folders_of
+        from perfdb.store.session_files import folders_for
 
-        settings, path = self._settings, sqlite_path(self.url)
-        own = settings.home / settings_module.DATABASE_FILE
-        if path is not None and os.path.realpath(path) == os.path.realpath(own):
-            return folders_of(settings.home, settings_module.output_dir(settings))
-        named = settings_module.load_for_reading(home=settings.home if settings.home_named else None)
-        if self.url == named.database_url:
-            return folders_of(settings.home, settings_module.output_dir(settings))
-        return [path.parent / DESIGNS] if path is not None else []
+        return folders_for(self._settings, self.url)
 
     def backup(self, file: str | os.PathLike[str], *, force: bool = False) -> Backup:
         """Copy the database into one file while others write to it; return what was copied and verified.
@@ -715,6 +728,15 @@ class History:
         try:
             with self._in_words("changed"), self._database.writing() as connection:
                 yield connection
+        finally:
+            self._database.rest()
+
+    @contextmanager
+    def _in_pieces(self) -> Iterator[Database]:
+        """Yield the database, for what is written in several transactions."""
+        try:
+            with self._in_words("changed"):
+                yield self._database
         finally:
             self._database.rest()
 

@@ -6,6 +6,7 @@ database knows is left alone, so importing twice changes nothing; a bad file sto
 
 from __future__ import annotations
 
+import gc
 import glob
 import json
 import os
@@ -13,6 +14,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +97,7 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     engine = open_engine(settings.database_url, role="writer")
     remaining = list(files)
     added: list[str] = []
+    before: list[str] = []
     try:
         while remaining:
             batch, remaining = remaining[:FILES_AT_A_TIME], remaining[FILES_AT_A_TIME:]
@@ -103,12 +106,13 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
             _insert(engine, read)
             for file in read:
                 added += file.session_ids if file.result.added else []
+                before += file.came_before
                 yield file.result
     finally:
         engine.dispose()
-    if added:
+    if added or before:  # where nothing is new, the import before may have ended before it came to this
         with Database(settings.database_url, WRITER_WAIT_S) as database:
-            judge_historic(database, added, settings.alerts)
+            judge_historic(database, added or before, settings.alerts)
 
 
 def _read(file: Path) -> tuple[list[Session], str | None]:
@@ -225,6 +229,11 @@ class _File:
             self._error = f"the database refused it: {getattr(failure, 'orig', None) or failure}"
 
     @property
+    def came_before(self) -> list[str]:
+        """Its sessions that an earlier import brought."""
+        return self._inserting.came_before
+
+    @property
     def result(self) -> Imported:
         """What became of it."""
         done = self._inserting
@@ -235,13 +244,25 @@ def _insert(engine: Engine, files: list[_File]) -> None:
     """Add the files' sessions, in transactions that hold the write lock for moments."""
     waiting = deque((file, piece) for file in files for piece in file.pieces)
     while waiting:
-        with engine.begin() as connection:
+        with _no_garbage_collected(), engine.begin() as connection:
             until = time.monotonic() + HOLD_S
             while waiting and time.monotonic() < until:
                 file, piece = waiting.popleft()
                 file.insert(connection, piece)
         if waiting:
             time.sleep(PAUSE_S)
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """Put the collection off for a moment: through all that was read it takes longer than a lock may."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _prepared(session: Session, settings: Settings) -> Session:

@@ -53,10 +53,16 @@ def write_output(path: str | Path, pieces: Iterable[bytes], *, patient: bool = T
         _write_whole(place, pieces, found)
 
 
-def write_own(path: Path, content: bytes) -> None:
+def write_own(path: Path, content: bytes, *, for_others: bool = False, safe: bool = False) -> None:
     """Write a file of a folder of ours under its own name; only a file of ours, or a link, is replaced.
 
     Nothing is followed: the folder may be one that others write to, too.
+
+    Args:
+        path: the file.
+        content: all of it.
+        for_others: a new file is as readable as the umask allows.
+        safe: wait until the disk has it.
 
     Raises:
         OSError: something else has the name, or it cannot be written; nothing has changed.
@@ -68,7 +74,7 @@ def write_own(path: Path, content: bytes) -> None:
         _require_file(path, found)
         if os.geteuid() not in (0, found.st_uid):
             raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
-    _write_whole(path, [content], found)
+    _write_whole(path, [content], found, mode=0o666 if for_others else 0o600, safe=safe)
 
 
 def place_of(path: str | Path) -> Path | None:
@@ -211,25 +217,43 @@ def _write_in_place(place: Path, pieces: Iterable[bytes]) -> None:
         file.writelines(_pieces_of(kept))
 
 
-def _write_whole(path: Path, pieces: Iterable[bytes], found: os.stat_result | None) -> None:
+def _write_whole(
+    path: Path,
+    pieces: Iterable[bytes],
+    found: os.stat_result | None,
+    *,
+    mode: int = 0o600,
+    safe: bool = False,
+) -> None:
     """Put the content in place in one step, so that a kill leaves the old file or the new one."""
     try:
-        nameless = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        nameless = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
     except (AttributeError, OSError) as error:  # it is Linux's, and not of every file system
         raise_foreign(error)
         with _hidden_name(path.parent) as hidden:
-            _write_named(path, hidden, pieces, found)
+            _write_named(path, hidden, pieces, found, mode, safe=safe)
         return
     with open(nameless, "w+b") as file:
         for piece in pieces:
             file.write(piece)
         file.flush()
+        if safe:
+            os.fsync(nameless)
         _take_over(nameless, found)
         with _hidden_name(path.parent) as hidden:
-            _name(nameless, path, hidden, file, found)
+            _name(nameless, path, hidden, file, found, mode, safe=safe)
 
 
-def _name(nameless: int, path: Path, hidden: Path, file: IO[bytes], found: os.stat_result | None) -> None:
+def _name(
+    nameless: int,
+    path: Path,
+    hidden: Path,
+    file: IO[bytes],
+    found: os.stat_result | None,
+    mode: int,
+    *,
+    safe: bool,
+) -> None:
     """Give a file that has no name its name, so that a kill before leaves no litter."""
     source = f"/proc/self/fd/{nameless}"
     try:
@@ -242,16 +266,27 @@ def _name(nameless: int, path: Path, hidden: Path, file: IO[bytes], found: os.st
     except OSError as error:  # no /proc
         raise_foreign(error)
         file.seek(0)
-        _write_named(path, hidden, _pieces_of(file), found)
+        _write_named(path, hidden, _pieces_of(file), found, mode, safe=safe)
         return
     _replace(hidden, path)
 
 
-def _write_named(path: Path, hidden: Path, pieces: Iterable[bytes], found: os.stat_result | None) -> None:
+def _write_named(
+    path: Path,
+    hidden: Path,
+    pieces: Iterable[bytes],
+    found: os.stat_result | None,
+    mode: int,
+    *,
+    safe: bool,
+) -> None:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(hidden, flags, 0o600), "wb") as file:
+    with open(os.open(hidden, flags, mode), "wb") as file:
         for piece in pieces:
             file.write(piece)
+        if safe:
+            file.flush()
+            os.fsync(file.fileno())
     descriptor = os.open(hidden, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _take_over(descriptor, found)

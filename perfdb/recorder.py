@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -397,12 +398,19 @@ def _worker_for(settings: Settings) -> Worker:
                 alerts=settings.alerts,
                 retention=settings.retention,
                 trust=trust_for(settings),
+                find_folders=lambda: _picture_folders(settings),
             )
             worker.rests = lambda worker: _rest(key, worker)
             worker.wakes = lambda worker: _workers.update({key: worker})
         _workers[key] = worker
         worker.alerting.use(settings.alerts)
         return worker
+
+
+def _picture_folders(settings: Settings) -> list[Path]:
+    from perfdb.store.session_files import folders_for
+
+    return folders_for(settings, settings.database_url)
 
 
 def _rest(key: tuple[Path, str], worker: Worker) -> None:
@@ -475,6 +483,7 @@ def _join_process() -> None:
 
 _forking = native.RLock()  # one fork at a time
 _held: list[Any] = []  # locks
+_ignored: object = None  # the filter of warnings of forks
 _IMPORT_S = 30.0  # a fork waits so long for an import: its child would hang for ever
 _LAST_WAIT_S = 0.4  # of an exit, beyond what it waits for databases, for threads to end
 
@@ -501,6 +510,26 @@ def _before_fork() -> None:
             if worker.turn_lock.acquire(timeout=WAIT_BEFORE_FORK_S if ended else 0.0):
                 _held.append(worker.turn_lock)
         native.wait_until_gone()
+    _warn_of_fork(not native.is_alone())
+
+
+def _warn_of_fork(beside_threads: bool) -> None:
+    """Let CPython say that the process was forked beside threads only when it was.
+
+    3.13 counts them behind our handlers, when ours run again. The next fork decides anew.
+    """
+    if sys.version_info < (3, 13):
+        return
+    global _ignored
+    import warnings
+
+    if _ignored in warnings.filters:
+        if beside_threads:
+            warnings.filters.remove(_ignored)
+    elif not beside_threads:
+        message = rf"This process \(pid={os.getpid()}\) is multi-threaded, use of "
+        warnings.filterwarnings("ignore", message, DeprecationWarning)
+        _ignored = warnings.filters[0]
 
 
 def _after_fork_in_parent() -> None:
@@ -522,8 +551,9 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _forking, _lock
     _forking, _lock = native.RLock(), native.RLock()
+    held = list(_held)
     _held.clear()
     native.after_fork_in_child()
     _monitor.after_fork_in_child()
     for worker in _all_workers():
-        worker.after_fork_in_child()
+        worker.after_fork_in_child(is_still=worker.turn_lock in held)

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 
 from perfdb.recording.health import Health
@@ -22,7 +23,7 @@ from perfdb.vocabulary import BIGGEST
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from perfdb.store.retention import Counted, Doomed, Share
 
@@ -35,6 +36,7 @@ SHARED_HELD_S = 0.01  # PostgreSQL locks the rows that go, for which nobody wait
 TOLD_KEPT_S = 30 * DAY_S  # messages that reached their channel; what they told stays with the alerts
 _UNITS = {"h": 3600.0, "d": DAY_S, "w": 7 * DAY_S, "y": 365.25 * DAY_S}
 _LOOK_AGAIN_S = 3600.0
+_AT_ONCE = 100  # sessions of pictures that are looked for in one question
 
 
 class Policy:
@@ -169,18 +171,31 @@ class Upkeep:
     A SQLite file is pruned once a day, however many homes use it. Each host that uses a server looks once
     a day what is left to prune, and leaves it to one that is at it.
 
+    Pictures of designs go with their sessions. Those that were left, because another host pruned their
+    session, a process was killed in between, or they could not be removed then, go once they are older than
+    the policy keeps anything.
+
     Args:
         home: holds the stamp of the last time, unless the database is a file.
         policy: what to keep.
         database: of the worker, used in its turn only.
         health: where failures are counted.
+        find_folders: returns where pictures of the database's sessions may lie.
     """
 
-    def __init__(self, home: Path, policy: Policy, database: Database, health: Health) -> None:
+    def __init__(
+        self,
+        home: Path,
+        policy: Policy,
+        database: Database,
+        health: Health,
+        find_folders: Callable[[], list[Path]] = list,
+    ) -> None:
         self._home = home
         self._policy = policy
         self._database = database
         self._health = health
+        self._find_folders = find_folders
         self._pieces: Iterator[list[str]] | None = None
         self._inherited: Iterator[list[str]] | None = None
         self._descriptor = -1
@@ -231,9 +246,36 @@ class Upkeep:
         from perfdb.store.retention import sole_claim
 
         database = self._database
+        folders = self._find_folders()
         with sole_claim(database.url) if database.is_shared else nullcontext(True) as is_ours:
             if is_ours:
-                yield from prune(database, find_shares(database, self._policy, now), now)
+                for gone in prune(database, find_shares(database, self._policy, now), now):
+                    self._remove_pictures(folders, gone)
+                    yield gone
+        if self._policy.older_than_s is not None:
+            yield from self._sweep(folders, now - max(self._policy.older_than_s, DAY_S))
+
+    def _sweep(self, folders: Iterable[Path], until: float) -> Iterator[list[str]]:
+        """Remove old pictures whose sessions are not in the database any more."""
+        from perfdb.store.reading import find_known
+        from perfdb.store.session_files import sessions_with_pictures
+
+        for folder in folders:
+            found = sessions_with_pictures(folder, until)
+            while named := list(islice(found, _AT_ONCE)):
+                with self._database.reading() as connection:
+                    known = find_known(connection, named)
+                self._remove_pictures([folder], set(named) - known)
+                yield []
+
+    def _remove_pictures(self, folders: Iterable[Path], session_ids: Iterable[str]) -> None:
+        from perfdb.store.session_files import remove_pictures
+
+        for session_id in session_ids:
+            try:
+                remove_pictures(folders, [session_id])
+            except OSError as error:
+                self._health.delayed("a picture of a pruned session cannot be removed yet", error)
 
     def _finish(self, *, done: bool) -> None:
         if self._pieces is None:

@@ -12,6 +12,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from perfdb.errors import NotFoundError
 from perfdb.recording.health import Health, warn_once
 from perfdb.recording.journal import VERSION, Journal, Line, has_living_writer, journals_in
 from perfdb.recording.judged import judged_until, unjudged_beside
@@ -19,12 +20,14 @@ from perfdb.recording.quarantine import Quarantine, put_aside, quarantines_in
 from perfdb.recording.values import clean_error
 from perfdb.store.database import FIRST_ROWS, MOST_ROWS, Database
 from perfdb.toml_tables import Table
+from perfdb.vocabulary import COMPLETED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from perfdb.trust import Trust
 
 BATCH_BYTES = 512 << 10
+LONG_JOURNAL = 256 << 10  # bytes behind which an end may be that of a large session
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
 MOST_NEWS = 50  # sessions of dead processes that are judged as news: somebody may wait for it
 
@@ -93,11 +96,42 @@ def move_batch(
 
     try:
         limit = database.pace.rows
-        return _move(database, journal, health, Batch(journal, offset, limit), limit)
+        batch = Batch(journal, offset, limit)
+        if batch.offset > LONG_JOURNAL:
+            _uncount_ahead(database, batch)
+        return _move(database, journal, health, batch, limit)
     except Exception as error:
         if is_transient(error):
             raise
     return _move_singly(database, journal, health, offset)
+
+
+def _uncount_ahead(database: Database, batch: Batch) -> None:
+    """Take the steps of large sessions that fail out of what counts, before their ends are written.
+
+    With the ends they would hold the lock for long. A kill in between leaves the session running; its end
+    is still in the journal.
+    """
+    failed = [
+        str(line.record.get("session_id"))
+        for line in batch.good
+        if line.record is not None
+        and line.record["type"] == "end"
+        and (line.record.get("status") != COMPLETED or line.record.get("success") is False)
+    ]
+    if not failed:
+        return
+    from perfdb.store import large
+
+    for session_id in failed:
+        with database.reading() as connection:
+            try:
+                pk, is_large = large.find(connection, session_id)
+            except NotFoundError:
+                continue
+        if is_large:
+            large.close_steps(database, pk)
+            large.count_steps(database, pk, counted=False)
 
 
 def _move_singly(
@@ -278,8 +312,13 @@ def _take_in(journal: Journal, database: Database, health: Health, moved: Moved)
     elif torn := journal.torn_end(offset):
         put_aside(journal.path, journal.header, [torn + b"\n"])
         health.count("quarantined", 1, f"the torn end of {journal.path} was put aside")
+    journal_id = str(journal.header["journal_id"])
+    if offset > LONG_JOURNAL:
+        from perfdb.store.large import interrupt_ahead
+
+        interrupt_ahead(database, journal_id)
     with database.writing() as connection:
-        moved.interrupted += mark_interrupted(connection, str(journal.header["journal_id"]))
+        moved.interrupted += mark_interrupted(connection, journal_id)
     moved.journals += 1
     moved.quarantined += health.counts["quarantined"] - before
     return list(ended)
@@ -442,29 +481,32 @@ def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 
         if database.is_shared:
             return 0
         here = {path.stem for path in journals_in(home / "journal")}
-        with database.writing() as connection:
+        with database.reading() as connection:  # through all rows
             written = read_facts(connection).journals
+        with database.writing() as connection:
             left = [name for name, each in written.items() if each.running and name not in here]
             return sum(mark_interrupted(connection, name) for name in left)
 
 
 def judge_historic(database: Database, session_ids: Iterable[str], alerts: Table | None) -> None:
-    """Judge old sessions that came late, by the rules of the settings' ``alerts``."""
+    """Judge old sessions that came late, by the rules of the settings' ``alerts``.
+
+    What was done when it is cut off stays; to judge them again goes on from there.
+    """
     from perfdb.alerts.config import read_alert_settings
-    from perfdb.alerts.evaluation import LEAST_NEW, after_import
+    from perfdb.alerts.evaluation import LEAST_NEW
+    from perfdb.alerts.judging import judge_imported
 
     settings = read_alert_settings(alerts or Table({}), reading=True)
     wanted = list(session_ids)
-    with database.writing() as connection:
-        after_import(connection, wanted, settings, time.time())
+    judge_imported(database, wanted, settings)
     if len(wanted) < LEAST_NEW:
         return
     from perfdb.alerts.retro import moves_around, open_historic  # loads numpy
 
     with database.reading() as connection:  # what takes long, while others write
         moves = moves_around(connection, wanted)
-    with database.writing() as connection:
-        open_historic(connection, moves, settings, time.time())
+    open_historic(database, moves, settings, time.time())
 
 
 def has_journals(home: Path) -> bool:

@@ -90,6 +90,7 @@ class Worker:
         alerts: Table | None = None,
         retention: Table | None = None,
         trust: Trust | None = None,
+        find_folders: Callable[[], list[Path]] = list,
     ) -> None:
         self.folder = home / "journal"
         self._trust = trust  # None when somebody named the home
@@ -128,7 +129,7 @@ class Worker:
         if retention:
             from perfdb.retention import Upkeep, read_policy
 
-            self._upkeep = Upkeep(home, read_policy(retention), self._database, health)
+            self._upkeep = Upkeep(home, read_policy(retention), self._database, health, find_folders)
 
     def _reset_locks(self) -> None:
         self.turn_lock = RLock()  # held while the thread imports or is in a batch
@@ -447,12 +448,12 @@ class Worker:
         return False
 
     def _later(self, failure: Exception) -> None:
-        import random
+        from random import SystemRandom  # the host's own numbers stay what it seeded
 
         from perfdb.store.engine import is_busy, is_transient
 
         # with jitter, because several processes wait for the same lock
-        self._pause_s = min(MAX_PAUSE_S, max(0.01, self._pause_s * 2)) * random.uniform(0.75, 1.0)  # noqa: S311
+        self._pause_s = min(MAX_PAUSE_S, max(0.01, self._pause_s * 2)) * SystemRandom().uniform(0.75, 1.0)
         if is_busy(failure):
             self._busy_since = self._busy_since or monotonic()
             if monotonic() - self._busy_since < EAGER_S:
@@ -661,14 +662,18 @@ class Worker:
         while self._prunes and self._is_at_work() and monotonic() < until:
             sleep(0.01)
 
-    def after_fork_in_child(self) -> None:
-        """Start afresh: own journal, connection and thread; the parent's sessions get only further steps."""
+    def after_fork_in_child(self, *, is_still: bool = True) -> None:
+        """Start afresh: own journal, connection and thread; the parent's sessions get only further steps.
+
+        Args:
+            is_still: no thread was using the database.
+        """
         self._reset_locks()
         self._wake, self._thread, self._ends = Flag(), None, False
         for journal in self._journals:
             journal.after_fork_in_child()
         self._journals, self._read, self._judged, self._noted_beside = [], {}, {}, None
-        self._database.forget(close=False)
+        self._database.after_fork_in_child(is_still=is_still)
         self.health.after_fork_in_child()
         self.alerting.after_fork_in_child(self.turn_lock)
         if self._upkeep is not None:

@@ -5,6 +5,7 @@ One cluster serves a whole run with all its workers; a test that stops its serve
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -16,12 +17,18 @@ import hypothesis
 import pytest
 
 from benchmarks.cluster import Cluster, NoServerError, running_cluster
+from perfdb import recorder
 from perfdb.recording.context import current, running
 from perfdb.store.schema import ensure_schema
-from tests import once, tiers
+from tests import durations, once, tiers
 from tests.once import Run
 
 DATABASES = pytest.StashKey[list[str]]()  # those that a test made
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "keep which tests take long in tests/durations.txt; for a quiet machine"
+    parser.addoption("--note-durations", action="store_true", help=told)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     No property has a deadline: a busy machine is no fault of it.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of programs would each compile perfdb anew
     hypothesis.settings.register_profile("perfdb", deadline=None)
     hypothesis.settings.load_profile("perfdb")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -43,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for tier, meaning in tiers.TIERS.items():
         config.addinivalue_line("markers", f"{tier}: a test that {meaning}; set by itself")
     tiers.watch()
+    if config.getoption("--note-durations") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(durations.Durations())
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -84,7 +94,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_current() -> None:
-    """Let no test find the step that another one left open."""
+    """Let no test find the step that another one left open, nor a thread that tries its message again."""
+    for worker in recorder._all_workers():
+        worker.alerting.end_thread()
     current.set(None)
     running.clear()
 

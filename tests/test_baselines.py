@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 import perfdb
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
-from perfdb.alerts.pins import pin_past
+from perfdb.alerts.pins import pin, pins_of_past
 from perfdb.analysis.baselines import distance, level_of
 from perfdb.analysis.rules import Level, Rule
 from perfdb.analysis.verdicts import evaluate
@@ -30,6 +30,12 @@ NOON = 1_767_268_800.0
 NORMAL, FAST = '{"fast_mode":false}', '{"fast_mode":true}'
 RULE = Rule(name="pinned_baseline", kind="pinned", percent=5.0)
 Say = Callable[..., tuple[int, str, str]]
+
+
+def pin_past(connection: Any, now: float, **chosen: Any) -> tuple[list[Any], list[Any]]:
+    made, short = pins_of_past(connection, now, **chosen)
+    pin(connection, made, now)
+    return made, short
 
 
 def run_of(number: int, work: float, mode: str = NORMAL) -> Session:

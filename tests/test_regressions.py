@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 import perfdb
 from perfdb.alerts import retro
@@ -176,6 +178,18 @@ def test_an_imported_history_opens_one_historic_finding_per_event(file: Path, tm
     assert len(history.alerts("all")) == len(perfdb.History(file).alerts("all"))
 
 
+class Given:
+    """A database of which a test has the one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        return nullcontext(self._connection)
+
+    transaction = reading
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_looking_again_moves_a_boundary_and_never_opens_a_second(file: Path, seed: int) -> None:
     noise = random.Random(seed)
@@ -189,7 +203,7 @@ def test_looking_again_moves_a_boundary_and_never_opens_a_second(file: Path, see
         for first, end in ((0, 75), (75, 90), (90, 120), (120, 200), (200, 300)):
             insert_sessions(connection, sessions[first:end])
             moves = retro.with_causes(connection, retro.moves_of(connection))
-            retro.open_historic(connection, moves, AlertSettings(), NOON)
+            retro.open_historic(Given(connection), moves, AlertSettings(), NOON)
             boundaries |= {each.since_session_id for each in read_alerts(connection, "all")}
         found = read_alerts(connection, "all")
     engine.dispose()

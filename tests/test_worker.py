@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import perfdb
 from perfdb import recorder
+from perfdb.alerts.delivery import pause_s
 
 PRELUDE = """
 import os, sys, time, signal
@@ -84,6 +87,26 @@ def test_an_event_loop_is_not_made_to_wait() -> None:
     asyncio.run(design())
     recorder.close()
     assert history().session().status == "completed"
+
+
+def test_the_hosts_random_numbers_are_those_that_it_seeded() -> None:
+    tracker = recorder.create_tracker(home="home", console=False, monitor=False)
+    tracker.start_pipeline()
+    tracker.end_pipeline()
+    recorder.close(20)
+    random.seed(7)
+    before = random.getstate()
+    with closing(sqlite3.connect("home/perfdb.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        tracker.start_pipeline()
+        tracker.end_pipeline()
+        deadline = time.monotonic() + 20
+        while not tracker.health()["database_error"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert tracker.health()["database_error"]
+    recorder.close(20)
+    assert pause_s(3) > 0
+    assert random.getstate() == before
 
 
 def test_many_threads_and_sessions_at_once() -> None:

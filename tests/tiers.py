@@ -1,9 +1,10 @@
 """Tiers of the tests, by what each one uses: `pytest -m quick -n auto` is a first answer in two minutes.
 
-``postgres`` uses a server, ``browser`` a Chromium, ``process`` starts programs or forks; ``quick`` is none of
-these. Nobody writes the tiers down: fixtures, parameters and the code of a test tell them, and whatever was
-overlooked fails, since no ``quick`` test can start a process. ``pytest.mark.process`` is for the rare test
-whose code does not show it.
+``postgres`` uses a server, ``browser`` a Chromium, ``process`` starts programs or forks; of those that do
+none of these, ``long`` took long when that was last noted (`durations.py`), and ``quick`` are all the others.
+Nobody writes the tiers down: fixtures, parameters and the code of a test tell them, and whatever was
+overlooked fails, since no ``quick`` or ``long`` test can start a process. ``pytest.mark.process`` is for the
+rare test whose code does not show it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ from typing import Any
 
 import pytest
 
+from tests import durations
+
 TIERS = {
     "postgres": "uses a PostgreSQL server",
     "browser": "uses a browser",
     "process": "starts programs or forks",
+    "long": "does all its work in this process, but takes long",
     "quick": "does all its work in this process",
 }
+IN_PROCESS = ("long", "quick")
+LONG_S = 0.3
 SLOW_FIRST = ("browser", "process", "postgres")  # the last to begin should be short
 FIXTURES = {"cluster": "postgres", "own_cluster": "postgres", "chromium": "browser"}
 STARTERS = frozenset(
@@ -37,11 +43,11 @@ EVENTS = frozenset(
 )
 OURS = str(Path(__file__).parents[1])
 
-_quick_test: str | None = None  # which one runs now
+_test_in_process: str | None = None  # which one runs now
 
 
-def tiers_of(item: pytest.Function, seen: dict[Any, bool]) -> set[str]:
-    """Return what a test uses; ``seen`` keeps what is known of functions."""
+def tiers_of(item: pytest.Function, seen: dict[Any, bool], seconds: float) -> set[str]:
+    """Return what a test uses, time among it; ``seen`` keeps what is known of functions."""
     found = {tier for tier in TIERS if item.get_closest_marker(tier)}
     found |= {FIXTURES[name] for name in item.fixturenames if name in FIXTURES}
     callspec = getattr(item, "callspec", None)
@@ -56,7 +62,7 @@ def tiers_of(item: pytest.Function, seen: dict[Any, bool]) -> set[str]:
     ]
     if any(starts_processes(function, seen) for function in (item.function, *fixtures)):
         found.add("process")
-    return found or {"quick"}
+    return found or {"long" if seconds >= LONG_S else "quick"}
 
 
 def starts_processes(function: Any, seen: dict[Any, bool]) -> bool:
@@ -68,13 +74,17 @@ def starts_processes(function: Any, seen: dict[Any, bool]) -> bool:
         seen[function] = False  # for those that call each other
         codes = list(_codes(function.__code__))
         seen[function] = any(not STARTERS.isdisjoint(code.co_names) for code in codes) or any(
-            starts_processes(each, seen)
+            starts_processes(each, seen) and _is_global(name, code)  # the latter takes long to tell
             for code in codes
-            for step in dis.get_instructions(code)
-            if "GLOBAL" in step.opname
-            for each in _functions(function.__globals__.get(step.argval))
+            for name in code.co_names
+            for each in _functions(function.__globals__.get(name))
         )
     return seen[function]
+
+
+def _is_global(name: str, code: CodeType) -> bool:
+    """Tell whether a name is one of the module's, and no attribute."""
+    return any(step.argval == name and "GLOBAL" in step.opname for step in dis.get_instructions(code))
 
 
 def _functions(named: Any) -> list[Any]:
@@ -91,34 +101,42 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def mark_and_sort(items: list[pytest.Item]) -> None:
-    """Give every test its tiers, and bring those first that take long."""
+    """Give every test its tiers, and bring those modules first whose tests take long.
+
+    The tests of a module that use the same stay beside each other: they share fixtures.
+    """
     seen: dict[Any, bool] = {}
-    ranks = {}
+    known = durations.known()
+    ranks: dict[pytest.Item, tuple[int, Path]] = {}
+    longest: dict[tuple[int, Path], float] = {}
     for item in items:
         assert isinstance(item, pytest.Function)
-        found = tiers_of(item, seen)
+        seconds = known.get(durations.name_of(item.nodeid), 0.0)
+        found = tiers_of(item, seen, seconds)
         for tier in found:
             item.add_marker(tier)
-        ranks[item] = min((SLOW_FIRST.index(tier) for tier in found if tier in SLOW_FIRST), default=9)
-    items.sort(key=ranks.__getitem__)
+        rank = min((SLOW_FIRST.index(tier) for tier in found if tier in SLOW_FIRST), default=9)
+        ranks[item] = rank, item.path
+        longest[ranks[item]] = max(longest.get(ranks[item], 0.0), seconds)
+    items.sort(key=lambda item: (-longest[ranks[item]], ranks[item][0]))
 
 
 @contextmanager
 def guarded(item: pytest.Item) -> Iterator[None]:
-    """Let nothing start a process meanwhile, if this is a quick test."""
-    global _quick_test
-    _quick_test = item.nodeid if item.get_closest_marker("quick") else None
+    """Let nothing start a process meanwhile, if this is a test that does not say so."""
+    global _test_in_process
+    _test_in_process = item.nodeid if any(map(item.get_closest_marker, IN_PROCESS)) else None
     try:
         yield
     finally:
-        _quick_test = None
+        _test_in_process = None
 
 
 def refuse(what: str) -> None:
-    """Fail the quick test that runs now, if one does."""
-    if _quick_test is not None and not _of_a_library():
+    """Fail the test that runs now, if it is one that works in this process."""
+    if _test_in_process is not None and not _of_a_library():
         # not an Exception: what recording swallows is perfdb's own failures
-        pytest.fail(f"{_quick_test} is in the quick tier, but uses {what}: mark it", pytrace=True)
+        pytest.fail(f"{_test_in_process} works in its own process, but uses {what}: mark it", pytrace=True)
 
 
 def _of_a_library() -> bool:
@@ -135,7 +153,7 @@ def watch() -> None:
     """Have the interpreter ask before it starts a process."""
 
     def hook(event: str, _: object) -> None:
-        if _quick_test is not None and event in EVENTS:
+        if _test_in_process is not None and event in EVENTS:
             refuse(event)
 
     def start(process: Any) -> None:

@@ -6,12 +6,12 @@ alone for a while. A notifier may hang, raise or lie: the host and the recording
 
 from __future__ import annotations
 
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from random import SystemRandom  # the host's own numbers stay what it seeded
 from typing import Any
 
 from perfdb.alerts import callbacks
@@ -261,6 +261,5 @@ class Delivery:
 
 def pause_s(attempts: int) -> float:
     """Return how long to wait after so many tries: 5 s, doubling, at most an hour, with some jitter."""
-    return float(
-        min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempts - 1)) * random.uniform(0.8, 1.0)  # noqa: S311
-    )
+    pause: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempts - 1))
+    return pause * SystemRandom().uniform(0.8, 1.0)

@@ -31,7 +31,6 @@ from perfdb.store.windows import (
     errors_since,
     find_place,
     last_error,
-    newest_places,
     read_windows,
 )
 
@@ -79,7 +78,7 @@ class Judged:
 def after_session(
     connection: Connection, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
 ) -> Told:
-    """Judge a session that has ended.
+    """Judge a session that has ended, all in one transaction.
 
     Args:
         connection: in a writer's transaction.
@@ -89,51 +88,81 @@ def after_session(
         historic: it is old data: its alerts are ``historic``, and nobody is told.
     """
     store.take_turn(connection)
-    found = _findings(connection, session_id, settings, now, historic)
-    if found is None:
-        return Told()
-    return _settle(
-        connection, found.place, settings, found.active, found.changes, found.windows[0], now, historic
-    )
+    found = look_at_session(connection, session_id, settings, now, historic=historic)
+    return Told() if found is None else _settle_found(connection, found, settings, now)
 
 
-def would_change(connection: Connection, session_id: str, settings: AlertSettings, now: float) -> bool:
-    """Say, on a reader's connection, whether ``after_session`` would write anything.
+def settle_session(
+    connection: Connection, found: Findings, settings: AlertSettings, now: float
+) -> Told | None:
+    """Write what ``look_at_session`` found; None, and nothing, when that rests on what others changed since.
 
-    After most sessions it would not; the lock that every writer waits for is not taken for those.
+    Other writers wait for this transaction: what takes long was done before it began.
     """
-    found = _findings(connection, session_id, settings, now, False)
-    if found is None:
-        return False
-    return bool(found.changes or remove_unruled(found.active, (rule.name for rule in settings.rules), now))
+    store.take_turn(connection)
+    place = found.place
+    if (
+        find_place(connection, place.session_id) != place
+        or _said_of(connection, place.pipeline, place.mode) != found.said
+    ):
+        return None
+    return _settle_found(connection, found, settings, now)
 
 
 @dataclass(frozen=True, slots=True)
-class _Findings:
+class _Said:
+    """What people and earlier verdicts said of a pipeline and mode."""
+
+    active: Mapping[int, Alert]
+    accepted: Mapping[tuple[str | None, str], store.Baseline]
+    pins: Mapping[tuple[str | None, str], Pin]
+
+
+def _said_of(connection: Connection, pipeline: str, mode: str) -> _Said:
+    return _Said(
+        {alert.id: alert for alert in store.active_alerts(connection, pipeline, mode)},
+        store.accepted_baselines(connection, pipeline, mode),
+        pins_of(connection, pipeline, mode),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
     """What the rules say of a session, before anything is written."""
 
     place: Place
-    active: Sequence[Alert]
-    windows: Sequence[Window]
+    said: _Said
+    total: Window
     changes: Sequence[Change]
+    historic: bool
 
 
-def _findings(
-    connection: Connection, session_id: str, settings: AlertSettings, now: float, historic: bool
-) -> _Findings | None:
+def look_at_session(
+    connection: Connection, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
+) -> Findings | None:
+    """Return what the rules say of a session, with what explains it; None when that changes nothing.
+
+    After most sessions it does not; the lock that every writer waits for is not taken for those.
+
+    Args:
+        connection: of any role; nothing is written.
+        session_id: a session that is in the database.
+        settings: rules and channels.
+        now: epoch s.
+        historic: see ``after_session``.
+    """
     place = find_place(connection, session_id)
     if place is None:
         return None
-    active = store.active_alerts(connection, place.pipeline, place.mode)
-    accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
+    said = _said_of(connection, place.pipeline, place.mode)
+    active = list(said.active.values())
     windows = windows_of(connection, place, settings.rules)
     if not windows:
         return None
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
     opened = 0
-    pins = pins_of(connection, place.pipeline, place.mode)
-    for judged in judge(place, windows, settings.rules, accepted, by_fingerprint, pins):
+    for judged in judge(place, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
         key = (judged.rule.name, judged.window.step_name, judged.rule.metric, judged.rule.direction)
         alert = by_fingerprint.get(key)
         moved, events = advance(
@@ -141,30 +170,40 @@ def _findings(
         )
         if moved is None or moved == alert:
             continue
-        pin = pins.get((moved.step_name, moved.metric))
+        pin = said.pins.get((moved.step_name, moved.metric))
         if pin is not None and moved.kind in LEVELS:
             moved = replace(moved, details={**moved.details, "pinned": {"value": pin.value, "n": pin.n}})
             if moved == alert:
                 continue
         if "confirmed" in events and moved.n in LOCATE_AGAIN:
-            baseline = accepted.get((moved.step_name, moved.metric))
+            baseline = said.accepted.get((moved.step_name, moved.metric))
             moved, events = _located_again(moved, events, judged, baseline)
         if alert is None:
             opened += 1
             if opened > MOST_OPENED or _was_decided(moved, active, windows[0]):
                 continue
         changes.append((moved, events))
-    return _Findings(place, active, windows, changes)
+    if not changes and not remove_unruled(active, (rule.name for rule in settings.rules), now):
+        return None
+    return Findings(place, said, windows[0], _explained(connection, place, changes), historic)
 
 
-def after_import(
-    connection: Connection, session_ids: Iterable[str], settings: AlertSettings, now: float
-) -> None:
-    """Judge, as historic, those of these sessions that are the newest of their pipeline and mode."""
-    wanted = set(session_ids)
-    for place in newest_places(connection) if wanted else ():
-        if place.session_id in wanted:
-            after_session(connection, place.session_id, settings, now, historic=True)
+def _explained(connection: Connection, place: Place, changes: Iterable[Change]) -> list[Change]:
+    """Return the changes with what explains them; it is looked for in the history."""
+    causes: dict[str, dict[str, Any]] = {}
+    found: list[Change] = []
+    for changed, events in changes:
+        if events and changed.kind == "error_rate":
+            changed = _with_error(connection, place, changed)
+        if changed.kind in (*LEVELS, "pinned") and not _BEGINNINGS.isdisjoint(events):
+            changed = _with_cause(connection, changed, causes)
+        found.append((changed, events))
+    return found
+
+
+def _settle_found(connection: Connection, found: Findings, settings: AlertSettings, now: float) -> Told:
+    active = list(found.said.active.values())
+    return _settle(connection, found.place, settings, active, found.changes, found.total, now, found.historic)
 
 
 def while_running(
@@ -455,23 +494,20 @@ def _settle(
     current = dict(stored)
     resolved: list[Alert] = []
     touched: set[int] = set()
-    causes: dict[str, dict[str, Any]] = {}
     for alert in unruled:
         current[alert.id] = alert
         store.add_event(connection, alert.id, "rule removed", now)
+    store.look_up_series(connection, place.pipeline, place.mode, (changed for changed, _ in changes))
+    happened: list[tuple[int, str, str | None]] = []
     for changed, events in changes:
-        if events and changed.kind == "error_rate":
-            changed = _with_error(connection, place, changed)
-        if changed.kind in (*LEVELS, "pinned") and not _BEGINNINGS.isdisjoint(events):
-            changed = _with_cause(connection, changed, causes)
         alert_id = changed.id or store.save_alert(connection, changed)
         current[alert_id] = replace(changed, id=alert_id)
-        for event, note in _kept(events, changed.hits):
-            store.add_event(connection, alert_id, event, now, session_id=place.session_id, note=note)
+        happened += ((alert_id, event, note) for event, note in _kept(events, changed.hits))
         if events:
             touched.add(alert_id)
         if "resolved" in events and stored[alert_id].inhibited_by is None:
             resolved.append(current[alert_id])
+    store.add_events(connection, happened, now, session_id=place.session_id)
     final = _grouped(connection, place, current, touched, total, now)
     judged = [
         alert for alert in final.values() if alert.last_session_id == place.session_id and not alert.good
@@ -481,9 +517,7 @@ def _settle(
     put = put_digests(connection, source, settings.channels, due, resolved, now)
     for alert in due:
         final[alert.id] = replace(alert, notified_at=now, notified_severity=alert.severity)
-    for alert_id, alert in final.items():
-        if alert != stored.get(alert_id):
-            store.save_alert(connection, alert)
+    store.save_alerts(connection, (alert for number, alert in final.items() if alert != stored.get(number)))
     confirmed = [
         final[alert.id]
         for alert in judged

@@ -1,31 +1,74 @@
 """Have the rules judge sessions that are in the database, each in a transaction of its own.
 
-Most change nothing and are read only; the lock that every writer waits for is taken for the others.
+The history is looked at without the lock that every writer waits for. It is taken for what is to be written,
+which most sessions change nothing of, and for no longer than that takes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from perfdb.alerts.config import AlertSettings
-from perfdb.alerts.evaluation import Told, after_session, after_silence, would_change
+from perfdb.alerts.evaluation import (
+    Told,
+    after_session,
+    after_silence,
+    look_at_session,
+    settle_session,
+)
+from perfdb.recording.native import sleep
 from perfdb.records import COMPLETED
-from perfdb.store.alerts import no_longer_silenced
+from perfdb.store.alerts import no_longer_silenced, take_turn
 from perfdb.store.database import Database
-from perfdb.store.windows import EndedSession, find_ended
+from perfdb.store.windows import EndedSession, find_ended, newest_places
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after each
+_TRIES = 3  # to write what was found before others change what it rests on
+_HOLD_S = 0.02  # that a piece has the lock for
+_PAUSE_S = 0.005  # between two of them: who waits for the lock looks for it now and then only
 NEWS_S = 86_400.0  # what ended longer ago is old: it opens historic alerts at most, and nobody is told
 
+Thing = TypeVar("Thing")
 
-def judge_session(database: Database, session_id: str, settings: AlertSettings) -> Told:
-    """Judge a session that is in the database; judging it again changes nothing."""
-    with database.reading() as connection:
-        if not would_change(connection, session_id, settings, time.time()):
+
+def judge_session(
+    database: Database, session_id: str, settings: AlertSettings, *, historic: bool = False
+) -> Told:
+    """Judge a session that is in the database; judging it again changes nothing.
+
+    Args:
+        database: where it is.
+        session_id: the session.
+        settings: rules and channels.
+        historic: it is old data: its alerts are ``historic``, and nobody is told.
+    """
+    for _ in range(_TRIES):
+        with database.reading() as connection:
+            found = look_at_session(connection, session_id, settings, time.time(), historic=historic)
+        if found is None:
             return Told()
-    with database.writing() as connection:
-        return after_session(connection, session_id, settings, time.time())
+        with database.writing() as connection:
+            told = settle_session(connection, found, settings, time.time())
+        if told is not None:
+            return told
+    with database.writing() as connection:  # others change alerts all the time: now they wait
+        return after_session(connection, session_id, settings, time.time(), historic=historic)
+
+
+def judge_imported(database: Database, session_ids: Iterable[str], settings: AlertSettings) -> None:
+    """Judge, as historic, those of these sessions that are the newest of their pipeline and mode."""
+    wanted = set(session_ids)
+    with database.reading() as connection:
+        newest = newest_places(connection) if wanted else []
+    for place in newest:
+        if place.session_id in wanted:
+            judge_session(database, place.session_id, settings, historic=True)
 
 
 def tell_after_silence(database: Database, settings: AlertSettings) -> Told:
@@ -51,6 +94,22 @@ def judge_left(
     news = [each for each in ended if each.end_time >= begin]
     old = [each.session_id for each in ended if each.end_time < begin]
     return [judge_session(database, each, settings) for each in _worth_judging(news, settings)], old
+
+
+def write_in_pieces(
+    database: Database, things: Iterable[Thing], write: Callable[[Connection, Thing], None]
+) -> None:
+    """Write one thing after the other, as many in a transaction as hold its lock for a moment."""
+    waiting = deque(things)
+    while waiting:
+        with database.writing() as connection:
+            take_turn(connection)
+            until = time.monotonic() + _HOLD_S
+            write(connection, waiting.popleft())
+            while waiting and time.monotonic() < until:
+                write(connection, waiting.popleft())
+        if waiting:
+            sleep(_PAUSE_S)
 
 
 def limits_single_runs(settings: AlertSettings) -> bool:

@@ -1,6 +1,6 @@
 """Pin a baseline and let it go: the figures of past runs, and the alerts that were judged by them.
 
-In the caller's transaction.
+In the caller's transactions: the past is read in one that nobody waits for.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def pin_past(
+def pins_of_past(
     connection: Connection, now: float, *, last: int | None, note: str | None, **filters: Any
 ) -> tuple[list[Pin], list[Past]]:
-    """Pin what the runs that fit were like; return the pins, and the series that had too few runs.
+    """Return pins of what the runs that fit were like, and the series that had too few runs.
 
     Args:
-        connection: in a writer's transaction.
+        connection: of any role.
         now: epoch s.
         last: only so many of the newest runs of each series.
         note: what a person said about it.
@@ -57,9 +57,13 @@ def pin_past(
                 note=note,
             )
         )
+    return made, short
+
+
+def pin(connection: Connection, made: Sequence[Pin], now: float) -> None:
+    """Keep pins instead of those that their series had, and close the alerts that were judged by these."""
     baselines.pin(connection, made)
     _let_go(connection, made, "baseline pinned anew", now)
-    return made, short
 
 
 def unpin(connection: Connection, pins: Sequence[Pin], now: float) -> None:

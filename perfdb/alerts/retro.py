@@ -1,26 +1,30 @@
 """Look at a whole history for moves of its levels: `perfdb regressions`, and what an import opens.
 
-In the caller's transaction; no pandas, because the worker takes in old sessions too.
+No pandas, because the worker takes in old sessions too. What is opened is written a few alerts at a time,
+so that other writers hardly wait; a kill in between leaves some without their group, until the next look.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import JITTER_S, AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, LEVELS, MOST_JITTERS, MOST_OPENED, fingerprint, is_judged
+from perfdb.alerts.judging import write_in_pieces
 from perfdb.alerts.messages import headline, message
 from perfdb.analysis.regressions import Move, Runs, find_moves
 from perfdb.analysis.rules import PINNED_PERCENT, SHIFT_PERCENT, Level, Rule, Verdict, bound_between
 from perfdb.analysis.verdicts import evaluate
+from perfdb.errors import NotFoundError
 from perfdb.records import HISTORIC, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
+from perfdb.store.database import Database
 from perfdb.store.levels import kinds_of, read_past
 
 if TYPE_CHECKING:
@@ -147,35 +151,77 @@ def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Mov
     return with_causes(connection, found)
 
 
-def open_historic(
-    connection: Connection, moves: Sequence[Move], settings: AlertSettings, now: float
-) -> list[Alert]:
-    """Open a ``historic`` alert for each move that no alert tells of; return those that were opened.
+Series = tuple[str, str | None, str]
+"""Pipeline, step name (None: the total) and mode."""
+
+
+def open_historic(database: Database, moves: Iterable[Move], settings: AlertSettings, now: float) -> None:
+    """Open a ``historic`` alert for each move that no alert tells of.
 
     A move that an alert tells of already is that alert, and a historic one follows its boundary. Only the
     newest move of a series, if it lasts, is looked at by the next verdicts. Nobody is told.
     """
-    store.take_turn(connection)
-    told = store.read_alerts(connection, "all")
-    events: dict[str, list[Alert]] = {}
-    opened: set[int] = set()
     rules = [rule for rule in settings.rules if rule.kind == "change_point" and rule.metric == "duration"]
-    for move in sorted(moves, key=lambda move: move.since_time):
-        rule = next((rule for rule in rules if is_judged(rule, move.runs)), None)
+    told: dict[Series, list[Alert]] = {}
+    with database.reading() as connection:
+        for each in store.read_alerts(connection, "all"):
+            told.setdefault((each.pipeline, each.step_name, each.mode), []).append(each)
+    opening = _Opening(rules, now)
+    due = []
+    for place, move in enumerate(sorted(moves, key=lambda move: move.since_time)):
+        alert = alert_of(move, told.get(_series_of(move), ()))
+        if alert is None or _is_to_follow(alert, move):
+            due.append((place, move))
+        elif opening.rule_for(move) is not None:
+            opening.add(place, move, alert)
+    write_in_pieces(database, due, opening.open)
+    write_in_pieces(database, opening.grouped(), _regroup)
+
+
+class _Opening:
+    """What one look opens, and which alerts are of one event."""
+
+    def __init__(self, rules: Sequence[Rule], now: float) -> None:
+        self._rules = rules
+        self._now = now
+        self._opened = 0
+        self._events: dict[str, list[tuple[int, Alert]]] = {}
+
+    def rule_for(self, move: Move) -> Rule | None:
+        return next((rule for rule in self._rules if is_judged(rule, move.runs)), None)
+
+    def add(self, place: int, move: Move, alert: Alert) -> None:
+        self._events.setdefault(move.event_session_id, []).append((place, alert))
+
+    def open(self, connection: Connection, due: tuple[int, Move]) -> None:
+        """Open an alert for a move, or have a historic one follow it; others may have done so by now."""
+        place, move = due
+        rule = self.rule_for(move)
+        if rule is None or self._opened >= MOST_OPENED:
+            return
+        told = store.read_alerts(connection, "all", of_series=_series_of(move))
         alert = alert_of(move, told)
-        if rule is None or (alert is None and len(opened) >= MOST_OPENED):
-            continue
         if alert is None:
             taken = any(each.active and _is_of(each, rule, move) for each in told)
-            alert = replace(_alert_of_move(rule, move, now), active=move.lasts and not taken)
-            alert = _save(connection, alert, "opened historic", now)
-            opened.add(alert.id)
-            told.append(alert)
-        elif alert.state == HISTORIC and alert.since_session_id != move.since_session_id:
-            alert = _save(connection, _follow(alert, move), "moved", now)
-        events.setdefault(move.event_session_id, []).append(alert)
-    grouped = [alert for group in events.values() for alert in _grouped(connection, group)]
-    return [alert for alert in grouped if alert.id in opened]
+            alert = replace(_alert_of_move(rule, move, self._now), active=move.lasts and not taken)
+            alert = _save(connection, alert, "opened historic", self._now)
+            self._opened += 1
+        elif _is_to_follow(alert, move):
+            alert = _save(connection, _follow(alert, move), "moved", self._now)
+        self.add(place, move, alert)
+
+    def grouped(self) -> Iterator[Alert]:
+        """Yield the alerts whose group is not seen to yet, with it and with their texts."""
+        for event in self._events.values():
+            yield from _grouped([alert for _, alert in sorted(event, key=lambda each: each[0])])
+
+
+def _series_of(move: Move) -> Series:
+    return move.runs.pipeline, move.runs.step_name, move.runs.mode
+
+
+def _is_to_follow(alert: Alert, move: Move) -> bool:
+    return alert.state == HISTORIC and alert.since_session_id != move.since_session_id
 
 
 def _is_of(alert: Alert, rule: Rule, move: Move) -> bool:
@@ -237,10 +283,12 @@ def _alert_of_move(rule: Rule, move: Move, now: float) -> Alert:
 def _save(connection: Connection, alert: Alert, event: str, now: float) -> Alert:
     saved = replace(alert, id=store.save_alert(connection, alert))
     store.add_event(connection, saved.id, event, now, session_id=saved.since_session_id)
-    return _worded(connection, saved, ())
+    worded = _worded(saved, ())
+    store.save_alert(connection, worded)
+    return worded
 
 
-def _grouped(connection: Connection, group: Sequence[Alert]) -> list[Alert]:
+def _grouped(group: Sequence[Alert]) -> Iterator[Alert]:
     """Let one alert speak for the historic ones of its event: a known one, or the step that moved most."""
     head = max(
         group,
@@ -251,20 +299,22 @@ def _grouped(connection: Connection, group: Sequence[Alert]) -> list[Alert]:
         ),
     )
     spoken_for = head.inhibited_by or head.id
-    others = [
-        replace(each, inhibited_by=spoken_for) if each.state == HISTORIC else each
-        for each in group
-        if each.id != head.id
-    ]
-    if others == [each for each in group if each.id != head.id]:
-        return list(group)
-    return [
-        _worded(connection, head, others),
-        *(_worded(connection, each, (head,)) if each.state == HISTORIC else each for each in others),
-    ]
+    others = [each for each in group if each.id != head.id]
+    spoken = [replace(each, inhibited_by=spoken_for) if each.state == HISTORIC else each for each in others]
+    if spoken != others:
+        yield _worded(head, spoken)
+        yield from (_worded(each, (head,)) for each in spoken if each.state == HISTORIC)
 
 
-def _worded(connection: Connection, alert: Alert, others: Sequence[Alert]) -> Alert:
-    worded = replace(alert, headline=headline(alert), message=message(alert, others))
-    store.save_alert(connection, worded)
-    return worded
+def _regroup(connection: Connection, alert: Alert) -> None:
+    """Write who speaks for an alert, and its texts; what else is in its row may have moved on."""
+    try:
+        current = store.read_alert(connection, alert.id)
+    except NotFoundError:
+        return
+    said = {name: getattr(alert, name) for name in ("inhibited_by", "headline", "message")}
+    store.save_alert(connection, replace(current, **said))
+
+
+def _worded(alert: Alert, others: Sequence[Alert]) -> Alert:
+    return replace(alert, headline=headline(alert), message=message(alert, others))

@@ -21,7 +21,7 @@ def write_whole(pieces: Iterable[bytes], path: Path) -> None:
         StoreError: it cannot be written; a file is as it was.
     """
     try:
-        _spare_databases(path)
+        spare_databases(path)
         if path == STDOUT:
             sys.stdout.flush()
             sys.stdout.buffer.writelines(pieces)
@@ -34,7 +34,8 @@ def write_whole(pieces: Iterable[bytes], path: Path) -> None:
         raise StoreError(f"{output_name(path)} cannot be written: {error.strerror or error}") from None
 
 
-def _spare_databases(path: Path) -> None:
+def spare_databases(path: Path) -> None:
+    """Raise a StoreError for a database: nobody means to overwrite it."""
     if path.is_file():
         with path.open("rb") as file:
             if file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC:

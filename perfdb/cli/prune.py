@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -172,13 +174,19 @@ def _prune(
 
 def _remove_files(report_dir: Path, folders: list[Path], session_ids: list[str]) -> None:
     for session_id in session_ids:
-        try:
-            (report_dir / report_name(session_id)).unlink(missing_ok=True)
+        with _told():
             remove_pictures(folders, [session_id])
-        except InvalidSessionIdError:
-            continue  # it names no file of ours
-        except OSError as error:
-            click.echo(f"{error.filename} cannot be removed: {error.strerror}", err=True)
+        with _told(), suppress(InvalidSessionIdError):  # it names no file of ours
+            (report_dir / report_name(session_id)).unlink(missing_ok=True)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what cannot be removed, and go on."""
+    try:
+        yield
+    except OSError as error:
+        click.echo(f"{error.filename} cannot be removed: {error.strerror}", err=True)
 
 
 def _size(history: History) -> int:

@@ -35,16 +35,17 @@ try:
     from fastapi.security import HTTPBearer
     from starlette.exceptions import HTTPException
 
-    from perfdb.pathway import schemas
+    from perfdb.pathway import elsewhere, schemas
     from perfdb.pathway.doors import ALLOW_HOSTS, Admission, Guard, UploadLimit, client_of
     from perfdb.pathway.errors import ImageRefusedError
     from perfdb.pathway.images import look
-    from perfdb.pathway.jobs import QUEUED, RUNNING, BusyError, Job, Jobs, Limits
+    from perfdb.pathway.jobs import FAILED, QUEUED, RUNNING, BusyError, Job, Jobs, Limits
     from perfdb.pathway.pipeline import CANCELLED_STATUS, RealProductsPathway
     from perfdb.pathway.problems import (
         busy_answer,
         described,
         http_problem,
+        made_elsewhere,
         own_failure,
         problems,
         refusal,
@@ -64,6 +65,7 @@ from perfdb.errors import PerfdbError, SettingsError
 STAND_IN = "PERFDB_STAND_IN"
 PATH = "/designs"
 HEALTH = "/health"
+USAGE_HEADER = "Design-Usage"
 _FORM_OVERHEAD = 100_000  # bytes that a form may have around the picture
 _IN_MEMORY_BYTES = 1_000_000  # of an upload; a larger one waits on the disk
 _LOOKS_AT_ONCE = 4  # at the headers of pictures, which are whole in memory meanwhile
@@ -177,7 +179,9 @@ def create_app(
         dependencies=shown_token,
         response_model=schemas.Design,
         responses={
-            200: described("The design.", schemas.Design, schemas.DESIGN_EXAMPLE, "Server-Timing"),
+            200: described(
+                "The design.", schemas.Design, schemas.DESIGN_EXAMPLE, "Server-Timing", USAGE_HEADER
+            ),
             202: described("It is being made.", schemas.DesignState, schemas.STATE_EXAMPLE, "Location"),
             **problems(400, 401, 403, 409, 413, 415, 422, 429, 500, 502, 503, 504),
         },
@@ -199,21 +203,33 @@ def create_app(
         """
         pathway = service.pathway()
         settings = pathway.settings.for_mode(fast_mode)
+        left, design_id = threading.Event(), elsewhere.new_id()
         picture = cast(BinaryIO, tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115 - closed by the job
         try:
-            await anyio.to_thread.run_sync(_keep, image.file, picture, settings, limiter=looks)
-            job = service.jobs.submit(
-                partial(
-                    _make,
-                    pathway,
-                    picture,
-                    design_style=design_style,
-                    design_type=design_type,
-                    fast_mode=fast_mode,
-                ),
-                client=client_of(request.scope),
+            make = partial(
+                _make,
+                pathway,
+                picture,
+                design_style=design_style,
+                design_type=design_type,
+                fast_mode=fast_mode,
             )
+
+            def begin() -> Job:
+                _keep(image.file, picture, settings)
+                begun = service.jobs.submit(
+                    make,
+                    client=client_of(request.scope),
+                    job_id=design_id,
+                    session_id=elsewhere.session_id_of(design_id),
+                )
+                if left.is_set():  # nobody will be told of it
+                    begun.cancel("its client went away")
+                return begun
+
+            job = await anyio.to_thread.run_sync(begin, limiter=looks)
         except BaseException as error:
+            left.set()
             picture.close()
             if isinstance(error, ImageRefusedError):
                 return refusal(str(error), error.status, "image")
@@ -240,10 +256,14 @@ def create_app(
         },
     )
     async def read_design(request: Request, design_id: str) -> Response:
-        """Say how far a design is, and what became of it. The last designs of this process are known."""
+        """Say how far a design is, and what became of it.
+
+        The last designs of this process are known in full. Of others the history tells state and session.
+        """
         job = service.jobs.get(design_id)
         if job is None:
-            return unknown(design_id)
+            found = await _elsewhere(service, design_id)
+            return _unknown(design_id) if found is None else _told(found, design_id, request.url.path)
         headers = {"Retry-After": str(_ASK_AGAIN_S)} if job.state in (QUEUED, RUNNING) else None
         return JSONResponse(await _state(service.jobs, job, request.url.path), 200, headers)
 
@@ -254,14 +274,19 @@ def create_app(
         responses={
             200: described("It has ended.", schemas.DesignState, schemas.STATE_EXAMPLE),
             202: described("It ends before its next paid step.", schemas.DesignState, schemas.STATE_EXAMPLE),
-            **problems(401, 403, 404, 422, 503),
+            **problems(401, 403, 404, 409, 422, 503),
         },
     )
     async def cancel_design(request: Request, design_id: str) -> Response:
-        """Call a design off. What has ended stays as it is."""
+        """Call a design off. What has ended stays as it is; 409: only another process could."""
         job = service.jobs.get(design_id)
         if job is None:
-            return unknown(design_id)
+            found = await _elsewhere(service, design_id)
+            if found is None:
+                return _unknown(design_id)
+            if found.state == RUNNING:
+                return made_elsewhere(design_id)
+            return _told(found, design_id, request.url.path)
         if not job.future.done():
             job.cancel("by DELETE")
         status = 200 if job.future.done() else 202
@@ -282,20 +307,42 @@ def create_app(
     async def read_image(design_id: str) -> Response:
         """Answer with the final picture of a design. 409: it is not there yet, or will never be."""
         job = service.jobs.get(design_id)
-        if job is None:
-            return unknown(design_id)
-        if job.state in (QUEUED, RUNNING):
+        found = await _elsewhere(service, design_id) if job is None else None
+        if job is None and found is None:
+            return _unknown(design_id)
+        state = job.state if job is not None else found.state if found is not None else FAILED
+        if state in (QUEUED, RUNNING):
             headers = {"Retry-After": str(_ASK_AGAIN_S)}
             return refusal("the design is not made yet: ask again", 409, "not_ready", headers)
-        picture = job.watch.picture
+        picture = job.watch.picture if job is not None else found.picture if found is not None else None
         if picture is None:  # that of a design that failed later is paid for, too
-            return refusal(f"there is no picture: the design is {job.state}", 409, "not_ready")
+            return refusal(f"there is no picture: the design is {state}", 409, "not_ready")
         if not await anyio.Path(picture).is_file():
             return refusal("the picture was deleted since", 410, "gone")
         headers = {"Cache-Control": "private, max-age=3600"}
         return FileResponse(picture, media_type=_media_type(picture), headers=headers)
 
     return api
+
+
+# --- a design of another process ------------------------------------------------------------------------
+
+
+async def _elsewhere(service: _Service, design_id: str) -> elsewhere.Elsewhere | None:
+    if elsewhere.session_id_of(design_id) is None:
+        return None
+    pathway = service.pathway()
+    look_for = partial(elsewhere.find, design_id, pathway.perfdb_settings, pathway.folders())
+    return await anyio.to_thread.run_sync(look_for)
+
+
+def _told(found: elsewhere.Elsewhere, design_id: str, place: str) -> Response:
+    headers = {"Retry-After": str(_ASK_AGAIN_S)} if found.state == RUNNING else None
+    return JSONResponse(found.as_state(design_id, place), 200, headers)
+
+
+def _unknown(design_id: str) -> Response:
+    return unknown(design_id, again_s=_ASK_AGAIN_S if elsewhere.may_wait(design_id) else None)
 
 
 # --- a design --------------------------------------------------------------------------------------------
@@ -343,7 +390,11 @@ def _answer(job: Job, place: str) -> Response:
         if isinstance(error, PerfdbError):
             return refusal(str(error), 500, "internal")
         raise error
-    headers = {"Content-Location": place, "Server-Timing": _server_timing(response["data"], job)}
+    headers = {
+        "Content-Location": place,
+        "Server-Timing": _server_timing(response["data"], job),
+        USAGE_HEADER: _usage(job),
+    }
     if response["success"]:
         return JSONResponse(response, 200, headers)
     retry_after_s = response["error"].get("retry_after_s")
@@ -360,6 +411,7 @@ async def _state(jobs: Jobs, job: Job, place: str) -> dict[str, Any]:
     shown = ended and job.watch.picture is not None
     return {
         "id": job.id,
+        "here": True,
         "state": state,
         "cancelling": job.watch.cancelled and not ended,
         "step": None if ended else progress.step,
@@ -374,6 +426,12 @@ async def _state(jobs: Jobs, job: Job, place: str) -> dict[str, Any]:
         "result": job.response if ended else None,
         "links": {"self": place, "image": f"{place}/image" if shown else None},
     }
+
+
+def _usage(job: Job) -> str:
+    """Return the header's value: what is known of the design's use, by name."""
+    used = job.watch.usage().as_dict()
+    return ", ".join(f"{name}={value}" for name, value in used.items() if value is not None)
 
 
 def _server_timing(data: dict[str, Any], job: Job) -> str:

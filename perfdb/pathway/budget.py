@@ -34,7 +34,7 @@ class Budget:
         self._end: float = end if outer is None else min(end, outer._end)
         self._max_bytes = max_bytes
         self._received = 0
-        self.sent = False  # whether anything was written to a socket
+        self.sent = False  # whether anything of a request was written to a socket
         self.overrun = False  # whether more bytes came than it may receive
 
     @property

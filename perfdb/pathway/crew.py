@@ -10,8 +10,11 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
+
+import anyio.to_thread
 
 from perfdb.pathway.watching import Watch
 
@@ -34,16 +37,22 @@ class Crew:
             watch.check()
             return work(image, watch=watch, **options)
 
-        with self._lock:
-            self._pool = self._pool or ThreadPoolExecutor(self._size, thread_name_prefix="perfdb-design")
-            future = self._pool.submit(contextvars.copy_context().run, run)
-            self._watches.add(watch)
-        future.add_done_callback(lambda _: self._watches.discard(watch))
+        # beginning a thread waits for all others of the process that begin one: not in the loop
+        context = contextvars.copy_context()
         try:
+            future = await anyio.to_thread.run_sync(self._begun, partial(context.run, run), watch)
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             watch.cancel("its task was cancelled")
             raise
+
+    def _begun(self, run: Callable[[], dict[str, Any]], watch: Watch) -> Future[dict[str, Any]]:
+        with self._lock:
+            self._pool = self._pool or ThreadPoolExecutor(self._size, thread_name_prefix="perfdb-design")
+            future = self._pool.submit(run)
+            self._watches.add(watch)
+        future.add_done_callback(lambda _: self._watches.discard(watch))
+        return future
 
     def close(self) -> None:
         """Call off what runs, and wait until it has ended."""

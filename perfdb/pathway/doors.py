@@ -5,6 +5,7 @@ Each is ASGI middleware and answers before what comes behind it has read anythin
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
@@ -13,9 +14,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perfdb.errors import SettingsError
-from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading
+from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading, is_request
 from perfdb.pathway.jobs import BusyError, Jobs
-from perfdb.pathway.problems import busy_answer, refusal, too_large
+from perfdb.pathway.problems import busy_answer, refusal, too_large, too_late
 from perfdb.pathway.settings import PathwaySettings
 
 ALLOW_HOSTS = "PERFDB_ALLOW_HOSTS"  # names with commas between them
@@ -35,11 +36,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is refused, pass on the rest."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":  # there is no websocket here
-            await send({"type": "websocket.close", "code": 1008})
+        if not await is_request(self._app, scope, receive, send):
             return
 
         async def with_headers(message: Message) -> None:
@@ -67,12 +64,22 @@ class Guard:
         return None
 
 
-class UploadLimit:
-    """ASGI middleware that answers 413 when a body is too long, whether it says so or not."""
+UPLOAD_S = 60.0  # that a body may take to come; the headers are in the hands of the server
 
-    def __init__(self, app: ASGIApp, limit: Callable[[], int]) -> None:
+
+class UploadLimit:
+    """ASGI middleware that answers 413 when a body is too long, whether it says so or not, 408 when late.
+
+    Args:
+        app: what answers.
+        limit: gives how many bytes there may be.
+        seconds: how long they may take.
+    """
+
+    def __init__(self, app: ASGIApp, limit: Callable[[], int], seconds: float = UPLOAD_S) -> None:
         self._app = app
         self._limit = limit
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and count what is read of its body."""
@@ -84,28 +91,40 @@ class UploadLimit:
         if length.isdigit() and int(length) > limit:
             await too_large(limit)(scope, receive, send)
             return
+        until = asyncio.get_running_loop().time() + self._seconds
         received = 0
+        is_whole = is_late = False
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, is_whole, is_late
+            if is_whole:  # what comes now is that the client went away
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                is_late = True
+                raise _RefusedError from None
             received += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
             if received > limit:
-                raise _TooLongError
+                raise _RefusedError
             return message
 
-        async def unless_too_long(message: Message) -> None:
-            # the app takes our exception for a broken form and answers 400: 413 says more
-            if received <= limit:
+        async def unless_refused(message: Message) -> None:
+            # the app takes our exception for a broken form and answers 400: ours says more
+            if received <= limit and not is_late:
                 await send(message)
 
-        with suppress(_TooLongError):
-            await self._app(scope, counted, unless_too_long)
+        with suppress(_RefusedError):
+            await self._app(scope, counted, unless_refused)
         if received > limit:
             await too_large(limit)(scope, receive, send)
+        elif is_late:
+            await too_late(self._seconds)(scope, receive, send)
 
 
-class _TooLongError(Exception):
+class _RefusedError(Exception):
     pass
 
 

@@ -15,6 +15,7 @@ from perfdb.pathway.errors import ImageRefusedError, ServiceError
 from perfdb.pathway.images import facts_of
 from perfdb.pathway.retries import call
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.watching import Spending
 
 if TYPE_CHECKING:
     import openai
@@ -62,6 +63,7 @@ def generate_design(
     }
     if settings.image_idempotency_header is not None:  # the same for all attempts: the picture is made once
         options["extra_headers"] = {settings.image_idempotency_header: f"perfdb-{uuid.uuid4()}"}
+    spending = Spending(step, once=settings.image_idempotency_header is not None)
     request = openai_service.Request(
         send=lambda: client.images.with_streaming_response.edit(
             image=("composite.jpg", composite.data, "image/jpeg"), **options
@@ -71,18 +73,19 @@ def generate_design(
         setting="image_model",
         timeout_s=settings.image_timeout_s,
         max_bytes=settings.max_image_bytes * 4 // 3 + 1_000_000,
+        used=spending.add,
         once=settings.image_idempotency_header is None,
     )
 
     def attempt() -> Design:
         reply = openai_service.ask(request, settings)
+        spending.made()
         data = _picture(reply.answer)
         try:
             width, height, format_ = facts_of(data, settings)
         except ImageRefusedError as error:
             raise ServiceError(f"the image model sent {error}", transient=True) from None
         step.set(
-            **(reply.answer.usage.counts() if reply.answer.usage else {}),
             image_generation_time=round(reply.seconds, 6),
             server_s=reply.server_s,
             request_id=reply.request_id,

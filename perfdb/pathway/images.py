@@ -142,7 +142,9 @@ def facts_of(data: bytes, settings: PathwaySettings) -> tuple[int, int, str]:
             cost = len(data) + _cost(opened, header, max(width, height) // 8)
             if cost <= settings.max_decode_bytes:
                 with _decoding.of(cost, _AT_ONCE * settings.max_decode_bytes):
-                    _pixels(opened)
+                    pixels = _pixels(opened)
+                    if format_ == "JPEG" and _lacks_rows(pixels):
+                        raise ValueError("its lower part is missing")
         if format_ == "PNG":
             PngImageFile(io.BytesIO(data)).verify()
     except ImageRefusedError:
@@ -150,6 +152,15 @@ def facts_of(data: bytes, settings: PathwaySettings) -> tuple[int, int, str]:
     except _BROKEN as error:
         raise ImageRefusedError(f"not a complete picture ({_said(error)})") from None
     return width, height, format_.lower()
+
+
+def _lacks_rows(picture: Image.Image) -> bool:
+    """Say whether the last row of a decoded JPEG is the grey of blocks that never came.
+
+    A decoder fills up with them what an end comes too early for, and says nothing.
+    """
+    last = picture.crop((0, picture.height - 1, picture.width, picture.height)).convert("RGB")
+    return last.getextrema() == ((128, 128),) * 3
 
 
 @contextmanager

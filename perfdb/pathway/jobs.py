@@ -2,7 +2,7 @@
 
 They run on threads of their own, so that nothing else of the service waits for them. Beyond a bound
 nobody is let in: an answer that says when to come again is better than one that comes too late. What is
-known of a design lives in this process; the history keeps its session.
+known of a design lives in this process; the history keeps its session (``elsewhere``).
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ class Job:
 
     future: Future[Response]
 
-    def __init__(self, client: str) -> None:
-        self.id = secrets.token_hex(16)  # who knows it may ask for the design
+    def __init__(self, client: str, job_id: str | None = None, session_id: str | None = None) -> None:
+        self.id = job_id or secrets.token_hex(16)  # who knows it may ask for the design
         self.client = client
         self.watch = Watch()
+        self.watch.named = session_id
         self.created_at = time.time()
         self.started_at: float | None = None
         self.ended_at: float | None = None
@@ -114,13 +115,22 @@ class Jobs:
         self._took: deque[float] = deque(maxlen=20)
         self._lock = threading.Lock()
 
-    def submit(self, work: Callable[[Watch], Response], *, client: str) -> Job:
+    def submit(
+        self,
+        work: Callable[[Watch], Response],
+        *,
+        client: str,
+        job_id: str | None = None,
+        session_id: str | None = None,
+    ) -> Job:
         """Take a design on; ``work`` runs on a thread of the service.
+
+        Not for an event loop: beginning a thread waits for all others of the process that begin one.
 
         Raises:
             BusyError: there is no room.
         """
-        job = Job(client)
+        job = Job(client, job_id, session_id)
 
         def run() -> Response:
             job.watch.check()
@@ -138,11 +148,13 @@ class Jobs:
                 while len(self._begun) > _MOST_CLIENTS:
                     self._begun.popitem(last=False)
             self._in_work[client] += 1
-            try:
-                job.future = self._pool.submit(contextvars.copy_context().run, run)
-            except BaseException:
+        try:
+            job.future = self._pool.submit(contextvars.copy_context().run, run)
+        except BaseException:
+            with self._lock:
                 self._left(client)
-                raise
+            raise
+        with self._lock:  # not held meanwhile: the event loop asks for it, too
             self._jobs[job.id] = job
         job.future.add_done_callback(lambda _: self._ended(job))
         return job

@@ -32,7 +32,7 @@ _NO_MONEY = frozenset(
         "billing_hard_limit_reached",
     }
 )
-_TIMED_OUT = frozenset({504, 524})  # statuses of a proxy that waited for the service
+_LOST = frozenset({502, 504, 520, 524})  # statuses of a proxy that had no answer from the service
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Request(Generic[Answer]):
         setting: the setting that names the model, for messages.
         timeout_s: of the whole call.
         max_bytes: of the answer.
-        once: it is paid for when it was received, and so not sent again when that is not known.
+        used: is told the tokens of every answer, also of one that is useless or a refusal.
+        once: it is paid for when it was received, and so not sent again once it was sent and has no answer.
     """
 
     send: Callable[[], AbstractContextManager[Any]]
@@ -65,6 +66,7 @@ class Request(Generic[Answer]):
     setting: str
     timeout_s: float
     max_bytes: int
+    used: Callable[[shapes.Usage], None] = lambda usage: None
     once: bool = False
 
 
@@ -101,7 +103,7 @@ def ask(request: Request[Answer], settings: PathwaySettings) -> Reply[Answer]:
             failure = _failure(error, budget, request, settings)
         else:
             return Reply(
-                shapes.read(request.shape, body, f"OpenAI ({request.model})"),
+                _read(body, request),
                 time.perf_counter() - began,
                 _milliseconds(headers.get("openai-processing-ms")),
                 shapes.words(headers.get("x-request-id") or "", 100) or None,
@@ -110,26 +112,46 @@ def ask(request: Request[Answer], settings: PathwaySettings) -> Reply[Answer]:
     raise failure  # outside of the handler: the SDK's error, which may hold a key, does not hang on to it
 
 
+def _read(body: bytes, request: Request[Answer]) -> Answer:
+    try:
+        answer = shapes.read(request.shape, body, f"OpenAI ({request.model})")
+    except ServiceError:
+        _tell_usage(body, request)
+        raise
+    if (usage := getattr(answer, "usage", None)) is not None:
+        request.used(usage)
+    return answer
+
+
+def _tell_usage(body: bytes, request: Request[Any]) -> None:
+    if (usage := shapes.usage_in(body)) is not None:
+        request.used(usage)
+
+
 def _failure(
     error: Exception, budget: Budget, request: Request[Any], settings: PathwaySettings
 ) -> ServiceError:
     import openai
 
     who = f"OpenAI ({request.model})"
+    unsure = request.once and budget.sent
     if isinstance(error, TooManyBytesError) or budget.overrun:
         return ServiceError(f"{who} gave an answer of more than {request.max_bytes / 1e6:.3g} MB")
     if isinstance(error, openai.APIStatusError):
+        if error.response.is_stream_consumed:
+            _tell_usage(error.response.content, request)
         return _from_status(error, settings, request)
     if isinstance(error, openai.APITimeoutError) or budget.expired:
-        unsure = request.once and budget.sent
         return ServiceError(
             f"{who} did not answer within {request.timeout_s:g} s: "
-            + (_NOT_AGAIN if unsure else "try again or raise the time-out"),
+            + (f"{_NOT_AGAIN}; or raise the time-out" if unsure else "try again or raise the time-out"),
             transient=not unsure,
         )
     cause: BaseException = error.__cause__ or error
-    reason = settings.redact(shapes.words(cause, 300))
-    if isinstance(error, openai.APIConnectionError):
+    reason = settings.redact(shapes.words(cause, 300)) or type(cause).__name__
+    if unsure:
+        return ServiceError(f"the connection to {who} was lost ({reason}): {_NOT_AGAIN}")
+    if isinstance(error, openai.APIConnectionError | OSError):
         return ServiceError(
             f"OpenAI could not be reached ({reason}): check the network and OPENAI_BASE_URL", transient=True
         )
@@ -137,8 +159,8 @@ def _failure(
 
 
 _NOT_AGAIN = (
-    "it may have been made and paid for, so it is not sent again "
-    "(raise the time-out, or set image_idempotency_header if the service knows one)"
+    "it may have been made and paid for, so it is not sent again: look at what the service has made, "
+    "or set image_idempotency_header under [pathway] if it knows such a header"
 )
 
 
@@ -166,8 +188,8 @@ def _from_status(
         )
     asked = error.response.headers.get("x-should-retry")
     transient = asked == "true" or (asked != "false" and (status in {408, 409, 429} or status >= 500))
-    if request.once and status in _TIMED_OUT:
-        return ServiceError(f"OpenAI timed out ({label}): {_NOT_AGAIN}")
+    if request.once and status in _LOST:
+        return ServiceError(f"OpenAI gave no answer in time, or none at all ({label}): {_NOT_AGAIN}")
     what = "is rate limiting" if status == 429 else "failed" if status >= 500 else "refused the request"
     return ServiceError(
         f"OpenAI {what} ({label}): {reason}",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from contextlib import suppress
 from errno import ENOSPC
 from pathlib import Path
 
+from perfdb.outputs import write_own
 from perfdb.pathway.errors import PathwayError, SavedElsewhereError
 from perfdb.settings import shown_path
 from perfdb.texts import size_text
@@ -25,7 +25,7 @@ def ensure_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".perfdb-", buffering=0) as probe:
+        with tempfile.TemporaryFile(dir=folder, prefix=".perfdb-", buffering=0) as probe:
             probe.write(b"\0" * 4096)
         free = shutil.disk_usage(folder).free
         if free < _ROOM:
@@ -59,36 +59,17 @@ def save(data: bytes, name: str, folder: Path, instead: Path) -> Path:
 
 
 def write(data: bytes, path: Path, *, safe: bool = False) -> Path:
-    """Write a file that is whole or not there, and return its path; ``safe`` waits until the disk has it.
+    """Write a picture that is whole or not there, and return its path; ``safe`` waits until the disk has it.
+
+    What is no picture of ours (a FIFO, a device, another user's file) is never replaced.
 
     Raises:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, half = tempfile.mkstemp(dir=path.parent, prefix=".perfdb-")
-    try:
-        with open(handle, "wb") as file:
-            file.write(data)
-            if safe:
-                file.flush()
-                os.fsync(file.fileno())
-        os.chmod(half, 0o666 & ~_umask())
-        os.replace(half, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(half)
-        raise
+    write_own(path, data, for_others=True, safe=safe)
     return path
 
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
-
-
-def _umask() -> int:
-    # there is no other way to read it than to set it, and a thread may write a file meanwhile
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
-    except (OSError, StopIteration, ValueError):
-        return 0o077

@@ -112,8 +112,10 @@ class RealProductsPathway:
         """
         settings = self.settings.for_mode(fast_mode)
         tracker = perfdb.create_tracker(settings=self._perfdb_settings)
+        watch = watch or Watch()
         tracker.start_pipeline(
             fast_mode=fast_mode,
+            session_id=watch.named,
             expected=_CALLED_OFF,
             design_style=design_style,
             design_type=design_type,
@@ -127,7 +129,6 @@ class RealProductsPathway:
         run.searches = self._searches
         run.instead = self._perfdb_settings.home / DESIGNS
         logs.cover()
-        watch = watch or Watch()
         watch.tracker = tracker
         final_design: str | None = None
         error: BaseException | None = None
@@ -224,8 +225,18 @@ class RealProductsPathway:
     ) -> None:
         await asyncio.to_thread(self.close)
 
+    @property
+    def perfdb_settings(self) -> Settings:
+        """Where it records."""
+        return self._perfdb_settings
+
+    def folders(self) -> list[Path]:
+        """Return where its pictures may be."""
+        return list(dict.fromkeys([self._folder(), self._perfdb_settings.home / DESIGNS]))
+
     def _folder(self) -> Path:
-        return self.settings.output_dir or self._perfdb_settings.home / DESIGNS
+        named = self.settings.output_dir
+        return Path(named) if named else self._perfdb_settings.home / DESIGNS
 
 
 class _Run:

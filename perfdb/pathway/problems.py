@@ -28,14 +28,30 @@ def busy_answer(busy: BusyError) -> JSONResponse:
     return refusal(str(busy), 429, "limit", headers)
 
 
-def unknown(design_id: str) -> JSONResponse:
-    """Return the answer for an id that nobody knows here."""
-    return refusal(f"no design {design_id[:40]!r} is known here", 404, "not_found")
+def unknown(design_id: str, *, again_s: int | None = None) -> JSONResponse:
+    """Return the answer for an id that nobody knows here; ``again_s``: another process may tell of it."""
+    message = f"no design {design_id[:60]!r} is known here"
+    if again_s is None:
+        return refusal(message, 404, "not_found")
+    message += ": if another process of this service took it on, it waits, or begins just now"
+    return refusal(message, 404, "not_found", {"Retry-After": str(again_s)})
+
+
+def made_elsewhere(design_id: str) -> JSONResponse:
+    """Return the answer for a design that only another process can call off."""
+    message = f"the design {design_id[:60]!r} is made by another process of this service: ask again"
+    return refusal(message, 409, "elsewhere", {"Retry-After": "1"})
 
 
 def too_large(limit: int) -> JSONResponse:
     """Return the answer for a body that is longer than the limit."""
     return refusal(f"the request is larger than {limit / 1e6:.3g} MB: send a smaller picture", 413, "image")
+
+
+def too_late(seconds: float) -> JSONResponse:
+    """Return the answer for a body that did not come in time; nothing else is read from its connection."""
+    reason = f"the request was not there after {seconds:g} s: send it again"
+    return refusal(reason, 408, "request", {"Connection": "close"})
 
 
 async def wrong_request(request: Request, error: Exception) -> Response:

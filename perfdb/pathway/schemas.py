@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 ErrorType = Literal[
     "image", "request", "service", "timeout", "cancelled", "internal", "settings", "forbidden", "token",
-    "busy", "limit", "not_found", "not_ready", "gone",
+    "busy", "limit", "not_found", "not_ready", "gone", "elsewhere",
 ]  # fmt: skip
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 
@@ -102,7 +102,7 @@ class Problem(Answer):
 
 
 class UsageSoFar(Answer):
-    """What the design used of what is paid for; ``cost`` is null while no prices are known."""
+    """What the design used of what is paid for, all attempts together; ``cost`` is null without prices."""
 
     input_tokens: int
     output_tokens: int
@@ -123,6 +123,9 @@ class DesignState(Answer):
     """How far a design is, and what became of it."""
 
     id: str
+    here: bool = Field(
+        description="This process of the service makes it; else the history tells it, and no `result`."
+    )
     state: State
     cancelling: bool = Field(description="It was called off, and ends before its next paid step.")
     step: str | None = Field(description="The step that runs.")
@@ -142,7 +145,7 @@ class DesignState(Answer):
 
 # --- examples --------------------------------------------------------------------------------------------
 
-_ID = "3f0c9a5be1d24c86a7f1d5c0b2e49a17"
+_ID = "20250730_143020_3f0c9a5be1d24c86a7f1d5c0b2e49a17"
 _DATA: dict[str, Any] = {
     "final_design": "performance_tracking/designs/20250730_143022_5a1c0e77d2.png",
     "products_info": [
@@ -171,6 +174,7 @@ _DATA: dict[str, Any] = {
 DESIGN_EXAMPLE: dict[str, Any] = {"success": True, "data": _DATA}
 STATE_EXAMPLE: dict[str, Any] = {
     "id": _ID,
+    "here": True,
     "state": "running",
     "cancelling": False,
     "step": "Product Search",

@@ -172,14 +172,18 @@ def _kept_or_searched(
 
 
 def _search(client: Any, kind: ProductType, settings: PathwaySettings, step: Step) -> list[Product]:
+    searches = 0
+
     def attempt() -> list[Product]:
+        nonlocal searches
         began = time.perf_counter()
         page = _page(client, kind.query, settings)
         seconds = time.perf_counter() - began
         claimed = page.search_metadata.total_time_taken if page.search_metadata else None
         # SerpAPI repeats the time of the original search when it answers from its cache
         cached = claimed is not None and claimed > seconds
-        step.set(cached=cached, server_s=None if cached else claimed)
+        searches += not cached
+        step.set(cached=cached, searches=searches, server_s=None if cached else claimed)
         return [_product(row, kind) for row in page.rows(settings.products_per_type)]
 
     found = call(step, settings, attempt)

@@ -87,6 +87,12 @@ class Usage(Shape):
         return {name: count for name, count in counts.items() if count is not None}
 
 
+class _Paid(Shape):
+    """What of any answer tells its tokens."""
+
+    usage: Annotated[Usage | None, _only(dict)] = None
+
+
 class _Message(Shape):
     content: Annotated[str, Field(max_length=1_000_000)] | None = None
     refusal: Annotated[str, Field(max_length=100_000)] | None = None
@@ -182,6 +188,14 @@ def read(shape: type[Answer], body: bytes | str, who: str) -> Answer:
     except ValidationError as error:
         reason = _reason(error)
     raise ServiceError(f"{who} gave an answer that makes no sense ({reason})", transient=True)
+
+
+def usage_in(body: bytes | str) -> Usage | None:
+    """Return the tokens that an answer tells, whatever else of it makes sense."""
+    try:
+        return _Paid.model_validate_json(body).usage
+    except ValidationError:
+        return None
 
 
 def said_in(body: object) -> dict[str, str]:

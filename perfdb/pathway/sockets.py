@@ -1,4 +1,4 @@
-"""The running call's budget, brought below the HTTP libraries: to each read and write of their sockets.
+"""The running call's budget, brought below the HTTP libraries: to each look-up, each read and each write.
 
 httpx has its sockets from a network backend, urllib3 from its connection classes. Both are wrapped here;
 everything else of the libraries stays as it is, proxies from the environment among it.
@@ -7,14 +7,19 @@ everything else of the libraries stays as it is, proxies from the environment am
 from __future__ import annotations
 
 import io
+import socket
+import sys
+from functools import cache
 from typing import Any
 
 import requests
 import requests.adapters
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import create_connection
 
 from perfdb.pathway.budget import current, left
+from perfdb.pathway.lookups import connected
 
 _PIECE = 65_536  # of what is written: a receiver in drips must not keep a single write going
 
@@ -46,7 +51,10 @@ class _Backend:
         return getattr(self._inner, name)
 
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, **options: Any) -> _Stream:
-        return _Stream(self._inner.connect_tcp(host, port, timeout=left(timeout), **options))
+        def connect(address: str, seconds: float | None) -> Any:
+            return self._inner.connect_tcp(address, port, timeout=seconds, **options)
+
+        return _Stream(connected(host, port, timeout, connect))
 
     def connect_unix_socket(self, path: str, timeout: float | None = None, **options: Any) -> _Stream:
         return _Stream(self._inner.connect_unix_socket(path, timeout=left(timeout), **options))
@@ -67,7 +75,8 @@ class _Stream:
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        _sends()
+        if not buffer.startswith(b"CONNECT "):  # it is for the proxy
+            _sends()
         for begin in range(0, len(buffer), _PIECE):
             self._inner.write(buffer[begin : begin + _PIECE], timeout=left(timeout))
 
@@ -123,36 +132,64 @@ class _Reader(io.RawIOBase):
         super().close()
 
 
-class _Plain(HTTPConnection):
+class _Bounded:
+    """What a connection class of urllib3 does otherwise here."""
+
+    direct: bool  # else its socket goes through SOCKS, whose library makes it
+    host: str
+    port: int
+    timeout: float | None
+    source_address: Any
+    socket_options: Any
+    sock: Any
+
     def connect(self) -> None:
         self.timeout = _shorter(self.timeout)
-        super().connect()
-        self.sock: Any = _Socket(self.sock)
+        super().connect()  # type: ignore[misc]
+        self.sock = _Socket(self.sock)
+
+    def _new_conn(self) -> socket.socket:
+        if not self.direct:
+            found: socket.socket = super()._new_conn()  # type: ignore[misc]
+            return found
+
+        def connect(address: str, seconds: float | None) -> socket.socket:
+            return create_connection((address, self.port), seconds, self.source_address, self.socket_options)
+
+        connection: Any = self
+        try:
+            host = getattr(self, "_dns_host", self.host)  # with the dot at its end
+            made = connected(host, self.port, self.timeout, connect)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, connection, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from error
+        except OSError as error:
+            raise NewConnectionError(connection, f"Failed to establish a new connection: {error}") from error
+        made.settimeout(self.timeout)
+        sys.audit("http.client.connect", self, self.host, self.port)
+        return made
 
 
-class _Secure(HTTPSConnection):
-    def connect(self) -> None:
-        self.timeout = _shorter(self.timeout)
-        super().connect()
-        self.sock: Any = _Socket(self.sock)
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls: Any = _Plain
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls: Any = _Secure
+@cache
+def _bounded(pool_class: Any) -> Any:
+    """Return a class of connection pools whose connections keep to the running call's budget."""
+    made = pool_class.ConnectionCls
+    if issubclass(made, _Bounded):
+        return pool_class
+    direct = made in (HTTPConnection, HTTPSConnection)
+    connection = type(made.__name__, (_Bounded, made), {"direct": direct})
+    return type(pool_class.__name__, (pool_class,), {"ConnectionCls": connection})
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+        _bound(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
         manager = super().proxy_manager_for(*args, **options)
-        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+        _bound(manager)
         return manager
 
     def close(self) -> None:
@@ -161,6 +198,11 @@ class _Adapter(requests.adapters.HTTPAdapter):
             for key in list(manager.pools.keys()):
                 manager.pools[key].close()
         super().close()
+
+
+def _bound(manager: Any) -> None:
+    classes = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _bounded(pool) for scheme, pool in classes.items()}
 
 
 def _shorter(timeout: Any) -> Any:

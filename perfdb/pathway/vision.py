@@ -14,6 +14,7 @@ from perfdb.pathway.errors import ServiceError
 from perfdb.pathway.images import RoomImage, as_jpeg
 from perfdb.pathway.retries import call
 from perfdb.pathway.settings import PathwaySettings
+from perfdb.pathway.watching import Spending
 
 if TYPE_CHECKING:
     import openai
@@ -140,12 +141,12 @@ def analyse(
         setting="vision_model",
         timeout_s=settings.vision_timeout_s,
         max_bytes=shapes.MAX_CHAT_BYTES,
+        used=Spending(step).add,
     )
 
     def attempt() -> Analysis:
         reply = openai_service.ask(request, settings)
-        usage = reply.answer.usage
-        step.set(**(usage.counts() if usage else {}), server_s=reply.server_s, request_id=reply.request_id)
+        step.set(server_s=reply.server_s, request_id=reply.request_id)
         return _read(reply.answer, settings)
 
     for _ in range(_MOST_LESSONS):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.pathway.errors import DesignCancelledError
 from perfdb.records import DESIGN_STEPS
@@ -26,14 +27,28 @@ if TYPE_CHECKING:
 
 UPLOAD = "Upload"
 _QUERY = "Product Query"
-_STEPS = (UPLOAD, *DESIGN_STEPS)
+STEPS = (UPLOAD, *DESIGN_STEPS)
 
 _current: ContextVar[Watch | None] = ContextVar("perfdb-design", default=None)
 
 
+class Settable(Protocol):
+    """The part of a step that is needed here."""
+
+    def set(self, **data: Any) -> None:
+        """Add to what is known of it."""
+
+
+class Counts(Protocol):
+    """The tokens of one answer."""
+
+    def counts(self) -> dict[str, int]:
+        """Return them by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a design used of what is paid for.
+    """What a design used of what is paid for, all attempts together: those as well that brought nothing.
 
     ``cost`` stays None until prices are known: it is the place of a figure, never a guess.
     """
@@ -59,10 +74,38 @@ class Progress:
     usual_left_s: float | None  # None while the history cannot tell
 
 
+class Spending:
+    """Adds up in a step what its attempts were answered: a retry is paid for as the first one is.
+
+    Args:
+        step: gets the sums.
+        once: the service makes a repeated request once, and its answers tell the same again.
+    """
+
+    def __init__(self, step: Settable, *, once: bool = False) -> None:
+        self._step = step
+        self._once = once
+        self._counts: Counter[str] = Counter()
+
+    def add(self, tokens: Counts) -> None:
+        """Count the tokens that one answer tells."""
+        self._add(tokens.counts())
+
+    def made(self) -> None:
+        """Count a picture that came."""
+        self._add({"pictures": 1})
+
+    def _add(self, counts: dict[str, int]) -> None:
+        for name, count in counts.items():
+            self._counts[name] = max(count, self._counts[name]) if self._once else self._counts[name] + count
+        self._step.set(**self._counts)
+
+
 class Watch:
     """One design as somebody outside of its thread sees it; safe to be used from any thread."""
 
     def __init__(self) -> None:
+        self.named: str | None = None  # the id that its session shall have, if somebody says so
         self.tracker: Tracker | None = None  # once its session runs
         self.picture: Path | None = None  # once it is written
         self._reason: str | None = None
@@ -100,7 +143,7 @@ class Watch:
         if self.tracker is None:
             return Progress(None, None, None)
         elapsed = self.tracker.total_duration
-        running = next((step for step in steps if step.duration is None and step.step_name in _STEPS), None)
+        running = next((step for step in steps if step.duration is None and step.step_name in STEPS), None)
         if not self.tracker.running:
             return Progress(None, elapsed, None)
         usual = self.tracker.usual_durations
@@ -128,12 +171,12 @@ def usage_of(steps: Sequence[Step]) -> Usage:
         counts = [step.additional_data.get(name) for step in steps if step.step_name in DESIGN_STEPS]
         return sum(count for count in counts if isinstance(count, int))
 
-    answered = [step for step in steps if step.step_name == _QUERY and step.success]
+    queries = [step.additional_data for step in steps if step.step_name == _QUERY]
     return Usage(
         input_tokens=total("input_tokens"),
         output_tokens=total("output_tokens"),
-        searches=sum(1 for step in answered if step.additional_data.get("cached") is False),
-        images=sum(1 for step in steps if step.step_name == DESIGN_STEPS[-1] and step.success),
+        searches=sum(data.get("searches", 0) for data in queries),
+        images=total("pictures"),
     )
 
 

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from perfdb.guard import raise_foreign
-from perfdb.recording.native import Flag, RLock, Thread
+from perfdb.recording.native import Flag, RLock, Thread, load
 from perfdb.texts import one_line
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -123,6 +123,7 @@ class Console:
 
     def summary(self, session: Session, alerts: Sequence[str] = ()) -> str:
         """Return the summary as text, without colour."""
+        load("perfdb.recording.summary")
         from perfdb.recording.summary import summary
 
         return summary(session, alerts)
@@ -362,6 +363,7 @@ def _width(stream: Any) -> int:
 
 def _cut(text: str, columns: int) -> str:
     """Return as much of the text as fits; a wide character takes two columns."""
+    load("unicodedata")
     from unicodedata import east_asian_width
 
     used = 0

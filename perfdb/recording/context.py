@@ -14,6 +14,8 @@ from contextvars import ContextVar
 
 from perfdb.errors import InvalidSessionIdError, UsageError
 from perfdb.guard import raise_foreign
+from perfdb.recording.frames import innermost_on_stack
+from perfdb.recording.native import load
 from perfdb.vocabulary import MAX_SEQ, check_session_id
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -51,7 +53,6 @@ class Scope:
         """Return the step of the session whose ``with`` block runs in this thread, whatever is current."""
         if self.session is None or not self.session.open_steps:
             return None
-        from perfdb.recording.frames import innermost_on_stack
 
         return innermost_on_stack(list(self.session.open_steps.values()))
 
@@ -234,6 +235,7 @@ class Context(str):
         """Return it as a W3C ``traceparent``; its ids are made from the session's and the step's."""
         if not self:
             return ""
+        load("hashlib")
         from hashlib import sha256
 
         trace, span = sha256(self.partition(":")[0].encode()), sha256(self.encode())

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from perfdb.guard import raise_foreign
+from perfdb.recording.native import load
 from perfdb.recording.redaction import redact_arguments
 from perfdb.recording.values import clean_text
 from perfdb.search import open_file
@@ -52,6 +53,7 @@ def host_name(environ: Mapping[str, str] = os.environ, *, root: Path = Path("/")
     machine = (_content(root / "etc" / "machine-id") or "").strip()
     if len(machine) != 32:  # images are made with an empty one
         return name
+    load("hashlib")
     from hashlib import sha256
 
     return f"machine-{sha256(f'perfdb {machine}'.encode()).hexdigest()[:12]}"

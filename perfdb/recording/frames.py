@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
+from opcode import opmap
 from types import CodeType, FrameType
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -61,8 +62,6 @@ def _in_greenlet() -> bool:
 @lru_cache(maxsize=1024)
 def _handler_of_with(code: CodeType, entered_at: int) -> int | None:
     """Return where the exception handler of a ``with`` block begins; None when no block is entered there."""
-    from opcode import opmap
-
     bytecode = code.co_code
     if not 0 <= entered_at < len(bytecode):
         return None

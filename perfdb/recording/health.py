@@ -6,7 +6,7 @@ import sys
 
 from perfdb.errors import UsageError
 from perfdb.guard import raise_foreign
-from perfdb.recording.native import RLock
+from perfdb.recording.native import RLock, load
 from perfdb.recording.values import clean_error, clean_text
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -115,6 +115,7 @@ def _log_trace(doing: str, error: BaseException) -> None:
     """Log the traceback as text: the logger's own would show credentials in the exception's words."""
     try:
         if (debug := debugging()) is not None:
+            load("traceback")
             from traceback import format_exception
 
             debug("perfdb: %s\n%s", doing, "".join(clean_text(line) for line in format_exception(error)))
@@ -131,6 +132,7 @@ def _log(message: str) -> None:
 
 def logger() -> Logger:
     """Return the logger "perfdb"."""
+    load("logging")
     import logging  # costs milliseconds, and most processes have nothing to say
 
     return logging.getLogger("perfdb")

@@ -22,7 +22,9 @@ from perfdb.guard import raise_foreign
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     import threading
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 
 def _original(name: str) -> Any:
@@ -52,6 +54,7 @@ sleep: Callable[[float], None] = _time.sleep
 _GONE_S = 0.1  # from the last line of a thread until the system has none of that number
 _QUICK_S = 0.00002
 _GREENLETS_LOOK_S = 0.002
+_APART_S = 5.0  # at most; on a busy machine an import takes seconds
 _START_S = 5.0  # so long a busy machine may take to begin with one
 
 # What glibc loads when the interpreter stops a thread at its very end, as one that SQLite holds up.
@@ -126,7 +129,6 @@ class Thread:
         try:
             if _no_more:
                 raise RuntimeError("the process ends")
-            _let_threads_be_stopped()
             _thread.start_new_thread(self._begin, ())
         except RuntimeError:
             self._end()
@@ -161,6 +163,7 @@ class Thread:
     def _begin(self) -> None:
         self.ident, self._number = _thread.get_ident(), _thread.get_native_id()
         try:
+            _let_threads_be_stopped()
             self._run()
         finally:
             _forget_dummy(self.ident)
@@ -176,6 +179,42 @@ class Thread:
         return self._ended.locked() or (
             bool(self._number) and os.path.exists(f"/proc/self/task/{self._number}")
         )
+
+
+def apart(call: Callable[[], T]) -> T:
+    """Call something short in a thread of ours, where no signal handler runs, and return what it returns.
+
+    What a handler raises while a module is imported or a pattern compiled is taken by the interpreter for
+    their own failure: it is lost, and half a module may be left behind. In a world of greenlets it is called
+    here.
+    """
+    returned: list[T] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            returned.append(call())
+        except BaseException as error:
+            raised.append(error)
+
+    if not is_greenlet_world():
+        thread = Thread(run)
+        try:
+            thread.start()
+        except RuntimeError as error:  # there can be no further thread
+            raise_foreign(error)
+        else:
+            thread.join(_APART_S)
+    if raised:
+        raise raised[0]
+    return returned[0] if returned else call()
+
+
+def load(*modules: str) -> None:
+    """Import modules that an `import` on the host's time is about to ask for."""
+    missing = [name for name in modules if name not in sys.modules]
+    if missing:
+        apart(lambda: [__import__(name) for name in missing])
 
 
 def _let_threads_be_stopped() -> None:
@@ -208,6 +247,15 @@ def wait_until_gone(seconds: float = _GONE_S) -> None:
     for thread in list(_started):
         while not (thread.is_alive or thread.is_current) and thread._is_known() and monotonic() < until:
             sleep(0)
+
+
+def is_alone() -> bool:
+    """Tell whether the system knows no thread of this process but the one that asks."""
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError as error:
+        raise_foreign(error)
+        return len(sys._current_frames()) == 1
 
 
 def after_fork_in_child() -> None:

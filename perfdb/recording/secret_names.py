@@ -94,6 +94,7 @@ _MEASURE = r"[-+]?[\d.,:/]+(?:e[-+]?\d+)?(?:[a-z]{1,3}|%|/s)?|v?\d+(?:\.\d+)+\S{
 _CAMEL = r"[A-Z]?[a-z]++(?:[-_.]?[A-Z]?[a-z]++)*+|[A-Z][A-Z_\-.]*"
 
 LONGEST_NAME = 200
+_NO_WORD = "0123456789_-.\"'`]) "  # the words of a name are before these
 # What names a value in a mapping, and the value.
 _NAME_KEYS = "name Name NAME key Key KEY header Header variable field param k ParameterKey".split()
 VALUE_KEYS = frozenset("value val v stringvalue parametervalue".split())
@@ -107,6 +108,8 @@ _known: dict[str, int] = {}  # what was judged before is not judged again
 def judge(name: str) -> int:
     """Return SECRET, HARMLESS, or DOUBTFUL: its value decides."""
     found = _known.get(name)
+    if found is None and name and name[-1] in _NO_WORD and len(name) <= LONGEST_NAME:  # step_17, step_18
+        return judge(name.rstrip(_NO_WORD))
     if found is None:
         if len(_known) >= _CACHE_SIZE:
             _known.clear()

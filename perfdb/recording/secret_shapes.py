@@ -224,7 +224,7 @@ def _beginnings() -> tuple[re.Pattern[str], dict[str, str]]:
     follows = {start: rest for starts, rest in _FAMILIES for start in _split(starts)}
     by_letter: dict[str, list[str]] = {}
     for start in [*sorted(follows, key=len, reverse=True), "eyJ"]:
-        ahead = f"(?={follows[start]})" if start in follows and (len(start) <= _SHORT or "/" in start) else ""
+        ahead = f"(?={follows[start]})" if start in follows else ""
         by_letter.setdefault(start[0], []).append(re.escape(start[1:]) + ahead)
     parts = (f"{letter}(?:{'|'.join(rests)})" for letter, rests in by_letter.items())
     return compiled(

@@ -6,31 +6,18 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from perfdb.guard import raise_foreign
-from perfdb.recording.native import Thread
+from perfdb.recording.native import apart
 
 REDACTED = "[redacted]"
 # Looking at a place takes as long as reading so many characters; a text that holds more places is cut short.
 MANY, ROOM, ROOM_OF_NAME = 200, 60, 8
 DOUBTFUL_COSTS = 0.25
-_COMPILES_S = 5.0  # at most
 
 
 @cache
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Return a pattern, compiled when it is first needed: for all of them an import has no time.
-
-    A thread of ours does it, where no signal handler runs: `re` takes a handler's ValueError for its own.
-    """
-    made: list[re.Pattern[str]] = []
-    thread = Thread(lambda: made.append(re.compile(pattern)))
-    try:
-        thread.start()
-    except RuntimeError as error:  # there can be no further thread
-        raise_foreign(error)
-    else:
-        thread.join(_COMPILES_S)
-    return made[0] if made else re.compile(pattern)
+    """Return a pattern, compiled when it is first needed: for all of them an import has no time."""
+    return apart(lambda: re.compile(pattern))
 
 
 def without(text: str, spans: Iterable[tuple[int, int]]) -> str:

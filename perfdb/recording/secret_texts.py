@@ -43,13 +43,15 @@ _QUOTE = "[\"'`]"
 _QUOTED = {quote: rf"(?:[^{quote}\\]|\\[\s\S]|{quote}{quote}(?=\w))*+" for quote in "\"'`"}
 _OPEN = r"[bBuUrRfF]{0,2}(\\*)([\"'`])"
 # An unquoted value: what ends one may stand in it, unless another name or an end follows.
-_STOP = r"[&\"'`,;)\]}>\\\s<]|\Z|[\w\-.\[\]]{1,40}[=:]"
+_STOP = r"[&\"'`,;)\]}>\\\s<]|\Z|[\w\-.\[\]]{1,40}+[=:]"
 _BARE = (
     r"(?:[^\s&\"'`<>,;)\]}\\]|<(?!/)|\\(?![nr](?:[\w\- ]{1,40}[=:]|[\\\"']|\Z))\s?"
-    rf"|[&\"'`,)\]}}>](?!{_STOP})|;(?!{_STOP}|[\w\-. ]{{1,40}}=))*+"
+    rf"|[&\"'`,)\]}}>](?!{_STOP})|;(?!{_STOP}|[\w\-. ]{{1,40}}+=))*+"
 )
 _REST_OF_LINE = r"(?:[^\r\n\\]|\\(?![nr]))*+"
-_CONTAINER = r"[(\[{][^)\]}\n]*+[)\]}]+"
+_IN_BRACKETS = r"[^)\]}\n]*+"
+_CLOSING = r"[)\]}]*+"
+_OPENING = frozenset("([{")
 _TWO_TEXTS = r"[(\[]\s?b?[\"'][^\"'\n]{0,200}[\"'],\s?b?[\"']"  # auth=("user", "password")
 _BLOCK = r"[|>][-+\d]{0,2}\n([ \t]+)([^\n]+(?:\n(?:\1[^\n]*|[ \t]*(?=\n)))*+)"  # of YAML, to its last line
 _HARMLESS_VALUES = frozenset(
@@ -69,6 +71,7 @@ _WITHHELD = (REDACTED, REDACTED[:-1])  # a closing bracket ends an unquoted valu
 _SCHEMES = frozenset("bearer basic token digest negotiate ssws splunk apikey bot oauth".split())
 _HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-authorization".split())
 _OF_QUERIES = {"key": DOUBTFUL, "code": DOUBTFUL, "appid": DOUBTFUL, "sig": SECRET, "auth": DOUBTFUL}
+_BY_PLACE = frozenset([*_OF_QUERIES, "identified"])  # judged by what stands around them
 _WEAK = ("token", "jwt", "bearer", "cookie", "cred", "auth", "secrets", "dsn", "sas")
 
 # What a text says in other ways.
@@ -78,8 +81,8 @@ _PEM = (
     r"|PuTTY-User-Key-File-[\s\S]*"
 )
 _SCHEME = (
-    r"((?:[bB]earer|BEARER) (?!authenti|authoriz)"
-    r"|(?:[bB]asic|BASIC) (?![A-Z]?[a-z]+\d{0,2}\b)(?=\S{0,40}[\d=+/]|[a-z]+[A-Z]))"
+    r"([bB](?:(?:earer|EARER) (?!authenti|authoriz)"
+    r"|(?:asic|ASIC) (?![A-Z]?[a-z]+\d{0,2}\b)(?=\S{0,40}[\d=+/]|[a-z]+[A-Z])))"
     r"[A-Za-z0-9._~+/=\-]{8,}"
 )
 _NAME_AND_VALUE = (
@@ -185,8 +188,10 @@ def _without_named(text: str, small: str) -> str:
     Of a text that is little else than such names, the rest is withheld: it would take long to read.
     """
     parts: list[str] = []
-    kept = at = scanned = names = 0
+    kept = at = names = 0
     looked = 0.0
+    harmless: set[str] = set()
+    reached = _Reached()
     search = _named().search
     while (hit := search(small, at)) is not None:
         kind = hit.lastgroup or "op"
@@ -195,12 +200,15 @@ def _without_named(text: str, small: str) -> str:
         name = text[start:begin]
         at = begin
         names += 1
-        if (judged := _judge(text, start, name, kind, small[begin:after])) == HARMLESS:
+        judged = HARMLESS if name in harmless else _judge(text, start, name, kind, small[begin:after])
+        if judged == HARMLESS:
+            if name.lower() not in _BY_PLACE:
+                harmless.add(name)
             if names < MANY or names * ROOM_OF_NAME < at:
                 continue
             value = end = -1
         else:
-            value, end, quoted, scanned = _value(text, hit, name, judged, scanned)
+            value, end, quoted = _value(text, hit, name, judged, reached)
             if value < 0 or text.startswith(REDACTED, value):
                 continue
             looked += 1 if judged == SECRET else DOUBTFUL_COSTS
@@ -235,8 +243,18 @@ def _judge(text: str, start: int, name: str, kind: str, between: str) -> int:
     return HARMLESS
 
 
-def _value(text: str, hit: re.Match[str], name: str, judged: int, scanned: int) -> tuple[int, int, bool, int]:
-    """Return begin and end of a value (-1: there is none), whether it is quoted, and how far was looked."""
+class _Reached:
+    """How far a text was looked through for the ends of values, which need not be looked for again."""
+
+    __slots__ = ("bare", "open")
+
+    def __init__(self) -> None:
+        self.bare = 0  # an unquoted value ends here, wherever before it begins
+        self.open = 0  # a bracket before this is not closed
+
+
+def _value(text: str, hit: re.Match[str], name: str, judged: int, reached: _Reached) -> tuple[int, int, bool]:
+    """Return begin and end of a value (-1: there is none), and whether it is quoted."""
     at = hit.end()
     separator = hit.lastgroup or "op"
     opened = compiled(_OPEN).match(text, at)
@@ -245,26 +263,30 @@ def _value(text: str, hit: re.Match[str], name: str, judged: int, scanned: int) 
         if judged != SECRET or separator == "gap":  # may be left: looked at a bounded way
             end = end_of(rf"[^{opened[2]}\n]{{0,400}}", text, begin)
             closed = text.startswith(opened[2], end)
-            return begin if closed else -1, end - closed * len(opened[1]), True, scanned
+            return begin if closed else -1, end - closed * len(opened[1]), True
         if opened[1]:
             end = text.find(opened[1] + opened[2], begin)
-            return begin, end if end >= 0 else len(text), True, scanned
+            return begin, end if end >= 0 else len(text), True
         end = end_of(_QUOTED[opened[2]], text, begin)
-        return begin, end, True, scanned
+        return begin, end, True
     if separator == "op" and judged == SECRET:
-        for pattern in (_CONTAINER, _BLOCK) if not text.startswith(REDACTED, at) else ():
-            if (found := compiled(pattern).match(text, at)) is not None:
-                return found.start(found.re.groups), found.end(), True, scanned
+        if text[at : at + 1] in _OPENING and at >= reached.open and not text.startswith(REDACTED, at):
+            inside = end_of(_IN_BRACKETS, text, at + 1)
+            if (end := end_of(_CLOSING, text, inside)) > inside:
+                return at, end, True
+            reached.open = inside
+        if (block := compiled(_BLOCK).match(text, at)) is not None:
+            return block.start(2), block.end(), True
         if _is_header(name) and hit["op"][0] == ":":
             quote = text[hit.start() - 1 : hit.start()]
             rest = rf"(?:[^\r\n\\{quote}]|\\(?![nr{quote}]))*+" if quote in _QUOTED else _REST_OF_LINE
-            return at, compiled(rest).match(text, at).end(), False, scanned  # type: ignore[union-attr]
-    if at >= scanned:
-        scanned = end_of(_BARE, text, at)
-    end = scanned
+            return at, compiled(rest).match(text, at).end(), False  # type: ignore[union-attr]
+    if at >= reached.bare:
+        reached.bare = end_of(_BARE, text, at)
+    end = reached.bare
     if end < at + 12 and text.startswith(" ", end) and (text[at] == "!" or text[at:end].lower() in _SCHEMES):
         end = end_of(_BARE, text, end + 1)
-    return at, end, False, scanned
+    return at, end, False
 
 
 def _withheld(value: str, text: str, hit: re.Match[str], name: str, judged: int, quoted: bool) -> bool:

@@ -16,6 +16,7 @@ from types import TracebackType
 from perfdb.guard import foreign, raise_foreign, to_its_end
 from perfdb.recording.context import CLOSED, NEW, OPEN, called_within, open_from
 from perfdb.recording.context import current as current_step
+from perfdb.recording.frames import innermost_on_stack, was_left
 from perfdb.recording.monitor import MAXRSS_UNIT
 from perfdb.recording.outcomes import judge, message_of, outcome, take_expected
 from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_name, is_true
@@ -217,8 +218,6 @@ class Step:
         if isinstance(node, Step):
             return node, outer
         if session.open_steps:
-            from perfdb.recording.frames import innermost_on_stack
-
             return innermost_on_stack(list(session.open_steps.values())), outer
         return None, outer
 
@@ -226,8 +225,6 @@ class Step:
         """Tell, in the thread of a lane, whether an exception has left its ``with`` block without its end."""
         if self._frame is None or self.lane != lane:
             return False
-        from perfdb.recording.frames import was_left
-
         return was_left(self._frame, self._entered_at)
 
     def _cut_off(self) -> None:

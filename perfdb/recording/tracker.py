@@ -20,7 +20,7 @@ from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.monitor import Monitor
-from perfdb.recording.native import monotonic, wait_for
+from perfdb.recording.native import load, monotonic, wait_for
 from perfdb.recording.outcomes import judge, message_of, take_expected
 from perfdb.recording.step import LEFT, Step
 from perfdb.recording.values import MAX_ITEMS, clean, clean_name, is_true
@@ -388,6 +388,7 @@ class Tracker:
         if self._settings.disabled:
             return None
         try:
+            load("perfdb.recording.report")
             from perfdb.recording.report import to_report, write_report
 
             report = to_report(_record(self._live))
@@ -487,7 +488,10 @@ def _in_event_loop() -> bool:
     lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
     if lowlevel is None:
         return False
-    try:
+    in_task = getattr(lowlevel, "in_trio_task", None)
+    if in_task is not None:
+        return bool(in_task())
+    try:  # an older trio
         lowlevel.current_task()
     except RuntimeError as error:
         raise_foreign(error)
@@ -496,6 +500,7 @@ def _in_event_loop() -> bool:
 
 
 def _record(live: LiveSession) -> Session:
+    load("perfdb.recording.snapshot")
     from perfdb.recording.snapshot import snapshot  # records cost more to import than a run to record
 
     return snapshot(live)

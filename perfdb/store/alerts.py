@@ -206,15 +206,33 @@ def frame_of(found: Sequence[Alert]) -> pd.DataFrame:
 
 def save_alert(connection: Connection, alert: Alert) -> int:
     """Write an alert and return its number; one that has none yet gets one."""
-    row = {name: getattr(alert, name) for name in _FIELDS}
-    for name in ("headline", "message"):
-        row[name] = storable_text(row[name])
-    row["details"] = dict(alert.details) or None
+    row = _row_of(alert)
     if alert.id:
         connection.execute(_update(), {**row, "wanted_id": alert.id})
         return alert.id
     row["series_id"] = Ids(connection).of_series((alert.pipeline, alert.mode, alert.step_name))
     return int(connection.execute(_insert(), row).scalar_one())
+
+
+def save_alerts(connection: Connection, changed: Iterable[Alert]) -> None:
+    """Write alerts that have their numbers."""
+    found = [{**_row_of(alert), "wanted_id": alert.id} for alert in changed]
+    if found:
+        connection.execute(_update(), found)
+
+
+def look_up_series(connection: Connection, pipeline: str, mode: str, changed: Iterable[Alert]) -> None:
+    """Find the series of alerts that have no numbers yet, all at once."""
+    names = [alert.step_name for alert in changed if not alert.id and alert.step_name is not None]
+    Ids(connection).look_up(pipeline, mode, names)
+
+
+def _row_of(alert: Alert) -> dict[str, Any]:
+    row = {name: getattr(alert, name) for name in _FIELDS}
+    for name in ("headline", "message"):
+        row[name] = storable_text(row[name])
+    row["details"] = dict(alert.details) or None
+    return row
 
 
 def add_event(
@@ -227,9 +245,29 @@ def add_event(
     note: str | None = None,
 ) -> None:
     """Note what happened to an alert."""
-    said = None if note is None else storable_text(note)
-    row = {"alert_id": alert_id, "event": event, "at": at, "session_id": session_id, "note": said}
-    connection.execute(_insert_event(), row)
+    add_events(connection, [(alert_id, event, note)], at, session_id=session_id)
+
+
+def add_events(
+    connection: Connection,
+    happened: Iterable[tuple[int, str, str | None]],
+    at: float,
+    *,
+    session_id: str | None = None,
+) -> None:
+    """Note what happened to alerts, in this order: number, event and note of each."""
+    rows = [
+        {
+            "alert_id": alert_id,
+            "event": event,
+            "at": at,
+            "session_id": session_id,
+            "note": None if note is None else storable_text(note),
+        }
+        for alert_id, event, note in happened
+    ]
+    if rows:
+        connection.execute(_insert_event(), rows)
 
 
 def events_of(connection: Connection, alert_id: int) -> list[Happening]:

@@ -7,7 +7,9 @@ The file gets its name when it is whole, verified and on the disk.
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -29,6 +31,7 @@ from perfdb.store.schema import HEAD, revision
 
 _SPARE_BYTES = 16 << 20
 _PIECE = 1 << 20
+_LEFT_S = 3_600.0  # an unfinished copy that nobody has written to for so long is nobody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ def unfinished_copy(url: str, place: Path | None) -> Iterator[tuple[Path, dict[s
     """
     folder = Path(tempfile.gettempdir()) if place is None else place.parent
     name = "perfdb" if place is None else place.name
+    _remove_left(folder, name)
     path = folder / f".{name}.{os.getpid()}.{os.urandom(4).hex()}.part"
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     try:
@@ -110,6 +114,15 @@ def unfinished_copy(url: str, place: Path | None) -> Iterator[tuple[Path, dict[s
     finally:
         for suffix in ("", "-journal", "-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _remove_left(folder: Path, name: str) -> None:
+    """Remove copies that somebody was killed over: whoever is at one writes to it."""
+    with suppress(OSError):
+        for left in folder.glob(f".{glob.escape(name)}.*.part"):
+            is_ours = re.fullmatch(r"\d+\.[0-9a-f]{8}", left.name[len(name) + 2 : -len(".part")])
+            if is_ours and time.time() - left.lstat().st_mtime > _LEFT_S:
+                left.unlink()
 
 
 def _copy_sqlite(url: str, target: Path) -> dict[str, int]:

@@ -1,9 +1,9 @@
 """Copy a history into another database: what is missing there is added, what went on is brought on.
 
 The source is only read, all of it as of one moment, while others may write to it. Rows go over in
-transactions of some hundred sessions, each whole with its steps, so that a copy that was cut off is
-simply made again. Nothing in the target goes back: what it knows better, it keeps. Every batch is read
-again from both databases and compared.
+transactions of some hundred rows, so that the target's other writers hardly wait: sessions whole with their
+steps, a large one in several. A copy that was cut off is simply made again. Nothing in the target goes back:
+what it knows better, it keeps. Every batch is read again from both databases and compared.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ from perfdb.store.portable import (
 )
 from perfdb.store.schema import ensure_schema, require_schema
 
-_SESSIONS = 200  # per transaction
+_SESSIONS = 200  # that are looked at together
+_PIECE = 500  # rows per transaction
 _ROWS = 2_000  # per statement
 _CHILDREN = (steps, samples, session_tags)
 _NAMED = (series, environments, journals)
@@ -163,13 +164,32 @@ class _Copy:
         while rows := self._source.execute(
             select(sessions).where(sessions.c.id > last).order_by(sessions.c.id).limit(_SESSIONS)
         ).all():
-            self._here["sessions"] = {row.id: (row.session_id,) for row in rows}
-            with self._target.begin() as target:
-                written = self._write_sessions(target, rows)
-            with self._witness.connect() as target:
-                self._compare_sessions(target, rows, written)
+            for piece in self._pieces(rows):
+                self._here["sessions"] = {row.id: (row.session_id,) for row in piece}
+                with self._target.connect() as target:
+                    target.begin()
+                    written = self._write_sessions(target, piece)
+                    target.commit()
+                with self._witness.connect() as target:
+                    self._compare_sessions(target, piece, written)
             last, done = rows[-1].id, done + len(rows)
             self._progress(done, total)
+
+    def _pieces(self, rows: Sequence[Row[Any]]) -> Iterator[list[Row[Any]]]:
+        """Yield the sessions in groups of some rows; a large one is alone."""
+        named = {row.id: (row.session_id,) for row in rows}
+        sizes = [_sizes(self._source, table, named) for table in _CHILDREN]
+        piece: list[Row[Any]] = []
+        number = 0
+        for row in rows:
+            size = 1 + sum(each.get((row.session_id,), 0) for each in sizes)
+            if piece and number + size > _PIECE:
+                yield piece
+                piece, number = [], 0
+            piece.append(row)
+            number += size
+        if piece:
+            yield piece
 
     def _write_sessions(self, target: Connection, rows: Sequence[Row[Any]]) -> set[Key]:
         """Write what is missing of these sessions; return those that were written."""
@@ -219,7 +239,11 @@ class _Copy:
         insert = insert_into(target, table)
         statement = finish_step(insert) if table is steps else insert.on_conflict_do_nothing()
         for batch in _stream(self._source, table, numbers):
-            target.execute(statement, [self._values(table, row) for row in batch])
+            for first in range(0, len(batch), _PIECE):
+                if first or len(batch) > _PIECE:
+                    target.commit()  # of a large session: it goes on where it was cut off
+                    target.begin()
+                target.execute(statement, [self._values(table, row) for row in batch[first : first + _PIECE]])
         self._copied[table.name].added += self._count(target, table, of) - before
 
     def _count(self, target: Connection, table: Table, of: Collection[Key]) -> int:

@@ -33,6 +33,9 @@ _MOST_TO_READ, _MOST_TO_WRITE = 5_000_000_000, 300_000_000  # instructions of SQ
 _CHECK_EVERY_S = 10.0  # the tables may be upgraded while we read
 
 
+_left_open: list[object] = []  # what the garbage collector must not close
+
+
 class EndingError(StoreError):
     """The thread that asks is to end; what it wanted of the database is left to the next one."""
 
@@ -191,15 +194,27 @@ class Database:
         for engine in list(self._engines.values()):
             engine.dispose()
 
+    def after_fork_in_child(self, *, is_still: bool) -> None:
+        """Drop the connections of the parent.
+
+        SQLite would take the parent's locks for its own as long as one is open; but who closes it waits for
+        ever where a thread of the parent was using it. A server would take the end of one for the parent's.
+        """
+        self._process, self._lock = os.getpid(), RLock()
+        self.forget(close=is_still and not self.is_shared)
+
     def forget(self, *, close: bool = True) -> None:
-        """Drop the connections; after a fork the inherited ones must not even be closed."""
-        if self._process != os.getpid():
-            self._process, self._lock, close = os.getpid(), RLock(), False
+        """Drop the connections, or leave them as they are."""
+        if self._process != os.getpid():  # nobody said so: who knows what the parent's threads were at
+            self.after_fork_in_child(is_still=False)
+            return
         with self._lock:
             engines, self._engines, self._checked_at = self._engines, {}, 0.0
         for role in ("reader", "writer"):  # the log goes when a writer is the last to close
             if (engine := engines.get(role)) is None:
                 continue
+            if not close:
+                _left_open.append(engine.pool)
             if self._migrates:
                 from perfdb.store.engine import let_go
 

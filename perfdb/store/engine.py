@@ -7,12 +7,12 @@ takes the write lock at BEGIN; a reader can neither create nor change a file.
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from random import SystemRandom  # the host's own numbers stay what it seeded
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -233,7 +233,7 @@ def _begin_immediate(connection: Connection, *, wait_s: float) -> None:
         except sqlite3.OperationalError as error:
             if not is_busy(error) or monotonic() > deadline:
                 raise OperationalError("BEGIN IMMEDIATE", None, error) from error
-        sleep(random.uniform(0.0, 0.002))  # noqa: S311 (not for secrets)
+        sleep(SystemRandom().uniform(0.0, 0.002))
 
 
 def _open_for_writing(path: Path, role: Role, busy_timeout_s: float) -> sqlite3.Connection:

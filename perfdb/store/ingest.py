@@ -204,8 +204,10 @@ def delete_sessions(connection: Connection, session_ids: Iterable[str]) -> int:
     return deleted
 
 
-def tag_session(connection: Connection, session_id: str, name: str) -> None:
+def tag_session(connection: Connection, session_id: str, name: str, *, with_steps: bool = True) -> None:
     """Tag a session; ``UNCOUNTED_TAGS`` take it out of baselines and trends.
+
+    Without its steps the caller brings these up to that (see ``large.count_steps``).
 
     Raises:
         NotFoundError: there is no such session.
@@ -217,11 +219,11 @@ def tag_session(connection: Connection, session_id: str, name: str) -> None:
     pk = _pk_of(connection, session_id)
     row = {"session_pk": pk, "name": rows.text(name)}
     connection.execute(insert_into(connection, session_tags).values(**row).on_conflict_do_nothing())
-    recount_session(connection, pk)
+    recount_session(connection, pk, with_steps=with_steps)
 
 
-def untag_session(connection: Connection, session_id: str, name: str) -> bool:
-    """Take a tag away; return whether it was there.
+def untag_session(connection: Connection, session_id: str, name: str, *, with_steps: bool = True) -> bool:
+    """Take a tag away, as ``tag_session`` gives it; return whether it was there.
 
     Raises:
         NotFoundError: there is no such session.
@@ -231,7 +233,7 @@ def untag_session(connection: Connection, session_id: str, name: str) -> bool:
         session_tags.c.session_pk == pk, session_tags.c.name == rows.text(_told_tag(name))
     )
     removed = connection.execute(gone).rowcount > 0
-    recount_session(connection, pk)
+    recount_session(connection, pk, with_steps=with_steps)
     return removed
 
 
@@ -489,13 +491,17 @@ def _counts(status: int, success: bool | None, attributes: object, mode: str) ->
     return status in (RUNNING_CODE, COMPLETED_CODE) and success is not False and not cached
 
 
-def recount_session(connection: Connection, pk: int) -> bool:
-    """Bring ``counted`` of a session and its steps up to its status and tags; return it."""
+def recount_session(connection: Connection, pk: int, *, with_steps: bool = True) -> bool:
+    """Bring ``counted`` of a session and its steps up to its status and tags; return it.
+
+    Without its steps the caller brings these up to it (see ``large.count_steps``).
+    """
     row = connection.execute(_COUNT_SESSION, {"pk": pk}).one()
     counted = _counts(row.status, row.success, row.attributes, row.mode) and not row.tagged
     if counted != row.counted or row.status != RUNNING_CODE:
         connection.execute(update(sessions).where(sessions.c.id == pk).values(counted=counted))
-        _recount_steps(connection, pk, counted=counted)
+        if with_steps:
+            _recount_steps(connection, pk, counted=counted)
     return counted
 
 

@@ -75,6 +75,7 @@ class Inserting:
     def __init__(self) -> None:
         self.added = 0
         self.known = 0
+        self.came_before: list[str] = []  # of the known ones, those that an earlier import brought
         self._skips = False  # the large session in hand is known
 
     def insert(self, connection: Connection, piece: Piece) -> None:
@@ -86,7 +87,7 @@ class Inserting:
             return
         (session,) = piece.sessions
         if piece.part == "first":
-            self._skips = bool(_known(connection, [session.session_id]))
+            self._skips = bool(self._note_known(connection, [session.session_id]))
             self.known += self._skips
             if self._skips:
                 return
@@ -100,7 +101,7 @@ class Inserting:
 
     def _insert_whole(self, connection: Connection, given: list[Session]) -> None:
         named = {session.session_id: session for session in given}
-        for session_id in _known(connection, list(named)):
+        for session_id in self._note_known(connection, list(named)):
             del named[session_id]
         insert_rows_of(connection, list(named.values()), IMPORT)
         for session in named.values():
@@ -108,14 +109,15 @@ class Inserting:
         self.added += len(named)
         self.known += len(given) - len(named)
 
-
-def _known(connection: Connection, session_ids: list[str]) -> list[str]:
-    """Return which of these sessions the database has, but for those of an import that was cut off."""
-    wanted = select(sessions.c.session_id).where(
-        sessions.c.session_id.in_(session_ids),
-        ~((sessions.c.source == ORPHAN) & sessions.c.journal_pk.is_(None)),
-    )
-    return list(connection.execute(wanted).scalars())
+    def _note_known(self, connection: Connection, session_ids: list[str]) -> list[str]:
+        """Return which of these sessions the database has, but for those of an import that was cut off."""
+        wanted = select(sessions.c.session_id, sessions.c.source).where(
+            sessions.c.session_id.in_(session_ids),
+            ~((sessions.c.source == ORPHAN) & sessions.c.journal_pk.is_(None)),
+        )
+        found = connection.execute(wanted).all()
+        self.came_before += [row.session_id for row in found if row.source == IMPORT]
+        return [row.session_id for row in found]
 
 
 def _tag(connection: Connection, session: Session) -> None:

@@ -59,6 +59,12 @@ def usual_durations(connection: Connection, pipeline: str, mode: str, last: int 
     return {step_name: statistics.median(values) for step_name, values in durations.items()}
 
 
+def find_known(connection: Connection, session_ids: Sequence[str]) -> set[str]:
+    """Return those of some hundred ids that are in the database."""
+    known = select(sessions.c.session_id).where(sessions.c.session_id.in_(session_ids))
+    return set(connection.execute(known).scalars())
+
+
 def find_session_id(connection: Connection, wanted: str) -> str:
     """Return the id that a person means: a whole id, a prefix of one, ``last`` or ``last~1``.
 
@@ -92,6 +98,19 @@ def find_session_id(connection: Connection, wanted: str) -> str:
         some = ", ".join(fitting[:4]) + (", …" if len(fitting) > 4 else "")
         raise NotFoundError(f"{len(fitting)} session ids begin with {wanted!r}: {some}; give more of the id")
     return str(fitting[0])
+
+
+def status_of(connection: Connection, session_id: str) -> str:
+    """Return the status of one session.
+
+    Raises:
+        NotFoundError: there is none with exactly this id.
+    """
+    query = select(sessions.c.status).where(sessions.c.session_id == storable_text(session_id))
+    code = connection.execute(query).scalar()
+    if code is None:
+        raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
+    return STATUSES[code]
 
 
 def read_session(connection: Connection, session_id: str) -> Session:

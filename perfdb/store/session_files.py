@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from perfdb.errors import InvalidSessionIdError
 from perfdb.guard import raise_foreign
 from perfdb.records import check_session_id
+from perfdb.settings import DATABASE_FILE, Settings, load_for_reading
+from perfdb.settings import output_dir as output_dir_of
+from perfdb.store.engine import sqlite_path
 
 DESIGNS = "designs"  # the folder in the home, unless another one is set
 _LIST = "picture_folders.jsonl"  # in the home: the others, a JSON text a line
 _ENDINGS = (".png", ".jpeg", ".webp", "_composite.jpg")
 _MAX_BYTES = 1_000_000
+_OWN_NAME = re.compile(
+    rf"((\d{{8}}_\d{{6}})_[0-9a-f]{{8,40}})(?:{'|'.join(re.escape(ending) for ending in _ENDINGS)})"
+)
 
 
 def remember_folder(home: Path, folder: Path) -> None:
@@ -39,6 +47,21 @@ def remember_folder(home: Path, folder: Path) -> None:
         raise_foreign(error)
 
 
+def folders_for(settings: Settings, url: str) -> list[Path]:
+    """Return the folders in which pictures of a database's sessions may lie.
+
+    Those of the home if its settings name this database; of a file from elsewhere only the one beside it.
+    """
+    path = sqlite_path(url)
+    own = settings.home / DATABASE_FILE
+    if path is not None and os.path.realpath(path) == os.path.realpath(own):
+        return folders_of(settings.home, output_dir_of(settings))
+    named = load_for_reading(home=settings.home if settings.home_named else None)
+    if url == named.database_url:
+        return folders_of(settings.home, output_dir_of(settings))
+    return [path.parent / DESIGNS] if path is not None else []
+
+
 def folders_of(home: Path, output_dir: Path | None = None) -> list[Path]:
     """Return the folders that a home's pictures may lie in.
 
@@ -48,6 +71,20 @@ def folders_of(home: Path, output_dir: Path | None = None) -> list[Path]:
     """
     named = [] if output_dir is None else [Path(os.path.realpath(output_dir))]
     return list(dict.fromkeys([home / DESIGNS, *named, *map(Path, _listed(home))]))
+
+
+def pictures_of(folders: Iterable[Path], session_id: str) -> list[Path]:
+    """Return the final pictures of a session that are there, no composite among them."""
+    if not _is_id(session_id):
+        return []
+    paths = [folder / f"{session_id}{ending}" for folder in folders for ending in _ENDINGS[:-1]]
+    return [path for path in paths if _is_file(path)]
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError):
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    return False
 
 
 def remove_pictures(folders: Iterable[Path], session_ids: Iterable[str]) -> int:
@@ -70,6 +107,30 @@ def remove_pictures(folders: Iterable[Path], session_ids: Iterable[str]) -> int:
         finally:
             os.close(descriptor)
     return removed
+
+
+def sessions_with_pictures(folder: Path, until: float) -> Iterator[str]:
+    """Yield the ids of sessions that have pictures here and began before ``until``; each once.
+
+    Only ids that perfdb gives are looked for, in names that the pathway gives: what somebody else keeps
+    here under a name of their own is theirs.
+    """
+    seen = set()
+    try:
+        entries = os.scandir(folder)
+    except OSError as error:
+        raise_foreign(error)
+        return
+    with entries:
+        for entry in entries:
+            found = _OWN_NAME.fullmatch(entry.name)
+            if found is None or found[1] in seen:
+                continue
+            with suppress(OSError, ValueError, OverflowError):
+                began = time.mktime(time.strptime(found[2], "%Y%m%d_%H%M%S"))
+                if max(began, entry.stat(follow_symlinks=False).st_mtime) < until:
+                    seen.add(found[1])
+                    yield found[1]
 
 
 def _remove(descriptor: int, folder: Path, name: str) -> bool:

@@ -2,7 +2,9 @@
 
 uvicorn waits for the end of a request for ever, and takes connections until no descriptor is left. Here a
 request has to be there in time, and when there are too many connections the one that has waited longest for
-its request goes. What goes wrong is logged, but not a hundred thousand times.
+its request goes. Of requests that were sent one after the other without reading the answers, the first counts
+as anybody's; the others take turns, one at a time, and are dropped when that takes too long. What goes wrong
+is logged, but not a hundred thousand times.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import asyncio
 import logging
 import socket
 import time
+from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -20,6 +24,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 REQUEST_S = 10.0  # from the first moment of a connection, or the last answer, to the end of a request
 READ_S = 20.0  # that somebody may take to read some of an answer
 MOST_CONNECTIONS = 400
+AHEAD_S = 10.0  # that requests which were sent ahead may wait for their turns
+_LONG_S = 1.0  # an answer to one of them that takes longer no longer keeps the next one waiting
+_UNREAD_BYTES = 128 << 10  # of answers that the kernel keeps for somebody who does not read them
 _SHARE = 2  # of the descriptors: the others are for the database, and for those who are just coming
 _LEAST_CONNECTIONS = 8
 _AT_ONCE = 16  # connections that are taken between two looks at how many there are
@@ -44,26 +51,87 @@ def most_connections() -> int:
     return max(_LEAST_CONNECTIONS, min(MOST_CONNECTIONS, soft // _SHARE))
 
 
+class Turns:
+    """Who has sent requests ahead: one of these is answered at a time, in half of the time at most."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[PatientProtocol] = deque()
+        self._served: PatientProtocol | None = None
+        self._began = 0.0
+        self._end: asyncio.TimerHandle | None = None
+
+    def wait(self, connection: PatientProtocol) -> None:
+        """Have the next request of a connection answered in its turn."""
+        self._waiting.append(connection)
+        if self._served is None and self._end is None:
+            self._next()
+
+    def done(self, connection: PatientProtocol) -> None:
+        """Take note that a connection has its answer, or is gone."""
+        if self._served is connection:
+            self._rest(connection.loop.time() - self._began)
+
+    def _rest(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._served = None
+        if self._end is not None:
+            self._end.cancel()
+        self._end = loop.call_later(seconds, self._next)
+
+    def _next(self) -> None:
+        self._served = self._end = None
+        while self._waiting:
+            connection = self._waiting.popleft()
+            if connection.transport.is_closing():
+                continue
+            loop = connection.loop
+            self._served, self._began = connection, loop.time()
+            self._end = loop.call_later(_LONG_S, self._next)
+            connection.take_turn()
+            return
+
+
 class PatientProtocol(H11Protocol):
     """HTTP/1.1 of uvicorn, with an end to its patience."""
 
     most = MOST_CONNECTIONS
+    turns = Turns()
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._waits_since: float | None = None
+        self._ahead_since: float | None = None  # it has sent requests before it had the answers
         self._patience: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection; of too many one goes that has said nothing or half of a request."""
+        """Take a connection; of too many one goes that has said nothing, half of a request, or too much."""
         super().connection_made(transport)
+        self._let_answers_be_few(transport)
         self._look_whether_it_waits()
         while len(self.connections) > self.most:
-            waiting = [each for each in self.connections if getattr(each, "_waits_since", None) is not None]
-            if not waiting:
-                waiting = [self]
-            min(waiting, key=lambda each: each._waits_since or 0.0)._go()  # type: ignore[union-attr]
+            others = [each for each in self.connections if isinstance(each, PatientProtocol)]
+            min(others, key=lambda each: each._worth(self))._go()
+
+    def _worth(self, newest: PatientProtocol) -> tuple[int, float]:
+        """Return by what is told which of too many connections goes: the least, and of these the oldest."""
+        if self is newest:
+            return 3, 0.0
+        if self._waits_since is not None:
+            return 0, self._waits_since
+        if self._ahead_since is not None:
+            return 1, self._ahead_since
+        if self._reading is not None:
+            return 2, self._reading.when()
+        return 4, 0.0
+
+    def _let_answers_be_few(self, transport: asyncio.Transport) -> None:
+        """Keep few bytes for somebody who does not read what he asked for."""
+        transport.set_write_buffer_limits(high=0)
+        with suppress(OSError):
+            given = transport.get_extra_info("socket")
+            if given is not None:
+                given.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES // 2)  # Linux takes twice
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -71,6 +139,7 @@ class PatientProtocol(H11Protocol):
         if self._reading is not None:
             self._reading.cancel()
         super().connection_lost(exc)
+        self.turns.done(self)
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request."""
@@ -78,9 +147,29 @@ class PatientProtocol(H11Protocol):
         self._look_whether_it_waits()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request; one that is there already waits until this answer has left."""
+        self.turns.done(self)
+        if self._has_sent_ahead():
+            if self._ahead_since is None:
+                self._ahead_since = self.loop.time()
+            if self.loop.time() - self._ahead_since > AHEAD_S:
+                self._go()
+            elif not self.flow.write_paused:
+                self.turns.wait(self)
+            return
+        self._ahead_since = None
         super().on_response_complete()
         self._look_whether_it_waits()
+
+    def take_turn(self) -> None:
+        """Have the request answered that was sent ahead."""
+        super().on_response_complete()
+        self._look_whether_it_waits()
+
+    def _has_sent_ahead(self) -> bool:
+        """Tell whether more of this connection is there than the request that was just answered."""
+        is_between = self.conn.our_state is self.conn.their_state is h11.DONE
+        return is_between and not self.transport.is_closing() and bool(self.conn.trailing_data[0])
 
     def pause_writing(self) -> None:
         """Wait until somebody reads what was sent, but not for ever."""
@@ -94,6 +183,8 @@ class PatientProtocol(H11Protocol):
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
+        if self._ahead_since is not None and self._has_sent_ahead():
+            self.turns.wait(self)
 
     def _look_whether_it_waits(self) -> None:
         """Begin or end waiting for the rest of a request; what trickles in does not begin it anew."""
@@ -129,7 +220,7 @@ class PatientServer(uvicorn.Server):
     """A server whose connections have an end, and which takes few of them at a time."""
 
     def __init__(self, app: Any, **named: Any) -> None:
-        protocol = type("_Protocol", (PatientProtocol,), {"most": most_connections()})
+        protocol = type("_Protocol", (PatientProtocol,), {"most": most_connections(), "turns": Turns()})
         super().__init__(
             uvicorn.Config(
                 app,

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading, is_own_origin
+from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading, is_own_origin, is_request
 from perfdb.web.rendering import static_path, style_sheet
 
 logger = logging.getLogger("perfdb")
@@ -107,11 +107,7 @@ class SecurityMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is refused, pass on the rest."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":  # there is no websocket here
-            await send({"type": "websocket.close", "code": 1008})
+        if not await is_request(self._app, scope, receive, send):
             return
 
         begun = False

@@ -19,7 +19,7 @@ from perfdb.cli import main
 from perfdb.desk import Desk
 from perfdb.errors import NewerSchemaError
 from perfdb.records import Sample, Session, Step
-from perfdb.store import schema
+from perfdb.store import copying, schema
 from perfdb.store.comparing import Copied
 from perfdb.store.copying import copy_history
 from perfdb.store.engine import open_engine
@@ -385,3 +385,42 @@ def test_a_newer_target_is_left_alone(filled_file: Path, tmp_path: Path) -> None
     execute(there, "UPDATE alembic_version SET version_num = '0999'")
     with pytest.raises(NewerSchemaError, match="0999"):
         copy_history(f"sqlite:///{filled_file}", there)
+
+
+@pytest.mark.parametrize("dies_at", [5, 40, 95])
+def test_a_large_session_goes_on_where_its_copy_was_cut_off(
+    tmp_path: Path, migrated_file: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int
+) -> None:
+    monkeypatch.setattr(copying, "_PIECE", 10)
+    here = f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'old.sqlite3')}"
+    there = f"sqlite:///{tmp_path / 'new.sqlite3'}"
+    steps = tuple(
+        Step(step_name="work", start_time=1.7e9 + seq, duration=0.5, success=True, seq=seq)
+        for seq in range(100)
+    )
+    large = Session(
+        session_id="large", pipeline="p", start_time=1.7e9, total_duration=9.0, status="completed",
+        success=True, steps=steps,
+    )  # fmt: skip
+    engine = open_engine(here, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, [large, replace(large, session_id="small", steps=steps[:3])])
+    engine.dispose()
+
+    class CutOffError(Exception):
+        pass
+
+    values = copying._Copy._values
+
+    def cut_off(self: Any, table: Any, row: Any) -> dict[str, Any]:
+        if table.name == "steps" and row.seq == dies_at:
+            raise CutOffError
+        return values(self, table, row)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(copying._Copy, "_values", cut_off)
+        with pytest.raises(CutOffError):
+            copy_history(here, there)
+    assert not any(each.wrong for each in copy_history(here, there))
+    assert len(perfdb.History(there).session("large").steps) == 100
+    assert len(perfdb.History(there).session("small").steps) == 3

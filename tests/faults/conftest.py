@@ -42,6 +42,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PERFDB_HOME", str(tmp_path / "home"))
     yield tmp_path / "home"
     recorder.close()
+    end_writers()
+
+
+def end_writers() -> None:
+    """End what has thousands of sessions left to judge: it would hold up the ends of all later tests."""
+    for key, worker in list(recorder._workers.items()):
+        worker.end_thread()
+        if worker.alerting.wait_for_end(2) and (worker._thread is None or worker._thread.join(2)):
+            worker._close_files()
+            del recorder._workers[key]
 
 
 @pytest.fixture

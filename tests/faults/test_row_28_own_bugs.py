@@ -254,6 +254,8 @@ def prepared(home: Path, migrated_file: Path, monkeypatch: pytest.MonkeyPatch) -
 def drop_workers() -> None:
     """Let go of the writers without bringing anything to the database."""
     for worker in recorder._workers.values():
+        worker.end_thread()
+        worker.wait_for_end(30.0)  # or what delivers alerts opens the database once more
         worker._database.forget()
         worker.after_fork_in_child()
     recorder._workers.clear()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import perfdb
+from perfdb import recorder
 from perfdb.recording import context
 from perfdb.recording import live as live_module
 from perfdb.recording.tracker import Tracker
@@ -90,6 +91,21 @@ def by_hand(tracker: Tracker) -> None:
         tracker.end_pipeline(success=True)
 
 
+@pytest.fixture
+def locks_let_go(home: Path) -> Iterator[None]:
+    """Let go of the writers' locks: the interrupter cuts off the end of a ``with``, where no handler runs.
+
+    A writer that waits for one, or has a thousand sessions to judge, would hold up the end of this test.
+    """
+    yield
+    for worker in recorder._workers.values():
+        for lock in (worker._lock, worker.turn_lock):
+            while lock._is_owned():  # type: ignore[attr-defined]
+                lock.release()
+        worker.end_thread()
+
+
+@pytest.mark.usefixtures("locks_let_go")
 @pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO")  # cut off between open() and with
 @pytest.mark.parametrize("work", [nested, by_hand])
 def test_row_38_wherever_an_exception_comes_the_session_ends_and_no_step_is_half_done(

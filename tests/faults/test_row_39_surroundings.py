@@ -49,8 +49,9 @@ OF_KUBERNETES = {  # what a Service called perfdb gives to each container
 
 
 def run(code: str = RECORD, *arguments: str, cwd: str | bytes | Path = ".", **environ: str) -> Any:
+    # as a script has it, without the working folder: CPython 3.13.0 imports no socket from one that is gone
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-P", "-c", code, *arguments],
         cwd=cwd,
         env=os.environ | environ,
         capture_output=True,

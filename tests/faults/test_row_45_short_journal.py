@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
 import perfdb
+from benchmarks.cluster import Cluster
 from perfdb.cli.recover import command
 from perfdb.recording.health import Health
 from perfdb.recording.journal import decode, encode, frame
 from perfdb.recording.quarantine import Quarantine
 from perfdb.store.database import Database
 from perfdb.transfer import Moved, recover, recover_dead
+from tests.once import Run
 
 # Its rows are in the database, and it dies with its journal.
 DIES = """
@@ -29,27 +33,90 @@ os.kill(os.getpid(), signal.SIGKILL)
 DIES_LATER = "tracker.start_pipeline(session_id='{}'); steps(5); os.kill(os.getpid(), signal.SIGKILL)"
 
 
-@pytest.fixture
-def first(
-    recorded_url: str, run: Callable[..., CompletedProcess[str]], journals: Callable[[], list[Path]]
-) -> Path:
-    """Give the journal of a dead program, whose rows are in a database of either kind."""
+Program = Callable[..., CompletedProcess[str]]
+
+
+def record_three(run: Program, folder: Path) -> None:
+    """Leave the journal of a dead program, whose rows are in the database, in a home of its own, and in
+    another one beside journals of two more, one of which is older by its name and one newer.
+    """
+    journals = folder / "home" / "journal"
     assert run(DIES).returncode < 0
-    (path,) = journals()
-    return path
-
-
-@pytest.fixture
-def others(first: Path, run: Callable[..., CompletedProcess[str]], home: Path) -> None:
-    """Let journals of other dead programs lie beside it, some older and some newer by their names."""
-    folder = home.parent / "later"
-    shutil.move(home / "journal", folder)
+    shutil.copytree(folder / "home", folder / "alone")
+    shutil.move(journals, folder / "later")
     for name in ("second", "third"):
         run(DIES_LATER.format(name))
-    (older,) = [path for path in (home / "journal").iterdir() if b'"second"' in path.read_bytes()]
+    (older,) = [path for path in journals.iterdir() if b'"second"' in path.read_bytes()]
     older.rename(older.with_name("0-" + older.name))
-    for path in folder.iterdir():
-        shutil.move(path, home / "journal")
+    for path in (folder / "later").iterdir():
+        shutil.move(path, journals)
+
+
+@pytest.fixture
+def recorded(
+    request: pytest.FixtureRequest, run_of_tests: Run, run: Program, database_url: str
+) -> tuple[Path, str]:
+    """Give what three programs left: a folder, and the database of either kind in which the rows are."""
+    kind = database_url.partition(":")[0]
+    folder = run_of_tests.folder / f"short-{kind}"
+
+    def make() -> str:
+        folder.mkdir()
+        url = f"sqlite:///{folder}/perfdb.sqlite3"
+        if kind == "postgresql":
+            cluster: Cluster = request.getfixturevalue("cluster")
+            url = cluster.create()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PERFDB_HOME", str(folder / "home"))
+            patch.setenv("PERFDB_DATABASE_URL", url)
+            record_three(run, folder)
+        if kind == "postgresql":
+            wait_until_unused(url)
+        return url
+
+    return folder, run_of_tests.once(folder.name, make)
+
+
+def wait_until_unused(url: str) -> None:
+    """Wait until a server has noticed that those who used the database are dead: then it can be copied."""
+    server, _, name = url.rpartition("/")
+    deadline = time.monotonic() + 60
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        while connection.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", [name]).fetchone():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def recorded_url(
+    request: pytest.FixtureRequest,
+    recorded: tuple[Path, str],
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """Have this test record to a copy of that database; give its URL."""
+    _, made = recorded
+    if database_url.startswith("sqlite"):
+        for each in Path(made.removeprefix("sqlite:///")).parent.glob("perfdb.sqlite3*"):
+            shutil.copy(each, Path(database_url.removeprefix("sqlite:///")).parent)
+    else:
+        database_url = request.getfixturevalue("create_database")(made.rpartition("/")[2])
+    monkeypatch.setenv("PERFDB_DATABASE_URL", database_url)
+    return database_url
+
+
+@pytest.fixture
+def first(request: pytest.FixtureRequest, recorded: tuple[Path, str], recorded_url: str, home: Path) -> Path:
+    """Give the journal of a dead program, whose rows are in a database of either kind."""
+    folder, _ = recorded
+    (path,) = (folder / "alone" / "journal").glob("*.journal")
+    shutil.copytree(folder / ("home" if "others" in request.fixturenames else "alone"), home)
+    return home / "journal" / path.name
+
+
+@pytest.fixture
+def others(first: Path) -> None:
+    """Let journals of other dead programs lie beside it, some older and some newer by their names."""
 
 
 def look(home: Path, url: str) -> tuple[Moved, Health]:

@@ -6,7 +6,9 @@ The time is that of the processor, because the machine may be busy with others, 
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ import pytest
 import perfdb
 from perfdb import recorder
 from perfdb.cli import main
+from tests.once import Run
 
 MOST_CPU_S = 10.0
 MOST_MB = 300
@@ -50,21 +53,28 @@ def record(pipeline: str, count: int, *, nested: bool = False, named: bool = Fal
 
 
 @pytest.fixture(scope="module")
-def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Give the ids of large sessions in a home of this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("PERFDB_")]:
-            patch.delenv(name)
-        folder = tmp_path_factory.mktemp("large")
-        patch.chdir(folder)
-        found = {
-            "6,000 beside": record("six", 6_000),
-            "20,000 beside": record("twenty", 20_000),
-            "1,500 nested": record("nested", 1_500, nested=True),
-            "5,000 names": record("named", 5_000, named=True),
-        }
-        recorder.close(120)
-        yield found | {"folder": str(folder)}
+def sessions(run_of_tests: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Give the ids of large sessions, and the folder that their home is in: a copy for this module."""
+
+    def make() -> str:
+        folder = run_of_tests.folder / "large"
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("PERFDB_")]:
+                patch.delenv(name)
+            patch.chdir(folder)
+            found = {
+                "6,000 beside": record("six", 6_000),
+                "20,000 beside": record("twenty", 20_000),
+                "1,500 nested": record("nested", 1_500, nested=True),
+                "5,000 names": record("named", 5_000, named=True),
+            }
+            recorder.close(120)
+        return json.dumps(found)
+
+    found: dict[str, str] = json.loads(run_of_tests.once("large_sessions", make))
+    copied = shutil.copytree(run_of_tests.folder / "large", tmp_path_factory.mktemp("copied") / "large")
+    return found | {"folder": str(copied)}
 
 
 @pytest.fixture(autouse=True)

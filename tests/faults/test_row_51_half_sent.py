@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
+from perfdb.web.rendering import static_path
 
 PERFDB = str(Path(sys.executable).with_name("perfdb"))
 FEW_DESCRIPTORS = 256
@@ -114,6 +115,58 @@ def test_400_half_sent_requests_keep_nobody_out(
     assert log.stat().st_size < 20_000, log.read_text()[:5_000]
     process.send_signal(signal.SIGINT)
     process.wait(30)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of POSIX")
+@pytest.mark.parametrize("path", ["/nothing-here", "/api/v1/health", "/", f"{static_path()}/dashboard.css"])
+def test_600_times_50_requests_whose_answers_nobody_reads_keep_nobody_out(
+    dashboard: tuple[int, subprocess.Popen[bytes], Path], flood: Callable[[int, bytes, int], None], path: str
+) -> None:
+    port, process, log = dashboard
+    health(port)
+    flood(port, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() * 50, 600)
+    until_answered(lambda: health(port), within_s=1.0)
+    assert process.poll() is None
+    assert log.stat().st_size < 20_000, log.read_text()[:5_000]
+
+
+def test_requests_that_are_sent_ahead_are_answered_in_their_order(
+    dashboard: tuple[int, subprocess.Popen[bytes], Path],
+) -> None:
+    port, _, _ = dashboard
+    paths = [
+        b"/api/v1/health",
+        b"/nothing-here",
+        f"{static_path()}/dashboard.css".encode(),
+        b"/nothing-here",
+    ] * 3
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        for path in paths[:-1]:
+            connection.sendall(b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path)
+        connection.sendall(b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" % paths[-1])
+        answer = b""
+        while part := connection.recv(65_536):
+            answer += part
+    codes = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert codes == [b"404" if path == b"/nothing-here" else b"200" for path in paths]
+
+
+def test_answers_that_are_not_read_end_the_connection(
+    dashboard: tuple[int, subprocess.Popen[bytes], Path],
+) -> None:
+    port, _, _ = dashboard
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", port))
+        request = f"GET {static_path()}/dashboard.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        connection.sendall(request.encode() * 200)
+        deadline = time.monotonic() + 90
+        with suppress(ConnectionError):
+            while time.monotonic() < deadline:  # it is written to until the other side is gone
+                time.sleep(0.5)
+                connection.sendall(b"\r\n")
+        assert time.monotonic() < deadline
 
 
 def test_a_request_that_never_ends_is_ended(dashboard: tuple[int, subprocess.Popen[bytes], Path]) -> None:

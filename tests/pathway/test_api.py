@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import perfdb
 from perfdb.pathway import RealProductsPathway
 from perfdb.pathway.api import create_app
+from perfdb.pathway.doors import Guard
 from perfdb.pathway.standin import faults
 
 CANARY = "sk-canary0123456789abcdefCANARY"
@@ -205,3 +207,20 @@ def test_a_stand_in_switch_of_another_form_is_refused_before_anything_is_paid(
 
     assert answer.status_code == 503
     assert "PERFDB_STAND_IN" in answer.json()["error"]["message"]
+
+
+def test_a_websocket_is_closed_and_a_lifespan_passed_on() -> None:
+    seen: list[str] = []
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    for kind in ("websocket", "lifespan"):
+        asyncio.run(Guard(app, list)({"type": kind}, None, send))  # type: ignore[arg-type]
+
+    assert seen == ["lifespan"]
+    assert sent == [{"type": "websocket.close", "code": 1008}]

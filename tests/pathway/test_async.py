@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread
 from typing import Any
 
 import pytest
@@ -36,6 +37,18 @@ def test_the_loop_goes_on_meanwhile(pathway: Any, room: bytes, standin: Any) -> 
         return turns
 
     assert asyncio.run(both()) > 5
+
+
+def test_the_loop_does_not_wait_for_threads_that_begin(pathway: Any, room: bytes) -> None:
+    async def begun() -> Any:
+        # whoever begins a thread of any pool holds this lock meanwhile
+        with concurrent.futures.thread._global_shutdown_lock:
+            design = asyncio.create_task(pathway.generate_async(room, fast_mode=True))
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+        return await design
+
+    assert asyncio.run(begun())["success"]
 
 
 def test_several_at_once_are_sessions_of_their_own(make_pathway: Any, room: bytes) -> None:

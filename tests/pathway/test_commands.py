@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -88,6 +89,61 @@ def test_json_is_all_that_stdout_gets(picture: Path) -> None:
     answer = json.loads(done.stdout)
     assert answer["schema_version"] == 1
     assert answer["rows"][0]["success"] is True
+
+
+def test_the_picture_goes_where_o_says(picture: Path) -> None:
+    folder = picture.parent
+    (folder / "target.png").write_bytes(b"old")
+    (folder / "target.png").chmod(0o640)
+    (folder / "link.png").symlink_to("target.png")
+    os.mkfifo(folder / "fifo")
+    design_it = ("design", str(picture), "--stand-in", "--fast-mode", "-o")
+
+    piped = subprocess.run([*PERFDB, *design_it, "-"], capture_output=True, timeout=120, cwd=folder)
+    with subprocess.Popen(["cat", "fifo"], cwd=folder, stdout=subprocess.PIPE) as reader:
+        through_fifo = run(*design_it, "fifo", cwd=folder)
+        read = reader.communicate(timeout=60)[0]
+    linked = run(*design_it, "link.png", cwd=folder)
+    new = run(*design_it, "new.png", cwd=folder)
+
+    assert [each.returncode for each in (piped, through_fifo, linked, new)] == [0] * 4, linked.stderr
+    made = {
+        hashlib.sha256(each.read_bytes()).digest()
+        for each in (folder / "performance_tracking").rglob("*.png")
+    }
+    for written in (
+        piped.stdout,
+        read,
+        (folder / "target.png").read_bytes(),
+        (folder / "new.png").read_bytes(),
+    ):
+        assert hashlib.sha256(written).digest() in made
+    assert b"Design:" in piped.stderr
+    assert (folder / "link.png").is_symlink()
+    assert (folder / "target.png").stat().st_mode & 0o777 == 0o640
+    assert (folder / "new.png").stat().st_mode & 0o777 == 0o600
+    assert (folder / "fifo").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-o", "no/such/folder.png"), "its folder is not there"),
+        (("-o", "."), "is a directory"),
+        (("-o", "-", "--json"), "name a file with -o"),
+        (("-o", "a.png", "--count", "2"), "leave out --count"),
+        (("-o", "performance_tracking/perfdb.sqlite3"), "is a database"),
+    ],
+)
+def test_an_output_that_cannot_be_costs_nothing(picture: Path, options: tuple[str, ...], said: str) -> None:
+    with perfdb.track("other"):
+        pass
+
+    done = run("design", str(picture), "--stand-in", "--fast-mode", *options, cwd=picture.parent)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(perfdb.History().sessions()) == 1
 
 
 def test_without_keys_it_says_what_to_set(picture: Path) -> None:

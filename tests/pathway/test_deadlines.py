@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from perfdb.pathway import budget
-from perfdb.pathway.errors import DesignTimeoutError
+import perfdb
+from perfdb.pathway import budget, composite, generation
+from perfdb.pathway.errors import DesignTimeoutError, ServiceError
 from perfdb.pathway.standin import faults
 from perfdb.pathway.standin.named import named
 from perfdb.records import DESIGN_STEPS
@@ -112,8 +113,47 @@ def test_a_picture_that_timed_out_is_not_paid_for_twice(make_pathway: Any, room:
     assert standin.pictures_made == 1
 
 
-def test_neither_is_one_for_which_a_proxy_did_not_wait(pathway: Any, room: bytes, standin: Any) -> None:
-    standin.faults.always("image", faults.server_error(504))
+@pytest.mark.parametrize("way", ["dropped", "truncated"])
+def test_neither_is_one_whose_connection_was_lost(
+    pathway: Any, room: bytes, standin: Any, way: str, steps_of: Any
+) -> None:
+    standin.faults.next("image", named("image", way))
+
+    response = pathway.generate(room)
+
+    assert "was lost" in response["error"]["message"]
+    assert "it may have been made and paid for, so it is not sent again" in response["error"]["message"]
+    assert response["error"]["status"] == 502
+    assert len(steps_of(response)["Image Generation"][0]["attempts"]) == 1
+    assert len(standin.requests("image")) == standin.pictures_made == 1
+
+
+@pytest.mark.parametrize("way", ["dropped", "truncated"])
+def test_with_an_idempotency_key_a_lost_connection_is_made_anew(
+    make_pathway: Any, room: bytes, standin: Any, way: str
+) -> None:
+    standin.faults.next("image", named("image", way))
+
+    response = make_pathway(image_idempotency_header="Idempotency-Key").generate(room)
+
+    assert response["success"], response
+    assert (len(standin.requests("image")), standin.pictures_made) == (2, 1)
+
+
+@pytest.mark.parametrize("kind", ["vision", "search", "thumbnail"])
+def test_other_calls_are_sent_again_when_their_connection_was_lost(
+    pathway: Any, room: bytes, standin: Any, kind: str
+) -> None:
+    standin.faults.next(kind, named(kind, "dropped"))
+
+    assert pathway.generate(room)["success"]
+
+
+@pytest.mark.parametrize("status", [502, 504, 520, 524])
+def test_neither_is_one_for_which_a_proxy_had_no_answer(
+    pathway: Any, room: bytes, standin: Any, status: int
+) -> None:
+    standin.faults.always("image", faults.server_error(status))
 
     assert "not sent again" in pathway.generate(room)["error"]["message"]
     assert len(standin.requests("image")) == 1
@@ -141,3 +181,20 @@ def test_a_connection_that_was_never_made_is_tried_again(
 
     assert "could not be reached" in error["message"]
     assert error["message"].endswith("(after 2 attempts)")
+
+
+def test_a_picture_that_was_never_asked_for_is_asked_for_again(
+    make_pathway: Any, room: bytes, standin: Any
+) -> None:
+    pathway = make_pathway(max_attempts=2)
+    standin.close()
+    sheet = composite.Composite(room, 640, 480)
+    tracker = perfdb.create_tracker(console=False)
+    tracker.start_pipeline()
+
+    with tracker.step("Image Generation") as step, pytest.raises(ServiceError, match=r"\(after 2 attempts\)"):
+        generation.generate_design(
+            pathway._openai, sheet, pathway.settings, step, room_type="r", design_style="s", design_type="t"
+        )
+
+    tracker.end_pipeline(success=False)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,15 @@ import pytest
 from click.testing import CliRunner
 
 import perfdb
+from perfdb import recorder
 from perfdb.cli import main
 from perfdb.cli.prune import command as prune
 from perfdb.errors import StoreError
-from perfdb.store.session_files import folders_of, remember_folder, remove_pictures
+from perfdb.recording.health import Health
+from perfdb.retention import DAY_S, Policy, Upkeep
+from perfdb.settings import load
+from perfdb.store.database import Database
+from perfdb.store.session_files import folders_for, folders_of, remember_folder, remove_pictures
 
 
 def pictures_in(folder: Path) -> set[str]:
@@ -79,6 +87,129 @@ def test_without_reports_the_pictures_stay(pathway: Any, room: bytes, home: Path
     prune_all()
 
     assert len(pictures_in(home / "designs")) == 4
+
+
+def kept_by_retention(days: float) -> str:
+    """Let the background thread of a program that records prune; return the id of the session it recorded."""
+    Path("perfdb.toml").write_text('[retention]\nolder_than = "90d"\n')
+    tracker = perfdb.create_tracker(console=False, pipeline="other")
+    tracker.start_pipeline()
+    tracker.end_pipeline()
+    recorder.close()
+    with closing(sqlite3.connect("performance_tracking/perfdb.sqlite3")) as database, database:
+        database.execute(
+            "UPDATE sessions SET start_time = start_time - ? WHERE session_id <> ?",
+            (days * DAY_S, tracker.session_id),
+        )
+    home = Path("performance_tracking").absolute()
+    settings = load()
+    store = Database(settings.database_url, 10.0)
+    upkeep = Upkeep(
+        home,
+        Policy(90 * DAY_S),
+        store,
+        Health(strict=True),
+        lambda: folders_for(settings, settings.database_url),
+    )
+    while upkeep.turn(idle=True):
+        pass
+    store.forget()
+    return str(tracker.session_id)
+
+
+def aged(folder: Path, session_id: str, days: float) -> str:
+    """Let a session's pictures be older, in their names and dates; return the id that they name."""
+    then = time.time() - days * DAY_S
+    old = time.strftime("%Y%m%d_%H%M%S", time.localtime(then)) + session_id[15:]
+    for file in list(folder.glob(f"{session_id}*")):
+        moved = file.rename(folder / file.name.replace(session_id, old))
+        os.utime(moved, (then, then))
+    return old
+
+
+def test_what_a_recording_host_prunes_takes_its_pictures_along(
+    make_pathway: Any, room: bytes, home: Path, tmp_path: Path
+) -> None:
+    gallery = tmp_path / "gallery"
+    design(make_pathway(), room)
+    design(make_pathway(output_dir=gallery), room)
+    (gallery / "cat.png").write_bytes(b"mine")
+
+    kept = kept_by_retention(days=91)
+
+    assert set(perfdb.History().sessions()["session_id"]) == {kept}
+    assert pictures_in(home / "designs") == set()
+    assert pictures_in(gallery) == {"cat.png"}
+    assert len(list(home.glob("performance_report_*.json"))) == 2, "reports stay"
+
+
+def test_the_background_thread_of_a_program_knows_the_folders(
+    make_pathway: Any, room: bytes, home: Path, tmp_path: Path
+) -> None:
+    gallery = tmp_path / "gallery"
+    session_id = design(make_pathway(output_dir=gallery), room)
+    recorder.close()
+    with closing(sqlite3.connect(home / "perfdb.sqlite3")) as database, database:
+        database.execute("UPDATE sessions SET start_time = 0")
+    (tmp_path / "perfdb.toml").write_text('[retention]\nolder_than = "90d"\n')
+
+    program = (
+        "import os, sys, time, perfdb\n"
+        "with perfdb.track('other'): pass\n"
+        "give_up = time.monotonic() + 60\n"
+        "while os.listdir(sys.argv[1]) and time.monotonic() < give_up: time.sleep(0.05)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(gallery)], check=True)
+
+    assert pictures_in(gallery) == set()
+    assert session_id not in set(perfdb.History().sessions()["session_id"])
+
+
+@pytest.mark.parametrize(("days", "goes"), [(89, False), (91, True)])
+def test_pictures_whose_session_another_host_pruned_go_in_their_time(
+    pathway: Any, room: bytes, home: Path, days: float, goes: bool
+) -> None:
+    session_id = design(pathway, room)
+    prune_all("--pipeline", "other")
+    old = aged(home / "designs", session_id, days)  # a session that is in no database
+    theirs = home / "designs" / "20010101_holidays.png"
+    theirs.write_bytes(b"mine")
+    os.utime(theirs, (0, 0))
+
+    kept_by_retention(days=0)
+
+    assert (f"{old}.png" in pictures_in(home / "designs")) is not goes
+    assert theirs.exists()
+
+
+def test_old_pictures_of_a_session_that_stays_stay(pathway: Any, room: bytes, home: Path) -> None:
+    session_id = design(pathway, room)
+    recorder.close()
+    old = aged(home / "designs", session_id, 200)
+    with closing(sqlite3.connect(home / "perfdb.sqlite3")) as database, database:
+        database.execute("UPDATE sessions SET session_id = ?", (old,))
+
+    kept_by_retention(days=0)
+
+    assert len(pictures_in(home / "designs")) == 2
+
+
+def test_a_picture_that_cannot_be_removed_holds_up_no_other(
+    pathway: Any, room: bytes, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = design(pathway, room), design(pathway, room)
+    real = os.unlink
+
+    def refuse(name: Any, **where: Any) -> None:
+        if str(name).startswith(first):
+            raise PermissionError(13, "Permission denied")
+        real(name, **where)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    kept_by_retention(days=91)
+
+    assert pictures_in(home / "designs") == {f"{first}.png", f"{first}_composite.jpg"}
+    assert second
 
 
 @pytest.mark.parametrize("linked", [False, True])

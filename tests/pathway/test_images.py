@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from perfdb.pathway import ImageRefusedError, PathwaySettings
 from perfdb.pathway.headers import jpeg_header
-from perfdb.pathway.images import facts_of, look, read_room
+from perfdb.pathway.images import as_jpeg, facts_of, look, read_room
 from perfdb.pathway.standin.answers import huge_thumbnail
 from perfdb.pathway.standin.pictures import draw_room
 
@@ -311,3 +311,14 @@ def test_texts_of_a_png_that_unfold_are_counted() -> None:
     assert len(data) < 200_000
     with pytest.raises(ImageRefusedError, match="MB of memory"):
         read_room(data, SETTINGS)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_finished_jpeg_whose_end_comes_too_early_is_not_complete(share: float) -> None:
+    whole = as_jpeg(draw_room(1536, 1024))
+    half = whole[: int(len(whole) * share)] + b"\xff\xd9"
+
+    with pytest.raises(ImageRefusedError, match="lower part is missing"):
+        facts_of(half, PathwaySettings())
+    assert facts_of(whole, PathwaySettings()) == (1536, 1024, "jpeg")
+    assert facts_of(as_jpeg(Image.new("RGB", (640, 480), "#7f7f7f")), PathwaySettings())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import gc
 import io
 import os
@@ -304,12 +305,32 @@ def test_an_upload_that_is_cut_off_begins_no_session(api: httpx.Client, room: by
     assert len(perfdb.History().sessions()) == 0
 
 
+def test_health_does_not_wait_for_threads_that_begin(api: httpx.Client, room: bytes) -> None:
+    post(api, room)  # the pathway is there now
+    answers: list[httpx.Response] = []
+    posting = [threading.Thread(target=lambda: answers.append(post(api, room))) for _ in range(3)]
+    # whoever begins a thread of any pool holds this lock meanwhile, which takes long on a busy machine
+    with concurrent.futures.thread._global_shutdown_lock:
+        for thread in posting:
+            thread.start()
+        for _ in range(20):
+            assert api.get("/health", timeout=30).status_code == 200
+            assert api.get("/designs/unknown", timeout=30).status_code == 404
+            time.sleep(0.05)
+    for thread in posting:
+        thread.join(60)
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+
+
 def test_what_was_used_is_in_the_report(api: httpx.Client, room: bytes) -> None:
-    post(api, room)
+    answer = post(api, room)
 
     usage = perfdb.History().session("last").attributes["usage"]
     assert usage["output_tokens"] > 100
     assert usage["cost"] is None
+    told = dict(each.split("=") for each in answer.headers["Design-Usage"].split(", "))
+    assert told == {name: str(value) for name, value in usage.items() if value is not None}
 
 
 class Waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import threading
 import time
 from pathlib import Path
@@ -27,6 +28,12 @@ def test_a_folder_that_cannot_be_written_costs_nothing(
 
     assert "so none is paid for: set output_dir" in response["error"]["message"]
     assert standin.requests("vision") == []
+
+
+def test_the_folder_may_be_named_by_a_text(make_pathway: Any, room: bytes, home: Path) -> None:
+    response = make_pathway(output_dir=str(home.parent / "named")).generate(room)
+
+    assert Path(response["data"]["final_design"]).parent.name == "named"
 
 
 def test_a_paid_picture_is_saved_beside_and_named(
@@ -94,6 +101,36 @@ def test_a_design_is_as_readable_as_any_file(pathway: Any, room: bytes) -> None:
     response = pathway.generate(room)
 
     assert Path(response["data"]["final_design"]).stat().st_mode == other.stat().st_mode
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+@pytest.mark.parametrize("safe", [True, False])
+def test_what_is_no_picture_of_ours_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool, safe: bool
+) -> None:
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    treasure = tmp_path / "treasure"
+    treasure.write_bytes(b"mine")
+    folder = tmp_path / "designs"
+    folder.mkdir()
+    os.mkfifo(folder / "fifo.png")
+    (folder / "link.png").symlink_to(treasure)
+
+    with pytest.raises(SavedElsewhereError) as elsewhere:
+        outputs.save(b"picture", "fifo.png", folder, tmp_path / "instead")
+    outputs.write(b"picture", folder / "link.png", safe=safe)
+    outputs.write(b"other", folder / "new.png", safe=safe)
+
+    assert elsewhere.value.path == tmp_path / "instead" / "fifo.png"
+    assert stat.S_ISFIFO((folder / "fifo.png").stat().st_mode)
+    assert treasure.read_bytes() == b"mine"
+    assert (folder / "link.png").read_bytes() == b"picture"
+    assert not (folder / "link.png").is_symlink()
+    other = tmp_path / "other"
+    other.write_bytes(b"")
+    assert (folder / "new.png").stat().st_mode == other.stat().st_mode
+    assert sorted(os.listdir(folder)) == ["fifo.png", "link.png", "new.png"]
 
 
 def test_a_composite_that_cannot_be_written_is_a_warning(

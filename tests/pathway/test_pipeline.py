@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 import perfdb
 from perfdb.pathway import standin as stand_in_package
 from perfdb.pathway.standin import faults
+from perfdb.pathway.standin.named import named
 from perfdb.pathway.standin.pictures import draw_room
 from perfdb.records import DESIGN_STEPS
 
@@ -78,6 +80,92 @@ def test_each_step_records_its_metrics(pathway: Any, room: bytes, steps_of: Any)
         made["output_sha256"]
         == hashlib.sha256(Path(response["data"]["final_design"]).read_bytes()).hexdigest()
     )
+
+
+def use(response: Any) -> dict[str, Any]:
+    """Return what its report says that it used."""
+    report = json.loads(Path(response["data"]["performance_report"]).read_text(encoding="utf-8"))
+    used: dict[str, Any] = report["attributes"]["usage"]
+    return used
+
+
+def tokens(response: Any) -> tuple[int, int]:
+    told = use(response)
+    return told["input_tokens"], told["output_tokens"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("vision", "content-number"), ("image", "half-picture")])
+def test_what_is_asked_for_again_is_paid_for_again(
+    pathway: Any, room: bytes, standin: Any, steps_of: Any, kind: str, name: str
+) -> None:
+    standin.faults.next(kind, *[named(kind, name)] * 2)
+
+    response = pathway.generate(room)
+
+    steps = steps_of(response)
+    vision, image = (steps[step][0]["additional_data"] for step in ("Vision Analysis", "Image Generation"))
+    assert response["success"]
+    assert tokens(response) == (
+        vision["input_tokens"] + image["input_tokens"],
+        vision["output_tokens"] + image["output_tokens"],
+    )
+    if kind == "vision":
+        assert 3 * 1100 <= vision["input_tokens"] <= 3 * 1160
+        assert (image["input_tokens"], image["pictures"]) == (440, 1)
+    else:
+        assert (image["input_tokens"], image["output_tokens"]) == (3 * 440, 3 * 6200)
+        assert use(response)["images"] == standin.pictures_made == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("vision", faults.Fault(variant="content-number")),
+        ("vision", faults.REFUSAL),
+        ("image", faults.Fault(variant="half-picture")),
+    ],
+)
+def test_what_a_failed_design_used_is_told(
+    pathway: Any, room: bytes, standin: Any, kind: str, fault: faults.Fault
+) -> None:
+    standin.faults.always(kind, fault)
+
+    response = pathway.generate(room)
+
+    assert not response["success"]
+    assert tokens(response)[0] > 1100
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_tokens_of_an_answer_without_anything_else_count(
+    make_pathway: Any, room: bytes, standin: Any, status: int
+) -> None:
+    body = {"error": {"message": "no"}, "data": [], "usage": {"input_tokens": 7, "output_tokens": 5}}
+    standin.faults.always("image", faults.Fault(status=status, body=body))
+    response = make_pathway(max_attempts=1).generate(room)
+
+    assert not response["success"]
+    assert tokens(response)[0] % 1000 > 100
+    step = perfdb.History().session("last").steps[-1]
+    assert (step.additional_data["input_tokens"], step.additional_data["output_tokens"]) == (7, 5)
+
+
+def test_a_picture_that_is_made_once_is_counted_once(make_pathway: Any, room: bytes, standin: Any) -> None:
+    standin.faults.next("image", faults.Fault(variant="half-picture"))
+
+    response = make_pathway(image_idempotency_header="Idempotency-Key").generate(room)
+
+    assert use(response)["images"] == standin.pictures_made == 1
+    assert tokens(response)[0] < 440 + 1160
+
+
+def test_searches_that_are_asked_again_are_counted(pathway: Any, room: bytes, standin: Any) -> None:
+    standin.faults.next("search", named("search", "wrong-rows"), faults.server_error(500))
+
+    response = pathway.generate(room)
+
+    answered = [served for served in standin.requests("search") if served.status == 200]
+    assert use(response)["searches"] == len(answered) == 7
 
 
 def test_fast_mode_is_smaller_everywhere(pathway: Any, room: bytes, steps_of: Any, standin: Any) -> None:
@@ -189,18 +277,18 @@ def test_a_failure_brings_the_same_performance_data(
     assert perfdb.History().session("last").status == "failed"
 
 
-def test_a_dropped_connection_is_tried_again(pathway: Any, room: bytes, standin: Any) -> None:
+def test_a_dropped_connection_is_tried_again(make_pathway: Any, room: bytes, standin: Any) -> None:
     for kind in ("vision", "search", "image"):
         standin.faults.next(kind, faults.DROPPED)
 
-    assert pathway.generate(room)["success"]
+    assert make_pathway(image_idempotency_header="Idempotency-Key").generate(room)["success"]
 
 
-def test_a_cut_off_answer_is_tried_again(pathway: Any, room: bytes, standin: Any) -> None:
+def test_a_cut_off_answer_is_tried_again(make_pathway: Any, room: bytes, standin: Any) -> None:
     for kind in ("vision", "search", "image"):
         standin.faults.next(kind, faults.TRUNCATED)
 
-    assert pathway.generate(room)["success"]
+    assert make_pathway(image_idempotency_header="Idempotency-Key").generate(room)["success"]
 
 
 def test_a_page_instead_of_json_is_tried_again(pathway: Any, room: bytes, standin: Any) -> None:

@@ -15,6 +15,7 @@ from perfdb.recording.tracker import Tracker
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERFDB_WAIT_S", "20")  # the first rows of a busy machine take longer than 2 s
     yield tmp_path / "performance_tracking"
     recorder.close()
 

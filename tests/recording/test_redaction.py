@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -182,3 +183,19 @@ def test_flags_and_what_is_said_about_a_secret_survive() -> None:
         assert not withholds(name, value)
     assert withholds("FERNET_KEY", "aB3dE5gH7")
     assert withholds("cookies", "offside9")
+
+
+@pytest.mark.parametrize("unit", ["cookie=(", "token=[1", "password={a>", "auth_token=(;", "secret=([{<"])
+def test_a_bracket_that_is_never_closed_is_looked_for_once(unit: str) -> None:
+    """A text twice as long takes twice as long; four times is quadratic."""
+
+    def seconds(length: int) -> float:
+        text = ("harmless " * 8 + unit) * (length // (72 + len(unit)))
+        taken = []
+        for _ in range(3):
+            begun = time.process_time()
+            redact(text.replace(" ", "%3d"))
+            taken.append(time.process_time() - begun)
+        return min(taken)
+
+    assert seconds(1_600_000) < 12 * seconds(400_000) + 0.2

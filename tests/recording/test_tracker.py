@@ -12,7 +12,7 @@ import pytest
 
 import perfdb
 from perfdb import recorder
-from perfdb.recording.tracker import Tracker
+from perfdb.recording.tracker import Tracker, _in_event_loop
 
 Make = Callable[..., Tracker]
 
@@ -288,3 +288,13 @@ def test_a_tracker_tells_what_is_usual(home: Path) -> None:
     assert list(tracker.usual_durations) == ["load"]
     assert tracker.usual_durations["load"] >= 0
     tracker.end_pipeline()
+
+
+def test_a_loop_of_trio_is_known_and_a_thread_beside_it_is_none() -> None:
+    trio = pytest.importorskip("trio")
+
+    async def inside() -> tuple[bool, bool]:
+        return _in_event_loop(), await trio.to_thread.run_sync(_in_event_loop)
+
+    assert trio.run(inside) == (True, False)
+    assert _in_event_loop() is False

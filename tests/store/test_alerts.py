@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -13,17 +14,18 @@ from sqlalchemy import Connection
 
 from perfdb.alerts.config import AlertSettings, Channel
 from perfdb.alerts.evaluation import (
-    after_import,
     after_session,
     after_silence,
+    look_at_session,
+    settle_session,
     while_running,
-    would_change,
 )
+from perfdb.alerts.judging import judge_imported, judge_session
 from perfdb.analysis.rules import Rule
 from perfdb.errors import NotFoundError
 from perfdb.records import Session, Step
 from perfdb.store import alerts, outbox
-from perfdb.store.ingest import insert_sessions, tag_session
+from perfdb.store.ingest import delete_sessions, insert_sessions, tag_session
 from perfdb.store.windows import find_place, read_windows
 
 START = 1_785_500_000.0
@@ -42,6 +44,18 @@ def session(number: int, work: float = 2.0, **changes: Any) -> Session:
         "status": "completed", "success": True, "fast_mode": False, "mode": MODE, "steps": steps, **changes,
     }  # fmt: skip
     return Session(**values)
+
+
+class Given:
+    """A database of which a test has the one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        return nullcontext(self._connection)
+
+    transaction = reading
 
 
 def record(connection: Connection, *sessions: Session, settings: AlertSettings = SETTINGS) -> None:
@@ -73,7 +87,7 @@ def test_a_shift_becomes_one_alert_and_one_message(connection: Connection) -> No
 def test_judging_a_session_again_changes_nothing(connection: Connection) -> None:
     record(connection, *healthy(20), *(session(number, 4.0) for number in range(20, 26)))
     before = alerts.read_alerts(connection, "all")
-    assert not would_change(connection, "s025", SETTINGS, START + 9e5)
+    assert look_at_session(connection, "s025", SETTINGS, START + 9e5) is None
     after_session(connection, "s025", SETTINGS, START + 9e5)
     assert alerts.read_alerts(connection, "all") == before
 
@@ -184,9 +198,33 @@ def test_nobody_is_told_after_a_silence_of_what_has_passed(connection: Connectio
 
 def test_imported_sessions_are_historic(connection: Connection) -> None:
     insert_sessions(connection, [*healthy(20), *(session(number, 4.0) for number in range(20, 30))])
-    after_import(connection, [f"s{number:03d}" for number in range(30)], SETTINGS, START)
+    judge_imported(Given(connection), [f"s{number:03d}" for number in range(30)], SETTINGS)
     assert {alert.state for alert in alerts.read_alerts(connection, "all")} == {"historic"}
     assert outbox.delivery_counts(connection) == {}
+
+
+def test_what_a_person_decides_while_a_session_is_looked_at_counts(connection: Connection) -> None:
+    record(connection, *healthy(20), *(session(number, 4.0) for number in range(20, 30)))
+    insert_sessions(connection, [session(30, 8.0)])
+    found = look_at_session(connection, "s030", SETTINGS, START + 1e4)
+    assert found is not None
+    (alert,) = (each for each in alerts.read_alerts(connection) if each.step_name == "work")
+    alerts.save_alert(connection, replace(alert, state="acknowledged"))
+    assert settle_session(connection, found, SETTINGS, START + 1e4) is None
+    judge_session(Given(connection), "s030", SETTINGS)
+    assert alerts.read_alert(connection, alert.id).state == "acknowledged"
+    assert alerts.read_alert(connection, alert.id).hits > alert.hits
+
+
+def test_a_session_that_went_while_it_was_looked_at_changes_nothing(connection: Connection) -> None:
+    record(connection, *healthy(20), *(session(number, 4.0) for number in range(20, 29)))
+    insert_sessions(connection, [session(29, 4.0)])
+    found = look_at_session(connection, "s029", SETTINGS, START + 1e4)
+    assert found is not None
+    delete_sessions(connection, ["s029"])
+    before = alerts.read_alerts(connection, "all")
+    assert settle_session(connection, found, SETTINGS, START + 1e4) is None
+    assert alerts.read_alerts(connection, "all") == before
 
 
 def test_a_message_is_claimed_by_one_and_comes_back_after_its_lease(connection: Connection) -> None:

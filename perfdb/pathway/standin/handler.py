@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             accepted = standin.enter()
             fault = standin.faults.take(kind) or Fault()
-            if kind == IMAGE and fault.status is None and not fault.drop:
+            if kind == IMAGE and fault.status is None:  # also of one whose answer is lost
                 standin.charge(self._picture)
             try:
                 if not accepted:
@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         if standin.strict:
             _refuse(strict.wrong_search(given))
         self._service_s, claimed = standin.search_time(query.get("q", ""))
-        return _json(answers.search(query, standin.url, claimed, variant))
+        return _json(answers.search(query, standin.pictures_url or standin.url, claimed, variant))
 
     def _vision(self, body: bytes, variant: str | None) -> tuple[str, bytes | Iterator[bytes]]:
         standin = self.server.standin

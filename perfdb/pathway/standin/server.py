@@ -59,6 +59,7 @@ class StandIn:
         self.log: list[Served] = []
         self.concurrency_limit = concurrency_limit
         self.strict = strict
+        self.pictures_url: str | None = None  # where its answers say that pictures are, if not here
         self._pictures: dict[str, int] = {}  # the number of each, by its idempotency key
         self._charged: set[int] = set()
         self._closing = threading.Event()
