@@ -89,7 +89,7 @@ def test_the_history_is_looked_at_without_the_write_lock(migrated_url: str) -> N
     with Watched(migrated_url) as database:
         judge_historic(database, filled(migrated_url), None)
         assert len(alerts_in(migrated_url)) > NAMES
-        for said in database.writings:
+        for said in database.transactions:
             assert not [statement for statement in said if "FROM steps" in statement]
 
 

@@ -46,10 +46,10 @@ def history(migrated_url: str) -> perfdb.History:
 def changed_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Give how many steps each write of a history changed."""
     most: list[int] = []
-    writing = perfdb.History._writing
+    writing = Database.writing
 
     @contextmanager
-    def watched(self: perfdb.History) -> Iterator[Connection]:
+    def watched(self: Database) -> Iterator[Connection]:
         with writing(self) as connection:
             rows: list[int] = []
 
@@ -61,7 +61,7 @@ def changed_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             yield connection
             most.append(sum(rows))
 
-    monkeypatch.setattr(perfdb.History, "_writing", watched)
+    monkeypatch.setattr(Database, "writing", watched)
     return most
 
 
