@@ -20,6 +20,7 @@ from perfdb.recording.context import (
     called_within,
     failed,
     find_current,
+    health_of_ended,
     read_token,
     running,
 )
@@ -28,6 +29,7 @@ from perfdb.recording.monitor import Monitor
 from perfdb.recording.step import Step
 from perfdb.recording.tracker import Joined, Tracker
 from perfdb.settings import Settings, load, trust_for
+from perfdb.surroundings import variable
 from perfdb.worker import EXIT_WAIT_S, SHORTEST_WAIT_S, WAIT_BEFORE_FORK_S, Worker
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -240,7 +242,7 @@ def join(
         UsageError: the text is no token.
         SettingsError: a setting is unknown, of the wrong type or out of range.
     """
-    token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
+    token = variable(TOKEN_VARIABLE) if token is None else token
     if not token:
         return _Nothing()
     session_id, seq = read_token(token)
@@ -302,6 +304,12 @@ class _Nothing:
 
 def _lost(what: str) -> None:
     try:
+        if (ended := health_of_ended()) is not None:
+            message = (
+                f"{what} of perfdb.current() comes after the end of its session, and is recorded nowhere"
+            )
+            ended.count("lost", 1, f"{message}: give it a session of its own, or end that one later")
+            return
         for session in list(running):
             session.lost(what)
     except Exception as error:

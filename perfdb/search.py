@@ -13,6 +13,7 @@ from pathlib import Path
 
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
+from perfdb.surroundings import is_file
 from perfdb.toml_tables import Table, parse
 from perfdb.trust import Trust
 
@@ -214,15 +215,6 @@ def shown_path(path: Path) -> str:
 def printable(text: str) -> str:
     """Return it with escapes for what no encoding takes: names of folders and variables may be any bytes."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def is_file(path: Path) -> bool:
-    """Say whether there is a file, as ``os.path.isfile`` does, but let pass what a signal handler raises."""
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except (OSError, ValueError) as error:
-        raise_foreign(error)
-        return False
 
 
 def _is(path: Path, kind: Callable[[int], bool]) -> bool:

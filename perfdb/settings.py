@@ -21,12 +21,12 @@ from perfdb.search import (
     SHARED_FILE,
     Search,
     decoded,
-    is_file,
     open_file,
     printable,
     table_of_pyproject,
 )
 from perfdb.search import shown_path as shown_path
+from perfdb.surroundings import is_file, variables
 from perfdb.toml_tables import Check, Table, nearest, parse, shown_value
 from perfdb.trust import Trust, group_id
 
@@ -148,7 +148,7 @@ def load(
             wrong arguments only.
         OSError: a relative path counts, and the working folder is gone.
     """
-    environ = os.environ if environ is None else environ
+    environ = variables() if environ is None else environ
     try:
         return _load(environ, cwd, overrides, find_home=False)
     except (SettingsError, OSError) as error:
@@ -164,7 +164,7 @@ def load_for_reading(
 ) -> Settings:
     """Return the settings for a reader: as ``load``; an unset home is looked for in parent folders too."""
     try:
-        return _load(os.environ if environ is None else environ, cwd, overrides, find_home=True)
+        return _load(variables() if environ is None else environ, cwd, overrides, find_home=True)
     except FileNotFoundError as error:
         raise_foreign(error)
         raise SettingsError(str(error)) from None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
+from perfdb.surroundings import variable
 
 NOBODY = 65534  # whoever a user namespace does not map looks like this, root included
 
@@ -24,7 +25,7 @@ class Trust:
     def __init__(self, shared_group: str | None = None) -> None:
         self._user = os.geteuid()
         self._owners = {self._user, 0}
-        if self._user == 0 and (asked := os.environ.get("SUDO_UID", "")).isdecimal():
+        if self._user == 0 and (asked := variable("SUDO_UID")).isdecimal():
             self._owners.add(int(asked))
         self._shared = None if shared_group is None else group_id(shared_group)
         self._groups = {os.getegid(), self._shared}

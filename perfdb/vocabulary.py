@@ -26,12 +26,12 @@ INTERRUPTED = "interrupted"
 PROCESS_ENDED = "the process ended before end_pipeline()"
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
 
-MAX_SEQ = 2**53 - 1  # of a step: other processes than the first number theirs from random bits
+MAX_SEQ = (1 << 53) - 1  # of a step: other processes than the first number theirs from random bits
 
 TOTAL = "Total"  # a table's row for the whole session
 OTHER = "Other"  # and for the time in which no step ran
 
-BIGGEST = 2**63 - 1  # that a database takes as a whole number; of nothing are there more
+BIGGEST = (1 << 63) - 1  # that a database takes as a whole number; of nothing are there more
 
 _SESSION_ID = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 

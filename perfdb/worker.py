@@ -18,7 +18,7 @@ from perfdb.errors import AbsentError, PerfdbError, StoreError
 from perfdb.guard import raise_foreign
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
-from perfdb.recording.journal import Journal, make_private_folder, new_journal_id
+from perfdb.recording.journal import Journal, new_journal_id
 from perfdb.recording.judged import note_judged, note_unjudged
 from perfdb.recording.live import LiveSession
 from perfdb.recording.native import (
@@ -33,6 +33,7 @@ from perfdb.recording.native import (
 from perfdb.recording.values import clean_error
 from perfdb.search import doubt_about_home
 from perfdb.store.database import Database, EndingError
+from perfdb.surroundings import make_private_folder
 from perfdb.toml_tables import Table
 from perfdb.transfer import move_batch, recover_dead
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED

@@ -24,6 +24,7 @@ LAYERS = {
     "notebook": 0,
     "toml_tables": 0,
     "guard": -2,
+    "surroundings": -1,
     "trust": 0,
     "search": 0.5,
     "gate": 0,  # the dashboard and the pathway's API ask the same guards
@@ -218,3 +219,18 @@ def test_importing_perfdb_loads_nothing_heavy(tmp_path: Path) -> None:
 def test_the_help_costs_click_alone(tmp_path: Path) -> None:
     code = "import perfdb.cli\ntry: perfdb.cli.main(['--help'])\nexcept SystemExit: pass\npass"
     assert modules_loaded_by(code, tmp_path).isdisjoint(HEAVY - {"click"})
+
+
+def test_no_constant_is_a_power() -> None:
+    """CPython computes it while it compiles, and drops what a signal handler raises then: Ctrl-C is lost."""
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Pow)
+        and all(
+            isinstance(each, ast.Constant) and type(each.value) is int for each in (node.left, node.right)
+        )
+    ]
+    assert found == []

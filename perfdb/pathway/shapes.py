@@ -39,7 +39,7 @@ def _within(most: float, *kinds: type) -> BeforeValidator:
 def _as_text(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    return str(value) if isinstance(value, str) or abs(value) < 2**63 else None
+    return str(value) if isinstance(value, str) or abs(value) < 1 << 63 else None
 
 
 def _address(value: object) -> str | None:
@@ -56,7 +56,7 @@ def _picture(value: object) -> str | None:
     return value
 
 
-Count = Annotated[int | None, _within(2**53, int)]
+Count = Annotated[int | None, _within(1 << 53, int)]
 Seconds = Annotated[float | None, _within(1e7, int, float)]
 Price = Annotated[Annotated[float, Field(ge=0, le=1e12)] | None, _only(int, float)]
 Rating = Annotated[Annotated[float, Field(ge=0, le=10)] | None, _only(int, float)]

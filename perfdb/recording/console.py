@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from perfdb.guard import raise_foreign
 from perfdb.recording.native import Flag, RLock, Thread, load
+from perfdb.surroundings import variable
 from perfdb.texts import one_line
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -318,13 +319,13 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _draws_on(stream: Any) -> bool:
-    return _is_terminal(stream) and os.environ.get("TERM", "") not in ("", "dumb")
+    return _is_terminal(stream) and variable("TERM") not in ("", "dumb")
 
 
 def _coloured(stream: Any) -> bool:
-    if os.environ.get("NO_COLOR"):
+    if variable("NO_COLOR"):
         return False
-    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+    if variable("FORCE_COLOR") not in ("", "0"):
         return True
     return _draws_on(stream)
 

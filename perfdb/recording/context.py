@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+    from perfdb.recording.health import Health
     from perfdb.recording.live import LiveSession
     from perfdb.recording.step import Step
     from perfdb.recording.tracker import Tracker
@@ -41,12 +42,13 @@ running: set[LiveSession] = set()  # sessions of this process, of which somebody
 class Scope:
     """A session as something that is current, while it runs."""
 
-    __slots__ = ("_state", "outer", "session", "tracker")
+    __slots__ = ("_state", "health", "outer", "session", "tracker")
 
     def __init__(self, tracker: Tracker, session: LiveSession, outer: Node | None) -> None:
         self._state = OPEN
         self.tracker: Tracker | None = tracker
         self.session: LiveSession | None = session
+        self.health = tracker._health
         self.outer = outer
 
     def innermost_step(self) -> Step | None:
@@ -74,7 +76,7 @@ class Scope:
             node = node.outer
         if node is self:
             current.set(open_from(self.outer))
-        self.tracker = self.session = None  # a context may live for long: let it hold nothing
+        self.tracker = self.session = None  # a context may live for long: let it hold no steps
 
 
 def open_from(node: Node | None) -> Node | None:
@@ -82,6 +84,14 @@ def open_from(node: Node | None) -> Node | None:
     while node is not None and node._state != OPEN:
         node = node.outer
     return node
+
+
+def health_of_ended() -> Health | None:
+    """Return where to count what comes after the end of its session, in a context that was of one."""
+    node = current.get()
+    while node is not None and not isinstance(node, Scope):
+        node = node.outer
+    return node.health if node is not None and node._state == CLOSED else None
 
 
 def find_current() -> Node | None:

@@ -16,6 +16,7 @@ from perfdb.recording.native import load
 from perfdb.recording.redaction import redact_arguments
 from perfdb.recording.values import clean_text
 from perfdb.search import open_file
+from perfdb.surroundings import exists, variables
 
 _MOST_BYTES = 64 << 20  # of git's packed references; a file may be anything
 
@@ -31,22 +32,23 @@ def describe_process() -> dict[str, str | int | None]:
     }
 
 
-def host_name(environ: Mapping[str, str] = os.environ, *, root: Path = Path("/")) -> str:
+def host_name(environ: Mapping[str, str] | None = None, *, root: Path = Path("/")) -> str:
     """Return the name that this machine is known by, which lasts: ``PERFDB_HOST`` where it is set.
 
     Else the host name; but in a container that is another one at each start, and the machine's id stands for
     it, shortened and hashed because the id itself is not for others.
 
     Args:
-        environ: the environment.
+        environ: the environment; that of the process when None.
         root: where the files of the system are.
     """
+    environ = variables() if environ is None else environ
     given = environ.get("PERFDB_HOST", "").strip()
     if given:
         return given
     name = os.uname().nodename
     in_container = any(environ.get(each) for each in ("KUBERNETES_SERVICE_HOST", "container")) or any(
-        os.path.exists(root / each) for each in (".dockerenv", "run/.containerenv")
+        exists(root / each) for each in (".dockerenv", "run/.containerenv")
     )
     if not in_container:
         return name
@@ -72,9 +74,7 @@ def git_commit(folder: Path | None = None) -> str | None:
     """
     try:
         folder = folder or Path.cwd()
-        git = next(
-            (each / ".git" for each in (folder, *folder.parents) if os.path.exists(each / ".git")), None
-        )
+        git = next((each / ".git" for each in (folder, *folder.parents) if exists(each / ".git")), None)
         if git is None:
             return None
         if (pointer := _content(git)) is not None:  # a worktree or submodule points to its folder

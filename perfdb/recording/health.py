@@ -139,12 +139,20 @@ def logger() -> Logger:
 
 
 def debugging() -> Callable[..., None] | None:
-    """Return the logger's ``debug`` where the host wants to see it, else None."""
+    """Return the logger's ``debug`` where the host wants to see it, else None.
+
+    Asked in the host's threads all the time, and without the lock of all loggers: what a signal handler
+    raises inside of ``getLogger`` or ``isEnabledFor`` leaves that locked, and whoever logs waits for ever.
+    """
     logging = sys.modules.get("logging")  # who set a level has imported it
     try:
-        if logging is None or not logging.getLogger("perfdb").isEnabledFor(logging.DEBUG):
+        if logging is None:
+            return None
+        known = logging.root.manager.loggerDict.get("perfdb")
+        asked = known if isinstance(known, logging.Logger) else logging.root
+        if asked.getEffectiveLevel() > logging.DEBUG or logging.root.manager.disable >= logging.DEBUG:
             return None
     except AttributeError as error:  # another thread, such as the worker's, is just importing it
         raise_foreign(error)
         return None
-    return logger().debug
+    return None if asked.disabled else logger().debug

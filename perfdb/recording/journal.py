@@ -23,6 +23,7 @@ from pathlib import Path
 from perfdb.guard import raise_foreign
 from perfdb.recording import judged
 from perfdb.recording.native import RLock
+from perfdb.surroundings import make_private_folder
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -284,20 +285,6 @@ def next_record(path: Path, offset: int) -> dict[str, Any] | None:
 def new_journal_id() -> str:
     """Return an id that sorts by time and is unique among processes."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{os.urandom(4).hex()}"
-
-
-def make_private_folder(folder: Path) -> None:
-    """Make a folder that only its owner may enter; an existing one stays as it is."""
-    try:
-        folder.mkdir(mode=0o700)
-    except FileNotFoundError as error:
-        raise_foreign(error)
-        make_private_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except FileExistsError as error:
-        raise_foreign(error)
-        if not folder.is_dir():
-            raise NotADirectoryError(f"{folder} is a file: perfdb needs a folder of that name") from None
 
 
 def open_file(path: Path, flags: int, mode: int = 0o600) -> int:

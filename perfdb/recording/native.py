@@ -177,7 +177,7 @@ class Thread:
 
     def _is_known(self) -> bool:
         return self._ended.locked() or (
-            bool(self._number) and os.path.exists(f"/proc/self/task/{self._number}")
+            bool(self._number) and os.access(f"/proc/self/task/{self._number}", os.F_OK)
         )
 
 
@@ -211,10 +211,13 @@ def apart(call: Callable[[], T]) -> T:
 
 
 def load(*modules: str) -> None:
-    """Import modules that an `import` on the host's time is about to ask for."""
+    """Import modules that an `import` on the host's time is about to ask for, which tells what is wrong."""
     missing = [name for name in modules if name not in sys.modules]
     if missing:
-        apart(lambda: [__import__(name) for name in missing])
+        try:
+            apart(lambda: [__import__(name) for name in missing])
+        except Exception as error:
+            raise_foreign(error)
 
 
 def _let_threads_be_stopped() -> None:

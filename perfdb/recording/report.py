@@ -17,6 +17,7 @@ from perfdb.guard import raise_foreign
 from perfdb.outputs import write_output, write_own
 from perfdb.recording.report_reader import SCHEMA_VERSION, read_report
 from perfdb.records import INTERRUPTED, Session, Step, check_session_id
+from perfdb.surroundings import make_private_folder
 
 __all__ = ["read_report", "report_name", "to_report", "write_report"]
 
@@ -130,11 +131,11 @@ def write_report(report: Mapping[str, Any], folder_or_path: str | Path) -> Path:
         raise_foreign(error)
         kind = 0  # nothing yet
     if kind != stat.S_IFDIR and (path.suffix == ".json" or kind not in (0, stat.S_IFREG)):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         write_output(path, [content], patient=False)  # a host does not wait for a reader
         return path
     path = path.joinpath(name)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     write_own(path, content)
     return path
 

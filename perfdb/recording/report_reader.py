@@ -26,7 +26,7 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_VALUES = 2_000_000  # as objects they take fifty times the room that they take as text
 _LAST_INSTANT = 250_000_000_000.0  # year 9892: datetime can still show it in any zone
-_BIGGEST = 2**63 - 1
+_BIGGEST = (1 << 63) - 1
 
 
 def read_report(source: str | Path | bytes, *, max_bytes: int = MAX_BYTES) -> Session:

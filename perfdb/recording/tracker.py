@@ -19,6 +19,7 @@ from perfdb.recording.context import Scope, carry, current, open_from
 from perfdb.recording.health import COUNTERS, Health
 from perfdb.recording.journal import Journal
 from perfdb.recording.live import LiveSession, SystemClock
+from perfdb.recording.mapping import map_in_threads
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.native import load, monotonic, wait_for
 from perfdb.recording.outcomes import judge, message_of, take_expected
@@ -285,13 +286,8 @@ class Tracker:
         The function runs inside the caller's step and session, as with ``perfdb.carry``. The first
         exception, in the order of the items, is raised when the running calls are done.
         """
-        from concurrent.futures import ThreadPoolExecutor
-
         waiting = list(items)
-        if not waiting:
-            return []
-        with ThreadPoolExecutor(min(max_workers, len(waiting)), thread_name_prefix="perfdb-map") as pool:
-            return list(pool.map(carry(function), waiting))
+        return map_in_threads(carry(function), waiting, max_workers) if waiting else []
 
     # -- what is known -------------------------------------------------------------
 
@@ -476,7 +472,7 @@ def _as_count(value: Any) -> int | None:
     except (TypeError, ValueError, OverflowError) as error:
         raise_foreign(error)
         return None
-    return count if count is not None and abs(count) < 2**63 else None
+    return count if count is not None and abs(count) < 1 << 63 else None
 
 
 def _in_event_loop() -> bool:

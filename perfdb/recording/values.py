@@ -35,7 +35,7 @@ MAX_DEPTH = 8
 MAX_TOTAL = 65_536  # characters of one set of attributes, roughly
 MAX_KNOWN = 64  # characters of a text that is remembered as harmless
 MAX_EXACT = 2.0**53  # from here on a float is kept as a whole number: PostgreSQL writes it with other digits
-MAX_WHOLE = 2**53  # the same for whole numbers: to compare one with a float takes longer
+MAX_WHOLE = 1 << 53  # the same for whole numbers: to compare one with a float takes longer
 
 to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -182,7 +182,7 @@ class Cleaner:
             return value
         self.room -= 8
         if kind is int:
-            return value if -(2**63) <= value < 2**63 else self._number(value)
+            return value if -(1 << 63) <= value < 1 << 63 else self._number(value)
         if kind is float:
             return self._number(value)
         try:

@@ -121,7 +121,7 @@ class Database:
             TimeLimitError: the queries took longer than the limit.
             StoreError: it cannot be opened, or its tables are of another version.
         """
-        from perfdb.store.engine import QUERY_ERRORS, is_busy, reason_of
+        from perfdb.store.engine import QUERY_ERRORS, is_busy, let_go, reason_of
 
         reader = self._open("reader")
         try:
@@ -139,8 +139,8 @@ class Database:
                 self.forget()  # what it remembers of a file that was written over in place is wrong for good
             raise
         finally:
-            if self._is_alone:
-                reader.dispose()
+            if self._is_alone or self._engines.get("reader") is not reader:  # forgotten meanwhile
+                let_go(reader)
 
     @contextmanager
     def reading_if_there(self) -> Iterator[Connection | None]:
@@ -191,8 +191,11 @@ class Database:
     def rest(self) -> None:
         """Close the connections that nobody uses; what the engines have compiled stays."""
         self._checked_at = 0.0
-        for engine in list(self._engines.values()):
-            engine.dispose()
+        if self._engines:
+            from perfdb.store.engine import let_go
+
+            for engine in list(self._engines.values()):
+                let_go(engine)
 
     def after_fork_in_child(self, *, is_still: bool) -> None:
         """Drop the connections of the parent.
@@ -215,12 +218,9 @@ class Database:
                 continue
             if not close:
                 _left_open.append(engine.pool)
-            if self._migrates:
-                from perfdb.store.engine import let_go
+            from perfdb.store.engine import let_go
 
-                let_go(engine, close=close)
-            else:
-                engine.dispose(close=close)  # another thread may be about to begin with it
+            let_go(engine, close=close)
 
     # -- engines ---------------------------------------------------------------------------
 
@@ -255,6 +255,8 @@ class Database:
         """Connect; where the server gives us one connection at a time, let the writer's go first."""
         from sqlalchemy.exc import OperationalError
 
+        from perfdb.store.engine import let_go
+
         writer = self._engines.get("writer")
         if not self._is_alone:
             try:
@@ -264,7 +266,7 @@ class Database:
                     raise
             self._is_alone = True
         if writer is not None:
-            writer.dispose()
+            let_go(writer)
         return reader.connect()
 
     @contextmanager

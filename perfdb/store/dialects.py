@@ -227,7 +227,7 @@ def has_attribute(
 
 
 def _storable_number(value: int | float) -> int | float:
-    return value if isinstance(value, float) or -(2**63) <= value < 2**63 else float(value)
+    return value if isinstance(value, float) or -(1 << 63) <= value < 1 << 63 else float(value)
 
 
 def starts_with(connection: Connection, column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.event import registry
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, QueuePool
@@ -38,15 +39,27 @@ _LONGEST_VALUE = 64 * 1024 * 1024  # bytes; no report is longer
 
 
 def let_go(engine: Engine, *, close: bool = True) -> None:
-    """Dispose of an engine, and drop its listeners at once.
+    """Close the connections of an engine, which may go on, and leave nothing of its listeners behind.
 
-    They have callbacks. Found by the garbage collector they would run in any thread, the host's too, whose
-    signal handlers are not heard in a callback.
+    Those have callbacks, which run wherever the garbage collector happens to, in the host's threads too, and
+    what a signal handler raises there is lost.
     """
-    engine.dispose(close=close)
-    parts: tuple[Any, ...] = (engine, engine.pool, engine.dialect)
-    for part in parts:
-        vars(part.dispatch).clear()
+    pool: Any = engine.pool
+    engine.dispose(close=close)  # makes another pool
+    for part in (engine, pool, engine.pool, engine.dialect):
+        drop_callbacks(part)
+
+
+def drop_callbacks(part: Any) -> None:
+    """Do now what SQLAlchemy does when the listeners of something are found to be gone: see ``let_go``."""
+    try:
+        for name in part.dispatch._event_names:
+            listeners = getattr(part.dispatch, name)
+            if hasattr(type(listeners), "__weakref__"):  # not those that stand for none
+                registry._collection_gced(listeners.ref)
+                del listeners.ref
+    except AttributeError:  # another SQLAlchemy, without these
+        return
 
 
 def open_engine(url: str, *, role: Role, busy_timeout_s: float = 30.0) -> Engine:

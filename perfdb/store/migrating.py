@@ -17,11 +17,13 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, update
 
 import perfdb
 from perfdb.errors import StoreError
+from perfdb.store.engine import drop_callbacks
 
 _VERSION = Table(  # as Alembic makes it, which reads it too
     "alembic_version",
@@ -77,7 +79,17 @@ def migrate(connection: Connection, current: str | None, until: str) -> None:
         from alembic.operations import Operations
 
         context = MigrationContext.configure(connection, opts={"transactional_ddl": True})
-        operations = Operations(context)
+
+        class WithoutCallbacks(Operations):
+            def invoke(self, operation: Any) -> Any:
+                made = super().invoke(operation)
+                columns = [*getattr(operation, "columns", ()), getattr(operation, "column", None)]
+                for each in (*columns, *(made.columns if isinstance(made, Table) else ())):
+                    if isinstance(each, Column):
+                        drop_callbacks(each)
+                return made
+
+        operations = WithoutCallbacks(context)
         if current is None:
             _VERSION.create(connection, checkfirst=True)
         for name in names[names.index(current) + 1 if current else 0 : names.index(end) + 1]:

@@ -414,8 +414,8 @@ def from_json(value: Any) -> Any:
 
 def _whole_or_float(digits: str) -> int | float:
     """Return a float for what no column of whole numbers holds: PostgreSQL writes 1e300 in 301 digits."""
-    number = int(digits) if len(digits) <= 20 else 2**63
-    return number if -(2**63) <= number < 2**63 else float(digits)
+    number = int(digits) if len(digits) <= 20 else 1 << 63
+    return number if -(1 << 63) <= number < 1 << 63 else float(digits)
 
 
 def storable_text(value: str) -> str:

@@ -25,6 +25,7 @@ class Prepared:
 
     def __init__(self, statement: Executable, dialect: Dialect, columns: Iterable[str] | None = None) -> None:
         compiled: Any = statement.compile(dialect=dialect, column_keys=columns and list(columns))  # type: ignore[attr-defined]
+        self._kept = statement  # with its columns, which have callbacks: see let_go() in engine.py
         self._sql: str = compiled.string
         self._order: list[str] | None = compiled.positiontup  # None: the driver takes names
         self._defaults: dict[str, Any] = dict(compiled.params)

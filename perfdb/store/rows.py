@@ -30,7 +30,7 @@ UNKNOWN_PIPELINE = "unknown"  # until the line with the session's start turns up
 
 SECONDS_A_DAY = 86_400
 
-_MAX_BIGINT = 2**63 - 1
+_MAX_BIGINT = (1 << 63) - 1
 _MAX_DURATION = 1e9  # 31 years
 _MAX_INSTANT = 253_402_300_799.0 - _MAX_DURATION  # so that no end is after 9999, where ISO texts stop
 _MAX_NAME_BYTES = 800  # three of them must fit into one index entry of PostgreSQL (2,700 bytes)
@@ -166,7 +166,7 @@ def step_columns(step: Record, *, session_status: int, session_counted: bool) ->
         and duration is not None
         and not is_cached(step.get("additional_data")),
         "parent_seq": integer(step.get("parent_seq"), 0, MAX_SEQ),
-        "lane": integer(step.get("lane"), 0, 2**31 - 1) or 0,
+        "lane": integer(step.get("lane"), 0, (1 << 31) - 1) or 0,
         "error_message": text(step.get("error_message")),
         "additional_data": document(step.get("additional_data")),
         "attempts": document(step.get("attempts")),

@@ -32,9 +32,9 @@ VALUE_BOUNDS: dict[str, tuple[float, float]] = {
     "end_time": (0.0, _LAST_INSTANT + _LONGEST),
     **dict.fromkeys(("total_duration", "duration", "cpu_s", "cpu_percent"), (0.0, _LONGEST)),
     "utc_offset": (-86_400, 86_400),
-    "lane": (0, 2**31 - 1),
-    "seq": (0, 2**53),
-    "parent_seq": (0, 2**53),
+    "lane": (0, (1 << 31) - 1),
+    "seq": (0, 1 << 53),
+    "parent_seq": (0, 1 << 53),
     "status": (0, 3),
 }
 _LISTS = ("attempts", "events")

@@ -74,7 +74,7 @@ MaybeKey = Annotated[
 ]
 MaybeBool = Annotated[bool | None, BeforeValidator(_empty_is_none)]
 Pair = Annotated[str, _like("^[^=]+=.*$"), AfterValidator(_pair)]
-AlertId = Annotated[int, Path(ge=1, le=2**62)]
+AlertId = Annotated[int, Path(ge=1, le=1 << 62)]
 
 
 class Query(BaseModel):

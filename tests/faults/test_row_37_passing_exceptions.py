@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -29,11 +30,8 @@ from perfdb.recording.tracker import Tracker
 
 pytestmark = pytest.mark.process
 
-# Without the garbage collector: the interpreter itself ignores what is raised in a callback of it, such as
-# SQLAlchemy's.
 ALARMS = """
-    import gc, random, signal
-    gc.disable()
+    import random, signal
     class TimeLimit({base}): pass
     fired = arrived = 0
     def limit(number, frame):
@@ -63,10 +61,11 @@ WHOLE = (
     "tracker.start_pipeline(); tracker.step('s', i=1).start().stop(); tracker.end_pipeline(); "
     "tracker.save_performance_report()"
 )
+MAPS = "tracker.running or tracker.start_pipeline(); tracker.map(int, '123', max_workers=2)"
 
 
-@pytest.mark.parametrize("work", [STEPS, WHOLE], ids=["steps", "whole sessions"])
-@pytest.mark.parametrize("base", ["Exception", "TimeoutError", "ValueError"])
+@pytest.mark.parametrize("work", [STEPS, WHOLE, MAPS], ids=["steps", "whole sessions", "maps"])
+@pytest.mark.parametrize("base", ["Exception", "TimeoutError", "ValueError", "KeyError"])
 def test_row_37_every_alarm_reaches_the_host(
     run: Callable[..., subprocess.CompletedProcess[str]], work: str, base: str
 ) -> None:
@@ -120,7 +119,7 @@ def test_row_37_what_another_thread_sets_reaches_the_host(tmp_path: Path, kind: 
 
     tracker.start_pipeline()
     thread = threading.Thread(target=work, daemon=True)
-    gc.disable()  # as above
+    gc.disable()  # the interpreter ignores what is raised in callbacks of what the test run left behind
     thread.start()
     for n in range(20):
         assert ready.wait(60)
@@ -185,6 +184,13 @@ def raised_at(
         (os.path.isfile, OSError),
         (Path.__str__, ValueError),
         (Path.__fspath__, FileNotFoundError),
+        (Path.mkdir, OSError),
+        (Path.is_dir, OSError),
+        (os.path.exists, TimeoutError),
+        (type(os.environ).__getitem__, KeyError),
+        (Mapping.get, KeyError),
+        (logging.Manager.getLogger, OSError),
+        (logging.Logger.isEnabledFor, KeyError),
         (Tracker.end_pipeline, ValueError),
         (Tracker.start_pipeline, ValueError),
     ],
@@ -205,6 +211,51 @@ def test_row_37_no_handler_of_ours_takes_the_exception_for_its_own(
     assert got == raised or (raised == [] and got == [None])  # not called at all
     for tracker in trackers[1:]:
         assert not tracker.running
+
+
+def test_row_37_an_exception_in_the_middle_of_a_session_leaves_no_lock_of_the_hosts_loggers(
+    tmp_path: Path,
+) -> None:
+    def whole() -> None:
+        with perfdb.track("p", home=tmp_path, console=False, monitor=False) as tracker, tracker.step("s"):
+            pass
+
+    whole()
+    for function in (logging.Manager.getLogger, logging.Logger.isEnabledFor):
+        raised, _ = raised_at(function.__code__, type("Limit", (Exception,), {}), whole)
+        assert raised == []  # never entered, so never left with its lock
+
+
+def test_row_37_nothing_of_ours_runs_in_a_garbage_collection(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """What a signal handler raises in a callback or finalizer is lost, whatever thread collects."""
+    ended = run("""
+        import gc
+        gc.disable()
+        def session():
+            with perfdb.track("p") as run, run.step("s"):
+                run.usual_durations
+            perfdb.recorder.close()
+        def ask():
+            history = perfdb.History()
+            history.sessions(), history.session("last")
+        def fork():
+            child = os.fork()
+            if child == 0:
+                session()
+                os._exit(0)
+            os.waitpid(child, 0)
+        for action in (session, session, fork, ask):
+            action()
+            called = []
+            noted = lambda frame, event, _: event == "call" and called.append(frame.f_code.co_name)
+            sys.setprofile(noted)
+            gc.collect()
+            sys.setprofile(None)
+            print(action.__name__, called)
+    """)
+    assert ended.stdout == "session []\nsession []\nfork []\nask []\n", ended.stderr
 
 
 class HostsError(Exception):

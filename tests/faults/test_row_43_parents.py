@@ -322,6 +322,25 @@ def by_name(history: perfdb.History, session: str) -> dict[str, str | None]:
     return {step.step_name: None if step.parent_seq is None else names[step.parent_seq] for step in steps}
 
 
+def test_row_43_what_outlives_its_session_is_counted_there_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    with perfdb.track("request") as run, run.step("handle"):
+        copied = contextvars.copy_context()  # of a task, or of a streamed answer
+    health = run.health()
+    assert health["lost"] == 0
+
+    def later() -> None:
+        with perfdb.current().step("chunk"):
+            pass
+
+    with perfdb.track("another") as other:
+        copied.run(later)
+        copied.run(later)
+    later()  # here the session is over, and nothing is left of it
+    assert run.health()["lost"] == 2
+    assert other.health()["lost"] == 0
+    assert "step 'chunk' of perfdb.current() comes after the end of its session" in caplog.text
+
+
 @pytest.mark.process
 def test_row_43_a_forked_childs_steps_keep_the_step_they_were_forked_in(
     run: Callable[[str], subprocess.CompletedProcess[str]],

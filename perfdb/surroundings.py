@@ -1,0 +1,83 @@
+"""Ask the system what is there, and hide nothing that a signal handler raises meanwhile.
+
+The standard library answers behind an ``except`` of its own: ``os.path.exists`` takes every OSError and
+ValueError for a no, ``os.environ.get`` every KeyError, ``mkdir(exist_ok=True)`` every OSError. The time limit
+of a host may be of such a class, and is lost there.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from perfdb.guard import raise_foreign
+
+
+def exists(path: str | Path) -> bool:
+    """Say whether something is there."""
+    return _mode(path) is not None
+
+
+def is_file(path: str | Path) -> bool:
+    """Say whether there is a file."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Say whether there is a folder."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that only its owner may enter, and those above it; an existing one stays as it is."""
+    try:
+        _make(folder)
+    except FileNotFoundError as error:
+        raise_foreign(error)
+        if folder.parent == folder:
+            raise
+        make_private_folder(folder.parent)
+        _make(folder)
+
+
+def variable(name: str) -> str:
+    """Return a variable of the environment; one that is not set is empty."""
+    try:
+        return os.environ[name]
+    except KeyError as error:
+        raise_foreign(error)
+        return ""
+
+
+def variables() -> dict[str, str]:
+    """Return the environment as it is now."""
+    try:
+        return dict(os.environ)
+    except (KeyError, RuntimeError) as error:  # another thread changes it just now
+        raise_foreign(error)
+        return os.environ.copy()
+
+
+def _mode(path: str | Path) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        raise_foreign(error)
+        return None
+
+
+def _make(folder: Path) -> None:
+    try:
+        os.mkdir(folder, 0o700)
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # some systems tell of a file system that takes no writes before all else
+        raise_foreign(error)
+        if is_folder(folder):
+            return
+        if isinstance(error, FileExistsError):
+            raise NotADirectoryError(f"{folder} is a file: perfdb needs a folder of that name") from None
+        raise
