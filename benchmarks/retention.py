@@ -22,9 +22,9 @@ from pathlib import Path
 
 from perfdb.records import Session, Step
 from perfdb.settings import sqlite_url
+from perfdb.store.database import Database
 from perfdb.store.engine import sqlite_path
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import Database
 
 STEPS = ("Vision Analysis", "Product Search", "Composite Creation", "Image Generation")
 FLOOR_S = 15.0
@@ -58,7 +58,7 @@ def fill(url: str, sessions: int) -> None:
     database = Database(url, 30.0)
     begin = time.time() - 400 * 86400.0
     for first in range(0, sessions, 5_000):
-        with database.transaction() as connection:
+        with database.writing() as connection:
             insert_sessions(connection, (made(n, begin + 60.0 * n) for n in range(first, first + 5_000)))
     database.forget()
 
@@ -71,7 +71,7 @@ def write(url: str, wire: Connection) -> None:
     while not wire.poll():
         number += 1
         begun = time.perf_counter()
-        with database.transaction() as connection:
+        with database.writing() as connection:
             waited = time.perf_counter() - begun
             insert_sessions(connection, [made(number, time.time())])
         wholes.append(time.perf_counter() - begun)

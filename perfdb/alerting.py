@@ -15,8 +15,9 @@ from perfdb.recording.health import Health
 from perfdb.recording.live import LiveSession
 from perfdb.recording.native import monotonic
 from perfdb.recording.values import clean_error
+from perfdb.store.database import Database, EndingError
 from perfdb.toml_tables import Table
-from perfdb.transfer import Database, EndingError, judge_historic
+from perfdb.transfer import judge_historic
 from perfdb.vocabulary import COMPLETED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -277,7 +278,7 @@ class Alerting:
             and seconds > min((limits[key] for key in (name, "*") if key in limits), default=float("inf"))
         }
         if over:
-            with self._database.transaction() as connection:
+            with self._database.writing() as connection:
                 found = while_running(connection, session.session_id, over, settings, time.time())
             told.update(over)
             self._pass_on(found)
@@ -290,7 +291,7 @@ class Alerting:
             self._settings = read_alert_settings(self._table)
             if self._delivery is None:
                 self._delivery = Delivery(
-                    self._database.transaction, self._lock, self._health, rests=self._delivery_rests
+                    self._database.writing, self._lock, self._health, rests=self._delivery_rests
                 )
             self._delivery.use(self._settings.channels)
             self._delivery.wake()  # what an earlier process could not send

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.config import AlertSettings, Channel, read_alert_settings
 from perfdb.errors import NotFoundError, UsageError
-from perfdb.history import History
+from perfdb.history import History, nothing_recorded, reading, recorded, writing
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
 from perfdb.texts import mode_text
@@ -123,7 +123,7 @@ class Desk:
         """Return alerts as ``History.alerts`` does, as records."""
         from perfdb.store.alerts import read_alerts
 
-        with self._history._connection() as connection:
+        with reading(self._history) as connection:
             return [] if connection is None else read_alerts(connection, state)
 
     def story(self, alert_id: int) -> Story:
@@ -134,9 +134,7 @@ class Desk:
         """
         from perfdb.store.alerts import events_of, read_alert, spoken_for_by
 
-        with self._history._connection() as connection:
-            if connection is None:
-                raise self._history._nothing_recorded()
+        with recorded(self._history) as connection:
             alert = read_alert(connection, alert_id)
             return Story(
                 alert, tuple(spoken_for_by(connection, [alert_id])), tuple(events_of(connection, alert_id))
@@ -151,9 +149,7 @@ class Desk:
         from perfdb.alerts.explain import explain_alert
         from perfdb.store.alerts import read_alert
 
-        with self._history._connection() as connection:
-            if connection is None:
-                raise self._history._nothing_recorded()
+        with recorded(self._history) as connection:
             return explain_alert(connection, read_alert(connection, alert_id))
 
     def decide(self, alert_id: int, state: str, note: str | None = None) -> list[Alert]:
@@ -169,7 +165,7 @@ class Desk:
         from perfdb.store import alerts as store
 
         now, note = time.time(), _told(note)
-        with self._history._writing() as connection:
+        with writing(self._history) as connection:
             store.take_turn(connection)
             decided = []
             head = store.read_alert(connection, alert_id)
@@ -210,7 +206,7 @@ class Desk:
             raise UsageError("say what to silence: an alert's number, --rule, --pipeline or --step")
         now, reason = time.time(), _told(reason)
         rule, pipeline, step = _told(rule), _told(pipeline), _told(step)  # as they were recorded
-        with self._history._writing() as connection:
+        with writing(self._history) as connection:
             if alert_id is not None:
                 store.read_alert(connection, alert_id)
                 store.add_event(connection, alert_id, "silenced", now, note=reason)
@@ -230,7 +226,7 @@ class Desk:
         from perfdb.store import alerts as store
 
         now = time.time()
-        with self._history._writing() as connection:
+        with writing(self._history) as connection:
             ended = store.end_silences(connection, silence_id=silence_id, alert_id=alert_id, now=now)
             if alert_id is not None and ended:
                 store.add_event(connection, alert_id, "unsilenced", now)
@@ -240,7 +236,7 @@ class Desk:
         """Return the silences in force."""
         from perfdb.store.alerts import silences_in_force
 
-        with self._history._connection() as connection:
+        with reading(self._history) as connection:
             return [] if connection is None else silences_in_force(connection, time.time())
 
     def pin_baseline(
@@ -284,7 +280,7 @@ class Desk:
                 chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
         del chosen["last"]  # of each series, not of all together
         now, note = time.time(), _told(note)
-        with self._history._writable() as connection:
+        with recorded(self._history) as connection:
             made, short = pins_of_past(connection, now, last=last, note=note, step=step, **chosen)
         if not made:
             most = max((len(past.durations) for past in short), default=0)
@@ -292,7 +288,7 @@ class Desk:
                 f"nothing to pin: a baseline is made of {LEAST_RUNS} runs that count, and of what was "
                 f"chosen no series has more than {most}; see: perfdb trends"
             )
-        with self._history._writing() as connection:
+        with writing(self._history) as connection:
             pin(connection, made, now)
         left_out = [f"{past.step_name or TOTAL} ({mode_text(past.mode) or past.pipeline})" for past in short]
         return Pinned(tuple(made), tuple(left_out))
@@ -316,7 +312,7 @@ class Desk:
 
         if not baseline_ids and pipeline is None and step is None and not everything:
             raise UsageError("say which: numbers of perfdb baseline list, --pipeline, --step, or --all")
-        with self._history._writing() as connection:
+        with writing(self._history) as connection:
             known = pinned(connection, pipeline)
             missing = set(baseline_ids) - {pin.id for pin in known}
             if missing:
@@ -345,7 +341,7 @@ class Desk:
                 known = ", ".join(each.name for each in settings.rules)
                 raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
             rules = (rule,)
-        with self._history._connection() as connection:
+        with reading(self._history) as connection:
             return [] if connection is None else list(_judge_now(connection, rules))
 
     def would_have_flagged(self, rule_name: str, *, last: int = 50) -> tuple[int, list[LiveVerdict]]:
@@ -367,7 +363,7 @@ class Desk:
         if rule is None:
             known = ", ".join(each.name for each in self.settings.rules)
             raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
-        with self._history._connection() as connection:
+        with reading(self._history) as connection:
             past = () if connection is None else _judge_past(connection, rule, last)
             found = [each for each in islice(past, MOST_JUDGED) if each.verdict.enough]
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
@@ -379,7 +375,7 @@ class Desk:
         from perfdb.store.alerts import precision, read_alerts, rule_counts
 
         settings = self.settings
-        with self._history._connection() as connection:
+        with reading(self._history) as connection:
             counts: Mapping[str, Mapping[str, int]] = {}
             verdicts: list[LiveVerdict] = []
             firing: set[str] = set()
@@ -421,13 +417,11 @@ class Desk:
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
-        with self._history._connection() as connection:
-            if connection is None:
-                raise self._history._nothing_recorded()
+        with recorded(self._history) as connection:
             found = read_alerts(connection, "open")
             verdicts = list(_judge_now(connection, settings.rules))
         if not verdicts and not found:
-            raise self._history._nothing_recorded()
+            raise nothing_recorded(self._history)
         failing: list[Alert] = []
         passed: list[tuple[Alert, str]] = []
         for alert in found:

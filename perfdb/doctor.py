@@ -256,9 +256,8 @@ def _nearest(path: Path) -> Path:
 
 def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]:
     """Say whether the database can be used, is whole, and has what was recorded."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from perfdb.store.engine import open_engine, shown_url, sqlite_path
+    from perfdb.store.database import Database
+    from perfdb.store.engine import ALL_ERRORS, shown_url, sqlite_path
     from perfdb.store.inspection import read_facts
 
     if not explicit and doubt_about_home(settings.home, trust_for(settings)) is not None:
@@ -279,20 +278,19 @@ def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]
         yield from _look_at_log(path)
     facts: Facts | None = None
     try:
-        engine = open_engine(settings.database_url, role="reader")
-        try:
-            with engine.connect() as connection:
-                yield from look_for_damage(connection)
-                schema = look_at_schema(connection)
-                yield schema
-                if schema.state == FINE:
-                    facts = read_facts(connection)
-                    yield from look_at_facts(facts, time.time())
-                    yield from look_at_messages(connection, time.time())
-                    yield from look_for_silent_hosts(connection, settings.home)
-        finally:
-            engine.dispose()
-    except (PerfdbError, SQLAlchemyError, OSError) as error:
+        with (
+            Database(settings.database_url, migrates=False) as database,
+            database.reading(checked=False) as connection,
+        ):
+            yield from look_for_damage(connection)
+            schema = look_at_schema(connection)
+            yield schema
+            if schema.state == FINE:
+                facts = read_facts(connection)
+                yield from look_at_facts(facts, time.time())
+                yield from look_at_messages(connection, time.time())
+                yield from look_for_silent_hosts(connection, settings.home)
+    except (PerfdbError, *ALL_ERRORS, OSError) as error:
         cause = " ".join(str(getattr(error, "orig", None) or error).split())
         # of our own errors the first half: what to do is said by the advice
         yield Finding("database", ERROR, f"cannot be read: {cause.partition('; ')[0]}", _remedy(cause, path))
@@ -329,7 +327,7 @@ def look_for_damage(connection: Connection) -> Iterator[Finding]:
     if damage:
         advice = "perfdb export what can be read, then perfdb restore BACKUP; journals and reports are kept"
         yield Finding("integrity", ERROR, "; ".join(damage), advice)
-    elif connection.dialect.name == "sqlite":
+    elif damage is not None:
         yield Finding("integrity", FINE, "quick_check finds no damage")
 
 

@@ -9,6 +9,7 @@ PerfdbError
 ├── MissingExtraError     an optional dependency is not installed
 └── StoreError            the database cannot do what was asked
     ├── SchemaError       its tables are older than this perfdb, or absent
+    │   └── AbsentError   there is no database, or nothing of perfdb in it, yet
     ├── NewerSchemaError  its tables were made by a newer perfdb
     └── TimeLimitError    the answer took longer than a page may take
 
@@ -53,6 +54,10 @@ class StoreError(PerfdbError):
 
 class SchemaError(StoreError):
     """The tables are older than this perfdb, or absent."""
+
+
+class AbsentError(SchemaError):
+    """There is no database, or nothing of perfdb in it, yet."""
 
 
 class NewerSchemaError(StoreError):

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -23,11 +23,12 @@ from perfdb.recording.health import warn_once
 from perfdb.recording.redaction import redact
 from perfdb.records import RUNNING, Session
 from perfdb.search import doubt_about_home
+from perfdb.store.database import Database
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
@@ -62,7 +63,7 @@ class History:
         else:
             self._settings = settings_module.load_for_reading(home=home, database_url=_as_url(url))
             self._explicit = url is not None or bool(os.environ.get("PERFDB_DATABASE_URL", "").strip())
-        self._engine: Engine | None = None
+        self._database = Database(self._settings.database_url, migrates=False)
         for warning in self._settings.warnings:
             warn_once(warning)
 
@@ -145,7 +146,7 @@ class History:
         from perfdb.store import frames
 
         filters = session_filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
-        with self._connection() as connection:
+        with self._reading() as connection:
             if connection is None:
                 return frames.empty_sessions_frame()
             return frames.sessions_frame(connection, **filters)
@@ -187,7 +188,7 @@ class History:
         from perfdb.store import frames
 
         filters = session_filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
-        with self._connection() as connection:
+        with self._reading() as connection:
             if connection is None:
                 return frames.empty_steps_frame()
             return frames.steps_frame(connection, step=step, **filters)
@@ -202,7 +203,7 @@ class History:
         from perfdb.store import frames
 
         chosen = checked_filters(last, filters)
-        with self._connection() as connection:
+        with self._reading() as connection:
             return [] if connection is None else frames.session_rows(connection, **chosen)
 
     def step_rows(
@@ -218,7 +219,7 @@ class History:
         from perfdb.store import frames
 
         chosen = checked_filters(last, filters)
-        with self._connection() as connection:
+        with self._reading() as connection:
             return [] if connection is None else frames.step_rows(connection, step=step, **chosen)
 
     def session(self, session_id: str = "last") -> Session:
@@ -235,9 +236,7 @@ class History:
         from perfdb.store import reading
 
         show_as(Session, "text/html", _session_html)
-        with self._connection() as connection:
-            if connection is None:
-                raise self._nothing_recorded()
+        with self._recorded() as connection:
             return reading.read_session(connection, reading.find_session_id(connection, session_id))
 
     def each_session(
@@ -259,7 +258,7 @@ class History:
         from perfdb.store import frames, reading
 
         filters = session_filters(pipeline, since, until, last, fast_mode, status, attribute, tag)
-        with self._connection() as connection:
+        with self._reading() as connection:
             if connection is None:
                 return
             for row in frames.session_rows(connection, **filters):
@@ -283,7 +282,7 @@ class History:
         """
         from perfdb import findings
 
-        with self._connection() as connection:
+        with self._reading() as connection:
             return findings.bottlenecks(connection, **checked_filters(last, filters))
 
     def trends(
@@ -315,7 +314,7 @@ class History:
 
         if last is None and by == "last":
             last = 200
-        with self._connection() as connection:
+        with self._reading() as connection:
             return findings.trends(connection, by=by, step=step, **checked_filters(last, filters))
 
     def failures(self, *, step: str | None = None, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
@@ -338,7 +337,7 @@ class History:
         """
         from perfdb import findings
 
-        with self._connection() as connection:
+        with self._reading() as connection:
             return findings.failures(connection, step=step, **checked_filters(last, filters))
 
     def violations(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
@@ -361,7 +360,7 @@ class History:
         from perfdb.alerts.config import read_alert_settings
 
         rules = read_alert_settings(self._settings.alerts, reading=True).rules
-        with self._connection() as connection:
+        with self._reading() as connection:
             return findings.violations(connection, rules, **checked_filters(last, filters))
 
     def regressions(
@@ -403,7 +402,7 @@ class History:
         moment = None if since is None else parse_instant(since)
         chosen = checked_filters(last, filters) | {"step": step}
         del chosen["since"]
-        with self._connection() as connection:
+        with self._reading() as connection:
             return findings.regressions(connection, since=moment, better=better, **chosen)
 
     def suggest_thresholds(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
@@ -423,7 +422,7 @@ class History:
         """
         from perfdb import findings
 
-        with self._connection() as connection:
+        with self._reading() as connection:
             return findings.suggest_thresholds(connection, **checked_filters(last, filters))
 
     @overload
@@ -460,9 +459,7 @@ class History:
         """
         from perfdb import findings
 
-        with self._connection() as connection:
-            if connection is None:
-                raise self._nothing_recorded()
+        with self._recorded() as connection:
             if by is not None:
                 modes = self._settings.mode_attributes
                 chosen = checked_filters(last, filters)
@@ -485,9 +482,7 @@ class History:
         """
         from perfdb import findings
 
-        with self._connection() as connection:
-            if connection is None:
-                raise self._nothing_recorded()
+        with self._recorded() as connection:
             return findings.explain(connection, session_id, last)
 
     def chart(
@@ -551,7 +546,7 @@ class History:
         """
         from perfdb import findings
 
-        with self._connection() as connection:
+        with self._reading() as connection:
             if connection is None:
                 return last
             within = findings.within_limits(connection, times=times, **checked_filters(last, filters))
@@ -576,7 +571,7 @@ class History:
         """
         from perfdb.store import alerts
 
-        with self._connection() as connection:
+        with self._reading() as connection:
             return alerts.frame_of([] if connection is None else alerts.read_alerts(connection, state))
 
     def baselines(self) -> pd.DataFrame:
@@ -594,7 +589,7 @@ class History:
         """
         from perfdb import findings
 
-        with self._connection() as connection:
+        with self._reading() as connection:
             return findings.baselines(connection)
 
     def tag(self, session_id: str, name: str) -> str:
@@ -616,7 +611,8 @@ class History:
             ingest.tag_session(connection, found, name, with_steps=not is_large)
             counted = ingest.recount_session(connection, pk, with_steps=False)
         if is_large:
-            large.count_steps(_Written(self), pk, counted=counted)
+            with self._in_pieces() as database:
+                large.count_steps(database, pk, counted=counted)
         return found
 
     def untag(self, session_id: str, name: str) -> str:
@@ -633,7 +629,8 @@ class History:
             removed = ingest.untag_session(connection, found, name, with_steps=not is_large)
             counted = ingest.recount_session(connection, pk, with_steps=False)
         if is_large:
-            large.count_steps(_Written(self), pk, counted=counted)
+            with self._in_pieces() as database:
+                large.count_steps(database, pk, counted=counted)
         if not removed:
             raise NotFoundError(f"session {found} is not tagged {redact(name)!r}")
         return found
@@ -671,8 +668,9 @@ class History:
                     f"{error.filename} cannot be removed ({error.strerror}): no session was deleted"
                 ) from error
         if large_ones:
-            for pk in large_ones:
-                large.delete_rows_of(_Written(self), pk)
+            with self._in_pieces() as database:
+                for pk in large_ones:
+                    large.delete_rows_of(database, pk)
             with self._writing() as connection:
                 ingest.delete_sessions(connection, found)
         return found
@@ -704,64 +702,52 @@ class History:
         return back_up(self.url, Path(file), force=force)
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection | None]:
-        """Yield a read-only connection; None when the default home has no database yet."""
-        from perfdb.store.engine import QUERY_ERRORS, let_go, open_engine, reason_of, sqlite_path
-        from perfdb.store.sanity import MOST_TO_READ, stop_after
-        from perfdb.store.schema import require_schema, revision
-
+    def _reading(self) -> Iterator[Connection | None]:
         self.require_access()
         if not self._explicit:
             self._take_in_journals()
-        path = sqlite_path(self.url)
-        if path is not None and not os.path.exists(path):
-            if self._explicit:
-                raise StoreError(f"there is no database at {path}: check the path")
-            yield None
-            return
-        # The engine keeps its compiled statements, and no connection: between two questions the file may be
-        # replaced, or the process forked.
-        if self._engine is None:
-            self._engine = open_engine(self.url, role="reader")
-        engine = self._engine
+        database = self._database
         try:
-            with engine.connect() as connection:
-                if not self._explicit and revision(connection) is None:
-                    yield None
-                    return
-                require_schema(connection)
-                stop_after(connection, MOST_TO_READ)
+            found = database.reading() if self._explicit else database.reading_if_there()
+            with self._in_words("read"), found as connection:
                 yield connection
-        except QUERY_ERRORS as error:
-            raise StoreError(f"{self.database} cannot be read: {reason_of(error)}") from error
         finally:
-            let_go(engine)
+            database.rest()  # between two questions the file may be replaced, or the process forked
 
     @contextmanager
-    def _writable(self) -> Iterator[Connection]:
-        """Yield a connection that reads an existing, current database."""
-        with self._connection() as readable:
-            if readable is None:
+    def _recorded(self) -> Iterator[Connection]:
+        with self._reading() as connection:
+            if connection is None:
                 raise self._nothing_recorded()
-            yield readable
+            yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        """Yield a connection inside one write transaction on an existing, current database."""
-        from perfdb.store.engine import QUERY_ERRORS, let_go, open_engine, reason_of
-        from perfdb.store.sanity import MOST_TO_WRITE, stop_after
-
-        with self._writable():
+        with self._recorded():
             pass
-        engine = open_engine(self.url, role="writer")
         try:
-            with engine.begin() as connection:
-                stop_after(connection, MOST_TO_WRITE)
+            with self._in_words("changed"), self._database.writing() as connection:
                 yield connection
-        except QUERY_ERRORS as error:
-            raise StoreError(f"{self.database} cannot be changed: {reason_of(error)}") from error
         finally:
-            let_go(engine)
+            self._database.rest()
+
+    @contextmanager
+    def _in_pieces(self) -> Iterator[Database]:
+        """Yield the database, for what is written in several transactions."""
+        try:
+            with self._in_words("changed"):
+                yield self._database
+        finally:
+            self._database.rest()
+
+    @contextmanager
+    def _in_words(self, what: str) -> Iterator[None]:
+        from perfdb.store.engine import QUERY_ERRORS, reason_of
+
+        try:
+            yield
+        except QUERY_ERRORS as error:
+            raise StoreError(f"{self.database} cannot be {what}: {reason_of(error)}") from error
 
     def _take_in_journals(self) -> None:
         from perfdb.transfer import has_journals, recover
@@ -769,7 +755,7 @@ class History:
         home = self._settings.home
         if not has_journals(home):
             return
-        from sqlalchemy.exc import SQLAlchemyError
+        from perfdb.store.engine import ALL_ERRORS
 
         try:
             recover(
@@ -779,7 +765,7 @@ class History:
                 alerts=self._settings.alerts,
                 trust=settings_module.trust_for(self._settings),
             )
-        except (PerfdbError, SQLAlchemyError, OSError) as error:
+        except (PerfdbError, *ALL_ERRORS, OSError) as error:
             # The rest of the history can still be read, from a read-only folder for instance.
             logger.warning("the journals in %s could not be taken in: %s", home, error)
 
@@ -789,21 +775,18 @@ class History:
         None when nothing is, and the failure is a bug. A file that was given by its address may be of
         anybody: there it is the file, unless only what is ``certain`` counts.
         """
-        from perfdb.store.engine import QUERY_ERRORS, let_go, open_engine, sqlite_path
+        from perfdb.store.engine import QUERY_ERRORS, sqlite_path
         from perfdb.store.sanity import find_nonsense, unreadable
 
         path = sqlite_path(self.url)
         if path is None or not path.is_file():
             return None
         wrong = None
-        engine = open_engine(self.url, role="reader")
         try:
-            with engine.connect() as connection:
+            with Database(self.url, migrates=False) as file, file.reading(checked=False) as connection:
                 wrong = find_nonsense(connection)
         except (*QUERY_ERRORS, PerfdbError):
             wrong = "it is damaged"
-        finally:
-            let_go(engine)
         return unreadable(self.database, wrong, error) if wrong or (self._explicit and not certain) else None
 
     def _nothing_recorded(self) -> NotFoundError:
@@ -832,12 +815,41 @@ class History:
         return f"<div>{title}, the newest sessions:{table}</div>"
 
 
-class _Written:
-    """A history's database, for what is written in several transactions."""
+# --- for perfdb's own parts: a History answers questions, and has no connections on its face ------------
 
-    def __init__(self, history: History) -> None:
-        self.reading = history._writable
-        self.transaction = history._writing
+
+def reading(history: History) -> AbstractContextManager[Connection | None]:
+    """Give a connection for ``perfdb.store`` that sees one moment; None where nothing is recorded yet.
+
+    Raises:
+        StoreError: the database is missing, unreadable or not perfdb's.
+    """
+    return history._reading()
+
+
+def recorded(history: History) -> AbstractContextManager[Connection]:
+    """Give what ``reading`` does.
+
+    Raises:
+        NotFoundError: nothing is recorded.
+        StoreError: as ``reading``.
+    """
+    return history._recorded()
+
+
+def writing(history: History) -> AbstractContextManager[Connection]:
+    """Give a connection inside one write transaction on an existing, current database.
+
+    Raises:
+        NotFoundError: nothing is recorded.
+        StoreError: as ``reading``, or it takes no changes now.
+    """
+    return history._writing()
+
+
+def nothing_recorded(history: History) -> NotFoundError:
+    """Return the error that says so, and what to do."""
+    return history._nothing_recorded()
 
 
 def _session_html(session: Session) -> str:

@@ -24,10 +24,11 @@ from perfdb.recording.redaction import redact, withheld
 from perfdb.recording.report_reader import MAX_BYTES, MAX_DEPTH
 from perfdb.records import Session, Step, mode_of
 from perfdb.settings import Settings
-from perfdb.transfer import HOLD_S, Database, judge_historic
+from perfdb.store.database import HOLD_S, Database
+from perfdb.transfer import judge_historic
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
     from perfdb.store.pieces import Piece
 
@@ -89,28 +90,22 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     Raises:
         StoreError: the database cannot be used at all.
     """
-    from perfdb.store.engine import open_engine
-    from perfdb.store.schema import ensure_schema
-
-    ensure_schema(settings.database_url)
-    engine = open_engine(settings.database_url, role="writer")
     remaining = list(files)
     added: list[str] = []
     before: list[str] = []
-    try:
+    with Database(settings.database_url, WRITER_WAIT_S) as database:
+        with database.reading():
+            pass  # whether it can be used at all is said before any file
         while remaining:
             batch, remaining = remaining[:FILES_AT_A_TIME], remaining[FILES_AT_A_TIME:]
             # Read before a transaction begins: other writers wait while it is open.
             read = [_File(file, settings) for file in batch]
-            _insert(engine, read)
+            _insert(database, read)
             for file in read:
                 added += file.session_ids if file.result.added else []
                 before += file.came_before
                 yield file.result
-    finally:
-        engine.dispose()
-    if added or before:  # where nothing is new, the import before may have ended before it came to this
-        with Database(settings.database_url, WRITER_WAIT_S) as database:
+        if added or before:  # where nothing is new, the import before may have ended before it came to this
             judge_historic(database, added or before, settings.alerts)
 
 
@@ -239,11 +234,11 @@ class _File:
         return Imported(path=str(self.path), added=done.added, known=done.known, error=self._error)
 
 
-def _insert(engine: Engine, files: list[_File]) -> None:
+def _insert(database: Database, files: list[_File]) -> None:
     """Add the files' sessions, in transactions that hold the write lock for moments."""
     waiting = deque((file, piece) for file in files for piece in file.pieces)
     while waiting:
-        with _no_garbage_collected(), engine.begin() as connection:
+        with _no_garbage_collected(), database.writing() as connection:
             until = time.monotonic() + HOLD_S
             while waiting and time.monotonic() < until:
                 file, piece = waiting.popleft()

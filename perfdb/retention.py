@@ -17,8 +17,8 @@ from pathlib import Path
 from perfdb.recording.health import Health
 from perfdb.recording.native import monotonic
 from perfdb.settings import whole
+from perfdb.store.database import Database, EndingError
 from perfdb.toml_tables import Table
-from perfdb.transfer import Database, EndingError
 from perfdb.vocabulary import BIGGEST
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -126,7 +126,7 @@ def _prune_share(database: Database, share: Share, seconds: float) -> Iterator[l
         last = doomed[-1]
         yield []
         while doomed:
-            with database.transaction() as connection:
+            with database.writing() as connection:
                 gone = store.delete_sessions(connection, doomed, seconds)
             yield gone
 
@@ -139,7 +139,7 @@ def _delete_told(database: Database, until: float, seconds: float) -> Iterator[l
         told = store.find_told(connection, until)
     while told:
         yield []
-        with database.transaction() as connection:
+        with database.writing() as connection:
             store.delete_rows(connection, outbox, told, seconds)
 
 
@@ -149,7 +149,7 @@ def _shrink(database: Database) -> Iterator[list[str]]:
     with database.reading() as connection:
         more = space.can_shrink(connection) and space.free_space(connection) > 0
     while more:
-        with database.transaction() as connection:
+        with database.writing() as connection:
             more = space.give_back(connection, HELD_S)
         yield []
 

@@ -6,208 +6,30 @@ may be read again at any time by anybody, and a kill at any point loses and doub
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from perfdb.errors import NotFoundError, StoreError
+from perfdb.errors import NotFoundError
 from perfdb.recording.health import Health, warn_once
 from perfdb.recording.journal import VERSION, Journal, Line, has_living_writer, journals_in
 from perfdb.recording.judged import judged_until, unjudged_beside
 from perfdb.recording.quarantine import Quarantine, put_aside, quarantines_in
 from perfdb.recording.values import clean_error
+from perfdb.store.database import FIRST_ROWS, MOST_ROWS, Database
 from perfdb.toml_tables import Table
 from perfdb.vocabulary import COMPLETED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
-
     from perfdb.trust import Trust
 
-BATCH = 2_000  # records per transaction at most: fewer where they hold the write lock for too long
-FIRST_BATCH = 200
-LEAST_BATCH = 50
-LEAST_SHARED_BATCH = 200  # a server has no lock that all writers want, and each transaction its round trips
 BATCH_BYTES = 512 << 10
 LONG_JOURNAL = 256 << 10  # bytes behind which an end may be that of a large session
-HOLD_S = 0.025  # that a batch may have the write lock: other processes wait for it
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
 MOST_NEWS = 50  # sessions of dead processes that are judged as news: somebody may wait for it
-STILL_S = 0.5  # a file that was written to since may be in the middle of a checkpoint
-
-
-class EndingError(StoreError):
-    """The thread that asks is to end; what it wanted of the database is left to the next one."""
-
-
-class Pace:
-    """How many rows go into one transaction, so that it has the write lock for ``HOLD_S`` only."""
-
-    def __init__(self, least: int) -> None:
-        self.rows = max(FIRST_BATCH, least)
-        self._least = least
-
-    def note(self, number: int, held_s: float) -> None:
-        """Learn how long so many rows took."""
-        if number:
-            fitting = int(number * HOLD_S / max(held_s, 1e-6))
-            self.rows = max(self._least, min(BATCH, fitting, max(2 * number, self.rows)))
-
-
-_left_open: list[object] = []  # what the garbage collector must not close
-
-
-class Database:
-    """The write end of one database, opened when it is first needed; as a context it is closed at the end."""
-
-    def __init__(self, url: str, busy_timeout_s: float, health: Health | None = None) -> None:
-        self.url = url
-        self._busy_timeout_s = busy_timeout_s
-        self._health = health
-        self._engine: Engine | None = None
-        self._reader: Engine | None = None
-        self._is_alone = False  # the server lets us have one connection at a time
-        self._path: Path | None = None
-        self._file: tuple[int, int] | None = None  # device and inode
-        self.pace = Pace(LEAST_SHARED_BATCH if self.is_shared else LEAST_BATCH)
-        self._seen_ns = 0  # when it was written to, the last time that we looked into it
-
-    def __enter__(self) -> Database:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.forget()
-
-    @property
-    def is_shared(self) -> bool:
-        """Tell whether other hosts may write to it as well."""
-        return not self.url.startswith("sqlite")
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Yield a connection inside a write transaction; the schema is up to date.
-
-        After any failure but a lock of somebody else's the next one begins with a new connection.
-        """
-        try:
-            with self._open().begin() as connection:
-                yield connection
-        except Exception as error:
-            from perfdb.store.engine import is_busy
-
-            if not is_busy(error):
-                self.forget()
-            raise
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Yield a connection that only reads and waits for nobody."""
-        engine = self._open()
-        if self._reader is None:
-            from perfdb.store.engine import open_engine
-
-            self._reader = open_engine(self.url, role="reader")
-        reader = self._reader
-        try:
-            with self._connect_reader(reader, engine) as connection:
-                yield connection
-        finally:
-            if self._is_alone or self._reader is not reader:  # forgotten meanwhile: it is nobody's any more
-                from perfdb.store.engine import let_go
-
-                let_go(reader)
-
-    def _connect_reader(self, reader: Engine, writer: Engine) -> Connection:
-        """Connect; where the server gives us one connection at a time, let the writer's go first."""
-        from sqlalchemy.exc import OperationalError
-
-        from perfdb.store.engine import let_go
-
-        if not self._is_alone:
-            try:
-                return reader.connect()
-            except OperationalError:
-                if not self.is_shared:
-                    raise
-            self._is_alone = True
-        let_go(writer)
-        return reader.connect()
-
-    def shrink_log(self, limit_bytes: int) -> int:
-        """Empty a SQLite file's write-ahead log that is longer than the limit; return its bytes after that.
-
-        While a reader holds on to an old state of the database the log must keep it, and grows.
-        """
-        if self._path is None or self._engine is None:
-            return 0
-        from perfdb.store.engine import empty_log, log_bytes
-
-        if log_bytes(self._path) > limit_bytes:
-            empty_log(self._engine)
-        return log_bytes(self._path)
-
-    def after_fork_in_child(self, *, is_still: bool) -> None:
-        """Drop the connections of the parent.
-
-        SQLite would take the parent's locks for its own as long as one is open; but who closes it waits for
-        ever where a thread of the parent was using it. A server would take the end of one for the parent's.
-        """
-        self.forget(close=is_still and not self.is_shared)
-
-    def forget(self, *, close: bool = True) -> None:
-        """Drop the connections, or leave them as they are."""
-        engines = (self._reader, self._engine)  # the log goes when a writer is the last to close
-        self._engine = self._reader = None
-        for engine in engines:
-            if engine is not None:
-                from perfdb.store.engine import let_go
-
-                if not close:
-                    _left_open.append(engine.pool)
-                let_go(engine, close=close)
-
-    def _open(self) -> Engine:
-        if self._engine is not None and self._file != self._identity():
-            self.forget()  # SQLite removes the old file's log with it: the new file must not meet that
-            if self._health is not None:
-                message = f"{self._path} was deleted or replaced in use; rows go into the new file"
-                self._health.count("replaced", 1, message)
-        if self._engine is None:
-            from perfdb.store.engine import open_engine, sqlite_path
-            from perfdb.store.schema import ensure_schema
-
-            ensure_schema(self.url)
-            self._path = sqlite_path(self.url)
-            self._engine = open_engine(self.url, role="writer", busy_timeout_s=self._busy_timeout_s)
-            self._file = self._identity()
-        return self._engine
-
-    def _identity(self) -> tuple[int, int] | None:
-        if self._path is None:
-            return None
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return (0, 0)
-        if not found.st_size or self._is_overwritten(self._path, found):  # as good as deleted
-            return (0, 0)
-        return (found.st_dev, found.st_ino)
-
-    def _is_overwritten(self, path: Path, found: os.stat_result) -> bool:
-        """Tell whether something else was written over the file; looked at anew once it was changed."""
-        if found.st_mtime_ns == self._seen_ns or abs(time.time() - found.st_mtime) < STILL_S:
-            return False
-        from perfdb.store.engine import is_overwritten
-
-        if is_overwritten(path):
-            return True
-        self._seen_ns = found.st_mtime_ns
-        return False
 
 
 class Moved:
@@ -329,7 +151,7 @@ def _move_singly(
             line.refuse()
             count, offset, ended = _move(database, journal, health, line, 1)
         moved, finished = moved + count, finished + ended
-        if not count or moved >= BATCH:
+        if not count or moved >= MOST_ROWS:
             return moved, offset, finished
 
 
@@ -338,7 +160,7 @@ def _move(
 ) -> tuple[int, int, tuple[str, ...]]:
     from perfdb.store.ingest import apply_records, journal_offset
 
-    with database.transaction() as connection:
+    with database.writing() as connection:
         begun = time.monotonic()
         offset = journal_offset(connection, str(journal.header["journal_id"]))
         if offset != batch.offset:  # somebody else moved some, or the database is another one
@@ -385,7 +207,7 @@ def recover_dead(
         from perfdb.store.leases import interrupt_silent
 
         beside = [path.stem for path in journals_in(folder)]  # their locks tell more than a lease
-        with database.transaction() as connection:
+        with database.writing() as connection:
             moved.silent = interrupt_silent(connection, beside=beside)
     return moved
 
@@ -495,7 +317,7 @@ def _take_in(journal: Journal, database: Database, health: Health, moved: Moved)
         from perfdb.store.large import interrupt_ahead
 
         interrupt_ahead(database, journal_id)
-    with database.transaction() as connection:
+    with database.writing() as connection:
         moved.interrupted += mark_interrupted(connection, journal_id)
     moved.journals += 1
     moved.quarantined += health.counts["quarantined"] - before
@@ -608,10 +430,10 @@ def _take_file_again(database: Database, path: Path, moved: Moved) -> None:
     with Quarantine.hold(path) as quarantine:
         left: list[Line] = []
         lines = quarantine.lines()
-        while batch := list(islice(lines, FIRST_BATCH)):
+        while batch := list(islice(lines, FIRST_ROWS)):
             left += _take_again(database, quarantine, batch, moved)
         journal_id = str(quarantine.header["journal_id"])
-        with database.transaction() as connection:
+        with database.writing() as connection:
             set_quarantined(connection, journal_id, len(left))
             if not quarantine.has_living_writer:
                 moved.interrupted += mark_interrupted(connection, journal_id)
@@ -629,7 +451,7 @@ def _take_again(database: Database, quarantine: Quarantine, lines: list[Line], m
     if not lines:
         return left
     try:
-        with database.transaction() as connection:
+        with database.writing() as connection:
             records = [line.record for line in lines if line.record is not None]
             applied = apply_records(connection, quarantine.header, records, offset=0)
     except Exception as error:
@@ -661,7 +483,7 @@ def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 
         here = {path.stem for path in journals_in(home / "journal")}
         with database.reading() as connection:  # through all rows
             written = read_facts(connection).journals
-        with database.transaction() as connection:
+        with database.writing() as connection:
             left = [name for name, each in written.items() if each.running and name not in here]
             return sum(mark_interrupted(connection, name) for name in left)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from perfdb.alerting import Alerting, Ended
-from perfdb.errors import PerfdbError, StoreError
+from perfdb.errors import AbsentError, PerfdbError, StoreError
 from perfdb.guard import raise_foreign
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
@@ -32,14 +32,14 @@ from perfdb.recording.native import (
 )
 from perfdb.recording.values import clean_error
 from perfdb.search import doubt_about_home
-from perfdb.surroundings import exists, make_private_folder
+from perfdb.store.database import Database, EndingError
+from perfdb.surroundings import make_private_folder
 from perfdb.toml_tables import Table
-from perfdb.transfer import Database, EndingError, move_batch, recover_dead
+from perfdb.transfer import move_batch, recover_dead
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from contextlib import _GeneratorContextManager
     from typing import Any
 
     from perfdb.retention import Upkeep
@@ -78,24 +78,6 @@ _LOG_TOO_LONG = (
 _newest: Worker | None = None  # the one that was used last
 
 
-class _Database(Database):
-    """The database of a worker: between any two transactions its thread can be ended."""
-
-    def __init__(self, url: str, health: Health, ends: Callable[[], bool]) -> None:
-        super().__init__(url, BUSY_TIMEOUT_S if url.startswith("sqlite") else SHARED_BUSY_TIMEOUT_S, health)
-        self._ends = ends
-
-    def transaction(self) -> _GeneratorContextManager[Any]:
-        if self._ends():
-            raise EndingError("the thread ends")
-        return super().transaction()
-
-    def reading(self) -> _GeneratorContextManager[Any]:
-        if self._ends():
-            raise EndingError("the thread ends")
-        return super().reading()
-
-
 class Worker:
     """The journals of this process on their way to one database; what a tracker knows as its Writer."""
 
@@ -115,7 +97,8 @@ class Worker:
         self._trust = trust  # None when somebody named the home
         self.health = health
         self._fsync = fsync
-        self._database = _Database(database_url, health, self._must_end)
+        timeout_s = BUSY_TIMEOUT_S if database_url.startswith("sqlite") else SHARED_BUSY_TIMEOUT_S
+        self._database = Database(database_url, timeout_s, health, ends=self._must_end)
         self._journals: list[Journal] = []  # the last one is written by new sessions
         self._read: dict[str, int] = {}  # offsets that are known to be in the database
         self._judged: dict[str, int] = {}  # those that are noted beside the journals
@@ -244,7 +227,7 @@ class Worker:
             from perfdb.store import ingest, leases  # noqa: F401
 
             try:
-                with self._database.transaction():
+                with self._database.writing():
                     pass
                 self.alerting.prepare()
             except Exception as error:
@@ -508,7 +491,7 @@ class Worker:
 
     def _move(self) -> None:
         if self._busy_since is not None:  # journals are not read again for a lock that is still held
-            with self._database.transaction():
+            with self._database.writing():
                 pass
         until = monotonic() + MOVE_S
         for journal in list(self._journals):
@@ -549,7 +532,7 @@ class Worker:
 
         running = [each.session_id for each in list(self._sessions) if not (each.ended or each.inherited)]
         if running and monotonic() - self._heard_of > RENEW_S:
-            with self._database.transaction() as connection:
+            with self._database.writing() as connection:
                 renew(connection, [str(each.header["journal_id"]) for each in list(self._journals)], running)
             self._heard_of = monotonic()
 
@@ -706,17 +689,13 @@ class Worker:
 def usual_durations(database_url: str, pipeline: str, mode: str) -> dict[str, float]:
     """Return the median seconds per step of the last sessions; nothing where there is no history."""
     from perfdb.store import reading
-    from perfdb.store.engine import let_go, open_engine, sqlite_path
 
-    path = sqlite_path(database_url)
-    if path is not None and not exists(path):
-        return {}
-    engine = open_engine(database_url, role="reader")
-    try:
-        with engine.connect() as connection:
-            return reading.usual_durations(connection, pipeline, mode)
-    finally:
-        let_go(engine)
+    with Database(database_url, migrates=False) as database:
+        try:
+            with database.reading(checked=False) as connection:
+                return reading.usual_durations(connection, pipeline, mode)
+        except AbsentError:
+            return {}
 
 
 def _is_away(failure: Exception) -> bool:

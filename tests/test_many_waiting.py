@@ -14,9 +14,9 @@ from perfdb.alerting import Alerting, Ended
 from perfdb.recording.health import Health
 from perfdb.records import Session, Step
 from perfdb.store.alerts import read_alerts
+from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
 from perfdb.toml_tables import Table
-from perfdb.transfer import Database
 
 START = 1_785_500_000.0
 
@@ -41,7 +41,7 @@ class Live:
 def judged(url: str, sessions: list[Session]) -> tuple[list[Any], int]:
     """Have sessions judged that came all at once; return the alerts, and how many were looked at."""
     with Database(url, 5.0) as database:
-        with database.transaction() as connection:
+        with database.writing() as connection:
             insert_sessions(connection, sessions)
         ours = Alerting(Table({}), database, threading.RLock(), Health(), lambda rests: None)
         looked: list[str] = []

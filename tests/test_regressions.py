@@ -187,7 +187,7 @@ class Given:
     def reading(self) -> AbstractContextManager[Connection]:
         return nullcontext(self._connection)
 
-    transaction = reading
+    writing = reading
 
 
 @pytest.mark.parametrize("seed", range(4))

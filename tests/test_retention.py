@@ -23,9 +23,9 @@ from perfdb.settings import load
 from perfdb.store import alerts as alerts_store
 from perfdb.store import models, orphans, outbox
 from perfdb.store import retention as store
+from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions, tag_session
 from perfdb.toml_tables import Table
-from perfdb.transfer import Database
 
 NOW = 1_800_000_000.0
 
@@ -61,7 +61,7 @@ def session(number: int, *, days_old: float, **changes: Any) -> Session:
 
 
 def add(database: Database, *found: Session) -> None:
-    with database.transaction() as connection:
+    with database.writing() as connection:
         insert_sessions(connection, found)
 
 
@@ -119,7 +119,7 @@ def alert(state: str, since: str, last: str) -> Alert:
 
 def test_tagged_pinned_alerting_and_running_sessions_stay(database: Database) -> None:
     add(database, *(session(number, days_old=100) for number in range(8)))
-    with database.transaction() as connection:
+    with database.writing() as connection:
         tag_session(connection, "s1", "release")
         alerts_store.save_alert(connection, alert("firing", since="s2", last="s3"))
         alerts_store.save_alert(connection, alert("resolved", since="s4", last="s4"))
@@ -142,7 +142,7 @@ def test_a_tag_or_an_alert_between_the_look_and_the_delete_still_counts(database
     (share,) = find_shares(database, Policy(90 * DAY_S), NOW)
     with database.reading() as connection:
         doomed = store.find_doomed(connection, share, None)
-    with database.transaction() as connection:
+    with database.writing() as connection:
         tag_session(connection, "s2", "keep")
         alerts_store.save_alert(connection, alert("firing", since="s3", last="s3"))
         assert store.delete_sessions(connection, doomed, 60.0) == ["s1"]
@@ -156,7 +156,7 @@ def test_a_session_too_large_for_one_transaction_goes_in_pieces(database: Databa
         doomed = store.find_doomed(connection, share, None)
     gone = []
     while doomed:
-        with database.transaction() as connection:
+        with database.writing() as connection:
             gone.append(store.delete_sessions(connection, doomed, 0.0))
     assert gone[:4] == [[], [], [], []]  # a hundred steps each
     assert gone[4:] == ([["s1", "s2", "s3"]] if database.is_shared else [["s1"], ["s2"], ["s3"]])
@@ -167,7 +167,7 @@ def test_a_large_session_that_was_tagged_meanwhile_keeps_its_steps(database: Dat
     add(database, session(1, days_old=100, steps=tuple("load" for _ in range(450))))
     pieces = prune(database, find_shares(database, Policy(90 * DAY_S), NOW), NOW)
     next(pieces)  # it was looked for
-    with database.transaction() as connection:
+    with database.writing() as connection:
         tag_session(connection, "s1", "keep")
     assert [each for each in pieces if each] == []
     assert rows(database, models.sessions, models.steps) == {"sessions": 1, "steps": 450}
@@ -182,7 +182,7 @@ def test_names_environments_and_journals_of_nobody_go_too(database: Database) ->
     )
     failing = Step(step_name="always fails", start_time=NOW, duration=1.0, success=False, seq=0)
     add(database, session(4, days_old=1, steps=(failing,), status="failed", success=False))
-    with database.transaction() as connection:
+    with database.writing() as connection:
         for name, updated in (("idle", NOW - 40 * DAY_S), ("young", NOW - DAY_S)):
             connection.execute(
                 insert(models.journals).values(
@@ -201,7 +201,7 @@ def test_names_environments_and_journals_of_nobody_go_too(database: Database) ->
 
 
 def test_messages_that_arrived_long_ago_go_too(database: Database) -> None:
-    with database.transaction() as connection:
+    with database.writing() as connection:
         for days_old, state in ((31, "sent"), (31, "waiting"), (29, "sent")):
             outbox.put(connection, f"{state} {days_old}", {}, NOW - days_old * DAY_S)
             of_this = models.outbox.c.channel == f"{state} {days_old}"
@@ -218,7 +218,7 @@ def test_orphans_and_old_messages_go_in_pieces_too(
     for held in ("HELD_S", "SHARED_HELD_S"):
         monkeypatch.setattr(f"perfdb.retention.{held}", 0.0)
     add(database, *(session(number, days_old=100, command=f"job {number}") for number in range(45)))
-    with database.transaction() as connection:
+    with database.writing() as connection:
         for _ in range(45):
             outbox.put(connection, "mail", {}, NOW - 31 * DAY_S)
         connection.execute(update(models.outbox).values(state="sent"))
@@ -364,7 +364,7 @@ def test_the_worker_prunes_piece_by_piece_when_it_is_idle(upkeep: Upkeep, tmp_pa
 def test_it_does_so_once_a_day_for_all_processes_of_a_home(upkeep: Upkeep, tmp_path: Path) -> None:
     other = (
         "import sys; from pathlib import Path; from perfdb.recording.health import Health; "
-        "from perfdb.retention import Policy, Upkeep; from perfdb.transfer import Database; "
+        "from perfdb.retention import Policy, Upkeep; from perfdb.store.database import Database; "
         f"home = Path({str(tmp_path)!r}); "
         "database = Database(f'sqlite:///{home}/perfdb.sqlite3', 10.0); "
         "print(Upkeep(home, Policy(1e7), database, Health(strict=True)).turn(idle=True))"

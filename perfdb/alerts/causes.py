@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.cause import Cause, Part, Suspect, find_cause
 from perfdb.store.neighbours import read_neighbours
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 REACH = 2  # sessions on either side of a move, where nobody knows more exactly
 
 
 def cause_at(
-    connection: Any,
+    connection: Connection,
     pipeline: str,
     mode: str,
     moment: float,

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from perfdb.alerts.config import AlertSettings, Channel
 from perfdb.alerts.lifecycle import is_due
 from perfdb.records import SEVERITIES, Alert
 from perfdb.store import outbox
 from perfdb.store.alerts import alert_row
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 MOST_IN_DIGEST = 20  # more are counted
 
@@ -38,7 +41,7 @@ def urgency(alert: Alert) -> tuple[int, int]:
 
 
 def put_digests(
-    connection: Any,
+    connection: Connection,
     source: Source,
     channels: Iterable[Channel],
     due: Sequence[Alert],

@@ -44,6 +44,8 @@ LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed mor
 MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from perfdb.analysis.regressions import Runs
 
 Change = tuple[Alert, tuple[str, ...]]
@@ -74,7 +76,7 @@ class Judged:
 
 
 def after_session(
-    connection: Any, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
+    connection: Connection, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
 ) -> Told:
     """Judge a session that has ended, all in one transaction.
 
@@ -90,7 +92,9 @@ def after_session(
     return Told() if found is None else _settle_found(connection, found, settings, now)
 
 
-def settle_session(connection: Any, found: Findings, settings: AlertSettings, now: float) -> Told | None:
+def settle_session(
+    connection: Connection, found: Findings, settings: AlertSettings, now: float
+) -> Told | None:
     """Write what ``look_at_session`` found; None, and nothing, when that rests on what others changed since.
 
     Other writers wait for this transaction: what takes long was done before it began.
@@ -114,7 +118,7 @@ class _Said:
     pins: Mapping[tuple[str | None, str], Pin]
 
 
-def _said_of(connection: Any, pipeline: str, mode: str) -> _Said:
+def _said_of(connection: Connection, pipeline: str, mode: str) -> _Said:
     return _Said(
         {alert.id: alert for alert in store.active_alerts(connection, pipeline, mode)},
         store.accepted_baselines(connection, pipeline, mode),
@@ -134,7 +138,7 @@ class Findings:
 
 
 def look_at_session(
-    connection: Any, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
+    connection: Connection, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
 ) -> Findings | None:
     """Return what the rules say of a session, with what explains it; None when that changes nothing.
 
@@ -184,7 +188,7 @@ def look_at_session(
     return Findings(place, said, windows[0], _explained(connection, place, changes), historic)
 
 
-def _explained(connection: Any, place: Place, changes: Iterable[Change]) -> list[Change]:
+def _explained(connection: Connection, place: Place, changes: Iterable[Change]) -> list[Change]:
     """Return the changes with what explains them; it is looked for in the history."""
     causes: dict[str, dict[str, Any]] = {}
     found: list[Change] = []
@@ -197,13 +201,13 @@ def _explained(connection: Any, place: Place, changes: Iterable[Change]) -> list
     return found
 
 
-def _settle_found(connection: Any, found: Findings, settings: AlertSettings, now: float) -> Told:
+def _settle_found(connection: Connection, found: Findings, settings: AlertSettings, now: float) -> Told:
     active = list(found.said.active.values())
     return _settle(connection, found.place, settings, active, found.changes, found.total, now, found.historic)
 
 
 def while_running(
-    connection: Any,
+    connection: Connection,
     session_id: str,
     elapsed: Mapping[str | None, float],
     settings: AlertSettings,
@@ -243,7 +247,7 @@ def while_running(
     return _settle(connection, place, settings, active, changes, None, now, False)
 
 
-def after_silence(connection: Any, settings: AlertSettings, now: float) -> Told:
+def after_silence(connection: Connection, settings: AlertSettings, now: float) -> Told:
     """Tell of the alerts that fire on, though the silence in which they were last seen is over.
 
     Args:
@@ -286,7 +290,7 @@ def lowest_limits(rules: Iterable[Rule], pipeline: str, mode: str) -> dict[str |
     return limits
 
 
-def windows_of(connection: Any, place: Place, rules: Sequence[Rule]) -> list[Window]:
+def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> list[Window]:
     """Read as much history as the rules for a session's pipeline and mode look at, and no more."""
     fitting = [rule for rule in rules if _fits(rule, place.pipeline, place.mode)]
     if not fitting:
@@ -366,7 +370,7 @@ def values_for(
     return [value for value, _ in pairs], [index for _, index in pairs]
 
 
-def pins_of(connection: Any, pipeline: str, mode: str) -> dict[tuple[str | None, str], Pin]:
+def pins_of(connection: Connection, pipeline: str, mode: str) -> dict[tuple[str | None, str], Pin]:
     """Return the pinned baselines of a pipeline and mode by step name and metric."""
     return {(pin.step_name, pin.metric): pin for pin in pinned(connection, pipeline, mode)}
 
@@ -473,7 +477,7 @@ def _was_decided(alert: Alert, active: Iterable[Alert], total: Window) -> bool:
 
 
 def _settle(
-    connection: Any,
+    connection: Connection,
     place: Place,
     settings: AlertSettings,
     active: Sequence[Alert],
@@ -535,7 +539,7 @@ def _kept(events: Iterable[str], hits: int) -> Iterator[tuple[str, str | None]]:
 
 
 def _grouped(
-    connection: Any,
+    connection: Connection,
     place: Place,
     current: Mapping[int, Alert],
     touched: Collection[int],
@@ -556,7 +560,7 @@ def _grouped(
     return {alert.id: alert for alert in _worded([*group(flagged, positions), *others], touched)}
 
 
-def _with_error(connection: Any, place: Place, alert: Alert) -> Alert:
+def _with_error(connection: Connection, place: Place, alert: Alert) -> Alert:
     error = last_error(connection, place, alert.step_name)
     if not error:
         return alert
@@ -568,7 +572,7 @@ def _with_error(connection: Any, place: Place, alert: Alert) -> Alert:
 _BEGINNINGS = {"opened", "opened pending", "opened historic", "opened again", "moved"}
 
 
-def _with_cause(connection: Any, alert: Alert, known: dict[str, dict[str, Any]]) -> Alert:
+def _with_cause(connection: Connection, alert: Alert, known: dict[str, dict[str, Any]]) -> Alert:
     """Return the alert with what explains its move; steps and total that moved together share it."""
     if alert.metric != "duration":
         return alert

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from perfdb.alerts.causes import cause_at
 from perfdb.alerts.evaluation import LEVELS, values_for, windows_of
@@ -18,6 +18,8 @@ from perfdb.records import Alert
 from perfdb.store.windows import find_place, newest_places
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from perfdb.analysis.change_points import ChangePoint
 
 MOVES = (*LEVELS, "pinned", "trend")  # kinds that compare runs before with runs since
@@ -62,7 +64,7 @@ class AlertExplanation:
         return int(sum(self.values[:at])), int(sum(self.values[at:]))
 
 
-def explain_alert(connection: Any, alert: Alert) -> AlertExplanation:
+def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     """Return what an alert rests on; nothing but the alert when its sessions are gone."""
     place = find_place(connection, alert.last_session_id)
     if place is None:  # retention took it
@@ -114,7 +116,7 @@ def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:
     return min(near, key=lambda each: abs(each.index - at), default=None)
 
 
-def _cause(connection: Any, alert: Alert, since: float | None, until: float | None) -> Cause | None:
+def _cause(connection: Connection, alert: Alert, since: float | None, until: float | None) -> Cause | None:
     if alert.metric != "duration" or alert.kind not in MOVES:
         return None
     return cause_at(connection, alert.pipeline, alert.mode, alert.since_time, since=since, until=until)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from perfdb.alerts.config import EVERY
 from perfdb.alerts.evaluation import MEASURED, Judged, judge, pins_of
@@ -12,9 +12,12 @@ from perfdb.analysis.rules import WINDOWS, Rule
 from perfdb.store.alerts import Baseline
 from perfdb.store.windows import Place, Window, read_windows
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 
 def judge_past(
-    connection: Any,
+    connection: Connection,
     place: Place,
     rule: Rule,
     accepted: Mapping[tuple[str | None, str], Baseline],

@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import (
@@ -23,7 +22,11 @@ from perfdb.alerts.evaluation import (
 from perfdb.recording.native import sleep
 from perfdb.records import COMPLETED
 from perfdb.store.alerts import no_longer_silenced, take_turn
+from perfdb.store.database import Database
 from perfdb.store.windows import EndedSession, find_ended, newest_places
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after each
 _TRIES = 3  # to write what was found before others change what it rests on
@@ -34,18 +37,8 @@ NEWS_S = 86_400.0  # what ended longer ago is old: it opens historic alerts at m
 Thing = TypeVar("Thing")
 
 
-class Rows(Protocol):
-    """A database, as ``transfer.Database`` opens it."""
-
-    def reading(self) -> AbstractContextManager[Any]:
-        """Give a connection that only reads."""
-
-    def transaction(self) -> AbstractContextManager[Any]:
-        """Give a connection inside a write transaction."""
-
-
 def judge_session(
-    database: Rows, session_id: str, settings: AlertSettings, *, historic: bool = False
+    database: Database, session_id: str, settings: AlertSettings, *, historic: bool = False
 ) -> Told:
     """Judge a session that is in the database; judging it again changes nothing.
 
@@ -60,15 +53,15 @@ def judge_session(
             found = look_at_session(connection, session_id, settings, time.time(), historic=historic)
         if found is None:
             return Told()
-        with database.transaction() as connection:
+        with database.writing() as connection:
             told = settle_session(connection, found, settings, time.time())
         if told is not None:
             return told
-    with database.transaction() as connection:  # others change alerts all the time: now they wait
+    with database.writing() as connection:  # others change alerts all the time: now they wait
         return after_session(connection, session_id, settings, time.time(), historic=historic)
 
 
-def judge_imported(database: Rows, session_ids: Iterable[str], settings: AlertSettings) -> None:
+def judge_imported(database: Database, session_ids: Iterable[str], settings: AlertSettings) -> None:
     """Judge, as historic, those of these sessions that are the newest of their pipeline and mode."""
     wanted = set(session_ids)
     with database.reading() as connection:
@@ -78,17 +71,17 @@ def judge_imported(database: Rows, session_ids: Iterable[str], settings: AlertSe
             judge_session(database, place.session_id, settings, historic=True)
 
 
-def tell_after_silence(database: Rows, settings: AlertSettings) -> Told:
+def tell_after_silence(database: Database, settings: AlertSettings) -> Told:
     """Tell of what fired in a silence that is over by now, and fires on."""
     with database.reading() as connection:
         if not no_longer_silenced(connection, time.time()):
             return Told()
-    with database.transaction() as connection:
+    with database.writing() as connection:
         return after_silence(connection, settings, time.time())
 
 
 def judge_left(
-    database: Rows, session_ids: Iterable[str], settings: AlertSettings
+    database: Database, session_ids: Iterable[str], settings: AlertSettings
 ) -> tuple[list[Told], list[str]]:
     """Judge sessions whose own process did not come to it, as it would have done.
 
@@ -103,11 +96,13 @@ def judge_left(
     return [judge_session(database, each, settings) for each in _worth_judging(news, settings)], old
 
 
-def write_in_pieces(database: Rows, things: Iterable[Thing], write: Callable[[Any, Thing], None]) -> None:
+def write_in_pieces(
+    database: Database, things: Iterable[Thing], write: Callable[[Connection, Thing], None]
+) -> None:
     """Write one thing after the other, as many in a transaction as hold its lock for a moment."""
     waiting = deque(things)
     while waiting:
-        with database.transaction() as connection:
+        with database.writing() as connection:
             take_turn(connection)
             until = time.monotonic() + _HOLD_S
             write(connection, waiting.popleft())

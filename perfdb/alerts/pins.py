@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.baselines import LEAST_RUNS, level_of
 from perfdb.records import RESOLVED
@@ -16,9 +16,12 @@ from perfdb.store import baselines
 from perfdb.store.baselines import Pin
 from perfdb.store.levels import Past, read_past
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 
 def pins_of_past(
-    connection: Any, now: float, *, last: int | None, note: str | None, **filters: Any
+    connection: Connection, now: float, *, last: int | None, note: str | None, **filters: Any
 ) -> tuple[list[Pin], list[Past]]:
     """Return pins of what the runs that fit were like, and the series that had too few runs.
 
@@ -57,19 +60,19 @@ def pins_of_past(
     return made, short
 
 
-def pin(connection: Any, made: Sequence[Pin], now: float) -> None:
+def pin(connection: Connection, made: Sequence[Pin], now: float) -> None:
     """Keep pins instead of those that their series had, and close the alerts that were judged by these."""
     baselines.pin(connection, made)
     _let_go(connection, made, "baseline pinned anew", now)
 
 
-def unpin(connection: Any, pins: Sequence[Pin], now: float) -> None:
+def unpin(connection: Connection, pins: Sequence[Pin], now: float) -> None:
     """Forget pins, and close the alerts that were judged by them."""
     baselines.unpin(connection, pins)
     _let_go(connection, pins, "baseline unpinned", now)
 
 
-def _let_go(connection: Any, pins: Iterable[Pin], event: str, now: float) -> None:
+def _let_go(connection: Connection, pins: Iterable[Pin], event: str, now: float) -> None:
     by_series: dict[tuple[str, str], set[str | None]] = {}
     for pin in pins:
         by_series.setdefault((pin.pipeline, pin.mode), set()).add(pin.step_name)

@@ -10,12 +10,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import JITTER_S, AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, LEVELS, MOST_JITTERS, MOST_OPENED, fingerprint, is_judged
-from perfdb.alerts.judging import Rows, write_in_pieces
+from perfdb.alerts.judging import write_in_pieces
 from perfdb.alerts.messages import headline, message
 from perfdb.analysis.regressions import Move, Runs, find_moves
 from perfdb.analysis.rules import PINNED_PERCENT, SHIFT_PERCENT, Level, Rule, Verdict, bound_between
@@ -24,10 +24,14 @@ from perfdb.errors import NotFoundError
 from perfdb.records import HISTORIC, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
+from perfdb.store.database import Database
 from perfdb.store.levels import kinds_of, read_past
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
-def moves_of(connection: Any, *, better: bool = False, **filters: Any) -> list[Move]:
+
+def moves_of(connection: Connection, *, better: bool = False, **filters: Any) -> list[Move]:
     """Return where the level of any series moved for the worse, without causes.
 
     Args:
@@ -58,7 +62,7 @@ class Loss:
     verdict: Verdict
 
 
-def losses_of(connection: Any, *, step: str | None = None, **filters: Any) -> list[Loss]:
+def losses_of(connection: Connection, *, step: str | None = None, **filters: Any) -> list[Loss]:
     """Return the series that lost against their pinned baselines, however small each loss was.
 
     Args:
@@ -89,7 +93,7 @@ def losses_of(connection: Any, *, step: str | None = None, **filters: Any) -> li
     return found
 
 
-def with_causes(connection: Any, moves: Iterable[Move]) -> list[Move]:
+def with_causes(connection: Connection, moves: Iterable[Move]) -> list[Move]:
     """Return the moves with what explains them.
 
     Total and steps of one pipeline and mode that moved within 5 sessions are one event and share its cause;
@@ -111,7 +115,7 @@ def _is_one_event(head: Move, move: Move) -> bool:
     return same and head.is_at(move.since_time)
 
 
-def _with_cause(connection: Any, move: Move) -> Move:
+def _with_cause(connection: Connection, move: Move) -> Move:
     cause = cause_at(
         connection,
         move.runs.pipeline,
@@ -138,7 +142,7 @@ def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
     return min(telling, key=lambda alert: (not alert.is_open, -alert.id), default=None)
 
 
-def moves_around(connection: Any, session_ids: Sequence[str]) -> list[Move]:
+def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Move]:
     """Return, with causes, the moves in the whole history of the pipelines that these sessions came to."""
     found: list[Move] = []
     for (pipeline, mode), count in kinds_of(connection, session_ids).items():
@@ -151,7 +155,7 @@ Series = tuple[str, str | None, str]
 """Pipeline, step name (None: the total) and mode."""
 
 
-def open_historic(database: Rows, moves: Iterable[Move], settings: AlertSettings, now: float) -> None:
+def open_historic(database: Database, moves: Iterable[Move], settings: AlertSettings, now: float) -> None:
     """Open a ``historic`` alert for each move that no alert tells of.
 
     A move that an alert tells of already is that alert, and a historic one follows its boundary. Only the
@@ -189,7 +193,7 @@ class _Opening:
     def add(self, place: int, move: Move, alert: Alert) -> None:
         self._events.setdefault(move.event_session_id, []).append((place, alert))
 
-    def open(self, connection: Any, due: tuple[int, Move]) -> None:
+    def open(self, connection: Connection, due: tuple[int, Move]) -> None:
         """Open an alert for a move, or have a historic one follow it; others may have done so by now."""
         place, move = due
         rule = self.rule_for(move)
@@ -276,7 +280,7 @@ def _alert_of_move(rule: Rule, move: Move, now: float) -> Alert:
     )
 
 
-def _save(connection: Any, alert: Alert, event: str, now: float) -> Alert:
+def _save(connection: Connection, alert: Alert, event: str, now: float) -> Alert:
     saved = replace(alert, id=store.save_alert(connection, alert))
     store.add_event(connection, saved.id, event, now, session_id=saved.since_session_id)
     worded = _worded(saved, ())
@@ -302,7 +306,7 @@ def _grouped(group: Sequence[Alert]) -> Iterator[Alert]:
         yield from (_worded(each, (head,)) for each in spoken if each.state == HISTORIC)
 
 
-def _regroup(connection: Any, alert: Alert) -> None:
+def _regroup(connection: Connection, alert: Alert) -> None:
     """Write who speaks for an alert, and its texts; what else is in its row may have moved on."""
     try:
         current = store.read_alert(connection, alert.id)

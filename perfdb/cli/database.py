@@ -28,16 +28,12 @@ def command() -> None:
 @database_option
 def current(database: str | None) -> None:
     """Show which schema the database has."""
-    from perfdb.store.engine import open_engine
+    from perfdb.store.database import Database
     from perfdb.store.schema import HEAD, revision
 
     history = _existing(database)
-    engine = open_engine(history.url, role="reader")
-    try:
-        with engine.connect() as connection:
-            found = revision(connection)
-    finally:
-        engine.dispose()
+    with Database(history.url, migrates=False) as known, known.reading(checked=False) as connection:
+        found = revision(connection)
     if found == HEAD:
         click.echo(f"{found} (current)")
     else:

@@ -20,11 +20,11 @@ from perfdb.recording.journal import has_living_writer, journals_in
 from perfdb.recording.report import report_name
 from perfdb.retention import Policy, age, find_shares, prune, read_policy, survey
 from perfdb.settings import DATABASE_FILE
+from perfdb.store.database import Database
 from perfdb.store.engine import sqlite_path
 from perfdb.store.retention import clear_errors
 from perfdb.store.session_files import remove_pictures
 from perfdb.texts import counted, mode_text
-from perfdb.transfer import Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -202,9 +202,7 @@ def _make_small(history: History, store: Database, before: int, *, asked: bool) 
         shrinks = space.can_shrink(connection)
         free = space.free_space(connection)
     store.forget()
-    if history.url.startswith("sqlite") and (
-        asked or (not shrinks and free >= _WORTH_IT and _alone(history))
-    ):
+    if not store.is_shared and (asked or (not shrinks and free >= _WORTH_IT and _alone(history))):
         space.compact(history.url)
     elif not shrinks and free >= _WORTH_IT:
         click.echo(

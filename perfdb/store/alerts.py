@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from perfdb.errors import NotFoundError
 from perfdb.records import ALERT_ROW, ALERT_STATES, FALSE_ALARM, HISTORIC, OPEN_STATES, PENDING, Alert
+from perfdb.store import dialects
 from perfdb.store.ids import Ids
 from perfdb.store.models import alert_events, alerts, baselines, series, silences, storable_text
 from perfdb.vocabulary import BIGGEST
@@ -93,8 +94,7 @@ class Happening:
 
 def take_turn(connection: Connection) -> None:
     """Let no other process judge alerts until this transaction ends; SQLite's BEGIN did that."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    dialects.take_turn(connection, _LOCK)
 
 
 def active_alerts(connection: Connection, pipeline: str, mode: str) -> list[Alert]:

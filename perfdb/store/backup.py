@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from perfdb.errors import StoreError
 from perfdb.outputs import place_of, take_place, write_output
 from perfdb.settings import sqlite_url
-from perfdb.store.engine import broken_file, open_engine, shown_url, sqlite_path
+from perfdb.store.engine import broken_file, connected, shown_url, sqlite_path
 from perfdb.store.schema import HEAD, revision
 
 _SPARE_BYTES = 16 << 20
@@ -128,11 +128,9 @@ def _remove_left(folder: Path, name: str) -> None:
 def _copy_sqlite(url: str, target: Path) -> dict[str, int]:
     """Copy the pages; return the rows per table at that moment."""
     source = sqlite_path(url)
-    engine = open_engine(url, role="reader")
     try:
-        raw = engine.raw_connection()
-        reader: Any = raw.driver_connection
-        try:
+        with connected(url, role="reader") as connection:
+            reader: Any = connection.connection.driver_connection
             reader.execute("BEGIN")  # counts and copy see one moment
             pages, size = (
                 reader.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
@@ -148,16 +146,12 @@ def _copy_sqlite(url: str, target: Path) -> dict[str, int]:
                 copy.close()
             reader.execute("COMMIT")
             return counts
-        finally:
-            raw.close()
     except (sqlite3.Error, DBAPIError) as error:
         cause = getattr(error, "orig", None) or error
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if source is not None and code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise broken_file(source, cause) from error
         raise StoreError(f"{source} could not be copied: {cause}; nothing was left of the backup") from error
-    finally:
-        engine.dispose()
 
 
 def _copy_rows(url: str, target: Path) -> dict[str, int]:
@@ -196,14 +190,11 @@ def verify(path: Path, counts: dict[str, int]) -> None:
 
 def revision_of(url: str) -> str:
     """Return the schema revision of a database of perfdb."""
-    engine = open_engine(url, role="reader")
     try:
-        with engine.connect() as connection:
+        with connected(url, role="reader") as connection:
             found = revision(connection)
     except DBAPIError as error:
         raise StoreError(f"{shown_url(url)} cannot be read: {error.orig}") from error
-    finally:
-        engine.dispose()
     if found is None:
         raise StoreError(f"{shown_url(url)} has no tables of perfdb: it is no history")
     return found

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Connection, Select, func, select, text, tuple_
 
 from perfdb.records import Session
+from perfdb.store.dialects import starts_with
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -314,14 +315,9 @@ def _add(runs: Runs, start: float, duration: float | None, counted: bool, status
 
 
 def _fitting(connection: Connection, prefix: str | None, filters: Mapping[str, Any]) -> Select[Any]:
-    query: Select[Any] = choose_sessions(connection.dialect.name, **filters)
+    query: Select[Any] = choose_sessions(connection, **filters)
     if prefix is not None:
-        prefix = storable_text(prefix)
-        query = query.where(sessions.c.session_id.startswith(prefix, autoescape=True))
-        if connection.dialect.name == "sqlite":  # its LIKE goes through every row, and takes a for A
-            query = query.where(
-                sessions.c.session_id >= prefix, sessions.c.session_id < f"{prefix}\U0010ffff"
-            )
+        query = query.where(starts_with(connection, sessions.c.session_id, storable_text(prefix)))
     return query
 
 

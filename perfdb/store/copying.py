@@ -17,8 +17,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from perfdb.errors import StoreError
 from perfdb.store.alerts import take_turn
 from perfdb.store.comparing import Copied, Digests, digests
-from perfdb.store.engine import open_engine, shown_url
-from perfdb.store.ids import insert_into
+from perfdb.store.dialects import insert_into, is_shared
+from perfdb.store.engine import connected, open_engine, shown_url
 from perfdb.store.ingest import finish_step, recount_session
 from perfdb.store.models import (
     INTERRUPTED_CODE,
@@ -69,9 +69,8 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
         NewerSchemaError: one of the two is of a newer perfdb.
         StoreError: one of the two cannot be opened, or was lost; what has been copied stays.
     """
-    reader = open_engine(source_url, role="reader")
     try:
-        with reader.connect() as source:
+        with connected(source_url, role="reader") as source:
             require_schema(source)
             ensure_schema(target_url)
             writer, witness = (open_engine(target_url, role=role) for role in ("writer", "reader"))
@@ -85,8 +84,6 @@ def copy_history(source_url: str, target_url: str, progress: Progress | None = N
             f"the copy from {shown_url(source_url)} into {shown_url(target_url)} was cut off: "
             f"{getattr(error, 'orig', None) or error}; what has arrived is whole: run it again"
         ) from error
-    finally:
-        reader.dispose()
 
 
 class _Copy:
@@ -151,7 +148,7 @@ class _Copy:
 
     def _advance_journals(self, target: Connection) -> None:
         """Say that the source's journals are read so far: all their rows are here now."""
-        heard = {"seen_at": server_time()} if target.dialect.name == "postgresql" else {}
+        heard = {"seen_at": server_time()} if is_shared(target) else {}
         for row in self._source.execute(select(journals)):
             behind = journals.c.journal_id == row.journal_id, journals.c.byte_offset < row.byte_offset
             read = {name: row._mapping[name] for name in ("byte_offset", "quarantined", "updated_at")}

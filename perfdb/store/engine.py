@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import SystemRandom  # the host's own numbers stay what it seeded
@@ -17,7 +19,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.event import registry
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -78,6 +80,17 @@ def open_engine(url: str, *, role: Role, busy_timeout_s: float = 30.0) -> Engine
     return _postgres_engine(parsed, role, busy_timeout_s)
 
 
+@contextmanager
+def connected(url: str, *, role: Role) -> Iterator[Connection]:
+    """Yield one connection of an engine that is let go of afterwards; no transaction has begun."""
+    engine = open_engine(url, role=role)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        let_go(engine)
+
+
 def shown_url(url: str) -> str:
     """Return the URL as people may see it: the password is hidden."""
     try:
@@ -96,6 +109,7 @@ def sqlite_path(url: str) -> Path | None:
 
 # What a query may raise: rows in bulk are asked of the driver itself, whose errors are its own.
 QUERY_ERRORS = (DBAPIError, sqlite3.Error)
+ALL_ERRORS = (SQLAlchemyError, sqlite3.Error)  # also no connection to be had, what the driver was not asked
 
 
 def reason_of(error: BaseException) -> BaseException:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, Text, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, cast, func, select
 
+from perfdb.store.dialects import as_text
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import sessions, steps, storable_text
 
@@ -20,7 +21,7 @@ def newest_within(connection: Connection, most: int, **filters: Any) -> tuple[in
         most: steps.
         filters: see ``filters.choose_sessions``.
     """
-    chosen = choose_sessions(connection.dialect.name, **filters).cte("chosen")
+    chosen = choose_sessions(connection, **filters).cte("chosen")
     weights = select(steps.c.session_pk, _weight(connection).label("weight")).group_by(steps.c.session_pk)
     of_session = weights.where(steps.c.session_pk.in_(select(chosen.c.id))).cte("of_session")
     query = (
@@ -54,9 +55,8 @@ def extent_of(connection: Connection, session_id: str) -> tuple[int, int]:
 
 def _weight(connection: Connection) -> ColumnElement[int]:
     """Return the sum of the steps, each of which is one and its data."""
-    postgresql = connection.dialect.name == "postgresql"
     bytes_of = [
-        func.coalesce(func.length(cast(each, Text) if postgresql else each, type_=Integer), 0)
+        func.coalesce(func.length(as_text(connection, each), type_=Integer), 0)
         for each in (steps.c.additional_data, steps.c.attempts, steps.c.events)
     ]
     data, attempts, events = bytes_of

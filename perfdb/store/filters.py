@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, cast, func, literal, or_, select, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Connection, Select, select
 
 from perfdb.recording.redaction import redact
 from perfdb.records import STATUSES
-from perfdb.store.models import STATUS_CODES, series, session_tags, sessions, storable_text, to_json
+from perfdb.store.dialects import has_attribute
+from perfdb.store.models import STATUS_CODES, series, session_tags, sessions, storable_text
 
 
 def choose_sessions(
-    dialect: str,
+    connection: Connection,
     *,
     pipeline: str | None = None,
     since: float | None = None,
@@ -59,7 +59,7 @@ def choose_sessions(
         tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_text(redact(tag)))
         wanted = wanted.where(sessions.c.id.in_(tagged))
     for number, (key, value) in enumerate((attribute or {}).items()):
-        wanted = wanted.where(_has_attribute(dialect, key, value, number))
+        wanted = wanted.where(_has_attribute(connection, key, value, number))
     if last is not None:
         if last < 1:
             raise ValueError(f"last must be 1 or more, not {last}")
@@ -67,28 +67,7 @@ def choose_sessions(
     return wanted
 
 
-def _has_attribute(dialect: str, key: str, value: Any, number: int) -> ColumnElement[bool]:
+def _has_attribute(connection: Connection, key: str, value: Any, number: int) -> ColumnElement[bool]:
     if value is not None and not isinstance(value, (str, int, float, bool)):
         raise ValueError(f"attribute {key!r} is compared with text, a number, true, false or null only")
-    key = storable_text(key)
-    if dialect == "postgresql":
-        document = cast(sessions.c.attributes, JSONB).op("->")(key)
-        return document == text(f"CAST(:attribute_{number} AS jsonb)").bindparams(
-            bindparam(f"attribute_{number}", to_json(value))
-        )
-    # json_each takes any key; a path in json_extract has no way to quote a quotation mark.
-    pair = func.json_each(sessions.c.attributes).table_valued("key", "atom", "type", name=f"pair_{number}")
-    if value is None:
-        same = pair.c.type == "null"
-    elif isinstance(value, bool):
-        same = pair.c.type == ("true" if value else "false")
-    elif isinstance(value, str):
-        same = and_(pair.c.type == "text", pair.c.atom == storable_text(value))
-    else:
-        number_types = or_(pair.c.type == "integer", pair.c.type == "real")
-        same = and_(number_types, pair.c.atom == _sqlite_number(value))
-    return select(literal(1)).select_from(pair).where(pair.c.key == key, same).exists()
-
-
-def _sqlite_number(value: int | float) -> int | float:
-    return value if isinstance(value, float) or -(1 << 63) <= value < 1 << 63 else float(value)
+    return has_attribute(connection, storable_text(key), value, number)

@@ -138,7 +138,7 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
     """
     import numpy as np
 
-    chosen = choose_sessions(connection.dialect.name, **filters)
+    chosen = choose_sessions(connection, **filters)
     query = select(
         steps.c.session_pk,
         steps.c.series_id,
@@ -204,7 +204,7 @@ def session_rows(connection: Connection, **filters: Any) -> list[dict[str, Any]]
 
 def step_rows(connection: Connection, *, step: str | None = None, **filters: Any) -> list[dict[str, Any]]:
     """Return what ``steps_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
-    query = _view_query(_V_STEPS, choose_sessions(connection.dialect.name, **filters))
+    query = _view_query(_V_STEPS, choose_sessions(connection, **filters))
     if step is not None:
         query = query.where(_V_STEPS.c.step_name == storable_text(step))
     return _plain_rows(connection, query.order_by(_V_STEPS.c.seq))
@@ -263,7 +263,7 @@ _OBJECTS = {"attributes", "tags", "additional_data", "attempts", "events"}
 def _chosen(connection: Connection, filters: Mapping[str, Any]) -> Select[tuple[int]]:
     given = dict(filters)
     step = given.pop("step", None)
-    chosen = choose_sessions(connection.dialect.name, **given)
+    chosen = choose_sessions(connection, **given)
     if step is not None:
         has_step = (
             select(steps.c.session_pk)

@@ -11,9 +11,9 @@ import weakref
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, select
 
+from perfdb.store.dialects import find_series, insert_into, make_series
 from perfdb.store.models import environments, series
 from perfdb.store.rows import Record, SeriesKey, environment_columns
 
@@ -21,20 +21,6 @@ _KEPT = "perfdb_ids"
 _MOST_KEPT = 10_000  # a host may put a counter into its step names
 _FEW = 3
 _NAMES_PER_SELECT = 500
-_FIND_MANY = select(series.c.id, series.c.step_name).where(
-    series.c.pipeline == bindparam("pipeline"),
-    series.c.mode == bindparam("mode"),
-    series.c.step_name.in_(bindparam("names", expanding=True)),
-)
-# PostgreSQL would read all series of the pipeline, were it not asked name by name.
-_FIND_MANY_SHARED = text(
-    "SELECT (SELECT id FROM series WHERE pipeline = :pipeline AND mode = :mode AND step_name = name), name "
-    "FROM unnest(CAST(:names AS text[])) AS name"
-)
-_MAKE_MANY = text(  # PostgreSQL takes them in one piece
-    "INSERT INTO series (pipeline, mode, step_name) SELECT :pipeline, :mode, name "
-    "FROM unnest(CAST(:step_names AS text[])) AS name ON CONFLICT DO NOTHING"
-)
 
 
 class Ids:
@@ -66,24 +52,16 @@ class Ids:
         missing = sorted(self._find_many(pipeline, mode, unknown))
         if missing:
             _mark_dirty(self._connection)
-            if self._connection.dialect.name == "postgresql":
-                self._connection.execute(
-                    _MAKE_MANY, {"pipeline": pipeline, "mode": mode, "step_names": missing}
-                )
-            else:
-                make = insert_into(self._connection, series).on_conflict_do_nothing()
-                made = [{"pipeline": pipeline, "mode": mode, "step_name": name} for name in missing]
-                self._connection.execute(make, made)
+            self._connection.execute(*make_series(self._connection, pipeline, mode, missing))
             self._find_many(pipeline, mode, missing)
 
     def _find_many(self, pipeline: str, mode: str, names: Sequence[str]) -> set[str]:
         """Remember those that are there; return the others."""
         missing = set(names)
         keep = not _is_dirty(self._connection)
-        find = _FIND_MANY_SHARED if self._connection.dialect.name == "postgresql" else _FIND_MANY
         for first in range(0, len(names), _NAMES_PER_SELECT):
-            some = {"pipeline": pipeline, "mode": mode, "names": names[first : first + _NAMES_PER_SELECT]}
-            for found, name in self._connection.execute(find, some):
+            find = find_series(self._connection, pipeline, mode, names[first : first + _NAMES_PER_SELECT])
+            for found, name in self._connection.execute(*find):
                 if found is not None:
                     missing.discard(name)
                     self._remember((pipeline, mode, name), found, keep=keep)
@@ -127,11 +105,6 @@ class Ids:
             )
         self._remember(key, found, keep=keep)
         return int(found)
-
-
-def insert_into(connection: Connection, table: Table) -> Any:
-    """Return an INSERT that can meet a row that is there already."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def forget_ids(connection: Connection) -> None:

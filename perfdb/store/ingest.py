@@ -16,14 +16,14 @@ from itertools import islice
 from typing import Any, TypeGuard
 
 from sqlalchemy import Connection, Table, bindparam, case, delete, exists, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
 from perfdb.recording.redaction import REDACTED, redact
 from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id
 from perfdb.store import rows
-from perfdb.store.ids import Ids, forget_ids, insert_into
+from perfdb.store.dialects import insert_into, is_shared
+from perfdb.store.ids import Ids, forget_ids
 from perfdb.store.models import (
     COMPLETED_CODE,
     INTERRUPTED_CODE,
@@ -570,7 +570,6 @@ _FIND_SESSION = (
 def _compiled(name: str, dialect: Any) -> Prepared:
     """Return a statement of the hot path; each dialect compiles it once."""
     made = dialect()
-    insert = sqlite.insert if made.name == "sqlite" else postgresql.insert
     match name:
         case "offset":
             offset = select(journals.c.byte_offset).where(journals.c.journal_id == bindparam("wanted"))
@@ -578,14 +577,14 @@ def _compiled(name: str, dialect: Any) -> Prepared:
         case "journal":
             return _journal_statement(made)
         case "session":
-            added = insert(sessions).on_conflict_do_nothing(index_elements=["session_id"])
+            added = insert_into(made, sessions).on_conflict_do_nothing(index_elements=["session_id"])
             return Prepared(added.returning(sessions.c.id), made, _columns(sessions, "id"))
         case "open step":
-            return Prepared(insert(steps).on_conflict_do_nothing(), made, _columns(steps))
+            return Prepared(insert_into(made, steps).on_conflict_do_nothing(), made, _columns(steps))
         case "step":
-            return Prepared(finish_step(insert(steps)), made, _columns(steps))
+            return Prepared(finish_step(insert_into(made, steps)), made, _columns(steps))
         case _:
-            return Prepared(insert(samples).on_conflict_do_nothing(), made, _columns(samples))
+            return Prepared(insert_into(made, samples).on_conflict_do_nothing(), made, _columns(samples))
 
 
 def _prepared(connection: Connection, name: str) -> Prepared:
@@ -610,9 +609,8 @@ def finish_step(insert: Any) -> Any:
 
 def _journal_statement(dialect: Any) -> Prepared:
     """Advance a journal; on a server that other hosts write to this is also a sign of life."""
-    shared = dialect.name == "postgresql"
-    heard = {"seen_at": server_time()} if shared else {}
-    insert = (postgresql if shared else sqlite).insert(journals).values(heard)
+    heard = {"seen_at": server_time()} if is_shared(dialect) else {}
+    insert = insert_into(dialect, journals).values(heard)
     given = insert.excluded
     further = given.byte_offset > journals.c.byte_offset  # never back: another process may be ahead
     advance = insert.on_conflict_do_update(

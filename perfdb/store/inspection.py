@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, select, text
 
+from perfdb.store.dialects import is_shared
 from perfdb.store.models import SOURCES, journals, outbox, server_time, sessions
 
 _TRIED_IN_VAIN = 3  # as often as a channel may fail before it is left alone for a while
@@ -66,7 +67,7 @@ def read_facts(connection: Connection) -> Facts:
             func.coalesce(running.c.running, 0),
         ).outerjoin(running, running.c.journal_pk == journals.c.id)
     )
-    has_clock = connection.dialect.name == "postgresql"
+    has_clock = is_shared(connection)
     return Facts(
         sessions=count,
         newest=newest,
@@ -95,9 +96,9 @@ def read_messages(connection: Connection, *, now: float, since: float) -> list[M
     return [Messages(*row) for row in connection.execute(query).all()]
 
 
-def find_damage(connection: Connection) -> list[str]:
-    """Return what SQLite finds wrong with its file, up to five lines; a server looks after its own."""
-    if connection.dialect.name != "sqlite":
-        return []
+def find_damage(connection: Connection) -> list[str] | None:
+    """Return what SQLite finds wrong with its file, up to five lines; None of a server."""
+    if is_shared(connection):
+        return None
     found = connection.exec_driver_sql("PRAGMA quick_check(5)").scalars().all()
     return [str(line) for line in found if line != "ok"]

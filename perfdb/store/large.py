@@ -7,14 +7,14 @@ is asked again by the journal's next reader, or by the person who repeats the co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, select, update
 
 from perfdb.errors import NotFoundError
 from perfdb.recording.native import sleep
 from perfdb.store import rows
+from perfdb.store.database import Database
 from perfdb.store.models import (
     COMPLETED_CODE,
     INTERRUPTED_CODE,
@@ -27,16 +27,6 @@ from perfdb.store.models import (
 
 PIECE = 1_000
 _PAUSE_S = 0.003  # between two pieces: who waits for the lock looks for it now and then only
-
-
-class Rows(Protocol):
-    """A database, as ``transfer.Database`` opens it."""
-
-    def reading(self) -> AbstractContextManager[Any]:
-        """Give a connection that only reads."""
-
-    def transaction(self) -> AbstractContextManager[Any]:
-        """Give a connection inside a write transaction."""
 
 
 def is_large(connection: Connection, pk: int) -> bool:
@@ -65,7 +55,7 @@ def find(connection: Connection, session_id: str) -> tuple[int, bool]:
     return pk, is_large(connection, pk)
 
 
-def count_steps(database: Rows, pk: int, *, counted: bool) -> None:
+def count_steps(database: Database, pk: int, *, counted: bool) -> None:
     """Have the steps of a session count in percentiles, or not."""
     ripe = (steps.c.status == COMPLETED_CODE) & steps.c.duration.is_not(None)
     query = select(steps.c.seq).where(steps.c.session_pk == pk, steps.c.counted.is_(not counted))
@@ -78,23 +68,23 @@ def count_steps(database: Rows, pk: int, *, counted: bool) -> None:
             if not counted or not rows.is_cached(row.additional_data)
         ]
     for piece in _pieces(found):
-        with database.transaction() as connection:
+        with database.writing() as connection:
             chosen = steps.c.session_pk == pk, steps.c.seq.in_(piece)
             connection.execute(update(steps).where(*chosen).values(counted=counted))
 
 
-def close_steps(database: Rows, pk: int) -> None:
+def close_steps(database: Database, pk: int) -> None:
     """Close the steps that were open when their session's writer died."""
     still_open = steps.c.session_pk == pk, steps.c.status == RUNNING_CODE
     with database.reading() as connection:
         found = list(connection.execute(select(steps.c.seq).where(*still_open)).scalars())
     for piece in _pieces(found):
-        with database.transaction() as connection:
+        with database.writing() as connection:
             closing = update(steps).where(*still_open, steps.c.seq.in_(piece))
             connection.execute(closing.values(status=INTERRUPTED_CODE))
 
 
-def interrupt_ahead(database: Rows, journal_id: str) -> None:
+def interrupt_ahead(database: Database, journal_id: str) -> None:
     """Do to the steps of a dead writer's large sessions what ``ingest.mark_interrupted`` does to all."""
     with database.reading() as connection:
         of_journal = select(journals.c.id).where(journals.c.journal_id == journal_id).scalar_subquery()
@@ -107,13 +97,13 @@ def interrupt_ahead(database: Rows, journal_id: str) -> None:
         count_steps(database, pk, counted=False)
 
 
-def delete_rows_of(database: Rows, pk: int) -> None:
+def delete_rows_of(database: Database, pk: int) -> None:
     """Delete the steps and samples of a session that is to go."""
     for table, key in ((steps, steps.c.seq), (samples, samples.c.time)):
         with database.reading() as connection:
             found = list(connection.execute(select(key).where(table.c.session_pk == pk)).scalars())
         for piece in _pieces(found):
-            with database.transaction() as connection:
+            with database.writing() as connection:
                 connection.execute(_deletion(table, key, pk, piece))
 
 

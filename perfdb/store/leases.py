@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, select, text, update
 
+from perfdb.store.dialects import is_shared
 from perfdb.store.ingest import mark_interrupted, revive_session
 from perfdb.store.models import INTERRUPTED_CODE, journals, server_time, sessions
 
@@ -58,7 +59,7 @@ def silent_writers(connection: Connection, *, beside: Collection[str] = ()) -> l
         connection: of any role; nothing is changed.
         beside: journals whose lock can be looked at from here; it tells more than a lease.
     """
-    if connection.dialect.name != "postgresql":
+    if not is_shared(connection):
         return []
     silent_s = (server_time() - journals.c.seen_at).label("silent_s")
     query = (
@@ -76,7 +77,7 @@ def interrupt_silent(connection: Connection, *, beside: Collection[str] = ()) ->
 
     A late end undoes it, and so does a writer that is heard of again.
     """
-    if connection.dialect.name != "postgresql":
+    if not is_shared(connection):
         return 0
     # Locked, so that a writer is not heard of between our look and our deed; those that another looks
     # at in this moment are left to it.

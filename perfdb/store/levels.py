@@ -40,7 +40,7 @@ def read_past(connection: Connection, *, step: str | None = None, **filters: Any
     Raises:
         ValueError: a filter has a value that cannot be meant.
     """
-    chosen = choose_sessions(connection.dialect.name, **filters, counted=True).cte("chosen")
+    chosen = choose_sessions(connection, **filters, counted=True).cte("chosen")
     named = {row.id: row for row in connection.execute(select(series))}
     query = (
         select(

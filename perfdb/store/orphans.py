@@ -13,12 +13,12 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Table, exists, select, true
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from perfdb.store.dialects import give_lock_up, most_orphans
 from perfdb.store.engine import is_busy, open_engine
 from perfdb.store.models import alerts, baselines, environments, journals, series, sessions, steps
 from perfdb.store.retention import delete_rows
 
 _TRIES = 5  # to find a moment in which nobody else writes
-_MOST_SERIES = 200  # per prune on PostgreSQL, which looks through all steps for each of them
 _KEPT_JOURNAL_S = 30 * 86400.0  # a process may be idle for weeks and go on in the same journal
 _REST_S = 0.001
 
@@ -38,9 +38,7 @@ def delete_orphans(url: str, now: float, seconds: float) -> Iterator[int]:
             while tries < _TRIES and orphans != []:
                 try:
                     with engine.begin() as connection:
-                        if connection.dialect.name == "sqlite":
-                            connection.exec_driver_sql("ROLLBACK")  # of the BEGIN that took the lock at once
-                            connection.exec_driver_sql("BEGIN")
+                        if give_lock_up(connection):
                             orphans = None
                         if orphans is None:
                             orphans = _find_orphans(connection, table, now)
@@ -78,9 +76,7 @@ def _orphan_series(connection: Connection) -> list[int]:
     maybe = select(series.c.id).where(
         unused(sessions.c.series_id), unused(alerts.c.series_id), unused(baselines.c.series_id), ~counted
     )
-    if connection.dialect.name == "postgresql":
-        maybe = maybe.limit(_MOST_SERIES)
-    ids = list(connection.execute(maybe).scalars())
+    ids = list(connection.execute(maybe.limit(most_orphans(connection))).scalars())
     if not ids:
         return []
     still_used = set(connection.execute(select(steps.c.series_id).distinct()).scalars())

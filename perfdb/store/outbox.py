@@ -67,9 +67,8 @@ def claim(connection: Connection, channels: list[str], now: float, lease_s: floa
         .where(text("outbox.state = 'waiting'"), outbox.c.next_at <= now, outbox.c.channel.in_(channels))
         .order_by(outbox.c.next_at, outbox.c.id)
         .limit(1)
+        .with_for_update(skip_locked=True)  # SQLite's one writer needs none, and gets none
     )
-    if connection.dialect.name == "postgresql":
-        query = query.with_for_update(skip_locked=True)
     row = connection.execute(query).first()
     if row is None:
         return None

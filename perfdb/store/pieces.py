@@ -15,7 +15,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, select, update
 
 from perfdb.records import Session
-from perfdb.store.ids import insert_into
+from perfdb.store.dialects import insert_into
 from perfdb.store.ingest import IMPORT, ORPHAN, insert_rows_of, recount_session
 from perfdb.store.models import session_tags, sessions
 from perfdb.store.rows import text

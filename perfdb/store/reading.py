@@ -45,9 +45,7 @@ def is_called_off(status: int, duration: float | None) -> bool:
 
 def usual_durations(connection: Connection, pipeline: str, mode: str, last: int = 20) -> dict[str, float]:
     """Return the median seconds of each step over the last sessions of a pipeline and mode."""
-    chosen = choose_sessions(
-        connection.dialect.name, pipeline=pipeline, mode=mode, counted=True, last=last
-    ).cte("chosen")
+    chosen = choose_sessions(connection, pipeline=pipeline, mode=mode, counted=True, last=last).cte("chosen")
     query = (
         select(series.c.step_name, steps.c.duration)
         .select_from(chosen)
@@ -176,7 +174,7 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
     Oldest first, with what is measured of their steps: without samples, attributes, data and events.
     """
     chosen = choose_sessions(
-        connection.dialect.name,
+        connection,
         pipeline=session.pipeline,
         mode=session.mode,
         counted=True,

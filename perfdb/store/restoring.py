@@ -19,7 +19,7 @@ from perfdb.outputs import place_of, take_place
 from perfdb.records import check_session_id
 from perfdb.settings import sqlite_url
 from perfdb.store.backup import Backup, back_up, count_rows, keep_folder, revision_of, unfinished_copy, verify
-from perfdb.store.engine import open_engine, shown_url, sqlite_path
+from perfdb.store.engine import QUERY_ERRORS, connected, reason_of, shown_url, sqlite_path
 from perfdb.store.models import metadata
 from perfdb.store.sanity import nonsense
 from perfdb.store.schema import ensure_schema, upgrade
@@ -88,15 +88,12 @@ def require_backup(backup: Path) -> None:
         raise StoreError(f"{backup} is no backup of perfdb: it is not a SQLite database")
     url = sqlite_url(backup.absolute())
     revision_of(url)
-    engine = open_engine(url, role="reader")
     try:
-        with closing(engine.raw_connection()) as raw:
-            driver: Any = raw.driver_connection
+        with connected(url, role="reader") as connection:
+            driver: Any = connection.connection.driver_connection
             _refuse_what_acts(driver, backup)
-    except sqlite3.Error as error:
-        raise StoreError(f"{backup} cannot be read: {error}") from error
-    finally:
-        engine.dispose()
+    except QUERY_ERRORS as error:
+        raise StoreError(f"{backup} cannot be read: {reason_of(error)}") from error
 
 
 def _refuse_what_acts(connection: sqlite3.Connection, backup: Path) -> None:

@@ -16,15 +16,11 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
     ColumnElement,
     CompoundSelect,
     Connection,
     Table,
     and_,
-    any_,
-    bindparam,
     delete,
     exists,
     func,
@@ -37,7 +33,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from perfdb.errors import StoreError
 from perfdb.records import OPEN_STATES
-from perfdb.store.engine import open_engine, shown_url
+from perfdb.store.dialects import commit_at_leisure, deleted_at_once, take_free_turn
+from perfdb.store.engine import connected, shown_url
 from perfdb.store.models import (
     RUNNING_CODE,
     alerts,
@@ -110,12 +107,8 @@ def sole_claim(url: str) -> Iterator[bool]:
     The lock lasts as long as a transaction, so that poolers of connections respect it; one that has
     written nothing keeps no row from being vacuumed.
     """
-    engine = open_engine(url, role="migration")
-    try:
-        with engine.begin() as connection:
-            yield connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK})").scalar() is True
-    finally:
-        engine.dispose()
+    with connected(url, role="migration") as connection, connection.begin():
+        yield take_free_turn(connection, _LOCK)
 
 
 def find_shares(
@@ -184,7 +177,7 @@ def delete_sessions(connection: Connection, doomed: list[Doomed], seconds: float
     samples loses these first, in as many transactions as it takes.
     """
     until = time.monotonic() + seconds
-    _commit_at_leisure(connection)
+    commit_at_leisure(connection)
     dialect: Any = type(connection.dialect)
     names, deletion, few = _statements(dialect)
     named = {session_id for (session_id,) in names.all(connection)}
@@ -206,13 +199,9 @@ def delete_sessions(connection: Connection, doomed: list[Doomed], seconds: float
 
 @cache
 def _statements(dialect: Any) -> tuple[Prepared, Prepared, int]:
-    """Return what runs under the write lock: who is named now, and the delete, with how many it takes.
-
-    To SQLite a statement costs hardly more than its work; a server is far away.
-    """
+    """Return what runs under the write lock: who is named now, and the delete, with how many it takes."""
     made = dialect()
-    few = 1 if made.name == "sqlite" else _FEW
-    pks = bindparam("pks") if few == 1 else any_(bindparam("pks", type_=ARRAY(BigInteger)))
+    few, pks = deleted_at_once(made)
     deletion = delete(sessions).where(sessions.c.id == pks, ~_running(), ~_tagged())
     return Prepared(_names(), made), Prepared(deletion.returning(sessions.c.session_id), made), few
 
@@ -239,7 +228,7 @@ def find_told(connection: Connection, until: float) -> list[int]:
 def delete_rows(connection: Connection, table: Table, ids: list[int], seconds: float) -> int:
     """Delete rows by their keys for so long, and take these out of ``ids``; return how many were there."""
     until = time.monotonic() + seconds
-    _commit_at_leisure(connection)
+    commit_at_leisure(connection)
     deleted = 0
     while ids:
         gone = delete(table).where(table.c.id.in_(ids[-_FEW:]))
@@ -248,12 +237,6 @@ def delete_rows(connection: Connection, table: Table, ids: list[int], seconds: f
         if time.monotonic() > until:
             break
     return deleted
-
-
-def _commit_at_leisure(connection: Connection) -> None:
-    """Let the server's disk to those who record: what a crash brings back is pruned again."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 # --- conditions ---------------------------------------------------------------------------------------

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import time
 from collections.abc import Iterator
 from hashlib import blake2b
-from itertools import count
 from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Connection, Double, Integer, Table
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import StoreError
+from perfdb.store.dialects import is_shared, shown, time_limit
 from perfdb.store.models import metadata
 
 VIEWS = {"v_sessions": "bef505d71ee4b17b", "v_steps": "c2d91ddab3240c07"}  # a test holds them right
@@ -42,9 +41,6 @@ _LISTS = ("attempts", "events")
 _NAMES = ("pipeline", "step_name", "mode", "session_id", "name")
 _COMPUTED = re.compile(r"\bAS\s*\(", re.IGNORECASE)
 _CHECKED_FOR_S = 2.0
-_LOOK = 1_000_000  # instructions of SQLite
-MOST_TO_READ, MOST_TO_WRITE = 5_000_000_000, 300_000_000
-_INSTRUCTIONS = 10_000  # of SQLite between two looks at the clock
 
 
 def view_digest(sql: str) -> str:
@@ -72,7 +68,7 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
     Raises:
         StoreError: something else stands there.
     """
-    if connection.dialect.name != "sqlite":
+    if is_shared(connection):
         return
     names = ", ".join(f"'{name}'" for name in (*metadata.tables, *VIEWS))
     query = f"SELECT name, type, sql FROM sqlite_master WHERE name IN ({names}) AND type != 'index'"
@@ -84,10 +80,9 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
                 kind == "table" and not _COMPUTED.search(str(sql)) and "VIRTUAL" not in str(sql)[:20].upper()
             )
         if not is_ours:
-            file = connection.exec_driver_sql("PRAGMA database_list").all()[0][2]
             raise StoreError(
-                f"{file}: {name} is not what perfdb makes it (a {kind}): the file was changed by another "
-                "program; take a backup, or give perfdb another database"
+                f"{shown(connection)}: {name} is not what perfdb makes it (a {kind}): the file was changed "
+                "by another program; take a backup, or give perfdb another database"
             )
 
 
@@ -97,43 +92,26 @@ def require_own_names(connection: Connection) -> None:
     Raises:
         StoreError: one is.
     """
-    if connection.dialect.name != "sqlite":
+    if is_shared(connection):
         return
     sizes = [f"length(CAST({name} AS BLOB)) > {_REFUSED_NAME}" for name in ("pipeline", "step_name", "mode")]
     if connection.exec_driver_sql(f"SELECT 1 FROM series WHERE {' OR '.join(sizes)} LIMIT 1").first():
-        file = connection.exec_driver_sql("PRAGMA database_list").all()[0][2]
         raise StoreError(
-            f"{file} holds a name of more than {_REFUSED_NAME} bytes, which perfdb never writes: it is not "
-            "read; put a backup back, or delete the session that has it"
+            f"{shown(connection)} holds a name of more than {_REFUSED_NAME} bytes, which perfdb never "
+            "writes: it is not read; put a backup back, or delete the session that has it"
         )
-
-
-def stop_after(connection: Connection, instructions: int) -> None:
-    """Interrupt what a SQLite connection is asked once it has taken so many instructions together.
-
-    Two hundred million take a second or more. What is ours ends long before; a trigger or an expression of a
-    file from elsewhere may never end.
-    """
-    if connection.dialect.name != "sqlite":
-        return
-    driver: Any = connection.connection.driver_connection
-    looks = count(1)
-    driver.set_progress_handler(lambda: next(looks) * _LOOK > instructions, _LOOK)
 
 
 def find_nonsense(connection: Connection) -> str | None:
     """Return in words the first value of a SQLite file that perfdb never writes; None when none is found."""
-    if connection.dialect.name != "sqlite":
+    if is_shared(connection):
         return None
     driver: Any = connection.connection.driver_connection
-    deadline = time.monotonic() + _CHECKED_FOR_S
-    driver.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
-    try:
-        return next(nonsense(driver), None)
-    except (sqlite3.Error, DBAPIError):
-        return None
-    finally:
-        driver.set_progress_handler(None, 0)
+    with time_limit(connection, _CHECKED_FOR_S):
+        try:
+            return next(nonsense(driver), None)
+        except (sqlite3.Error, DBAPIError):
+            return None
 
 
 def nonsense(driver: sqlite3.Connection) -> Iterator[str]:

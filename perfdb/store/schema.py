@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
-from perfdb.errors import NewerSchemaError, SchemaError, StoreError
-from perfdb.store.engine import broken_file, let_go, open_engine, shown_url, sqlite_path
+from perfdb.errors import AbsentError, NewerSchemaError, SchemaError, StoreError
+from perfdb.store.dialects import begin_migration, check_migration, shown
+from perfdb.store.engine import broken_file, connected, shown_url, sqlite_path
 from perfdb.store.migrating import migrate, migrations_folder, without_talk
 from perfdb.store.sanity import require_own_names, require_own_objects
 
@@ -33,7 +34,7 @@ __all__ = [
 
 HEAD = "0006"  # the newest file in migrations/versions; a test compares
 
-_ADVISORY_LOCK = 0x70657266_6462  # "perfdb": one migration at a time per PostgreSQL database
+_LOCK = 0x70657266_6462  # "perfdb": one migration at a time per PostgreSQL database
 
 
 def revision(connection: Connection) -> str | None:
@@ -46,7 +47,7 @@ def revision(connection: Connection) -> str | None:
     if "alembic_version" not in names:
         if names:
             raise StoreError(
-                f"{_shown(connection)} holds tables of another program ({', '.join(sorted(names)[:3])}); "
+                f"{shown(connection)} holds tables of another program ({', '.join(sorted(names)[:3])}); "
                 "perfdb leaves it alone: give it a database of its own (PERFDB_DATABASE_URL)"
             )
         return None
@@ -63,14 +64,9 @@ def ensure_schema(url: str) -> None:
     """
     path = sqlite_path(url)
     if path is None or (path.exists() and path.stat().st_size):
-        with _clear_errors(url):
-            engine = open_engine(url, role="reader")  # must not wait for a writer's lock
-            try:
-                with engine.connect() as connection:
-                    if _is_at_head(connection):
-                        return
-            finally:
-                let_go(engine)
+        with _clear_errors(url), connected(url, role="reader") as connection:  # waits for no writer's lock
+            if _is_at_head(connection):
+                return
     upgrade(url)
 
 
@@ -78,19 +74,20 @@ def require_schema(connection: Connection) -> None:
     """Check that a reader finds the tables it knows; reading never migrates.
 
     Raises:
-        SchemaError: the tables are absent or older; the message says how to get them.
+        AbsentError: there are none.
+        SchemaError: they are older; the message says how to get them.
         NewerSchemaError: a newer perfdb made them.
     """
     found = revision(connection)
     if found is None:
-        raise SchemaError(
-            f"{_shown(connection)} has no tables of perfdb yet; record or import a session first"
+        raise AbsentError(
+            f"{shown(connection)} has no tables of perfdb yet; record or import a session first"
         )
     _refuse_newer(found, connection)
     if found != HEAD:
         raise SchemaError(
-            f"{_shown(connection)} has schema {found}, this perfdb reads {HEAD}; "
-            f"run: perfdb db upgrade -d {shlex.quote(_shown(connection))}"
+            f"{shown(connection)} has schema {found}, this perfdb reads {HEAD}; "
+            f"run: perfdb db upgrade -d {shlex.quote(shown(connection))}"
         )
     require_own_objects(connection)
     require_own_names(connection)
@@ -110,34 +107,18 @@ def upgrade(url: str, until: str = "head") -> None:
 
 def check(url: str) -> list[str]:
     """Return how the tables differ from what this perfdb expects, one line each; empty is well."""
-    with _clear_errors(url):
-        engine = open_engine(url, role="reader")
-        try:
-            with engine.connect() as connection:
-                require_schema(connection)
-                return _differences(connection)
-        finally:
-            let_go(engine)
+    with _clear_errors(url), connected(url, role="reader") as connection:
+        require_schema(connection)
+        return _differences(connection)
 
 
 @contextmanager
 def locked_connection(url: str) -> Iterator[Connection]:
     """Give a connection whose transaction shuts every other migration out; it commits at the end."""
-    engine = open_engine(url, role="migration")
-    try:
-        with engine.begin() as connection:  # SQLite: BEGIN IMMEDIATE is the lock
-            if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
-            yield connection
-            if connection.dialect.name == "sqlite":
-                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-                if broken is not None:
-                    raise StoreError(
-                        f"the migration would leave {broken[0]} with dangling rows; nothing was changed"
-                    )
-    finally:
-        let_go(engine)
+    with connected(url, role="migration") as connection, connection.begin():  # SQLite: BEGIN IMMEDIATE
+        begin_migration(connection, _LOCK)
+        yield connection
+        check_migration(connection)
 
 
 def _is_at_head(connection: Connection) -> bool:
@@ -153,19 +134,13 @@ def _refuse_newer(found: str, connection: Connection) -> None:
         if found <= HEAD:
             return
         raise NewerSchemaError(
-            f"{_shown(connection)} has schema {found}, this perfdb knows up to {HEAD}; it is left untouched. "
+            f"{shown(connection)} has schema {found}, this perfdb knows up to {HEAD}; it is left untouched. "
             "Update perfdb (pip install -U perfdb), or use another database"
         )
     raise NewerSchemaError(
-        f"{_shown(connection)} has schema {found!r}, which this perfdb (up to {HEAD}) does not know; it is "
+        f"{shown(connection)} has schema {found!r}, which this perfdb (up to {HEAD}) does not know; it is "
         "left untouched. Update perfdb, or use another database (PERFDB_DATABASE_URL)"
     )
-
-
-def _shown(connection: Connection) -> str:
-    if connection.dialect.name == "sqlite":
-        return str(connection.exec_driver_sql("PRAGMA database_list").fetchone()[2])  # type: ignore[index]
-    return connection.engine.url.render_as_string(hide_password=True)
 
 
 @contextmanager

@@ -13,14 +13,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from perfdb.errors import StoreError
-from perfdb.store.engine import open_engine, shown_url
+from perfdb.store.dialects import is_shared
+from perfdb.store.engine import connected, shown_url
 
 _INCREMENTAL = 2  # of PRAGMA auto_vacuum
 
 
 def free_space(connection: Connection) -> int:
     """Return the bytes of a SQLite file that hold nothing; PostgreSQL sees to its own."""
-    if connection.dialect.name != "sqlite":
+    if is_shared(connection):
         return 0
     pages: int = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
     size: int = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
@@ -29,7 +30,7 @@ def free_space(connection: Connection) -> int:
 
 def can_shrink(connection: Connection) -> bool:
     """Say whether the file can give space back in small pieces."""
-    if connection.dialect.name != "sqlite":
+    if is_shared(connection):
         return False
     incremental: bool = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == _INCREMENTAL
     return incremental
@@ -54,16 +55,12 @@ def compact(url: str) -> None:
     Raises:
         StoreError: the disk has no room for a second copy, or somebody holds the write lock for long.
     """
-    engine = open_engine(url, role="migration")
-    raw = engine.raw_connection()
-    try:
-        driver: Any = raw.driver_connection
-        driver.execute("PRAGMA busy_timeout=5000")
-        driver.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        driver.execute("VACUUM")
-        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except sqlite3.Error as error:
-        raise StoreError(f"{shown_url(url)} could not be compacted: {error}; it is as it was") from error
-    finally:
-        raw.close()
-        engine.dispose()
+    with connected(url, role="migration") as connection:
+        driver: Any = connection.connection.driver_connection
+        try:
+            driver.execute("PRAGMA busy_timeout=5000")
+            driver.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            driver.execute("VACUUM")
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise StoreError(f"{shown_url(url)} could not be compacted: {error}; it is as it was") from error

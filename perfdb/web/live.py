@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from perfdb.errors import PerfdbError
-from perfdb.store.changes import ChangeWatch
 from perfdb.web.answers.overview import live
 from perfdb.web.schemas import Live
 from perfdb.web.served import ServedHistory
@@ -33,7 +32,7 @@ class LiveFeed:
         self._history = history
         self._every_s = every_s
         self._most_listeners = most_listeners
-        self._watch = ChangeWatch(history.url)
+        self._watch = history.watch()
         self._listeners: set[asyncio.Queue[Live]] = set()
         self._task: asyncio.Task[None] | None = None
         self.version = 0

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from perfdb import findings
+from perfdb.errors import StoreError
 from perfdb.history import History
 from perfdb.questions import checked_filters
-from perfdb.store.kept_reader import KeptReader
+from perfdb.store.database import Database, Watch
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sqlalchemy import Connection
 
 QUERY_LIMIT_S = 5.0
 TAKE_IN_EVERY_S = 3.0
@@ -35,19 +37,27 @@ class ServedHistory(History):
         history.require_access()
         super().__init__(history.url, home=history.settings.home)
         self._settings = history.settings  # which remember whether somebody named the home
-        self._reader = KeptReader(history.url, limit_s=limit_s)
-        self._explicit = history._explicit
-        self._takes_in = not history._explicit
+        self._explicit = history.is_explicit
+        self._database = Database(history.url, migrates=False, limit_s=limit_s)
         self._taking_in = threading.Lock()
         self._taken_in_at = 0.0
 
     @contextmanager
-    def reading(self) -> Iterator[Any]:
+    def reading(self) -> Iterator[Connection | None]:
         """Yield a connection for ``store`` that sees one moment; None while nothing is recorded."""
-        with self._reader.connection() as connection:
-            yield connection
+        from perfdb.store.engine import ALL_ERRORS
 
-    _connection = reading
+        try:
+            with self._in_words("read"), self._database.reading_if_there() as connection:
+                yield connection
+        except ALL_ERRORS as error:
+            raise StoreError(f"{self.database} cannot be read now: {error}") from error
+
+    _reading = reading
+
+    def watch(self) -> Watch:
+        """Return what notices that something was written."""
+        return self._database.watch()
 
     def sessions_and_steps(self, *, last: int | None, **filters: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return ``sessions`` and ``steps`` of the newest sessions, so many as an answer may read."""
@@ -56,7 +66,7 @@ class ServedHistory(History):
 
     def take_in(self) -> None:
         """Take in what dead writers left in the default home; a database given by a URL is only read."""
-        if not self._takes_in or not self._taking_in.acquire(blocking=False):
+        if self._explicit or not self._taking_in.acquire(blocking=False):
             return
         try:
             if time.monotonic() - self._taken_in_at >= TAKE_IN_EVERY_S:
@@ -67,4 +77,4 @@ class ServedHistory(History):
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._reader.close()
+        self._database.forget()

@@ -15,12 +15,13 @@ import pytest
 from perfdb.analysis.rules import KINDS
 from perfdb.cli.plot import plot, shown_bounds
 from perfdb.desk import Desk
-from perfdb.history import History
+from perfdb.history import History, writing
 from perfdb.records import Session, Step
 from perfdb.settings import load
 from perfdb.store.alerts import save_alert
+from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import Database, judge_historic
+from perfdb.transfer import judge_historic
 
 NOON = 1_767_268_800.0
 RULES = """
@@ -82,7 +83,7 @@ def history(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         for number in range(100)
     ]
     database = Database(f"sqlite:///{file}", 5.0)
-    with database.transaction() as connection:
+    with database.writing() as connection:
         insert_sessions(connection, sessions)
     settings = load(environ={}, cwd=folder)
     judge_historic(database, [each.session_id for each in sessions], settings.alerts)
@@ -142,7 +143,7 @@ def test_every_kind_of_rule_has_something_to_say(perfdb: Any, moved: Path, kind:
     desk = Desk(History())
     known = {each.kind: each for each in desk.alerts("all") if each.step_name == "work"}
     if kind not in known:  # as if its rule had found the same
-        with History()._writing() as connection:
+        with writing(History()) as connection:
             like = replace(known["change_point"], id=0, kind=kind, rule=f"my {kind}", limit=3.0, active=False)
             save_alert(connection, replace(like, value=0.2) if kind == "error_rate" else like)
     said = perfdb("alerts", "explain", str(alert_of(kind)))

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from perfdb.records import Session
+from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import Database
 
 DATABASE = Path("performance_tracking/perfdb.sqlite3")
 
@@ -112,7 +112,7 @@ def test_writers_go_on_and_the_copy_is_of_one_moment(
         database = Database(f"sqlite:///{DATABASE.absolute()}", 10.0)
         while not stop.is_set():
             written[0] += 1
-            with database.transaction() as connection:
+            with database.writing() as connection:
                 values = {"session_id": f"w{written[0]}", "status": "completed"}
                 insert_sessions(connection, [replaced(recorded[0], **values)])
         database.forget()

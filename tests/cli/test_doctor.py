@@ -19,8 +19,8 @@ import perfdb as package
 from perfdb import doctor
 from perfdb.records import Session
 from perfdb.store import models
+from perfdb.store.database import Database
 from perfdb.store.schema import ensure_schema
-from perfdb.transfer import Database
 
 HOME = Path("performance_tracking")
 DATABASE = HOME / "perfdb.sqlite3"
@@ -40,7 +40,7 @@ def ask(perfdb: Callable[..., Any], *options: str) -> dict[str, dict[str, Any]]:
 
 def write(statement: str, **values: Any) -> None:
     database = Database(f"sqlite:///{DATABASE.absolute()}", 5.0)
-    with database.transaction() as connection:
+    with database.writing() as connection:
         connection.execute(text(statement), values)
     database.forget()
 
@@ -218,7 +218,7 @@ def test_what_was_lost_is_said_and_needs_nobody(perfdb: Callable[..., Any], reco
 def test_messages_that_do_not_arrive(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
     database = Database(f"sqlite:///{DATABASE.absolute()}", 5.0)
     now = time.time()
-    with database.transaction() as connection:
+    with database.writing() as connection:
         for channel, state, attempts, next_at in (
             ("dead", "failed", 8, now),
             ("pager", "waiting", 5, now + 600),

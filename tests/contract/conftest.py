@@ -20,9 +20,10 @@ from perfdb.alerts.evaluation import after_session
 from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, journals_in
 from perfdb.settings import load_for_reading
+from perfdb.store.database import Database
 from perfdb.store.ingest import mark_interrupted
 from perfdb.store.schema import ensure_schema
-from perfdb.transfer import Database, move_batch
+from perfdb.transfer import move_batch
 from tests.once import Run
 
 NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC
@@ -245,13 +246,13 @@ def fill(url: str, journal_folder: Path, settings_folder: Path) -> None:
                 break
         assert offset == journal.size
         if path.stem == DEAD:
-            with database.transaction() as connection:
+            with database.writing() as connection:
                 mark_interrupted(connection, DEAD)
         journal.close()
     settings = read_alert_settings(load_for_reading(home=settings_folder).alerts, reading=True)
     ended = [row for row in perfdb.History(url).session_rows() if row["end_time"] is not None]
     for row in sorted(ended, key=lambda row: row["end_time"]):
-        with database.transaction() as connection:
+        with database.writing() as connection:
             after_session(connection, row["session_id"], settings, row["end_time"] + 0.5)
     database.forget()
     history = perfdb.History(url)

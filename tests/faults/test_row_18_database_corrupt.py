@@ -12,8 +12,8 @@ import pytest
 
 import perfdb
 from perfdb.records import Session, Step
+from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import Database
 
 PAGE = 4096
 
@@ -59,7 +59,7 @@ def test_row_18_a_damaged_page_is_an_error_in_words_wherever_it_is_met(tmp_path:
         )
         for n in range(60)
     )
-    with Database(f"sqlite:///{path}", 5.0) as database, database.transaction() as connection:
+    with Database(f"sqlite:///{path}", 5.0) as database, database.writing() as connection:
         insert_sessions(connection, runs)
     whole = path.read_bytes()
     refused = 0

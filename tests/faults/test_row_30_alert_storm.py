@@ -24,9 +24,9 @@ from perfdb.alerts.evaluation import after_session
 from perfdb.analysis.rules import Rule
 from perfdb.recording.health import Health
 from perfdb.records import Session, Step
+from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import Database
 
 PIPELINES, SESSIONS, RULES, STEPS = 5, 20, 10, 9  # and the total: 100 breaches in each session
 
@@ -108,7 +108,7 @@ def test_ten_thousand_breaches_are_the_cap_and_one_summary_per_channel(
         Channel(name=name, kind="webhook", url=f"{receiver.url}/{name}", most_per_hour=cap)
         for name, cap in caps.items()
     )
-    with database.transaction() as connection:
+    with database.writing() as connection:
         assert storm(connection, AlertSettings(rules=rules, channels=channels)) == 10_000
         series = connection.exec_driver_sql("SELECT rule, series_id, state, hits FROM alerts").fetchall()
         events = connection.exec_driver_sql("SELECT event, note FROM alert_events").fetchall()
@@ -118,7 +118,7 @@ def test_ten_thousand_breaches_are_the_cap_and_one_summary_per_channel(
     assert events[-1] == ("still confirmed", "16 sessions so far")
 
     health = Health()
-    delivery = Delivery(database.transaction, threading.Lock(), health)
+    delivery = Delivery(database.writing, threading.Lock(), health)
     delivery.use(channels)
     while delivery.turn():
         pass

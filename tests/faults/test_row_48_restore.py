@@ -16,8 +16,8 @@ import pytest
 import perfdb
 from perfdb.cli import main
 from perfdb.records import Session, Step
+from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import Database
 
 VIEWS = ("DROP VIEW v_sessions", "DROP VIEW v_steps")
 RECURSIVE = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n"
@@ -88,7 +88,7 @@ def record(home: Path, session_id: str, start: float) -> None:
         session_id=session_id, pipeline="etl", start_time=start, total_duration=1.0, status="completed",
         steps=(step,),
     )  # fmt: skip
-    with Database(f"sqlite:///{home}/perfdb.sqlite3", 5.0) as database, database.transaction() as connection:
+    with Database(f"sqlite:///{home}/perfdb.sqlite3", 5.0) as database, database.writing() as connection:
         insert_sessions(connection, [session])
 
 

@@ -18,8 +18,8 @@ import pytest
 
 from perfdb.records import Session, Step
 from perfdb.store.backup import back_up
+from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import Database
 
 PERFDB = str(Path(sys.executable).with_name("perfdb"))
 TARGETS = ("readable", "missing", "damaged")
@@ -37,7 +37,7 @@ def fill(path: Path, name: str, count: int) -> None:
         )
         for number in range(count)
     ]  # fmt: skip
-    with Database(f"sqlite:///{path}", 5.0) as database, database.transaction() as connection:
+    with Database(f"sqlite:///{path}", 5.0) as database, database.writing() as connection:
         insert_sessions(connection, sessions)
 
 

@@ -22,8 +22,8 @@ from perfdb.errors import StoreError
 from perfdb.recording.health import Health
 from perfdb.retention import DAY_S, Policy, Upkeep
 from perfdb.settings import load
+from perfdb.store.database import Database
 from perfdb.store.session_files import folders_for, folders_of, remember_folder, remove_pictures
-from perfdb.transfer import Database
 
 
 def pictures_in(folder: Path) -> set[str]:

@@ -55,7 +55,7 @@ class Given:
     def reading(self) -> AbstractContextManager[Connection]:
         return nullcontext(self._connection)
 
-    transaction = reading
+    writing = reading
 
 
 def record(connection: Connection, *sessions: Session, settings: AlertSettings = SETTINGS) -> None:

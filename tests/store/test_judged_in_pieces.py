@@ -13,8 +13,9 @@ from sqlalchemy import Connection, event
 
 from perfdb.records import Alert, Session, Step
 from perfdb.store.alerts import read_alerts
+from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import Database, judge_historic
+from perfdb.transfer import judge_historic
 
 NAMES = 12
 RUNS = 60
@@ -33,12 +34,12 @@ class Watched(Database):
         self._dies_at = dies_at
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
         if len(self.transactions) == self._dies_at:
             raise CutOffError
         said: list[str] = []
         self.transactions.append(said)
-        with super().transaction() as connection:
+        with super().writing() as connection:
 
             def note(_: Any, __: Any, statement: str, *___: Any) -> None:
                 said.append(statement)
@@ -71,7 +72,7 @@ def history() -> list[Session]:
 
 
 def filled(url: str) -> list[str]:
-    with Database(url, 5.0) as database, database.transaction() as connection:
+    with Database(url, 5.0) as database, database.writing() as connection:
         insert_sessions(connection, history())
     return [f"run-{number:03d}" for number in range(RUNS)]
 

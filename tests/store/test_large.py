@@ -12,9 +12,9 @@ from sqlalchemy import Connection, event, func, select
 import perfdb
 from perfdb.records import Sample, Session, Step
 from perfdb.store import large
+from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions, mark_interrupted
 from perfdb.store.models import journals, samples, sessions, steps
-from perfdb.transfer import Database
 
 COUNT = 2 * large.PIECE + 300
 START = 1.7e9
@@ -37,7 +37,7 @@ def session(session_id: str, count: int, *, cached: bool = True) -> Session:
 
 @pytest.fixture
 def history(migrated_url: str) -> perfdb.History:
-    with Database(migrated_url, 5.0) as database, database.transaction() as connection:
+    with Database(migrated_url, 5.0) as database, database.writing() as connection:
         insert_sessions(connection, [session("large", COUNT), session("small", 30)])
     return perfdb.History(migrated_url)
 
@@ -46,10 +46,10 @@ def history(migrated_url: str) -> perfdb.History:
 def changed_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Give how many steps each write of a history changed."""
     most: list[int] = []
-    writing = perfdb.History._writing
+    writing = Database.writing
 
     @contextmanager
-    def watched(self: perfdb.History) -> Iterator[Connection]:
+    def watched(self: Database) -> Iterator[Connection]:
         with writing(self) as connection:
             rows: list[int] = []
 
@@ -61,13 +61,13 @@ def changed_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             yield connection
             most.append(sum(rows))
 
-    monkeypatch.setattr(perfdb.History, "_writing", watched)
+    monkeypatch.setattr(Database, "writing", watched)
     return most
 
 
 def counted(history: perfdb.History, session_id: str) -> int:
     query = select(func.count()).select_from(steps).join(sessions, sessions.c.id == steps.c.session_pk)
-    with history._connection() as connection:
+    with history._reading() as connection:
         assert connection is not None
         query = query.where(sessions.c.session_id == session_id, steps.c.counted)
         return int(connection.execute(query).scalar_one())
@@ -96,7 +96,7 @@ def test_tagging_again_goes_on_where_it_was_cut_off(
 
 def test_deleting_leaves_nothing(history: perfdb.History, changed_rows: list[int]) -> None:
     assert history.delete("large", "small") == ("large", "small")
-    with history._connection() as connection:
+    with history._reading() as connection:
         assert connection is not None
         for table in (sessions, steps, samples):
             assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 0
@@ -104,7 +104,7 @@ def test_deleting_leaves_nothing(history: perfdb.History, changed_rows: list[int
 
 
 def test_a_running_session_is_not_deleted(history: perfdb.History, migrated_url: str) -> None:
-    with Database(migrated_url, 5.0) as database, database.transaction() as connection:
+    with Database(migrated_url, 5.0) as database, database.writing() as connection:
         connection.execute(sessions.update().where(sessions.c.session_id == "large").values(status=0))
     with pytest.raises(perfdb.PerfdbError, match="still running"):
         history.delete("large", "small")
@@ -133,7 +133,7 @@ def test_a_dead_writers_large_session_is_interrupted_as_a_whole(
     history: perfdb.History, migrated_url: str
 ) -> None:
     with Database(migrated_url, 5.0) as database:
-        with database.transaction() as connection:
+        with database.writing() as connection:
             pk = connection.execute(
                 journals.insert().values(journal_id="j", byte_offset=1, quarantined=0, updated_at=START)
             ).inserted_primary_key[0]
@@ -141,7 +141,7 @@ def test_a_dead_writers_large_session_is_interrupted_as_a_whole(
             connection.execute(steps.update().where(steps.c.seq % 2 == 0).values(status=0, duration=None))
         large.interrupt_ahead(database, "j")
         assert counted(history, "large") == 0
-        with database.transaction() as connection:
+        with database.writing() as connection:
             assert mark_interrupted(connection, "j") == 2
             still = select(func.count()).select_from(steps).where(steps.c.counted | (steps.c.status == 0))
             assert connection.execute(still).scalar_one() == 0

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 import perfdb
-from perfdb.store.changes import ChangeWatch
+from perfdb.store.database import Database
 from perfdb.web.live import LiveFeed
 from perfdb.web.served import ServedHistory
 
@@ -110,7 +110,7 @@ def test_an_idle_look_reads_nothing(history: perfdb.History) -> None:
 def test_changes_are_noticed_in_either_database_and_after_a_replacement(
     migrated_url: str, record_history: Callable[..., None]
 ) -> None:
-    watch = ChangeWatch(migrated_url)
+    watch = Database(migrated_url).watch()
     assert watch.moved()
     record_history(migrated_url, 1)
     assert watch.moved()
@@ -119,7 +119,7 @@ def test_changes_are_noticed_in_either_database_and_after_a_replacement(
 
 def test_a_file_that_comes_goes_and_is_replaced_is_a_change(history: perfdb.History) -> None:
     path = Path("performance_tracking/perfdb.sqlite3")
-    watch = ChangeWatch(history.url)
+    watch = Database(history.url).watch()
     assert watch.moved()
     path.rename("away.sqlite3")
     assert watch.moved()

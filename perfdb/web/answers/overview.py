@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from perfdb.desk import Desk
 from perfdb.records import FIRING, Alert
@@ -17,6 +17,8 @@ from perfdb.web.answers.rows import alert_rows, session_row
 from perfdb.web.schemas import Live, OpenStep, Overview, RunningSession, SeriesNow
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from perfdb.records import Session
     from perfdb.web.served import ServedHistory
 
@@ -63,12 +65,12 @@ def overview(history: ServedHistory, version: int = 0) -> Overview:
     )
 
 
-def _newest(connection: Any) -> list[Session]:
+def _newest(connection: Connection) -> list[Session]:
     page = browsing.session_page(connection, limit=NEWEST + MOST_RUNNING)
     return [session for session in page.sessions if session.status != "running"][:NEWEST]
 
 
-def _usual(connection: Any, running: list[Session]) -> dict[tuple[str, str], dict[str | None, float]]:
+def _usual(connection: Connection, running: list[Session]) -> dict[tuple[str, str], dict[str | None, float]]:
     """Return per pipeline and mode the median seconds of the total (None) and of each step of late."""
     kinds = {
         (pipeline, mode): number for number, pipeline, mode in browsing.total_series(connection, most=1000)
@@ -100,7 +102,7 @@ def _running(session: Session, usual: dict[str | None, float]) -> RunningSession
     )
 
 
-def _all_series(connection: Any, alerts: list[Alert]) -> list[SeriesNow]:
+def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
     opened = {
         (alert.pipeline, alert.mode, alert.step_name): alert
         for alert in reversed(alerts)

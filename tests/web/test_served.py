@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from perfdb.errors import StoreError, TimeLimitError
+from perfdb.history import History
 from perfdb.settings import sqlite_url
 from perfdb.store.engine import open_engine
-from perfdb.store.kept_reader import KeptReader
+from perfdb.web.served import ServedHistory
 
 
 @pytest.fixture
@@ -26,21 +27,21 @@ ENDLESS = {
 }
 
 
-def asked(reader: KeptReader, query: str) -> Any:
-    with reader.connection() as connection:
+def asked(reader: ServedHistory, query: str) -> Any:
+    with reader.reading() as connection:
         assert connection is not None
         return connection.execute(text(query)).scalar()
 
 
-def asked_driver(reader: KeptReader, query: str) -> Any:
-    with reader.connection() as connection:
+def asked_driver(reader: ServedHistory, query: str) -> Any:
+    with reader.reading() as connection:
         assert connection is not None
         driver: Any = connection.connection.driver_connection
         return driver.execute(query).fetchall()
 
 
 def test_a_question_without_end_is_stopped_and_the_next_is_answered(migrated_url: str) -> None:
-    reader = KeptReader(migrated_url, limit_s=0.2)
+    reader = ServedHistory(History(migrated_url), limit_s=0.2)
     for _ in range(2):
         with pytest.raises(TimeLimitError, match=r"longer than 0\.2 s"):
             asked(reader, ENDLESS[migrated_url.partition(":")[0]])
@@ -49,7 +50,7 @@ def test_a_question_without_end_is_stopped_and_the_next_is_answered(migrated_url
 
 
 def test_it_cannot_write(migrated_url: str) -> None:
-    reader = KeptReader(migrated_url, limit_s=5)
+    reader = ServedHistory(History(migrated_url), limit_s=5)
     with pytest.raises(StoreError, match=r"read-?only"):
         asked(reader, "DELETE FROM sessions")
     reader.close()
@@ -57,20 +58,20 @@ def test_it_cannot_write(migrated_url: str) -> None:
 
 def test_a_file_that_is_no_history_yet_or_of_another_program_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "perfdb.sqlite3"
-    reader = KeptReader(sqlite_url(path), limit_s=5)
-    with reader.connection() as connection:
+    reader = ServedHistory(History(sqlite_url(path)), limit_s=5)
+    with reader.reading() as connection:
         assert connection is None
     engine = open_engine(sqlite_url(path), role="writer")
     with engine.begin() as writing:
         writing.execute(text("CREATE TABLE cakes (name TEXT)"))
     engine.dispose()
-    with pytest.raises(StoreError, match="another program"), reader.connection():
+    with pytest.raises(StoreError, match="another program"), reader.reading():
         pass
     reader.close()
 
 
 def test_rows_without_end_are_stopped_too(migrated_copy: Path) -> None:
-    reader = KeptReader(sqlite_url(migrated_copy), limit_s=0.2)
+    reader = ServedHistory(History(sqlite_url(migrated_copy)), limit_s=0.2)
     with pytest.raises(TimeLimitError):
         asked_driver(reader, ENDLESS["sqlite"].replace("count(*)", "i"))
     reader.close()
@@ -79,7 +80,7 @@ def test_rows_without_end_are_stopped_too(migrated_copy: Path) -> None:
 def test_after_a_file_was_written_over_in_place_nothing_of_the_old_one_is_remembered(
     migrated_copy: Path,
 ) -> None:
-    reader = KeptReader(sqlite_url(migrated_copy), limit_s=5)
+    reader = ServedHistory(History(sqlite_url(migrated_copy)), limit_s=5)
     assert asked(reader, "SELECT count(*) FROM sessions") == 0
     other = migrated_copy.with_name("other.sqlite3")
     other.write_bytes(migrated_copy.read_bytes())

@@ -1,0 +1,363 @@
+"""One front end to a database: reading it, writing to it, noticing that it changed.
+
+Nothing is opened, and SQLAlchemy is not imported, before somebody asks. Connections are kept between two
+questions; a file that was deleted, replaced or written over meanwhile is noticed. Errors of a query are those
+of the driver, so that whoever asks can tell what is worth trying again (``engine.is_transient``).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from perfdb.errors import AbsentError, StoreError
+from perfdb.recording.health import Health
+from perfdb.recording.native import RLock
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from perfdb.store.engine import Role
+
+MOST_ROWS = 2_000  # records per transaction at most: fewer where they hold the write lock for too long
+FIRST_ROWS = 200
+_LEAST_ROWS = 50
+_LEAST_SHARED_ROWS = 200  # a server has no lock that all writers want, and each transaction its round trips
+HOLD_S = 0.025  # that a batch may have the write lock: other processes wait for it
+_STILL_S = 0.5  # a file that was written to since may be in the middle of a checkpoint
+_MOST_TO_READ, _MOST_TO_WRITE = 5_000_000_000, 300_000_000  # instructions of SQLite
+_CHECK_EVERY_S = 10.0  # the tables may be upgraded while we read
+
+
+_left_open: list[object] = []  # what the garbage collector must not close
+
+
+class EndingError(StoreError):
+    """The thread that asks is to end; what it wanted of the database is left to the next one."""
+
+
+class Pace:
+    """How many rows go into one transaction, so that it has the write lock for ``HOLD_S`` only."""
+
+    def __init__(self, least: int) -> None:
+        self.rows = max(FIRST_ROWS, least)
+        self._least = least
+
+    def note(self, number: int, held_s: float) -> None:
+        """Learn how long so many rows took."""
+        if number:
+            fitting = int(number * HOLD_S / max(held_s, 1e-6))
+            self.rows = max(self._least, min(MOST_ROWS, fitting, max(2 * number, self.rows)))
+
+
+class Database:
+    """One database, opened when it is first needed; as a context it is closed at the end.
+
+    Many threads may read at once where it does not migrate; otherwise one thread at a time may ask.
+
+    Args:
+        url: of the database.
+        busy_timeout_s: how long a transaction waits for somebody else's lock.
+        health: is told of a file that was replaced.
+        migrates: whether this program makes the tables and brings them up to date, as recording does. Others
+            are refused tables of another version, and stopped where a file would be computed without an end.
+        limit_s: how long the queries of one reading may take together.
+        ends: asked before anything begins: whether the thread that asks is to end.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        busy_timeout_s: float = 30.0,
+        health: Health | None = None,
+        *,
+        migrates: bool = True,
+        limit_s: float | None = None,
+        ends: Callable[[], bool] | None = None,
+    ) -> None:
+        self.url = url
+        self._busy_timeout_s = busy_timeout_s
+        self._health = health
+        self._migrates = migrates
+        self._limit_s = limit_s
+        self._ends = ends
+        self._engines: dict[Role, Engine] = {}
+        self._is_alone = False  # the server lets us have one connection at a time
+        self._path: Path | None = None
+        self.file: tuple[int, int] | None = None  # device and inode, when it was opened
+        self._seen_ns = 0  # when it was written to, the last time that we looked into it
+        self._checked_at = 0.0
+        self._process, self._lock = os.getpid(), RLock()  # held while engines come and go
+        self.pace = Pace(_LEAST_SHARED_ROWS if self.is_shared else _LEAST_ROWS)
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.forget()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what belongs to this process: a copy elsewhere opens its own."""
+        return {**vars(self), "_engines": {}, "_process": 0, "_lock": None}
+
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether other hosts may write to it as well."""
+        return not self.url.startswith("sqlite")
+
+    @contextmanager
+    def reading(self, *, checked: bool = True) -> Iterator[Connection]:
+        """Yield a connection that sees one moment of the database, changes nothing and waits for nobody.
+
+        Args:
+            checked: False gives one to a database with other tables, too, or with none.
+
+        Raises:
+            AbsentError: there is no database yet, or none of perfdb's tables in it.
+            TimeLimitError: the queries took longer than the limit.
+            StoreError: it cannot be opened, or its tables are of another version.
+        """
+        from perfdb.store.engine import QUERY_ERRORS, is_busy, let_go, reason_of
+
+        reader = self._open("reader")
+        try:
+            with self._connect(reader) as connection, self._limited(connection):
+                if checked:
+                    self._require_tables(connection)
+                yield connection
+        except QUERY_ERRORS as error:
+            from perfdb.stopping import took_too_long
+            from perfdb.store.dialects import was_stopped
+
+            if self._limit_s is not None and was_stopped(reason_of(error)):
+                raise took_too_long(self._limit_s) from error
+            if not is_busy(error):
+                self.forget()  # what it remembers of a file that was written over in place is wrong for good
+            raise
+        finally:
+            if self._is_alone or self._engines.get("reader") is not reader:  # forgotten meanwhile
+                let_go(reader)
+
+    @contextmanager
+    def reading_if_there(self) -> Iterator[Connection | None]:
+        """Yield what ``reading`` does; None when there is nothing to read yet."""
+        with ExitStack() as stack:
+            try:
+                connection: Connection | None = stack.enter_context(self.reading())
+            except AbsentError:
+                connection = None
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Yield a connection inside a write transaction, which has SQLite's lock from its beginning.
+
+        After any failure but a lock of somebody else's the next one begins with a new connection.
+        """
+        writer = self._open("writer")
+        try:
+            with writer.begin() as connection, self._limited(connection, writes=True):
+                self._require_tables(connection)
+                yield connection
+        except Exception as error:
+            from perfdb.store.engine import is_busy
+
+            if not is_busy(error):
+                self.forget()
+            raise
+
+    def watch(self) -> Watch:
+        """Return what notices that something was written, over a connection of its own."""
+        return Watch(self.url)
+
+    def shrink_log(self, limit_bytes: int) -> int:
+        """Empty a SQLite file's write-ahead log that is longer than the limit; return its bytes after that.
+
+        While a reader holds on to an old state of the database the log must keep it, and grows.
+        """
+        writer = self._engines.get("writer")
+        if self._path is None or writer is None:
+            return 0
+        from perfdb.store.engine import empty_log, log_bytes
+
+        if log_bytes(self._path) > limit_bytes:
+            empty_log(writer)
+        return log_bytes(self._path)
+
+    def rest(self) -> None:
+        """Close the connections that nobody uses; what the engines have compiled stays."""
+        self._checked_at = 0.0
+        if self._engines:
+            from perfdb.store.engine import let_go
+
+            for engine in list(self._engines.values()):
+                let_go(engine)
+
+    def after_fork_in_child(self, *, is_still: bool) -> None:
+        """Drop the connections of the parent.
+
+        SQLite would take the parent's locks for its own as long as one is open; but who closes it waits for
+        ever where a thread of the parent was using it. A server would take the end of one for the parent's.
+        """
+        self._process, self._lock = os.getpid(), RLock()
+        self.forget(close=is_still and not self.is_shared)
+
+    def forget(self, *, close: bool = True) -> None:
+        """Drop the connections, or leave them as they are."""
+        if self._process != os.getpid():  # nobody said so: who knows what the parent's threads were at
+            self.after_fork_in_child(is_still=False)
+            return
+        with self._lock:
+            engines, self._engines, self._checked_at = self._engines, {}, 0.0
+        for role in ("reader", "writer"):  # the log goes when a writer is the last to close
+            if (engine := engines.get(role)) is None:
+                continue
+            if not close:
+                _left_open.append(engine.pool)
+            from perfdb.store.engine import let_go
+
+            let_go(engine, close=close)
+
+    # -- engines ---------------------------------------------------------------------------
+
+    def _open(self, role: Role) -> Engine:
+        if self._ends is not None and self._ends():
+            raise EndingError("the thread ends")
+        from perfdb.store.engine import open_engine, sqlite_path
+
+        if self._process != os.getpid():
+            self.forget()
+        if self._path is None:
+            self._path = sqlite_path(self.url)
+        with self._lock:
+            self._leave_other_file()
+            if role in self._engines:
+                return self._engines[role]
+            is_first = not self._engines
+        if is_first and self._migrates:
+            from perfdb.store.schema import ensure_schema
+
+            ensure_schema(self.url)
+        with self._lock:
+            if not self._engines:
+                self.file = self._identity()
+            if self.file is None and not self._migrates:
+                raise AbsentError(f"there is no database at {self._path}: check the path")
+            if role not in self._engines:
+                self._engines[role] = open_engine(self.url, role=role, busy_timeout_s=self._busy_timeout_s)
+            return self._engines[role]
+
+    def _connect(self, reader: Engine) -> Connection:
+        """Connect; where the server gives us one connection at a time, let the writer's go first."""
+        from sqlalchemy.exc import OperationalError
+
+        from perfdb.store.engine import let_go
+
+        writer = self._engines.get("writer")
+        if not self._is_alone:
+            try:
+                return reader.connect()
+            except OperationalError:
+                if not self.is_shared or writer is None:
+                    raise
+            self._is_alone = True
+        if writer is not None:
+            let_go(writer)
+        return reader.connect()
+
+    @contextmanager
+    def _limited(self, connection: Connection, *, writes: bool = False) -> Iterator[None]:
+        if self._migrates:
+            yield
+            return
+        from perfdb.stopping import seconds_left
+        from perfdb.store.dialects import time_limit, work_limit
+
+        if writes or self._limit_s is None:
+            limit = work_limit(connection, _MOST_TO_WRITE if writes else _MOST_TO_READ)
+        else:
+            limit = time_limit(connection, min(self._limit_s, seconds_left()))
+        with limit:
+            yield
+
+    def _require_tables(self, connection: Connection) -> None:
+        now = time.monotonic()
+        if self._migrates or (self._checked_at and now - self._checked_at < _CHECK_EVERY_S):
+            return
+        from perfdb.store.schema import require_schema
+
+        require_schema(connection)
+        self._checked_at = now
+
+    # -- the file --------------------------------------------------------------------------
+
+    def _leave_other_file(self) -> None:
+        if not self._engines or self.file == self._identity():
+            return
+        self.forget()  # SQLite removes the old file's log with it: the new file must not meet that
+        if self._health is not None:
+            message = f"{self._path} was deleted or replaced in use; rows go into the new file"
+            self._health.count("replaced", 1, message)
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Return what tells a file from one that takes its place; None when it is not there."""
+        if self._path is None:
+            return (0, 0)  # a server's
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        if self._migrates and (not found.st_size or self._is_overwritten(self._path, found)):
+            return None  # as good as deleted
+        return (found.st_dev, found.st_ino)
+
+    def _is_overwritten(self, path: Path, found: os.stat_result) -> bool:
+        """Tell whether something else was written over the file; looked at anew once it was changed."""
+        if found.st_mtime_ns == self._seen_ns or abs(time.time() - found.st_mtime) < _STILL_S:
+            return False
+        from perfdb.store.engine import is_overwritten
+
+        if is_overwritten(path):
+            return True
+        self._seen_ns = found.st_mtime_ns
+        return False
+
+
+class Watch:
+    """Notices that something was written, for less than a query: what a live view asks every second.
+
+    One thread at a time may look.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url, migrates=False)
+        self._seen: object = None
+
+    def moved(self) -> bool:
+        """Say whether anything may have been written since the last call; the first says yes.
+
+        Raises:
+            StoreError: the database cannot be read now.
+        """
+        from perfdb.store.dialects import mark_of
+        from perfdb.store.engine import ALL_ERRORS
+
+        seen: object = None
+        try:
+            with self._database.reading(checked=False) as connection:
+                seen = (self._database.file, mark_of(connection))
+        except AbsentError:
+            pass
+        except ALL_ERRORS as error:
+            raise StoreError(f"the database cannot be watched: {error}") from error
+        finally:
+            moved, self._seen = seen != self._seen, seen
+        return moved
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._database.forget()

@@ -1,0 +1,258 @@
+"""What SQLite and PostgreSQL do differently; nobody else in the store asks which of the two it speaks to.
+
+Connections are opened in ``engine.py`` and ``postgres.py``, the types of columns stand in ``models.py``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+
+from perfdb.errors import StoreError
+from perfdb.store.models import series, sessions, storable_text, to_json
+
+_INSTRUCTIONS = 1_000  # of SQLite between two looks at the clock: some ten microseconds
+_LOOK = 1_000_000  # of SQLite between two looks at how many there were
+_CANCELLED = "57014"  # what PostgreSQL says of a statement that took longer than its limit
+_DELETED_AT_ONCE = 20
+_ORPHANS_AT_ONCE = 200
+
+_FIND_SERIES = select(series.c.id, series.c.step_name).where(
+    series.c.pipeline == bindparam("pipeline"),
+    series.c.mode == bindparam("mode"),
+    series.c.step_name.in_(bindparam("names", expanding=True)),
+)
+# PostgreSQL would read all series of the pipeline, were it not asked name by name.
+_FIND_SERIES_SHARED = text(
+    "SELECT (SELECT id FROM series WHERE pipeline = :pipeline AND mode = :mode AND step_name = name), name "
+    "FROM unnest(CAST(:names AS text[])) AS name"
+)
+_MAKE_SERIES_SHARED = text(  # PostgreSQL takes them in one piece
+    "INSERT INTO series (pipeline, mode, step_name) SELECT :pipeline, :mode, name "
+    "FROM unnest(CAST(:names AS text[])) AS name ON CONFLICT DO NOTHING"
+)
+_END_OF_LOG = (
+    "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
+)
+
+
+def is_shared(of: Connection | Dialect) -> bool:
+    """Tell whether it is a server: other hosts write to it, it has a clock, and looks after its own data."""
+    dialect = of.dialect if isinstance(of, Connection) else of
+    return dialect.name == "postgresql"
+
+
+def insert_into(of: Connection | Dialect, table: Any) -> Any:
+    """Return an INSERT that can meet a row that is there already."""
+    return postgresql.insert(table) if is_shared(of) else sqlite.insert(table)
+
+
+# --- what a connection does -----------------------------------------------------------------------------
+
+
+@contextmanager
+def time_limit(connection: Connection, seconds: float) -> Iterator[None]:
+    """Stop what is asked of a connection after so long; a server gives each statement the whole limit."""
+    if is_shared(connection):  # SET LOCAL ends with the transaction
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}")
+        yield
+        return
+    deadline = time.monotonic() + seconds
+    with _stopped(connection, lambda: time.monotonic() > deadline, _INSTRUCTIONS):
+        yield
+
+
+@contextmanager
+def work_limit(connection: Connection, instructions: int) -> Iterator[None]:
+    """Stop a SQLite connection once it has taken so many instructions together.
+
+    Two hundred million take a second or more. What is ours ends long before; a trigger or an expression of a
+    file from elsewhere may never end.
+    """
+    if is_shared(connection):
+        yield
+        return
+    looks = count(1)
+    with _stopped(connection, lambda: next(looks) * _LOOK > instructions, _LOOK):
+        yield
+
+
+@contextmanager
+def _stopped(connection: Connection, is_over: Callable[[], bool], instructions: int) -> Iterator[None]:
+    driver: Any = connection.connection.driver_connection
+    driver.set_progress_handler(is_over, instructions)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)
+
+
+def was_stopped(reason: BaseException) -> bool:
+    """Tell whether a driver's error says that a limit stopped it."""
+    if getattr(reason, "sqlstate", None) == _CANCELLED:
+        return True
+    return isinstance(reason, sqlite3.Error) and "interrupted" in str(reason)
+
+
+def mark_of(connection: Connection) -> Any:
+    """Return what is another one once somebody else has written; for less than a query."""
+    if is_shared(connection):
+        return connection.exec_driver_sql(_END_OF_LOG).scalar()
+    # Outside of any transaction, which would hold the moment still; it tells of other connections only.
+    driver: Any = connection.connection.driver_connection
+    return driver.execute("PRAGMA data_version").fetchone()[0]
+
+
+def shown(connection: Connection) -> str:
+    """Return the database of a connection as people may see it."""
+    if is_shared(connection):
+        return connection.engine.url.render_as_string(hide_password=True)
+    return str(connection.exec_driver_sql("PRAGMA database_list").all()[0][2])
+
+
+# --- transactions ---------------------------------------------------------------------------------------
+
+
+def take_turn(connection: Connection, lock: int) -> None:
+    """Let nobody else have this turn until the transaction ends; SQLite's BEGIN did that."""
+    if is_shared(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
+
+
+def take_free_turn(connection: Connection, lock: int) -> bool:
+    """Take a turn as ``take_turn`` does if nobody else has it; say whether it was free."""
+    if not is_shared(connection):
+        return True
+    return connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({lock})").scalar() is True
+
+
+def begin_migration(connection: Connection, lock: int) -> None:
+    """Wait for other migrations, however long they take; SQLite's BEGIN did that."""
+    if is_shared(connection):
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        take_turn(connection, lock)
+
+
+def check_migration(connection: Connection) -> None:
+    """Refuse to commit what leaves rows that refer to none; a server checks that by itself.
+
+    Raises:
+        StoreError: there are such rows.
+    """
+    if is_shared(connection):
+        return
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken is not None:
+        raise StoreError(f"the migration would leave {broken[0]} with dangling rows; nothing was changed")
+
+
+def give_lock_up(connection: Connection) -> bool:
+    """Begin a writer's transaction again, in SQLite without its lock until it writes; say whether it did."""
+    if is_shared(connection):
+        return False
+    connection.exec_driver_sql("ROLLBACK")  # of the BEGIN that took the lock at once
+    connection.exec_driver_sql("BEGIN")
+    return True
+
+
+def commit_at_leisure(connection: Connection) -> None:
+    """Let the server's disk to those who record: what a crash brings back is pruned again."""
+    if is_shared(connection):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+
+
+# --- statements -----------------------------------------------------------------------------------------
+
+
+def find_series(
+    connection: Connection, pipeline: str, mode: str, names: Sequence[str]
+) -> tuple[Any, Mapping[str, Any]]:
+    """Return a query, with its parameters, for ids and step names; what is not there may have the id None."""
+    query = _FIND_SERIES_SHARED if is_shared(connection) else _FIND_SERIES
+    return query, {"pipeline": pipeline, "mode": mode, "names": names}
+
+
+def make_series(connection: Connection, pipeline: str, mode: str, names: Sequence[str]) -> tuple[Any, Any]:
+    """Return a statement, with its parameters, that makes those of the series that are not there."""
+    if is_shared(connection):
+        return _MAKE_SERIES_SHARED, {"pipeline": pipeline, "mode": mode, "names": names}
+    rows = [{"pipeline": pipeline, "mode": mode, "step_name": name} for name in names]
+    return insert_into(connection, series).on_conflict_do_nothing(), rows
+
+
+def has_attribute(
+    connection: Connection, key: str, value: str | int | float | None, number: int
+) -> ColumnElement[bool]:
+    """Return whether a session has this attribute, types included; ``number`` names what is bound."""
+    if is_shared(connection):
+        document = cast(sessions.c.attributes, postgresql.JSONB).op("->")(key)
+        return document == text(f"CAST(:attribute_{number} AS jsonb)").bindparams(
+            bindparam(f"attribute_{number}", to_json(value))
+        )
+    # json_each takes any key; a path in json_extract has no way to quote a quotation mark.
+    pair = func.json_each(sessions.c.attributes).table_valued("key", "atom", "type", name=f"pair_{number}")
+    if value is None:
+        same = pair.c.type == "null"
+    elif isinstance(value, bool):
+        same = pair.c.type == ("true" if value else "false")
+    elif isinstance(value, str):
+        same = and_(pair.c.type == "text", pair.c.atom == storable_text(value))
+    else:
+        number_types = or_(pair.c.type == "integer", pair.c.type == "real")
+        same = and_(number_types, pair.c.atom == _storable_number(value))
+    return select(literal(1)).select_from(pair).where(pair.c.key == key, same).exists()
+
+
+def _storable_number(value: int | float) -> int | float:
+    return value if isinstance(value, float) or -(1 << 63) <= value < 1 << 63 else float(value)
+
+
+def starts_with(connection: Connection, column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
+    """Return whether a text begins with another, by an index where there is one."""
+    like = column.startswith(prefix, autoescape=True)
+    if is_shared(connection):
+        return like
+    return and_(like, column >= prefix, column < f"{prefix}\U0010ffff")  # LIKE reads all, takes a for A
+
+
+def as_text(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a document as text, whose length can be asked."""
+    return cast(column, Text) if is_shared(connection) else column
+
+
+def deleted_at_once(dialect: Dialect) -> tuple[int, ColumnElement[Any]]:
+    """Return how many rows a DELETE shall take, and what their key is compared with: the parameter ``pks``.
+
+    To SQLite a statement costs hardly more than its work; a server is far away.
+    """
+    if is_shared(dialect):
+        return _DELETED_AT_ONCE, any_(bindparam("pks", type_=ARRAY(BigInteger)))
+    return 1, bindparam("pks")
+
+
+def most_orphans(connection: Connection) -> int | None:
+    """Return how many series a prune may look at: PostgreSQL looks through all steps for each of them."""
+    return _ORPHANS_AT_ONCE if is_shared(connection) else None

@@ -1,0 +1,174 @@
+"""One front end: what it makes and what it leaves alone, and what it remembers of a file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from perfdb.errors import AbsentError, SchemaError, StoreError
+from perfdb.recording.health import Health
+from perfdb.settings import sqlite_url
+from perfdb.store.database import Database, EndingError
+
+COUNT, TAG = text("SELECT count(*) FROM series"), text("INSERT INTO series (pipeline, mode) VALUES ('p', :m)")
+
+
+@pytest.fixture
+def copied(migrated_file: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(migrated_file, tmp_path / "perfdb.sqlite3"))
+
+
+def counted(database: Database) -> int:
+    with database.reading() as connection:
+        return int(connection.execute(COUNT).scalar_one())
+
+
+def add(database: Database, mode: str) -> None:
+    with database.writing() as connection:
+        connection.execute(TAG, {"m": mode})
+
+
+def test_what_is_written_is_read_and_a_reader_cannot_write(migrated_url: str) -> None:
+    with Database(migrated_url) as database:
+        add(database, "a")
+        assert counted(database) == 1
+        with pytest.raises(DBAPIError), database.reading() as connection:
+            connection.execute(TAG, {"m": "b"})
+        add(database, "c")
+        assert counted(database) == 2
+
+
+def test_who_records_makes_the_tables_and_others_make_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "perfdb.sqlite3"
+    reader = Database(sqlite_url(path), migrates=False)
+    for asks in (reader.reading, reader.writing):
+        with pytest.raises(AbsentError, match="there is no database"), asks():
+            pass
+    with reader.reading_if_there() as nothing:
+        assert nothing is None
+    assert not path.parent.exists()
+    with Database(sqlite_url(path)) as recorder:
+        assert counted(recorder) == 0
+    assert counted(reader) == 0
+    reader.forget()
+
+
+def test_older_tables_are_left_as_they_are_by_who_does_not_migrate(copied: Path) -> None:
+    with sqlite3.connect(copied) as file:
+        file.execute("UPDATE alembic_version SET version_num = '0001'")
+    file.close()
+    reader = Database(sqlite_url(copied), migrates=False)
+    for asks in (reader.reading, reader.writing, reader.reading_if_there):
+        with pytest.raises(SchemaError, match="has schema 0001"), asks():
+            pass
+    with reader.reading(checked=False) as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0001"
+    reader.forget()
+
+
+@pytest.mark.parametrize("migrates", [True, False])
+def test_a_file_that_takes_the_place_of_another_is_the_one_that_is_read(copied: Path, migrates: bool) -> None:
+    health = Health()
+    other = Path(shutil.copy(copied, copied.with_name("other")))
+    database = Database(sqlite_url(copied), 5.0, health, migrates=migrates)
+    add(database, "a")
+    assert counted(database) == 1
+    for log in copied.parent.glob("*-*"):
+        log.unlink()
+    other.replace(copied)
+    assert counted(database) == 0
+    assert health.counts["replaced"] == 1
+    database.forget()
+
+
+def test_a_lock_of_others_is_waited_for_no_longer_than_was_said_and_ends_nothing(copied: Path) -> None:
+    database = Database(sqlite_url(copied), 0.01)
+    assert counted(database) == 0
+    lock = sqlite3.connect(copied, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DBAPIError, match="locked"):
+        add(database, "a")
+    assert counted(database) == 0  # it waits for nobody
+    lock.execute("ROLLBACK")
+    lock.close()
+    add(database, "a")
+    assert counted(database) == 1
+    database.forget()
+
+
+def test_many_threads_may_read_at_once(copied: Path) -> None:
+    database = Database(sqlite_url(copied), migrates=False, limit_s=30)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: counted(database), range(64))) == [0] * 64
+    database.forget()
+
+
+def test_nothing_begins_for_a_thread_that_is_to_end(copied: Path) -> None:
+    ends: list[bool] = []
+    database = Database(sqlite_url(copied), ends=lambda: bool(ends))
+    assert counted(database) == 0
+    ends.append(True)
+    for asks in (database.reading, database.writing):
+        with pytest.raises(EndingError), asks():
+            pass
+    database.forget()
+
+
+def test_what_would_never_end_is_stopped_in_a_file_from_elsewhere(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfdb.store.database._MOST_TO_READ", 50_000_000)
+    monkeypatch.setattr("perfdb.store.database._MOST_TO_WRITE", 50_000_000)
+    database = Database(sqlite_url(copied), migrates=False)
+    endless = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+    for asks in (database.reading, database.writing):
+        with pytest.raises(DBAPIError, match="interrupted"), asks() as connection:
+            connection.execute(endless)
+    add(database, "a")
+    assert counted(database) == 1
+    database.forget()
+
+
+def test_a_watch_that_cannot_look_says_so_and_looks_again(copied: Path) -> None:
+    watch = Database(sqlite_url(copied)).watch()
+    assert watch.moved()
+    good = copied.rename(copied.with_name("good"))
+    copied.write_bytes(b"no database" * 1_000)
+    with pytest.raises(StoreError):
+        watch.moved()
+    good.replace(copied)
+    assert watch.moved()
+    assert not watch.moved()
+    watch.close()
+
+
+def test_a_copy_for_another_process_takes_no_connection_along(copied: Path) -> None:
+    database = Database(sqlite_url(copied), migrates=False)
+    assert counted(database) == 0
+    copy = pickle.loads(pickle.dumps(database))
+    assert counted(copy) == counted(database) == 0
+    for each in (copy, database):
+        each.forget()
+
+
+def test_a_forked_child_opens_its_own(copied: Path) -> None:
+    database = Database(sqlite_url(copied), 5.0)
+    add(database, "a")
+    child = os.fork()
+    if not child:
+        try:
+            add(database, "b")
+            os._exit(counted(database))
+        finally:
+            os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    assert counted(database) == 2
+    database.forget()
