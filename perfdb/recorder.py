@@ -385,6 +385,7 @@ def _warn(settings: Settings, health: Health) -> None:
     """Check the rules and channels, and say what was passed by in settings and environment."""
     warnings = list(settings.warnings)
     if settings.alerts:
+        native.load("perfdb.alerts.config")
         from perfdb.alerts.config import read_alert_settings
 
         warnings += [each.off for each in read_alert_settings(settings.alerts).channels_off if each.off]
@@ -481,7 +482,7 @@ def _join_process() -> None:
         _joined = True
         # Its fork handler takes the lock of all loggers. One that was registered later would run before ours,
         # which then waits for an import in the worker's thread that waits for this lock.
-        import logging  # noqa: F401
+        native.load("logging")
 
         atexit.register(_close_at_exit)
         os.register_at_fork(
@@ -529,6 +530,7 @@ def _warn_of_fork(beside_threads: bool) -> None:
     if sys.version_info < (3, 13):
         return
     global _ignored
+    native.load("warnings")
     import warnings
 
     if _ignored in warnings.filters:

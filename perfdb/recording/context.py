@@ -148,6 +148,7 @@ def called_within(
     That of a generator lasts until it is exhausted or closed. Between two items the consumer runs, whose own
     steps are not inside of it, and what the generator itself has opened waits with it.
     """
+    load("inspect")
     import inspect
 
     wrapped: Any

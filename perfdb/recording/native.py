@@ -211,13 +211,22 @@ def apart(call: Callable[[], T]) -> T:
 
 
 def load(*modules: str) -> None:
-    """Import modules that an `import` on the host's time is about to ask for, which tells what is wrong."""
-    missing = [name for name in modules if name not in sys.modules]
+    """Import modules that an `import` on the host's time is about to ask for, which tells what is wrong.
+
+    One that another thread is importing just now is waited for elsewhere, too: a handler's exception could
+    leave the lock of all imports held.
+    """
+    missing = [name for name in modules if not _is_loaded(name)]
     if missing:
         try:
             apart(lambda: [__import__(name) for name in missing])
         except Exception as error:
             raise_foreign(error)
+
+
+def _is_loaded(name: str) -> bool:
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return spec is not None and not getattr(spec, "_initializing", False)
 
 
 def _let_threads_be_stopped() -> None:
