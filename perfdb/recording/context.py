@@ -148,7 +148,10 @@ def called_within(
     That of a generator lasts until it is exhausted or closed. Between two items the consumer runs, whose own
     steps are not inside of it, and what the generator itself has opened waits with it.
     """
-    load("inspect")
+    try:
+        load("inspect")
+    except Exception as error:
+        raise_foreign(error)
     import inspect
 
     wrapped: Any
