@@ -421,12 +421,12 @@ class Worker:
             import_s: how long to wait for an import; on a busy machine one takes seconds.
         """
         thread = self._thread
-        if thread is None or thread.is_current:
+        if thread is not None and thread.is_current:
             return True
         wait_s = SHARED_WAIT_BEFORE_FORK_S if self._database.is_shared else WAIT_BEFORE_FORK_S
         until = monotonic() + import_s
-        ended = thread.join(wait_s)
-        while not ended and self._imports() and monotonic() < until:
+        ended = thread is None or thread.join(wait_s)
+        while thread is not None and not ended and self._imports() and monotonic() < until:
             ended = thread.join(0.02)
         return ended and self.alerting.wait_for_end(wait_s)
 
