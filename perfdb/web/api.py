@@ -103,7 +103,8 @@ async def get_events(request: Request) -> StreamingResponse:
     return StreamingResponse(
         request.app.state.feed.events(),
         media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        # named, since Starlette before 0.46 packs streams too, and keeps each event back until the next ones
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Content-Encoding": "identity"},
     )
 
 
