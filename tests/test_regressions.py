@@ -5,13 +5,11 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
 import perfdb
 from perfdb.alerts import retro
@@ -24,6 +22,7 @@ from perfdb.settings import load
 from perfdb.store.alerts import read_alerts
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions, tag_session
+from tests.given import Given
 
 NOON = 1_767_268_800.0
 NORMAL = '{"fast_mode":false}'
@@ -176,18 +175,6 @@ def test_an_imported_history_opens_one_historic_finding_per_event(file: Path, tm
     again = import_reports(find_reports([tmp_path / "old"]), settings)
     assert sum(each.added for each in again) == 0
     assert len(history.alerts("all")) == len(perfdb.History(file).alerts("all"))
-
-
-class Given:
-    """A database of which a test has the one connection."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def reading(self) -> AbstractContextManager[Connection]:
-        return nullcontext(self._connection)
-
-    writing = reading
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +26,7 @@ from perfdb.records import Session, Step
 from perfdb.store import alerts, outbox
 from perfdb.store.ingest import delete_sessions, insert_sessions, tag_session
 from perfdb.store.windows import find_place, read_windows
+from tests.given import Given
 
 START = 1_785_500_000.0
 MODE = '{"fast_mode":false}'
@@ -44,18 +44,6 @@ def session(number: int, work: float = 2.0, **changes: Any) -> Session:
         "status": "completed", "success": True, "fast_mode": False, "mode": MODE, "steps": steps, **changes,
     }  # fmt: skip
     return Session(**values)
-
-
-class Given:
-    """A database of which a test has the one connection."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def reading(self) -> AbstractContextManager[Connection]:
-        return nullcontext(self._connection)
-
-    writing = reading
 
 
 def record(connection: Connection, *sessions: Session, settings: AlertSettings = SETTINGS) -> None:
