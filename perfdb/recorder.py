@@ -506,7 +506,7 @@ def _before_fork() -> None:
         _held.append(_forking)
     workers = _all_workers()
     if workers:  # a thread of the host may be importing these: its child would wait for it for ever
-        from perfdb.recording import report, snapshot  # noqa: F401
+        native.load("perfdb.recording.report", "perfdb.recording.snapshot")
     with native.quick_switching():
         end_tickers()
         _monitor.end_thread()
