@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         StoreError,
         UsageError,
     )
-    from perfdb.history import History
+    from perfdb.history.history import History
     from perfdb.integrations.executors import Executor, carry_in_pools
     from perfdb.recorder import create_tracker, current, join, prepare, track
     from perfdb.recording.context import carry, context
@@ -56,7 +56,7 @@ _HOMES = {
         "StoreError",
         "UsageError",
     ),
-    "perfdb.history": ("History",),
+    "perfdb.history.history": ("History",),
     "perfdb.integrations.executors": ("Executor", "carry_in_pools"),
     "perfdb.recorder": ("create_tracker", "current", "join", "prepare", "track"),
     "perfdb.recording.context": ("carry", "context"),

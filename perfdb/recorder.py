@@ -30,7 +30,7 @@ from perfdb.recording.step import Step
 from perfdb.recording.tracker import Joined, Tracker
 from perfdb.settings import Settings, load, trust_for
 from perfdb.surroundings import variable
-from perfdb.worker import EXIT_WAIT_S, SHORTEST_WAIT_S, WAIT_BEFORE_FORK_S, Worker
+from perfdb.worker.thread import EXIT_WAIT_S, SHORTEST_WAIT_S, WAIT_BEFORE_FORK_S, Worker
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:

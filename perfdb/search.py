@@ -14,7 +14,7 @@ from pathlib import Path
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
 from perfdb.surroundings import is_file
-from perfdb.toml_tables import Table, parse
+from perfdb.toml import Table, parse
 from perfdb.trust import Trust
 
 TYPE_CHECKING = False  # see perfdb/__init__.py

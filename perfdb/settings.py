@@ -27,7 +27,7 @@ from perfdb.search import (
 )
 from perfdb.search import shown_path as shown_path
 from perfdb.surroundings import is_file, variables
-from perfdb.toml_tables import Check, Table, nearest, parse, shown_value
+from perfdb.toml import Check, Table, nearest, parse, shown_value
 from perfdb.trust import Trust, group_id
 
 TYPE_CHECKING = False  # see perfdb/__init__.py

@@ -19,14 +19,15 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb import alerting, recorder
-from perfdb import worker as worker_module
+from perfdb import recorder
 from perfdb.alerts import callbacks, evaluation, judging
-from perfdb.desk import Desk
+from perfdb.alerts.triage import Desk
 from perfdb.recording.live import SystemClock
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
 from perfdb.settings import load
+from perfdb.worker import alerting
+from perfdb.worker import thread as worker_module
 
 NOON = 1_767_268_800.0
 
@@ -276,7 +277,7 @@ def reported(number: int, work: float) -> Session:
 
 
 def test_imported_history_opens_historic_alerts_and_tells_nobody() -> None:
-    from perfdb.importing import find_reports, import_reports
+    from perfdb.maintenance.importer import find_reports, import_reports
 
     for number in range(30):
         write_report(to_report(reported(number, 2.0 if number < 20 else 4.0)), Path("old"))
@@ -290,7 +291,7 @@ def test_what_a_dead_process_left_is_judged_as_it_would_have_done() -> None:
     configure(MAX_RULE)
     program = """
 import os, perfdb
-from perfdb import worker
+from perfdb.worker import thread as worker
 worker.Worker._ensure_thread = lambda self: None  # it dies before anything reached the database
 tracker = perfdb.create_tracker(console=False, monitor=False)
 tracker.start_pipeline()

@@ -15,11 +15,11 @@ import perfdb
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.pins import pin, pins_of_past
+from perfdb.alerts.triage import Desk
 from perfdb.analysis.baselines import distance, level_of
 from perfdb.analysis.rules import Level, Rule
 from perfdb.analysis.verdicts import evaluate
 from perfdb.cli import main
-from perfdb.desk import Desk
 from perfdb.records import Session, Step
 from perfdb.store.alerts import read_alerts
 from perfdb.store.baselines import pinned

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import perfdb
-from perfdb.desk import Desk
-from perfdb.questions import parse_instant
+from perfdb.alerts.triage import Desk
+from perfdb.filters import parse_instant
 
 
 @pytest.fixture(autouse=True)

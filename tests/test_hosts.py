@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import text
 
 import perfdb
-from perfdb.doctor import examine
+from perfdb.maintenance.doctor import examine
 from perfdb.settings import load
 from perfdb.store.engine import open_engine
 from perfdb.store.leases import LEASE_S
-from perfdb.transfer import recover
+from perfdb.worker.shipping import recover
 
 # A host: it records, says so, and goes on when it is told to.
 HOST = """

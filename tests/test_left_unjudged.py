@@ -22,7 +22,7 @@ CHANNEL = '[[alerts.channels]]\nname = "log"\nkind = "log"\n'
 
 DIES_UNJUDGED = """
 import os, signal
-from perfdb.alerting import Alerting
+from perfdb.worker.alerting import Alerting
 Alerting.judge_waiting = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 """
 RECORDS = """
@@ -119,7 +119,7 @@ def test_what_was_judged_is_not_judged_by_later_rules() -> None:
 
 def test_a_process_that_ends_before_it_could_judge_leaves_it_to_the_next() -> None:
     Path("perfdb.toml").write_text(RULE, encoding="utf-8")
-    before = "from perfdb.alerting import Alerting\nAlerting.judge_waiting = lambda *_, **__: False\n"
+    before = "from perfdb.worker.alerting import Alerting\nAlerting.judge_waiting = lambda *_, **__: False\n"
     assert record(before=before) == 0
     assert alerts() == []
     perfdb.History().sessions()
@@ -127,10 +127,10 @@ def test_a_process_that_ends_before_it_could_judge_leaves_it_to_the_next() -> No
 
 
 def test_of_many_the_newest_are_judged_and_all_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perfdb.transfer.MOST_NEWS", 5)
-    monkeypatch.setattr("perfdb.transfer.MOST_HELD", 2)
+    monkeypatch.setattr("perfdb.worker.shipping.MOST_NEWS", 5)
+    monkeypatch.setattr("perfdb.worker.shipping.MOST_HELD", 2)
     Path("perfdb.toml").write_text(RULE, encoding="utf-8")
-    before = "from perfdb.alerting import Alerting\nAlerting.judge_waiting = lambda *_, **__: False\n"
+    before = "from perfdb.worker.alerting import Alerting\nAlerting.judge_waiting = lambda *_, **__: False\n"
     more = "for i in range(8):\n    with perfdb.track('design', console=False) as run, run.step('work'): pass"
     assert record(before=before, after=more) == 0
     assert alerts() == []

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from perfdb import alerting
-from perfdb.alerting import Alerting, Ended
 from perfdb.recording.health import Health
 from perfdb.records import Session, Step
 from perfdb.store.alerts import read_alerts
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.toml_tables import Table
+from perfdb.toml import Table
+from perfdb.worker import alerting
+from perfdb.worker.alerting import Alerting, Ended
 
 START = 1_785_500_000.0
 

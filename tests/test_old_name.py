@@ -110,7 +110,7 @@ def test_it_is_a_part_of_the_wheel_and_of_an_editable_install() -> None:
 
 
 def test_doctor_says_that_an_old_module_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from perfdb.doctor import look_for_old_module
+    from perfdb.maintenance.doctor import look_for_old_module
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "performance_tracking").mkdir()

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb.alerts import retro
+from perfdb.alerts import backfill as retro
 from perfdb.alerts.config import AlertSettings
 from perfdb.cli import main
-from perfdb.importing import find_reports, import_reports
+from perfdb.maintenance.importer import find_reports, import_reports
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
 from perfdb.settings import load

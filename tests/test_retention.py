@@ -18,14 +18,15 @@ from perfdb import recorder
 from perfdb.errors import SettingsError
 from perfdb.recording.health import Health
 from perfdb.records import Alert, Session, Step
-from perfdb.retention import DAY_S, Policy, Upkeep, age, find_shares, prune, read_policy, stamp_of, survey
 from perfdb.settings import load
 from perfdb.store import alerts as alerts_store
-from perfdb.store import models, orphans, outbox
-from perfdb.store import retention as store
+from perfdb.store import models, outbox
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions, tag_session
-from perfdb.toml_tables import Table
+from perfdb.store.upkeep import orphans
+from perfdb.store.upkeep import retention as store
+from perfdb.toml import Table
+from perfdb.worker.upkeep import DAY_S, Policy, Upkeep, age, find_shares, prune, read_policy, stamp_of, survey
 
 NOW = 1_800_000_000.0
 
@@ -216,7 +217,7 @@ def test_orphans_and_old_messages_go_in_pieces_too(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for held in ("HELD_S", "SHARED_HELD_S"):
-        monkeypatch.setattr(f"perfdb.retention.{held}", 0.0)
+        monkeypatch.setattr(f"perfdb.worker.upkeep.{held}", 0.0)
     add(database, *(session(number, days_old=100, command=f"job {number}") for number in range(45)))
     with database.writing() as connection:
         for _ in range(45):
@@ -364,7 +365,7 @@ def test_the_worker_prunes_piece_by_piece_when_it_is_idle(upkeep: Upkeep, tmp_pa
 def test_it_does_so_once_a_day_for_all_processes_of_a_home(upkeep: Upkeep, tmp_path: Path) -> None:
     other = (
         "import sys; from pathlib import Path; from perfdb.recording.health import Health; "
-        "from perfdb.retention import Policy, Upkeep; from perfdb.store.database import Database; "
+        "from perfdb.worker.upkeep import Policy, Upkeep; from perfdb.store.database import Database; "
         f"home = Path({str(tmp_path)!r}); "
         "database = Database(f'sqlite:///{home}/perfdb.sqlite3', 10.0); "
         "print(Upkeep(home, Policy(1e7), database, Health(strict=True)).turn(idle=True))"
@@ -440,8 +441,8 @@ def test_a_short_program_prunes_at_its_end(tmp_path: Path, monkeypatch: pytest.M
     # three pieces at least: the first of them may happen before the end
     add(database, *(session(number, days_old=20_000, pipeline=f"p{number % 3}") for number in range(9)))
     code = (
-        "import perfdb, perfdb.worker\n"
-        "perfdb.worker.EXIT_PRUNE_S = 60\n"  # however slow the machine is
+        "import perfdb, perfdb.worker.thread\n"
+        "perfdb.worker.thread.EXIT_PRUNE_S = 60\n"  # however slow the machine is
         "with perfdb.track('short'): pass\n"
         "perfdb.recorder.close(60)"
     )

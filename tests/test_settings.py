@@ -11,7 +11,7 @@ import pytest
 
 from perfdb.errors import SettingsError
 from perfdb.settings import load, load_for_reading, number, shown_path, text, whole
-from perfdb.toml_tables import line_numbers
+from perfdb.toml import line_numbers
 
 
 def write(folder: Path, content: str, name: str = "perfdb.toml") -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perfdb.texts import counted, duration_text, inert, mode_text, shortened, size_text
+from perfdb.text import counted, duration_text, inert, mode_text, shortened, size_text
 
 
 @pytest.mark.parametrize(

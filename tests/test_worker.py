@@ -128,7 +128,7 @@ def test_many_threads_and_sessions_at_once() -> None:
 
 
 def test_a_long_journal_is_replaced_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from perfdb import worker
+    from perfdb.worker import thread as worker
 
     monkeypatch.setattr(worker, "ROTATE_BYTES", 2_000)
     tracker = recorder.create_tracker(home="home", console=False)
@@ -144,7 +144,7 @@ def test_a_long_journal_is_replaced_and_removed(monkeypatch: pytest.MonkeyPatch)
 def test_many_sessions_leave_two_journals_at_most_whatever_waits_to_be_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from perfdb import worker
+    from perfdb.worker import thread as worker
 
     monkeypatch.setattr(worker, "ROTATE_BYTES", 2_000)
     most = 0

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from perfdb.alerts.config import Channel
 from perfdb.errors import MissingExtraError, PerfdbError
 from perfdb.recording.native import Thread
-from perfdb.texts import unmarked
+from perfdb.text import unmarked
 
 logger = logging.getLogger("perfdb.alerts")
 

@@ -14,7 +14,7 @@ from perfdb.analysis.rules import INFORMATION, KINDS, PINNED_PERCENT, Rule
 from perfdb.recording.redaction import redact
 from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
-from perfdb.toml_tables import Table, nearest
+from perfdb.toml import Table, nearest
 
 CHANNEL_KINDS = ("webhook", "apprise", "log", "console")
 EVERY = "*"  # the total and every step

@@ -16,7 +16,7 @@ from perfdb.alerts.lifecycle import (
 )
 from perfdb.analysis.cause import Cause, Part
 from perfdb.records import Alert
-from perfdb.texts import duration_text, mode_text, size_text
+from perfdb.text import duration_text, mode_text, size_text
 from perfdb.vocabulary import OTHER
 
 _SECONDS = ("duration", "cpu_s")

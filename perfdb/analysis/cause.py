@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from perfdb.texts import counted, inert, shortened
+from perfdb.text import counted, inert, shortened
 from perfdb.vocabulary import OTHER
 
 STEADY = 3  # sessions on either side of a switch that have the same value

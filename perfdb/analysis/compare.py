@@ -19,7 +19,7 @@ from perfdb.analysis.runs import Floats, counted_sessions, runs_of, text_or_none
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import Session
 from perfdb.stopping import look, looking
-from perfdb.texts import duration_text, inert, mode_text
+from perfdb.text import duration_text, inert, mode_text
 from perfdb.vocabulary import OTHER, TOTAL
 
 RESAMPLES = 5_000

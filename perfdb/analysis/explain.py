@@ -18,7 +18,7 @@ from perfdb.analysis.runs import UNCOUNTED_TAGS
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import COMPLETED, Session, Step
 from perfdb.stopping import look, looking
-from perfdb.texts import counted, duration_text, inert, mode_text, size_text
+from perfdb.text import counted, duration_text, inert, mode_text, size_text
 from perfdb.vocabulary import OTHER
 
 LEAST_HISTORY = 5

@@ -21,7 +21,7 @@ from perfdb.critical_path import (
 )
 from perfdb.records import INTERRUPTED, Session, Step
 from perfdb.stopping import look
-from perfdb.texts import duration_text, inert, shortened
+from perfdb.text import duration_text, inert, shortened
 
 Interval = tuple[float, float]
 

@@ -24,7 +24,7 @@ from perfdb.charts.style import (
     sentence,
     write,
 )
-from perfdb.texts import duration_text, inert, shortened
+from perfdb.text import duration_text, inert, shortened
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from perfdb.charts.style import BLUE, GREEN, INK, ORANGE, VERMILLION, plain, write
-from perfdb.texts import duration_text, inert, shortened
+from perfdb.text import duration_text, inert, shortened
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,7 +22,7 @@ from perfdb.charts.style import (
     zone,
 )
 from perfdb.records import Sample, Session
-from perfdb.texts import counted, duration_text, inert, mode_text, shortened, size_text
+from perfdb.text import counted, duration_text, inert, mode_text, shortened, size_text
 
 MOST_ROWS = 8
 _MEGABYTE = 1e6

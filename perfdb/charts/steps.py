@@ -22,7 +22,7 @@ from perfdb.charts.style import (
     sentence,
     zone,
 )
-from perfdb.texts import counted, duration_text, inert, shortened
+from perfdb.text import counted, duration_text, inert, shortened
 
 if TYPE_CHECKING:
     import pandas as pd

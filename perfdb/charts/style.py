@@ -23,7 +23,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, MultipleLocator
 
-from perfdb.texts import inert, shortened
+from perfdb.text import inert, shortened
 
 SIZE = (12.0, 7.0)  # inches, at DPI: 1200 x 700 pixels
 DPI = 100

@@ -28,7 +28,7 @@ from perfdb.charts.style import (
     zone,
 )
 from perfdb.records import COMPLETED, Session
-from perfdb.texts import counted, duration_text, inert, mode_text, shortened
+from perfdb.text import counted, duration_text, inert, mode_text, shortened
 
 MOST_ROWS = 32
 MOST_BARS = 2_000  # more than a picture has columns

@@ -6,11 +6,11 @@ import time
 
 import click
 
+from perfdb.alerts.triage import Desk, LiveVerdict
 from perfdb.cli.options import database_option, json_option, open_history, table_options
 from perfdb.cli.render import Column, csv_pieces, print_json, print_table
 from perfdb.cli.text import inert, local_time, short_time
-from perfdb.desk import Desk, LiveVerdict
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
 
 COLUMNS = (
@@ -118,7 +118,7 @@ def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
 
 
 def _mode(alert: Alert) -> str:
-    from perfdb.texts import mode_text
+    from perfdb.text import mode_text
 
     return mode_text(alert.mode)
 

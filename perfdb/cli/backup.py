@@ -10,9 +10,9 @@ from perfdb.cli.files import STDOUT, has_a_name
 from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import print_json
 from perfdb.cli.text import size_text
-from perfdb.history import History
+from perfdb.history.history import History
 from perfdb.settings import shown_path
-from perfdb.texts import counted
+from perfdb.text import counted
 
 STDOUT_DEVICE = Path("/dev/stdout")
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from perfdb.alerts.triage import Desk
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, short_time
-from perfdb.desk import Desk
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 from perfdb.vocabulary import TOTAL
 
 COLUMNS = (

@@ -10,7 +10,7 @@ import click
 from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, percent_text
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 from perfdb.vocabulary import OTHER
 
 COLUMNS = (

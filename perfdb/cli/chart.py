@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from perfdb.charts.gallery import KINDS
 from perfdb.charts.saving import FORMATS, image
 from perfdb.cli.files import has_a_name, is_terminal, output_name, write_whole
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history
+from perfdb.history.charts import KINDS
 
 HELP = """Draw the history as a picture.
 

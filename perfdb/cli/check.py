@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import click
 
 from perfdb.alerts.messages import subject
+from perfdb.alerts.triage import Checked, Desk
 from perfdb.cli.options import database_option, instant, json_option, open_history
 from perfdb.cli.render import print_json
 from perfdb.cli.text import inert
-from perfdb.desk import Checked, Desk
 from perfdb.records import Alert
 
 

@@ -12,7 +12,7 @@ import click
 from perfdb.cli.options import filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 
 if TYPE_CHECKING:
     from perfdb.analysis.compare import GroupComparison, SessionComparison

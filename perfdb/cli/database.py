@@ -13,10 +13,10 @@ from perfdb.cli.group import DATABASE
 from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.errors import StoreError, UsageError
-from perfdb.history import History
+from perfdb.history.history import History
 
 if TYPE_CHECKING:
-    from perfdb.store.comparing import Copied
+    from perfdb.store.upkeep.comparing import Copied
 
 
 @click.group("db")
@@ -78,7 +78,7 @@ def copy(source: str, target: str, as_json: bool) -> None:
     and may be written to meanwhile; DST gets its tables where it has none. Run it again to add what is
     missing by then: nothing in DST is ever taken back. Every row is read again from both and compared.
     """
-    from perfdb.store.copying import copy_history
+    from perfdb.store.upkeep.copying import copy_history
 
     click.get_current_context().meta[DATABASE] = source
     here, there = _existing(source), History(target)

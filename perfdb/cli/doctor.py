@@ -9,8 +9,8 @@ import click
 from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import colour, print_json, screen_width
 from perfdb.cli.text import can_print, inert, pad
-from perfdb.doctor import ERROR, FINE, NOTE, WARNING, Finding, examine
-from perfdb.history import History
+from perfdb.history.history import History
+from perfdb.maintenance.doctor import ERROR, FINE, NOTE, WARNING, Finding, examine
 
 _SIGNS = {FINE: "✓", NOTE: "·", WARNING: "!", ERROR: "✗"}
 _ASCII_SIGNS = {FINE: "+", NOTE: "-", WARNING: "!", ERROR: "x"}

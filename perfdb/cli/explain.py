@@ -12,7 +12,7 @@ import click
 from perfdb.cli.options import open_history, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 from perfdb.vocabulary import TOTAL
 
 WIDEST = 120  # of prose

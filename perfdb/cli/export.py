@@ -20,7 +20,7 @@ from perfdb.cli.files import STDOUT, is_terminal, output_name, write_whole
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history, say_what_next
 from perfdb.cli.render import csv_pieces, json_pieces
 from perfdb.errors import MissingExtraError
-from perfdb.history import History
+from perfdb.history.history import History
 from perfdb.recording.report import to_report
 
 

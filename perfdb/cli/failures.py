@@ -16,7 +16,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import COLOURS, mark, short_time
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 from perfdb.vocabulary import TOTAL
 
 MOST = 50

@@ -90,7 +90,7 @@ class LazyGroup(click.Group):
 
 def _explained(database: str | None, error: Exception) -> PerfdbError | None:
     """Return what is wrong with the database that a command failed over; None when it is a bug of ours."""
-    from perfdb.history import History
+    from perfdb.history.history import History
 
     try:
         return History(database).explained(error, certain=database is None)

@@ -11,8 +11,8 @@ import click
 from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import print_json
 from perfdb.cli.text import inert
-from perfdb.history import History
-from perfdb.importing import Imported, find_reports, import_reports
+from perfdb.history.history import History
+from perfdb.maintenance.importer import Imported, find_reports, import_reports
 
 BAD_FILES_SHOWN = 20
 

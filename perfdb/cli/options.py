@@ -10,7 +10,7 @@ import click
 
 import perfdb
 from perfdb.cli.group import DATABASE
-from perfdb.questions import parse_instant
+from perfdb.filters import parse_instant
 from perfdb.records import STATUSES
 
 Command = TypeVar("Command", bound=Callable[..., Any])

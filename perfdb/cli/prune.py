@@ -15,22 +15,22 @@ from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import local_time, size_text
 from perfdb.errors import InvalidSessionIdError, StoreError
-from perfdb.history import History
+from perfdb.history.history import History
 from perfdb.recording.journal import has_living_writer, journals_in
 from perfdb.recording.report import report_name
-from perfdb.retention import Policy, age, find_shares, prune, read_policy, survey
 from perfdb.settings import DATABASE_FILE
 from perfdb.store.database import Database
 from perfdb.store.engine import sqlite_path
-from perfdb.store.retention import clear_errors
 from perfdb.store.session_files import remove_pictures
-from perfdb.texts import counted, mode_text
+from perfdb.store.upkeep.retention import clear_errors
+from perfdb.text import counted, mode_text
+from perfdb.worker.upkeep import Policy, age, find_shares, prune, read_policy, survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from perfdb.store.retention import Counted, Share
+    from perfdb.store.upkeep.retention import Counted, Share
 
 # At least, between two transactions: a writer that waits for the lock looks every 3 ms. Who has rested is not
 # the next to be stopped by a busy system.
@@ -196,7 +196,7 @@ def _size(history: History) -> int:
 
 def _make_small(history: History, store: Database, before: int, *, asked: bool) -> None:
     """Compact the file if that was asked for, or if nobody would wait for it; say what it brought."""
-    from perfdb.store import space
+    from perfdb.store.upkeep import space
 
     with store.reading() as connection:
         shrinks = space.can_shrink(connection)

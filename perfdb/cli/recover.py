@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from perfdb.history import History
+from perfdb.history.history import History
 from perfdb.settings import trust_for
-from perfdb.texts import counted
-from perfdb.transfer import end_left_sessions, recover, recover_quarantined
+from perfdb.text import counted
+from perfdb.worker.shipping import end_left_sessions, recover, recover_quarantined
 
 
 @click.command("recover")

@@ -13,7 +13,7 @@ from perfdb.analysis.cause import Part
 from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 from perfdb.vocabulary import TOTAL
 
 WIDEST = 120  # of prose

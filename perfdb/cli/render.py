@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.cli.text import cut, inert, pad, width
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 
 if TYPE_CHECKING:
     import pandas as pd

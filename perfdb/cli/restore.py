@@ -10,11 +10,11 @@ import click
 
 from perfdb.cli.options import database_option
 from perfdb.errors import StoreError, UsageError
-from perfdb.history import History
+from perfdb.history.history import History
 from perfdb.recording.journal import has_living_writer, journals_in
 from perfdb.settings import shown_path
-from perfdb.texts import counted
-from perfdb.transfer import end_left_sessions
+from perfdb.text import counted
+from perfdb.worker.shipping import end_left_sessions
 
 
 @click.command("restore")
@@ -28,7 +28,7 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     go on. What waits in journals is taken in again, sessions that ran during the backup are interrupted.
     """
     from perfdb.store.engine import sqlite_path
-    from perfdb.store.restoring import require_backup, restore
+    from perfdb.store.upkeep.restoring import require_backup, restore
 
     history = History(database)
     history.require_access()

@@ -8,10 +8,10 @@ import click
 
 from perfdb.alerts.config import EVERY
 from perfdb.alerts.messages import amount
+from perfdb.alerts.triage import Desk, RuleState
 from perfdb.cli.options import database_option, json_option, open_history
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import short_time
-from perfdb.desk import Desk, RuleState
 
 COLUMNS = (
     Column("rule"),

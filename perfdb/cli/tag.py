@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from perfdb.cli.options import database_option, open_history
-from perfdb.questions import checked_tag
+from perfdb.filters import checked_tag
 from perfdb.recording.redaction import redact
 
 

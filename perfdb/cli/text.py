@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from perfdb import texts
-from perfdb.texts import inert, local_time, size_text
+from perfdb import text as texts
+from perfdb.text import inert, local_time, size_text
 
 __all__ = [
     "COLOURS",

@@ -15,8 +15,8 @@ from perfdb.cli.files import write_whole
 from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
-from perfdb.history import History
-from perfdb.plain import plain_rows
+from perfdb.history.history import History
+from perfdb.history.plain import plain_rows
 from perfdb.settings import absolute, load_for_reading, shown_path
 from perfdb.vocabulary import TOTAL
 

@@ -11,7 +11,7 @@ from perfdb.alerts.messages import amount
 from perfdb.cli.options import filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import of_kind, percent_text, short_time
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 from perfdb.vocabulary import TOTAL
 
 MOST = 50

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 import click
 
 import perfdb
+from perfdb.alerts.triage import Desk
 from perfdb.cli.options import database_option, open_history
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, short_time
-from perfdb.desk import Desk
 from perfdb.errors import StoreError
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 
 MOST_RUNNING, MOST_ENDED, MOST_ALERTS = 8, 5, 8
 _ALERT_COLOURS = {"critical": "red", "warning": "yellow"}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from perfdb.pages.parts import plain
 from perfdb.recording.report import to_report
 from perfdb.records import Session
-from perfdb.texts import counted
+from perfdb.text import counted
 
 DATA_ID = "perfdb-sessions"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"

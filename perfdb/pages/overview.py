@@ -10,7 +10,7 @@ from perfdb.pages import svg
 from perfdb.pages.parts import fragment, heads, keys, plain, safe, section, table, tiles
 from perfdb.pages.session import summary_line, waterfall_html
 from perfdb.records import FAILED, INTERRUPTED, Session
-from perfdb.texts import counted, duration_text, inert, local_time, mode_text, shortened
+from perfdb.text import counted, duration_text, inert, local_time, mode_text, shortened
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from perfdb.pages.style import STYLE
-from perfdb.texts import inert, shortened
+from perfdb.text import inert, shortened
 
 
 def safe(text: object, *, longest: int = 400) -> str:

@@ -10,7 +10,7 @@ from perfdb.analysis.timeline import Row, Timeline, headline, timeline
 from perfdb.pages import svg
 from perfdb.pages.parts import fragment, heads, keys, plain, safe, section, table, tiles
 from perfdb.records import COMPLETED, Session, Step
-from perfdb.texts import counted, duration_text, inert, local_time, mode_text, size_text
+from perfdb.text import counted, duration_text, inert, local_time, mode_text, size_text
 
 if TYPE_CHECKING:
     from perfdb.analysis.explain import Explanation

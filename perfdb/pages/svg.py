@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from perfdb.analysis.timeline import Bar, Interval, Row, longest
 from perfdb.pages.parts import plain
-from perfdb.texts import duration_text
+from perfdb.text import duration_text
 
 WIDTH = 1000.0
 _NARROWEST = 1.5

@@ -26,7 +26,7 @@ from perfdb.pathway.standin.latency import SEARCH, TIME_SCALE
 from perfdb.pathway.standin.pictures import draw_room
 from perfdb.records import DESIGN_STEPS
 from perfdb.settings import load, shown_path
-from perfdb.texts import duration_text
+from perfdb.text import duration_text
 
 if TYPE_CHECKING:
     import pandas as pd

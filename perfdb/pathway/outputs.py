@@ -11,7 +11,7 @@ from pathlib import Path
 from perfdb.outputs import write_own
 from perfdb.pathway.errors import PathwayError, SavedElsewhereError
 from perfdb.settings import shown_path
-from perfdb.texts import size_text
+from perfdb.text import size_text
 
 _WHAT_TO_DO = "set output_dir under [pathway] to a folder that can be written"
 _ROOM = 20_000_000  # bytes that a design with its composite may take

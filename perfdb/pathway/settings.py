@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus
 from perfdb.errors import SettingsError
 from perfdb.recording.redaction import redact
 from perfdb.settings import Settings, load, number, text, whole
-from perfdb.toml_tables import Check
+from perfdb.toml import Check
 
 _KEYS = {"openai_api_key": "OPENAI_API_KEY", "serpapi_api_key": "SERPAPI_API_KEY"}
 _SECRETS = {**_KEYS, "service_token": "PERFDB_PATHWAY_TOKEN"}

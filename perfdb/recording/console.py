@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from perfdb.guard import raise_foreign
 from perfdb.recording.native import Flag, RLock, Thread, load
 from perfdb.surroundings import variable
-from perfdb.texts import one_line
+from perfdb.text import one_line
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:

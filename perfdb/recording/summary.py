@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from perfdb.critical_path import critical_seconds, resolved_parents
 from perfdb.records import INTERRUPTED, RUNNING, Session, Step
-from perfdb.texts import one_line
+from perfdb.text import one_line
 
 _MOST_LINES = 100
 _DEEPEST_INDENT = 20

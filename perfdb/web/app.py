@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
 
 from perfdb import __version__
 from perfdb.errors import NotFoundError, PerfdbError, SettingsError, StoreError, TimeLimitError, UsageError
-from perfdb.history import History
+from perfdb.history.history import History
 
 SMALLEST_TO_PACK = 1_000  # bytes
 

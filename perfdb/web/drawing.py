@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from perfdb.pages import svg
-from perfdb.texts import duration_text, size_text
+from perfdb.text import duration_text, size_text
 from perfdb.web.schemas import BarRow, Points, SampleSeries, SessionAnswer, TimelineRow
 
 MOST_DOTS = 300

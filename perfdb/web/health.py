@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from perfdb.alerts.messages import amount
 from perfdb.records import FIRING, SEVERITIES
-from perfdb.texts import counted, duration_text
+from perfdb.text import counted, duration_text
 from perfdb.web.schemas import AlertRow, Live
 from perfdb.web.words import change, shown, when
 

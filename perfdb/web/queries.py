@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from perfdb.questions import parse_instant
+from perfdb.filters import parse_instant
 from perfdb.store.browsing import Key
 from perfdb.web.schemas import AlertState, Status
 

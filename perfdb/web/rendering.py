@@ -14,7 +14,7 @@ from perfdb import __version__
 from perfdb.alerts.messages import amount
 from perfdb.pages import svg
 from perfdb.pages.style import COLOURS, SHAPES
-from perfdb.texts import counted, inert, mode_text
+from perfdb.text import counted, inert, mode_text
 from perfdb.web import words
 from perfdb.web.health import reasons, what_moved
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from perfdb import findings
 from perfdb.errors import StoreError
-from perfdb.history import History
-from perfdb.questions import checked_filters
+from perfdb.filters import checked_filters
+from perfdb.history import queries
+from perfdb.history.history import History
 from perfdb.store.database import Database, Watch
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ServedHistory(History):
     def sessions_and_steps(self, *, last: int | None, **filters: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return ``sessions`` and ``steps`` of the newest sessions, so many as an answer may read."""
         with self.reading() as connection:
-            return findings.sessions_and_steps(connection, **checked_filters(last, filters))
+            return queries.sessions_and_steps(connection, **checked_filters(last, filters))
 
     def take_in(self) -> None:
         """Take in what dead writers left in the default home; a database given by a URL is only read."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from perfdb.errors import UsageError
 from perfdb.gate import LOOPBACK
-from perfdb.history import History
+from perfdb.history.history import History
 from perfdb.web import missing_extra
 
 try:

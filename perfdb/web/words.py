@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from markupsafe import Markup
 
 from perfdb.pages.parts import safe
-from perfdb.texts import duration_text, size_text
+from perfdb.text import duration_text, size_text
 
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 

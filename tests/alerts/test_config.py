@@ -6,7 +6,7 @@ import pytest
 
 from perfdb.alerts.config import DEFAULT_RULES, AlertSettings, read_alert_settings
 from perfdb.errors import SettingsError
-from perfdb.toml_tables import parse
+from perfdb.toml import parse
 
 
 def read(text: str, **environ: str) -> AlertSettings:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
-from perfdb.desk import Desk
+from perfdb.alerts.triage import Desk
 from perfdb.records import Session, Step
 from perfdb.settings import sqlite_url
 from perfdb.store.engine import open_engine

@@ -21,7 +21,7 @@ from perfdb import recorder
 from perfdb.alerts.channels import DeliveryError, body, send, send_test, title
 from perfdb.alerts.config import Channel
 from perfdb.cli import main
-from perfdb.texts import unmarked
+from perfdb.text import unmarked
 
 MARKUP = [
     "<img src=http://evil.example/x.png>",

@@ -300,7 +300,7 @@ def test_another_format_is_refused() -> None:
 
 def test_no_chart_loads_pyplot() -> None:
     code = (
-        "import sys, perfdb.charts.gallery, perfdb.charts.trend, perfdb.charts.saving;"
+        "import sys, perfdb.history.charts, perfdb.charts.trend, perfdb.charts.saving;"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

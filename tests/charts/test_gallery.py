@@ -12,8 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 
 import perfdb
-from perfdb.desk import Desk
-from perfdb.importing import import_reports
+from perfdb.alerts.triage import Desk
+from perfdb.maintenance.importer import import_reports
 from perfdb.recording.report import to_report
 from perfdb.records import Session, Step
 from perfdb.settings import load
@@ -164,7 +164,7 @@ def test_two_sessions_and_two_groups_are_compared() -> None:
 
 
 def test_thousands_of_sessions_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perfdb.charts.gallery.MOST_IN_DETAIL", 4)
+    monkeypatch.setattr("perfdb.history.charts.MOST_IN_DETAIL", 4)
     history = recorded(*(run(number) for number in range(12)))
     assert "evenly chosen of 12 sessions, 4 sessions" in said(history.chart("steps"))
 

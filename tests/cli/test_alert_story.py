@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
+from perfdb.alerts.triage import Desk
 from perfdb.analysis.rules import KINDS
 from perfdb.cli.plot import plot, shown_bounds
-from perfdb.desk import Desk
-from perfdb.history import History, writing
+from perfdb.history.history import History, writing
 from perfdb.records import Session, Step
 from perfdb.settings import load
 from perfdb.store.alerts import save_alert
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import judge_historic
+from perfdb.worker.shipping import judge_historic
 
 NOON = 1_767_268_800.0
 RULES = """

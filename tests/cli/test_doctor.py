@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import insert, text
 
 import perfdb as package
-from perfdb import doctor
+from perfdb.maintenance import doctor
 from perfdb.records import Session
 from perfdb.store import models
 from perfdb.store.database import Database

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from perfdb.history import History
+from perfdb.history.history import History
 from perfdb.records import Session
 
 SEED_REPORT = {

@@ -127,7 +127,7 @@ def test_a_backup_to_a_device_needs_no_force(perfdb: Callable[..., Any], folder:
 
 
 def test_a_report_is_saved_to_what_is_there(folder: Path) -> None:
-    from perfdb.history import History
+    from perfdb.history.history import History
 
     report = History().report("last")
     Path("kept.html").write_text("old")

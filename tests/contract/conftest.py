@@ -23,7 +23,7 @@ from perfdb.settings import load_for_reading
 from perfdb.store.database import Database
 from perfdb.store.ingest import mark_interrupted
 from perfdb.store.schema import ensure_schema
-from perfdb.transfer import move_batch
+from perfdb.worker.shipping import move_batch
 from tests.once import Run
 
 NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC

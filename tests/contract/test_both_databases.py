@@ -15,8 +15,8 @@ import pytest
 from matplotlib.figure import Figure
 
 import perfdb
-from perfdb.desk import Desk
-from perfdb.pages.reports import Report
+from perfdb.alerts.triage import Desk
+from perfdb.history.reports import Report
 
 History = perfdb.History
 Pair = tuple[History, History]

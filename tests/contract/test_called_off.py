@@ -15,14 +15,14 @@ import pytest
 
 import perfdb
 from perfdb import recorder
-from perfdb.importing import import_reports
+from perfdb.maintenance.importer import import_reports
 from perfdb.recording.live import SystemClock
 from perfdb.recording.report import read_report, to_report, write_report
 from perfdb.records import Session
 from perfdb.settings import load
-from perfdb.store.copying import copy_history
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from perfdb.store.upkeep.copying import copy_history
 
 REASON = "CancelledError: the client went away"
 

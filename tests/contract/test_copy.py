@@ -15,17 +15,18 @@ import pytest
 from sqlalchemy import text
 
 import perfdb
+from perfdb.alerts.triage import Desk
 from perfdb.cli import main
-from perfdb.desk import Desk
 from perfdb.errors import NewerSchemaError
 from perfdb.records import Sample, Session, Step
-from perfdb.store import copying, schema
-from perfdb.store.comparing import Copied
-from perfdb.store.copying import copy_history
+from perfdb.store import schema
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import apply_records, insert_sessions, journal_offset
 from perfdb.store.models import metadata
-from perfdb.store.portable import KEYS
+from perfdb.store.upkeep import copying
+from perfdb.store.upkeep.comparing import Copied
+from perfdb.store.upkeep.copying import copy_history
+from perfdb.store.upkeep.portable import KEYS
 
 BOTH = ("sqlite", "postgresql")
 
@@ -242,7 +243,7 @@ def test_a_copy_that_was_cut_off_is_made_again(filled_file: Path, target: str) -
     here = f"sqlite:///{filled_file}"
     killed = """
 import os, sys
-from perfdb.store import copying
+from perfdb.store.upkeep import copying
 copying._SESSIONS = 10
 copying.copy_history(sys.argv[1], sys.argv[2], lambda done, total: done >= 50 and os._exit(9))
 """

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import perfdb
 from perfdb import recorder
-from perfdb.importing import import_reports
+from perfdb.maintenance.importer import import_reports
 from perfdb.recording.report import read_report, to_report, write_report
 from perfdb.recording.values import clean
 from perfdb.settings import load

@@ -17,7 +17,7 @@ ROUNDS = 15
 # killed over it in its turn.
 KILLER = f"""
 import random
-import perfdb.worker, perfdb.store.ingest, perfdb.store.schema
+import perfdb.worker.thread, perfdb.store.ingest, perfdb.store.schema
 dice = random.Random(3)
 
 def record(say):

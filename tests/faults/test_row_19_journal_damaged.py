@@ -15,9 +15,9 @@ from perfdb.cli.recover import command as recover_command
 from perfdb.recording.journal import Journal, decode, encode, frame
 from perfdb.recording.quarantine import Quarantine
 from perfdb.store.engine import open_engine
-from perfdb.store.inspection import read_facts
 from perfdb.store.schema import ensure_schema
-from perfdb.transfer import Batch, recover, recover_quarantined
+from perfdb.store.upkeep.inspection import read_facts
+from perfdb.worker.shipping import Batch, recover, recover_quarantined
 
 REFUSE = {
     "sqlite": "CREATE TRIGGER refuse BEFORE INSERT ON series WHEN NEW.step_name = 'refused' "

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
-from perfdb import worker
+from perfdb.worker import thread as worker
 
 
 def test_row_23_log_grows(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.report import read_report
 from perfdb.recording.step import MAX_PARTS
 from perfdb.recording.tracker import Tracker
-from perfdb.worker import Worker
+from perfdb.worker.thread import Worker
 
 LINE = 2_000_000  # bytes: every character of a full set of attributes, an error and the events as an escape
 

@@ -27,9 +27,9 @@ from perfdb.recording.health import Health
 from perfdb.recording.step import Attempt, Step
 from perfdb.recording.tracker import Tracker
 from perfdb.settings import load
-from perfdb.toml_tables import Table
-from perfdb.transfer import recover_quarantined
-from perfdb.worker import Worker
+from perfdb.toml import Table
+from perfdb.worker.shipping import recover_quarantined
+from perfdb.worker.thread import Worker
 
 SETTINGS = """
 wait_s = 0
@@ -53,22 +53,23 @@ EXEMPT = {
     "perfdb.recording.health:_log", "perfdb.recording.health:_log_trace", "perfdb.recording.context:carry",
     "perfdb.recording.context:called_within", "perfdb.recording.context:find_current",
     "perfdb.recording.step:Step._again", "perfdb.recording.tracker:Tracker._known",
-    "perfdb.recorder:track._again", "perfdb.worker:Worker._ensure_thread", "perfdb.worker:Worker._run",
-    "perfdb.worker:Worker.turn", "perfdb.recording.monitor:Monitor._run",
-    "perfdb.alerts.delivery:Delivery._run", "perfdb.recording.mapping:map_in_threads",
+    "perfdb.recorder:track._again", "perfdb.worker.thread:Worker._ensure_thread",
+    "perfdb.worker.thread:Worker._run", "perfdb.worker.thread:Worker.turn",
+    "perfdb.recording.monitor:Monitor._run", "perfdb.alerts.delivery:Delivery._run",
+    "perfdb.recording.mapping:map_in_threads",
     "perfdb.recording.mapping:_Calls.run", "perfdb.recording.mapping:_Calls.run_beside",
     "perfdb.recording.mapping:_Calls._call", "perfdb.recording.mapping:_Calls._wait",
 }  # fmt: skip
 
 RECORDING = [
-    "perfdb.recorder", "perfdb.recording", "perfdb.worker", "perfdb.settings", "perfdb.toml_tables",
-    "perfdb.vocabulary", "perfdb.texts", "perfdb.critical_path",
+    "perfdb.recorder", "perfdb.recording", "perfdb.worker.thread", "perfdb.settings", "perfdb.toml",
+    "perfdb.vocabulary", "perfdb.text", "perfdb.critical_path",
 ]  # fmt: skip
 BEHIND = [
-    "perfdb.worker",
-    "perfdb.transfer",
-    "perfdb.alerting",
-    "perfdb.retention",
+    "perfdb.worker.thread",
+    "perfdb.worker.shipping",
+    "perfdb.worker.alerting",
+    "perfdb.worker.upkeep",
     "perfdb.alerts",
     "perfdb.store",
 ]
@@ -366,8 +367,11 @@ def test_whatever_raises_behind_the_hosts_back_is_counted_and_said_once_and_noth
     assert lost == set()
 
 
-PARTS = [f"perfdb.worker:Worker.{name}" for name in ("_announce_open_steps", "_recover_dead", "_be_heard_of")]
-PARTS += [f"perfdb.worker:Worker.{name}" for name in ("_judge", "_retire", "_prune", "_watch_log")]
+PARTS = [
+    f"perfdb.worker.thread:Worker.{name}"
+    for name in ("_announce_open_steps", "_recover_dead", "_be_heard_of")
+]
+PARTS += [f"perfdb.worker.thread:Worker.{name}" for name in ("_judge", "_retire", "_prune", "_watch_log")]
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 import perfdb
-from perfdb.desk import Desk
+from perfdb.alerts.triage import Desk
 from perfdb.web.app import create_app
 
 SECRET = "nobody-may-read-this"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import perfdb
-from perfdb.importing import LARGEST_EXPORT_BYTES, Imported, import_reports
+from perfdb.maintenance.importer import LARGEST_EXPORT_BYTES, Imported, import_reports
 from perfdb.recording.report_reader import MAX_BYTES
 from perfdb.settings import load_for_reading
 

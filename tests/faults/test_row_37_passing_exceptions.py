@@ -144,7 +144,7 @@ def test_row_37_what_perfdb_raises_without_a_word_is_its_own() -> None:
         next(iter(()))
 
     for action in (raising, nothing_left):
-        names: dict[str, Any] = {"__name__": "perfdb.worker"}
+        names: dict[str, Any] = {"__name__": "perfdb.worker.thread"}
         code = FunctionType(
             action.__code__, names | {"TimeoutError": TimeoutError, "next": next, "iter": iter}
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 from perfdb.store.schema import ensure_schema
-from perfdb.transfer import recover
+from perfdb.worker.shipping import recover
 
 FEW_DESCRIPTORS = """
 import resource

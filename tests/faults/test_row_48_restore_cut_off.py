@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from perfdb.records import Session, Step
-from perfdb.store.backup import back_up
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
+from perfdb.store.upkeep.backup import back_up
 
 PERFDB = str(Path(sys.executable).with_name("perfdb"))
 TARGETS = ("readable", "missing", "damaged")

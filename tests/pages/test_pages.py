@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb.importing import find_reports, import_reports
+from perfdb.maintenance.importer import find_reports, import_reports
 from perfdb.pages import svg
 from perfdb.pages.document import data_in, document
 from perfdb.pages.session import session_html
@@ -127,7 +127,7 @@ def test_a_filter_chooses_the_sessions_of_a_report() -> None:
 
 
 def test_more_sessions_than_a_page_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perfdb.pages.reports.MOST_SESSIONS", 2)
+    monkeypatch.setattr("perfdb.history.reports.MOST_SESSIONS", 2)
     history = recorded(make_session(0), make_session(1), make_session(2))
     assert history.report(last=2).sessions == 2
     with pytest.raises(perfdb.UsageError, match="at most 2 sessions, not 3"):

@@ -20,10 +20,10 @@ from perfdb.cli import main
 from perfdb.cli.prune import command as prune
 from perfdb.errors import StoreError
 from perfdb.recording.health import Health
-from perfdb.retention import DAY_S, Policy, Upkeep
 from perfdb.settings import load
 from perfdb.store.database import Database
 from perfdb.store.session_files import folders_for, folders_of, remember_folder, remove_pictures
+from perfdb.worker.upkeep import DAY_S, Policy, Upkeep
 
 
 def pictures_in(folder: Path) -> set[str]:

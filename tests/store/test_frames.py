@@ -11,7 +11,7 @@ from pandas.testing import assert_frame_equal
 from sqlalchemy import Connection, Engine, event, text
 
 from perfdb.errors import NotFoundError
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 from perfdb.store import frames, ingest, reading
 from perfdb.store.engine import open_engine
 

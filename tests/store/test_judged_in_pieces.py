@@ -15,7 +15,7 @@ from perfdb.records import Alert, Session, Step
 from perfdb.store.alerts import read_alerts
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.transfer import judge_historic
+from perfdb.worker.shipping import judge_historic
 
 NAMES = 12
 RUNS = 60

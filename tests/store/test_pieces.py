@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 import perfdb
 from perfdb.cli.export import command as export
-from perfdb.importing import Imported, import_reports
+from perfdb.maintenance.importer import Imported, import_reports
 from perfdb.records import Sample, Session, Step
 from perfdb.settings import load_for_reading
 from perfdb.store.engine import open_engine

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb.desk import Desk
+from perfdb.alerts.triage import Desk
 from perfdb.records import Session
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from perfdb.errors import StoreError, TimeLimitError
-from perfdb.history import History
+from perfdb.history.history import History
 from perfdb.settings import sqlite_url
 from perfdb.store.engine import open_engine
 from perfdb.web.served import ServedHistory

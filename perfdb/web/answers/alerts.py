@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfdb.desk import Desk
+from perfdb.alerts.triage import Desk
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
 from perfdb.web.answers.rows import alert_row, alert_rows, named, silence_row

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError
-from perfdb.plain import plain_rows
+from perfdb.history.plain import plain_rows
 from perfdb.stopping import notes
 from perfdb.store import browsing
-from perfdb.texts import counted, duration_text, inert, mode_text
+from perfdb.text import counted, duration_text, inert, mode_text
 from perfdb.web.queries import BottlenecksQuery, WhatIfQuery
 from perfdb.web.schemas import Bottleneck, BottlenecksAnswer, WhatIf
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError, UsageError
-from perfdb.plain import plain, plain_rows
+from perfdb.history.plain import plain, plain_rows
 from perfdb.store.browsing import neighbours
-from perfdb.texts import mode_text
+from perfdb.text import mode_text
 from perfdb.web.answers.rows import session_row
 from perfdb.web.queries import CompareQuery, value_of
 from perfdb.web.schemas import GroupRow, GroupsCompared, SessionsCompared, SideBySide

@@ -7,12 +7,12 @@ import time
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Literal
 
-from perfdb.desk import Desk
+from perfdb.alerts.triage import Desk
 from perfdb.records import FIRING, Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines
 from perfdb.store.baselines import Pin, pinned
-from perfdb.texts import mode_text
+from perfdb.text import mode_text
 from perfdb.web.answers.rows import alert_rows, session_row
 from perfdb.web.schemas import Live, OpenStep, Overview, RunningSession, SeriesNow
 

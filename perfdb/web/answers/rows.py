@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from perfdb.records import Alert, Session
-from perfdb.texts import mode_text
+from perfdb.text import mode_text
 from perfdb.web.schemas import AlertRow, Answer, SessionRow, SilenceRow
 
 if TYPE_CHECKING:

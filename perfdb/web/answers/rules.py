@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.config import EVERY
-from perfdb.desk import Desk, RuleState
+from perfdb.alerts.triage import Desk, RuleState
 from perfdb.errors import NotFoundError
-from perfdb.texts import mode_text
+from perfdb.text import mode_text
 from perfdb.web.answers.rows import named
 from perfdb.web.queries import RuleQuery
 from perfdb.web.schemas import RuleAnswer, RuleHit, RuleRow, RulesAnswer, RuleVerdict

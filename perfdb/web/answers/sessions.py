@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
-from perfdb import findings
 from perfdb.analysis.explain import explain
 from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
-from perfdb.plain import plain_rows
-from perfdb.questions import checked_filters
+from perfdb.filters import checked_filters
+from perfdb.history import queries
+from perfdb.history.plain import plain_rows
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
@@ -87,9 +87,9 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
         if connection is None:
             raise NotFoundError("nothing is recorded yet: record a run with perfdb.track(...)")
         whole_id = reading.find_session_id(connection, session_id)
-        findings.check_extent(connection, whole_id)
+        queries.check_extent(connection, whole_id)
         found = reading.read_session(connection, whole_id)
-        past = findings.past_within(connection, found, last=EXPLAINED_BY)
+        past = queries.past_within(connection, found, last=EXPLAINED_BY)
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
     explanation, not_explained = _explanation(found, past)

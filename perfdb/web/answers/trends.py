@@ -12,12 +12,12 @@ import numpy as np
 from perfdb.alerts.config import EVERY, read_alert_settings
 from perfdb.analysis import find_change_points
 from perfdb.analysis import trends as analysis
-from perfdb.plain import plain
-from perfdb.questions import parse_instant
+from perfdb.filters import parse_instant
+from perfdb.history.plain import plain
 from perfdb.records import SEVERITIES
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
-from perfdb.texts import counted, duration_text, inert, local_time, mode_text
+from perfdb.text import counted, duration_text, inert, local_time, mode_text
 from perfdb.web.answers.rows import alert_rows, named
 from perfdb.web.queries import TrendQuery
 from perfdb.web.schemas import Change, Limit, Period, Points, SeriesName, TrendAnswer

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, UsageError
-from perfdb.questions import checked_filters, checked_tag, parse_instant, session_filters
+from perfdb.filters import checked_filters, checked_tag, parse_instant, session_filters
 from perfdb.recording.health import warn_once
 from perfdb.recording.redaction import redact
 from perfdb.records import RUNNING, Session
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
-    from perfdb.pages.reports import Report
-    from perfdb.store.backup import Backup
+    from perfdb.history.reports import Report
+    from perfdb.store.upkeep.backup import Backup
 
 logger = logging.getLogger("perfdb")
 
@@ -232,7 +232,7 @@ class History:
             NotFoundError: no session has this id, or several have this prefix.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb.notebook import show_as
+        from perfdb.history.jupyter import show_as
         from perfdb.store import reading
 
         show_as(Session, "text/html", _session_html)
@@ -280,10 +280,10 @@ class History:
             ValueError: a filter is not of a form that ``sessions`` knows.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb import findings
+        from perfdb.history import queries
 
         with self._reading() as connection:
-            return findings.bottlenecks(connection, **checked_filters(last, filters))
+            return queries.bottlenecks(connection, **checked_filters(last, filters))
 
     def trends(
         self,
@@ -310,12 +310,12 @@ class History:
             ValueError: ``by`` or a filter is not of a form above.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb import findings
+        from perfdb.history import queries
 
         if last is None and by == "last":
             last = 200
         with self._reading() as connection:
-            return findings.trends(connection, by=by, step=step, **checked_filters(last, filters))
+            return queries.trends(connection, by=by, step=step, **checked_filters(last, filters))
 
     def failures(self, *, step: str | None = None, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
         """Return why runs failed or were called off, failures first, then what happens most.
@@ -335,10 +335,10 @@ class History:
             ValueError: a filter is not of a form that ``sessions`` knows.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb import findings
+        from perfdb.history import queries
 
         with self._reading() as connection:
-            return findings.failures(connection, step=step, **checked_filters(last, filters))
+            return queries.failures(connection, step=step, **checked_filters(last, filters))
 
     def violations(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
         """Return the runs that broke a ``max`` or ``min`` rule of the settings, oldest first.
@@ -356,12 +356,12 @@ class History:
             ValueError: a filter is not of a form that ``sessions`` knows.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb import findings
         from perfdb.alerts.config import read_alert_settings
+        from perfdb.history import queries
 
         rules = read_alert_settings(self._settings.alerts, reading=True).rules
         with self._reading() as connection:
-            return findings.violations(connection, rules, **checked_filters(last, filters))
+            return queries.violations(connection, rules, **checked_filters(last, filters))
 
     def regressions(
         self,
@@ -397,13 +397,13 @@ class History:
             ValueError: a filter is not of a form that ``sessions`` knows.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb import findings
+        from perfdb.history import queries
 
         moment = None if since is None else parse_instant(since)
         chosen = checked_filters(last, filters) | {"step": step}
         del chosen["since"]
         with self._reading() as connection:
-            return findings.regressions(connection, since=moment, better=better, **chosen)
+            return queries.regressions(connection, since=moment, better=better, **chosen)
 
     def suggest_thresholds(self, *, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
         """Return a limit for each series with at least 20 runs, and how many runs it would have flagged.
@@ -420,10 +420,10 @@ class History:
             ValueError: a filter is not of a form that ``sessions`` knows.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb import findings
+        from perfdb.history import queries
 
         with self._reading() as connection:
-            return findings.suggest_thresholds(connection, **checked_filters(last, filters))
+            return queries.suggest_thresholds(connection, **checked_filters(last, filters))
 
     @overload
     def compare(self, a: str, b: str) -> SessionComparison: ...
@@ -457,16 +457,16 @@ class History:
             NotFoundError: as in ``session``.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb import findings
+        from perfdb.history import queries
 
         with self._recorded() as connection:
             if by is not None:
                 modes = self._settings.mode_attributes
                 chosen = checked_filters(last, filters)
-                return findings.compare_groups(connection, by=by, a=a, b=b, mode_attributes=modes, **chosen)
+                return queries.compare_groups(connection, by=by, a=a, b=b, mode_attributes=modes, **chosen)
             if a is None or b is None:
                 raise UsageError('give two sessions, compare("last~1", "last"), or by="fast_mode"')
-            return findings.compare_sessions(connection, a, b)
+            return queries.compare_sessions(connection, a, b)
 
     def explain(self, session_id: str = "last", *, last: int = 100) -> Explanation:
         """Return why a session took as long as it did, compared with those of its kind before it.
@@ -480,10 +480,10 @@ class History:
             NotFoundError: as in ``session``.
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb import findings
+        from perfdb.history import queries
 
         with self._recorded() as connection:
-            return findings.explain(connection, session_id, last)
+            return queries.explain(connection, session_id, last)
 
     def chart(
         self,
@@ -512,9 +512,9 @@ class History:
         """
         from matplotlib.figure import Figure
 
-        from perfdb.charts.gallery import draw
         from perfdb.charts.saving import image
-        from perfdb.notebook import show_as
+        from perfdb.history.charts import draw
+        from perfdb.history.jupyter import show_as
 
         show_as(Figure, "image/png", lambda figure: image(figure, "png"))
         return draw(self, kind, *session_ids, step=step, by=by, last=last, **filters)
@@ -532,7 +532,7 @@ class History:
         """
         import time
 
-        from perfdb.pages.reports import report
+        from perfdb.history.reports import report
 
         return report(self, session_id, made_at=time.time(), last=last, **filters)
 
@@ -544,12 +544,12 @@ class History:
             times: how often it reads each step.
             filters: as in ``sessions``.
         """
-        from perfdb import findings
+        from perfdb.history import queries
 
         with self._reading() as connection:
             if connection is None:
                 return last
-            within = findings.within_limits(connection, times=times, **checked_filters(last, filters))
+            within = queries.within_limits(connection, times=times, **checked_filters(last, filters))
         return last if within["last"] is None else int(within["last"])
 
     def alerts(self, state: str = "open") -> pd.DataFrame:
@@ -587,10 +587,10 @@ class History:
         Raises:
             StoreError: the database is missing, unreadable or not perfdb's.
         """
-        from perfdb import findings
+        from perfdb.history import queries
 
         with self._reading() as connection:
-            return findings.baselines(connection)
+            return queries.baselines(connection)
 
     def tag(self, session_id: str, name: str) -> str:
         """Give a session a tag; ``warmup``, ``ignore`` and ``cached`` take it out of baselines and trends.
@@ -694,7 +694,7 @@ class History:
         Raises:
             StoreError: the file exists, the disk is full, the database is missing or damaged.
         """
-        from perfdb.store.backup import back_up, is_current
+        from perfdb.store.upkeep.backup import back_up, is_current
 
         self.require_access()
         if not self._explicit and is_current(self.url):  # a backup must not migrate what it saves
@@ -750,7 +750,7 @@ class History:
             raise StoreError(f"{self.database} cannot be {what}: {reason_of(error)}") from error
 
     def _take_in_journals(self) -> None:
-        from perfdb.transfer import has_journals, recover
+        from perfdb.worker.shipping import has_journals, recover
 
         home = self._settings.home
         if not has_journals(home):

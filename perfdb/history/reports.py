@@ -13,7 +13,7 @@ from perfdb.outputs import write_output
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
 from perfdb.records import Session
-from perfdb.texts import counted, local_time
+from perfdb.text import counted, local_time
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -156,7 +156,7 @@ def _copy_sqlite(url: str, target: Path) -> dict[str, int]:
 
 def _copy_rows(url: str, target: Path) -> dict[str, int]:
     """Copy the rows of a server's database into a file; return how many each table has there."""
-    from perfdb.store.copying import copy_history
+    from perfdb.store.upkeep.copying import copy_history
 
     wrong = {each.table: each.wrong for each in copy_history(url, sqlite_url(target)) if each.wrong}
     if wrong:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from perfdb.store.dialects import give_lock_up, most_orphans
 from perfdb.store.engine import is_busy, open_engine
 from perfdb.store.models import alerts, baselines, environments, journals, series, sessions, steps
-from perfdb.store.retention import delete_rows
+from perfdb.store.upkeep.retention import delete_rows
 
 _TRIES = 5  # to find a moment in which nobody else writes
 _KEPT_JOURNAL_S = 30 * 86400.0  # a process may be idle for weeks and go on in the same journal

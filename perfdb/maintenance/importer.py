@@ -25,7 +25,7 @@ from perfdb.recording.report_reader import MAX_BYTES, MAX_DEPTH
 from perfdb.records import Session, Step, mode_of
 from perfdb.settings import Settings
 from perfdb.store.database import HOLD_S, Database
-from perfdb.transfer import judge_historic
+from perfdb.worker.shipping import judge_historic
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

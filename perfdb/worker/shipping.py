@@ -19,7 +19,7 @@ from perfdb.recording.judged import judged_until, unjudged_beside
 from perfdb.recording.quarantine import Quarantine, put_aside, quarantines_in
 from perfdb.recording.values import clean_error
 from perfdb.store.database import FIRST_ROWS, MOST_ROWS, Database
-from perfdb.toml_tables import Table
+from perfdb.toml import Table
 from perfdb.vocabulary import COMPLETED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -475,7 +475,7 @@ def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 
     in another home; its late end undoes this. Return how many there were.
     """
     from perfdb.store.ingest import mark_interrupted
-    from perfdb.store.inspection import read_facts
+    from perfdb.store.upkeep.inspection import read_facts
 
     with Database(database_url, busy_timeout_s) as database:
         if database.is_shared:
@@ -502,7 +502,7 @@ def judge_historic(database: Database, session_ids: Iterable[str], alerts: Table
     judge_imported(database, wanted, settings)
     if len(wanted) < LEAST_NEW:
         return
-    from perfdb.alerts.retro import moves_around, open_historic  # loads numpy
+    from perfdb.alerts.backfill import moves_around, open_historic  # loads numpy
 
     with database.reading() as connection:  # what takes long, while others write
         moves = moves_around(connection, wanted)

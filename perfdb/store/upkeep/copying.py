@@ -16,7 +16,6 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from perfdb.errors import StoreError
 from perfdb.store.alerts import take_turn
-from perfdb.store.comparing import Copied, Digests, digests
 from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.engine import connected, open_engine, shown_url
 from perfdb.store.ingest import finish_step, recount_session
@@ -37,7 +36,9 @@ from perfdb.store.models import (
     silences,
     steps,
 )
-from perfdb.store.portable import (
+from perfdb.store.schema import ensure_schema, require_schema
+from perfdb.store.upkeep.comparing import Copied, Digests, digests
+from perfdb.store.upkeep.portable import (
     Key,
     Names,
     key_reader,
@@ -45,7 +46,6 @@ from perfdb.store.portable import (
     renumbered,
     tables,
 )
-from perfdb.store.schema import ensure_schema, require_schema
 
 _SESSIONS = 200  # that are looked at together
 _PIECE = 500  # rows per transaction

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from perfdb.store.portable import Key, Names, add_checksums, checksum_of
+from perfdb.store.upkeep.portable import Key, Names, add_checksums, checksum_of
 
 Digests = Mapping[Key, tuple[int, int]]  # number and checksum of the rows of each key
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.config import AlertSettings, Channel, read_alert_settings
 from perfdb.errors import NotFoundError, UsageError
-from perfdb.history import History, nothing_recorded, reading, recorded, writing
+from perfdb.history.history import History, nothing_recorded, reading, recorded, writing
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
-from perfdb.texts import mode_text
+from perfdb.text import mode_text
 from perfdb.vocabulary import TOTAL
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ class Desk:
         """
         from perfdb.alerts.pins import pin, pins_of_past
         from perfdb.analysis.baselines import LEAST_RUNS
-        from perfdb.questions import checked_filters
+        from perfdb.filters import checked_filters
 
         chosen = checked_filters(None, filters)
         for name, session_id in (("until", before), ("since", first), ("until", to)):

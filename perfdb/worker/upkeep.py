@@ -18,14 +18,14 @@ from perfdb.recording.health import Health
 from perfdb.recording.native import monotonic
 from perfdb.settings import whole
 from perfdb.store.database import Database, EndingError
-from perfdb.toml_tables import Table
+from perfdb.toml import Table
 from perfdb.vocabulary import BIGGEST
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from perfdb.store.retention import Counted, Doomed, Share
+    from perfdb.store.upkeep.retention import Counted, Doomed, Share
 
 DAY_S = 86400.0
 STAMP = ".pruned"  # when a worker last pruned: beside a SQLite file, by its name; else in the home
@@ -78,7 +78,7 @@ def age(value: object) -> float:
 
 def find_shares(database: Database, policy: Policy, now: float, pipeline: str | None = None) -> list[Share]:
     """Return the sessions that a policy leaves to be pruned, per pipeline and mode."""
-    from perfdb.store import retention as store
+    from perfdb.store.upkeep import retention as store
 
     until = None if policy.older_than_s is None else now - policy.older_than_s
     with database.reading() as connection:
@@ -87,7 +87,7 @@ def find_shares(database: Database, policy: Policy, now: float, pipeline: str | 
 
 def survey(database: Database, shares: Iterable[Share]) -> list[tuple[Share, Counted]]:
     """Return what would go and stay of each share, shares without sessions left out."""
-    from perfdb.store import retention as store
+    from perfdb.store.upkeep import retention as store
 
     with database.reading() as connection:
         found = [(share, store.count(connection, share)) for share in shares]
@@ -103,7 +103,7 @@ def prune(database: Database, shares: Iterable[Share], now: float) -> Iterator[l
     Raises:
         SQLAlchemyError: the database takes no changes now; begin again later, what is gone is gone.
     """
-    from perfdb.store.orphans import delete_orphans
+    from perfdb.store.upkeep.orphans import delete_orphans
 
     seconds = SHARED_HELD_S if database.is_shared else HELD_S
     for share in shares:
@@ -115,7 +115,7 @@ def prune(database: Database, shares: Iterable[Share], now: float) -> Iterator[l
 
 
 def _prune_share(database: Database, share: Share, seconds: float) -> Iterator[list[str]]:
-    from perfdb.store import retention as store
+    from perfdb.store.upkeep import retention as store
 
     last: Doomed | None = None
     while True:
@@ -132,8 +132,8 @@ def _prune_share(database: Database, share: Share, seconds: float) -> Iterator[l
 
 
 def _delete_told(database: Database, until: float, seconds: float) -> Iterator[list[str]]:
-    from perfdb.store import retention as store
     from perfdb.store.models import outbox
+    from perfdb.store.upkeep import retention as store
 
     with database.reading() as connection:
         told = store.find_told(connection, until)
@@ -144,7 +144,7 @@ def _delete_told(database: Database, until: float, seconds: float) -> Iterator[l
 
 
 def _shrink(database: Database) -> Iterator[list[str]]:
-    from perfdb.store import space
+    from perfdb.store.upkeep import space
 
     with database.reading() as connection:
         more = space.can_shrink(connection) and space.free_space(connection) > 0
@@ -243,7 +243,7 @@ class Upkeep:
         return True
 
     def _prune(self, now: float) -> Iterator[list[str]]:
-        from perfdb.store.retention import sole_claim
+        from perfdb.store.upkeep.retention import sole_claim
 
         database = self._database
         folders = self._find_folders()

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from perfdb.alerting import Alerting, Ended
 from perfdb.errors import AbsentError, PerfdbError, StoreError
 from perfdb.guard import raise_foreign
 from perfdb.recording.environment import describe_process
@@ -34,16 +33,17 @@ from perfdb.recording.values import clean_error
 from perfdb.search import doubt_about_home
 from perfdb.store.database import Database, EndingError
 from perfdb.surroundings import make_private_folder
-from perfdb.toml_tables import Table
-from perfdb.transfer import move_batch, recover_dead
+from perfdb.toml import Table
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
+from perfdb.worker.alerting import Alerting, Ended
+from perfdb.worker.shipping import move_batch, recover_dead
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any
 
-    from perfdb.retention import Upkeep
     from perfdb.trust import Trust
+    from perfdb.worker.upkeep import Upkeep
 
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
@@ -128,7 +128,7 @@ class Worker:
         self._upkeep: Upkeep | None = None
         self._judges = self._prunes = False  # there is more to do soon
         if retention:
-            from perfdb.retention import Upkeep, read_policy
+            from perfdb.worker.upkeep import Upkeep, read_policy
 
             self._upkeep = Upkeep(home, read_policy(retention), self._database, health, find_folders)
 

@@ -16,9 +16,9 @@ from perfdb.recording.live import LiveSession
 from perfdb.recording.native import monotonic
 from perfdb.recording.values import clean_error
 from perfdb.store.database import Database, EndingError
-from perfdb.toml_tables import Table
-from perfdb.transfer import judge_historic
+from perfdb.toml import Table
 from perfdb.vocabulary import COMPLETED
+from perfdb.worker.shipping import judge_historic
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:

@@ -18,11 +18,19 @@ from perfdb.errors import InvalidSessionIdError, StoreError
 from perfdb.outputs import place_of, take_place
 from perfdb.records import check_session_id
 from perfdb.settings import sqlite_url
-from perfdb.store.backup import Backup, back_up, count_rows, keep_folder, revision_of, unfinished_copy, verify
 from perfdb.store.engine import QUERY_ERRORS, connected, reason_of, shown_url, sqlite_path
 from perfdb.store.models import metadata
 from perfdb.store.sanity import nonsense
 from perfdb.store.schema import ensure_schema, upgrade
+from perfdb.store.upkeep.backup import (
+    Backup,
+    back_up,
+    count_rows,
+    keep_folder,
+    revision_of,
+    unfinished_copy,
+    verify,
+)
 
 _MAGIC = b"SQLite format 3\0"
 _LOGS = ("-wal", "-shm", "-journal")

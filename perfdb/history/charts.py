@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
-from perfdb.questions import is_moment
+from perfdb.filters import is_moment
 from perfdb.records import COMPLETED, FAILED, Session
-from perfdb.texts import counted, inert, mode_text
+from perfdb.text import counted, inert, mode_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,16 +20,16 @@ from shlex import quote
 from perfdb.errors import PerfdbError
 from perfdb.recording.journal import has_living_writer, journals_in, next_record
 from perfdb.recording.quarantine import BAD_SUFFIX, quarantines_in
-from perfdb.retention import read_policy, stamp_of
 from perfdb.search import doubt_about_home
 from perfdb.settings import Settings, shown_path, trust_for
-from perfdb.texts import counted, duration_text, local_time, size_text
+from perfdb.text import counted, duration_text, local_time, size_text
+from perfdb.worker.upkeep import read_policy, stamp_of
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from perfdb.store.inspection import Facts
+    from perfdb.store.upkeep.inspection import Facts
     from perfdb.trust import Trust
 
 FINE, NOTE, WARNING, ERROR = "fine", "note", "warning", "error"
@@ -258,7 +258,7 @@ def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]
     """Say whether the database can be used, is whole, and has what was recorded."""
     from perfdb.store.database import Database
     from perfdb.store.engine import ALL_ERRORS, shown_url, sqlite_path
-    from perfdb.store.inspection import read_facts
+    from perfdb.store.upkeep.inspection import read_facts
 
     if not explicit and doubt_about_home(settings.home, trust_for(settings)) is not None:
         return  # said of the home
@@ -321,7 +321,7 @@ def _look_at_log(path: Path) -> Iterator[Finding]:
 
 def look_for_damage(connection: Connection) -> Iterator[Finding]:
     """Say whether SQLite finds its file whole."""
-    from perfdb.store.inspection import find_damage
+    from perfdb.store.upkeep.inspection import find_damage
 
     damage = find_damage(connection)
     if damage:
@@ -375,7 +375,7 @@ def look_at_facts(facts: Facts, now: float) -> Iterator[Finding]:
 
 def look_at_messages(connection: Connection, now: float) -> Iterator[Finding]:
     """Say which alerts did not reach their channels."""
-    from perfdb.store.inspection import read_messages
+    from perfdb.store.upkeep.inspection import read_messages
 
     told = read_messages(connection, now=now - STUCK_S, since=now - RECENT_S)
     for each in told:

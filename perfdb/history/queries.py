@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-    from perfdb.alerts.retro import Loss
+    from perfdb.alerts.backfill import Loss
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
     from perfdb.analysis.regressions import Move
@@ -94,7 +94,7 @@ def regressions(
     """
     import pandas as pd
 
-    from perfdb.alerts import retro
+    from perfdb.alerts import backfill as retro
     from perfdb.store.alerts import read_alerts
 
     rows: list[dict[str, Any]] = []

@@ -1,0 +1,1 @@
+"""The read door: History, and what answers its questions."""

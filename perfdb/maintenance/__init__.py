@@ -1,0 +1,1 @@
+"""Looking after a history: what is wrong with this machine, and taking in what others wrote."""

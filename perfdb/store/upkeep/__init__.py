@@ -1,0 +1,1 @@
+"""Whole databases: kept small, copied, backed up, restored, looked at."""
