@@ -40,6 +40,7 @@ LAYERS = {
     "recorder": 4,
     "history": 4,
     "maintenance": 5,
+    "testing": 5,
     "integrations": 5,
     "cli": 6,
     "web": 6,

@@ -8,11 +8,12 @@ import pytest
 
 import perfdb
 from perfdb.alerts.triage import Desk
-from perfdb.records import Session, Step
+from perfdb.records import Session
 from perfdb.settings import sqlite_url
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from perfdb.testing import make_session
 
 NOON = 1_767_268_800.0
 RULES = """
@@ -39,16 +40,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 
 def made(number: int, seconds: float) -> Session:
-    start = NOON + 60 * number
-    return Session(
-        session_id=f"run_{number:02d}",
-        pipeline="etl",
-        start_time=start,
-        total_duration=seconds,
-        status="completed",
-        success=True,
-        steps=(Step(step_name="work", start_time=start, duration=seconds, success=True),),
-    )
+    return make_session(number, {"work": seconds}, pipeline="etl", session_id=f"run_{number:02d}")
 
 
 def test_a_limit_would_have_flagged_every_run_above_it(desk: Desk) -> None:

@@ -22,10 +22,10 @@ import perfdb
 from perfdb import recorder
 from perfdb.alerts import callbacks, evaluation, judging
 from perfdb.alerts.triage import Desk
-from perfdb.recording.live import SystemClock
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
 from perfdb.settings import load
+from perfdb.testing import ManualClock
 from perfdb.worker import alerting
 from perfdb.worker import thread as worker_module
 
@@ -42,20 +42,6 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     recorder.close()
 
 
-class FakeClock:
-    """A clock that a test moves, on the footing of the real one."""
-
-    def __init__(self) -> None:
-        self.passed = 0.0
-        self._wall, self._begun = time.time(), SystemClock.monotonic()
-
-    def time(self) -> float:
-        return self._wall + self.passed
-
-    def monotonic(self) -> float:
-        return self._begun + self.passed
-
-
 Run = Callable[..., Any]
 
 
@@ -68,7 +54,7 @@ def run() -> Run:
         tracker = trackers.get("t")
         if tracker is None:
             tracker = trackers["t"] = perfdb.create_tracker(console=False, monitor=False)
-            tracker._clock = FakeClock()
+            ManualClock(time.time()).drive(tracker)
         tracker.start_pipeline(fast_mode=fast_mode)
         for name, seconds in steps.items():
             with tracker.step(name):

@@ -26,16 +26,14 @@ from perfdb.worker.alerting import Alerting
 Alerting.judge_waiting = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 """
 RECORDS = """
+import time
 import perfdb
-from perfdb.recording.live import SystemClock
-class Clock(SystemClock):
-    def time(self):
-        return super().time() - 86_400 * DAYS
-tracker = perfdb.create_tracker(console=False, monitor=False)
-tracker._clock = Clock()
+from perfdb.testing import ManualClock
+clock = ManualClock(time.time() - 86_400 * DAYS)
+tracker = clock.drive(perfdb.create_tracker(console=False, monitor=False))
 tracker.start_pipeline(session_id="ID")
 with tracker.step("work"):
-    pass
+    clock.advance(0.1)
 tracker.end_pipeline()
 """
 
