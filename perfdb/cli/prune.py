@@ -47,18 +47,18 @@ def _age(ctx: click.Context, param: click.Parameter, value: str | None) -> float
 
 
 @click.command("prune")
-@click.option("--older-than", callback=_age, metavar="AGE", help="Only sessions older than this: 90d, 12w.")
+@click.option("--older-than", callback=_age, metavar="AGE", help="Delete sessions older than AGE: 90d, 12w.")
 @click.option(
     "--keep-last",
     type=click.IntRange(1),
     metavar="N",
-    help="Keep the newest N of each pipeline and mode in any case.",
+    help="Always keep the newest N sessions of each pipeline and mode.",
 )
 @click.option("--pipeline", metavar="NAME", help="Only this pipeline.")
-@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
-@click.option("--reports", is_flag=True, help="Remove their JSON reports and the pictures of designs, too.")
-@click.option("--compact", is_flag=True, help="Rewrite the file without free space; writers wait meanwhile.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and change nothing.")
+@click.option("--reports", is_flag=True, help="Also delete JSON reports and the pictures of designs.")
+@click.option("--compact", is_flag=True, help="Rewrite the file without free space. Writers wait meanwhile.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @database_option
 def command(
@@ -72,11 +72,12 @@ def command(
     as_json: bool,
     database: str | None,
 ) -> None:
-    """Delete old sessions in small pieces, while others write.
+    """Delete old sessions in small batches while programs record.
 
-    Without --older-than and --keep-last the [retention] of the settings says what goes. Sessions
-    that run, that have a tag, or that an open alert or a pinned baseline names always stay; so do
-    reports and pictures, unless --reports. A terminal is asked first; a script is not.
+    Without --older-than and --keep-last, [retention] in the settings applies. Running sessions, tagged
+    sessions, and sessions that an open alert or a pinned baseline refers to are always kept. Reports and
+    pictures are kept unless you pass --reports. In a terminal, perfdb asks for confirmation; in a script
+    it does not.
     """
     history = History(database)
     history.require_access()

@@ -11,16 +11,20 @@ from perfdb.worker.shipping import end_left_sessions, recover, recover_quarantin
 
 
 @click.command("recover")
-@click.option("--left", is_flag=True, help="Also end sessions whose journal is gone, as after a restore.")
+@click.option(
+    "--left",
+    is_flag=True,
+    help="Also end sessions whose journal no longer exists, for example after a restore.",
+)
 def command(left: bool) -> None:
-    """Take in what programs that died have left in the journal.
+    """Recover journal records that dead programs left behind.
 
-    The next program that records does the same; this command does it now. Sessions of dead
-    programs are ended as interrupted; living ones are left alone. In a database that is shared
-    with other hosts, so are the sessions of those that have been silent for two minutes.
+    The next program that records does the same; this command does it now. Sessions of dead programs end as
+    interrupted; sessions of live programs are left alone. In a database that is shared with other hosts,
+    sessions of hosts that have been silent for two minutes also end as interrupted.
 
-    Records that were put aside because the database or perfdb itself refused them are tried once
-    more, as after an update of perfdb.
+    Quarantined records, which the database or perfdb itself refused, are tried once more, for example after
+    an update of perfdb.
     """
     history = History()
     history.require_access()

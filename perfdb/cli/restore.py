@@ -19,13 +19,14 @@ from perfdb.worker.shipping import end_left_sessions
 
 @click.command("restore")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @database_option
 def command(file: Path, yes: bool, database: str | None) -> None:
-    """Put the backup FILE in the place of the database.
+    """Replace the database with the backup FILE.
 
-    What is there is backed up beside it first. Programs that record have to end before; those that read may
-    go on. What waits in journals is taken in again, sessions that ran during the backup are interrupted.
+    First perfdb backs up the current database beside it. Stop all recording programs before; readers may
+    continue. Records that wait in journals are imported again. Sessions that were running during the
+    backup end as interrupted.
     """
     from perfdb.store.engine import sqlite_path
     from perfdb.store.upkeep.restoring import require_backup, restore

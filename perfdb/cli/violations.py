@@ -30,14 +30,14 @@ COLUMNS = (
 
 @click.command("violations")
 @click.option(
-    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
+    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Number of newest sessions."
 )
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
-    """List the runs that broke a limit, newest first.
+    """List runs that exceeded a limit, newest first.
 
-    Limits are the rules of kind max and min in perfdb.toml; `perfdb thresholds suggest` proposes some.
+    Limits are the rules of kind max and min in perfdb.toml. `perfdb thresholds suggest` suggests limits.
     """
     history = open_history(database)
     given = history_filters(filters)

@@ -23,12 +23,14 @@ _ALERT_COLOURS = {"critical": "red", "warning": "yellow"}
 
 
 @click.command("watch")
-@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds.")
+@click.option(
+    "--every", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds between updates."
+)
 @database_option
 def command(every: float, database: str | None) -> None:
-    """Watch running sessions and open alerts; q or Ctrl-C ends it.
+    """Watch running sessions and open alerts; press q or Ctrl-C to quit.
 
-    Without a terminal it prints what is there once.
+    Without a terminal, it prints the current state once.
     """
     history = open_history(database)
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
