@@ -50,7 +50,7 @@ SECTIONS = {
             "Compare two sessions, or two groups of sessions by attribute.",
         ),
         "failures": ("perfdb.cli.failures", "Count the reasons why runs failed or were cancelled."),
-        "violations": ("perfdb.cli.violations", "List runs that exceeded a limit, newest first."),
+        "violations": ("perfdb.cli.violations", "List runs that violated a limit, newest first."),
         "thresholds": ("perfdb.cli.thresholds", "Suggest limits for rules of kind max."),
     },
     "Monitor it": {

@@ -132,7 +132,7 @@ def _mode(alert: Alert) -> str:
 @database_option
 @click.pass_context
 def show(ctx: click.Context, alert_id: int, as_json: bool, database: str | None) -> None:
-    """Show one alert in full: what changed, since when, why, and its events."""
+    """Show one alert in full. Shows what changed, since when and why, and its events."""
     story = Desk(open_history(database or ctx.obj)).story(alert_id)
     alert = story.alert
     events = [
@@ -194,9 +194,9 @@ def _decision(name: str, state: str, text: str) -> None:
             click.echo(f"Alert {alert_id} is {state}{others}: {inert(decided[0].headline)}")
 
 
-_decision("ack", ACKNOWLEDGED, "Acknowledge alerts: they stay open and send no more notifications.")
-_decision("expected", EXPECTED, "Mark alerts as expected: their level is the new baseline.")
-_decision("false-alarm", FALSE_ALARM, "Mark alerts as false alarms, which lowers the precision of the rule.")
+_decision("ack", ACKNOWLEDGED, "Acknowledge alerts. They stay open and send no more notifications.")
+_decision("expected", EXPECTED, "Mark alerts as expected. Their level is the new baseline.")
+_decision("false-alarm", FALSE_ALARM, "Mark alerts as false alarms. This lowers the precision of their rule.")
 
 
 @command.command("silence")
@@ -233,7 +233,7 @@ def silence(
 @database_option
 @click.pass_context
 def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, database: str | None) -> None:
-    """End the silences of an alert, or one silence. Without arguments, list the silences."""
+    """End silences, or list them. Without arguments, lists the silences in force."""
     desk = Desk(open_history(database or ctx.obj))
     if alert_id is not None or silence_id is not None:
         ended = desk.unsilence(silence_id=silence_id, alert_id=alert_id)

@@ -103,7 +103,7 @@ def pin(
     database: str | None,
     **filters: Any,
 ) -> None:
-    """Pin the last runs, or the selected runs, of every pipeline and mode.
+    """Pin the last runs, or the selected runs, as baselines. Each pipeline and mode has its own.
 
     perfdb keeps the medians, so a pinned baseline stays valid after its sessions are deleted. It replaces the
     previous baseline of a series. IDs as in `perfdb show`.
@@ -146,7 +146,7 @@ def unpin(
     everything: bool,
     database: str | None,
 ) -> None:
-    """Remove pinned baselines, by number or by filter, and close the alerts that they raised."""
+    """Remove pinned baselines, by number or by filter. Closes the alerts that they raised."""
     gone = Desk(open_history(database or ctx.obj)).unpin_baseline(
         baseline_ids, pipeline=pipeline, step=step, everything=everything
     )

@@ -35,7 +35,7 @@ COLUMNS = (
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
-    """List runs that exceeded a limit, newest first.
+    """List runs that violated a limit, newest first.
 
     Limits are the rules of kind max and min in perfdb.toml. `perfdb thresholds suggest` suggests limits.
     """
