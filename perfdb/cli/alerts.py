@@ -90,7 +90,7 @@ def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None
         [_cells(alert, stale_after) for alert in found],
         [COLOURS[alert.severity] for alert in found],
     )
-    click.echo(f"More about one: perfdb alerts explain {found[0].id}", err=True)
+    click.echo(f"Details: perfdb alerts explain {found[0].id}", err=True)
 
 
 def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
@@ -297,7 +297,7 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, database: str |
         print_json(_verdict_row(each) for each in verdicts)
         return
     if not verdicts:
-        click.echo("No run to judge yet.", err=True)
+        click.echo("No run to evaluate yet.", err=True)
     named: tuple[str, str] | None = None
     for each in verdicts:
         if named != (each.pipeline, each.mode):

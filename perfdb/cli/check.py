@@ -82,7 +82,7 @@ def _summary(checked: Checked) -> str:
         return f"{count} alert{'s fire' if count > 1 else ' fires'}.{_passed(checked.passed)}"
     said = "Quiet."
     if not checked.enough:
-        said = f"Quiet, but with too little history to judge: {checked.longest} runs, and 15 make a baseline."
+        said = f"Quiet, but with too little history to judge: {checked.longest} runs; a baseline needs 15."
     return said + _passed(checked.passed)
 
 
@@ -91,4 +91,4 @@ def _passed(passed: Sequence[tuple[Alert, str]]) -> str:
         return ""
     listed = ", ".join(f"{alert.id} ({reason})" for alert, reason in passed[:5])
     more = f" and {len(passed) - 5} more" if len(passed) > 5 else ""
-    return f" Let pass: {listed}{more}."
+    return f" Ignored: {listed}{more}."

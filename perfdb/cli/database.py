@@ -138,7 +138,7 @@ def _say_verified(copied: Sequence[Copied], there: History) -> None:
     kept = sum(each.kept for each in copied)
     if kept:
         click.echo(
-            f"All rows are there; {kept} of them {there.database} knows in a state of its own, and keeps.",
+            f"All rows are there; for {kept} of them {there.database} keeps its own state.",
             err=True,
         )
     else:

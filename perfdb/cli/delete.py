@@ -24,7 +24,9 @@ def command(session_ids: tuple[str, ...], yes: bool, database: str | None) -> No
     sessions = [history.session(each) for each in session_ids]
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("Nobody is here to ask. Say --yes to delete without a question.")
+            raise click.UsageError(
+                "There is no terminal to ask for confirmation. Pass --yes to delete without asking."
+            )
         for session in sessions:
             click.echo(
                 f"  {session.session_id}  {local_time(session.start_time)}  {session.pipeline}  "

@@ -37,7 +37,7 @@ def command(ctx: click.Context, as_json: bool, database: str | None) -> None:
         print_json(asdict(finding) for finding in findings)
     needy = sum(finding.needs_a_hand for finding in findings)
     if needy:
-        click.echo(f"{needy} {'thing needs' if needy == 1 else 'things need'} a hand.", err=True)
+        click.echo(f"{needy} {'thing needs' if needy == 1 else 'things need'} attention.", err=True)
     else:
         click.echo("All is well.", err=True)
     ctx.exit(1 if needy else 0)

@@ -53,7 +53,7 @@ def command(
     if len(frame) > MOST and not as_json and not as_csv:
         click.echo(f"The first {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)
     if frame.empty and history.session_rows(last=1, **given):
-        click.echo("No run failed or was called off.", err=True)
+        click.echo("No run failed or was cancelled.", err=True)
     elif frame.empty:
         say_what_next(given)
 

@@ -106,10 +106,12 @@ def open_history(database: str | None) -> perfdb.History:
 def say_what_next(filters: dict[str, Any]) -> None:
     """Answer an empty result with the next thing to do."""
     if filters:
-        click.echo("No session fits. Loosen the filters, or see all with: perfdb sessions", err=True)
+        click.echo(
+            "No session matches. Loosen the filters, or list all sessions with: perfdb sessions", err=True
+        )
         return
     click.echo(
         "Nothing recorded yet. Record a run with perfdb.track(...), try `perfdb demo`,\n"
-        "or take in old reports with `perfdb import FOLDER`.",
+        "or import old reports with `perfdb import FOLDER`.",
         err=True,
     )

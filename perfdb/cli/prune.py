@@ -86,7 +86,7 @@ def command(
         policy = read_policy(history.settings.retention)
     if not policy and not compact:
         raise click.UsageError(
-            "Say what may go: --older-than 90d, --keep-last 1000, both, or [retention] in the settings."
+            "Choose what to delete: --older-than 90d, --keep-last 1000, both, or [retention] in the settings."
         )
     _require(history)
     click.echo(f"{'Read' if dry_run else 'Write'} {history.database}", err=True)
@@ -97,7 +97,7 @@ def command(
         _show(planned, as_json=as_json)
         going = sum(each.pruned for _, each in planned)
         if dry_run:
-            click.echo(f"{counted(going, 'session')} would go; nothing was changed.", err=True)
+            click.echo(f"{counted(going, 'session')} would be deleted; nothing was changed.", err=True)
             return
         if going and not yes and sys.stdin.isatty() and not click.confirm("Delete them?", err=True):
             click.echo("Nothing deleted.", err=True)
@@ -207,8 +207,8 @@ def _make_small(history: History, store: Database, before: int, *, asked: bool) 
         space.compact(history.url)
     elif not shrinks and free >= _WORTH_IT:
         click.echo(
-            f"{size_text(free)} in the file are free for new sessions. To give them to the disk, now and "
-            "from now on: perfdb prune --compact (writers wait meanwhile, their journals keep the record).",
+            f"{size_text(free)} in the file are free for new sessions. To return free space to the disk, "
+            "now and in future: perfdb prune --compact (writers wait meanwhile; journals keep the record).",
             err=True,
         )
     if (smaller := before - _size(history)) > 0:

@@ -44,14 +44,14 @@ def command(left: bool) -> None:
             text += f"; {counted(moved.interrupted, 'session')} ended as interrupted"
         said.append(f"{text}.")
     for path in moved.short:
-        said.append(f"Put aside {path.name}: it is shorter than what the database has of it.")
+        said.append(f"Put aside {path.name}: it is shorter than the part that is already in the database.")
     for path, reason in {**moved.left, **again.left}.items():
         said.append(f"Left {path.name} where it is: {reason}")
     if moved.fired:
         said.append(f"{counted(moved.fired, 'alert')} fire{'s' if moved.fired == 1 else ''}: perfdb alerts")
     if again.records:
-        said.append(f"Recovered {counted(again.records, 'record')} that had been put aside.")
+        said.append(f"Recovered {counted(again.records, 'record')} from quarantine.")
     if again.quarantined:
         lines = counted(again.quarantined, "line")
-        said.append(f"Left aside {lines}, damaged or refused again; perfdb doctor says where.")
+        said.append(f"Left {lines} in quarantine, damaged or refused again; perfdb doctor shows where.")
     click.echo("\n".join(said) or "Nothing to recover.")

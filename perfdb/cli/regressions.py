@@ -77,7 +77,7 @@ def _say_why(history: Any, given: dict[str, Any], better: bool) -> None:
         say_what_next(given)
         return
     became = "faster" if better else "slower"
-    click.echo(f"Nothing became {became} for good. How each step does: perfdb trends", err=True)
+    click.echo(f"Nothing became {became} permanently. To see each step: perfdb trends", err=True)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

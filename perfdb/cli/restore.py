@@ -39,11 +39,15 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     home = history.settings.home
     living = sum(has_living_writer(path) for path in journals_in(home / "journal"))
     if living:
-        raise StoreError(f"{counted(living, 'program')} recording into {home}: end it first, then restore")
+        raise StoreError(
+            f"{counted(living, 'program')} recording into {home}: stop recording first, then restore"
+        )
     require_backup(file)
     if not yes and target is not None and _holds_something(target):
         if not sys.stdin.isatty():
-            raise click.UsageError(f"Nobody is here to ask. Say --yes to replace {history.database}.")
+            raise click.UsageError(
+                f"There is no terminal to ask for confirmation. Pass --yes to replace {history.database}."
+            )
         if not click.confirm(f"Replace {history.database}?", err=True):
             click.echo("Nothing restored.", err=True)
             return
@@ -52,7 +56,7 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     made = restore(file, history.url, before=before)
     end_left_sessions(home, history.url)
     text = f"Restored {counted(made.sessions, 'session')}, {counted(made.steps, 'step')}."
-    saved = f" What was there before is in {shown_path(before)}." if before and before.exists() else ""
+    saved = f" The previous database is in {shown_path(before)}." if before and before.exists() else ""
     click.echo(text + saved)
 
 

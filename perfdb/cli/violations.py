@@ -58,9 +58,9 @@ def _say_why(history: Any) -> None:
     rules = read_alert_settings(history.settings.alerts, reading=True).rules
     limits = sum(rule.kind in ("max", "min") for rule in rules)
     if limits:
-        click.echo(f"No run broke a limit ({limits} rules of kind max or min).", err=True)
+        click.echo(f"No run violated a limit ({limits} rules of kind max or min).", err=True)
     else:
-        click.echo("No limit is set: perfdb thresholds suggest proposes some.", err=True)
+        click.echo("No limit is set. To get suggestions: perfdb thresholds suggest", err=True)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

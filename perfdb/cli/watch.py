@@ -43,7 +43,7 @@ def command(every: float, database: str | None) -> None:
                 size = screen_width()
                 text = "\n".join(f"{line}\x1b[K" for line in lines(history))
                 # home, draw over what is there, clear the rest: nothing flickers
-                click.echo(f"\x1b[H{text}\n\x1b[K{cut('q ends', size)}\x1b[J", nl=False)
+                click.echo(f"\x1b[H{text}\n\x1b[K{cut('press q to quit', size)}\x1b[J", nl=False)
                 if _key_within(every) in ("q", "Q", "\x03", "\x04"):
                     break
         except KeyboardInterrupt:
