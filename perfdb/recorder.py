@@ -306,7 +306,7 @@ def _lost(what: str) -> None:
     try:
         if (ended := health_of_ended()) is not None:
             message = (
-                f"{what} of perfdb.current() comes after the end of its session, and is recorded nowhere"
+                f"{what} of perfdb.current() was called after the end of its session and is not recorded"
             )
             ended.count("lost", 1, f"{message}: give it a session of its own, or end that one later")
             return

@@ -63,7 +63,7 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
         f"Rule {alert.rule}{_kind(alert)}: {alert.details.get('found', '')}.",
         _explanation(alert, group),
         remedy(alert),
-        f"Next: perfdb alerts explain {alert.id}; if it is meant to be so: perfdb alerts expected {alert.id}",
+        f"Next: perfdb alerts explain {alert.id}; if this is expected: perfdb alerts expected {alert.id}",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 

@@ -275,7 +275,7 @@ class Desk:
         for name, session_id in (("until", before), ("since", first), ("until", to)):
             if session_id is not None:
                 if chosen[name] is not None:
-                    raise UsageError(f"the sessions that make the baseline are limited twice by {name!r}")
+                    raise UsageError(f"the sessions of the baseline are limited twice by {name!r}")
                 moment = self._history.session(session_id).start_time
                 chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
         del chosen["last"]  # of each series, not of all together
@@ -285,8 +285,8 @@ class Desk:
         if not made:
             most = max((len(past.durations) for past in short), default=0)
             raise UsageError(
-                f"nothing to pin: a baseline is made of {LEAST_RUNS} runs that count, and of what was "
-                f"chosen no series has more than {most}; see: perfdb trends"
+                f"nothing to pin: a baseline needs {LEAST_RUNS} runs that count, and no selected series "
+                f"has more than {most}; see: perfdb trends"
             )
         with writing(self._history) as connection:
             pin(connection, made, now)
@@ -311,7 +311,9 @@ class Desk:
         from perfdb.store.baselines import pinned
 
         if not baseline_ids and pipeline is None and step is None and not everything:
-            raise UsageError("say which: numbers of perfdb baseline list, --pipeline, --step, or --all")
+            raise UsageError(
+                "choose what to unpin: numbers from perfdb baseline list, --pipeline, --step, or --all"
+            )
         with writing(self._history) as connection:
             known = pinned(connection, pipeline)
             missing = set(baseline_ids) - {pin.id for pin in known}
@@ -323,7 +325,7 @@ class Desk:
                 if (not baseline_ids or pin.id in baseline_ids) and step in (None, pin.step_name)
             ]
             if not gone:
-                raise NotFoundError("no pinned baseline fits; see: perfdb baseline list")
+                raise NotFoundError("no pinned baseline matches; see: perfdb baseline list")
             unpin(connection, gone, time.time())
         return gone
 

@@ -41,7 +41,7 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
     steps = found[found["step_name"] != "Other"].sort_values("critical_s", ascending=False, kind="stable")
     if steps.empty:
         return sentence(
-            "No bottleneck to draw", "No finished session fits. Loosen the filters, or record runs first."
+            "No bottleneck to draw", "No finished session matches. Loosen the filters, or record runs first."
         )
     worst = steps.iloc[0]
     title = (

@@ -42,7 +42,7 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
     """
     if seconds.empty:
         return sentence(
-            "No steps to draw", "No finished session fits. Loosen the filters, or record runs first."
+            "No steps to draw", "No finished session matches. Loosen the filters, or record runs first."
         )
     parts = _parts(seconds)
     total = sum(float(values.sum()) for _, values in parts) or 1.0

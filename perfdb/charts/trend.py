@@ -74,7 +74,7 @@ def trend(
     starts = points["start_time"].to_numpy(dtype=float)
     if durations.size == 0:
         return sentence(
-            f"{what}: nothing to draw", "No successful run fits. Loosen the filters, or record runs first."
+            f"{what}: nothing to draw", "No successful run matches. Loosen the filters, or record runs first."
         )
     subtitle = ", ".join(
         part for part in (context, counted(durations.size, "run"), period(starts[0], starts[-1])) if part

@@ -145,7 +145,7 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     if found.before_median is not None:
         yield "before", f"{amount(found.before_median, alert.metric)}, median of {_runs(found.before_n)}"
     if found.after_median is None:
-        yield "runs", "those that it rests on are no longer in the database"
+        yield "runs", "the runs behind this alert are no longer in the database"
         return
     percent = "" if found.effect is None else f" ({found.effect:+.0f} %)"
     since = f", from session {alert.since_session_id} on" if found.at is not None else ""
@@ -162,7 +162,7 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         where = f"at {first}" if first == last else f"between {first} and {last}"
         yield "chance", f"p = {found.p_value:.2g} (Mann-Whitney); it moved {where} (95 %)"
     elif alert.kind in MOVES and alert.kind != "trend":
-        yield "chance", "too few runs yet for a test of the level; the rule's own sum is below"
+        yield "chance", "too few runs yet for a test of the level; the rule's own calculation is below"
 
 
 def _runs(n: int) -> str:
@@ -188,10 +188,10 @@ def _next(alert: Alert) -> Iterator[tuple[str, str]]:
         if alert.metric == "duration":
             yield f"perfdb chart trend{pipeline}{series} -o trend.png", "the picture to send"
     if alert.is_open:
-        yield f"perfdb alerts expected {alert.id}", "it is meant to be so"
+        yield f"perfdb alerts expected {alert.id}", "this is expected"
         yield f"perfdb alerts false-alarm {alert.id}", "nothing was wrong"
     if alert.kind == "pinned":
-        yield f"perfdb baseline pin{pipeline}{series}", "hold runs against what is now"
+        yield f"perfdb baseline pin{pipeline}{series}", "compare later runs with the current level"
 
 
 def _quoted(text: str) -> str:

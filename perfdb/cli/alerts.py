@@ -43,7 +43,7 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @table_options
 @click.pass_context
 def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
-    """See what fires and decide about it; alone, list the open alerts."""
+    """Show and manage alerts; without a command, list the open ones."""
     ctx.obj = database
     if ctx.invoked_subcommand is None:
         _list(database, "open", as_json, as_csv)
@@ -51,12 +51,15 @@ def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: boo
 
 @command.command("list")
 @click.option(
-    "--state", default="open", type=click.Choice(("open", "all", *ALERT_STATES)), help="Which ones."
+    "--state",
+    default="open",
+    type=click.Choice(("open", "all", *ALERT_STATES)),
+    help="Only alerts in this state.",
 )
 @table_options
 @click.pass_context
 def list_alerts(ctx: click.Context, state: str, as_json: bool, as_csv: bool, database: str | None) -> None:
-    """List alerts, the newest first."""
+    """List alerts, newest first."""
     _list(database or ctx.obj, state, as_json, as_csv)
 
 
@@ -87,7 +90,7 @@ def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None
         [_cells(alert, stale_after) for alert in found],
         [COLOURS[alert.severity] for alert in found],
     )
-    click.echo(f"More about one: perfdb alerts explain {found[0].id}", err=True)
+    click.echo(f"Details: perfdb alerts explain {found[0].id}", err=True)
 
 
 def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
@@ -129,7 +132,7 @@ def _mode(alert: Alert) -> str:
 @database_option
 @click.pass_context
 def show(ctx: click.Context, alert_id: int, as_json: bool, database: str | None) -> None:
-    """Show one alert in full. What moved, since when, why, and what happened to it."""
+    """Show one alert in full. Shows what changed, since when and why, and its events."""
     story = Desk(open_history(database or ctx.obj)).story(alert_id)
     alert = story.alert
     events = [
@@ -178,7 +181,7 @@ def _without_repetition(events: list[tuple[float, str, str | None, str | None]])
 def _decision(name: str, state: str, text: str) -> None:
     @command.command(name, help=text)
     @click.argument("alert_ids", metavar="ID...", type=int, nargs=-1, required=True)
-    @click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
+    @click.option("--note", metavar="TEXT", help="A note, such as the reason.")
     @database_option
     @click.pass_context
     def decide(
@@ -191,20 +194,20 @@ def _decision(name: str, state: str, text: str) -> None:
             click.echo(f"Alert {alert_id} is {state}{others}: {inert(decided[0].headline)}")
 
 
-_decision("ack", ACKNOWLEDGED, "Say that somebody knows. It goes on, and tells nobody again.")
-_decision("expected", EXPECTED, "Say that it is meant to be so. Its level is the new baseline.")
-_decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong. It counts against its rule's precision.")
+_decision("ack", ACKNOWLEDGED, "Acknowledge alerts. They stay open and send no more notifications.")
+_decision("expected", EXPECTED, "Mark alerts as expected. Their level is the new baseline.")
+_decision("false-alarm", FALSE_ALARM, "Mark alerts as false alarms. This lowers the precision of their rule.")
 
 
 @command.command("silence")
 @click.argument("alert_id", metavar="[ID]", type=int, required=False)
 @click.option(
-    "--for", "seconds", callback=age, default="24h", show_default=True, help="How long: 30m, 2h, 7d."
+    "--for", "seconds", callback=age, default="24h", show_default=True, help="Duration: 30m, 2h, 7d."
 )
-@click.option("--rule", metavar="NAME", help="All alerts of this rule.")
-@click.option("--pipeline", metavar="NAME", help="All alerts of this pipeline.")
-@click.option("--step", metavar="NAME", help="All alerts of this step.")
-@click.option("--reason", metavar="TEXT", help="Why.")
+@click.option("--rule", metavar="NAME", help="Silence all alerts of this rule.")
+@click.option("--pipeline", metavar="NAME", help="Silence all alerts of this pipeline.")
+@click.option("--step", metavar="NAME", help="Silence all alerts of this step.")
+@click.option("--reason", metavar="TEXT", help="The reason.")
 @database_option
 @click.pass_context
 def silence(
@@ -217,7 +220,7 @@ def silence(
     reason: str | None,
     database: str | None,
 ) -> None:
-    """Tell nobody for a while. Of one alert, or of all that fit."""
+    """Silence one alert, or all matching alerts, for a while."""
     number = Desk(open_history(database or ctx.obj)).silence(
         seconds, alert_id=alert_id, rule=rule, pipeline=pipeline, step=step, reason=reason
     )
@@ -230,7 +233,7 @@ def silence(
 @database_option
 @click.pass_context
 def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, database: str | None) -> None:
-    """End silences, or list them. Those of an alert, or one by its number; without either, list them."""
+    """End silences, or list them. Without arguments, lists the silences in force."""
     desk = Desk(open_history(database or ctx.obj))
     if alert_id is not None or silence_id is not None:
         ended = desk.unsilence(silence_id=silence_id, alert_id=alert_id)
@@ -258,7 +261,7 @@ def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, 
 @database_option
 @click.pass_context
 def test(ctx: click.Context, channel: str, database: str | None) -> None:
-    """Send a test message to a channel. It goes out now, and you learn whether it arrived."""
+    """Send a test message to a channel now and report the result."""
     from perfdb.alerts.channels import masked, send_test
 
     found = Desk(open_history(database or ctx.obj)).channel(channel)
@@ -273,10 +276,11 @@ def test(ctx: click.Context, channel: str, database: str | None) -> None:
 @database_option
 @click.pass_context
 def explain(ctx: click.Context, what: str | None, as_json: bool, database: str | None) -> None:
-    """Explain an alert, or print the sums of rules. Without an argument, of all rules.
+    """Explain an alert, or show how rules evaluate. Without an argument, show all rules.
 
-    Of an alert: the runs before and since as a picture, how sure it is, which steps make the move, what
-    switched with it, what would resolve it and what to type next. Of a rule: its sum on the newest runs.
+    For an alert: a plot of the runs before and after, the certainty, the steps that contribute to the change,
+    the attributes that changed with it, what would resolve it and which command to run next. For a rule:
+    its calculation on the newest runs.
     """
     desk = Desk(open_history(database or ctx.obj))
     if what is not None and what.isdecimal():
@@ -293,7 +297,7 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, database: str |
         print_json(_verdict_row(each) for each in verdicts)
         return
     if not verdicts:
-        click.echo("No run to judge yet.", err=True)
+        click.echo("No run to evaluate yet.", err=True)
     named: tuple[str, str] | None = None
     for each in verdicts:
         if named != (each.pipeline, each.mode):

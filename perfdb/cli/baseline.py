@@ -31,10 +31,11 @@ COLUMNS = (
 @table_options
 @click.pass_context
 def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
-    """Pin what runs are held against; alone, list what is pinned.
+    """Pin baselines; without a command, list the pinned ones.
 
-    Without a pin a run is judged by the level of the runs before it, which follows what is slow for long
-    enough. A pin stays where it is: losses too small for any rule add up against it, until it is pinned anew.
+    Without a pinned baseline, a run is compared with the level of the runs before it, which adapts to a slow
+    level that lasts long enough. A pinned baseline does not move, so that losses too small for any other
+    rule add up against it until you pin again.
     """
     ctx.obj = database
     if ctx.invoked_subcommand is None:
@@ -45,7 +46,7 @@ def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: boo
 @table_options
 @click.pass_context
 def list_baselines(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
-    """List the pinned baselines, with how the newest 50 runs compare."""
+    """List the pinned baselines and compare the newest 50 runs with them."""
     _list(database or ctx.obj, as_json, as_csv)
 
 
@@ -81,12 +82,12 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     default=50,
     show_default=True,
     type=click.IntRange(10),
-    help="Newest runs of each series that make it.",
+    help="Number of newest runs of each series.",
 )
-@click.option("--before", metavar="ID", help="Only sessions that began before this one.")
-@click.option("--from", "first", metavar="ID", help="This session and later ones.")
-@click.option("--to", metavar="ID", help="This session and earlier ones.")
-@click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
+@click.option("--before", metavar="ID", help="Only sessions before this one.")
+@click.option("--from", "first", metavar="ID", help="Only this session and later ones.")
+@click.option("--to", metavar="ID", help="Only this session and earlier ones.")
+@click.option("--note", metavar="TEXT", help="A note, such as the reason.")
 @filter_options
 @database_option
 @click.pass_context
@@ -102,10 +103,10 @@ def pin(
     database: str | None,
     **filters: Any,
 ) -> None:
-    """Pin what the last runs were like, or the runs that fit, of every pipeline and mode.
+    """Pin the last runs, or the selected runs, as baselines. Each pipeline and mode has its own.
 
-    The medians are kept, so that a pin holds when its sessions are deleted. A series that has a pin gets
-    this one instead. IDs as in `perfdb show`.
+    perfdb keeps the medians, so a pinned baseline stays valid after its sessions are deleted. It replaces the
+    previous baseline of a series. IDs as in `perfdb show`.
     """
     ranged = any(each is not None for each in (before, first, to))
     whole = ctx.get_parameter_source("last") is click.core.ParameterSource.DEFAULT
@@ -132,9 +133,9 @@ def pin(
 
 @command.command("unpin")
 @click.argument("baseline_ids", metavar="[ID...]", type=int, nargs=-1)
-@click.option("--pipeline", metavar="NAME", help="Those of this pipeline.")
-@click.option("--step", metavar="NAME", help="Those of this step.")
-@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--pipeline", metavar="NAME", help="Only baselines of this pipeline.")
+@click.option("--step", metavar="NAME", help="Only baselines of this step.")
+@click.option("--all", "everything", is_flag=True, help="Remove all of them.")
 @database_option
 @click.pass_context
 def unpin(
@@ -145,7 +146,7 @@ def unpin(
     everything: bool,
     database: str | None,
 ) -> None:
-    """Let pinned baselines go. By their numbers, or all that fit; what they raised is closed."""
+    """Remove pinned baselines, by number or by filter. Closes the alerts that they raised."""
     gone = Desk(open_history(database or ctx.obj)).unpin_baseline(
         baseline_ids, pipeline=pipeline, step=step, everything=everything
     )

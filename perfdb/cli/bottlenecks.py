@@ -27,15 +27,16 @@ COLUMNS = (
 
 @click.command("bottlenecks")
 @click.option(
-    "--last", default=100, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
+    "--last", default=100, show_default=True, type=click.IntRange(1), help="Number of newest sessions."
 )
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
-    """Rank the steps by the seconds they put on the critical path.
+    """Rank steps by their seconds on the critical path.
 
-    Critical seconds are a mean per session and add up to its duration. Variance says which step makes the
-    duration vary. The gains are what a session would save if the step took half its time, or none.
+    Critical seconds are the mean per session; they add up to its duration. Variance is the step's share of
+    the variation in the duration. The gains are the time that a session would save if the step took half
+    its time, or no time.
     """
     given = history_filters(filters)
     frame = open_history(database).bottlenecks(last=last, **given)

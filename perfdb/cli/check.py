@@ -20,17 +20,21 @@ from perfdb.records import Alert
     type=click.Choice(("warning", "critical")),
     default="warning",
     show_default=True,
-    help="The least severity that fails.",
+    help="Minimum severity that fails the check.",
 )
-@click.option("--since", callback=instant, metavar="WHEN", help="Only what a session since then showed: 24h.")
+@click.option(
+    "--since", callback=instant, metavar="WHEN", help="Only alerts confirmed by a session since WHEN: 24h."
+)
 @click.option(
     "--confirm",
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="How many sessions must have shown it.",
+    help="Number of sessions that must confirm an alert.",
 )
-@click.option("--format", "form", type=click.Choice(("text", "github")), default="text", help="For whom.")
+@click.option(
+    "--format", "form", type=click.Choice(("text", "github")), default="text", help="Output format."
+)
 @json_option
 @database_option
 @click.pass_context
@@ -43,10 +47,10 @@ def command(
     as_json: bool,
     database: str | None,
 ) -> None:
-    """Fail when an alert fires: exit 0 quiet, 1 firing, 2 cannot answer.
+    """Fail if an alert is firing: exit 0 quiet, 1 firing, 2 cannot answer.
 
-    What is acknowledged, silenced, historic or information never fails; too little history is said
-    and passes.
+    Alerts that are acknowledged, silenced, historic or of severity info never fail the check. If there is too
+    little history, the check says so and passes.
     """
     checked = Desk(open_history(database)).check(fail_on=fail_on, since=since, confirm=confirm)
     if as_json:
@@ -78,7 +82,7 @@ def _summary(checked: Checked) -> str:
         return f"{count} alert{'s fire' if count > 1 else ' fires'}.{_passed(checked.passed)}"
     said = "Quiet."
     if not checked.enough:
-        said = f"Quiet, but with too little history to judge: {checked.longest} runs, and 15 make a baseline."
+        said = f"Quiet, but with too little history to judge: {checked.longest} runs; a baseline needs 15."
     return said + _passed(checked.passed)
 
 
@@ -87,4 +91,4 @@ def _passed(passed: Sequence[tuple[Alert, str]]) -> str:
         return ""
     listed = ", ".join(f"{alert.id} ({reason})" for alert, reason in passed[:5])
     more = f" and {len(passed) - 5} more" if len(passed) > 5 else ""
-    return f" Let pass: {listed}{more}."
+    return f" Ignored: {listed}{more}."

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.argument("b", required=False)
 @click.option("--by", metavar="ATTRIBUTE", help="Compare groups: fast_mode, model, git_commit, host, …")
 @click.option(
-    "--last", default=1000, show_default=True, type=click.IntRange(1), help="With --by: newest sessions."
+    "--last",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="With --by: number of newest sessions.",
 )
 @filter_options
 @table_options
@@ -37,10 +41,10 @@ def command(
     as_csv: bool,
     **filters: Any,
 ) -> None:
-    """Compare two sessions, or two groups of sessions by an attribute.
+    """Compare two sessions, or two groups of sessions by attribute.
 
-    A and B are sessions as in `perfdb show` (the last two when left out); with --by they are the two values
-    of the attribute (its two newest when left out).
+    A and B are sessions as in `perfdb show` (default: the last two). With --by they are two values of the
+    attribute (default: the two newest).
     """
     given = history_filters(filters)
     if by is None and given:

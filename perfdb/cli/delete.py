@@ -12,19 +12,21 @@ from perfdb.cli.text import duration_text, local_time
 
 @click.command("delete")
 @click.argument("session_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @database_option
 def command(session_ids: tuple[str, ...], yes: bool, database: str | None) -> None:
     """Delete sessions from the database.
 
-    ID is a session's id, a prefix that fits only one, last, or last~1. All or none are deleted, and with
-    them the pictures of designs; their JSON reports stay where they are.
+    ID is a session id, a unique prefix of one, last, or last~1. Either all sessions are deleted or none. The
+    pictures of designs are deleted with them; JSON reports are kept.
     """
     history = open_history(database)
     sessions = [history.session(each) for each in session_ids]
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("Nobody is here to ask. Say --yes to delete without a question.")
+            raise click.UsageError(
+                "There is no terminal to ask for confirmation. Pass --yes to delete without asking."
+            )
         for session in sessions:
             click.echo(
                 f"  {session.session_id}  {local_time(session.start_time)}  {session.pipeline}  "

@@ -6,12 +6,12 @@ import click
 
 
 @click.command("demo")
-@click.option("--seed", default=7, show_default=True, help="The same seed draws the same times and products.")
+@click.option("--seed", default=7, show_default=True, help="Seed for the random times and products.")
 def command(seed: int) -> None:
-    """Record 60 runs of the design pipeline, offline, and look at them.
+    """Record 60 runs of the design pipeline offline, then explore them.
 
-    48 normal and 12 fast designs are made with the real SDKs against stand-in services on this machine,
-    in accelerated time. From some point on one step is slower. Everything is recorded as a real run would be.
+    The demo makes 48 normal and 12 fast designs with the real SDKs against stand-in services on this machine,
+    in accelerated time. At some point one step becomes slower. Everything is recorded as in a real run.
     """
     from perfdb.pathway import missing_extra
 

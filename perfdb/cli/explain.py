@@ -33,14 +33,14 @@ COLUMNS = (
     default=100,
     show_default=True,
     type=click.IntRange(1),
-    help="Earlier sessions that say what is usual.",
+    help="Number of earlier sessions to compare with.",
 )
 @table_options
 def command(session_id: str, last: int, database: str | None, as_json: bool, as_csv: bool) -> None:
-    """Say why a session was slow: each step beside its own past.
+    """Explain why a session was slow, step by step against its past.
 
-    The seconds are those on the critical path; "usually" is their median in the earlier sessions of the same
-    pipeline and mode, and what is more adds up to the session's. ID as in `perfdb show`.
+    The seconds are those on the critical path. "usually" is their median in earlier sessions of the same
+    pipeline and mode. The differences add up to the difference of the session. ID as in `perfdb show`.
     """
     found = open_history(database).explain(session_id, last=last)
     if as_csv:

@@ -32,7 +32,7 @@ COLUMNS = (
 
 @click.command("failures")
 @click.option(
-    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
+    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Number of newest sessions."
 )
 @click.option("--step", metavar="NAME", help="Only this step.")
 @filter_options
@@ -40,9 +40,9 @@ COLUMNS = (
 def command(
     last: int, step: str | None, database: str | None, as_json: bool, as_csv: bool, **filters: Any
 ) -> None:
-    """Count why runs failed or were called off.
+    """Count the reasons why runs failed or were cancelled.
 
-    Texts that differ only in an id, such as an address or a number of a task, are one reason.
+    Messages that differ only in an id, such as an address or a task number, count as one reason.
     """
     history = open_history(database)
     given = history_filters(filters)
@@ -53,7 +53,7 @@ def command(
     if len(frame) > MOST and not as_json and not as_csv:
         click.echo(f"The first {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)
     if frame.empty and history.session_rows(last=1, **given):
-        click.echo("No run failed or was called off.", err=True)
+        click.echo("No run failed or was cancelled.", err=True)
     elif frame.empty:
         say_what_next(given)
 

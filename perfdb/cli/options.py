@@ -50,7 +50,7 @@ database_option = click.option(
     "--database",
     callback=_remembered,
     metavar="URL",
-    help="Another database: a file or an SQLAlchemy URL.",
+    help="Use another database: a file or an SQLAlchemy URL.",
 )
 
 _CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
@@ -64,19 +64,22 @@ def table_options(command: Command) -> Command:
 _FILTERS = (
     click.option("--pipeline", metavar="NAME", help="Only this pipeline."),
     click.option(
-        "--since", callback=instant, metavar="WHEN", help="Started at or after: 7d, 24h, 2026-01-31."
+        "--since",
+        callback=instant,
+        metavar="WHEN",
+        help="Only sessions started at or after WHEN: 7d, 24h, 2026-01-31.",
     ),
-    click.option("--until", callback=instant, metavar="WHEN", help="Started before."),
-    click.option("--fast-mode/--normal-mode", "fast_mode", default=None, help="Only one of the two."),
-    click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status."),
+    click.option("--until", callback=instant, metavar="WHEN", help="Only sessions started before WHEN."),
+    click.option("--fast-mode/--normal-mode", "fast_mode", default=None, help="Only sessions in this mode."),
+    click.option("--status", type=click.Choice(STATUSES), help="Only sessions with this status."),
     click.option(
         "--attribute",
         callback=attributes,
         multiple=True,
         metavar="KEY=VALUE",
-        help="Only with this attribute.",
+        help="Only sessions with this attribute.",
     ),
-    click.option("--tag", metavar="NAME", help="Only with this tag."),
+    click.option("--tag", metavar="NAME", help="Only sessions with this tag."),
 )
 
 
@@ -103,10 +106,12 @@ def open_history(database: str | None) -> perfdb.History:
 def say_what_next(filters: dict[str, Any]) -> None:
     """Answer an empty result with the next thing to do."""
     if filters:
-        click.echo("No session fits. Loosen the filters, or see all with: perfdb sessions", err=True)
+        click.echo(
+            "No session matches. Loosen the filters, or list all sessions with: perfdb sessions", err=True
+        )
         return
     click.echo(
         "Nothing recorded yet. Record a run with perfdb.track(...), try `perfdb demo`,\n"
-        "or take in old reports with `perfdb import FOLDER`.",
+        "or import old reports with `perfdb import FOLDER`.",
         err=True,
     )

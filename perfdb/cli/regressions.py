@@ -31,9 +31,9 @@ COLUMNS = (
 
 
 @click.command("regressions")
-@click.option("--step", metavar="NAME", help="Only this step, without the totals.")
-@click.option("--last", type=click.IntRange(1), help="Newest sessions to look at.  [all]")
-@click.option("--better", is_flag=True, help="What became faster instead.")
+@click.option("--step", metavar="NAME", help="Only this step, not the totals.")
+@click.option("--last", type=click.IntRange(1), help="Number of newest sessions.  [all]")
+@click.option("--better", is_flag=True, help="Find what became faster instead.")
 @filter_options
 @table_options
 def command(
@@ -45,12 +45,13 @@ def command(
     as_csv: bool,
     **filters: Any,
 ) -> None:
-    """Find where steps became slower for good, and why.
+    """Find when steps became permanently slower, and why.
 
-    Every series of the history is looked at from its first run on; failed, cached, warm-up and ignored runs
-    do not count. --since chooses what moved since then; what was before is looked at too. Nothing is written:
-    an alert is named where one tells of the same. A row with "pinned" holds the newest runs against the
-    pinned baseline (perfdb baseline), where losses add up that are too small to be seen one by one.
+    Every series is analyzed from its first run on. Failed, cached, warm-up and ignored runs do not count.
+    --since selects the regressions that began since then; earlier runs are still analyzed. Nothing is
+    written. If an alert covers the same regression, it is shown. A row with "pinned" compares the newest
+    runs with the pinned baseline (perfdb baseline), which detects losses that are too small to be seen
+    one by one.
     """
     given = history_filters(filters)
     history = open_history(database)
@@ -76,7 +77,7 @@ def _say_why(history: Any, given: dict[str, Any], better: bool) -> None:
         say_what_next(given)
         return
     became = "faster" if better else "slower"
-    click.echo(f"Nothing became {became} for good. How each step does: perfdb trends", err=True)
+    click.echo(f"Nothing became {became} permanently. To see each step: perfdb trends", err=True)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

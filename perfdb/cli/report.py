@@ -19,18 +19,18 @@ from perfdb.cli.options import database_option, filter_options, history_filters,
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
-    help="Where to: FILE.html, - for stdout.",
+    help="Output: FILE.html, or - for stdout.",
 )
-@click.option("--last", type=click.IntRange(1), help="So many of the newest sessions together.")
+@click.option("--last", type=click.IntRange(1), help="Report on this many of the newest sessions.")
 @filter_options
 @database_option
 def command(
     session_id: str | None, output: Path, last: int | None, database: str | None, **filters: Any
 ) -> None:
-    """Write sessions as one HTML file: pictures, figures and the data itself.
+    """Write sessions to one HTML file with charts, figures and the data.
 
-    ID is a session's id, a prefix, last (the default) or last~1. With --last or a filter the
-    file shows those sessions together. It needs no network, and `perfdb import` reads it back.
+    ID is a session id, a unique prefix of one, last (the default) or last~1. With --last or a filter, the
+    file shows those sessions together. It needs no network, and `perfdb import` can read it.
     """
     given = history_filters({**filters, "last": last})
     if session_id is not None and given:

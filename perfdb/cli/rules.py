@@ -30,10 +30,11 @@ COLUMNS = (
 @database_option
 @json_option
 def command(database: str | None, as_json: bool) -> None:
-    """List the rules: what each watches, its state, its alerts and how many of them were true.
+    """List the rules with their state, alerts and precision.
 
-    Rules are [[alerts.rules]] in perfdb.toml; five are on by default. Their sums on the newest
-    runs: perfdb alerts explain.
+    Define rules as [[alerts.rules]] in perfdb.toml; five are on by default. Precision is the share of the
+    alerts of a rule that were right. `perfdb alerts explain` shows the calculation of each rule on the
+    newest runs.
     """
     states = Desk(open_history(database)).rules()
     if as_json:

@@ -29,7 +29,9 @@ COLUMNS = (
 
 
 @click.command("sessions")
-@click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="How many at most.")
+@click.option(
+    "--last", default=20, show_default=True, type=click.IntRange(1), help="Maximum number of sessions."
+)
 @filter_options
 @database_option
 @json_option

@@ -31,14 +31,14 @@ WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 
 @click.command("show")
 @click.argument("session_id", metavar="[ID]", default="last")
-@click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not the first {MOST_STEPS} only.")
-@click.option("--data", is_flag=True, help="Show what each step recorded about itself.")
+@click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not only the first {MOST_STEPS}.")
+@click.option("--data", is_flag=True, help="Show the additional data of each step.")
 @database_option
 @json_option
 def command(session_id: str, every_step: bool, data: bool, database: str | None, as_json: bool) -> None:
     """Show one session as a waterfall of its steps.
 
-    ID is a session's id, a prefix that fits only one, last, or last~1 for the one before.
+    ID is a session id, a unique prefix of one, last, or last~1 for the session before it.
     """
     session = open_history(database).session(session_id)
     if as_json:

@@ -29,8 +29,10 @@ COLUMNS = (
 
 
 @click.command("steps")
-@click.option("--step", metavar="NAME", help="Only steps of this name.")
-@click.option("--last", default=5, show_default=True, type=click.IntRange(1), help="Sessions to look at.")
+@click.option("--step", metavar="NAME", help="Only steps with this name.")
+@click.option(
+    "--last", default=5, show_default=True, type=click.IntRange(1), help="Number of newest sessions."
+)
 @filter_options
 @database_option
 @json_option

@@ -33,15 +33,19 @@ COLUMNS = (
 
 @click.group("thresholds")
 def command() -> None:
-    """Find good limits for rules of kind max."""
+    """Suggest limits for rules of kind max."""
 
 
 @command.command("suggest")
 @click.option(
-    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Newest sessions to learn from."
+    "--last",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Number of newest sessions to learn from.",
 )
-@click.option("--step", metavar="NAME", help="Only for this step.")
-@click.option("--write", is_flag=True, help="Add them to perfdb.toml as rules.")
+@click.option("--step", metavar="NAME", help="Only this step.")
+@click.option("--write", is_flag=True, help="Add the limits to perfdb.toml as rules.")
 @filter_options
 @table_options
 def suggest(
@@ -53,10 +57,10 @@ def suggest(
     as_csv: bool,
     **filters: Any,
 ) -> None:
-    """Propose a limit for each step from its own history.
+    """Suggest a limit for each step from its own history.
 
-    The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least
-    1.25 medians, in two digits. Series with fewer than 20 runs get none.
+    The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least 1.25 times
+    the median, rounded to two digits. Series with fewer than 20 runs get no limit.
     """
     history = open_history(database)
     given = history_filters(filters)

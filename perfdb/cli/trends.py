@@ -33,10 +33,10 @@ COLUMNS = (
     type=click.Choice(("last", "all", "day", "week")),
     default="last",
     show_default=True,
-    help="The last sessions, the whole history, or each day (UTC) or week.",
+    help="Group: the last sessions, the whole history, each day (UTC) or week.",
 )
 @click.option("--step", metavar="NAME", help="Only this step.")
-@click.option("--last", type=click.IntRange(1), help="Newest sessions to look at.  [200 by last, else all]")
+@click.option("--last", type=click.IntRange(1), help="Number of newest sessions.  [200 by last, else all]")
 @filter_options
 @table_options
 def command(
@@ -48,10 +48,10 @@ def command(
     as_csv: bool,
     **filters: Any,
 ) -> None:
-    """Show how long each step takes, and where that is going.
+    """Show how long each step takes, and its trend.
 
-    A percentile is shown when enough runs stand behind it: p90 from 10, p95 from 20, p99 from 100. A trend
-    is named when it is significant (Mann-Kendall, corrected for autocorrelation, p < 0.05).
+    A percentile is shown only with enough runs: p90 from 10, p95 from 20, p99 from 100. A trend is reported
+    if it is significant (Mann-Kendall, corrected for autocorrelation, p < 0.05).
     """
     given = history_filters(filters)
     frame = open_history(database).trends(by=by, step=step, last=last, **given)

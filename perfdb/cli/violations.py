@@ -30,14 +30,14 @@ COLUMNS = (
 
 @click.command("violations")
 @click.option(
-    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
+    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Number of newest sessions."
 )
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
-    """List the runs that broke a limit, newest first.
+    """List runs that violated a limit, newest first.
 
-    Limits are the rules of kind max and min in perfdb.toml; `perfdb thresholds suggest` proposes some.
+    Limits are the rules of kind max and min in perfdb.toml. `perfdb thresholds suggest` suggests limits.
     """
     history = open_history(database)
     given = history_filters(filters)
@@ -58,9 +58,9 @@ def _say_why(history: Any) -> None:
     rules = read_alert_settings(history.settings.alerts, reading=True).rules
     limits = sum(rule.kind in ("max", "min") for rule in rules)
     if limits:
-        click.echo(f"No run broke a limit ({limits} rules of kind max or min).", err=True)
+        click.echo(f"No run violated a limit ({limits} rules of kind max or min).", err=True)
     else:
-        click.echo("No limit is set: perfdb thresholds suggest proposes some.", err=True)
+        click.echo("No limit is set. To get suggestions: perfdb thresholds suggest", err=True)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,12 +23,14 @@ _ALERT_COLOURS = {"critical": "red", "warning": "yellow"}
 
 
 @click.command("watch")
-@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds.")
+@click.option(
+    "--every", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds between updates."
+)
 @database_option
 def command(every: float, database: str | None) -> None:
-    """Watch running sessions and open alerts; q or Ctrl-C ends it.
+    """Watch running sessions and open alerts; press q or Ctrl-C to quit.
 
-    Without a terminal it prints what is there once.
+    Without a terminal, it prints the current state once.
     """
     history = open_history(database)
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
@@ -41,7 +43,7 @@ def command(every: float, database: str | None) -> None:
                 size = screen_width()
                 text = "\n".join(f"{line}\x1b[K" for line in lines(history))
                 # home, draw over what is there, clear the rest: nothing flickers
-                click.echo(f"\x1b[H{text}\n\x1b[K{cut('q ends', size)}\x1b[J", nl=False)
+                click.echo(f"\x1b[H{text}\n\x1b[K{cut('press q to quit', size)}\x1b[J", nl=False)
                 if _key_within(every) in ("q", "Q", "\x03", "\x04"):
                     break
         except KeyboardInterrupt:

@@ -109,7 +109,7 @@ def draw(
 
 
 _NOTHING = "Record a run with perfdb.track(...), or try: perfdb demo"
-_NOTHING_FITS = "No finished session fits. Loosen the filters, or see all with: perfdb sessions"
+_NOTHING_FITS = "No finished session matches. Loosen the filters, or list all sessions with: perfdb sessions"
 
 
 def choose(history: Reader, **filters: Any) -> Choice | None:
@@ -159,7 +159,7 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
     from perfdb.charts.trend import trend
 
     if by not in (None, "session", "time"):
-        raise UsageError(f"by={by!r}: the runs of a trend stand by 'session' or by 'time'")
+        raise UsageError(f"by={by!r}: a trend is drawn by 'session' or by 'time'")
     if step is None:
         points = choice.sessions[["session_id", "start_time", "total_duration"]]
         points = points.rename(columns={"total_duration": "duration"})
@@ -271,7 +271,7 @@ def _compare(
     most: dict[str, Any] = totals.iloc[int((totals["n_a"] + totals["n_b"]).to_numpy().argmax())].to_dict()
     words = [inert(most["pipeline"]), mode_text(most["mode"])]
     if groups.confounded:
-        words.append(f"beware: {', '.join(map(inert, groups.confounded))} told A from B as well")
+        words.append(f"note: A and B also differ in {', '.join(map(inert, groups.confounded))}")
     return compare(
         frame[(frame["pipeline"] == most["pipeline"]) & (frame["mode"] == most["mode"])],
         name_a=f"{by} = {_word(groups.a)}",

@@ -767,7 +767,7 @@ class History:
             )
         except (PerfdbError, *ALL_ERRORS, OSError) as error:
             # The rest of the history can still be read, from a read-only folder for instance.
-            logger.warning("the journals in %s could not be taken in: %s", home, error)
+            logger.warning("the journals in %s could not be imported: %s", home, error)
 
     def explained(self, error: Exception, *, certain: bool = False) -> StoreError | None:
         """Return what is wrong with the database when an answer failed because of what it holds.

@@ -294,7 +294,7 @@ def check_extent(connection: Connection, *session_ids: str) -> None:
     if sum(weight for _, weight in extents) > most:
         names = " and ".join(dict.fromkeys(session_ids))
         raise UsageError(
-            f"{names}: {count:,} steps with their data are more than an answer reads, about {most:,}; "
+            f"{names}: {count:,} steps with their data exceed the limit of one answer, about {most:,}; "
             "perfdb export writes all of them"
         )
 
@@ -319,11 +319,11 @@ def within_limits(connection: Connection, *, times: int = 1, **filters: Any) -> 
         return filters
     if not kept:
         raise UsageError(
-            f"the newest session that fits has more than an answer reads at most, about {most:,} steps; "
-            "choose others with --until, or write all with perfdb export"
+            f"the newest matching session exceeds the limit of one answer, about {most:,} steps; "
+            "choose older sessions with --until, or write all with perfdb export"
         )
     notes().append(
-        f"Looked at the newest {kept:,} of {count:,} sessions: an answer reads about {most:,} steps at most."
+        f"Used only the newest {kept:,} of {count:,} sessions: one answer reads at most about {most:,} steps."
     )
     return filters | {"last": kept}
 

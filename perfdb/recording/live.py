@@ -277,8 +277,8 @@ class LiveSession:
         self._health.count(
             "lost",
             1,
-            f"{what} of perfdb.current() is recorded nowhere: no session is current in that thread or task. "
-            "Take it along with perfdb.carry(function), perfdb.Executor or perfdb.carry_in_pools()",
+            f"{what} of perfdb.current() is not recorded: no session is current in that thread or task. "
+            "Carry the session with perfdb.carry(function), perfdb.Executor or perfdb.carry_in_pools()",
         )
 
     def cleaner(self) -> Cleaner:

@@ -407,7 +407,7 @@ def from_json(value: Any) -> Any:
         return json.loads(value, parse_int=_whole_or_float if _LONG_NUMBER.search(value) else None)
     except RecursionError:
         raise StoreError(
-            "the database holds a document that is nested too deeply to be read: put a backup back (perfdb "
+            "the database holds a document that is nested too deeply to be read: restore a backup (perfdb "
             "restore), or delete the session that has it"
         ) from None
 

@@ -81,8 +81,8 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
             )
         if not is_ours:
             raise StoreError(
-                f"{shown(connection)}: {name} is not what perfdb makes it (a {kind}): the file was changed "
-                "by another program; take a backup, or give perfdb another database"
+                f"{shown(connection)}: {name} is not as perfdb creates it (it is a {kind}): the file was "
+                "changed by another program; take a backup, or give perfdb another database"
             )
 
 
@@ -98,7 +98,7 @@ def require_own_names(connection: Connection) -> None:
     if connection.exec_driver_sql(f"SELECT 1 FROM series WHERE {' OR '.join(sizes)} LIMIT 1").first():
         raise StoreError(
             f"{shown(connection)} holds a name of more than {_REFUSED_NAME} bytes, which perfdb never "
-            "writes: it is not read; put a backup back, or delete the session that has it"
+            "writes: it is not read; restore a backup, or delete the session that has it"
         )
 
 
@@ -168,9 +168,9 @@ def unreadable(shown: str, wrong: str | None, error: BaseException) -> StoreErro
     if wrong is None:
         said = " ".join(str(error).split())[:200]
         return StoreError(
-            f"no answer could be made from {shown} ({type(error).__name__}: {said}): it may hold what perfdb "
-            "never writes; if perfdb wrote it, this is a bug of perfdb"
+            f"{shown} could not be read ({type(error).__name__}: {said}): it may contain values that perfdb "
+            "never writes; if perfdb wrote them, this is a bug in perfdb"
         )
     return StoreError(
-        f"{shown} cannot be read: {wrong}; put a backup back (perfdb restore), or delete such rows"
+        f"{shown} cannot be read: {wrong}; restore a backup (perfdb restore), or delete such rows"
     )

@@ -177,9 +177,9 @@ def _decision(word: str, state: str, told: str) -> Callable[..., schemas.AlertAn
     return decide
 
 
-_decision("acknowledge", ACKNOWLEDGED, "Say that somebody knows.")
-_decision("expected", EXPECTED, "Say that it is meant to be so: its level is the new baseline.")
-_decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong: it counts against its rule's precision.")
+_decision("acknowledge", ACKNOWLEDGED, "Acknowledge an alert.")
+_decision("expected", EXPECTED, "Mark an alert as expected: its level is the new baseline.")
+_decision("false-alarm", FALSE_ALARM, "Mark an alert as a false alarm: it lowers its rule's precision.")
 
 
 @router.post("/alerts/{alert_id}/silence", tags=["alerts"], responses=problems(404))

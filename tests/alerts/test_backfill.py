@@ -129,7 +129,7 @@ def test_the_command_prints_a_table_and_reasons(file: Path, capsys: pytest.Captu
     assert run("regressions", "-d", str(file), "--csv") == 0
     assert capsys.readouterr().out.startswith("pipeline,step_name,mode,against,since_session_id")
     assert run("regressions", "-d", str(file), "--last", "50") == 0
-    assert "Nothing became slower for good" in capsys.readouterr().err
+    assert "Nothing became slower permanently" in capsys.readouterr().err
 
 
 def run(*arguments: str) -> Any:

@@ -237,7 +237,7 @@ def test_what_cannot_be_pinned_is_said(say: Say, file: Path) -> None:
     fill(file, noisy(0, 2.0, 5))
     code, _, err = say("baseline", "pin")
     assert code == 2
-    assert "a baseline is made of 10 runs that count" in err
+    assert "a baseline needs 10 runs that count" in err
     assert say("baseline", "pin", "--before", "nothing")[0] == 2
     assert say("baseline", "pin", "--last", "3")[0] == 2
 

@@ -142,7 +142,7 @@ def test_an_open_alert_is_drawn_on_its_own_series(step: str | None, flags: int) 
 
 
 def test_a_step_that_nobody_recorded_is_a_sentence() -> None:
-    assert "No successful run fits" in said(recorded(run(0)).chart("trend", step="Lunch"))
+    assert "No successful run matches" in said(recorded(run(0)).chart("trend", step="Lunch"))
 
 
 def test_the_charts_of_one_session_take_an_id() -> None:
@@ -170,7 +170,7 @@ def test_thousands_of_sessions_are_thinned_evenly(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_filter_that_nothing_fits_is_a_sentence() -> None:
-    assert "No finished session fits" in said(recorded(run(0)).chart("steps", pipeline="etl"))
+    assert "No finished session matches" in said(recorded(run(0)).chart("steps", pipeline="etl"))
 
 
 @pytest.mark.parametrize("call", [("pie",), ("trend", "last"), ("compare", "last")])

@@ -151,7 +151,7 @@ def _copy_sqlite(url: str, target: Path) -> dict[str, int]:
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if source is not None and code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise broken_file(source, cause) from error
-        raise StoreError(f"{source} could not be copied: {cause}; nothing was left of the backup") from error
+        raise StoreError(f"{source} could not be copied: {cause}; no partial backup was kept") from error
 
 
 def _copy_rows(url: str, target: Path) -> dict[str, int]:

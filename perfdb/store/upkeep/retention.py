@@ -96,7 +96,7 @@ def clear_errors(url: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise StoreError(
-            f"{shown_url(url)} takes no changes now: {cause}; the same command goes on where it ended"
+            f"{shown_url(url)} accepts no changes now: {cause}; run the same command again to continue"
         ) from error
 
 

@@ -98,7 +98,7 @@ def _empty(query: TrendQuery, choices: list[SeriesName], series: SeriesName | No
     return TrendAnswer(
         series=series,
         choices=choices,
-        sentence="No run fits. Choose another series or a longer time."
+        sentence="No run matches. Choose another series or a longer time."
         if choices
         else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
         **nothing,
