@@ -750,7 +750,7 @@ class History:
             raise StoreError(f"{self.database} cannot be {what}: {reason_of(error)}") from error
 
     def _take_in_journals(self) -> None:
-        from perfdb.worker.shipping import has_journals, recover
+        from perfdb.worker.recovery import has_journals, recover
 
         home = self._settings.home
         if not has_journals(home):

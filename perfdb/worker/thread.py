@@ -36,7 +36,8 @@ from perfdb.surroundings import make_private_folder
 from perfdb.toml import Table
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
-from perfdb.worker.shipping import move_batch, recover_dead
+from perfdb.worker.recovery import recover_dead
+from perfdb.worker.shipping import move_batch
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
