@@ -127,7 +127,7 @@ class History:
         Args:
             pipeline: only this pipeline.
             since: started at or after: epoch seconds, datetime, ISO text (local time unless it
-                has a zone), or an age such as ``"7d"`` or ``"24h"``.
+                has a zone), an age such as ``"7d"`` or ``"6mo"``, or ``"today"``.
             until: started before; the same forms.
             last: only so many of the newest sessions that fit.
             fast_mode: only sessions with this value.

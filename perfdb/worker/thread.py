@@ -129,7 +129,8 @@ class Worker:
         self._upkeep: Upkeep | None = None
         self._judges = self._prunes = False  # there is more to do soon
         if retention:
-            from perfdb.worker.upkeep import Upkeep, read_policy
+            from perfdb.store.upkeep.pruning import read_policy
+            from perfdb.worker.upkeep import Upkeep
 
             self._upkeep = Upkeep(home, read_policy(retention), self._database, health, find_folders)
 
