@@ -602,14 +602,15 @@ class History:
             NotFoundError: as in ``session``.
             ValueError: the name is empty, longer than 64 characters or not printable.
         """
-        from perfdb.store import ingest, large, reading
+        from perfdb.store import large, reading
+        from perfdb.store import sessions as stored
 
         name = checked_tag(name)
         with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
             pk, is_large = large.find(connection, found)
-            ingest.tag_session(connection, found, name, with_steps=not is_large)
-            counted = ingest.recount_session(connection, pk, with_steps=False)
+            stored.tag_session(connection, found, name, with_steps=not is_large)
+            counted = stored.recount_session(connection, pk, with_steps=False)
         if is_large:
             with self._in_pieces() as database:
                 large.count_steps(database, pk, counted=counted)
@@ -621,13 +622,14 @@ class History:
         Raises:
             NotFoundError: no such session, or it does not have this tag.
         """
-        from perfdb.store import ingest, large, reading
+        from perfdb.store import large, reading
+        from perfdb.store import sessions as stored
 
         with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
             pk, is_large = large.find(connection, found)
-            removed = ingest.untag_session(connection, found, name, with_steps=not is_large)
-            counted = ingest.recount_session(connection, pk, with_steps=False)
+            removed = stored.untag_session(connection, found, name, with_steps=not is_large)
+            counted = stored.recount_session(connection, pk, with_steps=False)
         if is_large:
             with self._in_pieces() as database:
                 large.count_steps(database, pk, counted=counted)
@@ -649,7 +651,8 @@ class History:
             UsageError: one of them is still running.
             StoreError: a picture cannot be removed; all sessions are still there.
         """
-        from perfdb.store import ingest, large, reading
+        from perfdb.store import large, reading
+        from perfdb.store import sessions as stored
         from perfdb.store.session_files import remove_pictures
 
         with self._writing() as connection:
@@ -660,7 +663,7 @@ class History:
             looked_at = [large.find(connection, each) for each in found]
             large_ones = [pk for pk, is_large in looked_at if is_large]
             if not large_ones:
-                ingest.delete_sessions(connection, found)
+                stored.delete_sessions(connection, found)
             try:
                 remove_pictures(self.picture_folders(), found)
             except OSError as error:
@@ -672,7 +675,7 @@ class History:
                 for pk in large_ones:
                     large.delete_rows_of(database, pk)
             with self._writing() as connection:
-                ingest.delete_sessions(connection, found)
+                stored.delete_sessions(connection, found)
         return found
 
     def picture_folders(self) -> list[Path]:

@@ -50,7 +50,8 @@ def recover_quarantined(
 
 
 def _take_file_again(database: Database, path: Path, moved: Moved) -> None:
-    from perfdb.store.ingest import mark_interrupted, set_quarantined
+    from perfdb.store.ingest import set_quarantined
+    from perfdb.store.sessions import mark_interrupted
 
     with Quarantine.hold(path) as quarantine:
         left: list[Line] = []

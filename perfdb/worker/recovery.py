@@ -163,7 +163,7 @@ class _UnknownJournalError(Exception):
 
 def _take_in(journal: Journal, database: Database, health: Health, moved: Moved) -> list[str]:
     """Bring a dead process's rows to the database; return its sessions that ended and are not judged."""
-    from perfdb.store.ingest import mark_interrupted
+    from perfdb.store.sessions import mark_interrupted
 
     if (version := journal.header.get("version", VERSION)) != VERSION:
         raise _UnknownJournalError(f"its lines are of version {version!r}: it waits for a newer perfdb")
@@ -273,7 +273,7 @@ def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 
     A backup that was made while they ran has such. Only a person can say so, because their writer might live
     in another home; its late end undoes this. Return how many there were.
     """
-    from perfdb.store.ingest import mark_interrupted
+    from perfdb.store.sessions import mark_interrupted
     from perfdb.store.upkeep.inspection import read_facts
 
     with Database(database_url, busy_timeout_s) as database:

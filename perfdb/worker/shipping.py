@@ -33,6 +33,11 @@ class Batch:
             if self.end - offset > BATCH_BYTES:
                 break
 
+    @property
+    def lines(self) -> int:
+        """How many there are."""
+        return len(self.good) + len(self.bad)
+
     def refuse(self) -> None:
         """Count all its lines as bad."""
         self.good, self.bad = [], self.good + self.bad
@@ -126,19 +131,27 @@ def _move(
 
     with database.writing() as connection:
         begun = time.monotonic()
-        offset = journal_offset(connection, str(journal.header["journal_id"]))
-        if offset != batch.offset:  # somebody else moved some, or the database is another one
-            batch = Batch(journal, offset, limit)
-        if batch.end == offset:
-            return 0, offset, ()
-        records = [line.record for line in batch.good if line.record is not None]
-        applied = apply_records(
-            connection, journal.header, records, offset=batch.end, quarantined=len(batch.bad)
-        )
+        if not batch.lines:
+            batch = Batch(journal, journal_offset(connection, str(journal.header["journal_id"])), limit)
+        while batch.lines:
+            records = (line.record for line in batch.good if line.record is not None)
+            applied = apply_records(
+                connection,
+                journal.header,
+                records,
+                offset=batch.end,
+                since=batch.offset,
+                quarantined=len(batch.bad),
+            )
+            if applied.follows:
+                break
+            batch = Batch(journal, applied.offset, limit)  # somebody moved some, or it is another database
+        else:
+            return 0, batch.offset, ()
         put_aside(journal.path, journal.header, [line.raw for line in batch.bad])  # rather twice than never
     try:
         database.pace.note(len(batch.good), time.monotonic() - begun)
     except Exception as error:  # the rows are in
         health.failed("measuring how long a batch takes", error)
     health.count("quarantined", len(batch.bad), f"damaged lines of {journal.path} were put aside")
-    return len(batch.good) + len(batch.bad), batch.end, applied.finished
+    return batch.lines, batch.end, applied.finished

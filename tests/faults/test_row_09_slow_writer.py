@@ -10,7 +10,7 @@ from pathlib import Path
 import perfdb
 from perfdb import recorder
 from perfdb.store.engine import open_engine
-from perfdb.store.ingest import mark_interrupted
+from perfdb.store.sessions import mark_interrupted
 from perfdb.worker.recovery import recover
 
 RECOVER = """

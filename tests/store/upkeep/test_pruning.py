@@ -23,7 +23,8 @@ from perfdb.settings import load
 from perfdb.store import alerts as alerts_store
 from perfdb.store import models, outbox
 from perfdb.store.database import Database
-from perfdb.store.ingest import insert_sessions, tag_session
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.sessions import tag_session
 from perfdb.store.upkeep import orphans
 from perfdb.store.upkeep import retention as store
 from perfdb.store.upkeep.pruning import Policy, age, find_shares, prune, read_policy, survey
