@@ -483,7 +483,7 @@ def look_at_versions() -> Iterator[Finding]:
     """Say which versions work together here, and which extras are there."""
     import sqlite3
 
-    from perfdb import __version__
+    from perfdb.version import __version__
 
     here = [f"perfdb {__version__}", f"Python {sys.version.split()[0]}", f"SQLite {sqlite3.sqlite_version}"]
     here += [f"{name} {found}" for name in ("sqlalchemy", "pandas", "numpy") if (found := _version(name))]

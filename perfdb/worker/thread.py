@@ -157,7 +157,7 @@ class Worker:
         if monotonic() < self._no_journal_until:
             return None
         try:
-            from perfdb import __version__
+            from perfdb.version import __version__
 
             header = {
                 "journal_id": new_journal_id(),
