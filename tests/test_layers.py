@@ -50,7 +50,6 @@ LAYERS = {
 # Sideways arrows, each wanted: the tracker is told its settings, and the demo and the dashboard are commands.
 SIDEWAYS = {
     ("recording", "settings"),
-    ("alerts", "history"),
     ("cli", "pathway"),
     ("cli", "web"),
 }

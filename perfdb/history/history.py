@@ -830,16 +830,6 @@ def reading(history: History) -> AbstractContextManager[Connection | None]:
     return history._reading()
 
 
-def recorded(history: History) -> AbstractContextManager[Connection]:
-    """Give what ``reading`` does.
-
-    Raises:
-        NotFoundError: nothing is recorded.
-        StoreError: as ``reading``.
-    """
-    return history._recorded()
-
-
 def writing(history: History) -> AbstractContextManager[Connection]:
     """Give a connection inside one write transaction on an existing, current database.
 
@@ -848,11 +838,6 @@ def writing(history: History) -> AbstractContextManager[Connection]:
         StoreError: as ``reading``, or it takes no changes now.
     """
     return history._writing()
-
-
-def nothing_recorded(history: History) -> NotFoundError:
-    """Return the error that says so, and what to do."""
-    return history._nothing_recorded()
 
 
 def _session_html(session: Session) -> str:
