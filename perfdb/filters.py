@@ -5,32 +5,55 @@ Everything is checked here, with an error that says what would be right, before 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
 
-from perfdb.records import STATUSES
-from perfdb.vocabulary import BIGGEST
+from perfdb.vocabulary import BIGGEST, STATUSES
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from datetime import datetime
+    from typing import Any
+
+DAY_S = 86400.0
+_YEAR_S = 365.25 * DAY_S
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S, "w": 7 * DAY_S, "mo": _YEAR_S / 12, "y": _YEAR_S}
+_DAYS_AGO = {"today": 0, "yesterday": 1}
 _LATEST_EPOCH = 1e11  # the year 5138; more than that is milliseconds
+
+
+def parse_age(text: str) -> float:
+    """Return the seconds of an age or a length of time: a number and one of ``s m h d w mo y``.
+
+    Raises:
+        ValueError: it is of no such form.
+    """
+    text = text.strip()
+    unit = "mo" if text.endswith("mo") else text[-1:]
+    try:
+        seconds = float(text.removesuffix(unit)) * _UNITS[unit]
+        if abs(seconds) < _LATEST_EPOCH:
+            return seconds
+    except (KeyError, ValueError):
+        pass
+    raise ValueError(f"{text[:80]!r} is not a length of time: say 30m, 24h, 7d, 12w, 6mo or 2y")
 
 
 def parse_instant(value: float | str | datetime, *, now: float | None = None) -> float:
     """Return epoch seconds for a moment that a person named.
 
     Args:
-        value: epoch seconds; a datetime or ISO text, local time unless it has a zone; or an age
-            before now: a number and one of ``s m h d w``.
+        value: epoch seconds; a datetime or ISO text, local time unless it has a zone; an age before now, as
+            ``parse_age`` reads it; or ``today`` or ``yesterday``, the local midnight that it began at.
         now: what ages count from; the clock when None.
 
     Raises:
         ValueError: it is of no such form.
     """
-    if isinstance(value, datetime):
-        return value.timestamp()
     if isinstance(value, str):
-        return _instant_of_text(value.strip(), now)
+        return _instant_of_text(value.strip(), time.time() if now is None else now)
+    if not isinstance(value, (int, float)):
+        return value.timestamp()
     if not is_moment(value):
         raise ValueError(f"{value!r} is not a moment: epoch seconds are a number such as 1767225600")
     return float(value)
@@ -41,19 +64,21 @@ def is_moment(value: float) -> bool:
     return abs(value) < _LATEST_EPOCH  # false for NaN too
 
 
-def _instant_of_text(text: str, now: float | None) -> float:
-    import time
+def _instant_of_text(text: str, now: float) -> float:
+    from datetime import datetime, timedelta
 
-    unit = _UNITS.get(text[-1:])
     try:
-        if unit is not None:
-            return parse_instant((time.time() if now is None else now) - float(text[:-1]) * unit)
+        if (days := _DAYS_AGO.get(text.lower())) is not None:
+            midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
+            return (midnight - timedelta(days)).timestamp()
+        if text[-1:].isalpha() and not text.endswith("Z"):
+            return parse_instant(now - parse_age(text))
         if len(text) > 8 and text.replace(".", "", 1).isdigit():
             return parse_instant(float(text))
         return parse_instant(datetime.fromisoformat(text))
     except (ValueError, OverflowError, OSError):
         raise ValueError(
-            f"{text!r} is not a moment: say 7d, 24h, 2026-01-31, 2026-01-31T08:00 or epoch seconds"
+            f"{text!r} is not a moment: say 7d, 24h, today, 2026-01-31, 2026-01-31T08:00 or epoch seconds"
         ) from None
 
 

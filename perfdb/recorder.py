@@ -329,7 +329,7 @@ def current() -> Step | Tracker | _Nothing:
             failed("finding the step that is open", error)
             found = None
         return found or node.tracker or _Nothing()
-    return _Nothing() if node is None else node
+    return node if isinstance(node, Step) else _Nothing()
 
 
 def _load(health: Health, **overrides: Any) -> Settings:

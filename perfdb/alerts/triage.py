@@ -11,21 +11,48 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.alerts.config import AlertSettings, Channel, read_alert_settings
 from perfdb.errors import NotFoundError, UsageError
-from perfdb.history.history import History, nothing_recorded, reading, recorded, writing
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
 from perfdb.text import mode_text
 from perfdb.vocabulary import TOTAL
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Connection
+
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.analysis.rules import Rule, Verdict
+    from perfdb.records import Session
+    from perfdb.settings import Settings
     from perfdb.store.alerts import Happening, Silence
     from perfdb.store.baselines import Pin
+
+    class Source(Protocol):
+        """A database and the settings that named it: what a ``History`` hands over."""
+
+        @property
+        def settings(self) -> Settings:
+            """Where its rules and channels stand."""
+
+        def session(self, session_id: str) -> Session:
+            """Return the session of an id, a prefix or ``last``."""
+
+        def _reading(self) -> AbstractContextManager[Connection | None]:
+            """Give a connection that reads; None where nothing is recorded yet."""
+
+        def _recorded(self) -> AbstractContextManager[Connection]:
+            """Give a connection that reads, or raise what ``_nothing_recorded`` returns."""
+
+        def _writing(self) -> AbstractContextManager[Connection]:
+            """Give a connection inside one write transaction."""
+
+        def _nothing_recorded(self) -> NotFoundError:
+            """Return the error that says so."""
 
 
 MOST_JUDGED = 2_000  # verdicts in hindsight: some take more than a millisecond
@@ -91,7 +118,7 @@ class Checked:
 class Desk:
     """Alerts of one history, for somebody who decides about them."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: Source) -> None:
         self._history = history
 
     @property
@@ -123,7 +150,7 @@ class Desk:
         """Return alerts as ``History.alerts`` does, as records."""
         from perfdb.store.alerts import read_alerts
 
-        with reading(self._history) as connection:
+        with self._history._reading() as connection:
             return [] if connection is None else read_alerts(connection, state)
 
     def story(self, alert_id: int) -> Story:
@@ -134,7 +161,7 @@ class Desk:
         """
         from perfdb.store.alerts import events_of, read_alert, spoken_for_by
 
-        with recorded(self._history) as connection:
+        with self._history._recorded() as connection:
             alert = read_alert(connection, alert_id)
             return Story(
                 alert, tuple(spoken_for_by(connection, [alert_id])), tuple(events_of(connection, alert_id))
@@ -149,7 +176,7 @@ class Desk:
         from perfdb.alerts.explain import explain_alert
         from perfdb.store.alerts import read_alert
 
-        with recorded(self._history) as connection:
+        with self._history._recorded() as connection:
             return explain_alert(connection, read_alert(connection, alert_id))
 
     def decide(self, alert_id: int, state: str, note: str | None = None) -> list[Alert]:
@@ -165,7 +192,7 @@ class Desk:
         from perfdb.store import alerts as store
 
         now, note = time.time(), _told(note)
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             store.take_turn(connection)
             decided = []
             head = store.read_alert(connection, alert_id)
@@ -206,7 +233,7 @@ class Desk:
             raise UsageError("say what to silence: an alert's number, --rule, --pipeline or --step")
         now, reason = time.time(), _told(reason)
         rule, pipeline, step = _told(rule), _told(pipeline), _told(step)  # as they were recorded
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             if alert_id is not None:
                 store.read_alert(connection, alert_id)
                 store.add_event(connection, alert_id, "silenced", now, note=reason)
@@ -226,7 +253,7 @@ class Desk:
         from perfdb.store import alerts as store
 
         now = time.time()
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             ended = store.end_silences(connection, silence_id=silence_id, alert_id=alert_id, now=now)
             if alert_id is not None and ended:
                 store.add_event(connection, alert_id, "unsilenced", now)
@@ -236,7 +263,7 @@ class Desk:
         """Return the silences in force."""
         from perfdb.store.alerts import silences_in_force
 
-        with reading(self._history) as connection:
+        with self._history._reading() as connection:
             return [] if connection is None else silences_in_force(connection, time.time())
 
     def pin_baseline(
@@ -280,7 +307,7 @@ class Desk:
                 chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
         del chosen["last"]  # of each series, not of all together
         now, note = time.time(), _told(note)
-        with recorded(self._history) as connection:
+        with self._history._recorded() as connection:
             made, short = pins_of_past(connection, now, last=last, note=note, step=step, **chosen)
         if not made:
             most = max((len(past.durations) for past in short), default=0)
@@ -288,7 +315,7 @@ class Desk:
                 f"nothing to pin: a baseline needs {LEAST_RUNS} runs that count, and no selected series "
                 f"has more than {most}; see: perfdb trends"
             )
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             pin(connection, made, now)
         left_out = [f"{past.step_name or TOTAL} ({mode_text(past.mode) or past.pipeline})" for past in short]
         return Pinned(tuple(made), tuple(left_out))
@@ -314,7 +341,7 @@ class Desk:
             raise UsageError(
                 "choose what to unpin: numbers from perfdb baseline list, --pipeline, --step, or --all"
             )
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             known = pinned(connection, pipeline)
             missing = set(baseline_ids) - {pin.id for pin in known}
             if missing:
@@ -343,7 +370,7 @@ class Desk:
                 known = ", ".join(each.name for each in settings.rules)
                 raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
             rules = (rule,)
-        with reading(self._history) as connection:
+        with self._history._reading() as connection:
             return [] if connection is None else list(_judge_now(connection, rules))
 
     def would_have_flagged(self, rule_name: str, *, last: int = 50) -> tuple[int, list[LiveVerdict]]:
@@ -365,7 +392,7 @@ class Desk:
         if rule is None:
             known = ", ".join(each.name for each in self.settings.rules)
             raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
-        with reading(self._history) as connection:
+        with self._history._reading() as connection:
             past = () if connection is None else _judge_past(connection, rule, last)
             found = [each for each in islice(past, MOST_JUDGED) if each.verdict.enough]
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
@@ -377,7 +404,7 @@ class Desk:
         from perfdb.store.alerts import precision, read_alerts, rule_counts
 
         settings = self.settings
-        with reading(self._history) as connection:
+        with self._history._reading() as connection:
             counts: Mapping[str, Mapping[str, int]] = {}
             verdicts: list[LiveVerdict] = []
             firing: set[str] = set()
@@ -419,11 +446,11 @@ class Desk:
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
-        with recorded(self._history) as connection:
+        with self._history._recorded() as connection:
             found = read_alerts(connection, "open")
             verdicts = list(_judge_now(connection, settings.rules))
         if not verdicts and not found:
-            raise nothing_recorded(self._history)
+            raise self._history._nothing_recorded()
         failing: list[Alert] = []
         passed: list[tuple[Alert, str]] = []
         for alert in found:

@@ -13,11 +13,11 @@ from typing import NoReturn
 
 import click
 
-from perfdb import __version__
 from perfdb.cli.group import LazyGroup, discard_output, survive_any_stream
 from perfdb.cli.text import inert
 from perfdb.errors import PerfdbError
 from perfdb.stopping import limited
+from perfdb.version import __version__
 
 MOST_STEPS = 100_000  # that one answer reads; of more the newest sessions are looked at, and that is said
 

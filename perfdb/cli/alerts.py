@@ -10,6 +10,7 @@ from perfdb.alerts.triage import Desk, LiveVerdict
 from perfdb.cli.options import database_option, json_option, open_history, table_options
 from perfdb.cli.render import Column, csv_pieces, print_json, print_table
 from perfdb.cli.text import inert, local_time, short_time
+from perfdb.filters import parse_age
 from perfdb.history.plain import plain_rows
 from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
 
@@ -25,15 +26,14 @@ COLUMNS = (
 )
 COLOURS = {"critical": "red", "warning": "yellow", "info": None}
 STATES = ("open", "all", *ALERT_STATES)
-_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
     """Return the seconds of an option such as 30m, 2h or 7d."""
     try:
-        seconds = float(value[:-1]) * _UNITS[value[-1:]]
-    except (ValueError, KeyError):
-        raise click.BadParameter(f"{value!r} is not a length of time: say 30m, 2h or 7d") from None
+        seconds = parse_age(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
     if not 0 < seconds < 1e9:
         raise click.BadParameter(f"{value!r} is not a length of time that can be meant")
     return seconds

@@ -22,9 +22,9 @@ from perfdb.settings import DATABASE_FILE
 from perfdb.store.database import Database
 from perfdb.store.engine import sqlite_path
 from perfdb.store.session_files import remove_pictures
+from perfdb.store.upkeep.pruning import Policy, age, find_shares, prune, read_policy, survey
 from perfdb.store.upkeep.retention import clear_errors
 from perfdb.text import counted, mode_text
-from perfdb.worker.upkeep import Policy, age, find_shares, prune, read_policy, survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,8 @@ import click
 from perfdb.history.history import History
 from perfdb.settings import trust_for
 from perfdb.text import counted
-from perfdb.worker.shipping import end_left_sessions, recover, recover_quarantined
+from perfdb.worker.quarantined import recover_quarantined
+from perfdb.worker.recovery import end_left_sessions, recover
 
 
 @click.command("recover")

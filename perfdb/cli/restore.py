@@ -14,7 +14,7 @@ from perfdb.history.history import History
 from perfdb.recording.journal import has_living_writer, journals_in
 from perfdb.settings import shown_path
 from perfdb.text import counted
-from perfdb.worker.shipping import end_left_sessions
+from perfdb.worker.recovery import end_left_sessions
 
 
 @click.command("restore")

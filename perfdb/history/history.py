@@ -127,7 +127,7 @@ class History:
         Args:
             pipeline: only this pipeline.
             since: started at or after: epoch seconds, datetime, ISO text (local time unless it
-                has a zone), or an age such as ``"7d"`` or ``"24h"``.
+                has a zone), an age such as ``"7d"`` or ``"6mo"``, or ``"today"``.
             until: started before; the same forms.
             last: only so many of the newest sessions that fit.
             fast_mode: only sessions with this value.
@@ -602,14 +602,15 @@ class History:
             NotFoundError: as in ``session``.
             ValueError: the name is empty, longer than 64 characters or not printable.
         """
-        from perfdb.store import ingest, large, reading
+        from perfdb.store import large, reading
+        from perfdb.store import sessions as stored
 
         name = checked_tag(name)
         with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
             pk, is_large = large.find(connection, found)
-            ingest.tag_session(connection, found, name, with_steps=not is_large)
-            counted = ingest.recount_session(connection, pk, with_steps=False)
+            stored.tag_session(connection, found, name, with_steps=not is_large)
+            counted = stored.recount_session(connection, pk, with_steps=False)
         if is_large:
             with self._in_pieces() as database:
                 large.count_steps(database, pk, counted=counted)
@@ -621,13 +622,14 @@ class History:
         Raises:
             NotFoundError: no such session, or it does not have this tag.
         """
-        from perfdb.store import ingest, large, reading
+        from perfdb.store import large, reading
+        from perfdb.store import sessions as stored
 
         with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
             pk, is_large = large.find(connection, found)
-            removed = ingest.untag_session(connection, found, name, with_steps=not is_large)
-            counted = ingest.recount_session(connection, pk, with_steps=False)
+            removed = stored.untag_session(connection, found, name, with_steps=not is_large)
+            counted = stored.recount_session(connection, pk, with_steps=False)
         if is_large:
             with self._in_pieces() as database:
                 large.count_steps(database, pk, counted=counted)
@@ -649,7 +651,8 @@ class History:
             UsageError: one of them is still running.
             StoreError: a picture cannot be removed; all sessions are still there.
         """
-        from perfdb.store import ingest, large, reading
+        from perfdb.store import large, reading
+        from perfdb.store import sessions as stored
         from perfdb.store.session_files import remove_pictures
 
         with self._writing() as connection:
@@ -660,7 +663,7 @@ class History:
             looked_at = [large.find(connection, each) for each in found]
             large_ones = [pk for pk, is_large in looked_at if is_large]
             if not large_ones:
-                ingest.delete_sessions(connection, found)
+                stored.delete_sessions(connection, found)
             try:
                 remove_pictures(self.picture_folders(), found)
             except OSError as error:
@@ -672,7 +675,7 @@ class History:
                 for pk in large_ones:
                     large.delete_rows_of(database, pk)
             with self._writing() as connection:
-                ingest.delete_sessions(connection, found)
+                stored.delete_sessions(connection, found)
         return found
 
     def picture_folders(self) -> list[Path]:
@@ -750,7 +753,7 @@ class History:
             raise StoreError(f"{self.database} cannot be {what}: {reason_of(error)}") from error
 
     def _take_in_journals(self) -> None:
-        from perfdb.worker.shipping import has_journals, recover
+        from perfdb.worker.recovery import has_journals, recover
 
         home = self._settings.home
         if not has_journals(home):
@@ -827,16 +830,6 @@ def reading(history: History) -> AbstractContextManager[Connection | None]:
     return history._reading()
 
 
-def recorded(history: History) -> AbstractContextManager[Connection]:
-    """Give what ``reading`` does.
-
-    Raises:
-        NotFoundError: nothing is recorded.
-        StoreError: as ``reading``.
-    """
-    return history._recorded()
-
-
 def writing(history: History) -> AbstractContextManager[Connection]:
     """Give a connection inside one write transaction on an existing, current database.
 
@@ -845,11 +838,6 @@ def writing(history: History) -> AbstractContextManager[Connection]:
         StoreError: as ``reading``, or it takes no changes now.
     """
     return history._writing()
-
-
-def nothing_recorded(history: History) -> NotFoundError:
-    """Return the error that says so, and what to do."""
-    return history._nothing_recorded()
 
 
 def _session_html(session: Session) -> str:

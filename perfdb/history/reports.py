@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from perfdb import __version__
 from perfdb.errors import UsageError
 from perfdb.outputs import write_output
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
 from perfdb.records import Session
 from perfdb.text import counted, local_time
+from perfdb.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd

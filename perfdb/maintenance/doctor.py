@@ -22,8 +22,9 @@ from perfdb.recording.journal import has_living_writer, journals_in, next_record
 from perfdb.recording.quarantine import BAD_SUFFIX, quarantines_in
 from perfdb.search import doubt_about_home
 from perfdb.settings import Settings, shown_path, trust_for
+from perfdb.store.upkeep.pruning import read_policy
 from perfdb.text import counted, duration_text, local_time, size_text
-from perfdb.worker.upkeep import read_policy, stamp_of
+from perfdb.worker.upkeep import stamp_of
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -485,7 +486,7 @@ def look_at_versions() -> Iterator[Finding]:
     """Say which versions work together here, and which extras are there."""
     import sqlite3
 
-    from perfdb import __version__
+    from perfdb.version import __version__
 
     here = [f"perfdb {__version__}", f"Python {sys.version.split()[0]}", f"SQLite {sqlite3.sqlite_version}"]
     here += [f"{name} {found}" for name in ("sqlalchemy", "pandas", "numpy") if (found := _version(name))]

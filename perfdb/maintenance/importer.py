@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perfdb.alerts.late import judge_historic
 from perfdb.errors import PerfdbError, ReportError
 from perfdb.recording.redaction import redact, withheld
 from perfdb.recording.report_reader import MAX_BYTES, MAX_DEPTH
 from perfdb.records import Session, Step, mode_of
 from perfdb.settings import Settings
 from perfdb.store.database import HOLD_S, Database
-from perfdb.worker.shipping import judge_historic
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -59,8 +59,8 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra(error) from error
 
-from perfdb import __version__
 from perfdb.errors import PerfdbError, SettingsError
+from perfdb.version import __version__
 
 STAND_IN = "PERFDB_STAND_IN"
 PATH = "/designs"

@@ -14,7 +14,7 @@ from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import MAXRSS_UNIT, resident_bytes
 from perfdb.recording.native import Latch, RLock, perf_counter
-from perfdb.recording.step import Step
+from perfdb.recording.timed import Timed
 from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
 from perfdb.vocabulary import COMPLETED, INTERRUPTED, RUNNING
 
@@ -100,11 +100,11 @@ class LiveSession:
         self.error_message: str | None = None
         self.total_duration: float | None = None
         self.cpu_s: float | None = None
-        self.steps: list[Step] = []
+        self.steps: list[Timed] = []
         self.steps_not_kept = 0
         self._seconds_not_kept: dict[str, float] = {}
         self._data_kept = 0
-        self.open_steps: dict[int, Step] = {}
+        self.open_steps: dict[int, Timed] = {}
         self.samples: list[tuple[float, float, int]] = []  # epoch s, percent of a core, bytes
         self.next_seq = itertools.count().__next__
         self.in_database = Latch()  # set by the worker when its end is committed
@@ -177,7 +177,7 @@ class LiveSession:
         )
         self.begun = True
 
-    def starting(self, step: Step) -> None:
+    def starting(self, step: Timed) -> None:
         """Take in a step: its number and lane, and that it begins, before its clock runs."""
         step.seq = seq = self.next_seq()
         thread = get_ident()
@@ -194,7 +194,7 @@ class LiveSession:
         else:
             step.kept = False
 
-    def unregister(self, step: Step) -> None:
+    def unregister(self, step: Timed) -> None:
         """Forget a step whose beginning was broken off."""
         self.open_steps.pop(step.seq, None)
         if step in self.steps:
@@ -208,7 +208,7 @@ class LiveSession:
         with self._lock:
             return self._lanes.setdefault(thread, len(self._lanes))
 
-    def closed(self, step: Step) -> None:
+    def closed(self, step: Timed) -> None:
         """Write the line of a step that has just ended; again when that was interrupted: it counts once.
 
         Its times are whole microseconds with an exponent: to print a float takes three times as long.
@@ -251,7 +251,7 @@ class LiveSession:
                 tell = self._console.step_interrupted if step.interrupted else self._console.step_failed
                 tell(step.name, duration_us / 1e6, step.error_message or "", step.depth, detail)
 
-    def _parts(self, step: Step) -> str:
+    def _parts(self, step: Timed) -> str:
         """Return the attempts and events of a step as further members of its JSON object."""
         parts = ""
         if step.attempts:
@@ -285,7 +285,7 @@ class LiveSession:
         """Return what bounds and redacts the events of a step, or of the session."""
         return Cleaner(self._secret_words)
 
-    def announce(self, step: Step) -> None:
+    def announce(self, step: Timed) -> None:
         """Write that a step has been running for a while, for live views and for who reads after a crash."""
         step.announced = True
         self.write(
@@ -297,7 +297,7 @@ class LiveSession:
                     "parent_seq": step.parent_seq,
                     "step_name": step.name,
                     "lane": step.lane,
-                    "start_time": round(step.start_time, 6),
+                    "start_time": round(self.wall(step.begun), 6),
                 }
             )
         )
@@ -413,14 +413,14 @@ class LiveSession:
         return (self._rss_sum // self._rss_count if self._rss_count else self.last_rss) or None
 
 
-def _outcome_of(step: Step) -> str:
+def _outcome_of(step: Timed) -> str:
     return (
         f',"success":{"true" if step.success else "false"}{_CALLED_OFF if step.interrupted else ""}'
         f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
     )
 
 
-def _detail_of(step: Step) -> str:
+def _detail_of(step: Timed) -> str:
     return "" if step.detail is None else clean_name(step.detail)
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from perfdb.recording.live import LiveSession
-from perfdb.recording.step import Step
-from perfdb.records import Attempt, Event, Sample, Session
-from perfdb.records import Step as StepRecord
+from perfdb.recording.timed import Timed
+from perfdb.records import Attempt, Event, Sample, Session, Step
 
 
 def snapshot(live: LiveSession) -> Session:
@@ -43,10 +42,10 @@ def snapshot(live: LiveSession) -> Session:
     )
 
 
-def _step(live: LiveSession, step: Step) -> StepRecord:
+def _step(live: LiveSession, step: Timed) -> Step:
     fixed: dict[str, Any] = {
         "step_name": step.name,
-        "start_time": round(step.start_time, 6),
+        "start_time": round(live.wall(step.begun), 6),
         "seq": step.seq,
         "parent_seq": step.parent_seq,
         "lane": step.lane,
@@ -54,8 +53,8 @@ def _step(live: LiveSession, step: Step) -> StepRecord:
     }
     if step.duration is None or step.cpu_s is None:
         data = live.cleaner().clean(step.data)
-        return StepRecord(**fixed, duration=None, success=None, additional_data=data)
-    return StepRecord(
+        return Step(**fixed, duration=None, success=None, additional_data=data)
+    return Step(
         **fixed,
         duration=round(step.duration, 6),
         success=step.success,

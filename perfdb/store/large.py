@@ -85,7 +85,7 @@ def close_steps(database: Database, pk: int) -> None:
 
 
 def interrupt_ahead(database: Database, journal_id: str) -> None:
-    """Do to the steps of a dead writer's large sessions what ``ingest.mark_interrupted`` does to all."""
+    """Do to the steps of a dead writer's large sessions what ``sessions.mark_interrupted`` does to all."""
     with database.reading() as connection:
         of_journal = select(journals.c.id).where(journals.c.journal_id == journal_id).scalar_subquery()
         running = select(sessions.c.id).where(

@@ -24,6 +24,7 @@ from perfdb.store.models import (
 from perfdb.vocabulary import MAX_SEQ
 
 Record = Mapping[str, Any]
+Row = dict[str, Any]
 SeriesKey = tuple[str, str, str | None]  # pipeline, mode, step name (None: the session's total)
 
 UNKNOWN_PIPELINE = "unknown"  # until the line with the session's start turns up
@@ -145,30 +146,39 @@ _RUNNING: dict[str, Any] = {
 }
 
 
-def step_columns(step: Record, *, session_status: int, session_counted: bool) -> dict[str, Any]:
-    """Return a step's row, apart from its keys."""
+def step_number(step: Record) -> int | None:
+    """Return the number that a step's record gives it; None when it is of no use."""
+    seq = integer(step.get("seq"))
+    return seq if seq is not None and 0 <= seq <= MAX_SEQ else None
+
+
+def step_row(step: Record, seq: int) -> Row:
+    """Return a step's row, with its name in place of its keys.
+
+    It is running unless it says how it ended, and counts when it may: the session has a word in both.
+    """
     success = step.get("success")
     if success is True:
         status = COMPLETED_CODE
     elif success is False:
         status = INTERRUPTED_CODE if step.get("status") == INTERRUPTED else FAILED_CODE
     else:
-        status = RUNNING_CODE if session_status == RUNNING_CODE else INTERRUPTED_CODE
+        status = RUNNING_CODE
     duration = real(step.get("duration"), 0.0, _MAX_DURATION)
     start_time = instant(step.get("start_time")) or 0.0
+    data = document(step.get("additional_data"))
     return {
+        "step_name": name(step.get("step_name"), "unnamed"),
+        "seq": seq,
         "start_time": start_time,
         "day": int(start_time // SECONDS_A_DAY),
         "duration": duration,
         "status": status,
-        "counted": session_counted
-        and status == COMPLETED_CODE
-        and duration is not None
-        and not is_cached(step.get("additional_data")),
+        "counted": status == COMPLETED_CODE and duration is not None and not is_cached(data),
         "parent_seq": integer(step.get("parent_seq"), 0, MAX_SEQ),
         "lane": integer(step.get("lane"), 0, (1 << 31) - 1) or 0,
         "error_message": text(step.get("error_message")),
-        "additional_data": document(step.get("additional_data")),
+        "additional_data": data,
         "attempts": document(step.get("attempts")),
         "events": document(step.get("events")),
         "cpu_s": real(step.get("cpu_s"), 0.0, _MAX_DURATION),
@@ -177,7 +187,7 @@ def step_columns(step: Record, *, session_status: int, session_counted: bool) ->
     }
 
 
-def sample_columns(row: object) -> dict[str, Any] | None:
+def sample_row(row: object) -> Row | None:
     """Return a sample's row, apart from its session; None when it is none."""
     if not isinstance(row, (list, tuple)) or len(row) != 3:
         return None
@@ -185,6 +195,11 @@ def sample_columns(row: object) -> dict[str, Any] | None:
     if time is None:
         return None
     return {"time": time, "cpu_percent": real(row[1], 0.0, _MAX_DURATION), "rss_bytes": integer(row[2])}
+
+
+def journal_name(journal_id: object) -> str:
+    """Return the id of a journal as its row has it; by another its offset would be 0 for ever."""
+    return name(journal_id, "unnamed")
 
 
 ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
-from perfdb import __version__
 from perfdb.errors import PerfdbError, UsageError
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM
+from perfdb.version import __version__
 from perfdb.web import schemas
 from perfdb.web.answers import alerts, bottlenecks, compare, overview, rules, sessions, trends
 from perfdb.web.queries import (

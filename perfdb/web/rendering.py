@@ -10,11 +10,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from perfdb import __version__
 from perfdb.alerts.messages import amount
 from perfdb.pages import svg
 from perfdb.pages.style import COLOURS, SHAPES
 from perfdb.text import counted, inert, mode_text
+from perfdb.version import __version__
 from perfdb.web import words
 from perfdb.web.health import reasons, what_moved
 

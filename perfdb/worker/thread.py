@@ -36,7 +36,8 @@ from perfdb.surroundings import make_private_folder
 from perfdb.toml import Table
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
-from perfdb.worker.shipping import move_batch, recover_dead
+from perfdb.worker.recovery import recover_dead
+from perfdb.worker.shipping import move_batch
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ class Worker:
         self._upkeep: Upkeep | None = None
         self._judges = self._prunes = False  # there is more to do soon
         if retention:
-            from perfdb.worker.upkeep import Upkeep, read_policy
+            from perfdb.store.upkeep.pruning import read_policy
+            from perfdb.worker.upkeep import Upkeep
 
             self._upkeep = Upkeep(home, read_policy(retention), self._database, health, find_folders)
 
@@ -155,7 +157,7 @@ class Worker:
         if monotonic() < self._no_journal_until:
             return None
         try:
-            from perfdb import __version__
+            from perfdb.version import __version__
 
             header = {
                 "journal_id": new_journal_id(),

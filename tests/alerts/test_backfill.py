@@ -21,7 +21,8 @@ from perfdb.records import Session
 from perfdb.settings import load
 from perfdb.store.alerts import read_alerts
 from perfdb.store.engine import open_engine
-from perfdb.store.ingest import insert_sessions, tag_session
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.sessions import tag_session
 from perfdb.testing import make_session
 from tests.given import Given
 

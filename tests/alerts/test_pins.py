@@ -24,7 +24,8 @@ from perfdb.records import Session, Step
 from perfdb.store.alerts import read_alerts
 from perfdb.store.baselines import pinned
 from perfdb.store.engine import open_engine
-from perfdb.store.ingest import delete_sessions, insert_sessions
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.sessions import delete_sessions
 
 NOON = 1_767_268_800.0
 NORMAL, FAST = '{"fast_mode":false}', '{"fast_mode":true}'

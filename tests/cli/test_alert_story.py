@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from perfdb.alerts.late import judge_historic
 from perfdb.alerts.triage import Desk
 from perfdb.analysis.rules import KINDS
 from perfdb.cli.plot import plot, shown_bounds
@@ -21,7 +22,6 @@ from perfdb.settings import load
 from perfdb.store.alerts import save_alert
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.worker.shipping import judge_historic
 
 NOON = 1_767_268_800.0
 RULES = """

@@ -21,8 +21,8 @@ from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, journals_in
 from perfdb.settings import load_for_reading
 from perfdb.store.database import Database
-from perfdb.store.ingest import mark_interrupted
 from perfdb.store.schema import ensure_schema
+from perfdb.store.sessions import mark_interrupted
 from perfdb.testing import ManualClock
 from perfdb.worker.shipping import move_batch
 from tests.once import Run

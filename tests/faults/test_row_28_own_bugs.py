@@ -28,7 +28,7 @@ from perfdb.recording.step import Attempt, Step
 from perfdb.recording.tracker import Tracker
 from perfdb.settings import load
 from perfdb.toml import Table
-from perfdb.worker.shipping import recover_quarantined
+from perfdb.worker.quarantined import recover_quarantined
 from perfdb.worker.thread import Worker
 
 SETTINGS = """
@@ -68,6 +68,8 @@ RECORDING = [
 BEHIND = [
     "perfdb.worker.thread",
     "perfdb.worker.shipping",
+    "perfdb.worker.recovery",
+    "perfdb.worker.quarantined",
     "perfdb.worker.alerting",
     "perfdb.worker.upkeep",
     "perfdb.alerts",

@@ -24,7 +24,8 @@ from perfdb.analysis.rules import Rule
 from perfdb.errors import NotFoundError
 from perfdb.records import Session, Step
 from perfdb.store import alerts, outbox
-from perfdb.store.ingest import delete_sessions, insert_sessions, tag_session
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.sessions import delete_sessions, tag_session
 from perfdb.store.windows import find_place, read_windows
 from tests.given import Given
 

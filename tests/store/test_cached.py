@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from perfdb.analysis.runs import counted_sessions, runs_of
 from perfdb.records import Session, Step
 from perfdb.store import ingest
+from perfdb.store import sessions as stored
 from perfdb.store.frames import sessions_frame, steps_frame
 from perfdb.store.levels import read_past
 
@@ -48,8 +49,8 @@ def test_a_cached_step_is_no_run_of_its_step(
     for offset, part in enumerate(parts, start=1):
         ingest.apply_records(connection, HEADER, part, offset=offset)
     assert past_of(connection) == {None: [3.75], "work": [2.25]}
-    ingest.tag_session(connection, "s1", "warmup")
-    ingest.untag_session(connection, "s1", "warmup")
+    stored.tag_session(connection, "s1", "warmup")
+    stored.untag_session(connection, "s1", "warmup")
     assert past_of(connection) == {None: [3.75], "work": [2.25]}
 
 
@@ -67,7 +68,7 @@ def test_a_cached_session_counts_nowhere_and_has_not_failed(connection: Connecti
 
 def test_a_session_tagged_cached_counts_nowhere(connection: Connection) -> None:
     ingest.insert_sessions(connection, [run_of("fresh"), run_of("hit")])
-    ingest.tag_session(connection, "hit", "cached")
+    stored.tag_session(connection, "hit", "cached")
     assert past_of(connection) == {None: [3.0], "search": [2.0]}
 
 

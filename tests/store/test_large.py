@@ -13,8 +13,9 @@ import perfdb
 from perfdb.records import Sample, Session, Step
 from perfdb.store import large
 from perfdb.store.database import Database
-from perfdb.store.ingest import insert_sessions, mark_interrupted
+from perfdb.store.ingest import insert_sessions
 from perfdb.store.models import journals, samples, sessions, steps
+from perfdb.store.sessions import mark_interrupted
 
 COUNT = 2 * large.PIECE + 300
 START = 1.7e9

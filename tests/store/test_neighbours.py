@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from perfdb.critical_path import Span
 from perfdb.store import ingest
+from perfdb.store import sessions as stored
 from perfdb.store.neighbours import _seconds_of, read_neighbours
 
 Records = Callable[..., list[dict[str, Any]]]
@@ -28,7 +29,7 @@ def history(connection: Connection, run_records: Records) -> Connection:
             changes.update(pipeline="other")
         records += run_records(f"run-{number}", start=1e9 + 60 * number, **changes)
     ingest.apply_records(connection, {"journal_id": "j", "host": "box", "pid": 1}, records, offset=1)
-    ingest.tag_session(connection, "run-4", "warmup")
+    stored.tag_session(connection, "run-4", "warmup")
     return connection
 
 

@@ -20,7 +20,7 @@ from perfdb.maintenance.doctor import examine
 from perfdb.settings import load
 from perfdb.store.engine import open_engine
 from perfdb.store.leases import LEASE_S
-from perfdb.worker.shipping import recover
+from perfdb.worker.recovery import recover
 
 # A host: it records, says so, and goes on when it is told to.
 HOST = """

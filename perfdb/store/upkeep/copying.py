@@ -18,7 +18,7 @@ from perfdb.errors import StoreError
 from perfdb.store.alerts import take_turn
 from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.engine import connected, open_engine, shown_url
-from perfdb.store.ingest import finish_step, recount_session
+from perfdb.store.ingest import finish_step
 from perfdb.store.models import (
     INTERRUPTED_CODE,
     RUNNING_CODE,
@@ -37,6 +37,7 @@ from perfdb.store.models import (
     steps,
 )
 from perfdb.store.schema import ensure_schema, require_schema
+from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.comparing import Copied, Digests, digests
 from perfdb.store.upkeep.portable import (
     Key,
