@@ -16,7 +16,7 @@ from perfdb.alerts.lifecycle import (
 )
 from perfdb.analysis.cause import Cause, Part
 from perfdb.records import Alert
-from perfdb.text import duration_text, mode_text, size_text
+from perfdb.text import duration_text, mode_text, size_text, step_label
 from perfdb.vocabulary import OTHER
 
 _SECONDS = ("duration", "cpu_s")
@@ -171,10 +171,10 @@ def failure_kinds(alert: Alert) -> str:
 def parts_text(parts: Sequence[Part]) -> str:
     """Return the parts of a total's move as words: ``work +2.00 s (98 %), Other +40 ms (2 %)``."""
     return ", ".join(
-        f"{part.step_name} {_signed(part.seconds)}"
+        f"{OTHER if part.step_name is None else step_label(part.step_name)} {_signed(part.seconds)}"
         + ("" if part.percent is None else f" ({part.percent:.0f} %)")
         for part in parts
-        if part.step_name != OTHER or part.percent is None or abs(part.percent) >= 0.5
+        if part.step_name is not None or part.percent is None or abs(part.percent) >= 0.5
     )
 
 
@@ -183,7 +183,7 @@ def _parts_of(cause: Cause, step_name: str | None) -> str:
     named = parts_text(cause.parts)
     if cause.parts[0].percent is None:
         return f"The total has not moved enough to tell: {named}."
-    largest = max((part.percent or 0.0 for part in cause.parts if part.step_name != OTHER), default=0.0)
+    largest = max((part.percent or 0.0 for part in cause.parts if part.step_name is not None), default=0.0)
     if largest < 100 * _EXPLAINS:
         return f"No single step explains the total's {_signed(cause.total_s)}; most moved: {named}."
     own = None if step_name is None else cause.part_of(step_name)

@@ -18,8 +18,7 @@ from perfdb.errors import NotFoundError, UsageError
 from perfdb.history.history import History, nothing_recorded, reading, recorded, writing
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
-from perfdb.text import mode_text
-from perfdb.vocabulary import TOTAL
+from perfdb.text import mode_text, step_label
 
 if TYPE_CHECKING:
     from perfdb.alerts.explain import AlertExplanation
@@ -290,7 +289,9 @@ class Desk:
             )
         with writing(self._history) as connection:
             pin(connection, made, now)
-        left_out = [f"{past.step_name or TOTAL} ({mode_text(past.mode) or past.pipeline})" for past in short]
+        left_out = [
+            f"{step_label(past.step_name)} ({mode_text(past.mode) or past.pipeline})" for past in short
+        ]
         return Pinned(tuple(made), tuple(left_out))
 
     def unpin_baseline(

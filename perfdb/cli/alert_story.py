@@ -50,7 +50,7 @@ def story_row(found: AlertExplanation) -> dict[str, Any]:
         | told
         | {
             "total_s": None if cause is None else cause.total_s,
-            "parts": [] if cause is None else [asdict(part) for part in cause.parts],
+            "parts": [] if cause is None else [part.as_dict() for part in cause.parts],
             "suspects": [] if cause is None else [asdict(suspect) for suspect in cause.suspects],
             "cause": "" if cause is None else cause.sentence,
             "confounded": cause is not None and cause.confounded,

@@ -12,6 +12,7 @@ from perfdb.alerts.triage import Desk, RuleState
 from perfdb.cli.options import database_option, json_option, open_history
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import short_time
+from perfdb.text import step_label
 
 COLUMNS = (
     Column("rule"),
@@ -65,7 +66,7 @@ def _row(each: RuleState) -> dict[str, Any]:
 
 def _cells(each: RuleState) -> tuple[str, ...]:
     rule = each.rule
-    what = "everything" if rule.step == EVERY else "total" if rule.step is None else rule.step
+    what = "everything" if rule.step == EVERY else "total" if rule.step is None else step_label(rule.step)
     parts = [what if rule.metric == "duration" else f"{rule.metric} of {what}"]
     parts += [f"in {rule.pipeline}"] if rule.pipeline else []
     parts += [f"{name}={value}" for name, value in rule.mode or ()]

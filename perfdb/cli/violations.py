@@ -12,7 +12,7 @@ from perfdb.cli.options import filter_options, history_filters, open_history, ta
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import of_kind, percent_text, short_time
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 MOST = 50
 COLOURS = {"critical": "red", "warning": "yellow", "info": None}
@@ -64,7 +64,7 @@ def _say_why(history: Any) -> None:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    name = row["step_name"] or TOTAL
+    name = step_label(row["step_name"])
     sign = "+" if row["kind"] == "max" else "-"
     return (
         row["severity"],

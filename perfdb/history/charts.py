@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 KINDS = ("trend", "steps", "bottlenecks", "waterfall", "resources", "compare")
 OF_ONE_SESSION = ("waterfall", "resources")
 LAST = {"trend": 1_000, "steps": 200, "bottlenecks": 50, "compare": 200}
-TOTAL = "Total"  # the row of compare that is no step
 MOST_FOR_CHANGES = 20_000  # more runs would take seconds
 MOST_IN_DETAIL = 6_000
 
@@ -267,7 +266,7 @@ def _compare(
             "high_s": "high",
         }
     )
-    totals = frame[frame["step_name"] == TOTAL]
+    totals = frame[frame["kind"] == "total"]
     most: dict[str, Any] = totals.iloc[int((totals["n_a"] + totals["n_b"]).to_numpy().argmax())].to_dict()
     words = [inert(most["pipeline"]), mode_text(most["mode"])]
     if groups.confounded:

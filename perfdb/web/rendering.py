@@ -14,7 +14,7 @@ from perfdb import __version__
 from perfdb.alerts.messages import amount
 from perfdb.pages import svg
 from perfdb.pages.style import COLOURS, SHAPES
-from perfdb.text import counted, inert, mode_text
+from perfdb.text import counted, inert, mode_text, step_label
 from perfdb.web import words
 from perfdb.web.health import reasons, what_moved
 
@@ -63,6 +63,7 @@ def _environment() -> Environment:
         inert=inert,
         mode_text=mode_text,
         reasons=reasons,
+        step_label=step_label,
         what_moved=what_moved,
     )
     made.globals.update(link=words.link, svg=svg, version=__version__)

@@ -285,7 +285,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     history = request.app.state.history
     query = asked(queries.BottlenecksQuery, request, "step", "factor")
     answer = of_bottlenecks.bottlenecks(history, query)
-    steps = [row for row in answer.rows if row.step_name != "Other"]
+    steps = [row for row in answer.rows if row.kind == "step"]
     kinds = _kinds(answer.rows)
     offered = steps[:MOST_ROWS]
     step, factor = request.query_params.get("step"), request.query_params.get("factor")
