@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.config import AlertSettings, Channel, read_alert_settings
+from perfdb.analysis.rules import TABLE
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.history.history import History, nothing_recorded, reading, recorded, writing
 from perfdb.recording.redaction import redact
@@ -443,7 +444,7 @@ class Desk:
                 failing.append(alert)
             else:
                 passed.append((alert, reason))
-        statistical = [each for each in verdicts if each.rule.kind not in ("max", "min")]
+        statistical = [each for each in verdicts if TABLE[each.rule.kind].finds != "breach"]
         return Checked(
             failing=tuple(failing),
             passed=tuple(passed),

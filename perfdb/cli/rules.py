@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
-from perfdb.alerts.config import EVERY
 from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import Desk, RuleState
+from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import database_option, json_option, open_history
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import short_time
@@ -27,14 +28,17 @@ COLUMNS = (
 )
 
 
-@click.command("rules")
+_KINDS = "\n\n".join(f"{kind.name}: {kind.summary}." for kind in TABLE.values())
+
+
+@click.command("rules", epilog=f"The kinds of rules fire at\n\n{_KINDS}")
 @database_option
 @json_option
 def command(database: str | None, as_json: bool) -> None:
     """List the rules: what each watches, its state, its alerts and how many of them were true.
 
-    Rules are [[alerts.rules]] in perfdb.toml; five are on by default. Their sums on the newest
-    runs: perfdb alerts explain.
+    Rules are [[alerts.rules]] in perfdb.toml; some are on by default. Their sums on the newest runs: perfdb
+    alerts explain.
     """
     states = Desk(open_history(database)).rules()
     if as_json:
@@ -70,9 +74,7 @@ def _cells(each: RuleState) -> tuple[str, ...]:
     parts = [what if rule.metric == "duration" else f"{rule.metric} of {what}"]
     parts += [f"in {rule.pipeline}"] if rule.pipeline else []
     parts += [f"{name}={value}" for name, value in rule.mode or ()]
-    limit = "" if rule.limit is None else amount(rule.limit, rule.metric)
-    if rule.kind == "relative":
-        limit = f"+{rule.percent:g} %"
+    limit = TABLE[rule.kind].limit_text(rule, partial(amount, metric=rule.metric))
     return (
         rule.name,
         rule.kind if rule.kind != rule.name else "",

@@ -54,9 +54,10 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
 
 def _say_why(history: Any) -> None:
     from perfdb.alerts.config import read_alert_settings
+    from perfdb.analysis.rules import TABLE
 
     rules = read_alert_settings(history.settings.alerts, reading=True).rules
-    limits = sum(rule.kind in ("max", "min") for rule in rules)
+    limits = sum(TABLE[rule.kind].finds == "breach" for rule in rules)
     if limits:
         click.echo(f"No run broke a limit ({limits} rules of kind max or min).", err=True)
     else:

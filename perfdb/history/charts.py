@@ -187,17 +187,15 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
 
 def _limits(settings: Settings, choice: Choice, step: str | None) -> list[dict[str, Any]]:
     """Return the ``max`` rules on the duration of this step, or of the total."""
-    from perfdb.alerts.config import EVERY, read_alert_settings
+    from perfdb.alerts.config import read_alert_settings
+    from perfdb.analysis.rules.limits import MAX
+    from perfdb.analysis.series import SeriesName
 
-    mode: Mapping[str, Any] = json.loads(choice.mode)
+    series = SeriesName(choice.pipeline, step, choice.mode)
     return [
         {"name": rule.name, "limit": rule.limit}
         for rule in read_alert_settings(settings.alerts, reading=True).rules
-        if rule.kind == "max"
-        and rule.metric == "duration"
-        and rule.step in (step, EVERY)
-        and rule.pipeline in (None, choice.pipeline)
-        and all(mode.get(name) == value for name, value in rule.mode or ())
+        if rule.kind == MAX.name and rule.metric == "duration" and rule.is_about(series)
     ]
 
 

@@ -16,7 +16,7 @@ from perfdb.pages import svg
 from perfdb.pages.style import COLOURS, SHAPES
 from perfdb.text import counted, inert, mode_text, step_label
 from perfdb.web import words
-from perfdb.web.health import reasons, what_moved
+from perfdb.web.health import judged, judges_shares, reasons, what_moved
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -61,6 +61,8 @@ def _environment() -> Environment:
         amount=amount,
         counted=counted,
         inert=inert,
+        judged=judged,
+        judges_shares=judges_shares,
         mode_text=mode_text,
         reasons=reasons,
         step_label=step_label,

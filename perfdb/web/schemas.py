@@ -560,6 +560,7 @@ class RuleRow(Answer):
     metric: str
     mode: dict[str, Any] | None
     limit: float | None
+    limit_text: str  # with its unit: of the metric, a share or a percentage; empty where there is no limit
     percent: float | None
     default: bool
     state: Literal["firing", "quiet", "too little history", "no data"]
@@ -585,6 +586,7 @@ class RuleHit(Answer):
     step_name: str | None
     mode: str
     value: float
+    value_text: str
     arithmetic: str
 
 
