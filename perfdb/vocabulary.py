@@ -28,8 +28,10 @@ STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
 
 MAX_SEQ = (1 << 53) - 1  # of a step: other processes than the first number theirs from random bits
 
-TOTAL = "Total"  # a table's row for the whole session
-OTHER = "Other"  # and for the time in which no step ran
+# What a table calls the whole session, and the time in which no step ran. A host may call its steps so:
+# what a row is says its `kind` (step, total, other), and inside perfdb both are None.
+TOTAL = "Total"
+OTHER = "Other"
 
 BIGGEST = (1 << 63) - 1  # that a database takes as a whole number; of nothing are there more
 

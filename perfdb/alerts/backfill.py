@@ -13,13 +13,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
-from perfdb.alerts.config import JITTER_S, AlertSettings
-from perfdb.alerts.evaluation import LEAST_NEW, LEVELS, MOST_JITTERS, MOST_OPENED, fingerprint, is_judged
+from perfdb.alerts.config import AlertSettings
+from perfdb.alerts.evaluation import LEAST_NEW, MOST_JITTERS, MOST_OPENED, fingerprint
 from perfdb.alerts.judging import write_in_pieces
 from perfdb.alerts.messages import headline, message
 from perfdb.analysis.regressions import Move, Runs, find_moves
-from perfdb.analysis.rules import PINNED_PERCENT, SHIFT_PERCENT, Level, Rule, Verdict, bound_between
-from perfdb.analysis.verdicts import evaluate
+from perfdb.analysis.rules import JITTER_S, Level, Rule, Verdict, evaluate, kind_of
+from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between
+from perfdb.analysis.rules.change import CHANGE_POINT
+from perfdb.analysis.rules.pinned import PINNED
+from perfdb.analysis.series import SeriesName
 from perfdb.errors import NotFoundError
 from perfdb.records import HISTORIC, Alert
 from perfdb.store import alerts as store
@@ -77,7 +80,7 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
         if pin is None:
             continue
         level = Level(pin.value, pin.spread, pin.n)
-        rule = Rule(name="pinned", kind="pinned", percent=PINNED_PERCENT, jitter=JITTER_S, pinned=level)
+        rule = Rule(name="pinned", kind=PINNED.name, jitter=JITTER_S, pinned=level, **PINNED.defaults)
         first = bisect_right(past.start_times, pin.until_time)  # not held against itself
         runs = Runs(
             past.pipeline,
@@ -134,7 +137,7 @@ def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
     telling = [
         alert
         for alert in alerts
-        if alert.kind in LEVELS
+        if kind_of(alert.kind).finds == "level"
         and alert.metric == "duration"
         and (alert.pipeline, alert.step_name, alert.mode) == series
         and move.is_at(alert.since_time)
@@ -151,21 +154,17 @@ def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Mov
     return with_causes(connection, found)
 
 
-Series = tuple[str, str | None, str]
-"""Pipeline, step name (None: the total) and mode."""
-
-
 def open_historic(database: Database, moves: Iterable[Move], settings: AlertSettings, now: float) -> None:
     """Open a ``historic`` alert for each move that no alert tells of.
 
     A move that an alert tells of already is that alert, and a historic one follows its boundary. Only the
     newest move of a series, if it lasts, is looked at by the next verdicts. Nobody is told.
     """
-    rules = [rule for rule in settings.rules if rule.kind == "change_point" and rule.metric == "duration"]
-    told: dict[Series, list[Alert]] = {}
+    rules = [rule for rule in settings.rules if rule.kind == CHANGE_POINT.name and rule.metric == "duration"]
+    told: dict[SeriesName, list[Alert]] = {}
     with database.reading() as connection:
         for each in store.read_alerts(connection, "all"):
-            told.setdefault((each.pipeline, each.step_name, each.mode), []).append(each)
+            told.setdefault(SeriesName(each.pipeline, each.step_name, each.mode), []).append(each)
     opening = _Opening(rules, now)
     due = []
     for place, move in enumerate(sorted(moves, key=lambda move: move.since_time)):
@@ -188,7 +187,7 @@ class _Opening:
         self._events: dict[str, list[tuple[int, Alert]]] = {}
 
     def rule_for(self, move: Move) -> Rule | None:
-        return next((rule for rule in self._rules if is_judged(rule, move.runs)), None)
+        return next((rule for rule in self._rules if rule.is_about(_series_of(move))), None)
 
     def add(self, place: int, move: Move, alert: Alert) -> None:
         self._events.setdefault(move.event_session_id, []).append((place, alert))
@@ -216,8 +215,8 @@ class _Opening:
             yield from _grouped([alert for _, alert in sorted(event, key=lambda each: each[0])])
 
 
-def _series_of(move: Move) -> Series:
-    return move.runs.pipeline, move.runs.step_name, move.runs.mode
+def _series_of(move: Move) -> SeriesName:
+    return SeriesName(move.runs.pipeline, move.runs.step_name, move.runs.mode)
 
 
 def _is_to_follow(alert: Alert, move: Move) -> bool:

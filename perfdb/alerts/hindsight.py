@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.config import EVERY
 from perfdb.alerts.evaluation import MEASURED, Judged, judge, pins_of
-from perfdb.analysis.rules import WINDOWS, Rule
+from perfdb.analysis.rules import EVERY, TABLE, Rule
 from perfdb.store.alerts import Baseline
 from perfdb.store.windows import Place, Window, read_windows
 
@@ -36,7 +35,7 @@ def judge_past(
     windows = read_windows(
         connection,
         place,
-        WINDOWS[rule.kind] + last,
+        TABLE[rule.kind].window + last,
         metrics={"duration", rule.metric} if measured else {"duration"},
         attributes=None if measured else {rule.step: {rule.metric}, **_of_total(rule)},
     )

@@ -19,6 +19,7 @@ from perfdb.alerts.evaluation import (
     look_at_session,
     settle_session,
 )
+from perfdb.analysis.rules import TABLE
 from perfdb.recording.native import sleep
 from perfdb.records import COMPLETED
 from perfdb.store.alerts import no_longer_silenced, take_turn
@@ -86,7 +87,7 @@ def write_in_pieces(
 
 def limits_single_runs(settings: AlertSettings) -> bool:
     """Say whether a rule looks at single values, so that no session may go unjudged."""
-    return any(rule.kind in ("max", "min") for rule in settings.rules)
+    return any(TABLE[rule.kind].finds == "breach" for rule in settings.rules)
 
 
 def is_short(status: str, total_duration: float | None) -> bool:

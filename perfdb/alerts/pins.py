@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.baselines import LEAST_RUNS, level_of
+from perfdb.analysis.rules import kind_of
 from perfdb.records import RESOLVED
 from perfdb.store import alerts as store
 from perfdb.store import baselines
@@ -78,7 +79,7 @@ def _let_go(connection: Connection, pins: Iterable[Pin], event: str, now: float)
         by_series.setdefault((pin.pipeline, pin.mode), set()).add(pin.step_name)
     for (pipeline, mode), steps in by_series.items():
         for alert in store.active_alerts(connection, pipeline, mode):
-            if alert.kind != "pinned" or alert.step_name not in steps or not alert.is_open:
+            if kind_of(alert.kind).finds != "loss" or alert.step_name not in steps or not alert.is_open:
                 continue
             closed = replace(
                 alert, state=RESOLVED, active=False, closed_at=now, updated_at=now, inhibited_by=None

@@ -14,11 +14,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.alerts.config import AlertSettings, Channel, read_alert_settings
+from perfdb.analysis.rules import TABLE
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
-from perfdb.text import mode_text
-from perfdb.vocabulary import TOTAL
+from perfdb.text import mode_text, step_label
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -317,7 +317,9 @@ class Desk:
             )
         with self._history._writing() as connection:
             pin(connection, made, now)
-        left_out = [f"{past.step_name or TOTAL} ({mode_text(past.mode) or past.pipeline})" for past in short]
+        left_out = [
+            f"{step_label(past.step_name)} ({mode_text(past.mode) or past.pipeline})" for past in short
+        ]
         return Pinned(tuple(made), tuple(left_out))
 
     def unpin_baseline(
@@ -471,7 +473,7 @@ class Desk:
                 failing.append(alert)
             else:
                 passed.append((alert, reason))
-        statistical = [each for each in verdicts if each.rule.kind not in ("max", "min")]
+        statistical = [each for each in verdicts if TABLE[each.rule.kind].finds != "breach"]
         return Checked(
             failing=tuple(failing),
             passed=tuple(passed),

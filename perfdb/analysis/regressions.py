@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.change_points import ChangePoint, find_change_points
-from perfdb.analysis.rules import LASTING_JITTERS, RUNS_AFTER_CHANGE, SAME_CHANGE, SHIFT_PERCENT
+from perfdb.analysis.rules.base import LASTING_JITTERS, SAME_CHANGE, SHIFT_PERCENT
+from perfdb.analysis.rules.change import RUNS_AFTER_CHANGE
 
 
 @dataclass(frozen=True, slots=True)

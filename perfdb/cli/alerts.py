@@ -13,6 +13,7 @@ from perfdb.cli.text import inert, local_time, short_time
 from perfdb.filters import parse_age
 from perfdb.history.plain import plain_rows
 from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
+from perfdb.text import step_label
 
 COLUMNS = (
     Column("id", right=True),
@@ -303,7 +304,7 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, database: str |
         if named != (each.pipeline, each.mode):
             named = (each.pipeline, each.mode)
             click.echo(f"{inert(each.pipeline)} {inert(each.mode)}, newest run {each.session_id}")
-        step = "total" if each.step_name is None else inert(each.step_name)
+        step = "total" if each.step_name is None else inert(step_label(each.step_name))
         click.echo(f"  {each.rule.name}, {step}: {each.verdict.arithmetic}")
 
 

@@ -12,7 +12,7 @@ from perfdb.cli.options import database_option, filter_options, history_filters,
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, short_time
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 COLUMNS = (
     Column("id", right=True),
@@ -64,7 +64,7 @@ def _list(database: str | None, as_json: bool, as_csv: bool) -> None:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(row["id"]),
-        row["step_name"] if row["step_name"] is not None else TOTAL,
+        step_label(row["step_name"]),
         duration_text(row["value"]),
         f"{row['n']:,}",
         short_time(row["until_time"]),
@@ -121,7 +121,7 @@ def pin(
         **chosen,
     )
     for each in pinned.pins:
-        name = TOTAL if each.step_name is None else inert(each.step_name)
+        name = inert(step_label(each.step_name))
         runs = f"median of {each.n:,} runs" + (f" up to {each.until_session_id}" if ranged else "")
         click.echo(
             f"Pinned {name} ({of_kind(each.pipeline, each.mode)}) at {duration_text(each.value)}, {runs}"

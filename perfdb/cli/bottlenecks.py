@@ -11,7 +11,7 @@ from perfdb.cli.options import filter_options, history_filters, open_history, sa
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, percent_text
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import OTHER
+from perfdb.text import step_label
 
 COLUMNS = (
     Column("step", flexible=True),
@@ -54,7 +54,7 @@ def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
     worst = rows[0]
     wall = sum(row["critical_s"] for row in rows)
     kind, n = of_kind(pipeline, mode), f"{worst['sessions']:,}"
-    if worst["step_name"] == OTHER:
+    if worst["kind"] == "other":
         return f"{kind}: {duration_text(wall)} a session, outside of any step (n = {n})"
     name = colour(inert(worst["step_name"]), None, bold=True)
     return (
@@ -68,12 +68,13 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["workers"] is not None:
         used, slowest = percent_text(row["pool_percent"]), f"{row['straggler_ratio']:.1f}"
         parallel = f"{row['workers']} at once, {used} busy, slowest {slowest}×"
+    name = step_label(row["step_name"], row["kind"])
     return (
-        row["step_name"] if row["inside"] is None else f"{row['inside']} › {row['step_name']}",
+        name if row["inside"] is None else f"{row['inside']} › {name}",
         duration_text(row["critical_s"]),
         percent_text(row["share_percent"]),
         percent_text(row["variance_percent"]),
-        duration_text(row["busy_s"]) if row["step_name"] != OTHER else "",
+        duration_text(row["busy_s"]) if row["kind"] != "other" else "",
         duration_text(row["gain_x2_s"]) if row["gain_x2_s"] is not None else "",
         duration_text(row["gain_max_s"]) if row["gain_max_s"] is not None else "",
         parallel,

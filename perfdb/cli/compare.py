@@ -13,6 +13,7 @@ from perfdb.cli.options import filter_options, history_filters, open_history, ta
 from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
 from perfdb.history.plain import plain_rows
+from perfdb.text import step_label
 
 if TYPE_CHECKING:
     from perfdb.analysis.compare import GroupComparison, SessionComparison
@@ -108,7 +109,7 @@ def _print_sessions(found: SessionComparison) -> None:
 
 def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        row["step_name"],
+        step_label(row["step_name"], row["kind"]),
         duration_text(row["a_s"]),
         duration_text(row["b_s"]),
         difference_text(row["difference_s"]) if row["difference_s"] is not None else "",
@@ -146,7 +147,7 @@ def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["low_s"] is not None:
         interval = f"{difference_text(row['low_s'])} to {difference_text(row['high_s'])}"
     return (
-        row["step_name"],
+        step_label(row["step_name"], row["kind"]),
         duration_text(row["a_median"]),
         f"{row['a_n']:,}",
         duration_text(row["b_median"]),

@@ -13,6 +13,7 @@ from perfdb.cli.options import open_history, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert
 from perfdb.history.plain import plain_rows
+from perfdb.text import step_label
 from perfdb.vocabulary import TOTAL
 
 WIDEST = 120  # of prose
@@ -59,6 +60,7 @@ def command(session_id: str, last: int, database: str | None, as_json: bool, as_
     rows = [_cells(row) for row in steps]
     total = {
         "step_name": TOTAL,
+        "kind": "total",
         "seconds": found.wall_s,
         "usual_s": found.usual_s,
         "excess_s": found.excess_s,
@@ -74,10 +76,11 @@ def command(session_id: str, last: int, database: str | None, as_json: bool, as_
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    name = step_label(row["step_name"], row["kind"])
     if row["usual_s"] is None:
-        return row["step_name"], duration_text(row["seconds"]), "", "", "", ""
+        return name, duration_text(row["seconds"]), "", "", "", ""
     return (
-        row["step_name"],
+        name,
         duration_text(row["seconds"]),
         duration_text(max(row["usual_s"], 0.0)),
         difference_text(row["excess_s"]),

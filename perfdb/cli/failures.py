@@ -17,7 +17,7 @@ from perfdb.cli.options import (
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import COLOURS, mark, short_time
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 MOST = 50
 COLUMNS = (
@@ -62,7 +62,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         mark(row["status"]),
         f"{row['n']:,}",
-        f"{row['step_name'] or TOTAL}, {row['pipeline']}",
+        f"{step_label(row['step_name'])}, {row['pipeline']}",
         row["reason"] or "no reason given",
         short_time(row["last_time"]),
         row["last_session_id"],

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from perfdb.alerts.causes import parts_of
 from perfdb.alerts.messages import parts_text
-from perfdb.analysis.cause import Part
 from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 WIDEST = 120  # of prose
 COLUMNS = (
@@ -84,7 +84,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     alert = "" if row["alert_id"] is None else f"{row['alert_id']} {row['alert_state']}"
     return (
         short_time(row["since_time"]),
-        row["step_name"] if row["step_name"] is not None else TOTAL,
+        step_label(row["step_name"]),
         duration_text(row["before_median"]),
         f"{row['before_n']:,}",
         duration_text(row["after_median"]),
@@ -100,6 +100,6 @@ def _reason(row: Mapping[str, Any]) -> str:
     said = f"Since {inert(row['event_session_id'])}: "
     if row["total_s"] is None:
         return f"{said}too few sessions to say why."
-    parts = parts_text([Part(**part) for part in row["parts"]])
+    parts = parts_text(parts_of(row["parts"]))
     said += f"total {difference_text(row['total_s'])}, of which {inert(parts)}. "
     return said + (f"Suspect: {row['cause']}." if row["cause"] else "No attribute switched with it.")

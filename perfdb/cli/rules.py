@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
-from perfdb.alerts.config import EVERY
 from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import Desk, RuleState
+from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import database_option, json_option, open_history
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import short_time
+from perfdb.text import step_label
 
 COLUMNS = (
     Column("rule"),
@@ -26,13 +28,16 @@ COLUMNS = (
 )
 
 
-@click.command("rules")
+_KINDS = "\n\n".join(f"{kind.name}: {kind.summary}." for kind in TABLE.values())
+
+
+@click.command("rules", epilog=f"The kinds of rules fire at\n\n{_KINDS}")
 @database_option
 @json_option
 def command(database: str | None, as_json: bool) -> None:
     """List the rules with their state, alerts and precision.
 
-    Define rules as [[alerts.rules]] in perfdb.toml; five are on by default. Precision is the share of the
+    Define rules as [[alerts.rules]] in perfdb.toml; some are on by default. Precision is the share of the
     alerts of a rule that were right. `perfdb alerts explain` shows the calculation of each rule on the
     newest runs.
     """
@@ -66,13 +71,11 @@ def _row(each: RuleState) -> dict[str, Any]:
 
 def _cells(each: RuleState) -> tuple[str, ...]:
     rule = each.rule
-    what = "everything" if rule.step == EVERY else "total" if rule.step is None else rule.step
+    what = "everything" if rule.step == EVERY else "total" if rule.step is None else step_label(rule.step)
     parts = [what if rule.metric == "duration" else f"{rule.metric} of {what}"]
     parts += [f"in {rule.pipeline}"] if rule.pipeline else []
     parts += [f"{name}={value}" for name, value in rule.mode or ()]
-    limit = "" if rule.limit is None else amount(rule.limit, rule.metric)
-    if rule.kind == "relative":
-        limit = f"+{rule.percent:g} %"
+    limit = TABLE[rule.kind].limit_text(rule, partial(amount, metric=rule.metric))
     return (
         rule.name,
         rule.kind if rule.kind != rule.name else "",

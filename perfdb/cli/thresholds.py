@@ -18,7 +18,7 @@ from perfdb.cli.text import duration_text, of_kind
 from perfdb.history.history import History
 from perfdb.history.plain import plain_rows
 from perfdb.settings import absolute, load_for_reading, shown_path
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 COLUMNS = (
     Column("step", flexible=True),
@@ -93,7 +93,7 @@ def _say_why(history: History, given: dict[str, Any], step: str | None) -> None:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     flagged = f"{row['flagged']:,} of {row['n']:,} runs" if row["flagged"] else "no run"
     return (
-        row["step_name"] if row["step_name"] is not None else TOTAL,
+        step_label(row["step_name"]),
         f"{row['n']:,}",
         *(duration_text(row[name]) for name in ("p50", "p95", "max", "limit")),
         flagged,

@@ -11,7 +11,7 @@ from perfdb.cli.options import filter_options, history_filters, open_history, sa
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 SIGNIFICANT = 0.05
 PERCENTILES = ("p50", "p90", "p95", "p99")
@@ -66,7 +66,7 @@ def command(
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        row["step_name"] if row["step_name"] is not None else TOTAL,
+        step_label(row["step_name"]),
         row["period"] or "",
         f"{row['n']:,}",
         f"{row['failures']:,}" if row["failures"] else "",

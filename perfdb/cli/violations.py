@@ -12,7 +12,7 @@ from perfdb.cli.options import filter_options, history_filters, open_history, ta
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import of_kind, percent_text, short_time
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 MOST = 50
 COLOURS = {"critical": "red", "warning": "yellow", "info": None}
@@ -54,9 +54,10 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
 
 def _say_why(history: Any) -> None:
     from perfdb.alerts.config import read_alert_settings
+    from perfdb.analysis.rules import TABLE
 
     rules = read_alert_settings(history.settings.alerts, reading=True).rules
-    limits = sum(rule.kind in ("max", "min") for rule in rules)
+    limits = sum(TABLE[rule.kind].finds == "breach" for rule in rules)
     if limits:
         click.echo(f"No run violated a limit ({limits} rules of kind max or min).", err=True)
     else:
@@ -64,7 +65,7 @@ def _say_why(history: Any) -> None:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    name = row["step_name"] or TOTAL
+    name = step_label(row["step_name"])
     sign = "+" if row["kind"] == "max" else "-"
     return (
         row["severity"],

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 KINDS = ("trend", "steps", "bottlenecks", "waterfall", "resources", "compare")
 OF_ONE_SESSION = ("waterfall", "resources")
 LAST = {"trend": 1_000, "steps": 200, "bottlenecks": 50, "compare": 200}
-TOTAL = "Total"  # the row of compare that is no step
 MOST_FOR_CHANGES = 20_000  # more runs would take seconds
 MOST_IN_DETAIL = 6_000
 
@@ -188,17 +187,15 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
 
 def _limits(settings: Settings, choice: Choice, step: str | None) -> list[dict[str, Any]]:
     """Return the ``max`` rules on the duration of this step, or of the total."""
-    from perfdb.alerts.config import EVERY, read_alert_settings
+    from perfdb.alerts.config import read_alert_settings
+    from perfdb.analysis.rules.limits import MAX
+    from perfdb.analysis.series import SeriesName
 
-    mode: Mapping[str, Any] = json.loads(choice.mode)
+    series = SeriesName(choice.pipeline, step, choice.mode)
     return [
         {"name": rule.name, "limit": rule.limit}
         for rule in read_alert_settings(settings.alerts, reading=True).rules
-        if rule.kind == "max"
-        and rule.metric == "duration"
-        and rule.step in (step, EVERY)
-        and rule.pipeline in (None, choice.pipeline)
-        and all(mode.get(name) == value for name, value in rule.mode or ())
+        if rule.kind == MAX.name and rule.metric == "duration" and rule.is_about(series)
     ]
 
 
@@ -267,7 +264,7 @@ def _compare(
             "high_s": "high",
         }
     )
-    totals = frame[frame["step_name"] == TOTAL]
+    totals = frame[frame["kind"] == "total"]
     most: dict[str, Any] = totals.iloc[int((totals["n_a"] + totals["n_b"]).to_numpy().argmax())].to_dict()
     words = [inert(most["pipeline"]), mode_text(most["mode"])]
     if groups.confounded:

@@ -134,7 +134,7 @@ def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
         "event_session_id": move.event_session_id,
         "total_s": None if cause is None else cause.total_s,
         "contributes_percent": None if own is None else own.percent,
-        "parts": [] if cause is None else [asdict(part) for part in cause.parts],
+        "parts": [] if cause is None else [part.as_dict() for part in cause.parts],
         "suspects": [] if cause is None else [asdict(suspect) for suspect in cause.suspects],
         "cause": "" if cause is None else cause.sentence,
         "confounded": cause is not None and cause.confounded,

@@ -10,7 +10,7 @@ from perfdb.pages import svg
 from perfdb.pages.parts import fragment, heads, keys, plain, safe, section, table, tiles
 from perfdb.pages.session import summary_line, waterfall_html
 from perfdb.records import FAILED, INTERRUPTED, Session
-from perfdb.text import counted, duration_text, inert, local_time, mode_text, shortened
+from perfdb.text import counted, duration_text, inert, local_time, mode_text, shortened, step_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def overview_html(
 
 
 def _finding(sessions: Sequence[Session], ranked: pd.DataFrame) -> str:
-    steps = ranked[ranked["step_name"] != "Other"]
+    steps = ranked[ranked["kind"] == "step"]
     if steps.empty:
         return counted(len(sessions), "session")
     groups = steps.groupby(["pipeline", "mode"], sort=False)["sessions"].max()
@@ -140,7 +140,7 @@ def _totals(words: str, group: Sequence[Session]) -> str:
 
 
 def _bottlenecks(words: str, ranked: pd.DataFrame) -> str:
-    steps = ranked[ranked["step_name"] != "Other"].head(MOST_BARS)
+    steps = ranked[ranked["kind"] == "step"].head(MOST_BARS)
     if steps.empty:
         return ""
     rows: list[dict[Any, Any]] = steps.to_dict("records")
@@ -175,7 +175,7 @@ def _statistics(trends: pd.DataFrame) -> str:
         [
             f'<b>total</b> <span class="faint">{safe(row["pipeline"], longest=60)}</span>'
             if not isinstance(row["step_name"], str)
-            else safe(row["step_name"], longest=120),
+            else safe(step_label(row["step_name"]), longest=120),
             plain(mode_text(row["mode"])),
             f"{row['n']:,}",
             *(duration_text(row[name]).replace("-", "–") for name in ("mean", "p50", "p90", "p95", "p99")),

@@ -10,7 +10,7 @@ from perfdb.analysis.timeline import Row, Timeline, headline, timeline
 from perfdb.pages import svg
 from perfdb.pages.parts import fragment, heads, keys, plain, safe, section, table, tiles
 from perfdb.records import COMPLETED, Session, Step
-from perfdb.text import counted, duration_text, inert, local_time, mode_text, size_text
+from perfdb.text import counted, duration_text, inert, local_time, mode_text, size_text, step_label
 
 if TYPE_CHECKING:
     from perfdb.analysis.explain import Explanation
@@ -123,7 +123,7 @@ def _why(explanation: Explanation) -> str:
     titles = ["step", "more or less", "critical", "usual", "percentile", "cause"]
     rows = (
         [
-            safe(row["step_name"], longest=120),
+            safe(step_label(row["step_name"], row["kind"]), longest=120),
             _signed(row["excess_s"]),
             duration_text(row["seconds"]),
             duration_text(row["usual_s"]).replace("-", "–"),

@@ -13,10 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from perfdb.alerts.messages import amount
 from perfdb.pages import svg
 from perfdb.pages.style import COLOURS, SHAPES
-from perfdb.text import counted, inert, mode_text
+from perfdb.text import counted, inert, mode_text, step_label
 from perfdb.version import __version__
 from perfdb.web import words
-from perfdb.web.health import reasons, what_moved
+from perfdb.web.health import judged, judges_shares, reasons, what_moved
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -61,8 +61,11 @@ def _environment() -> Environment:
         amount=amount,
         counted=counted,
         inert=inert,
+        judged=judged,
+        judges_shares=judges_shares,
         mode_text=mode_text,
         reasons=reasons,
+        step_label=step_label,
         what_moved=what_moved,
     )
     made.globals.update(link=words.link, svg=svg, version=__version__)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Status = Literal["running", "completed", "failed", "interrupted"]
+RowKind = Literal["step", "total", "other"]  # other: the time of no step
 Severity = Literal["info", "warning", "critical"]
 AlertState = Literal["pending", "firing", "acknowledged", "historic", "resolved", "expected", "false alarm"]
 
@@ -179,6 +180,7 @@ class ExplainedStep(Answer):
     rss_peak_bytes: float | None
     usual_rss_peak_bytes: float | None
     cause: str | None
+    kind: RowKind
 
 
 class ExplanationAnswer(Answer):
@@ -385,6 +387,7 @@ class Bottleneck(Answer):
     workers: int | None
     pool_percent: float | None
     straggler_ratio: float | None
+    kind: RowKind
 
 
 class BottlenecksAnswer(Answer):
@@ -421,6 +424,7 @@ class SideBySide(Answer):
     a_critical_s: float | None
     b_critical_s: float | None
     critical_difference_s: float | None
+    kind: RowKind
 
 
 class SessionsCompared(Answer):
@@ -449,6 +453,7 @@ class GroupRow(Answer):
     low_s: float | None
     high_s: float | None
     effect: float | None
+    kind: RowKind
 
 
 class GroupsCompared(Answer):
@@ -555,6 +560,7 @@ class RuleRow(Answer):
     metric: str
     mode: dict[str, Any] | None
     limit: float | None
+    limit_text: str  # with its unit: of the metric, a share or a percentage; empty where there is no limit
     percent: float | None
     default: bool
     state: Literal["firing", "quiet", "too little history", "no data"]
@@ -580,6 +586,7 @@ class RuleHit(Answer):
     step_name: str | None
     mode: str
     value: float
+    value_text: str
     arithmetic: str
 
 

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ValidationError
 
 from perfdb.alerts.triage import Desk
+from perfdb.analysis.rules import kind_of
 from perfdb.errors import PerfdbError, StoreError
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.web import drawing, queries
@@ -53,7 +54,6 @@ WINDOWS = (
 )
 MOST_IN_WINDOW = 5_000
 USUAL_WINDOW = "last=500"
-LIMITED = ("max", "min", "budget")  # kinds of rules whose limit is in the metric's own unit
 FACTOR = 0.5
 RECENT = 30  # sessions that are offered for a comparison
 MOST_ROWS = 500  # of a table; the API has all
@@ -285,7 +285,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     history = request.app.state.history
     query = asked(queries.BottlenecksQuery, request, "step", "factor")
     answer = of_bottlenecks.bottlenecks(history, query)
-    steps = [row for row in answer.rows if row.step_name != "Other"]
+    steps = [row for row in answer.rows if row.kind == "step"]
     kinds = _kinds(answer.rows)
     offered = steps[:MOST_ROWS]
     step, factor = request.query_params.get("step"), request.query_params.get("factor")
@@ -392,10 +392,10 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
     answer = of_alerts.alert(history, alert_id)
     alert = answer.alert
     trend = None
-    if alert.metric == "duration" and alert.kind != "error_rate":
+    if alert.metric == "duration" and kind_of(alert.kind).looks_at != "failed":
         series = {"pipeline": alert.pipeline, "step": alert.step_name, "mode": alert.mode}
         trend = of_trends.trend(history, queries.TrendQuery.model_validate({**series, "last": 200}))
-    limits = [alert.limit] if alert.limit is not None and alert.kind in LIMITED else []
+    limits = [alert.limit] if alert.limit is not None and kind_of(alert.kind).draws_limit else []
     return page(
         request,
         "alert.html",

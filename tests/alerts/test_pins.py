@@ -17,8 +17,7 @@ from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.pins import pin, pins_of_past
 from perfdb.alerts.triage import Desk
 from perfdb.analysis.baselines import distance, level_of
-from perfdb.analysis.rules import Level, Rule
-from perfdb.analysis.verdicts import evaluate
+from perfdb.analysis.rules import Level, Rule, evaluate
 from perfdb.cli import main
 from perfdb.records import Session, Step
 from perfdb.store.alerts import read_alerts

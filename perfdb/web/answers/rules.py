@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.config import EVERY
+from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import Desk, RuleState
+from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.errors import NotFoundError
 from perfdb.text import mode_text
 from perfdb.web.answers.rows import named
@@ -53,6 +55,9 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
                 **named(each, RuleHit),
                 start_time=each.at,
                 value=each.verdict.value or 0.0,
+                value_text=TABLE[state.rule.kind].value_text(
+                    each.verdict.value or 0.0, partial(amount, metric=state.rule.metric)
+                ),
                 arithmetic=each.verdict.arithmetic,
             )
             for each in hits[:MOST_HITS]
@@ -69,7 +74,8 @@ def _row(each: RuleState) -> RuleRow:
         "step_name": None if everything else rule.step,
         "everything": everything,
         "mode": None if rule.mode is None else dict(rule.mode),
-        "percent": rule.percent if rule.kind == "relative" else None,
+        "limit_text": TABLE[rule.kind].limit_text(rule, partial(amount, metric=rule.metric)),
+        "percent": rule.percent if "percent" in TABLE[rule.kind].needs else None,
         "last_evaluated_run_at": each.last_at,
     }
     return RuleRow(**values)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perfdb.alerts.config import EVERY, read_alert_settings
+from perfdb.alerts.config import read_alert_settings
 from perfdb.analysis import find_change_points
 from perfdb.analysis import trends as analysis
+from perfdb.analysis.rules.limits import MAX
+from perfdb.analysis.series import SeriesName as SeriesOf
 from perfdb.filters import parse_instant
 from perfdb.history.plain import plain
 from perfdb.records import SEVERITIES
@@ -198,7 +199,6 @@ def _changes(runs: browsing.SeriesRuns) -> list[Change]:
 
 def _limits(history: ServedHistory, runs: browsing.SeriesRuns) -> list[Limit]:
     """Return the ``max`` rules on the duration of this series, the gravest first."""
-    mode: Mapping[str, Any] = json.loads(runs.mode)
     found = [
         Limit(
             **named(rule, Limit),
@@ -208,12 +208,10 @@ def _limits(history: ServedHistory, runs: browsing.SeriesRuns) -> list[Limit]:
             ),
         )
         for rule in read_alert_settings(history.settings.alerts, reading=True).rules
-        if rule.kind == "max"
+        if rule.kind == MAX.name
         and rule.limit is not None
         and rule.metric == "duration"
-        and rule.step in (runs.step_name, EVERY)
-        and rule.pipeline in (None, runs.pipeline)
-        and all(mode.get(name) == value for name, value in rule.mode or ())
+        and rule.is_about(SeriesOf(runs.pipeline, runs.step_name, runs.mode))
     ]
     return sorted(found, key=lambda each: -SEVERITIES.index(each.severity))
 
