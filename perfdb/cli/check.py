@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from perfdb.alerts.messages import subject
-from perfdb.alerts.triage import Checked, Desk
+from perfdb.alerts.triage import Checked
 from perfdb.cli.options import database_option, instant, json_option, open_history
 from perfdb.cli.render import print_json
 from perfdb.cli.text import inert
@@ -48,7 +48,7 @@ def command(
     What is acknowledged, silenced, historic or information never fails; too little history is said
     and passes.
     """
-    checked = Desk(open_history(database)).check(fail_on=fail_on, since=since, confirm=confirm)
+    checked = open_history(database).check(fail_on=fail_on, since=since, confirm=confirm)
     if as_json:
         print_json([alert.as_dict() for alert in checked.failing])
     elif form == "github":

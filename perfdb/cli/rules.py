@@ -8,7 +8,7 @@ import click
 
 from perfdb.alerts.config import EVERY
 from perfdb.alerts.messages import amount
-from perfdb.alerts.triage import Desk, RuleState
+from perfdb.alerts.triage import RuleState, Triage
 from perfdb.cli.options import database_option, json_option, open_history
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import short_time
@@ -35,7 +35,7 @@ def command(database: str | None, as_json: bool) -> None:
     Rules are [[alerts.rules]] in perfdb.toml; five are on by default. Their sums on the newest
     runs: perfdb alerts explain.
     """
-    states = Desk(open_history(database)).rules()
+    states = Triage(open_history(database)).rules()
     if as_json:
         print_json([_row(each) for each in states])
         return
