@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeAlias, TypedDict
 
 from perfdb.vocabulary import BIGGEST, STATUSES
 
-TYPE_CHECKING = False  # see perfdb/__init__.py
-if TYPE_CHECKING:
-    from datetime import datetime
-    from typing import Any
+Moment: TypeAlias = float | str | datetime  # see parse_instant
 
 DAY_S = 86400.0
 _YEAR_S = 365.25 * DAY_S
@@ -39,7 +38,7 @@ def parse_age(text: str) -> float:
     raise ValueError(f"{text[:80]!r} is not a length of time: say 30m, 24h, 7d, 12w, 6mo or 2y")
 
 
-def parse_instant(value: float | str | datetime, *, now: float | None = None) -> float:
+def parse_instant(value: Moment, *, now: float | None = None) -> float:
     """Return epoch seconds for a moment that a person named.
 
     Args:
@@ -93,46 +92,56 @@ def checked_tag(name: str) -> str:
     raise ValueError(f"{name[:80]!r} cannot be a tag: use 1 to 64 printable characters")
 
 
-def checked_filters(last: int | None, filters: Mapping[str, Any]) -> dict[str, Any]:
+class Filters(TypedDict, total=False):
+    """Which sessions are meant, as a person says it; what is not given, or None, does not matter."""
+
+    pipeline: str | None
+    since: Moment | None  # started at or after
+    until: Moment | None  # started before
+    fast_mode: bool | None
+    status: str | None
+    attribute: Mapping[str, Any] | None  # the attributes have all these values
+    tag: str | None
+
+
+class Chosen(TypedDict, total=False):
+    """Which sessions are meant, as ``perfdb.store`` takes it: checked, with instants in epoch seconds."""
+
+    pipeline: str | None
+    since: float | None
+    until: float | None
+    last: int | None  # so many of the newest that fit
+    fast_mode: bool | None
+    status: str | None
+    attribute: Mapping[str, Any] | None
+    tag: str | None
+    mode: str | None
+    counted: bool | None
+
+
+def checked_filters(last: int | None, filters: Filters) -> Chosen:
     """Return the filters of ``History.sessions`` for the store; those that were not given are None.
 
     Raises:
         TypeError: one of them is not known.
         ValueError: one of them has a value that cannot be meant.
     """
-    names = ("pipeline", "since", "until", "fast_mode", "status", "attribute", "tag")
+    names = Filters.__annotations__
     for name in filters:
         if name not in names:
             raise TypeError(f"there is no filter {name!r}: choose of {', '.join(names)}, last")
-    return session_filters(**(dict.fromkeys(names) | dict(filters)), last=last)
-
-
-def session_filters(
-    pipeline: str | None,
-    since: float | str | datetime | None,
-    until: float | str | datetime | None,
-    last: int | None,
-    fast_mode: bool | None,
-    status: str | None,
-    attribute: Mapping[str, Any] | None,
-    tag: str | None,
-) -> dict[str, Any]:
-    """Return what ``checked_filters`` does, spelt out.
-
-    Raises:
-        ValueError: one of them has a value that cannot be meant.
-    """
     if last is not None and last < 1:
         raise ValueError(f"last={last!r} must be 1 or more")
+    status, since, until = filters.get("status"), filters.get("since"), filters.get("until")
     if status is not None and status not in STATUSES:
         raise ValueError(f"status={status!r} must be one of {', '.join(STATUSES)}")
     return {
-        "pipeline": pipeline,
+        "pipeline": filters.get("pipeline"),
         "since": None if since is None else parse_instant(since),
         "until": None if until is None else parse_instant(until),
         "last": None if last is None else min(last, BIGGEST),
-        "fast_mode": fast_mode,
+        "fast_mode": filters.get("fast_mode"),
         "status": status,
-        "attribute": attribute,
-        "tag": tag,
+        "attribute": filters.get("attribute"),
+        "tag": filters.get("tag"),
     }

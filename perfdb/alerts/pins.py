@@ -35,7 +35,8 @@ def pins_of_past(
     """
     made: list[Pin] = []
     short: list[Past] = []
-    for past in read_past(connection, **filters):
+    pasts = read_past(connection, **filters)
+    for past in sorted(pasts, key=lambda past: (past.pipeline, past.mode, past.step_name or "")):
         first = 0 if last is None else max(0, len(past.durations) - last)
         if len(past.durations) - first < LEAST_RUNS:
             short.append(past)

@@ -1,4 +1,4 @@
-"""The desk where a person looks at alerts and decides about them; what `perfdb alerts` and `check` do.
+"""Alerts for somebody who looks at them and decides about them; what `perfdb alerts` and `check` do.
 
 Reading changes nothing; a decision is one transaction with its event, and holds for all the alerts that
 the one it is about speaks for.
@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from perfdb.alerts.config import AlertSettings, Channel, read_alert_settings
 from perfdb.analysis.rules import TABLE
 from perfdb.errors import NotFoundError, UsageError
+from perfdb.filters import Filters, checked_filters
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
 from perfdb.text import mode_text, step_label
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.analysis.rules import Rule, Verdict
-    from perfdb.records import Session
     from perfdb.settings import Settings
     from perfdb.store.alerts import Happening, Silence
     from perfdb.store.baselines import Pin
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
         @property
         def settings(self) -> Settings:
             """Where its rules and channels stand."""
-
-        def session(self, session_id: str) -> Session:
-            """Return the session of an id, a prefix or ``last``."""
 
         def _reading(self) -> AbstractContextManager[Connection | None]:
             """Give a connection that reads; None where nothing is recorded yet."""
@@ -115,7 +112,7 @@ class Checked:
     longest: int  # runs in the longest series
 
 
-class Desk:
+class Triage:
     """Alerts of one history, for somebody who decides about them."""
 
     def __init__(self, history: Source) -> None:
@@ -275,7 +272,7 @@ class Desk:
         first: str | None = None,
         to: str | None = None,
         note: str | None = None,
-        **filters: Any,
+        **filters: Unpack[Filters],
     ) -> Pinned:
         """Pin what past runs were like: from now on runs are held against it as well.
 
@@ -296,14 +293,15 @@ class Desk:
         """
         from perfdb.alerts.pins import pin, pins_of_past
         from perfdb.analysis.baselines import LEAST_RUNS
-        from perfdb.filters import checked_filters
+        from perfdb.store.reading import find_session_id, read_session
 
-        chosen = checked_filters(None, filters)
+        chosen: dict[str, Any] = dict(checked_filters(None, filters))
         for name, session_id in (("until", before), ("since", first), ("until", to)):
             if session_id is not None:
                 if chosen[name] is not None:
                     raise UsageError(f"the sessions of the baseline are limited twice by {name!r}")
-                moment = self._history.session(session_id).start_time
+                with self._history._recorded() as connection:
+                    moment = read_session(connection, find_session_id(connection, session_id)).start_time
                 chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
         del chosen["last"]  # of each series, not of all together
         now, note = time.time(), _told(note)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import click
 
-from perfdb.alerts.triage import Desk, LiveVerdict
+from perfdb.alerts.triage import LiveVerdict, Triage
 from perfdb.cli.options import database_option, json_option, open_history, table_options
 from perfdb.cli.render import Column, csv_pieces, print_json, print_table
 from perfdb.cli.text import inert, local_time, short_time
 from perfdb.filters import parse_age
+from perfdb.history.history import History
 from perfdb.history.plain import plain_rows
-from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
+from perfdb.records import ALERT_STATES, Alert
 from perfdb.text import step_label
 
 COLUMNS = (
@@ -73,8 +75,8 @@ def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None
         else:
             print_json(plain_rows(frame))
         return
-    desk = Desk(history)
-    found = desk.alerts(state)
+    triage = Triage(history)
+    found = triage.alerts(state)
     if not found:
         nothing = (
             "No open alert."
@@ -85,7 +87,7 @@ def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None
         )
         click.echo(f"{nothing} What is watched: perfdb rules", err=True)
         return
-    stale_after = desk.settings.stale_after_s
+    stale_after = triage.settings.stale_after_s
     print_table(
         COLUMNS,
         [_cells(alert, stale_after) for alert in found],
@@ -134,7 +136,7 @@ def _mode(alert: Alert) -> str:
 @click.pass_context
 def show(ctx: click.Context, alert_id: int, as_json: bool, database: str | None) -> None:
     """Show one alert in full. Shows what changed, since when and why, and its events."""
-    story = Desk(open_history(database or ctx.obj)).story(alert_id)
+    story = open_history(database or ctx.obj).alert(alert_id)
     alert = story.alert
     events = [
         {"at": each.at, "event": each.event, "session_id": each.session_id, "note": each.note}
@@ -179,7 +181,7 @@ def _without_repetition(events: list[tuple[float, str, str | None, str | None]])
     return lines
 
 
-def _decision(name: str, state: str, text: str) -> None:
+def _decision(name: str, said: Callable[..., list[Alert]], text: str) -> None:
     @command.command(name, help=text)
     @click.argument("alert_ids", metavar="ID...", type=int, nargs=-1, required=True)
     @click.option("--note", metavar="TEXT", help="A note, such as the reason.")
@@ -188,16 +190,20 @@ def _decision(name: str, state: str, text: str) -> None:
     def decide(
         ctx: click.Context, alert_ids: tuple[int, ...], note: str | None, database: str | None
     ) -> None:
-        desk = Desk(open_history(database or ctx.obj))
+        history = open_history(database or ctx.obj)
         for alert_id in alert_ids:
-            decided = desk.decide(alert_id, state, note)
-            others = f", with {', '.join(str(each.id) for each in decided[1:])}" if decided[1:] else ""
-            click.echo(f"Alert {alert_id} is {state}{others}: {inert(decided[0].headline)}")
+            alert, *group = said(history, alert_id, note=note)
+            others = f", with {', '.join(str(each.id) for each in group)}" if group else ""
+            click.echo(f"Alert {alert_id} is {alert.state}{others}: {inert(alert.headline)}")
 
 
-_decision("ack", ACKNOWLEDGED, "Acknowledge alerts. They stay open and send no more notifications.")
-_decision("expected", EXPECTED, "Mark alerts as expected. Their level is the new baseline.")
-_decision("false-alarm", FALSE_ALARM, "Mark alerts as false alarms. This lowers the precision of their rule.")
+_decision("ack", History.acknowledge, "Acknowledge alerts. They stay open and send no more notifications.")
+_decision("expected", History.expected, "Mark alerts as expected. Their level is the new baseline.")
+_decision(
+    "false-alarm",
+    History.false_alarm,
+    "Mark alerts as false alarms. This lowers the precision of their rule.",
+)
 
 
 @command.command("silence")
@@ -222,8 +228,8 @@ def silence(
     database: str | None,
 ) -> None:
     """Silence one alert, or all matching alerts, for a while."""
-    number = Desk(open_history(database or ctx.obj)).silence(
-        seconds, alert_id=alert_id, rule=rule, pipeline=pipeline, step=step, reason=reason
+    number = open_history(database or ctx.obj).silence(
+        alert_id, seconds=seconds, rule=rule, pipeline=pipeline, step=step, reason=reason
     )
     click.echo(f"Silence {number} until {local_time(time.time() + seconds)}.")
 
@@ -235,12 +241,12 @@ def silence(
 @click.pass_context
 def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, database: str | None) -> None:
     """End silences, or list them. Without arguments, lists the silences in force."""
-    desk = Desk(open_history(database or ctx.obj))
+    history = open_history(database or ctx.obj)
     if alert_id is not None or silence_id is not None:
-        ended = desk.unsilence(silence_id=silence_id, alert_id=alert_id)
+        ended = history.unsilence(alert_id, silence_id=silence_id)
         click.echo(f"Ended {ended} silence{'s' * (ended != 1)}.")
         return
-    found = desk.silences()
+    found = history.silences()
     if not found:
         click.echo("No silence is in force.", err=True)
     for each in found:
@@ -265,7 +271,7 @@ def test(ctx: click.Context, channel: str, database: str | None) -> None:
     """Send a test message to a channel now and report the result."""
     from perfdb.alerts.channels import masked, send_test
 
-    found = Desk(open_history(database or ctx.obj)).channel(channel)
+    found = Triage(open_history(database or ctx.obj)).channel(channel)
     send_test(found)
     to = f" ({masked(found.url)})" if found.url else ""
     click.echo(f"Sent a test message to {inert(channel)}{to}.")
@@ -283,17 +289,17 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, database: str |
     the attributes that changed with it, what would resolve it and which command to run next. For a rule:
     its calculation on the newest runs.
     """
-    desk = Desk(open_history(database or ctx.obj))
+    history = open_history(database or ctx.obj)
     if what is not None and what.isdecimal():
         from perfdb.cli.alert_story import print_story, story_row
 
-        found = desk.explanation(int(what))
+        found = history.explain_alert(int(what))
         if as_json:
             print_json([story_row(found)])
         else:
             print_story(found)
         return
-    verdicts = desk.verdicts(what)
+    verdicts = Triage(history).verdicts(what)
     if as_json:
         print_json(_verdict_row(each) for each in verdicts)
         return

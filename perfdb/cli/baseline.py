@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from perfdb.alerts.triage import Desk
 from perfdb.cli.options import database_option, filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, short_time
@@ -111,7 +110,7 @@ def pin(
     ranged = any(each is not None for each in (before, first, to))
     whole = ctx.get_parameter_source("last") is click.core.ParameterSource.DEFAULT
     chosen = history_filters(filters)
-    pinned = Desk(open_history(database or ctx.obj)).pin_baseline(
+    pinned = open_history(database or ctx.obj).pin(
         step=step,
         last=None if whole and (first is not None or "since" in chosen or "tag" in chosen) else last,
         before=before,
@@ -147,7 +146,7 @@ def unpin(
     database: str | None,
 ) -> None:
     """Remove pinned baselines, by number or by filter. Closes the alerts that they raised."""
-    gone = Desk(open_history(database or ctx.obj)).unpin_baseline(
-        baseline_ids, pipeline=pipeline, step=step, everything=everything
+    gone = open_history(database or ctx.obj).unpin(
+        *baseline_ids, pipeline=pipeline, step=step, everything=everything
     )
     click.echo(f"Unpinned {len(gone)} baseline{'s' * (len(gone) != 1)}.")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from perfdb.alerts.messages import subject
-from perfdb.alerts.triage import Checked, Desk
+from perfdb.alerts.triage import Checked
 from perfdb.cli.options import database_option, instant, json_option, open_history
 from perfdb.cli.render import print_json
 from perfdb.cli.text import inert
@@ -52,7 +52,7 @@ def command(
     Alerts that are acknowledged, silenced, historic or of severity info never fail the check. If there is too
     little history, the check says so and passes.
     """
-    checked = Desk(open_history(database)).check(fail_on=fail_on, since=since, confirm=confirm)
+    checked = open_history(database).check(fail_on=fail_on, since=since, confirm=confirm)
     if as_json:
         print_json([alert.as_dict() for alert in checked.failing])
     elif form == "github":

@@ -65,7 +65,7 @@ def command(
     if bom and form != "csv":
         raise click.UsageError("--bom is for CSV: JSON and Parquet have no byte order mark.")
     history = open_history(database)
-    given = history_filters({**filters, "last": last})
+    given = {**history_filters(filters), **({} if last is None else {"last": last})}
     counted = _Counted()
     if form == "json":
         pieces: Iterable[bytes] = _json(history, given, counted)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import click
 
 import perfdb
 from perfdb.cli.group import DATABASE
-from perfdb.filters import parse_instant
+from perfdb.filters import Filters, parse_instant
 from perfdb.records import STATUSES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -90,9 +90,9 @@ def filter_options(command: Command) -> Command:
     return command
 
 
-def history_filters(filters: dict[str, Any]) -> dict[str, Any]:
+def history_filters(filters: dict[str, Any]) -> Filters:
     """Return the options that were given, as History's methods take them."""
-    return {name: value for name, value in filters.items() if value is not None}
+    return cast(Filters, {name: value for name, value in filters.items() if value is not None})
 
 
 def open_history(database: str | None) -> perfdb.History:
@@ -103,7 +103,7 @@ def open_history(database: str | None) -> perfdb.History:
     return history
 
 
-def say_what_next(filters: dict[str, Any]) -> None:
+def say_what_next(filters: Mapping[str, Any]) -> None:
     """Answer an empty result with the next thing to do."""
     if filters:
         click.echo(

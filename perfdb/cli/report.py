@@ -32,11 +32,11 @@ def command(
     ID is a session id, a unique prefix of one, last (the default) or last~1. With --last or a filter, the
     file shows those sessions together. It needs no network, and `perfdb import` can read it.
     """
-    given = history_filters({**filters, "last": last})
-    if session_id is not None and given:
+    given = history_filters(filters)
+    if session_id is not None and (given or last is not None):
         raise click.UsageError("Name one session, or choose several with --last and filters; not both.")
     if output.suffix.lower() not in (".html", ".htm") and has_a_name(output):
         raise click.BadParameter(f"{output} must end with .html", param_hint="-o")
-    report = open_history(database).report(session_id, **given)
+    report = open_history(database).report(session_id, last=last, **given)
     write_whole([report.html.encode("utf-8", "backslashreplace")], output)
     click.echo(f"Wrote {output_name(output)}", err=True)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from perfdb.alerts.messages import amount
-from perfdb.alerts.triage import Desk, RuleState
+from perfdb.alerts.triage import RuleState, Triage
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import database_option, json_option, open_history
 from perfdb.cli.render import Column, print_json, print_table
@@ -41,7 +41,7 @@ def command(database: str | None, as_json: bool) -> None:
     alerts of a rule that were right. `perfdb alerts explain` shows the calculation of each rule on the
     newest runs.
     """
-    states = Desk(open_history(database)).rules()
+    states = Triage(open_history(database)).rules()
     if as_json:
         print_json([_row(each) for each in states])
         return

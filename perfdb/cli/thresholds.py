@@ -15,6 +15,7 @@ from perfdb.cli.files import write_whole
 from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
+from perfdb.filters import Filters
 from perfdb.history.history import History
 from perfdb.history.plain import plain_rows
 from perfdb.settings import absolute, load_for_reading, shown_path
@@ -79,7 +80,7 @@ def suggest(
         click.echo("Add them to perfdb.toml as rules: perfdb thresholds suggest --write", err=True)
 
 
-def _say_why(history: History, given: dict[str, Any], step: str | None) -> None:
+def _say_why(history: History, given: Filters, step: str | None) -> None:
     from perfdb.analysis.thresholds import LEAST_RUNS
 
     if history.sessions(last=1, **given).empty:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import click
 
 import perfdb
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.cli.options import database_option, open_history
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, short_time
@@ -62,7 +62,7 @@ def lines(history: perfdb.History) -> Iterator[str]:
             if row["status"] != "running"
         ]
         steps = plain_rows(history.steps(status="running", last=MOST_RUNNING)) if running else []
-        alerts = Desk(history).alerts()
+        alerts = Triage(history).alerts()
     except StoreError as error:  # it may come, or come back
         yield cut(inert(str(error)), size)
         return

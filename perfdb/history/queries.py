@@ -8,9 +8,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
+from perfdb.filters import Chosen
 from perfdb.records import COMPLETED, Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
@@ -30,21 +31,23 @@ if TYPE_CHECKING:
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
 
 
-def bottlenecks(connection: Connection | None, **filters: Any) -> pd.DataFrame:
+def bottlenecks(connection: Connection | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
     """Return what ``analysis.bottlenecks`` finds among the sessions that fit."""
     from perfdb.analysis.bottlenecks import bottlenecks as find
 
     return find(*sessions_and_steps(connection, **filters))
 
 
-def failures(connection: Connection | None, *, step: str | None, **filters: Any) -> pd.DataFrame:
+def failures(connection: Connection | None, *, step: str | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
     """Return what ``analysis.failures`` counts among the sessions that fit."""
     from perfdb.analysis.failures import failures as find
 
     return find(*sessions_and_steps(connection, **filters), step=step)
 
 
-def trends(connection: Connection | None, *, by: By, step: str | None, **filters: Any) -> pd.DataFrame:
+def trends(
+    connection: Connection | None, *, by: By, step: str | None, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
@@ -62,7 +65,9 @@ def trends(connection: Connection | None, *, by: By, step: str | None, **filters
     return analysis.trends(runs if step is None else runs[runs["step_name"] == step], by=by)
 
 
-def violations(connection: Connection | None, rules: Iterable[Rule], **filters: Any) -> pd.DataFrame:
+def violations(
+    connection: Connection | None, rules: Iterable[Rule], **filters: Unpack[Chosen]
+) -> pd.DataFrame:
     """Return the runs among the sessions that fit which broke a ``max`` or ``min`` rule."""
     from perfdb.analysis.violations import violations as find
 
@@ -82,15 +87,16 @@ _MOVES: dict[str, str] = {
 
 
 def regressions(
-    connection: Connection | None, *, since: float | None, better: bool, **filters: Any
+    connection: Connection | None, *, step: str | None, better: bool, **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
     """Return where the levels moved among the sessions that fit, what explains it, and the alert of it.
 
     Args:
         connection: of any role.
-        since: only moves whose first session began at or after it (epoch s); what was before is read too.
+        step: only this step.
         better: moves for the better instead.
-        filters: choose sessions; ``step`` one step.
+        filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
+            was before is read too.
     """
     import pandas as pd
 
@@ -98,13 +104,14 @@ def regressions(
     from perfdb.store.alerts import read_alerts
 
     rows: list[dict[str, Any]] = []
+    since = filters.pop("since", None)
     if connection is not None:
-        moves = retro.moves_of(connection, better=better, **filters)
+        moves = retro.moves_of(connection, better=better, step=step, **filters)
         moves = [move for move in moves if since is None or move.since_time >= since]
         told = read_alerts(connection, "all")
         rows = [_move_row(move, retro.alert_of(move, told)) for move in retro.with_causes(connection, moves)]
         if not better:
-            rows += [_loss_row(loss, told) for loss in retro.losses_of(connection, **filters)]
+            rows += [_loss_row(loss, told) for loss in retro.losses_of(connection, step=step, **filters)]
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
     columns = {name: [row[name] for row in rows] for name in _MOVES}
     return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _MOVES.items()})
@@ -206,7 +213,7 @@ def baselines(connection: Connection | None) -> pd.DataFrame:
     return frame
 
 
-def suggest_thresholds(connection: Connection | None, **filters: Any) -> pd.DataFrame:
+def suggest_thresholds(connection: Connection | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
     """Return what ``analysis.thresholds`` proposes after the sessions that fit."""
     from perfdb.analysis.runs import runs_of
     from perfdb.analysis.thresholds import suggest_thresholds as suggest
@@ -238,7 +245,7 @@ def compare_groups(
     a: object,
     b: object,
     mode_attributes: Sequence[str],
-    **filters: Any,
+    **filters: Unpack[Chosen],
 ) -> GroupComparison:
     """Return how the sessions with one value of an attribute compare with those of another.
 
@@ -275,8 +282,9 @@ def past_within(connection: Connection, session: Session, *, last: int) -> list[
     """Return ``reading.past_sessions``, so many of the newest as an answer may read."""
     most, last = most_steps(), min(last, BIGGEST)
     if most is not None:
-        kind = {"pipeline": session.pipeline, "mode": session.mode, "counted": True, "status": COMPLETED}
-        last, _ = extent.newest_within(connection, most, last=last, until=session.start_time, **kind)
+        kind: Chosen = {"pipeline": session.pipeline, "mode": session.mode, "counted": True}
+        before: Chosen = {**kind, "status": COMPLETED, "until": session.start_time, "last": last}
+        last, _ = extent.newest_within(connection, most, **before)
     return reading.past_sessions(connection, session, last=last) if last else []
 
 
@@ -299,7 +307,7 @@ def check_extent(connection: Connection, *session_ids: str) -> None:
         )
 
 
-def within_limits(connection: Connection, *, times: int = 1, **filters: Any) -> dict[str, Any]:
+def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[Chosen]) -> Chosen:
     """Return the filters with ``last`` lowered to so many of the newest sessions as an answer may read.
 
     Args:
@@ -325,10 +333,12 @@ def within_limits(connection: Connection, *, times: int = 1, **filters: Any) -> 
     notes().append(
         f"Used only the newest {kept:,} of {count:,} sessions: one answer reads at most about {most:,} steps."
     )
-    return filters | {"last": kept}
+    return {**filters, "last": kept}
 
 
-def sessions_and_steps(connection: Connection | None, **filters: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+def sessions_and_steps(
+    connection: Connection | None, **filters: Unpack[Chosen]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the frames of the sessions that fit and of their steps; of too many the newest."""
     if connection is None:
         return frames.empty_sessions_frame(), frames.empty_steps_frame()

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from sqlalchemy import Connection, Select, TableClause, column, select, table
+from sqlalchemy import CTE, Connection, Select, TableClause, column, select, table
 
 from perfdb.errors import StoreError
+from perfdb.filters import Chosen
 from perfdb.records import STATUSES
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
@@ -66,12 +67,15 @@ def _garbage_collected_later() -> Iterator[None]:
 
 
 @_garbage_collected_later()
-def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
+def sessions_frame(
+    connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
     """Return one row per session that fits, oldest first, with the columns of ``v_sessions``.
 
     Args:
         connection: of any role.
-        filters: see ``filters.choose_sessions``; ``step`` keeps sessions that have such a step.
+        step: only sessions that have such a step.
+        filters: see ``filters.choose_sessions``.
 
     Returns:
         Instants (epoch s), durations (s) and ``cpu_percent`` are float64; counts, sizes and ``pid``
@@ -81,7 +85,7 @@ def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
     Raises:
         ValueError: a filter has a value that cannot be meant.
     """
-    chosen = _chosen(connection, filters).cte("chosen")
+    chosen = _chosen(connection, step, filters).cte("chosen")
     query = (
         select(
             sessions.c.id,
@@ -112,7 +116,7 @@ def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
         .order_by(sessions.c.start_time, sessions.c.id)
     )
     columns = _columns(connection, query)
-    tags = _tags(connection, filters)
+    tags = _tags(connection, chosen)
     columns["tags"] = [tags.get(pk, []) for pk in columns.pop("id")]
     columns["status"] = [STATUSES[code] for code in columns["status"]]
     columns["attributes"] = _documents(columns["attributes"], dict)
@@ -120,7 +124,9 @@ def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
 
 
 @_garbage_collected_later()
-def steps_frame(connection: Connection, *, step: str | None = None, **filters: Any) -> pd.DataFrame:
+def steps_frame(
+    connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
     """Return one row per step of the sessions that fit, oldest session first, then ``seq``.
 
     Args:
@@ -194,15 +200,19 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
     return frame
 
 
-def session_rows(connection: Connection, **filters: Any) -> list[dict[str, Any]]:
+def session_rows(
+    connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
+) -> list[dict[str, Any]]:
     """Return what ``sessions_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
-    rows = _plain_rows(connection, _view_query(_V_SESSIONS, _chosen(connection, filters)))
+    rows = _plain_rows(connection, _view_query(_V_SESSIONS, _chosen(connection, step, filters)))
     for row in rows:
         row["tags"].sort()  # PostgreSQL sorts them as people do
     return rows
 
 
-def step_rows(connection: Connection, *, step: str | None = None, **filters: Any) -> list[dict[str, Any]]:
+def step_rows(
+    connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
+) -> list[dict[str, Any]]:
     """Return what ``steps_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
     query = _view_query(_V_STEPS, choose_sessions(connection, **filters))
     if step is not None:
@@ -260,10 +270,8 @@ _BOOLEANS = {"fast_mode", "success"}
 _OBJECTS = {"attributes", "tags", "additional_data", "attempts", "events"}
 
 
-def _chosen(connection: Connection, filters: Mapping[str, Any]) -> Select[tuple[int]]:
-    given = dict(filters)
-    step = given.pop("step", None)
-    chosen = choose_sessions(connection, **given)
+def _chosen(connection: Connection, step: str | None, filters: Chosen) -> Select[tuple[int]]:
+    chosen = choose_sessions(connection, **filters)
     if step is not None:
         has_step = (
             select(steps.c.session_pk)
@@ -274,8 +282,7 @@ def _chosen(connection: Connection, filters: Mapping[str, Any]) -> Select[tuple[
     return chosen
 
 
-def _tags(connection: Connection, filters: Mapping[str, Any]) -> dict[int, list[str]]:
-    chosen = _chosen(connection, filters).cte("chosen")
+def _tags(connection: Connection, chosen: CTE) -> dict[int, list[str]]:
     query = select(session_tags.c.session_pk, session_tags.c.name).join(
         chosen, chosen.c.id == session_tags.c.session_pk
     )

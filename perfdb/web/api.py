@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from perfdb.errors import PerfdbError, UsageError
-from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM
 from perfdb.version import __version__
 from perfdb.web import schemas
 from perfdb.web.answers import alerts, bottlenecks, compare, overview, rules, sessions, trends
@@ -161,7 +160,7 @@ def get_alert(history: History, alert_id: AlertId) -> schemas.AlertAnswer:
     return alerts.alert(history, alert_id)
 
 
-def _decision(word: str, state: str, told: str) -> Callable[..., schemas.AlertAnswer]:
+def _decision(word: str, decision: Callable[..., object], told: str) -> Callable[..., schemas.AlertAnswer]:
     @router.post(
         f"/alerts/{{alert_id}}/{word}",
         tags=["alerts"],
@@ -170,16 +169,20 @@ def _decision(word: str, state: str, told: str) -> Callable[..., schemas.AlertAn
         operation_id=f"alert_{word.replace('-', '_')}",
         description=told,
     )
-    def decide(history: History, alert_id: AlertId, decision: schemas.Decision) -> schemas.AlertAnswer:
+    def decide(history: History, alert_id: AlertId, said: schemas.Decision) -> schemas.AlertAnswer:
         with conflicts():
-            return alerts.decide(history, alert_id, state, decision.note)
+            return alerts.decide(decision, history, alert_id, said.note)
 
     return decide
 
 
-_decision("acknowledge", ACKNOWLEDGED, "Acknowledge an alert.")
-_decision("expected", EXPECTED, "Mark an alert as expected: its level is the new baseline.")
-_decision("false-alarm", FALSE_ALARM, "Mark an alert as a false alarm: it lowers its rule's precision.")
+_decision("acknowledge", ServedHistory.acknowledge, "Acknowledge an alert.")
+_decision("expected", ServedHistory.expected, "Mark an alert as expected: its level is the new baseline.")
+_decision(
+    "false-alarm",
+    ServedHistory.false_alarm,
+    "Mark an alert as a false alarm: it lowers its rule's precision.",
+)
 
 
 @router.post("/alerts/{alert_id}/silence", tags=["alerts"], responses=problems(404))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from perfdb.filters import Filters as HistoryFilters
 from perfdb.filters import parse_instant
 from perfdb.store.browsing import Key
 from perfdb.web.schemas import AlertState, Status
@@ -96,7 +97,7 @@ class Filters(Query):
         default_factory=list, description="Only with this attribute, as key=value; may be repeated."
     )
 
-    def filters(self) -> dict[str, Any]:
+    def filters(self) -> HistoryFilters:
         """Return the filters as the methods of ``History`` take them."""
         return {
             "pipeline": self.pipeline,

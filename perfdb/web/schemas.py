@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["running", "completed", "failed", "interrupted"]
 RowKind = Literal["step", "total", "other"]  # other: the time of no step
@@ -628,7 +628,7 @@ class SilenceOrder(BaseModel):
     """For how long nobody wants to hear of an alert."""
 
     model_config = ConfigDict(extra="forbid")
-    seconds: float = 86_400.0
+    seconds: float = Field(86_400.0, gt=0, lt=1e9)
     reason: str | None = None
 
 

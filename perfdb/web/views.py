@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ValidationError
 
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import kind_of
 from perfdb.errors import PerfdbError, StoreError
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
@@ -93,7 +93,7 @@ def page(
     """Return a template with what every page knows."""
     history: ServedHistory = request.app.state.history
     if "firing_count" not in context:
-        context["firing_count"] = len(firing(alert_rows(Desk(history).alerts())))
+        context["firing_count"] = len(firing(alert_rows(Triage(history).alerts())))
     return HTMLResponse(
         render(
             template,
@@ -372,7 +372,7 @@ def get_alerts(request: Request) -> HTMLResponse:
     history = request.app.state.history
     query = asked(queries.AlertsQuery, request)
     answer = of_alerts.alert_page(history, query)
-    opened = alert_rows(Desk(history).alerts())
+    opened = alert_rows(Triage(history).alerts())
     return page(
         request,
         "alerts.html",

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from perfdb.alerts.late import judge_historic
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import KINDS
 from perfdb.cli.plot import plot, shown_bounds
-from perfdb.history.history import History, writing
+from perfdb.history.access import writing
+from perfdb.history.history import History
 from perfdb.records import Session, Step
 from perfdb.settings import load
 from perfdb.store.alerts import save_alert
@@ -101,7 +102,9 @@ def moved(history: Path, folder: Path) -> Path:
 
 
 def alert_of(kind: str) -> int:
-    found = [each for each in Desk(History()).alerts("all") if each.kind == kind and each.step_name != "load"]
+    found = [
+        each for each in Triage(History()).alerts("all") if each.kind == kind and each.step_name != "load"
+    ]
     return max(found, key=lambda each: each.step_name == "work").id
 
 
@@ -140,7 +143,7 @@ def test_the_same_for_programs(perfdb: Any, moved: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_rule_has_something_to_say(perfdb: Any, moved: Path, kind: str) -> None:
-    desk = Desk(History())
+    desk = Triage(History())
     known = {each.kind: each for each in desk.alerts("all") if each.step_name == "work"}
     if kind not in known:  # as if its rule had found the same
         with writing(History()) as connection:

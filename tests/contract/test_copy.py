@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 import perfdb
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.cli import main
 from perfdb.errors import NewerSchemaError
 from perfdb.records import Sample, Session, Step
@@ -181,7 +181,7 @@ def test_what_went_on_is_brought_on(filled_file: Path, tmp_path: Path, target: s
 
 def test_what_the_target_knows_better_it_keeps(old_and_new: tuple[str, str]) -> None:
     here, there = old_and_new
-    desk = Desk(perfdb.History(there))
+    desk = Triage(perfdb.History(there))
     alert = desk.alerts()[0]
     desk.decide(alert.id, "acknowledged", "seen")
     perfdb.History(there).tag("last", "mine")
@@ -195,7 +195,7 @@ def test_what_the_target_knows_better_it_keeps(old_and_new: tuple[str, str]) -> 
 
 def test_decisions_about_alerts_follow(old_and_new: tuple[str, str]) -> None:
     here, there = old_and_new
-    desk = Desk(perfdb.History(here))
+    desk = Triage(perfdb.History(here))
     alert = desk.alerts()[0]
     decided = desk.decide(alert.id, "expected", "a larger model")
     desk.silence(3600, rule="vision-slow", reason="known")
@@ -203,7 +203,7 @@ def test_decisions_about_alerts_follow(old_and_new: tuple[str, str]) -> None:
     assert (copied["alerts"].updated, copied["alerts"].kept) == (len(decided), 0)
     assert copied["baselines"].added == copied["baselines"].rows > 0
     assert copied["silences"].added == 1
-    assert Desk(perfdb.History(there)).story(alert.id) == desk.story(alert.id)
+    assert Triage(perfdb.History(there)).story(alert.id) == desk.story(alert.id)
 
 
 def test_alerts_are_numbered_anew_and_say_so(filled_file: Path, tmp_path: Path) -> None:
@@ -212,13 +212,13 @@ def test_alerts_are_numbered_anew_and_say_so(filled_file: Path, tmp_path: Path) 
     execute(here, "DELETE FROM alert_events WHERE alert_id < 3", "DELETE FROM alerts WHERE id < 3")
     copied = by_table(copy_history(here, there))
     assert copied["alerts"].source_checksum == copied["alerts"].target_checksum
-    for alert in Desk(perfdb.History(there)).alerts("all"):
+    for alert in Triage(perfdb.History(there)).alerts("all"):
         assert "perfdb alerts explain" not in alert.message or f"alerts explain {alert.id}" in alert.message
 
 
 def test_an_open_alert_of_the_targets_own_stands_for_the_sources(old_and_new: tuple[str, str]) -> None:
     here, there = old_and_new
-    Desk(perfdb.History(here)).decide(Desk(perfdb.History(here)).alerts()[0].id, "expected")
+    Triage(perfdb.History(here)).decide(Triage(perfdb.History(here)).alerts()[0].id, "expected")
     execute(there, "UPDATE alerts SET opened_at = opened_at + 1 WHERE active")
     before = perfdb.History(there).alerts("all")
     copied = copy_history(here, there)

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import perfdb
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.maintenance.importer import import_reports
 from perfdb.recording.report import to_report
 from perfdb.records import Session, Step
@@ -74,7 +74,7 @@ def test_a_picture_shows_the_mode_of_the_most_sessions_and_says_so() -> None:
 
 def test_the_pinned_baseline_of_the_series_is_drawn() -> None:
     history = recorded(*(run(number) for number in range(12)))
-    Desk(history).pin_baseline(step="Search")
+    Triage(history).pin_baseline(step="Search")
 
     def words(step: str | None) -> str:
         return " ".join(text.get_text() for text in history.chart("trend", step=step).axes[0].texts)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.records import Session
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
@@ -37,7 +37,7 @@ def test_the_overview_tells_what_runs_fires_and_moved(dashboard: Any) -> None:
 
 
 def test_a_pinned_baseline_is_what_the_overview_compares_with(history: perfdb.History, serve: Any) -> None:
-    Desk(history).pin_baseline(pipeline="design", step="Composite Creation")
+    Triage(history).pin_baseline(pipeline="design", step="Composite Creation")
     pins = {(pin["mode"], pin["step_name"]): pin for pin in history.baselines().to_dict("records")}
     series = serve(history).get("overview")["series"]
     found = [row for row in series if row["baseline_of"] == "pin"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.triage import Desk
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
 from perfdb.web.answers.rows import alert_row, alert_rows, named, silence_row
@@ -29,7 +29,7 @@ def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
         rows=alert_rows(page),
         after=text_of_key(last),
         counts=counts,
-        silences=[silence_row(each) for each in Desk(history).silences()],
+        silences=[silence_row(each) for each in history.silences()],
     )
 
 
@@ -39,27 +39,34 @@ def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
     Raises:
         NotFoundError: there is none of this number.
     """
-    desk = Desk(history)
-    story = desk.story(alert_id)
+    story = history.alert(alert_id)
     details = story.alert.details
     return AlertAnswer(
         alert=alert_row(story.alert),
         group=alert_rows(story.group),
         events=[AlertEvent(**named(each, AlertEvent)) for each in story.events],
-        silences=[silence_row(each) for each in desk.silences() if each.fits(story.alert)],
+        silences=[silence_row(each) for each in history.silences() if each.fits(story.alert)],
         found=details.get("found"),
         arithmetic=details.get("arithmetic"),
     )
 
 
-def decide(history: ServedHistory, alert_id: int, state: str, note: str | None) -> AlertAnswer:
+def decide(
+    decision: Callable[..., object], history: ServedHistory, alert_id: int, note: str | None
+) -> AlertAnswer:
     """Acknowledge an alert or close it, with its group; return what it is now.
+
+    Args:
+        decision: ``History.acknowledge``, ``History.expected`` or ``History.false_alarm``.
+        history: of the alert.
+        alert_id: its number.
+        note: why.
 
     Raises:
         NotFoundError: there is none of this number.
         UsageError: it is closed already.
     """
-    Desk(history).decide(alert_id, state, note)
+    decision(history, alert_id, note=note)
     return alert(history, alert_id)
 
 
@@ -69,7 +76,7 @@ def silence(history: ServedHistory, alert_id: int, seconds: float, reason: str |
     Raises:
         NotFoundError: there is none of this number.
     """
-    Desk(history).silence(seconds, alert_id=alert_id, reason=reason)
+    history.silence(alert_id, seconds=seconds, reason=reason)
     return alert(history, alert_id)
 
 
@@ -80,5 +87,5 @@ def unsilence(history: ServedHistory, alert_id: int) -> AlertAnswer:
         NotFoundError: there is none of this number.
     """
     alert(history, alert_id)
-    Desk(history).unsilence(alert_id=alert_id)
+    history.unsilence(alert_id)
     return alert(history, alert_id)

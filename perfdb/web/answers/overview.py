@@ -7,7 +7,7 @@ import time
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Literal
 
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.records import FIRING, Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines
@@ -35,7 +35,7 @@ MOST_SERIES = 40  # per pipeline and mode
 
 def live(history: ServedHistory, version: int = 0) -> Live:
     """Return what moves: running sessions, the newest that ended, how many alerts fire."""
-    alerts = Desk(history).alerts()
+    alerts = Triage(history).alerts()
     with history.reading() as connection:
         running = [] if connection is None else browsing.running_sessions(connection, most=MOST_RUNNING)
         newest = [] if connection is None else _newest(connection)
@@ -52,7 +52,7 @@ def live(history: ServedHistory, version: int = 0) -> Live:
 
 def overview(history: ServedHistory, version: int = 0) -> Overview:
     """Return the first page."""
-    alerts = Desk(history).alerts()
+    alerts = Triage(history).alerts()
     with history.reading() as connection:
         count = 0 if connection is None else browsing.count_sessions(connection, most=0)[0]
         series = [] if connection is None else _all_series(connection, alerts)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.messages import amount
-from perfdb.alerts.triage import Desk, RuleState
+from perfdb.alerts.triage import RuleState, Triage
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.errors import NotFoundError
 from perfdb.text import mode_text
@@ -22,7 +22,7 @@ MOST_HITS = 50
 
 def rules(history: ServedHistory) -> RulesAnswer:
     """Return every configured rule with its state."""
-    return RulesAnswer(rows=[_row(each) for each in Desk(history).rules()])
+    return RulesAnswer(rows=[_row(each) for each in Triage(history).rules()])
 
 
 def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
@@ -31,12 +31,12 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
     Raises:
         NotFoundError: there is no rule of this name.
     """
-    desk = Desk(history)
-    verdicts = desk.verdicts(name)
-    state = next((each for each in desk.rules() if each.rule.name == name), None)
+    triage = Triage(history)
+    verdicts = triage.verdicts(name)
+    state = next((each for each in triage.rules() if each.rule.name == name), None)
     if state is None:
         raise NotFoundError(f"there is no rule {name!r}")
-    judged, hits = desk.would_have_flagged(name, last=query.last)
+    judged, hits = triage.would_have_flagged(name, last=query.last)
     return RuleAnswer(
         rule=_row(state),
         verdicts=[
