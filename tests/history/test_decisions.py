@@ -90,7 +90,7 @@ def test_a_silence_lets_a_check_pass_until_it_ends(history: perfdb.History) -> N
     [
         (lambda h: h.silence(), "say what to silence"),
         (lambda h: h.unsilence(), "say what to end"),
-        (lambda h: h.unpin(), "say which"),
+        (lambda h: h.unpin(), "choose what to unpin"),
         (lambda h: h.pin(pipeline="none"), "nothing to pin"),
     ],
 )
