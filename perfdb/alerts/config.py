@@ -15,6 +15,7 @@ from perfdb.recording.redaction import redact
 from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
 from perfdb.toml import Table, nearest
+from perfdb.vocabulary import INFO, WARNING
 
 CHANNEL_KINDS = ("webhook", "apprise", "log", "console")
 EVERY = "*"  # the total and every step
@@ -40,11 +41,11 @@ DEFAULT_RULES = (
         name="anomaly",
         kind="anomaly",
         step=EVERY,
-        severity="info",
+        severity=INFO,
         jitter=JITTER_S,
         default=True,
     ),
-    Rule(name="trend", kind="trend", step=EVERY, severity="info", jitter=JITTER_S, default=True),
+    Rule(name="trend", kind="trend", step=EVERY, severity=INFO, jitter=JITTER_S, default=True),
 )
 
 
@@ -59,7 +60,7 @@ class Channel:
     kind: str
     url: str | None = field(default=None, repr=False)
     secret: str | None = field(default=None, repr=False)
-    min_severity: str = "warning"
+    min_severity: str = WARNING
     resolved: bool = True
     timeout_s: float = 10.0
     most_per_hour: int = 20
@@ -206,8 +207,8 @@ def _rule(table: Table) -> Rule:
     for key in _NEEDED.get(kind, ()):
         if key not in found:
             raise table.error(f"rule '{found['name']}' of kind '{kind}' needs '{key}'")
-    severity = found.setdefault("severity", "info" if kind in INFORMATION else "warning")
-    if kind in INFORMATION and severity != "info":
+    severity = found.setdefault("severity", INFO if kind in INFORMATION else WARNING)
+    if kind in INFORMATION and severity != INFO:
         raise table.error(f"a rule of kind '{kind}' is information only: severity must be 'info'", "severity")
     if kind == "min":
         found["direction"] = "down"

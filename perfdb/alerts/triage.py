@@ -18,7 +18,7 @@ from perfdb.errors import NotFoundError, UsageError
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
 from perfdb.text import mode_text
-from perfdb.vocabulary import TOTAL
+from perfdb.vocabulary import TOTAL, WARNING
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -429,7 +429,7 @@ class Desk:
             )
         return states
 
-    def check(self, *, fail_on: str = "warning", since: float | None = None, confirm: int = 1) -> Checked:
+    def check(self, *, fail_on: str = WARNING, since: float | None = None, confirm: int = 1) -> Checked:
         """Say whether anything fires that should stop a release.
 
         Args:

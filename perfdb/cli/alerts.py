@@ -13,6 +13,7 @@ from perfdb.cli.text import inert, local_time, short_time
 from perfdb.filters import parse_age
 from perfdb.history.plain import plain_rows
 from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
+from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 COLUMNS = (
     Column("id", right=True),
@@ -24,7 +25,7 @@ COLUMNS = (
     Column("runs", right=True),
     Column("rule"),
 )
-COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 STATES = ("open", "all", *ALERT_STATES)
 
 

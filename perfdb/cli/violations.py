@@ -12,10 +12,10 @@ from perfdb.cli.options import filter_options, history_filters, open_history, ta
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import of_kind, percent_text, short_time
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.vocabulary import CRITICAL, INFO, TOTAL, WARNING
 
 MOST = 50
-COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 COLUMNS = (
     Column("severity"),
     Column("session"),
