@@ -13,14 +13,24 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from perfdb.vocabulary import (
+    ACKNOWLEDGED,
+    ALERT_STATES,
     COMPLETED,
     COMPOSITE_CREATION,
     DESIGN_STEPS,
+    EXPECTED,
     FAILED,
+    FALSE_ALARM,
+    FIRING,
+    HISTORIC,
     IMAGE_GENERATION,
     INTERRUPTED,
+    OPEN_STATES,
+    PENDING,
     PRODUCT_SEARCH,
+    RESOLVED,
     RUNNING,
+    SEVERITIES,
     STATUSES,
     VISION_ANALYSIS,
     check_session_id,
@@ -28,14 +38,24 @@ from perfdb.vocabulary import (
 )
 
 __all__ = [
+    "ACKNOWLEDGED",
+    "ALERT_STATES",
     "COMPLETED",
     "COMPOSITE_CREATION",
     "DESIGN_STEPS",
+    "EXPECTED",
     "FAILED",
+    "FALSE_ALARM",
+    "FIRING",
+    "HISTORIC",
     "IMAGE_GENERATION",
     "INTERRUPTED",
+    "OPEN_STATES",
+    "PENDING",
     "PRODUCT_SEARCH",
+    "RESOLVED",
     "RUNNING",
+    "SEVERITIES",
     "STATUSES",
     "VISION_ANALYSIS",
     "Attempt",
@@ -172,19 +192,6 @@ class Session:
             if step.duration is not None:
                 durations[step.step_name] = durations.get(step.step_name, 0.0) + step.duration
         return durations
-
-
-SEVERITIES = ("info", "warning", "critical")  # rising
-
-PENDING = "pending"  # seen, and waiting for confirmation
-FIRING = "firing"
-ACKNOWLEDGED = "acknowledged"  # somebody knows
-HISTORIC = "historic"  # found in old data: nobody is told
-RESOLVED = "resolved"
-EXPECTED = "expected"  # a person took the new level as the baseline
-FALSE_ALARM = "false alarm"
-OPEN_STATES = (PENDING, FIRING, ACKNOWLEDGED, HISTORIC)
-ALERT_STATES = (*OPEN_STATES, RESOLVED, EXPECTED, FALSE_ALARM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,26 @@ INTERRUPTED = "interrupted"
 PROCESS_ENDED = "the process ended before end_pipeline()"
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
 
+INFO = "info"
+WARNING = "warning"
+CRITICAL = "critical"
+SEVERITIES = (INFO, WARNING, CRITICAL)  # rising
+
+PENDING = "pending"  # an alert that was seen, and waits for confirmation
+FIRING = "firing"
+ACKNOWLEDGED = "acknowledged"  # somebody knows
+HISTORIC = "historic"  # found in old data: nobody is told
+RESOLVED = "resolved"
+EXPECTED = "expected"  # a person took the new level as the baseline
+FALSE_ALARM = "false alarm"
+OPEN_STATES = (PENDING, FIRING, ACKNOWLEDGED, HISTORIC)
+ALERT_STATES = (*OPEN_STATES, RESOLVED, EXPECTED, FALSE_ALARM)
+
+WAITING = "waiting"  # a message on its way to a channel; or it FAILED
+SENT = "sent"
+
+UNCOUNTED_TAGS = ("warmup", "ignore", "cached")  # sessions so tagged leave baselines and trends
+
 MAX_SEQ = (1 << 53) - 1  # of a step: other processes than the first number theirs from random bits
 
 # What a table calls the whole session, and the time in which no step ran. A host may call its steps so:

@@ -15,6 +15,7 @@ from perfdb.recording.redaction import redact
 from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
 from perfdb.toml import Table, nearest
+from perfdb.vocabulary import INFO, WARNING
 
 CHANNEL_KINDS = ("webhook", "apprise", "log", "console")
 DEFAULT_RULES = tuple(kind.default for kind in TABLE.values() if kind.default is not None)
@@ -31,7 +32,7 @@ class Channel:
     kind: str
     url: str | None = field(default=None, repr=False)
     secret: str | None = field(default=None, repr=False)
-    min_severity: str = "warning"
+    min_severity: str = WARNING
     resolved: bool = True
     timeout_s: float = 10.0
     most_per_hour: int = 20
@@ -168,8 +169,8 @@ def _rule(table: Table) -> Rule:
     for key in kind.needs:
         if key not in found:
             raise table.error(f"rule '{found['name']}' of kind '{kind.name}' needs '{key}'")
-    severity = found.setdefault("severity", "info" if kind.information else "warning")
-    if kind.information and severity != "info":
+    severity = found.setdefault("severity", INFO if kind.information else WARNING)
+    if kind.information and severity != INFO:
         raise table.error(
             f"a rule of kind '{kind.name}' is information only: severity must be 'info'", "severity"
         )

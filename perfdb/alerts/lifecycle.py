@@ -24,6 +24,7 @@ from perfdb.records import (
     SEVERITIES,
     Alert,
 )
+from perfdb.vocabulary import INFO
 
 GOOD_RUNS = 3
 GOOD_RUNS_FLAPPING = 10
@@ -247,7 +248,7 @@ def is_due(alert: Alert, now: float, repeat_after_s: float) -> bool:
         return False
     if alert.notified_at is None:
         return alert.state == FIRING
-    if SEVERITIES.index(alert.severity) > SEVERITIES.index(alert.notified_severity or "info"):
+    if SEVERITIES.index(alert.severity) > SEVERITIES.index(alert.notified_severity or INFO):
         return True
     return alert.state == FIRING and now - alert.notified_at >= repeat_after_s
 

@@ -20,6 +20,7 @@ from perfdb.filters import Filters, checked_filters
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
 from perfdb.text import mode_text, step_label
+from perfdb.vocabulary import WARNING
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -431,7 +432,7 @@ class Triage:
             )
         return states
 
-    def check(self, *, fail_on: str = "warning", since: float | None = None, confirm: int = 1) -> Checked:
+    def check(self, *, fail_on: str = WARNING, since: float | None = None, confirm: int = 1) -> Checked:
         """Say whether anything fires that should stop a release.
 
         Args:

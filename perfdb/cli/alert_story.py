@@ -15,13 +15,14 @@ from perfdb.analysis.rules import kind_of
 from perfdb.cli.plot import plot, shown_bounds
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
+from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 if TYPE_CHECKING:
     from perfdb.records import Alert
 
 WIDEST = 120  # of prose
 _INDENT = 12
-_COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+_COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 
 
 def print_story(found: AlertExplanation) -> None:

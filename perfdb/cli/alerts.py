@@ -16,6 +16,7 @@ from perfdb.history.history import History
 from perfdb.history.plain import plain_rows
 from perfdb.records import ALERT_STATES, Alert
 from perfdb.text import step_label
+from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 COLUMNS = (
     Column("id", right=True),
@@ -27,7 +28,7 @@ COLUMNS = (
     Column("runs", right=True),
     Column("rule"),
 )
-COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 STATES = ("open", "all", *ALERT_STATES)
 
 

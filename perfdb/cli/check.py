@@ -12,13 +12,14 @@ from perfdb.cli.options import database_option, instant, json_option, open_histo
 from perfdb.cli.render import print_json
 from perfdb.cli.text import inert
 from perfdb.records import Alert
+from perfdb.vocabulary import CRITICAL, WARNING
 
 
 @click.command("check")
 @click.option(
     "--fail-on",
-    type=click.Choice(("warning", "critical")),
-    default="warning",
+    type=click.Choice((WARNING, CRITICAL)),
+    default=WARNING,
     show_default=True,
     help="Minimum severity that fails the check.",
 )
@@ -67,7 +68,7 @@ def command(
 
 def annotation(alert: Alert) -> str:
     """Return an alert as a workflow command of GitHub, its texts escaped."""
-    level = "error" if alert.severity == "critical" else "warning"
+    level = "error" if alert.severity == CRITICAL else "warning"
     title = _escaped(f"perfdb: {subject(alert)} [{alert.rule}]").replace(":", "%3A").replace(",", "%2C")
     return f"::{level} title={title}::{_escaped(alert.message)}"
 

@@ -17,6 +17,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import COLOURS, duration_text, mark, short_time
+from perfdb.vocabulary import INTERRUPTED, RUNNING
 
 COLUMNS = (
     Column(""),
@@ -64,7 +65,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _note(row: Mapping[str, Any]) -> str:
     tags = [f"[{tag}]" for tag in row["tags"] or ()]
-    if row["status"] in ("running", "interrupted"):
+    if row["status"] in (RUNNING, INTERRUPTED):
         tags.append(row["status"])
     if row["error_message"]:
         tags.append(row["error_message"])

@@ -13,9 +13,10 @@ from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import of_kind, percent_text, short_time
 from perfdb.history.plain import plain_rows
 from perfdb.text import step_label
+from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 MOST = 50
-COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 COLUMNS = (
     Column("severity"),
     Column("session"),

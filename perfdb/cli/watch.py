@@ -17,9 +17,10 @@ from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, short_time
 from perfdb.errors import StoreError
 from perfdb.history.plain import plain_rows
+from perfdb.vocabulary import CRITICAL, FIRING, RUNNING, WARNING
 
 MOST_RUNNING, MOST_ENDED, MOST_ALERTS = 8, 5, 8
-_ALERT_COLOURS = {"critical": "red", "warning": "yellow"}
+_ALERT_COLOURS = {CRITICAL: "red", WARNING: "yellow"}
 
 
 @click.command("watch")
@@ -55,13 +56,13 @@ def lines(history: perfdb.History) -> Iterator[str]:
     now = time.time()
     size = screen_width()
     try:
-        running = plain_rows(history.sessions(status="running", last=MOST_RUNNING))[::-1]
+        running = plain_rows(history.sessions(status=RUNNING, last=MOST_RUNNING))[::-1]
         ended = [
             row
             for row in plain_rows(history.sessions(last=MOST_ENDED + MOST_RUNNING))
-            if row["status"] != "running"
+            if row["status"] != RUNNING
         ]
-        steps = plain_rows(history.steps(status="running", last=MOST_RUNNING)) if running else []
+        steps = plain_rows(history.steps(status=RUNNING, last=MOST_RUNNING)) if running else []
         alerts = Triage(history).alerts()
     except StoreError as error:  # it may come, or come back
         yield cut(inert(str(error)), size)
@@ -73,7 +74,7 @@ def lines(history: perfdb.History) -> Iterator[str]:
         open_steps = [
             f"{step['step_name']} for {duration_text(max(0.0, now - step['start_time']))}"
             for step in steps
-            if step["session_id"] == row["session_id"] and step["status"] == "running"
+            if step["session_id"] == row["session_id"] and step["status"] == RUNNING
         ]
         elapsed = duration_text(max(0.0, now - row["start_time"]))
         text = f"{mark('running')} {row['session_id']}  {inert(row['pipeline'])}  {elapsed}"
@@ -93,7 +94,7 @@ def lines(history: perfdb.History) -> Iterator[str]:
     yield ""
     yield colour(f"Alerts ({len(alerts)})", None, dim=True)
     for alert in alerts[:MOST_ALERTS]:
-        state = "" if alert.state == "firing" else f" ({alert.state})"
+        state = "" if alert.state == FIRING else f" ({alert.state})"
         yield colour(
             cut(f"{alert.id}{state}  {inert(alert.headline)}", size), _ALERT_COLOURS.get(alert.severity)
         )

@@ -38,7 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from perfdb.errors import StoreError
-from perfdb.records import (
+from perfdb.vocabulary import (
     ALERT_STATES,
     COMPLETED,
     FAILED,
@@ -46,6 +46,9 @@ from perfdb.records import (
     RUNNING,
     SEVERITIES,
     STATUSES,
+)
+from perfdb.vocabulary import (
+    UNCOUNTED_TAGS as UNCOUNTED_TAGS,
 )
 
 # Stored as the place in STATUSES: SQLite keeps 0 and 1 in no bytes at all, the words would take 45 a run.
@@ -58,7 +61,6 @@ INTERRUPTED_CODE = STATUS_CODES[INTERRUPTED]
 # Where a session's row came from; ORPHAN: the line with its start was lost, and is awaited.
 SOURCES = ("journal", "import", "orphan")
 
-UNCOUNTED_TAGS = ("warmup", "ignore", "cached")  # sessions so tagged leave baselines and trends
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for INTEGER
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")

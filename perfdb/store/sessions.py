@@ -15,13 +15,13 @@ from perfdb.store.models import (
     COMPLETED_CODE,
     INTERRUPTED_CODE,
     RUNNING_CODE,
-    UNCOUNTED_TAGS,
     journals,
     series,
     session_tags,
     sessions,
     steps,
 )
+from perfdb.vocabulary import UNCOUNTED_TAGS
 
 _CHUNK = 200  # ids per statement of a delete
 

@@ -7,6 +7,7 @@ from statistics import median
 
 from perfdb.pages import svg
 from perfdb.text import duration_text, size_text
+from perfdb.vocabulary import FAILED
 from perfdb.web.schemas import BarRow, Points, SampleSeries, SessionAnswer, TimelineRow
 
 MOST_DOTS = 300
@@ -27,7 +28,7 @@ def waterfall(answer: SessionAnswer) -> Iterator[tuple[TimelineRow, str]]:
                 if each.wait > 0
             ]
             name = row.label if step is None else step.step_name
-            failed = bar.status == "failed"
+            failed = bar.status == FAILED
             bars.append(svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed=failed))
         yield row, svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0)
 
@@ -42,7 +43,7 @@ def _longest(bars: Sequence[BarRow], most: int) -> Sequence[BarRow]:
 def waterfall_keys(answer: SessionAnswer) -> list[tuple[str, str]]:
     """Return what the colours of the waterfall mean."""
     kinds = [("k1", "on the critical path"), ("k2", "beside it")]
-    if any(bar.status == "failed" for row in answer.timeline.rows for bar in row.bars):
+    if any(bar.status == FAILED for row in answer.timeline.rows for bar in row.bars):
         kinds.append(("k3", "failed"))
     if any(attempt.wait for step in answer.steps for attempt in step.attempts):
         kinds.append(("k4", "waiting before a retry"))

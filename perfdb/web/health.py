@@ -13,6 +13,7 @@ from perfdb.alerts.messages import amount
 from perfdb.analysis.rules import kind_of
 from perfdb.records import FIRING, SEVERITIES
 from perfdb.text import counted, duration_text
+from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, INTERRUPTED, WARNING
 from perfdb.web.schemas import AlertRow, Live
 from perfdb.web.words import change, shown, when
 
@@ -55,7 +56,7 @@ def health(alerts: Sequence[AlertRow], live: Live | None = None) -> Health:
     first = urgent[0]
     number = "1 alert fires" if len(urgent) == 1 else f"{len(urgent)} alerts fire"
     sentence = Markup("{}: {} since {}").format(number, what_moved(first), when(first.since_time))
-    level = "critical" if first.severity == SEVERITIES[-1] else "warning"
+    level = CRITICAL if first.severity == CRITICAL else WARNING
     return Health(level, sentence, Markup(" ").join(more))
 
 
@@ -111,9 +112,9 @@ def _newest(live: Live) -> list[Markup]:
     return [
         Markup("The newest session {} {}{}.").format(
             {
-                "completed": "ended well",
-                "failed": "failed",
-                "interrupted": "was cut off" if newest.total_duration is None else "was called off",
+                COMPLETED: "ended well",
+                FAILED: "failed",
+                INTERRUPTED: "was cut off" if newest.total_duration is None else "was called off",
             }.get(newest.status, "ran"),
             when(ended, "ago", live.now or time.time()),
             took,

@@ -34,6 +34,7 @@ from perfdb.search import doubt_about_home
 from perfdb.store.database import Database, EndingError
 from perfdb.surroundings import make_private_folder
 from perfdb.toml import Table
+from perfdb.version import __version__
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
 from perfdb.worker.recovery import recover_dead
@@ -157,8 +158,6 @@ class Worker:
         if monotonic() < self._no_journal_until:
             return None
         try:
-            from perfdb.version import __version__
-
             header = {
                 "journal_id": new_journal_id(),
                 "created": round(time.time(), 6),

@@ -47,6 +47,7 @@ from perfdb.store.upkeep.portable import (
     renumbered,
     tables,
 )
+from perfdb.vocabulary import WAITING
 
 _SESSIONS = 200  # that are looked at together
 _PIECE = 500  # rows per transaction
@@ -326,7 +327,7 @@ class _Copy:
     def _rows_here(self, table: Table) -> Iterator[tuple[Key, Row[Any]]]:
         key_of = key_reader(table, self._here)
         for row in self._source.execute(select(table)):
-            if table is outbox and row.state == "waiting":
+            if table is outbox and row.state == WAITING:
                 continue
             if table in (alert_events, silences) and row.alert_id not in (None, *self._here["alerts"]):
                 continue

@@ -13,6 +13,7 @@ from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines
 from perfdb.store.baselines import Pin, pinned
 from perfdb.text import mode_text
+from perfdb.vocabulary import RUNNING
 from perfdb.web.answers.rows import alert_rows, session_row
 from perfdb.web.schemas import Live, OpenStep, Overview, RunningSession, SeriesNow
 
@@ -67,7 +68,7 @@ def overview(history: ServedHistory, version: int = 0) -> Overview:
 
 def _newest(connection: Connection) -> list[Session]:
     page = browsing.session_page(connection, limit=NEWEST + MOST_RUNNING)
-    return [session for session in page.sessions if session.status != "running"][:NEWEST]
+    return [session for session in page.sessions if session.status != RUNNING][:NEWEST]
 
 
 def _usual(connection: Connection, running: list[Session]) -> dict[tuple[str, str], dict[str | None, float]]:
