@@ -26,6 +26,8 @@ INTERRUPTED = "interrupted"
 PROCESS_ENDED = "the process ended before end_pipeline()"
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
 
+UNCOUNTED_TAGS = ("warmup", "ignore", "cached")  # sessions so tagged leave baselines and trends
+
 MAX_SEQ = (1 << 53) - 1  # of a step: other processes than the first number theirs from random bits
 
 # What a table calls the whole session, and the time in which no step ran. A host may call its steps so:

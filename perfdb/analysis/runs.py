@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,9 @@ import pandas as pd
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import COMPLETED, FAILED
 from perfdb.stopping import looking
+from perfdb.vocabulary import UNCOUNTED_TAGS
 
-UNCOUNTED_TAGS = frozenset(("warmup", "ignore", "cached"))
+_UNCOUNTED = frozenset(UNCOUNTED_TAGS)
 
 Floats = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
@@ -27,14 +27,12 @@ Truths = npt.NDArray[np.bool_]
 def untagged(sessions: pd.DataFrame) -> pd.DataFrame:
     """Return the sessions that have none of the tags ``warmup``, ``ignore`` and ``cached``."""
     # an array, because an empty list would choose columns
-    return sessions[np.array([UNCOUNTED_TAGS.isdisjoint(tags) for tags in sessions["tags"]], dtype=bool)]
+    return sessions[np.array([_UNCOUNTED.isdisjoint(tags) for tags in sessions["tags"]], dtype=bool)]
 
 
 def counted_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
-    """Return the sessions whose durations count: completed, fresh, untagged, and not unsuccessful."""
-    completed = (sessions["status"] == COMPLETED) & sessions["total_duration"].notna()
-    completed &= ~_answered_from_cache(sessions)
-    return untagged(sessions[completed & sessions["success"].fillna(True).astype(bool)])
+    """Return the sessions whose durations count, as the store says: see ``records.counts``."""
+    return sessions[sessions["counted"]]
 
 
 def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
@@ -49,37 +47,13 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
         (epoch s), ``duration`` (s), ``counted`` and ``failed``, oldest first. Other runs are left out.
     """
     ended = untagged(sessions[sessions["status"].isin([COMPLETED, FAILED])])
-    counting = set(counted_sessions(ended)["session_id"])
     columns = ["session_id", "pipeline", "step_name", "mode", "start_time", "duration", "counted", "failed"]
-    totals = ended.rename(columns={"total_duration": "duration"}).assign(
-        step_name=None,
-        counted=ended["session_id"].isin(counting),
-        failed=~ended["session_id"].isin(counting)
-        & ~(_answered_from_cache(ended) & (ended["status"] == COMPLETED)),
-    )
-    steps = steps[steps["session_id"].isin(set(ended["session_id"]))]
-    within = steps.assign(
-        counted=(steps["status"] == COMPLETED)
-        & steps["duration"].notna()
-        & ~_cached(steps["additional_data"])
-        & steps["session_id"].isin(counting),
-        failed=steps["status"] == FAILED,
-    )
+    totals = ended.rename(columns={"total_duration": "duration"}).assign(step_name=None)
+    within = steps[steps["session_id"].isin(set(ended["session_id"]))]
+    totals, within = (each.assign(failed=each["status"] == FAILED) for each in (totals, within))
     runs = pd.concat([totals[columns].astype({"step_name": object}), within[columns]], ignore_index=True)
     runs = runs[runs["counted"] | runs["failed"]]
     return runs.sort_values("start_time", kind="stable", ignore_index=True)
-
-
-def _answered_from_cache(sessions: pd.DataFrame) -> Truths:
-    """Say which sessions have ``cached=True``; where it makes a mode of its own, they count there."""
-    own_mode = np.array(['"cached":' in mode for mode in sessions["mode"]], dtype=bool)
-    exceptions: Truths = _cached(sessions["attributes"]) & ~own_mode
-    return exceptions
-
-
-def _cached(data: pd.Series[Any]) -> Truths:
-    """Say of each session's attributes or step's data whether the answer came from a cache."""
-    return np.array([isinstance(each, dict) and each.get("cached") is True for each in data], dtype=bool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,16 @@ rules, the changes, the trends and the pages look at it.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from perfdb.analysis.runs import Floats
+
+    Ordered = Sequence[float] | Floats
 
 
 class SeriesName(NamedTuple):
@@ -18,6 +24,30 @@ class SeriesName(NamedTuple):
     pipeline: str
     step_name: str | None
     mode: str
+
+
+PERCENTILES = {"p50": (0.50, 1), "p90": (0.90, 10), "p95": (0.95, 20), "p99": (0.99, 100)}
+"""Column: (share, least n). With fewer runs the percentile would be little more than the slowest run."""
+
+
+def percentile(ordered: Ordered, name: str) -> float | None:
+    """Return a percentile of sorted values; None with too few for it."""
+    share, least = PERCENTILES[name]
+    return quantile(ordered, share) if len(ordered) >= least else None
+
+
+def quantile(ordered: Ordered, share: float) -> float:
+    """Return the value below which a share of sorted values lies, between two of them as far as need be."""
+    low, part = neighbours(len(ordered), share)
+    above = ordered[min(low + 1, len(ordered) - 1)]
+    return float(ordered[low] + (above - ordered[low]) * part)
+
+
+def neighbours(n: int, share: float) -> tuple[int, float]:
+    """Return the place of the value just below a quantile of n values, and how far it is to the next."""
+    place = share * (n - 1)
+    low = math.floor(place)
+    return low, place - low
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

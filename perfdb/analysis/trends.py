@@ -18,11 +18,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from perfdb.analysis.runs import Floats, SeriesRuns, series_of, text_or_none
+from perfdb.analysis.series import PERCENTILES, percentile
 
 By = Literal["last", "all", "day", "week"]
-
-PERCENTILES = {"p50": (0.50, 1), "p90": (0.90, 10), "p95": (0.95, 20), "p99": (0.99, 100)}
-"""Column: (share, least n). With fewer runs the percentile would be little more than the slowest run."""
 
 LEAST_FOR_SLOPE = 10
 _NO_SLOPE = (None, None, None)
@@ -122,14 +120,6 @@ def with_slopes(periods: pd.DataFrame) -> pd.DataFrame:
     return periods.assign(
         slope_percent_per_day=[slope.per_x for slope in found], p_value=[slope.p_value for slope in found]
     )
-
-
-def percentile(ordered: Floats, name: str) -> float | None:
-    """Return the percentile of sorted values, or None when there are too few for it."""
-    share, least = PERCENTILES[name]
-    if ordered.size == 1:  # of thousands of series that ran once
-        return float(ordered[0]) if least == 1 else None
-    return float(np.quantile(ordered, share)) if ordered.size >= least else None
 
 
 def week_of(day: int) -> int:

@@ -136,8 +136,9 @@ class History:
             tag: only sessions with this tag.
 
         Returns:
-            The columns of the view ``v_sessions``; instants in epoch seconds UTC, durations in
-            seconds. Empty, with all columns, when nothing fits or nothing was recorded yet.
+            The columns of the view ``v_sessions``, and ``counted``: whether its durations are in baselines
+            and trends; instants in epoch seconds UTC, durations in seconds. Empty,
+            with all columns, when nothing fits or nothing was recorded yet.
 
         Raises:
             ValueError: a filter is not of a form above.
@@ -179,7 +180,8 @@ class History:
             tag: see ``sessions``.
 
         Returns:
-            The columns of the view ``v_steps``; empty, with all columns, when nothing fits.
+            The columns of the view ``v_steps``, and ``counted`` as in ``sessions``; empty, with all columns,
+            when nothing fits.
 
         Raises:
             ValueError: a filter is not of a form above.

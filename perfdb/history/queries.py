@@ -48,11 +48,12 @@ def trends(connection: Connection | None, *, by: By, step: str | None, **filters
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
+    from perfdb.analysis.series import PERCENTILES
 
     given = {name for name, value in filters.items() if value is not None}
     if connection is not None and by != "last" and given <= _BY_INDEX:
         pipeline = filters.get("pipeline")
-        percentiles = list(analysis.PERCENTILES.values())
+        percentiles = list(PERCENTILES.values())
         read = statistics.of_steps[by]
         rows = read(connection, percentiles, step=step, pipeline=pipeline)
         if step is None:

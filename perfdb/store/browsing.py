@@ -13,11 +13,10 @@ from sqlalchemy import Connection, Select, func, select, text, tuple_
 
 from perfdb.records import Session
 from perfdb.store.dialects import starts_with
-from perfdb.store.filters import choose_sessions
+from perfdb.store.filters import UNCOUNTED, choose_sessions
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
-    UNCOUNTED_TAGS,
     series,
     session_tags,
     sessions,
@@ -283,11 +282,6 @@ def neighbours(connection: Connection, session: Session) -> tuple[str | None, st
 
 
 def _ended(series_id: int, last: int) -> Select[Any]:
-    tagged = (
-        select(session_tags.c.name)
-        .where(session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS))
-        .exists()
-    )
     return (
         select(
             sessions.c.id,
@@ -297,7 +291,9 @@ def _ended(series_id: int, last: int) -> Select[Any]:
             sessions.c.status,
         )
         .where(
-            sessions.c.series_id == series_id, sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)), ~tagged
+            sessions.c.series_id == series_id,
+            sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)),
+            ~UNCOUNTED,
         )
         .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
         .limit(last)

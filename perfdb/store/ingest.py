@@ -15,21 +15,21 @@ from functools import cache
 from itertools import islice
 from typing import Any, TypeGuard
 
-from sqlalchemy import Connection, Table, bindparam, case, delete, exists, func, select, text, update
+from sqlalchemy import Connection, Table, bindparam, case, delete, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
 from perfdb.recording.redaction import REDACTED, redact
-from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id
+from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id, counts, is_cached
 from perfdb.store import rows
 from perfdb.store.dialects import insert_into, is_shared
+from perfdb.store.filters import UNCOUNTED
 from perfdb.store.ids import Ids, forget_ids
 from perfdb.store.models import (
     COMPLETED_CODE,
     INTERRUPTED_CODE,
     RUNNING_CODE,
     SOURCES,
-    UNCOUNTED_TAGS,
     journals,
     samples,
     series,
@@ -487,8 +487,7 @@ def _end_session(connection: Connection, placed: _Placed, end: Record | None) ->
 
 
 def _counts(status: int, success: bool | None, attributes: object, mode: str) -> bool:
-    cached = rows.is_cached(attributes) and '"cached":' not in mode  # a mode of its own counts there
-    return status in (RUNNING_CODE, COMPLETED_CODE) and success is not False and not cached
+    return status in (RUNNING_CODE, COMPLETED_CODE) and counts(success, attributes, mode)
 
 
 def recount_session(connection: Connection, pk: int, *, with_steps: bool = True) -> bool:
@@ -512,7 +511,7 @@ def _recount_steps(connection: Connection, pk: int, *, counted: bool) -> None:
         left_out = select(steps.c.seq, steps.c.additional_data).where(
             steps.c.session_pk == pk, ripe, steps.c.counted.is_(False)
         )
-        found = [row.seq for row in connection.execute(left_out) if not rows.is_cached(row.additional_data)]
+        found = [row.seq for row in connection.execute(left_out) if not is_cached(row.additional_data)]
         if not found:
             return
         change = change.where(steps.c.seq.in_(found))
@@ -538,7 +537,6 @@ def _pk_of(connection: Connection, session_id: str) -> int:
 
 # --- statements: built once, so that SQLAlchemy compiles them once ------------------------------------
 
-_TAGGED = exists().where(session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS))
 _COUNT_SESSION = (
     select(
         sessions.c.status,
@@ -546,7 +544,7 @@ _COUNT_SESSION = (
         sessions.c.counted,
         sessions.c.attributes,
         series.c.mode,
-        _TAGGED.label("tagged"),
+        UNCOUNTED.label("tagged"),
     )
     .join(series, series.c.id == sessions.c.series_id)
     .where(sessions.c.id == bindparam("pk"))

@@ -58,7 +58,6 @@ INTERRUPTED_CODE = STATUS_CODES[INTERRUPTED]
 # Where a session's row came from; ORPHAN: the line with its start was lost, and is awaited.
 SOURCES = ("journal", "import", "orphan")
 
-UNCOUNTED_TAGS = ("warmup", "ignore", "cached")  # sessions so tagged leave baselines and trends
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for INTEGER
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from statistics import median, quantiles
+from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from perfdb.alerts.triage import Desk
+from perfdb.analysis.series import percentile
 from perfdb.records import FIRING, Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines
@@ -27,7 +28,6 @@ NEWEST = 10
 LAST = 200  # sessions behind the figures of a series
 RECENT = 20  # of which so many are now, and the others the past
 LEAST_PAST = 10
-LEAST_FOR_P95 = 20
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
 MOST_SERIES = 40  # per pipeline and mode
@@ -158,7 +158,7 @@ def _series_now(
         n=len(recent),
         failures=sum(not counted for counted in runs.counted[-RECENT:]),
         p50=p50,
-        p95=quantiles(recent, n=20, method="inclusive")[-1] if len(recent) >= LEAST_FOR_P95 else None,
+        p95=percentile(sorted(recent), "p95"),
         baseline=baseline,
         baseline_n=0 if usual is None else usual[2],
         baseline_of=None if usual is None else usual[0],

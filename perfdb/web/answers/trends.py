@@ -12,6 +12,7 @@ from perfdb.alerts.config import read_alert_settings
 from perfdb.analysis import find_change_points
 from perfdb.analysis import trends as analysis
 from perfdb.analysis.rules.limits import MAX
+from perfdb.analysis.series import PERCENTILES, percentile
 from perfdb.analysis.series import SeriesName as SeriesOf
 from perfdb.filters import parse_instant
 from perfdb.history.plain import plain
@@ -151,7 +152,7 @@ def _statistics(runs: browsing.SeriesRuns) -> dict[str, Any]:
         "n": len(good),
         "failures": len(runs.counted) - len(good),
         "mean": float(values.mean()) if good else None,
-        **{name: analysis.percentile(values, name) for name in analysis.PERCENTILES},
+        **{name: percentile(values, name) for name in PERCENTILES},
         "slope_percent_per_session": plain(per_session),
         "slope_percent_per_day": plain(per_day),
         "p_value": plain(p_value),
@@ -171,8 +172,8 @@ def _periods(runs: browsing.SeriesRuns, by: str) -> list[Period]:
                 start_time=86_400.0 * day,
                 n=values.size,
                 failures=len(places) - values.size,
-                p50=analysis.percentile(values, "p50"),
-                p95=analysis.percentile(values, "p95"),
+                p50=percentile(values, "p50"),
+                p95=percentile(values, "p95"),
             )
         )
     return found
