@@ -283,7 +283,7 @@ class Desk:
         with recorded(self._history) as connection:
             made, short = pins_of_past(connection, now, last=last, note=note, step=step, **chosen)
         if not made:
-            most = max((len(past.durations) for past in short), default=0)
+            most = max((len(past) for past in short), default=0)
             raise UsageError(
                 f"nothing to pin: a baseline is made of {LEAST_RUNS} runs that count, and of what was "
                 f"chosen no series has more than {most}; see: perfdb trends"

@@ -6,13 +6,14 @@ or still runs never enters durations; a failed one is counted as a failure. Mode
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from perfdb.analysis.series import Series
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import COMPLETED, FAILED
 from perfdb.stopping import looking
@@ -56,29 +57,8 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
     return runs.sort_values("start_time", kind="stable", ignore_index=True)
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesRuns:
-    """The runs of one series, oldest first, as columns of ``runs_of``: frames of few rows cost too much."""
-
-    session_ids: Sequence[str]
-    start_times: Floats
-    durations: Floats
-    counted: Truths
-    failed: Truths
-
-    def at(self, places: npt.NDArray[np.intp]) -> SeriesRuns:
-        """Return the runs at these places."""
-        return SeriesRuns(
-            [self.session_ids[place] for place in places],
-            self.start_times[places],
-            self.durations[places],
-            self.counted[places],
-            self.failed[places],
-        )
-
-
-def series_of(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, str | None, str], SeriesRuns]]:
-    """Yield each (pipeline, step name or None, mode) with its runs: the total first, then by time spent."""
+def series_of(runs: pd.DataFrame) -> Iterator[Series]:
+    """Yield the series of these runs: of each pipeline and mode the total first, then by time spent."""
     places: dict[tuple[str, str, str | None], list[int]] = {}
     for place, (pipeline, mode, step_name) in enumerate(
         zip(*(runs[name].tolist() for name in ("pipeline", "mode", "step_name")), strict=True)
@@ -90,15 +70,12 @@ def series_of(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, str | None, str],
         places,
         key=lambda key: (key[0], key[1], key[2] is not None, -float(spent[places[key]].sum()), str(key[2])),
     )
-    everything = SeriesRuns(
-        runs["session_id"].tolist(),
-        runs["start_time"].to_numpy(dtype=float),
-        runs["duration"].to_numpy(dtype=float),
-        runs["counted"].to_numpy(dtype=bool),
-        runs["failed"].to_numpy(dtype=bool),
-    )
+    names = ("session_id", "start_time", "duration", "counted", "failed")
+    session_ids, starts, values, counted, failed = (runs[name].tolist() for name in names)
+    everything = Series("", None, "", "duration", session_ids, starts, values, counted, failed)
     for pipeline, mode, name in looking(order):
-        yield (pipeline, name, mode), everything.at(np.array(places[pipeline, mode, name]))
+        own = everything.at(places[pipeline, mode, name])
+        yield replace(own, pipeline=pipeline, step_name=name, mode=mode)
 
 
 def text_or_none(value: object) -> str | None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from perfdb.analysis.runs import Floats
 
-    Ordered = Sequence[float] | Floats
+    Ordered: TypeAlias = Sequence[float] | Floats
 
 
 class SeriesName(NamedTuple):
@@ -50,7 +50,7 @@ def neighbours(n: int, share: float) -> tuple[int, float]:
     return low, place - low
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Series:
     """The runs of one series, oldest first, in sequences of one length.
 
@@ -77,6 +77,26 @@ class Series:
         """Whose past it is."""
         return SeriesName(self.pipeline, self.step_name, self.mode)
 
+    def __len__(self) -> int:
+        return len(self.values)
+
     def place_of(self, moment: float) -> int:
         """Return how many runs began before a moment."""
         return bisect_left(self.start_times, moment)
+
+    def at(self, places: Iterable[int]) -> Series:
+        """Return the runs at these places."""
+        chosen = list(places)
+        return replace(
+            self,
+            session_ids=[self.session_ids[place] for place in chosen],
+            start_times=[self.start_times[place] for place in chosen],
+            values=[self.values[place] for place in chosen],
+            counted=[self.counted[place] for place in chosen],
+            failed=[self.failed[place] for place in chosen],
+        )
+
+    @property
+    def good(self) -> Series:
+        """The runs that count."""
+        return self.at(place for place, counted in enumerate(self.counted) if counted)

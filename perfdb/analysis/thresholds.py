@@ -35,8 +35,8 @@ def suggest_thresholds(runs: pd.DataFrame) -> pd.DataFrame:
         ``flagged_percent``. Totals first, then the steps by the time they took.
     """
     rows: list[tuple[object, ...]] = []
-    for key, series in series_of(runs):
-        values = series.durations[series.counted]
+    for series in series_of(runs):
+        values = np.array(series.good.values)
         values = values[values > 0]
         if values.size < LEAST_RUNS:
             continue
@@ -45,7 +45,7 @@ def suggest_thresholds(runs: pd.DataFrame) -> pd.DataFrame:
         ordered = np.sort(values)
         p50, p95 = quantile(ordered, 0.5), quantile(ordered, 0.95)
         share = 100 * flagged / values.size
-        rows.append((*key, values.size, p50, p95, float(values.max()), limit, flagged, share))
+        rows.append((*series.name, values.size, p50, p95, float(values.max()), limit, flagged, share))
     floats = ("p50", "p95", "max", "limit", "flagged_percent")
     whole = {"n": "int64", "flagged": "int64"}
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(

@@ -13,8 +13,8 @@ from perfdb.analysis.trends import trends
 from perfdb.records import Session, Step
 from perfdb.store import ingest
 from perfdb.store.frames import session_rows, sessions_frame, step_rows, steps_frame
-from perfdb.store.levels import read_past
 from perfdb.store.reading import read_session
+from perfdb.store.series import read_past
 from perfdb.store.statistics import of_totals
 
 Records = Callable[..., list[dict[str, Any]]]
@@ -22,7 +22,7 @@ HEADER = {"journal_id": "j", "host": "box", "pid": 1}
 
 
 def past_of(connection: Connection) -> dict[str | None, list[float]]:
-    return {past.step_name: past.durations for past in read_past(connection)}
+    return {past.step_name: list(past.values) for past in read_past(connection)}
 
 
 def run_of(name: str, *, cached_step: bool = False, mode: str = "{}", **attributes: Any) -> Session:

@@ -8,11 +8,12 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from perfdb.alerts.triage import Desk
-from perfdb.analysis.series import percentile
+from perfdb.analysis.series import Series, percentile
 from perfdb.records import FIRING, Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines
 from perfdb.store.baselines import Pin, pinned
+from perfdb.store.series import last_runs
 from perfdb.text import mode_text
 from perfdb.web.answers.rows import alert_rows, session_row
 from perfdb.web.schemas import Live, OpenStep, Overview, RunningSession, SeriesNow
@@ -78,7 +79,7 @@ def _usual(connection: Connection, running: list[Session]) -> dict[tuple[str, st
     return {
         (session.pipeline, session.mode): {
             runs.step_name: median(good)
-            for runs in browsing.last_runs(connection, kinds[session.pipeline, session.mode], last=RECENT)
+            for runs in last_runs(connection, kinds[session.pipeline, session.mode], last=RECENT)
             if (good := _counted(runs))
         }
         for session in running
@@ -113,10 +114,10 @@ def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
     }
     found: list[SeriesNow] = []
     for number, pipeline, mode in browsing.total_series(connection, most=MOST_KINDS):
-        of_kind = browsing.last_runs(connection, number, last=LAST)
+        of_kind = last_runs(connection, number, last=LAST)
         accepted = accepted_baselines(connection, pipeline, mode)
         total, steps = of_kind[:1], of_kind[1:]
-        steps.sort(key=lambda runs: -sum(runs.durations[-RECENT:]))
+        steps.sort(key=lambda runs: -sum(runs.values[-RECENT:]))
         for runs in [*total, *steps][:MOST_SERIES]:
             name = (pipeline, mode, runs.step_name)
             since = accepted.get((runs.step_name, "duration"))
@@ -126,7 +127,7 @@ def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
 
 
 def _baseline(
-    runs: browsing.Runs, pin: Pin | None, alert: Alert | None, accepted: Baseline | None
+    runs: Series, pin: Pin | None, alert: Alert | None, accepted: Baseline | None
 ) -> tuple[Literal["pin", "alert", "past"], float, int] | None:
     """Return what the newest runs are held against: where from, seconds, of how many runs."""
     if pin is not None:
@@ -142,7 +143,7 @@ def _baseline(
 
 
 def _series_now(
-    runs: browsing.Runs,
+    runs: Series,
     usual: tuple[Literal["pin", "alert", "past"], float, int] | None,
     alert: Alert | None,
 ) -> SeriesNow:
@@ -170,5 +171,5 @@ def _series_now(
     )
 
 
-def _counted(runs: browsing.Runs) -> list[float]:
-    return [value for value, counted in zip(runs.durations, runs.counted, strict=True) if counted]
+def _counted(runs: Series) -> list[float]:
+    return [value for value, counted in zip(runs.values, runs.counted, strict=True) if counted]
