@@ -7,7 +7,7 @@ is never changed. Names are those of the JSON report; instants are epoch seconds
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -32,6 +32,7 @@ from perfdb.vocabulary import (
     RUNNING,
     SEVERITIES,
     STATUSES,
+    UNCOUNTED_TAGS,
     VISION_ANALYSIS,
     check_session_id,
     mode_of,
@@ -179,6 +180,15 @@ class Session:
         return None if self.total_duration is None else self.start_time + self.total_duration
 
     @property
+    def counted(self) -> bool:
+        """Whether its durations are in baselines and trends."""
+        return (
+            self.status == COMPLETED
+            and self.total_duration is not None
+            and counts(self.success, self.attributes, self.mode, self.tags)
+        )
+
+    @property
     def timestamp(self) -> str:
         """The start as the report says it: local time of the writer, ISO 8601, without a zone."""
         zone = timezone(timedelta(seconds=self.utc_offset))
@@ -192,6 +202,20 @@ class Session:
             if step.duration is not None:
                 durations[step.step_name] = durations.get(step.step_name, 0.0) + step.duration
         return durations
+
+
+def is_cached(data: object) -> bool:
+    """Say whether attributes or a step's data say that the answer came from a cache: ``cached=True``."""
+    return isinstance(data, Mapping) and data.get("cached") is True
+
+
+def counts(success: bool | None, attributes: object, mode: str, tags: Iterable[str] = ()) -> bool:
+    """Say whether a session that completed is in baselines and trends, and its steps with it.
+
+    Where ``cached`` makes a mode of its own, answers from a cache count there.
+    """
+    fresh = not is_cached(attributes) or '"cached":' in mode
+    return fresh and success is not False and not any(tag in UNCOUNTED_TAGS for tag in tags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

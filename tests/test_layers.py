@@ -33,7 +33,7 @@ LAYERS = {
     "recording": 1,
     "store": 2,
     "__pyinstaller": 2,
-    "analysis": 2,
+    "analysis": 1.5,  # pure: the store reads what it looks at
     "alerts": 2.5,
     "charts": 3,
     "pages": 3,

@@ -17,18 +17,18 @@ from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, MOST_JITTERS, MOST_OPENED, fingerprint
 from perfdb.alerts.judging import write_in_pieces
 from perfdb.alerts.messages import headline, message
-from perfdb.analysis.regressions import Move, Runs, find_moves
+from perfdb.analysis.regressions import Move, find_moves
 from perfdb.analysis.rules import JITTER_S, Level, Rule, Verdict, evaluate, kind_of
 from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.pinned import PINNED
-from perfdb.analysis.series import SeriesName
+from perfdb.analysis.series import Series, SeriesName
 from perfdb.errors import NotFoundError
 from perfdb.records import HISTORIC, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.database import Database
-from perfdb.store.levels import kinds_of, read_past
+from perfdb.store.series import kinds_of, read_past
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -40,19 +40,16 @@ def moves_of(connection: Connection, *, better: bool = False, **filters: Any) ->
     Args:
         connection: of any role.
         better: where it moved for the better instead.
-        filters: as ``store.levels.read_past`` takes them.
+        filters: as ``store.series.read_past`` takes them.
     """
     pasts = list(read_past(connection, **filters))
     steps = Counter((past.pipeline, past.mode) for past in pasts if past.step_name is not None)
     found: list[Move] = []
     for past in pasts:
-        runs = Runs(
-            past.pipeline, past.step_name, past.mode, past.session_ids, past.start_times, past.durations
-        )
         parts = 1
         if past.step_name is None:  # the jitters of its steps add up in a total
             parts = min(MOST_JITTERS, max(1, steps[past.pipeline, past.mode]))
-        found += find_moves(runs, jitter=parts * JITTER_S, better=better)
+        found += find_moves(past, jitter=parts * JITTER_S, better=better)
     return found
 
 
@@ -60,7 +57,7 @@ def moves_of(connection: Connection, *, better: bool = False, **filters: Any) ->
 class Loss:
     """A series that is slower than its pinned baseline now, as the rule ``pinned`` judges it."""
 
-    runs: Runs
+    runs: Series
     pin: Pin
     verdict: Verdict
 
@@ -71,26 +68,19 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
     Args:
         connection: of any role.
         step: only this step, without the totals.
-        filters: as ``store.levels.read_past`` takes them.
+        filters: as ``store.series.read_past`` takes them.
     """
     pins = {(pin.pipeline, pin.step_name, pin.mode): pin for pin in pinned(connection)}
     found = []
     for past in read_past(connection, step=step, **filters) if pins else ():
-        pin = pins.get((past.pipeline, past.step_name, past.mode))
+        pin = pins.get(past.name)
         if pin is None:
             continue
         level = Level(pin.value, pin.spread, pin.n)
         rule = Rule(name="pinned", kind=PINNED.name, jitter=JITTER_S, pinned=level, **PINNED.defaults)
         first = bisect_right(past.start_times, pin.until_time)  # not held against itself
-        runs = Runs(
-            past.pipeline,
-            past.step_name,
-            past.mode,
-            past.session_ids[first:],
-            past.start_times[first:],
-            past.durations[first:],
-        )
-        verdict = evaluate(rule, runs.durations)
+        runs = past.at(range(first, len(past)))
+        verdict = evaluate(rule, runs.values)
         if verdict.hit:
             found.append(Loss(runs, pin, verdict))
     return found
@@ -133,7 +123,7 @@ def _with_cause(connection: Connection, move: Move) -> Move:
 
 def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
     """Return the alert that tells of a move, an open one before others; None when there is none."""
-    series = (move.runs.pipeline, move.runs.step_name, move.runs.mode)
+    series = move.runs.name
     telling = [
         alert
         for alert in alerts
@@ -168,7 +158,7 @@ def open_historic(database: Database, moves: Iterable[Move], settings: AlertSett
     opening = _Opening(rules, now)
     due = []
     for place, move in enumerate(sorted(moves, key=lambda move: move.since_time)):
-        alert = alert_of(move, told.get(_series_of(move), ()))
+        alert = alert_of(move, told.get(move.runs.name, ()))
         if alert is None or _is_to_follow(alert, move):
             due.append((place, move))
         elif opening.rule_for(move) is not None:
@@ -187,7 +177,7 @@ class _Opening:
         self._events: dict[str, list[tuple[int, Alert]]] = {}
 
     def rule_for(self, move: Move) -> Rule | None:
-        return next((rule for rule in self._rules if rule.is_about(_series_of(move))), None)
+        return next((rule for rule in self._rules if rule.is_about(move.runs.name)), None)
 
     def add(self, place: int, move: Move, alert: Alert) -> None:
         self._events.setdefault(move.event_session_id, []).append((place, alert))
@@ -198,7 +188,7 @@ class _Opening:
         rule = self.rule_for(move)
         if rule is None or self._opened >= MOST_OPENED:
             return
-        told = store.read_alerts(connection, "all", of_series=_series_of(move))
+        told = store.read_alerts(connection, "all", of_series=move.runs.name)
         alert = alert_of(move, told)
         if alert is None:
             taken = any(each.active and _is_of(each, rule, move) for each in told)
@@ -213,10 +203,6 @@ class _Opening:
         """Yield the alerts whose group is not seen to yet, with it and with their texts."""
         for event in self._events.values():
             yield from _grouped([alert for _, alert in sorted(event, key=lambda each: each[0])])
-
-
-def _series_of(move: Move) -> SeriesName:
-    return SeriesName(move.runs.pipeline, move.runs.step_name, move.runs.mode)
 
 
 def _is_to_follow(alert: Alert, move: Move) -> bool:
@@ -242,7 +228,7 @@ def _alert_of_move(rule: Rule, move: Move, now: float) -> Alert:
     runs, change = move.runs, move.change
     end = change.index + change.after_n
     arithmetic = (
-        f"change at run {change.index + 1} of {len(runs.durations)}: {change.before_median:.6g} "
+        f"change at run {change.index + 1} of {len(runs)}: {change.before_median:.6g} "
         f"(n = {change.before_n}) to {change.after_median:.6g} (n = {change.after_n}), "
         f"{change.effect_percent:+.1f} % >= +{SHIFT_PERCENT:g} %; p = {change.p_value:.2g}"
     )

@@ -309,7 +309,7 @@ class Triage:
         with self._history._recorded() as connection:
             made, short = pins_of_past(connection, now, last=last, note=note, step=step, **chosen)
         if not made:
-            most = max((len(past.durations) for past in short), default=0)
+            most = max((len(past) for past in short), default=0)
             raise UsageError(
                 f"nothing to pin: a baseline needs {LEAST_RUNS} runs that count, and no selected series "
                 f"has more than {most}; see: perfdb trends"

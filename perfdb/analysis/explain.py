@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from perfdb.analysis.bottlenecks import most_at_once
-from perfdb.analysis.runs import UNCOUNTED_TAGS
 from perfdb.critical_path import Span, name_seconds
-from perfdb.records import COMPLETED, Session, Step
+from perfdb.records import Session, Step
 from perfdb.stopping import look, looking
 from perfdb.text import counted, duration_text, inert, mode_text, size_text
 from perfdb.vocabulary import OTHER
@@ -108,10 +107,9 @@ def explain(session: Session, past: Iterable[Session]) -> Explanation:
 
 def _tells_of(other: Session, session: Session) -> bool:
     """Say whether a session counts, is of the same kind, and began before."""
-    counts = other.status == COMPLETED and other.total_duration is not None and other.success is not False
     alike = (other.pipeline, other.mode) == (session.pipeline, session.mode)
     before = other.start_time < session.start_time and other.session_id != session.session_id
-    return counts and alike and before and UNCOUNTED_TAGS.isdisjoint(other.tags)
+    return other.counted and alike and before
 
 
 def percentile_of(value: float, history: Sequence[float]) -> float:

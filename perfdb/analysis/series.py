@@ -6,10 +6,16 @@ rules, the changes, the trends and the pages look at it.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from perfdb.analysis.runs import Floats
+
+    Ordered: TypeAlias = Sequence[float] | Floats
 
 
 class SeriesName(NamedTuple):
@@ -20,7 +26,31 @@ class SeriesName(NamedTuple):
     mode: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+PERCENTILES = {"p50": (0.50, 1), "p90": (0.90, 10), "p95": (0.95, 20), "p99": (0.99, 100)}
+"""Column: (share, least n). With fewer runs the percentile would be little more than the slowest run."""
+
+
+def percentile(ordered: Ordered, name: str) -> float | None:
+    """Return a percentile of sorted values; None with too few for it."""
+    share, least = PERCENTILES[name]
+    return quantile(ordered, share) if len(ordered) >= least else None
+
+
+def quantile(ordered: Ordered, share: float) -> float:
+    """Return the value below which a share of sorted values lies, between two of them as far as need be."""
+    low, part = neighbours(len(ordered), share)
+    above = ordered[min(low + 1, len(ordered) - 1)]
+    return float(ordered[low] + (above - ordered[low]) * part)
+
+
+def neighbours(n: int, share: float) -> tuple[int, float]:
+    """Return the place of the value just below a quantile of n values, and how far it is to the next."""
+    place = share * (n - 1)
+    low = math.floor(place)
+    return low, place - low
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """The runs of one series, oldest first, in sequences of one length.
 
@@ -47,6 +77,26 @@ class Series:
         """Whose past it is."""
         return SeriesName(self.pipeline, self.step_name, self.mode)
 
+    def __len__(self) -> int:
+        return len(self.values)
+
     def place_of(self, moment: float) -> int:
         """Return how many runs began before a moment."""
         return bisect_left(self.start_times, moment)
+
+    def at(self, places: Iterable[int]) -> Series:
+        """Return the runs at these places."""
+        chosen = list(places)
+        return replace(
+            self,
+            session_ids=[self.session_ids[place] for place in chosen],
+            start_times=[self.start_times[place] for place in chosen],
+            values=[self.values[place] for place in chosen],
+            counted=[self.counted[place] for place in chosen],
+            failed=[self.failed[place] for place in chosen],
+        )
+
+    @property
+    def good(self) -> Series:
+        """The runs that count."""
+        return self.at(place for place, counted in enumerate(self.counted) if counted)

@@ -17,12 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from perfdb.analysis.runs import Floats, SeriesRuns, series_of, text_or_none
+from perfdb.analysis.runs import Floats, series_of, text_or_none
+from perfdb.analysis.series import PERCENTILES, Series, percentile
 
 By = Literal["last", "all", "day", "week"]
-
-PERCENTILES = {"p50": (0.50, 1), "p90": (0.90, 10), "p95": (0.95, 20), "p99": (0.99, 100)}
-"""Column: (share, least n). With fewer runs the percentile would be little more than the slowest run."""
 
 LEAST_FOR_SLOPE = 10
 _NO_SLOPE = (None, None, None)
@@ -64,14 +62,15 @@ def trends(runs: pd.DataFrame, *, by: By = "last") -> pd.DataFrame:
     if by not in get_args(By):
         raise ValueError(f"by={by!r} must be one of {', '.join(get_args(By))}")
     rows: list[tuple[object, ...]] = []
-    for key, series in series_of(runs):
+    for series in series_of(runs):
+        key = series.name
         if by in ("last", "all"):
             slopes = _slopes_of_runs(series) if by == "last" else _NO_SLOPE
             rows.append((*key, None, *_described(series), *slopes))
             continue
-        days = np.array(_days(series.start_times, by))
+        days = np.array(_days(series, by))
         for day in np.unique(days):
-            of_day = series.at(np.flatnonzero(days == day))
+            of_day = series.at(np.flatnonzero(days == day).tolist())
             rows.append((*key, first_day(int(day)), *_described(of_day), *_NO_SLOPE))
     frame = frame_of(rows)
     return frame if by in ("last", "all") else with_slopes(frame)
@@ -122,14 +121,6 @@ def with_slopes(periods: pd.DataFrame) -> pd.DataFrame:
     return periods.assign(
         slope_percent_per_day=[slope.per_x for slope in found], p_value=[slope.p_value for slope in found]
     )
-
-
-def percentile(ordered: Floats, name: str) -> float | None:
-    """Return the percentile of sorted values, or None when there are too few for it."""
-    share, least = PERCENTILES[name]
-    if ordered.size == 1:  # of thousands of series that ran once
-        return float(ordered[0]) if least == 1 else None
-    return float(np.quantile(ordered, share)) if ordered.size >= least else None
 
 
 def week_of(day: int) -> int:
@@ -183,26 +174,27 @@ def _inflation(values: Floats) -> float:
     return (1 + r) / (1 - r)
 
 
-def _described(runs: SeriesRuns) -> tuple[object, ...]:
-    values = np.sort(runs.durations[runs.counted])
+def _described(series: Series) -> tuple[object, ...]:
+    values = sorted(series.good.values)
     return (
-        values.size,
-        int(runs.failed.sum()),
-        float(values.mean()) if values.size else None,
+        len(values),
+        sum(series.failed),
+        math.fsum(values) / len(values) if values else None,
         *(percentile(values, name) for name in PERCENTILES),
     )
 
 
-def _slopes_of_runs(runs: SeriesRuns) -> tuple[float, float, float]:
+def _slopes_of_runs(series: Series) -> tuple[float, float, float]:
     """Return the slopes through one point per session: its median, where a step runs several times in it."""
-    if int(runs.counted.sum()) < LEAST_FOR_SLOPE:
+    good = series.good
+    if len(good) < LEAST_FOR_SLOPE:
         return math.nan, math.nan, math.nan
-    sessions: dict[str, list[int]] = {}
-    for place in np.flatnonzero(runs.counted).tolist():
-        sessions.setdefault(runs.session_ids[place], []).append(place)
-    starts = [runs.start_times[places[0]] for places in sessions.values()]
-    values = [median(runs.durations[places].tolist()) for places in sessions.values()]
-    return slopes(np.array(starts), np.array(values))
+    sessions: dict[str, list[float]] = {}
+    starts: dict[str, float] = {}
+    for session_id, start, value in zip(good.session_ids, good.start_times, good.values, strict=True):
+        sessions.setdefault(session_id, []).append(value)
+        starts.setdefault(session_id, start)
+    return slopes(np.array(list(starts.values())), np.array([median(each) for each in sessions.values()]))
 
 
 def slopes(start_times: Floats, values: Floats) -> tuple[float, float, float]:
@@ -246,8 +238,8 @@ def _kept(size: int) -> npt.NDArray[np.intp]:
     return np.linspace(0, size - 1, MOST_FOR_SLOPE).round().astype(np.intp)
 
 
-def _days(start_times: Floats, by: By) -> list[int]:
-    days = [int(start // 86_400) for start in start_times.tolist()]
+def _days(series: Series, by: By) -> list[int]:
+    days = [int(start // 86_400) for start in series.start_times]
     return [week_of(day) for day in days] if by == "week" else days
 
 

@@ -11,7 +11,6 @@ from perfdb.analysis.rules import TABLE, Rule, exceeds
 from perfdb.analysis.rules.base import percent_over
 from perfdb.analysis.runs import counted_sessions, text_or_none
 from perfdb.analysis.series import SeriesName
-from perfdb.records import COMPLETED
 
 _MEASURED = ("duration", "cpu_s", "rss_peak_bytes")
 
@@ -36,7 +35,7 @@ def violations(sessions: pd.DataFrame, steps: pd.DataFrame, rules: Iterable[Rule
         beyond the limit, above 0) and ``excess_percent`` of the limit, ``rule``, ``kind``, ``severity``.
     """
     counted = counted_sessions(sessions)
-    done = steps[steps["session_id"].isin(set(counted["session_id"])) & (steps["status"] == COMPLETED)]
+    done = steps[steps["counted"] & steps["session_id"].isin(set(counted["session_id"]))]
     totals = counted.rename(columns={"total_duration": "duration", "attributes": "facts"})
     totals = totals.assign(step_name=None)
     within = done.rename(columns={"additional_data": "facts"})

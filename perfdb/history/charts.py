@@ -164,8 +164,7 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
         points = points.rename(columns={"total_duration": "duration"})
     else:
         rows = _steps_of(history, choice, step) if len(choice.sessions) else history.steps(step=step, last=1)
-        rows = rows[rows["additional_data"].map(lambda data: data.get("cached") is not True).astype(bool)]
-        points = rows[rows["success"].fillna(False).astype(bool)][["session_id", "start_time", "duration"]]
+        points = rows[rows["counted"]][["session_id", "start_time", "duration"]]
         points = points.sort_values("start_time", kind="stable")
     points = points[points["duration"].notna()].reset_index(drop=True)
     durations = points["duration"].to_numpy(dtype=float)

@@ -50,8 +50,9 @@ class History(Decisions):
                 * ``tag``: only sessions with this tag.
 
         Returns:
-            The columns of the view ``v_sessions``; instants in epoch seconds UTC, durations in
-            seconds. Empty, with all columns, when nothing fits or nothing was recorded yet.
+            The columns of the view ``v_sessions``, and ``counted``: whether its durations are in baselines
+            and trends; instants in epoch seconds UTC, durations in seconds. Empty, with all columns, when
+            nothing fits or nothing was recorded yet.
         """
         from perfdb.store import frames
 
@@ -73,7 +74,8 @@ class History(Decisions):
                 the sessions, not of the steps.
 
         Returns:
-            The columns of the view ``v_steps``; empty, with all columns, when nothing fits.
+            The columns of the view ``v_steps``, and ``counted`` as in ``sessions``; empty, with all columns,
+            when nothing fits.
         """
         from perfdb.store import frames
 

@@ -51,11 +51,12 @@ def trends(
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
+    from perfdb.analysis.series import PERCENTILES
 
     given = {name for name, value in filters.items() if value is not None}
     if connection is not None and by != "last" and given <= _BY_INDEX:
         pipeline = filters.get("pipeline")
-        percentiles = list(analysis.PERCENTILES.values())
+        percentiles = list(PERCENTILES.values())
         read = statistics.of_steps[by]
         rows = read(connection, percentiles, step=step, pipeline=pipeline)
         if step is None:
@@ -192,8 +193,9 @@ def _loss_row(loss: Loss, told: Sequence[Alert]) -> dict[str, Any]:
 def baselines(connection: Connection | None) -> pd.DataFrame:
     """Return the pinned baselines, with how the newest runs since then compare."""
     from perfdb.analysis.baselines import distance
+    from perfdb.analysis.series import SeriesName
     from perfdb.store import baselines as store
-    from perfdb.store.levels import read_past
+    from perfdb.store.series import read_past
 
     pins = [] if connection is None else store.pinned(connection)
     frame = store.frame_of(pins)
@@ -202,11 +204,11 @@ def baselines(connection: Connection | None) -> pd.DataFrame:
     if connection is not None:
         for pipeline in {pin.pipeline for pin in pins}:
             for past in read_past(connection, pipeline=pipeline):
-                pasts[past.pipeline, past.step_name, past.mode] = past
+                pasts[past.name] = past
     for pin in pins:
-        since = pasts.get((pin.pipeline, pin.step_name, pin.mode))
+        since = pasts.get(SeriesName(pin.pipeline, pin.step_name, pin.mode))
         first = 0 if since is None else bisect_right(since.start_times, pin.until_time)
-        now.append(distance(pin.value, [] if since is None else since.durations[first:]))
+        now.append(distance(pin.value, [] if since is None else since.values[first:]))
     for name, kind, place in (("now", "float64", 0), ("now_n", "int64", 1), ("change_percent", "float64", 2)):
         frame[name] = [each[place] for each in now]
         frame[name] = frame[name].astype(kind)  # type: ignore[call-overload]

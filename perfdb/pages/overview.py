@@ -117,7 +117,7 @@ def _totals(words: str, group: Sequence[Session]) -> str:
         )
         for place, session in enumerate(shown)
     ]
-    counting = [(float(place), value) for place, value, failed, _ in points if not failed]
+    counting = [point[:2] for point, session in zip(points, shown, strict=True) if session.counted]
     window = max(10, len(shown) // 20)
     line = [
         (place, float(np.median([value for _, value in counting[max(0, end - window) : end]])))

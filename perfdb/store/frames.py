@@ -21,6 +21,7 @@ from perfdb.filters import Chosen
 from perfdb.records import STATUSES
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
+    COMPLETED_CODE,
     environments,
     from_json,
     series,
@@ -40,17 +41,21 @@ SESSION_COLUMNS = (
     "session_id", "pipeline", "status", "mode", "fast_mode", "success", "product_count", "start_time",
     "end_time", "total_duration", "started_at", "ended_at", "error_message", "cpu_s", "cpu_percent",
     "rss_peak_bytes", "rss_mean_bytes", "attributes", "tags", "host", "pid", "python_version",
-    "perfdb_version", "git_commit", "command",
+    "perfdb_version", "git_commit", "command", "counted",
 )  # fmt: skip
 
 STEP_COLUMNS = (
     "session_id", "pipeline", "step_name", "seq", "parent_seq", "lane", "start_time", "end_time", "duration",
     "success", "status", "error_message", "additional_data", "attempts", "events", "cpu_s", "cpu_percent",
-    "rss_peak_bytes", "rss_mean_bytes", "fast_mode", "mode", "started_at", "ended_at",
+    "rss_peak_bytes", "rss_mean_bytes", "fast_mode", "mode", "started_at", "ended_at", "counted",
 )  # fmt: skip
 
-_V_SESSIONS = table("v_sessions", *map(column, SESSION_COLUMNS))
-_V_STEPS = table("v_steps", *map(column, STEP_COLUMNS))
+_V_SESSIONS = table("v_sessions", *map(column, SESSION_COLUMNS[:-1]))
+_V_STEPS = table("v_steps", *map(column, STEP_COLUMNS[:-1]))
+# A session that runs counts once it completes; its steps with it.
+_SESSION_COUNTS = (
+    sessions.c.counted & (sessions.c.status == COMPLETED_CODE) & sessions.c.total_duration.is_not(None)
+).label("counted")
 
 
 @contextmanager
@@ -70,7 +75,7 @@ def _garbage_collected_later() -> Iterator[None]:
 def sessions_frame(
     connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
-    """Return one row per session that fits, oldest first, with the columns of ``v_sessions``.
+    """Return one row per session that fits, oldest first, with the columns of ``v_sessions`` and ``counted``.
 
     Args:
         connection: of any role.
@@ -79,7 +84,8 @@ def sessions_frame(
 
     Returns:
         Instants (epoch s), durations (s) and ``cpu_percent`` are float64; counts, sizes and ``pid``
-        Int64; ``fast_mode`` and ``success`` boolean; ``attributes`` dicts; ``tags`` lists of names,
+        Int64; ``fast_mode`` and ``success`` boolean; ``counted`` (it is in baselines
+        and trends) bool; ``attributes`` dicts; ``tags`` lists of names,
         sorted; the rest is text. What is unknown is missing, never 0.
 
     Raises:
@@ -109,6 +115,7 @@ def sessions_frame(
             environments.c.perfdb_version,
             environments.c.git_commit,
             environments.c.command,
+            _SESSION_COUNTS,
         )
         .join(chosen, chosen.c.id == sessions.c.id)
         .join(series, series.c.id == sessions.c.series_id)
@@ -136,8 +143,8 @@ def steps_frame(
             ``status`` is that of the session.
 
     Returns:
-        The columns of ``v_steps``, typed as in ``sessions_frame``; ``additional_data`` dicts, ``attempts``
-        and ``events`` lists of dicts.
+        The columns of ``v_steps`` and ``counted``, typed as in ``sessions_frame``; ``additional_data`` dicts,
+        ``attempts`` and ``events`` lists of dicts.
 
     Raises:
         ValueError: a filter has a value that cannot be meant.
@@ -161,6 +168,7 @@ def steps_frame(
         steps.c.cpu_s,
         steps.c.rss_peak_bytes,
         steps.c.rss_mean_bytes,
+        steps.c.counted,
     ).where(steps.c.session_pk.in_(chosen))
     if step is not None:
         query = query.where(
@@ -170,12 +178,16 @@ def steps_frame(
     # own has SQLite sort whole rows, and the driver make each name anew, per row.
     columns = _columns(connection, query.order_by(steps.c.session_pk, steps.c.seq))
     of_sessions = _columns(
-        connection, chosen.add_columns(sessions.c.session_id, sessions.c.fast_mode, sessions.c.start_time)
+        connection,
+        chosen.add_columns(
+            sessions.c.session_id, sessions.c.fast_mode, sessions.c.start_time, _SESSION_COUNTS
+        ),
     )
     of_series = _columns(connection, select(series))
     session = _places(columns.pop("session_pk"), of_sessions["id"])
     kind = _places(columns.pop("series_id"), of_series["id"])
     status = np.array(columns.pop("status"), dtype="int64")
+    counted = np.array(columns.pop("counted"), dtype=bool)
     ended = np.array([each is not None for each in columns["duration"]], dtype="int64")
     success = [success_of(code, duration) for code in range(len(STATUSES)) for duration in (None, 0.0)]
     for name in ("additional_data", "attempts", "events"):
@@ -192,6 +204,7 @@ def steps_frame(
             "mode": _spread(of_series["mode"], kind, _text_type()),
             "status": _spread(STATUSES, status, _text_type()),
             "success": _spread(success, 2 * status + ended, "boolean"),
+            "counted": counted & np.array(of_sessions["counted"], dtype=bool)[session],
         },
     )
     turns = np.argsort(np.lexsort((of_sessions["id"], of_sessions["start_time"])))[session]
@@ -204,7 +217,8 @@ def session_rows(
     connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
 ) -> list[dict[str, Any]]:
     """Return what ``sessions_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
-    rows = _plain_rows(connection, _view_query(_V_SESSIONS, _chosen(connection, step, filters)))
+    query = _view_query(_V_SESSIONS, _chosen(connection, step, filters)).add_columns(_SESSION_COUNTS)
+    rows = _plain_rows(connection, query)
     for row in rows:
         row["tags"].sort()  # PostgreSQL sorts them as people do
     return rows
@@ -215,6 +229,8 @@ def step_rows(
 ) -> list[dict[str, Any]]:
     """Return what ``steps_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
     query = _view_query(_V_STEPS, choose_sessions(connection, **filters))
+    query = query.join(steps, (steps.c.session_pk == sessions.c.id) & (steps.c.seq == _V_STEPS.c.seq))
+    query = query.add_columns((steps.c.counted & _SESSION_COUNTS.element).label("counted"))
     if step is not None:
         query = query.where(_V_STEPS.c.step_name == storable_text(step))
     return _plain_rows(connection, query.order_by(_V_STEPS.c.seq))
@@ -266,7 +282,7 @@ _FLOATS = {
 }
 _INTEGERS = {"product_count", "rss_peak_bytes", "rss_mean_bytes", "pid", "parent_seq"}
 _WHOLE = {"seq", "lane"}  # never missing
-_BOOLEANS = {"fast_mode", "success"}
+_BOOLEANS = {"fast_mode", "success", "counted"}
 _OBJECTS = {"attributes", "tags", "additional_data", "attempts", "events"}
 
 
@@ -358,6 +374,8 @@ def _frame(
             made[name] = _integers(values)
         elif name in _WHOLE:
             made[name] = np.array(values, dtype="int64")
+        elif name == "counted":
+            made[name] = np.array(values, dtype=bool)
         elif name in _BOOLEANS:
             made[name] = pd.array(_truths(values), dtype="boolean")
         elif name in _OBJECTS:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from perfdb.records import INTERRUPTED
+from perfdb.records import INTERRUPTED, is_cached
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
@@ -72,11 +72,6 @@ def text(value: object) -> str | None:
 def document(value: object) -> Any:
     """Return a non-empty dict or list; what is empty or neither is stored as NULL."""
     return value if value and isinstance(value, (dict, list, tuple)) else None
-
-
-def is_cached(data: object) -> bool:
-    """Say whether attributes or a step's data say that the answer came from a cache: ``cached=True``."""
-    return isinstance(data, Mapping) and data.get("cached") is True
 
 
 def name(value: object, default: str) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-from sqlalchemy import Connection, bindparam, delete, exists, select, text, update
+from sqlalchemy import Connection, bindparam, delete, select, text, update
 
 from perfdb.errors import NotFoundError
 from perfdb.recording.redaction import REDACTED, redact
+from perfdb.records import counts as session_counts
+from perfdb.records import is_cached
 from perfdb.store import rows
 from perfdb.store.dialects import insert_into
+from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
     INTERRUPTED_CODE,
@@ -21,7 +24,6 @@ from perfdb.store.models import (
     sessions,
     steps,
 )
-from perfdb.vocabulary import UNCOUNTED_TAGS
 
 _CHUNK = 200  # ids per statement of a delete
 
@@ -112,8 +114,7 @@ def _told_tag(name: str) -> str:
 
 def counts(status: int, success: bool | None, attributes: object, mode: str) -> bool:
     """Say whether a session counts, but for its tags."""
-    cached = rows.is_cached(attributes) and '"cached":' not in mode  # a mode of its own counts there
-    return status in (RUNNING_CODE, COMPLETED_CODE) and success is not False and not cached
+    return status in (RUNNING_CODE, COMPLETED_CODE) and session_counts(success, attributes, mode)
 
 
 def recount_session(connection: Connection, pk: int, *, with_steps: bool = True) -> bool:
@@ -137,7 +138,7 @@ def _recount_steps(connection: Connection, pk: int, *, counted: bool) -> None:
         left_out = select(steps.c.seq, steps.c.additional_data).where(
             steps.c.session_pk == pk, ripe, steps.c.counted.is_(False)
         )
-        found = [row.seq for row in connection.execute(left_out) if not rows.is_cached(row.additional_data)]
+        found = [row.seq for row in connection.execute(left_out) if not is_cached(row.additional_data)]
         if not found:
             return
         change = change.where(steps.c.seq.in_(found))
@@ -161,7 +162,6 @@ def _pk_of(connection: Connection, session_id: str) -> int:
     return int(pk)
 
 
-_TAGGED = exists().where(session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS))
 _COUNT_SESSION = (
     select(
         sessions.c.status,
@@ -169,7 +169,7 @@ _COUNT_SESSION = (
         sessions.c.counted,
         sessions.c.attributes,
         series.c.mode,
-        _TAGGED.label("tagged"),
+        UNCOUNTED.label("tagged"),
     )
     .join(series, series.c.id == sessions.c.series_id)
     .where(sessions.c.id == bindparam("pk"))

@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, case, exists, func, select
+from sqlalchemy import Connection, Select, bindparam, case, func, select
 
 from perfdb.records import COMPLETED, FAILED, STATUSES
+from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
-    UNCOUNTED_TAGS,
     from_json,
     series,
-    session_tags,
     sessions,
     steps,
 )
@@ -316,7 +315,6 @@ _STEP_NAMES = (
     .order_by(func.max(steps.c.duration).desc())
     .limit(MOST_SERIES)
 )
-_TAGGED = exists().where(session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS))
 _ENDED = (
     select(
         sessions.c.id,
@@ -330,7 +328,7 @@ _ENDED = (
         sessions.c.product_count,
     )
     .where(sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)))
-    .where(~_TAGGED)
+    .where(~UNCOUNTED)
 )
 _NEWEST = (
     select(sessions.c.session_id)

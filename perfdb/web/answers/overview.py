@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from statistics import median, quantiles
+from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from perfdb.alerts.triage import Triage
+from perfdb.analysis.series import Series, percentile
 from perfdb.records import FIRING, Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines
 from perfdb.store.baselines import Pin, pinned
+from perfdb.store.series import last_runs
 from perfdb.text import mode_text
 from perfdb.vocabulary import RUNNING
 from perfdb.web.answers.rows import alert_rows, session_row
@@ -28,7 +30,6 @@ NEWEST = 10
 LAST = 200  # sessions behind the figures of a series
 RECENT = 20  # of which so many are now, and the others the past
 LEAST_PAST = 10
-LEAST_FOR_P95 = 20
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
 MOST_SERIES = 40  # per pipeline and mode
@@ -79,7 +80,7 @@ def _usual(connection: Connection, running: list[Session]) -> dict[tuple[str, st
     return {
         (session.pipeline, session.mode): {
             runs.step_name: median(good)
-            for runs in browsing.last_runs(connection, kinds[session.pipeline, session.mode], last=RECENT)
+            for runs in last_runs(connection, kinds[session.pipeline, session.mode], last=RECENT)
             if (good := _counted(runs))
         }
         for session in running
@@ -114,10 +115,10 @@ def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
     }
     found: list[SeriesNow] = []
     for number, pipeline, mode in browsing.total_series(connection, most=MOST_KINDS):
-        of_kind = browsing.last_runs(connection, number, last=LAST)
+        of_kind = last_runs(connection, number, last=LAST)
         accepted = accepted_baselines(connection, pipeline, mode)
         total, steps = of_kind[:1], of_kind[1:]
-        steps.sort(key=lambda runs: -sum(runs.durations[-RECENT:]))
+        steps.sort(key=lambda runs: -sum(runs.values[-RECENT:]))
         for runs in [*total, *steps][:MOST_SERIES]:
             name = (pipeline, mode, runs.step_name)
             since = accepted.get((runs.step_name, "duration"))
@@ -127,7 +128,7 @@ def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
 
 
 def _baseline(
-    runs: browsing.Runs, pin: Pin | None, alert: Alert | None, accepted: Baseline | None
+    runs: Series, pin: Pin | None, alert: Alert | None, accepted: Baseline | None
 ) -> tuple[Literal["pin", "alert", "past"], float, int] | None:
     """Return what the newest runs are held against: where from, seconds, of how many runs."""
     if pin is not None:
@@ -143,7 +144,7 @@ def _baseline(
 
 
 def _series_now(
-    runs: browsing.Runs,
+    runs: Series,
     usual: tuple[Literal["pin", "alert", "past"], float, int] | None,
     alert: Alert | None,
 ) -> SeriesNow:
@@ -159,7 +160,7 @@ def _series_now(
         n=len(recent),
         failures=sum(not counted for counted in runs.counted[-RECENT:]),
         p50=p50,
-        p95=quantiles(recent, n=20, method="inclusive")[-1] if len(recent) >= LEAST_FOR_P95 else None,
+        p95=percentile(sorted(recent), "p95"),
         baseline=baseline,
         baseline_n=0 if usual is None else usual[2],
         baseline_of=None if usual is None else usual[0],
@@ -171,5 +172,5 @@ def _series_now(
     )
 
 
-def _counted(runs: browsing.Runs) -> list[float]:
-    return [value for value, counted in zip(runs.durations, runs.counted, strict=True) if counted]
+def _counted(runs: Series) -> list[float]:
+    return [value for value, counted in zip(runs.values, runs.counted, strict=True) if counted]

@@ -12,12 +12,13 @@ from perfdb.alerts.config import read_alert_settings
 from perfdb.analysis import find_change_points
 from perfdb.analysis import trends as analysis
 from perfdb.analysis.rules.limits import MAX
-from perfdb.analysis.series import SeriesName as SeriesOf
+from perfdb.analysis.series import PERCENTILES, Series, percentile
 from perfdb.filters import parse_instant
 from perfdb.history.plain import plain
 from perfdb.records import SEVERITIES
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
+from perfdb.store.series import runs_of_series
 from perfdb.text import counted, duration_text, inert, local_time, mode_text
 from perfdb.web.answers.rows import alert_rows, named
 from perfdb.web.queries import TrendQuery
@@ -40,7 +41,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
         chosen = _chosen(query, names, recent)
         runs, found = None, []
         if connection is not None and chosen is not None:
-            runs = browsing.runs_of_series(connection, *chosen, last=query.last, since=since, until=until)
+            runs = runs_of_series(connection, *chosen, last=query.last, since=since, until=until)
             found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
     choices = [_named(*name) for name in names]
     if runs is None or chosen is None or not runs.start_times:
@@ -112,15 +113,15 @@ def _empty(query: TrendQuery, choices: list[SeriesName], series: SeriesName | No
     )
 
 
-def points(runs: browsing.SeriesRuns) -> Points:
+def points(runs: Series) -> Points:
     """Return the runs as points; of too many, the fastest and the slowest of each of 1,000 equal parts."""
-    places = kept_places(runs.durations, MOST_POINTS)
+    places = kept_places(runs.values, MOST_POINTS)
     return Points(
         session_id=[runs.session_ids[place] for place in places],
         start_time=[runs.start_times[place] for place in places],
-        duration=[runs.durations[place] for place in places],
+        duration=[runs.values[place] for place in places],
         failed=[not runs.counted[place] for place in places],
-        of=len(runs.durations),
+        of=len(runs.values),
     )
 
 
@@ -137,48 +138,48 @@ def kept_places(values: Sequence[float], most: int) -> list[int]:
     return kept
 
 
-def _statistics(runs: browsing.SeriesRuns) -> dict[str, Any]:
+def _statistics(runs: Series) -> dict[str, Any]:
     """Return what ``analysis.trends`` says of one series, without the price of frames."""
     good = [place for place, counted in enumerate(runs.counted) if counted]
-    values = np.sort(np.array([runs.durations[place] for place in good]))
+    values = np.sort(np.array([runs.values[place] for place in good]))
     of_session: dict[str, list[int]] = {}
     for place in good:
         of_session.setdefault(runs.session_ids[place], []).append(place)
     starts = np.array([runs.start_times[places[0]] for places in of_session.values()])
-    middles = np.array([median(runs.durations[place] for place in places) for places in of_session.values()])
+    middles = np.array([median(runs.values[place] for place in places) for places in of_session.values()])
     per_session, per_day, p_value = analysis.slopes(starts, middles)
     return {
         "n": len(good),
         "failures": len(runs.counted) - len(good),
         "mean": float(values.mean()) if good else None,
-        **{name: analysis.percentile(values, name) for name in analysis.PERCENTILES},
+        **{name: percentile(values, name) for name in PERCENTILES},
         "slope_percent_per_session": plain(per_session),
         "slope_percent_per_day": plain(per_day),
         "p_value": plain(p_value),
     }
 
 
-def _periods(runs: browsing.SeriesRuns, by: str) -> list[Period]:
+def _periods(runs: Series, by: str) -> list[Period]:
     of_period: dict[int, list[int]] = {}
     for place, start in enumerate(runs.start_times):
         day = int(start // 86_400)
         of_period.setdefault(analysis.week_of(day) if by == "week" else day, []).append(place)
     found = []
     for day, places in sorted(of_period.items()):
-        values = np.sort(np.array([runs.durations[place] for place in places if runs.counted[place]]))
+        values = np.sort(np.array([runs.values[place] for place in places if runs.counted[place]]))
         found.append(
             Period(
                 start_time=86_400.0 * day,
                 n=values.size,
                 failures=len(places) - values.size,
-                p50=analysis.percentile(values, "p50"),
-                p95=analysis.percentile(values, "p95"),
+                p50=percentile(values, "p50"),
+                p95=percentile(values, "p95"),
             )
         )
     return found
 
 
-def _changes(runs: browsing.SeriesRuns) -> list[Change]:
+def _changes(runs: Series) -> list[Change]:
     good = [place for place, counted in enumerate(runs.counted) if counted]
     if len(good) > MOST_FOR_CHANGES:
         return []
@@ -193,25 +194,25 @@ def _changes(runs: browsing.SeriesRuns) -> list[Change]:
             effect_percent=plain(each.effect_percent),
             p_value=plain(each.p_value),
         )
-        for each in find_change_points([runs.durations[place] for place in good])
+        for each in find_change_points([runs.values[place] for place in good])
     ]
 
 
-def _limits(history: ServedHistory, runs: browsing.SeriesRuns) -> list[Limit]:
+def _limits(history: ServedHistory, runs: Series) -> list[Limit]:
     """Return the ``max`` rules on the duration of this series, the gravest first."""
     found = [
         Limit(
             **named(rule, Limit),
             rule=rule.name,
             over=sum(
-                value > rule.limit for value, good in zip(runs.durations, runs.counted, strict=True) if good
+                value > rule.limit for value, good in zip(runs.values, runs.counted, strict=True) if good
             ),
         )
         for rule in read_alert_settings(history.settings.alerts, reading=True).rules
         if rule.kind == MAX.name
         and rule.limit is not None
         and rule.metric == "duration"
-        and rule.is_about(SeriesOf(runs.pipeline, runs.step_name, runs.mode))
+        and rule.is_about(runs)
     ]
     return sorted(found, key=lambda each: -SEVERITIES.index(each.severity))
 
