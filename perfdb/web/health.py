@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from perfdb.alerts.messages import amount
+from perfdb.pages.words import change, shown
 from perfdb.records import FIRING, SEVERITIES
 from perfdb.text import counted, duration_text
 from perfdb.web.schemas import AlertRow, Live
-from perfdb.web.words import change, shown, when
+from perfdb.web.words import when
 
 INFO = SEVERITIES[0]
 _REASONS = ("It explains", "Suspect", "Last error", "Failing too", "Moved together", "No single step")
