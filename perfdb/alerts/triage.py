@@ -25,7 +25,7 @@ from perfdb.vocabulary import TOTAL
 if TYPE_CHECKING:
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.analysis.rules import Rule, Verdict
-    from perfdb.store.alerts import Happening, Silence
+    from perfdb.store.alerts import AlertEvent, Silence
     from perfdb.store.baselines import Pin
 
 
@@ -38,7 +38,7 @@ class Story:
 
     alert: Alert
     group: tuple[Alert, ...]
-    events: tuple[Happening, ...]
+    events: tuple[AlertEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from perfdb.alerts.config import EVERY
 from perfdb.alerts.triage import RuleState, Triage
 from perfdb.errors import NotFoundError
-from perfdb.text import mode_text
-from perfdb.web.answers.rows import named
 from perfdb.web.queries import RuleQuery
 from perfdb.web.schemas import RuleAnswer, RuleHit, RuleRow, RulesAnswer, RuleVerdict
 
@@ -37,24 +35,11 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
     judged, hits = triage.would_have_flagged(name, last=query.last)
     return RuleAnswer(
         rule=_row(state),
-        verdicts=[
-            RuleVerdict(
-                **named(each, RuleVerdict),
-                **named(each.verdict, RuleVerdict),
-                mode_text=mode_text(each.mode),
-                start_time=each.at,
-            )
-            for each in verdicts
-        ],
+        verdicts=[RuleVerdict.from_records(each, each.verdict, start_time=each.at) for each in verdicts],
         judged=judged,
         flagged=len(hits),
         hits=[
-            RuleHit(
-                **named(each, RuleHit),
-                start_time=each.at,
-                value=each.verdict.value or 0.0,
-                arithmetic=each.verdict.arithmetic,
-            )
+            RuleHit.from_records(each, each.verdict, start_time=each.at, value=each.verdict.value or 0.0)
             for each in hits[:MOST_HITS]
         ],
     )
@@ -63,13 +48,13 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
 def _row(each: RuleState) -> RuleRow:
     rule = each.rule
     everything = rule.step == EVERY
-    values = named(rule, RuleRow) | named(each, RuleRow)
-    values |= {
-        "rule": rule.name,
-        "step_name": None if everything else rule.step,
-        "everything": everything,
-        "mode": None if rule.mode is None else dict(rule.mode),
-        "percent": rule.percent if rule.kind == "relative" else None,
-        "last_evaluated_run_at": each.last_at,
-    }
-    return RuleRow(**values)
+    return RuleRow.from_records(
+        rule,
+        each,
+        rule=rule.name,
+        step_name=None if everything else rule.step,
+        everything=everything,
+        mode=None if rule.mode is None else dict(rule.mode),
+        percent=rule.percent if rule.kind == "relative" else None,
+        last_evaluated_run_at=each.last_at,
+    )
