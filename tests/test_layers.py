@@ -172,7 +172,7 @@ def modules_loaded_by(code: str, folder: Path) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-HEAVY = {"pandas", "matplotlib", "sqlalchemy", "alembic", "numpy", "click"}
+HEAVY = {"pandas", "matplotlib", "sqlalchemy", "alembic", "numpy", "click", "jinja2", "markupsafe"}
 
 
 def test_import_and_first_step_load_nothing_heavy(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.analysis.rules import Rule, Verdict
     from perfdb.settings import Settings
-    from perfdb.store.alerts import Happening, Silence
+    from perfdb.store.alerts import AlertEvent, Silence
     from perfdb.store.baselines import Pin
 
     class Source(Protocol):
@@ -62,7 +62,7 @@ class Story:
 
     alert: Alert
     group: tuple[Alert, ...]
-    events: tuple[Happening, ...]
+    events: tuple[AlertEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)

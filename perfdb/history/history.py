@@ -460,19 +460,16 @@ class History(Decisions):
 
     def _repr_html_(self) -> str:
         """Show the database and its five newest sessions, for Jupyter."""
-        from html import escape
+        from perfdb.pages.rendering import render
 
         newest = self.sessions(last=5)
-        title = f"<b>perfdb history</b> <code>{escape(self.database)}</code>"
-        if newest.empty:
-            return f"<div>{title}<br>Nothing recorded yet.</div>"
         columns = ["session_id", "pipeline", "status", "fast_mode", "total_duration", "started_at"]
         table = (
             newest[columns]
             .iloc[::-1]
             .to_html(index=False, border=0, na_rep="–", float_format="{:.2f}".format)
         )
-        return f"<div>{title}, the newest sessions:{table}</div>"
+        return render("history.html", database=self.database, newest=None if newest.empty else table)
 
 
 def _session_html(session: Session) -> str:

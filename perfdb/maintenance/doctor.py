@@ -49,7 +49,7 @@ CLOCKS_APART_S = 5.0
 RECENT_S = 7 * 86400.0
 OLD_NAME = "performance_tracking"  # of the module that perfdb took the place of
 EXTRAS = {
-    "web": ("fastapi", "uvicorn", "jinja2"),
+    "web": ("fastapi", "uvicorn"),
     "postgres": ("psycopg",),
     "notify": ("apprise",),
     "parquet": ("pyarrow",),

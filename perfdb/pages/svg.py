@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from perfdb.analysis.timeline import Bar, Interval, Row, longest
-from perfdb.pages.parts import plain
+from perfdb.pages.words import plain
 from perfdb.text import duration_text
 
 WIDTH = 1000.0

@@ -11,11 +11,12 @@ from markupsafe import Markup
 
 from perfdb.alerts.messages import amount
 from perfdb.analysis.rules import kind_of
+from perfdb.pages.words import change, shown
 from perfdb.records import FIRING, SEVERITIES
 from perfdb.text import counted, duration_text
 from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, INTERRUPTED, WARNING
 from perfdb.web.schemas import AlertRow, Live
-from perfdb.web.words import change, shown, when
+from perfdb.web.words import when
 
 INFO = SEVERITIES[0]
 _REASONS = ("It explains", "Suspect", "Last error", "Failing too", "Moved together", "No single step")

@@ -6,9 +6,12 @@ value is null, never 0. ``step_name`` null is the session's total.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from perfdb.store.alerts import AlertEvent
+from perfdb.text import mode_text
 
 Status = Literal["running", "completed", "failed", "interrupted"]
 RowKind = Literal["step", "total", "other"]  # other: the time of no step
@@ -17,9 +20,35 @@ AlertState = Literal["pending", "firing", "acknowledged", "historic", "resolved"
 
 
 class Answer(BaseModel):
-    """The root of every answer."""
+    """The root of every answer; a field takes a record where it holds an answer with the record's names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+
+    @classmethod
+    def from_records(cls, *records: object, **more: Any) -> Self:
+        """Return what records have of the fields, by their names, and what is given beside them."""
+        fields = cls.model_fields
+        found = {name: getattr(each, name) for each in records for name in fields if hasattr(each, name)}
+        return cls(**found | more)
+
+
+class OfMode(Answer):
+    """The root of what is of one pipeline and mode, which ``mode_text`` says in words."""
+
+    pipeline: str
+    mode: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def mode_text(self) -> str:
+        """The mode in words."""
+        return mode_text(self.mode)
+
+
+class SeriesName(OfMode):
+    """A series that can be asked for."""
+
+    step_name: str | None
 
 
 class Problem(Answer):
@@ -40,14 +69,11 @@ class Health(Answer):
 # --- sessions ------------------------------------------------------------------------------------------
 
 
-class SessionRow(Answer):
+class SessionRow(OfMode):
     """One session in a list."""
 
     session_id: str
-    pipeline: str
     status: Status
-    mode: str
-    mode_text: str
     fast_mode: bool | None
     success: bool | None
     product_count: int | None
@@ -226,26 +252,13 @@ class SessionAnswer(Answer):
 # --- what is slow --------------------------------------------------------------------------------------
 
 
-class SeriesName(Answer):
-    """A series that can be asked for."""
-
-    pipeline: str
-    step_name: str | None
-    mode: str
-    mode_text: str
-
-
-class SeriesNow(Answer):
+class SeriesNow(SeriesName):
     """How a series does now, beside its past.
 
     ``p50`` and ``p95`` are of the newest ``n`` runs, p95 with 20 or more of them. ``baseline`` is what a
     person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before.
     """
 
-    pipeline: str
-    step_name: str | None
-    mode: str
-    mode_text: str
     n: int
     failures: int
     p50: float | None
@@ -268,13 +281,10 @@ class OpenStep(Answer):
     usual_s: float | None
 
 
-class RunningSession(Answer):
+class RunningSession(OfMode):
     """A session that runs now."""
 
     session_id: str
-    pipeline: str
-    mode: str
-    mode_text: str
     start_time: float
     usual_s: float | None
     steps_done: int
@@ -368,12 +378,9 @@ class TrendAnswer(Answer):
     alerts: list[AlertRow]
 
 
-class Bottleneck(Answer):
+class Bottleneck(OfMode):
     """What one step costs the sessions of a pipeline and mode, see ``History.bottlenecks``."""
 
-    pipeline: str
-    mode: str
-    mode_text: str
     step_name: str
     inside: str | None
     sessions: int
@@ -437,12 +444,9 @@ class SessionsCompared(Answer):
     rows: list[SideBySide]
 
 
-class GroupRow(Answer):
+class GroupRow(OfMode):
     """One series of two groups of sessions."""
 
-    pipeline: str
-    mode: str
-    mode_text: str
     step_name: str
     a_n: int
     b_n: int
@@ -472,7 +476,7 @@ class GroupsCompared(Answer):
 # --- alerts --------------------------------------------------------------------------------------------
 
 
-class AlertRow(Answer):
+class AlertRow(SeriesName):
     """An alert, as ``History.alerts`` has it."""
 
     id: int
@@ -481,11 +485,7 @@ class AlertRow(Answer):
     severity: Severity
     state: AlertState
     is_open: bool
-    pipeline: str
-    step_name: str | None
     metric: str
-    mode: str
-    mode_text: str
     direction: Literal["up", "down"]
     value: float
     baseline: float | None
@@ -504,15 +504,6 @@ class AlertRow(Answer):
     inhibited_by: int | None
     headline: str
     message: str
-
-
-class AlertEvent(Answer):
-    """Something that happened to an alert."""
-
-    at: float
-    event: str
-    session_id: str | None
-    note: str | None
 
 
 class SilenceRow(Answer):
@@ -600,13 +591,9 @@ class RuleAnswer(Answer):
     hits: list[RuleHit]  # the newest of them
 
 
-class RuleVerdict(Answer):
+class RuleVerdict(SeriesName):
     """What a rule says of the newest run of a series."""
 
-    pipeline: str
-    step_name: str | None
-    mode: str
-    mode_text: str
     session_id: str
     start_time: float
     hit: bool

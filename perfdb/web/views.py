@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ValidationError
 
-from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import kind_of
 from perfdb.errors import PerfdbError, StoreError
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
+from perfdb.store.alerts import AlertEvent
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import bottlenecks as of_bottlenecks
@@ -23,10 +23,9 @@ from perfdb.web.answers import overview as of_overview
 from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
-from perfdb.web.answers.rows import alert_rows
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
-from perfdb.web.schemas import AlertEvent, Bottleneck, SeriesName, SeriesNow
+from perfdb.web.schemas import Bottleneck, SeriesName, SeriesNow
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
 
@@ -93,7 +92,7 @@ def page(
     """Return a template with what every page knows."""
     history: ServedHistory = request.app.state.history
     if "firing_count" not in context:
-        context["firing_count"] = len(firing(alert_rows(Triage(history).alerts())))
+        context["firing_count"] = len(firing(of_alerts.open_alerts(history)))
     return HTMLResponse(
         render(
             template,
@@ -372,7 +371,7 @@ def get_alerts(request: Request) -> HTMLResponse:
     history = request.app.state.history
     query = asked(queries.AlertsQuery, request)
     answer = of_alerts.alert_page(history, query)
-    opened = alert_rows(Triage(history).alerts())
+    opened = of_alerts.open_alerts(history)
     return page(
         request,
         "alerts.html",

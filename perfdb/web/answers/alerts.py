@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from perfdb.alerts.triage import Triage
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
-from perfdb.web.answers.rows import alert_row, alert_rows, named, silence_row
 from perfdb.web.queries import AlertsQuery, key_of, text_of_key
-from perfdb.web.schemas import AlertAnswer, AlertEvent, AlertPage
+from perfdb.web.schemas import AlertAnswer, AlertPage, AlertRow, SilenceRow
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
+
+
+def open_alerts(history: ServedHistory) -> list[AlertRow]:
+    """Return the alerts that are open, the newest first."""
+    return [AlertRow.from_records(each) for each in Triage(history).alerts()]
 
 
 def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
@@ -26,10 +31,10 @@ def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
     page = found[: query.limit]
     last = Key(page[-1].opened_at, page[-1].id) if len(found) > query.limit else None
     return AlertPage(
-        rows=alert_rows(page),
+        rows=[AlertRow.from_records(each) for each in page],
         after=text_of_key(last),
         counts=counts,
-        silences=[silence_row(each) for each in history.silences()],
+        silences=[SilenceRow.from_records(each) for each in history.silences()],
     )
 
 
@@ -42,10 +47,10 @@ def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
     story = history.alert(alert_id)
     details = story.alert.details
     return AlertAnswer(
-        alert=alert_row(story.alert),
-        group=alert_rows(story.group),
-        events=[AlertEvent(**named(each, AlertEvent)) for each in story.events],
-        silences=[silence_row(each) for each in history.silences() if each.fits(story.alert)],
+        alert=AlertRow.from_records(story.alert),
+        group=[AlertRow.from_records(each) for each in story.group],
+        events=list(story.events),
+        silences=[SilenceRow.from_records(each) for each in history.silences() if each.fits(story.alert)],
         found=details.get("found"),
         arithmetic=details.get("arithmetic"),
     )

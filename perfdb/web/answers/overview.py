@@ -14,10 +14,8 @@ from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.series import last_runs
-from perfdb.text import mode_text
 from perfdb.vocabulary import RUNNING
-from perfdb.web.answers.rows import alert_rows, session_row
-from perfdb.web.schemas import Live, OpenStep, Overview, RunningSession, SeriesNow
+from perfdb.web.schemas import AlertRow, Live, OpenStep, Overview, RunningSession, SeriesNow, SessionRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -46,7 +44,7 @@ def live(history: ServedHistory, version: int = 0) -> Live:
         version=version,
         now=time.time(),
         running=[_running(session, usual[session.pipeline, session.mode]) for session in running],
-        sessions=[session_row(session) for session in newest],
+        sessions=[SessionRow.from_records(session) for session in newest],
         firing=sum(alert.state == FIRING for alert in alerts),
         newest_alert_id=max((alert.id for alert in alerts), default=None),
     )
@@ -63,7 +61,7 @@ def overview(history: ServedHistory, version: int = 0) -> Overview:
         database=history.database,
         session_count=count,
         series=series,
-        alerts=alert_rows(alerts),
+        alerts=[AlertRow.from_records(each) for each in alerts],
     )
 
 
@@ -88,16 +86,12 @@ def _usual(connection: Connection, running: list[Session]) -> dict[tuple[str, st
 
 
 def _running(session: Session, usual: dict[str | None, float]) -> RunningSession:
-    return RunningSession(
-        session_id=session.session_id,
-        pipeline=session.pipeline,
-        mode=session.mode,
-        mode_text=mode_text(session.mode),
-        start_time=session.start_time,
+    return RunningSession.from_records(
+        session,
         usual_s=usual.get(None),
         steps_done=sum(step.duration is not None for step in session.steps),
         open_steps=[
-            OpenStep(step_name=step.step_name, start_time=step.start_time, usual_s=usual.get(step.step_name))
+            OpenStep.from_records(step, usual_s=usual.get(step.step_name))
             for step in session.steps
             if step.duration is None
         ],
@@ -156,7 +150,6 @@ def _series_now(
         pipeline=runs.pipeline,
         step_name=runs.step_name,
         mode=runs.mode,
-        mode_text=mode_text(runs.mode),
         n=len(recent),
         failures=sum(not counted for counted in runs.counted[-RECENT:]),
         p50=p50,

@@ -9,8 +9,6 @@ from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import RuleState, Triage
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.errors import NotFoundError
-from perfdb.text import mode_text
-from perfdb.web.answers.rows import named
 from perfdb.web.queries import RuleQuery
 from perfdb.web.schemas import RuleAnswer, RuleHit, RuleRow, RulesAnswer, RuleVerdict
 
@@ -39,26 +37,18 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
     judged, hits = triage.would_have_flagged(name, last=query.last)
     return RuleAnswer(
         rule=_row(state),
-        verdicts=[
-            RuleVerdict(
-                **named(each, RuleVerdict),
-                **named(each.verdict, RuleVerdict),
-                mode_text=mode_text(each.mode),
-                start_time=each.at,
-            )
-            for each in verdicts
-        ],
+        verdicts=[RuleVerdict.from_records(each, each.verdict, start_time=each.at) for each in verdicts],
         judged=judged,
         flagged=len(hits),
         hits=[
-            RuleHit(
-                **named(each, RuleHit),
+            RuleHit.from_records(
+                each,
+                each.verdict,
                 start_time=each.at,
                 value=each.verdict.value or 0.0,
                 value_text=TABLE[state.rule.kind].value_text(
                     each.verdict.value or 0.0, partial(amount, metric=state.rule.metric)
                 ),
-                arithmetic=each.verdict.arithmetic,
             )
             for each in hits[:MOST_HITS]
         ],
@@ -68,14 +58,14 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
 def _row(each: RuleState) -> RuleRow:
     rule = each.rule
     everything = rule.step == EVERY
-    values = named(rule, RuleRow) | named(each, RuleRow)
-    values |= {
-        "rule": rule.name,
-        "step_name": None if everything else rule.step,
-        "everything": everything,
-        "mode": None if rule.mode is None else dict(rule.mode),
-        "limit_text": TABLE[rule.kind].limit_text(rule, partial(amount, metric=rule.metric)),
-        "percent": rule.percent if "percent" in TABLE[rule.kind].needs else None,
-        "last_evaluated_run_at": each.last_at,
-    }
-    return RuleRow(**values)
+    return RuleRow.from_records(
+        rule,
+        each,
+        rule=rule.name,
+        step_name=None if everything else rule.step,
+        everything=everything,
+        mode=None if rule.mode is None else dict(rule.mode),
+        limit_text=TABLE[rule.kind].limit_text(rule, partial(amount, metric=rule.metric)),
+        percent=rule.percent if "percent" in TABLE[rule.kind].needs else None,
+        last_evaluated_run_at=each.last_at,
+    )

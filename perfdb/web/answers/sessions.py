@@ -16,18 +16,17 @@ from perfdb.history.plain import plain_rows
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
-from perfdb.web.answers.rows import alert_rows, named, session_row
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
 from perfdb.web.schemas import (
-    AttemptRow,
+    AlertRow,
     BarRow,
-    EventRow,
     ExplainedStep,
     ExplanationAnswer,
     PathSegment,
     SampleSeries,
     SessionAnswer,
     SessionPage,
+    SessionRow,
     Status,
     StepRow,
     TimelineAnswer,
@@ -67,7 +66,7 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
         )
         count, exact = browsing.count_sessions(connection, most=MOST_COUNTED, prefix=query.search, **filters)
         return SessionPage(
-            rows=[session_row(session) for session in page.sessions],
+            rows=[SessionRow.from_records(session) for session in page.sessions],
             after=text_of_key(page.after),
             before=text_of_key(page.before),
             count=count,
@@ -98,18 +97,9 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
     start, end = found.start_time, last_instant(found)
     names = {step.seq: step.step_name for step in found.steps}
     seconds = critical_seconds(spans, start, end)
-    return SessionAnswer(
-        session=session_row(found),
-        attributes=dict(found.attributes),
-        cpu_s=found.cpu_s,
-        rss_peak_bytes=found.rss_peak_bytes,
-        rss_mean_bytes=found.rss_mean_bytes,
-        host=found.host,
-        pid=found.pid,
-        python_version=found.python_version,
-        perfdb_version=found.perfdb_version,
-        git_commit=found.git_commit,
-        command=found.command,
+    return SessionAnswer.from_records(
+        found,
+        session=SessionRow.from_records(found),
         timeline=_timeline(found, laid_out),
         critical_path=[
             PathSegment(
@@ -128,7 +118,7 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
         previous_session_id=previous,
         next_session_id=following,
         usual_session_id=_usual(past),
-        alerts=alert_rows(alerts),
+        alerts=[AlertRow.from_records(each) for each in alerts],
     )
 
 
@@ -147,17 +137,7 @@ def _explanation(found: Session, past: Sequence[Session]) -> tuple[ExplanationAn
     except ValueError as error:
         return None, str(error)
     rows = [ExplainedStep(**row) for row in plain_rows(told.frame)]
-    answer = ExplanationAnswer(
-        session_id=told.session_id,
-        wall_s=told.wall_s,
-        usual_s=told.usual_s,
-        excess_s=told.excess_s,
-        percentile=told.percentile,
-        n=told.n,
-        sentence=told.sentence,
-        rows=rows,
-    )
-    return answer, None
+    return ExplanationAnswer.from_records(told, rows=rows), None
 
 
 def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
@@ -169,17 +149,12 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
         bars = longest(row.bars, room)
         room -= sum(max(1, len(bar.critical)) for bar in bars)
         rows.append(
-            TimelineRow(
-                label=row.label,
-                depth=row.depth,
-                count=row.count,
-                busy_s=row.busy_s,
-                critical_s=row.critical_s,
+            TimelineRow.from_records(
+                row,
                 bars=[
-                    BarRow(
+                    BarRow.from_records(
+                        bar,
                         seq=bar.step.seq,
-                        start=bar.start,
-                        end=bar.end,
                         status=_status(bar.step),
                         critical=list(bar.critical[:MOST_BARS]),
                     )
@@ -188,9 +163,8 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
                 hidden_bars=len(row.bars) - len(bars),
             )
         )
-    return TimelineAnswer(
-        wall_s=laid_out.wall_s,
-        other_s=laid_out.other_s,
+    return TimelineAnswer.from_records(
+        laid_out,
         headline=headline(found, laid_out),
         rows=rows,
         hidden_rows=len(laid_out.rows) - len(rows),
@@ -204,13 +178,7 @@ def _status(step: Step) -> Status:
 
 
 def _step(step: Step, seconds: Mapping[int | None, float]) -> StepRow:
-    values = named(step, StepRow) | {
-        "status": _status(step),
-        "critical_s": seconds.get(step.seq),
-        "attempts": [AttemptRow(**named(each, AttemptRow)) for each in step.attempts],
-        "events": [EventRow(**named(each, EventRow)) for each in step.events],
-    }
-    return StepRow(**values)
+    return StepRow.from_records(step, status=_status(step), critical_s=seconds.get(step.seq))
 
 
 def _samples(found: Session) -> SampleSeries:

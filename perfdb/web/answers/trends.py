@@ -19,10 +19,9 @@ from perfdb.records import SEVERITIES
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
 from perfdb.store.series import runs_of_series
-from perfdb.text import counted, duration_text, inert, local_time, mode_text
-from perfdb.web.answers.rows import alert_rows, named
+from perfdb.text import counted, duration_text, inert, local_time
 from perfdb.web.queries import TrendQuery
-from perfdb.web.schemas import Change, Limit, Period, Points, SeriesName, TrendAnswer
+from perfdb.web.schemas import AlertRow, Change, Limit, Period, Points, SeriesName, TrendAnswer
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
@@ -64,7 +63,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
         period=query.period,
         limits=_limits(history, runs),
         changes=changes,
-        alerts=alert_rows(alerts),
+        alerts=[AlertRow.from_records(each) for each in alerts],
     )
 
 
@@ -92,7 +91,7 @@ def _chosen(
 
 
 def _named(pipeline: str, step_name: str | None, mode: str) -> SeriesName:
-    return SeriesName(pipeline=pipeline, step_name=step_name, mode=mode, mode_text=mode_text(mode))
+    return SeriesName(pipeline=pipeline, step_name=step_name, mode=mode)
 
 
 def _empty(query: TrendQuery, choices: list[SeriesName], series: SeriesName | None) -> TrendAnswer:
@@ -201,8 +200,8 @@ def _changes(runs: Series) -> list[Change]:
 def _limits(history: ServedHistory, runs: Series) -> list[Limit]:
     """Return the ``max`` rules on the duration of this series, the gravest first."""
     found = [
-        Limit(
-            **named(rule, Limit),
+        Limit.from_records(
+            rule,
             rule=rule.name,
             over=sum(
                 value > rule.limit for value, good in zip(runs.values, runs.counted, strict=True) if good
