@@ -22,6 +22,7 @@ from perfdb.alerts.messages import headline, message
 from perfdb.analysis.error_kinds import without_ids
 from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Level, Rule, Verdict
 from perfdb.analysis.verdicts import evaluate
+from perfdb.measures import METRICS
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
@@ -41,7 +42,7 @@ LEVELS = ("fast_shift", "change_point", "relative")  # kinds whose alerts say si
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is judged
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
-MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
+MEASURED = METRICS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

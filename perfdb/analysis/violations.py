@@ -10,11 +10,11 @@ import pandas as pd
 
 from perfdb.analysis.rules import Rule, exceeds, percent_over
 from perfdb.analysis.runs import counted_sessions
+from perfdb.measures import METRICS
 from perfdb.records import COMPLETED
 
 KINDS = ("max", "min")
 EVERY = "*"  # as the step of a rule: the total and every step
-_MEASURED = ("duration", "cpu_s", "rss_peak_bytes")
 
 COLUMNS = (
     "session_id", "start_time", "pipeline", "mode", "step_name", "metric", "value", "limit", "excess",
@@ -77,7 +77,7 @@ def _worst_runs(runs: pd.DataFrame, rule: Rule) -> dict[tuple[str, str | None], 
         runs = runs[runs["pipeline"] == rule.pipeline]
     if rule.step != EVERY:
         runs = runs[runs["step_name"].isna() if rule.step is None else runs["step_name"] == rule.step]
-    values = runs[rule.metric].tolist() if rule.metric in _MEASURED else [
+    values = runs[rule.metric].tolist() if rule.metric in METRICS else [
         _number(facts, rule.metric) for facts in runs["facts"]
     ]  # fmt: skip
     fits = {mode: _has_mode(mode, rule) for mode in runs["mode"].unique().tolist()}

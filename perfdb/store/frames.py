@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Select, TableClause, column, select, table
 
 from perfdb.errors import StoreError
-from perfdb.records import STATUSES
+from perfdb.measures import MEASURES, NAMES
+from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     environments,
@@ -29,23 +30,24 @@ from perfdb.store.models import (
     storable_text,
 )
 from perfdb.store.reading import driver_rows, success_of
+from perfdb.store.rows import ENVIRONMENT
 from perfdb.store.sanity import VALUE_BOUNDS
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+_MEASURED = (NAMES[0], "cpu_percent", *NAMES[1:])
 SESSION_COLUMNS = (
     "session_id", "pipeline", "status", "mode", "fast_mode", "success", "product_count", "start_time",
-    "end_time", "total_duration", "started_at", "ended_at", "error_message", "cpu_s", "cpu_percent",
-    "rss_peak_bytes", "rss_mean_bytes", "attributes", "tags", "host", "pid", "python_version",
-    "perfdb_version", "git_commit", "command",
+    "end_time", "total_duration", "started_at", "ended_at", "error_message",
+    *_MEASURED, "attributes", "tags", *FURTHER_OF_SESSION,
 )  # fmt: skip
 
 STEP_COLUMNS = (
     "session_id", "pipeline", "step_name", "seq", "parent_seq", "lane", "start_time", "end_time", "duration",
-    "success", "status", "error_message", "additional_data", "attempts", "events", "cpu_s", "cpu_percent",
-    "rss_peak_bytes", "rss_mean_bytes", "fast_mode", "mode", "started_at", "ended_at",
+    "success", "status", "error_message", "additional_data", "attempts", "events",
+    *_MEASURED, "fast_mode", "mode", "started_at", "ended_at", *FURTHER_OF_STEP,
 )  # fmt: skip
 
 _V_SESSIONS = table("v_sessions", *map(column, SESSION_COLUMNS))
@@ -95,16 +97,9 @@ def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
             sessions.c.start_time,
             sessions.c.total_duration,
             sessions.c.error_message,
-            sessions.c.cpu_s,
-            sessions.c.rss_peak_bytes,
-            sessions.c.rss_mean_bytes,
+            *(sessions.c[name] for name in NAMES),
             sessions.c.attributes,
-            environments.c.host,
-            sessions.c.pid,
-            environments.c.python_version,
-            environments.c.perfdb_version,
-            environments.c.git_commit,
-            environments.c.command,
+            *((environments if name in ENVIRONMENT else sessions).c[name] for name in FURTHER_OF_SESSION),
         )
         .join(chosen, chosen.c.id == sessions.c.id)
         .join(series, series.c.id == sessions.c.series_id)
@@ -152,9 +147,7 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
         steps.c.additional_data,
         steps.c.attempts,
         steps.c.events,
-        steps.c.cpu_s,
-        steps.c.rss_peak_bytes,
-        steps.c.rss_mean_bytes,
+        *(steps.c[name] for name in (*NAMES, *FURTHER_OF_STEP)),
     ).where(steps.c.session_pk.in_(chosen))
     if step is not None:
         query = query.where(
@@ -246,17 +239,17 @@ def empty_steps_frame() -> pd.DataFrame:
 
 # --- rows to frames -----------------------------------------------------------------------------------
 
-_FLOATS = {
-    "start_time",
-    "end_time",
-    "total_duration",
-    "duration",
-    "cpu_s",
-    "cpu_percent",
-}
-_INTEGERS = {"product_count", "rss_peak_bytes", "rss_mean_bytes", "pid", "parent_seq"}
+
+def _named(unit: str, kind: type) -> Iterator[str]:
+    """Yield the measures of a unit, and the further columns of a kind."""
+    yield from (each.name for each in MEASURES if each.unit == unit)
+    yield from (name for name, its in (FURTHER_OF_SESSION | FURTHER_OF_STEP).items() if its is kind)
+
+
+_FLOATS = {"start_time", "end_time", "total_duration", "duration", "cpu_percent", *_named("s", float)}
+_INTEGERS = {"product_count", "parent_seq", *_named("bytes", int)}
 _WHOLE = {"seq", "lane"}  # never missing
-_BOOLEANS = {"fast_mode", "success"}
+_BOOLEANS = {"fast_mode", "success", *_named("", bool)}
 _OBJECTS = {"attributes", "tags", "additional_data", "attempts", "events"}
 
 

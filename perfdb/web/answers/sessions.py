@@ -13,6 +13,7 @@ from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
 from perfdb.history import queries
 from perfdb.history.plain import plain_rows
+from perfdb.measures import measured
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
@@ -101,9 +102,7 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
     return SessionAnswer(
         session=session_row(found),
         attributes=dict(found.attributes),
-        cpu_s=found.cpu_s,
-        rss_peak_bytes=found.rss_peak_bytes,
-        rss_mean_bytes=found.rss_mean_bytes,
+        **measured(found),
         host=found.host,
         pid=found.pid,
         python_version=found.python_version,
