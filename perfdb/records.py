@@ -8,7 +8,7 @@ is never changed. Names are those of the JSON report; instants are epoch seconds
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -202,6 +202,22 @@ class Session:
             if step.duration is not None:
                 durations[step.step_name] = durations.get(step.step_name, 0.0) + step.duration
         return durations
+
+
+_KINDS = {"float | None": float, "int | None": int, "str | None": str, "bool | None": bool}
+
+
+def _further(record: type, last: str) -> dict[str, type]:
+    """Return the fields behind ``last``, each with the kind of its one value."""
+    names = [each.name for each in fields(record)]
+    behind = fields(record)[names.index(last) + 1 :]
+    return {each.name: _KINDS[each.type] for each in behind if isinstance(each.type, str)}
+
+
+# What passes by its name alone through report, journal, table and frame, in this order: a field that is added
+# at the end of ``Session`` or ``Step`` needs a column, and somebody who says it.
+FURTHER_OF_SESSION = _further(Session, "utc_offset")
+FURTHER_OF_STEP = _further(Step, "interrupted")
 
 
 def is_cached(data: object) -> bool:

@@ -24,6 +24,7 @@ from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import SeriesName
+from perfdb.measures import METRICS
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
@@ -42,7 +43,7 @@ MOST_JITTERS = 5  # of its steps, that add up in a total
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is judged
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
-MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
+MEASURED = METRICS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -17,11 +17,11 @@ from perfdb.alerts.lifecycle import (
 from perfdb.analysis.cause import Cause, Part
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.rules.kind import contribution
+from perfdb.measures import UNITS
 from perfdb.records import Alert
 from perfdb.text import duration_text, mode_text, size_text, step_label
 from perfdb.vocabulary import OTHER
 
-_SECONDS = ("duration", "cpu_s")
 _MOST_NAMED = 3
 _EXPLAINS = 0.3  # of the total's move, at least
 
@@ -32,9 +32,10 @@ def amount(value: float | None, metric: str) -> str:
         return "unknown"
     if value < 0:
         return f"-{amount(-value, metric)}"
-    if metric == "rss_peak_bytes":
+    unit = UNITS.get(metric)
+    if unit == "bytes":
         return size_text(value)
-    return duration_text(value) if metric in _SECONDS else f"{value:,.6g}"
+    return duration_text(value) if unit == "s" else f"{value:,.6g}"
 
 
 def subject(alert: Alert) -> str:

@@ -11,8 +11,7 @@ from perfdb.analysis.rules import TABLE, Rule, exceeds
 from perfdb.analysis.rules.base import percent_over
 from perfdb.analysis.runs import counted_sessions, text_or_none
 from perfdb.analysis.series import SeriesName
-
-_MEASURED = ("duration", "cpu_s", "rss_peak_bytes")
+from perfdb.measures import METRICS
 
 COLUMNS = (
     "session_id", "start_time", "pipeline", "mode", "step_name", "metric", "value", "limit", "excess",
@@ -71,7 +70,7 @@ def violations(sessions: pd.DataFrame, steps: pd.DataFrame, rules: Iterable[Rule
 def _worst_runs(runs: pd.DataFrame, rule: Rule) -> dict[tuple[str, str | None], dict[str, Any]]:
     """Return the worst run of each session and step that breaks the rule."""
     assert rule.limit is not None  # noqa: S101  # the caller has looked
-    values = runs[rule.metric].tolist() if rule.metric in _MEASURED else [
+    values = runs[rule.metric].tolist() if rule.metric in METRICS else [
         _number(facts, rule.metric) for facts in runs["facts"]
     ]  # fmt: skip
     names = zip(*(runs[name].tolist() for name in ("pipeline", "step_name", "mode")), strict=True)

@@ -8,6 +8,7 @@ from textwrap import wrap
 
 import click
 
+from perfdb.alerts.messages import amount
 from perfdb.cli.options import database_option, json_option, open_history
 from perfdb.cli.render import colour, print_json, screen_width
 from perfdb.cli.text import (
@@ -19,9 +20,9 @@ from perfdb.cli.text import (
     inert,
     local_time,
     mark,
-    size_text,
 )
 from perfdb.cli.waterfall import waterfall
+from perfdb.measures import JUDGED
 from perfdb.recording.report import to_report
 from perfdb.records import FAILED, INTERRUPTED, Session
 
@@ -74,8 +75,11 @@ def _heading(session: Session, columns: int) -> Iterator[str]:
         f"on {session.host}" if session.host else "",
         f"Python {session.python_version}" if session.python_version else "",
         f"commit {session.git_commit[:12]}" if session.git_commit else "",
-        f"CPU {duration_text(session.cpu_s)}" if session.cpu_s is not None else "",
-        f"peak memory {size_text(session.rss_peak_bytes)}" if session.rss_peak_bytes else "",
+        *(
+            f"{each.short} {amount(value, each.name)}"
+            for each in JUDGED
+            if (value := getattr(session, each.name))
+        ),
     ]
     if any(machine):
         yield "  ".join(inert(fact) for fact in machine if fact)

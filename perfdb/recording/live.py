@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from resource import RUSAGE_SELF, getrusage
 from threading import get_ident
 
+from perfdb.recording import counters
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
@@ -121,6 +122,7 @@ class LiveSession:
         self._unwritten: list[tuple[float, float, int]] = []
         self._lock = RLock()
         _, self._cpu, self._highest_rss = self.read_usage()
+        self._used = counters.read()  # of further counters, first as they are now
         self.last_rss = self.rss_peak = resident_bytes() or 0
         self._rss_sum = self._rss_count = 0
         self._line_start = f'{{"type":"step","session_id":"{session_id}","seq":'
@@ -234,6 +236,7 @@ class LiveSession:
             f"{_SUCCEEDED if step.success and step.error_message is None else _outcome_of(step)}"
             f',"additional_data":{data},"cpu_s":{step.cpu_us}e-6,"rss_peak_bytes":{step.rss_peak or "null"}'
             f',"rss_mean_bytes":{step.rss_sum // step.rss_count or "null"}'
+            f"{_used_of(step) if step.used else ''}"
             f"{self._parts(step) if step.attempts or step.events else ''}}}"
         )
         self.write(line.encode("ascii"))
@@ -340,6 +343,7 @@ class LiveSession:
         self.cpu_s = round(max(0.0, cpu - self._cpu), 6)
         if highest_rss > self._highest_rss:
             self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
+        self._used = counters.used_since(self._used)
         self.status = status
         self.ended = True
         self.success = status == COMPLETED
@@ -365,9 +369,7 @@ class LiveSession:
                     "product_count": product_count,
                     "error_message": error,
                     "attributes": attributes,
-                    "cpu_s": self.cpu_s,
-                    "rss_peak_bytes": self.rss_peak or None,
-                    "rss_mean_bytes": self.rss_mean,
+                    **self.measured(),
                 }
             )
         )
@@ -407,10 +409,23 @@ class LiveSession:
             seconds[name] = seconds.get(name, 0.0) + more
         return seconds
 
+    def measured(self) -> dict[str, Any]:
+        """Return what was measured of it by now."""
+        return {
+            "cpu_s": self.cpu_s,
+            "rss_peak_bytes": self.rss_peak or None,
+            "rss_mean_bytes": self.rss_mean,
+            **(self._used if self.ended else {}),
+        }
+
     @property
     def rss_mean(self) -> int | None:
         """Mean resident bytes of the readings so far, the first one before there are any."""
         return (self._rss_sum // self._rss_count if self._rss_count else self.last_rss) or None
+
+
+def _used_of(step: Timed) -> str:
+    return "".join(f',"{name}":{to_json(amount)}' for name, amount in step.used.items())
 
 
 def _outcome_of(step: Timed) -> str:

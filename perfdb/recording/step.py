@@ -13,8 +13,10 @@ from collections.abc import Callable
 from types import TracebackType
 
 from perfdb.guard import foreign, raise_foreign, to_its_end
+from perfdb.recording import counters
 from perfdb.recording.context import CLOSED, OPEN, called_within, open_from
 from perfdb.recording.context import current as current_step
+from perfdb.recording.counters import COUNTERS
 from perfdb.recording.frames import innermost_on_stack, was_left
 from perfdb.recording.monitor import MAXRSS_UNIT
 from perfdb.recording.outcomes import judge, message_of, outcome, take_expected
@@ -167,6 +169,8 @@ class Step(Timed):
         if self.begun - reading[0] > _READING_HOLDS_S:
             self._reading = session.read_usage()
             self.begun = session.monotonic()
+        if COUNTERS:
+            self.used = counters.read()
         self._state = OPEN
 
     def _find_parent(self, session: LiveSession, outer: Node | None) -> tuple[Timed | None, Node | None]:
@@ -240,6 +244,8 @@ class Step(Timed):
                 self._tracker._health.misused(f"step {self.name!r} was stopped, but it does not run")
             return
         if self.duration_us is None:
+            if self.used:
+                self.used = counters.used_since(self.used)
             now, cpu_s, highest_rss = reading = session.read_usage()
             _, cpu_before_s, rss_before = self._reading or reading
             if highest_rss > rss_before:  # a new record of the process was set inside this step

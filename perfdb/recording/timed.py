@@ -5,7 +5,7 @@ Apart, because a session keeps its steps and writes their lines, and a step know
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 
 from perfdb.recording.context import NEW, Node
@@ -44,6 +44,7 @@ class Timed(Node):
     rss_peak = 0
     rss_sum = 0
     rss_count = 0
+    used: Mapping[str, float] = {}  # of further counters, first as they were when it began
     attempts: Sequence[dict[str, Any]] = ()
     events: Sequence[tuple[str, float, dict[str, Any]]] = ()
     _state = NEW
@@ -77,3 +78,12 @@ class Timed(Node):
         self.rss_peak = max(self.rss_peak, rss_bytes)
         self.rss_sum += rss_bytes
         self.rss_count += 1
+
+    def measured(self) -> dict[str, Any]:
+        """Return what was measured of it by now."""
+        return {
+            "cpu_s": None if self.cpu_s is None else round(self.cpu_s, 6),
+            "rss_peak_bytes": self.rss_peak or None,
+            "rss_mean_bytes": self.rss_mean or None,
+            **self.used,
+        }

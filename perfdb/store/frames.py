@@ -18,7 +18,8 @@ from sqlalchemy import CTE, Connection, Select, TableClause, column, select, tab
 
 from perfdb.errors import StoreError
 from perfdb.filters import Chosen
-from perfdb.records import STATUSES
+from perfdb.measures import MEASURES, NAMES
+from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -31,23 +32,24 @@ from perfdb.store.models import (
     storable_text,
 )
 from perfdb.store.reading import driver_rows, success_of
+from perfdb.store.rows import ENVIRONMENT
 from perfdb.store.sanity import VALUE_BOUNDS
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+_MEASURED = (NAMES[0], "cpu_percent", *NAMES[1:])
 SESSION_COLUMNS = (
     "session_id", "pipeline", "status", "mode", "fast_mode", "success", "product_count", "start_time",
-    "end_time", "total_duration", "started_at", "ended_at", "error_message", "cpu_s", "cpu_percent",
-    "rss_peak_bytes", "rss_mean_bytes", "attributes", "tags", "host", "pid", "python_version",
-    "perfdb_version", "git_commit", "command", "counted",
+    "end_time", "total_duration", "started_at", "ended_at", "error_message",
+    *_MEASURED, "attributes", "tags", *FURTHER_OF_SESSION, "counted",
 )  # fmt: skip
 
 STEP_COLUMNS = (
     "session_id", "pipeline", "step_name", "seq", "parent_seq", "lane", "start_time", "end_time", "duration",
-    "success", "status", "error_message", "additional_data", "attempts", "events", "cpu_s", "cpu_percent",
-    "rss_peak_bytes", "rss_mean_bytes", "fast_mode", "mode", "started_at", "ended_at", "counted",
+    "success", "status", "error_message", "additional_data", "attempts", "events",
+    *_MEASURED, "fast_mode", "mode", "started_at", "ended_at", *FURTHER_OF_STEP, "counted",
 )  # fmt: skip
 
 _V_SESSIONS = table("v_sessions", *map(column, SESSION_COLUMNS[:-1]))
@@ -105,16 +107,9 @@ def sessions_frame(
             sessions.c.start_time,
             sessions.c.total_duration,
             sessions.c.error_message,
-            sessions.c.cpu_s,
-            sessions.c.rss_peak_bytes,
-            sessions.c.rss_mean_bytes,
+            *(sessions.c[name] for name in NAMES),
             sessions.c.attributes,
-            environments.c.host,
-            sessions.c.pid,
-            environments.c.python_version,
-            environments.c.perfdb_version,
-            environments.c.git_commit,
-            environments.c.command,
+            *((environments if name in ENVIRONMENT else sessions).c[name] for name in FURTHER_OF_SESSION),
             _SESSION_COUNTS,
         )
         .join(chosen, chosen.c.id == sessions.c.id)
@@ -165,9 +160,7 @@ def steps_frame(
         steps.c.additional_data,
         steps.c.attempts,
         steps.c.events,
-        steps.c.cpu_s,
-        steps.c.rss_peak_bytes,
-        steps.c.rss_mean_bytes,
+        *(steps.c[name] for name in (*NAMES, *FURTHER_OF_STEP)),
         steps.c.counted,
     ).where(steps.c.session_pk.in_(chosen))
     if step is not None:
@@ -272,17 +265,17 @@ def empty_steps_frame() -> pd.DataFrame:
 
 # --- rows to frames -----------------------------------------------------------------------------------
 
-_FLOATS = {
-    "start_time",
-    "end_time",
-    "total_duration",
-    "duration",
-    "cpu_s",
-    "cpu_percent",
-}
-_INTEGERS = {"product_count", "rss_peak_bytes", "rss_mean_bytes", "pid", "parent_seq"}
+
+def _named(unit: str, kind: type) -> Iterator[str]:
+    """Yield the measures of a unit, and the further columns of a kind."""
+    yield from (each.name for each in MEASURES if each.unit == unit)
+    yield from (name for name, its in (FURTHER_OF_SESSION | FURTHER_OF_STEP).items() if its is kind)
+
+
+_FLOATS = {"start_time", "end_time", "total_duration", "duration", "cpu_percent", *_named("s", float)}
+_INTEGERS = {"product_count", "parent_seq", *_named("bytes", int)}
 _WHOLE = {"seq", "lane"}  # never missing
-_BOOLEANS = {"fast_mode", "success", "counted"}
+_BOOLEANS = {"fast_mode", "success", "counted", *_named("", bool)}
 _OBJECTS = {"attributes", "tags", "additional_data", "attempts", "events"}
 
 

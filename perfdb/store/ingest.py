@@ -20,6 +20,7 @@ from sqlalchemy import BigInteger, Connection, Table, bindparam, case, func, or_
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
+from perfdb.measures import measured
 from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id
 from perfdb.store import rows
 from perfdb.store.dialects import insert_into, is_shared
@@ -258,9 +259,8 @@ def _records_of(session: Session) -> Iterator[dict[str, Any]]:
         "product_count": session.product_count,
         "error_message": session.error_message,
         "attributes": dict(session.attributes),
-        "cpu_s": session.cpu_s,
-        "rss_peak_bytes": session.rss_peak_bytes,
-        "rss_mean_bytes": session.rss_mean_bytes,
+        **measured(session),
+        **{name: getattr(session, name) for name in rows.FURTHER_OF_SESSION},
     }
 
 

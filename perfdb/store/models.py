@@ -38,6 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from perfdb.errors import StoreError
+from perfdb.measures import MEASURES
 from perfdb.vocabulary import (
     ALERT_STATES,
     COMPLETED,
@@ -64,6 +65,15 @@ SOURCES = ("journal", "import", "orphan")
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for INTEGER
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+# The newest file in migrations/versions, and what its views are; tests compare.
+HEAD = "0006"
+VIEWS = {"v_sessions": "bef505d71ee4b17b", "v_steps": "c2d91ddab3240c07"}
+
+
+def _measured() -> list[Column[Any]]:
+    return [Column(each.name, Double() if each.unit == "s" else BigInteger()) for each in MEASURES]
+
 
 metadata = MetaData(
     naming_convention={
@@ -141,9 +151,7 @@ sessions = Table(
     Column("product_count", BigInteger),
     Column("error_message", Text),
     Column("attributes", Document),
-    Column("cpu_s", Double),
-    Column("rss_peak_bytes", BigInteger),
-    Column("rss_mean_bytes", BigInteger),
+    *_measured(),
     Column("utc_offset", Integer, nullable=False),  # s, of the writer's local time
     Column("pid", BigInteger),
     Column("environment_id", ForeignKey("environments.id")),
@@ -185,9 +193,7 @@ steps = Table(
     Column("additional_data", Document),
     Column("attempts", Document),
     Column("events", Document),
-    Column("cpu_s", Double),
-    Column("rss_peak_bytes", BigInteger),
-    Column("rss_mean_bytes", BigInteger),
+    *_measured(),
     PrimaryKeyConstraint("session_pk", "seq"),
     CheckConstraint("status BETWEEN 0 AND 3", name="status"),
     CheckConstraint("duration >= 0", name="duration"),

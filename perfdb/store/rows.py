@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from perfdb import records
+from perfdb.measures import MEASURES
 from perfdb.records import INTERRUPTED, is_cached
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -89,6 +91,22 @@ def instant(value: object) -> float | None:
     return real(value, 0.0, _MAX_INSTANT)
 
 
+def seconds(value: object) -> float | None:
+    """Return a duration that a database can hold."""
+    return real(value, 0.0, _MAX_DURATION)
+
+
+ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
+_READERS: dict[type, Callable[[object], Any]] = {float: real, int: integer, str: text, bool: flag}
+_MEASURED = {each.name: seconds if each.unit == "s" else integer for each in MEASURES}
+_OF_THE_HEADER = (*ENVIRONMENT, "pid")
+# What a session's start or end says that has no place of its own above.
+FURTHER_OF_SESSION = {
+    name: _READERS[kind] for name, kind in records.FURTHER_OF_SESSION.items() if name not in _OF_THE_HEADER
+}
+_FURTHER_OF_STEP = {name: _READERS[kind] for name, kind in records.FURTHER_OF_STEP.items()}
+
+
 def series_key(start: Record) -> SeriesKey:
     """Return the series of the session's total."""
     mode = text(start.get("mode")) or "{}"
@@ -106,7 +124,12 @@ def start_columns(start: Record, header: Record) -> dict[str, Any]:
         "attributes": document(start.get("attributes")),
         "utc_offset": integer(start.get("utc_offset"), -86_400, 86_400) or 0,
         "pid": integer(header.get("pid")),
+        **{name: read(start.get(name)) for name, read in FURTHER_OF_SESSION.items()},
     }
+
+
+def _measured(record: Record) -> Row:
+    return {name: read(record.get(name)) for name, read in _MEASURED.items()}
 
 
 def end_columns(end: Record | None) -> dict[str, Any]:
@@ -123,22 +146,12 @@ def end_columns(end: Record | None) -> dict[str, Any]:
         "total_duration": real(end.get("total_duration"), 0.0, _MAX_DURATION),
         "product_count": integer(end.get("product_count")),
         "error_message": text(end.get("error_message")),
-        "cpu_s": real(end.get("cpu_s"), 0.0, _MAX_DURATION),
-        "rss_peak_bytes": integer(end.get("rss_peak_bytes")),
-        "rss_mean_bytes": integer(end.get("rss_mean_bytes")),
+        **_measured(end),
+        **{name: read(end[name]) for name, read in FURTHER_OF_SESSION.items() if name in end},
     }
 
 
-_RUNNING: dict[str, Any] = {
-    "status": RUNNING_CODE,
-    "success": None,
-    "total_duration": None,
-    "product_count": None,
-    "error_message": None,
-    "cpu_s": None,
-    "rss_peak_bytes": None,
-    "rss_mean_bytes": None,
-}
+_RUNNING = {**end_columns({}), "status": RUNNING_CODE}
 
 
 def step_number(step: Record) -> int | None:
@@ -176,9 +189,8 @@ def step_row(step: Record, seq: int) -> Row:
         "additional_data": data,
         "attempts": document(step.get("attempts")),
         "events": document(step.get("events")),
-        "cpu_s": real(step.get("cpu_s"), 0.0, _MAX_DURATION),
-        "rss_peak_bytes": integer(step.get("rss_peak_bytes")),
-        "rss_mean_bytes": integer(step.get("rss_mean_bytes")),
+        **_measured(step),
+        **{name: read(step.get(name)) for name, read in _FURTHER_OF_STEP.items()},
     }
 
 
@@ -195,9 +207,6 @@ def sample_row(row: object) -> Row | None:
 def journal_name(journal_id: object) -> str:
     """Return the id of a journal as its row has it; by another its offset would be 0 for ever."""
     return name(journal_id, "unnamed")
-
-
-ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
 
 
 def environment_columns(header: Record) -> dict[str, Any] | None:

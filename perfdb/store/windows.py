@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, func, select
 
+from perfdb.measures import METRICS, NAMES, measured
 from perfdb.records import COMPLETED, FAILED, STATUSES
 from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
@@ -240,11 +241,7 @@ def _total_window(
         window.session_ids.append(row.session_id)
         window.start_times.append(row.start_time)
         window.failed.append(row.status == FAILED_CODE)
-        own = {
-            "duration": row.total_duration,
-            "cpu_s": row.cpu_s,
-            "rss_peak_bytes": row.rss_peak_bytes,
-        }
+        own = {"duration": row.total_duration, **measured(row)}
         given = {"product_count": row.product_count, **(row.attributes or {})} if wanted else {}
         for metric in metrics:
             value = own[metric] if row.counted else None
@@ -323,8 +320,7 @@ _ENDED = (
         sessions.c.status,
         sessions.c.counted,
         sessions.c.total_duration,
-        sessions.c.cpu_s,
-        sessions.c.rss_peak_bytes,
+        *(sessions.c[name] for name in NAMES),
         sessions.c.product_count,
     )
     .where(sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)))
@@ -337,11 +333,7 @@ _NEWEST = (
     .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
     .limit(1)
 )
-_COLUMNS = {
-    "duration": steps.c.duration,
-    "cpu_s": steps.c.cpu_s,
-    "rss_peak_bytes": steps.c.rss_peak_bytes,
-}
+_COLUMNS = {name: steps.c[name] for name in METRICS}
 
 
 @cache

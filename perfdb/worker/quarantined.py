@@ -10,7 +10,7 @@ from perfdb.recording.journal import Line
 from perfdb.recording.quarantine import Quarantine, quarantines_in
 from perfdb.store.database import FIRST_ROWS, Database
 from perfdb.toml import Table
-from perfdb.worker.recovery import Moved, believed, is_away, leave_alone
+from perfdb.worker.recovery import Moved, believed, is_of_database, leave_alone
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def recover_quarantined(
             try:
                 _take_file_again(database, path, moved)
             except Exception as error:
-                if is_away(error):
+                if is_of_database(error):
                     raise
                 leave_alone(path, error, health, moved)
         if moved.finished:

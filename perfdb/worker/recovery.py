@@ -103,7 +103,7 @@ def _recover_some(
                 held[journal] = _take_in(journal, database, health, moved)
             except Exception as error:
                 journal.close()
-                if is_away(error):
+                if is_of_database(error):
                     raise
                 busy = busy or (error if isinstance(error, BlockingIOError) else None)
                 leave_alone(path, error, health, moved)
@@ -143,7 +143,7 @@ def _is_of_the_dead(path: Path) -> bool:
     return path.is_file() and not has_living_writer(path)
 
 
-def is_away(error: Exception) -> bool:
+def is_of_database(error: Exception) -> bool:
     """Say whether the database is at fault: a journal's own errors are bare ones of the system."""
     from perfdb.store.engine import is_transient
 

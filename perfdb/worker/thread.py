@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from perfdb.errors import AbsentError, PerfdbError, StoreError
+from perfdb.errors import AbsentError, StoreError
 from perfdb.guard import raise_foreign
 from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
@@ -29,7 +29,6 @@ from perfdb.recording.native import (
     prepare_greenlets,
     sleep,
 )
-from perfdb.recording.values import clean_error
 from perfdb.search import doubt_about_home
 from perfdb.store.database import Database, EndingError
 from perfdb.surroundings import make_private_folder
@@ -37,6 +36,7 @@ from perfdb.toml import Table
 from perfdb.version import __version__
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
+from perfdb.worker.outage import Outage, is_away
 from perfdb.worker.recovery import recover_dead
 from perfdb.worker.shipping import move_batch
 
@@ -62,9 +62,6 @@ MOST_WAITING = 10_000  # ended sessions that the database does not have yet; the
 # Short, because a fork of the host waits for the turn in hand; the thread tries again for ever.
 BUSY_TIMEOUT_S = 0.04
 SHARED_BUSY_TIMEOUT_S = 0.25
-EAGER_S = 0.25  # it does so without a pause while a lock is held no longer than this
-BUSY_IS_NEWS_S = 1.0  # many writers take turns: a lock is worth a word when it is held for longer
-MAX_PAUSE_S = 1.5  # with the time-out of a connection less than 5 s: so soon rows flow after an outage
 JOURNAL_RETRY_S = 5.0
 WAIT_BEFORE_FORK_S = 1.0
 SHARED_WAIT_BEFORE_FORK_S = 0.25  # who waits for a server holds nothing that a child could miss
@@ -114,11 +111,8 @@ class Worker:
         self._ends = False  # the thread is to end, and no other one to begin
         self.rests: Callable[[Worker], None] | None = None  # called when it lets go of all
         self.wakes: Callable[[Worker], None] | None = None
-        self._pause_s = 0.0
         self._turns = 0
-        self._problem: str | None = None
-        self._is_away = False  # known for a while: nobody waits for it
-        self._busy_since: float | None = None
+        self._outage = Outage(self._database, health)
         self._log_problem: str | None = None
         self._no_journal_until = 0.0
         self._looked_for_dead = float("-inf")
@@ -208,7 +202,7 @@ class Worker:
         if is_exiting():
             self.close(min(until - monotonic(), EXIT_WAIT_S))
             return 0.0
-        if session.in_database.is_set() or self._is_away or not (self._ends or self._is_at_work()):
+        if session.in_database.is_set() or self._outage.is_known or not (self._ends or self._is_at_work()):
             return 0.0
         return min(until - monotonic(), LOOK_S)
 
@@ -232,9 +226,9 @@ class Worker:
                     pass
                 self.alerting.prepare()
             except Exception as error:
-                if not _is_away(error):
+                if not is_away(error):
                     raise
-                self._say_that_it_waits(error)
+                self._outage.say(error, has_rows=bool(self._backlog()))
             finally:
                 if not self._is_at_work():
                     self._database.forget()
@@ -244,9 +238,9 @@ class Worker:
         known = self.health.as_dict()
         return {
             **known,
-            "ok": known["ok"] and self._problem is None and self._log_problem is None,
-            "last_error": self._problem or self._log_problem or known["last_error"],
-            "database_error": self._problem,
+            "ok": known["ok"] and self._outage.problem is None and self._log_problem is None,
+            "last_error": self._outage.problem or self._log_problem or known["last_error"],
+            "database_error": self._outage.problem,
             "backlog_bytes": self._backlog(),
         }
 
@@ -312,8 +306,8 @@ class Worker:
                 return
 
     def _time_to_next_turn(self) -> float:
-        if self._pause_s:
-            return self._pause_s
+        if self._outage.pause_s:
+            return self._outage.pause_s
         return REST_S if self._judges or self._prunes else TICK_S if self._sessions else QUIET_S
 
     def _is_needed(self) -> bool:
@@ -385,16 +379,15 @@ class Worker:
                     if isinstance(error, EndingError):
                         break
                     failure = failure or error
-                    if part != self._announce_open_steps and _is_away(error):
+                    if part != self._announce_open_steps and is_away(error):
                         failure = error
                         break
                 if self._ends:
                     break
             if failure is not None:
-                self._later(failure)
+                self._outage.note(failure, has_rows=bool(self._backlog()))
             elif not self._ends:
-                self._problem, self._busy_since, self._pause_s = None, None, 0.0
-                self._is_away = False
+                self._outage.is_over()
         finally:
             self._turns += 1
             # at the very end: what is done after it would run beside the host's next steps
@@ -449,30 +442,6 @@ class Worker:
             frame = frame.f_back
         return False
 
-    def _later(self, failure: Exception) -> None:
-        from random import SystemRandom  # the host's own numbers stay what it seeded
-
-        from perfdb.store.engine import is_busy, is_transient
-
-        # with jitter, because several processes wait for the same lock
-        self._pause_s = min(MAX_PAUSE_S, max(0.01, self._pause_s * 2)) * SystemRandom().uniform(0.75, 1.0)
-        if is_busy(failure):
-            self._busy_since = self._busy_since or monotonic()
-            if monotonic() - self._busy_since < EAGER_S:
-                self._pause_s = 0.001
-            if monotonic() - self._busy_since < BUSY_IS_NEWS_S:
-                return
-        self._is_away = is_transient(failure)
-        self._say_that_it_waits(failure)
-
-    def _say_that_it_waits(self, failure: Exception) -> None:
-        error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
-        self._problem = (
-            str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {clean_error(error)}"
-        )
-        state = "takes no rows now, the journal keeps them" if self._backlog() else "could not be tended"
-        self.health.delayed(f"{_shown(self._database.url)} {state}", error)
-
     def _watch_log(self) -> None:
         """Keep SQLite's write-ahead log short, and say so when a reader does not let us."""
         size = self._database.shrink_log(LOG_LIMIT_BYTES)
@@ -491,7 +460,7 @@ class Worker:
                         session.announce(step)
 
     def _move(self) -> None:
-        if self._busy_since is not None:  # journals are not read again for a lock that is still held
+        if self._outage.busy_since is not None:  # journals are not read again for a lock that is still held
             with self._database.writing():
                 pass
         until = monotonic() + MOVE_S
@@ -593,7 +562,7 @@ class Worker:
         """Bring everything to the database if it can be had in time, end the thread, let go of files."""
         until = monotonic() + wait_s
         self._bring_in(until)
-        if not self._is_away:
+        if not self._outage.is_known:
             self._finish_alerts(until)
         self._go_on_pruning(min(until, monotonic() + EXIT_PRUNE_S))
         self.end_thread()
@@ -627,14 +596,15 @@ class Worker:
 
     def _bring_in(self, until: float) -> None:
         """Have all rows moved in time; what is known to be away is tried once more."""
-        last_turn = self._turns + 2 if self._is_away else None  # that in hand may have begun before the end
+        # two more turns, because that in hand may have begun before the end
+        last_turn = self._turns + 2 if self._outage.is_known else None
         while self._backlog():
             if self._is_at_work():
-                self._pause_s = min(self._pause_s, 0.05)
+                self._outage.pause_s = min(self._outage.pause_s, 0.05)
                 self._wake.set()
             else:
                 self.turn()
-            if monotonic() >= until or (last_turn and self._is_away and self._turns >= last_turn):
+            if monotonic() >= until or (last_turn and self._outage.is_known and self._turns >= last_turn):
                 return
             if self._backlog():
                 sleep(0.005)
@@ -697,18 +667,3 @@ def usual_durations(database_url: str, pipeline: str, mode: str) -> dict[str, fl
                 return reading.usual_durations(connection, pipeline, mode)
         except AbsentError:
             return {}
-
-
-def _is_away(failure: Exception) -> bool:
-    from perfdb.store.engine import is_transient
-
-    return is_transient(failure)
-
-
-def _shown(url: str) -> str:
-    try:
-        from perfdb.store.engine import shown_url
-
-        return shown_url(url)
-    except Exception:
-        return "(unknown)"

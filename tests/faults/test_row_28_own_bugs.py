@@ -69,6 +69,7 @@ BEHIND = [
     "perfdb.worker.thread",
     "perfdb.worker.shipping",
     "perfdb.worker.recovery",
+    "perfdb.worker.outage",
     "perfdb.worker.quarantined",
     "perfdb.worker.alerting",
     "perfdb.worker.upkeep",

@@ -19,7 +19,8 @@ from perfdb.alerts.evaluation import (
     settle_session,
     while_running,
 )
-from perfdb.alerts.judging import judge_imported, judge_session
+from perfdb.alerts.judging import judge_session
+from perfdb.alerts.late import judge_imported
 from perfdb.analysis.rules import Rule
 from perfdb.errors import NotFoundError
 from perfdb.records import Session, Step

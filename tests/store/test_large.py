@@ -118,6 +118,7 @@ def test_a_large_session_ends_as_a_small_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, success: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERFDB_WAIT_S", "60")
     tracker = perfdb.create_tracker(console=False, monitor=False)
     tracker.start_pipeline()
     for number in range(COUNT):
