@@ -79,7 +79,7 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
         level = Level(pin.value, pin.spread, pin.n)
         rule = Rule(name="pinned", kind=PINNED.name, jitter=JITTER_S, pinned=level, **PINNED.defaults)
         first = bisect_right(past.start_times, pin.until_time)  # not held against itself
-        runs = past.at(range(first, len(past)))
+        runs = past.between(first)
         verdict = evaluate(rule, runs.values)
         if verdict.hit:
             found.append(Loss(runs, pin, verdict))

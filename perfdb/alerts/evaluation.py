@@ -23,14 +23,13 @@ from perfdb.analysis.rules import EVERY, TABLE, Level, Rule, Verdict, evaluate, 
 from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.limits import MAX
-from perfdb.analysis.series import SeriesName
+from perfdb.analysis.series import Series, SeriesName
 from perfdb.measures import METRICS
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.windows import (
     Place,
-    Window,
     errors_since,
     find_place,
     last_error,
@@ -70,8 +69,8 @@ class Judged:
     """A rule's verdict on one series."""
 
     rule: Rule
-    window: Window
-    sessions: Sequence[int]  # the places in the window of the values that were judged
+    window: Series
+    sessions: Sequence[int]  # the places in it of the values that were judged
     verdict: Verdict
 
 
@@ -132,7 +131,7 @@ class Findings:
 
     place: Place
     said: _Said
-    total: Window
+    total: Series
     changes: Sequence[Change]
     historic: bool
 
@@ -238,7 +237,13 @@ def while_running(
             alert = by_fingerprint.get((rule.name, step_name, rule.metric, rule.direction))
             verdict = evaluate(fitted, [seconds])
             if verdict.hit:
-                window = Window(0, step_name, [session_id], [place.start_time])
+                window = Series(
+                    place.pipeline,
+                    step_name,
+                    place.mode,
+                    session_ids=[session_id],
+                    start_times=[place.start_time],
+                )
                 judged = Judged(rule, window, [0], verdict)
                 seen = replace(_seen(place, judged, alert, now, False), running=True)
                 moved, events = advance(alert, rule, verdict, seen)
@@ -290,7 +295,7 @@ def lowest_limits(rules: Iterable[Rule], pipeline: str, mode: str) -> dict[str |
     return limits
 
 
-def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> list[Window]:
+def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> list[Series]:
     """Read as much history as the rules for a session's pipeline and mode look at, and no more."""
     fitting = [rule for rule in rules if rule.is_of(place.pipeline, place.mode)]
     if not fitting:
@@ -309,7 +314,7 @@ def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> l
 
 def judge(
     place: Place,
-    windows: Sequence[Window],
+    windows: Sequence[Series],
     rules: Iterable[Rule],
     accepted: Mapping[tuple[str | None, str], store.Baseline],
     active: Mapping[tuple[Any, ...], Alert],
@@ -325,12 +330,12 @@ def judge(
         active: the alerts that verdicts look at, by fingerprint.
         pins: see ``pins_of``.
     """
-    steps = min(MOST_JITTERS, max(1, len(windows) - 1))
+    steps = min(MOST_JITTERS, max(1, len({window.step_name for window in windows}) - 1))
     for rule in rules:
         if not rule.is_of(place.pipeline, place.mode):
             continue
         for window in windows:
-            if rule.step not in (EVERY, window.step_name):
+            if window.metric != rule.metric or rule.step not in (EVERY, window.step_name):
                 continue
             baseline = accepted.get((window.step_name, rule.metric))
             needs_pin = TABLE[rule.kind].finds == "loss"
@@ -352,7 +357,7 @@ def judge(
 
 
 def values_for(
-    rule: Rule, window: Window, baseline: store.Baseline | None = None
+    rule: Rule, window: Series, baseline: store.Baseline | None = None
 ) -> tuple[list[float], list[int]]:
     """Return the values that a rule looks at, oldest first, and their places in the window.
 
@@ -363,9 +368,8 @@ def values_for(
     if kind.looks_at == "failed":
         pairs = [(float(failed), index) for index, failed in enumerate(window.failed)]
     else:
-        part = ("mean", "highest", "lowest").index(kind.looks_at)
-        numbers = window.numbers.get(rule.metric, [])
-        pairs = [(triple[part], index) for index, triple in enumerate(numbers) if triple is not None]
+        part = {"highest": window.highest, "lowest": window.lowest}.get(kind.looks_at, window.values)
+        pairs = [(value, index) for index, value in enumerate(part) if window.counted[index]]
     if baseline is not None and kind.finds != "breach":
         pairs = [pair for pair in pairs if window.start_times[pair[1]] >= baseline.since_time]
     pairs = pairs[-kind.window :]
@@ -450,7 +454,7 @@ def _located_again(
     return moved, (*events, "moved")
 
 
-def _was_decided(alert: Alert, active: Iterable[Alert], total: Window) -> bool:
+def _was_decided(alert: Alert, active: Iterable[Alert], total: Series) -> bool:
     """Say whether a person has just decided about this move, as another rule saw it."""
     at = bisect_left(total.start_times, alert.since_time)
     return any(
@@ -467,7 +471,7 @@ def _settle(
     settings: AlertSettings,
     active: Sequence[Alert],
     changes: Sequence[Change],
-    total: Window | None,
+    total: Series | None,
     now: float,
     historic: bool,
 ) -> Told:
@@ -528,7 +532,7 @@ def _grouped(
     place: Place,
     current: Mapping[int, Alert],
     touched: Collection[int],
-    total: Window | None,
+    total: Series | None,
     now: float,
 ) -> dict[int, Alert]:
     """Return the alerts with silences and groups seen to, and with their texts."""

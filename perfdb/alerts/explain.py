@@ -75,7 +75,9 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     as_far = Rule(name=alert.rule, kind=CHANGE_POINT.name, step=alert.step_name, metric=alert.metric)
     rule = as_far if kind.looks_at == "mean" else replace(as_far, kind=kind.name)
     windows = windows_of(connection, place, [rule, as_far])
-    window = next((each for each in windows if each.step_name == alert.step_name), None)
+    window = next(
+        (each for each in windows if (each.step_name, each.metric) == (alert.step_name, alert.metric)), None
+    )
     if window is None:
         return AlertExplanation(alert=alert)
     values, places = values_for(rule, window)

@@ -59,7 +59,8 @@ class Series:
         metric: what the values are of; ``duration`` in s.
         session_ids: of the runs; start_times: of the sessions (epoch s).
         values: what a run took, in the metric's unit.
-        counted: whether the value counts, see ``analysis.runs``; failed: whether the run is a failure.
+        counted: whether the value counts, which is NaN where there is none; failed: whether the run failed.
+        highest: where the values are means of a session's runs, the highest of these; lowest: the lowest.
     """
 
     pipeline: str
@@ -71,6 +72,8 @@ class Series:
     values: Sequence[float] = field(default=(), repr=False)
     counted: Sequence[bool] = field(default=(), repr=False)
     failed: Sequence[bool] = field(default=(), repr=False)
+    highest: Sequence[float] = field(default=(), repr=False)
+    lowest: Sequence[float] = field(default=(), repr=False)
 
     @property
     def name(self) -> SeriesName:
@@ -84,6 +87,21 @@ class Series:
         """Return how many runs began before a moment."""
         return bisect_left(self.start_times, moment)
 
+    def between(self, first: int, end: int | None = None) -> Series:
+        """Return the runs from one place on, and before another."""
+        part = slice(first, end)
+        return Series(
+            *self.name,
+            self.metric,
+            self.session_ids[part],
+            self.start_times[part],
+            self.values[part],
+            self.counted[part],
+            self.failed[part],
+            self.highest[part],
+            self.lowest[part],
+        )
+
     def at(self, places: Iterable[int]) -> Series:
         """Return the runs at these places."""
         chosen = list(places)
@@ -94,6 +112,8 @@ class Series:
             values=[self.values[place] for place in chosen],
             counted=[self.counted[place] for place in chosen],
             failed=[self.failed[place] for place in chosen],
+            highest=[self.highest[place] for place in chosen] if self.highest else (),
+            lowest=[self.lowest[place] for place in chosen] if self.lowest else (),
         )
 
     @property
