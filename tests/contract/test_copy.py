@@ -17,7 +17,7 @@ from sqlalchemy import text
 import perfdb
 from perfdb.alerts.triage import Triage
 from perfdb.cli import main
-from perfdb.errors import NewerSchemaError
+from perfdb.errors import NewerSchemaError, StoreError
 from perfdb.records import Sample, Session, Step
 from perfdb.store import schema
 from perfdb.store.engine import open_engine
@@ -425,3 +425,42 @@ def test_a_large_session_goes_on_where_its_copy_was_cut_off(
     assert not any(each.wrong for each in copy_history(here, there))
     assert len(perfdb.History(there).session("large").steps) == 100
     assert len(perfdb.History(there).session("small").steps) == 3
+
+
+def test_alerts_go_over_in_pieces_and_whole(filled_file: Path, tmp_path: Path) -> None:
+    source, target = (f"sqlite:///{tmp_path / name}" for name in ("many.sqlite3", "new.sqlite3"))
+    shutil.copy(filled_file, tmp_path / "many.sqlite3")
+    columns = ", ".join(
+        column.name if column.name != "limit" else '"limit"'
+        for column in metadata.tables["alerts"].columns
+        if column.name not in ("id", "rule", "state", "active", "inhibited_by")
+    )
+    execute(
+        source,
+        f"""WITH RECURSIVE number(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM number WHERE i < 120)
+        INSERT INTO alerts (id, rule, state, active, inhibited_by, {columns})
+        SELECT 1000 + i, 'many ' || i, 'resolved', 0, iif(i % 2, 1001 + i, NULL), {columns}
+        FROM number, (SELECT * FROM alerts ORDER BY id LIMIT 1)""",
+    )
+    schema.ensure_schema(target)
+    execute(
+        target,
+        "CREATE TRIGGER full BEFORE INSERT ON alerts WHEN (SELECT count(*) FROM alerts) >= 70"
+        " BEGIN SELECT RAISE(ABORT, 'no space left'); END",
+    )
+    with pytest.raises(StoreError, match="no space left"):
+        copy_history(source, target)
+    engine = open_engine(target, role="reader")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM alerts")).scalar() == 50
+    execute(target, "DROP TRIGGER full")
+    copied = by_table(copy_history(source, target))
+    assert copied["alerts"].source_checksum == copied["alerts"].target_checksum
+    inhibited = (
+        "SELECT count(*) FROM alerts a JOIN alerts b ON b.id = a.inhibited_by WHERE a.rule LIKE 'many %'"
+        " AND CAST(substr(b.rule, 6) AS INT) = CAST(substr(a.rule, 6) AS INT) + 1"
+    )
+    with engine.connect() as connection:
+        assert connection.execute(text(inhibited)).scalar() == 60
+    engine.dispose()
+    assert by_table(copy_history(source, target))["alerts"].added == 0

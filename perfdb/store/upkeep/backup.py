@@ -204,7 +204,8 @@ def _require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + _SPARE_BYTES:
         raise StoreError(
-            f"{folder} has {free >> 20} MB left and the backup takes {size >> 20} MB: choose another disk"
+            f"{folder} has {free / 1e6:.1f} MB left and the backup takes {size / 1e6:.1f} MB: "
+            "choose another disk"
         )
 
 
