@@ -50,10 +50,6 @@ class Outage:
         state = "takes no rows now, the journal keeps them" if has_rows else "could not be tended"
         self._health.delayed(f"{_shown(self._database.url)} {state}", error)
 
-    def is_over(self) -> None:
-        """Forget it: the database took something."""
-        self.pause_s, self.problem, self.is_known, self.busy_since = 0.0, None, False, None
-
 
 def is_away(failure: Exception) -> bool:
     """Say whether the database is at fault, and may take the same later."""

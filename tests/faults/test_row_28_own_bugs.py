@@ -62,7 +62,8 @@ EXEMPT = {
 }  # fmt: skip
 
 RECORDING = [
-    "perfdb.recorder", "perfdb.recording", "perfdb.worker.thread", "perfdb.settings", "perfdb.toml",
+    "perfdb.recorder", "perfdb.recording", "perfdb.worker.thread", "perfdb.worker.journals",
+    "perfdb.settings", "perfdb.toml",
     "perfdb.vocabulary", "perfdb.text", "perfdb.critical_path",
 ]  # fmt: skip
 BEHIND = [
