@@ -6,7 +6,7 @@ Everything is checked here, with an error that says what would be right, before 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from perfdb.records import STATUSES
@@ -16,24 +16,45 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LATEST_EPOCH = 1e11  # the year 5138; more than that is milliseconds
 
 
-def parse_instant(value: float | str | datetime, *, now: float | None = None) -> float:
+def parse_instant(
+    value: float | str | datetime, *, now: float | None = None, zone: tzinfo | None = None
+) -> float:
     """Return epoch seconds for a moment that a person named.
 
     Args:
         value: epoch seconds; a datetime or ISO text, local time unless it has a zone; or an age
             before now: a number and one of ``s m h d w``.
         now: what ages count from; the clock when None.
+        zone: instead of local time, for a text or a datetime without one.
 
     Raises:
         ValueError: it is of no such form.
     """
     if isinstance(value, datetime):
-        return value.timestamp()
+        return (value.replace(tzinfo=zone) if value.tzinfo is None else value).timestamp()
     if isinstance(value, str):
-        return _instant_of_text(value.strip(), now)
+        return _instant_of_text(value.strip(), now, zone)
     if not is_moment(value):
         raise ValueError(f"{value!r} is not a moment: epoch seconds are a number such as 1767225600")
     return float(value)
+
+
+def zone_named(name: str) -> tzinfo | None:
+    """Return the zone of a name such as ``UTC`` or ``Europe/Berlin``; None, as in datetimes, for ``local``.
+
+    Raises:
+        ValueError: there is no such zone.
+    """
+    if name.upper() == "UTC":
+        return UTC
+    if name == "local":
+        return None
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise ValueError(f"{name!r} is not a time zone: say UTC, local or a name as Europe/Berlin") from None
 
 
 def is_moment(value: float) -> bool:
@@ -41,7 +62,7 @@ def is_moment(value: float) -> bool:
     return abs(value) < _LATEST_EPOCH  # false for NaN too
 
 
-def _instant_of_text(text: str, now: float | None) -> float:
+def _instant_of_text(text: str, now: float | None, zone: tzinfo | None) -> float:
     import time
 
     unit = _UNITS.get(text[-1:])
@@ -50,7 +71,7 @@ def _instant_of_text(text: str, now: float | None) -> float:
             return parse_instant((time.time() if now is None else now) - float(text[:-1]) * unit)
         if len(text) > 8 and text.replace(".", "", 1).isdigit():
             return parse_instant(float(text))
-        return parse_instant(datetime.fromisoformat(text))
+        return parse_instant(datetime.fromisoformat(text), zone=zone)
     except (ValueError, OverflowError, OSError):
         raise ValueError(
             f"{text!r} is not a moment: say 7d, 24h, 2026-01-31, 2026-01-31T08:00 or epoch seconds"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, UsageError
-from perfdb.filters import checked_filters, checked_tag, parse_instant, session_filters
+from perfdb.filters import checked_filters, checked_tag, parse_instant, session_filters, zone_named
 from perfdb.recording.health import warn_once
 from perfdb.recording.redaction import redact
 from perfdb.records import RUNNING, Session
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("perfdb")
 
+LAST_FOR_TRENDS = 200  # sessions, where nobody said which
 READER_WAIT_S = 1.0  # a reader that finds the database busy reads what is there
 
 
@@ -291,20 +292,25 @@ class History:
         by: Literal["last", "all", "day", "week"] = "last",
         step: str | None = None,
         last: int | None = None,
+        zone: str = "UTC",
         **filters: Any,
     ) -> pd.DataFrame:
         """Return how long each series takes and where that is going.
 
         Args:
-            by: ``last``: one row per series, with its slope; ``all``: without; ``day`` (UTC) and ``week``
-                (from Monday): one row per series and period.
+            by: ``last``: one row per series, with its slope; ``all``: without; ``day`` and ``week`` (from
+                Monday): one row per series and period.
             step: only this step, without the totals.
-            last: only so many of the newest sessions; None: 200 with ``by="last"``, else all.
+            last: only so many of the newest sessions; None: 200 with ``by="last"`` and neither ``since`` nor
+                ``until``, else all.
+            zone: whose days and weeks, and with ``day`` and ``week`` also what a ``since`` or ``until``
+                without a zone means: ``UTC``, ``local`` or a name such as ``Europe/Berlin``.
             filters: as in ``sessions``.
 
         Returns:
             ``n``, ``failures``, ``mean``, ``p50``, ``p90``, ``p95``, ``p99`` (s; none with too few runs), the
-            slope in percent and its ``p_value``: see ``analysis.trends``.
+            slope in percent and its ``p_value``, what it amounts to (``drift_percent``), and where the level
+            moved last (``since_time``, ``effect``): see ``analysis.trends``.
 
         Raises:
             ValueError: ``by`` or a filter is not of a form above.
@@ -312,10 +318,17 @@ class History:
         """
         from perfdb.history import queries
 
-        if last is None and by == "last":
-            last = 200
+        if last is None and by == "last" and filters.get("since") is None and filters.get("until") is None:
+            last = LAST_FOR_TRENDS
+        days_of = zone_named(zone)
+        if by in ("day", "week"):  # one footing for what is asked and how it is grouped
+            for name in ("since", "until"):
+                if filters.get(name) is not None:
+                    filters[name] = parse_instant(filters[name], zone=days_of)
         with self._reading() as connection:
-            return queries.trends(connection, by=by, step=step, **checked_filters(last, filters))
+            return queries.trends(
+                connection, by=by, step=step, zone=days_of, **checked_filters(last, filters)
+            )
 
     def failures(self, *, step: str | None = None, last: int | None = 1000, **filters: Any) -> pd.DataFrame:
         """Return why runs failed or were called off, failures first, then what happens most.

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from perfdb import __version__
 from perfdb.alerts.messages import amount
+from perfdb.analysis.trend_view import percent_words
 from perfdb.pages import svg
 from perfdb.pages.style import COLOURS, SHAPES
 from perfdb.text import counted, inert, mode_text
@@ -62,6 +63,7 @@ def _environment() -> Environment:
         counted=counted,
         inert=inert,
         mode_text=mode_text,
+        moved=percent_words,
         reasons=reasons,
         what_moved=what_moved,
     )

@@ -51,7 +51,6 @@ WINDOWS = (
     ("since=90d", "90 days"),
     ("since=365d", "a year"),
 )
-MOST_IN_WINDOW = 5_000
 USUAL_WINDOW = "last=500"
 LIMITED = ("max", "min", "budget")  # kinds of rules whose limit is in the metric's own unit
 FACTOR = 0.5
@@ -213,7 +212,7 @@ def get_trends(request: Request) -> Response:
         return RedirectResponse(_address_of_series(request, chosen, window), 303)
     query = asked(queries.TrendQuery, request)
     if query.since is not None and "last" not in request.query_params:
-        query = query.model_copy(update={"last": MOST_IN_WINDOW})
+        query = query.model_copy(update={"last": of_trends.MOST_IN_WINDOW})
     answer = of_trends.trend(request.app.state.history, query)
     window = f"since={query.since}" if query.since is not None else f"last={query.last}"
     windows = WINDOWS if window in dict(WINDOWS) else (*WINDOWS, (window, window.replace("=", " ")))
@@ -228,12 +227,7 @@ def get_trends(request: Request) -> Response:
         window=window,
         windows=windows,
         series_key=_series_key,
-        chart=drawing.trend(
-            answer.points,
-            limits,
-            [each.start_time for each in answer.changes],
-        ),
-        top=drawing.top_of(answer.points, limits),
+        chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
         data=link(
             "/api/v1/trends",
             **query.model_dump(exclude_none=True, exclude={"pipeline", "step", "mode"}),
@@ -391,11 +385,10 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
     history = request.app.state.history
     answer = of_alerts.alert(history, alert_id)
     alert = answer.alert
+    limits = [alert.limit] if alert.limit is not None and alert.kind in LIMITED else []
     trend = None
     if alert.metric == "duration" and alert.kind != "error_rate":
-        series = {"pipeline": alert.pipeline, "step": alert.step_name, "mode": alert.mode}
-        trend = of_trends.trend(history, queries.TrendQuery.model_validate({**series, "last": 200}))
-    limits = [alert.limit] if alert.limit is not None and alert.kind in LIMITED else []
+        trend = of_trends.around_alert(history, alert, limits)
     return page(
         request,
         "alert.html",
@@ -404,8 +397,7 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
         limits=limits,
         events=_told(answer.events),
         trend=trend,
-        top=0.0 if trend is None else drawing.top_of(trend.points, limits),
-        chart="" if trend is None else drawing.trend(trend.points, limits, [alert.since_time]),
+        chart="" if trend is None else drawing.trend(trend, limits, [alert.since_time]),
         sentences=sentences(answer.alert),
     )
 

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perfdb.analysis import trends as analysis
+from perfdb.analysis import slopes as analysis
 from perfdb.analysis.runs import runs_of
-from perfdb.analysis.trends import mann_kendall, theil_sen, trends, week_of
+from perfdb.analysis.slopes import mann_kendall, theil_sen
+from perfdb.analysis.trends import COLUMNS, trends, week_of
 
 Make = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
@@ -146,4 +147,4 @@ def test_nothing_recorded_gives_no_rows(make: Make) -> None:
     for by in ("last", "day", "week"):
         frame = trends(runs_of(*make([])), by=by)  # type: ignore[arg-type]
         assert frame.empty
-        assert list(frame.columns) == list(analysis.COLUMNS)
+        assert list(frame.columns) == list(COLUMNS)

@@ -14,7 +14,8 @@ import pytest
 
 from perfdb.alerts.triage import Desk
 from perfdb.analysis.rules import KINDS
-from perfdb.cli.plot import plot, shown_bounds
+from perfdb.analysis.trend_view import shown_bounds
+from perfdb.cli.plot import plot
 from perfdb.history.history import History, writing
 from perfdb.records import Session, Step
 from perfdb.settings import load

@@ -11,10 +11,10 @@ import pytest
 
 import perfdb
 from perfdb.alerts.triage import Desk
+from perfdb.analysis.trend_view import kept_places
 from perfdb.records import Session
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
-from perfdb.web.answers.trends import kept_places
 
 
 def test_the_overview_tells_what_runs_fires_and_moved(dashboard: Any) -> None:
