@@ -290,8 +290,10 @@ def lowest_limits(rules: Iterable[Rule], pipeline: str, mode: str) -> dict[str |
     return limits
 
 
-def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> list[Window]:
-    """Read as much history as the rules for a session's pipeline and mode look at, and no more."""
+def windows_of(
+    connection: Connection, place: Place, rules: Sequence[Rule], *, most: int | None = None
+) -> list[Window]:
+    """Read as much history as the rules for a session's pipeline and mode look at, or so many runs."""
     fitting = [rule for rule in rules if _fits(rule, place.pipeline, place.mode)]
     if not fitting:
         return []
@@ -303,7 +305,7 @@ def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> l
             if rule.step == EVERY:
                 attributes.setdefault(None, set()).add(rule.metric)
     # Some of the last sessions failed or were tagged: a few more than the rules ask for.
-    runs = max(WINDOWS[rule.kind] for rule in fitting) + 10
+    runs = (most or max(WINDOWS[rule.kind] for rule in fitting)) + 10
     return read_windows(connection, place, runs, metrics=metrics, attributes=attributes)
 
 
@@ -351,7 +353,7 @@ def judge(
 
 
 def values_for(
-    rule: Rule, window: Window, baseline: store.Baseline | None = None
+    rule: Rule, window: Window, baseline: store.Baseline | None = None, *, most: int | None = None
 ) -> tuple[list[float], list[int]]:
     """Return the values that a rule looks at, oldest first, and their places in the window.
 
@@ -366,7 +368,7 @@ def values_for(
         pairs = [(triple[part], index) for index, triple in enumerate(numbers) if triple is not None]
     if baseline is not None and rule.kind not in ("max", "min"):
         pairs = [pair for pair in pairs if window.start_times[pair[1]] >= baseline.since_time]
-    pairs = pairs[-WINDOWS[rule.kind] :]
+    pairs = pairs[-(most or WINDOWS[rule.kind]) :]
     return [value for value, _ in pairs], [index for _, index in pairs]
 
 

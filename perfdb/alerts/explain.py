@@ -11,18 +11,19 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.causes import cause_at
-from perfdb.alerts.evaluation import LEVELS, values_for, windows_of
+from perfdb.alerts.evaluation import values_for, windows_of
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.rules import SAME_CHANGE, Rule, percent_over
+from perfdb.analysis.trend_view import MOVES
 from perfdb.records import Alert
-from perfdb.store.windows import find_place, newest_places
+from perfdb.store.windows import Place, find_place, newest_places, place_after, runs_since
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from perfdb.analysis.change_points import ChangePoint
 
-MOVES = (*LEVELS, "pinned", "trend")  # kinds that compare runs before with runs since
+_USUAL, _MOST, _BEFORE = 200, 2_000, 100  # runs that are looked at; of them before what it is about
 _PARTS = {"max": "max", "min": "min", "error_rate": "error_rate"}  # what of a session a rule looks at
 
 
@@ -72,14 +73,17 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
         place = next((each for each in newest if each.mode == alert.mode), None)
     if place is None:
         return AlertExplanation(alert=alert)
+    most = None
+    if alert.kind != "error_rate":
+        place, most = _reach(connection, alert, place)
     kind = _PARTS.get(alert.kind, "change_point")
     rule = Rule(name=alert.rule, kind=kind, step=alert.step_name, metric=alert.metric)
     as_far = Rule(name=alert.rule, kind="change_point", step=alert.step_name, metric=alert.metric)
-    windows = windows_of(connection, place, [rule, as_far])
+    windows = windows_of(connection, place, [rule, as_far], most=most)
     window = next((each for each in windows if each.step_name == alert.step_name), None)
     if window is None:
         return AlertExplanation(alert=alert)
-    values, places = values_for(rule, window)
+    values, places = values_for(rule, window, most=most)
     starts = [window.start_times[each] for each in places]
     ids = [window.session_ids[each] for each in places]
     at = sum(start < alert.since_time for start in starts)
@@ -109,10 +113,20 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     )
 
 
-def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:
-    from perfdb.analysis.change_points import find_change_points
+def _reach(connection: Connection, alert: Alert, place: Place) -> tuple[Place, int | None]:
+    """Return until which session, and how many runs, what the alert is about reaches from well before it."""
+    since = runs_since(connection, place, alert.since_time)
+    if since + _BEFORE <= _USUAL:
+        return place, None
+    if since + _BEFORE > _MOST:  # until now is too far: as much as there is room for
+        return place_after(connection, place, alert.since_time, _MOST - _BEFORE), _MOST
+    return place, since + _BEFORE
 
-    near = [each for each in find_change_points(values) if abs(each.index - at) <= SAME_CHANGE]
+
+def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:
+    from perfdb.analysis.change_points import find_past_changes
+
+    near = [each for each in find_past_changes(values) if abs(each.index - at) <= SAME_CHANGE]
     return min(near, key=lambda each: abs(each.index - at), default=None)
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfdb.alerts.explain import MOVES, AlertExplanation
+from perfdb.alerts.explain import AlertExplanation
 from perfdb.alerts.messages import amount, failure_kinds, parts_text, remedy
-from perfdb.cli.plot import plot, shown_bounds
+from perfdb.analysis.trend_view import MOVES, beyond, shown_bounds
+from perfdb.cli.plot import plot
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 WIDEST = 120  # of prose
 _INDENT = 12
+_FEW = 10  # runs on one side of a move, which are too few to test it
 _COLOURS = {"critical": "red", "warning": "yellow", "info": None}
 
 
@@ -92,6 +94,11 @@ def _picture(found: AlertExplanation, columns: int) -> Iterator[str]:
     margin = " " * (max(map(len, labels)) + 2)
     first, last = (short_time(found.start_times[place]) for place in (0, -1))
     yield f"{margin}{len(found.values)} runs, {first} to {last}"
+    over = beyond(found.values, high)
+    if over:
+        farthest = amount(max(found.values), alert.metric)
+        arrow = "↑" if can_print("↑") else "^"
+        yield f"{margin}{arrow} {_runs(len(over))} beyond the scale, up to {farthest}"
 
 
 def _strip(found: AlertExplanation, columns: int) -> Iterator[str]:
@@ -162,7 +169,15 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         where = f"at {first}" if first == last else f"between {first} and {last}"
         yield "chance", f"p = {found.p_value:.2g} (Mann-Whitney); it moved {where} (95 %)"
     elif alert.kind in MOVES and alert.kind != "trend":
-        yield "chance", "too few runs yet for a test of the level; the rule's own sum is below"
+        few = found.at is not None and min(found.before_n, found.after_n) < _FEW
+        why = (
+            "the move is older than these runs"
+            if found.at is None
+            else "too few runs yet for a test of the level"
+            if few
+            else "no lasting move of the level is found here now"
+        )
+        yield "chance", f"{why}; the rule's own sum is below"
 
 
 def _runs(n: int) -> str:

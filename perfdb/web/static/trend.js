@@ -67,7 +67,7 @@ function draw(root, first) {
   const options = {
     ...sizeOf(root),
     scales: {
-      x: { time: true, range: (plot, low, high) => (low === high ? [low - LONE, high + LONE] : [low, high]) },
+      x: { time: true, range: (plot, low, high) => (alone(plot) ? [low - LONE, low + LONE] : [low, high]) },
       y: { range: (plot, low, high) => [0, isZoomed(plot) ? 1.08 * high : told.top || 1] },
     },
     legend: { show: false },
@@ -143,7 +143,12 @@ function short(value) {
   return seconds(value).replace(/(\.\d*?)0+ s$/, "$1 s").replace(". s", " s");
 }
 
+function alone(plot) {
+  return plot.data?.[0].length === 1;
+}
+
 function isZoomed(plot) {
+  if (alone(plot)) return false;
   const { min, max } = plot.scales.x;
   const times = plot.data?.[0];
   return Number.isFinite(min) && times?.length > 0 && (min > times[0] || max < times.at(-1));
