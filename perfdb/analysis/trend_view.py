@@ -218,9 +218,9 @@ def lines(start_times: Sequence[float] | Floats, durations: Floats, changes: Seq
 def _lines_of_periods(starts: Floats, values: Floats, changes: Sequence[int]) -> list[Line]:
     unit = unit_of(starts)
     found = periods(starts, values, np.ones(values.size, dtype=bool), unit)
-    begins = [each.start_time for each in found]
-    cuts = {0, *pauses(begins), len(found)}
-    cuts |= {place for place, each in enumerate(found) if any(each.first == change for change in changes)}
+    breaks = {*changes, *pauses(starts)}
+    cuts = {0, len(found)}
+    cuts |= {place for place, each in enumerate(found) if any(each.first <= at < each.end for at in breaks)}
     made = []
     for first, end in pairwise(sorted(cuts)):
         part = found[first:end]

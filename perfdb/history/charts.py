@@ -171,7 +171,9 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
         rows = _steps_of(history, choice, step) if len(choice.sessions) else history.steps(step=step, last=1)
         rows = rows[rows["additional_data"].map(lambda data: data.get("cached") is not True).astype(bool)]
         points = rows[rows["success"].fillna(False).astype(bool)][["session_id", "start_time", "duration"]]
-        points = points.sort_values("start_time", kind="stable")
+        begun = dict(zip(choice.sessions["session_id"], choice.sessions["start_time"], strict=True))
+        points = points.assign(start_time=points["session_id"].map(begun).astype("float64"))
+        points = points.sort_values("start_time", kind="stable")  # of the session, as everywhere
     points = points[points["duration"].notna()].reset_index(drop=True)
     durations, starts = (points[name].to_numpy(dtype=float) for name in ("duration", "start_time"))
     _, moments, values = per_session(points["session_id"].tolist(), starts, durations)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from perfdb.analysis.timeline import Row, Timeline, headline, timeline
+from perfdb.analysis.timeline import DEEPEST, Row, Timeline, headline, timeline
 from perfdb.pages import svg
 from perfdb.pages.parts import fragment, heads, keys, plain, safe, section, table, tiles
 from perfdb.records import COMPLETED, Session, Step
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.explain import Explanation
 
 MOST_ROWS = 120
+MOST_BARS = 20_000
 MOST_STEPS = 400
 _LONGEST_DATA = 600
 
@@ -76,38 +77,41 @@ def waterfall_html(laid_out: Timeline) -> str:
     half = duration_text(wall / 2)
     axis = f"<span>0</span><span>{half}</span><span>{duration_text(wall)}</span>"
     cells = [heads("step", axis, "busy", "share")]
-    cells += [_row(row, wall) for row in laid_out.rows[:MOST_ROWS]]
-    hidden = len(laid_out.rows) - MOST_ROWS
-    more = f'<p class="note">{counted(hidden, "more row")} not drawn.</p>' if hidden > 0 else ""
+    shown = laid_out.cut(MOST_ROWS, MOST_BARS)
+    cells += [_row(row, shown) for row in shown.rows]
+    more = ""
+    if shown.hidden_rows:
+        more = f'<p class="note">{counted(shown.hidden_rows, "more row")} not drawn.</p>'
     other = ""
-    if wall > 0 and laid_out.other_s / wall >= 0.0005:
+    if laid_out.shows_other:
         other = (
             f'<span class="name faint">no step</span><span class="axis"></span>'
             f'<span class="num faint">{duration_text(laid_out.other_s)}</span>'
-            f'<span class="num faint">{100 * laid_out.other_s / wall:.1f} %</span>'
+            f'<span class="num faint">{laid_out.share_text(laid_out.other_s)}</span>'
         )
     return f'{_key(laid_out)}<div class="rows">{"".join(cells)}{other}</div>{more}'
 
 
 def _key(laid_out: Timeline) -> str:
-    bars = [bar for row in laid_out.rows for bar in row.bars]
+    bars = list(laid_out.bars())
     kinds = [("k1", "on the critical path (share of wall time)"), ("k2", "beside it")]
     if any(bar.step.failed for bar in bars):
         kinds.append(("k3", "failed"))
-    if any(attempt.wait for bar in bars for attempt in bar.step.attempts):
+    if any(bar.waits for bar in bars):
         kinds.append(("k4", "waiting before a retry"))
     return keys(*kinds)
 
 
-def _row(row: Row, wall: float) -> str:
+def _row(row: Row, laid_out: Timeline) -> str:
+    wall = laid_out.wall_s
     if not row.count:
         return f"<span></span>{svg.row_of_bars(row, wall)}<span></span><span></span>"
     times = f" × {row.count:,}" if row.count > 1 else ""
     mark = '<span class="faint">!</span> ' if any(bar.step.interrupted for bar in row.bars) else ""
     if any(bar.step.failed for bar in row.bars):
         mark = '<span class="bad">✗</span> '
-    share = f"{100 * row.critical_s / wall:.1f} %" if wall > 0 and row.critical_s > 0 else "–"
-    inside = f" in{min(row.depth, 6)}" if row.depth else ""
+    share = laid_out.share_text(row.critical_s)
+    inside = f" in{min(row.depth, DEEPEST)}" if row.depth else ""
     return (
         f'<span class="name{inside}">'
         f"{mark}{safe(row.label, longest=120)}{times}</span>{svg.row_of_bars(row, wall)}"
@@ -158,11 +162,7 @@ def _resources(session: Session, laid_out: Timeline) -> str:
 
 
 def _steps(session: Session, laid_out: Timeline) -> str:
-    on_path = {
-        bar.step.seq: sum(last - first for first, last in bar.critical)
-        for row in laid_out.rows
-        for bar in row.bars
-    }
+    on_path = {bar.step.seq: bar.critical_s for bar in laid_out.bars()}
     titles = ["step", "after", "duration", "critical", "tries", "CPU", "peak memory", "what it recorded"]
     rows = (
         [

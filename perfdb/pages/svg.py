@@ -44,13 +44,7 @@ def bars(drawn: Iterable[DrawnBar], wall: float, *, inner: bool = False) -> str:
 
 
 def _drawn(bar: Bar) -> DrawnBar:
-    origin = bar.step.start_time - bar.start
-    waits = [
-        (attempt.start_time - attempt.wait - origin, attempt.start_time - origin)
-        for attempt in bar.step.attempts
-        if attempt.wait > 0
-    ]
-    return DrawnBar(bar.step.step_name, bar.start, bar.end, bar.critical, waits, failed=bar.step.failed)
+    return DrawnBar(bar.step.step_name, bar.start, bar.end, bar.critical, bar.waits, failed=bar.step.failed)
 
 
 def _bar(bar: DrawnBar, wall: float) -> str:

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ValidationError
 
 from perfdb.alerts.triage import Desk
+from perfdb.analysis.timeline import DEEPEST
 from perfdb.errors import PerfdbError, StoreError
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.web import drawing, queries
@@ -56,7 +57,6 @@ LIMITED = ("max", "min", "budget")  # kinds of rules whose limit is in the metri
 FACTOR = 0.5
 RECENT = 30  # sessions that are offered for a comparison
 MOST_ROWS = 500  # of a table; the API has all
-DEEPEST = 6  # steps in steps that are indented
 
 Question = TypeVar("Question", bound=BaseModel)
 
