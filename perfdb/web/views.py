@@ -211,8 +211,6 @@ def get_trends(request: Request) -> Response:
     if chosen is not None or window is not None:  # what the form says, as an address of its own
         return RedirectResponse(_address_of_series(request, chosen, window), 303)
     query = asked(queries.TrendQuery, request)
-    if query.since is not None and "last" not in request.query_params:
-        query = query.model_copy(update={"last": of_trends.MOST_IN_WINDOW})
     answer = of_trends.trend(request.app.state.history, query)
     window = f"since={query.since}" if query.since is not None else f"last={query.last}"
     windows = WINDOWS if window in dict(WINDOWS) else (*WINDOWS, (window, window.replace("=", " ")))
@@ -230,7 +228,7 @@ def get_trends(request: Request) -> Response:
         chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
         data=link(
             "/api/v1/trends",
-            **query.model_dump(exclude_none=True, exclude={"pipeline", "step", "mode"}),
+            **query.model_dump(exclude_unset=True, exclude={"pipeline", "step", "mode"}),
             **({} if series is None else _of_series(series)),
         ),
     )

@@ -28,6 +28,7 @@ from perfdb.web.schemas import (
     SampleSeries,
     SessionAnswer,
     SessionPage,
+    Status,
     StepRow,
     TimelineAnswer,
     TimelineRow,
@@ -179,7 +180,7 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
                         seq=bar.step.seq,
                         start=bar.start,
                         end=bar.end,
-                        status=status_of(bar.step, found),
+                        status=_status(bar.step, found),
                         critical=list(bar.critical[:MOST_BARS]),
                     )
                     for bar in bars
@@ -196,9 +197,14 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
     )
 
 
+def _status(step: Step, session: Session) -> Status:
+    """Return the state of a step; the API has always said `running` of one that never ended."""
+    return "running" if step.duration is None else status_of(step, session)
+
+
 def _step(step: Step, session: Session, seconds: Mapping[int | None, float]) -> StepRow:
     values = named(step, StepRow) | {
-        "status": status_of(step, session),
+        "status": _status(step, session),
         "critical_s": seconds.get(step.seq),
         "attempts": [AttemptRow(**named(each, AttemptRow)) for each in step.attempts],
         "events": [EventRow(**named(each, EventRow)) for each in step.events],

@@ -40,13 +40,16 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     since, until = (
         None if each is None else parse_instant(each, zone=UTC) for each in (query.since, query.until)
     )
+    last = query.last
+    if since is not None and "last" not in query.model_fields_set:  # a window is shown whole
+        last = MOST_IN_WINDOW
     with history.reading() as connection:
         names = [] if connection is None else browsing.series_names(connection)
         recent = [] if connection is None else browsing.total_series(connection, most=1_000)
         chosen = _chosen(query, names, recent)
         runs, found, cut = None, [], ""
         if connection is not None and chosen is not None:
-            runs = _runs(connection, chosen, last=query.last, since=since, until=until)
+            runs = _runs(connection, chosen, last=last, since=since, until=until)
             found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
             if since is not None and runs.start_times:
                 older = _runs(connection, chosen, last=1, since=since, until=runs.start_times[0])
