@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = ["ChangePoint", "find_change_points", "find_past_changes"]
 
 _SURE_RUNS = 20  # of the newest level; a younger one is told only when the watcher tells it too
 _WATCHED = 2_000  # of a long past the watcher sees so many of the newest
+_WAVE = 4  # moves up and down by turns
 _SAME = 5  # points within which both tell of the same change
 
 
@@ -104,7 +106,8 @@ def find_past_changes(
 
     It looks back, as ``sensitive``, where there is enough to look back at; the newest runs belong to the
     watcher, as ``quiet``, so that nothing is told of today that an alert would not tell, and all that it
-    would. A turn of a trend between levels that hardly differ is no move.
+    would. A turn of a trend between levels that hardly differ is no move, nor is a level that goes up and
+    down by turns, as with the hours of the day.
 
     Args:
         values: one finite number per run, oldest first, in any unit.
@@ -124,7 +127,8 @@ def find_past_changes(
         past, places = Series.of(_medians(runs.values, firsts)), list(firsts)
     broken = turns(past)
     found = _described(past, look_back(past) if broken is None else broken)
-    kept = [places[change.index] for change in found if past.matters(*_reach(change))]
+    moved = [change for change in found if past.matters(*_reach(change))]
+    kept = [] if _is_wave(moved) else [places[change.index] for change in moved]
     kept = [index for index in kept if index <= young]
     kept += [index for index in watched if index > young and not _is_near(index, kept)]
     return _described(runs, sorted(kept))
@@ -140,6 +144,12 @@ def describe_changes(
 def _medians(values: Floats, firsts: Sequence[int]) -> Floats:
     parts = np.split(values, [first for first in firsts if first > 0])
     return np.array([float(np.median(part)) for part in parts])
+
+
+def _is_wave(changes: Sequence[ChangePoint]) -> bool:
+    return len(changes) >= _WAVE and all(
+        one.effect_percent * two.effect_percent < 0 for one, two in pairwise(changes)
+    )
 
 
 def _is_near(index: int, others: Sequence[int]) -> bool:

@@ -336,3 +336,9 @@ def test_a_long_past_is_looked_at_by_its_periods() -> None:
     assert [change.index for change in changes] == [30 * 250]
     assert changes[0].effect_percent == pytest.approx(40, abs=4)
     assert (changes[0].before_n, changes[0].after_n) == (30 * 250, 10 * 250)
+
+
+@pytest.mark.parametrize("period", [60, 110, 200])
+def test_what_goes_up_and_down_with_the_hours_is_no_move(period: int) -> None:
+    values = noise(1_000, 5) * (1 + 0.35 * np.sin(np.arange(1_000) * 2 * np.pi / period))
+    assert [each for each in find_past_changes(values) if each.index < 980] == []
