@@ -202,16 +202,20 @@ def lines(start_times: Sequence[float] | Floats, durations: Floats, changes: Seq
     breaks = sorted({0, *changes, *pauses(starts), values.size})
     found = []
     for first, last in pairwise(breaks):
-        ends = range(first + min(_FIRST, last - first), last + 1)
-        parts = [values[max(first, end - reach) : end] for end in ends]
-        if len(parts) < 2:
+        if last - first < 2:
             continue
-        places = np.arange(ends[0] - 1, last, dtype=float)
-        middle = np.array([np.median(part) for part in parts])
-        high = np.array(
-            [np.percentile(part, 95) if part.size >= LEAST_FOR_P95 else math.nan for part in parts]
+        begin = min(_FIRST, last - first - 1)
+        growing = [values[first:end] for end in range(first + begin, min(first + reach, last + 1))]
+        middle = [np.median(part) for part in growing]
+        high = [np.percentile(part, 95) if part.size >= LEAST_FOR_P95 else math.nan for part in growing]
+        if last - first >= reach:  # all at once: one by one takes most of the time of a page
+            whole = np.lib.stride_tricks.sliding_window_view(values[first:last], reach)
+            middle += np.median(whole, axis=1).tolist()
+            high += np.percentile(whole, 95, axis=1).tolist()
+        at = slice(first + begin - 1, last)
+        found.append(
+            Line(np.arange(values.size, dtype=float)[at], starts[at], np.array(middle), np.array(high))
         )
-        found.append(Line(places, starts[ends[0] - 1 : last], middle, high))
     return found
 
 
