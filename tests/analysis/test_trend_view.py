@@ -123,7 +123,7 @@ def test_the_first_sentence_says_what_matters_most() -> None:
         "A is 56 % slower since noon (1.00 s → 1.56 s)"
     )
     assert view.finding("A", values, alerts=[say], limits=[1.0], drifted=9.0) == (
-        "A: alert 7 of fast-shift is open, +210 %"
+        "A: alert 7 of fast-shift says +210 %"
     )
     assert "over the limit" in view.finding("A", values, limits=[1.0], drifted=9.0)
     assert "9 % longer at the end" in view.finding("A", values, drifted=9.0)
