@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, TypeAlias, TypedDict
 
 from perfdb.vocabulary import BIGGEST, STATUSES
@@ -38,24 +38,43 @@ def parse_age(text: str) -> float:
     raise ValueError(f"{text[:80]!r} is not a length of time: say 30m, 24h, 7d, 12w, 6mo or 2y")
 
 
-def parse_instant(value: Moment, *, now: float | None = None) -> float:
+def parse_instant(value: Moment, *, now: float | None = None, zone: tzinfo | None = None) -> float:
     """Return epoch seconds for a moment that a person named.
 
     Args:
         value: epoch seconds; a datetime or ISO text, local time unless it has a zone; an age before now, as
             ``parse_age`` reads it; or ``today`` or ``yesterday``, the local midnight that it began at.
         now: what ages count from; the clock when None.
+        zone: instead of local time, for a text or a datetime without one.
 
     Raises:
         ValueError: it is of no such form.
     """
     if isinstance(value, str):
-        return _instant_of_text(value.strip(), time.time() if now is None else now)
+        return _instant_of_text(value.strip(), time.time() if now is None else now, zone)
     if not isinstance(value, (int, float)):
-        return value.timestamp()
+        return (value.replace(tzinfo=zone) if value.tzinfo is None else value).timestamp()
     if not is_moment(value):
         raise ValueError(f"{value!r} is not a moment: epoch seconds are a number such as 1767225600")
     return float(value)
+
+
+def zone_named(name: str) -> tzinfo | None:
+    """Return the zone of a name such as ``UTC`` or ``Europe/Berlin``; None, as in datetimes, for ``local``.
+
+    Raises:
+        ValueError: there is no such zone.
+    """
+    if name.upper() == "UTC":
+        return UTC
+    if name == "local":
+        return None
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise ValueError(f"{name!r} is not a time zone: say UTC, local or a name as Europe/Berlin") from None
 
 
 def is_moment(value: float) -> bool:
@@ -63,18 +82,18 @@ def is_moment(value: float) -> bool:
     return abs(value) < _LATEST_EPOCH  # false for NaN too
 
 
-def _instant_of_text(text: str, now: float) -> float:
-    from datetime import datetime, timedelta
+def _instant_of_text(text: str, now: float, zone: tzinfo | None) -> float:
+    from datetime import timedelta
 
     try:
         if (days := _DAYS_AGO.get(text.lower())) is not None:
-            midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
+            midnight = datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0)
             return (midnight - timedelta(days)).timestamp()
         if text[-1:].isalpha() and not text.endswith("Z"):
             return parse_instant(now - parse_age(text))
         if len(text) > 8 and text.replace(".", "", 1).isdigit():
             return parse_instant(float(text))
-        return parse_instant(datetime.fromisoformat(text))
+        return parse_instant(datetime.fromisoformat(text), zone=zone)
     except (ValueError, OverflowError, OSError):
         raise ValueError(
             f"{text!r} is not a moment: say 7d, 24h, today, 2026-01-31, 2026-01-31T08:00 or epoch seconds"

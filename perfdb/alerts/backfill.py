@@ -34,12 +34,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def moves_of(connection: Connection, *, better: bool = False, **filters: Any) -> list[Move]:
+def moves_of(
+    connection: Connection, *, better: bool = False, looking_back: bool = False, **filters: Any
+) -> list[Move]:
     """Return where the level of any series moved for the worse, without causes.
 
     Args:
         connection: of any role.
         better: where it moved for the better instead.
+        looking_back: see ``find_moves``; what an import opens is what the rules would have opened.
         filters: as ``store.series.read_past`` takes them.
     """
     pasts = list(read_past(connection, **filters))
@@ -49,7 +52,7 @@ def moves_of(connection: Connection, *, better: bool = False, **filters: Any) ->
         parts = 1
         if past.step_name is None:  # the jitters of its steps add up in a total
             parts = min(MOST_JITTERS, max(1, steps[past.pipeline, past.mode]))
-        found += find_moves(past, jitter=parts * JITTER_S, better=better)
+        found += find_moves(past, jitter=parts * JITTER_S, better=better, looking_back=looking_back)
     return found
 
 

@@ -295,8 +295,10 @@ def lowest_limits(rules: Iterable[Rule], pipeline: str, mode: str) -> dict[str |
     return limits
 
 
-def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> list[Series]:
-    """Read as much history as the rules for a session's pipeline and mode look at, and no more."""
+def windows_of(
+    connection: Connection, place: Place, rules: Sequence[Rule], *, most: int | None = None
+) -> list[Series]:
+    """Read as much history as the rules for a session's pipeline and mode look at, or so many runs."""
     fitting = [rule for rule in rules if rule.is_of(place.pipeline, place.mode)]
     if not fitting:
         return []
@@ -308,7 +310,7 @@ def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> l
             if rule.step == EVERY:
                 attributes.setdefault(None, set()).add(rule.metric)
     # Some of the last sessions failed or were tagged: a few more than the rules ask for.
-    runs = max(TABLE[rule.kind].window for rule in fitting) + 10
+    runs = (most or max(TABLE[rule.kind].window for rule in fitting)) + 10
     return read_windows(connection, place, runs, metrics=metrics, attributes=attributes)
 
 
@@ -357,7 +359,7 @@ def judge(
 
 
 def values_for(
-    rule: Rule, window: Series, baseline: store.Baseline | None = None
+    rule: Rule, window: Series, baseline: store.Baseline | None = None, *, most: int | None = None
 ) -> tuple[list[float], list[int]]:
     """Return the values that a rule looks at, oldest first, and their places in the window.
 
@@ -372,7 +374,7 @@ def values_for(
         pairs = [(value, index) for index, value in enumerate(part) if window.counted[index]]
     if baseline is not None and kind.finds != "breach":
         pairs = [pair for pair in pairs if window.start_times[pair[1]] >= baseline.since_time]
-    pairs = pairs[-kind.window :]
+    pairs = pairs[-(most or kind.window) :]
     return [value for value, _ in pairs], [index for _, index in pairs]
 
 

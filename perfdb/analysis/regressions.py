@@ -1,7 +1,7 @@
 """Where the levels of a history moved for the worse: every series looked at from its first run on.
 
-Pure: sequences in, frozen findings out. A move must be what the rule `change_point` would have told of: 5 %
-or more, 5 runs or more of the new level, and more than a busy machine adds by itself.
+Pure: sequences in, frozen findings out. A move is 5 % or more, with 5 runs or more of the new level, and more
+than a busy machine adds by itself.
 """
 
 from __future__ import annotations
@@ -68,15 +68,23 @@ class Move:
         return abs(self.runs.place_of(moment) - self.change.index) <= SAME_CHANGE
 
 
-def find_moves(runs: Series, *, jitter: float = 0.0, better: bool = False) -> Iterator[Move]:
+def find_moves(
+    runs: Series, *, jitter: float = 0.0, better: bool = False, looking_back: bool = False
+) -> Iterator[Move]:
     """Yield where the level of a series moved, oldest first.
 
     Args:
         runs: of one series, those that count.
         jitter: what the machine itself may add to a run (s); see ``Rule.jitter``.
         better: yield moves for the better instead.
+        looking_back: tell what the trend's page and chart tell, and not only what would have opened an alert.
     """
-    changes = find_change_points(runs.values)
+    if looking_back:
+        from perfdb.analysis.trend_view import changes_in
+
+        changes = changes_in(runs.start_times, runs.values)
+    else:
+        changes = find_change_points(runs.values)
     for number, change in enumerate(changes):
         rose = change.after_median - change.before_median
         if better:

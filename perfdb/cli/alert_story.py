@@ -12,7 +12,8 @@ import click
 from perfdb.alerts.explain import AlertExplanation
 from perfdb.alerts.messages import amount, failure_kinds, parts_text, remedy
 from perfdb.analysis.rules import kind_of
-from perfdb.cli.plot import plot, shown_bounds
+from perfdb.analysis.trend_view import beyond, shown_bounds
+from perfdb.cli.plot import plot
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 WIDEST = 120  # of prose
 _INDENT = 12
+_FEW = 10  # runs on one side of a move, which are too few to test it
 _COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 
 
@@ -95,6 +97,11 @@ def _picture(found: AlertExplanation, columns: int) -> Iterator[str]:
     margin = " " * (max(map(len, labels)) + 2)
     first, last = (short_time(found.start_times[place]) for place in (0, -1))
     yield f"{margin}{len(found.values)} runs, {first} to {last}"
+    over = beyond(found.values, high)
+    if over:
+        farthest = amount(max(found.values), alert.metric)
+        arrow = "↑" if can_print("↑") else "^"
+        yield f"{margin}{arrow} {_runs(len(over))} beyond the scale, up to {farthest}"
 
 
 def _strip(found: AlertExplanation, columns: int) -> Iterator[str]:
@@ -165,7 +172,15 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         where = f"at {first}" if first == last else f"between {first} and {last}"
         yield "chance", f"p = {found.p_value:.2g} (Mann-Whitney); it moved {where} (95 %)"
     elif kind.finds in ("level", "loss"):
-        yield "chance", "too few runs yet for a test of the level; the rule's own calculation is below"
+        few = found.at is not None and min(found.before_n, found.after_n) < _FEW
+        why = (
+            "the move is older than these runs"
+            if found.at is None
+            else "too few runs yet for a test of the level"
+            if few
+            else "no lasting move of the level is found here now"
+        )
+        yield "chance", f"{why}; the rule's own calculation is below"
 
 
 def _runs(n: int) -> str:

@@ -13,12 +13,15 @@ from perfdb.cli.group import DATABASE
 from perfdb.filters import Filters, parse_instant
 from perfdb.records import STATUSES
 
+TYPED = "perfdb.cli.typed"  # moments as they were typed: a verb may mean another zone
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def instant(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Return the epoch seconds of an option's value."""
     try:
+        if value is not None:
+            ctx.meta.setdefault(TYPED, {})[param.name] = value
         return None if value is None else parse_instant(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment
-from perfdb.records import COMPLETED, FAILED, Session
+from perfdb.records import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING, Session
 from perfdb.text import counted, inert, mode_text
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 KINDS = ("trend", "steps", "bottlenecks", "waterfall", "resources", "compare")
 OF_ONE_SESSION = ("waterfall", "resources")
 LAST = {"trend": 1_000, "steps": 200, "bottlenecks": 50, "compare": 200}
-MOST_FOR_CHANGES = 20_000  # more runs would take seconds
 MOST_IN_DETAIL = 6_000
 
 
@@ -84,7 +83,9 @@ def draw(
         return waterfall(session) if kind == "waterfall" else resources(session)
     if kind == "compare":
         return _compare(history, session_ids, by, last, filters)
-    last = LAST[kind] if last is None else last
+    bounded = "since" in filters or "until" in filters
+    if last is None and not (kind == "trend" and bounded):  # a window that was asked for is shown whole
+        last = LAST[kind]
     if kind in ("steps", "bottlenecks"):  # they read all steps of the sessions
         last = history.affordable(last, **filters) or last
     choice = choose(history, last=last, **filters)
@@ -111,11 +112,11 @@ _NOTHING = "Record a run with perfdb.track(...), or try: perfdb demo"
 _NOTHING_FITS = "No finished session matches. Loosen the filters, or list all sessions with: perfdb sessions"
 
 
-def choose(history: Reader, **filters: Any) -> Choice | None:
+def choose(history: Reader, *, last: int | None = None, **filters: Any) -> Choice | None:
     """Return the sessions of the pipeline and mode that most of the fitting ones have; None without any."""
     from perfdb.analysis.runs import counted_sessions, untagged
 
-    sessions = history.sessions(**filters)
+    sessions = history.sessions(last=last, **filters)
     finished = sessions[sessions["status"].isin([COMPLETED, FAILED])]
     if finished.empty:
         return None
@@ -126,6 +127,8 @@ def choose(history: Reader, **filters: Any) -> Choice | None:
     words = [inert(pipeline), mode_text(mode)]
     if others:
         words.append(f"without {counted(len(finished) - len(chosen), 'session')} of other modes or pipelines")
+    if last is not None and len(sessions) == last:
+        words.append(f"of the newest {counted(last, 'session')}")
     return Choice(
         counted_sessions(chosen),
         untagged(chosen[chosen["status"] == FAILED]),
@@ -154,7 +157,8 @@ def _steps_of(history: Reader, choice: Choice, step: str | None = None) -> pd.Da
 
 
 def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) -> Figure:
-    from perfdb.analysis import find_change_points
+    from perfdb.analysis.slopes import slopes
+    from perfdb.analysis.trend_view import changes_of, drift, per_session
     from perfdb.charts.trend import trend
 
     if by not in (None, "session", "time"):
@@ -165,12 +169,12 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
     else:
         rows = _steps_of(history, choice, step) if len(choice.sessions) else history.steps(step=step, last=1)
         points = rows[rows["counted"]][["session_id", "start_time", "duration"]]
-        points = points.sort_values("start_time", kind="stable")
+        begun = dict(zip(choice.sessions["session_id"], choice.sessions["start_time"], strict=True))
+        points = points.assign(start_time=points["session_id"].map(begun).astype("float64"))
+        points = points.sort_values("start_time", kind="stable")  # of the session, as everywhere
     points = points[points["duration"].notna()].reset_index(drop=True)
-    durations = points["duration"].to_numpy(dtype=float)
-    changes = (
-        [asdict(each) for each in find_change_points(durations)] if len(points) <= MOST_FOR_CHANGES else []
-    )
+    durations, starts = (points[name].to_numpy(dtype=float) for name in ("duration", "start_time"))
+    _, moments, values = per_session(points["session_id"].tolist(), starts, durations)
     return trend(
         points,
         what=step or f"A run of {choice.pipeline}",
@@ -178,9 +182,10 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
         by="time" if by == "time" else "session",
         failures=choice.failed[["start_time"]],
         limits=_limits(history.settings, choice, step),
-        changes=changes,
+        changes=[asdict(each) for each in changes_of(points["session_id"].tolist(), starts, durations)],
         alerts=_alerts(history, choice, step),
         pinned=_pinned(history, choice, step),
+        drifted=drift(moments, *slopes(moments, values), values.size),
     )
 
 
@@ -208,12 +213,12 @@ def _pinned(history: Reader, choice: Choice, step: str | None) -> dict[str, Any]
 
 
 def _alerts(history: Reader, choice: Choice, step: str | None) -> list[Mapping[Hashable, Any]]:
-    """Return the alerts that are open on the duration of this series."""
-    frame = history.alerts(state="open")
+    """Return the alerts that are open on the duration of this series, also those for which others speak."""
     return [
         row
-        for row in frame.to_dict("records")
-        if (row["pipeline"], row["mode"], row["metric"]) == (choice.pipeline, choice.mode, "duration")
+        for row in history.alerts(state="all").to_dict("records")
+        if row.get("state", FIRING) in (PENDING, FIRING, ACKNOWLEDGED)
+        and (row["pipeline"], row["mode"], row["metric"]) == (choice.pipeline, choice.mode, "duration")
         and (row["step_name"] if isinstance(row["step_name"], str) else None) == step
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from perfdb.errors import UsageError
-from perfdb.filters import Filters, checked_filters
+from perfdb.filters import Filters, checked_filters, parse_instant, zone_named
 from perfdb.history.decisions import Decisions
 from perfdb.records import Session
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
     from perfdb.history.reports import Report
+
+LAST_FOR_TRENDS = 200  # sessions, where nobody said which
 
 
 class History(Decisions):
@@ -169,30 +171,43 @@ class History(Decisions):
         by: Literal["last", "all", "day", "week"] = "last",
         step: str | None = None,
         last: int | None = None,
+        zone: str = "UTC",
         **filters: Unpack[Filters],
     ) -> pd.DataFrame:
         """Return how long each series takes and where that is going.
 
         Args:
-            by: ``last``: one row per series, with its slope; ``all``: without; ``day`` (UTC) and ``week``
-                (from Monday): one row per series and period.
+            by: ``last``: one row per series, with its slope; ``all``: without; ``day`` and ``week`` (from
+                Monday): one row per series and period.
             step: only this step, without the totals.
-            last: only so many of the newest sessions; None: 200 with ``by="last"``, else all.
+            last: only so many of the newest sessions; None: 200 with ``by="last"`` and neither ``since`` nor
+                ``until``, else all.
+            zone: whose days and weeks, and with ``day`` and ``week`` also what a ``since`` or ``until``
+                without a zone means: ``UTC``, ``local`` or a name such as ``Europe/Berlin``.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
 
         Returns:
             ``n``, ``failures``, ``mean``, ``p50``, ``p90``, ``p95``, ``p99`` (s; none with too few runs), the
-            slope in percent and its ``p_value``: see ``analysis.trends``.
+            slope in percent and its ``p_value``, what it amounts to (``drift_percent``), and where the level
+            moved last (``since_time``, ``effect``): see ``analysis.trends``.
 
         Raises:
             ValueError: ``by`` is none of these.
         """
         from perfdb.history import queries
 
-        if last is None and by == "last":
-            last = 200
+        if last is None and by == "last" and filters.get("since") is None and filters.get("until") is None:
+            last = LAST_FOR_TRENDS
+        days_of = zone_named(zone)
+        if by in ("day", "week"):  # one footing for what is asked and how it is grouped
+            if (since := filters.get("since")) is not None:
+                filters["since"] = parse_instant(since, zone=days_of)
+            if (until := filters.get("until")) is not None:
+                filters["until"] = parse_instant(until, zone=days_of)
         with self._reading() as connection:
-            return queries.trends(connection, by=by, step=step, **checked_filters(last, filters))
+            return queries.trends(
+                connection, by=by, step=step, zone=days_of, **checked_filters(last, filters)
+            )
 
     def failures(
         self, *, step: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]

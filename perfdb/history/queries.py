@@ -8,6 +8,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import UTC, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
@@ -46,7 +48,12 @@ def failures(connection: Connection | None, *, step: str | None, **filters: Unpa
 
 
 def trends(
-    connection: Connection | None, *, by: By, step: str | None, **filters: Unpack[Chosen]
+    connection: Connection | None,
+    *,
+    by: By,
+    step: str | None,
+    zone: tzinfo | None = UTC,
+    **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
     from perfdb.analysis import trends as analysis
@@ -54,16 +61,29 @@ def trends(
     from perfdb.analysis.series import PERCENTILES
 
     given = {name for name, value in filters.items() if value is not None}
-    if connection is not None and by != "last" and given <= _BY_INDEX:
+    if connection is not None and by != "last" and given <= _BY_INDEX and zone is UTC:
         pipeline = filters.get("pipeline")
         percentiles = list(PERCENTILES.values())
-        read = statistics.of_steps[by]
-        rows = read(connection, percentiles, step=step, pipeline=pipeline)
-        if step is None:
-            rows = [*statistics.of_totals(connection, percentiles, by=by, pipeline=pipeline), *rows]
-        return analysis.of_statistics(rows)
+        read = partial(_statistics, connection, step=step, pipeline=pipeline)
+        return analysis.of_statistics(
+            read(by, percentiles), days=read("day", percentiles[:1]) if by == "week" else ()
+        )
     runs = runs_of(*sessions_and_steps(connection, **filters))
-    return analysis.trends(runs if step is None else runs[runs["step_name"] == step], by=by)
+    return analysis.trends(runs if step is None else runs[runs["step_name"] == step], by=by, zone=zone)
+
+
+def _statistics(
+    connection: Connection,
+    by: By,
+    percentiles: Sequence[statistics.Percentile],
+    *,
+    step: str | None,
+    pipeline: str | None,
+) -> list[statistics.Row]:
+    rows = statistics.of_steps[by](connection, percentiles, step=step, pipeline=pipeline)
+    if step is None:
+        rows = [*statistics.of_totals(connection, percentiles, by=by, pipeline=pipeline), *rows]
+    return rows
 
 
 def violations(
@@ -107,7 +127,7 @@ def regressions(
     rows: list[dict[str, Any]] = []
     since = filters.pop("since", None)
     if connection is not None:
-        moves = retro.moves_of(connection, better=better, step=step, **filters)
+        moves = retro.moves_of(connection, better=better, looking_back=True, step=step, **filters)
         moves = [move for move in moves if since is None or move.since_time >= since]
         told = read_alerts(connection, "all")
         rows = [_move_row(move, retro.alert_of(move, told)) for move in retro.with_causes(connection, moves)]

@@ -6,6 +6,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from perfdb.analysis import trend_view as view
 from perfdb.analysis.timeline import timeline
 from perfdb.pages import svg
 from perfdb.pages.rendering import render
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
 IN_FULL = 30  # newest sessions whose waterfall can be opened
 MOST_DOTS = 500
 MOST_BARS = 14
-LEAST_FOR_P95 = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,47 +101,49 @@ def _series(sessions: Sequence[Session]) -> dict[tuple[str, str], list[Session]]
 
 
 def _totals(words: str, group: Sequence[Session]) -> Totals:
-    import numpy as np
-
-    shown = (
-        group
-        if len(group) <= MOST_DOTS
-        else [group[place] for place in np.linspace(0, len(group) - 1, MOST_DOTS).astype(int)]
-    )
-    durations = np.array([session.total_duration for session in shown], dtype=float)
-    top = float(durations.max())
-    if durations.size >= LEAST_FOR_P95:
-        top = min(top, 2.2 * float(np.percentile(durations, 95)))
+    durations = [float(session.total_duration or 0.0) for session in group]
+    top = view.scale_top(durations)
+    places = view.kept_places(durations, MOST_DOTS)
     points = [
         (
             float(place),
-            float(session.total_duration or 0.0),
+            durations[place],
             session.status == FAILED,
-            f"{local_time(session.start_time)}: {duration_text(session.total_duration)} ({session.status})",
+            f"{local_time(session.start_time)}: {duration_text(durations[place])} ({session.status})",
         )
-        for place, session in enumerate(shown)
+        for place, session in ((place, group[place]) for place in places)
     ]
-    counting = [point[:2] for point, session in zip(points, shown, strict=True) if session.counted]
-    window = max(10, len(shown) // 20)
-    line = [
-        (place, float(np.median([value for _, value in counting[max(0, end - window) : end]])))
-        for end, (place, _) in enumerate(counting, start=1)
-        if end >= 5
+    counting = [place for place, session in enumerate(group) if session.counted]
+    starts = [group[place].start_time for place in counting]
+    values = np.array([durations[place] for place in counting])
+    ids = [group[place].session_id for place in counting]
+    changes = [each.index for each in view.changes_of(ids, starts, values)]
+    pieces = [
+        [
+            (float(counting[round(place)]), height)
+            for place, height in zip(line.places.tolist(), line.p50.tolist(), strict=True)
+        ]
+        for line in view.lines(starts, values, changes)
     ]
     failed = "a square one that failed, " if any(point[2] for point in points) else ""
-    note = f"Each dot is a session, {failed}oldest first; the line is the median of the last {window}"
-    note += "." if len(shown) == len(group) else f"; {len(shown)} of {len(group):,} sessions are drawn."
-    over = int((durations > 1.1 * top).sum())
+    behind = (
+        f"the last {view.window(values.size)}"
+        if values.size <= view.MOST_RUNS
+        else f"each {view.unit_of(starts)}"
+    )
+    note = f"Each dot is a session, {failed}oldest first; the line is the median of {behind}"
+    note += "." if len(places) == len(group) else f"; {len(places)} of {len(group):,} sessions are drawn."
+    over = view.beyond_words(durations, top)
     if over:
-        note += f" {counted(over, 'session')} above the top, up to {duration_text(float(durations.max()))}."
+        note += f" Arrows: {over}."
     return Totals(
         words,
         len(group),
         note,
-        1.1 * top,
-        svg.dots(points, line, max(1.0, len(points) - 1.0), 1.1 * top),
-        shown[0].start_time,
-        shown[-1].start_time,
+        top,
+        svg.dots(points, pieces, max(1.0, len(group) - 1.0), top),
+        group[0].start_time,
+        group[-1].start_time,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from perfdb.analysis.timeline import DEEPEST
 from perfdb.pages import svg, words
 from perfdb.pages.style import STYLE
 from perfdb.text import counted, duration_text, inert, local_time, mode_text, step_label
@@ -38,7 +39,7 @@ def environment(*folders: Path) -> Environment:
         mode_text=mode_text,
         step_label=step_label,
     )
-    made.globals.update(svg=svg)
+    made.globals.update(svg=svg, deepest=DEEPEST)
     return made
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.explain import Explanation
 
 MOST_ROWS = 120
+MOST_BARS = 20_000
 MOST_STEPS = 400
 _LONGEST_DATA = 600
 
@@ -38,11 +39,7 @@ def session_html(session: Session, explanation: Explanation | None = None) -> st
         explanation=explanation,
         right=right,
         resources=list(_resources(session, right)),
-        on_path={
-            bar.step.seq: sum(last - first for first, last in bar.critical)
-            for row in laid_out.rows
-            for bar in row.bars
-        },
+        on_path={bar.step.seq: bar.critical_s for bar in laid_out.bars()},
         most_rows=MOST_ROWS,
         most_steps=MOST_STEPS,
         longest_data=_LONGEST_DATA,
@@ -51,11 +48,11 @@ def session_html(session: Session, explanation: Explanation | None = None) -> st
 
 def kinds_of(laid_out: Timeline) -> list[tuple[str, str]]:
     """Return what the colours of a waterfall mean: classes of the style sheet and their meanings."""
-    bars = [bar for row in laid_out.rows for bar in row.bars]
+    bars = list(laid_out.bars())
     kinds = [("k1", "on the critical path (share of wall time)"), ("k2", "beside it")]
     if any(bar.step.failed for bar in bars):
         kinds.append(("k3", "failed"))
-    if any(attempt.wait for bar in bars for attempt in bar.step.attempts):
+    if any(bar.waits for bar in bars):
         kinds.append(("k4", "waiting before a retry"))
     return kinds
 

@@ -89,6 +89,21 @@ def find_ended(connection: Connection, session_ids: Iterable[str]) -> list[Ended
     return sorted(found, key=lambda each: (each.start_time, each.session_id))
 
 
+def runs_since(connection: Connection, place: Place, since: float) -> int:
+    """Return how many sessions of a session's pipeline and mode ended, from one moment until that session."""
+    return int(connection.execute(_SINCE, _since(place, since)).scalar_one())
+
+
+def place_after(connection: Connection, place: Place, since: float, runs: int) -> Place:
+    """Return the session that is so many after the first since a moment; the given one if that is earlier."""
+    found = connection.execute(_AFTER, _since(place, since) | {"runs": runs}).scalar()
+    return place if found is None else find_place(connection, found) or place
+
+
+def _since(place: Place, since: float) -> dict[str, float]:
+    return {"series_id": place.total_series, "since": since, "until": place.start_time}
+
+
 def newest_places(connection: Connection, pipeline: str | None = None) -> list[Place]:
     """Return the newest ended session of each pipeline and mode."""
     query = select(series.c.id, series.c.pipeline).where(series.c.step_name.is_(None))
@@ -347,6 +362,19 @@ _ENDED = (
     )
     .where(sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)))
     .where(~UNCOUNTED)
+)
+_OF_SERIES = (
+    sessions.c.series_id == bindparam("series_id"),
+    sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)),
+    sessions.c.start_time.between(bindparam("since"), bindparam("until")),
+)
+_SINCE = select(func.count()).select_from(sessions).where(*_OF_SERIES)
+_AFTER = (
+    select(sessions.c.session_id)
+    .where(*_OF_SERIES)
+    .order_by(sessions.c.start_time, sessions.c.id)
+    .limit(1)
+    .offset(bindparam("runs"))
 )
 _NEWEST = (
     select(sessions.c.session_id)

@@ -128,7 +128,9 @@ class TrendQuery(Query):
     mode: MaybeText = Field(
         None, description="Canonical JSON, as in every answer; the one that ran last without."
     )
-    last: int = Field(500, ge=1, le=100_000, description="So many of the newest runs that fit.")
+    last: int = Field(
+        500, ge=1, le=100_000, description="So many of the newest runs that fit; with since all."
+    )
     since: MaybeMoment = None
     until: MaybeMoment = None
     period: Literal["day", "week"] = "day"

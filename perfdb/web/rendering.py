@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment
 
 from perfdb.alerts.messages import amount
+from perfdb.analysis.trend_view import percent_words
 from perfdb.pages.rendering import environment
 from perfdb.pages.style import COLOURS, SHAPES
 from perfdb.pages.words import drawn
@@ -51,6 +52,7 @@ def _environment() -> Environment:
         day=words.day,
         judged=judged,
         judges_shares=judges_shares,
+        moved=percent_words,
         reasons=reasons,
         what_moved=what_moved,
         when=words.when,

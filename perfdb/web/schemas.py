@@ -323,12 +323,16 @@ class Period(Answer):
 
 
 class Points(Answer):
-    """Runs of a series, oldest first; at most 2,000, extremes kept; ``of`` is how many there are."""
+    """Runs of a series, oldest first; at most 2,000, extremes kept; ``of`` is how many there are.
+
+    ``median`` is the height of the median's line at each, where there is one.
+    """
 
     session_id: list[str]
     start_time: list[float]
     duration: list[float]
     failed: list[bool]
+    median: list[float | None]
     of: int
 
 
@@ -370,7 +374,13 @@ class TrendAnswer(Answer):
     slope_percent_per_session: float | None
     slope_percent_per_day: float | None
     p_value: float | None
+    drift_percent: float | None  # over all these runs, where that is sure and 5 or more
     points: Points
+    top: float  # of the scale, which begins at 0 (s)
+    beyond: str  # how many runs are larger, and how far; empty for none
+    pauses: list[tuple[float, float]]  # from one run to the next: no line crosses them
+    shown_by: Literal["run", "hour", "day", "week"]  # what a point of the median's line sums up
+    cut: str  # what of the window was left out; empty for nothing
     periods: list[Period]
     period: Literal["day", "week"]
     limits: list[Limit]

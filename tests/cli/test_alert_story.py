@@ -15,7 +15,8 @@ import pytest
 from perfdb.alerts.late import judge_historic
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import KINDS
-from perfdb.cli.plot import plot, shown_bounds
+from perfdb.analysis.trend_view import shown_bounds
+from perfdb.cli.plot import plot
 from perfdb.history.access import writing
 from perfdb.history.history import History
 from perfdb.records import Session, Step
@@ -191,3 +192,28 @@ def test_wild_runs_do_not_flatten_a_plot() -> None:
     low, high = shown_bounds([1.0] * 99 + [1000.0])
     assert low == 1.0
     assert high < 3.0
+
+
+def test_a_run_beyond_the_scale_is_an_arrow_and_its_value_is_said(perfdb: Any, moved: Path) -> None:
+    lines = plot([1.0] * 59 + [9.0], at=None, labels=("2 s", "1 s"), width=70, bounds=(1.0, 2.0))
+    assert lines[0].rstrip().endswith("↑")
+    (alert,) = [each for each in Triage(History()).alerts("all") if each.id == alert_of("change_point")]
+    with writing(History()) as connection:
+        insert_sessions(connection, [run_of(100, 60.0)])
+        save_alert(connection, replace(alert, last_session_id="run-0100"))
+    assert "1 run beyond the scale, up to 60.00 s" in perfdb("alerts", "explain", str(alert.id)).out
+
+
+def test_the_picture_of_an_old_alert_contains_the_move(perfdb: Any, moved: Path) -> None:
+    noise = random.Random(2)
+    later = [run_of(number, 4.0 * noise.lognormvariate(0, 0.04)) for number in range(100, 500)]
+    with writing(History()) as connection:
+        insert_sessions(connection, later)
+        (alert,) = [each for each in Triage(History()).alerts("all") if each.id == alert_of("change_point")]
+        save_alert(connection, replace(alert, last_session_id="run-0499"))
+    (row,) = perfdb("alerts", "explain", str(alert.id), "--json").rows
+    assert row["session_ids"][row["at"]] == "run-0060"
+    assert (row["before_n"], row["session_ids"][-1]) == (60, "run-0499")
+    out = perfdb("alerts", "explain", str(alert.id)).out
+    assert "▲" in out
+    assert "too few" not in out

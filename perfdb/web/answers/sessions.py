@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from perfdb.analysis.explain import explain
-from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, timeline
+from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, status_of, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
@@ -110,7 +110,7 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
             )
             for each in critical_path(spans, start, end)[:MOST_BARS]
         ],
-        steps=[_step(step, seconds) for step in found.steps[:MOST_STEPS]],
+        steps=[_step(step, found, seconds) for step in found.steps[:MOST_STEPS]],
         hidden_steps=max(0, len(found.steps) - MOST_STEPS),
         samples=_samples(found),
         explanation=explanation,
@@ -143,7 +143,7 @@ def _explanation(found: Session, past: Sequence[Session]) -> tuple[ExplanationAn
 def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
     rows: list[TimelineRow] = []
     room = MOST_BARS
-    for row in laid_out.rows[:MOST_ROWS]:
+    for row in laid_out.cut(MOST_ROWS, len(found.steps)).rows:
         if room <= 0:
             break
         bars = longest(row.bars, room)
@@ -155,7 +155,9 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
                     BarRow.from_records(
                         bar,
                         seq=bar.step.seq,
-                        status=_status(bar.step),
+                        start=bar.start,
+                        end=bar.end,
+                        status=_status(bar.step, found),
                         critical=list(bar.critical[:MOST_BARS]),
                     )
                     for bar in bars
@@ -171,14 +173,13 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
     )
 
 
-def _status(step: Step) -> Status:
-    if step.duration is None:
-        return "running"
-    return "interrupted" if step.interrupted else "failed" if step.failed else "completed"
+def _status(step: Step, session: Session) -> Status:
+    """Return the state of a step; the API has always said `running` of one that never ended."""
+    return "running" if step.duration is None else status_of(step, session)
 
 
-def _step(step: Step, seconds: Mapping[int | None, float]) -> StepRow:
-    return StepRow.from_records(step, status=_status(step), critical_s=seconds.get(step.seq))
+def _step(step: Step, session: Session, seconds: Mapping[int | None, float]) -> StepRow:
+    return StepRow.from_records(step, status=_status(step, session), critical_s=seconds.get(step.seq))
 
 
 def _samples(found: Session) -> SampleSeries:
