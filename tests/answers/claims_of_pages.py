@@ -66,6 +66,21 @@ def sentences_of_commands(asked: Asked) -> Wrong:
             )
 
 
+def our_words_are_told_from_names(asked: Asked) -> Wrong:
+    """A step called Total or Other is told from the total and from the time of no step."""
+    for table in asked.page("/bottlenecks").tables:
+        if sum(row[0] == "no step" for row in table.rows) > 1:
+            yield "/bottlenecks: the step Other is called no step"
+    names = [label.get_text() for label in asked.chart("bottlenecks").axes[0].get_yticklabels()]
+    if "Other" not in names:
+        yield f"the picture of bottlenecks has no step Other: {names}"
+    for words in (("trends",), ("compare", "last~1", "last"), ("explain",), ("bottlenecks",)):
+        for table in printed_tables(asked.command(*words).out):
+            labels = [cell_of(table, row, "step") for row in table.rows]
+            if twice := {label for label in labels if labels.count(label) > 1}:
+                yield f"{words[0]}: two rows are called {sorted(twice)}"
+
+
 def parts_are_not_more_than_the_whole(asked: Asked) -> Wrong:
     """What accounts for a difference is not more than it."""
     for sentence in (

@@ -26,11 +26,18 @@ DEAR = {  # surfaces that cost much: the histories in which their shapes differ
     "report": ("nested", "cached", "reserved", "three_pipelines"),
     "what-if": ("nested", "parallel"),
 }
+ABOUT = {  # questions that are about some histories only
+    "days": ("failing", "gaps", "many", "nested", "three_pipelines"),
+    "groups": (*about_costs.BY, "few", "empty"),
+    "failures": ("cached", "failing", "failing_newest", "few", "empty"),
+    "violations": ("failing", "failing_newest", "many", "split", "empty"),
+}
 CASES = [
     (name, question.name, surface)
     for name in HISTORIES
     if name != "mixed"  # it is for filters
     for question in QUESTIONS.values()
+    if name in ABOUT.get(question.name, HISTORIES)
     for surface in question.surfaces()
     if name in DEAR.get(surface, HISTORIES)
 ]
