@@ -29,9 +29,9 @@ from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.windows import (
-    Place,
+    SessionRef,
     errors_since,
-    find_place,
+    find_session_ref,
     last_error,
     read_windows,
 )
@@ -99,10 +99,10 @@ def settle_session(
     Other writers wait for this transaction: what takes long was done before it began.
     """
     store.take_turn(connection)
-    place = found.place
+    session = found.session
     if (
-        find_place(connection, place.session_id) != place
-        or _said_of(connection, place.pipeline, place.mode) != found.said
+        find_session_ref(connection, session.session_id) != session
+        or _said_of(connection, session.pipeline, session.mode) != found.said
     ):
         return None
     return _settle_found(connection, found, settings, now)
@@ -129,7 +129,7 @@ def _said_of(connection: Connection, pipeline: str, mode: str) -> _Said:
 class Findings:
     """What the rules say of a session, before anything is written."""
 
-    place: Place
+    session: SessionRef
     said: _Said
     total: Series
     changes: Sequence[Change]
@@ -150,22 +150,22 @@ def look_at_session(
         now: epoch s.
         historic: see ``after_session``.
     """
-    place = find_place(connection, session_id)
-    if place is None:
+    session = find_session_ref(connection, session_id)
+    if session is None:
         return None
-    said = _said_of(connection, place.pipeline, place.mode)
+    said = _said_of(connection, session.pipeline, session.mode)
     active = list(said.active.values())
-    windows = windows_of(connection, place, settings.rules)
+    windows = windows_of(connection, session, settings.rules)
     if not windows:
         return None
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
     opened = 0
-    for judged in judge(place, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
+    for judged in judge(session, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
         key = (judged.rule.name, judged.window.step_name, judged.rule.metric, judged.rule.direction)
         alert = by_fingerprint.get(key)
         moved, events = advance(
-            alert, judged.rule, judged.verdict, _seen(place, judged, alert, now, historic)
+            alert, judged.rule, judged.verdict, _seen(session, judged, alert, now, historic)
         )
         if moved is None or moved == alert:
             continue
@@ -184,16 +184,16 @@ def look_at_session(
         changes.append((moved, events))
     if not changes and not remove_unruled(active, (rule.name for rule in settings.rules), now):
         return None
-    return Findings(place, said, windows[0], _explained(connection, place, changes), historic)
+    return Findings(session, said, windows[0], _explained(connection, session, changes), historic)
 
 
-def _explained(connection: Connection, place: Place, changes: Iterable[Change]) -> list[Change]:
+def _explained(connection: Connection, session: SessionRef, changes: Iterable[Change]) -> list[Change]:
     """Return the changes with what explains them; it is looked for in the history."""
     causes: dict[str, dict[str, Any]] = {}
     found: list[Change] = []
     for changed, events in changes:
         if events and kind_of(changed.kind).finds == "failures":
-            changed = _with_error(connection, place, changed)
+            changed = _with_error(connection, session, changed)
         if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
             changed = _with_cause(connection, changed, causes)
         found.append((changed, events))
@@ -202,7 +202,9 @@ def _explained(connection: Connection, place: Place, changes: Iterable[Change]) 
 
 def _settle_found(connection: Connection, found: Findings, settings: AlertSettings, now: float) -> Outcome:
     active = list(found.said.active.values())
-    return _settle(connection, found.place, settings, active, found.changes, found.total, now, found.historic)
+    return _settle(
+        connection, found.session, settings, active, found.changes, found.total, now, found.historic
+    )
 
 
 def while_running(
@@ -221,35 +223,35 @@ def while_running(
         settings: rules and channels.
         now: epoch s.
     """
-    place = find_place(connection, session_id)
-    if place is None:
+    session = find_session_ref(connection, session_id)
+    if session is None:
         return Outcome()
     store.take_turn(connection)
-    active = store.active_alerts(connection, place.pipeline, place.mode)
-    accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
+    active = store.active_alerts(connection, session.pipeline, session.mode)
+    accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
-    for rule in rules_for_running(settings.rules, place.pipeline, place.mode):
+    for rule in rules_for_running(settings.rules, session.pipeline, session.mode):
         for step_name, seconds in elapsed.items():
-            if not rule.is_about(SeriesName(place.pipeline, step_name, place.mode)):
+            if not rule.is_about(SeriesName(session.pipeline, step_name, session.mode)):
                 continue
             fitted = _with_accepted(rule, accepted.get((step_name, rule.metric)))
             alert = by_fingerprint.get((rule.name, step_name, rule.metric, rule.direction))
             verdict = evaluate(fitted, [seconds])
             if verdict.hit:
                 window = Series(
-                    place.pipeline,
+                    session.pipeline,
                     step_name,
-                    place.mode,
+                    session.mode,
                     session_ids=[session_id],
-                    start_times=[place.start_time],
+                    start_times=[session.start_time],
                 )
                 judged = Judged(rule, window, [0], verdict)
-                seen = replace(_seen(place, judged, alert, now, False), running=True)
+                seen = replace(_seen(session, judged, alert, now, False), running=True)
                 moved, events = advance(alert, rule, verdict, seen)
                 if moved is not None and moved != alert:
                     changes.append((moved, events))
-    return _settle(connection, place, settings, active, changes, None, now, False)
+    return _settle(connection, session, settings, active, changes, None, now, False)
 
 
 def after_silence(connection: Connection, settings: AlertSettings, now: float) -> Outcome:
@@ -296,10 +298,10 @@ def lowest_limits(rules: Iterable[Rule], pipeline: str, mode: str) -> dict[str |
 
 
 def windows_of(
-    connection: Connection, place: Place, rules: Sequence[Rule], *, most: int | None = None
+    connection: Connection, session: SessionRef, rules: Sequence[Rule], *, most: int | None = None
 ) -> list[Series]:
     """Read as much history as the rules for a session's pipeline and mode look at, or so many runs."""
-    fitting = [rule for rule in rules if rule.is_of(place.pipeline, place.mode)]
+    fitting = [rule for rule in rules if rule.is_of(session.pipeline, session.mode)]
     if not fitting:
         return []
     metrics = {rule.metric for rule in fitting if rule.metric in MEASURED} | {"duration"}
@@ -311,11 +313,11 @@ def windows_of(
                 attributes.setdefault(None, set()).add(rule.metric)
     # Some of the last sessions failed or were tagged: a few more than the rules ask for.
     runs = (most or max(TABLE[rule.kind].window for rule in fitting)) + 10
-    return read_windows(connection, place, runs, metrics=metrics, attributes=attributes)
+    return read_windows(connection, session, runs, metrics=metrics, attributes=attributes)
 
 
 def judge(
-    place: Place,
+    session: SessionRef,
     windows: Sequence[Series],
     rules: Iterable[Rule],
     accepted: Mapping[tuple[str | None, str], store.Baseline],
@@ -325,7 +327,7 @@ def judge(
     """Yield each rule's verdict on each series that it is about.
 
     Args:
-        place: the session.
+        session: the one that ended.
         windows: see ``windows_of``.
         rules: those for other pipelines and modes are passed over.
         accepted: see ``store.alerts.accepted_baselines``.
@@ -334,7 +336,7 @@ def judge(
     """
     steps = min(MOST_JITTERS, max(1, len({window.step_name for window in windows}) - 1))
     for rule in rules:
-        if not rule.is_of(place.pipeline, place.mode):
+        if not rule.is_of(session.pipeline, session.mode):
             continue
         for window in windows:
             if window.metric != rule.metric or rule.step not in (EVERY, window.step_name):
@@ -347,7 +349,7 @@ def judge(
                     continue
                 baseline = _since_pinned(pin, baseline)
             values, places = values_for(rule, window, baseline)
-            if not places or window.session_ids[places[-1]] != place.session_id:
+            if not places or window.session_ids[places[-1]] != session.session_id:
                 continue  # this session says nothing about it: it failed, or has no such attribute
             alert = active.get((rule.name, window.step_name, rule.metric, rule.direction))
             asked = _with_accepted(rule, baseline)
@@ -407,19 +409,19 @@ def _with_accepted(rule: Rule, baseline: store.Baseline | None) -> Rule:
     return replace(rule, limit=max(rule.limit, baseline.value + room))
 
 
-def _seen(place: Place, judged: Judged, alert: Alert | None, now: float, historic: bool) -> Seen:
+def _seen(session: SessionRef, judged: Judged, alert: Alert | None, now: float, historic: bool) -> Seen:
     window = judged.window
     at = judged.sessions[min(judged.verdict.since, len(judged.sessions) - 1)]
     distance = None
     if alert is not None and alert.since_session_id in window.session_ids:
         distance = abs(window.session_ids.index(alert.since_session_id) - at)
     return Seen(
-        session_id=place.session_id,
-        start_time=place.start_time,
+        session_id=session.session_id,
+        start_time=session.start_time,
         now=now,
-        pipeline=place.pipeline,
+        pipeline=session.pipeline,
         step_name=window.step_name,
-        mode=place.mode,
+        mode=session.mode,
         since_session_id=window.session_ids[at],
         since_time=window.start_times[at],
         distance=distance,
@@ -469,7 +471,7 @@ def _was_decided(alert: Alert, active: Iterable[Alert], total: Series) -> bool:
 
 def _settle(
     connection: Connection,
-    place: Place,
+    session: SessionRef,
     settings: AlertSettings,
     active: Sequence[Alert],
     changes: Sequence[Change],
@@ -488,7 +490,7 @@ def _settle(
     for alert in unruled:
         current[alert.id] = alert
         store.add_event(connection, alert.id, "rule removed", now)
-    store.look_up_series(connection, place.pipeline, place.mode, (changed for changed, _ in changes))
+    store.look_up_series(connection, session.pipeline, session.mode, (changed for changed, _ in changes))
     happened: list[tuple[int, str, str | None]] = []
     for changed, events in changes:
         alert_id = changed.id or store.save_alert(connection, changed)
@@ -498,13 +500,13 @@ def _settle(
             touched.add(alert_id)
         if "resolved" in events and stored[alert_id].inhibited_by is None:
             resolved.append(current[alert_id])
-    store.add_events(connection, happened, now, session_id=place.session_id)
-    final = _grouped(connection, place, current, touched, total, now)
+    store.add_events(connection, happened, now, session_id=session.session_id)
+    final = _grouped(connection, session, current, touched, total, now)
     judged = [
-        alert for alert in final.values() if alert.last_session_id == place.session_id and not alert.good
+        alert for alert in final.values() if alert.last_session_id == session.session_id and not alert.good
     ]
     due = [] if historic else due_of(judged, settings, now)
-    source = place.pipeline, place.mode, place.session_id
+    source = session.pipeline, session.mode, session.session_id
     put = put_digests(connection, source, settings.channels, due, resolved, now)
     for alert in due:
         final[alert.id] = replace(alert, notified_at=now, notified_severity=alert.severity)
@@ -531,7 +533,7 @@ def _kept(events: Iterable[str], hits: int) -> Iterator[tuple[str, str | None]]:
 
 def _grouped(
     connection: Connection,
-    place: Place,
+    session: SessionRef,
     current: Mapping[int, Alert],
     touched: Collection[int],
     total: Series | None,
@@ -544,18 +546,20 @@ def _grouped(
     ]
     others: list[Alert] = []
     if total is None:  # the session still runs: what it breaks is one group, the rest stays as it is
-        others = [alert for alert in flagged if alert.last_session_id != place.session_id]
-        flagged = [alert for alert in flagged if alert.last_session_id == place.session_id]
+        others = [alert for alert in flagged if alert.last_session_id != session.session_id]
+        flagged = [alert for alert in flagged if alert.last_session_id == session.session_id]
     times = total.start_times if total is not None else []
     positions = {alert.id: bisect_left(times, alert.since_time) for alert in flagged}
     return {alert.id: alert for alert in _worded([*group(flagged, positions), *others], touched)}
 
 
-def _with_error(connection: Connection, place: Place, alert: Alert) -> Alert:
-    error = last_error(connection, place, alert.step_name)
+def _with_error(connection: Connection, session: SessionRef, alert: Alert) -> Alert:
+    error = last_error(connection, session, alert.step_name)
     if not error:
         return alert
-    said = [without_ids(each) for each in errors_since(connection, place, alert.step_name, alert.since_time)]
+    said = [
+        without_ids(each) for each in errors_since(connection, session, alert.step_name, alert.since_time)
+    ]
     alike = {"failures": len(said), "failures_alike": said.count(without_ids(error))}
     return replace(alert, details={**alert.details, "error": error[:200], **alike})
 

@@ -12,7 +12,7 @@ from perfdb.alerts.config import AlertSettings, read_alert_settings
 from perfdb.alerts.evaluation import LEAST_NEW, Outcome
 from perfdb.alerts.judging import is_short, judge_session, limits_single_runs
 from perfdb.store.database import Database
-from perfdb.store.windows import EndedSession, find_ended, newest_places
+from perfdb.store.windows import EndedSession, find_ended, newest_sessions
 from perfdb.toml import Table
 
 NEWS_S = 86_400.0
@@ -66,7 +66,7 @@ def judge_imported(database: Database, session_ids: Iterable[str], settings: Ale
     """Judge, as historic, those of these sessions that are the newest of their pipeline and mode."""
     wanted = set(session_ids)
     with database.reading() as connection:
-        newest = newest_places(connection) if wanted else []
-    for place in newest:
-        if place.session_id in wanted:
-            judge_session(database, place.session_id, settings, historic=True)
+        newest = newest_sessions(connection) if wanted else []
+    for session in newest:
+        if session.session_id in wanted:
+            judge_session(database, session.session_id, settings, historic=True)

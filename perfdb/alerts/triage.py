@@ -489,23 +489,23 @@ def _redacted(text: str | None) -> str | None:
 def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
     from perfdb.alerts.evaluation import fingerprint, judge, pins_of, windows_of
     from perfdb.store import alerts as store
-    from perfdb.store.windows import newest_places
+    from perfdb.store.windows import newest_sessions
 
-    for place in newest_places(connection):
-        accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
-        active = store.active_alerts(connection, place.pipeline, place.mode)
+    for session in newest_sessions(connection):
+        accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
+        active = store.active_alerts(connection, session.pipeline, session.mode)
         by_fingerprint = {fingerprint(alert): alert for alert in active}
-        pins = pins_of(connection, place.pipeline, place.mode)
+        pins = pins_of(connection, session.pipeline, session.mode)
         for judged in judge(
-            place, windows_of(connection, place, rules), rules, accepted, by_fingerprint, pins
+            session, windows_of(connection, session, rules), rules, accepted, by_fingerprint, pins
         ):
             yield LiveVerdict(
                 judged.rule,
-                place.pipeline,
-                place.mode,
+                session.pipeline,
+                session.mode,
                 judged.window.step_name,
-                place.session_id,
-                place.start_time,
+                session.session_id,
+                session.start_time,
                 judged.verdict,
             )
 
@@ -513,16 +513,16 @@ def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
 def _judge_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
     from perfdb.alerts.hindsight import judge_past
     from perfdb.store import alerts as store
-    from perfdb.store.windows import newest_places
+    from perfdb.store.windows import newest_sessions
 
-    for place in sorted(newest_places(connection), key=lambda place: -place.start_time):
-        accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
-        for judged, index in judge_past(connection, place, rule, accepted, last):
+    for session in sorted(newest_sessions(connection), key=lambda session: -session.start_time):
+        accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
+        for judged, index in judge_past(connection, session, rule, accepted, last):
             window = judged.window
             yield LiveVerdict(
                 rule,
-                place.pipeline,
-                place.mode,
+                session.pipeline,
+                session.mode,
                 window.step_name,
                 window.session_ids[index],
                 window.start_times[index],
