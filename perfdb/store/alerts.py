@@ -182,7 +182,7 @@ def alert_row(alert: Alert) -> dict[str, Any]:
     }
 
 
-def frame_of(found: Sequence[Alert]) -> pd.DataFrame:
+def alerts_frame(found: Sequence[Alert]) -> pd.DataFrame:
     """Return alerts as a frame, with ``ALERT_COLUMNS``."""
     import pandas as pd
 

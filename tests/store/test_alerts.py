@@ -84,9 +84,9 @@ def test_judging_a_session_again_changes_nothing(connection: Connection) -> None
 
 
 def test_frames_have_the_same_columns_and_types(connection: Connection) -> None:
-    empty = alerts.frame_of(alerts.read_alerts(connection))
+    empty = alerts.alerts_frame(alerts.read_alerts(connection))
     record(connection, *healthy(20), *(session(number, 4.0) for number in range(20, 26)))
-    frame = alerts.frame_of(alerts.read_alerts(connection))
+    frame = alerts.alerts_frame(alerts.read_alerts(connection))
     assert list(frame.columns) == list(alerts.ALERT_COLUMNS) == list(empty.columns)
     assert (frame.dtypes == empty.dtypes).all()
 
