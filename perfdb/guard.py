@@ -15,8 +15,8 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    class Health(Protocol):
-        """Where failures are counted, as ``perfdb.recording.health`` does it."""
+    class FailureCounter(Protocol):
+        """Counts failures; ``perfdb.recording.health.Health`` is one."""
 
         def failed(self, doing: str, error: BaseException) -> None:
             """Note that perfdb itself failed at ``doing``."""
@@ -69,7 +69,7 @@ def raise_foreign(error: BaseException) -> None:
         raise other
 
 
-def to_its_end(health: Health, doing: str, action: Callable[[], object]) -> None:
+def to_its_end(health: FailureCounter, doing: str, action: Callable[[], object]) -> None:
     """Call ``action``; when an exception of the host's cuts it off, call it again and raise that one then.
 
     Args:
