@@ -13,7 +13,7 @@ from perfdb.cli.render import Column, csv_pieces, print_json, print_table
 from perfdb.cli.text import inert, local_time, short_time
 from perfdb.filters import parse_age
 from perfdb.history.history import History
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.records import ALERT_STATES, Alert
 from perfdb.text import step_label
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
@@ -74,7 +74,7 @@ def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None
         if as_csv:
             click.echo(b"".join(csv_pieces(frame)), nl=False)
         else:
-            print_json(plain_rows(frame))
+            print_json(rows_of(frame))
         return
     triage = Triage(history)
     found = triage.alerts(state)

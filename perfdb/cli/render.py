@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.cli.text import cut, inert, pad, width
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:
     if as_csv:
         click.echo(frame.to_csv(index=False, lineterminator="\r\n"), nl=False)
     elif as_json:
-        print_json(plain_rows(frame))
+        print_json(rows_of(frame))
     return as_csv or as_json
 
 
@@ -122,7 +122,7 @@ def csv_pieces(frame: pd.DataFrame) -> Iterator[bytes]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(frame.columns)
-    for number, row in enumerate(plain_rows(frame)):
+    for number, row in enumerate(rows_of(frame)):
         writer.writerow([_cell(value) for value in row.values()])
         if number % 1000 == 999:
             yield _drained(text)

@@ -14,7 +14,7 @@ from perfdb.analysis import trend_view as view
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series
 from perfdb.filters import parse_instant
-from perfdb.history.plain import plain
+from perfdb.history.values import to_builtin
 from perfdb.records import SEVERITIES, Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
@@ -123,7 +123,7 @@ def _answer(
         series=series,
         choices=choices,
         sentence=f"{sentence}.",
-        **{name: plain(whole[name]) for name in _STATISTICS},
+        **{name: to_builtin(whole[name]) for name in _STATISTICS},
         points=points(runs, good, lines),
         top=top,
         beyond=view.beyond_words(runs.values, top),
@@ -144,8 +144,8 @@ def _answer(
                 after_median=each.after_median,
                 before_n=each.before_n,
                 after_n=each.after_n,
-                effect_percent=plain(each.effect_percent),
-                p_value=plain(each.p_value),
+                effect_percent=to_builtin(each.effect_percent),
+                p_value=to_builtin(each.p_value),
             )
             for each in changes
         ],
