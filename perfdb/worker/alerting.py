@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from perfdb.alerts.delivery import Delivery
     from perfdb.alerts.evaluation import Outcome
 
-MOST_OF_THE_TIME = 0.02  # that a loop of short sessions is judged: the time is the host's, and other writers'
+LOOP_TIME_SHARE = 0.02  # at most, of a loop of short sessions: the time is the host's, and other writers'
 MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
 LISTEN_S = 2.0  # between two looks for silences that have ended
 MANY = 200  # sessions that wait: more come than can be judged
 EACH = 5  # of those the 5th is, or so many in a hundred that some 200 are: rules look at the last 5 and more
-SAMPLES_TIME = 0.2  # that judging these may take
+SAMPLES_TIME_SHARE = 0.2  # at most, for these
 MOST_UNJUDGED = 10_000  # sessions that wait to be judged: after an outage that is all there were
 
 
@@ -166,8 +166,8 @@ class Alerting:
         finally:
             if not self._is_limited():
                 ended = monotonic()
-                self._sample_at = ended + (ended - begun) * (1 / SAMPLES_TIME - 1)
-                self._rest_until = ended + min(MOST_REST_S, (ended - begun) * (1 / MOST_OF_THE_TIME - 1))
+                self._sample_at = ended + (ended - begun) * (1 / SAMPLES_TIME_SHARE - 1)
+                self._rest_until = ended + min(MOST_REST_S, (ended - begun) * (1 / LOOP_TIME_SHARE - 1))
         return True
 
     def _is_limited(self) -> bool:

@@ -37,7 +37,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     for name in [name for name in os.environ if name.startswith("PERFDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(alerting, "MOST_OF_THE_TIME", 1.0)  # the sessions here take no time at all
+    monkeypatch.setattr(alerting, "LOOP_TIME_SHARE", 1.0)  # the sessions here take no time at all
     yield
     recorder.close()
 
