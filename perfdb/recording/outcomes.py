@@ -64,7 +64,7 @@ def take_expected(data: dict[str, Any]) -> Expected:
     return ()
 
 
-def judge(
+def outcome_of(
     success: bool, error: object, expected: Expected = (), *, text_decides: bool = True
 ) -> tuple[str, str | None]:
     """Return the status of what ends, and its ``error_message``.
@@ -76,7 +76,7 @@ def judge(
         text_decides: a text makes it failed, whatever ``success`` is.
     """
     if isinstance(error, BaseException):
-        status = outcome(error, expected)
+        status = status_of(error, expected)
         return status, None if status == COMPLETED else message_of(error)
     if error is None:
         return COMPLETED if success else FAILED, None
@@ -84,7 +84,7 @@ def judge(
     return COMPLETED if success and not text_decides else FAILED, said
 
 
-def outcome(error: BaseException, expected: Expected = ()) -> str:
+def status_of(error: BaseException, expected: Expected = ()) -> str:
     """Return what an exception makes of the work that it ends: completed, failed or interrupted.
 
     A group is failed when one of its exceptions is, else interrupted when one of them is.

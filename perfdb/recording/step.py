@@ -19,7 +19,7 @@ from perfdb.recording.context import current as current_step
 from perfdb.recording.counters import COUNTERS
 from perfdb.recording.frames import innermost_on_stack, was_left
 from perfdb.recording.monitor import MAXRSS_UNIT
-from perfdb.recording.outcomes import judge, message_of, outcome, take_expected
+from perfdb.recording.outcomes import message_of, outcome_of, status_of, take_expected
 from perfdb.recording.timed import Timed
 from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_name, is_true
 from perfdb.vocabulary import COMPLETED, INTERRUPTED
@@ -252,7 +252,7 @@ class Step(Timed):
                 self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
             self.success = success
             if error is not None:
-                status, self.error_message = judge(success, error, self.expected + session.expected)
+                status, self.error_message = outcome_of(success, error, self.expected + session.expected)
                 self.success, self.interrupted = status == COMPLETED, called_off or status == INTERRUPTED
             self.cpu_us = int((cpu_s - cpu_before_s) * 1e6 + 0.5)
             self.duration_us = int((now - self.begun) * 1e6 + 0.5)
@@ -347,7 +347,7 @@ class Attempt:
         if session is None or started is None or step._state != OPEN:
             return
         now = session.monotonic()
-        success = error is None or outcome(error) == COMPLETED
+        success = error is None or status_of(error) == COMPLETED
         step._failed_until = None if success else now
         if len(step.attempts) < MAX_PARTS:
             limit = MAX_TEXT if len(step.attempts) < FULL_ERRORS else MAX_NAME

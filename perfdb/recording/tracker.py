@@ -22,7 +22,7 @@ from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.mapping import map_in_threads
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.native import load, monotonic, wait_for
-from perfdb.recording.outcomes import judge, message_of, take_expected
+from perfdb.recording.outcomes import message_of, outcome_of, take_expected
 from perfdb.recording.step import LEFT, Step
 from perfdb.recording.values import MAX_ITEMS, clean, clean_name, is_true
 from perfdb.search import doubt_about_home, short_path
@@ -142,7 +142,7 @@ class Tracker:
             return
 
         def end() -> None:
-            status, message = judge(is_true(success), error, live.expected, text_decides=False)
+            status, message = outcome_of(is_true(success), error, live.expected, text_decides=False)
             self._end(live, status, _as_count(product_count), message)
 
         to_its_end(self._health, "ending a session", end)
