@@ -65,7 +65,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class SeriesVerdict:
     """A rule's verdict on one series."""
 
     rule: Rule
@@ -161,7 +161,7 @@ def look_at_session(
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
     opened = 0
-    for judged in judge(session, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
+    for judged in evaluate_rules(session, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
         key = (judged.rule.name, judged.window.step_name, judged.rule.metric, judged.rule.direction)
         alert = by_fingerprint.get(key)
         moved, events = advance(
@@ -246,7 +246,7 @@ def while_running(
                     session_ids=[session_id],
                     start_times=[session.start_time],
                 )
-                judged = Judged(rule, window, [0], verdict)
+                judged = SeriesVerdict(rule, window, [0], verdict)
                 seen = replace(_seen(session, judged, alert, now, False), running=True)
                 moved, events = advance(alert, rule, verdict, seen)
                 if moved is not None and moved != alert:
@@ -316,14 +316,14 @@ def windows_of(
     return read_windows(connection, session, runs, metrics=metrics, attributes=attributes)
 
 
-def judge(
+def evaluate_rules(
     session: SessionRef,
     windows: Sequence[Series],
     rules: Iterable[Rule],
     accepted: Mapping[tuple[str | None, str], store.Baseline],
     active: Mapping[tuple[Any, ...], Alert],
     pins: Mapping[tuple[str | None, str], Pin],
-) -> Iterator[Judged]:
+) -> Iterator[SeriesVerdict]:
     """Yield each rule's verdict on each series that it is about.
 
     Args:
@@ -357,7 +357,7 @@ def judge(
                 asked = replace(asked, pinned=Level(pin.value, pin.spread, pin.n))
             if window.step_name is None and rule.jitter:
                 asked = replace(asked, jitter=steps * rule.jitter)
-            yield Judged(rule, window, places, evaluate(asked, values, frozen_of(alert)))
+            yield SeriesVerdict(rule, window, places, evaluate(asked, values, frozen_of(alert)))
 
 
 def values_for(
@@ -409,7 +409,9 @@ def _with_accepted(rule: Rule, baseline: store.Baseline | None) -> Rule:
     return replace(rule, limit=max(rule.limit, baseline.value + room))
 
 
-def _seen(session: SessionRef, judged: Judged, alert: Alert | None, now: float, historic: bool) -> Seen:
+def _seen(
+    session: SessionRef, judged: SeriesVerdict, alert: Alert | None, now: float, historic: bool
+) -> Seen:
     window = judged.window
     at = judged.sessions[min(judged.verdict.since, len(judged.sessions) - 1)]
     distance = None
@@ -430,7 +432,7 @@ def _seen(session: SessionRef, judged: Judged, alert: Alert | None, now: float, 
 
 
 def _located_again(
-    alert: Alert, events: tuple[str, ...], judged: Judged, baseline: store.Baseline | None
+    alert: Alert, events: tuple[str, ...], judged: SeriesVerdict, baseline: store.Baseline | None
 ) -> Change:
     """Return the alert since the session where its level is seen to have moved now that more runs are known.
 

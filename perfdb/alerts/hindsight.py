@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.evaluation import MEASURED, Judged, judge, pins_of
+from perfdb.alerts.evaluation import MEASURED, SeriesVerdict, evaluate_rules, pins_of
 from perfdb.analysis.rules import EVERY, TABLE, Rule
 from perfdb.store.alerts import Baseline
 from perfdb.store.windows import SessionRef, read_windows
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def judge_past(
+def evaluate_past(
     connection: Connection,
     session: SessionRef,
     rule: Rule,
     accepted: Mapping[tuple[str | None, str], Baseline],
     last: int,
-) -> Iterator[tuple[Judged, int]]:
+) -> Iterator[tuple[SeriesVerdict, int]]:
     """Yield the verdicts on the last runs of each series, and the index in its window of the run judged.
 
     Args:
@@ -47,7 +47,7 @@ def judge_past(
     for session_id, start in list(zip(total.session_ids, total.start_times, strict=True))[-last:]:
         then = [window.between(0, bisect_right(window.start_times, start)) for window in windows]
         there = replace(session, session_id=session_id, start_time=start)
-        for judged in judge(there, then, [rule], accepted, {}, pins):
+        for judged in evaluate_rules(there, then, [rule], accepted, {}, pins):
             yield judged, judged.sessions[-1]
 
 

@@ -36,7 +36,7 @@ _PAUSE_S = 0.005  # between two of them: who waits for the lock looks for it now
 Thing = TypeVar("Thing")
 
 
-def judge_session(
+def evaluate_session(
     database: Database, session_id: str, settings: AlertSettings, *, historic: bool = False
 ) -> Outcome:
     """Judge a session that is in the database; judging it again changes nothing.

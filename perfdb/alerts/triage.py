@@ -372,7 +372,7 @@ class Triage:
                 raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
             rules = (rule,)
         with self._history._reading() as connection:
-            return [] if connection is None else list(_judge_now(connection, rules))
+            return [] if connection is None else list(_evaluate_now(connection, rules))
 
     def would_have_flagged(self, rule_name: str, *, last: int = 50) -> tuple[int, list[LiveVerdict]]:
         """Judge the last sessions of every pipeline and mode by a rule, each as if it were the newest.
@@ -394,7 +394,7 @@ class Triage:
             known = ", ".join(each.name for each in self.settings.rules)
             raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
         with self._history._reading() as connection:
-            past = () if connection is None else _judge_past(connection, rule, last)
+            past = () if connection is None else _evaluate_past(connection, rule, last)
             found = [each for each in islice(past, MOST_JUDGED) if each.verdict.enough]
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
         return len(found), hits
@@ -411,7 +411,7 @@ class Triage:
             firing: set[str] = set()
             if connection is not None:
                 counts = rule_counts(connection)
-                verdicts = list(_judge_now(connection, settings.rules))
+                verdicts = list(_evaluate_now(connection, settings.rules))
                 firing = {alert.rule for alert in read_alerts(connection, FIRING)}
         states = []
         for rule in settings.rules:
@@ -449,7 +449,7 @@ class Triage:
         known = {rule.name for rule in settings.rules}
         with self._history._recorded() as connection:
             found = read_alerts(connection, "open")
-            verdicts = list(_judge_now(connection, settings.rules))
+            verdicts = list(_evaluate_now(connection, settings.rules))
         if not verdicts and not found:
             raise self._history._nothing_recorded()
         failing: list[Alert] = []
@@ -486,8 +486,8 @@ def _redacted(text: str | None) -> str | None:
     return None if text is None else redact(text)
 
 
-def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
-    from perfdb.alerts.evaluation import fingerprint, judge, pins_of, windows_of
+def _evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
+    from perfdb.alerts.evaluation import evaluate_rules, fingerprint, pins_of, windows_of
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_sessions
 
@@ -496,7 +496,7 @@ def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
         active = store.active_alerts(connection, session.pipeline, session.mode)
         by_fingerprint = {fingerprint(alert): alert for alert in active}
         pins = pins_of(connection, session.pipeline, session.mode)
-        for judged in judge(
+        for judged in evaluate_rules(
             session, windows_of(connection, session, rules), rules, accepted, by_fingerprint, pins
         ):
             yield LiveVerdict(
@@ -510,14 +510,14 @@ def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
             )
 
 
-def _judge_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
-    from perfdb.alerts.hindsight import judge_past
+def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
+    from perfdb.alerts.hindsight import evaluate_past
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_sessions
 
     for session in sorted(newest_sessions(connection), key=lambda session: -session.start_time):
         accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
-        for judged, index in judge_past(connection, session, rule, accepted, last):
+        for judged, index in evaluate_past(connection, session, rule, accepted, last):
             window = judged.window
             yield LiveVerdict(
                 rule,

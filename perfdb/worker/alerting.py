@@ -109,7 +109,7 @@ class Alerting:
             self._notified_running.pop(session.session_id, None)
             self._waiting.append(session)
 
-    def judge_waiting(self, *, idle: bool, seconds: float) -> bool:
+    def evaluate_waiting(self, *, idle: bool, seconds: float) -> bool:
         """Judge what waits, so long; return whether there is more to do at once. Never raises.
 
         Sessions of a few milliseconds are not worth the time of judging each of them: the newest speaks for
@@ -140,23 +140,23 @@ class Alerting:
                     return True
             self._postponed.pop(kind, None)
             self._passed.pop(kind, None)
-            if not self._judge(session):
+            if not self._evaluate(session):
                 self._waiting.appendleft(session)
                 return False
             if monotonic() >= until:
                 return bool(self._waiting)
         if idle or monotonic() >= self._rest_until:
             postponed, self._postponed = self._postponed, {}
-            self._waiting.extend(each for each in postponed.values() if not self._judge(each))
+            self._waiting.extend(each for each in postponed.values() if not self._evaluate(each))
         return False
 
-    def _judge(self, session: Ended) -> bool:
+    def _evaluate(self, session: Ended) -> bool:
         """Judge a session and let it know its alerts; return whether the database let us."""
         begun = monotonic()
         try:
-            from perfdb.alerts.judging import judge_session
+            from perfdb.alerts.judging import evaluate_session
 
-            outcome = judge_session(self._database, session.session_id, self._ready())
+            outcome = evaluate_session(self._database, session.session_id, self._ready())
             self._pass_on(outcome)
             live = session.session()
             if live is not None:
@@ -175,16 +175,16 @@ class Alerting:
 
         return self._settings is not None and limits_single_runs(self._settings)
 
-    def judge_left(self, session_ids: list[str]) -> tuple[int, list[str]]:
+    def evaluate_left(self, session_ids: list[str]) -> tuple[int, list[str]]:
         """Judge what a dead process did not come to; return how many alerts fired, and the old sessions.
 
         Raises:
             Exception: the database does not let us now.
         """
         try:
-            from perfdb.alerts.late import judge_left
+            from perfdb.alerts.late import evaluate_left
 
-            found, old = judge_left(self._database, session_ids, self._ready())
+            found, old = evaluate_left(self._database, session_ids, self._ready())
             for outcome in found:
                 self._pass_on(outcome)
             return sum(len(outcome.fired) for outcome in found), old
@@ -193,12 +193,12 @@ class Alerting:
                 raise
             return 0, []
 
-    def judge_historic(self, session_ids: Iterable[str]) -> None:
+    def evaluate_historic(self, session_ids: Iterable[str]) -> None:
         """Judge old sessions that came late, as ``historic``: nobody is notified. Never raises."""
         try:
-            from perfdb.alerts.late import judge_historic
+            from perfdb.alerts.late import evaluate_historic
 
-            judge_historic(self._database, session_ids, self._table)
+            evaluate_historic(self._database, session_ids, self._table)
         except Exception as error:
             self._failed(error)
 

@@ -50,12 +50,12 @@ class Moved:
         self.fired = 0  # alerts that people are notified of
 
 
-Judge = Callable[[list[str]], tuple[int, list[str]]]
+Evaluate = Callable[[list[str]], tuple[int, list[str]]]
 """Judges sessions that ended; returns how many alerts fired, and the sessions that are old."""
 
 
 def recover_dead(
-    folder: Path, database: Database, health: Health, judge: Judge, *, trust: Trust | None = None
+    folder: Path, database: Database, health: Health, evaluate: Evaluate, *, trust: Trust | None = None
 ) -> Moved:
     """Bring the journals of dead processes to the database, end and judge their sessions, and remove them.
 
@@ -72,7 +72,7 @@ def recover_dead(
     for first in range(0, len(paths), MOST_HELD):
         is_last = first + MOST_HELD >= len(paths)
         some = paths[first : first + MOST_HELD]
-        _recover_some(some, database, health, judge, moved, MOST_NEWS if is_last else 0)
+        _recover_some(some, database, health, evaluate, moved, MOST_NEWS if is_last else 0)
     if database.is_shared:
         from perfdb.store.leases import interrupt_silent
 
@@ -83,7 +83,7 @@ def recover_dead(
 
 
 def _recover_some(
-    paths: list[Path], database: Database, health: Health, judge: Judge, moved: Moved, most_news: int
+    paths: list[Path], database: Database, health: Health, evaluate: Evaluate, moved: Moved, most_news: int
 ) -> None:
     """Bring in the rows of all these journals, then have the newest sessions judged, which takes longer.
 
@@ -111,7 +111,7 @@ def _recover_some(
         history = set(waiting[: max(0, len(waiting) - most_news)])
         for journal in list(held):
             news = [each for each in held[journal] if each not in history]
-            fired, old = judge(news) if news else (0, [])
+            fired, old = evaluate(news) if news else (0, [])
             moved.fired += fired
             moved.finished += [each for each in held[journal] if each in history] + old
             del held[journal]
@@ -240,25 +240,25 @@ def recover(
     """
     with Database(database_url, busy_timeout_s) as database:
         health = Health()
-        judge = partial(_judge_left, database, alerts, health)
-        moved = recover_dead(home / "journal", database, health, judge, trust=trust)
+        evaluate = partial(_evaluate_left, database, alerts, health)
+        moved = recover_dead(home / "journal", database, health, evaluate, trust=trust)
         if moved.finished:
-            from perfdb.alerts.late import judge_historic
+            from perfdb.alerts.late import evaluate_historic
 
-            judge_historic(database, moved.finished, alerts)
+            evaluate_historic(database, moved.finished, alerts)
     return moved
 
 
-def _judge_left(
+def _evaluate_left(
     database: Database, alerts: Table | None, health: Health, session_ids: list[str]
 ) -> tuple[int, list[str]]:
     from perfdb.alerts.config import read_alert_settings
-    from perfdb.alerts.late import judge_left
+    from perfdb.alerts.late import evaluate_left
     from perfdb.store.engine import is_transient
 
     settings = read_alert_settings(alerts or Table({}), reading=True)
     try:
-        outcomes, old = judge_left(database, session_ids, settings)
+        outcomes, old = evaluate_left(database, session_ids, settings)
     except Exception as error:
         if is_transient(error):
             raise

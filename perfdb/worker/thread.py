@@ -50,7 +50,7 @@ IDLE_S = 2.0  # the thread ends, and the files are closed, when nothing happened
 QUIET_S = 0.2  # the same once another database is in use: there may be one per test or customer
 REST_S = 0.025  # between two pieces of a pruning, which take 2 ms, or two of judging
 MOVE_S = 0.5  # that a turn moves rows for, while further ones come: what has come is to be judged, too
-JUDGE_S = 0.1  # that a turn may judge for, while rows wait
+EVALUATE_S = 0.1  # that a turn may judge for, while rows wait
 EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short programs do their share
 EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
 LOOK_FOR_DEAD_S = 60.0
@@ -113,7 +113,7 @@ class Worker:
             alerts or Table({}), self._database, self.turn_lock, health, self._delivery_rests
         )
         self._upkeep: Upkeep | None = None
-        self._judges = self._prunes = False  # there is more to do soon
+        self._evaluates = self._prunes = False  # there is more to do soon
         if retention:
             from perfdb.store.upkeep.pruning import read_policy
             from perfdb.worker.upkeep import Upkeep
@@ -266,7 +266,7 @@ class Worker:
     def _time_to_next_turn(self) -> float:
         if self._outage.pause_s:
             return self._outage.pause_s
-        return REST_S if self._judges or self._prunes else TICK_S if self._sessions else QUIET_S
+        return REST_S if self._evaluates or self._prunes else TICK_S if self._sessions else QUIET_S
 
     def _is_needed(self) -> bool:
         return bool(
@@ -324,7 +324,7 @@ class Worker:
                 self._retire,
                 self._recover_dead,
                 self._be_heard_of,
-                self._judge,
+                self._evaluate,
                 self._prune,
                 self._watch_log,
             ):
@@ -426,15 +426,15 @@ class Worker:
         if monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
             self._looked_for_dead = monotonic()
             found = recover_dead(
-                self.folder, self._database, self.health, self.alerting.judge_left, trust=self._trust
+                self.folder, self._database, self.health, self.alerting.evaluate_left, trust=self._trust
             )
             if found.finished:
-                self.alerting.judge_historic(found.finished)
+                self.alerting.evaluate_historic(found.finished)
 
-    def _judge(self) -> None:
+    def _evaluate(self) -> None:
         """Judge what has come, but for a moment only: rows go first."""
         self.alerting.watch(list(self._sessions))
-        self._judges = self.alerting.judge_waiting(idle=not self._moved, seconds=JUDGE_S)
+        self._evaluates = self.alerting.evaluate_waiting(idle=not self._moved, seconds=EVALUATE_S)
         self.alerting.tell_after_silence()
         if not self.alerting.waits:
             self._journals.note_judged()
@@ -567,7 +567,7 @@ class Worker:
         """Let the turn in hand judge its sessions, then those put off, and let messages leave."""
         if self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
             try:
-                self.alerting.judge_waiting(idle=True, seconds=until - monotonic())
+                self.alerting.evaluate_waiting(idle=True, seconds=until - monotonic())
             finally:
                 self.turn_lock.release()
         self.alerting.finish(until - monotonic())

@@ -19,8 +19,8 @@ from perfdb.alerts.evaluation import (
     settle_session,
     while_running,
 )
-from perfdb.alerts.judging import judge_session
-from perfdb.alerts.late import judge_imported
+from perfdb.alerts.judging import evaluate_session
+from perfdb.alerts.late import evaluate_imported
 from perfdb.analysis.rules import Rule
 from perfdb.analysis.series import Series
 from perfdb.errors import NotFoundError
@@ -197,7 +197,7 @@ def test_nobody_is_told_after_a_silence_of_what_has_passed(connection: Connectio
 
 def test_imported_sessions_are_historic(connection: Connection) -> None:
     insert_sessions(connection, [*healthy(20), *(session(number, 4.0) for number in range(20, 30))])
-    judge_imported(Given(connection), [f"s{number:03d}" for number in range(30)], SETTINGS)
+    evaluate_imported(Given(connection), [f"s{number:03d}" for number in range(30)], SETTINGS)
     assert {alert.state for alert in alerts.read_alerts(connection, "all")} == {"historic"}
     assert outbox.delivery_counts(connection) == {}
 
@@ -210,7 +210,7 @@ def test_what_a_person_decides_while_a_session_is_looked_at_counts(connection: C
     (alert,) = (each for each in alerts.read_alerts(connection) if each.step_name == "work")
     alerts.save_alert(connection, replace(alert, state="acknowledged"))
     assert settle_session(connection, found, SETTINGS, START + 1e4) is None
-    judge_session(Given(connection), "s030", SETTINGS)
+    evaluate_session(Given(connection), "s030", SETTINGS)
     assert alerts.read_alert(connection, alert.id).state == "acknowledged"
     assert alerts.read_alert(connection, alert.id).hits > alert.hits
 

@@ -303,10 +303,10 @@ def test_rows_do_not_wait_for_the_judging_of_those_before_them(
         judged.append(session_id)
         if breaks:
             raise ZeroDivisionError
-        time.sleep(worker_module.JUDGE_S)
+        time.sleep(worker_module.EVALUATE_S)
         return evaluation.Outcome()
 
-    monkeypatch.setattr(judging, "judge_session", slowly)
+    monkeypatch.setattr(judging, "evaluate_session", slowly)
     monkeypatch.setattr(worker_module.Worker, "_ensure_thread", lambda _: None)
     monkeypatch.setenv("PERFDB_WAIT_S", "0")
     backlog = [run(work=1.0).session_id for _ in range(5)]
