@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, MOST_JITTERS, MOST_OPENED, fingerprint
-from perfdb.alerts.judging import write_in_pieces
 from perfdb.alerts.messages import headline, message
+from perfdb.alerts.transactions import write_in_pieces
 from perfdb.analysis.regressions import Move, find_moves
 from perfdb.analysis.rules import JITTER_S, Level, Rule, Verdict, evaluate, kind_of
 from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between

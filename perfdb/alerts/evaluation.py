@@ -161,12 +161,10 @@ def look_at_session(
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
     opened = 0
-    for judged in evaluate_rules(session, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
-        key = (judged.rule.name, judged.window.step_name, judged.rule.metric, judged.rule.direction)
+    for found in evaluate_rules(session, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
+        key = (found.rule.name, found.window.step_name, found.rule.metric, found.rule.direction)
         alert = by_fingerprint.get(key)
-        moved, events = advance(
-            alert, judged.rule, judged.verdict, _seen(session, judged, alert, now, historic)
-        )
+        moved, events = advance(alert, found.rule, found.verdict, _seen(session, found, alert, now, historic))
         if moved is None or moved == alert:
             continue
         pin = said.pins.get((moved.step_name, moved.metric))
@@ -176,7 +174,7 @@ def look_at_session(
                 continue
         if "confirmed" in events and moved.n in LOCATE_AGAIN:
             baseline = said.accepted.get((moved.step_name, moved.metric))
-            moved, events = _located_again(moved, events, judged, baseline)
+            moved, events = _located_again(moved, events, found, baseline)
         if alert is None:
             opened += 1
             if opened > MOST_OPENED or _was_decided(moved, active, windows[0]):
@@ -246,8 +244,8 @@ def while_running(
                     session_ids=[session_id],
                     start_times=[session.start_time],
                 )
-                judged = SeriesVerdict(rule, window, [0], verdict)
-                seen = replace(_seen(session, judged, alert, now, False), running=True)
+                found = SeriesVerdict(rule, window, [0], verdict)
+                seen = replace(_seen(session, found, alert, now, False), running=True)
                 moved, events = advance(alert, rule, verdict, seen)
                 if moved is not None and moved != alert:
                     changes.append((moved, events))
@@ -409,11 +407,9 @@ def _with_accepted(rule: Rule, baseline: store.Baseline | None) -> Rule:
     return replace(rule, limit=max(rule.limit, baseline.value + room))
 
 
-def _seen(
-    session: SessionRef, judged: SeriesVerdict, alert: Alert | None, now: float, historic: bool
-) -> Seen:
-    window = judged.window
-    at = judged.sessions[min(judged.verdict.since, len(judged.sessions) - 1)]
+def _seen(session: SessionRef, found: SeriesVerdict, alert: Alert | None, now: float, historic: bool) -> Seen:
+    window = found.window
+    at = found.sessions[min(found.verdict.since, len(found.sessions) - 1)]
     distance = None
     if alert is not None and alert.since_session_id in window.session_ids:
         distance = abs(window.session_ids.index(alert.since_session_id) - at)
@@ -432,7 +428,7 @@ def _seen(
 
 
 def _located_again(
-    alert: Alert, events: tuple[str, ...], judged: SeriesVerdict, baseline: store.Baseline | None
+    alert: Alert, events: tuple[str, ...], found: SeriesVerdict, baseline: store.Baseline | None
 ) -> Change:
     """Return the alert since the session where its level is seen to have moved now that more runs are known.
 
@@ -442,10 +438,10 @@ def _located_again(
         return alert, events
     from perfdb.analysis.change_points import find_change_points
 
-    window = judged.window
+    window = found.window
     if alert.since_session_id not in window.session_ids:
         return alert, events
-    values, places = values_for(replace(judged.rule, kind=CHANGE_POINT.name), window, baseline)
+    values, places = values_for(replace(found.rule, kind=CHANGE_POINT.name), window, baseline)
     at = window.session_ids.index(alert.since_session_id)
     worse = 1 if alert.direction == "up" else -1
     near = [
@@ -504,10 +500,10 @@ def _settle(
             resolved.append(current[alert_id])
     store.add_events(connection, happened, now, session_id=session.session_id)
     final = _grouped(connection, session, current, touched, total, now)
-    judged = [
+    own = [
         alert for alert in final.values() if alert.last_session_id == session.session_id and not alert.good
     ]
-    due = [] if historic else due_of(judged, settings, now)
+    due = [] if historic else due_of(own, settings, now)
     source = session.pipeline, session.mode, session.session_id
     put = put_digests(connection, source, settings.channels, due, resolved, now)
     for alert in due:
@@ -515,7 +511,7 @@ def _settle(
     store.save_alerts(connection, (alert for number, alert in final.items() if alert != stored.get(number)))
     confirmed = [
         final[alert.id]
-        for alert in judged
+        for alert in own
         if alert.state in (FIRING, ACKNOWLEDGED)
         and alert.inhibited_by is None
         and alert.severity != "info"

@@ -47,8 +47,8 @@ def evaluate_past(
     for session_id, start in list(zip(total.session_ids, total.start_times, strict=True))[-last:]:
         then = [window.between(0, bisect_right(window.start_times, start)) for window in windows]
         there = replace(session, session_id=session_id, start_time=start)
-        for judged in evaluate_rules(there, then, [rule], accepted, {}, pins):
-            yield judged, judged.sessions[-1]
+        for found in evaluate_rules(there, then, [rule], accepted, {}, pins):
+            yield found, found.sessions[-1]
 
 
 def _of_total(rule: Rule) -> dict[str | None, set[str]]:

@@ -496,17 +496,17 @@ def _evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdic
         active = store.active_alerts(connection, session.pipeline, session.mode)
         by_fingerprint = {fingerprint(alert): alert for alert in active}
         pins = pins_of(connection, session.pipeline, session.mode)
-        for judged in evaluate_rules(
+        for found in evaluate_rules(
             session, windows_of(connection, session, rules), rules, accepted, by_fingerprint, pins
         ):
             yield LiveVerdict(
-                judged.rule,
+                found.rule,
                 session.pipeline,
                 session.mode,
-                judged.window.step_name,
+                found.window.step_name,
                 session.session_id,
                 session.start_time,
-                judged.verdict,
+                found.verdict,
             )
 
 
@@ -517,8 +517,8 @@ def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdi
 
     for session in sorted(newest_sessions(connection), key=lambda session: -session.start_time):
         accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
-        for judged, index in evaluate_past(connection, session, rule, accepted, last):
-            window = judged.window
+        for found, index in evaluate_past(connection, session, rule, accepted, last):
+            window = found.window
             yield LiveVerdict(
                 rule,
                 session.pipeline,
@@ -526,5 +526,5 @@ def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdi
                 window.step_name,
                 window.session_ids[index],
                 window.start_times[index],
-                judged.verdict,
+                found.verdict,
             )

@@ -123,7 +123,7 @@ class Alerting:
         """
         until = monotonic() + seconds
         while self._waiting:
-            from perfdb.alerts.judging import is_short
+            from perfdb.alerts.transactions import is_short
 
             session = self._waiting.popleft()
             kind = session.pipeline, session.mode
@@ -154,7 +154,7 @@ class Alerting:
         """Judge a session and let it know its alerts; return whether the database let us."""
         begun = monotonic()
         try:
-            from perfdb.alerts.judging import evaluate_session
+            from perfdb.alerts.transactions import evaluate_session
 
             outcome = evaluate_session(self._database, session.session_id, self._ready())
             self._pass_on(outcome)
@@ -171,7 +171,7 @@ class Alerting:
         return True
 
     def _is_limited(self) -> bool:
-        from perfdb.alerts.judging import limits_single_runs
+        from perfdb.alerts.transactions import limits_single_runs
 
         return self._settings is not None and limits_single_runs(self._settings)
 
@@ -209,7 +209,7 @@ class Alerting:
         self._listens_at = monotonic() + LISTEN_S
         try:
             from perfdb.alerts.callbacks import registered
-            from perfdb.alerts.judging import tell_after_silence
+            from perfdb.alerts.transactions import tell_after_silence
 
             settings = self._ready()
             if settings.channels or registered():
@@ -233,7 +233,7 @@ class Alerting:
 
     def prepare(self) -> None:
         """Import what judging takes."""
-        from perfdb.alerts import judging, late  # noqa: F401
+        from perfdb.alerts import late, transactions  # noqa: F401
 
         self._ready()
         self.tell_after_silence()

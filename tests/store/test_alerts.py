@@ -19,8 +19,8 @@ from perfdb.alerts.evaluation import (
     settle_session,
     while_running,
 )
-from perfdb.alerts.judging import evaluate_session
 from perfdb.alerts.late import evaluate_imported
+from perfdb.alerts.transactions import evaluate_session
 from perfdb.analysis.rules import Rule
 from perfdb.analysis.series import Series
 from perfdb.errors import NotFoundError

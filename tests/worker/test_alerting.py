@@ -20,7 +20,7 @@ import pytest
 
 import perfdb
 from perfdb import recorder
-from perfdb.alerts import callbacks, evaluation, judging
+from perfdb.alerts import callbacks, evaluation, transactions
 from perfdb.alerts.triage import Triage
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
@@ -306,7 +306,7 @@ def test_rows_do_not_wait_for_the_judging_of_those_before_them(
         time.sleep(worker_module.EVALUATE_S)
         return evaluation.Outcome()
 
-    monkeypatch.setattr(judging, "evaluate_session", slowly)
+    monkeypatch.setattr(transactions, "evaluate_session", slowly)
     monkeypatch.setattr(worker_module.Worker, "_ensure_thread", lambda _: None)
     monkeypatch.setenv("PERFDB_WAIT_S", "0")
     backlog = [run(work=1.0).session_id for _ in range(5)]

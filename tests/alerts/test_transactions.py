@@ -97,7 +97,7 @@ def test_the_history_is_looked_at_without_the_write_lock(migrated_url: str) -> N
 def test_whoever_judges_again_goes_on_where_it_was_cut_off(
     migrated_url: str, dies_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perfdb.alerts.judging._HOLD_S", 0.0)  # an alert per transaction
+    monkeypatch.setattr("perfdb.alerts.transactions._HOLD_S", 0.0)  # an alert per transaction
     named = filled(migrated_url)
     with Watched(migrated_url, dies_at) as database, pytest.raises(CutOffError):
         evaluate_historic(database, named, None)
