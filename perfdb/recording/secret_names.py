@@ -173,7 +173,7 @@ def is_harmless(name: str, value: object) -> bool:
 
 
 def least_of(name: str) -> int:
-    """Return how long a credential of a doubtful name is at least."""
+    """Return the least length of a credential under a doubtful name."""
     return 5 if name.rstrip("\\\"'`]").lower().endswith("pass") else 8
 
 

@@ -1,4 +1,4 @@
-"""What all that looks for credentials in texts has in common: spans to replace, within a bounded time."""
+"""Shared by all searches for credentials in texts: spans to replace, within a bounded time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def is_dense(looked: float, at: int) -> bool:
 
 
 def small_of(text: str) -> str:
-    """Return the text in small letters, each at its place."""
+    """Return the text in lower case, of the same length."""
     small = text.lower()
     if len(small) == len(text):
         return small
