@@ -40,7 +40,7 @@ MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
 MOST_JITTERS = 5  # of its steps, that add up in a total
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
-LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is judged
+LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is evaluated
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = METRICS
 
@@ -70,14 +70,14 @@ class SeriesVerdict:
 
     rule: Rule
     window: Series
-    sessions: Sequence[int]  # the places in it of the values that were judged
+    sessions: Sequence[int]  # the indices in it of the values that were evaluated
     verdict: Verdict
 
 
 def after_session(
     connection: Connection, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
 ) -> Outcome:
-    """Judge a session that has ended, all in one transaction.
+    """Evaluate the rules on a session that has ended, all in one transaction.
 
     Args:
         connection: in a writer's transaction.
@@ -212,7 +212,7 @@ def while_running(
     settings: AlertSettings,
     now: float,
 ) -> Outcome:
-    """Judge a session that has not ended by the ``max`` rules on durations.
+    """Evaluate the ``max`` rules on durations on a session that still runs.
 
     Args:
         connection: in a writer's transaction.
@@ -253,7 +253,7 @@ def while_running(
 
 
 def after_silence(connection: Connection, settings: AlertSettings, now: float) -> Outcome:
-    """Tell of the alerts that fire on, though the silence in which they were last seen is over.
+    """Notify of alerts that still fire after the silence in which they were last seen.
 
     Args:
         connection: in a writer's transaction.
@@ -384,7 +384,7 @@ def pins_of(connection: Connection, pipeline: str, mode: str) -> dict[tuple[str 
 
 
 def _since_pinned(pin: Pin, accepted: store.Baseline | None) -> store.Baseline:
-    """Return from where on runs are held against a pin: they are not those that it is made of."""
+    """Return from where on runs are compared with a pin: after those that it is made of."""
     after = math.nextafter(pin.until_time, math.inf)
     if accepted is not None and accepted.since_time > after:
         return accepted
@@ -521,7 +521,7 @@ def _settle(
 
 
 def _kept(events: Iterable[str], hits: int) -> Iterator[tuple[str, str | None]]:
-    """Yield what an alert's story tells, with a note; of one that goes on and on less and less."""
+    """Yield the events to keep for an alert, each with a note; the longer it lasts, the fewer."""
     for event in events:
         if event != "confirmed" or hits <= MOST_CONFIRMATIONS:
             yield event, None
@@ -537,7 +537,7 @@ def _grouped(
     total: Series | None,
     now: float,
 ) -> dict[int, Alert]:
-    """Return the alerts with silences and groups seen to, and with their texts."""
+    """Return the alerts with silences and groups applied, and with their texts."""
     quiet = store.silences_in_force(connection, now)
     flagged = [
         replace(alert, silenced=any(silence.fits(alert) for silence in quiet)) for alert in current.values()

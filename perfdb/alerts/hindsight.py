@@ -1,4 +1,4 @@
-"""What a rule would have said of past runs, each judged as if it were the newest. Nothing is written."""
+"""What a rule would have said of past runs, each evaluated as if it were the newest. Nothing is written."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def evaluate_past(
     accepted: Mapping[tuple[str | None, str], Baseline],
     last: int,
 ) -> Iterator[tuple[SeriesVerdict, int]]:
-    """Yield the verdicts on the last runs of each series, and the index in its window of the run judged.
+    """Yield the verdicts on the last runs of each series, and the index of the run in its window.
 
     Args:
         connection: of any role.
         session: the newest session of a pipeline and mode.
-        rule: what judges; open alerts play no part.
+        rule: what to evaluate; open alerts play no part.
         accepted: baselines, see ``store.alerts.accepted_baselines``.
         last: how many sessions, ``session`` among them.
     """

@@ -1,4 +1,4 @@
-"""Have the rules judge sessions that came late: from the journals of the dead, or from an import.
+"""Evaluate sessions that came late: from the journals of dead processes, or from an import.
 
 What ended a day ago or longer is old: it opens historic alerts at most, and nobody is notified.
 """
@@ -21,10 +21,10 @@ NEWS_S = 86_400.0
 def evaluate_left(
     database: Database, session_ids: Iterable[str], settings: AlertSettings
 ) -> tuple[list[Outcome], list[str]]:
-    """Judge sessions whose own process did not come to it, as it would have done.
+    """Evaluate sessions whose own process died before it could, as it would have done.
 
     Returns:
-        what was found, and those of the sessions that are too old to tell anybody.
+        what was found, and those of the sessions that are too old to notify anybody.
     """
     with database.reading() as connection:
         ended = find_ended(connection, session_ids)
@@ -46,9 +46,9 @@ def _worth_evaluating(ended: Sequence[EndedSession], settings: AlertSettings) ->
 
 
 def evaluate_historic(database: Database, session_ids: Iterable[str], alerts: Table | None) -> None:
-    """Judge old sessions that came late, by the rules of the settings' ``alerts``.
+    """Evaluate the rules of the settings' ``alerts`` on old sessions that came late.
 
-    What was done when it is cut off stays; to judge them again goes on from there.
+    When it is interrupted, what was done stays; a second call continues from there.
     """
     settings = read_alert_settings(alerts or Table({}), reading=True)
     wanted = list(session_ids)
@@ -63,7 +63,7 @@ def evaluate_historic(database: Database, session_ids: Iterable[str], alerts: Ta
 
 
 def evaluate_imported(database: Database, session_ids: Iterable[str], settings: AlertSettings) -> None:
-    """Judge, as historic, those of these sessions that are the newest of their pipeline and mode."""
+    """Evaluate, as historic, those of these sessions that are the newest of their pipeline and mode."""
     wanted = set(session_ids)
     with database.reading() as connection:
         newest = newest_sessions(connection) if wanted else []

@@ -91,7 +91,7 @@ class RuleState:
     """A rule with what it has done so far.
 
     ``state``: ``firing``, ``quiet``, ``too little history`` or ``no data``; ``precision``: share of its
-    alerts that nobody called false, None without alerts; ``last_at``: epoch s of the newest run it judged.
+    alerts that nobody called false, None without alerts; ``last_at``: epoch s of the newest run it evaluated.
     """
 
     rule: Rule
@@ -109,7 +109,7 @@ class Checked:
 
     failing: tuple[Alert, ...]
     passed: tuple[tuple[Alert, str], ...]
-    enough: bool  # some statistical rule had enough history to judge
+    enough: bool  # some statistical rule had enough history for a verdict
     longest: int  # runs in the longest series
 
 
@@ -358,7 +358,7 @@ class Triage:
         return gone
 
     def verdicts(self, rule_name: str | None = None) -> list[LiveVerdict]:
-        """Judge the newest run of every pipeline and mode now, changing nothing.
+        """Evaluate the rules on the newest run of every pipeline and mode now, changing nothing.
 
         Raises:
             NotFoundError: there is no rule of this name.
@@ -375,16 +375,16 @@ class Triage:
             return [] if connection is None else list(_evaluate_now(connection, rules))
 
     def would_have_flagged(self, rule_name: str, *, last: int = 50) -> tuple[int, list[LiveVerdict]]:
-        """Judge the last sessions of every pipeline and mode by a rule, each as if it were the newest.
+        """Evaluate a rule on the last sessions of every pipeline and mode, each as if it were the newest.
 
-        Open alerts are left out of it: every run is judged afresh, and 2,000 at most, so that it is quick.
+        Open alerts are left out of it: every run is evaluated afresh, and 2,000 at most, so that it is quick.
 
         Args:
             rule_name: of the settings.
             last: so many of the newest sessions of each pipeline and mode.
 
         Returns:
-            How many runs there was enough history to judge, and the verdicts that hit, the newest first.
+            How many runs had enough history for a verdict, and the verdicts that hit, the newest first.
 
         Raises:
             NotFoundError: there is no rule of this name.

@@ -93,7 +93,7 @@ class AlertEvent:
 
 
 def take_turn(connection: Connection) -> None:
-    """Let no other process judge alerts until this transaction ends; SQLite's BEGIN did that."""
+    """Keep other processes from evaluating rules until this transaction ends; SQLite's BEGIN did that."""
     dialects.take_turn(connection, _LOCK)
 
 

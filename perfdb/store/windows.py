@@ -95,7 +95,7 @@ def runs_since(connection: Connection, session: SessionRef, since: float) -> int
 
 
 def session_after(connection: Connection, session: SessionRef, since: float, runs: int) -> SessionRef:
-    """Return the session that is so many after the first since a moment; the given one if that is earlier."""
+    """Return the session that many after the first one since a moment; the given one if that is earlier."""
     found = connection.execute(_AFTER, _since(session, since) | {"runs": runs}).scalar()
     return session if found is None else find_session_ref(connection, found) or session
 

@@ -27,7 +27,7 @@ ANOMALY_LIMIT, ANOMALY_PERCENT = 6.0, 20.0
 
 
 def evaluate_anomaly(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge one run by its distance from those before: 6 sigma and 20 %."""
+    """Evaluate one run by its distance from those before: 6 sigma and 20 %."""
     before, value = values[-PREVIOUS - 1 : -1], values[-1]
     if len(before) < LEAST_PREVIOUS:
         return too_few(len(values), LEAST_PREVIOUS + 1)

@@ -12,7 +12,7 @@ BUDGET_RUNS, BUDGET_RECENT = 50, 10
 
 
 def evaluate_budget(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge the share of slow runs: over the budget in the last 50, over three times that in the last 10."""
+    """Evaluate the share of slow runs: over the budget in the last 50, over 3 times that in the last 10."""
     if rule.limit is None:
         raise ValueError(f"rule {rule.name!r} has no limit")
     if len(values) < BUDGET_RUNS:

@@ -24,7 +24,7 @@ def wilson_lower(failures: int, n: int, z: float = 1.96) -> float:
 
 
 def evaluate_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge the share of failed runs by the lower bound of its 95 % interval."""
+    """Evaluate the share of failed runs by the lower bound of its 95 % interval."""
     limit = ERROR_RATE_LIMIT if rule.limit is None else rule.limit
     if len(values) < LEAST_ERROR_RUNS:
         return too_few(len(values), LEAST_ERROR_RUNS)

@@ -105,7 +105,7 @@ class Kind:
 
     @property
     def judges_shares(self) -> bool:
-        """Whether what it judges is a share of the runs, and no value of the metric."""
+        """Whether what it evaluates is a share of the runs, and no value of the metric."""
         return self.finds in ("share", "failures")
 
     def limit_text(self, rule: Rule, amount: Amount) -> str:
@@ -117,5 +117,5 @@ class Kind:
         return f"{100 * rule.limit:g} %" if self.limit_is == "share" else amount(rule.limit)
 
     def value_text(self, value: float, amount: Amount) -> str:
-        """Return what a verdict judged, for people: a share of the runs, or a value of the metric."""
+        """Return what a verdict is about, for people: a share of the runs, or a value of the metric."""
         return f"{100 * value:.0f} %" if self.judges_shares else amount(value)

@@ -17,7 +17,7 @@ def exceeds(value: float, limit: float, kind: str) -> bool:
 
 
 def evaluate_limit(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge one run by a limit; it is good again 5 % inside of it."""
+    """Evaluate one run against a limit; it is good again 5 % inside of it."""
     if rule.limit is None:
         raise ValueError(f"rule {rule.name!r} has no limit")
     limit, value = rule.limit, values[-1]

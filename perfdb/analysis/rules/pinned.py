@@ -100,7 +100,7 @@ PINNED = Kind(
     finds="loss",
     settings={"percent": (0.1, 100_000)},
     defaults={"percent": PINNED_PERCENT},
-    # Judges only where somebody pinned a baseline.
+    # Applies only where a baseline is pinned.
     default=Rule(
         name="pinned_baseline",
         kind="pinned",

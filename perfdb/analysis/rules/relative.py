@@ -25,7 +25,7 @@ RELATIVE_RECENT = 3
 
 
 def evaluate_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge the median of the last 3 by that of the 10 to 30 before, plus some percent."""
+    """Evaluate the median of the last 3 against that of the 10 to 30 before, plus some percent."""
     before = values[-PREVIOUS - RELATIVE_RECENT : -RELATIVE_RECENT]
     if len(before) < LEAST_PREVIOUS and frozen is None:
         return too_few(len(values), LEAST_PREVIOUS + RELATIVE_RECENT)

@@ -75,7 +75,7 @@ def evaluate_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
 
 
 def still_shifted(rule: Rule, values: Sequence[float], frozen: Frozen) -> Verdict:
-    """Judge a level that moved by the baseline it left: each run is back, or it is not."""
+    """Evaluate a moved level against the baseline it left: each run is back, or it is not."""
     after, bound = values[-RECENT:], frozen.bound
     new, old = median(after), frozen.baseline
     hit = bound is None or values[-1] > bound
