@@ -60,7 +60,7 @@ def _is_password(flag: str, value: str, apart: bool, programs: Collection[str]) 
     """Tell whether the value of a short option is a password, by itself or by the program."""
     if not value or value == REDACTED or compiled(_OTHERS).fullmatch(value):
         return False
-    known = any(program.startswith(_WITH_PASSWORDS.get(flag, ())) for program in programs)
+    known = any([program.startswith(_WITH_PASSWORDS.get(flag, ())) for program in programs])
     return known if not apart or flag in "aw" else known or looks_random(value, 6)
 
 
@@ -101,4 +101,4 @@ def _argument(before: str, argument: str, programs: Collection[str], extra: Iter
 
 def has_options(values: Collection[Any]) -> bool:
     """Tell whether a sequence may be the arguments of a command, or headers one after the other."""
-    return any(type(each) is str and (each[:1] == "-" or each.lower() in _RAW_HEADERS) for each in values)
+    return any([type(each) is str and (each[:1] == "-" or each.lower() in _RAW_HEADERS) for each in values])

@@ -203,7 +203,7 @@ def _key(text: str, begin: int) -> tuple[int, int]:
     """
     end = end_of(_KEY, text, begin)
     parts = text[begin:end].replace(".", "-").split("-") if end - begin >= 8 else ()
-    if any(len(part) >= 20 or (len(part) >= 8 and any(map(str.isdigit, part))) for part in parts):
+    if any([len(part) >= 20 or (len(part) >= 8 and any(map(str.isdigit, part))) for part in parts]):
         return end, end
     return 0, end
 

@@ -421,7 +421,7 @@ def _is_password(name: str) -> bool:
 
 def _is_strong(name: str) -> bool:
     small = name.lower()
-    return _is_password(name) or not any(weak in small for weak in _WEAK)
+    return _is_password(name) or not any([weak in small for weak in _WEAK])
 
 
 def _is_alone(text: str, place: _Place, value: str) -> bool:
