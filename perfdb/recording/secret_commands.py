@@ -28,7 +28,7 @@ _WITH_PASSWORDS = {
     "w": ("ldap",),
 }  # fmt: skip
 _RAW_HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-api-key x-auth-token".split())
-_FLAG = r"(?<![\w\-./])-(?P<flag>pw|[pPuaw]|-(?:proxy-)?user(?:pwd)?)"
+_FLAG = r"-(?<![\w\-./]-)(?P<flag>pw|[pPuaw]|-(?:proxy-)?user(?:pwd)?)"
 _APART = r"\\*[\"']\s{0,2},\s{0,2}\\*[bu]?[\"']|=|[ ]{1,3}[\"']?|[\"']"
 _VALUE = r"(?P<value>[^\s\"',\\-][^\s\"',\\]*)"
 _OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
