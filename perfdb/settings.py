@@ -48,7 +48,7 @@ _NO_TABLE = Table({})
 
 
 class Settings:
-    """What perfdb was told, complete and checked; frozen.
+    """The settings in force, complete and checked; frozen.
 
     Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves
     nothing; ``shown_path`` gives the short form for people. ``console`` None means: as the entry

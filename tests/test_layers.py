@@ -49,7 +49,7 @@ LAYERS = {
     "pathway": 6,
     "_shim": 6,  # what is installed beside perfdb
 }
-# Sideways arrows, each wanted: the tracker is told its settings, and the demo and the dashboard are commands.
+# Sideways arrows, each wanted: the tracker gets its settings, and the demo and the dashboard are commands.
 SIDEWAYS = {
     ("recording", "settings"),
     ("cli", "pathway"),

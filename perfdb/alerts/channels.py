@@ -228,7 +228,7 @@ def _to_apprise(channel: Channel, payload: Mapping[str, Any], delivery_id: str) 
     notifier = apprise.Apprise()
     if not notifier.add(channel.url or ""):
         raise DeliveryError(f"Apprise does not know the address {masked(channel.url)}", permanent=True)
-    # told that it is text, Apprise sends text, or escapes it where a service takes HTML only
+    # with the text format, Apprise sends text, or escapes it where a service takes HTML only
     sent = notifier.notify(
         title=unmarked(title(payload)), body=unmarked(body(payload)), body_format=apprise.NotifyFormat.TEXT
     )

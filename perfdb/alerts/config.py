@@ -138,7 +138,7 @@ def _mode(value: object) -> tuple[tuple[str, object], ...]:
 
 
 def _name(value: object) -> str:
-    """Accept a name; it is told to people, and compared with names that were recorded without credentials."""
+    """Accept a name; it is shown, and compared with names that were recorded without credentials."""
     return redact(text(value))
 
 

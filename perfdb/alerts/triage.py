@@ -189,7 +189,7 @@ class Triage:
         from perfdb.alerts.lifecycle import decide
         from perfdb.store import alerts as store
 
-        now, note = time.time(), _told(note)
+        now, note = time.time(), _redacted(note)
         with self._history._writing() as connection:
             store.take_turn(connection)
             decided = []
@@ -229,8 +229,8 @@ class Triage:
 
         if alert_id is None and rule is None and pipeline is None and step is None:
             raise UsageError("say what to silence: an alert's number, --rule, --pipeline or --step")
-        now, reason = time.time(), _told(reason)
-        rule, pipeline, step = _told(rule), _told(pipeline), _told(step)  # as they were recorded
+        now, reason = time.time(), _redacted(reason)
+        rule, pipeline, step = _redacted(rule), _redacted(pipeline), _redacted(step)  # as they were recorded
         with self._history._writing() as connection:
             if alert_id is not None:
                 store.read_alert(connection, alert_id)
@@ -305,7 +305,7 @@ class Triage:
                     moment = read_session(connection, find_session_id(connection, session_id)).start_time
                 chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
         del chosen["last"]  # of each series, not of all together
-        now, note = time.time(), _told(note)
+        now, note = time.time(), _redacted(note)
         with self._history._recorded() as connection:
             made, short = pins_of_past(connection, now, last=last, note=note, step=step, **chosen)
         if not made:
@@ -481,7 +481,7 @@ class Triage:
         )
 
 
-def _told(text: str | None) -> str | None:
+def _redacted(text: str | None) -> str | None:
     """Return what a person wrote without credentials."""
     return None if text is None else redact(text)
 
