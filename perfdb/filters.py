@@ -5,12 +5,18 @@ Everything is checked here, with an error that says what would be right, before 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
+from numbers import Integral
 from typing import Any
 
+from perfdb.errors import FilterError
 from perfdb.records import STATUSES
-from perfdb.vocabulary import BIGGEST
+from perfdb.vocabulary import BIGGEST, recorded_name
+
+Moment = float | str | date | timedelta  # a datetime is a date
+_FINITE = 1e300  # what is greater is compared as a text only
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _LATEST_EPOCH = 1e11  # the year 5138; more than that is milliseconds
@@ -34,6 +40,29 @@ def parse_instant(value: float | str | datetime, *, now: float | None = None) ->
     if not is_moment(value):
         raise ValueError(f"{value!r} is not a moment: epoch seconds are a number such as 1767225600")
     return float(value)
+
+
+def moment_of(value: object, *, now: float | None = None) -> float:
+    """Return what ``parse_instant`` does; a date is its local midnight, a timedelta an age.
+
+    Raises:
+        FilterError: it is of no such form.
+    """
+    meant = value
+    if isinstance(value, timedelta):
+        meant = f"{value.total_seconds()}s"
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        meant = datetime.combine(value, time.min)
+    if isinstance(meant, bool) or not isinstance(meant, int | float | str | datetime):
+        raise FilterError(f"{_shown(value)} is not a moment: give epoch seconds, a date, or an age: 7d")
+    try:
+        moment = parse_instant(meant, now=now)
+    except (ValueError, OverflowError, OSError) as error:
+        told = str(error)
+        raise FilterError(told if "moment" in told else f"{_shown(value)} is not a moment: {told}") from None
+    if not is_moment(moment):
+        raise FilterError(f"{_shown(value)} is not a moment that can be meant: it is too far away")
+    return moment
 
 
 def is_moment(value: float) -> bool:
@@ -61,11 +90,22 @@ def checked_tag(name: str) -> str:
     """Return the tag's name when it can be one.
 
     Raises:
-        ValueError: it is empty, longer than 64 characters or not printable.
+        FilterError: it is empty, longer than 64 characters or not printable.
     """
     if name.strip() and len(name) <= 64 and name.isprintable():
-        return name.strip()
-    raise ValueError(f"{name[:80]!r} cannot be a tag: use 1 to 64 printable characters")
+        return recorded_name(name.strip())
+    raise FilterError(f"{name[:80]!r} cannot be a tag: use 1 to 64 printable characters")
+
+
+def step_of(name: str | None) -> str | None:
+    """Return a step's name as it was recorded.
+
+    Raises:
+        FilterError: it is no text.
+    """
+    if name is not None and not isinstance(name, str):
+        raise FilterError(f"step={_shown(name)} must be a name")
+    return None if name is None else recorded_name(name)
 
 
 def checked_filters(last: int | None, filters: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +113,7 @@ def checked_filters(last: int | None, filters: Mapping[str, Any]) -> dict[str, A
 
     Raises:
         TypeError: one of them is not known.
-        ValueError: one of them has a value that cannot be meant.
+        FilterError: one of them has a value that cannot be meant.
     """
     names = ("pipeline", "since", "until", "fast_mode", "status", "attribute", "tag")
     for name in filters:
@@ -84,8 +124,8 @@ def checked_filters(last: int | None, filters: Mapping[str, Any]) -> dict[str, A
 
 def session_filters(
     pipeline: str | None,
-    since: float | str | datetime | None,
-    until: float | str | datetime | None,
+    since: Moment | None,
+    until: Moment | None,
     last: int | None,
     fast_mode: bool | None,
     status: str | None,
@@ -95,19 +135,100 @@ def session_filters(
     """Return what ``checked_filters`` does, spelt out.
 
     Raises:
-        ValueError: one of them has a value that cannot be meant.
+        FilterError: one of them has a value that cannot be meant.
     """
-    if last is not None and last < 1:
-        raise ValueError(f"last={last!r} must be 1 or more")
+    if last is not None:
+        _check_count(last)
     if status is not None and status not in STATUSES:
-        raise ValueError(f"status={status!r} must be one of {', '.join(STATUSES)}")
+        raise FilterError(f"status={status!r} must be one of {', '.join(STATUSES)}")
+    for name, value in (("pipeline", pipeline), ("tag", tag)):
+        if value is not None and not isinstance(value, str):
+            raise FilterError(f"{name}={value!r} must be a name")
     return {
-        "pipeline": pipeline,
-        "since": None if since is None else parse_instant(since),
-        "until": None if until is None else parse_instant(until),
-        "last": None if last is None else min(last, BIGGEST),
+        "pipeline": None if pipeline is None else recorded_name(pipeline),
+        "since": None if since is None else moment_of(since),
+        "until": None if until is None else moment_of(until),
+        "last": None if last is None else min(int(last), BIGGEST),
         "fast_mode": fast_mode,
         "status": status,
-        "attribute": attribute,
-        "tag": tag,
+        "attribute": _checked_attributes(attribute),
+        "tag": None if tag is None else recorded_name(tag),
     }
+
+
+def _check_count(last: object) -> None:
+    if isinstance(last, bool) or not isinstance(last, Integral) or int(last) < 1:
+        raise FilterError(f"last={_shown(last)} must be a whole number of 1 or more")
+
+
+# --- attributes -------------------------------------------------------------------------------------------
+
+
+class Either(tuple[Any, ...]):
+    """What a person may mean by the value of an attribute: any of these; ``2.4`` is a number or a text."""
+
+    __slots__ = ()
+
+
+def attribute_of(pair: str) -> tuple[str, Either]:
+    """Return the name and the value of ``key=value``, as a person writes it.
+
+    Raises:
+        FilterError: it is of no such form, or the value is a list or an object.
+    """
+    key, equals, text = pair.partition("=")
+    if not key or not equals:
+        raise FilterError(f"{_shown(pair)} is not of the form key=value")
+    return key, value_of(text)
+
+
+def value_of(text: str) -> Either:
+    """Return what a person may mean by the value of an attribute: the text, and what it is as JSON.
+
+    Raises:
+        FilterError: it is a list or an object, which no attribute is compared with.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        value = []
+    except ValueError:
+        return Either(_forms(text))
+    if isinstance(value, list | dict):
+        raise FilterError(f"{_shown(text)} is a list or an object; {_COMPARED}")
+    if isinstance(value, float | int) and not abs(value) < _FINITE:
+        return Either(_forms(text))
+    return Either((value, *_forms(text)) if value != text else _forms(text))
+
+
+def _forms(text: str) -> tuple[str, ...]:
+    """Return a text composed and decomposed: both look alike, and values are kept as they are."""
+    if text.isascii():
+        return (text,)
+    from unicodedata import normalize
+
+    return tuple(dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text))))
+
+
+_COMPARED = "an attribute is compared with a text, a number, true, false or null"
+
+
+def _checked_attributes(given: object) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise FilterError(f'attribute={_shown(given)} must be a mapping such as {{"model": "gpt-4o"}}')
+    for key, value in given.items():
+        if not isinstance(key, str):
+            raise FilterError(f"attribute {_shown(key)} must be a name")
+        for each in value if isinstance(value, Either) else (value,):
+            if not isinstance(each, str | int | float | None):
+                raise FilterError(f"attribute {key!r} cannot be {_shown(each)}: {_COMPARED}")
+            if isinstance(each, int | float) and not abs(each) < _FINITE:
+                raise FilterError(f"attribute {key!r} cannot be {_shown(each)}: that is no finite number")
+    return {recorded_name(key): value for key, value in given.items()}
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

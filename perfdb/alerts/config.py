@@ -15,6 +15,7 @@ from perfdb.recording.redaction import redact
 from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
 from perfdb.toml import Table, nearest
+from perfdb.vocabulary import recorded_name
 
 CHANNEL_KINDS = ("webhook", "apprise", "log", "console")
 EVERY = "*"  # the total and every step
@@ -165,8 +166,8 @@ def _mode(value: object) -> tuple[tuple[str, object], ...]:
 
 
 def _name(value: object) -> str:
-    """Accept a name; it is told to people, and compared with names that were recorded without credentials."""
-    return redact(text(value))
+    """Accept a name; it is told to people, and compared with names as they were recorded."""
+    return recorded_name(redact(text(value)))
 
 
 _ANY_NUMBER = number(-1e300)

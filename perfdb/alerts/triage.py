@@ -19,7 +19,7 @@ from perfdb.history.history import History, nothing_recorded, reading, recorded,
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
 from perfdb.text import mode_text
-from perfdb.vocabulary import TOTAL
+from perfdb.vocabulary import TOTAL, recorded_name
 
 if TYPE_CHECKING:
     from perfdb.alerts.explain import AlertExplanation
@@ -205,7 +205,7 @@ class Desk:
         if alert_id is None and rule is None and pipeline is None and step is None:
             raise UsageError("say what to silence: an alert's number, --rule, --pipeline or --step")
         now, reason = time.time(), _told(reason)
-        rule, pipeline, step = _told(rule), _told(pipeline), _told(step)  # as they were recorded
+        rule, pipeline, step = _named(rule), _named(pipeline), _named(step)
         with writing(self._history) as connection:
             if alert_id is not None:
                 store.read_alert(connection, alert_id)
@@ -312,6 +312,7 @@ class Desk:
 
         if not baseline_ids and pipeline is None and step is None and not everything:
             raise UsageError("say which: numbers of perfdb baseline list, --pipeline, --step, or --all")
+        pipeline, step = _named(pipeline), _named(step)
         with writing(self._history) as connection:
             known = pinned(connection, pipeline)
             missing = set(baseline_ids) - {pin.id for pin in known}
@@ -454,6 +455,11 @@ class Desk:
 def _told(text: str | None) -> str | None:
     """Return what a person wrote without credentials."""
     return None if text is None else redact(text)
+
+
+def _named(name: str | None) -> str | None:
+    """Return a name as it was recorded."""
+    return None if name is None else recorded_name(redact(name))
 
 
 def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:

@@ -7,10 +7,9 @@ import time
 import click
 
 from perfdb.alerts.triage import Desk, LiveVerdict
-from perfdb.cli.options import database_option, json_option, open_history, table_options
-from perfdb.cli.render import Column, csv_pieces, print_json, print_table
+from perfdb.cli.options import COUNT, database_option, json_option, open_history, table_options
+from perfdb.cli.render import Column, print_data, print_json, print_table
 from perfdb.cli.text import inert, local_time, short_time
-from perfdb.history.plain import plain_rows
 from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
 
 COLUMNS = (
@@ -62,12 +61,7 @@ def list_alerts(ctx: click.Context, state: str, as_json: bool, as_csv: bool, dat
 
 def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None:
     history = open_history(database)
-    if as_json or as_csv:
-        frame = history.alerts(state)
-        if as_csv:
-            click.echo(b"".join(csv_pieces(frame)), nl=False)
-        else:
-            print_json(plain_rows(frame))
+    if (as_json or as_csv) and print_data(history.alerts(state), as_json=as_json, as_csv=as_csv):
         return
     desk = Desk(history)
     found = desk.alerts(state)
@@ -124,7 +118,7 @@ def _mode(alert: Alert) -> str:
 
 
 @command.command("show")
-@click.argument("alert_id", metavar="ID", type=int)
+@click.argument("alert_id", metavar="ID", type=COUNT)
 @json_option
 @database_option
 @click.pass_context
@@ -177,7 +171,7 @@ def _without_repetition(events: list[tuple[float, str, str | None, str | None]])
 
 def _decision(name: str, state: str, text: str) -> None:
     @command.command(name, help=text)
-    @click.argument("alert_ids", metavar="ID...", type=int, nargs=-1, required=True)
+    @click.argument("alert_ids", metavar="ID...", type=COUNT, nargs=-1, required=True)
     @click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
     @database_option
     @click.pass_context
@@ -197,7 +191,7 @@ _decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong. It counts aga
 
 
 @command.command("silence")
-@click.argument("alert_id", metavar="[ID]", type=int, required=False)
+@click.argument("alert_id", metavar="[ID]", type=COUNT, required=False)
 @click.option(
     "--for", "seconds", callback=age, default="24h", show_default=True, help="How long: 30m, 2h, 7d."
 )
@@ -225,8 +219,8 @@ def silence(
 
 
 @command.command("unsilence")
-@click.argument("alert_id", metavar="[ID]", type=int, required=False)
-@click.option("--silence", "silence_id", type=int, metavar="NUMBER", help="End this silence.")
+@click.argument("alert_id", metavar="[ID]", type=COUNT, required=False)
+@click.option("--silence", "silence_id", type=COUNT, metavar="NUMBER", help="End this silence.")
 @database_option
 @click.pass_context
 def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, database: str | None) -> None:

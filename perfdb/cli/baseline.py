@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from perfdb.alerts.triage import Desk
-from perfdb.cli.options import database_option, filter_options, history_filters, open_history, table_options
+from perfdb.cli.options import (
+    COUNT,
+    database_option,
+    filter_options,
+    history_filters,
+    open_history,
+    table_options,
+)
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, short_time
 from perfdb.history.plain import plain_rows
@@ -131,7 +138,7 @@ def pin(
 
 
 @command.command("unpin")
-@click.argument("baseline_ids", metavar="[ID...]", type=int, nargs=-1)
+@click.argument("baseline_ids", metavar="[ID...]", type=COUNT, nargs=-1)
 @click.option("--pipeline", metavar="NAME", help="Those of this pipeline.")
 @click.option("--step", metavar="NAME", help="Those of this step.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
+from perfdb.cli.options import (
+    COUNT,
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+    table_options,
+)
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, percent_text
 from perfdb.history.plain import plain_rows
@@ -26,9 +33,7 @@ COLUMNS = (
 
 
 @click.command("bottlenecks")
-@click.option(
-    "--last", default=100, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
-)
+@click.option("--last", default=100, show_default=True, type=COUNT, help="Newest sessions to look at.")
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:

@@ -9,7 +9,7 @@ import click
 
 from perfdb.charts.saving import FORMATS, image
 from perfdb.cli.files import has_a_name, is_terminal, output_name, write_whole
-from perfdb.cli.options import database_option, filter_options, history_filters, open_history
+from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
 from perfdb.history.charts import KINDS
 
 HELP = """Draw the history as a picture.
@@ -45,7 +45,7 @@ compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
 @click.option(
     "--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode."
 )
-@click.option("--last", type=click.IntRange(1), help="How many of the newest sessions.")
+@click.option("--last", type=COUNT, help="How many of the newest sessions.")
 @filter_options
 @database_option
 def command(

@@ -8,7 +8,7 @@ import click
 
 from perfdb.alerts.messages import subject
 from perfdb.alerts.triage import Checked, Desk
-from perfdb.cli.options import database_option, instant, json_option, open_history
+from perfdb.cli.options import COUNT, database_option, instant, json_option, open_history
 from perfdb.cli.render import print_json
 from perfdb.cli.text import inert
 from perfdb.records import Alert
@@ -27,7 +27,7 @@ from perfdb.records import Alert
     "--confirm",
     default=1,
     show_default=True,
-    type=click.IntRange(1),
+    type=COUNT,
     help="How many sessions must have shown it.",
 )
 @click.option("--format", "form", type=click.Choice(("text", "github")), default="text", help="For whom.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from perfdb.cli.options import open_history, table_options
+from perfdb.cli.options import COUNT, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert
 from perfdb.history.plain import plain_rows
@@ -32,7 +32,7 @@ COLUMNS = (
     "--last",
     default=100,
     show_default=True,
-    type=click.IntRange(1),
+    type=COUNT,
     help="Earlier sessions that say what is usual.",
 )
 @table_options

@@ -17,7 +17,14 @@ from typing import Any
 import click
 
 from perfdb.cli.files import STDOUT, is_terminal, output_name, write_whole
-from perfdb.cli.options import database_option, filter_options, history_filters, open_history, say_what_next
+from perfdb.cli.options import (
+    COUNT,
+    database_option,
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+)
 from perfdb.cli.render import csv_pieces, json_pieces
 from perfdb.errors import MissingExtraError
 from perfdb.history.history import History
@@ -46,7 +53,7 @@ from perfdb.recording.report import to_report
 @click.option(
     "--bom", is_flag=True, help="Begin CSV with a byte order mark, for spreadsheets that ask for one."
 )
-@click.option("--last", type=click.IntRange(1), help="Only so many of the newest sessions.")
+@click.option("--last", type=COUNT, help="Only so many of the newest sessions.")
 @filter_options
 @database_option
 def command(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from perfdb.cli.options import (
+    COUNT,
     filter_options,
     history_filters,
     open_history,
@@ -31,9 +32,7 @@ COLUMNS = (
 
 
 @click.command("failures")
-@click.option(
-    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Newest sessions to look at."
-)
+@click.option("--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to look at.")
 @click.option("--step", metavar="NAME", help="Only this step.")
 @filter_options
 @table_options

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
 import perfdb
 from perfdb.cli.group import DATABASE
-from perfdb.filters import parse_instant
+from perfdb.errors import FilterError
+from perfdb.filters import attribute_of, moment_of
 from perfdb.records import STATUSES
 
+COUNT = click.IntRange(1)  # of things, or the number of one
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def instant(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Return the epoch seconds of an option's value."""
-    try:
-        return None if value is None else parse_instant(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
+    with _in_words(ctx, param):
+        return None if value is None else moment_of(value)
 
 
 def attributes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return KEY=VALUE pairs as a dictionary; a value is read as JSON where it is JSON, else as text."""
-    found = {}
-    for pair in values:
-        key, equals, text = pair.partition("=")
-        if not key or not equals:
-            raise click.BadParameter(f"{pair!r} is not of the form key=value", ctx, param)
-        try:
-            found[key] = json.loads(text)
-        except ValueError:
-            found[key] = text
-    return found or None
+    """Return KEY=VALUE pairs as a dictionary of what each may mean."""
+    with _in_words(ctx, param):
+        return dict(attribute_of(pair) for pair in values) or None
+
+
+@contextmanager
+def _in_words(ctx: click.Context, param: click.Parameter) -> Iterator[None]:
+    try:
+        yield
+    except FilterError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 def _remembered(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

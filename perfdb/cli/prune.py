@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfdb.cli.options import database_option, json_option
+from perfdb.cli.options import COUNT, database_option, json_option
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import local_time, size_text
 from perfdb.errors import InvalidSessionIdError, StoreError
@@ -50,7 +50,7 @@ def _age(ctx: click.Context, param: click.Parameter, value: str | None) -> float
 @click.option("--older-than", callback=_age, metavar="AGE", help="Only sessions older than this: 90d, 12w.")
 @click.option(
     "--keep-last",
-    type=click.IntRange(1),
+    type=COUNT,
     metavar="N",
     help="Keep the newest N of each pipeline and mode in any case.",
 )

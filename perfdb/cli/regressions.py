@@ -10,7 +10,14 @@ import click
 
 from perfdb.alerts.messages import parts_text
 from perfdb.analysis.cause import Part
-from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
+from perfdb.cli.options import (
+    COUNT,
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+    table_options,
+)
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
 from perfdb.history.plain import plain_rows
@@ -32,7 +39,7 @@ COLUMNS = (
 
 @click.command("regressions")
 @click.option("--step", metavar="NAME", help="Only this step, without the totals.")
-@click.option("--last", type=click.IntRange(1), help="Newest sessions to look at.  [all]")
+@click.option("--last", type=COUNT, help="Newest sessions to look at.  [all]")
 @click.option("--better", is_flag=True, help="What became faster instead.")
 @filter_options
 @table_options

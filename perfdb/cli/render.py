@@ -95,7 +95,8 @@ def _make_fit(widths: list[int], columns: Sequence[Column]) -> None:
 def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:
     """Print a frame for a program, if one of the two forms is wanted; say whether it was."""
     if as_csv:
-        click.echo(frame.to_csv(index=False, lineterminator="\r\n"), nl=False)
+        for piece in csv_pieces(frame):
+            click.echo(piece, nl=False)
     elif as_json:
         print_json(plain_rows(frame))
     return as_csv or as_json
@@ -121,7 +122,7 @@ def csv_pieces(frame: pd.DataFrame) -> Iterator[bytes]:
     """Yield a frame as CSV, some thousand rows at a time; no cell is a formula to a spreadsheet."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(frame.columns)
+    writer.writerow([_cell(name) for name in frame.columns])
     for number, row in enumerate(plain_rows(frame)):
         writer.writerow([_cell(value) for value in row.values()])
         if number % 1000 == 999:

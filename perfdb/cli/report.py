@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from perfdb.cli.files import has_a_name, output_name, write_whole
-from perfdb.cli.options import database_option, filter_options, history_filters, open_history
+from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
 
 
 @click.command("report")
@@ -21,7 +21,7 @@ from perfdb.cli.options import database_option, filter_options, history_filters,
     metavar="FILE",
     help="Where to: FILE.html, - for stdout.",
 )
-@click.option("--last", type=click.IntRange(1), help="So many of the newest sessions together.")
+@click.option("--last", type=COUNT, help="So many of the newest sessions together.")
 @filter_options
 @database_option
 def command(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from perfdb.cli.options import (
+    COUNT,
     database_option,
     filter_options,
     history_filters,
@@ -29,7 +30,7 @@ COLUMNS = (
 
 
 @click.command("sessions")
-@click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="How many at most.")
+@click.option("--last", default=20, show_default=True, type=COUNT, help="How many at most.")
 @filter_options
 @database_option
 @json_option

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from perfdb.cli.options import (
+    COUNT,
     database_option,
     filter_options,
     history_filters,
@@ -30,7 +31,7 @@ COLUMNS = (
 
 @click.command("steps")
 @click.option("--step", metavar="NAME", help="Only steps of this name.")
-@click.option("--last", default=5, show_default=True, type=click.IntRange(1), help="Sessions to look at.")
+@click.option("--last", default=5, show_default=True, type=COUNT, help="Sessions to look at.")
 @filter_options
 @database_option
 @json_option

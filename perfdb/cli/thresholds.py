@@ -12,7 +12,14 @@ import click
 
 from perfdb.alerts.config import read_alert_settings
 from perfdb.cli.files import write_whole
-from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
+from perfdb.cli.options import (
+    COUNT,
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+    table_options,
+)
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.history.history import History
@@ -37,9 +44,7 @@ def command() -> None:
 
 
 @command.command("suggest")
-@click.option(
-    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Newest sessions to learn from."
-)
+@click.option("--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to learn from.")
 @click.option("--step", metavar="NAME", help="Only for this step.")
 @click.option("--write", is_flag=True, help="Add them to perfdb.toml as rules.")
 @filter_options

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
+from perfdb.cli.options import (
+    COUNT,
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+    table_options,
+)
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.history.plain import plain_rows
@@ -36,7 +43,7 @@ COLUMNS = (
     help="The last sessions, the whole history, or each day (UTC) or week.",
 )
 @click.option("--step", metavar="NAME", help="Only this step.")
-@click.option("--last", type=click.IntRange(1), help="Newest sessions to look at.  [200 by last, else all]")
+@click.option("--last", type=COUNT, help="Newest sessions to look at.  [200 by last, else all]")
 @filter_options
 @table_options
 def command(

@@ -12,13 +12,12 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, UsageError
-from perfdb.filters import checked_filters, checked_tag, parse_instant, session_filters
+from perfdb.filters import Moment, checked_filters, checked_tag, moment_of, session_filters
 from perfdb.recording.health import warn_once
 from perfdb.recording.redaction import redact
 from perfdb.records import RUNNING, Session
@@ -114,8 +113,8 @@ class History:
         self,
         *,
         pipeline: str | None = None,
-        since: float | str | datetime | None = None,
-        until: float | str | datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         last: int | None = None,
         fast_mode: bool | None = None,
         status: str | None = None,
@@ -126,8 +125,8 @@ class History:
 
         Args:
             pipeline: only this pipeline.
-            since: started at or after: epoch seconds, datetime, ISO text (local time unless it
-                has a zone), or an age such as ``"7d"`` or ``"24h"``.
+            since: started at or after: epoch seconds, datetime, date, ISO text (local time unless it
+                has a zone), or an age: a timedelta, ``"7d"`` or ``"24h"``.
             until: started before; the same forms.
             last: only so many of the newest sessions that fit.
             fast_mode: only sessions with this value.
@@ -156,8 +155,8 @@ class History:
         *,
         step: str | None = None,
         pipeline: str | None = None,
-        since: float | str | datetime | None = None,
-        until: float | str | datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         last: int | None = None,
         fast_mode: bool | None = None,
         status: str | None = None,
@@ -243,8 +242,8 @@ class History:
         self,
         *,
         pipeline: str | None = None,
-        since: float | str | datetime | None = None,
-        until: float | str | datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         last: int | None = None,
         fast_mode: bool | None = None,
         status: str | None = None,
@@ -367,7 +366,7 @@ class History:
         self,
         *,
         step: str | None = None,
-        since: float | str | datetime | None = None,
+        since: Moment | None = None,
         better: bool = False,
         last: int | None = None,
         **filters: Any,
@@ -399,7 +398,7 @@ class History:
         """
         from perfdb.history import queries
 
-        moment = None if since is None else parse_instant(since)
+        moment = None if since is None else moment_of(since)
         chosen = checked_filters(last, filters) | {"step": step}
         del chosen["since"]
         with self._reading() as connection:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
+from perfdb.filters import step_of
 from perfdb.records import COMPLETED, Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
@@ -41,7 +42,7 @@ def failures(connection: Connection | None, *, step: str | None, **filters: Any)
     """Return what ``analysis.failures`` counts among the sessions that fit."""
     from perfdb.analysis.failures import failures as find
 
-    return find(*sessions_and_steps(connection, **filters), step=step)
+    return find(*sessions_and_steps(connection, **filters), step=step_of(step))
 
 
 def trends(connection: Connection | None, *, by: By, step: str | None, **filters: Any) -> pd.DataFrame:
@@ -49,6 +50,7 @@ def trends(connection: Connection | None, *, by: By, step: str | None, **filters
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
 
+    step = step_of(step)
     given = {name for name, value in filters.items() if value is not None}
     if connection is not None and by != "last" and given <= _BY_INDEX:
         pipeline = filters.get("pipeline")

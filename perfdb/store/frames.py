@@ -26,7 +26,7 @@ from perfdb.store.models import (
     session_tags,
     sessions,
     steps,
-    storable_text,
+    storable_name,
 )
 from perfdb.store.reading import driver_rows, success_of
 from perfdb.store.sanity import VALUE_BOUNDS
@@ -158,7 +158,7 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
     ).where(steps.c.session_pk.in_(chosen))
     if step is not None:
         query = query.where(
-            steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_text(step)))
+            steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
         )
     # Ordered as the primary key is, and put in the sessions' order afterwards: a join with an order of its
     # own has SQLite sort whole rows, and the driver make each name anew, per row.
@@ -206,7 +206,7 @@ def step_rows(connection: Connection, *, step: str | None = None, **filters: Any
     """Return what ``steps_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
     query = _view_query(_V_STEPS, choose_sessions(connection, **filters))
     if step is not None:
-        query = query.where(_V_STEPS.c.step_name == storable_text(step))
+        query = query.where(_V_STEPS.c.step_name == storable_name(step))
     return _plain_rows(connection, query.order_by(_V_STEPS.c.seq))
 
 
@@ -268,7 +268,7 @@ def _chosen(connection: Connection, filters: Mapping[str, Any]) -> Select[tuple[
         has_step = (
             select(steps.c.session_pk)
             .join(series, series.c.id == steps.c.series_id)
-            .where(steps.c.session_pk == sessions.c.id, series.c.step_name == storable_text(step))
+            .where(steps.c.session_pk == sessions.c.id, series.c.step_name == storable_name(step))
         )
         chosen = chosen.where(has_step.exists())
     return chosen

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from perfdb.store.filters import choose_sessions
-from perfdb.store.models import COMPLETED_CODE, series, sessions, steps
+from perfdb.store.models import COMPLETED_CODE, series, sessions, steps, storable_name
 
 
 @dataclass(slots=True)
@@ -73,7 +73,9 @@ def read_past(connection: Connection, *, step: str | None = None, **filters: Any
         .group_by(steps.c.session_pk, steps.c.series_id)
     )
     if step is not None:
-        mean = mean.where(steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == step)))
+        mean = mean.where(
+            steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
+        )
     found: dict[int, list[tuple[int, str, float, float]]] = {}
     for series_id, pk, duration in connection.execute(mean):
         if pk in places:

@@ -47,6 +47,7 @@ from perfdb.records import (
     SEVERITIES,
     STATUSES,
 )
+from perfdb.vocabulary import recorded_name
 
 # Stored as the place in STATUSES: SQLite keeps 0 and 1 in no bytes at all, the words would take 45 a run.
 STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}
@@ -423,6 +424,11 @@ def storable_text(value: str) -> str:
     if value.isascii():
         return value.replace("\0", "\ufffd") if "\0" in value else value
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def storable_name(name: str) -> str:
+    """Return the form in which a name is kept."""
+    return recorded_name(storable_text(name))
 
 
 def _storable(value: Any, depth: int) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError, UsageError
+from perfdb.filters import value_of
 from perfdb.history.plain import plain, plain_rows
 from perfdb.store.browsing import neighbours
 from perfdb.text import mode_text
 from perfdb.web.answers.rows import session_row
-from perfdb.web.queries import CompareQuery, value_of
+from perfdb.web.queries import CompareQuery
 from perfdb.web.schemas import GroupRow, GroupsCompared, SessionsCompared, SideBySide
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 from perfdb.alerts.config import EVERY, read_alert_settings
 from perfdb.analysis import find_change_points
 from perfdb.analysis import trends as analysis
-from perfdb.filters import parse_instant
+from perfdb.filters import moment_of
 from perfdb.history.plain import plain
 from perfdb.records import SEVERITIES
 from perfdb.store import browsing
@@ -32,7 +32,7 @@ MOST_FOR_CHANGES = 2_000  # more runs would take a noticeable time
 
 def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     """Return how long the runs of a series took, and where that is going."""
-    since, until = (None if each is None else parse_instant(each) for each in (query.since, query.until))
+    since, until = (None if each is None else moment_of(each) for each in (query.since, query.until))
     with history.reading() as connection:
         names = [] if connection is None else browsing.series_names(connection)
         recent = [] if connection is None else browsing.total_series(connection, most=1_000)
