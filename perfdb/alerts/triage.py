@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from perfdb.errors import NotFoundError, UsageError
 from perfdb.history.history import History, nothing_recorded, reading, recorded, writing
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
-from perfdb.text import mode_text
+from perfdb.text import mode_text, shortened
 from perfdb.vocabulary import TOTAL, recorded_name
 
 if TYPE_CHECKING:
@@ -202,6 +203,8 @@ class Desk:
         """
         from perfdb.store import alerts as store
 
+        if rule is not None and all(each.rule != rule for each in self.alerts("all")):
+            _rule_of(self.settings, rule)
         if alert_id is None and rule is None and pipeline is None and step is None:
             raise UsageError("say what to silence: an alert's number, --rule, --pipeline or --step")
         now, reason = time.time(), _told(reason)
@@ -337,11 +340,7 @@ class Desk:
         settings = self.settings
         rules: Sequence[Rule] = settings.rules
         if rule_name is not None:
-            rule = settings.rule(rule_name)
-            if rule is None:
-                known = ", ".join(each.name for each in settings.rules)
-                raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
-            rules = (rule,)
+            rules = (_rule_of(settings, rule_name),)
         with reading(self._history) as connection:
             return [] if connection is None else list(_judge_now(connection, rules))
 
@@ -360,10 +359,7 @@ class Desk:
         Raises:
             NotFoundError: there is no rule of this name.
         """
-        rule = self.settings.rule(rule_name)
-        if rule is None:
-            known = ", ".join(each.name for each in self.settings.rules)
-            raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
+        rule = _rule_of(self.settings, rule_name)
         with reading(self._history) as connection:
             past = () if connection is None else _judge_past(connection, rule, last)
             found = [each for each in islice(past, MOST_JUDGED) if each.verdict.enough]
@@ -450,6 +446,18 @@ class Desk:
             enough=any(each.verdict.enough for each in statistical) or not statistical,
             longest=max((each.verdict.n for each in statistical), default=0),
         )
+
+
+def _rule_of(settings: AlertSettings, name: str) -> Rule:
+    rule = settings.rule(name)
+    if rule is not None:
+        return rule
+    known = [each.name for each in settings.rules]
+    near = get_close_matches(name.casefold(), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise NotFoundError(
+        f"there is no rule {shortened(name, 80)!r}{hint or ';'} configured: {', '.join(known)}"
+    )
 
 
 def _told(text: str | None) -> str | None:

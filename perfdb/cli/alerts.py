@@ -10,6 +10,7 @@ from perfdb.alerts.triage import Desk, LiveVerdict
 from perfdb.cli.options import COUNT, database_option, json_option, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table
 from perfdb.cli.text import inert, local_time, short_time
+from perfdb.errors import NotFoundError
 from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
 
 COLUMNS = (
@@ -178,7 +179,7 @@ def _decision(name: str, state: str, text: str) -> None:
     def decide(
         ctx: click.Context, alert_ids: tuple[int, ...], note: str | None, database: str | None
     ) -> None:
-        desk = Desk(open_history(database or ctx.obj))
+        desk = Desk(open_history(database or ctx.obj, writes=True))
         for alert_id in alert_ids:
             decided = desk.decide(alert_id, state, note)
             others = f", with {', '.join(str(each.id) for each in decided[1:])}" if decided[1:] else ""
@@ -212,7 +213,7 @@ def silence(
     database: str | None,
 ) -> None:
     """Tell nobody for a while. Of one alert, or of all that fit."""
-    number = Desk(open_history(database or ctx.obj)).silence(
+    number = Desk(open_history(database or ctx.obj, writes=True)).silence(
         seconds, alert_id=alert_id, rule=rule, pipeline=pipeline, step=step, reason=reason
     )
     click.echo(f"Silence {number} until {local_time(time.time() + seconds)}.")
@@ -225,9 +226,14 @@ def silence(
 @click.pass_context
 def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, database: str | None) -> None:
     """End silences, or list them. Those of an alert, or one by its number; without either, list them."""
-    desk = Desk(open_history(database or ctx.obj))
+    writes = alert_id is not None or silence_id is not None
+    desk = Desk(open_history(database or ctx.obj, writes=writes))
     if alert_id is not None or silence_id is not None:
+        if alert_id is not None:
+            desk.story(alert_id)  # says that there is none
         ended = desk.unsilence(silence_id=silence_id, alert_id=alert_id)
+        if silence_id is not None and not ended:
+            raise NotFoundError(f"no silence {silence_id} is in force; see: perfdb alerts unsilence")
         click.echo(f"Ended {ended} silence{'s' * (ended != 1)}.")
         return
     found = desk.silences()

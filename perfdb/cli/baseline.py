@@ -117,7 +117,7 @@ def pin(
     ranged = any(each is not None for each in (before, first, to))
     whole = ctx.get_parameter_source("last") is click.core.ParameterSource.DEFAULT
     chosen = history_filters(filters)
-    pinned = Desk(open_history(database or ctx.obj)).pin_baseline(
+    pinned = Desk(open_history(database or ctx.obj, writes=True)).pin_baseline(
         step=step,
         last=None if whole and (first is not None or "since" in chosen or "tag" in chosen) else last,
         before=before,
@@ -153,7 +153,7 @@ def unpin(
     database: str | None,
 ) -> None:
     """Let pinned baselines go. By their numbers, or all that fit; what they raised is closed."""
-    gone = Desk(open_history(database or ctx.obj)).unpin_baseline(
+    gone = Desk(open_history(database or ctx.obj, writes=True)).unpin_baseline(
         baseline_ids, pipeline=pipeline, step=step, everything=everything
     )
     click.echo(f"Unpinned {len(gone)} baseline{'s' * (len(gone) != 1)}.")

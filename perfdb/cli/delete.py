@@ -20,7 +20,7 @@ def command(session_ids: tuple[str, ...], yes: bool, database: str | None) -> No
     ID is a session's id, a prefix that fits only one, last, or last~1. All or none are deleted, and with
     them the pictures of designs; their JSON reports stay where they are.
     """
-    history = open_history(database)
+    history = open_history(database, writes=True)
     sessions = [history.session(each) for each in session_ids]
     if not yes:
         if not sys.stdin.isatty():

@@ -10,7 +10,7 @@ import click
 
 import perfdb
 from perfdb.cli.group import DATABASE
-from perfdb.errors import FilterError
+from perfdb.errors import FilterError, NotFoundError
 from perfdb.filters import attribute_of, moment_of
 from perfdb.records import STATUSES
 
@@ -40,6 +40,8 @@ def _in_words(ctx: click.Context, param: click.Parameter) -> Iterator[None]:
 
 def _remembered(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is not None:
+        if not value.strip():
+            raise click.BadParameter("it is empty: name a file or a URL, or leave it out", ctx, param)
         ctx.meta[DATABASE] = value
     return value
 
@@ -92,12 +94,30 @@ def history_filters(filters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in filters.items() if value is not None}
 
 
-def open_history(database: str | None) -> perfdb.History:
-    """Open the read door and say which database is behind it."""
+def open_history(database: str | None, *, writes: bool = False, lists: bool = False) -> perfdb.History:
+    """Open the door and say which database is behind it, and whether it will be written to."""
     history = perfdb.History(database)
     history.require_access()
-    click.echo(f"Read {history.database}", err=True)
+    unknown = ""
+    try:
+        require_known(history)
+    except NotFoundError as error:
+        if not lists:
+            raise
+        unknown = f"perfdb: {error}"  # an empty list of sessions says by itself that there is none
+    click.echo(f"{'Write' if writes else 'Read'} {history.database}", err=True)
+    if unknown:
+        click.echo(unknown, err=True)
     return history
+
+
+def require_known(history: perfdb.History) -> None:
+    """Refuse names in the command's options that nothing has: an empty answer would say that all is well."""
+    from perfdb.history.names import require_home, require_names
+
+    require_home(history)
+    named = {kind: click.get_current_context().params.get(kind) for kind in ("pipeline", "step", "tag")}
+    require_names(history, **{kind: name for kind, name in named.items() if isinstance(name, str)})
 
 
 def say_what_next(filters: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfdb.cli.options import COUNT, database_option, json_option
+from perfdb.cli.options import COUNT, database_option, json_option, require_known
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import local_time, size_text
 from perfdb.errors import InvalidSessionIdError, StoreError
@@ -88,6 +88,7 @@ def command(
             "Say what may go: --older-than 90d, --keep-last 1000, both, or [retention] in the settings."
         )
     _require(history)
+    require_known(history)
     click.echo(f"{'Read' if dry_run else 'Write'} {history.database}", err=True)
     now = time.time()
     with Database(history.url, _BUSY_S) as store, clear_errors(history.url):

@@ -36,7 +36,7 @@ COLUMNS = (
 @json_option
 def command(last: int, database: str | None, as_json: bool, **filters: Any) -> None:
     """List the recorded sessions, newest first."""
-    history = open_history(database)
+    history = open_history(database, lists=True)
     given = history_filters(filters)
     found = history.session_rows(last=last + 1, **given)[::-1]
     rows = found[:last]

@@ -29,5 +29,5 @@ def command(session_id: str, name: str, database: str | None) -> None:
     A session tagged warmup, ignore or cached leaves baselines and trends. ID is a session's id, a
     prefix that fits only one, last, or last~1.
     """
-    tagged = open_history(database).tag(session_id, name)
+    tagged = open_history(database, writes=True).tag(session_id, name)
     click.echo(f"Tagged {tagged}: {redact(name)}")

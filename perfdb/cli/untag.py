@@ -14,5 +14,5 @@ from perfdb.recording.redaction import redact
 @database_option
 def command(session_id: str, name: str, database: str | None) -> None:
     """Take a tag from a session."""
-    untagged = open_history(database).untag(session_id, name)
+    untagged = open_history(database, writes=True).untag(session_id, name)
     click.echo(f"Untagged {untagged}: {redact(name)}")

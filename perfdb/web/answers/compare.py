@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import value_of
+from perfdb.history.names import require_names
 from perfdb.history.plain import plain, plain_rows
 from perfdb.store.browsing import neighbours
 from perfdb.text import mode_text
@@ -53,6 +54,7 @@ def _before(history: ServedHistory, session_id: str) -> str:
 
 def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
     a, b = (None if each is None else value_of(each) for each in (query.a, query.b))
+    require_names(history, pipeline=query.pipeline, tag=query.tag)
     found = history.compare(a, b, by=query.by or "", last=query.last, **query.filters())
     return GroupsCompared(
         by=found.by,

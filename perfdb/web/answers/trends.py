@@ -12,7 +12,9 @@ import numpy as np
 from perfdb.alerts.config import EVERY, read_alert_settings
 from perfdb.analysis import find_change_points
 from perfdb.analysis import trends as analysis
+from perfdb.errors import NotFoundError
 from perfdb.filters import moment_of
+from perfdb.history.names import require_names
 from perfdb.history.plain import plain
 from perfdb.records import SEVERITIES
 from perfdb.store import browsing
@@ -42,6 +44,11 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
             runs = browsing.runs_of_series(connection, *chosen, last=query.last, since=since, until=until)
             found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
     choices = [_named(*name) for name in names]
+    if chosen is None:
+        try:
+            require_names(history, pipeline=query.pipeline, step=query.step)
+        except NotFoundError as error:
+            return _empty(query, choices, None, f"{str(error)[:1].upper()}{str(error)[1:]}.")
     if runs is None or chosen is None or not runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen))
     series = _named(*chosen)
@@ -93,12 +100,14 @@ def _named(pipeline: str, step_name: str | None, mode: str) -> SeriesName:
     return SeriesName(pipeline=pipeline, step_name=step_name, mode=mode, mode_text=mode_text(mode))
 
 
-def _empty(query: TrendQuery, choices: list[SeriesName], series: SeriesName | None) -> TrendAnswer:
+def _empty(
+    query: TrendQuery, choices: list[SeriesName], series: SeriesName | None, unknown: str = ""
+) -> TrendAnswer:
     nothing: dict[str, Any] = dict.fromkeys(_STATISTICS) | {"n": 0, "failures": 0}
     return TrendAnswer(
         series=series,
         choices=choices,
-        sentence="No run fits. Choose another series or a longer time."
+        sentence=unknown or "No run fits. Choose another series or a longer time."
         if choices
         else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
         **nothing,
