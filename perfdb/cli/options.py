@@ -96,8 +96,11 @@ def history_filters(filters: dict[str, Any]) -> dict[str, Any]:
 
 def open_history(database: str | None, *, writes: bool = False, lists: bool = False) -> perfdb.History:
     """Open the door and say which database is behind it, and whether it will be written to."""
+    from perfdb.history.names import require_home
+
     history = perfdb.History(database)
     history.require_access()
+    require_home(history)
     unknown = ""
     try:
         require_known(history)
@@ -113,9 +116,8 @@ def open_history(database: str | None, *, writes: bool = False, lists: bool = Fa
 
 def require_known(history: perfdb.History) -> None:
     """Refuse names in the command's options that nothing has: an empty answer would say that all is well."""
-    from perfdb.history.names import require_home, require_names
+    from perfdb.history.names import require_names
 
-    require_home(history)
     named = {kind: click.get_current_context().params.get(kind) for kind in ("pipeline", "step", "tag")}
     require_names(history, **{kind: name for kind, name in named.items() if isinstance(name, str)})
 
