@@ -172,7 +172,7 @@ class Desk:
             head = store.read_alert(connection, alert_id)
             for alert in (head, *store.spoken_for_by(connection, [alert_id])):
                 try:
-                    changed, events = decide(alert, state, now)
+                    changed, events = decide(alert, state, now, head=head.id)
                 except ValueError as error:
                     if alert is head:
                         raise UsageError(f"{error}; see: perfdb alerts show {alert_id}") from None
@@ -184,6 +184,41 @@ class Desk:
                     store.accept_baseline(connection, alert, now)
                 decided.append(changed)
         return decided
+
+    def undo(self, alert_id: int, note: str | None = None) -> list[Alert]:
+        """Take the last decision about an alert and its group back; return them as they were before it.
+
+        A baseline that ``expected`` made is gone; what is over by now is resolved.
+
+        Raises:
+            NotFoundError: there is none of this number.
+            UsageError: nobody has decided about it.
+        """
+        from perfdb.alerts.lifecycle import decided_with, undo
+        from perfdb.store import alerts as store
+
+        now, note = time.time(), _told(note)
+        with writing(self._history) as connection:
+            store.take_turn(connection)
+            asked = store.read_alert(connection, alert_id)
+            head = decided_with(asked)
+            group = [
+                each
+                for each in store.read_alerts(connection, "all")
+                if each.id != asked.id and each.state == asked.state and decided_with(each) == head
+            ]
+            restored = []
+            for alert in (asked, *group):
+                try:
+                    changed, events = undo(alert, now)
+                except ValueError as error:
+                    raise UsageError(f"{error}; see: perfdb alerts show {alert_id}") from None
+                store.forget_accepted(connection, alert.id)
+                store.save_alert(connection, changed)
+                for event in events:
+                    store.add_event(connection, alert.id, event, now, note=note)
+                restored.append(changed)
+        return restored
 
     def silence(
         self,

@@ -191,6 +191,20 @@ _decision("expected", EXPECTED, "Say that it is meant to be so. Its level is the
 _decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong. It counts against its rule's precision.")
 
 
+@command.command("undo")
+@click.argument("alert_ids", metavar="ID...", type=COUNT, nargs=-1, required=True)
+@click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
+@database_option
+@click.pass_context
+def undo(ctx: click.Context, alert_ids: tuple[int, ...], note: str | None, database: str | None) -> None:
+    """Take the last decision about alerts back. They are what they were before it."""
+    desk = Desk(open_history(database or ctx.obj, writes=True))
+    for alert_id in alert_ids:
+        restored = desk.undo(alert_id, note)
+        others = f", with {', '.join(str(each.id) for each in restored[1:])}" if restored[1:] else ""
+        click.echo(f"Alert {alert_id} is {restored[0].state} again{others}: {inert(restored[0].headline)}")
+
+
 @command.command("silence")
 @click.argument("alert_id", metavar="[ID]", type=COUNT, required=False)
 @click.option(

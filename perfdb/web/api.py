@@ -182,6 +182,13 @@ _decision("expected", EXPECTED, "Say that it is meant to be so: its level is the
 _decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong: it counts against its rule's precision.")
 
 
+@router.post("/alerts/{alert_id}/undo", tags=["alerts"], responses=problems(404, 409))
+def post_undo(history: History, alert_id: AlertId, decision: schemas.Decision) -> schemas.AlertAnswer:
+    """Take the last decision about an alert back: it is what it was before."""
+    with conflicts():
+        return alerts.undo(history, alert_id, decision.note)
+
+
 @router.post("/alerts/{alert_id}/silence", tags=["alerts"], responses=problems(404))
 def post_silence(history: History, alert_id: AlertId, order: schemas.SilenceOrder) -> schemas.AlertAnswer:
     """Tell nobody of an alert for a while."""

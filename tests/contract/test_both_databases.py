@@ -101,6 +101,13 @@ DESK: dict[str, Callable[[Desk, int], Any]] = {
     "story of none": lambda d, alert: d.story(10_000),
     "decide": lambda d, alert: [d.decide(alert, "acknowledged", "seen"), d.story(alert)],
     "decide expected": lambda d, alert: [d.decide(alert, "expected"), d.story(alert), d.verdicts()],
+    "undo": lambda d, alert: [
+        d.decide(alert, "expected"),
+        d.undo(alert, "not yet"),
+        d.story(alert),
+        d.verdicts(),
+    ],
+    "undo what nobody decided": lambda d, alert: d.undo(alert),
     "decide twice": lambda d, alert: [d.decide(alert, "false alarm"), d.decide(alert, "expected")],
     "silence": lambda d, alert: [d.silence(60, alert_id=alert, reason="<b>"), d.story(alert), d.check()],
     "silences": lambda d, alert: [d.silence(60, rule="vision-slow", step="Vision Analysis"), d.silences()],

@@ -63,6 +63,17 @@ def decide(history: ServedHistory, alert_id: int, state: str, note: str | None) 
     return alert(history, alert_id)
 
 
+def undo(history: ServedHistory, alert_id: int, note: str | None) -> AlertAnswer:
+    """Take the last decision about an alert and its group back.
+
+    Raises:
+        NotFoundError: there is none of this number.
+        UsageError: nobody has decided about it.
+    """
+    Desk(history).undo(alert_id, note)
+    return alert(history, alert_id)
+
+
 def silence(history: ServedHistory, alert_id: int, seconds: float, reason: str | None) -> AlertAnswer:
     """Tell nobody of an alert for so long.
 
