@@ -434,13 +434,21 @@ class Desk:
             )
         return states
 
-    def check(self, *, fail_on: str = "warning", since: float | None = None, confirm: int = 1) -> Checked:
+    def check(
+        self,
+        *,
+        fail_on: str = "warning",
+        since: float | None = None,
+        confirm: int = 1,
+        pipeline: str | None = None,
+    ) -> Checked:
         """Say whether anything fires that should stop a release.
 
         Args:
             fail_on: the least severity that fails.
             since: only what a session that began at or after it (epoch s) confirmed.
             confirm: how many sessions must have seen it.
+            pipeline: only what fires in it.
 
         Raises:
             NotFoundError: nothing is recorded.
@@ -454,6 +462,9 @@ class Desk:
             verdicts = list(_judge_now(connection, settings.rules))
         if not verdicts and not found:
             raise nothing_recorded(self._history)
+        if (only := _named(pipeline)) is not None:
+            found = [alert for alert in found if alert.pipeline == only]
+            verdicts = [each for each in verdicts if each.pipeline == only]
         failing: list[Alert] = []
         passed: list[tuple[Alert, str]] = []
         for alert in found:

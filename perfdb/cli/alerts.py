@@ -7,10 +7,11 @@ import time
 import click
 
 from perfdb.alerts.triage import Desk, LiveVerdict
-from perfdb.cli.options import COUNT, database_option, json_option, open_history, table_options
-from perfdb.cli.render import Column, print_data, print_json, print_table
+from perfdb.cli.options import COUNT, database_option, open_history, table_options
+from perfdb.cli.render import Column, print_data, print_rows, print_table
 from perfdb.cli.text import inert, local_time, short_time
 from perfdb.errors import NotFoundError
+from perfdb.filters import step_of
 from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
 
 COLUMNS = (
@@ -39,33 +40,47 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
     return seconds
 
 
+_PIPELINE = click.option("--pipeline", metavar="NAME", help="Only those of this pipeline.")
+
+
 @click.group("alerts", invoke_without_command=True)
+@_PIPELINE
 @table_options
 @click.pass_context
-def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
+def command(
+    ctx: click.Context, pipeline: str | None, database: str | None, as_json: bool, as_csv: bool
+) -> None:
     """See what fires and decide about it; alone, list the open alerts."""
     ctx.obj = database
     if ctx.invoked_subcommand is None:
-        _list(database, "open", as_json, as_csv)
+        _list(database, "open", pipeline, as_json, as_csv)
 
 
 @command.command("list")
 @click.option(
     "--state", default="open", type=click.Choice(("open", "all", *ALERT_STATES)), help="Which ones."
 )
+@_PIPELINE
 @table_options
 @click.pass_context
-def list_alerts(ctx: click.Context, state: str, as_json: bool, as_csv: bool, database: str | None) -> None:
+def list_alerts(
+    ctx: click.Context, state: str, pipeline: str | None, as_json: bool, as_csv: bool, database: str | None
+) -> None:
     """List alerts, the newest first."""
-    _list(database or ctx.obj, state, as_json, as_csv)
+    _list(database or ctx.obj, state, pipeline, as_json, as_csv)
 
 
-def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None:
+def _list(database: str | None, state: str, pipeline: str | None, as_json: bool, as_csv: bool) -> None:
     history = open_history(database)
-    if (as_json or as_csv) and print_data(history.alerts(state), as_json=as_json, as_csv=as_csv):
+    wanted = step_of(pipeline)
+    if as_json or as_csv:
+        frame = history.alerts(state)
+        print_data(
+            frame if wanted is None else frame[frame["pipeline"] == wanted], as_json=as_json, as_csv=as_csv
+        )
         return
     desk = Desk(history)
-    found = desk.alerts(state)
+    found = [alert for alert in desk.alerts(state) if wanted in (None, alert.pipeline)]
     if not found:
         nothing = (
             "No open alert."
@@ -120,10 +135,9 @@ def _mode(alert: Alert) -> str:
 
 @command.command("show")
 @click.argument("alert_id", metavar="ID", type=COUNT)
-@json_option
-@database_option
+@table_options
 @click.pass_context
-def show(ctx: click.Context, alert_id: int, as_json: bool, database: str | None) -> None:
+def show(ctx: click.Context, alert_id: int, as_json: bool, as_csv: bool, database: str | None) -> None:
     """Show one alert in full. What moved, since when, why, and what happened to it."""
     story = Desk(open_history(database or ctx.obj)).story(alert_id)
     alert = story.alert
@@ -131,15 +145,12 @@ def show(ctx: click.Context, alert_id: int, as_json: bool, database: str | None)
         {"at": each.at, "event": each.event, "session_id": each.session_id, "note": each.note}
         for each in story.events
     ]
-    if as_json:
-        details = dict(alert.details)
-        print_json(
-            [
-                alert.as_dict()
-                | {"hits": alert.hits, "n": alert.n, "baseline_n": alert.baseline_n, "details": details}
-                | {"group": [each.as_dict() for each in story.group], "events": events}
-            ]
-        )
+    row = (
+        alert.as_dict()
+        | {"hits": alert.hits, "n": alert.n, "baseline_n": alert.baseline_n, "details": dict(alert.details)}
+        | {"group": [each.as_dict() for each in story.group], "events": events}
+    )
+    if print_rows([row], as_json=as_json, as_csv=as_csv):
         return
     click.echo(f"Alert {alert.id}: {alert.severity}, {alert.state}")
     for sentence in inert(alert.message).split(". "):
@@ -283,10 +294,9 @@ def test(ctx: click.Context, channel: str, database: str | None) -> None:
 
 @command.command("explain")
 @click.argument("what", metavar="[ID|RULE]", required=False)
-@json_option
-@database_option
+@table_options
 @click.pass_context
-def explain(ctx: click.Context, what: str | None, as_json: bool, database: str | None) -> None:
+def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, database: str | None) -> None:
     """Explain an alert, or print the sums of rules. Without an argument, of all rules.
 
     Of an alert: the runs before and since as a picture, how sure it is, which steps make the move, what
@@ -297,14 +307,11 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, database: str |
         from perfdb.cli.alert_story import print_story, story_row
 
         found = desk.explanation(int(what))
-        if as_json:
-            print_json([story_row(found)])
-        else:
+        if not print_rows([story_row(found)] if as_json or as_csv else [], as_json=as_json, as_csv=as_csv):
             print_story(found)
         return
     verdicts = desk.verdicts(what)
-    if as_json:
-        print_json(_verdict_row(each) for each in verdicts)
+    if print_rows([_verdict_row(each) for each in verdicts], as_json=as_json, as_csv=as_csv):
         return
     if not verdicts:
         click.echo("No run to judge yet.", err=True)

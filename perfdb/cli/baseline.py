@@ -84,6 +84,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 @command.command("pin")
 @click.option("--step", metavar="NAME", help="Only this step.  [the total and every step]")
 @click.option(
+    "-n",
     "--last",
     default=50,
     show_default=True,

@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 @click.command("bottlenecks")
-@click.option("--last", default=100, show_default=True, type=COUNT, help="Newest sessions to look at.")
+@click.option("-n", "--last", default=100, show_default=True, type=COUNT, help="Newest sessions to look at.")
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:

@@ -45,7 +45,7 @@ compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
 @click.option(
     "--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode."
 )
-@click.option("--last", type=COUNT, help="How many of the newest sessions.")
+@click.option("-n", "--last", type=COUNT, help="How many of the newest sessions.")
 @filter_options
 @database_option
 def command(

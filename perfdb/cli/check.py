@@ -8,8 +8,8 @@ import click
 
 from perfdb.alerts.messages import subject
 from perfdb.alerts.triage import Checked, Desk
-from perfdb.cli.options import COUNT, database_option, instant, json_option, open_history
-from perfdb.cli.render import print_json
+from perfdb.cli.options import COUNT, instant, open_history, table_options
+from perfdb.cli.render import print_rows
 from perfdb.cli.text import inert
 from perfdb.records import Alert
 
@@ -31,8 +31,8 @@ from perfdb.records import Alert
     help="How many sessions must have shown it.",
 )
 @click.option("--format", "form", type=click.Choice(("text", "github")), default="text", help="For whom.")
-@json_option
-@database_option
+@click.option("--pipeline", metavar="NAME", help="Only what fires in this pipeline.")
+@table_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -40,7 +40,9 @@ def command(
     since: float | None,
     confirm: int,
     form: str,
+    pipeline: str | None,
     as_json: bool,
+    as_csv: bool,
     database: str | None,
 ) -> None:
     """Fail when an alert fires: exit 0 quiet, 1 firing, 2 cannot answer.
@@ -48,9 +50,11 @@ def command(
     What is acknowledged, silenced, historic or information never fails; too little history is said
     and passes.
     """
-    checked = Desk(open_history(database)).check(fail_on=fail_on, since=since, confirm=confirm)
-    if as_json:
-        print_json([alert.as_dict() for alert in checked.failing])
+    checked = Desk(open_history(database)).check(
+        fail_on=fail_on, since=since, confirm=confirm, pipeline=pipeline
+    )
+    if print_rows([alert.as_dict() for alert in checked.failing], as_json=as_json, as_csv=as_csv):
+        pass
     elif form == "github":
         for alert in checked.failing:
             click.echo(annotation(alert))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("a", required=False)
 @click.argument("b", required=False)
 @click.option("--by", metavar="ATTRIBUTE", help="Compare groups: fast_mode, model, git_commit, host, …")
-@click.option("--last", default=1000, show_default=True, type=COUNT, help="With --by: newest sessions.")
+@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="With --by: newest sessions.")
 @filter_options
 @table_options
 def command(

@@ -19,7 +19,7 @@ _PIECE = 100  # sessions of one transaction, when filters choose
 
 @click.command("delete")
 @click.argument("session_ids", metavar="[ID]...", nargs=-1)
-@click.option("--last", type=COUNT, help="Only so many of the newest sessions that fit.")
+@click.option("-n", "--last", type=COUNT, help="Only so many of the newest sessions that fit.")
 @click.option(
     "--everywhere", is_flag=True, help="Their reports, alerts and messages, and lines put aside, too."
 )

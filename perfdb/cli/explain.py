@@ -29,6 +29,7 @@ COLUMNS = (
 @click.command("explain")
 @click.argument("session_id", metavar="[ID]", default="last")
 @click.option(
+    "-n",
     "--last",
     default=100,
     show_default=True,

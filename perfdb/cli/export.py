@@ -53,7 +53,7 @@ from perfdb.recording.report import to_report
 @click.option(
     "--bom", is_flag=True, help="Begin CSV with a byte order mark, for spreadsheets that ask for one."
 )
-@click.option("--last", type=COUNT, help="Only so many of the newest sessions.")
+@click.option("-n", "--last", type=COUNT, help="Only so many of the newest sessions.")
 @filter_options
 @database_option
 def command(

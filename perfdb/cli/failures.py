@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 @click.command("failures")
-@click.option("--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to look at.")
+@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to look at.")
 @click.option("--step", metavar="NAME", help="Only this step.")
 @filter_options
 @table_options

@@ -46,7 +46,19 @@ def _remembered(ctx: click.Context, param: click.Parameter, value: str | None) -
     return value
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def _one_form(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """Refuse two forms of one answer."""
+    if value:
+        form = ctx.meta.setdefault(_FORM, param.opts[-1])
+        if form != param.opts[-1]:
+            raise click.UsageError("--json and --csv are two forms of one answer: choose one.", ctx)
+    return value
+
+
+_FORM = "perfdb.form"  # in click's meta
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_one_form, help="Print one JSON object."
+)
 database_option = click.option(
     "-d",
     "--database",
@@ -55,7 +67,7 @@ database_option = click.option(
     help="Another database: a file or an SQLAlchemy URL.",
 )
 
-_CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+_CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, callback=_one_form, help="Print CSV.")
 
 
 def table_options(command: Command) -> Command:

@@ -39,7 +39,7 @@ COLUMNS = (
 
 @click.command("regressions")
 @click.option("--step", metavar="NAME", help="Only this step, without the totals.")
-@click.option("--last", type=COUNT, help="Newest sessions to look at.  [all]")
+@click.option("-n", "--last", type=COUNT, help="Newest sessions to look at.  [all]")
 @click.option("--better", is_flag=True, help="What became faster instead.")
 @filter_options
 @table_options

@@ -21,7 +21,7 @@ from perfdb.cli.options import COUNT, database_option, filter_options, history_f
     metavar="FILE",
     help="Where to: FILE.html, - for stdout.",
 )
-@click.option("--last", type=COUNT, help="So many of the newest sessions together.")
+@click.option("-n", "--last", type=COUNT, help="So many of the newest sessions together.")
 @filter_options
 @database_option
 def command(

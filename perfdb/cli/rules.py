@@ -9,8 +9,8 @@ import click
 from perfdb.alerts.config import EVERY
 from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import Desk, RuleState
-from perfdb.cli.options import database_option, json_option, open_history
-from perfdb.cli.render import Column, print_json, print_table
+from perfdb.cli.options import open_history, table_options
+from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.text import short_time
 
 COLUMNS = (
@@ -27,17 +27,15 @@ COLUMNS = (
 
 
 @click.command("rules")
-@database_option
-@json_option
-def command(database: str | None, as_json: bool) -> None:
+@table_options
+def command(database: str | None, as_json: bool, as_csv: bool) -> None:
     """List the rules: what each watches, its state, its alerts and how many of them were true.
 
     Rules are [[alerts.rules]] in perfdb.toml; five are on by default. Their sums on the newest
     runs: perfdb alerts explain.
     """
     states = Desk(open_history(database)).rules()
-    if as_json:
-        print_json([_row(each) for each in states])
+    if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
         return
     print_table(COLUMNS, [_cells(each) for each in states])
 

@@ -44,7 +44,9 @@ def command() -> None:
 
 
 @command.command("suggest")
-@click.option("--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to learn from.")
+@click.option(
+    "-n", "--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to learn from."
+)
 @click.option("--step", metavar="NAME", help="Only for this step.")
 @click.option("--write", is_flag=True, help="Add them to perfdb.toml as rules.")
 @filter_options

@@ -43,7 +43,7 @@ COLUMNS = (
     help="The last sessions, the whole history, or each day (UTC) or week.",
 )
 @click.option("--step", metavar="NAME", help="Only this step.")
-@click.option("--last", type=COUNT, help="Newest sessions to look at.  [200 by last, else all]")
+@click.option("-n", "--last", type=COUNT, help="Newest sessions to look at.  [200 by last, else all]")
 @filter_options
 @table_options
 def command(

@@ -29,7 +29,7 @@ COLUMNS = (
 
 
 @click.command("violations")
-@click.option("--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to look at.")
+@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to look at.")
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:

@@ -190,6 +190,37 @@ def test_a_misspelt_home_is_answered_with_the_right_one(
     assert not Path("performance_traking").exists()
 
 
+READING = [
+    ("sessions",), ("steps",), ("show",), ("bottlenecks",), ("trends",), ("regressions",), ("explain",),
+    ("compare",), ("failures",), ("violations",), ("thresholds", "suggest"), ("baseline",),
+    ("baseline", "list"), ("alerts",), ("alerts", "list"), ("alerts", "show"), ("alerts", "explain"), ("rules",),
+    ("check",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", READING, ids=" ".join)
+def test_every_reading_command_answers_in_either_form_but_not_in_both(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...]
+) -> None:
+    assert path in having("--json")
+    assert path in having("--csv")
+    for both in (("--json", "--csv"), ("--csv", "--json")):
+        answer = perfdb(*called(path, *both))
+        assert answer.code == 2
+        assert "choose one" in answer.err
+
+
+def test_n_is_last_wherever_there_is_last() -> None:
+    assert set(having("-n")) == set(having("--last"))
+
+
+def test_json_and_csv_have_the_same_cells(perfdb: Perfdb, recorded: list[Session]) -> None:
+    for path in (("sessions",), ("steps",), ("rules",), ("bottlenecks",), ("trends",)):
+        rows = perfdb(*path, "--json").rows
+        table = list(csv.DictReader(io.StringIO(perfdb(*path, "--csv").out)))
+        assert [list(row) for row in table] == [list(row) for row in rows], path
+
+
 HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\uff1d1", " =1"]
 
 
