@@ -84,6 +84,7 @@ SECTIONS = {
             "perfdb.cli.doctor",
             "Look at everything that perfdb needs here; exit 1 when something needs a hand.",
         ),
+        "config": ("perfdb.cli.config", "Show every setting, its value and where that comes from."),
         "prune": ("perfdb.cli.prune", "Delete old sessions in small pieces, while others write."),
         "backup": ("perfdb.cli.backup", "Copy the database into FILE while programs record into it."),
         "restore": ("perfdb.cli.restore", "Put the backup FILE in the place of the database."),

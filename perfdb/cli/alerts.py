@@ -7,6 +7,7 @@ import time
 import click
 
 from perfdb.alerts.triage import Desk, LiveVerdict
+from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, database_option, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_rows, print_table
 from perfdb.cli.text import inert, local_time, short_time
@@ -40,7 +41,9 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
     return seconds
 
 
-_PIPELINE = click.option("--pipeline", metavar="NAME", help="Only those of this pipeline.")
+_PIPELINE = click.option(
+    "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only those of this pipeline."
+)
 
 
 @click.group("alerts", invoke_without_command=True)
@@ -134,7 +137,7 @@ def _mode(alert: Alert) -> str:
 
 
 @command.command("show")
-@click.argument("alert_id", metavar="ID", type=COUNT)
+@click.argument("alert_id", metavar="ID", shell_complete=complete("alert"), type=COUNT)
 @table_options
 @click.pass_context
 def show(ctx: click.Context, alert_id: int, as_json: bool, as_csv: bool, database: str | None) -> None:
@@ -183,7 +186,9 @@ def _without_repetition(events: list[tuple[float, str, str | None, str | None]])
 
 def _decision(name: str, state: str, text: str) -> None:
     @command.command(name, help=text)
-    @click.argument("alert_ids", metavar="ID...", type=COUNT, nargs=-1, required=True)
+    @click.argument(
+        "alert_ids", metavar="ID...", shell_complete=complete("alert"), type=COUNT, nargs=-1, required=True
+    )
     @click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
     @database_option
     @click.pass_context
@@ -203,7 +208,9 @@ _decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong. It counts aga
 
 
 @command.command("undo")
-@click.argument("alert_ids", metavar="ID...", type=COUNT, nargs=-1, required=True)
+@click.argument(
+    "alert_ids", metavar="ID...", shell_complete=complete("alert"), type=COUNT, nargs=-1, required=True
+)
 @click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
 @database_option
 @click.pass_context
@@ -217,13 +224,15 @@ def undo(ctx: click.Context, alert_ids: tuple[int, ...], note: str | None, datab
 
 
 @command.command("silence")
-@click.argument("alert_id", metavar="[ID]", type=COUNT, required=False)
+@click.argument("alert_id", metavar="[ID]", shell_complete=complete("alert"), type=COUNT, required=False)
 @click.option(
     "--for", "seconds", callback=age, default="24h", show_default=True, help="How long: 30m, 2h, 7d."
 )
-@click.option("--rule", metavar="NAME", help="All alerts of this rule.")
-@click.option("--pipeline", metavar="NAME", help="All alerts of this pipeline.")
-@click.option("--step", metavar="NAME", help="All alerts of this step.")
+@click.option("--rule", metavar="NAME", shell_complete=complete("rule"), help="All alerts of this rule.")
+@click.option(
+    "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="All alerts of this pipeline."
+)
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="All alerts of this step.")
 @click.option("--reason", metavar="TEXT", help="Why.")
 @database_option
 @click.pass_context
@@ -245,7 +254,7 @@ def silence(
 
 
 @command.command("unsilence")
-@click.argument("alert_id", metavar="[ID]", type=COUNT, required=False)
+@click.argument("alert_id", metavar="[ID]", shell_complete=complete("alert"), type=COUNT, required=False)
 @click.option("--silence", "silence_id", type=COUNT, metavar="NUMBER", help="End this silence.")
 @database_option
 @click.pass_context

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from perfdb.alerts.triage import Desk
+from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
     database_option,
@@ -82,7 +83,12 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @command.command("pin")
-@click.option("--step", metavar="NAME", help="Only this step.  [the total and every step]")
+@click.option(
+    "--step",
+    metavar="NAME",
+    shell_complete=complete("step"),
+    help="Only this step.  [the total and every step]",
+)
 @click.option(
     "-n",
     "--last",
@@ -140,8 +146,10 @@ def pin(
 
 @command.command("unpin")
 @click.argument("baseline_ids", metavar="[ID...]", type=COUNT, nargs=-1)
-@click.option("--pipeline", metavar="NAME", help="Those of this pipeline.")
-@click.option("--step", metavar="NAME", help="Those of this step.")
+@click.option(
+    "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Those of this pipeline."
+)
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Those of this step.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @database_option
 @click.pass_context

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from perfdb.charts.saving import FORMATS, image
+from perfdb.cli.completing import complete
 from perfdb.cli.files import has_a_name, is_terminal, output_name, write_whole
 from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
 from perfdb.history.charts import KINDS
@@ -26,7 +27,7 @@ compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
 
 @click.command("chart", help=HELP)
 @click.argument("kind", type=click.Choice(KINDS))
-@click.argument("session_ids", metavar="[ID]...", nargs=-1)
+@click.argument("session_ids", metavar="[ID]...", shell_complete=complete("session"), nargs=-1)
 @click.option(
     "-o",
     "--output",
@@ -41,7 +42,9 @@ compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
     type=click.Choice(FORMATS),
     help="Without it FILE says which; else png.",
 )
-@click.option("--step", metavar="NAME", help="trend: this step, not the total.")
+@click.option(
+    "--step", metavar="NAME", shell_complete=complete("step"), help="trend: this step, not the total."
+)
 @click.option(
     "--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode."
 )

@@ -8,6 +8,7 @@ import click
 
 from perfdb.alerts.messages import subject
 from perfdb.alerts.triage import Checked, Desk
+from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, instant, open_history, table_options
 from perfdb.cli.render import print_rows
 from perfdb.cli.text import inert
@@ -31,7 +32,12 @@ from perfdb.records import Alert
     help="How many sessions must have shown it.",
 )
 @click.option("--format", "form", type=click.Choice(("text", "github")), default="text", help="For whom.")
-@click.option("--pipeline", metavar="NAME", help="Only what fires in this pipeline.")
+@click.option(
+    "--pipeline",
+    metavar="NAME",
+    shell_complete=complete("pipeline"),
+    help="Only what fires in this pipeline.",
+)
 @table_options
 @click.pass_context
 def command(

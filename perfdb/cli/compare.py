@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @click.command("compare")
-@click.argument("a", required=False)
-@click.argument("b", required=False)
+@click.argument("a", required=False, shell_complete=complete("session"))
+@click.argument("b", required=False, shell_complete=complete("session"))
 @click.option("--by", metavar="ATTRIBUTE", help="Compare groups: fast_mode, model, git_commit, host, …")
 @click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="With --by: newest sessions.")
 @filter_options

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
 from perfdb.cli.text import duration_text, inert, local_time
 from perfdb.history.history import History
@@ -18,7 +19,7 @@ _PIECE = 100  # sessions of one transaction, when filters choose
 
 
 @click.command("delete")
-@click.argument("session_ids", metavar="[ID]...", nargs=-1)
+@click.argument("session_ids", metavar="[ID]...", shell_complete=complete("session"), nargs=-1)
 @click.option("-n", "--last", type=COUNT, help="Only so many of the newest sessions that fit.")
 @click.option(
     "--everywhere", is_flag=True, help="Their reports, alerts and messages, and lines put aside, too."

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert
@@ -27,7 +28,7 @@ COLUMNS = (
 
 
 @click.command("explain")
-@click.argument("session_id", metavar="[ID]", default="last")
+@click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
 @click.option(
     "-n",
     "--last",

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
     filter_options,
@@ -33,7 +34,7 @@ COLUMNS = (
 
 @click.command("failures")
 @click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to look at.")
-@click.option("--step", metavar="NAME", help="Only this step.")
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
 @filter_options
 @table_options
 def command(

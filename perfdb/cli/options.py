@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 import perfdb
+from perfdb.cli.completing import complete
 from perfdb.cli.group import DATABASE
 from perfdb.errors import FilterError, NotFoundError
 from perfdb.filters import attribute_of, moment_of
@@ -76,7 +77,9 @@ def table_options(command: Command) -> Command:
 
 
 _FILTERS = (
-    click.option("--pipeline", metavar="NAME", help="Only this pipeline."),
+    click.option(
+        "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only this pipeline."
+    ),
     click.option(
         "--since", callback=instant, metavar="WHEN", help="Started at or after: 7d, 24h, 2026-01-31."
     ),
@@ -90,7 +93,7 @@ _FILTERS = (
         metavar="KEY=VALUE",
         help="Only with this attribute.",
     ),
-    click.option("--tag", metavar="NAME", help="Only with this tag."),
+    click.option("--tag", metavar="NAME", shell_complete=complete("tag"), help="Only with this tag."),
 )
 
 

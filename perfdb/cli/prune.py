@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, database_option, json_option, require_known
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import local_time, size_text
@@ -54,7 +55,7 @@ def _age(ctx: click.Context, param: click.Parameter, value: str | None) -> float
     metavar="N",
     help="Keep the newest N of each pipeline and mode in any case.",
 )
-@click.option("--pipeline", metavar="NAME", help="Only this pipeline.")
+@click.option("--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only this pipeline.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
 @click.option("--reports", is_flag=True, help="Remove their JSON reports and the pictures of designs, too.")
 @click.option("--compact", is_flag=True, help="Rewrite the file without free space; writers wait meanwhile.")

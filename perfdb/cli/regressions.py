@@ -10,6 +10,7 @@ import click
 
 from perfdb.alerts.messages import parts_text
 from perfdb.analysis.cause import Part
+from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
     filter_options,
@@ -38,7 +39,9 @@ COLUMNS = (
 
 
 @click.command("regressions")
-@click.option("--step", metavar="NAME", help="Only this step, without the totals.")
+@click.option(
+    "--step", metavar="NAME", shell_complete=complete("step"), help="Only this step, without the totals."
+)
 @click.option("-n", "--last", type=COUNT, help="Newest sessions to look at.  [all]")
 @click.option("--better", is_flag=True, help="What became faster instead.")
 @filter_options

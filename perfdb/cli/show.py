@@ -8,6 +8,7 @@ from textwrap import wrap
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import open_history, table_options
 from perfdb.cli.render import colour, print_rows, screen_width
 from perfdb.cli.text import (
@@ -30,7 +31,7 @@ WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 
 
 @click.command("show")
-@click.argument("session_id", metavar="[ID]", default="last")
+@click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
 @click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not the first {MOST_STEPS} only.")
 @click.option("--data", is_flag=True, help="Show what each step recorded about itself.")
 @table_options

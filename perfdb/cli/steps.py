@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
     filter_options,
@@ -29,7 +30,7 @@ COLUMNS = (
 
 
 @click.command("steps")
-@click.option("--step", metavar="NAME", help="Only steps of this name.")
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only steps of this name.")
 @click.option("-n", "--last", default=5, show_default=True, type=COUNT, help="Sessions to look at.")
 @filter_options
 @table_options

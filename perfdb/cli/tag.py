@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import database_option, open_history
 from perfdb.filters import checked_tag
 from perfdb.recording.redaction import redact
@@ -20,7 +21,7 @@ def tag_name(ctx: click.Context, param: click.Parameter, value: Any) -> str:
 
 
 @click.command("tag")
-@click.argument("session_id", metavar="ID")
+@click.argument("session_id", metavar="ID", shell_complete=complete("session"))
 @click.argument("name", callback=tag_name)
 @database_option
 def command(session_id: str, name: str, database: str | None) -> None:

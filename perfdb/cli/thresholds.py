@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from perfdb.alerts.config import read_alert_settings
+from perfdb.cli.completing import complete
 from perfdb.cli.files import write_whole
 from perfdb.cli.options import (
     COUNT,
@@ -47,7 +48,7 @@ def command() -> None:
 @click.option(
     "-n", "--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to learn from."
 )
-@click.option("--step", metavar="NAME", help="Only for this step.")
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only for this step.")
 @click.option("--write", is_flag=True, help="Add them to perfdb.toml as rules.")
 @filter_options
 @table_options

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
     filter_options,
@@ -42,7 +43,7 @@ COLUMNS = (
     show_default=True,
     help="The last sessions, the whole history, or each day (UTC) or week.",
 )
-@click.option("--step", metavar="NAME", help="Only this step.")
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
 @click.option("-n", "--last", type=COUNT, help="Newest sessions to look at.  [200 by last, else all]")
 @filter_options
 @table_options

@@ -193,8 +193,8 @@ def test_a_misspelt_home_is_answered_with_the_right_one(
 READING = [
     ("sessions",), ("steps",), ("show",), ("bottlenecks",), ("trends",), ("regressions",), ("explain",),
     ("compare",), ("failures",), ("violations",), ("thresholds", "suggest"), ("baseline",),
-    ("baseline", "list"), ("alerts",), ("alerts", "list"), ("alerts", "show"), ("alerts", "explain"), ("rules",),
-    ("check",),
+    ("baseline", "list"), ("alerts",), ("alerts", "list"), ("alerts", "show"), ("alerts", "explain"),
+    ("rules",), ("check",),
 ]  # fmt: skip
 
 
