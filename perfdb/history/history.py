@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -869,11 +868,9 @@ def _as_url(database: str | os.PathLike[str] | None) -> str | None:
 def _closed(path: Path) -> str | None:
     """Return why a file cannot be read, if it is there; to open and close it would drop SQLite's locks."""
     try:
-        status = os.stat(path)
+        os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
-    if not stat.S_ISREG(status.st_mode):
-        return "it is no regular file, and so no database"
     return None if os.access(path, os.R_OK) else os.strerror(errno.EACCES)
