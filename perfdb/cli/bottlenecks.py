@@ -43,7 +43,7 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
     duration vary. The gains are what a session would save if the step took half its time, or none.
     """
     given = history_filters(filters)
-    frame = open_history(database).bottlenecks(last=last, **given)
+    frame = open_history(database, lists=True).bottlenecks(last=last, **given)
     if frame.empty:
         say_what_next(given)
     if print_data(frame, as_json=as_json, as_csv=as_csv):

@@ -47,7 +47,7 @@ def command(
         raise click.UsageError(
             f"--{next(iter(given)).replace('_', '-')} needs --by: two sessions need no filter"
         )
-    history = open_history(database)
+    history = open_history(database, lists=True)
     if by is None:
         sessions = history.compare(*_two_sessions(a, b))
         facts: dict[str, Any] = {"a": sessions.a, "b": sessions.b}

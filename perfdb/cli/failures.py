@@ -44,7 +44,7 @@ def command(
 
     Texts that differ only in an id, such as an address or a number of a task, are one reason.
     """
-    history = open_history(database)
+    history = open_history(database, lists=True)
     given = history_filters(filters)
     frame = history.failures(step=step, last=last, **given)
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):

@@ -118,22 +118,26 @@ def open_history(database: str | None, *, writes: bool = False, lists: bool = Fa
     require_home(history)
     unknown = ""
     try:
+        if lists:
+            require_known(history, "step")
         require_known(history)
     except NotFoundError as error:
-        if not lists:
+        if not lists or str(error).startswith("no step "):
             raise
-        unknown = f"perfdb: {error}"  # an empty list of sessions says by itself that there is none
+        unknown = f"perfdb: {error}"  # an empty table says by itself that there is none
     click.echo(f"{'Write' if writes else 'Read'} {history.database}", err=True)
     if unknown:
         click.echo(unknown, err=True)
     return history
 
 
-def require_known(history: perfdb.History) -> None:
+def require_known(history: perfdb.History, *kinds: str) -> None:
     """Refuse names in the command's options that nothing has: an empty answer would say that all is well."""
     from perfdb.history.names import require_names
 
-    named = {kind: click.get_current_context().params.get(kind) for kind in ("pipeline", "step", "tag")}
+    named = {
+        kind: click.get_current_context().params.get(kind) for kind in kinds or ("pipeline", "step", "tag")
+    }
     require_names(history, **{kind: name for kind, name in named.items() if isinstance(name, str)})
 
 

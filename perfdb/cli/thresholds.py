@@ -66,7 +66,7 @@ def suggest(
     The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least
     1.25 medians, in two digits. Series with fewer than 20 runs get none.
     """
-    history = open_history(database)
+    history = open_history(database, lists=True)
     given = history_filters(filters)
     frame = history.suggest_thresholds(last=last, **given)
     if step is not None:

@@ -62,7 +62,7 @@ def command(
     is named when it is significant (Mann-Kendall, corrected for autocorrelation, p < 0.05).
     """
     given = history_filters(filters)
-    frame = open_history(database).trends(by=by, step=step, last=last, **given)
+    frame = open_history(database, lists=True).trends(by=by, step=step, last=last, **given)
     if frame.empty:
         say_what_next(given | ({"step": step} if step else {}))
     if print_data(frame, as_json=as_json, as_csv=as_csv):

@@ -37,7 +37,7 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
 
     Limits are the rules of kind max and min in perfdb.toml; `perfdb thresholds suggest` proposes some.
     """
-    history = open_history(database)
+    history = open_history(database, lists=True)
     given = history_filters(filters)
     frame = history.violations(last=last, **given)
     frame = frame.sort_values(["start_time", "excess_percent"], ascending=False, kind="stable")
