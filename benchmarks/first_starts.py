@@ -26,7 +26,7 @@ from cluster import running_cluster
 import perfdb
 import perfdb.store.ingest  # once for all programs
 from perfdb.store import schema
-from perfdb.worker.shipping import recover
+from perfdb.worker.recovery import recover
 
 PROGRAMS = 4
 Program = Callable[[str, Path], None]

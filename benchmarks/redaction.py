@@ -33,6 +33,9 @@ NASTY = {
     "ghp_": "ghp_", "key-": "key-", "pairs": '("key","v"),', "name=key": "name=key value=",
     "value=a": "value=a name=key ", "key key key": "key key key= ", "--api-key": "--api-key -",
     "YAML block": "key: >\n  a\n", "rows of names": '{"tokens": 5, "name": "x", "value": "y"}, ',
+    "JSON in JSON": json.dumps({"j": json.dumps({"j": json.dumps({"token": "a", "key": "v"})})}),
+    "signs that separate": "key=:=:", "lines of one word": "pass\n", "options": "--a-key b ",
+    "codes": "code: 12\n", "entities": "key&quot;: ", "passwords in prose": "password is the new ",
 }  # fmt: skip
 
 

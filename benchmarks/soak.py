@@ -34,7 +34,7 @@ import perfdb
 from perfdb import recorder
 from perfdb.errors import PerfdbError
 from perfdb.settings import DATABASE_FILE, load, sqlite_url
-from perfdb.worker.shipping import recover
+from perfdb.worker.recovery import recover
 
 WRITERS = 8
 DRAIN_S = 90.0

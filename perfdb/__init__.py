@@ -39,8 +39,7 @@ if TYPE_CHECKING:
         track_vision_analysis,
     )
     from perfdb.records import Alert, Sample, Session, Step
-
-__version__ = "0.1.0"
+    from perfdb.version import __version__
 
 _HOMES = {
     "perfdb.alerts.callbacks": ("on_alert",),
@@ -67,6 +66,7 @@ _HOMES = {
         "track_vision_analysis",
     ),
     "perfdb.records": ("Alert", "Sample", "Session", "Step"),
+    "perfdb.version": ("__version__",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

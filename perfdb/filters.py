@@ -6,57 +6,78 @@ Everything is checked here, with an error that says what would be right, before 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
 from perfdb.errors import FilterError
-from perfdb.records import STATUSES
-from perfdb.vocabulary import BIGGEST, recorded_name
+from perfdb.vocabulary import BIGGEST, STATUSES, recorded_name
 
-Moment = float | str | date | timedelta  # a datetime is a date
+Moment: TypeAlias = float | str | date | timedelta  # see parse_instant; a datetime is a date
+
+DAY_S = 86400.0
+_YEAR_S = 365.25 * DAY_S
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S, "w": 7 * DAY_S, "mo": _YEAR_S / 12, "y": _YEAR_S}
+_DAYS_AGO = {"today": 0, "yesterday": 1}
+_LATEST_EPOCH = 1e11  # the year 5138; more than that is milliseconds
 _FINITE = 1e300  # what is greater is compared as a text only
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_LATEST_EPOCH = 1e11  # the year 5138; more than that is milliseconds
 
-
-def parse_instant(value: float | str | datetime, *, now: float | None = None) -> float:
-    """Return epoch seconds for a moment that a person named.
-
-    Args:
-        value: epoch seconds; a datetime or ISO text, local time unless it has a zone; or an age
-            before now: a number and one of ``s m h d w``.
-        now: what ages count from; the clock when None.
+def parse_age(text: str) -> float:
+    """Return the seconds of an age or a length of time: a number and one of ``s m h d w mo y``.
 
     Raises:
         ValueError: it is of no such form.
     """
-    if isinstance(value, datetime):
-        return value.timestamp()
+    text = text.strip()
+    unit = "mo" if text.endswith("mo") else text[-1:]
+    try:
+        seconds = float(text.removesuffix(unit)) * _UNITS[unit]
+        if abs(seconds) < _LATEST_EPOCH:
+            return seconds
+    except (KeyError, ValueError):
+        pass
+    raise ValueError(f"{text[:80]!r} is not a length of time: say 30m, 24h, 7d, 12w, 6mo or 2y")
+
+
+def parse_instant(value: Moment, *, now: float | None = None, zone: tzinfo | None = None) -> float:
+    """Return epoch seconds for a moment that a person named.
+
+    Args:
+        value: epoch seconds; a datetime or ISO text, local time unless it has a zone; a date, which is the
+            local midnight that it began at, as ``today`` and ``yesterday`` are; or an age before now, as a
+            timedelta or as ``parse_age`` reads it.
+        now: what ages count from; the clock when None.
+        zone: instead of local time, for a text, a date or a datetime without one.
+
+    Raises:
+        ValueError: it is of no such form.
+    """
     if isinstance(value, str):
-        return _instant_of_text(value.strip(), now)
+        return _instant_of_text(value.strip(), time.time() if now is None else now, zone)
+    if isinstance(value, timedelta):
+        return (time.time() if now is None else now) - value.total_seconds()
+    if isinstance(value, date):
+        if not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day)
+        return (value.replace(tzinfo=zone) if value.tzinfo is None else value).timestamp()
     if not is_moment(value):
-        raise ValueError(f"{value!r} is not a moment: epoch seconds are a number such as 1767225600")
+        raise ValueError(f"{_shown(value)} is not a moment: epoch seconds are a number such as 1767225600")
     return float(value)
 
 
-def moment_of(value: object, *, now: float | None = None) -> float:
-    """Return what ``parse_instant`` does; a date is its local midnight, a timedelta an age.
+def moment_of(value: object, *, now: float | None = None, zone: tzinfo | None = None) -> float:
+    """Return what ``parse_instant`` does, for anything that a person may have given.
 
     Raises:
-        FilterError: it is of no such form.
+        FilterError: it is of no such form, or too far away.
     """
-    meant = value
-    if isinstance(value, timedelta):
-        meant = f"{value.total_seconds()}s"
-    elif isinstance(value, date) and not isinstance(value, datetime):
-        meant = datetime.combine(value, time.min)
-    if isinstance(meant, bool) or not isinstance(meant, int | float | str | datetime):
+    if isinstance(value, bool) or not isinstance(value, float | int | str | date | timedelta):
         raise FilterError(f"{_shown(value)} is not a moment: give epoch seconds, a date, or an age: 7d")
     try:
-        moment = parse_instant(meant, now=now)
+        moment = parse_instant(value, now=now, zone=zone)
     except (ValueError, OverflowError, OSError) as error:
         told = str(error)
         raise FilterError(told if "moment" in told else f"{_shown(value)} is not a moment: {told}") from None
@@ -65,24 +86,43 @@ def moment_of(value: object, *, now: float | None = None) -> float:
     return moment
 
 
+def zone_named(name: str) -> tzinfo | None:
+    """Return the zone of a name such as ``UTC`` or ``Europe/Berlin``; None, as in datetimes, for ``local``.
+
+    Raises:
+        ValueError: there is no such zone.
+    """
+    if name.upper() == "UTC":
+        return UTC
+    if name == "local":
+        return None
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise ValueError(f"{name!r} is not a time zone: say UTC, local or a name as Europe/Berlin") from None
+
+
 def is_moment(value: float) -> bool:
     """Say whether a number can be meant as epoch seconds; a recorded instant may lie beyond."""
     return abs(value) < _LATEST_EPOCH  # false for NaN too
 
 
-def _instant_of_text(text: str, now: float | None) -> float:
-    import time
-
-    unit = _UNITS.get(text[-1:])
+def _instant_of_text(text: str, now: float, zone: tzinfo | None) -> float:
     try:
-        if unit is not None:
-            return parse_instant((time.time() if now is None else now) - float(text[:-1]) * unit)
+        if (days := _DAYS_AGO.get(text.lower())) is not None:
+            midnight = datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0)
+            return (midnight - timedelta(days)).timestamp()
+        if text[-1:].isalpha() and not text.endswith("Z"):
+            return parse_instant(now - parse_age(text))
         if len(text) > 8 and text.replace(".", "", 1).isdigit():
             return parse_instant(float(text))
-        return parse_instant(datetime.fromisoformat(text))
+        return parse_instant(datetime.fromisoformat(text), zone=zone)
     except (ValueError, OverflowError, OSError):
         raise ValueError(
-            f"{text!r} is not a moment: say 7d, 24h, 2026-01-31, 2026-01-31T08:00 or epoch seconds"
+            f"{_shown(text)} is not a moment: say 7d, 24h, today, 2026-01-31, 2026-01-31T08:00 or epoch "
+            "seconds"
         ) from None
 
 
@@ -108,37 +148,48 @@ def step_of(name: str | None) -> str | None:
     return None if name is None else recorded_name(name)
 
 
-def checked_filters(last: int | None, filters: Mapping[str, Any]) -> dict[str, Any]:
+class Filters(TypedDict, total=False):
+    """Which sessions are meant, as a person says it; what is not given, or None, does not matter."""
+
+    pipeline: str | None
+    since: Moment | None  # started at or after
+    until: Moment | None  # started before
+    fast_mode: bool | None
+    status: str | None
+    attribute: Mapping[str, Any] | None  # the attributes have all these values
+    tag: str | None
+
+
+class Chosen(TypedDict, total=False):
+    """Which sessions are meant, as ``perfdb.store`` takes it: checked, with instants in epoch seconds."""
+
+    pipeline: str | None
+    since: float | None
+    until: float | None
+    last: int | None  # so many of the newest that fit
+    fast_mode: bool | None
+    status: str | None
+    attribute: Mapping[str, Any] | None
+    tag: str | None
+    mode: str | None
+    counted: bool | None
+
+
+def checked_filters(last: int | None, filters: Filters) -> Chosen:
     """Return the filters of ``History.sessions`` for the store; those that were not given are None.
 
     Raises:
         TypeError: one of them is not known.
         FilterError: one of them has a value that cannot be meant.
     """
-    names = ("pipeline", "since", "until", "fast_mode", "status", "attribute", "tag")
+    names = Filters.__annotations__
     for name in filters:
         if name not in names:
             raise TypeError(f"there is no filter {name!r}: choose of {', '.join(names)}, last")
-    return session_filters(**(dict.fromkeys(names) | dict(filters)), last=last)
-
-
-def session_filters(
-    pipeline: str | None,
-    since: Moment | None,
-    until: Moment | None,
-    last: int | None,
-    fast_mode: bool | None,
-    status: str | None,
-    attribute: Mapping[str, Any] | None,
-    tag: str | None,
-) -> dict[str, Any]:
-    """Return what ``checked_filters`` does, spelt out.
-
-    Raises:
-        FilterError: one of them has a value that cannot be meant.
-    """
     if last is not None:
         _check_count(last)
+    pipeline, tag, status = filters.get("pipeline"), filters.get("tag"), filters.get("status")
+    since, until = filters.get("since"), filters.get("until")
     if status is not None and status not in STATUSES:
         raise FilterError(f"status={status!r} must be one of {', '.join(STATUSES)}")
     for name, value in (("pipeline", pipeline), ("tag", tag)):
@@ -149,9 +200,9 @@ def session_filters(
         "since": None if since is None else moment_of(since),
         "until": None if until is None else moment_of(until),
         "last": None if last is None else min(int(last), BIGGEST),
-        "fast_mode": fast_mode,
+        "fast_mode": filters.get("fast_mode"),
         "status": status,
-        "attribute": _checked_attributes(attribute),
+        "attribute": _checked_attributes(filters.get("attribute")),
         "tag": None if tag is None else recorded_name(tag),
     }
 

@@ -169,7 +169,7 @@ def _require_file(path: Path, found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(found.st_mode):
-        raise FileExistsError(errno.EEXIST, "what is there is no regular file", str(path))
+        raise FileExistsError(errno.EEXIST, "it exists and is not a regular file", str(path))
 
 
 # --- what is no file ----------------------------------------------------------------------------------

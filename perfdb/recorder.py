@@ -306,7 +306,7 @@ def _lost(what: str) -> None:
     try:
         if (ended := health_of_ended()) is not None:
             message = (
-                f"{what} of perfdb.current() comes after the end of its session, and is recorded nowhere"
+                f"{what} of perfdb.current() was called after the end of its session and is not recorded"
             )
             ended.count("lost", 1, f"{message}: give it a session of its own, or end that one later")
             return
@@ -329,7 +329,7 @@ def current() -> Step | Tracker | _Nothing:
             failed("finding the step that is open", error)
             found = None
         return found or node.tracker or _Nothing()
-    return _Nothing() if node is None else node
+    return node if isinstance(node, Step) else _Nothing()
 
 
 def _load(health: Health, **overrides: Any) -> Settings:

@@ -7,35 +7,56 @@ is never changed. Names are those of the JSON report; instants are epoch seconds
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from perfdb.vocabulary import (
+    ACKNOWLEDGED,
+    ALERT_STATES,
     COMPLETED,
     COMPOSITE_CREATION,
     DESIGN_STEPS,
+    EXPECTED,
     FAILED,
+    FALSE_ALARM,
+    FIRING,
+    HISTORIC,
     IMAGE_GENERATION,
     INTERRUPTED,
+    OPEN_STATES,
+    PENDING,
     PRODUCT_SEARCH,
+    RESOLVED,
     RUNNING,
+    SEVERITIES,
     STATUSES,
+    UNCOUNTED_TAGS,
     VISION_ANALYSIS,
     check_session_id,
     mode_of,
 )
 
 __all__ = [
+    "ACKNOWLEDGED",
+    "ALERT_STATES",
     "COMPLETED",
     "COMPOSITE_CREATION",
     "DESIGN_STEPS",
+    "EXPECTED",
     "FAILED",
+    "FALSE_ALARM",
+    "FIRING",
+    "HISTORIC",
     "IMAGE_GENERATION",
     "INTERRUPTED",
+    "OPEN_STATES",
+    "PENDING",
     "PRODUCT_SEARCH",
+    "RESOLVED",
     "RUNNING",
+    "SEVERITIES",
     "STATUSES",
     "VISION_ANALYSIS",
     "Attempt",
@@ -159,6 +180,15 @@ class Session:
         return None if self.total_duration is None else self.start_time + self.total_duration
 
     @property
+    def counted(self) -> bool:
+        """Whether its durations are in baselines and trends."""
+        return (
+            self.status == COMPLETED
+            and self.total_duration is not None
+            and counts(self.success, self.attributes, self.mode, self.tags)
+        )
+
+    @property
     def timestamp(self) -> str:
         """The start as the report says it: local time of the writer, ISO 8601, without a zone."""
         zone = timezone(timedelta(seconds=self.utc_offset))
@@ -174,17 +204,34 @@ class Session:
         return durations
 
 
-SEVERITIES = ("info", "warning", "critical")  # rising
+_KINDS = {"float | None": float, "int | None": int, "str | None": str, "bool | None": bool}
 
-PENDING = "pending"  # seen, and waiting for confirmation
-FIRING = "firing"
-ACKNOWLEDGED = "acknowledged"  # somebody knows
-HISTORIC = "historic"  # found in old data: nobody is told
-RESOLVED = "resolved"
-EXPECTED = "expected"  # a person took the new level as the baseline
-FALSE_ALARM = "false alarm"
-OPEN_STATES = (PENDING, FIRING, ACKNOWLEDGED, HISTORIC)
-ALERT_STATES = (*OPEN_STATES, RESOLVED, EXPECTED, FALSE_ALARM)
+
+def _further(record: type, last: str) -> dict[str, type]:
+    """Return the fields behind ``last``, each with the kind of its one value."""
+    names = [each.name for each in fields(record)]
+    behind = fields(record)[names.index(last) + 1 :]
+    return {each.name: _KINDS[each.type] for each in behind if isinstance(each.type, str)}
+
+
+# What passes by its name alone through report, journal, table and frame, in this order: a field that is added
+# at the end of ``Session`` or ``Step`` needs a column, and somebody who says it.
+FURTHER_OF_SESSION = _further(Session, "utc_offset")
+FURTHER_OF_STEP = _further(Step, "interrupted")
+
+
+def is_cached(data: object) -> bool:
+    """Say whether attributes or a step's data say that the answer came from a cache: ``cached=True``."""
+    return isinstance(data, Mapping) and data.get("cached") is True
+
+
+def counts(success: bool | None, attributes: object, mode: str, tags: Iterable[str] = ()) -> bool:
+    """Say whether a session that completed is in baselines and trends, and its steps with it.
+
+    Where ``cached`` makes a mode of its own, answers from a cache count there.
+    """
+    fresh = not is_cached(attributes) or '"cached":' in mode
+    return fresh and success is not False and not any(tag in UNCOUNTED_TAGS for tag in tags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,7 +161,7 @@ def _strangers_in(home: Path, trust: Trust) -> str | None:
     for path in (home, home / "journal", home / DATABASE_FILE):
         doubt = trust.doubt_about(path)
         if doubt is not None:
-            return doubt if path == home else f"{path.name} in it is doubtful: {doubt}"
+            return doubt if path == home else f"{path.name} in it is not trusted: {doubt}"
     return None
 
 

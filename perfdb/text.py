@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 
+from perfdb.vocabulary import OTHER, TOTAL
+
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _BREAK = "\u200b"
 _MARKUP = (
@@ -25,6 +27,7 @@ _MARKUP = (
 )
 
 
+_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), "everything")
 _MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is
 
 
@@ -130,6 +133,18 @@ def mode_text(mode: str) -> str:
         if value is not None and not (name == "fast_mode" and isinstance(value, bool))
     ]
     return ", ".join(words)
+
+
+def step_label(step_name: str | None, kind: str = "step") -> str:
+    """Return what a table for people calls a step, or the total; a step of such a name says that it is one.
+
+    Args:
+        step_name: as it was recorded; None is the session's total.
+        kind: of the row: step, total or other.
+    """
+    if step_name is None:
+        return TOTAL
+    return f"{step_name} (step)" if kind == "step" and step_name.lower() in _OUR_NAMES else step_name
 
 
 def counted(number: int, noun: str) -> str:

@@ -26,10 +26,32 @@ INTERRUPTED = "interrupted"
 PROCESS_ENDED = "the process ended before end_pipeline()"
 STATUSES = (RUNNING, COMPLETED, FAILED, INTERRUPTED)
 
+INFO = "info"
+WARNING = "warning"
+CRITICAL = "critical"
+SEVERITIES = (INFO, WARNING, CRITICAL)  # rising
+
+PENDING = "pending"  # an alert that was seen, and waits for confirmation
+FIRING = "firing"
+ACKNOWLEDGED = "acknowledged"  # somebody knows
+HISTORIC = "historic"  # found in old data: nobody is told
+RESOLVED = "resolved"
+EXPECTED = "expected"  # a person took the new level as the baseline
+FALSE_ALARM = "false alarm"
+OPEN_STATES = (PENDING, FIRING, ACKNOWLEDGED, HISTORIC)
+ALERT_STATES = (*OPEN_STATES, RESOLVED, EXPECTED, FALSE_ALARM)
+
+WAITING = "waiting"  # a message on its way to a channel; or it FAILED
+SENT = "sent"
+
+UNCOUNTED_TAGS = ("warmup", "ignore", "cached")  # sessions so tagged leave baselines and trends
+
 MAX_SEQ = (1 << 53) - 1  # of a step: other processes than the first number theirs from random bits
 
-TOTAL = "Total"  # a table's row for the whole session
-OTHER = "Other"  # and for the time in which no step ran
+# What a table calls the whole session, and the time in which no step ran. A host may call its steps so:
+# what a row is says its `kind` (step, total, other), and inside perfdb both are None.
+TOTAL = "Total"
+OTHER = "Other"
 
 BIGGEST = (1 << 63) - 1  # that a database takes as a whole number; of nothing are there more
 

@@ -96,6 +96,7 @@ def test_types_travel_with_the_package() -> None:
 
 def test_pages_travel_with_the_package() -> None:
     web = Path(perfdb.__file__).parent / "web"
+    assert list((web.parent / "pages" / "templates").glob("*.html"))
     assert list((web / "templates").glob("*.html"))
     assert list((web / "static").rglob("*.js"))
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]

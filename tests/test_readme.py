@@ -13,32 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.given import SEED_REPORT
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = str(Path(sys.executable).parent)
 
 # Blocks whose every line runs here. What installs is run by .ci/run, in fresh environments.
 INSTALLS = re.compile(r"^pip install .*$", re.MULTILINE)
-
-SEED_REPORT = {
-    "session_id": "20250730_143022",
-    "total_duration": 45.23,
-    "fast_mode": False,
-    "success": True,
-    "product_count": 6,
-    "timestamp": "2025-07-30T14:30:22.123456",
-    "steps": [
-        {
-            "step_name": "Vision Analysis",
-            "start_time": 1698678622.123,
-            "end_time": 1698678645.456,
-            "duration": 23.333,
-            "success": True,
-            "error_message": None,
-            "additional_data": {"design_style": "modern", "design_type": "interior redesign"},
-        }
-    ],
-}
 
 
 def blocks(language: str) -> list[str]:

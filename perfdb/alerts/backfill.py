@@ -13,43 +13,46 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
-from perfdb.alerts.config import JITTER_S, AlertSettings
-from perfdb.alerts.evaluation import LEAST_NEW, LEVELS, MOST_JITTERS, MOST_OPENED, fingerprint, is_judged
+from perfdb.alerts.config import AlertSettings
+from perfdb.alerts.evaluation import LEAST_NEW, MOST_JITTERS, MOST_OPENED, fingerprint
 from perfdb.alerts.judging import write_in_pieces
 from perfdb.alerts.messages import headline, message
-from perfdb.analysis.regressions import Move, Runs, find_moves
-from perfdb.analysis.rules import PINNED_PERCENT, SHIFT_PERCENT, Level, Rule, Verdict, bound_between
-from perfdb.analysis.verdicts import evaluate
+from perfdb.analysis.regressions import Move, find_moves
+from perfdb.analysis.rules import JITTER_S, Level, Rule, Verdict, evaluate, kind_of
+from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between
+from perfdb.analysis.rules.change import CHANGE_POINT
+from perfdb.analysis.rules.pinned import PINNED
+from perfdb.analysis.series import Series, SeriesName
 from perfdb.errors import NotFoundError
 from perfdb.records import HISTORIC, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.database import Database
-from perfdb.store.levels import kinds_of, read_past
+from perfdb.store.series import kinds_of, read_past
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def moves_of(connection: Connection, *, better: bool = False, **filters: Any) -> list[Move]:
+def moves_of(
+    connection: Connection, *, better: bool = False, looking_back: bool = False, **filters: Any
+) -> list[Move]:
     """Return where the level of any series moved for the worse, without causes.
 
     Args:
         connection: of any role.
         better: where it moved for the better instead.
-        filters: as ``store.levels.read_past`` takes them.
+        looking_back: see ``find_moves``; what an import opens is what the rules would have opened.
+        filters: as ``store.series.read_past`` takes them.
     """
     pasts = list(read_past(connection, **filters))
     steps = Counter((past.pipeline, past.mode) for past in pasts if past.step_name is not None)
     found: list[Move] = []
     for past in pasts:
-        runs = Runs(
-            past.pipeline, past.step_name, past.mode, past.session_ids, past.start_times, past.durations
-        )
         parts = 1
         if past.step_name is None:  # the jitters of its steps add up in a total
             parts = min(MOST_JITTERS, max(1, steps[past.pipeline, past.mode]))
-        found += find_moves(runs, jitter=parts * JITTER_S, better=better)
+        found += find_moves(past, jitter=parts * JITTER_S, better=better, looking_back=looking_back)
     return found
 
 
@@ -57,7 +60,7 @@ def moves_of(connection: Connection, *, better: bool = False, **filters: Any) ->
 class Loss:
     """A series that is slower than its pinned baseline now, as the rule ``pinned`` judges it."""
 
-    runs: Runs
+    runs: Series
     pin: Pin
     verdict: Verdict
 
@@ -68,26 +71,19 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
     Args:
         connection: of any role.
         step: only this step, without the totals.
-        filters: as ``store.levels.read_past`` takes them.
+        filters: as ``store.series.read_past`` takes them.
     """
     pins = {(pin.pipeline, pin.step_name, pin.mode): pin for pin in pinned(connection)}
     found = []
     for past in read_past(connection, step=step, **filters) if pins else ():
-        pin = pins.get((past.pipeline, past.step_name, past.mode))
+        pin = pins.get(past.name)
         if pin is None:
             continue
         level = Level(pin.value, pin.spread, pin.n)
-        rule = Rule(name="pinned", kind="pinned", percent=PINNED_PERCENT, jitter=JITTER_S, pinned=level)
+        rule = Rule(name="pinned", kind=PINNED.name, jitter=JITTER_S, pinned=level, **PINNED.defaults)
         first = bisect_right(past.start_times, pin.until_time)  # not held against itself
-        runs = Runs(
-            past.pipeline,
-            past.step_name,
-            past.mode,
-            past.session_ids[first:],
-            past.start_times[first:],
-            past.durations[first:],
-        )
-        verdict = evaluate(rule, runs.durations)
+        runs = past.between(first)
+        verdict = evaluate(rule, runs.values)
         if verdict.hit:
             found.append(Loss(runs, pin, verdict))
     return found
@@ -130,11 +126,11 @@ def _with_cause(connection: Connection, move: Move) -> Move:
 
 def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
     """Return the alert that tells of a move, an open one before others; None when there is none."""
-    series = (move.runs.pipeline, move.runs.step_name, move.runs.mode)
+    series = move.runs.name
     telling = [
         alert
         for alert in alerts
-        if alert.kind in LEVELS
+        if kind_of(alert.kind).finds == "level"
         and alert.metric == "duration"
         and (alert.pipeline, alert.step_name, alert.mode) == series
         and move.is_at(alert.since_time)
@@ -151,25 +147,21 @@ def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Mov
     return with_causes(connection, found)
 
 
-Series = tuple[str, str | None, str]
-"""Pipeline, step name (None: the total) and mode."""
-
-
 def open_historic(database: Database, moves: Iterable[Move], settings: AlertSettings, now: float) -> None:
     """Open a ``historic`` alert for each move that no alert tells of.
 
     A move that an alert tells of already is that alert, and a historic one follows its boundary. Only the
     newest move of a series, if it lasts, is looked at by the next verdicts. Nobody is told.
     """
-    rules = [rule for rule in settings.rules if rule.kind == "change_point" and rule.metric == "duration"]
-    told: dict[Series, list[Alert]] = {}
+    rules = [rule for rule in settings.rules if rule.kind == CHANGE_POINT.name and rule.metric == "duration"]
+    told: dict[SeriesName, list[Alert]] = {}
     with database.reading() as connection:
         for each in store.read_alerts(connection, "all"):
-            told.setdefault((each.pipeline, each.step_name, each.mode), []).append(each)
+            told.setdefault(SeriesName(each.pipeline, each.step_name, each.mode), []).append(each)
     opening = _Opening(rules, now)
     due = []
     for place, move in enumerate(sorted(moves, key=lambda move: move.since_time)):
-        alert = alert_of(move, told.get(_series_of(move), ()))
+        alert = alert_of(move, told.get(move.runs.name, ()))
         if alert is None or _is_to_follow(alert, move):
             due.append((place, move))
         elif opening.rule_for(move) is not None:
@@ -188,7 +180,7 @@ class _Opening:
         self._events: dict[str, list[tuple[int, Alert]]] = {}
 
     def rule_for(self, move: Move) -> Rule | None:
-        return next((rule for rule in self._rules if is_judged(rule, move.runs)), None)
+        return next((rule for rule in self._rules if rule.is_about(move.runs.name)), None)
 
     def add(self, place: int, move: Move, alert: Alert) -> None:
         self._events.setdefault(move.event_session_id, []).append((place, alert))
@@ -199,7 +191,7 @@ class _Opening:
         rule = self.rule_for(move)
         if rule is None or self._opened >= MOST_OPENED:
             return
-        told = store.read_alerts(connection, "all", of_series=_series_of(move))
+        told = store.read_alerts(connection, "all", of_series=move.runs.name)
         alert = alert_of(move, told)
         if alert is None:
             taken = any(each.active and _is_of(each, rule, move) for each in told)
@@ -214,10 +206,6 @@ class _Opening:
         """Yield the alerts whose group is not seen to yet, with it and with their texts."""
         for event in self._events.values():
             yield from _grouped([alert for _, alert in sorted(event, key=lambda each: each[0])])
-
-
-def _series_of(move: Move) -> Series:
-    return move.runs.pipeline, move.runs.step_name, move.runs.mode
 
 
 def _is_to_follow(alert: Alert, move: Move) -> bool:
@@ -243,7 +231,7 @@ def _alert_of_move(rule: Rule, move: Move, now: float) -> Alert:
     runs, change = move.runs, move.change
     end = change.index + change.after_n
     arithmetic = (
-        f"change at run {change.index + 1} of {len(runs.durations)}: {change.before_median:.6g} "
+        f"change at run {change.index + 1} of {len(runs)}: {change.before_median:.6g} "
         f"(n = {change.before_n}) to {change.after_median:.6g} (n = {change.after_n}), "
         f"{change.effect_percent:+.1f} % >= +{SHIFT_PERCENT:g} %; p = {change.p_value:.2g}"
     )

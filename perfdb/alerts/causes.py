@@ -5,7 +5,7 @@ In the caller's transaction; no pandas, because the worker asks when an alert op
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +58,15 @@ def as_details(cause: Cause) -> dict[str, Any]:
     """Return a cause as an alert keeps it in its details."""
     return {
         "total_s": cause.total_s,
-        "parts": [asdict(part) for part in cause.parts],
+        "parts": [part.as_dict() for part in cause.parts],
         "suspects": [asdict(suspect) for suspect in cause.suspects],
         "sentence": cause.sentence,
     }
+
+
+def parts_of(given: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
+    """Return the parts of a move that are kept as dictionaries, the rest last."""
+    return tuple(Part.of_dict(part, last=part is given[-1]) for part in given)
 
 
 def of_details(details: Mapping[str, Any]) -> Cause | None:
@@ -71,6 +76,6 @@ def of_details(details: Mapping[str, Any]) -> Cause | None:
         return None
     return Cause(
         kept["total_s"],
-        tuple(Part(**part) for part in kept["parts"]),
+        parts_of(kept["parts"]),
         tuple(Suspect(**suspect) for suspect in kept["suspects"]),
     )

@@ -23,13 +23,14 @@ from perfdb.alerts.config import Channel
 from perfdb.errors import MissingExtraError, PerfdbError
 from perfdb.recording.native import Thread
 from perfdb.text import unmarked
+from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 logger = logging.getLogger("perfdb.alerts")
 
 _ANSWER_BYTES = 4096
 _SIGNS = re.compile("[<>&@]")
 _MODULES = {"webhook": ("urllib.request", "ssl", "encodings.idna"), "apprise": ("apprise",)}
-_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
+_LEVELS = {INFO: logging.INFO, WARNING: logging.WARNING, CRITICAL: logging.CRITICAL}
 
 
 class DeliveryError(PerfdbError):

@@ -1,7 +1,7 @@
 """The rules and channels of the settings, checked when a program starts.
 
-A mistake is a SettingsError with file, line and the nearest right word. Six rules are on by default;
-a rule of the same name replaces one, ``off`` takes it away.
+A mistake is a SettingsError with file, line and the nearest right word. Some kinds have a rule by default; a
+rule of the same name replaces one, ``off`` takes it away.
 """
 
 from __future__ import annotations
@@ -10,43 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from perfdb.analysis.rules import INFORMATION, KINDS, PINNED_PERCENT, Rule
+from perfdb.analysis.rules import JITTER_S, KINDS, TABLE, Rule
 from perfdb.recording.redaction import redact
 from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
 from perfdb.toml import Table, nearest
-from perfdb.vocabulary import recorded_name
+from perfdb.vocabulary import INFO, WARNING, recorded_name
 
 CHANNEL_KINDS = ("webhook", "apprise", "log", "console")
-EVERY = "*"  # the total and every step
-
-# A busy machine adds so much to a run, now and then for minutes: that is the scheduler, not the pipeline.
-JITTER_S = 0.0015
-
-DEFAULT_RULES = (
-    Rule(name="error_rate", kind="error_rate", step=EVERY, default=True),
-    # Two sessions in a row: five runs share a bad minute of the machine more often than one thinks.
-    Rule(name="fast_shift", kind="fast_shift", step=EVERY, hits=2, jitter=JITTER_S, default=True),
-    Rule(name="change_point", kind="change_point", step=EVERY, jitter=JITTER_S, default=True),
-    # Judges only where somebody pinned a baseline.
-    Rule(
-        name="pinned_baseline",
-        kind="pinned",
-        step=EVERY,
-        percent=PINNED_PERCENT,
-        jitter=JITTER_S,
-        default=True,
-    ),
-    Rule(
-        name="anomaly",
-        kind="anomaly",
-        step=EVERY,
-        severity="info",
-        jitter=JITTER_S,
-        default=True,
-    ),
-    Rule(name="trend", kind="trend", step=EVERY, severity="info", jitter=JITTER_S, default=True),
-)
+DEFAULT_RULES = tuple(kind.default for kind in TABLE.values() if kind.default is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +32,7 @@ class Channel:
     kind: str
     url: str | None = field(default=None, repr=False)
     secret: str | None = field(default=None, repr=False)
-    min_severity: str = "warning"
+    min_severity: str = WARNING
     resolved: bool = True
     timeout_s: float = 10.0
     most_per_hour: int = 20
@@ -170,7 +142,6 @@ def _name(value: object) -> str:
     return recorded_name(redact(text(value)))
 
 
-_ANY_NUMBER = number(-1e300)
 _COMMON: dict[str, Any] = {
     "name": _name,
     "kind": _one_of(KINDS),
@@ -181,44 +152,34 @@ _COMMON: dict[str, Any] = {
     "mode": _mode,
     "hits": whole(1, 100),
 }
-_OF_KIND: dict[str, dict[str, Any]] = {
-    "max": {"limit": _ANY_NUMBER},
-    "min": {"limit": _ANY_NUMBER},
-    "budget": {"limit": _ANY_NUMBER, "target": number(0.5, 0.999)},
-    "relative": {"percent": number(0.1, 100_000)},
-    "pinned": {"percent": number(0.1, 100_000)},
-    "error_rate": {"limit": number(0, 1)},
-}
-_SIDED = ("relative", "fast_shift", "change_point", "pinned", "anomaly", "trend")
-_NEEDED = {"max": ("limit",), "min": ("limit",), "budget": ("limit",), "relative": ("percent",)}
 
 
 def _rule(table: Table) -> Rule:
     for key in ("name", "kind"):
         if key not in table:
             raise table.error(f"a rule needs '{key}'")
-    kind = table["kind"]
-    if kind not in KINDS:
+    kind = TABLE.get(table["kind"]) if isinstance(table["kind"], str) else None
+    if kind is None:
         table.read(_COMMON | {key: _anything for key in table if key not in _COMMON})  # says which are known
-    checks = _COMMON | _OF_KIND.get(kind, {})
-    if kind in _SIDED:
+        raise table.error("there is no such kind", "kind")
+    checks = _COMMON | {name: number(*limits) for name, limits in kind.settings.items()}
+    if kind.sided:
         checks = checks | {"direction": _one_of(("up", "down"))}
     found = table.read(checks)
-    for key in _NEEDED.get(kind, ()):
+    for key in kind.needs:
         if key not in found:
-            raise table.error(f"rule '{found['name']}' of kind '{kind}' needs '{key}'")
-    severity = found.setdefault("severity", "info" if kind in INFORMATION else "warning")
-    if kind in INFORMATION and severity != "info":
-        raise table.error(f"a rule of kind '{kind}' is information only: severity must be 'info'", "severity")
-    if kind == "min":
-        found["direction"] = "down"
-    if kind == "pinned":
-        found.setdefault("percent", PINNED_PERCENT)
+            raise table.error(f"rule '{found['name']}' of kind '{kind.name}' needs '{key}'")
+    severity = found.setdefault("severity", INFO if kind.information else WARNING)
+    if kind.information and severity != INFO:
+        raise table.error(
+            f"a rule of kind '{kind.name}' is information only: severity must be 'info'", "severity"
+        )
+    found = {**kind.defaults, **found}
     default = next((rule for rule in DEFAULT_RULES if rule.name == found["name"]), None)
-    if default is not None and default.kind == kind:
+    if default is not None and default.kind == kind.name:
         return replace(default, **found, default=False)
-    if kind == "error_rate" and found.get("metric", "duration") != "duration":
-        raise table.error("a rule of kind 'error_rate' has no metric", "metric")
+    if kind.looks_at == "failed" and found.get("metric", "duration") != "duration":
+        raise table.error(f"a rule of kind '{kind.name}' has no metric", "metric")
     if found.get("metric") == "total":  # the session's total is a rule without a step
         if "step" in found:
             raise table.error("metric 'total' is the session's: leave 'step' out", "step")

@@ -14,6 +14,7 @@ from perfdb.alerts.lifecycle import is_due
 from perfdb.records import SEVERITIES, Alert
 from perfdb.store import outbox
 from perfdb.store.alerts import alert_row
+from perfdb.vocabulary import INFO
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -32,7 +33,7 @@ def source_of(alert: Alert) -> Source:
 def due_of(alerts: Iterable[Alert], settings: AlertSettings, now: float) -> list[Alert]:
     """Return the alerts that somebody is to be told of now."""
     due = [alert for alert in alerts if is_due(alert, now, settings.repeat_after_s)]
-    return [] if all(alert.severity == "info" for alert in due) else due  # information never tells itself
+    return [] if all(alert.severity == INFO for alert in due) else due  # information never tells itself
 
 
 def urgency(alert: Alert) -> tuple[int, int]:

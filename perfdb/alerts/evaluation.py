@@ -6,7 +6,6 @@ caller commits; nothing here waits, sends or calls back.
 
 from __future__ import annotations
 
-import json
 import math
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,19 +14,22 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
-from perfdb.alerts.config import EVERY, AlertSettings
+from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.digests import due_of, put_digests, source_of, urgency
 from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, remove_unruled
 from perfdb.alerts.messages import headline, message
 from perfdb.analysis.error_kinds import without_ids
-from perfdb.analysis.rules import HYSTERESIS, SAME_CHANGE, WINDOWS, Level, Rule, Verdict
-from perfdb.analysis.verdicts import evaluate
+from perfdb.analysis.rules import EVERY, TABLE, Level, Rule, Verdict, evaluate, kind_of
+from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE
+from perfdb.analysis.rules.change import CHANGE_POINT
+from perfdb.analysis.rules.limits import MAX
+from perfdb.analysis.series import Series, SeriesName
+from perfdb.measures import METRICS
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.windows import (
     Place,
-    Window,
     errors_since,
     find_place,
     last_error,
@@ -37,16 +39,13 @@ from perfdb.store.windows import (
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
 MOST_JITTERS = 5  # of its steps, that add up in a total
-LEVELS = ("fast_shift", "change_point", "relative")  # kinds whose alerts say since when a level holds
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is judged
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
-MEASURED = ("duration", "cpu_s", "rss_peak_bytes")  # what perfdb measures; other metrics are attributes
+MEASURED = METRICS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-    from perfdb.analysis.regressions import Runs
 
 Change = tuple[Alert, tuple[str, ...]]
 """An alert as a verdict left it, and what happened to it."""
@@ -70,8 +69,8 @@ class Judged:
     """A rule's verdict on one series."""
 
     rule: Rule
-    window: Window
-    sessions: Sequence[int]  # the places in the window of the values that were judged
+    window: Series
+    sessions: Sequence[int]  # the places in it of the values that were judged
     verdict: Verdict
 
 
@@ -132,7 +131,7 @@ class Findings:
 
     place: Place
     said: _Said
-    total: Window
+    total: Series
     changes: Sequence[Change]
     historic: bool
 
@@ -171,7 +170,7 @@ def look_at_session(
         if moved is None or moved == alert:
             continue
         pin = said.pins.get((moved.step_name, moved.metric))
-        if pin is not None and moved.kind in LEVELS:
+        if pin is not None and kind_of(moved.kind).finds == "level":
             moved = replace(moved, details={**moved.details, "pinned": {"value": pin.value, "n": pin.n}})
             if moved == alert:
                 continue
@@ -193,9 +192,9 @@ def _explained(connection: Connection, place: Place, changes: Iterable[Change]) 
     causes: dict[str, dict[str, Any]] = {}
     found: list[Change] = []
     for changed, events in changes:
-        if events and changed.kind == "error_rate":
+        if events and kind_of(changed.kind).finds == "failures":
             changed = _with_error(connection, place, changed)
-        if changed.kind in (*LEVELS, "pinned") and not _BEGINNINGS.isdisjoint(events):
+        if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
             changed = _with_cause(connection, changed, causes)
         found.append((changed, events))
     return found
@@ -232,13 +231,19 @@ def while_running(
     changes: list[Change] = []
     for rule in rules_for_running(settings.rules, place.pipeline, place.mode):
         for step_name, seconds in elapsed.items():
-            if not _is_about(rule, step_name):
+            if not rule.is_about(SeriesName(place.pipeline, step_name, place.mode)):
                 continue
             fitted = _with_accepted(rule, accepted.get((step_name, rule.metric)))
             alert = by_fingerprint.get((rule.name, step_name, rule.metric, rule.direction))
             verdict = evaluate(fitted, [seconds])
             if verdict.hit:
-                window = Window(0, step_name, [session_id], [place.start_time])
+                window = Series(
+                    place.pipeline,
+                    step_name,
+                    place.mode,
+                    session_ids=[session_id],
+                    start_times=[place.start_time],
+                )
                 judged = Judged(rule, window, [0], verdict)
                 seen = replace(_seen(place, judged, alert, now, False), running=True)
                 moved, events = advance(alert, rule, verdict, seen)
@@ -277,7 +282,7 @@ def rules_for_running(rules: Iterable[Rule], pipeline: str, mode: str) -> list[R
     return [
         rule
         for rule in rules
-        if rule.kind == "max" and rule.metric == "duration" and _fits(rule, pipeline, mode)
+        if rule.kind == MAX.name and rule.metric == "duration" and rule.is_of(pipeline, mode)
     ]
 
 
@@ -290,9 +295,11 @@ def lowest_limits(rules: Iterable[Rule], pipeline: str, mode: str) -> dict[str |
     return limits
 
 
-def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> list[Window]:
-    """Read as much history as the rules for a session's pipeline and mode look at, and no more."""
-    fitting = [rule for rule in rules if _fits(rule, place.pipeline, place.mode)]
+def windows_of(
+    connection: Connection, place: Place, rules: Sequence[Rule], *, most: int | None = None
+) -> list[Series]:
+    """Read as much history as the rules for a session's pipeline and mode look at, or so many runs."""
+    fitting = [rule for rule in rules if rule.is_of(place.pipeline, place.mode)]
     if not fitting:
         return []
     metrics = {rule.metric for rule in fitting if rule.metric in MEASURED} | {"duration"}
@@ -303,13 +310,13 @@ def windows_of(connection: Connection, place: Place, rules: Sequence[Rule]) -> l
             if rule.step == EVERY:
                 attributes.setdefault(None, set()).add(rule.metric)
     # Some of the last sessions failed or were tagged: a few more than the rules ask for.
-    runs = max(WINDOWS[rule.kind] for rule in fitting) + 10
+    runs = (most or max(TABLE[rule.kind].window for rule in fitting)) + 10
     return read_windows(connection, place, runs, metrics=metrics, attributes=attributes)
 
 
 def judge(
     place: Place,
-    windows: Sequence[Window],
+    windows: Sequence[Series],
     rules: Iterable[Rule],
     accepted: Mapping[tuple[str | None, str], store.Baseline],
     active: Mapping[tuple[Any, ...], Alert],
@@ -325,16 +332,17 @@ def judge(
         active: the alerts that verdicts look at, by fingerprint.
         pins: see ``pins_of``.
     """
-    steps = min(MOST_JITTERS, max(1, len(windows) - 1))
+    steps = min(MOST_JITTERS, max(1, len({window.step_name for window in windows}) - 1))
     for rule in rules:
-        if not _fits(rule, place.pipeline, place.mode):
+        if not rule.is_of(place.pipeline, place.mode):
             continue
         for window in windows:
-            if not _is_about(rule, window.step_name):
+            if window.metric != rule.metric or rule.step not in (EVERY, window.step_name):
                 continue
             baseline = accepted.get((window.step_name, rule.metric))
-            pin = pins.get((window.step_name, rule.metric)) if rule.kind == "pinned" else None
-            if rule.kind == "pinned":
+            needs_pin = TABLE[rule.kind].finds == "loss"
+            pin = pins.get((window.step_name, rule.metric)) if needs_pin else None
+            if needs_pin:
                 if pin is None:
                     continue
                 baseline = _since_pinned(pin, baseline)
@@ -351,22 +359,22 @@ def judge(
 
 
 def values_for(
-    rule: Rule, window: Window, baseline: store.Baseline | None = None
+    rule: Rule, window: Series, baseline: store.Baseline | None = None, *, most: int | None = None
 ) -> tuple[list[float], list[int]]:
     """Return the values that a rule looks at, oldest first, and their places in the window.
 
-    A step that runs several times in a session counts with its mean; with its worst run for ``max``
-    and ``min``. What lies before an accepted baseline is left out.
+    A step that runs several times in a session counts with its mean, or as the kind says with its worst
+    run. What lies before an accepted baseline is left out.
     """
-    if rule.kind == "error_rate":
+    kind = TABLE[rule.kind]
+    if kind.looks_at == "failed":
         pairs = [(float(failed), index) for index, failed in enumerate(window.failed)]
     else:
-        part = {"max": 1, "min": 2}.get(rule.kind, 0)
-        numbers = window.numbers.get(rule.metric, [])
-        pairs = [(triple[part], index) for index, triple in enumerate(numbers) if triple is not None]
-    if baseline is not None and rule.kind not in ("max", "min"):
+        part = {"highest": window.highest, "lowest": window.lowest}.get(kind.looks_at, window.values)
+        pairs = [(value, index) for index, value in enumerate(part) if window.counted[index]]
+    if baseline is not None and kind.finds != "breach":
         pairs = [pair for pair in pairs if window.start_times[pair[1]] >= baseline.since_time]
-    pairs = pairs[-WINDOWS[rule.kind] :]
+    pairs = pairs[-(most or kind.window) :]
     return [value for value, _ in pairs], [index for _, index in pairs]
 
 
@@ -388,30 +396,13 @@ def fingerprint(alert: Alert) -> tuple[Any, ...]:
     return (alert.rule, alert.step_name, alert.metric, alert.direction)
 
 
-def is_judged(rule: Rule, runs: Runs) -> bool:
-    """Say whether a rule is about a series."""
-    return _fits(rule, runs.pipeline, runs.mode) and _is_about(rule, runs.step_name)
-
-
-def _fits(rule: Rule, pipeline: str, mode: str) -> bool:
-    if rule.pipeline is not None and rule.pipeline != pipeline:
-        return False
-    if rule.mode is None:
-        return True
-    values = json.loads(mode)
-    return all(name in values and values[name] == wanted for name, wanted in rule.mode)
-
-
-def _is_about(rule: Rule, step_name: str | None) -> bool:
-    return rule.step == EVERY or rule.step == step_name
-
-
 def _with_accepted(rule: Rule, baseline: store.Baseline | None) -> Rule:
     """Return the rule with a limit that lets an accepted level pass."""
-    if baseline is None or baseline.value is None or rule.limit is None or rule.kind not in ("max", "min"):
+    kind = TABLE[rule.kind]
+    if baseline is None or baseline.value is None or rule.limit is None or kind.finds != "breach":
         return rule
     room = HYSTERESIS * abs(baseline.value)
-    if rule.kind == "min":
+    if kind.looks_at == "lowest":
         return replace(rule, limit=min(rule.limit, baseline.value - room))
     return replace(rule, limit=max(rule.limit, baseline.value + room))
 
@@ -443,14 +434,14 @@ def _located_again(
 
     Within 5 sessions it is the same move; what lies further away is another one and has its own alert.
     """
-    if alert.kind not in ("fast_shift", "change_point"):
+    if not kind_of(alert.kind).by_change_points:
         return alert, events
     from perfdb.analysis.change_points import find_change_points
 
     window = judged.window
     if alert.since_session_id not in window.session_ids:
         return alert, events
-    values, places = values_for(replace(judged.rule, kind="change_point"), window, baseline)
+    values, places = values_for(replace(judged.rule, kind=CHANGE_POINT.name), window, baseline)
     at = window.session_ids.index(alert.since_session_id)
     worse = 1 if alert.direction == "up" else -1
     near = [
@@ -465,7 +456,7 @@ def _located_again(
     return moved, (*events, "moved")
 
 
-def _was_decided(alert: Alert, active: Iterable[Alert], total: Window) -> bool:
+def _was_decided(alert: Alert, active: Iterable[Alert], total: Series) -> bool:
     """Say whether a person has just decided about this move, as another rule saw it."""
     at = bisect_left(total.start_times, alert.since_time)
     return any(
@@ -482,7 +473,7 @@ def _settle(
     settings: AlertSettings,
     active: Sequence[Alert],
     changes: Sequence[Change],
-    total: Window | None,
+    total: Series | None,
     now: float,
     historic: bool,
 ) -> Told:
@@ -543,7 +534,7 @@ def _grouped(
     place: Place,
     current: Mapping[int, Alert],
     touched: Collection[int],
-    total: Window | None,
+    total: Series | None,
     now: float,
 ) -> dict[int, Alert]:
     """Return the alerts with silences and groups seen to, and with their texts."""

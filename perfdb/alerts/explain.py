@@ -6,24 +6,25 @@ For every kind of rule; reads only. What the alert kept when it opened stays wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.causes import cause_at
-from perfdb.alerts.evaluation import LEVELS, values_for, windows_of
+from perfdb.alerts.evaluation import values_for, windows_of
 from perfdb.analysis.cause import Cause
-from perfdb.analysis.rules import SAME_CHANGE, Rule, percent_over
+from perfdb.analysis.rules import Rule, kind_of
+from perfdb.analysis.rules.base import SAME_CHANGE, percent_over
+from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.records import Alert
-from perfdb.store.windows import find_place, newest_places
+from perfdb.store.windows import Place, find_place, newest_places, place_after, runs_since
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from perfdb.analysis.change_points import ChangePoint
 
-MOVES = (*LEVELS, "pinned", "trend")  # kinds that compare runs before with runs since
-_PARTS = {"max": "max", "min": "min", "error_rate": "error_rate"}  # what of a session a rule looks at
+_USUAL, _MOST, _BEFORE = 200, 2_000, 100  # runs that are looked at; of them before what it is about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,19 +73,24 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
         place = next((each for each in newest if each.mode == alert.mode), None)
     if place is None:
         return AlertExplanation(alert=alert)
-    kind = _PARTS.get(alert.kind, "change_point")
-    rule = Rule(name=alert.rule, kind=kind, step=alert.step_name, metric=alert.metric)
-    as_far = Rule(name=alert.rule, kind="change_point", step=alert.step_name, metric=alert.metric)
-    windows = windows_of(connection, place, [rule, as_far])
-    window = next((each for each in windows if each.step_name == alert.step_name), None)
+    most = None
+    kind = kind_of(alert.kind)
+    if kind.looks_at != "failed":
+        place, most = _reach(connection, alert, place)
+    as_far = Rule(name=alert.rule, kind=CHANGE_POINT.name, step=alert.step_name, metric=alert.metric)
+    rule = as_far if kind.looks_at == "mean" else replace(as_far, kind=kind.name)
+    windows = windows_of(connection, place, [rule, as_far], most=most)
+    window = next(
+        (each for each in windows if (each.step_name, each.metric) == (alert.step_name, alert.metric)), None
+    )
     if window is None:
         return AlertExplanation(alert=alert)
-    values, places = values_for(rule, window)
+    values, places = values_for(rule, window, most=most)
     starts = [window.start_times[each] for each in places]
     ids = [window.session_ids[each] for each in places]
     at = sum(start < alert.since_time for start in starts)
     inside = bool(values) and 0 < at < len(values)
-    change = _change_near(values, at) if inside and alert.kind in MOVES else None
+    change = _change_near(values, at) if inside and kind.compares else None
     first, end = (0, len(values)) if inside else (at, len(values))
     if change is not None:
         first, end = change.index - change.before_n, change.index + change.after_n
@@ -109,14 +115,24 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     )
 
 
-def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:
-    from perfdb.analysis.change_points import find_change_points
+def _reach(connection: Connection, alert: Alert, place: Place) -> tuple[Place, int | None]:
+    """Return until which session, and how many runs, what the alert is about reaches from well before it."""
+    since = runs_since(connection, place, alert.since_time)
+    if since + _BEFORE <= _USUAL:
+        return place, None
+    if since + _BEFORE > _MOST:  # until now is too far: as much as there is room for
+        return place_after(connection, place, alert.since_time, _MOST - _BEFORE), _MOST
+    return place, since + _BEFORE
 
-    near = [each for each in find_change_points(values) if abs(each.index - at) <= SAME_CHANGE]
+
+def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:
+    from perfdb.analysis.change_points import find_past_changes
+
+    near = [each for each in find_past_changes(values) if abs(each.index - at) <= SAME_CHANGE]
     return min(near, key=lambda each: abs(each.index - at), default=None)
 
 
 def _cause(connection: Connection, alert: Alert, since: float | None, until: float | None) -> Cause | None:
-    if alert.metric != "duration" or alert.kind not in MOVES:
+    if alert.metric != "duration" or not kind_of(alert.kind).compares:
         return None
     return cause_at(connection, alert.pipeline, alert.mode, alert.since_time, since=since, until=until)

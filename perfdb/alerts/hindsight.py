@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.config import EVERY
 from perfdb.alerts.evaluation import MEASURED, Judged, judge, pins_of
-from perfdb.analysis.rules import WINDOWS, Rule
+from perfdb.analysis.rules import EVERY, TABLE, Rule
 from perfdb.store.alerts import Baseline
-from perfdb.store.windows import Place, Window, read_windows
+from perfdb.store.windows import Place, read_windows
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -36,7 +36,7 @@ def judge_past(
     windows = read_windows(
         connection,
         place,
-        WINDOWS[rule.kind] + last,
+        TABLE[rule.kind].window + last,
         metrics={"duration", rule.metric} if measured else {"duration"},
         attributes=None if measured else {rule.step: {rule.metric}, **_of_total(rule)},
     )
@@ -45,7 +45,7 @@ def judge_past(
     pins = pins_of(connection, place.pipeline, place.mode)
     total = windows[0]  # has every session
     for session_id, start in list(zip(total.session_ids, total.start_times, strict=True))[-last:]:
-        then = [_until(window, start) for window in windows]
+        then = [window.between(0, bisect_right(window.start_times, start)) for window in windows]
         there = replace(place, session_id=session_id, start_time=start)
         for judged in judge(there, then, [rule], accepted, {}, pins):
             yield judged, judged.sessions[-1]
@@ -53,18 +53,3 @@ def judge_past(
 
 def _of_total(rule: Rule) -> dict[str | None, set[str]]:
     return {None: {rule.metric}} if rule.step == EVERY else {}
-
-
-def _until(window: Window, start: float) -> Window:
-    """Return the window as it was when the session that began then was the newest."""
-    end = len(window.start_times)
-    while end and window.start_times[end - 1] > start:
-        end -= 1
-    return Window(
-        window.series_id,
-        window.step_name,
-        window.session_ids[:end],
-        window.start_times[:end],
-        window.failed[:end],
-        {metric: values[:end] for metric, values in window.numbers.items()},
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from perfdb.alerts.config import AlertSettings
@@ -19,11 +19,11 @@ from perfdb.alerts.evaluation import (
     look_at_session,
     settle_session,
 )
+from perfdb.analysis.rules import TABLE
 from perfdb.recording.native import sleep
 from perfdb.records import COMPLETED
 from perfdb.store.alerts import no_longer_silenced, take_turn
 from perfdb.store.database import Database
-from perfdb.store.windows import EndedSession, find_ended, newest_places
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -32,7 +32,6 @@ SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after e
 _TRIES = 3  # to write what was found before others change what it rests on
 _HOLD_S = 0.02  # that a piece has the lock for
 _PAUSE_S = 0.005  # between two of them: who waits for the lock looks for it now and then only
-NEWS_S = 86_400.0  # what ended longer ago is old: it opens historic alerts at most, and nobody is told
 
 Thing = TypeVar("Thing")
 
@@ -61,16 +60,6 @@ def judge_session(
         return after_session(connection, session_id, settings, time.time(), historic=historic)
 
 
-def judge_imported(database: Database, session_ids: Iterable[str], settings: AlertSettings) -> None:
-    """Judge, as historic, those of these sessions that are the newest of their pipeline and mode."""
-    wanted = set(session_ids)
-    with database.reading() as connection:
-        newest = newest_places(connection) if wanted else []
-    for place in newest:
-        if place.session_id in wanted:
-            judge_session(database, place.session_id, settings, historic=True)
-
-
 def tell_after_silence(database: Database, settings: AlertSettings) -> Told:
     """Tell of what fired in a silence that is over by now, and fires on."""
     with database.reading() as connection:
@@ -78,22 +67,6 @@ def tell_after_silence(database: Database, settings: AlertSettings) -> Told:
             return Told()
     with database.writing() as connection:
         return after_silence(connection, settings, time.time())
-
-
-def judge_left(
-    database: Database, session_ids: Iterable[str], settings: AlertSettings
-) -> tuple[list[Told], list[str]]:
-    """Judge sessions whose own process did not come to it, as it would have done.
-
-    Returns:
-        what was found, and those of the sessions that are too old to tell anybody.
-    """
-    with database.reading() as connection:
-        ended = find_ended(connection, session_ids)
-    begin = time.time() - NEWS_S
-    news = [each for each in ended if each.end_time >= begin]
-    old = [each.session_id for each in ended if each.end_time < begin]
-    return [judge_session(database, each, settings) for each in _worth_judging(news, settings)], old
 
 
 def write_in_pieces(
@@ -114,20 +87,9 @@ def write_in_pieces(
 
 def limits_single_runs(settings: AlertSettings) -> bool:
     """Say whether a rule looks at single values, so that no session may go unjudged."""
-    return any(rule.kind in ("max", "min") for rule in settings.rules)
+    return any(TABLE[rule.kind].finds == "breach" for rule in settings.rules)
 
 
 def is_short(status: str, total_duration: float | None) -> bool:
     """Say whether the next session of a loop may speak for this one: the rules look at the history."""
     return status == COMPLETED and (total_duration or 0.0) < SHORT_S
-
-
-def _worth_judging(ended: Sequence[EndedSession], settings: AlertSettings) -> list[str]:
-    newest = {each.series_id: each for each in ended}
-    return [
-        each.session_id
-        for each in ended
-        if limits_single_runs(settings)
-        or not is_short(each.status, each.total_duration)
-        or newest[each.series_id] is each
-    ]

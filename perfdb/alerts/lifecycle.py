@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perfdb.analysis.rules import SAME_CHANGE, Frozen, Rule, Verdict
+from perfdb.analysis.rules import Frozen, Rule, Verdict, kind_of
+from perfdb.analysis.rules.base import SAME_CHANGE
+from perfdb.analysis.rules.kind import contribution
 from perfdb.records import (
     ACKNOWLEDGED,
     EXPECTED,
@@ -22,13 +24,12 @@ from perfdb.records import (
     SEVERITIES,
     Alert,
 )
+from perfdb.vocabulary import INFO
 
 GOOD_RUNS = 3
 GOOD_RUNS_FLAPPING = 10
 FLAPPING_AFTER = 3  # times it came back
 REMEMBERED_RUNS = 20  # a resolved alert that comes back within so many runs is the same one
-
-_SHIFTS = ("fast_shift", "change_point", "relative", "trend")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +175,7 @@ def _after_resolved(alert: Alert, rule: Rule, verdict: Verdict, seen: Seen) -> t
     moved_on = replace(alert, last_session_id=seen.session_id, last_time=seen.start_time, good=quiet)
     if not verdict.hit:
         return replace(moved_on, active=quiet <= REMEMBERED_RUNS), ()
-    if rule.kind == "change_point" and _is_same_change(alert, seen):
+    if kind_of(rule.kind).looks_back and _is_same_change(alert, seen):
         return moved_on, ()  # it looks back at the change that is over
     fresh, _ = _open(rule, verdict, seen)
     again = replace(
@@ -194,7 +195,7 @@ def _after_a_decision(
 ) -> tuple[Alert, tuple[str, ...]]:
     """What a person closed stays closed while the same thing goes on."""
     moved_on = replace(alert, last_session_id=seen.session_id, last_time=seen.start_time)
-    if rule.kind == "change_point":
+    if kind_of(rule.kind).looks_back:
         if not verdict.hit or _is_same_change(alert, seen):
             return moved_on, ()
     elif verdict.hit:
@@ -292,7 +293,7 @@ def is_due(alert: Alert, now: float, repeat_after_s: float) -> bool:
         return False
     if alert.notified_at is None:
         return alert.state == FIRING
-    if SEVERITIES.index(alert.severity) > SEVERITIES.index(alert.notified_severity or "info"):
+    if SEVERITIES.index(alert.severity) > SEVERITIES.index(alert.notified_severity or INFO):
         return True
     return alert.state == FIRING and now - alert.notified_at >= repeat_after_s
 
@@ -343,12 +344,6 @@ def group(alerts: Sequence[Alert], positions: Mapping[int, int]) -> list[Alert]:
     ]
 
 
-def contribution(alert: Alert) -> float:
-    """Return by how much it moved, in the metric's unit; over the limit where there is no baseline."""
-    base = alert.baseline if alert.baseline is not None else alert.limit
-    return alert.value - base if base is not None else 0.0
-
-
 def _told_with(head: Alert, members: Iterable[Alert]) -> Alert:
     told = [each for each in members if each.notified_at is not None]
     if head.notified_at is not None or not told:
@@ -358,12 +353,13 @@ def _told_with(head: Alert, members: Iterable[Alert]) -> Alert:
 
 
 def _belong_together(head: Alert, alert: Alert, positions: Mapping[int, int]) -> bool:
-    if "pinned" in (head.kind, alert.kind) and _is_same_loss(head, alert):
+    finds = [kind_of(each.kind).finds for each in (head, alert)]
+    if "loss" in finds and _is_same_loss(head, alert):
         return True
     return (
         head.metric == alert.metric
         and head.direction == alert.direction
-        and (head.kind == "error_rate") == (alert.kind == "error_rate")
+        and finds.count("failures") != 1
         and abs(positions.get(head.id, 0) - positions.get(alert.id, 0)) <= SAME_CHANGE
     )
 
@@ -374,12 +370,12 @@ def _is_same_loss(head: Alert, alert: Alert) -> bool:
         return False
     if head.kind == alert.kind:
         return True  # the total's and its steps'
-    moved, lost = sorted((head, alert), key=lambda each: each.kind == "pinned")
-    return moved.kind in _SHIFTS and abs(contribution(moved)) >= 0.5 * abs(contribution(lost))
+    moved, lost = sorted((head, alert), key=lambda each: kind_of(each.kind).finds == "loss")
+    return kind_of(moved.kind).shifts and abs(contribution(moved)) >= 0.5 * abs(contribution(lost))
 
 
 def _runs_since(alert: Alert, verdict: Verdict, again: bool) -> int:
-    if alert.kind in _SHIFTS:
+    if kind_of(alert.kind).shifts:
         return alert.n if again else alert.n + 1
     return verdict.n
 

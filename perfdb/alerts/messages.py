@@ -6,20 +6,22 @@ Pure texts. Names that were recorded may be hostile: whoever prints a message ma
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from perfdb.alerts.causes import of_details
 from perfdb.alerts.lifecycle import (
     GOOD_RUNS,
     GOOD_RUNS_FLAPPING,
-    contribution,
     is_flapping,
 )
 from perfdb.analysis.cause import Cause, Part
+from perfdb.analysis.rules import kind_of
+from perfdb.analysis.rules.kind import contribution
+from perfdb.measures import UNITS
 from perfdb.records import Alert
-from perfdb.text import duration_text, mode_text, size_text
+from perfdb.text import duration_text, mode_text, size_text, step_label
 from perfdb.vocabulary import OTHER
 
-_SECONDS = ("duration", "cpu_s")
 _MOST_NAMED = 3
 _EXPLAINS = 0.3  # of the total's move, at least
 
@@ -30,15 +32,16 @@ def amount(value: float | None, metric: str) -> str:
         return "unknown"
     if value < 0:
         return f"-{amount(-value, metric)}"
-    if metric == "rss_peak_bytes":
+    unit = UNITS.get(metric)
+    if unit == "bytes":
         return size_text(value)
-    return duration_text(value) if metric in _SECONDS else f"{value:,.6g}"
+    return duration_text(value) if unit == "s" else f"{value:,.6g}"
 
 
 def subject(alert: Alert) -> str:
     """Return what an alert is about: the step or the total, and a metric that is not the duration."""
     name = alert.step_name if alert.step_name is not None else f"{alert.pipeline} (total)"
-    if alert.metric == "duration" or alert.kind == "error_rate":
+    if alert.metric == "duration" or kind_of(alert.kind).finds == "failures":
         return name
     return f"{alert.metric} of {name}"
 
@@ -63,44 +66,14 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
         f"Rule {alert.rule}{_kind(alert)}: {alert.details.get('found', '')}.",
         _explanation(alert, group),
         remedy(alert),
-        f"Next: perfdb alerts explain {alert.id}; if it is meant to be so: perfdb alerts expected {alert.id}",
+        f"Next: perfdb alerts explain {alert.id}; if this is expected: perfdb alerts expected {alert.id}",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _what_moved(alert: Alert) -> str:
-    name = subject(alert)
-    if alert.kind == "error_rate":
-        failed = round(alert.value * alert.n)
-        before = "" if alert.baseline is None else f" ({alert.baseline:.0%} of the {alert.baseline_n} before)"
-        return f"{name} failed in {failed} of the last {alert.n} runs{before}"
-    if alert.kind == "budget":
-        limit = amount(alert.limit, alert.metric)
-        return f"{name} took more than {limit} in {alert.value:.0%} of the last {alert.n} runs"
-    new = amount(alert.value, alert.metric)
-    if alert.kind in ("max", "min"):
-        over = "over" if alert.kind == "max" else "under"
-        runs = f", {alert.n} runs in a row" if alert.n > 1 else ""
-        before = (
-            f"; before it {amount(alert.baseline, alert.metric)} (median of {alert.baseline_n} runs)"
-            if alert.baseline is not None
-            else ""
-        )
-        return (
-            f"{name} is at {new}, {over} the limit of {amount(alert.limit, alert.metric)}"
-            f"{_percent(alert.effect)}{runs}{before}"
-        )
-    slow = alert.metric == "duration"
-    pinned = alert.kind == "pinned"
-    worse = ("slower" if slow else "higher") if alert.direction == "up" else ("faster" if slow else "lower")
-    difference = amount(contribution(alert), alert.metric)
-    sign = "+" if contribution(alert) > 0 else ""
-    became = f"is {worse} than its pinned baseline" if pinned else f"became {worse}"
-    return (
-        f"{name} {became}: {amount(alert.baseline, alert.metric)} (median of {alert.baseline_n} runs)"
-        f" -> {new} ({f'the last {alert.n} runs' if pinned else _runs(alert.n)}), "
-        f"{sign}{difference}{_percent(alert.effect)}"
-    )
+    said = kind_of(alert.kind).says(alert, partial(amount, metric=alert.metric))
+    return f"{subject(alert)} {said}"
 
 
 def _usual(alert: Alert) -> str:
@@ -122,14 +95,15 @@ def _against_pin(alert: Alert) -> str:
 
 def _kind(alert: Alert) -> str:
     parts = [alert.kind] if alert.kind != alert.rule else []
-    if alert.limit is not None and alert.kind in ("max", "min", "budget", "relative"):
+    if alert.limit is not None and kind_of(alert.kind).limit_is == "value":
         parts.append(f"limit {amount(alert.limit, alert.metric)}")
     return f" ({', '.join(parts)})" if parts else ""
 
 
 def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     """Say which steps moved, and how much of the total's move that is."""
-    if alert.kind == "error_rate":
+    finds = kind_of(alert.kind).finds
+    if finds == "failures":
         error = alert.details.get("error")
         steps = sorted(
             {each.step_name for each in group if each.step_name and each.step_name != alert.step_name}
@@ -137,7 +111,7 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
         failing = f"Failing too: {', '.join(steps[:_MOST_NAMED])}." if steps else ""
         told = [f"Last error: {error}." if error else "", failure_kinds(alert), failing]
         return " ".join(part for part in told if part)
-    if alert.metric != "duration" or alert.kind == "budget":
+    if alert.metric != "duration" or finds == "share":
         return ""
     everyone = (alert, *group)
     cause = of_details(alert.details)
@@ -151,7 +125,7 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     largest = sorted(steps_moved.items(), key=lambda item: -abs(item[1]))[:_MOST_NAMED]
     whole = contribution(total) if total is not None else 0.0
     named = ", ".join(f"{name} {_signed(moved)}{_share(moved, whole)}" for name, moved in largest)
-    if total is None and alert.kind in ("max", "min") and len(largest) < 2:
+    if total is None and finds == "breach" and len(largest) < 2:
         return ""
     if total is None:
         return f"Moved together: {named}." if len(largest) > 1 else "The total has not moved enough to tell."
@@ -171,10 +145,10 @@ def failure_kinds(alert: Alert) -> str:
 def parts_text(parts: Sequence[Part]) -> str:
     """Return the parts of a total's move as words: ``work +2.00 s (98 %), Other +40 ms (2 %)``."""
     return ", ".join(
-        f"{part.step_name} {_signed(part.seconds)}"
+        f"{OTHER if part.step_name is None else step_label(part.step_name)} {_signed(part.seconds)}"
         + ("" if part.percent is None else f" ({part.percent:.0f} %)")
         for part in parts
-        if part.step_name != OTHER or part.percent is None or abs(part.percent) >= 0.5
+        if part.step_name is not None or part.percent is None or abs(part.percent) >= 0.5
     )
 
 
@@ -183,7 +157,7 @@ def _parts_of(cause: Cause, step_name: str | None) -> str:
     named = parts_text(cause.parts)
     if cause.parts[0].percent is None:
         return f"The total has not moved enough to tell: {named}."
-    largest = max((part.percent or 0.0 for part in cause.parts if part.step_name != OTHER), default=0.0)
+    largest = max((part.percent or 0.0 for part in cause.parts if part.step_name is not None), default=0.0)
     if largest < 100 * _EXPLAINS:
         return f"No single step explains the total's {_signed(cause.total_s)}; most moved: {named}."
     own = None if step_name is None else cause.part_of(step_name)
@@ -206,21 +180,14 @@ def remedy(alert: Alert) -> str:
         return f"It ended with session {alert.details['until']}."
     runs = GOOD_RUNS_FLAPPING if is_flapping(alert) else GOOD_RUNS
     held = " (it came back several times, so it is held open longer)" if is_flapping(alert) else ""
-    if alert.kind == "error_rate":
+    kind = kind_of(alert.kind)
+    if kind.finds == "failures":
         return f"Resolved when the rate is back under the limit for {runs} runs{held}."
     if alert.bound is None:
         return f"Resolved after {runs} runs without it{held}."
-    side = "at or over" if alert.kind == "min" or alert.direction == "down" else "at or under"
+    side = "at or over" if kind.looks_at == "lowest" or alert.direction == "down" else "at or under"
     return f"Resolved by {runs} runs {side} {amount(alert.bound, alert.metric)}{held}."
-
-
-def _runs(n: int) -> str:
-    return "1 run" if n == 1 else f"{n} runs since"
 
 
 def _signed(seconds: float) -> str:
     return ("+" if seconds > 0 else "") + amount(seconds, "duration")
-
-
-def _percent(effect: float | None) -> str:
-    return "" if effect is None or abs(effect) > 1e6 else f" ({effect:+.0f} %)"

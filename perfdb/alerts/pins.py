@@ -10,11 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.baselines import LEAST_RUNS, level_of
+from perfdb.analysis.rules import kind_of
+from perfdb.analysis.series import Series
 from perfdb.records import RESOLVED
 from perfdb.store import alerts as store
 from perfdb.store import baselines
 from perfdb.store.baselines import Pin
-from perfdb.store.levels import Past, read_past
+from perfdb.store.series import read_past
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 def pins_of_past(
     connection: Connection, now: float, *, last: int | None, note: str | None, **filters: Any
-) -> tuple[list[Pin], list[Past]]:
+) -> tuple[list[Pin], list[Series]]:
     """Return pins of what the runs that fit were like, and the series that had too few runs.
 
     Args:
@@ -30,16 +32,17 @@ def pins_of_past(
         now: epoch s.
         last: only so many of the newest runs of each series.
         note: what a person said about it.
-        filters: as ``store.levels.read_past`` takes them.
+        filters: as ``store.series.read_past`` takes them.
     """
     made: list[Pin] = []
-    short: list[Past] = []
-    for past in read_past(connection, **filters):
-        first = 0 if last is None else max(0, len(past.durations) - last)
-        if len(past.durations) - first < LEAST_RUNS:
+    short: list[Series] = []
+    pasts = read_past(connection, **filters)
+    for past in sorted(pasts, key=lambda past: (past.pipeline, past.mode, past.step_name or "")):
+        first = 0 if last is None else max(0, len(past.values) - last)
+        if len(past.values) - first < LEAST_RUNS:
             short.append(past)
             continue
-        level = level_of(past.durations[first:])
+        level = level_of(past.values[first:])
         made.append(
             Pin(
                 pipeline=past.pipeline,
@@ -78,7 +81,7 @@ def _let_go(connection: Connection, pins: Iterable[Pin], event: str, now: float)
         by_series.setdefault((pin.pipeline, pin.mode), set()).add(pin.step_name)
     for (pipeline, mode), steps in by_series.items():
         for alert in store.active_alerts(connection, pipeline, mode):
-            if alert.kind != "pinned" or alert.step_name not in steps or not alert.is_open:
+            if kind_of(alert.kind).finds != "loss" or alert.step_name not in steps or not alert.is_open:
                 continue
             closed = replace(
                 alert, state=RESOLVED, active=False, closed_at=now, updated_at=now, inhibited_by=None

@@ -1,4 +1,4 @@
-"""The desk where a person looks at alerts and decides about them; what `perfdb alerts` and `check` do.
+"""Alerts for somebody who looks at them and decides about them; what `perfdb alerts` and `check` do.
 
 Reading changes nothing; a decision is one transaction with its event, and holds for all the alerts that
 the one it is about speaks for.
@@ -12,21 +12,46 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from perfdb.alerts.config import AlertSettings, Channel, read_alert_settings
+from perfdb.analysis.rules import TABLE
 from perfdb.errors import NotFoundError, UsageError
-from perfdb.history.history import History, nothing_recorded, reading, recorded, writing
+from perfdb.filters import Filters, checked_filters
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
-from perfdb.text import mode_text, shortened
-from perfdb.vocabulary import TOTAL, recorded_name
+from perfdb.text import mode_text, shortened, step_label
+from perfdb.vocabulary import WARNING, recorded_name
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Connection
+
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.analysis.rules import Rule, Verdict
-    from perfdb.store.alerts import Happening, Silence
+    from perfdb.settings import Settings
+    from perfdb.store.alerts import AlertEvent, Silence
     from perfdb.store.baselines import Pin
+
+    class Source(Protocol):
+        """A database and the settings that named it: what a ``History`` hands over."""
+
+        @property
+        def settings(self) -> Settings:
+            """Where its rules and channels stand."""
+
+        def _reading(self) -> AbstractContextManager[Connection | None]:
+            """Give a connection that reads; None where nothing is recorded yet."""
+
+        def _recorded(self) -> AbstractContextManager[Connection]:
+            """Give a connection that reads, or raise what ``_nothing_recorded`` returns."""
+
+        def _writing(self) -> AbstractContextManager[Connection]:
+            """Give a connection inside one write transaction."""
+
+        def _nothing_recorded(self) -> NotFoundError:
+            """Return the error that says so."""
 
 
 MOST_JUDGED = 2_000  # verdicts in hindsight: some take more than a millisecond
@@ -38,7 +63,7 @@ class Story:
 
     alert: Alert
     group: tuple[Alert, ...]
-    events: tuple[Happening, ...]
+    events: tuple[AlertEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +114,10 @@ class Checked:
     longest: int  # runs in the longest series
 
 
-class Desk:
+class Triage:
     """Alerts of one history, for somebody who decides about them."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: Source) -> None:
         self._history = history
 
     @property
@@ -124,7 +149,7 @@ class Desk:
         """Return alerts as ``History.alerts`` does, as records."""
         from perfdb.store.alerts import read_alerts
 
-        with reading(self._history) as connection:
+        with self._history._reading() as connection:
             return [] if connection is None else read_alerts(connection, state)
 
     def story(self, alert_id: int) -> Story:
@@ -135,7 +160,7 @@ class Desk:
         """
         from perfdb.store.alerts import events_of, read_alert, spoken_for_by
 
-        with recorded(self._history) as connection:
+        with self._history._recorded() as connection:
             alert = read_alert(connection, alert_id)
             return Story(
                 alert, tuple(spoken_for_by(connection, [alert_id])), tuple(events_of(connection, alert_id))
@@ -150,7 +175,7 @@ class Desk:
         from perfdb.alerts.explain import explain_alert
         from perfdb.store.alerts import read_alert
 
-        with recorded(self._history) as connection:
+        with self._history._recorded() as connection:
             return explain_alert(connection, read_alert(connection, alert_id))
 
     def decide(self, alert_id: int, state: str, note: str | None = None) -> list[Alert]:
@@ -166,7 +191,7 @@ class Desk:
         from perfdb.store import alerts as store
 
         now, note = time.time(), _told(note)
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             store.take_turn(connection)
             decided = []
             head = store.read_alert(connection, alert_id)
@@ -198,7 +223,7 @@ class Desk:
         from perfdb.store import alerts as store
 
         now, note = time.time(), _told(note)
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             store.take_turn(connection)
             asked = store.read_alert(connection, alert_id)
             head = decided_with(asked)
@@ -244,7 +269,7 @@ class Desk:
             raise UsageError("say what to silence: an alert's number, --rule, --pipeline or --step")
         now, reason = time.time(), _told(reason)
         rule, pipeline, step = _named(rule), _named(pipeline), _named(step)
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             if alert_id is not None:
                 store.read_alert(connection, alert_id)
                 store.add_event(connection, alert_id, "silenced", now, note=reason)
@@ -264,7 +289,7 @@ class Desk:
         from perfdb.store import alerts as store
 
         now = time.time()
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             ended = store.end_silences(connection, silence_id=silence_id, alert_id=alert_id, now=now)
             if alert_id is not None and ended:
                 store.add_event(connection, alert_id, "unsilenced", now)
@@ -274,7 +299,7 @@ class Desk:
         """Return the silences in force."""
         from perfdb.store.alerts import silences_in_force
 
-        with reading(self._history) as connection:
+        with self._history._reading() as connection:
             return [] if connection is None else silences_in_force(connection, time.time())
 
     def pin_baseline(
@@ -286,7 +311,7 @@ class Desk:
         first: str | None = None,
         to: str | None = None,
         note: str | None = None,
-        **filters: Any,
+        **filters: Unpack[Filters],
     ) -> Pinned:
         """Pin what past runs were like: from now on runs are held against it as well.
 
@@ -307,28 +332,31 @@ class Desk:
         """
         from perfdb.alerts.pins import pin, pins_of_past
         from perfdb.analysis.baselines import LEAST_RUNS
-        from perfdb.filters import checked_filters
+        from perfdb.store.reading import find_session_id, read_session
 
-        chosen = checked_filters(None, filters)
+        chosen: dict[str, Any] = dict(checked_filters(None, filters))
         for name, session_id in (("until", before), ("since", first), ("until", to)):
             if session_id is not None:
                 if chosen[name] is not None:
-                    raise UsageError(f"the sessions that make the baseline are limited twice by {name!r}")
-                moment = self._history.session(session_id).start_time
+                    raise UsageError(f"the sessions of the baseline are limited twice by {name!r}")
+                with self._history._recorded() as connection:
+                    moment = read_session(connection, find_session_id(connection, session_id)).start_time
                 chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
         del chosen["last"]  # of each series, not of all together
         now, note = time.time(), _told(note)
-        with recorded(self._history) as connection:
+        with self._history._recorded() as connection:
             made, short = pins_of_past(connection, now, last=last, note=note, step=step, **chosen)
         if not made:
-            most = max((len(past.durations) for past in short), default=0)
+            most = max((len(past) for past in short), default=0)
             raise UsageError(
-                f"nothing to pin: a baseline is made of {LEAST_RUNS} runs that count, and of what was "
-                f"chosen no series has more than {most}; see: perfdb trends"
+                f"nothing to pin: a baseline needs {LEAST_RUNS} runs that count, and no selected series "
+                f"has more than {most}; see: perfdb trends"
             )
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             pin(connection, made, now)
-        left_out = [f"{past.step_name or TOTAL} ({mode_text(past.mode) or past.pipeline})" for past in short]
+        left_out = [
+            f"{step_label(past.step_name)} ({mode_text(past.mode) or past.pipeline})" for past in short
+        ]
         return Pinned(tuple(made), tuple(left_out))
 
     def unpin_baseline(
@@ -349,9 +377,11 @@ class Desk:
         from perfdb.store.baselines import pinned
 
         if not baseline_ids and pipeline is None and step is None and not everything:
-            raise UsageError("say which: numbers of perfdb baseline list, --pipeline, --step, or --all")
+            raise UsageError(
+                "choose what to unpin: numbers from perfdb baseline list, --pipeline, --step, or --all"
+            )
         pipeline, step = _named(pipeline), _named(step)
-        with writing(self._history) as connection:
+        with self._history._writing() as connection:
             known = pinned(connection, pipeline)
             missing = set(baseline_ids) - {pin.id for pin in known}
             if missing:
@@ -362,7 +392,7 @@ class Desk:
                 if (not baseline_ids or pin.id in baseline_ids) and step in (None, pin.step_name)
             ]
             if not gone:
-                raise NotFoundError("no pinned baseline fits; see: perfdb baseline list")
+                raise NotFoundError("no pinned baseline matches; see: perfdb baseline list")
             unpin(connection, gone, time.time())
         return gone
 
@@ -376,7 +406,7 @@ class Desk:
         rules: Sequence[Rule] = settings.rules
         if rule_name is not None:
             rules = (_rule_of(settings, rule_name),)
-        with reading(self._history) as connection:
+        with self._history._reading() as connection:
             return [] if connection is None else list(_judge_now(connection, rules))
 
     def would_have_flagged(self, rule_name: str, *, last: int = 50) -> tuple[int, list[LiveVerdict]]:
@@ -395,7 +425,7 @@ class Desk:
             NotFoundError: there is no rule of this name.
         """
         rule = _rule_of(self.settings, rule_name)
-        with reading(self._history) as connection:
+        with self._history._reading() as connection:
             past = () if connection is None else _judge_past(connection, rule, last)
             found = [each for each in islice(past, MOST_JUDGED) if each.verdict.enough]
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
@@ -407,7 +437,7 @@ class Desk:
         from perfdb.store.alerts import precision, read_alerts, rule_counts
 
         settings = self.settings
-        with reading(self._history) as connection:
+        with self._history._reading() as connection:
             counts: Mapping[str, Mapping[str, int]] = {}
             verdicts: list[LiveVerdict] = []
             firing: set[str] = set()
@@ -437,7 +467,7 @@ class Desk:
     def check(
         self,
         *,
-        fail_on: str = "warning",
+        fail_on: str = WARNING,
         since: float | None = None,
         confirm: int = 1,
         pipeline: str | None = None,
@@ -457,11 +487,11 @@ class Desk:
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
-        with recorded(self._history) as connection:
+        with self._history._recorded() as connection:
             found = read_alerts(connection, "open")
             verdicts = list(_judge_now(connection, settings.rules))
         if not verdicts and not found:
-            raise nothing_recorded(self._history)
+            raise self._history._nothing_recorded()
         if (only := _named(pipeline)) is not None:
             found = [alert for alert in found if alert.pipeline == only]
             verdicts = [each for each in verdicts if each.pipeline == only]
@@ -485,7 +515,7 @@ class Desk:
                 failing.append(alert)
             else:
                 passed.append((alert, reason))
-        statistical = [each for each in verdicts if each.rule.kind not in ("max", "min")]
+        statistical = [each for each in verdicts if TABLE[each.rule.kind].finds != "breach"]
         return Checked(
             failing=tuple(failing),
             passed=tuple(passed),

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perfdb.analysis.change_points import ChangePoint, find_change_points
+    from perfdb.analysis.change_points import ChangePoint, find_change_points, find_past_changes
 
-__all__ = ["ChangePoint", "find_change_points"]
+__all__ = ["ChangePoint", "find_change_points", "find_past_changes"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from perfdb.analysis.rules import PINNED_RUNS, Level, percent_over
+from perfdb.analysis.rules import Level
+from perfdb.analysis.rules.base import percent_over
+from perfdb.analysis.rules.pinned import PINNED_RUNS
 
 LEAST_RUNS = 10  # fewer make no level that anything could be held against
 

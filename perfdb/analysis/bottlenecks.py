@@ -21,7 +21,7 @@ MOST_REPLAYED_NAMES = 200  # the costliest; a replay of each costs as much as al
 
 COLUMNS = (
     "pipeline", "mode", "step_name", "inside", "sessions", "n", "critical_s", "busy_s", "share_percent",
-    "variance_percent", "gain_x2_s", "gain_max_s", "workers", "pool_percent", "straggler_ratio",
+    "variance_percent", "gain_x2_s", "gain_max_s", "workers", "pool_percent", "straggler_ratio", "kind",
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
         steps: as ``History.steps`` gives them for the same sessions.
 
     Returns:
-        One row per step name, and ``Other`` for the time of no step:
+        One row per step name, and one of the ``kind`` ``other``, called ``Other``, for the time of no step:
 
         * ``pipeline``, ``mode``, ``step_name``, ``inside`` (the step it mostly runs in, None at top level);
         * ``sessions`` that were looked at, ``n`` of them with this step;
@@ -46,7 +46,8 @@ def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
           inside it, took half its time, or none: a replay of the newest 200 schedules (see ``replay``);
           missing but for the 200 costliest names;
         * ``workers``, ``pool_percent``, ``straggler_ratio``: of steps that run in parallel, medians over
-          the sessions: how many ran at once, busy / (workers x span), slowest / median duration.
+          the sessions: how many ran at once, busy / (workers x span), slowest / median duration;
+        * ``kind``: ``step`` or ``other``; a step may be called Other too.
     """
     counted = counted_sessions(sessions)
     chosen = steps[steps["session_id"].isin(set(counted["session_id"])) & steps["duration"].notna()]
@@ -110,6 +111,7 @@ def _of_one_mode(
             100 * float(values @ deviations) / varied if varied > 0 else None,
             *gains.get(name, (None, None)),
             *pools.get(name, (None, None, None)),
+            "other" if name is None else "step",
         )
 
 

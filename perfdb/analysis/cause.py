@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
 from perfdb.text import counted, inert, shortened
 from perfdb.vocabulary import OTHER
@@ -23,9 +24,9 @@ MOST_SWITCHES = 0.1  # per session: what switches more often than that coincides
 LEAST_SHARE = 0.3  # by which a share must move
 LEAST_SHARE_Z = 3.29  # two-sided 0.1 %
 MOST_VALUES = 5  # an attribute with more has no shares worth a sentence
-LEAST_PART = 0.01  # of the total's move: smaller parts are in Other
+LEAST_PART = 0.01  # of the total's move: smaller parts are in the rest
 MOST_PARTS = 8
-CLEAR = 2.5  # standard errors that a part must move: others are in Other
+CLEAR = 2.5  # standard errors that a part must move: others are in the rest
 LEAST_MOVE = 0.01  # of the total before: of less there are no shares
 _SHORT = {"git_commit": 10}  # characters of a value that are enough
 
@@ -34,12 +35,23 @@ _SHORT = {"git_commit": 10}  # characters of a value that are enough
 class Part:
     """What one step contributes to a move of the total: ``seconds``, and ``percent`` of the move.
 
-    ``percent`` is None when the total did not move clearly; ``step_name`` is ``Other`` for the rest.
+    ``percent`` is None when the total did not move clearly; ``step_name`` is None for the rest.
     """
 
-    step_name: str
+    step_name: str | None
     seconds: float
     percent: float | None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the part as JSON has it: the rest is called Other, and is of another kind than a step."""
+        name, kind = (OTHER, "other") if self.step_name is None else (self.step_name, "step")
+        return {"step_name": name, "seconds": self.seconds, "percent": self.percent, "kind": kind}
+
+    @classmethod
+    def of_dict(cls, given: Mapping[str, Any], *, last: bool = False) -> Part:
+        """Return what ``as_dict`` made of a part; without a kind, the ``last`` of a cause is its rest."""
+        rest = given.get("kind", "other" if last else "step") == "other"
+        return cls(None if rest else given["step_name"], given["seconds"], given["percent"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,7 @@ class Cause:
 
 
 def find_cause(
-    seconds: Sequence[Mapping[str, float]],
+    seconds: Sequence[Mapping[str | None, float]],
     facts: Sequence[Mapping[str, object]],
     at: int,
     reach: tuple[int, int] | None = None,
@@ -97,8 +109,8 @@ def find_cause(
     """Return what explains that the level moved at ``at``.
 
     Args:
-        seconds: per session, oldest first, the critical seconds of each step name and of ``Other``, which
-            add up to its total.
+        seconds: per session, oldest first, the critical seconds of each step name, and of no step under None,
+            which add up to its total.
         facts: per session the attributes and whatever else may have switched.
         at: index of the first session of the new level, between 1 and the last.
         reach: first and last index where the move may have been, when that is known.
@@ -113,18 +125,20 @@ def find_cause(
 
 
 def contributions(
-    before: Sequence[Mapping[str, float]], after: Sequence[Mapping[str, float]]
+    before: Sequence[Mapping[str | None, float]], after: Sequence[Mapping[str | None, float]]
 ) -> tuple[float, tuple[Part, ...]]:
     """Return by how much the median total moved, and the parts of the steps, the largest first.
 
     A step's part is the move of the median of its critical seconds. Medians of parts do not add up to the
-    median of the total: ``Other``, the last one, is what is left, with the time of no step and the parts
+    median of the total: the last one, of no name, is what is left, with the time of no step and the parts
     too small to name or to tell from noise. So the parts add up to the move, and their percentages to 100.
     """
     totals = [[sum(each.values()) for each in side] for side in (before, after)]
     old, new = (median(side) for side in totals)
     moved = new - old
-    names = dict.fromkeys(name for side in (before, after) for each in side for name in each if name != OTHER)
+    names = dict.fromkeys(
+        name for side in (before, after) for each in side for name in each if name is not None
+    )
     seconds: dict[str, float] = {}
     for name in names:
         earlier, later = ([each.get(name, 0.0) for each in side] for side in (before, after))
@@ -140,7 +154,7 @@ def contributions(
         if abs(seconds[name]) >= least
     ]
     rest = moved - math.fsum(part.seconds for part in parts)
-    parts.append(Part(OTHER, rest, 100 * rest / moved if clear else None))
+    parts.append(Part(None, rest, 100 * rest / moved if clear else None))
     return moved, tuple(parts)
 
 

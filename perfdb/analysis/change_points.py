@@ -1,7 +1,8 @@
 """Find where the level of a series moved: be right, and be quiet.
 
 ``quiet`` replays the series as a watcher saw it who looked after every point, so that its false alarms are
-those of a watcher; ``sensitive`` looks back once at the whole series, and knows trends. Both are pure and
+those of a watcher: alerts are its own. ``sensitive`` looks back once at the whole series, and knows trends;
+``find_past_changes`` puts the two together for whoever asks what has happened. All are pure and
 deterministic. Values that are all > 0 are compared as logarithms, others as they are.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -31,7 +33,12 @@ from perfdb.analysis.partition import look_back
 from perfdb.analysis.trend_lines import turns
 from perfdb.analysis.watcher import watch
 
-__all__ = ["ChangePoint", "find_change_points"]
+__all__ = ["ChangePoint", "find_change_points", "find_past_changes"]
+
+_SURE_RUNS = 20  # of the newest level; a younger one is told only when the watcher tells it too
+_WATCHED = 2_000  # of a long past the watcher sees so many of the newest
+_WAVE = 4  # moves up and down by turns
+_SAME = 5  # points within which both tell of the same change
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,71 @@ def find_change_points(
         indexes = look_back(series) if broken is None else broken
     else:
         raise ValueError(f"profile is {profile!r}; choose 'quiet' or 'sensitive'")
+    return _described(series, indexes)
+
+
+def find_past_changes(
+    values: Sequence[float] | npt.NDArray[np.generic], firsts: Sequence[int] | None = None
+) -> list[ChangePoint]:
+    """Return where the level of a past moved, in order: what a page, a chart and `regressions` tell.
+
+    It looks back, as ``sensitive``, where there is enough to look back at; the newest runs belong to the
+    watcher, as ``quiet``, so that nothing is told of today that an alert would not tell, and all that it
+    would. A turn of a trend between levels that hardly differ is no move, nor is a level that goes up and
+    down by turns, as with the hours of the day.
+
+    Args:
+        values: one finite number per run, oldest first, in any unit.
+        firsts: of a long past, where its periods begin (indexes, from 0 on): the medians of the periods are
+            looked at, and a change lies at the first run of one.
+
+    Raises:
+        ValueError: as ``find_change_points``.
+    """
+    runs = Series.of(_checked(values))
+    newest = runs.values if firsts is None else runs.values[-_WATCHED:]
+    young = runs.values.size - _SURE_RUNS
+    watched = [runs.values.size - newest.size + index for index in watch(Series.of(newest))]
+    if firsts is None:
+        past, places = runs, list(range(runs.values.size))
+    else:
+        past, places = Series.of(_medians(runs.values, firsts)), list(firsts)
+    broken = turns(past)
+    found = _described(past, look_back(past) if broken is None else broken)
+    moved = [change for change in found if past.matters(*_reach(change))]
+    kept = [] if _is_wave(moved) else [places[change.index] for change in moved]
+    kept = [index for index in kept if index <= young]
+    kept += [index for index in watched if index > young and not _is_near(index, kept)]
+    return _described(runs, sorted(kept))
+
+
+def describe_changes(
+    values: Sequence[float] | npt.NDArray[np.generic], indexes: list[int]
+) -> list[ChangePoint]:
+    """Return what is to be said of changes at these indexes, in order."""
+    return _described(Series.of(_checked(values)), indexes)
+
+
+def _medians(values: Floats, firsts: Sequence[int]) -> Floats:
+    parts = np.split(values, [first for first in firsts if first > 0])
+    return np.array([float(np.median(part)) for part in parts])
+
+
+def _is_wave(changes: Sequence[ChangePoint]) -> bool:
+    return len(changes) >= _WAVE and all(
+        one.effect_percent * two.effect_percent < 0 for one, two in pairwise(changes)
+    )
+
+
+def _is_near(index: int, others: Sequence[int]) -> bool:
+    return any(abs(index - other) <= _SAME for other in others)
+
+
+def _reach(change: ChangePoint) -> tuple[int, int, int]:
+    return change.index - change.before_n, change.index, change.index + change.after_n
+
+
+def _described(series: Series, indexes: list[int]) -> list[ChangePoint]:
     return [_describe(series, *part) for part in triples(indexes, series.values.size)]
 
 

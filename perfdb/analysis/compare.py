@@ -40,7 +40,8 @@ class SessionComparison:
         frame: ``step_name`` (``Total`` first, ``Other`` is the time of no step), ``a_s``, ``b_s`` (busy
             seconds; missing where the step did not run), ``difference_s``, ``difference_percent``,
             ``a_critical_s``, ``b_critical_s`` and ``critical_difference_s``, whose steps and ``Other``
-            add up to ``Total``; the largest difference on the critical path first.
+            add up to ``Total``; ``kind`` (total, step or other, whatever a step is called); the largest
+            difference on the critical path first.
     """
 
     a: str
@@ -59,7 +60,8 @@ class GroupComparison:
         frame: per pipeline, mode and series: ``pipeline``, ``mode``, ``step_name`` (``Total`` first),
             ``a_n``, ``b_n``, ``a_median``, ``b_median``, ``difference_s`` (b - a), ``difference_percent``,
             ``low_s`` and ``high_s`` (95 % bootstrap interval of the difference, with 5 runs or more in
-            both), ``effect``: Cliff's delta, from -1 (all of b are faster) to 1 (all are slower).
+            both), ``effect``: Cliff's delta, from -1 (all of b are faster) to 1 (all are slower);
+            ``kind``: total or step.
         confounded: other attributes that tell the groups apart as well, so that the difference may be theirs;
             ``time`` when one group ended before the other began.
         left_out: values of ``by`` that are in neither group.
@@ -86,7 +88,7 @@ def compare_sessions(a: Session, b: Session) -> SessionComparison:
     spent_a, spent_b = _spent(a), _spent(b)
     wall_a, wall_b = a.total_duration or 0.0, b.total_duration or 0.0
     rows = [_side_by_side(name, spent_a.get(name), spent_b.get(name)) for name in {**spent_a, **spent_b}]
-    rows.sort(key=lambda row: (row[0] == OTHER, -abs(row[-1])))
+    rows.sort(key=lambda row: (row[0] is None, -abs(row[-1])))
     total = (
         TOTAL,
         wall_a,
@@ -96,13 +98,15 @@ def compare_sessions(a: Session, b: Session) -> SessionComparison:
         wall_a,
         wall_b,
         wall_b - wall_a,
+        "total",
     )
+    named = [(OTHER, *rest, "other") if name is None else (name, *rest, "step") for name, *rest in rows]
     columns = [
         "step_name", "a_s", "b_s", "difference_s", "difference_percent",
-        "a_critical_s", "b_critical_s", "critical_difference_s",
+        "a_critical_s", "b_critical_s", "critical_difference_s", "kind",
     ]  # fmt: skip
-    frame = pd.DataFrame([total, *rows], columns=columns)
-    frame = frame.astype(dict.fromkeys(columns[1:], "float64"))
+    frame = pd.DataFrame([total, *named], columns=columns)
+    frame = frame.astype(dict.fromkeys(columns[1:-1], "float64"))
     return SessionComparison(a.session_id, b.session_id, _session_sentence(a, b, rows), frame)
 
 
@@ -191,20 +195,20 @@ def difference_interval(a: Floats, b: Floats) -> tuple[float, float] | None:
 
 # --- two sessions -------------------------------------------------------------------------------------
 
-_Row = tuple[str, float | None, float | None, float | None, float | None, float, float, float]
+_Row = tuple[str | None, float | None, float | None, float | None, float | None, float, float, float]
 
 
-def _spent(session: Session) -> dict[str, tuple[float, float]]:
-    """Return (busy, critical) seconds per step name; those of no step are under ``Other``."""
+def _spent(session: Session) -> dict[str | None, tuple[float, float]]:
+    """Return (busy, critical) seconds per step name; those of no step are under None."""
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in session.steps]
     names = [step.step_name for step in session.steps]
     seconds = name_seconds(names, spans, session.start_time, session.total_duration or 0.0)
-    return {OTHER if name is None else name: (busy, critical) for name, critical, busy, _ in seconds}
+    return {name: (busy, critical) for name, critical, busy, _ in seconds}
 
 
-def _side_by_side(name: str, a: tuple[float, float] | None, b: tuple[float, float] | None) -> _Row:
+def _side_by_side(name: str | None, a: tuple[float, float] | None, b: tuple[float, float] | None) -> _Row:
     critical_a, critical_b = (each[1] if each else 0.0 for each in (a, b))
-    if name == OTHER:
+    if name is None:
         busy_a, busy_b = critical_a, critical_b
         return name, busy_a, busy_b, busy_b - busy_a, None, critical_a, critical_b, critical_b - critical_a
     seconds_a, seconds_b = (each[0] if each else None for each in (a, b))
@@ -223,11 +227,15 @@ def _session_sentence(a: Session, b: Session, rows: Sequence[_Row]) -> str:
     same_way = [row for row in rows if row[-1] * difference > 0]
     if same_way:
         most = max(same_way, key=lambda row: abs(row[-1]))
-        sentence += f"; {inert(most[0])} accounts for {duration_text(abs(most[-1]))} of it"
+        sentence += f"; {_part(most[0])} accounts for {duration_text(abs(most[-1]))} of it"
     if a.mode != b.mode or a.pipeline != b.pipeline:
         what = "pipelines" if a.pipeline != b.pipeline else "modes"
         sentence += f". They are of different {what}"
     return sentence + "."
+
+
+def _part(name: str | None) -> str:
+    return "time outside of steps" if name is None else inert(name)
 
 
 def _more(difference: float) -> str:
@@ -306,15 +314,15 @@ def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
             low, high = difference_interval(a, b) or (None, None)
             difference = median_b - median_a
             row = (difference, _percent(median_a, median_b), low, high, cliffs_delta(a, b))
-        name = TOTAL if step_name is None else step_name
-        rows.append((pipeline, mode, name, a.size, b.size, median_a, median_b, *row))
+        name, kind = (TOTAL, "total") if step_name is None else (step_name, "step")
+        rows.append((pipeline, mode, name, a.size, b.size, median_a, median_b, *row, kind))
     columns = [
         "pipeline", "mode", "step_name", "a_n", "b_n", "a_median", "b_median",
-        "difference_s", "difference_percent", "low_s", "high_s", "effect",
+        "difference_s", "difference_percent", "low_s", "high_s", "effect", "kind",
     ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[5:], "float64"))
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[5:-1], "float64"))
     # the largest difference first, below the total of its pipeline and mode
-    weight = frame["difference_s"].abs().fillna(-1.0).where(frame["step_name"] != TOTAL, np.inf)
+    weight = frame["difference_s"].abs().fillna(-1.0).where(frame["kind"] != "total", np.inf)
     return (
         frame.assign(weight=weight)
         .sort_values(["pipeline", "mode", "weight"], ascending=[True, True, False], kind="stable")
@@ -355,7 +363,7 @@ def _tells_apart(values: Sequence[str], groups: Sequence[bool]) -> bool:
 
 def _group_sentence(frame: pd.DataFrame, by: str, a: object, b: object, confounded: Sequence[str]) -> str:
     groups = f"{inert(by)} = {inert(_shown(b))}"
-    totals = frame[(frame["step_name"] == TOTAL) & frame["difference_s"].notna()]
+    totals = frame[(frame["kind"] == "total") & frame["difference_s"].notna()]
     if totals.empty:
         return f"No pipeline and mode has sessions of both {groups} and {inert(_shown(a))}."
     total = totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from perfdb.analysis.bottlenecks import most_at_once
-from perfdb.analysis.runs import UNCOUNTED_TAGS
 from perfdb.critical_path import Span, name_seconds
-from perfdb.records import COMPLETED, Session, Step
+from perfdb.records import Session, Step
 from perfdb.stopping import look, looking
 from perfdb.text import counted, duration_text, inert, mode_text, size_text
 from perfdb.vocabulary import OTHER
@@ -28,7 +27,7 @@ _SMALL = 0.01  # of the wall time: less is not worth a reason
 
 COLUMNS = (
     "step_name", "seconds", "usual_s", "excess_s", "percentile", "n", "busy_s", "attempts", "retry_s",
-    "wait_s", "queue_s", "cpu_s", "usual_cpu_s", "rss_peak_bytes", "usual_rss_peak_bytes", "cause",
+    "wait_s", "queue_s", "cpu_s", "usual_cpu_s", "rss_peak_bytes", "usual_rss_peak_bytes", "cause", "kind",
 )  # fmt: skip
 
 
@@ -47,7 +46,7 @@ class Explanation:
             ``excess_s``, which adds up to the session's; ``percentile`` among the ``n`` sessions of the
             history that have the step; ``busy_s``; ``attempts`` made, ``retry_s`` in those that failed,
             ``wait_s`` between them (back-off), ``queue_s`` waiting for a free worker; ``cpu_s`` and
-            ``rss_peak_bytes`` with their medians; ``cause`` in words.
+            ``rss_peak_bytes`` with their medians; ``cause`` in words; ``kind``: step or other.
     """
 
     session_id: str
@@ -108,10 +107,9 @@ def explain(session: Session, past: Iterable[Session]) -> Explanation:
 
 def _tells_of(other: Session, session: Session) -> bool:
     """Say whether a session counts, is of the same kind, and began before."""
-    counts = other.status == COMPLETED and other.total_duration is not None and other.success is not False
     alike = (other.pipeline, other.mode) == (session.pipeline, session.mode)
     before = other.start_time < session.start_time and other.session_id != session.session_id
-    return counts and alike and before and UNCOUNTED_TAGS.isdisjoint(other.tags)
+    return other.counted and alike and before
 
 
 def percentile_of(value: float, history: Sequence[float]) -> float:
@@ -129,7 +127,7 @@ def _frame(session: Session, wall: float, usual: float | None, before: Sequence[
     for name in looking(names):
         seconds, busy = own.get(name, (0.0, 0.0))
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
-        row |= {"step_name": name, "seconds": seconds}
+        row |= {"step_name": name, "kind": "step", "seconds": seconds}
         row |= {"busy_s": busy, "n": 0, "cause": ""} | spent.get(name, _NOTHING)._asdict()
         if usual is not None:
             past = history.critical(name)
@@ -141,12 +139,12 @@ def _frame(session: Session, wall: float, usual: float | None, before: Sequence[
     rows.sort(key=lambda row: -(row["excess_s"] if usual is not None else row["seconds"]))
     left, _ = own[None]
     rest: dict[str, Any] = dict.fromkeys(COLUMNS)
-    rest |= {"step_name": OTHER, "seconds": left, "n": len(before), "cause": ""}
+    rest |= {"step_name": OTHER, "kind": "other", "seconds": left, "n": len(before), "cause": ""}
     if usual is not None:
         rest["excess_s"] = (wall - usual) - sum(row["excess_s"] for row in rows)
         rest["usual_s"] = left - rest["excess_s"]
     frame = pd.DataFrame([*rows, rest], columns=list(COLUMNS))
-    floats = [name for name in COLUMNS if name not in ("step_name", "n", "attempts", "cause")]
+    floats = [name for name in COLUMNS if name not in ("step_name", "n", "attempts", "cause", "kind")]
     return frame.astype(dict.fromkeys(floats, "float64") | {"attempts": "Int64", "n": "int64"})
 
 
@@ -287,7 +285,7 @@ def _sentence(session: Session, wall: float, usual: float | None, n: int, frame:
     worst = max(rows, key=lambda row: row["excess_s"] / excess)
     share = worst["excess_s"] / excess
     part = f"{100 * share:.0f} %" if share < 0.995 else "all"
-    step = "time outside of steps" if worst["step_name"] == OTHER else inert(worst["step_name"])
+    step = "time outside of steps" if worst["kind"] == "other" else inert(worst["step_name"])
     sentence += f": {step} accounts for {part} of it"
     return sentence + (f", {worst['cause']}" if worst["cause"] else "") + "."
 

@@ -26,6 +26,8 @@ def look_back(series: Series) -> list[int]:
     factor = 1.0
     for _ in range(2):
         indexes = _best_partition(scores, _PENALTY * math.sqrt(factor) * math.log(levels.size))
+        if not indexes:  # nor would there be any with the higher fee for autocorrelation
+            return []
         factor = inflation(np.concatenate([part - part.mean() for part in np.split(scores, indexes)]))
     indexes = _best_partition(scores, _PENALTY * math.sqrt(factor) * math.log(levels.size))
     while indexes:

@@ -1,37 +1,19 @@
 """Where the levels of a history moved for the worse: every series looked at from its first run on.
 
-Pure: sequences in, frozen findings out. A move must be what the rule `change_point` would have told of: 5 %
-or more, 5 runs or more of the new level, and more than a busy machine adds by itself.
+Pure: sequences in, frozen findings out. A move is 5 % or more, with 5 runs or more of the new level, and more
+than a busy machine adds by itself.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.change_points import ChangePoint, find_change_points
-from perfdb.analysis.rules import LASTING_JITTERS, RUNS_AFTER_CHANGE, SAME_CHANGE, SHIFT_PERCENT
-
-
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """The runs of one series that count, oldest first: three sequences of one length.
-
-    ``step_name`` None is the session's total; instants in epoch s, durations in s.
-    """
-
-    pipeline: str
-    step_name: str | None
-    mode: str
-    session_ids: Sequence[str]
-    start_times: Sequence[float]
-    durations: Sequence[float]
-
-    def place_of(self, moment: float) -> int:
-        """Return how many runs began before a moment."""
-        return bisect_left(self.start_times, moment)
+from perfdb.analysis.rules.base import LASTING_JITTERS, SAME_CHANGE, SHIFT_PERCENT
+from perfdb.analysis.rules.change import RUNS_AFTER_CHANGE
+from perfdb.analysis.series import Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +21,14 @@ class Move:
     """A move of one series' level.
 
     Attributes:
-        runs: the series.
+        runs: of the series, those that count.
         change: where and how far it moved, and how sure that is.
         lasts: no other move came after it.
         cause: the parts of the total's move and what switched with it, where that was asked.
         event_session_id: where the event began that this move is part of: see ``alerts.retro``.
     """
 
-    runs: Runs = field(repr=False)
+    runs: Series = field(repr=False)
     change: ChangePoint
     lasts: bool
     cause: Cause | None = None
@@ -86,15 +68,23 @@ class Move:
         return abs(self.runs.place_of(moment) - self.change.index) <= SAME_CHANGE
 
 
-def find_moves(runs: Runs, *, jitter: float = 0.0, better: bool = False) -> Iterator[Move]:
+def find_moves(
+    runs: Series, *, jitter: float = 0.0, better: bool = False, looking_back: bool = False
+) -> Iterator[Move]:
     """Yield where the level of a series moved, oldest first.
 
     Args:
-        runs: of one series.
+        runs: of one series, those that count.
         jitter: what the machine itself may add to a run (s); see ``Rule.jitter``.
         better: yield moves for the better instead.
+        looking_back: tell what the trend's page and chart tell, and not only what would have opened an alert.
     """
-    changes = find_change_points(runs.durations)
+    if looking_back:
+        from perfdb.analysis.trend_view import changes_in
+
+        changes = changes_in(runs.start_times, runs.values)
+    else:
+        changes = find_change_points(runs.values)
     for number, change in enumerate(changes):
         rose = change.after_median - change.before_median
         if better:

@@ -6,19 +6,20 @@ or still runs never enters durations; a failed one is counted as a failure. Mode
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from perfdb.analysis.series import Series
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import COMPLETED, FAILED
 from perfdb.stopping import looking
+from perfdb.vocabulary import UNCOUNTED_TAGS
 
-UNCOUNTED_TAGS = frozenset(("warmup", "ignore", "cached"))
+_UNCOUNTED = frozenset(UNCOUNTED_TAGS)
 
 Floats = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
@@ -27,14 +28,12 @@ Truths = npt.NDArray[np.bool_]
 def untagged(sessions: pd.DataFrame) -> pd.DataFrame:
     """Return the sessions that have none of the tags ``warmup``, ``ignore`` and ``cached``."""
     # an array, because an empty list would choose columns
-    return sessions[np.array([UNCOUNTED_TAGS.isdisjoint(tags) for tags in sessions["tags"]], dtype=bool)]
+    return sessions[np.array([_UNCOUNTED.isdisjoint(tags) for tags in sessions["tags"]], dtype=bool)]
 
 
 def counted_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
-    """Return the sessions whose durations count: completed, fresh, untagged, and not unsuccessful."""
-    completed = (sessions["status"] == COMPLETED) & sessions["total_duration"].notna()
-    completed &= ~_answered_from_cache(sessions)
-    return untagged(sessions[completed & sessions["success"].fillna(True).astype(bool)])
+    """Return the sessions whose durations count, as the store says: see ``records.counts``."""
+    return sessions[sessions["counted"]]
 
 
 def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
@@ -49,62 +48,17 @@ def runs_of(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
         (epoch s), ``duration`` (s), ``counted`` and ``failed``, oldest first. Other runs are left out.
     """
     ended = untagged(sessions[sessions["status"].isin([COMPLETED, FAILED])])
-    counting = set(counted_sessions(ended)["session_id"])
     columns = ["session_id", "pipeline", "step_name", "mode", "start_time", "duration", "counted", "failed"]
-    totals = ended.rename(columns={"total_duration": "duration"}).assign(
-        step_name=None,
-        counted=ended["session_id"].isin(counting),
-        failed=~ended["session_id"].isin(counting)
-        & ~(_answered_from_cache(ended) & (ended["status"] == COMPLETED)),
-    )
-    steps = steps[steps["session_id"].isin(set(ended["session_id"]))]
-    within = steps.assign(
-        counted=(steps["status"] == COMPLETED)
-        & steps["duration"].notna()
-        & ~_cached(steps["additional_data"])
-        & steps["session_id"].isin(counting),
-        failed=steps["status"] == FAILED,
-    )
+    totals = ended.rename(columns={"total_duration": "duration"}).assign(step_name=None)
+    within = steps[steps["session_id"].isin(set(ended["session_id"]))]
+    totals, within = (each.assign(failed=each["status"] == FAILED) for each in (totals, within))
     runs = pd.concat([totals[columns].astype({"step_name": object}), within[columns]], ignore_index=True)
     runs = runs[runs["counted"] | runs["failed"]]
     return runs.sort_values("start_time", kind="stable", ignore_index=True)
 
 
-def _answered_from_cache(sessions: pd.DataFrame) -> Truths:
-    """Say which sessions have ``cached=True``; where it makes a mode of its own, they count there."""
-    own_mode = np.array(['"cached":' in mode for mode in sessions["mode"]], dtype=bool)
-    exceptions: Truths = _cached(sessions["attributes"]) & ~own_mode
-    return exceptions
-
-
-def _cached(data: pd.Series[Any]) -> Truths:
-    """Say of each session's attributes or step's data whether the answer came from a cache."""
-    return np.array([isinstance(each, dict) and each.get("cached") is True for each in data], dtype=bool)
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesRuns:
-    """The runs of one series, oldest first, as columns of ``runs_of``: frames of few rows cost too much."""
-
-    session_ids: Sequence[str]
-    start_times: Floats
-    durations: Floats
-    counted: Truths
-    failed: Truths
-
-    def at(self, places: npt.NDArray[np.intp]) -> SeriesRuns:
-        """Return the runs at these places."""
-        return SeriesRuns(
-            [self.session_ids[place] for place in places],
-            self.start_times[places],
-            self.durations[places],
-            self.counted[places],
-            self.failed[places],
-        )
-
-
-def series_of(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, str | None, str], SeriesRuns]]:
-    """Yield each (pipeline, step name or None, mode) with its runs: the total first, then by time spent."""
+def series_of(runs: pd.DataFrame) -> Iterator[Series]:
+    """Yield the series of these runs: of each pipeline and mode the total first, then by time spent."""
     places: dict[tuple[str, str, str | None], list[int]] = {}
     for place, (pipeline, mode, step_name) in enumerate(
         zip(*(runs[name].tolist() for name in ("pipeline", "mode", "step_name")), strict=True)
@@ -116,15 +70,12 @@ def series_of(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, str | None, str],
         places,
         key=lambda key: (key[0], key[1], key[2] is not None, -float(spent[places[key]].sum()), str(key[2])),
     )
-    everything = SeriesRuns(
-        runs["session_id"].tolist(),
-        runs["start_time"].to_numpy(dtype=float),
-        runs["duration"].to_numpy(dtype=float),
-        runs["counted"].to_numpy(dtype=bool),
-        runs["failed"].to_numpy(dtype=bool),
-    )
+    names = ("session_id", "start_time", "duration", "counted", "failed")
+    session_ids, starts, values, counted, failed = (runs[name].tolist() for name in names)
+    everything = Series("", None, "", "duration", session_ids, starts, values, counted, failed)
     for pipeline, mode, name in looking(order):
-        yield (pipeline, name, mode), everything.at(np.array(places[pipeline, mode, name]))
+        own = everything.at(places[pipeline, mode, name])
+        yield replace(own, pipeline=pipeline, step_name=name, mode=mode)
 
 
 def text_or_none(value: object) -> str | None:

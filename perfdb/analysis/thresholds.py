@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from perfdb.analysis.runs import Floats, series_of
+from perfdb.analysis.series import quantile
 
 LEAST_RUNS = 20
 SIGMAS = 4.0
@@ -34,16 +35,17 @@ def suggest_thresholds(runs: pd.DataFrame) -> pd.DataFrame:
         ``flagged_percent``. Totals first, then the steps by the time they took.
     """
     rows: list[tuple[object, ...]] = []
-    for key, series in series_of(runs):
-        values = series.durations[series.counted]
+    for series in series_of(runs):
+        values = np.array(series.good.values)
         values = values[values > 0]
         if values.size < LEAST_RUNS:
             continue
         limit = robust_limit(values)
         flagged = int((values > limit).sum())
-        p50, p95 = (float(each) for each in np.quantile(values, (0.5, 0.95)))
+        ordered = np.sort(values)
+        p50, p95 = quantile(ordered, 0.5), quantile(ordered, 0.95)
         share = 100 * flagged / values.size
-        rows.append((*key, values.size, p50, p95, float(values.max()), limit, flagged, share))
+        rows.append((*series.name, values.size, p50, p95, float(values.max()), limit, flagged, share))
     floats = ("p50", "p95", "max", "limit", "flagged_percent")
     whole = {"n": "int64", "flagged": "int64"}
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
@@ -58,7 +60,7 @@ def robust_limit(values: Floats) -> float:
     sigma = 1.4826 * float(np.median(np.abs(logs - middle)))
     limit = math.exp(middle) * max(LEAST_OVER_MEDIAN, math.exp(SIGMAS * sigma))
     if (values > limit).mean() > MOST_FLAGGED:
-        limit = float(np.quantile(values, 0.99))
+        limit = quantile(np.sort(values), 0.99)
     return rounded_up(limit)
 
 

@@ -8,8 +8,9 @@ hundred parallel requests of eight workers take eight rows.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from perfdb.critical_path import (
     Segment,
@@ -19,11 +20,14 @@ from perfdb.critical_path import (
     parts_of_path,
     resolved_parents,
 )
-from perfdb.records import INTERRUPTED, Session, Step
+from perfdb.records import INTERRUPTED, RUNNING, Session, Step
 from perfdb.stopping import look
 from perfdb.text import duration_text, inert, shortened
 
 Interval = tuple[float, float]
+
+LEAST_OTHER = 0.0005  # of the wall time
+DEEPEST = 6  # steps in steps are indented so far
 
 _CLOCK_STEP = 1e-6  # recorded times are rounded to it
 
@@ -39,6 +43,21 @@ class Bar:
     start: float
     end: float
     critical: tuple[Interval, ...]
+
+    @property
+    def waits(self) -> list[Interval]:
+        """Begin and end of the back-offs between its attempts."""
+        origin = self.step.start_time - self.start
+        return [
+            (attempt.start_time - attempt.wait - origin, attempt.start_time - origin)
+            for attempt in self.step.attempts
+            if attempt.wait > 0
+        ]
+
+    @property
+    def critical_s(self) -> float:
+        """How long it, or a step inside it, was on the critical path."""
+        return sum(last - first for first, last in self.critical)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +83,53 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A session laid out; the critical seconds of depth 0 and ``other_s`` add up to ``wall_s``."""
+    """A session laid out; the critical seconds of depth 0 and ``other_s`` add up to ``wall_s``.
+
+    ``hidden_rows`` and ``hidden_bars`` were left out by ``cut``.
+    """
 
     wall_s: float
     rows: tuple[Row, ...]
     other_s: float
+    hidden_rows: int = 0
+    hidden_bars: int = 0
+
+    @property
+    def shows_other(self) -> bool:
+        """Whether what no step explains is worth a line."""
+        return self.wall_s > 0 and self.other_s / self.wall_s >= LEAST_OTHER
+
+    def share_text(self, seconds: float) -> str:
+        """Return the share of the wall time as a picture says it; a dash for none."""
+        return f"{100 * seconds / self.wall_s:.1f} %" if self.wall_s > 0 and seconds > 0 else "–"
+
+    def bars(self) -> Iterator[Bar]:
+        """Yield every step with its place."""
+        return (bar for row in self.rows for bar in row.bars)
+
+    def cut(self, most_rows: int, most_bars: int) -> Timeline:
+        """Return what a picture has room for: the rows that held up most, and of these the longest bars."""
+        rows = list(self.rows)
+        if len(rows) > most_rows:
+            weights = []
+            weight = 0.0
+            for (
+                row
+            ) in rows:  # later rows of the same steps have no seconds of their own: they stay with the first
+                weight = row.critical_s - 1e-6 * row.depth if row.count else weight - 1e-9
+                weights.append(weight)
+            kept = sorted(range(len(rows)), key=lambda place: (-weights[place], place))[:most_rows]
+            rows = [rows[place] for place in sorted(kept)]
+        count = sum(len(row.bars) for row in rows)
+        if count > most_bars:
+            drawn = {id(bar) for bar in longest([bar for row in rows for bar in row.bars], most_bars)}
+            rows = [replace(row, bars=tuple(bar for bar in row.bars if id(bar) in drawn)) for row in rows]
+        return replace(
+            self,
+            rows=tuple(rows),
+            hidden_rows=len(self.rows) - len(rows),
+            hidden_bars=max(0, count - most_bars),
+        )
 
     def most_critical(self) -> Row | None:
         """Return the top-level row that held the session up longest; None without steps."""
@@ -76,9 +137,9 @@ class Timeline:
         return max(top, key=lambda row: row.critical_s, default=None)
 
 
-def timeline(session: Session) -> Timeline:
-    """Lay out the steps of a session; what has not ended runs to the last instant that is known of it."""
-    start, end = session.start_time, last_instant(session)
+def timeline(session: Session, now: float | None = None) -> Timeline:
+    """Lay out the steps of a session; what has not ended runs to now, or the last instant known of it."""
+    start, end = session.start_time, last_instant(session, now)
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in session.steps]
     parents = resolved_parents(spans)
     seconds = critical_seconds(spans, start, end, inclusive=True)
@@ -129,15 +190,41 @@ def headline(session: Session, laid_out: Timeline) -> str:
     )
 
 
-def last_instant(session: Session) -> float:
-    """Return when the session ended, or the last moment that is known of one that has not."""
+def last_instant(session: Session, now: float | None = None) -> float:
+    """Return when the session ended; of one that runs now, if that is given, or the last moment known."""
     if session.end_time is not None:
         return session.end_time
+    if now is not None and session.status == RUNNING:
+        return max(now, session.start_time)
     known = [session.start_time]
     for step in session.steps:
         known += [step.start_time, step.start_time if step.end_time is None else step.end_time]
     known += [sample.time for sample in session.samples]
     return max(known)
+
+
+def in_tree_order(steps: Sequence[Step]) -> list[tuple[Step, int]]:
+    """Return the steps with their depth: children below their parent, in the order of starts."""
+    parents = resolved_parents((step.seq, step.parent_seq, 0.0, None) for step in steps)
+    children: dict[int | None, list[Step]] = {}
+    for step in sorted(steps, key=lambda step: (-step.start_time, -step.seq)):
+        children.setdefault(parents[step.seq], []).append(step)
+    order: list[tuple[Step, int]] = []
+    waiting = [(step, 0) for step in children.get(None, ())]
+    while waiting:
+        step, depth = waiting.pop()
+        order.append((step, depth))
+        waiting.extend((child, depth + 1) for child in children.get(step.seq, ()))
+    return order
+
+
+def status_of(step: Step, session: Session) -> Literal["running", "completed", "failed", "interrupted"]:
+    """Return how a step ended, or that it runs; it was interrupted where its session was."""
+    if step.interrupted:
+        return "interrupted"
+    if step.success is None:
+        return "interrupted" if session.status == INTERRUPTED else "running"
+    return "completed" if step.success else "failed"
 
 
 def longest(bars: Sequence[Bar], most: int) -> tuple[Bar, ...]:

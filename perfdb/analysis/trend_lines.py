@@ -7,6 +7,7 @@ better than any levels, the points of interest are those where the line breaks.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -65,19 +66,20 @@ def _breaks(values: Floats, least: int) -> list[int] | None:
     """
     fits = _Fits(values)
     log_n = math.log(values.size)
-    best, *others = fits.partitions(least, lines=True)
+    tried = fits.partitions(least, lines=True)
+    best = next(tried)
     misfit, factor = fits.misfit(best, lines=True)
-    for partition in others:
+    for partition in tried:
         smaller, left = fits.misfit(partition, lines=True)
         if (misfit - smaller) / left < 3 * log_n:
             break
         best, misfit, factor = partition, smaller, left
     as_lines = misfit / factor + (3 * len(best) + 2) * log_n
-    as_levels = min(
-        fits.misfit(partition, lines=False)[0] / factor + (2 * len(partition) + 1) * log_n
-        for partition in fits.partitions(least, lines=False)
-    )
-    return best if as_lines < as_levels - _CLEARLY else None
+    for partition in fits.partitions(least, lines=False):
+        as_levels = fits.misfit(partition, lines=False)[0] / factor + (2 * len(partition) + 1) * log_n
+        if as_lines >= as_levels - _CLEARLY:
+            return None
+    return best
 
 
 class _Fits:
@@ -101,23 +103,22 @@ class _Fits:
             )
         return np.where(ends > starts, np.maximum(cost, 0), np.inf)
 
-    def partitions(self, least: int, *, lines: bool) -> list[list[int]]:
-        """Return the best partition for 0, 1, 2 … changes (segment neighbourhood: Auger & Lawrence 1989)."""
+    def partitions(self, least: int, *, lines: bool) -> Iterator[list[int]]:
+        """Yield the best partition for 0, 1, 2 … changes (segment neighbourhood: Auger & Lawrence 1989)."""
+        yield []
         size = self._values.size
         places = np.unique(np.linspace(0, size, min(size, _PLACES) + 1).astype(int))
         starts, ends = places[:, None], places[None, :]
         cost = self.costs(starts, ends, lines=lines)
         cost[ends - starts < least] = np.inf
         total, previous = cost[0], []
-        found: list[list[int]] = [[]]
         for _ in range(_MOST_CHANGES):
             reached = total[:, None] + cost
             previous.append(reached.argmin(axis=0))
             total = reached.min(axis=0)
             if not np.isfinite(total[-1]):
-                break
-            found.append(self._nudged(_walk(places, previous), least, lines=lines))
-        return found
+                return
+            yield self._nudged(_walk(places, previous), least, lines=lines)
 
     def _nudged(self, indexes: list[int], least: int, *, lines: bool) -> list[int]:
         """Return the indexes moved to the best place near them, where not every place was tried."""

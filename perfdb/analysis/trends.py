@@ -1,53 +1,41 @@
-"""How long each series takes and where that is going: percentiles with enough runs behind them, and slopes.
-
-Theil-Sen gives the slope and Mann-Kendall its significance: neither minds outliers or skewed
-durations. The variance of the latter is corrected for autocorrelation, without which slow drifts
-of the machine would be significant every other day.
-"""
+"""How long each series takes and where that is going, as a frame: percentiles, slopes, moves of the level."""
 
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from statistics import median
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from perfdb.analysis.runs import Floats, SeriesRuns, series_of, text_or_none
+from perfdb.analysis.runs import series_of, text_or_none
+from perfdb.analysis.series import PERCENTILES, Series, percentile
+from perfdb.analysis.slopes import LEAST_FOR_SLOPE, relative, slopes
+from perfdb.analysis.trend_view import changes_in, drift, per_session
 
 By = Literal["last", "all", "day", "week"]
+Key = tuple[str | None, ...]
+Medians = Mapping[Key, tuple[list[int], list[float]]]
+"""Per pipeline, step name and mode the days since 1970 with runs that count, and the medians of these."""
 
-PERCENTILES = {"p50": (0.50, 1), "p90": (0.90, 10), "p95": (0.95, 20), "p99": (0.99, 100)}
-"""Column: (share, least n). With fewer runs the percentile would be little more than the slowest run."""
-
-LEAST_FOR_SLOPE = 10
-_NO_SLOPE = (None, None, None)
-MOST_FOR_SLOPE = 1000  # all pairs are compared: longer series are thinned evenly
-
-COLUMNS = (
-    "pipeline", "step_name", "mode", "period", "n", "failures", "mean", *PERCENTILES,
-    "slope_percent_per_session", "slope_percent_per_day", "p_value",
+_OF_A_SERIES = (
+    "slope_percent_per_session", "slope_percent_per_day", "p_value", "drift_percent", "since_time", "effect",
 )  # fmt: skip
+_NOTHING = (None,) * len(_OF_A_SERIES)
+
+COLUMNS = ("pipeline", "step_name", "mode", "period", "n", "failures", "mean", *PERCENTILES, *_OF_A_SERIES)
 
 
-class Slope(NamedTuple):
-    """A straight line through a series; ``per_x`` in units of y per unit of x."""
-
-    per_x: float
-    p_value: float
-
-
-def trends(runs: pd.DataFrame, *, by: By = "last") -> pd.DataFrame:
+def trends(runs: pd.DataFrame, *, by: By = "last", zone: tzinfo | None = UTC) -> pd.DataFrame:
     """Return how each series did: over all the runs given, or per day or week.
 
     Args:
         runs: as ``runs.runs_of`` gives them.
-        by: ``last``: one row per series, with its slope; ``all``: without; ``day`` (UTC) and ``week`` (from
+        by: ``last``: one row per series, with its slope; ``all``: without; ``day`` and ``week`` (from
             Monday): one row per series and period.
+        zone: whose days and weeks; None is this machine's.
 
     Returns:
         Per row ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``period`` (first day as
@@ -56,7 +44,9 @@ def trends(runs: pd.DataFrame, *, by: By = "last") -> pd.DataFrame:
         ``slope_percent_per_day`` (of the median) with the ``p_value`` of there being none, missing with
         fewer than 10 points. With ``last`` the points are the sessions, and no slope per day is given for
         less than a day; with ``day`` and ``week`` they are the medians of the periods, so that all rows of
-        a series carry one slope, and none per session.
+        a series carry one slope, and none per session. ``drift_percent``: what that slope amounts to over
+        all the runs, where it is sure and 5 or more; ``since_time`` (epoch s) and ``effect`` (percent): where
+        the level moved last, if it did, by sessions with ``last``, by days with ``day`` and ``week``.
 
     Raises:
         ValueError: ``by`` is none of these.
@@ -64,17 +54,20 @@ def trends(runs: pd.DataFrame, *, by: By = "last") -> pd.DataFrame:
     if by not in get_args(By):
         raise ValueError(f"by={by!r} must be one of {', '.join(get_args(By))}")
     rows: list[tuple[object, ...]] = []
-    for key, series in series_of(runs):
+    for series in series_of(runs):
+        key = series.name
         if by in ("last", "all"):
-            slopes = _slopes_of_runs(series) if by == "last" else _NO_SLOPE
-            rows.append((*key, None, *_described(series), *slopes))
+            going = _going(series) if by == "last" else _NOTHING
+            rows.append((*key, None, *_described(series), *going))
             continue
-        days = np.array(_days(series.start_times, by))
+        days = np.array(_days(series.start_times, by, zone), dtype=int)
         for day in np.unique(days):
-            of_day = series.at(np.flatnonzero(days == day))
-            rows.append((*key, first_day(int(day)), *_described(of_day), *_NO_SLOPE))
+            of_day = series.at(np.flatnonzero(days == day).tolist())
+            rows.append((*key, first_day(int(day)), *_described(of_day), *_NOTHING))
     frame = frame_of(rows)
-    return frame if by in ("last", "all") else with_slopes(frame)
+    if by in ("last", "all"):
+        return frame
+    return with_slopes(frame, _medians(frame if by == "day" else trends(runs, by="day", zone=zone)), zone)
 
 
 def frame_of(rows: list[tuple[object, ...]]) -> pd.DataFrame:
@@ -89,8 +82,11 @@ def frame_of(rows: list[tuple[object, ...]]) -> pd.DataFrame:
     )
 
 
-def of_statistics(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
-    """Return (pipeline, step, mode, day or None, n, failures, mean, percentiles …) as ``trends`` does."""
+def of_statistics(rows: list[tuple[Any, ...]], days: Iterable[tuple[Any, ...]] = ()) -> pd.DataFrame:
+    """Return (pipeline, step, mode, day or None, n, failures, mean, percentiles …) as ``trends`` does.
+
+    ``days`` are such rows for days (UTC), with the median as their first percentile, if those are of weeks.
+    """
     spent: dict[tuple[Any, ...], float] = {}
     for row in rows:
         key, n, mean = row[:3], row[4], row[6]
@@ -103,33 +99,50 @@ def of_statistics(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     ordered = sorted(rows, key=order)
     periods = [None if row[3] is None else first_day(row[3]) for row in ordered]
     frame = frame_of(
-        [(*row[:3], period, *row[4:], *_NO_SLOPE) for row, period in zip(ordered, periods, strict=True)]
+        [(*row[:3], period, *row[4:], *_NOTHING) for row, period in zip(ordered, periods, strict=True)]
     )
-    return frame if None in periods else with_slopes(frame)
+    if None in periods:
+        return frame
+    medians: dict[Key, tuple[list[int], list[float]]] = {}
+    for row in sorted(days, key=lambda row: row[3]):
+        if row[7] is not None:
+            of_series = medians.setdefault(row[:3], ([], []))
+            of_series[0].append(row[3])
+            of_series[1].append(row[7])
+    return with_slopes(frame, medians or _medians(frame), UTC)
 
 
-def with_slopes(periods: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame of periods with the slope of each series through its medians."""
-    slopes = {}
+def with_slopes(periods: pd.DataFrame, medians: Medians, zone: tzinfo | None) -> pd.DataFrame:
+    """Return the frame of periods with the slope of each series through its medians, and its last move."""
+    found: dict[Key, tuple[float | None, ...]] = {}
+    for key, (days, values) in _medians(periods).items():
+        slope = relative(days, np.array(values))
+        starts = np.array(days, dtype=float) * 86_400
+        over = drift(starts, math.nan, slope.per_x, slope.p_value, len(days))
+        since, effect = None, None
+        of_days, of_values = medians.get(key, ([], []))
+        changes = changes_in([86_400.0 * day for day in of_days], of_values)
+        if changes:
+            midnight = datetime.fromisoformat(first_day(of_days[changes[-1].index])).replace(tzinfo=zone)
+            since, effect = midnight.timestamp(), changes[-1].effect_percent
+        found[key] = (slope.per_x, slope.p_value, over, since, effect)
+    keys = zip(periods["pipeline"], periods["step_name"], periods["mode"], strict=True)
+    nothing = (math.nan,) * 5
+    told = [found.get(tuple(text_or_none(part) for part in key), nothing) for key in keys]
+    names = ("slope_percent_per_day", "p_value", "drift_percent", "since_time", "effect")
+    columns = {
+        name: np.array([each[place] for each in told], dtype=float) for place, name in enumerate(names)
+    }
+    return periods.assign(**columns)
+
+
+def _medians(periods: pd.DataFrame) -> Medians:
+    found: dict[Key, tuple[list[int], list[float]]] = {}
     known = periods.dropna(subset="p50")
     for key, series in known.groupby(["pipeline", "step_name", "mode"], dropna=False):
-        days = [datetime.fromisoformat(str(period)).toordinal() for period in series["period"]]
-        medians = series["p50"].to_numpy(dtype=float)
-        slopes[tuple(text_or_none(part) for part in key)] = _relative(days, medians)
-    keys = zip(periods["pipeline"], periods["step_name"], periods["mode"], strict=True)
-    none = Slope(math.nan, math.nan)
-    found = [slopes.get(tuple(text_or_none(part) for part in key), none) for key in keys]
-    return periods.assign(
-        slope_percent_per_day=[slope.per_x for slope in found], p_value=[slope.p_value for slope in found]
-    )
-
-
-def percentile(ordered: Floats, name: str) -> float | None:
-    """Return the percentile of sorted values, or None when there are too few for it."""
-    share, least = PERCENTILES[name]
-    if ordered.size == 1:  # of thousands of series that ran once
-        return float(ordered[0]) if least == 1 else None
-    return float(np.quantile(ordered, share)) if ordered.size >= least else None
+        days = [(datetime.fromisoformat(str(day)) - datetime(1970, 1, 1)).days for day in series["period"]]
+        found[tuple(text_or_none(part) for part in key)] = days, series["p50"].tolist()
+    return found
 
 
 def week_of(day: int) -> int:
@@ -137,117 +150,37 @@ def week_of(day: int) -> int:
     return day - (day + 3) % 7
 
 
-def theil_sen(x: Floats, y: Floats) -> float:
-    """Return the median slope of all pairs of points (Theil 1950, Sen 1968)."""
-    i, j = _pairs(x.size)
-    run = x[j] - x[i]
-    moved = run != 0
-    rise = y[j] - y[i]
-    if not moved.all():
-        rise, run = rise[moved], run[moved]
-    return float(np.median(rise / run)) if run.size else math.nan
-
-
-@lru_cache(maxsize=1)
-def _pairs(size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return the places of all pairs of so many points; a series asks several times for the same."""
-    return np.triu_indices(size, 1)
-
-
-def mann_kendall(values: Floats) -> float:
-    """Return the two-sided p of a monotonic trend in a series, with ties and autocorrelation allowed for.
-
-    Mann (1945), Kendall (1975). The variance is multiplied by (1 + r) / (1 - r), r being the lag-1
-    autocorrelation of the ranks left by the trend, between 0 and 0.9: the AR(1) case of Hamed & Rao (1998).
-    """
-    n = values.size
-    signs = np.sign(values[None, :] - values[:, None])
-    score = float(np.triu(signs, 1).sum())
-    _, ties = np.unique(values, return_counts=True)
-    variance = (n * (n - 1) * (2 * n + 5) - float((ties * (ties - 1) * (2 * ties + 5)).sum())) / 18
-    variance *= _inflation(values)
-    if variance <= 0 or score == 0:
-        return 1.0
-    z = (abs(score) - 1) / math.sqrt(variance)
-    return math.erfc(z / math.sqrt(2))
-
-
-def _inflation(values: Floats) -> float:
-    x = np.arange(values.size, dtype=float)
-    left = values - theil_sen(x, values) * x
-    ordered = np.sort(left)
-    ranks = (np.searchsorted(ordered, left, "left") + np.searchsorted(ordered, left, "right")) / 2
-    ranks = ranks - ranks.mean()
-    power = float(ranks @ ranks)
-    r = min(max(float(ranks[1:] @ ranks[:-1]) / power, 0.0), 0.9) if power > 0 else 0.0
-    return (1 + r) / (1 - r)
-
-
-def _described(runs: SeriesRuns) -> tuple[object, ...]:
-    values = np.sort(runs.durations[runs.counted])
+def _described(series: Series) -> tuple[object, ...]:
+    values = sorted(series.good.values)
     return (
-        values.size,
-        int(runs.failed.sum()),
-        float(values.mean()) if values.size else None,
+        len(values),
+        sum(series.failed),
+        math.fsum(values) / len(values) if values else None,
         *(percentile(values, name) for name in PERCENTILES),
     )
 
 
-def _slopes_of_runs(runs: SeriesRuns) -> tuple[float, float, float]:
-    """Return the slopes through one point per session: its median, where a step runs several times in it."""
-    if int(runs.counted.sum()) < LEAST_FOR_SLOPE:
-        return math.nan, math.nan, math.nan
-    sessions: dict[str, list[int]] = {}
-    for place in np.flatnonzero(runs.counted).tolist():
-        sessions.setdefault(runs.session_ids[place], []).append(place)
-    starts = [runs.start_times[places[0]] for places in sessions.values()]
-    values = [median(runs.durations[places].tolist()) for places in sessions.values()]
-    return slopes(np.array(starts), np.array(values))
+def _going(series: Series) -> tuple[float | None, ...]:
+    """Return where a series is going, one point per session; little of fewer than 10."""
+    good = series.good
+    if len(good) < LEAST_FOR_SLOPE:
+        return _NOTHING
+    _, starts, values = per_session(good.session_ids, np.array(good.start_times), np.array(good.values))
+    per_run, per_day, p_value = slopes(starts, values)
+    over = drift(starts, per_run, per_day, p_value, values.size)
+    changes = changes_in(starts, values)
+    if not changes:
+        return per_run, per_day, p_value, over, None, None
+    newest = changes[-1]
+    return per_run, per_day, p_value, over, float(starts[newest.index]), newest.effect_percent
 
 
-def slopes(start_times: Floats, values: Floats) -> tuple[float, float, float]:
-    """Return the slope per point, that per day (both in percent of the median), and the p-value of the first.
-
-    NaN with fewer than 10 points; the slope per day also with less than a day.
-
-    Args:
-        start_times: epoch s, rising.
-        values: one per session.
-    """
-    days = start_times / 86_400
-    per_session = _relative(np.arange(values.size), values)
-    per_day = _percent_per(days, values) if days.size and np.ptp(days) >= 1 else math.nan
-    return per_session.per_x, per_day, per_session.p_value
-
-
-def _relative(x: object, values: Floats) -> Slope:
-    """Return the slope in percent of the median per unit of x, and its p; NaN with too few points."""
-    if not _has_slope(values):
-        return Slope(math.nan, math.nan)
-    return Slope(_percent_per(x, values), mann_kendall(values[_kept(values.size)]))
-
-
-def _percent_per(x: object, values: Floats) -> float:
-    if not _has_slope(values):
-        return math.nan
-    kept = _kept(values.size)
-    places = np.asarray(x, dtype=float)[kept]
-    return 100 * theil_sen(places - places[0], values[kept]) / float(np.median(values))
-
-
-def _has_slope(values: Floats) -> bool:
-    return values.size >= LEAST_FOR_SLOPE and float(np.median(values)) > 0
-
-
-def _kept(size: int) -> npt.NDArray[np.intp]:
-    """Return the places of the points that are compared: of too many, evenly chosen ones."""
-    if size <= MOST_FOR_SLOPE:
-        return np.arange(size)
-    return np.linspace(0, size - 1, MOST_FOR_SLOPE).round().astype(np.intp)
-
-
-def _days(start_times: Floats, by: By) -> list[int]:
-    days = [int(start // 86_400) for start in start_times.tolist()]
+def _days(start_times: Sequence[float], by: By, zone: tzinfo | None) -> list[int]:
+    if zone is UTC:
+        days = [int(start // 86_400) for start in start_times]
+    else:
+        epoch = datetime(1970, 1, 1).date().toordinal()
+        days = [datetime.fromtimestamp(start, zone).date().toordinal() - epoch for start in start_times]
     return [week_of(day) for day in days] if by == "week" else days
 
 

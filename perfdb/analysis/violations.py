@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from perfdb.analysis.rules import Rule, exceeds, percent_over
-from perfdb.analysis.runs import counted_sessions
-from perfdb.records import COMPLETED
-
-KINDS = ("max", "min")
-EVERY = "*"  # as the step of a rule: the total and every step
-_MEASURED = ("duration", "cpu_s", "rss_peak_bytes")
+from perfdb.analysis.rules import TABLE, Rule, exceeds
+from perfdb.analysis.rules.base import percent_over
+from perfdb.analysis.runs import counted_sessions, text_or_none
+from perfdb.analysis.series import SeriesName
+from perfdb.measures import METRICS
 
 COLUMNS = (
     "session_id", "start_time", "pipeline", "mode", "step_name", "metric", "value", "limit", "excess",
@@ -37,14 +34,14 @@ def violations(sessions: pd.DataFrame, steps: pd.DataFrame, rules: Iterable[Rule
         beyond the limit, above 0) and ``excess_percent`` of the limit, ``rule``, ``kind``, ``severity``.
     """
     counted = counted_sessions(sessions)
-    done = steps[steps["session_id"].isin(set(counted["session_id"])) & (steps["status"] == COMPLETED)]
+    done = steps[steps["counted"] & steps["session_id"].isin(set(counted["session_id"]))]
     totals = counted.rename(columns={"total_duration": "duration", "attributes": "facts"})
     totals = totals.assign(step_name=None)
     within = done.rename(columns={"additional_data": "facts"})
     starts = dict(zip(counted["session_id"], counted["start_time"], strict=True))
     rows: list[dict[str, Any]] = []
     for rule in rules:
-        if rule.kind not in KINDS or rule.limit is None:
+        if TABLE[rule.kind].finds != "breach" or rule.limit is None:
             continue
         for runs in (totals, within):
             for (session_id, step_name), run in _worst_runs(runs, rule).items():
@@ -73,29 +70,27 @@ def violations(sessions: pd.DataFrame, steps: pd.DataFrame, rules: Iterable[Rule
 def _worst_runs(runs: pd.DataFrame, rule: Rule) -> dict[tuple[str, str | None], dict[str, Any]]:
     """Return the worst run of each session and step that breaks the rule."""
     assert rule.limit is not None  # noqa: S101  # the caller has looked
-    if rule.pipeline is not None:
-        runs = runs[runs["pipeline"] == rule.pipeline]
-    if rule.step != EVERY:
-        runs = runs[runs["step_name"].isna() if rule.step is None else runs["step_name"] == rule.step]
-    values = runs[rule.metric].tolist() if rule.metric in _MEASURED else [
+    values = runs[rule.metric].tolist() if rule.metric in METRICS else [
         _number(facts, rule.metric) for facts in runs["facts"]
     ]  # fmt: skip
-    fits = {mode: _has_mode(mode, rule) for mode in runs["mode"].unique().tolist()}
+    names = zip(*(runs[name].tolist() for name in ("pipeline", "step_name", "mode")), strict=True)
+    is_about: dict[SeriesName, bool] = {}
     worst: dict[tuple[str, str | None], dict[str, Any]] = {}
-    for session_id, step_name, pipeline, mode, value in zip(
-        runs["session_id"], runs["step_name"], runs["pipeline"], runs["mode"], values, strict=True
-    ):
-        if value is None or value is pd.NA or not fits[mode] or not exceeds(value, rule.limit, rule.kind):
+    for session_id, (pipeline, step_name, mode), value in zip(runs["session_id"], names, values, strict=True):
+        series = SeriesName(pipeline, text_or_none(step_name), mode)
+        if series not in is_about:
+            is_about[series] = rule.is_about(series)
+        if (
+            not is_about[series]
+            or value is None
+            or value is pd.NA
+            or not exceeds(value, rule.limit, rule.kind)
+        ):
             continue
-        key = (session_id, step_name if isinstance(step_name, str) else None)
+        key = (session_id, series.step_name)
         if key not in worst or exceeds(value, worst[key]["value"], rule.kind):
             worst[key] = {"value": float(value), "pipeline": pipeline, "mode": mode}
     return worst
-
-
-def _has_mode(mode: str, rule: Rule) -> bool:
-    values = json.loads(mode)
-    return all(name in values and values[name] == wanted for name, wanted in rule.mode or ())
 
 
 def _number(facts: Any, name: str) -> float | None:

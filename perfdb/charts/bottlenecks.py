@@ -22,6 +22,7 @@ from perfdb.charts.style import (
     write,
 )
 from perfdb.text import duration_text, inert, shortened
+from perfdb.vocabulary import OTHER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,14 +35,15 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
 
     Args:
         found: ``step_name``, ``critical_s`` and ``busy_s`` (mean seconds per session), and
-            ``share_percent`` of wall time; the row ``Other`` is the time of no step. With ``inside``,
-            the step it runs in is named too.
+            ``share_percent`` of wall time; rows of another ``kind`` than ``step`` are the time of no step
+            (without kinds, the row ``Other``). With ``inside``, the step it runs in is named too.
         context: what chose the sessions, for the second line.
     """
-    steps = found[found["step_name"] != "Other"].sort_values("critical_s", ascending=False, kind="stable")
+    is_step = found["kind"] == "step" if "kind" in found else found["step_name"] != OTHER
+    steps = found[is_step].sort_values("critical_s", ascending=False, kind="stable")
     if steps.empty:
         return sentence(
-            "No bottleneck to draw", "No finished session fits. Loosen the filters, or record runs first."
+            "No bottleneck to draw", "No finished session matches. Loosen the filters, or record runs first."
         )
     worst = steps.iloc[0]
     title = (

@@ -24,7 +24,7 @@ from perfdb.charts.style import (
     sentence,
     write,
 )
-from perfdb.text import duration_text, inert, shortened
+from perfdb.text import duration_text, inert, shortened, step_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def compare(
 
     Args:
         found: ``step_name``, ``a`` and ``b`` (s; missing where a side has no such step), and where known
-            ``n_a``, ``n_b``, ``low`` and ``high`` (s: the 95 % interval of b - a). The total comes first.
+            ``kind``, ``n_a``, ``n_b``, ``low`` and ``high`` (s: the 95 % interval of b - a); the total first.
         name_a: what the first side is.
         name_b: what the second side is.
         title: the finding.
@@ -127,7 +127,7 @@ def compare(
 def _label(row: Mapping[Hashable, Any]) -> str:
     counts = (row.get("n_a"), row.get("n_b"))
     known = all(isinstance(count, int | float) and count == count for count in counts)
-    lines = [name_label(row["step_name"])]
+    lines = [name_label(step_label(row["step_name"], row.get("kind", "")))]
     if known and counts != (1, 1):
         lines.append(f"n = {counts[0]:,.0f} and {counts[1]:,.0f}")
     return "\n".join(lines)

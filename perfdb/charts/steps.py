@@ -42,7 +42,7 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
     """
     if seconds.empty:
         return sentence(
-            "No steps to draw", "No finished session fits. Loosen the filters, or record runs first."
+            "No steps to draw", "No finished session matches. Loosen the filters, or record runs first."
         )
     parts = _parts(seconds)
     total = sum(float(values.sum()) for _, values in parts) or 1.0
@@ -51,7 +51,7 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
     walls = np.sum([values for _, values in parts], axis=0)
     name, share = max(zip([name for name, _ in parts], shares, strict=True), key=lambda each: each[1])
     title = (
-        f"{shortened(inert(name), 60)} takes {100 * share:.0f} % of the time: "
+        f"{shortened(inert(name or NO_STEP), 60)} takes {100 * share:.0f} % of the time: "
         f"{duration_text(share * float(walls.mean()))} of {duration_text(float(walls.mean()))}"
         f"{' on average' if len(seconds) > 1 else ''}"
     )
@@ -61,7 +61,7 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
     axes = made.add_subplot()
     bottom = np.zeros(len(groups))
     for number, ((name, values), share) in enumerate(zip(parts, shares, strict=True)):
-        colour, hatch = NOTHING if name == NO_STEP else OTHERS if number >= len(FILLS) else FILLS[number]
+        colour, hatch = NOTHING if name is None else OTHERS if number >= len(FILLS) else FILLS[number]
         heights = np.array([values[group].mean() for group in groups])
         axes.bar(
             np.arange(len(groups)),
@@ -72,7 +72,7 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
             hatch=hatch,
             edgecolor=HATCH_INK,
             linewidth=0,
-            label=f"{name_label(name, 26)}  {100 * share:.1f} %",
+            label=f"{name_label(name or NO_STEP, 26)}  {100 * share:.1f} %",
         )
         bottom += heights
     bare(axes)
@@ -97,18 +97,18 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
     return made
 
 
-def _parts(seconds: pd.DataFrame) -> list[tuple[str, np.ndarray[tuple[int], np.dtype[np.float64]]]]:
+def _parts(seconds: pd.DataFrame) -> list[tuple[str | None, np.ndarray[tuple[int], np.dtype[np.float64]]]]:
     """Return names and values in the order of the pipeline: the largest, the rest as one, no step last."""
     names: list[Any] = seconds.columns.tolist()
     named = [name for name in names if isinstance(name, str)]
     largest = sorted(named, key=lambda name: -float(seconds[name].to_numpy().sum()))[: len(FILLS)]
-    parts = [(name, seconds[name].to_numpy(dtype=float)) for name in named if name in largest]
+    parts: list[Any] = [(name, seconds[name].to_numpy(dtype=float)) for name in named if name in largest]
     small = [name for name in named if name not in largest]
     if small:
         parts.append((counted(len(small), "other step"), seconds[small].sum(axis=1).to_numpy(dtype=float)))
     rest = [place for place, name in enumerate(names) if not isinstance(name, str)]
     if rest and float(seconds.iloc[:, rest].to_numpy().sum()) > 0:
-        parts.append((NO_STEP, seconds.iloc[:, rest].sum(axis=1).to_numpy(dtype=float)))
+        parts.append((None, seconds.iloc[:, rest].sum(axis=1).to_numpy(dtype=float)))
     return parts
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,6 +12,19 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
+from perfdb.analysis.trend_view import (
+    MOST_RUNS,
+    Line,
+    alert_words,
+    beyond,
+    finding,
+    kept_places,
+    lines,
+    says_it_moved,
+    scale_top,
+    unit_of,
+    window,
+)
 from perfdb.charts.marks import draw_changes, draw_failures, draw_limits, draw_pinned
 from perfdb.charts.style import (
     BLUE,
@@ -35,11 +47,9 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-LEAST_FOR_P95 = 20  # runs; no p95 is drawn of fewer
-FIRST = 5  # runs before the median's line begins
-MOST_POINTS = 2_000  # more runs than the picture has columns are summed up in groups
-GROUPS = 200
-DOTS = 3_000
+DOTS = 3_000  # of more runs than are drawn singly
+_FLAGS = 1.08
+_LEAST_MARGIN = 1 / 48  # days: what stands around one run
 
 
 def trend(
@@ -53,6 +63,7 @@ def trend(
     changes: Sequence[Mapping[str, Any]] = (),
     alerts: Sequence[Mapping[Hashable, Any]] = (),
     pinned: Mapping[str, Any] | None = None,
+    drifted: float | None = None,
 ) -> Figure:
     """Draw how the durations of one series moved.
 
@@ -66,25 +77,38 @@ def trend(
         limits: configured thresholds: ``name`` and ``limit`` (s).
         changes: where the level moved, as ``ChangePoint`` says it: ``index``, ``before_median``,
             ``after_median``, ``before_n``, ``after_n``, ``effect_percent``.
-        alerts: ``since_session_id``, ``severity`` and ``rule``.
+        alerts: ``since_session_id``, ``severity`` and ``rule``; of a move also ``kind``, ``effect``, ``id``.
         pinned: the pinned baseline: ``value`` (s) and ``n``.
+        drifted: percent by which it drifted over these runs, where that is sure: ``trend_view.drift``.
     """
     what = shortened(inert(what), 60)
     durations = points["duration"].to_numpy(dtype=float)
     starts = points["start_time"].to_numpy(dtype=float)
     if durations.size == 0:
         return sentence(
-            f"{what}: nothing to draw", "No successful run fits. Loosen the filters, or record runs first."
+            f"{what}: nothing to draw", "No successful run matches. Loosen the filters, or record runs first."
         )
     subtitle = ", ".join(
         part for part in (context, counted(durations.size, "run"), period(starts[0], starts[-1])) if part
     )
-    made = figure(_finding(what, durations, starts, limits, changes), subtitle, _small_print(durations.size))
+    newest = max(changes, key=lambda change: int(change["index"]), default=None)
+    head = finding(
+        what,
+        durations,
+        newest=newest,
+        since="" if newest is None else moment(float(starts[int(newest["index"])])),
+        alerts=[alert_words(alert) for alert in alerts if says_it_moved(alert)],
+        limits=[float(limit["limit"]) for limit in limits],
+        drifted=drifted,
+    )
+    made = figure(head, subtitle, _small_print(starts))
     axes = made.add_subplot()
     x = np.arange(durations.size, dtype=float) if by == "session" else _dates(starts)
-    top = _top(durations, [*limits, {"limit": pinned["value"]}] if pinned is not None else limits)
+    across = [float(limit["limit"]) for limit in limits]
+    top = scale_top(durations, [*across, float(pinned["value"])] if pinned is not None else across)
+    top *= _FLAGS  # room for the words of the marks
     _draw_runs(axes, x, durations, top)
-    _draw_levels(axes, x, durations, [int(change["index"]) for change in changes])
+    _draw_lines(axes, x, lines(starts, durations, [int(change["index"]) for change in changes]))
     draw_limits(axes, limits, durations, top)
     if pinned is not None:
         draw_pinned(axes, pinned, top)
@@ -107,41 +131,11 @@ def trend(
     return made
 
 
-def _finding(
-    what: str,
-    durations: Floats,
-    starts: Floats,
-    limits: Sequence[Mapping[str, Any]],
-    changes: Sequence[Mapping[str, Any]],
-) -> str:
-    if changes:
-        newest = max(changes, key=lambda change: int(change["index"]))
-        percent = float(newest["effect_percent"])
-        since = moment(float(starts[int(newest["index"])]))
-        return (
-            f"{what} is {abs(percent):.0f} % {'slower' if percent > 0 else 'faster'} since {since} "
-            f"({duration_text(newest['before_median'])} → {duration_text(newest['after_median'])})"
-        )
-    for limit in limits:
-        over = int(np.count_nonzero(durations > float(limit["limit"])))
-        if over:
-            of_all = f"{over:,} of {counted(durations.size, 'run')}"
-            return f"{what}: {of_all} over the limit of {duration_text(limit['limit'])}"
-    if durations.size == 1:
-        return f"{what} took {duration_text(float(durations[0]))} in its only run"
-    half = f"{what}: half of the runs take up to {duration_text(float(np.median(durations)))}"
-    if durations.size < LEAST_FOR_P95:
-        return f"{half}, the longest {duration_text(float(durations.max()))}"
-    return f"{half}, 95 % up to {duration_text(float(np.percentile(durations, 95)))}"
-
-
-def _small_print(runs: int) -> str:
-    if runs > MOST_POINTS:
-        behind = (
-            f"lines: median and 95th percentile of groups of about {runs // GROUPS:,} runs; dots: a selection"
-        )
+def _small_print(starts: Floats) -> str:
+    if starts.size > MOST_RUNS:
+        behind = f"lines: median and 95th percentile of each {unit_of(starts)} (UTC); dots: some of the runs"
     else:
-        behind = f"lines: median and 95th percentile of the last {_window(runs)} runs of the same level"
+        behind = f"lines: median and 95th percentile of the last {window(starts.size)} runs of the same level"
     return f"{behind}; failed, cached, warm-up and ignored runs do not count; {zone()}"
 
 
@@ -151,19 +145,8 @@ def _dates(starts: Floats) -> Floats:
     return np.asarray(date2num(naive), dtype=np.float64)  # type: ignore[no-untyped-call]
 
 
-def _top(durations: Floats, limits: Sequence[Mapping[str, Any]]) -> float:
-    """Return where the axis ends: a few wild runs must not flatten all the others."""
-    usual = float(durations.max())
-    if durations.size >= LEAST_FOR_P95:
-        usual = min(usual, 2.2 * float(np.percentile(durations, 95)))
-    near = [float(limit["limit"]) for limit in limits if float(limit["limit"]) <= 2.2 * usual]
-    return 1.16 * max([usual, *near]) or 1.0
-
-
 def _draw_runs(axes: Axes, x: Floats, durations: Floats, top: float) -> None:
-    shown = np.arange(durations.size)
-    if durations.size > MOST_POINTS:
-        shown = np.unique(np.linspace(0, durations.size - 1, DOTS).astype(int))
+    shown = np.array(kept_places(durations.tolist(), DOTS if durations.size > MOST_RUNS else MOST_RUNS))
     inside = shown[durations[shown] <= top]
     many = durations.size > 300
     axes.plot(
@@ -178,57 +161,44 @@ def _draw_runs(axes: Axes, x: Floats, durations: Floats, top: float) -> None:
         label="a run",
         zorder=2,
     )
-    above = np.flatnonzero(durations > top)
-    if above.size:
+    above = beyond(durations, top)
+    if above:
         axes.plot(
             x[above],
-            np.full(above.size, 0.985 * top),
+            np.full(len(above), 0.985 * top),
             linestyle="",
             marker="^",
             markersize=6,
             color=INK,
             zorder=4,
-            label=f"above the picture ({above.size:,}, up to {duration_text(float(durations.max()))})",
+            label=f"above the picture ({len(above):,}, up to {duration_text(float(durations.max()))})",
         )
 
 
-def _draw_levels(axes: Axes, x: Floats, durations: Floats, bounds: Sequence[int]) -> None:
-    """Draw median and p95; a line never mixes runs from both sides of a change."""
-    for number, (first, last) in enumerate(pairwise([0, *bounds, durations.size])):
-        windows = _windows(first, last, durations.size)
-        parts = [durations[start:end] for start, end in windows]
-        if len(parts) < 2:
-            continue
-        grouped = durations.size > MOST_POINTS
-        at = np.array([(x[start] + x[end - 1]) / 2 if grouped else x[end - 1] for start, end in windows])
-        median = np.array([np.median(part) for part in parts])
-        whole = [place for place, part in enumerate(parts) if part.size >= LEAST_FOR_P95]
-        if len(whole) > 1:
-            high = np.array([np.percentile(parts[place], 95) for place in whole])
-            axes.fill_between(at[whole], median[whole], high, color=SKY, alpha=0.28, linewidth=0, zorder=1)
-            axes.plot(
-                at[whole],
-                high,
-                color=BLUE,
-                linewidth=1.2,
-                linestyle=(0, (5, 2)),
-                zorder=3,
-                label="_" * bool(number) + "p95",
+def _draw_lines(axes: Axes, x: Floats, pieces: Sequence[Line]) -> None:
+    """Draw median and p95; a line never crosses a change of the level or a pause."""
+    named: set[str] = set()
+
+    def once(label: str) -> str:
+        shown = label if label not in named else f"_{label}"
+        named.add(label)
+        return shown
+
+    for piece in pieces:
+        at = np.interp(piece.places, np.arange(x.size), x)
+        whole = ~np.isnan(piece.p95)
+        if whole.sum() > 1:
+            axes.fill_between(
+                at[whole], piece.p50[whole], piece.p95[whole], color=SKY, alpha=0.28, linewidth=0, zorder=1
             )
-        axes.plot(at, median, color=BLUE, linewidth=2.4, label="_" * bool(number) + "median (p50)", zorder=3)
-
-
-def _window(runs: int) -> int:
-    """Return how many runs a point of the lines sums up: a long history affords steadier lines."""
-    return max(LEAST_FOR_P95, min(100, runs // 8))
-
-
-def _windows(first: int, last: int, runs: int) -> list[tuple[int, int]]:
-    """Return start and end (exclusive) of the runs behind each point of the lines from first to last."""
-    if runs > MOST_POINTS:
-        groups = max(1, round(GROUPS * (last - first) / runs))
-        return list(pairwise(np.linspace(first, last, groups + 1).astype(int).tolist()))
-    return [(max(first, end - _window(runs)), end) for end in range(first + FIRST, last + 1)]
+            axes.plot(
+                at[whole], piece.p95[whole], color=BLUE, linewidth=1.2, linestyle=(0, (5, 2)), zorder=3,
+                label=once("p95"),
+            )  # fmt: skip
+        axes.plot(
+            at, piece.p50, color=BLUE, linewidth=2.4, label=once("median (p50)"), zorder=3,
+            marker="o" if at.size == 1 else "", markersize=4,
+        )  # fmt: skip
 
 
 def _label_runs(axes: Axes, x: Floats, starts: Floats, by: str) -> None:
@@ -237,6 +207,8 @@ def _label_runs(axes: Axes, x: Floats, starts: Floats, by: str) -> None:
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         axes.set_xlabel("start", color=MUTED, fontsize=11)
+        margin = max(0.012 * float(x[-1] - x[0]), _LEAST_MARGIN)
+        axes.set_xlim(float(x[0]) - margin, float(x[-1]) + margin)
         return
     label_sessions(axes, starts)
     margin = max(0.5, 0.012 * len(x))

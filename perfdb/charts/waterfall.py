@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from heapq import nlargest
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from perfdb.analysis.timeline import Bar, Row, headline, longest, timeline
+from perfdb.analysis.timeline import DEEPEST, Row, headline, timeline
 from perfdb.charts.style import (
     BLUE,
     HATCH_INK,
@@ -42,8 +40,8 @@ def waterfall(session: Session) -> Figure:
     laid_out = timeline(session)
     if not laid_out.rows:
         return sentence(f"{session.session_id}: no steps", "This session recorded no steps.")
-    drawn, hidden = _most_telling(laid_out.rows)
-    drawn, shorter = _longest(drawn)
+    shown = laid_out.cut(MOST_ROWS, MOST_BARS)
+    drawn = shown.rows
     said = [
         session.pipeline,
         mode_text(session.mode),
@@ -62,7 +60,7 @@ def waterfall(session: Session) -> Figure:
         _draw_row(axes, place, row, wall)
         if not row.count:
             continue
-        share = f"{100 * row.critical_s / wall:.1f} %" if row.critical_s else "–"
+        share = laid_out.share_text(row.critical_s)
         for x, text, colour in ((_BUSY, duration_text(row.busy_s), INK), (_SHARE, share, MUTED)):
             axes.annotate(
                 text,
@@ -95,42 +93,23 @@ def waterfall(session: Session) -> Figure:
     axes.tick_params(axis="y", length=0, labelsize=11 if len(drawn) < 20 else 9, labelcolor=INK)
     axes.set_ylim(max(len(drawn), 5) - 0.4, -0.6)
     axes.set_xlim(0, wall * 1.001)
-    more = f"; {counted(hidden, 'more row')} with less on the critical path not drawn" if hidden else ""
-    more += f"; {counted(shorter, 'shorter step')} of these rows not drawn" if shorter else ""
+    more = ""
+    if shown.hidden_rows:
+        more = f"; {counted(shown.hidden_rows, 'more row')} with less on the critical path not drawn"
+    if shown.hidden_bars:
+        more += f"; {counted(shown.hidden_bars, 'shorter step')} of these rows not drawn"
     duration_axis(axes.xaxis, wall, f"since the start{more}")
     _legend(axes, session)
     return made
-
-
-def _most_telling(rows: Sequence[Row]) -> tuple[list[Row], int]:
-    """Return the rows to draw, in their order, and how many are left out: those that held up least."""
-    if len(rows) <= MOST_ROWS:
-        return list(rows), 0
-    weights = []
-    weight = 0.0
-    for row in rows:  # later rows of the same steps have no seconds of their own, and stay with the first
-        weight = row.critical_s - 1e-6 * row.depth if row.count else weight - 1e-9
-        weights.append(weight)
-    kept = set(sorted(range(len(rows)), key=lambda place: (-weights[place], place))[:MOST_ROWS])
-    return [row for place, row in enumerate(rows) if place in kept], len(rows) - MOST_ROWS
-
-
-def _longest(rows: Sequence[Row]) -> tuple[list[Row], int]:
-    """Return the rows with the longest bars that a picture has room for, and how many are left out."""
-    count = sum(len(row.bars) for row in rows)
-    if count <= MOST_BARS:
-        return list(rows), 0
-    kept = {id(bar) for bar in longest([bar for row in rows for bar in row.bars], MOST_BARS)}
-    shown = [replace(row, bars=tuple(bar for bar in row.bars if id(bar) in kept)) for row in rows]
-    return shown, count - MOST_BARS
 
 
 def _label(row: Row) -> str:
     if not row.count:
         return ""
     times = f" × {row.count:,}" if row.count > 1 else ""
-    branch = "└ " * min(row.depth, 4)
-    return branch + plain(shortened(inert(row.label), 40 - 2 * min(row.depth, 4))) + times
+    depth = min(row.depth, DEEPEST)
+    branch = "  " * (depth - 1) + "└ " if depth else ""
+    return branch + plain(shortened(inert(row.label), 40 - 2 * depth)) + times
 
 
 def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:
@@ -159,7 +138,7 @@ def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:
             linewidth=0,
         )
     axes.broken_barh(
-        [wait for bar in row.bars for wait in _waits(bar, least)],
+        [(first, end - first) for bar in row.bars for first, end in bar.waits if end - first > least],
         (place - height / 4, height / 2),
         facecolors="white",
         edgecolor=INK,
@@ -168,16 +147,6 @@ def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:
     edges = [bar.start for bar in row.bars[1:]]
     if 0 < len(edges) < 200:
         axes.vlines(edges, place - height / 2, place + height / 2, color="white", linewidth=0.9)
-
-
-def _waits(bar: Bar, least: float) -> list[tuple[float, float]]:
-    """Return begin and length of the back-offs between the attempts of a step."""
-    origin = bar.step.start_time - bar.start
-    return [
-        (attempt.start_time - attempt.wait - origin, attempt.wait)
-        for attempt in bar.step.attempts
-        if attempt.wait > least
-    ]
 
 
 def _legend(axes: Axes, session: Session) -> None:

@@ -13,83 +13,83 @@ from typing import NoReturn
 
 import click
 
-from perfdb import __version__
 from perfdb.cli.group import LazyGroup, discard_output, survive_any_stream
 from perfdb.cli.text import inert
 from perfdb.errors import PerfdbError
 from perfdb.stopping import limited
+from perfdb.version import __version__
 
 MOST_STEPS = 100_000  # that one answer reads; of more the newest sessions are looked at, and that is said
 
 # Texts are repeated here so that `perfdb --help` costs click alone; a test compares them.
 SECTIONS = {
     "Try it": {
-        "demo": ("perfdb.cli.demo", "Record 60 runs of the design pipeline, offline, and look at them."),
+        "demo": ("perfdb.cli.demo", "Record 60 runs of the design pipeline offline, then explore them."),
         "design": ("perfdb.cli.design", "Run the design pipeline on your own picture."),
     },
     "Read the history": {
         "sessions": ("perfdb.cli.sessions", "List the recorded sessions, newest first."),
         "steps": ("perfdb.cli.steps", "List the recorded steps, newest session first."),
         "show": ("perfdb.cli.show", "Show one session as a waterfall of its steps."),
-        "chart": ("perfdb.cli.chart", "Draw the history as a picture."),
+        "chart": ("perfdb.cli.chart", "Draw a chart of the history."),
         "report": (
             "perfdb.cli.report",
-            "Write sessions as one HTML file: pictures, figures and the data itself.",
+            "Write sessions to one HTML file with charts, figures and the data.",
         ),
     },
     "Understand it": {
         "bottlenecks": (
             "perfdb.cli.bottlenecks",
-            "Rank the steps by the seconds they put on the critical path.",
+            "Rank steps by their seconds on the critical path.",
         ),
-        "trends": ("perfdb.cli.trends", "Show how long each step takes, and where that is going."),
-        "regressions": ("perfdb.cli.regressions", "Find where steps became slower for good, and why."),
-        "explain": ("perfdb.cli.explain", "Say why a session was slow: each step beside its own past."),
+        "trends": ("perfdb.cli.trends", "Show how long each step takes, and its trend."),
+        "regressions": ("perfdb.cli.regressions", "Find when steps became permanently slower, and why."),
+        "explain": ("perfdb.cli.explain", "Explain why a session was slow, step by step against its past."),
         "compare": (
             "perfdb.cli.compare",
-            "Compare two sessions, or two groups of sessions by an attribute.",
+            "Compare two sessions, or two groups of sessions by attribute.",
         ),
-        "failures": ("perfdb.cli.failures", "Count why runs failed or were called off."),
-        "violations": ("perfdb.cli.violations", "List the runs that broke a limit, newest first."),
-        "thresholds": ("perfdb.cli.thresholds", "Find good limits for rules of kind max."),
+        "failures": ("perfdb.cli.failures", "Count the reasons why runs failed or were cancelled."),
+        "violations": ("perfdb.cli.violations", "List runs that violated a limit, newest first."),
+        "thresholds": ("perfdb.cli.thresholds", "Suggest limits for rules of kind max."),
     },
-    "Be told": {
-        "baseline": ("perfdb.cli.baseline", "Pin what runs are held against; alone, list what is pinned."),
+    "Monitor it": {
+        "baseline": ("perfdb.cli.baseline", "Pin baselines; without a command, list the pinned ones."),
         "alerts": (
             "perfdb.cli.alerts",
-            "See what fires and decide about it; alone, list the open alerts.",
+            "Show and manage alerts; without a command, list the open ones.",
         ),
         "rules": (
             "perfdb.cli.rules",
-            "List the rules: what each watches, its state, its alerts and how many of them were true.",
+            "List the rules with their state, alerts and precision.",
         ),
-        "check": ("perfdb.cli.check", "Fail when an alert fires: exit 0 quiet, 1 firing, 2 cannot answer."),
-        "watch": ("perfdb.cli.watch", "Watch running sessions and open alerts; q or Ctrl-C ends it."),
+        "check": ("perfdb.cli.check", "Fail if an alert is firing: exit 0 quiet, 1 firing, 2 cannot answer."),
+        "watch": ("perfdb.cli.watch", "Watch running sessions and open alerts; press q or Ctrl-C to quit."),
         "serve": (
             "perfdb.cli.serve",
-            "Serve the dashboard: a page over the history that you can leave open.",
+            "Serve the dashboard, which shows the history in a browser.",
         ),
     },
     "Change it": {
-        "tag": ("perfdb.cli.tag", "Give a session a tag, such as warmup or ignore."),
-        "untag": ("perfdb.cli.untag", "Take a tag from a session."),
+        "tag": ("perfdb.cli.tag", "Add a tag to a session, such as warmup or ignore."),
+        "untag": ("perfdb.cli.untag", "Remove a tag from a session."),
         "delete": ("perfdb.cli.delete", "Delete sessions from the database."),
     },
-    "Move it": {
-        "import": ("perfdb.cli.import_reports", "Take JSON reports into the database."),
-        "export": ("perfdb.cli.export", "Write the history as JSON, CSV or Parquet."),
+    "Import and export": {
+        "import": ("perfdb.cli.import_reports", "Import JSON reports into the database."),
+        "export": ("perfdb.cli.export", "Export the history as JSON, CSV or Parquet."),
     },
-    "Keep it in order": {
+    "Maintain it": {
         "doctor": (
             "perfdb.cli.doctor",
-            "Look at everything that perfdb needs here; exit 1 when something needs a hand.",
+            "Check the installation; exit 1 if something needs attention.",
         ),
         "config": ("perfdb.cli.config", "Show every setting, its value and where that comes from."),
-        "prune": ("perfdb.cli.prune", "Delete old sessions in small pieces, while others write."),
-        "backup": ("perfdb.cli.backup", "Copy the database into FILE while programs record into it."),
-        "restore": ("perfdb.cli.restore", "Put the backup FILE in the place of the database."),
-        "recover": ("perfdb.cli.recover", "Take in what programs that died have left in the journal."),
-        "db": ("perfdb.cli.database", "Look after the database's tables."),
+        "prune": ("perfdb.cli.prune", "Delete old sessions in small batches while programs record."),
+        "backup": ("perfdb.cli.backup", "Copy the database to FILE while programs record."),
+        "restore": ("perfdb.cli.restore", "Replace the database with the backup FILE."),
+        "recover": ("perfdb.cli.recover", "Recover journal records that dead programs left behind."),
+        "db": ("perfdb.cli.database", "Manage the database schema and copy databases."),
     },
 }
 
@@ -101,10 +101,10 @@ SECTIONS = {
 )
 @click.version_option(__version__, prog_name="perfdb", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Keep the performance history of pipelines: what is slow, since when and why.
+    """Performance history of pipelines: what is slow, since when and why.
 
-    Commands work on performance_tracking/ of this folder or of one above it; PERFDB_HOME or
-    PERFDB_DATABASE_URL name another place.
+    Commands use performance_tracking/ in the current directory or the nearest one above it. Set PERFDB_HOME
+    or PERFDB_DATABASE_URL to use another place.
     """
 
 

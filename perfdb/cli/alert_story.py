@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfdb.alerts.explain import MOVES, AlertExplanation
+from perfdb.alerts.explain import AlertExplanation
 from perfdb.alerts.messages import amount, failure_kinds, parts_text, remedy
-from perfdb.cli.plot import plot, shown_bounds
+from perfdb.analysis.rules import kind_of
+from perfdb.analysis.trend_view import beyond, shown_bounds
+from perfdb.cli.plot import plot
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
+from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 if TYPE_CHECKING:
     from perfdb.records import Alert
 
 WIDEST = 120  # of prose
 _INDENT = 12
-_COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+_FEW = 10  # runs on one side of a move, which are too few to test it
+_COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 
 
 def print_story(found: AlertExplanation) -> None:
@@ -50,7 +54,7 @@ def story_row(found: AlertExplanation) -> dict[str, Any]:
         | told
         | {
             "total_s": None if cause is None else cause.total_s,
-            "parts": [] if cause is None else [asdict(part) for part in cause.parts],
+            "parts": [] if cause is None else [part.as_dict() for part in cause.parts],
             "suspects": [] if cause is None else [asdict(suspect) for suspect in cause.suspects],
             "cause": "" if cause is None else cause.sentence,
             "confounded": cause is not None and cause.confounded,
@@ -69,16 +73,17 @@ def _paragraph(title: str, text: str, columns: int, *, indent: int = _INDENT) ->
 
 def _picture(found: AlertExplanation, columns: int) -> Iterator[str]:
     alert = found.alert
-    if alert.kind == "error_rate":
+    kind = kind_of(alert.kind)
+    if kind.looks_at == "failed":
         yield from _strip(found, columns)
         return
-    limit = alert.limit if alert.kind in ("max", "min", "budget") else None
+    limit = alert.limit if kind.draws_limit else None
     low, high = shown_bounds(found.values, limit)
     labels = [amount(each, alert.metric) for each in (high, low)]
     if not can_print("µ"):
         labels = [label.replace("µ", "u") for label in labels]
     levels = []
-    if found.at is not None and alert.kind in MOVES:
+    if found.at is not None and kind.compares:
         levels = [(found.at - found.before_n, found.at), (found.at, found.at + found.after_n)]
     yield from plot(
         found.values,
@@ -92,6 +97,11 @@ def _picture(found: AlertExplanation, columns: int) -> Iterator[str]:
     margin = " " * (max(map(len, labels)) + 2)
     first, last = (short_time(found.start_times[place]) for place in (0, -1))
     yield f"{margin}{len(found.values)} runs, {first} to {last}"
+    over = beyond(found.values, high)
+    if over:
+        farthest = amount(max(found.values), alert.metric)
+        arrow = "↑" if can_print("↑") else "^"
+        yield f"{margin}{arrow} {_runs(len(over))} beyond the scale, up to {farthest}"
 
 
 def _strip(found: AlertExplanation, columns: int) -> Iterator[str]:
@@ -105,7 +115,7 @@ def _strip(found: AlertExplanation, columns: int) -> Iterator[str]:
 
 def _facts(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     alert = found.alert
-    if alert.kind == "error_rate":
+    if kind_of(alert.kind).looks_at == "failed":
         before, since = found.failures
         if found.before_n:
             yield "before", f"{before} of {found.before_n} runs failed"
@@ -136,16 +146,16 @@ def _facts(found: AlertExplanation) -> Iterator[tuple[str, str]]:
 
 def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     alert = found.alert
-    if alert.kind in ("max", "min", "budget") and alert.limit is not None:
-        over = sum(
-            value < alert.limit if alert.kind == "min" else value > alert.limit for value in found.values
-        )
-        side = "under" if alert.kind == "min" else "over"
+    kind = kind_of(alert.kind)
+    if kind.draws_limit and alert.limit is not None:
+        under = kind.looks_at == "lowest"
+        over = sum(value < alert.limit if under else value > alert.limit for value in found.values)
+        side = "under" if under else "over"
         yield "limit", f"{amount(alert.limit, alert.metric)}; {over} of {len(found.values)} runs {side} it"
     if found.before_median is not None:
         yield "before", f"{amount(found.before_median, alert.metric)}, median of {_runs(found.before_n)}"
     if found.after_median is None:
-        yield "runs", "those that it rests on are no longer in the database"
+        yield "runs", "the runs behind this alert are no longer in the database"
         return
     percent = "" if found.effect is None else f" ({found.effect:+.0f} %)"
     since = f", from session {alert.since_session_id} on" if found.at is not None else ""
@@ -161,8 +171,16 @@ def _levels(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         first, last = found.interval
         where = f"at {first}" if first == last else f"between {first} and {last}"
         yield "chance", f"p = {found.p_value:.2g} (Mann-Whitney); it moved {where} (95 %)"
-    elif alert.kind in MOVES and alert.kind != "trend":
-        yield "chance", "too few runs yet for a test of the level; the rule's own sum is below"
+    elif kind.finds in ("level", "loss"):
+        few = found.at is not None and min(found.before_n, found.after_n) < _FEW
+        why = (
+            "the move is older than these runs"
+            if found.at is None
+            else "too few runs yet for a test of the level"
+            if few
+            else "no lasting move of the level is found here now"
+        )
+        yield "chance", f"{why}; the rule's own calculation is below"
 
 
 def _runs(n: int) -> str:
@@ -180,7 +198,8 @@ def _reasons(found: AlertExplanation) -> Iterator[tuple[str, str]]:
 def _next(alert: Alert) -> Iterator[tuple[str, str]]:
     series = f" --step {_quoted(alert.step_name)}" if alert.step_name is not None else ""
     pipeline = f" --pipeline {_quoted(alert.pipeline)}"
-    if alert.kind == "error_rate":
+    kind = kind_of(alert.kind)
+    if kind.looks_at == "failed":
         yield f"perfdb sessions --status failed{pipeline}", "the runs that failed"
         yield f"perfdb failures{pipeline}{series}", "why, and how often"
     else:
@@ -188,10 +207,10 @@ def _next(alert: Alert) -> Iterator[tuple[str, str]]:
         if alert.metric == "duration":
             yield f"perfdb chart trend{pipeline}{series} -o trend.png", "the picture to send"
     if alert.is_open:
-        yield f"perfdb alerts expected {alert.id}", "it is meant to be so"
+        yield f"perfdb alerts expected {alert.id}", "this is expected"
         yield f"perfdb alerts false-alarm {alert.id}", "nothing was wrong"
-    if alert.kind == "pinned":
-        yield f"perfdb baseline pin{pipeline}{series}", "hold runs against what is now"
+    if kind.finds == "loss":
+        yield f"perfdb baseline pin{pipeline}{series}", "compare later runs with the current level"
 
 
 def _quoted(text: str) -> str:

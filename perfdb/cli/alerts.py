@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import click
 
-from perfdb.alerts.triage import Desk, LiveVerdict
+from perfdb.alerts.triage import LiveVerdict, Triage
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, database_option, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_rows, print_table
 from perfdb.cli.text import inert, local_time, short_time
 from perfdb.errors import NotFoundError
-from perfdb.filters import step_of
-from perfdb.records import ACKNOWLEDGED, ALERT_STATES, EXPECTED, FALSE_ALARM, Alert
+from perfdb.filters import parse_age, step_of
+from perfdb.history.history import History
+from perfdb.records import ALERT_STATES, Alert
+from perfdb.text import step_label
+from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 COLUMNS = (
     Column("id", right=True),
@@ -25,24 +29,23 @@ COLUMNS = (
     Column("runs", right=True),
     Column("rule"),
 )
-COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 STATES = ("open", "all", *ALERT_STATES)
-_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
     """Return the seconds of an option such as 30m, 2h or 7d."""
     try:
-        seconds = float(value[:-1]) * _UNITS[value[-1:]]
-    except (ValueError, KeyError):
-        raise click.BadParameter(f"{value!r} is not a length of time: say 30m, 2h or 7d") from None
+        seconds = parse_age(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
     if not 0 < seconds < 1e9:
         raise click.BadParameter(f"{value!r} is not a length of time that can be meant")
     return seconds
 
 
 _PIPELINE = click.option(
-    "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only those of this pipeline."
+    "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only alerts of this pipeline."
 )
 
 
@@ -53,7 +56,7 @@ _PIPELINE = click.option(
 def command(
     ctx: click.Context, pipeline: str | None, database: str | None, as_json: bool, as_csv: bool
 ) -> None:
-    """See what fires and decide about it; alone, list the open alerts."""
+    """Show and manage alerts; without a command, list the open ones."""
     ctx.obj = database
     if ctx.invoked_subcommand is None:
         _list(database, "open", pipeline, as_json, as_csv)
@@ -61,7 +64,10 @@ def command(
 
 @command.command("list")
 @click.option(
-    "--state", default="open", type=click.Choice(("open", "all", *ALERT_STATES)), help="Which ones."
+    "--state",
+    default="open",
+    type=click.Choice(("open", "all", *ALERT_STATES)),
+    help="Only alerts in this state.",
 )
 @_PIPELINE
 @table_options
@@ -69,7 +75,7 @@ def command(
 def list_alerts(
     ctx: click.Context, state: str, pipeline: str | None, as_json: bool, as_csv: bool, database: str | None
 ) -> None:
-    """List alerts, the newest first."""
+    """List alerts, newest first."""
     _list(database or ctx.obj, state, pipeline, as_json, as_csv)
 
 
@@ -82,8 +88,8 @@ def _list(database: str | None, state: str, pipeline: str | None, as_json: bool,
             frame if wanted is None else frame[frame["pipeline"] == wanted], as_json=as_json, as_csv=as_csv
         )
         return
-    desk = Desk(history)
-    found = [alert for alert in desk.alerts(state) if wanted in (None, alert.pipeline)]
+    triage = Triage(history)
+    found = [alert for alert in triage.alerts(state) if wanted in (None, alert.pipeline)]
     if not found:
         nothing = (
             "No open alert."
@@ -94,13 +100,13 @@ def _list(database: str | None, state: str, pipeline: str | None, as_json: bool,
         )
         click.echo(f"{nothing} What is watched: perfdb rules", err=True)
         return
-    stale_after = desk.settings.stale_after_s
+    stale_after = triage.settings.stale_after_s
     print_table(
         COLUMNS,
         [_cells(alert, stale_after) for alert in found],
         [COLOURS[alert.severity] for alert in found],
     )
-    click.echo(f"More about one: perfdb alerts explain {found[0].id}", err=True)
+    click.echo(f"Details: perfdb alerts explain {found[0].id}", err=True)
 
 
 def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
@@ -141,8 +147,8 @@ def _mode(alert: Alert) -> str:
 @table_options
 @click.pass_context
 def show(ctx: click.Context, alert_id: int, as_json: bool, as_csv: bool, database: str | None) -> None:
-    """Show one alert in full. What moved, since when, why, and what happened to it."""
-    story = Desk(open_history(database or ctx.obj)).story(alert_id)
+    """Show one alert in full. Shows what changed, since when and why, and its events."""
+    story = open_history(database or ctx.obj).alert(alert_id)
     alert = story.alert
     events = [
         {"at": each.at, "event": each.event, "session_id": each.session_id, "note": each.note}
@@ -184,56 +190,67 @@ def _without_repetition(events: list[tuple[float, str, str | None, str | None]])
     return lines
 
 
-def _decision(name: str, state: str, text: str) -> None:
+def _decision(name: str, said: Callable[..., list[Alert]], text: str) -> None:
     @command.command(name, help=text)
     @click.argument(
         "alert_ids", metavar="ID...", shell_complete=complete("alert"), type=COUNT, nargs=-1, required=True
     )
-    @click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
+    @click.option("--note", metavar="TEXT", help="A note, such as the reason.")
     @database_option
     @click.pass_context
     def decide(
         ctx: click.Context, alert_ids: tuple[int, ...], note: str | None, database: str | None
     ) -> None:
-        desk = Desk(open_history(database or ctx.obj, writes=True))
+        history = open_history(database or ctx.obj, writes=True)
         for alert_id in alert_ids:
-            decided = desk.decide(alert_id, state, note)
-            others = f", with {', '.join(str(each.id) for each in decided[1:])}" if decided[1:] else ""
-            click.echo(f"Alert {alert_id} is {state}{others}: {inert(decided[0].headline)}")
+            alert, *group = said(history, alert_id, note=note)
+            others = f", with {', '.join(str(each.id) for each in group)}" if group else ""
+            click.echo(f"Alert {alert_id} is {alert.state}{others}: {inert(alert.headline)}")
 
 
-_decision("ack", ACKNOWLEDGED, "Say that somebody knows. It goes on, and tells nobody again.")
-_decision("expected", EXPECTED, "Say that it is meant to be so. Its level is the new baseline.")
-_decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong. It counts against its rule's precision.")
+_decision("ack", History.acknowledge, "Acknowledge alerts. They stay open and send no more notifications.")
+_decision("expected", History.expected, "Mark alerts as expected. Their level is the new baseline.")
+_decision(
+    "false-alarm",
+    History.false_alarm,
+    "Mark alerts as false alarms. This lowers the precision of their rule.",
+)
 
 
 @command.command("undo")
 @click.argument(
     "alert_ids", metavar="ID...", shell_complete=complete("alert"), type=COUNT, nargs=-1, required=True
 )
-@click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
+@click.option("--note", metavar="TEXT", help="A note, such as the reason.")
 @database_option
 @click.pass_context
 def undo(ctx: click.Context, alert_ids: tuple[int, ...], note: str | None, database: str | None) -> None:
-    """Take the last decision about alerts back. They are what they were before it."""
-    desk = Desk(open_history(database or ctx.obj, writes=True))
+    """Undo the last decision about alerts. Restores the state before it."""
+    history = open_history(database or ctx.obj, writes=True)
     for alert_id in alert_ids:
-        restored = desk.undo(alert_id, note)
-        others = f", with {', '.join(str(each.id) for each in restored[1:])}" if restored[1:] else ""
-        click.echo(f"Alert {alert_id} is {restored[0].state} again{others}: {inert(restored[0].headline)}")
+        alert, *group = history.undo(alert_id, note=note)
+        others = f", with {', '.join(str(each.id) for each in group)}" if group else ""
+        click.echo(f"Alert {alert_id} is {alert.state} again{others}: {inert(alert.headline)}")
 
 
 @command.command("silence")
 @click.argument("alert_id", metavar="[ID]", shell_complete=complete("alert"), type=COUNT, required=False)
 @click.option(
-    "--for", "seconds", callback=age, default="24h", show_default=True, help="How long: 30m, 2h, 7d."
+    "--for", "seconds", callback=age, default="24h", show_default=True, help="Duration: 30m, 2h, 7d."
 )
-@click.option("--rule", metavar="NAME", shell_complete=complete("rule"), help="All alerts of this rule.")
 @click.option(
-    "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="All alerts of this pipeline."
+    "--rule", metavar="NAME", shell_complete=complete("rule"), help="Silence all alerts of this rule."
 )
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="All alerts of this step.")
-@click.option("--reason", metavar="TEXT", help="Why.")
+@click.option(
+    "--pipeline",
+    metavar="NAME",
+    shell_complete=complete("pipeline"),
+    help="Silence all alerts of this pipeline.",
+)
+@click.option(
+    "--step", metavar="NAME", shell_complete=complete("step"), help="Silence all alerts of this step."
+)
+@click.option("--reason", metavar="TEXT", help="The reason.")
 @database_option
 @click.pass_context
 def silence(
@@ -246,9 +263,9 @@ def silence(
     reason: str | None,
     database: str | None,
 ) -> None:
-    """Tell nobody for a while. Of one alert, or of all that fit."""
-    number = Desk(open_history(database or ctx.obj, writes=True)).silence(
-        seconds, alert_id=alert_id, rule=rule, pipeline=pipeline, step=step, reason=reason
+    """Silence one alert, or all matching alerts, for a while."""
+    number = open_history(database or ctx.obj, writes=True).silence(
+        alert_id, seconds=seconds, rule=rule, pipeline=pipeline, step=step, reason=reason
     )
     click.echo(f"Silence {number} until {local_time(time.time() + seconds)}.")
 
@@ -259,18 +276,18 @@ def silence(
 @database_option
 @click.pass_context
 def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, database: str | None) -> None:
-    """End silences, or list them. Those of an alert, or one by its number; without either, list them."""
+    """End silences, or list them. Without arguments, lists the silences in force."""
     writes = alert_id is not None or silence_id is not None
-    desk = Desk(open_history(database or ctx.obj, writes=writes))
+    history = open_history(database or ctx.obj, writes=writes)
     if alert_id is not None or silence_id is not None:
         if alert_id is not None:
-            desk.story(alert_id)  # says that there is none
-        ended = desk.unsilence(silence_id=silence_id, alert_id=alert_id)
+            history.alert(alert_id)  # says that there is none
+        ended = history.unsilence(alert_id, silence_id=silence_id)
         if silence_id is not None and not ended:
             raise NotFoundError(f"no silence {silence_id} is in force; see: perfdb alerts unsilence")
         click.echo(f"Ended {ended} silence{'s' * (ended != 1)}.")
         return
-    found = desk.silences()
+    found = history.silences()
     if not found:
         click.echo("No silence is in force.", err=True)
     for each in found:
@@ -292,10 +309,10 @@ def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, 
 @database_option
 @click.pass_context
 def test(ctx: click.Context, channel: str, database: str | None) -> None:
-    """Send a test message to a channel. It goes out now, and you learn whether it arrived."""
+    """Send a test message to a channel now and report the result."""
     from perfdb.alerts.channels import masked, send_test
 
-    found = Desk(open_history(database or ctx.obj)).channel(channel)
+    found = Triage(open_history(database or ctx.obj)).channel(channel)
     send_test(found)
     to = f" ({masked(found.url)})" if found.url else ""
     click.echo(f"Sent a test message to {inert(channel)}{to}.")
@@ -306,30 +323,31 @@ def test(ctx: click.Context, channel: str, database: str | None) -> None:
 @table_options
 @click.pass_context
 def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, database: str | None) -> None:
-    """Explain an alert, or print the sums of rules. Without an argument, of all rules.
+    """Explain an alert, or show how rules evaluate. Without an argument, show all rules.
 
-    Of an alert: the runs before and since as a picture, how sure it is, which steps make the move, what
-    switched with it, what would resolve it and what to type next. Of a rule: its sum on the newest runs.
+    For an alert: a plot of the runs before and after, the certainty, the steps that contribute to the change,
+    the attributes that changed with it, what would resolve it and which command to run next. For a rule:
+    its calculation on the newest runs.
     """
-    desk = Desk(open_history(database or ctx.obj))
+    history = open_history(database or ctx.obj)
     if what is not None and what.isdecimal():
         from perfdb.cli.alert_story import print_story, story_row
 
-        found = desk.explanation(int(what))
+        found = history.explain_alert(int(what))
         if not print_rows([story_row(found)] if as_json or as_csv else [], as_json=as_json, as_csv=as_csv):
             print_story(found)
         return
-    verdicts = desk.verdicts(what)
+    verdicts = Triage(history).verdicts(what)
     if print_rows([_verdict_row(each) for each in verdicts], as_json=as_json, as_csv=as_csv):
         return
     if not verdicts:
-        click.echo("No run to judge yet.", err=True)
+        click.echo("No run to evaluate yet.", err=True)
     named: tuple[str, str] | None = None
     for each in verdicts:
         if named != (each.pipeline, each.mode):
             named = (each.pipeline, each.mode)
             click.echo(f"{inert(each.pipeline)} {inert(each.mode)}, newest run {each.session_id}")
-        step = "total" if each.step_name is None else inert(each.step_name)
+        step = "total" if each.step_name is None else inert(step_label(each.step_name))
         click.echo(f"  {each.rule.name}, {step}: {each.verdict.arithmetic}")
 
 

@@ -23,12 +23,12 @@ STDOUT_DEVICE = Path("/dev/stdout")
 @json_option
 @database_option
 def command(file: Path, force: bool, as_json: bool, database: str | None) -> None:
-    """Copy the database into FILE while programs record into it.
+    """Copy the database to FILE while programs record.
 
-    The copy is of one moment, verified, and readable by you only; FILE may be a folder, which gets a file
-    named by the time, or - for stdout. It is a database like any other: perfdb sessions -d FILE. perfdb
-    restore FILE puts it back; so does copying it, once nothing records and perfdb.sqlite3-wal is gone or
-    removed.
+    The copy is a consistent snapshot, verified, and readable only by you. FILE may be - for stdout, or a
+    folder, in which perfdb creates a file named after the time. The backup is an ordinary database:
+    perfdb sessions -d FILE. Use perfdb restore FILE to restore it, or copy it over the database when no
+    program is recording and perfdb.sqlite3-wal does not exist or has been removed.
     """
     history = History(database)
     file = STDOUT_DEVICE if file == STDOUT else file

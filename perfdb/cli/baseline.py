@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from perfdb.alerts.triage import Desk
 from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
@@ -20,7 +19,7 @@ from perfdb.cli.options import (
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, short_time
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 COLUMNS = (
     Column("id", right=True),
@@ -39,10 +38,11 @@ COLUMNS = (
 @table_options
 @click.pass_context
 def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
-    """Pin what runs are held against; alone, list what is pinned.
+    """Pin baselines; without a command, list the pinned ones.
 
-    Without a pin a run is judged by the level of the runs before it, which follows what is slow for long
-    enough. A pin stays where it is: losses too small for any rule add up against it, until it is pinned anew.
+    Without a pinned baseline, a run is compared with the level of the runs before it, which adapts to a slow
+    level that lasts long enough. A pinned baseline does not move, so that losses too small for any other
+    rule add up against it until you pin again.
     """
     ctx.obj = database
     if ctx.invoked_subcommand is None:
@@ -53,7 +53,7 @@ def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: boo
 @table_options
 @click.pass_context
 def list_baselines(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
-    """List the pinned baselines, with how the newest 50 runs compare."""
+    """List the pinned baselines and compare the newest 50 runs with them."""
     _list(database or ctx.obj, as_json, as_csv)
 
 
@@ -71,7 +71,7 @@ def _list(database: str | None, as_json: bool, as_csv: bool) -> None:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(row["id"]),
-        row["step_name"] if row["step_name"] is not None else TOTAL,
+        step_label(row["step_name"]),
         duration_text(row["value"]),
         f"{row['n']:,}",
         short_time(row["until_time"]),
@@ -95,12 +95,12 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     default=50,
     show_default=True,
     type=click.IntRange(10),
-    help="Newest runs of each series that make it.",
+    help="Number of newest runs of each series.",
 )
-@click.option("--before", metavar="ID", help="Only sessions that began before this one.")
-@click.option("--from", "first", metavar="ID", help="This session and later ones.")
-@click.option("--to", metavar="ID", help="This session and earlier ones.")
-@click.option("--note", metavar="TEXT", help="Why, for whoever reads it later.")
+@click.option("--before", metavar="ID", help="Only sessions before this one.")
+@click.option("--from", "first", metavar="ID", help="Only this session and later ones.")
+@click.option("--to", metavar="ID", help="Only this session and earlier ones.")
+@click.option("--note", metavar="TEXT", help="A note, such as the reason.")
 @filter_options
 @database_option
 @click.pass_context
@@ -116,15 +116,15 @@ def pin(
     database: str | None,
     **filters: Any,
 ) -> None:
-    """Pin what the last runs were like, or the runs that fit, of every pipeline and mode.
+    """Pin the last runs, or the selected runs, as baselines. Each pipeline and mode has its own.
 
-    The medians are kept, so that a pin holds when its sessions are deleted. A series that has a pin gets
-    this one instead. IDs as in `perfdb show`.
+    perfdb keeps the medians, so a pinned baseline stays valid after its sessions are deleted. It replaces the
+    previous baseline of a series. IDs as in `perfdb show`.
     """
     ranged = any(each is not None for each in (before, first, to))
     whole = ctx.get_parameter_source("last") is click.core.ParameterSource.DEFAULT
     chosen = history_filters(filters)
-    pinned = Desk(open_history(database or ctx.obj, writes=True)).pin_baseline(
+    pinned = open_history(database or ctx.obj, writes=True).pin(
         step=step,
         last=None if whole and (first is not None or "since" in chosen or "tag" in chosen) else last,
         before=before,
@@ -134,7 +134,7 @@ def pin(
         **chosen,
     )
     for each in pinned.pins:
-        name = TOTAL if each.step_name is None else inert(each.step_name)
+        name = inert(step_label(each.step_name))
         runs = f"median of {each.n:,} runs" + (f" up to {each.until_session_id}" if ranged else "")
         click.echo(
             f"Pinned {name} ({of_kind(each.pipeline, each.mode)}) at {duration_text(each.value)}, {runs}"
@@ -147,10 +147,13 @@ def pin(
 @command.command("unpin")
 @click.argument("baseline_ids", metavar="[ID...]", type=COUNT, nargs=-1)
 @click.option(
-    "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Those of this pipeline."
+    "--pipeline",
+    metavar="NAME",
+    shell_complete=complete("pipeline"),
+    help="Only baselines of this pipeline.",
 )
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Those of this step.")
-@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only baselines of this step.")
+@click.option("--all", "everything", is_flag=True, help="Remove all of them.")
 @database_option
 @click.pass_context
 def unpin(
@@ -161,8 +164,8 @@ def unpin(
     everything: bool,
     database: str | None,
 ) -> None:
-    """Let pinned baselines go. By their numbers, or all that fit; what they raised is closed."""
-    gone = Desk(open_history(database or ctx.obj, writes=True)).unpin_baseline(
-        baseline_ids, pipeline=pipeline, step=step, everything=everything
+    """Remove pinned baselines, by number or by filter. Closes the alerts that they raised."""
+    gone = open_history(database or ctx.obj, writes=True).unpin(
+        *baseline_ids, pipeline=pipeline, step=step, everything=everything
     )
     click.echo(f"Unpinned {len(gone)} baseline{'s' * (len(gone) != 1)}.")

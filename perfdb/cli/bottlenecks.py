@@ -18,7 +18,7 @@ from perfdb.cli.options import (
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, percent_text
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import OTHER
+from perfdb.text import step_label
 
 COLUMNS = (
     Column("step", flexible=True),
@@ -33,14 +33,15 @@ COLUMNS = (
 
 
 @click.command("bottlenecks")
-@click.option("-n", "--last", default=100, show_default=True, type=COUNT, help="Newest sessions to look at.")
+@click.option("-n", "--last", default=100, show_default=True, type=COUNT, help="Number of newest sessions.")
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
-    """Rank the steps by the seconds they put on the critical path.
+    """Rank steps by their seconds on the critical path.
 
-    Critical seconds are a mean per session and add up to its duration. Variance says which step makes the
-    duration vary. The gains are what a session would save if the step took half its time, or none.
+    Critical seconds are the mean per session; they add up to its duration. Variance is the step's share of
+    the variation in the duration. The gains are the time that a session would save if the step took half
+    its time, or no time.
     """
     given = history_filters(filters)
     frame = open_history(database, lists=True).bottlenecks(last=last, **given)
@@ -58,7 +59,7 @@ def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
     worst = rows[0]
     wall = sum(row["critical_s"] for row in rows)
     kind, n = of_kind(pipeline, mode), f"{worst['sessions']:,}"
-    if worst["step_name"] == OTHER:
+    if worst["kind"] == "other":
         return f"{kind}: {duration_text(wall)} a session, outside of any step (n = {n})"
     name = colour(inert(worst["step_name"]), None, bold=True)
     return (
@@ -72,12 +73,13 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["workers"] is not None:
         used, slowest = percent_text(row["pool_percent"]), f"{row['straggler_ratio']:.1f}"
         parallel = f"{row['workers']} at once, {used} busy, slowest {slowest}×"
+    name = step_label(row["step_name"], row["kind"])
     return (
-        row["step_name"] if row["inside"] is None else f"{row['inside']} › {row['step_name']}",
+        name if row["inside"] is None else f"{row['inside']} › {name}",
         duration_text(row["critical_s"]),
         percent_text(row["share_percent"]),
         percent_text(row["variance_percent"]),
-        duration_text(row["busy_s"]) if row["step_name"] != OTHER else "",
+        duration_text(row["busy_s"]) if row["kind"] != "other" else "",
         duration_text(row["gain_x2_s"]) if row["gain_x2_s"] is not None else "",
         duration_text(row["gain_max_s"]) if row["gain_max_s"] is not None else "",
         parallel,

@@ -13,12 +13,12 @@ from perfdb.cli.files import has_a_name, is_terminal, output_name, write_whole
 from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
 from perfdb.history.charts import KINDS
 
-HELP = """Draw the history as a picture.
+HELP = """Draw a chart of the history.
 
 \b
 trend        how long runs take, with p95, limits, alerts and changes (--step for one step)
-steps        what each session's time was spent on
-bottlenecks  which steps hold the runs up
+steps        how each session's time was spent
+bottlenecks  which steps delay the runs
 waterfall    one session (ID, or the last), with its critical path
 resources    CPU and memory of one session (ID, or the last)
 compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
@@ -34,21 +34,21 @@ compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
-    help="Where to: FILE.png or FILE.svg, - for stdout.",
+    help="Output: FILE.png, FILE.svg, or - for stdout.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="Without it FILE says which; else png.",
+    help="Format; the default depends on FILE, else png.",
 )
 @click.option(
-    "--step", metavar="NAME", shell_complete=complete("step"), help="trend: this step, not the total."
+    "--step", metavar="NAME", shell_complete=complete("step"), help="trend: this step instead of the total."
 )
 @click.option(
     "--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode."
 )
-@click.option("-n", "--last", type=COUNT, help="How many of the newest sessions.")
+@click.option("-n", "--last", type=COUNT, help="Number of newest sessions.")
 @filter_options
 @database_option
 def command(
@@ -62,7 +62,7 @@ def command(
     database: str | None,
     **filters: Any,
 ) -> None:
-    """Draw the history as a picture."""
+    """Draw a chart of the history."""
     suffix = output.suffix.lower().lstrip(".")
     if suffix not in FORMATS and form is None and has_a_name(output):
         raise click.BadParameter(f"{output} must end with .png or .svg", param_hint="-o")

@@ -7,36 +7,41 @@ from collections.abc import Sequence
 import click
 
 from perfdb.alerts.messages import subject
-from perfdb.alerts.triage import Checked, Desk
+from perfdb.alerts.triage import Checked
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, instant, open_history, table_options
 from perfdb.cli.render import print_rows
 from perfdb.cli.text import inert
 from perfdb.records import Alert
+from perfdb.vocabulary import CRITICAL, WARNING
 
 
 @click.command("check")
 @click.option(
     "--fail-on",
-    type=click.Choice(("warning", "critical")),
-    default="warning",
+    type=click.Choice((WARNING, CRITICAL)),
+    default=WARNING,
     show_default=True,
-    help="The least severity that fails.",
+    help="Minimum severity that fails the check.",
 )
-@click.option("--since", callback=instant, metavar="WHEN", help="Only what a session since then showed: 24h.")
+@click.option(
+    "--since", callback=instant, metavar="WHEN", help="Only alerts confirmed by a session since WHEN: 24h."
+)
 @click.option(
     "--confirm",
     default=1,
     show_default=True,
     type=COUNT,
-    help="How many sessions must have shown it.",
+    help="Number of sessions that must confirm an alert.",
 )
-@click.option("--format", "form", type=click.Choice(("text", "github")), default="text", help="For whom.")
+@click.option(
+    "--format", "form", type=click.Choice(("text", "github")), default="text", help="Output format."
+)
 @click.option(
     "--pipeline",
     metavar="NAME",
     shell_complete=complete("pipeline"),
-    help="Only what fires in this pipeline.",
+    help="Only alerts of this pipeline.",
 )
 @table_options
 @click.pass_context
@@ -51,14 +56,12 @@ def command(
     as_csv: bool,
     database: str | None,
 ) -> None:
-    """Fail when an alert fires: exit 0 quiet, 1 firing, 2 cannot answer.
+    """Fail if an alert is firing: exit 0 quiet, 1 firing, 2 cannot answer.
 
-    What is acknowledged, silenced, historic or information never fails; too little history is said
-    and passes.
+    Alerts that are acknowledged, silenced, historic or of severity info never fail the check. If there is too
+    little history, the check says so and passes.
     """
-    checked = Desk(open_history(database)).check(
-        fail_on=fail_on, since=since, confirm=confirm, pipeline=pipeline
-    )
+    checked = open_history(database).check(fail_on=fail_on, since=since, confirm=confirm, pipeline=pipeline)
     if print_rows([alert.as_dict() for alert in checked.failing], as_json=as_json, as_csv=as_csv):
         pass
     elif form == "github":
@@ -73,7 +76,7 @@ def command(
 
 def annotation(alert: Alert) -> str:
     """Return an alert as a workflow command of GitHub, its texts escaped."""
-    level = "error" if alert.severity == "critical" else "warning"
+    level = "error" if alert.severity == CRITICAL else "warning"
     title = _escaped(f"perfdb: {subject(alert)} [{alert.rule}]").replace(":", "%3A").replace(",", "%2C")
     return f"::{level} title={title}::{_escaped(alert.message)}"
 
@@ -88,7 +91,7 @@ def _summary(checked: Checked) -> str:
         return f"{count} alert{'s fire' if count > 1 else ' fires'}.{_passed(checked.passed)}"
     said = "Quiet."
     if not checked.enough:
-        said = f"Quiet, but with too little history to judge: {checked.longest} runs, and 15 make a baseline."
+        said = f"Quiet, but with too little history to judge: {checked.longest} runs; a baseline needs 15."
     return said + _passed(checked.passed)
 
 
@@ -97,4 +100,4 @@ def _passed(passed: Sequence[tuple[Alert, str]]) -> str:
         return ""
     listed = ", ".join(f"{alert.id} ({reason})" for alert, reason in passed[:5])
     more = f" and {len(passed) - 5} more" if len(passed) > 5 else ""
-    return f" Let pass: {listed}{more}."
+    return f" Ignored: {listed}{more}."

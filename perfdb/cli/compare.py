@@ -15,6 +15,7 @@ from perfdb.cli.render import Column, colour, print_data, print_json, print_tabl
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
 from perfdb.filters import value_of
 from perfdb.history.plain import plain_rows
+from perfdb.text import step_label
 
 if TYPE_CHECKING:
     from perfdb.analysis.compare import GroupComparison, SessionComparison
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 @click.argument("a", required=False, shell_complete=complete("session"))
 @click.argument("b", required=False, shell_complete=complete("session"))
 @click.option("--by", metavar="ATTRIBUTE", help="Compare groups: fast_mode, model, git_commit, host, …")
-@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="With --by: newest sessions.")
+@click.option(
+    "-n", "--last", default=1000, show_default=True, type=COUNT, help="With --by: number of newest sessions."
+)
 @filter_options
 @table_options
 def command(
@@ -37,10 +40,10 @@ def command(
     as_csv: bool,
     **filters: Any,
 ) -> None:
-    """Compare two sessions, or two groups of sessions by an attribute.
+    """Compare two sessions, or two groups of sessions by attribute.
 
-    A and B are sessions as in `perfdb show` (the last two when left out); with --by they are the two values
-    of the attribute (its two newest when left out).
+    A and B are sessions as in `perfdb show` (default: the last two). With --by they are two values of the
+    attribute (default: the two newest).
     """
     given = history_filters(filters)
     if by is None and given:
@@ -98,7 +101,7 @@ def _print_sessions(found: SessionComparison) -> None:
 
 def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        row["step_name"],
+        step_label(row["step_name"], row["kind"]),
         duration_text(row["a_s"]),
         duration_text(row["b_s"]),
         difference_text(row["difference_s"]) if row["difference_s"] is not None else "",
@@ -136,7 +139,7 @@ def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["low_s"] is not None:
         interval = f"{difference_text(row['low_s'])} to {difference_text(row['high_s'])}"
     return (
-        row["step_name"],
+        step_label(row["step_name"], row["kind"]),
         duration_text(row["a_median"]),
         f"{row['a_n']:,}",
         duration_text(row["b_median"]),

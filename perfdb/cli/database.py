@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @click.group("db")
 def command() -> None:
-    """Look after the database's tables."""
+    """Manage the database schema and copy databases."""
 
 
 @command.command("current")
 @database_option
 def current(database: str | None) -> None:
-    """Show which schema the database has."""
+    """Show the schema version of the database."""
     from perfdb.store.database import Database
     from perfdb.store.schema import HEAD, revision
 
@@ -43,7 +43,7 @@ def current(database: str | None) -> None:
 @command.command("upgrade")
 @database_option
 def upgrade(database: str | None) -> None:
-    """Bring the tables up to date, creating them where there are none."""
+    """Create the tables, or upgrade them to the current schema."""
     from perfdb.store.schema import HEAD, ensure_schema
 
     history = History(database)
@@ -56,7 +56,7 @@ def upgrade(database: str | None) -> None:
 @command.command("check")
 @database_option
 def check(database: str | None) -> None:
-    """Compare the tables with what this perfdb expects; exit 1 when they differ."""
+    """Compare the tables with the expected schema; exit 1 if they differ."""
     from perfdb.store import schema
 
     differences = schema.check(_existing(database).url)
@@ -72,11 +72,12 @@ def check(database: str | None) -> None:
 @click.argument("target", metavar="DST")
 @json_option
 def copy(source: str, target: str, as_json: bool) -> None:
-    """Copy a whole history from one database into another.
+    """Copy the whole history from one database to another.
 
-    SRC and DST are files or SQLAlchemy URLs, SQLite or PostgreSQL. SRC is only read, as of one moment,
-    and may be written to meanwhile; DST gets its tables where it has none. Run it again to add what is
-    missing by then: nothing in DST is ever taken back. Every row is read again from both and compared.
+    SRC and DST are files or SQLAlchemy URLs, SQLite or PostgreSQL. perfdb reads a snapshot of SRC, and
+    programs may write to SRC meanwhile. It creates the tables in DST if there are none. Run the command
+    again to copy newer rows; a row in DST is never set back to an older state. Every row is read again
+    from both databases and compared.
     """
     from perfdb.store.upkeep.copying import copy_history
 
@@ -137,7 +138,7 @@ def _say_verified(copied: Sequence[Copied], there: History) -> None:
     kept = sum(each.kept for each in copied)
     if kept:
         click.echo(
-            f"All rows are there; {kept} of them {there.database} knows in a state of its own, and keeps.",
+            f"All rows are there; for {kept} of them {there.database} keeps its own state.",
             err=True,
         )
     else:

@@ -10,6 +10,7 @@ import click
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
 from perfdb.cli.text import duration_text, inert, local_time
+from perfdb.filters import Filters
 from perfdb.history.history import History
 from perfdb.records import RUNNING
 from perfdb.text import counted
@@ -20,11 +21,13 @@ _PIECE = 100  # sessions of one transaction, when filters choose
 
 @click.command("delete")
 @click.argument("session_ids", metavar="[ID]...", shell_complete=complete("session"), nargs=-1)
-@click.option("-n", "--last", type=COUNT, help="Only so many of the newest sessions that fit.")
+@click.option("-n", "--last", type=COUNT, help="Only this many of the newest matching sessions.")
 @click.option(
-    "--everywhere", is_flag=True, help="Their reports, alerts and messages, and lines put aside, too."
+    "--everywhere",
+    is_flag=True,
+    help="Also delete their reports, alerts, messages and quarantined records.",
 )
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @filter_options
 @database_option
 def command(
@@ -37,10 +40,9 @@ def command(
 ) -> None:
     """Delete sessions from the database.
 
-    ID is a session's id, a prefix that fits only one, last, or last~1; instead, filters choose the sessions,
-    such as --attribute customer=acme. Of those that are named all or none are deleted, and with them the
-    pictures of designs. Their JSON reports stay where they are, and so do alerts that name them, unless
-    --everywhere.
+    ID is a session id, a unique prefix of one, last, or last~1. Filters choose sessions instead, such as
+    --attribute customer=acme. Either all sessions that you name are deleted or none. The pictures of designs
+    are deleted with them; JSON reports, and alerts that name the sessions, are kept without --everywhere.
     """
     given = history_filters({**filters, "last": last})
     if bool(session_ids) == bool(given):
@@ -48,11 +50,13 @@ def command(
     history = open_history(database, writes=True)
     rows = _chosen(history, session_ids, given)
     if not rows:
-        click.echo("No session fits: nothing deleted.", err=True)
+        click.echo("No session matches: nothing deleted.", err=True)
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("Nobody is here to ask. Say --yes to delete without a question.")
+            raise click.UsageError(
+                "There is no terminal to ask for confirmation. Pass --yes to delete without asking."
+            )
         for row in rows[:MOST_SHOWN]:
             click.echo(
                 f"  {row['session_id']}  {local_time(row['start_time'])}  {inert(row['pipeline'])}  "
@@ -75,7 +79,7 @@ def command(
     click.echo(f"Deleted {counted(len(deleted), 'session')}: {shown}")
 
 
-def _chosen(history: History, session_ids: tuple[str, ...], given: dict[str, Any]) -> list[dict[str, Any]]:
+def _chosen(history: History, session_ids: tuple[str, ...], given: Filters) -> list[dict[str, Any]]:
     if session_ids:
         sessions = {each.session_id: each for each in map(history.session, session_ids)}
         names = ("session_id", "start_time", "pipeline", "total_duration")

@@ -6,14 +6,16 @@ import click
 
 
 @click.command("demo")
-@click.option("--seed", default=7, show_default=True, help="The same seed draws the same times and products.")
-@click.option("--here", is_flag=True, help="Record into the history of this folder instead of perfdb-demo/.")
+@click.option("--seed", default=7, show_default=True, help="Seed for the random times and products.")
+@click.option(
+    "--here", is_flag=True, help="Record into the history of this folder instead of into perfdb-demo/."
+)
 def command(seed: int, here: bool) -> None:
-    """Record 60 runs of the design pipeline, offline, and look at them.
+    """Record 60 runs of the design pipeline offline, then explore them.
 
-    48 normal and 12 fast designs are made with the real SDKs against stand-in services on this machine,
-    in accelerated time. From some point on one step is slower. Everything is recorded as a real run would be,
-    into a folder of its own, perfdb-demo/: nothing of it gets into your history, and no channel hears of it.
+    The demo makes 48 normal and 12 fast designs with the real SDKs against stand-in services on this machine,
+    in accelerated time. At some point one step becomes slower. Everything is recorded as in a real run, but
+    into its own folder, perfdb-demo/: nothing is added to your history, and no notification is sent.
     """
     from perfdb.pathway import missing_extra
 

@@ -16,21 +16,27 @@ from perfdb.errors import SettingsError, StoreError
 
 @click.command("design")
 @click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--design-style", default="modern", show_default=True, help="Such as modern or scandinavian.")
+@click.option(
+    "--design-style", default="modern", show_default=True, help="Style, such as modern or scandinavian."
+)
 @click.option(
     "--design-type", default="interior redesign", show_default=True, help="What to do with the room."
 )
-@click.option("--fast-mode", is_flag=True, help="Smaller models and pictures, at most 3 kinds of products.")
 @click.option(
-    "--count", default=1, show_default=True, type=click.IntRange(1, 10_000), help="Designs to make."
+    "--fast-mode", is_flag=True, help="Use smaller models and pictures and at most 3 kinds of products."
 )
-@click.option("--stand-in", is_flag=True, help="Use stand-in services on this machine: no keys, no costs.")
+@click.option(
+    "--count", default=1, show_default=True, type=click.IntRange(1, 10_000), help="Number of designs."
+)
+@click.option(
+    "--stand-in", is_flag=True, help="Use stand-in services on this machine; needs no keys and costs nothing."
+)
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write the picture there, too; - for stdout.",
+    help="Also write the picture to FILE; - for stdout.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the responses as one JSON object.")
 def command(

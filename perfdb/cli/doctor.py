@@ -22,10 +22,10 @@ _COLOURS = {FINE: "green", NOTE: None, WARNING: "yellow", ERROR: "red"}
 @database_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool, database: str | None) -> None:
-    """Look at everything that perfdb needs here; exit 1 when something needs a hand.
+    """Check the installation; exit 1 if something needs attention.
 
-    Places, permissions, disk, database, journals, clock, delivery and versions. Nothing is changed, and it
-    works when nothing else does: with a damaged, missing, locked or newer database.
+    Checks locations, permissions, disk, database, journals, clock, delivery and versions. It changes nothing,
+    and works even with a damaged, missing, locked or newer database.
     """
     history = History(database)
     findings = []
@@ -37,7 +37,7 @@ def command(ctx: click.Context, as_json: bool, database: str | None) -> None:
         print_json(asdict(finding) for finding in findings)
     needy = sum(finding.needs_a_hand for finding in findings)
     if needy:
-        click.echo(f"{needy} {'thing needs' if needy == 1 else 'things need'} a hand.", err=True)
+        click.echo(f"{needy} {'thing needs' if needy == 1 else 'things need'} attention.", err=True)
     else:
         click.echo("All is well.", err=True)
     ctx.exit(1 if needy else 0)

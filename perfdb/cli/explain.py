@@ -14,6 +14,7 @@ from perfdb.cli.options import COUNT, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert
 from perfdb.history.plain import plain_rows
+from perfdb.text import step_label
 from perfdb.vocabulary import TOTAL
 
 WIDEST = 120  # of prose
@@ -35,14 +36,14 @@ COLUMNS = (
     default=100,
     show_default=True,
     type=COUNT,
-    help="Earlier sessions that say what is usual.",
+    help="Number of earlier sessions to compare with.",
 )
 @table_options
 def command(session_id: str, last: int, database: str | None, as_json: bool, as_csv: bool) -> None:
-    """Say why a session was slow: each step beside its own past.
+    """Explain why a session was slow, step by step against its past.
 
-    The seconds are those on the critical path; "usually" is their median in the earlier sessions of the same
-    pipeline and mode, and what is more adds up to the session's. ID as in `perfdb show`.
+    The seconds are those on the critical path. "usually" is their median in earlier sessions of the same
+    pipeline and mode. The differences add up to the difference of the session. ID as in `perfdb show`.
     """
     found = open_history(database).explain(session_id, last=last)
     if as_csv:
@@ -61,6 +62,7 @@ def command(session_id: str, last: int, database: str | None, as_json: bool, as_
     rows = [_cells(row) for row in steps]
     total = {
         "step_name": TOTAL,
+        "kind": "total",
         "seconds": found.wall_s,
         "usual_s": found.usual_s,
         "excess_s": found.excess_s,
@@ -76,10 +78,11 @@ def command(session_id: str, last: int, database: str | None, as_json: bool, as_
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    name = step_label(row["step_name"], row["kind"])
     if row["usual_s"] is None:
-        return row["step_name"], duration_text(row["seconds"]), "", "", "", ""
+        return name, duration_text(row["seconds"]), "", "", "", ""
     return (
-        row["step_name"],
+        name,
         duration_text(row["seconds"]),
         duration_text(max(row["usual_s"], 0.0)),
         difference_text(row["excess_s"]),

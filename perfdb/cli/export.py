@@ -33,7 +33,7 @@ from perfdb.recording.report import to_report
 
 @click.command("export")
 @click.option(
-    "--format", "form", type=click.Choice(["json", "csv", "parquet"]), required=True, help="What to write."
+    "--format", "form", type=click.Choice(["json", "csv", "parquet"]), required=True, help="Output format."
 )
 @click.option(
     "-o",
@@ -41,19 +41,17 @@ from perfdb.recording.report import to_report
     type=click.Path(dir_okay=False, path_type=Path),
     default=STDOUT,
     metavar="FILE",
-    help="Where to; stdout (-) without.",
+    help="Output file; the default is stdout (-).",
 )
 @click.option(
     "--rows",
     type=click.Choice(["steps", "sessions"]),
     default="steps",
     show_default=True,
-    help="What a row of CSV or Parquet is.",
+    help="What each row of CSV or Parquet contains.",
 )
-@click.option(
-    "--bom", is_flag=True, help="Begin CSV with a byte order mark, for spreadsheets that ask for one."
-)
-@click.option("-n", "--last", type=COUNT, help="Only so many of the newest sessions.")
+@click.option("--bom", is_flag=True, help="Start CSV with a byte order mark, which some spreadsheets need.")
+@click.option("-n", "--last", type=COUNT, help="Number of newest sessions.")
 @filter_options
 @database_option
 def command(
@@ -65,16 +63,16 @@ def command(
     database: str | None,
     **filters: Any,
 ) -> None:
-    """Write the history as JSON, CSV or Parquet.
+    """Export the history as JSON, CSV or Parquet.
 
-    JSON is one object whose rows are whole reports; `perfdb import` reads it back.
+    JSON is one object whose rows are complete reports; `perfdb import` can read it.
     """
     if form == "parquet" and is_terminal(output):
         raise click.UsageError("Parquet is not for a terminal: name a file with -o.")
     if bom and form != "csv":
         raise click.UsageError("--bom is for CSV: JSON and Parquet have no byte order mark.")
     history = open_history(database)
-    given = history_filters({**filters, "last": last})
+    given = {**history_filters(filters), **({} if last is None else {"last": last})}
     counted = _Counted()
     if form == "json":
         pieces: Iterable[bytes] = _json(history, given, counted)

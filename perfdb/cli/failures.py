@@ -19,7 +19,7 @@ from perfdb.cli.options import (
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import COLOURS, mark, short_time
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 MOST = 50
 COLUMNS = (
@@ -33,16 +33,16 @@ COLUMNS = (
 
 
 @click.command("failures")
-@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to look at.")
+@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Number of newest sessions.")
 @click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
 @filter_options
 @table_options
 def command(
     last: int, step: str | None, database: str | None, as_json: bool, as_csv: bool, **filters: Any
 ) -> None:
-    """Count why runs failed or were called off.
+    """Count the reasons why runs failed or were cancelled.
 
-    Texts that differ only in an id, such as an address or a number of a task, are one reason.
+    Messages that differ only in an id, such as an address or a task number, count as one reason.
     """
     history = open_history(database, lists=True)
     given = history_filters(filters)
@@ -53,7 +53,7 @@ def command(
     if len(frame) > MOST and not as_json and not as_csv:
         click.echo(f"The first {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)
     if frame.empty and history.session_rows(last=1, **given):
-        click.echo("No run failed or was called off.", err=True)
+        click.echo("No run failed or was cancelled.", err=True)
     elif frame.empty:
         say_what_next(given)
 
@@ -62,7 +62,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         mark(row["status"]),
         f"{row['n']:,}",
-        f"{row['step_name'] or TOTAL}, {row['pipeline']}",
+        f"{step_label(row['step_name'])}, {row['pipeline']}",
         row["reason"] or "no reason given",
         short_time(row["last_time"]),
         row["last_session_id"],

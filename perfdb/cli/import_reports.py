@@ -22,11 +22,11 @@ BAD_FILES_SHOWN = 20
 @database_option
 @json_option
 def command(paths: tuple[str, ...], database: str | None, as_json: bool) -> None:
-    """Take JSON reports into the database.
+    """Import JSON reports into the database.
 
-    PATH is a report, a folder (every .json in and below it), a quoted glob, or a file that
-    `perfdb export --format json` or `perfdb report` wrote. A session that is known already is left
-    alone. A file that is no report is named with the reason, and the others go in.
+    PATH is a report, a folder (every .json in and below it), a quoted glob, or a file that `perfdb export
+    --format json` or `perfdb report` wrote. Sessions that are already in the database are left alone. A
+    file that is not a report is listed with the reason, and the other files are imported.
     """
     history = History(database)
     history.require_access()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -12,17 +12,21 @@ import perfdb
 from perfdb.cli.completing import complete
 from perfdb.cli.group import DATABASE
 from perfdb.errors import FilterError, NotFoundError
-from perfdb.filters import attribute_of, moment_of
+from perfdb.filters import Filters, attribute_of, moment_of
 from perfdb.records import STATUSES
 
 COUNT = click.IntRange(1)  # of things, or the number of one
+TYPED = "perfdb.cli.typed"  # moments as they were typed: a verb may mean another zone
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def instant(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Return the epoch seconds of an option's value."""
+    if value is None:
+        return None
+    ctx.meta.setdefault(TYPED, {})[param.name] = value
     with _in_words(ctx, param):
-        return None if value is None else moment_of(value)
+        return moment_of(value)
 
 
 def attributes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any] | None:
@@ -65,7 +69,7 @@ database_option = click.option(
     "--database",
     callback=_remembered,
     metavar="URL",
-    help="Another database: a file or an SQLAlchemy URL.",
+    help="Use another database: a file or an SQLAlchemy URL.",
 )
 
 _CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, callback=_one_form, help="Print CSV.")
@@ -81,19 +85,24 @@ _FILTERS = (
         "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only this pipeline."
     ),
     click.option(
-        "--since", callback=instant, metavar="WHEN", help="Started at or after: 7d, 24h, 2026-01-31."
+        "--since",
+        callback=instant,
+        metavar="WHEN",
+        help="Only sessions started at or after WHEN: 7d, 24h, 2026-01-31.",
     ),
-    click.option("--until", callback=instant, metavar="WHEN", help="Started before."),
-    click.option("--fast-mode/--normal-mode", "fast_mode", default=None, help="Only one of the two."),
-    click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status."),
+    click.option("--until", callback=instant, metavar="WHEN", help="Only sessions started before WHEN."),
+    click.option("--fast-mode/--normal-mode", "fast_mode", default=None, help="Only sessions in this mode."),
+    click.option("--status", type=click.Choice(STATUSES), help="Only sessions with this status."),
     click.option(
         "--attribute",
         callback=attributes,
         multiple=True,
         metavar="KEY=VALUE",
-        help="Only with this attribute.",
+        help="Only sessions with this attribute.",
     ),
-    click.option("--tag", metavar="NAME", shell_complete=complete("tag"), help="Only with this tag."),
+    click.option(
+        "--tag", metavar="NAME", shell_complete=complete("tag"), help="Only sessions with this tag."
+    ),
 )
 
 
@@ -104,9 +113,9 @@ def filter_options(command: Command) -> Command:
     return command
 
 
-def history_filters(filters: dict[str, Any]) -> dict[str, Any]:
+def history_filters(filters: dict[str, Any]) -> Filters:
     """Return the options that were given, as History's methods take them."""
-    return {name: value for name, value in filters.items() if value is not None}
+    return cast(Filters, {name: value for name, value in filters.items() if value is not None})
 
 
 def open_history(database: str | None, *, writes: bool = False, lists: bool = False) -> perfdb.History:
@@ -141,13 +150,15 @@ def require_known(history: perfdb.History, *kinds: str) -> None:
     require_names(history, **{kind: name for kind, name in named.items() if isinstance(name, str)})
 
 
-def say_what_next(filters: dict[str, Any]) -> None:
+def say_what_next(filters: Mapping[str, Any]) -> None:
     """Answer an empty result with the next thing to do."""
     if filters:
-        click.echo("No session fits. Loosen the filters, or see all with: perfdb sessions", err=True)
+        click.echo(
+            "No session matches. Loosen the filters, or list all sessions with: perfdb sessions", err=True
+        )
         return
     click.echo(
         "Nothing recorded yet. Record a run with perfdb.track(...), try `perfdb demo`,\n"
-        "or take in old reports with `perfdb import FOLDER`.",
+        "or import old reports with `perfdb import FOLDER`.",
         err=True,
     )

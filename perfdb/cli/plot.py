@@ -14,8 +14,8 @@ ROWS = 8
 MOST_COLUMNS = 100
 _EMPTY = 0x2800
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a character: by row and column
-_FINE = ("─", "┄", "┤", "└", "▲")
-_PLAIN = ("-", ".", "|", "+", "^")
+_FINE = ("─", "┄", "┤", "└", "▲", "↑", "↓")
+_PLAIN = ("-", ".", "|", "+", "^", "^", "v")
 
 
 def plot(
@@ -36,12 +36,12 @@ def plot(
         levels: first and end of the runs that get a line at their median.
         labels: the words for the highest and the lowest value shown.
         width: columns that it may take.
-        bounds: the lowest and the highest value shown, as ``shown_bounds`` gives them; what lies outside is
-            drawn at the edge.
+        bounds: the lowest and the highest value shown, as ``trend_view.shown_bounds`` gives them; what lies
+            outside is an arrow at the edge.
         limit: a line across.
     """
     fine = can_print("".join(_FINE) + chr(_EMPTY))
-    line, dashes, side, corner, mark = _FINE if fine else _PLAIN
+    line, dashes, side, corner, mark, above, below_it = _FINE if fine else _PLAIN
     margin = max(map(len, labels)) + 2
     columns = max(10, min(width - margin, MOST_COLUMNS, max(20, len(values))))
     low, high = bounds
@@ -54,8 +54,14 @@ def plot(
         return round(index / max(1, len(values) - 1) * (2 * columns - 1))
 
     cells = [[0] * columns for _ in range(ROWS)]
+    outside: list[tuple[int, int, str]] = []
     for index, value in enumerate(values):
         up, across = 4 * ROWS - 1 - height_of(value), place_of(index)
+        if not low <= value <= high:
+            outside.append(
+                (0 if value > high else ROWS - 1, across // 2, above if value > high else below_it)
+            )
+            continue
         cells[up // 4][across // 2] |= _DOTS[up % 4][across % 2]
     drawn = [[_cell(bits, fine=fine) for bits in row] for row in cells]
     for first, end in levels:
@@ -63,6 +69,8 @@ def plot(
         _draw(drawn[row], place_of(first) // 2, place_of(end - 1) // 2, line)
     if limit is not None and low <= limit <= high:
         _draw(drawn[ROWS - 1 - height_of(limit) // 4], 0, columns - 1, dashes)
+    for row, column, arrow in outside:
+        drawn[row][column] = arrow
     words = [labels[0], *[""] * (ROWS - 2), labels[1]]
     lines = [
         f"{word:>{margin - 2}} {side}{''.join(row)}".rstrip() for word, row in zip(words, drawn, strict=True)
@@ -71,19 +79,6 @@ def plot(
     if at is not None:
         below[place_of(min(at, len(values) - 1)) // 2] = mark
     return [*lines, f"{'':>{margin - 2}} {corner}{''.join(below)}"]
-
-
-def shown_bounds(values: Sequence[float], limit: float | None = None) -> tuple[float, float]:
-    """Return the lowest and the highest value worth showing: a few wild runs must not flatten the others."""
-    ordered = sorted(values)
-    high = ordered[-1]
-    if len(ordered) >= 20:
-        usual = ordered[int(0.95 * (len(ordered) - 1))]
-        high = min(high, usual + 1.2 * abs(usual))
-    low = ordered[0]
-    if limit is not None and limit <= high + abs(high):
-        low, high = min(low, limit), max(high, limit)
-    return low, high
 
 
 def _cell(bits: int, *, fine: bool) -> str:

@@ -23,9 +23,9 @@ from perfdb.settings import DATABASE_FILE
 from perfdb.store.database import Database
 from perfdb.store.engine import sqlite_path
 from perfdb.store.session_files import remove_pictures
+from perfdb.store.upkeep.pruning import Policy, age, find_shares, prune, read_policy, survey
 from perfdb.store.upkeep.retention import clear_errors
 from perfdb.text import counted, mode_text
-from perfdb.worker.upkeep import Policy, age, find_shares, prune, read_policy, survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,18 +48,18 @@ def _age(ctx: click.Context, param: click.Parameter, value: str | None) -> float
 
 
 @click.command("prune")
-@click.option("--older-than", callback=_age, metavar="AGE", help="Only sessions older than this: 90d, 12w.")
+@click.option("--older-than", callback=_age, metavar="AGE", help="Delete sessions older than AGE: 90d, 12w.")
 @click.option(
     "--keep-last",
     type=COUNT,
     metavar="N",
-    help="Keep the newest N of each pipeline and mode in any case.",
+    help="Always keep the newest N sessions of each pipeline and mode.",
 )
 @click.option("--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only this pipeline.")
-@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
-@click.option("--reports", is_flag=True, help="Remove their JSON reports and the pictures of designs, too.")
-@click.option("--compact", is_flag=True, help="Rewrite the file without free space; writers wait meanwhile.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and change nothing.")
+@click.option("--reports", is_flag=True, help="Also delete JSON reports and the pictures of designs.")
+@click.option("--compact", is_flag=True, help="Rewrite the file without free space. Writers wait meanwhile.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @database_option
 def command(
@@ -73,11 +73,12 @@ def command(
     as_json: bool,
     database: str | None,
 ) -> None:
-    """Delete old sessions in small pieces, while others write.
+    """Delete old sessions in small batches while programs record.
 
-    Without --older-than and --keep-last the [retention] of the settings says what goes. Sessions
-    that run, that have a tag, or that an open alert or a pinned baseline names always stay; so do
-    reports and pictures, unless --reports. A terminal is asked first; a script is not.
+    Without --older-than and --keep-last, [retention] in the settings applies. Running sessions, tagged
+    sessions, and sessions that an open alert or a pinned baseline refers to are always kept. Reports and
+    pictures are kept unless you pass --reports. In a terminal, perfdb asks for confirmation; in a script
+    it does not.
     """
     history = History(database)
     history.require_access()
@@ -86,7 +87,7 @@ def command(
         policy = read_policy(history.settings.retention)
     if not policy and not compact:
         raise click.UsageError(
-            "Say what may go: --older-than 90d, --keep-last 1000, both, or [retention] in the settings."
+            "Choose what to delete: --older-than 90d, --keep-last 1000, both, or [retention] in the settings."
         )
     _require(history)
     require_known(history)
@@ -98,7 +99,7 @@ def command(
         _show(planned, as_json=as_json)
         going = sum(each.pruned for _, each in planned)
         if dry_run:
-            click.echo(f"{counted(going, 'session')} would go; nothing was changed.", err=True)
+            click.echo(f"{counted(going, 'session')} would be deleted; nothing was changed.", err=True)
             return
         if going and not yes and sys.stdin.isatty() and not click.confirm("Delete them?", err=True):
             click.echo("Nothing deleted.", err=True)
@@ -208,8 +209,8 @@ def _make_small(history: History, store: Database, before: int, *, asked: bool) 
         space.compact(history.url)
     elif not shrinks and free >= _WORTH_IT:
         click.echo(
-            f"{size_text(free)} in the file are free for new sessions. To give them to the disk, now and "
-            "from now on: perfdb prune --compact (writers wait meanwhile, their journals keep the record).",
+            f"{size_text(free)} in the file are free for new sessions. To return free space to the disk, "
+            "now and in future: perfdb prune --compact (writers wait meanwhile; journals keep the record).",
             err=True,
         )
     if (smaller := before - _size(history)) > 0:

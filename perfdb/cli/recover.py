@@ -7,20 +7,25 @@ import click
 from perfdb.history.history import History
 from perfdb.settings import trust_for
 from perfdb.text import counted
-from perfdb.worker.shipping import end_left_sessions, recover, recover_quarantined
+from perfdb.worker.quarantined import recover_quarantined
+from perfdb.worker.recovery import end_left_sessions, recover
 
 
 @click.command("recover")
-@click.option("--left", is_flag=True, help="Also end sessions whose journal is gone, as after a restore.")
+@click.option(
+    "--left",
+    is_flag=True,
+    help="Also end sessions whose journal no longer exists, for example after a restore.",
+)
 def command(left: bool) -> None:
-    """Take in what programs that died have left in the journal.
+    """Recover journal records that dead programs left behind.
 
-    The next program that records does the same; this command does it now. Sessions of dead
-    programs are ended as interrupted; living ones are left alone. In a database that is shared
-    with other hosts, so are the sessions of those that have been silent for two minutes.
+    The next program that records does the same; this command does it now. Sessions of dead programs end as
+    interrupted; sessions of live programs are left alone. In a database that is shared with other hosts,
+    sessions of hosts that have been silent for two minutes also end as interrupted.
 
-    Records that were put aside because the database or perfdb itself refused them are tried once
-    more, as after an update of perfdb.
+    Quarantined records, which the database or perfdb itself refused, are tried once more, for example after
+    an update of perfdb.
     """
     history = History()
     history.require_access()
@@ -40,14 +45,14 @@ def command(left: bool) -> None:
             text += f"; {counted(moved.interrupted, 'session')} ended as interrupted"
         said.append(f"{text}.")
     for path in moved.short:
-        said.append(f"Put aside {path.name}: it is shorter than what the database has of it.")
+        said.append(f"Put aside {path.name}: it is shorter than the part that is already in the database.")
     for path, reason in {**moved.left, **again.left}.items():
         said.append(f"Left {path.name} where it is: {reason}")
     if moved.fired:
         said.append(f"{counted(moved.fired, 'alert')} fire{'s' if moved.fired == 1 else ''}: perfdb alerts")
     if again.records:
-        said.append(f"Recovered {counted(again.records, 'record')} that had been put aside.")
+        said.append(f"Recovered {counted(again.records, 'record')} from quarantine.")
     if again.quarantined:
         lines = counted(again.quarantined, "line")
-        said.append(f"Left aside {lines}, damaged or refused again; perfdb doctor says where.")
+        said.append(f"Left {lines} in quarantine, damaged or refused again; perfdb doctor shows where.")
     click.echo("\n".join(said) or "Nothing to recover.")

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from perfdb.alerts.causes import parts_of
 from perfdb.alerts.messages import parts_text
-from perfdb.analysis.cause import Part
 from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
@@ -22,7 +22,7 @@ from perfdb.cli.options import (
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 WIDEST = 120  # of prose
 COLUMNS = (
@@ -40,10 +40,10 @@ COLUMNS = (
 
 @click.command("regressions")
 @click.option(
-    "--step", metavar="NAME", shell_complete=complete("step"), help="Only this step, without the totals."
+    "--step", metavar="NAME", shell_complete=complete("step"), help="Only this step, not the totals."
 )
-@click.option("-n", "--last", type=COUNT, help="Newest sessions to look at.  [all]")
-@click.option("--better", is_flag=True, help="What became faster instead.")
+@click.option("-n", "--last", type=COUNT, help="Number of newest sessions.  [all]")
+@click.option("--better", is_flag=True, help="Find what became faster instead.")
 @filter_options
 @table_options
 def command(
@@ -55,12 +55,13 @@ def command(
     as_csv: bool,
     **filters: Any,
 ) -> None:
-    """Find where steps became slower for good, and why.
+    """Find when steps became permanently slower, and why.
 
-    Every series of the history is looked at from its first run on; failed, cached, warm-up and ignored runs
-    do not count. --since chooses what moved since then; what was before is looked at too. Nothing is written:
-    an alert is named where one tells of the same. A row with "pinned" holds the newest runs against the
-    pinned baseline (perfdb baseline), where losses add up that are too small to be seen one by one.
+    Every series is analyzed from its first run on. Failed, cached, warm-up and ignored runs do not count.
+    --since selects the regressions that began since then; earlier runs are still analyzed. Nothing is
+    written. If an alert covers the same regression, it is shown. A row with "pinned" compares the newest
+    runs with the pinned baseline (perfdb baseline), which detects losses that are too small to be seen
+    one by one.
     """
     given = history_filters(filters)
     history = open_history(database)
@@ -86,14 +87,14 @@ def _say_why(history: Any, given: dict[str, Any], better: bool) -> None:
         say_what_next(given)
         return
     became = "faster" if better else "slower"
-    click.echo(f"Nothing became {became} for good. How each step does: perfdb trends", err=True)
+    click.echo(f"Nothing became {became} permanently. To see each step: perfdb trends", err=True)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     alert = "" if row["alert_id"] is None else f"{row['alert_id']} {row['alert_state']}"
     return (
         short_time(row["since_time"]),
-        row["step_name"] if row["step_name"] is not None else TOTAL,
+        step_label(row["step_name"]),
         duration_text(row["before_median"]),
         f"{row['before_n']:,}",
         duration_text(row["after_median"]),
@@ -109,6 +110,6 @@ def _reason(row: Mapping[str, Any]) -> str:
     said = f"Since {inert(row['event_session_id'])}: "
     if row["total_s"] is None:
         return f"{said}too few sessions to say why."
-    parts = parts_text([Part(**part) for part in row["parts"]])
+    parts = parts_text(parts_of(row["parts"]))
     said += f"total {difference_text(row['total_s'])}, of which {inert(parts)}. "
     return said + (f"Suspect: {row['cause']}." if row["cause"] else "No attribute switched with it.")

@@ -20,24 +20,24 @@ from perfdb.cli.options import COUNT, database_option, filter_options, history_f
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
-    help="Where to: FILE.html, - for stdout.",
+    help="Output: FILE.html, or - for stdout.",
 )
-@click.option("-n", "--last", type=COUNT, help="So many of the newest sessions together.")
+@click.option("-n", "--last", type=COUNT, help="Report on this many of the newest sessions.")
 @filter_options
 @database_option
 def command(
     session_id: str | None, output: Path, last: int | None, database: str | None, **filters: Any
 ) -> None:
-    """Write sessions as one HTML file: pictures, figures and the data itself.
+    """Write sessions to one HTML file with charts, figures and the data.
 
-    ID is a session's id, a prefix, last (the default) or last~1. With --last or a filter the
-    file shows those sessions together. It needs no network, and `perfdb import` reads it back.
+    ID is a session id, a unique prefix of one, last (the default) or last~1. With --last or a filter, the
+    file shows those sessions together. It needs no network, and `perfdb import` can read it.
     """
-    given = history_filters({**filters, "last": last})
-    if session_id is not None and given:
+    given = history_filters(filters)
+    if session_id is not None and (given or last is not None):
         raise click.UsageError("Name one session, or choose several with --last and filters; not both.")
     if output.suffix.lower() not in (".html", ".htm") and has_a_name(output):
         raise click.BadParameter(f"{output} must end with .html", param_hint="-o")
-    report = open_history(database).report(session_id, **given)
+    report = open_history(database).report(session_id, last=last, **given)
     write_whole([report.html.encode("utf-8", "backslashreplace")], output)
     click.echo(f"Wrote {output_name(output)}", err=True)

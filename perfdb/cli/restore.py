@@ -14,18 +14,19 @@ from perfdb.history.history import History
 from perfdb.recording.journal import has_living_writer, journals_in
 from perfdb.settings import shown_path
 from perfdb.text import counted
-from perfdb.worker.shipping import end_left_sessions
+from perfdb.worker.recovery import end_left_sessions
 
 
 @click.command("restore")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @database_option
 def command(file: Path, yes: bool, database: str | None) -> None:
-    """Put the backup FILE in the place of the database.
+    """Replace the database with the backup FILE.
 
-    What is there is backed up beside it first. Programs that record have to end before; those that read may
-    go on. What waits in journals is taken in again, sessions that ran during the backup are interrupted.
+    First perfdb backs up the current database beside it. Stop all recording programs before; readers may
+    continue. Records that wait in journals are imported again. Sessions that were running during the
+    backup end as interrupted.
     """
     from perfdb.store.engine import sqlite_path
     from perfdb.store.upkeep.restoring import require_backup, restore
@@ -38,11 +39,15 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     home = history.settings.home
     living = sum(has_living_writer(path) for path in journals_in(home / "journal"))
     if living:
-        raise StoreError(f"{counted(living, 'program')} recording into {home}: end it first, then restore")
+        raise StoreError(
+            f"{counted(living, 'program')} recording into {home}: stop recording first, then restore"
+        )
     require_backup(file)
     if not yes and target is not None and _holds_something(target):
         if not sys.stdin.isatty():
-            raise click.UsageError(f"Nobody is here to ask. Say --yes to replace {history.database}.")
+            raise click.UsageError(
+                f"There is no terminal to ask for confirmation. Pass --yes to replace {history.database}."
+            )
         if not click.confirm(f"Replace {history.database}?", err=True):
             click.echo("Nothing restored.", err=True)
             return
@@ -51,7 +56,7 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     made = restore(file, history.url, before=before)
     end_left_sessions(home, history.url)
     text = f"Restored {counted(made.sessions, 'session')}, {counted(made.steps, 'step')}."
-    saved = f" What was there before is in {shown_path(before)}." if before and before.exists() else ""
+    saved = f" The previous database is in {shown_path(before)}." if before and before.exists() else ""
     click.echo(text + saved)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
-from perfdb.alerts.config import EVERY
 from perfdb.alerts.messages import amount
-from perfdb.alerts.triage import Desk, RuleState
+from perfdb.alerts.triage import RuleState, Triage
+from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import open_history, table_options
 from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.text import short_time
+from perfdb.text import step_label
 
 COLUMNS = (
     Column("rule"),
@@ -26,15 +28,19 @@ COLUMNS = (
 )
 
 
-@click.command("rules")
+_KINDS = "\n\n".join(f"{kind.name}: {kind.summary}." for kind in TABLE.values())
+
+
+@click.command("rules", epilog=f"The kinds of rules fire at\n\n{_KINDS}")
 @table_options
 def command(database: str | None, as_json: bool, as_csv: bool) -> None:
-    """List the rules: what each watches, its state, its alerts and how many of them were true.
+    """List the rules with their state, alerts and precision.
 
-    Rules are [[alerts.rules]] in perfdb.toml; five are on by default. Their sums on the newest
-    runs: perfdb alerts explain.
+    Define rules as [[alerts.rules]] in perfdb.toml; some are on by default. Precision is the share of the
+    alerts of a rule that were right. `perfdb alerts explain` shows the calculation of each rule on the
+    newest runs.
     """
-    states = Desk(open_history(database)).rules()
+    states = Triage(open_history(database)).rules()
     if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
         return
     print_table(COLUMNS, [_cells(each) for each in states])
@@ -63,13 +69,11 @@ def _row(each: RuleState) -> dict[str, Any]:
 
 def _cells(each: RuleState) -> tuple[str, ...]:
     rule = each.rule
-    what = "everything" if rule.step == EVERY else "total" if rule.step is None else rule.step
+    what = "everything" if rule.step == EVERY else "total" if rule.step is None else step_label(rule.step)
     parts = [what if rule.metric == "duration" else f"{rule.metric} of {what}"]
     parts += [f"in {rule.pipeline}"] if rule.pipeline else []
     parts += [f"{name}={value}" for name, value in rule.mode or ()]
-    limit = "" if rule.limit is None else amount(rule.limit, rule.metric)
-    if rule.kind == "relative":
-        limit = f"+{rule.percent:g} %"
+    limit = TABLE[rule.kind].limit_text(rule, partial(amount, metric=rule.metric))
     return (
         rule.name,
         rule.kind if rule.kind != rule.name else "",

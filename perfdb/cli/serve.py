@@ -8,31 +8,35 @@ from perfdb.cli.options import database_option, open_history
 
 
 @click.command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     default=8787,
     show_default=True,
     type=click.IntRange(0, 65_535),
-    help="Port; 0 takes a free one.",
+    help="Port to listen on; 0 selects a free port.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @click.option(
     "--token",
     metavar="TEXT",
-    help="What everybody must show; made by itself unless only this machine can reach the page.",
+    help="Token that all clients need. Generated unless only this machine can reach the dashboard.",
 )
 @click.option(
-    "--allow-host", "allow_hosts", multiple=True, metavar="NAME", help="Another name that it answers to."
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Another host name that the dashboard answers to.",
 )
 @database_option
 def command(
     host: str, port: int, opens: bool, token: str | None, allow_hosts: tuple[str, ...], database: str | None
 ) -> None:
-    """Serve the dashboard: a page over the history that you can leave open.
+    """Serve the dashboard, which shows the history in a browser.
 
-    Ctrl-C ends it. Whoever is not on this machine needs the token, which travels unencrypted: put a
-    proxy with TLS in front, or use `ssh -L 8787:localhost:8787 HOST`.
+    Press Ctrl-C to stop. Users on other machines need the token, which travels unencrypted: put a proxy with
+    TLS in front, or use `ssh -L 8787:localhost:8787 HOST`.
     """
     from perfdb.web.serving import Place, serve
 

@@ -17,6 +17,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.text import COLOURS, duration_text, mark, short_time
+from perfdb.vocabulary import INTERRUPTED, RUNNING
 
 COLUMNS = (
     Column(""),
@@ -29,7 +30,7 @@ COLUMNS = (
 
 
 @click.command("sessions")
-@click.option("-n", "--last", default=20, show_default=True, type=COUNT, help="How many at most.")
+@click.option("-n", "--last", default=20, show_default=True, type=COUNT, help="Maximum number of sessions.")
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
@@ -59,7 +60,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _note(row: Mapping[str, Any]) -> str:
     tags = [f"[{tag}]" for tag in row["tags"] or ()]
-    if row["status"] in ("running", "interrupted"):
+    if row["status"] in (RUNNING, INTERRUPTED):
         tags.append(row["status"])
     if row["error_message"]:
         tags.append(row["error_message"])

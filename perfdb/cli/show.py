@@ -8,6 +8,7 @@ from textwrap import wrap
 
 import click
 
+from perfdb.alerts.messages import amount
 from perfdb.cli.completing import complete
 from perfdb.cli.options import open_history, table_options
 from perfdb.cli.render import colour, print_rows, screen_width
@@ -20,9 +21,9 @@ from perfdb.cli.text import (
     inert,
     local_time,
     mark,
-    size_text,
 )
 from perfdb.cli.waterfall import waterfall
+from perfdb.measures import JUDGED
 from perfdb.recording.report import to_report
 from perfdb.records import FAILED, INTERRUPTED, Session
 
@@ -32,16 +33,16 @@ WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 
 @click.command("show")
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
-@click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not the first {MOST_STEPS} only.")
-@click.option("--data", is_flag=True, help="Show what each step recorded about itself.")
+@click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not only the first {MOST_STEPS}.")
+@click.option("--data", is_flag=True, help="Show the additional data of each step.")
 @table_options
 def command(
     session_id: str, every_step: bool, data: bool, database: str | None, as_json: bool, as_csv: bool
 ) -> None:
     """Show one session as a waterfall of its steps.
 
-    ID is a session's id, a prefix that fits only one, last, or last~1 for the one before.
-    A row of CSV is a step.
+    ID is a session id, a unique prefix of one, last, or last~1 for the session before it.
+    Each row of CSV is a step.
     """
     session = open_history(database).session(session_id)
     report = to_report(session) if as_json or as_csv else {}
@@ -77,8 +78,11 @@ def _heading(session: Session, columns: int) -> Iterator[str]:
         f"on {session.host}" if session.host else "",
         f"Python {session.python_version}" if session.python_version else "",
         f"commit {session.git_commit[:12]}" if session.git_commit else "",
-        f"CPU {duration_text(session.cpu_s)}" if session.cpu_s is not None else "",
-        f"peak memory {size_text(session.rss_peak_bytes)}" if session.rss_peak_bytes else "",
+        *(
+            f"{each.short} {amount(value, each.name)}"
+            for each in JUDGED
+            if (value := getattr(session, each.name))
+        ),
     ]
     if any(machine):
         yield "  ".join(inert(fact) for fact in machine if fact)

@@ -30,8 +30,8 @@ COLUMNS = (
 
 
 @click.command("steps")
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only steps of this name.")
-@click.option("-n", "--last", default=5, show_default=True, type=COUNT, help="Sessions to look at.")
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only steps with this name.")
+@click.option("-n", "--last", default=5, show_default=True, type=COUNT, help="Number of newest sessions.")
 @filter_options
 @table_options
 def command(

@@ -25,10 +25,10 @@ def tag_name(ctx: click.Context, param: click.Parameter, value: Any) -> str:
 @click.argument("name", callback=tag_name)
 @database_option
 def command(session_id: str, name: str, database: str | None) -> None:
-    """Give a session a tag, such as warmup or ignore.
+    """Add a tag to a session, such as warmup or ignore.
 
-    A session tagged warmup, ignore or cached leaves baselines and trends. ID is a session's id, a
-    prefix that fits only one, last, or last~1.
+    Sessions tagged warmup, ignore or cached are excluded from baselines and trends. ID is a session id, a
+    unique prefix of one, last, or last~1.
     """
     tagged = open_history(database, writes=True).tag(session_id, name)
     click.echo(f"Tagged {tagged}: {redact(name)}")

@@ -14,6 +14,7 @@ from typing import Any
 
 from perfdb import text as texts
 from perfdb.text import inert, local_time, size_text
+from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, RUNNING
 
 __all__ = [
     "COLOURS",
@@ -35,9 +36,9 @@ __all__ = [
     "width",
 ]
 
-MARKS = {"completed": "✓", "failed": "✗", "interrupted": "!", "running": "…"}
-ASCII_MARKS = {"completed": "+", "failed": "x", "interrupted": "!", "running": "~"}
-COLOURS = {"completed": "green", "failed": "red", "interrupted": "yellow", "running": "cyan"}
+MARKS = {COMPLETED: "✓", FAILED: "✗", INTERRUPTED: "!", RUNNING: "…"}
+ASCII_MARKS = {COMPLETED: "+", FAILED: "x", INTERRUPTED: "!", RUNNING: "~"}
+COLOURS = {COMPLETED: "green", FAILED: "red", INTERRUPTED: "yellow", RUNNING: "cyan"}
 
 
 def can_print(characters: str) -> bool:

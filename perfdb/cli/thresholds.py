@@ -23,10 +23,11 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
+from perfdb.filters import Filters
 from perfdb.history.history import History
 from perfdb.history.plain import plain_rows
 from perfdb.settings import absolute, load_for_reading, shown_path
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
 COLUMNS = (
     Column("step", flexible=True),
@@ -41,15 +42,20 @@ COLUMNS = (
 
 @click.group("thresholds")
 def command() -> None:
-    """Find good limits for rules of kind max."""
+    """Suggest limits for rules of kind max."""
 
 
 @command.command("suggest")
 @click.option(
-    "-n", "--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to learn from."
+    "-n",
+    "--last",
+    default=1000,
+    show_default=True,
+    type=COUNT,
+    help="Number of newest sessions to learn from.",
 )
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only for this step.")
-@click.option("--write", is_flag=True, help="Add them to perfdb.toml as rules.")
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
+@click.option("--write", is_flag=True, help="Add the limits to perfdb.toml as rules.")
 @filter_options
 @table_options
 def suggest(
@@ -61,10 +67,10 @@ def suggest(
     as_csv: bool,
     **filters: Any,
 ) -> None:
-    """Propose a limit for each step from its own history.
+    """Suggest a limit for each step from its own history.
 
-    The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least
-    1.25 medians, in two digits. Series with fewer than 20 runs get none.
+    The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least 1.25 times
+    the median, rounded to two digits. Series with fewer than 20 runs get no limit.
     """
     history = open_history(database, lists=True)
     given = history_filters(filters)
@@ -83,7 +89,7 @@ def suggest(
         click.echo("Add them to perfdb.toml as rules: perfdb thresholds suggest --write", err=True)
 
 
-def _say_why(history: History, given: dict[str, Any], step: str | None) -> None:
+def _say_why(history: History, given: Filters, step: str | None) -> None:
     from perfdb.analysis.thresholds import LEAST_RUNS
 
     if history.sessions(last=1, **given).empty:
@@ -97,7 +103,7 @@ def _say_why(history: History, given: dict[str, Any], step: str | None) -> None:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     flagged = f"{row['flagged']:,} of {row['n']:,} runs" if row["flagged"] else "no run"
     return (
-        row["step_name"] if row["step_name"] is not None else TOTAL,
+        step_label(row["step_name"]),
         f"{row['n']:,}",
         *(duration_text(row[name]) for name in ("p50", "p95", "max", "limit")),
         flagged,

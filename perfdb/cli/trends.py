@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 import click
 
+import perfdb
 from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
+    TYPED,
     filter_options,
     history_filters,
     open_history,
     say_what_next,
     table_options,
 )
-from perfdb.cli.render import Column, colour, print_data, print_table
+from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import duration_text, of_kind
+from perfdb.filters import parse_instant, zone_named
+from perfdb.history.history import LAST_FOR_TRENDS
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
 
-SIGNIFICANT = 0.05
 PERCENTILES = ("p50", "p90", "p95", "p99")
-
-COLUMNS = (
-    Column("step", flexible=True),
-    Column("period"),
-    Column("n", right=True),
-    Column("failed", right=True),
-    Column("mean", right=True),
-    *(Column(name, right=True) for name in PERCENTILES),
-    Column("trend", flexible=True),
-)
+WIDE = 100  # columns; on narrower screens the names get the room of mean and p99
 
 
 @click.command("trends")
@@ -41,56 +37,134 @@ COLUMNS = (
     type=click.Choice(("last", "all", "day", "week")),
     default="last",
     show_default=True,
-    help="The last sessions, the whole history, or each day (UTC) or week.",
+    help="Group: the last sessions, the whole history, each day or week.",
 )
 @click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
-@click.option("-n", "--last", type=COUNT, help="Newest sessions to look at.  [200 by last, else all]")
+@click.option(
+    "-n",
+    "--last",
+    type=COUNT,
+    help="Number of newest sessions.  [200 by last without --since, else all]",
+)
+@click.option(
+    "--zone",
+    default="UTC",
+    show_default=True,
+    help="Time zone of days and weeks, and of --since and --until: UTC, local, Europe/Berlin.",
+)
 @filter_options
 @table_options
 def command(
     by: Any,
     step: str | None,
     last: int | None,
+    zone: str,
     database: str | None,
     as_json: bool,
     as_csv: bool,
     **filters: Any,
 ) -> None:
-    """Show how long each step takes, and where that is going.
+    """Show how long each step takes, and its trend.
 
-    A percentile is shown when enough runs stand behind it: p90 from 10, p95 from 20, p99 from 100. A trend
-    is named when it is significant (Mann-Kendall, corrected for autocorrelation, p < 0.05).
+    A percentile is shown only with enough runs: p90 from 10, p95 from 20, p99 from 100. The trend is the last
+    change of the level, what an open alert says, or a drift that is significant (Mann-Kendall, corrected for
+    autocorrelation, p < 0.05) and amounts to 5 % or more over these runs.
     """
+    if by in ("day", "week"):
+        filters |= _moments(zone, filters)
     given = history_filters(filters)
-    frame = open_history(database, lists=True).trends(by=by, step=step, last=last, **given)
+    history = open_history(database, lists=True)
+    frame = history.trends(by=by, step=step, last=last, zone=zone, **given)
     if frame.empty:
         say_what_next(given | ({"step": step} if step else {}))
+    elif last is None and by == "last" and "since" not in given and "until" not in given:
+        click.echo(f"Of the newest {LAST_FOR_TRENDS} sessions; choose with --last or --since", err=True)
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
+    wide = screen_width() >= WIDE
+    shown = tuple(name for name in PERCENTILES if wide or name != "p99")
+    columns = (
+        Column("step", flexible=True),
+        Column(f"{by} ({zone})" if by in ("day", "week") else "period"),
+        Column("n", right=True),
+        Column("failed", right=True),
+        *((Column("mean", right=True),) if wide else ()),
+        *(Column(name, right=True) for name in shown),
+        Column("trend"),
+    )
+    says = _open_alerts(history)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        print_table(COLUMNS, [_cells(row) for row in plain_rows(group)])
+        told = _with_trends(plain_rows(group), says, zone if by in ("day", "week") else None, wide=wide)
+        print_table(columns, [_cells(row, trend, shown, wide) for row, trend in told])
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _moments(zone: str, filters: Mapping[str, Any]) -> dict[str, float]:
+    """Return what --since and --until mean in a zone."""
+    context = click.get_current_context()
+    typed = context.meta.get(TYPED, {})
+    try:
+        return {
+            name: parse_instant(typed[name], zone=zone_named(zone))
+            for name in ("since", "until")
+            if filters.get(name) is not None and name in typed
+        }
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, param_hint="--zone") from None
+
+
+def _open_alerts(history: perfdb.History) -> dict[tuple[Any, ...], str]:
+    """Return per series what the newest of its open alerts says of its level."""
+    from perfdb.analysis.trend_view import says_it_moved
+
+    found: dict[tuple[Any, ...], str] = {}
+    for state in ("pending", "acknowledged", "firing"):
+        for row in reversed(plain_rows(history.alerts(state))):
+            if row["metric"] == "duration" and says_it_moved(row):
+                told = f"alert {row['id']}: {_percent(row['effect'])}"
+                found[row["pipeline"], row["step_name"], row["mode"]] = told
+    return found
+
+
+def _with_trends(
+    rows: list[dict[str, Any]], says: Mapping[tuple[Any, ...], str], zone: str | None, *, wide: bool
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the rows with their words: those of a series stand once, at its newest period."""
+    for row, following in zip_longest(rows, rows[1:]):
+        is_last = following is None or following["step_name"] != row["step_name"]
+        told = says.get((row["pipeline"], row["step_name"], row["mode"]), "")
+        yield row, _trend(row, told, zone, wide=wide) if is_last else ""
+
+
+def _cells(row: Mapping[str, Any], trend: str, shown: tuple[str, ...], wide: bool) -> tuple[str, ...]:
     return (
-        row["step_name"] if row["step_name"] is not None else TOTAL,
+        step_label(row["step_name"]),
         row["period"] or "",
         f"{row['n']:,}",
         f"{row['failures']:,}" if row["failures"] else "",
-        duration_text(row["mean"]),
-        *(duration_text(row[name]) if row[name] is not None else "" for name in PERCENTILES),
-        _trend(row),
+        *((duration_text(row["mean"]),) if wide else ()),
+        *(duration_text(row[name]) if row[name] is not None else "" for name in shown),
+        trend,
     )
 
 
-def _trend(row: Mapping[str, Any]) -> str:
-    if row["p_value"] is None:
-        return ""
-    if row["p_value"] >= SIGNIFICANT:
-        return "steady"
-    if row["slope_percent_per_session"] is not None:
-        moved = f"{row['slope_percent_per_session']:+.2g} % a session"
-    else:
-        moved = f"{row['slope_percent_per_day']:+.2g} % a day"
-    return f"{moved} (p {row['p_value']:.2g})"
+def _trend(row: Mapping[str, Any], alert: str, zone: str | None, *, wide: bool) -> str:
+    moved = ""
+    if row["since_time"] is not None:
+        since = datetime.fromtimestamp(row["since_time"], None if zone is None else zone_named(zone))
+        form = "%d %b" if since.year == datetime.now().year else "%d %b %Y"
+        moved = f"{_percent(row['effect'])} since {since.strftime(form)}"
+    elif row["drift_percent"] is not None:
+        moved = f"{_percent(row['drift_percent'])} bit by bit"
+        if wide:
+            per_session = row["slope_percent_per_session"]
+            slope = row["slope_percent_per_day"] if per_session is None else per_session
+            each = "a day" if per_session is None else "a session"
+            moved += f": {slope:+.2g} % {each} (p {row['p_value']:.2g})"
+    if moved or alert:
+        return "; ".join(filter(None, (moved, alert)))
+    return "steady" if row["p_value"] is not None else ""
+
+
+def _percent(percent: float | None) -> str:
+    return "moved" if percent is None else f"{'−' if percent < 0 else '+'}{abs(percent):.0f} %"

@@ -14,6 +14,6 @@ from perfdb.recording.redaction import redact
 @click.argument("name")
 @database_option
 def command(session_id: str, name: str, database: str | None) -> None:
-    """Take a tag from a session."""
+    """Remove a tag from a session."""
     untagged = open_history(database, writes=True).untag(session_id, name)
     click.echo(f"Untagged {untagged}: {redact(name)}")

@@ -12,10 +12,11 @@ from perfdb.cli.options import COUNT, filter_options, history_filters, open_hist
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import of_kind, percent_text, short_time
 from perfdb.history.plain import plain_rows
-from perfdb.vocabulary import TOTAL
+from perfdb.text import step_label
+from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 MOST = 50
-COLOURS = {"critical": "red", "warning": "yellow", "info": None}
+COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 COLUMNS = (
     Column("severity"),
     Column("session"),
@@ -29,13 +30,13 @@ COLUMNS = (
 
 
 @click.command("violations")
-@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Newest sessions to look at.")
+@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Number of newest sessions.")
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
-    """List the runs that broke a limit, newest first.
+    """List runs that violated a limit, newest first.
 
-    Limits are the rules of kind max and min in perfdb.toml; `perfdb thresholds suggest` proposes some.
+    Limits are the rules of kind max and min in perfdb.toml. `perfdb thresholds suggest` suggests limits.
     """
     history = open_history(database, lists=True)
     given = history_filters(filters)
@@ -52,17 +53,18 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
 
 def _say_why(history: Any) -> None:
     from perfdb.alerts.config import read_alert_settings
+    from perfdb.analysis.rules import TABLE
 
     rules = read_alert_settings(history.settings.alerts, reading=True).rules
-    limits = sum(rule.kind in ("max", "min") for rule in rules)
+    limits = sum(TABLE[rule.kind].finds == "breach" for rule in rules)
     if limits:
-        click.echo(f"No run broke a limit ({limits} rules of kind max or min).", err=True)
+        click.echo(f"No run violated a limit ({limits} rules of kind max or min).", err=True)
     else:
-        click.echo("No limit is set: perfdb thresholds suggest proposes some.", err=True)
+        click.echo("No limit is set. To get suggestions: perfdb thresholds suggest", err=True)
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    name = row["step_name"] or TOTAL
+    name = step_label(row["step_name"])
     sign = "+" if row["kind"] == "max" else "-"
     return (
         row["severity"],

@@ -11,24 +11,27 @@ from contextlib import contextmanager
 import click
 
 import perfdb
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.cli.options import database_option, open_history
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, short_time
 from perfdb.errors import StoreError
 from perfdb.history.plain import plain_rows
+from perfdb.vocabulary import CRITICAL, FIRING, RUNNING, WARNING
 
 MOST_RUNNING, MOST_ENDED, MOST_ALERTS = 8, 5, 8
-_ALERT_COLOURS = {"critical": "red", "warning": "yellow"}
+_ALERT_COLOURS = {CRITICAL: "red", WARNING: "yellow"}
 
 
 @click.command("watch")
-@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds.")
+@click.option(
+    "--every", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds between updates."
+)
 @database_option
 def command(every: float, database: str | None) -> None:
-    """Watch running sessions and open alerts; q or Ctrl-C ends it.
+    """Watch running sessions and open alerts; press q or Ctrl-C to quit.
 
-    Without a terminal it prints what is there once.
+    Without a terminal, it prints the current state once.
     """
     from perfdb.store.engine import sqlite_path
 
@@ -46,7 +49,7 @@ def command(every: float, database: str | None) -> None:
                 size = screen_width()
                 text = "\n".join(f"{line}\x1b[K" for line in lines(history))
                 # home, draw over what is there, clear the rest: nothing flickers
-                click.echo(f"\x1b[H{text}\n\x1b[K{cut('q ends', size)}\x1b[J", nl=False)
+                click.echo(f"\x1b[H{text}\n\x1b[K{cut('press q to quit', size)}\x1b[J", nl=False)
                 if _key_within(every) in ("q", "Q", "\x03", "\x04"):
                     break
         except KeyboardInterrupt:
@@ -58,14 +61,14 @@ def lines(history: perfdb.History) -> Iterator[str]:
     now = time.time()
     size = screen_width()
     try:
-        running = plain_rows(history.sessions(status="running", last=MOST_RUNNING))[::-1]
+        running = plain_rows(history.sessions(status=RUNNING, last=MOST_RUNNING))[::-1]
         ended = [
             row
             for row in plain_rows(history.sessions(last=MOST_ENDED + MOST_RUNNING))
-            if row["status"] != "running"
+            if row["status"] != RUNNING
         ]
-        steps = plain_rows(history.steps(status="running", last=MOST_RUNNING)) if running else []
-        alerts = Desk(history).alerts()
+        steps = plain_rows(history.steps(status=RUNNING, last=MOST_RUNNING)) if running else []
+        alerts = Triage(history).alerts()
     except StoreError as error:  # it may come, or come back
         yield cut(inert(str(error)), size)
         return
@@ -76,7 +79,7 @@ def lines(history: perfdb.History) -> Iterator[str]:
         open_steps = [
             f"{step['step_name']} for {duration_text(max(0.0, now - step['start_time']))}"
             for step in steps
-            if step["session_id"] == row["session_id"] and step["status"] == "running"
+            if step["session_id"] == row["session_id"] and step["status"] == RUNNING
         ]
         elapsed = duration_text(max(0.0, now - row["start_time"]))
         text = f"{mark('running')} {row['session_id']}  {inert(row['pipeline'])}  {elapsed}"
@@ -96,7 +99,7 @@ def lines(history: perfdb.History) -> Iterator[str]:
     yield ""
     yield colour(f"Alerts ({len(alerts)})", None, dim=True)
     for alert in alerts[:MOST_ALERTS]:
-        state = "" if alert.state == "firing" else f" ({alert.state})"
+        state = "" if alert.state == FIRING else f" ({alert.state})"
         yield colour(
             cut(f"{alert.id}{state}  {inert(alert.headline)}", size), _ALERT_COLOURS.get(alert.severity)
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
-from perfdb.records import COMPLETED, FAILED, Session
+from perfdb.records import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING, Session
 from perfdb.text import counted, inert, mode_text
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 KINDS = ("trend", "steps", "bottlenecks", "waterfall", "resources", "compare")
 OF_ONE_SESSION = ("waterfall", "resources")
 LAST = {"trend": 1_000, "steps": 200, "bottlenecks": 50, "compare": 200}
-TOTAL = "Total"  # the row of compare that is no step
-MOST_FOR_CHANGES = 20_000  # more runs would take seconds
 MOST_IN_DETAIL = 6_000
 
 
@@ -86,7 +84,9 @@ def draw(
         return waterfall(session) if kind == "waterfall" else resources(session)
     if kind == "compare":
         return _compare(history, session_ids, by, last, filters)
-    last = LAST[kind] if last is None else last
+    bounded = "since" in filters or "until" in filters
+    if last is None and not (kind == "trend" and bounded):  # a window that was asked for is shown whole
+        last = LAST[kind]
     if kind in ("steps", "bottlenecks"):  # they read all steps of the sessions
         last = history.affordable(last, **filters) or last
     choice = choose(history, last=last, **filters)
@@ -110,14 +110,14 @@ def draw(
 
 
 _NOTHING = "Record a run with perfdb.track(...), or try: perfdb demo"
-_NOTHING_FITS = "No finished session fits. Loosen the filters, or see all with: perfdb sessions"
+_NOTHING_FITS = "No finished session matches. Loosen the filters, or list all sessions with: perfdb sessions"
 
 
-def choose(history: Reader, **filters: Any) -> Choice | None:
+def choose(history: Reader, *, last: int | None = None, **filters: Any) -> Choice | None:
     """Return the sessions of the pipeline and mode that most of the fitting ones have; None without any."""
     from perfdb.analysis.runs import counted_sessions, untagged
 
-    sessions = history.sessions(**filters)
+    sessions = history.sessions(last=last, **filters)
     finished = sessions[sessions["status"].isin([COMPLETED, FAILED])]
     if finished.empty:
         return None
@@ -128,6 +128,8 @@ def choose(history: Reader, **filters: Any) -> Choice | None:
     words = [inert(pipeline), mode_text(mode)]
     if others:
         words.append(f"without {counted(len(finished) - len(chosen), 'session')} of other modes or pipelines")
+    if last is not None and len(sessions) == last:
+        words.append(f"of the newest {counted(last, 'session')}")
     return Choice(
         counted_sessions(chosen),
         untagged(chosen[chosen["status"] == FAILED]),
@@ -156,24 +158,24 @@ def _steps_of(history: Reader, choice: Choice, step: str | None = None) -> pd.Da
 
 
 def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) -> Figure:
-    from perfdb.analysis import find_change_points
+    from perfdb.analysis.slopes import slopes
+    from perfdb.analysis.trend_view import changes_of, drift, per_session
     from perfdb.charts.trend import trend
 
     if by not in (None, "session", "time"):
-        raise UsageError(f"by={by!r}: the runs of a trend stand by 'session' or by 'time'")
+        raise UsageError(f"by={by!r}: a trend is drawn by 'session' or by 'time'")
     if step is None:
         points = choice.sessions[["session_id", "start_time", "total_duration"]]
         points = points.rename(columns={"total_duration": "duration"})
     else:
         rows = _steps_of(history, choice, step) if len(choice.sessions) else history.steps(step=step, last=1)
-        rows = rows[rows["additional_data"].map(lambda data: data.get("cached") is not True).astype(bool)]
-        points = rows[rows["success"].fillna(False).astype(bool)][["session_id", "start_time", "duration"]]
-        points = points.sort_values("start_time", kind="stable")
+        points = rows[rows["counted"]][["session_id", "start_time", "duration"]]
+        begun = dict(zip(choice.sessions["session_id"], choice.sessions["start_time"], strict=True))
+        points = points.assign(start_time=points["session_id"].map(begun).astype("float64"))
+        points = points.sort_values("start_time", kind="stable")  # of the session, as everywhere
     points = points[points["duration"].notna()].reset_index(drop=True)
-    durations = points["duration"].to_numpy(dtype=float)
-    changes = (
-        [asdict(each) for each in find_change_points(durations)] if len(points) <= MOST_FOR_CHANGES else []
-    )
+    durations, starts = (points[name].to_numpy(dtype=float) for name in ("duration", "start_time"))
+    _, moments, values = per_session(points["session_id"].tolist(), starts, durations)
     return trend(
         points,
         what=step or f"A run of {choice.pipeline}",
@@ -181,25 +183,24 @@ def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) ->
         by="time" if by == "time" else "session",
         failures=choice.failed[["start_time"]],
         limits=_limits(history.settings, choice, step),
-        changes=changes,
+        changes=[asdict(each) for each in changes_of(points["session_id"].tolist(), starts, durations)],
         alerts=_alerts(history, choice, step),
         pinned=_pinned(history, choice, step),
+        drifted=drift(moments, *slopes(moments, values), values.size),
     )
 
 
 def _limits(settings: Settings, choice: Choice, step: str | None) -> list[dict[str, Any]]:
     """Return the ``max`` rules on the duration of this step, or of the total."""
-    from perfdb.alerts.config import EVERY, read_alert_settings
+    from perfdb.alerts.config import read_alert_settings
+    from perfdb.analysis.rules.limits import MAX
+    from perfdb.analysis.series import SeriesName
 
-    mode: Mapping[str, Any] = json.loads(choice.mode)
+    series = SeriesName(choice.pipeline, step, choice.mode)
     return [
         {"name": rule.name, "limit": rule.limit}
         for rule in read_alert_settings(settings.alerts, reading=True).rules
-        if rule.kind == "max"
-        and rule.metric == "duration"
-        and rule.step in (step, EVERY)
-        and rule.pipeline in (None, choice.pipeline)
-        and all(mode.get(name) == value for name, value in rule.mode or ())
+        if rule.kind == MAX.name and rule.metric == "duration" and rule.is_about(series)
     ]
 
 
@@ -213,12 +214,12 @@ def _pinned(history: Reader, choice: Choice, step: str | None) -> dict[str, Any]
 
 
 def _alerts(history: Reader, choice: Choice, step: str | None) -> list[Mapping[Hashable, Any]]:
-    """Return the alerts that are open on the duration of this series."""
-    frame = history.alerts(state="open")
+    """Return the alerts that are open on the duration of this series, also those for which others speak."""
     return [
         row
-        for row in frame.to_dict("records")
-        if (row["pipeline"], row["mode"], row["metric"]) == (choice.pipeline, choice.mode, "duration")
+        for row in history.alerts(state="all").to_dict("records")
+        if row.get("state", FIRING) in (PENDING, FIRING, ACKNOWLEDGED)
+        and (row["pipeline"], row["mode"], row["metric"]) == (choice.pipeline, choice.mode, "duration")
         and (row["step_name"] if isinstance(row["step_name"], str) else None) == step
     ]
 
@@ -268,11 +269,11 @@ def _compare(
             "high_s": "high",
         }
     )
-    totals = frame[frame["step_name"] == TOTAL]
+    totals = frame[frame["kind"] == "total"]
     most: dict[str, Any] = totals.iloc[int((totals["n_a"] + totals["n_b"]).to_numpy().argmax())].to_dict()
     words = [inert(most["pipeline"]), mode_text(most["mode"])]
     if groups.confounded:
-        words.append(f"beware: {', '.join(map(inert, groups.confounded))} told A from B as well")
+        words.append(f"note: A and B also differ in {', '.join(map(inert, groups.confounded))}")
     return compare(
         frame[(frame["pipeline"] == most["pipeline"]) & (frame["mode"] == most["mode"])],
         name_a=f"{by} = {_word(groups.a)}",

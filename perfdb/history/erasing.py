@@ -35,7 +35,7 @@ def erase_traces(history: History, session_ids: Collection[str]) -> Erased:
     Raises:
         StoreError: a file cannot be removed, or the database takes no changes; the sessions are still there.
     """
-    from perfdb.history.history import writing
+    from perfdb.history.access import writing
     from perfdb.store.erasing import erase_traces as erase
 
     wanted = frozenset(session_ids)

@@ -33,7 +33,7 @@ def require_names(
         NotFoundError: nothing was ever recorded under one of them; it says what is near.
         StoreError: the database is missing, unreadable or not perfdb's.
     """
-    from perfdb.history.history import reading
+    from perfdb.history.access import reading
     from perfdb.store import browsing
 
     given = {

@@ -8,10 +8,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, tzinfo
+from functools import partial
+from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
-from perfdb.filters import step_of
+from perfdb.filters import Chosen, step_of
 from perfdb.records import COMPLETED, Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
@@ -31,40 +33,63 @@ if TYPE_CHECKING:
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
 
 
-def bottlenecks(connection: Connection | None, **filters: Any) -> pd.DataFrame:
+def bottlenecks(connection: Connection | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
     """Return what ``analysis.bottlenecks`` finds among the sessions that fit."""
     from perfdb.analysis.bottlenecks import bottlenecks as find
 
     return find(*sessions_and_steps(connection, **filters))
 
 
-def failures(connection: Connection | None, *, step: str | None, **filters: Any) -> pd.DataFrame:
+def failures(connection: Connection | None, *, step: str | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
     """Return what ``analysis.failures`` counts among the sessions that fit."""
     from perfdb.analysis.failures import failures as find
 
     return find(*sessions_and_steps(connection, **filters), step=step_of(step))
 
 
-def trends(connection: Connection | None, *, by: By, step: str | None, **filters: Any) -> pd.DataFrame:
+def trends(
+    connection: Connection | None,
+    *,
+    by: By,
+    step: str | None,
+    zone: tzinfo | None = UTC,
+    **filters: Unpack[Chosen],
+) -> pd.DataFrame:
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
+    from perfdb.analysis.series import PERCENTILES
 
     step = step_of(step)
     given = {name for name, value in filters.items() if value is not None}
-    if connection is not None and by != "last" and given <= _BY_INDEX:
+    if connection is not None and by != "last" and given <= _BY_INDEX and zone is UTC:
         pipeline = filters.get("pipeline")
-        percentiles = list(analysis.PERCENTILES.values())
-        read = statistics.of_steps[by]
-        rows = read(connection, percentiles, step=step, pipeline=pipeline)
-        if step is None:
-            rows = [*statistics.of_totals(connection, percentiles, by=by, pipeline=pipeline), *rows]
-        return analysis.of_statistics(rows)
+        percentiles = list(PERCENTILES.values())
+        read = partial(_statistics, connection, step=step, pipeline=pipeline)
+        return analysis.of_statistics(
+            read(by, percentiles), days=read("day", percentiles[:1]) if by == "week" else ()
+        )
     runs = runs_of(*sessions_and_steps(connection, **filters))
-    return analysis.trends(runs if step is None else runs[runs["step_name"] == step], by=by)
+    return analysis.trends(runs if step is None else runs[runs["step_name"] == step], by=by, zone=zone)
 
 
-def violations(connection: Connection | None, rules: Iterable[Rule], **filters: Any) -> pd.DataFrame:
+def _statistics(
+    connection: Connection,
+    by: By,
+    percentiles: Sequence[statistics.Percentile],
+    *,
+    step: str | None,
+    pipeline: str | None,
+) -> list[statistics.Row]:
+    rows = statistics.of_steps[by](connection, percentiles, step=step, pipeline=pipeline)
+    if step is None:
+        rows = [*statistics.of_totals(connection, percentiles, by=by, pipeline=pipeline), *rows]
+    return rows
+
+
+def violations(
+    connection: Connection | None, rules: Iterable[Rule], **filters: Unpack[Chosen]
+) -> pd.DataFrame:
     """Return the runs among the sessions that fit which broke a ``max`` or ``min`` rule."""
     from perfdb.analysis.violations import violations as find
 
@@ -84,15 +109,16 @@ _MOVES: dict[str, str] = {
 
 
 def regressions(
-    connection: Connection | None, *, since: float | None, better: bool, **filters: Any
+    connection: Connection | None, *, step: str | None, better: bool, **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
     """Return where the levels moved among the sessions that fit, what explains it, and the alert of it.
 
     Args:
         connection: of any role.
-        since: only moves whose first session began at or after it (epoch s); what was before is read too.
+        step: only this step.
         better: moves for the better instead.
-        filters: choose sessions; ``step`` one step.
+        filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
+            was before is read too.
     """
     import pandas as pd
 
@@ -100,13 +126,14 @@ def regressions(
     from perfdb.store.alerts import read_alerts
 
     rows: list[dict[str, Any]] = []
+    since = filters.pop("since", None)
     if connection is not None:
-        moves = retro.moves_of(connection, better=better, **filters)
+        moves = retro.moves_of(connection, better=better, looking_back=True, step=step, **filters)
         moves = [move for move in moves if since is None or move.since_time >= since]
         told = read_alerts(connection, "all")
         rows = [_move_row(move, retro.alert_of(move, told)) for move in retro.with_causes(connection, moves)]
         if not better:
-            rows += [_loss_row(loss, told) for loss in retro.losses_of(connection, **filters)]
+            rows += [_loss_row(loss, told) for loss in retro.losses_of(connection, step=step, **filters)]
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
     columns = {name: [row[name] for row in rows] for name in _MOVES}
     return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _MOVES.items()})
@@ -136,7 +163,7 @@ def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
         "event_session_id": move.event_session_id,
         "total_s": None if cause is None else cause.total_s,
         "contributes_percent": None if own is None else own.percent,
-        "parts": [] if cause is None else [asdict(part) for part in cause.parts],
+        "parts": [] if cause is None else [part.as_dict() for part in cause.parts],
         "suspects": [] if cause is None else [asdict(suspect) for suspect in cause.suspects],
         "cause": "" if cause is None else cause.sentence,
         "confounded": cause is not None and cause.confounded,
@@ -187,8 +214,9 @@ def _loss_row(loss: Loss, told: Sequence[Alert]) -> dict[str, Any]:
 def baselines(connection: Connection | None) -> pd.DataFrame:
     """Return the pinned baselines, with how the newest runs since then compare."""
     from perfdb.analysis.baselines import distance
+    from perfdb.analysis.series import SeriesName
     from perfdb.store import baselines as store
-    from perfdb.store.levels import read_past
+    from perfdb.store.series import read_past
 
     pins = [] if connection is None else store.pinned(connection)
     frame = store.frame_of(pins)
@@ -197,18 +225,18 @@ def baselines(connection: Connection | None) -> pd.DataFrame:
     if connection is not None:
         for pipeline in {pin.pipeline for pin in pins}:
             for past in read_past(connection, pipeline=pipeline):
-                pasts[past.pipeline, past.step_name, past.mode] = past
+                pasts[past.name] = past
     for pin in pins:
-        since = pasts.get((pin.pipeline, pin.step_name, pin.mode))
+        since = pasts.get(SeriesName(pin.pipeline, pin.step_name, pin.mode))
         first = 0 if since is None else bisect_right(since.start_times, pin.until_time)
-        now.append(distance(pin.value, [] if since is None else since.durations[first:]))
+        now.append(distance(pin.value, [] if since is None else since.values[first:]))
     for name, kind, place in (("now", "float64", 0), ("now_n", "int64", 1), ("change_percent", "float64", 2)):
         frame[name] = [each[place] for each in now]
         frame[name] = frame[name].astype(kind)  # type: ignore[call-overload]
     return frame
 
 
-def suggest_thresholds(connection: Connection | None, **filters: Any) -> pd.DataFrame:
+def suggest_thresholds(connection: Connection | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
     """Return what ``analysis.thresholds`` proposes after the sessions that fit."""
     from perfdb.analysis.runs import runs_of
     from perfdb.analysis.thresholds import suggest_thresholds as suggest
@@ -240,7 +268,7 @@ def compare_groups(
     a: object,
     b: object,
     mode_attributes: Sequence[str],
-    **filters: Any,
+    **filters: Unpack[Chosen],
 ) -> GroupComparison:
     """Return how the sessions with one value of an attribute compare with those of another.
 
@@ -277,8 +305,9 @@ def past_within(connection: Connection, session: Session, *, last: int) -> list[
     """Return ``reading.past_sessions``, so many of the newest as an answer may read."""
     most, last = most_steps(), min(last, BIGGEST)
     if most is not None:
-        kind = {"pipeline": session.pipeline, "mode": session.mode, "counted": True, "status": COMPLETED}
-        last, _ = extent.newest_within(connection, most, last=last, until=session.start_time, **kind)
+        kind: Chosen = {"pipeline": session.pipeline, "mode": session.mode, "counted": True}
+        before: Chosen = {**kind, "status": COMPLETED, "until": session.start_time, "last": last}
+        last, _ = extent.newest_within(connection, most, **before)
     return reading.past_sessions(connection, session, last=last) if last else []
 
 
@@ -296,12 +325,12 @@ def check_extent(connection: Connection, *session_ids: str) -> None:
     if sum(weight for _, weight in extents) > most:
         names = " and ".join(dict.fromkeys(session_ids))
         raise UsageError(
-            f"{names}: {count:,} steps with their data are more than an answer reads, about {most:,}; "
+            f"{names}: {count:,} steps with their data exceed the limit of one answer, about {most:,}; "
             "perfdb export writes all of them"
         )
 
 
-def within_limits(connection: Connection, *, times: int = 1, **filters: Any) -> dict[str, Any]:
+def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[Chosen]) -> Chosen:
     """Return the filters with ``last`` lowered to so many of the newest sessions as an answer may read.
 
     Args:
@@ -321,16 +350,18 @@ def within_limits(connection: Connection, *, times: int = 1, **filters: Any) -> 
         return filters
     if not kept:
         raise UsageError(
-            f"the newest session that fits has more than an answer reads at most, about {most:,} steps; "
-            "choose others with --until, or write all with perfdb export"
+            f"the newest matching session exceeds the limit of one answer, about {most:,} steps; "
+            "choose older sessions with --until, or write all with perfdb export"
         )
     notes().append(
-        f"Looked at the newest {kept:,} of {count:,} sessions: an answer reads about {most:,} steps at most."
+        f"Used only the newest {kept:,} of {count:,} sessions: one answer reads at most about {most:,} steps."
     )
-    return filters | {"last": kept}
+    return {**filters, "last": kept}
 
 
-def sessions_and_steps(connection: Connection | None, **filters: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+def sessions_and_steps(
+    connection: Connection | None, **filters: Unpack[Chosen]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the frames of the sessions that fit and of their steps; of too many the newest."""
     if connection is None:
         return frames.empty_sessions_frame(), frames.empty_steps_frame()

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from perfdb import __version__
 from perfdb.errors import UsageError
 from perfdb.outputs import write_output
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
 from perfdb.records import Session
 from perfdb.text import counted, local_time
+from perfdb.version import __version__
+from perfdb.vocabulary import INFO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +107,7 @@ def report(
     sessions = list(history.each_session(last=last, **filters))
     shown = {session.pipeline for session in sessions}
     told = history.alerts(state="open")
-    told = told[(told["severity"] != "info") & told["pipeline"].isin(shown)]
+    told = told[(told["severity"] != INFO) & told["pipeline"].isin(shown)]
     body = overview_html(
         sessions, trends(runs_of(frame, steps)), bottlenecks(frame, steps), sentences=told["message"].tolist()
     )

@@ -22,8 +22,9 @@ from perfdb.recording.journal import has_living_writer, journals_in, next_record
 from perfdb.recording.quarantine import BAD_SUFFIX, quarantines_in
 from perfdb.search import doubt_about_home
 from perfdb.settings import Settings, shown_path, trust_for
+from perfdb.store.upkeep.pruning import read_policy
 from perfdb.text import counted, duration_text, local_time, size_text
-from perfdb.worker.upkeep import read_policy, stamp_of
+from perfdb.worker.upkeep import stamp_of
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ CLOCKS_APART_S = 5.0
 RECENT_S = 7 * 86400.0
 OLD_NAME = "performance_tracking"  # of the module that perfdb took the place of
 EXTRAS = {
-    "web": ("fastapi", "uvicorn", "jinja2"),
+    "web": ("fastapi", "uvicorn"),
     "postgres": ("psycopg",),
     "notify": ("apprise",),
     "parquet": ("pyarrow",),
@@ -90,8 +91,8 @@ def examine(settings: Settings, *, explicit: bool = False) -> Iterator[Finding]:
         try:
             yield from check()
         except Exception as error:
-            found = f"a check broke off: {type(error).__name__}: {error}"
-            yield Finding("doctor", ERROR, found, "report it: this is a bug of perfdb's own")
+            found = f"a check failed: {type(error).__name__}: {error}"
+            yield Finding("doctor", ERROR, found, "report it: this is a bug in perfdb")
 
 
 # --- what was configured ------------------------------------------------------------------------------
@@ -103,12 +104,12 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
 
     variables = sorted(name for name in os.environ if name.startswith("PERFDB_") and os.environ[name].strip())
     where = shown_path(settings.config_file) if settings.config_file else "no file, defaults"
-    over = f"; the environment wins with {', '.join(variables)}" if variables else ""
+    over = f"; overridden by environment variables: {', '.join(variables)}" if variables else ""
     yield Finding("settings", FINE, where + over)
     for warning in settings.warnings:
         yield Finding("settings", WARNING, *_advised(warning))
     if settings.closed_home is not None:
-        found = f"{shown_path(settings.closed_home)} may hold a history, and cannot be read"
+        found = f"{shown_path(settings.closed_home)} may contain a history but cannot be read"
         yield Finding("home", WARNING, found, f"set PERFDB_HOME={settings.home} for one of your own")
     if settings.disabled:
         yield Finding("recording", WARNING, "is turned off", "unset PERFDB_DISABLED (or `disabled`)")
@@ -131,7 +132,7 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
 
 def _advised(warning: str) -> tuple[str, str]:
     if warning.startswith("environment: "):
-        return warning, "correct or unset them (of a Kubernetes Service: enableServiceLinks: false)"
+        return warning, "correct or unset them (for a Kubernetes Service: enableServiceLinks: false)"
     found, _, use = warning.partition(". To use it: ")
     return found, f"if you trust it: {use}"
 
@@ -171,7 +172,7 @@ def look_at_home(home: Path, report_dir: Path, trust: Trust | None = None) -> It
 def _folder(name: str, folder: Path) -> Finding:
     shown = shown_path(folder)
     if not os.path.lexists(folder):
-        return Finding(name, NOTE, f"{shown} is not there yet: the first run makes it")
+        return Finding(name, NOTE, f"{shown} does not exist yet; the first run creates it")
     if not os.path.isdir(folder):
         return Finding(name, ERROR, f"{shown} is a file", "move it away, or set PERFDB_HOME to a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -215,13 +216,13 @@ def look_at_disk(home: Path, kind: str | None = None) -> Iterator[Finding]:
         found = f"{kind}: locks and shared memory, which SQLite needs, do not work between its hosts"
         yield Finding("file system", WARNING, found, local)
     elif kind.lower() in VANISHING:
-        yield Finding("file system", NOTE, f"{kind}: everything is gone after a restart of the machine")
+        yield Finding("file system", NOTE, f"{kind}: everything is lost when the machine restarts")
     else:
         yield Finding("file system", FINE, kind)
     free, files = _room(home)
     if free < LITTLE_BYTES or files < FEW_FILES:
         state = ERROR if free < TOO_LITTLE_BYTES or not files else WARNING
-        advice = "free some, or perfdb prune --older-than 90d; what the disk does not take is lost"
+        advice = "free some, or run perfdb prune --older-than 90d; records that do not fit are lost"
         yield Finding("space", state, f"{size_text(free)} and {files:,} files left", advice)
     else:
         yield Finding("space", FINE, f"{size_text(free)} left")
@@ -270,7 +271,7 @@ def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]
                 "database", ERROR, f"there is none at {shown}", "correct the path or PERFDB_DATABASE_URL"
             )
         else:
-            yield Finding("database", NOTE, f"{shown} is not there yet: the first run makes it")
+            yield Finding("database", NOTE, f"{shown} does not exist yet; the first run creates it")
         yield from look_at_journals(settings.home, None)
         return
     yield Finding("database", FINE, shown + (f", {size_text(path.stat().st_size)}" if path else ""))
@@ -298,9 +299,9 @@ def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]
 
 
 def _remedy(cause: str, path: Path | None) -> str:
-    kept = "what is recorded meanwhile stays in the journals"
+    kept = "meanwhile, new records stay in the journals"
     if path is None:
-        return f"see that the server runs and lets you in; {kept}"
+        return f"check that the server runs and accepts your login; {kept}"
     if "locked" in cause:
         return f"a program holds the lock (fuser {path} names it): end it; {kept}"
     return f"perfdb restore BACKUP, which moves it aside, or move it away and go on with a new one; {kept}"
@@ -311,9 +312,7 @@ def _look_at_log(path: Path) -> Iterator[Finding]:
 
     size = log_bytes(path)
     if size > LONG_LOG_BYTES:
-        advice = (
-            f"end the program that has held it open for long, a notebook or browser (fuser {path} names it)"
-        )
+        advice = f"stop the program that keeps it open, such as a notebook or browser (fuser {path} names it)"
         yield Finding("log", WARNING, f"the write-ahead log has grown to {size_text(size)}", advice)
     else:
         yield Finding("log", FINE, f"write-ahead log of {size_text(size)}")
@@ -361,7 +360,7 @@ def look_at_facts(facts: Facts, now: float) -> Iterator[Finding]:
         found = f"the server's clock and this one are {duration_text(abs(apart))} apart"
         yield Finding("clock", WARNING, found, "let both follow a time server")
     else:
-        yield Finding("clock", FINE, f"{local_time(now)}, later than all that is recorded")
+        yield Finding("clock", FINE, f"{local_time(now)}, later than every recorded session")
     lost = [
         text
         for number, text in (
@@ -384,7 +383,10 @@ def look_at_messages(connection: Connection, now: float) -> Iterator[Finding]:
             for number, text in (
                 (each.failed, f"{counted(each.failed, 'message')} given up within a week"),
                 (each.in_vain, f"{counted(each.in_vain, 'message')} tried again and again, with pauses"),
-                (each.overdue, f"{counted(each.overdue, 'message')} overdue, because no program sends now"),
+                (
+                    each.overdue,
+                    f"{counted(each.overdue, 'message')} overdue, because no running program delivers them",
+                ),
             )
             if number
         ]
@@ -393,7 +395,7 @@ def look_at_messages(connection: Connection, now: float) -> Iterator[Finding]:
             advice = f"perfdb alerts test {each.channel}" if each.failed or each.in_vain else _SENT_NEXT
             yield Finding("delivery", WARNING, f"{each.channel}: {', '.join(troubles)}{last}", advice)
     if not told:
-        yield Finding("delivery", FINE, "no message was ever to be sent")
+        yield Finding("delivery", FINE, "no message had to be sent yet")
 
 
 def look_for_silent_hosts(connection: Connection, home: Path) -> Iterator[Finding]:
@@ -404,7 +406,9 @@ def look_for_silent_hosts(connection: Connection, home: Path) -> Iterator[Findin
     if silent:
         named = ", ".join(sorted({each.host or "unknown" for each in silent}))
         running = counted(sum(each.sessions for each in silent), "session")
-        found = f"{running} said to run on {named}, silent for up to {duration_text(silent[0].silent_s)}"
+        found = (
+            f"{running} listed as running on {named}, silent for up to {duration_text(silent[0].silent_s)}"
+        )
         yield Finding("hosts", WARNING, found, "perfdb recover")
 
 
@@ -434,13 +438,13 @@ def look_at_journals(home: Path, facts: Facts | None) -> Iterator[Finding]:
     if bad:
         size = size_text(sum(path.stat().st_size for path in bad))
         advice = (
-            f"perfdb recover tries them again; look at what stays, then remove it: {folder}/*{BAD_SUFFIX}"
+            f"run perfdb recover to retry them; inspect what remains, then remove it: {folder}/*{BAD_SUFFIX}"
         )
         yield Finding(
-            "quarantine", WARNING, f"lines put aside in {counted(len(bad), 'file')}, {size}", advice
+            "quarantine", WARNING, f"quarantined lines in {counted(len(bad), 'file')}, {size}", advice
         )
     else:
-        yield Finding("quarantine", FINE, "no lines were put aside")
+        yield Finding("quarantine", FINE, "no lines are quarantined")
 
 
 def _offset(path: Path, facts: Facts | None) -> int:
@@ -471,7 +475,7 @@ def _look_for_left_sessions(facts: Facts, here: set[str]) -> Iterator[Finding]:
     left = {name: each.running for name, each in facts.journals.items() if each.running and name not in here}
     if facts.server_time is not None or not left:
         return  # of a server other hosts hold the journals: leases tell, and `perfdb recover` acts on them
-    found = f"{counted(sum(left.values()), 'session')} said to run, whose journal is not in this home"
+    found = f"{counted(sum(left.values()), 'session')} listed as running, but without a journal in this home"
     yield Finding("sessions", WARNING, found, _LEFT)
 
 
@@ -482,7 +486,7 @@ def look_at_versions() -> Iterator[Finding]:
     """Say which versions work together here, and which extras are there."""
     import sqlite3
 
-    from perfdb import __version__
+    from perfdb.version import __version__
 
     here = [f"perfdb {__version__}", f"Python {sys.version.split()[0]}", f"SQLite {sqlite3.sqlite_version}"]
     here += [f"{name} {found}" for name in ("sqlalchemy", "pandas", "numpy") if (found := _version(name))]
@@ -500,8 +504,8 @@ def look_for_old_module(*folders: Path) -> Iterator[Finding]:
         old = folder / OLD_NAME
         for path in (old / "__init__.py", old / "performance_tracker.py", folder / f"{OLD_NAME}.py"):
             if os.path.isfile(path) and os.path.realpath(old) != os.path.realpath(ours):
-                found = f"programs there import {shown_path(path)}: perfdb records nothing of them"
-                advice = f"move it away, and {OLD_NAME} is perfdb's; or import perfdb in its place"
+                found = f"programs there import {shown_path(path)}; perfdb does not record them"
+                advice = f"move it away, so that {OLD_NAME} is perfdb's; or import perfdb instead"
                 yield Finding("old name", WARNING, found, advice)
                 return
     if os.path.isfile(ours / "performance_tracker.py"):

@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfdb.errors import PerfdbError, ReportError
+from perfdb.alerts.late import judge_historic
+from perfdb.errors import PerfdbError, ReportError, StoreError
 from perfdb.recording.redaction import redact, withheld
 from perfdb.recording.report_reader import MAX_BYTES, MAX_DEPTH
 from perfdb.records import Session, Step, mode_of
 from perfdb.settings import Settings
 from perfdb.store.database import HOLD_S, Database
-from perfdb.worker.shipping import judge_historic
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -88,7 +88,7 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
         One result per file, in order, when its sessions are in the database.
 
     Raises:
-        StoreError: the database cannot be used at all.
+        StoreError: the database cannot be used at all, or no longer.
     """
     remaining = list(files)
     added: list[str] = []
@@ -103,13 +103,15 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
             batch, remaining = remaining[:FILES_AT_A_TIME], remaining[FILES_AT_A_TIME:]
             # Read before a transaction begins: other writers wait while it is open.
             read = [_File(file, settings) for file in batch]
-            _insert(database, read)
+            with _in_words(settings.database_url):
+                _insert(database, read)
             for file in read:
                 added += file.session_ids if file.result.added else []
                 before += file.came_before
                 yield file.result
         if added or before:  # where nothing is new, the import before may have ended before it came to this
-            judge_historic(database, added or before, settings.alerts)
+            with _in_words(settings.database_url):
+                judge_historic(database, added or before, settings.alerts)
 
 
 def _read(file: Path) -> tuple[list[Session], str | None]:
@@ -248,6 +250,19 @@ def _insert(database: Database, files: list[_File]) -> None:
                 file.insert(connection, piece)
         if waiting:
             time.sleep(PAUSE_S)
+
+
+@contextmanager
+def _in_words(url: str) -> Iterator[None]:
+    """Say what the database could not do: its disk is full, or it went away."""
+    from perfdb.store.engine import QUERY_ERRORS, reason_of, shown_url
+
+    try:
+        yield
+    except QUERY_ERRORS as error:
+        raise StoreError(
+            f"{shown_url(url)} cannot be changed: {reason_of(error)}; what was taken in before stays"
+        ) from error
 
 
 @contextmanager

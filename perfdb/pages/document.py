@@ -9,10 +9,8 @@ import json
 import re
 from collections.abc import Sequence
 
-from perfdb.pages.parts import plain
 from perfdb.recording.report import to_report
 from perfdb.records import Session
-from perfdb.text import counted
 
 DATA_ID = "perfdb-sessions"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -26,24 +24,21 @@ def document(title: str, body: str, sessions: Sequence[Session], *, made_by: str
 
     Args:
         title: of the browser's tab.
-        body: fragments, safe as they are.
+        body: fragments, as HTML.
         sessions: what the file shows; their reports go into it.
         made_by: words for the last line.
     """
-    footer = (
-        f"<footer>{plain(made_by)} This file holds {counted(len(sessions), 'session')} as data: "
-        "<code>perfdb import FILE</code> takes them into a database.</footer>"
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex">\n'
-        f"<title>{plain(title)}</title>\n"
-        "<style>body{margin:0;background:#fff}@media (prefers-color-scheme:dark){body{background:#14171a}}"
-        f"</style></head><body>\n{body}\n"
-        f'<div class="perfdb">{footer}</div>\n'
-        f'<script type="application/json" id="{DATA_ID}">{_data(sessions)}</script>\n</body></html>\n'
+    from perfdb.pages.rendering import render  # who reads a file needs no templates
+
+    return render(
+        "document.html",
+        title=title,
+        body=body,
+        made_by=made_by,
+        count=len(sessions),
+        policy=_POLICY,
+        data_id=DATA_ID,
+        data=_data(sessions),
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from perfdb.analysis import trend_view as view
 from perfdb.analysis.timeline import timeline
 from perfdb.pages import svg
-from perfdb.pages.parts import fragment, heads, keys, plain, safe, section, table, tiles
-from perfdb.pages.session import summary_line, waterfall_html
-from perfdb.records import FAILED, INTERRUPTED, Session
+from perfdb.pages.rendering import render
+from perfdb.pages.session import MOST_ROWS, kinds_of
+from perfdb.records import COMPLETED, FAILED, INTERRUPTED, Session
 from perfdb.text import counted, duration_text, inert, local_time, mode_text, shortened
 
 if TYPE_CHECKING:
@@ -18,7 +22,19 @@ if TYPE_CHECKING:
 IN_FULL = 30  # newest sessions whose waterfall can be opened
 MOST_DOTS = 500
 MOST_BARS = 14
-LEAST_FOR_P95 = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How long the sessions of a pipeline and mode took: a shape, and what stands around it."""
+
+    words: str
+    sessions: int
+    note: str
+    top: float  # seconds
+    shape: str
+    first: float  # epoch s
+    last: float
 
 
 def overview_html(
@@ -32,59 +48,47 @@ def overview_html(
         ranked: what each step costs, as ``analysis.bottlenecks`` tells it of these sessions.
         sentences: what else was found: open alerts, for instance.
     """
-    if not sessions:
-        return fragment(
-            '<h1>Nothing recorded yet</h1><p class="sub">Record a run, then make the report again.</p>'
-        )
-    first, last = sessions[0].start_time, sessions[-1].start_time
-    parts = [
-        f"<h1>{safe(_finding(sessions, ranked))}</h1>",
-        f'<p class="sub">{counted(len(sessions), "session")} · {local_time(first)} to {local_time(last)}</p>',
-        "".join(f'<p class="error">{safe(sentence, longest=1000)}</p>' for sentence in sentences),
-        tiles(_facts(sessions)),
+    series = _series(sessions)
+    named = {kind: _named(*kind) for kind in series}
+    ranked_rows = [
+        (named[pipeline, mode], rows)
+        for pipeline, mode in series
+        if (rows := _rows(ranked[(ranked["pipeline"] == pipeline) & (ranked["mode"] == mode)]))
     ]
-    for (pipeline, mode), group in _series(sessions).items():
-        words = ", ".join(word for word in (inert(pipeline), mode_text(mode)) if word)
-        parts.append(_totals(words, group))
-    for pipeline, mode in _series(sessions):
-        words = ", ".join(word for word in (inert(pipeline), mode_text(mode)) if word)
-        own = ranked[(ranked["pipeline"] == pipeline) & (ranked["mode"] == mode)]
-        parts.append(_bottlenecks(words, own))
-    parts.append(
-        section(
-            "How long each step takes",
-            _statistics(trends),
-            "Only runs that count; a percentile is shown with enough runs behind it.",
-        )
+    laid_out = [(session, timeline(session)) for session in sessions[::-1][:IN_FULL]]
+    return render(
+        "report_overview.html",
+        sessions=sessions,
+        finding=_finding(sessions, ranked) if sessions else "",
+        sentences=sentences,
+        failed=sum(session.status == FAILED for session in sessions),
+        others=sum(session.status not in (COMPLETED, FAILED) for session in sessions),
+        pipelines=len({session.pipeline for session in sessions}),
+        commits=len({session.git_commit for session in sessions if session.git_commit}),
+        totals=[_totals(named[kind], group) for kind, group in series.items()],
+        ranked=ranked_rows,
+        trends=trends.to_dict("records"),
+        newest=[(session, line, kinds_of(line)) for session, line in laid_out],
+        most_rows=MOST_ROWS,
     )
-    parts.append(_newest(sessions))
-    return fragment("\n".join(parts))
+
+
+def _named(pipeline: str, mode: str) -> str:
+    return ", ".join(word for word in (inert(pipeline), mode_text(mode)) if word)
 
 
 def _finding(sessions: Sequence[Session], ranked: pd.DataFrame) -> str:
-    steps = ranked[ranked["step_name"] != "Other"]
+    steps = ranked[ranked["kind"] == "step"]
     if steps.empty:
         return counted(len(sessions), "session")
     groups = steps.groupby(["pipeline", "mode"], sort=False)["sessions"].max()
     pipeline, mode = groups.index[int(groups.to_numpy().argmax())]
     own = steps[(steps["pipeline"] == pipeline) & (steps["mode"] == mode)]
     worst: dict[str, Any] = own.sort_values("critical_s", ascending=False).iloc[0].to_dict()
-    where = ", ".join(word for word in (inert(pipeline), mode_text(mode)) if word)
     return (
-        f"{shortened(inert(worst['step_name']), 60)} holds a run of {where} up for "
+        f"{shortened(inert(worst['step_name']), 60)} holds a run of {_named(pipeline, mode)} up for "
         f"{duration_text(worst['critical_s'])}, {worst['share_percent']:.0f} % of its time"
     )
-
-
-def _facts(sessions: Sequence[Session]) -> Iterator[tuple[str, str]]:
-    failed = sum(session.status == FAILED for session in sessions)
-    others = sum(session.status not in ("completed", FAILED) for session in sessions)
-    yield "sessions", f"{len(sessions):,}"
-    yield "failed", f'<span class="bad">{failed:,}</span>' if failed else "0"
-    yield "running or interrupted", f"{others:,}" if others else ""
-    yield "pipelines", f"{len({session.pipeline for session in sessions}):,}"
-    commits = {session.git_commit for session in sessions if session.git_commit}
-    yield "commits", f"{len(commits):,}" if commits else ""
 
 
 def _series(sessions: Sequence[Session]) -> dict[tuple[str, str], list[Session]]:
@@ -96,107 +100,52 @@ def _series(sessions: Sequence[Session]) -> dict[tuple[str, str], list[Session]]
     return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
-def _totals(words: str, group: Sequence[Session]) -> str:
-    import numpy as np
-
-    shown = (
-        group
-        if len(group) <= MOST_DOTS
-        else [group[place] for place in np.linspace(0, len(group) - 1, MOST_DOTS).astype(int)]
-    )
-    durations = np.array([session.total_duration for session in shown], dtype=float)
-    top = float(durations.max())
-    if durations.size >= LEAST_FOR_P95:
-        top = min(top, 2.2 * float(np.percentile(durations, 95)))
+def _totals(words: str, group: Sequence[Session]) -> Totals:
+    durations = [float(session.total_duration or 0.0) for session in group]
+    top = view.scale_top(durations)
+    places = view.kept_places(durations, MOST_DOTS)
     points = [
         (
             float(place),
-            float(session.total_duration or 0.0),
+            durations[place],
             session.status == FAILED,
-            f"{local_time(session.start_time)}: {duration_text(session.total_duration)} ({session.status})",
+            f"{local_time(session.start_time)}: {duration_text(durations[place])} ({session.status})",
         )
-        for place, session in enumerate(shown)
+        for place, session in ((place, group[place]) for place in places)
     ]
-    counting = [(float(place), value) for place, value, failed, _ in points if not failed]
-    window = max(10, len(shown) // 20)
-    line = [
-        (place, float(np.median([value for _, value in counting[max(0, end - window) : end]])))
-        for end, (place, _) in enumerate(counting, start=1)
-        if end >= 5
+    counting = [place for place, session in enumerate(group) if session.counted]
+    starts = [group[place].start_time for place in counting]
+    values = np.array([durations[place] for place in counting])
+    ids = [group[place].session_id for place in counting]
+    changes = [each.index for each in view.changes_of(ids, starts, values)]
+    pieces = [
+        [
+            (float(counting[round(place)]), height)
+            for place, height in zip(line.places.tolist(), line.p50.tolist(), strict=True)
+        ]
+        for line in view.lines(starts, values, changes)
     ]
     failed = "a square one that failed, " if any(point[2] for point in points) else ""
-    note = f"Each dot is a session, {failed}oldest first; the line is the median of the last {window}"
-    note += "." if len(shown) == len(group) else f"; {len(shown)} of {len(group):,} sessions are drawn."
-    over = int((durations > 1.1 * top).sum())
+    behind = (
+        f"the last {view.window(values.size)}"
+        if values.size <= view.MOST_RUNS
+        else f"each {view.unit_of(starts)}"
+    )
+    note = f"Each dot is a session, {failed}oldest first; the line is the median of {behind}"
+    note += "." if len(places) == len(group) else f"; {len(places)} of {len(group):,} sessions are drawn."
+    over = view.beyond_words(durations, top)
     if over:
-        note += f" {counted(over, 'session')} above the top, up to {duration_text(float(durations.max()))}."
-    content = (
-        f'<div class="scale"><span>{duration_text(1.1 * top)}</span></div>'
-        f"{svg.dots(points, line, max(1.0, len(points) - 1.0), 1.1 * top)}"
-        f'<div class="scale"><span>{local_time(shown[0].start_time)}</span>'
-        f"<span>{local_time(shown[-1].start_time)}</span></div>"
-    )
-    return section(f"Duration: {words} ({counted(len(group), 'session')})", content, note)
-
-
-def _bottlenecks(words: str, ranked: pd.DataFrame) -> str:
-    steps = ranked[ranked["step_name"] != "Other"].head(MOST_BARS)
-    if steps.empty:
-        return ""
-    rows: list[dict[Any, Any]] = steps.to_dict("records")
-    longest = max(max(row["critical_s"], row["busy_s"]) for row in rows)
-    cells = [heads("step", "", "critical", "share")]
-    for row in rows:
-        inside = (
-            f' <span class="faint">in {safe(row["inside"], longest=60)}</span>'
-            if isinstance(row["inside"], str)
-            else ""
-        )
-        cells.append(
-            f'<span class="name">{safe(row["step_name"], longest=120)}{inside}</span>'
-            f"{svg.pair_of_bars(row['critical_s'], row['busy_s'], longest)}"
-            f'<span class="num">{duration_text(row["critical_s"])}</span>'
-            f'<span class="num faint">{row["share_percent"]:.1f} %</span>'
-        )
-    key = keys(
-        ("k1", "critical: nothing else held the run up"),
-        ("k2", "busy: parallel steps added up; means per session"),
-    )
-    return section(
-        f"Bottlenecks: {words} ({counted(int(rows[0]['sessions']), 'session')})",
-        f'{key}<div class="rows">{"".join(cells)}</div>',
+        note += f" Arrows: {over}."
+    return Totals(
+        words,
+        len(group),
+        note,
+        top,
+        svg.dots(points, pieces, max(1.0, len(group) - 1.0), top),
+        group[0].start_time,
+        group[-1].start_time,
     )
 
 
-def _statistics(trends: pd.DataFrame) -> str:
-    rows: list[dict[Any, Any]] = trends.to_dict("records")
-    titles = ["step", "mode", "n", "mean", "p50", "p90", "p95", "p99", "failed"]
-    cells = (
-        [
-            f'<b>total</b> <span class="faint">{safe(row["pipeline"], longest=60)}</span>'
-            if not isinstance(row["step_name"], str)
-            else safe(row["step_name"], longest=120),
-            plain(mode_text(row["mode"])),
-            f"{row['n']:,}",
-            *(duration_text(row[name]).replace("-", "–") for name in ("mean", "p50", "p90", "p95", "p99")),
-            f'<span class="bad">{row["failures"]:,}</span>' if row["failures"] else "0",
-        ]
-        for row in rows
-    )
-    return table(titles, cells, names=2)
-
-
-def _newest(sessions: Sequence[Session]) -> str:
-    shown = sessions[::-1][:IN_FULL]
-    made = "".join(
-        f"<details><summary>{summary_line(session)}</summary>"
-        f"{_error(session)}{waterfall_html(timeline(session))}</details>\n"
-        for session in shown
-    )
-    return section("The newest sessions", made, "Open one to see its waterfall.")
-
-
-def _error(session: Session) -> str:
-    return (
-        f'<p class="error">{safe(session.error_message, longest=1000)}</p>' if session.error_message else ""
-    )
+def _rows(ranked: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    return ranked[ranked["kind"] == "step"].head(MOST_BARS).to_dict("records")

@@ -71,6 +71,7 @@ stroke-linejoin:round}
 .perfdb .dot{fill:none;stroke:var(--critical);stroke-width:6;stroke-linecap:round;
 vector-effect:non-scaling-stroke}
 .perfdb .dot.failed{stroke:var(--failed);stroke-width:9;stroke-linecap:square}
+.perfdb .beyond{fill:var(--ink)}.perfdb .beyond.failed{fill:var(--failed)}
 .perfdb .keys span{display:inline-block;margin-right:1em}
 .perfdb .key{display:inline-block;width:1.5em;height:.8em;margin-right:.35em;vertical-align:-.05em;
 border-radius:2px}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from perfdb.analysis.timeline import Bar, Interval, Row, longest
-from perfdb.pages.parts import plain
+from perfdb.pages.words import plain
 from perfdb.text import duration_text
 
 WIDTH = 1000.0
@@ -44,13 +44,7 @@ def bars(drawn: Iterable[DrawnBar], wall: float, *, inner: bool = False) -> str:
 
 
 def _drawn(bar: Bar) -> DrawnBar:
-    origin = bar.step.start_time - bar.start
-    waits = [
-        (attempt.start_time - attempt.wait - origin, attempt.start_time - origin)
-        for attempt in bar.step.attempts
-        if attempt.wait > 0
-    ]
-    return DrawnBar(bar.step.step_name, bar.start, bar.end, bar.critical, waits, failed=bar.step.failed)
+    return DrawnBar(bar.step.step_name, bar.start, bar.end, bar.critical, bar.waits, failed=bar.step.failed)
 
 
 def _bar(bar: DrawnBar, wall: float) -> str:
@@ -130,20 +124,20 @@ def area(points: Sequence[tuple[float, float]], right: float, top: float, *, sec
 
 def dots(
     points: Iterable[tuple[float, float, bool, str]],
-    line: Sequence[tuple[float, float]],
+    pieces: Iterable[Sequence[tuple[float, float]]],
     right: float,
     top: float,
     *,
     limits: Sequence[float] = (),
     marks: Sequence[float] = (),
 ) -> str:
-    """Return dots and a line through the same plane.
+    """Return dots and a line, in pieces, through the same plane.
 
     Args:
         points: x, y, whether it failed, and what to tell of it.
-        line: x and y.
+        pieces: x and y of the line where it is unbroken.
         right: the largest x.
-        top: the largest y; what is above is drawn at the edge.
+        top: the largest y; what is above is an arrow at the edge.
         limits: y of lines across.
         marks: x of lines upright.
     """
@@ -154,11 +148,15 @@ def dots(
     for x, y, failed, told in points:
         px, py = _place(x, y, right, top, 100.0)
         kind = " failed" if failed else ""
-        shapes.append(f'<path class="dot{kind}" d="M{px:.1f} {py:.1f}h0"><title>{plain(told)}</title></path>')
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(x, y, right, top, 100.0) for x, y in line))
-    return _svg(
-        "plot", 100.0, f'{_grid(100.0)}{"".join(shapes)}<polyline class="line second" points="{path}"/>'
-    )
+        if y > top:
+            shape = f'<path class="beyond{kind}" d="M{px - 4:.1f} 5L{px:.1f} 0L{px + 4:.1f} 5z">'
+        else:
+            shape = f'<path class="dot{kind}" d="M{px:.1f} {py:.1f}h0">'
+        shapes.append(f"{shape}<title>{plain(told)}</title></path>")
+    for piece in pieces:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(x, y, right, top, 100.0) for x, y in piece))
+        shapes.append(f'<polyline class="line second" points="{path}"/>')
+    return _svg("plot", 100.0, _grid(100.0) + "".join(shapes))
 
 
 def _svg(kind: str, height: float, content: str) -> str:

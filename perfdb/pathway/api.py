@@ -59,8 +59,8 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra(error) from error
 
-from perfdb import __version__
 from perfdb.errors import PerfdbError, SettingsError
+from perfdb.version import __version__
 
 STAND_IN = "PERFDB_STAND_IN"
 PATH = "/designs"
@@ -194,7 +194,7 @@ def create_app(
         fast_mode: Annotated[bool, Form()] = False,
         later: Annotated[bool, Query(alias="async", description="As Prefer: respond-async.")] = False,
         later_too: Annotated[bool, Form(alias="async", description="As Prefer: respond-async.")] = False,
-        prefer: Annotated[str, Header(description="respond-async: answer at once, with 202.")] = "",
+        prefer: Annotated[str, Header(description="respond-async: answer immediately, with 202.")] = "",
     ) -> Response:
         """Make one design, and answer when it is there; it is called off when its client goes away.
 

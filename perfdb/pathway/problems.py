@@ -33,7 +33,7 @@ def unknown(design_id: str, *, again_s: int | None = None) -> JSONResponse:
     message = f"no design {design_id[:60]!r} is known here"
     if again_s is None:
         return refusal(message, 404, "not_found")
-    message += ": if another process of this service took it on, it waits, or begins just now"
+    message += ": if another process of this service accepted it, it is queued or just starting"
     return refusal(message, 404, "not_found", {"Retry-After": str(again_s)})
 
 
@@ -50,7 +50,7 @@ def too_large(limit: int) -> JSONResponse:
 
 def too_late(seconds: float) -> JSONResponse:
     """Return the answer for a body that did not come in time; nothing else is read from its connection."""
-    reason = f"the request was not there after {seconds:g} s: send it again"
+    reason = f"the request did not arrive completely within {seconds:g} s: send it again"
     return refusal(reason, 408, "request", {"Connection": "close"})
 
 

@@ -124,15 +124,15 @@ class DesignState(Answer):
 
     id: str
     here: bool = Field(
-        description="This process of the service makes it; else the history tells it, and no `result`."
+        description="This process makes it; otherwise the data is from the history, without `result`."
     )
     state: State
-    cancelling: bool = Field(description="It was called off, and ends before its next paid step.")
-    step: str | None = Field(description="The step that runs.")
-    position: int | None = Field(description="How many designs begin before it, while it waits.")
+    cancelling: bool = Field(description="It was cancelled and ends before its next paid step.")
+    step: str | None = Field(description="The step that is running.")
+    position: int | None = Field(description="How many designs are ahead of it in the queue.")
     elapsed_s: float | None
     usual_left_s: float | None = Field(
-        description="What is left by the medians of such sessions; null while the history cannot tell."
+        description="Estimate from the medians of similar sessions; null if the history has too few."
     )
     created_at: float
     started_at: float | None

@@ -21,37 +21,58 @@ from perfdb.vocabulary import MAX_SEQ, check_session_id
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from typing import Any, ParamSpec, TypeAlias, TypeVar
+    from typing import Any, ParamSpec, Protocol, TypeVar
 
     from perfdb.recording.health import Health
-    from perfdb.recording.live import LiveSession
-    from perfdb.recording.step import Step
-    from perfdb.recording.tracker import Tracker
 
     P = ParamSpec("P")
     R = TypeVar("R")
-    Node: TypeAlias = "Step | Scope"
+
+    class Running(Protocol):
+        """What is to be known here of a session that runs."""
+
+        session_id: str
+        root_seq: int | None
+        open_steps: dict[int, Any]
+
+        def failed(self, doing: str, error: Exception) -> None:
+            """Note a failure of perfdb's own."""
+
+        def lost(self, what: str) -> None:
+            """Note that something was recorded nowhere."""
+
 
 NEW, OPEN, CLOSED = range(3)  # states of a step, or of a session's scope
 TOKEN_VARIABLE = "PERFDB_CONTEXT"  # noqa: S105 (no secret: it names a session)
 
+
+class Node:
+    """Something that can be current: an open step, or a session that no step is open in."""
+
+    __slots__ = ()
+
+    _state: int
+    outer: Node | None  # what was current when it began
+    session: Any
+
+
 current: ContextVar[Node | None] = ContextVar("perfdb_current", default=None)
-running: set[LiveSession] = set()  # sessions of this process, of which somebody may be unaware
+running: set[Running] = set()  # sessions of this process, of which somebody may be unaware
 
 
-class Scope:
+class Scope(Node):
     """A session as something that is current, while it runs."""
 
     __slots__ = ("_state", "health", "outer", "session", "tracker")
 
-    def __init__(self, tracker: Tracker, session: LiveSession, outer: Node | None) -> None:
+    def __init__(self, tracker: Any, session: Running, health: Health, outer: Node | None) -> None:
         self._state = OPEN
-        self.tracker: Tracker | None = tracker
-        self.session: LiveSession | None = session
-        self.health = tracker._health
+        self.tracker = tracker
+        self.session: Running | None = session
+        self.health = health
         self.outer = outer
 
-    def innermost_step(self) -> Step | None:
+    def innermost_step(self) -> Any:
         """Return the step of the session whose ``with`` block runs in this thread, whatever is current."""
         if self.session is None or not self.session.open_steps:
             return None
@@ -264,7 +285,7 @@ def context() -> Context:
     if isinstance(node, Scope):
         seq = node.session.root_seq
     else:
-        seq = node.seq
+        seq = getattr(node, "seq", None)
     return Context(node.session.session_id if seq is None else f"{node.session.session_id}:{seq}")
 
 

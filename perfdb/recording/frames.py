@@ -16,7 +16,15 @@ from types import CodeType, FrameType
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from perfdb.recording.step import Step
+    from typing import Protocol, TypeVar
+
+    class Entered(Protocol):
+        """What a ``with`` block of some frame has entered at an instruction of it."""
+
+        _frame: FrameType | None
+        _entered_at: int
+
+    Block = TypeVar("Block", bound=Entered)
 
 _RESUMABLE = 0x20 | 0x80 | 0x200  # generators, coroutines and asynchronous generators may wait off the stack
 
@@ -37,9 +45,9 @@ def was_left(frame: FrameType, entered_at: int) -> bool:
     return not frame.f_code.co_flags & _RESUMABLE and not _in_greenlet()
 
 
-def innermost_on_stack(steps: Iterable[Step]) -> Step | None:
+def innermost_on_stack(steps: Iterable[Block]) -> Block | None:
     """Return the step whose ``with`` block is the innermost one that runs in this thread."""
-    entered: dict[FrameType, list[Step]] = {}
+    entered: dict[FrameType, list[Block]] = {}
     for step in steps:
         if step._frame is not None:
             entered.setdefault(step._frame, []).append(step)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from resource import RUSAGE_SELF, getrusage
 from threading import get_ident
 
+from perfdb.recording import counters
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.monitor import MAXRSS_UNIT, resident_bytes
 from perfdb.recording.native import Latch, RLock, perf_counter
-from perfdb.recording.step import Step
+from perfdb.recording.timed import Timed
 from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
 from perfdb.vocabulary import COMPLETED, INTERRUPTED, RUNNING
 
@@ -100,11 +101,11 @@ class LiveSession:
         self.error_message: str | None = None
         self.total_duration: float | None = None
         self.cpu_s: float | None = None
-        self.steps: list[Step] = []
+        self.steps: list[Timed] = []
         self.steps_not_kept = 0
         self._seconds_not_kept: dict[str, float] = {}
         self._data_kept = 0
-        self.open_steps: dict[int, Step] = {}
+        self.open_steps: dict[int, Timed] = {}
         self.samples: list[tuple[float, float, int]] = []  # epoch s, percent of a core, bytes
         self.next_seq = itertools.count().__next__
         self.in_database = Latch()  # set by the worker when its end is committed
@@ -121,6 +122,7 @@ class LiveSession:
         self._unwritten: list[tuple[float, float, int]] = []
         self._lock = RLock()
         _, self._cpu, self._highest_rss = self.read_usage()
+        self._used = counters.read()  # of further counters, first as they are now
         self.last_rss = self.rss_peak = resident_bytes() or 0
         self._rss_sum = self._rss_count = 0
         self._line_start = f'{{"type":"step","session_id":"{session_id}","seq":'
@@ -177,7 +179,7 @@ class LiveSession:
         )
         self.begun = True
 
-    def starting(self, step: Step) -> None:
+    def starting(self, step: Timed) -> None:
         """Take in a step: its number and lane, and that it begins, before its clock runs."""
         step.seq = seq = self.next_seq()
         thread = get_ident()
@@ -194,7 +196,7 @@ class LiveSession:
         else:
             step.kept = False
 
-    def unregister(self, step: Step) -> None:
+    def unregister(self, step: Timed) -> None:
         """Forget a step whose beginning was broken off."""
         self.open_steps.pop(step.seq, None)
         if step in self.steps:
@@ -208,7 +210,7 @@ class LiveSession:
         with self._lock:
             return self._lanes.setdefault(thread, len(self._lanes))
 
-    def closed(self, step: Step) -> None:
+    def closed(self, step: Timed) -> None:
         """Write the line of a step that has just ended; again when that was interrupted: it counts once.
 
         Its times are whole microseconds with an exponent: to print a float takes three times as long.
@@ -234,6 +236,7 @@ class LiveSession:
             f"{_SUCCEEDED if step.success and step.error_message is None else _outcome_of(step)}"
             f',"additional_data":{data},"cpu_s":{step.cpu_us}e-6,"rss_peak_bytes":{step.rss_peak or "null"}'
             f',"rss_mean_bytes":{step.rss_sum // step.rss_count or "null"}'
+            f"{_used_of(step) if step.used else ''}"
             f"{self._parts(step) if step.attempts or step.events else ''}}}"
         )
         self.write(line.encode("ascii"))
@@ -251,7 +254,7 @@ class LiveSession:
                 tell = self._console.step_interrupted if step.interrupted else self._console.step_failed
                 tell(step.name, duration_us / 1e6, step.error_message or "", step.depth, detail)
 
-    def _parts(self, step: Step) -> str:
+    def _parts(self, step: Timed) -> str:
         """Return the attempts and events of a step as further members of its JSON object."""
         parts = ""
         if step.attempts:
@@ -277,15 +280,15 @@ class LiveSession:
         self._health.count(
             "lost",
             1,
-            f"{what} of perfdb.current() is recorded nowhere: no session is current in that thread or task. "
-            "Take it along with perfdb.carry(function), perfdb.Executor or perfdb.carry_in_pools()",
+            f"{what} of perfdb.current() is not recorded: no session is current in that thread or task. "
+            "Carry the session with perfdb.carry(function), perfdb.Executor or perfdb.carry_in_pools()",
         )
 
     def cleaner(self) -> Cleaner:
         """Return what bounds and redacts the events of a step, or of the session."""
         return Cleaner(self._secret_words)
 
-    def announce(self, step: Step) -> None:
+    def announce(self, step: Timed) -> None:
         """Write that a step has been running for a while, for live views and for who reads after a crash."""
         step.announced = True
         self.write(
@@ -297,7 +300,7 @@ class LiveSession:
                     "parent_seq": step.parent_seq,
                     "step_name": step.name,
                     "lane": step.lane,
-                    "start_time": round(step.start_time, 6),
+                    "start_time": round(self.wall(step.begun), 6),
                 }
             )
         )
@@ -340,6 +343,7 @@ class LiveSession:
         self.cpu_s = round(max(0.0, cpu - self._cpu), 6)
         if highest_rss > self._highest_rss:
             self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
+        self._used = counters.used_since(self._used)
         self.status = status
         self.ended = True
         self.success = status == COMPLETED
@@ -365,9 +369,7 @@ class LiveSession:
                     "product_count": product_count,
                     "error_message": error,
                     "attributes": attributes,
-                    "cpu_s": self.cpu_s,
-                    "rss_peak_bytes": self.rss_peak or None,
-                    "rss_mean_bytes": self.rss_mean,
+                    **self.measured(),
                 }
             )
         )
@@ -407,20 +409,33 @@ class LiveSession:
             seconds[name] = seconds.get(name, 0.0) + more
         return seconds
 
+    def measured(self) -> dict[str, Any]:
+        """Return what was measured of it by now."""
+        return {
+            "cpu_s": self.cpu_s,
+            "rss_peak_bytes": self.rss_peak or None,
+            "rss_mean_bytes": self.rss_mean,
+            **(self._used if self.ended else {}),
+        }
+
     @property
     def rss_mean(self) -> int | None:
         """Mean resident bytes of the readings so far, the first one before there are any."""
         return (self._rss_sum // self._rss_count if self._rss_count else self.last_rss) or None
 
 
-def _outcome_of(step: Step) -> str:
+def _used_of(step: Timed) -> str:
+    return "".join(f',"{name}":{to_json(amount)}' for name, amount in step.used.items())
+
+
+def _outcome_of(step: Timed) -> str:
     return (
         f',"success":{"true" if step.success else "false"}{_CALLED_OFF if step.interrupted else ""}'
         f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
     )
 
 
-def _detail_of(step: Step) -> str:
+def _detail_of(step: Timed) -> str:
     return "" if step.detail is None else clean_name(step.detail)
 
 

@@ -55,7 +55,7 @@ def redact(text: str) -> str:
         text = without_hooks(without_said(text, small), small)
         if "-" in small:
             text = without_options(text)
-    if secret_shapes.may_hold(text) is not None:
+    if secret_shapes.may_hold(text):
         text = without(text, secret_shapes.found(text))
         text = without(text, secret_shapes.found_within(text))
     return text

@@ -14,9 +14,10 @@ from typing import Any
 
 from perfdb.errors import ReportError
 from perfdb.guard import raise_foreign
+from perfdb.measures import measured
 from perfdb.outputs import write_output, write_own
 from perfdb.recording.report_reader import SCHEMA_VERSION, read_report
-from perfdb.records import INTERRUPTED, Session, Step, check_session_id
+from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, INTERRUPTED, Session, Step, check_session_id
 from perfdb.surroundings import make_private_folder
 
 __all__ = ["read_report", "report_name", "to_report", "write_report"]
@@ -42,16 +43,8 @@ def to_report(session: Session) -> dict[str, Any]:
         "attributes": dict(session.attributes),
         "tags": list(session.tags),
         "step_durations": {name: _rounded(seconds) for name, seconds in session.step_durations.items()},
-        "cpu_s": _rounded(session.cpu_s),
-        "cpu_percent": _cpu_percent(session.cpu_s, session.total_duration),
-        "rss_peak_bytes": session.rss_peak_bytes,
-        "rss_mean_bytes": session.rss_mean_bytes,
-        "host": session.host,
-        "pid": session.pid,
-        "python_version": session.python_version,
-        "perfdb_version": session.perfdb_version,
-        "git_commit": session.git_commit,
-        "command": session.command,
+        **_measured(session, session.total_duration),
+        **{name: _rounded(getattr(session, name)) for name in FURTHER_OF_SESSION},
         "samples": [
             [_rounded(sample.time), _rounded(sample.cpu_percent), sample.rss_bytes]
             for sample in session.samples
@@ -86,19 +79,19 @@ def _step_to_report(step: Step) -> dict[str, Any]:
             {"name": event.name, "time": _rounded(event.time), "data": dict(event.data)}
             for event in step.events
         ],
-        "cpu_s": _rounded(step.cpu_s),
-        "cpu_percent": _cpu_percent(step.cpu_s, step.duration),
-        "rss_peak_bytes": step.rss_peak_bytes,
-        "rss_mean_bytes": step.rss_mean_bytes,
+        **_measured(step, step.duration),
+        **{name: _rounded(getattr(step, name)) for name in FURTHER_OF_STEP},
     }
 
 
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 6)
+def _measured(record: Session | Step, duration: float | None) -> dict[str, Any]:
+    cpu_s, *others = ((name, _rounded(value)) for name, value in measured(record).items())
+    percent = None if record.cpu_s is None or not duration else round(100.0 * record.cpu_s / duration, 6)
+    return dict([cpu_s, ("cpu_percent", percent), *others])
 
 
-def _cpu_percent(cpu_s: float | None, duration: float | None) -> float | None:
-    return None if cpu_s is None or not duration else round(100.0 * cpu_s / duration, 6)
+def _rounded(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def report_name(session_id: str) -> str:

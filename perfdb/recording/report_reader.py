@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from perfdb import records
 from perfdb.errors import InvalidSessionIdError, ReportError
+from perfdb.measures import MEASURES
 from perfdb.recording.redaction import redact
 from perfdb.records import Attempt, Event, Sample, Session, Step, check_session_id, mode_of
 
@@ -189,6 +190,15 @@ class _Fields:
     def boolean(self, key: str, default: Any = _REQUIRED) -> Any:
         return self.typed(key, bool, "true or false", default)
 
+    def measured(self) -> dict[str, Any]:
+        return {
+            each.name: (self.number if each.unit == "s" else self.whole)(each.name, None) for each in MEASURES
+        }
+
+    def further(self, kinds: dict[str, type]) -> dict[str, Any]:
+        read = {float: self.number, int: self.whole, str: self.text, bool: self.boolean}
+        return {name: read[kind](name, None) for name, kind in kinds.items()}
+
     def mapping(self, key: str) -> dict[str, Any]:
         value = self.values.get(key)
         return {} if value is None else self.typed(key, dict, "an object")
@@ -233,16 +243,9 @@ def _session(fields: _Fields) -> Session:
         tags=_tags(fields),
         steps=steps,
         samples=_samples(fields),
-        cpu_s=fields.number("cpu_s", None),
-        rss_peak_bytes=fields.whole("rss_peak_bytes", None),
-        rss_mean_bytes=fields.whole("rss_mean_bytes", None),
         utc_offset=fields.whole("utc_offset", _local_offset(start_time), low=-86_399, high=86_399),
-        host=fields.text("host", None),
-        pid=fields.whole("pid", None),
-        python_version=fields.text("python_version", None),
-        perfdb_version=fields.text("perfdb_version", None),
-        git_commit=fields.text("git_commit", None),
-        command=fields.text("command", None),
+        **fields.measured(),
+        **fields.further(records.FURTHER_OF_SESSION),
     )
 
 
@@ -345,9 +348,8 @@ def _step(fields: _Fields) -> Step:
             Event(name=event.text("name"), time=event.number("time"), data=event.mapping("data"))
             for event in fields.objects("events")
         ),
-        cpu_s=fields.number("cpu_s", None),
-        rss_peak_bytes=fields.whole("rss_peak_bytes", None),
-        rss_mean_bytes=fields.whole("rss_mean_bytes", None),
+        **fields.measured(),
+        **fields.further(records.FURTHER_OF_STEP),
     )
 
 

@@ -149,8 +149,12 @@ _ESCAPED = r"%[0-9A-Fa-f]{2}"
 _RUN = r"[\w\-]*+"
 _KEY = r"[\w\-.]*+"
 
-# A credential has such a run; a text without one is done with.
-may_hold = re.compile(r"[\w\-]{11}").search
+_short_runs = re.compile(r"(?:[\w\-]{0,10}+[^\w\-]++)*+").match
+
+
+def may_hold(text: str) -> bool:
+    """Tell whether a text has a run of eleven characters, as each credential has."""
+    return len(text) - _short_runs(text).end() > 10  # type: ignore[union-attr]
 
 
 def found(text: str) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from perfdb.recording.secret_names import DOUBTFUL, HARMLESS, SECRET, judge, least_of, looks_random, withholds
+from perfdb.recording.secret_names import (
+    DOUBTFUL,
+    HARMLESS,
+    LONGEST_NAME,
+    SECRET,
+    judge,
+    least_of,
+    looks_random,
+    withholds,
+)
 from perfdb.recording.secret_spans import (
     DOUBTFUL_COSTS,
     MANY,
@@ -35,10 +44,19 @@ _FILLERS = (
     "is|was|are|be|provided|given|used|value|equals|supplied|set|changed|reset|to|by|now|new|your|my|the"
     r"|for (?:key |user |role )?[^\s:=]{1,60}"
 )
-_TWO_WORDS = (
-    "api|access|secret|private|encryption|signing|master|license|account|auth|recovery|backup|seed|verification|"
-    "storage|subscription|openai|anthropic|gemini|serpapi|stripe"
+_FIRST_WORDS = frozenset(
+    "api access secret private encryption signing master license account auth recovery backup seed "
+    "verification storage subscription openai anthropic gemini serpapi stripe".split()
 )
+_SECOND_WORDS = (" key", " phrase", " code")
+_FIRST_WORD = rf"(?<![\w.$\-])(-{{0,2}}(?:{'|'.join(sorted(_FIRST_WORDS))}))\Z"
+_ENDS_OF_FIRST = frozenset(word[-3:] for word in _FIRST_WORDS)
+_ROOM_OF_FIRST = 20  # that a first word takes, with dashes and what stands before it
+_COUNTS = "0123456789_.-"  # at the end of a name that say nothing
+_OF_NAMES = frozenset("_.$-")  # and letters and digits
+_NEAR = 12  # characters before a stem that are looked up
+_OPTION = r"-(?<![\w.$\-]-)-?\w"
+_NAME_BACKWARDS = rf"[\w.$\-]{{0,{LONGEST_NAME + 1}}}+"
 _QUOTE = "[\"'`]"
 _QUOTED = {quote: rf"(?:[^{quote}\\]|\\[\s\S]|{quote}{quote}(?=\w))*+" for quote in "\"'`"}
 _OPEN = r"[bBuUrRfF]{0,2}(\\*)([\"'`])"
@@ -71,7 +89,6 @@ _WITHHELD = (REDACTED, REDACTED[:-1])  # a closing bracket ends an unquoted valu
 _SCHEMES = frozenset("bearer basic token digest negotiate ssws splunk apikey bot oauth".split())
 _HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-authorization".split())
 _OF_QUERIES = {"key": DOUBTFUL, "code": DOUBTFUL, "appid": DOUBTFUL, "sig": SECRET, "auth": DOUBTFUL}
-_BY_PLACE = frozenset([*_OF_QUERIES, "identified"])  # judged by what stands around them
 _WEAK = ("token", "jwt", "bearer", "cookie", "cred", "auth", "secrets", "dsn", "sas")
 
 # What a text says in other ways.
@@ -146,14 +163,17 @@ def _may_name(s: str) -> bool:
 
 def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
     """Yield where the values stand of ``{"name": "DB_PASSWORD", "value": "X"}`` and alike."""
-    for found in compiled(_NAME_AND_VALUE).finditer(small):
-        begin, end = found.span(found.lastindex or 0)
-        if withholds(text[slice(*found.span(1))], text[begin:end]):
-            yield begin, end
-    for found in compiled(_VALUE_AND_NAME).finditer(small):
-        begin, end = found.span(2)
-        if withholds(text[slice(*found.span(3))], text[begin:end]):
-            yield begin, end
+    harmless: set[str] = set()
+    for pattern, of_name in ((_NAME_AND_VALUE, 1), (_VALUE_AND_NAME, 3)):
+        for found in compiled(pattern).finditer(small):
+            name = text[slice(*found.span(of_name))]
+            if name in harmless:
+                continue
+            begin, end = found.span(2 if of_name == 3 else found.lastindex or 0)
+            if withholds(name, text[begin:end]):
+                yield begin, end
+            elif judge(name) == HARMLESS:
+                harmless.add(name)
 
 
 def _values_of_tags(text: str) -> Iterator[tuple[int, int]]:
@@ -164,22 +184,39 @@ def _values_of_tags(text: str) -> Iterator[tuple[int, int]]:
 
 
 @cache
-def _named() -> re.Pattern[str]:
-    """Return what finds a name that may mean a credential, in small letters, and what separates its value."""
+def _named(flags: str) -> re.Pattern[str]:
+    """Return what finds a name from its stem on, in small letters, and what separates its value.
+
+    The beginning of a name is looked for afterwards: that takes half the time.
+    """
     gap = r"[^\S\n]"
     letters = dict.fromkeys(stem[0] for stem in STEMS)  # tried one by one: fewer are quicker
     stems = "|".join(f"{a}(?:{'|'.join(stem[1:] for stem in STEMS if stem[0] == a)})" for a in letters)
     return compiled(
-        rf"(?<![\w.$\-])(?P<option>--?(?=\w))?+(?:(?:{_TWO_WORDS}) (?=key|phrase|code))?+"
-        rf"(?=[\w.$\-]{{0,200}}?(?:{stems}))[\w.$\-]++"
-        rf"(?:(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
-        rf"(?P<op>=>|:=|={{1,2}}|:(?!//)|%3[ad]|->|\\u003[ad]|&#(?:58|61|x3[ad]);){gap}{{0,8}}+"
+        rf"{flags}(?:{stems})[\w.$\-]*+(?=(?:"
+        rf"(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
+        rf"(?P<op>(?:=>|:=|={{1,2}}|:(?!//)|%3[ad]|->|\\u003[ad]|&#(?:58|61|x3[ad]);){gap}{{0,8}}+)"
         rf"|(?P<pair>\\*{_QUOTE}\s{{0,4}},\s{{0,4}})(?=[bur]{{0,2}}\\*{_QUOTE})"
         rf"|(?P<gap>{gap}{{1,4}}+(?:[|\-]{gap}{{1,4}}+)?+(?:(?:{_FILLERS})[:=]?{gap}{{1,4}}+){{0,3}}+"
         rf"(?:[:=]{gap}{{0,4}}+)?+)"
         # in prose, a value has a digit or quotes, or is long
-        r"(?(option)|(?=[^\s\"'`]{0,80}?[\d\"'`]|\S{16}|\[redacted)))"
+        r"(?P<prose>(?=[^\s\d\"'`]{0,80}+[\d\"'`]|\S{16}|\[redacted))?+)?+)"
     )
+
+
+class _Place:
+    """A name that may mean a credential, and what separates its value from it."""
+
+    __slots__ = ("at", "flag", "kind", "name", "separator", "start", "word")
+
+    def __init__(self, text: str, small: str, start: int, word: str, hit: re.Match[str]) -> None:
+        group = hit.lastgroup or "op"
+        self.kind = "gap" if group == "prose" else group  # op, pair or gap
+        begin, self.at = hit.span(self.kind)  # the value begins here
+        self.start = start
+        self.word = word
+        self.name = text[start:begin]  # with what closes it
+        self.separator = small[begin : self.at]
 
 
 def _without_named(text: str, small: str) -> str:
@@ -192,31 +229,45 @@ def _without_named(text: str, small: str) -> str:
     looked = 0.0
     harmless: set[str] = set()
     reached = _Reached()
-    search = _named().search
-    while (hit := search(small, at)) is not None:
-        kind = hit.lastgroup or "op"
-        begin, after = hit.span(kind)
-        start = hit.start()
-        name = text[start:begin]
-        at = begin
+    has_options = "-" in small and compiled(_OPTION).search(small) is not None
+    starts = _Starts(small)
+    for hit in _named("(?a)" if small.isascii() else "").finditer(small):
+        kind = hit.lastgroup
+        if kind is None or (kind == "gap" and not has_options):
+            continue
+        start, behind = hit.span()
+        if start < at:
+            continue
+        before = small[start - 1 : start]
+        if before.isalnum() or before in _OF_NAMES:
+            start = starts.before(start)
+        elif before == " " and small[start - 4 : start - 1] in _ENDS_OF_FIRST:
+            start = _start_of_two(small, start, at)
+        if start < at or (
+            kind == "gap" and not (small[start] == "-" and compiled(_OPTION).match(small, start))
+        ):
+            continue
+        word = text[start:behind].rstrip(_COUNTS)
+        is_known = word in harmless and text[start - 1 : start] not in _QUERY
+        if not is_known and kind != "op" and _goes_on(small, start, behind):
+            continue
         names += 1
-        judged = HARMLESS if name in harmless else _judge(text, start, name, kind, small[begin:after])
-        if judged == HARMLESS:
-            if name.lower() not in _BY_PLACE:
-                harmless.add(name)
-            if names < MANY or names * ROOM_OF_NAME < at:
+        place = None if is_known else _Place(text, small, start, word, hit)
+        judged = HARMLESS if place is None else _judge(text, place)
+        value = end = -1
+        if place is None or judged == HARMLESS:
+            if word.lower() != "identified":  # what follows it decides
+                harmless.add(word)
+            if names < MANY or names * ROOM_OF_NAME < behind:
                 continue
-            value = end = -1
         else:
-            value, end, quoted = _value(text, hit, name, judged, reached)
+            value, end, quoted = _value(text, place, judged, reached)
             if value < 0 or text.startswith(REDACTED, value):
                 continue
             looked += 1 if judged == SECRET else DOUBTFUL_COSTS
-            if not _withheld(
-                text[value : min(end, value + LONGEST_LOOKED_AT)], text, hit, name, judged, quoted
-            ):
+            if not _withheld(text[value : min(end, value + LONGEST_LOOKED_AT)], text, place, judged, quoted):
                 value = -1
-        if is_dense(looked, at) or value == end == -1:
+        if is_dense(looked, behind) or value == end == -1:
             parts += (text[kept : max(start, kept)], REDACTED)
             kept = len(text)
             break
@@ -226,21 +277,62 @@ def _without_named(text: str, small: str) -> str:
     return "".join(parts) + text[kept:] if parts else text
 
 
-def _judge(text: str, start: int, name: str, kind: str, between: str) -> int:
-    judged = judge(name)
+class _Starts:
+    """Where the names of a text begin; what stands before many a stem is the same."""
+
+    __slots__ = ("_backwards", "_known", "_small")
+
+    def __init__(self, small: str) -> None:
+        self._small = small
+        self._backwards = ""
+        self._known: dict[str, int] = {}
+
+    def before(self, stem: int) -> int:
+        """Return where a name begins that has a stem there, -1 when that is too far away."""
+        near = self._small[stem - _NEAR : stem] if stem > _NEAR else ""
+        length = self._known.get(near)
+        if length is None:
+            self._backwards = self._backwards or self._small[::-1]
+            at = len(self._small) - stem
+            length = compiled(_NAME_BACKWARDS).match(self._backwards, at).end() - at  # type: ignore[union-attr]
+            if 0 < length < len(near) and len(self._known) < MANY:
+                self._known[near] = length
+        return stem - length if length <= LONGEST_NAME else -1
+
+
+def _start_of_two(small: str, start: int, least: int) -> int:
+    """Return where a name of two words begins of which the second is there: ``api key``."""
+    if not small.startswith(_SECOND_WORDS, start - 1):
+        return start
+    found = compiled(_FIRST_WORD).search(small, max(least - 1, start - _ROOM_OF_FIRST, 0), start - 1)
+    return start if found is None or found.start(1) < least else found.start(1)
+
+
+def _goes_on(small: str, start: int, end: int) -> bool:
+    """Tell whether a word is the first of a name of two words: ``secret key``."""
+    return (
+        small.startswith(_SECOND_WORDS, end)
+        and small[start:end].removeprefix("-").removeprefix("-") in _FIRST_WORDS
+    )
+
+
+def _judge(text: str, place: _Place) -> int:
+    judged = judge(place.word)
     if judged == SECRET:
         return judged
-    if kind == "op" and text[start - 1 : start] in _QUERY and name.lower() in _OF_QUERIES:
-        return _OF_QUERIES[name.lower()]
+    if (
+        place.kind == "op"
+        and text[place.start - 1 : place.start] in _QUERY
+        and place.name.lower() in _OF_QUERIES
+    ):
+        return _OF_QUERIES[place.name.lower()]
     if judged == DOUBTFUL:
-        is_pair = name.rstrip("\\\"'`]").lower().endswith("auth") and compiled(_TWO_TEXTS).match(
-            text, start + len(name) + len(between)
-        )
+        is_pair = place.word.lower().endswith("auth") and compiled(_TWO_TEXTS).match(text, place.at)
         return SECRET if is_pair else judged
-    if kind == "gap":
-        said = name.lower() == "identified" and between.rstrip().endswith("by")
-        return SECRET if said else HARMLESS
-    return HARMLESS
+    said = (
+        place.kind == "gap" and place.word.lower() == "identified" and place.separator.rstrip().endswith("by")
+    )
+    return SECRET if said else HARMLESS
 
 
 class _Reached:
@@ -253,14 +345,13 @@ class _Reached:
         self.open = 0  # a bracket before this is not closed
 
 
-def _value(text: str, hit: re.Match[str], name: str, judged: int, reached: _Reached) -> tuple[int, int, bool]:
+def _value(text: str, place: _Place, judged: int, reached: _Reached) -> tuple[int, int, bool]:
     """Return begin and end of a value (-1: there is none), and whether it is quoted."""
-    at = hit.end()
-    separator = hit.lastgroup or "op"
+    at = place.at
     opened = compiled(_OPEN).match(text, at)
     if opened is not None:
         begin = opened.end()
-        if judged != SECRET or separator == "gap":  # may be left: looked at a bounded way
+        if judged != SECRET or place.kind == "gap":  # may be left: looked at a bounded way
             end = end_of(rf"[^{opened[2]}\n]{{0,400}}", text, begin)
             closed = text.startswith(opened[2], end)
             return begin if closed else -1, end - closed * len(opened[1]), True
@@ -269,7 +360,7 @@ def _value(text: str, hit: re.Match[str], name: str, judged: int, reached: _Reac
             return begin, end if end >= 0 else len(text), True
         end = end_of(_QUOTED[opened[2]], text, begin)
         return begin, end, True
-    if separator == "op" and judged == SECRET:
+    if place.kind == "op" and judged == SECRET:
         if text[at : at + 1] in _OPENING and at >= reached.open and not text.startswith(REDACTED, at):
             inside = end_of(_IN_BRACKETS, text, at + 1)
             if (end := end_of(_CLOSING, text, inside)) > inside:
@@ -277,8 +368,8 @@ def _value(text: str, hit: re.Match[str], name: str, judged: int, reached: _Reac
             reached.open = inside
         if (block := compiled(_BLOCK).match(text, at)) is not None:
             return block.start(2), block.end(), True
-        if _is_header(name) and hit["op"][0] == ":":
-            quote = text[hit.start() - 1 : hit.start()]
+        if _is_header(place.name) and place.separator[0] == ":":
+            quote = text[place.start - 1 : place.start]
             rest = rf"(?:[^\r\n\\{quote}]|\\(?![nr{quote}]))*+" if quote in _QUOTED else _REST_OF_LINE
             return at, compiled(rest).match(text, at).end(), False  # type: ignore[union-attr]
     if at >= reached.bare:
@@ -289,23 +380,22 @@ def _value(text: str, hit: re.Match[str], name: str, judged: int, reached: _Reac
     return at, end, False
 
 
-def _withheld(value: str, text: str, hit: re.Match[str], name: str, judged: int, quoted: bool) -> bool:
+def _withheld(value: str, text: str, place: _Place, judged: int, quoted: bool) -> bool:
     """Tell whether a value is withheld, by its name, by itself and by what stands between them."""
+    name, before = place.name, text[max(0, place.start - 2) : place.start]
     if not value or value in _WITHHELD or (len(value) < 40 and _means_nothing(value, name)):
         return False
     if judged == DOUBTFUL:
-        in_query = text[hit.start() - 1 : hit.start()] in _QUERY
-        return looks_random(value, 6 if in_query else least_of(name))
-    kind, flag = hit.lastgroup, name[0] == "-"
-    if kind == "pair":
-        around = text[max(0, hit.start() - 2) : hit.start()]
-        return flag or "(" in around or name != name.lower() or not compiled(_NAME_LIKE).fullmatch(value)
-    if kind == "gap":
+        return looks_random(value, 6 if before[-1:] in _QUERY else least_of(name))
+    flag = name[0] == "-"
+    if place.kind == "pair":
+        return flag or "(" in before or name != name.lower() or not compiled(_NAME_LIKE).fullmatch(value)
+    if place.kind == "gap":
         if flag:
             return value[0] != "-" and value.strip("[]<>").lower() not in name.lower()
         return looks_random(value, 6) if not quoted else _is_password(name) or looks_random(value)
-    if not quoted and hit["op"][0] == ":" and (flag or not _is_strong(name)):
-        return _is_header(name) or looks_random(value, 6) or _is_alone(text, hit, value)
+    if not quoted and place.separator[0] == ":" and (flag or not _is_strong(name)):
+        return _is_header(name) or looks_random(value, 6) or _is_alone(text, place, value)
     return True
 
 
@@ -334,12 +424,12 @@ def _is_strong(name: str) -> bool:
     return _is_password(name) or not any(weak in small for weak in _WEAK)
 
 
-def _is_alone(text: str, hit: re.Match[str], value: str) -> bool:
+def _is_alone(text: str, place: _Place, value: str) -> bool:
     """Tell whether name and value are the whole of a line, as in YAML: prose has more words."""
-    begin = text.rfind("\n", max(0, hit.start() - 80), hit.start()) + 1 or (0 if hit.start() < 80 else -1)
-    end = hit.end() + len(value)
+    begin = text.rfind("\n", max(0, place.start - 80), place.start) + 1 or (0 if place.start < 80 else -1)
+    end = place.at + len(value)
     return (
         begin >= 0
-        and not text[begin : hit.start()].strip(" \t-\"'{")
+        and not text[begin : place.start].strip(" \t-\"'{")
         and (end == len(text) or text[end] in "\r\n")
     )

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from perfdb.recording.live import LiveSession
-from perfdb.recording.step import Step
-from perfdb.records import Attempt, Event, Sample, Session
-from perfdb.records import Step as StepRecord
+from perfdb.recording.timed import Timed
+from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, Attempt, Event, Sample, Session, Step
 
 
 def snapshot(live: LiveSession) -> Session:
@@ -30,23 +29,16 @@ def snapshot(live: LiveSession) -> Session:
         attributes=live.attributes,
         steps=tuple(_step(live, step) for step in list(live.steps)),
         samples=tuple(Sample(time=at, cpu_percent=cpu, rss_bytes=rss) for at, cpu, rss in list(live.samples)),
-        cpu_s=live.cpu_s,
-        rss_peak_bytes=live.rss_peak or None,
-        rss_mean_bytes=live.rss_mean,
         utc_offset=live.utc_offset,
-        host=process.get("host"),
-        pid=process.get("pid"),
-        python_version=process.get("python_version"),
-        perfdb_version=process.get("perfdb_version"),
-        git_commit=process.get("git_commit"),
-        command=process.get("command"),
+        **live.measured(),
+        **{name: process.get(name, getattr(live, name, None)) for name in FURTHER_OF_SESSION},
     )
 
 
-def _step(live: LiveSession, step: Step) -> StepRecord:
+def _step(live: LiveSession, step: Timed) -> Step:
     fixed: dict[str, Any] = {
         "step_name": step.name,
-        "start_time": round(step.start_time, 6),
+        "start_time": round(live.wall(step.begun), 6),
         "seq": step.seq,
         "parent_seq": step.parent_seq,
         "lane": step.lane,
@@ -54,16 +46,16 @@ def _step(live: LiveSession, step: Step) -> StepRecord:
     }
     if step.duration is None or step.cpu_s is None:
         data = live.cleaner().clean(step.data)
-        return StepRecord(**fixed, duration=None, success=None, additional_data=data)
-    return StepRecord(
+        return Step(**fixed, duration=None, success=None, additional_data=data)
+    further: dict[str, Any] = {name: getattr(step, name, None) for name in FURTHER_OF_STEP}
+    return Step(
         **fixed,
         duration=round(step.duration, 6),
         success=step.success,
         error_message=step.error_message,
         additional_data=step.data,
         events=tuple(Event(name=name, time=at, data=data) for name, at, data in step.events),
-        cpu_s=round(step.cpu_s, 6),
-        rss_peak_bytes=step.rss_peak or None,
-        rss_mean_bytes=step.rss_mean or None,
         interrupted=step.interrupted,
+        **step.measured(),
+        **further,
     )

@@ -9,32 +9,40 @@ exceptions pass through untouched, those included that come in the middle of a b
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from math import inf
+from collections.abc import Callable
 from types import TracebackType
 
 from perfdb.guard import foreign, raise_foreign, to_its_end
-from perfdb.recording.context import CLOSED, NEW, OPEN, called_within, open_from
+from perfdb.recording import counters
+from perfdb.recording.context import CLOSED, OPEN, called_within, open_from
 from perfdb.recording.context import current as current_step
+from perfdb.recording.counters import COUNTERS
 from perfdb.recording.frames import innermost_on_stack, was_left
 from perfdb.recording.monitor import MAXRSS_UNIT
 from perfdb.recording.outcomes import judge, message_of, outcome, take_expected
+from perfdb.recording.timed import Timed
 from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_name, is_true
 from perfdb.vocabulary import COMPLETED, INTERRUPTED
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from types import FrameType
-    from typing import Any, ParamSpec, TypeVar
+    from typing import Any, ParamSpec, Protocol, TypeVar
 
-    from perfdb.recording.context import Node
+    from perfdb.recording.context import Node, Scope
+    from perfdb.recording.health import Health
     from perfdb.recording.live import LiveSession, Reading
-    from perfdb.recording.outcomes import Expected
-    from perfdb.recording.tracker import Tracker
     from perfdb.recording.values import Cleaner
 
     P = ParamSpec("P")
     R = TypeVar("R")
+
+    class Owner(Protocol):
+        """What a step needs to know of its tracker."""
+
+        _health: Health
+        _live: LiveSession | None
+        _scope: Scope | None
+
 
 MAX_PARTS = 1_000  # attempts or events of one step
 FULL_ERRORS = 16  # attempts whose error is kept at length: a retry says the same again and again
@@ -54,47 +62,18 @@ _KEPT = (
 _frame_of_caller = sys._getframe
 
 
-class Step:
+class Step(Timed):
     """One timed part of a session, made by ``tracker.step(name, **data)``.
 
     ``data`` and whatever ``set`` adds become ``additional_data`` of the record.
     """
 
-    # What most steps never change stands on the class: one store less for each, on the host's time.
     session: LiveSession | None = None
-    outer: Node | None = None  # what was current when it began
-    # known once it runs
-    seq: int
-    parent_seq: int | None = None
-    lane: int
-    depth = 0  # a step of the session itself
-    detail: str | None = None  # what tells it from others of its name, in its lines on the console
-    name_json: str
-    begun = inf  # monotonic clock
-    announced = False  # as open, in the journal
-    kept = True  # in memory, for the report
-    # known once it has ended
-    duration_us: int | None = None
-    cpu_us = 0
-    success: bool | None = None
-    interrupted = False  # it was called off: an end without success that is no failure
-    error_message: str | None = None
-    expected: Expected = ()  # exceptions that call it off
-    # readings of the monitor, bytes
-    rss_peak = 0
-    rss_sum = 0
-    rss_count = 0
-    attempts: Sequence[dict[str, Any]] = ()
-    events: Sequence[tuple[str, float, dict[str, Any]]] = ()
-    _state = NEW
     _reading: Reading | None = None  # when it began, while it runs
-    _frame: FrameType | None = None  # whose ``with`` block it is, while it is open
-    _entered_at = -1  # the instruction in that frame
     _failed_until: float | None = None
     _cleaner: Cleaner | None = None  # of the events: one bound for all of them
-    _ended_elsewhere = False  # by ``end_pipeline``, or its end is for another process
 
-    def __init__(self, tracker: Tracker, name: str, data: dict[str, Any], parent: Step | None = None) -> None:
+    def __init__(self, tracker: Owner, name: str, data: dict[str, Any], parent: Step | None = None) -> None:
         self._tracker = tracker
         self.name = name
         self.data = data
@@ -145,23 +124,9 @@ class Step:
         return self.session.wall(self.begun) if self.session is not None else 0.0
 
     @property
-    def duration(self) -> float | None:
-        """Seconds, once it has ended."""
-        return None if self.duration_us is None else self.duration_us / 1e6
-
-    @property
-    def cpu_s(self) -> float | None:
-        """CPU seconds of the process meanwhile, once it has ended."""
-        return None if self.duration_us is None else self.cpu_us / 1e6
-
-    @property
     def is_open(self) -> bool:
         """Whether it runs."""
         return self._state == OPEN
-
-    def leave_to_parent(self) -> None:
-        """Leave its end to another process: this one is a fork, whose steps are inside of it all the same."""
-        self._ended_elsewhere = True
 
     def step(self, name: str, /, **data: Any) -> Step:
         """Return a further step of the same tracker, inside this one, whatever thread or task begins it."""
@@ -185,7 +150,7 @@ class Step:
         outer = current_step.get()
         while outer is not None and outer._state != OPEN:
             outer = outer.outer
-        parent = self._parent
+        parent: Timed | None = self._parent
         if parent is None or parent.session is not session:
             if outer is self._tracker._scope and not session.open_steps:
                 parent = None
@@ -204,9 +169,11 @@ class Step:
         if self.begun - reading[0] > _READING_HOLDS_S:
             self._reading = session.read_usage()
             self.begun = session.monotonic()
+        if COUNTERS:
+            self.used = counters.read()
         self._state = OPEN
 
-    def _find_parent(self, session: LiveSession, outer: Node | None) -> tuple[Step | None, Node | None]:
+    def _find_parent(self, session: LiveSession, outer: Node | None) -> tuple[Timed | None, Node | None]:
         """Return the innermost open step of the session from ``outer`` outwards, and what is current."""
         lane = session.lane_here()
         while isinstance(outer, Step) and outer._was_left(lane):
@@ -277,6 +244,8 @@ class Step:
                 self._tracker._health.misused(f"step {self.name!r} was stopped, but it does not run")
             return
         if self.duration_us is None:
+            if self.used:
+                self.used = counters.used_since(self.used)
             now, cpu_s, highest_rss = reading = session.read_usage()
             _, cpu_before_s, rss_before = self._reading or reading
             if highest_rss > rss_before:  # a new record of the process was set inside this step
@@ -296,17 +265,6 @@ class Step:
             self._ended_elsewhere = True
         self._frame = self._reading = None  # the step itself is kept for the report
         self._state = CLOSED
-
-    @property
-    def rss_mean(self) -> int:
-        """Mean resident bytes of its readings."""
-        return self.rss_sum // self.rss_count if self.rss_count else 0
-
-    def observe(self, rss_bytes: int) -> None:
-        """Take a reading of the monitor."""
-        self.rss_peak = max(self.rss_peak, rss_bytes)
-        self.rss_sum += rss_bytes
-        self.rss_count += 1
 
     # -- as a context manager and decorator ------------------------------------
 

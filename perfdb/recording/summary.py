@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from perfdb.critical_path import critical_seconds, resolved_parents
-from perfdb.records import INTERRUPTED, RUNNING, Session, Step
+from perfdb.records import Session, Step
 from perfdb.text import one_line
+from perfdb.vocabulary import INTERRUPTED, RUNNING
 
 _MOST_LINES = 100
 _DEEPEST_INDENT = 20
@@ -122,7 +123,7 @@ def _breakdown(group: _Group, session_runs: bool) -> str:
     failed = sum(step.failed for step in group.steps)
     called_off = sum(step.interrupted for step in group.steps)
     ended = sum(step.duration is not None for step in group.steps)
-    unfinished = "running" if session_runs else "interrupted"
+    unfinished = RUNNING if session_runs else INTERRUPTED
     mark = "❌" if failed or (ended < count and not session_runs) else "✅" if ended == count else "⏳"
     if called_off and mark != "❌":
         mark = "⏹️"
@@ -133,7 +134,7 @@ def _breakdown(group: _Group, session_runs: bool) -> str:
     if failed and count > 1:
         notes.append(f"{failed} failed")
     if called_off:
-        notes.append(f"{called_off} interrupted" if count > 1 else "interrupted")
+        notes.append(f"{called_off} {INTERRUPTED}" if count > 1 else INTERRUPTED)
     if ended < count:
         notes.append(f"{count - ended} {unfinished}")
     return f"{line}{group.busy:.2f}s" + (f" ({', '.join(notes)})" if notes else "")

@@ -217,7 +217,7 @@ class Tracker:
 
     def _enter(self, live: LiveSession) -> None:
         """Make a session current here, inside of what is."""
-        self._scope = Scope(self, live, open_from(current.get()))
+        self._scope = Scope(self, live, self._health, open_from(current.get()))
         self._scope.enter()
 
     def _break_off(self, error: BaseException) -> None:
@@ -229,7 +229,7 @@ class Tracker:
 
     def _end(self, live: LiveSession, status: str, product_count: int | None, error: str | None) -> None:
         """End a session; called again after an exception of the host's came in between, it does the rest."""
-        open_steps = sorted(live.open_steps.values(), key=lambda step: step.seq, reverse=True)
+        open_steps: list[Any] = sorted(live.open_steps.values(), key=lambda step: step.seq, reverse=True)
         called_off = status == INTERRUPTED  # the steps with their session
         left_open = []
         for step in open_steps:

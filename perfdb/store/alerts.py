@@ -83,8 +83,8 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
-    """A row of ``alert_events``."""
+class AlertEvent:
+    """Something that happened to an alert."""
 
     at: float
     event: str
@@ -270,12 +270,12 @@ def add_events(
         connection.execute(_insert_event(), rows)
 
 
-def events_of(connection: Connection, alert_id: int) -> list[Happening]:
+def events_of(connection: Connection, alert_id: int) -> list[AlertEvent]:
     """Return what happened to an alert, oldest first."""
     found = connection.execute(
         select(alert_events).where(alert_events.c.alert_id == alert_id).order_by(alert_events.c.id)
     )
-    return [Happening(row.at, row.event, row.session_id, row.note) for row in found]
+    return [AlertEvent(row.at, row.event, row.session_id, row.note) for row in found]
 
 
 def rule_counts(connection: Connection) -> dict[str, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""What pages ask for: sessions page by page along a key, the last runs of every series, what runs now.
+"""What pages ask for: sessions page by page along a key, which series there are, what runs now.
 
 No query here grows with the history: pages go by key, never by OFFSET, and counting stops at a limit.
 """
@@ -6,7 +6,7 @@ No query here grows with the history: pages go by key, never by OFFSET, and coun
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select, text, tuple_
@@ -15,21 +15,16 @@ from perfdb.records import Session
 from perfdb.store.dialects import starts_with
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
-    COMPLETED_CODE,
-    FAILED_CODE,
-    UNCOUNTED_TAGS,
     series,
     session_tags,
     sessions,
-    steps,
     storable_name,
     storable_text,
 )
-from perfdb.store.reading import driver_rows, read_session, session_of
+from perfdb.store.reading import read_session, session_of
 
 Sort = Literal["newest", "oldest", "slowest", "fastest"]
 
-MOST_STEPS = 20_000  # read for the runs of one pipeline and mode
 MOST_SERIES = 2_000
 
 _SORTS: dict[str, tuple[Any, bool]] = {
@@ -54,25 +49,6 @@ class Page:
     sessions: list[Session]
     after: Key | None
     before: Key | None
-
-
-@dataclass(slots=True)
-class Runs:
-    """The last runs of one series, oldest first; ``counted`` false: it failed."""
-
-    pipeline: str
-    step_name: str | None
-    mode: str
-    start_times: list[float] = field(default_factory=list)
-    durations: list[float] = field(default_factory=list)
-    counted: list[bool] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class SeriesRuns(Runs):
-    """The runs of one series with the ids of their sessions."""
-
-    session_ids: list[str] = field(default_factory=list)
 
 
 def session_page(
@@ -197,94 +173,6 @@ def running_sessions(connection: Connection, *, most: int) -> list[Session]:
     return [read_session(connection, row.session_id) for row in newest_first[:most]]
 
 
-def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Runs]:
-    """Return the runs of a total's series and of its steps in its newest ``last`` ended sessions.
-
-    Runs that are tagged ``warmup`` or ``ignore`` are left out.
-    """
-    name = connection.execute(select(series).where(series.c.id == series_id)).one()
-    total = Runs(name.pipeline, None, name.mode)
-    starts: dict[int, float] = {}
-    for pk, start, *run in reversed(driver_rows(connection, _ended(series_id, last))):
-        starts[pk] = start
-        _add(total, start, *run)
-    if not starts:
-        return []
-    chosen = _ended(series_id, last).cte("chosen")
-    query = (
-        select(steps.c.session_pk, steps.c.series_id, steps.c.duration, steps.c.counted, steps.c.status)
-        .select_from(chosen)
-        .join(steps, steps.c.session_pk == chosen.c.id)
-        .limit(MOST_STEPS)
-    )
-    of_session: dict[int, list[Any]] = {}
-    for pk, *run in driver_rows(connection, query):
-        of_session.setdefault(pk, []).append(run)
-    named = select(series.c.id, series.c.step_name).where(
-        series.c.pipeline == name.pipeline, series.c.mode == name.mode
-    )
-    found = {
-        number: Runs(name.pipeline, step_name, name.mode) for number, step_name in connection.execute(named)
-    }
-    for pk, start in starts.items():
-        for number, *run in of_session.get(pk, ()):
-            _add(found[number], start, *run)
-    return [total, *(runs for runs in found.values() if runs.durations)]
-
-
-def runs_of_series(
-    connection: Connection,
-    pipeline: str,
-    step_name: str | None,
-    mode: str,
-    *,
-    last: int,
-    since: float | None = None,
-    until: float | None = None,
-) -> SeriesRuns:
-    """Return the runs of one series in the newest ``last`` ended sessions between two moments.
-
-    Runs that are tagged ``warmup`` or ``ignore`` are left out.
-    """
-    runs = SeriesRuns(pipeline, step_name, mode)
-    totals = select(series.c.id).where(
-        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
-    )
-    total = connection.execute(totals).scalar()
-    if total is None:
-        return runs
-    ended = _ended(total, last).add_columns(sessions.c.session_id)
-    if since is not None:
-        ended = ended.where(sessions.c.start_time >= since)
-    if until is not None:
-        ended = ended.where(sessions.c.start_time < until)
-    if step_name is None:
-        rows = [
-            (row.session_id, row.start_time, row.total_duration, row.counted, row.status)
-            for row in connection.execute(ended)
-        ][::-1]
-    else:
-        number = connection.execute(
-            select(series.c.id).where(
-                series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name == step_name
-            )
-        ).scalar()
-        chosen = ended.cte("chosen")
-        query = (
-            select(
-                chosen.c.session_id, chosen.c.start_time, steps.c.duration, steps.c.counted, steps.c.status
-            )
-            .join(steps, steps.c.session_pk == chosen.c.id)
-            .where(steps.c.series_id == number)
-            .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
-        )
-        rows = [tuple(row) for row in connection.execute(query)]
-    for session_id, *run in rows:
-        if _add(runs, *run):
-            runs.session_ids.append(session_id)
-    return runs
-
-
 def neighbours(connection: Connection, session: Session) -> tuple[str | None, str | None]:
     """Return the ids of the ended sessions before and after one, of the same pipeline and mode."""
     own = connection.execute(
@@ -299,38 +187,6 @@ def neighbours(connection: Connection, session: Session) -> tuple[str | None, st
     before = alike.where(place < here).order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
     after = alike.where(place > here).order_by(sessions.c.start_time, sessions.c.id)
     return connection.execute(before).scalar(), connection.execute(after).scalar()
-
-
-def _ended(series_id: int, last: int) -> Select[Any]:
-    tagged = (
-        select(session_tags.c.name)
-        .where(session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS))
-        .exists()
-    )
-    return (
-        select(
-            sessions.c.id,
-            sessions.c.start_time,
-            sessions.c.total_duration,
-            sessions.c.counted,
-            sessions.c.status,
-        )
-        .where(
-            sessions.c.series_id == series_id, sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)), ~tagged
-        )
-        .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
-        .limit(last)
-    )
-
-
-def _add(runs: Runs, start: float, duration: float | None, counted: bool, status: int) -> bool:
-    failed = status == FAILED_CODE
-    if duration is None or not (counted or failed):
-        return False
-    runs.start_times.append(start)
-    runs.durations.append(duration)
-    runs.counted.append(not failed)
-    return True
 
 
 def _fitting(connection: Connection, prefix: str | None, filters: Mapping[str, Any]) -> Select[Any]:

@@ -20,6 +20,7 @@ from perfdb.recording.native import RLock
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from perfdb.store.engine import Role
 
@@ -173,6 +174,19 @@ class Database:
     def watch(self) -> Watch:
         """Return what notices that something was written, over a connection of its own."""
         return Watch(self.url)
+
+    def kept_reader(self) -> PoolProxiedConnection:
+        """Return a connection that only reads, for whoever gives it back before ``forget``."""
+        return self._open("reader").raw_connection()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process, and not one that it is a fork of, has what is open."""
+        return self._process == os.getpid()
+
+    def is_still_there(self) -> bool:
+        """Say whether what is open is still what the URL names."""
+        return bool(self._engines) and self.is_ours and self.file == self._identity()
 
     def shrink_log(self, limit_bytes: int) -> int:
         """Empty a SQLite file's write-ahead log that is longer than the limit; return its bytes after that.
@@ -335,6 +349,7 @@ class Watch:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url, migrates=False)
+        self._kept: PoolProxiedConnection | None = None  # to a file: to fetch one costs more than to ask it
         self._seen: object = None
 
     def moved(self) -> bool:
@@ -343,21 +358,39 @@ class Watch:
         Raises:
             StoreError: the database cannot be read now.
         """
-        from perfdb.store.dialects import mark_of
         from perfdb.store.engine import ALL_ERRORS
 
         seen: object = None
         try:
-            with self._database.reading(checked=False) as connection:
-                seen = (self._database.file, mark_of(connection))
+            seen = self._mark_of_file() if not self._database.is_shared else self._mark_of_server()
         except AbsentError:
             pass
         except ALL_ERRORS as error:
+            self.close()
             raise StoreError(f"the database cannot be watched: {error}") from error
         finally:
             moved, self._seen = seen != self._seen, seen
         return moved
 
+    def _mark_of_file(self) -> object:
+        from perfdb.store.dialects import mark_of_file
+
+        if self._kept is None or not self._database.is_still_there():
+            self.close()
+            self._kept = self._database.kept_reader()
+        return (self._database.file, mark_of_file(self._kept.driver_connection))
+
+    def _mark_of_server(self) -> object:
+        from perfdb.store.dialects import mark_of_server
+
+        with self._database.reading(checked=False) as connection:
+            return mark_of_server(connection)
+
     def close(self) -> None:
         """Let go of the connection."""
+        kept, self._kept = self._kept, None
+        if kept is not None and self._database.is_ours:
+            kept.close()
+        elif kept is not None:
+            _left_open.append(kept)
         self._database.forget()

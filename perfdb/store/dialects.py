@@ -117,12 +117,16 @@ def was_stopped(reason: BaseException) -> bool:
     return isinstance(reason, sqlite3.Error) and "interrupted" in str(reason)
 
 
-def mark_of(connection: Connection) -> Any:
-    """Return what is another one once somebody else has written; for less than a query."""
-    if is_shared(connection):
-        return connection.exec_driver_sql(_END_OF_LOG).scalar()
-    # Outside of any transaction, which would hold the moment still; it tells of other connections only.
-    driver: Any = connection.connection.driver_connection
+def mark_of_server(connection: Connection) -> Any:
+    """Return what is another one once somebody has written; for less than a query."""
+    return connection.exec_driver_sql(_END_OF_LOG).scalar()
+
+
+def mark_of_file(driver: Any) -> Any:
+    """Return what is another one once somebody else has written.
+
+    It is asked outside of any transaction, which would hold the moment still.
+    """
     return driver.execute("PRAGMA data_version").fetchone()[0]
 
 

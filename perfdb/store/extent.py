@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from sqlalchemy import ColumnElement, Connection, Integer, cast, func, select
 
+from perfdb.filters import Chosen
 from perfdb.store.dialects import as_text
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import sessions, steps, storable_text
@@ -13,7 +14,7 @@ from perfdb.store.models import sessions, steps, storable_text
 BYTES_OF_A_STEP = 500  # of data that weigh as much as one more step
 
 
-def newest_within(connection: Connection, most: int, **filters: Any) -> tuple[int, int]:
+def newest_within(connection: Connection, most: int, **filters: Unpack[Chosen]) -> tuple[int, int]:
     """Return how many of the newest sessions that fit weigh at most so many steps, and how many fit.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, or_, select
 
 from perfdb.errors import FilterError
 from perfdb.filters import Either
@@ -13,6 +13,12 @@ from perfdb.recording.redaction import redact
 from perfdb.records import STATUSES
 from perfdb.store.dialects import has_attribute
 from perfdb.store.models import STATUS_CODES, series, session_tags, sessions, storable_name, storable_text
+from perfdb.vocabulary import UNCOUNTED_TAGS
+
+UNCOUNTED = exists().where(
+    session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS)
+)
+"""That a session is tagged as not to count."""
 
 
 def choose_sessions(

@@ -12,14 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from sqlalchemy import Connection, Select, TableClause, column, select, table
+from sqlalchemy import CTE, Connection, Select, TableClause, column, select, table
 
 from perfdb.errors import StoreError
-from perfdb.records import STATUSES
+from perfdb.filters import Chosen
+from perfdb.measures import MEASURES, NAMES
+from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
+    COMPLETED_CODE,
     environments,
     from_json,
     series,
@@ -29,27 +32,32 @@ from perfdb.store.models import (
     storable_name,
 )
 from perfdb.store.reading import driver_rows, success_of
+from perfdb.store.rows import ENVIRONMENT
 from perfdb.store.sanity import VALUE_BOUNDS
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+_MEASURED = (NAMES[0], "cpu_percent", *NAMES[1:])
 SESSION_COLUMNS = (
     "session_id", "pipeline", "status", "mode", "fast_mode", "success", "product_count", "start_time",
-    "end_time", "total_duration", "started_at", "ended_at", "error_message", "cpu_s", "cpu_percent",
-    "rss_peak_bytes", "rss_mean_bytes", "attributes", "tags", "host", "pid", "python_version",
-    "perfdb_version", "git_commit", "command",
+    "end_time", "total_duration", "started_at", "ended_at", "error_message",
+    *_MEASURED, "attributes", "tags", *FURTHER_OF_SESSION, "counted",
 )  # fmt: skip
 
 STEP_COLUMNS = (
     "session_id", "pipeline", "step_name", "seq", "parent_seq", "lane", "start_time", "end_time", "duration",
-    "success", "status", "error_message", "additional_data", "attempts", "events", "cpu_s", "cpu_percent",
-    "rss_peak_bytes", "rss_mean_bytes", "fast_mode", "mode", "started_at", "ended_at",
+    "success", "status", "error_message", "additional_data", "attempts", "events",
+    *_MEASURED, "fast_mode", "mode", "started_at", "ended_at", *FURTHER_OF_STEP, "counted",
 )  # fmt: skip
 
-_V_SESSIONS = table("v_sessions", *map(column, SESSION_COLUMNS))
-_V_STEPS = table("v_steps", *map(column, STEP_COLUMNS))
+_V_SESSIONS = table("v_sessions", *map(column, SESSION_COLUMNS[:-1]))
+_V_STEPS = table("v_steps", *map(column, STEP_COLUMNS[:-1]))
+# A session that runs counts once it completes; its steps with it.
+_SESSION_COUNTS = (
+    sessions.c.counted & (sessions.c.status == COMPLETED_CODE) & sessions.c.total_duration.is_not(None)
+).label("counted")
 
 
 @contextmanager
@@ -66,22 +74,26 @@ def _garbage_collected_later() -> Iterator[None]:
 
 
 @_garbage_collected_later()
-def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
-    """Return one row per session that fits, oldest first, with the columns of ``v_sessions``.
+def sessions_frame(
+    connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
+    """Return one row per session that fits, oldest first, with the columns of ``v_sessions`` and ``counted``.
 
     Args:
         connection: of any role.
-        filters: see ``filters.choose_sessions``; ``step`` keeps sessions that have such a step.
+        step: only sessions that have such a step.
+        filters: see ``filters.choose_sessions``.
 
     Returns:
         Instants (epoch s), durations (s) and ``cpu_percent`` are float64; counts, sizes and ``pid``
-        Int64; ``fast_mode`` and ``success`` boolean; ``attributes`` dicts; ``tags`` lists of names,
+        Int64; ``fast_mode`` and ``success`` boolean; ``counted`` (it is in baselines
+        and trends) bool; ``attributes`` dicts; ``tags`` lists of names,
         sorted; the rest is text. What is unknown is missing, never 0.
 
     Raises:
         ValueError: a filter has a value that cannot be meant.
     """
-    chosen = _chosen(connection, filters).cte("chosen")
+    chosen = _chosen(connection, step, filters).cte("chosen")
     query = (
         select(
             sessions.c.id,
@@ -95,16 +107,10 @@ def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
             sessions.c.start_time,
             sessions.c.total_duration,
             sessions.c.error_message,
-            sessions.c.cpu_s,
-            sessions.c.rss_peak_bytes,
-            sessions.c.rss_mean_bytes,
+            *(sessions.c[name] for name in NAMES),
             sessions.c.attributes,
-            environments.c.host,
-            sessions.c.pid,
-            environments.c.python_version,
-            environments.c.perfdb_version,
-            environments.c.git_commit,
-            environments.c.command,
+            *((environments if name in ENVIRONMENT else sessions).c[name] for name in FURTHER_OF_SESSION),
+            _SESSION_COUNTS,
         )
         .join(chosen, chosen.c.id == sessions.c.id)
         .join(series, series.c.id == sessions.c.series_id)
@@ -112,7 +118,7 @@ def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
         .order_by(sessions.c.start_time, sessions.c.id)
     )
     columns = _columns(connection, query)
-    tags = _tags(connection, filters)
+    tags = _tags(connection, chosen)
     columns["tags"] = [tags.get(pk, []) for pk in columns.pop("id")]
     columns["status"] = [STATUSES[code] for code in columns["status"]]
     columns["attributes"] = _documents(columns["attributes"], dict)
@@ -120,7 +126,9 @@ def sessions_frame(connection: Connection, **filters: Any) -> pd.DataFrame:
 
 
 @_garbage_collected_later()
-def steps_frame(connection: Connection, *, step: str | None = None, **filters: Any) -> pd.DataFrame:
+def steps_frame(
+    connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
     """Return one row per step of the sessions that fit, oldest session first, then ``seq``.
 
     Args:
@@ -130,8 +138,8 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
             ``status`` is that of the session.
 
     Returns:
-        The columns of ``v_steps``, typed as in ``sessions_frame``; ``additional_data`` dicts, ``attempts``
-        and ``events`` lists of dicts.
+        The columns of ``v_steps`` and ``counted``, typed as in ``sessions_frame``; ``additional_data`` dicts,
+        ``attempts`` and ``events`` lists of dicts.
 
     Raises:
         ValueError: a filter has a value that cannot be meant.
@@ -152,9 +160,8 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
         steps.c.additional_data,
         steps.c.attempts,
         steps.c.events,
-        steps.c.cpu_s,
-        steps.c.rss_peak_bytes,
-        steps.c.rss_mean_bytes,
+        *(steps.c[name] for name in (*NAMES, *FURTHER_OF_STEP)),
+        steps.c.counted,
     ).where(steps.c.session_pk.in_(chosen))
     if step is not None:
         query = query.where(
@@ -164,12 +171,16 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
     # own has SQLite sort whole rows, and the driver make each name anew, per row.
     columns = _columns(connection, query.order_by(steps.c.session_pk, steps.c.seq))
     of_sessions = _columns(
-        connection, chosen.add_columns(sessions.c.session_id, sessions.c.fast_mode, sessions.c.start_time)
+        connection,
+        chosen.add_columns(
+            sessions.c.session_id, sessions.c.fast_mode, sessions.c.start_time, _SESSION_COUNTS
+        ),
     )
     of_series = _columns(connection, select(series))
     session = _places(columns.pop("session_pk"), of_sessions["id"])
     kind = _places(columns.pop("series_id"), of_series["id"])
     status = np.array(columns.pop("status"), dtype="int64")
+    counted = np.array(columns.pop("counted"), dtype=bool)
     ended = np.array([each is not None for each in columns["duration"]], dtype="int64")
     success = [success_of(code, duration) for code in range(len(STATUSES)) for duration in (None, 0.0)]
     for name in ("additional_data", "attempts", "events"):
@@ -186,6 +197,7 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
             "mode": _spread(of_series["mode"], kind, _text_type()),
             "status": _spread(STATUSES, status, _text_type()),
             "success": _spread(success, 2 * status + ended, "boolean"),
+            "counted": counted & np.array(of_sessions["counted"], dtype=bool)[session],
         },
     )
     turns = np.argsort(np.lexsort((of_sessions["id"], of_sessions["start_time"])))[session]
@@ -194,17 +206,24 @@ def steps_frame(connection: Connection, *, step: str | None = None, **filters: A
     return frame
 
 
-def session_rows(connection: Connection, **filters: Any) -> list[dict[str, Any]]:
+def session_rows(
+    connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
+) -> list[dict[str, Any]]:
     """Return what ``sessions_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
-    rows = _plain_rows(connection, _view_query(_V_SESSIONS, _chosen(connection, filters)))
+    query = _view_query(_V_SESSIONS, _chosen(connection, step, filters)).add_columns(_SESSION_COUNTS)
+    rows = _plain_rows(connection, query)
     for row in rows:
         row["tags"].sort()  # PostgreSQL sorts them as people do
     return rows
 
 
-def step_rows(connection: Connection, *, step: str | None = None, **filters: Any) -> list[dict[str, Any]]:
+def step_rows(
+    connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
+) -> list[dict[str, Any]]:
     """Return what ``steps_frame`` does as plain dictionaries, without pandas; what is unknown is None."""
     query = _view_query(_V_STEPS, choose_sessions(connection, **filters))
+    query = query.join(steps, (steps.c.session_pk == sessions.c.id) & (steps.c.seq == _V_STEPS.c.seq))
+    query = query.add_columns((steps.c.counted & _SESSION_COUNTS.element).label("counted"))
     if step is not None:
         query = query.where(_V_STEPS.c.step_name == storable_name(step))
     return _plain_rows(connection, query.order_by(_V_STEPS.c.seq))
@@ -246,24 +265,22 @@ def empty_steps_frame() -> pd.DataFrame:
 
 # --- rows to frames -----------------------------------------------------------------------------------
 
-_FLOATS = {
-    "start_time",
-    "end_time",
-    "total_duration",
-    "duration",
-    "cpu_s",
-    "cpu_percent",
-}
-_INTEGERS = {"product_count", "rss_peak_bytes", "rss_mean_bytes", "pid", "parent_seq"}
+
+def _named(unit: str, kind: type) -> Iterator[str]:
+    """Yield the measures of a unit, and the further columns of a kind."""
+    yield from (each.name for each in MEASURES if each.unit == unit)
+    yield from (name for name, its in (FURTHER_OF_SESSION | FURTHER_OF_STEP).items() if its is kind)
+
+
+_FLOATS = {"start_time", "end_time", "total_duration", "duration", "cpu_percent", *_named("s", float)}
+_INTEGERS = {"product_count", "parent_seq", *_named("bytes", int)}
 _WHOLE = {"seq", "lane"}  # never missing
-_BOOLEANS = {"fast_mode", "success"}
+_BOOLEANS = {"fast_mode", "success", "counted", *_named("", bool)}
 _OBJECTS = {"attributes", "tags", "additional_data", "attempts", "events"}
 
 
-def _chosen(connection: Connection, filters: Mapping[str, Any]) -> Select[tuple[int]]:
-    given = dict(filters)
-    step = given.pop("step", None)
-    chosen = choose_sessions(connection, **given)
+def _chosen(connection: Connection, step: str | None, filters: Chosen) -> Select[tuple[int]]:
+    chosen = choose_sessions(connection, **filters)
     if step is not None:
         has_step = (
             select(steps.c.session_pk)
@@ -274,8 +291,7 @@ def _chosen(connection: Connection, filters: Mapping[str, Any]) -> Select[tuple[
     return chosen
 
 
-def _tags(connection: Connection, filters: Mapping[str, Any]) -> dict[int, list[str]]:
-    chosen = _chosen(connection, filters).cte("chosen")
+def _tags(connection: Connection, chosen: CTE) -> dict[int, list[str]]:
     query = select(session_tags.c.session_pk, session_tags.c.name).join(
         chosen, chosen.c.id == session_tags.c.session_pk
     )
@@ -351,6 +367,8 @@ def _frame(
             made[name] = _integers(values)
         elif name in _WHOLE:
             made[name] = np.array(values, dtype="int64")
+        elif name == "counted":
+            made[name] = np.array(values, dtype=bool)
         elif name in _BOOLEANS:
             made[name] = pd.array(_truths(values), dtype="boolean")
         elif name in _OBJECTS:

@@ -2,55 +2,56 @@
 
 A batch's rows and its journal's new offset share the caller's one transaction, and
 natural keys (``session_id``; ``session_id, seq``) make every replay a no-op. Records
-may come late, twice, or without the lines before them. Errors: ``engine.is_transient``
+may come late, twice, or without the lines before them: one walk through a batch makes the rows of each,
+gathered by session; these get their session's keys, and go to the driver. Errors: ``engine.is_transient``
 tells a database that is away from a batch that is broken.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import islice
 from typing import Any, TypeGuard
 
-from sqlalchemy import Connection, Table, bindparam, case, delete, exists, func, select, text, update
+from sqlalchemy import BigInteger, Connection, Table, bindparam, case, func, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
-from perfdb.recording.redaction import REDACTED, redact
+from perfdb.measures import measured
 from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id
 from perfdb.store import rows
 from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.ids import Ids, forget_ids
 from perfdb.store.models import (
-    COMPLETED_CODE,
     INTERRUPTED_CODE,
     RUNNING_CODE,
     SOURCES,
-    UNCOUNTED_TAGS,
     journals,
     samples,
     series,
     server_time,
-    session_tags,
     sessions,
     steps,
 )
 from perfdb.store.prepared import Prepared
-from perfdb.store.rows import Record
-from perfdb.vocabulary import MAX_SEQ, PROCESS_ENDED
+from perfdb.store.rows import Record, Row
+from perfdb.store.sessions import close_open_steps, counts, recount_session, tag_session
+from perfdb.vocabulary import PROCESS_ENDED
 
 _JOURNAL, IMPORT, ORPHAN = range(len(SOURCES))
-_CHUNK = 200  # sessions per batch of an import; ids per statement of a delete
+_CHUNK = 200  # sessions per batch of an import
+ANY_OFFSET = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """What a batch did. ``finished``: the sessions whose end it held, replayed ones too."""
 
-    offset: int  # of the journal, after the batch; another process may be further than we are
+    offset: int  # of the journal, as the database has it now; another process may be further than we are
+    follows: bool = True  # false: the database is not where the batch begins, and took nothing
     finished: tuple[str, ...] = ()
     sessions: int = 0
     steps: int = 0
@@ -60,13 +61,45 @@ class Applied:
 
 @dataclass(slots=True)
 class _Batch:
-    """What one batch says about one session."""
+    """What one batch says about one session: its start and end, and rows that want their session's keys."""
 
     start: Record | None = None
     end: Record | None = None
-    opened: dict[int, Record] = field(default_factory=dict)
-    steps: dict[int, Record] = field(default_factory=dict)
-    samples: list[Any] = field(default_factory=list)
+    opened: dict[int, Row] = field(default_factory=dict)
+    steps: dict[int, Row] = field(default_factory=dict)
+    samples: list[Row] = field(default_factory=list)
+
+    def take(self, record: Record) -> bool:
+        """Take a record in; return whether it is one."""
+        kind = record.get("type")
+        if kind in ("step", "open"):
+            seq = rows.step_number(record)
+            if seq is None:
+                return False
+            of_kind = self.steps if kind == "step" else self.opened
+            if seq not in of_kind:
+                of_kind[seq] = rows.step_row(record, seq)
+        elif kind == "samples":
+            if not isinstance(record.get("rows"), (list, tuple)):
+                return False
+            self.samples += filter(None, map(rows.sample_row, record["rows"]))
+        elif kind == "start":
+            self.start = self.start or record
+        elif kind == "end":
+            self.end = record
+        else:
+            return False
+        return True
+
+    def step_rows(self) -> Iterator[Row]:
+        """Yield the row of each step once."""
+        yield from (row for seq, row in self.opened.items() if seq not in self.steps)
+        yield from self.steps.values()
+
+    def earliest(self) -> float | None:
+        """Return the first instant that it names."""
+        instants = [row["start_time"] for row in self.step_rows()] + [row["time"] for row in self.samples]
+        return min((instant for instant in instants if instant), default=None)
 
 
 @dataclass(slots=True)
@@ -83,7 +116,13 @@ class _Placed:
 
 
 def apply_records(
-    connection: Connection, header: Record, records: Sequence[Record], *, offset: int, quarantined: int = 0
+    connection: Connection,
+    header: Record,
+    records: Iterable[Record],
+    *,
+    offset: int,
+    since: int = ANY_OFFSET,
+    quarantined: int = 0,
 ) -> Applied:
     """Write a journal's records and its new offset in the transaction that ``connection`` is in.
 
@@ -92,14 +131,18 @@ def apply_records(
         header: the journal's first record.
         records: any of ``start``, ``open``, ``step``, ``samples``, ``end``, in the order of the file.
         offset: bytes of the journal that are in the database once this batch is.
+        since: those that must be there for the batch to follow. Where others are, no record is written, and
+            the answer's ``offset`` says which.
         quarantined: lines before ``offset``, since the last batch, that could not be read.
 
     Raises:
         sqlalchemy.exc.DBAPIError: see ``engine.is_transient``; nothing is kept after the roll-back.
     """
-    batches, skipped = _by_session(records)
     try:
-        journal_pk, reached = _save_journal(connection, header, offset, quarantined)
+        journal_pk, reached = _save_journal(connection, header, offset, since, quarantined)
+        if journal_pk is None:
+            return Applied(offset=reached, follows=False)
+        batches, skipped = _gather(records)
         written = _apply(connection, batches, dict.fromkeys(batches, header), journal_pk, _JOURNAL)
     except IntegrityError:
         forget_ids(connection)  # rows that we knew are gone: the next try looks for them again
@@ -116,45 +159,14 @@ def apply_records(
 
 def journal_offset(connection: Connection, journal_id: str) -> int:
     """Return how many bytes of the journal are in this database; 0 when it does not know it."""
-    found = _prepared(connection, "offset").one(connection, {"wanted": _journal_name(journal_id)})
+    found = _prepared(connection, "offset").one(connection, {"wanted": rows.journal_name(journal_id)})
     return int(found[0]) if found else 0
 
 
 def set_quarantined(connection: Connection, journal_id: str, number: int) -> None:
     """Note how many lines of a journal are still put aside."""
-    of_journal = update(journals).where(journals.c.journal_id == _journal_name(journal_id))
+    of_journal = update(journals).where(journals.c.journal_id == rows.journal_name(journal_id))
     connection.execute(of_journal.values(quarantined=number))
-
-
-def mark_interrupted(connection: Connection, journal_id: str) -> int:
-    """Close the running sessions of a journal whose writer is dead; return how many there were.
-
-    A late end undoes it: the writer was alive after all, or its last lines turn up.
-    """
-    # The literal lets the partial index of running sessions answer.
-    running = select(sessions.c.id).where(
-        text("sessions.status = 0"),
-        sessions.c.journal_pk
-        == select(journals.c.id).where(journals.c.journal_id == _journal_name(journal_id)).scalar_subquery(),
-    )
-    pks = connection.execute(running).scalars().all()
-    for pk in pks:
-        connection.execute(
-            update(sessions).where(sessions.c.id == pk).values(status=INTERRUPTED_CODE, counted=False)
-        )
-        _close_open_steps(connection, pk)
-        _recount_steps(connection, pk, counted=False)
-    return len(pks)
-
-
-def revive_session(connection: Connection, pk: int) -> None:
-    """Let a session run again that was taken for dead; its writer knows that it does."""
-    connection.execute(update(sessions).where(sessions.c.id == pk).values(status=RUNNING_CODE))
-    cut_off = update(steps).where(
-        steps.c.session_pk == pk, steps.c.status == INTERRUPTED_CODE, steps.c.duration.is_(None)
-    )
-    connection.execute(cut_off.values(status=RUNNING_CODE))
-    recount_session(connection, pk)
 
 
 def insert_sessions(
@@ -192,84 +204,24 @@ def insert_rows_of(
         if with_end or record["type"] not in ("start", "end")
     ]
     headers: dict[str, Record] = {session_id: _header_of(session) for session_id, session in named.items()}
-    _apply(connection, _by_session(records)[0], headers, None, source)
-
-
-def delete_sessions(connection: Connection, session_ids: Iterable[str]) -> int:
-    """Delete the sessions with all that belongs to them; return how many there were."""
-    deleted = 0
-    iterator = iter(session_ids)
-    while chunk := list(islice(iterator, _CHUNK)):
-        deleted += connection.execute(delete(sessions).where(sessions.c.session_id.in_(chunk))).rowcount
-    return deleted
-
-
-def tag_session(connection: Connection, session_id: str, name: str, *, with_steps: bool = True) -> None:
-    """Tag a session; ``UNCOUNTED_TAGS`` take it out of baselines and trends.
-
-    Without its steps the caller brings these up to that (see ``large.count_steps``).
-
-    Raises:
-        NotFoundError: there is no such session.
-        ValueError: the name is empty or longer than 64 characters.
-    """
-    name = _told_tag(name)
-    if not 1 <= len(name) <= 64:
-        raise ValueError(f"a tag has 1 to 64 characters, not {len(name)}")
-    pk = _pk_of(connection, session_id)
-    row = {"session_pk": pk, "name": rows.text(name)}
-    connection.execute(insert_into(connection, session_tags).values(**row).on_conflict_do_nothing())
-    recount_session(connection, pk, with_steps=with_steps)
-
-
-def untag_session(connection: Connection, session_id: str, name: str, *, with_steps: bool = True) -> bool:
-    """Take a tag away, as ``tag_session`` gives it; return whether it was there.
-
-    Raises:
-        NotFoundError: there is no such session.
-    """
-    pk = _pk_of(connection, session_id)
-    gone = delete(session_tags).where(
-        session_tags.c.session_pk == pk, session_tags.c.name == rows.text(_told_tag(name))
-    )
-    removed = connection.execute(gone).rowcount > 0
-    recount_session(connection, pk, with_steps=with_steps)
-    return removed
-
-
-def _told_tag(name: str) -> str:
-    """Return a tag without credentials, no longer than it was allowed to be."""
-    name = name.strip()
-    told = redact(name)
-    return name if told == name else told[: max(len(name), len(REDACTED))].strip()
+    _apply(connection, _gather(records)[0], headers, None, source)
 
 
 # --- records, gathered by session ---------------------------------------------------------------------
 
 
-def _by_session(records: Iterable[Record]) -> tuple[dict[str, _Batch], int]:
+def _gather(records: Iterable[Record]) -> tuple[dict[str, _Batch], int]:
     batches: dict[str, _Batch] = {}
     skipped = 0
     for record in records:
-        session_id, kind = record.get("session_id"), record.get("type")
-        seq = rows.integer(record.get("seq")) if kind in ("open", "step") else None
-        if (
-            kind not in ("start", "open", "step", "samples", "end")
-            or (kind in ("open", "step") and (seq is None or not 0 <= seq <= MAX_SEQ))
-            or (kind == "samples" and not isinstance(record.get("rows"), (list, tuple)))
-            or not _is_session_id(session_id)
-        ):
-            skipped += 1
-            continue
-        batch = batches.setdefault(session_id, _Batch())
-        if kind == "start":
-            batch.start = batch.start or record
-        elif seq is not None:
-            (batch.steps if kind == "step" else batch.opened).setdefault(seq, record)
-        elif kind == "samples":
-            batch.samples.extend(record["rows"])
+        session_id = record.get("session_id")
+        known = batches.get(session_id) if isinstance(session_id, str) else None
+        if known is not None:
+            skipped += not known.take(record)
+        elif _is_session_id(session_id) and (first := _Batch()).take(record):
+            batches[session_id] = first
         else:
-            batch.end = record
+            skipped += 1
     return batches, skipped
 
 
@@ -307,9 +259,8 @@ def _records_of(session: Session) -> Iterator[dict[str, Any]]:
         "product_count": session.product_count,
         "error_message": session.error_message,
         "attributes": dict(session.attributes),
-        "cpu_s": session.cpu_s,
-        "rss_peak_bytes": session.rss_peak_bytes,
-        "rss_mean_bytes": session.rss_mean_bytes,
+        **measured(session),
+        **{name: getattr(session, name) for name in rows.FURTHER_OF_SESSION},
     }
 
 
@@ -329,49 +280,31 @@ def _apply(
 ) -> tuple[int, int]:
     """Write the batches; return how many steps and samples there were."""
     ids = Ids(connection)
-    opened: list[dict[str, Any]] = []
-    ended: list[dict[str, Any]] = []
-    sampled: list[dict[str, Any]] = []
+    opened: list[Row] = []
+    ended: list[Row] = []
+    sampled: list[Row] = []
     left_open: list[int] = []
     for session_id, batch in batches.items():
         placed = _place_session(connection, ids, session_id, batch, headers[session_id], journal_pk, source)
-        ids.look_up(placed.pipeline, placed.mode, _names(batch))
-        for seq, step in batch.opened.items():
-            if seq not in batch.steps:
-                opened.append(_step_row(ids, placed, seq, step))
-        for seq, step in batch.steps.items():
-            ended.append(_step_row(ids, placed, seq, step))
-        for sample in batch.samples:
-            row = rows.sample_columns(sample)
-            if row is not None:
-                sampled.append({"session_pk": placed.pk, **row})
+        ids.look_up(placed.pipeline, placed.mode, [row["step_name"] for row in batch.step_rows()])
+        for row in batch.step_rows():
+            row["session_pk"] = placed.pk
+            row["series_id"] = ids.of_series((placed.pipeline, placed.mode, row.pop("step_name")))
+            if row["status"] == RUNNING_CODE != placed.status:
+                row["status"] = INTERRUPTED_CODE
+            row["counted"] = row["counted"] and placed.counted
+            (ended if row["seq"] in batch.steps else opened).append(row)
+        for row in batch.samples:
+            row["session_pk"] = placed.pk
+        sampled += batch.samples
         if batch.end is not None and not placed.is_new:
             left_open.append(placed.pk)
-    if opened:
-        _prepared(connection, "open step").many(connection, opened)
-    if ended:
-        _prepared(connection, "step").many(connection, ended)
-    if sampled:
-        _prepared(connection, "sample").many(connection, sampled)
+    for name, found in (("open step", opened), ("step", ended), ("sample", sampled)):
+        if found:
+            _prepared(connection, name).many(connection, found)
     for pk in left_open:
-        _close_open_steps(connection, pk)
+        close_open_steps(connection, pk)
     return len(opened) + len(ended), len(sampled)
-
-
-def _step_row(ids: Ids, placed: _Placed, seq: int, step: Record) -> dict[str, Any]:
-    row = rows.step_columns(step, session_status=placed.status, session_counted=placed.counted)
-    row["session_pk"] = placed.pk
-    row["seq"] = seq
-    row["series_id"] = ids.of_series((placed.pipeline, placed.mode, _name_of(step)))
-    return row
-
-
-def _names(batch: _Batch) -> list[str]:
-    return [_name_of(step) for step in (*batch.opened.values(), *batch.steps.values())]
-
-
-def _name_of(step: Record) -> str:
-    return rows.name(step.get("step_name"), "unnamed")
 
 
 def _place_session(
@@ -388,7 +321,7 @@ def _place_session(
         placed, _ = _find_session(connection, session_id)
         if placed is None:
             # Its first line was lost, or is in a journal that comes later: a place for the rest.
-            start: Record = {"start_time": _earliest(batch)}
+            start: Record = {"start_time": batch.earliest()}
             source = ORPHAN
         else:
             return _end_session(connection, placed, batch.end)
@@ -406,7 +339,7 @@ def _place_session(
     }
     if batch.end is not None:
         row["attributes"] = rows.document(batch.end.get("attributes")) or row["attributes"]
-    row["counted"] = _counts(row["status"], row["success"], row["attributes"], mode)
+    row["counted"] = counts(row["status"], row["success"], row["attributes"], mode)
     added = _prepared(connection, "session").one(connection, row)
     if added is not None:
         return _Placed(added[0], pipeline, mode, row["status"], row["counted"], is_new=True)
@@ -416,14 +349,6 @@ def _place_session(
     if stored_source == ORPHAN and source != ORPHAN:
         placed = _adopt(connection, ids, placed, row, pipeline, mode)
     return _end_session(connection, placed, batch.end)
-
-
-def _earliest(batch: _Batch) -> float | None:
-    starts = [
-        rows.instant(step.get("start_time")) for step in (*batch.steps.values(), *batch.opened.values())
-    ]
-    starts += [rows.instant(row[0]) for row in batch.samples if isinstance(row, (list, tuple)) and row]
-    return min((start for start in starts if start is not None), default=None)
 
 
 def _find_session(connection: Connection, session_id: str) -> tuple[_Placed | None, int]:
@@ -483,74 +408,8 @@ def _end_session(connection: Connection, placed: _Placed, end: Record | None) ->
     return _Placed(placed.pk, placed.pipeline, placed.mode, values["status"], counted, is_new=False)
 
 
-# --- what counts in baselines -------------------------------------------------------------------------
-
-
-def _counts(status: int, success: bool | None, attributes: object, mode: str) -> bool:
-    cached = rows.is_cached(attributes) and '"cached":' not in mode  # a mode of its own counts there
-    return status in (RUNNING_CODE, COMPLETED_CODE) and success is not False and not cached
-
-
-def recount_session(connection: Connection, pk: int, *, with_steps: bool = True) -> bool:
-    """Bring ``counted`` of a session and its steps up to its status and tags; return it.
-
-    Without its steps the caller brings these up to it (see ``large.count_steps``).
-    """
-    row = connection.execute(_COUNT_SESSION, {"pk": pk}).one()
-    counted = _counts(row.status, row.success, row.attributes, row.mode) and not row.tagged
-    if counted != row.counted or row.status != RUNNING_CODE:
-        connection.execute(update(sessions).where(sessions.c.id == pk).values(counted=counted))
-        if with_steps:
-            _recount_steps(connection, pk, counted=counted)
-    return counted
-
-
-def _recount_steps(connection: Connection, pk: int, *, counted: bool) -> None:
-    ripe = (steps.c.status == COMPLETED_CODE) & steps.c.duration.is_not(None)
-    change = update(steps).where(steps.c.session_pk == pk)
-    if counted:
-        left_out = select(steps.c.seq, steps.c.additional_data).where(
-            steps.c.session_pk == pk, ripe, steps.c.counted.is_(False)
-        )
-        found = [row.seq for row in connection.execute(left_out) if not rows.is_cached(row.additional_data)]
-        if not found:
-            return
-        change = change.where(steps.c.seq.in_(found))
-    else:
-        change = change.where(steps.c.counted.is_(True))
-    connection.execute(change.values(counted=counted))
-
-
-def _close_open_steps(connection: Connection, pk: int) -> None:
-    """Close what was open when its session ended; a step's own line, should it come, still fills it."""
-    still_open = update(steps).where(steps.c.session_pk == pk, steps.c.status == RUNNING_CODE)
-    connection.execute(still_open.values(status=INTERRUPTED_CODE))
-
-
-def _pk_of(connection: Connection, session_id: str) -> int:
-    pk = connection.execute(
-        select(sessions.c.id).where(sessions.c.session_id == rows.text(session_id))
-    ).scalar()
-    if pk is None:
-        raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
-    return int(pk)
-
-
 # --- statements: built once, so that SQLAlchemy compiles them once ------------------------------------
 
-_TAGGED = exists().where(session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS))
-_COUNT_SESSION = (
-    select(
-        sessions.c.status,
-        sessions.c.success,
-        sessions.c.counted,
-        sessions.c.attributes,
-        series.c.mode,
-        _TAGGED.label("tagged"),
-    )
-    .join(series, series.c.id == sessions.c.series_id)
-    .where(sessions.c.id == bindparam("pk"))
-)
 _FIND_SESSION = (
     select(
         sessions.c.id,
@@ -612,34 +471,41 @@ def _journal_statement(dialect: Any) -> Prepared:
     heard = {"seen_at": server_time()} if is_shared(dialect) else {}
     insert = insert_into(dialect, journals).values(heard)
     given = insert.excluded
-    further = given.byte_offset > journals.c.byte_offset  # never back: another process may be ahead
+    since, reached, more = (
+        bindparam(name, type_=BigInteger) for name in ("since", "reached", "more_quarantined")
+    )
+    further = reached > journals.c.byte_offset  # never back: another process may be ahead
     advance = insert.on_conflict_do_update(
         index_elements=["journal_id"],
         set_={
-            "byte_offset": case((further, given.byte_offset), else_=journals.c.byte_offset),
-            "quarantined": journals.c.quarantined + case((further, given.quarantined), else_=0),
+            "byte_offset": case((further, reached), else_=journals.c.byte_offset),
+            "quarantined": journals.c.quarantined + case((further, more), else_=0),
             "updated_at": given.updated_at,
             **heard,
         },
+        where=or_(since < 0, since == journals.c.byte_offset),
     ).returning(journals.c.id, journals.c.byte_offset)
     return Prepared(advance, dialect, _columns(journals, "id", "seen_at"))
 
 
-def _journal_name(journal_id: object) -> str:
-    """Return the id of a journal as its row has it; by another its offset would be 0 for ever."""
-    return rows.name(journal_id, "unnamed")
-
-
-def _save_journal(connection: Connection, header: Record, offset: int, quarantined: int) -> tuple[int, int]:
+def _save_journal(
+    connection: Connection, header: Record, offset: int, since: int, quarantined: int
+) -> tuple[int | None, int]:
+    """Advance a journal that is at ``since``; return its number, None when it is not, and where it is."""
+    is_first = since <= 0
     row = {
-        "journal_id": _journal_name(header.get("journal_id")),
-        "byte_offset": offset,
-        "quarantined": quarantined,
+        "journal_id": rows.journal_name(header.get("journal_id")),
+        "byte_offset": offset if is_first else 0,  # of a row that is made now
+        "quarantined": quarantined if is_first else 0,
+        "since": since,
+        "reached": offset,
+        "more_quarantined": quarantined,
         "host": rows.text(header.get("host")),
         "pid": rows.integer(header.get("pid")),
         "created_at": rows.instant(header.get("created")),
         "updated_at": time.time(),
     }
     saved = _prepared(connection, "journal").one(connection, row)
-    assert saved is not None  # noqa: S101 (an upsert without a condition always returns its row)
-    return saved[0], saved[1]
+    if saved is None:
+        return None, journal_offset(connection, str(row["journal_id"]))
+    return (saved[0], saved[1]) if is_first or saved[1] else (None, 0)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Table, delete, func, select, update
 
 from perfdb.errors import NotFoundError
 from perfdb.recording.native import sleep
+from perfdb.records import is_cached
 from perfdb.store import rows
 from perfdb.store.database import Database
 from perfdb.store.models import (
@@ -65,7 +66,7 @@ def count_steps(database: Database, pk: int, *, counted: bool) -> None:
         found = [
             row.seq
             for row in connection.execute(query.order_by(steps.c.seq))
-            if not counted or not rows.is_cached(row.additional_data)
+            if not counted or not is_cached(row.additional_data)
         ]
     for piece in _pieces(found):
         with database.writing() as connection:
@@ -85,7 +86,7 @@ def close_steps(database: Database, pk: int) -> None:
 
 
 def interrupt_ahead(database: Database, journal_id: str) -> None:
-    """Do to the steps of a dead writer's large sessions what ``ingest.mark_interrupted`` does to all."""
+    """Do to the steps of a dead writer's large sessions what ``sessions.mark_interrupted`` does to all."""
     with database.reading() as connection:
         of_journal = select(journals.c.id).where(journals.c.journal_id == journal_id).scalar_subquery()
         running = select(sessions.c.id).where(

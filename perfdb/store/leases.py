@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, func, select, text, update
 
 from perfdb.store.dialects import is_shared
-from perfdb.store.ingest import mark_interrupted, revive_session
 from perfdb.store.models import INTERRUPTED_CODE, journals, server_time, sessions
+from perfdb.store.sessions import mark_interrupted, revive_session
 
 RENEW_S = 25.0  # a writer with unfinished sessions is heard of at least so often
 LEASE_S = 120.0  # after so long a silence it is taken for dead

@@ -38,7 +38,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from perfdb.errors import StoreError
-from perfdb.records import (
+from perfdb.measures import MEASURES
+from perfdb.vocabulary import (
     ALERT_STATES,
     COMPLETED,
     FAILED,
@@ -46,8 +47,11 @@ from perfdb.records import (
     RUNNING,
     SEVERITIES,
     STATUSES,
+    recorded_name,
 )
-from perfdb.vocabulary import recorded_name
+from perfdb.vocabulary import (
+    UNCOUNTED_TAGS as UNCOUNTED_TAGS,
+)
 
 # Stored as the place in STATUSES: SQLite keeps 0 and 1 in no bytes at all, the words would take 45 a run.
 STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}
@@ -59,10 +63,18 @@ INTERRUPTED_CODE = STATUS_CODES[INTERRUPTED]
 # Where a session's row came from; ORPHAN: the line with its start was lost, and is awaited.
 SOURCES = ("journal", "import", "orphan")
 
-UNCOUNTED_TAGS = ("warmup", "ignore", "cached")  # sessions so tagged leave baselines and trends
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for INTEGER
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+# The newest file in migrations/versions, and what its views are; tests compare.
+HEAD = "0006"
+VIEWS = {"v_sessions": "bef505d71ee4b17b", "v_steps": "c2d91ddab3240c07"}
+
+
+def _measured() -> list[Column[Any]]:
+    return [Column(each.name, Double() if each.unit == "s" else BigInteger()) for each in MEASURES]
+
 
 metadata = MetaData(
     naming_convention={
@@ -140,9 +152,7 @@ sessions = Table(
     Column("product_count", BigInteger),
     Column("error_message", Text),
     Column("attributes", Document),
-    Column("cpu_s", Double),
-    Column("rss_peak_bytes", BigInteger),
-    Column("rss_mean_bytes", BigInteger),
+    *_measured(),
     Column("utc_offset", Integer, nullable=False),  # s, of the writer's local time
     Column("pid", BigInteger),
     Column("environment_id", ForeignKey("environments.id")),
@@ -184,9 +194,7 @@ steps = Table(
     Column("additional_data", Document),
     Column("attempts", Document),
     Column("events", Document),
-    Column("cpu_s", Double),
-    Column("rss_peak_bytes", BigInteger),
-    Column("rss_mean_bytes", BigInteger),
+    *_measured(),
     PrimaryKeyConstraint("session_pk", "seq"),
     CheckConstraint("status BETWEEN 0 AND 3", name="status"),
     CheckConstraint("duration >= 0", name="duration"),
@@ -408,7 +416,7 @@ def from_json(value: Any) -> Any:
         return json.loads(value, parse_int=_whole_or_float if _LONG_NUMBER.search(value) else None)
     except RecursionError:
         raise StoreError(
-            "the database holds a document that is nested too deeply to be read: put a backup back (perfdb "
+            "the database holds a document that is nested too deeply to be read: restore a backup (perfdb "
             "restore), or delete the session that has it"
         ) from None
 

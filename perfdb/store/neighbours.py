@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Select, func, select
 
 from perfdb.critical_path import Span, critical_seconds, resolved_parents, since
 from perfdb.store.models import COMPLETED_CODE, environments, from_json, series, sessions, steps
-from perfdb.vocabulary import OTHER
 
 MOST_STEPS = 20_000  # read at once; sessions of more steps have fewer neighbours
 _ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
@@ -23,14 +22,14 @@ _ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "comma
 class Neighbour:
     """A session that counts.
 
-    ``seconds``: critical seconds per top-level step and ``Other``, which add up to the total; ``facts``:
-    attributes, environment, and the data of its steps as ``model of Vision Analysis``.
+    ``seconds``: critical seconds per top-level step, and of no step under None, which add up to the total;
+    ``facts``: attributes, environment, and the data of its steps as ``model of Vision Analysis``.
     """
 
     session_id: str
     start_time: float
     total_duration: float
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str | None, float] = field(default_factory=dict)
     facts: dict[str, object] = field(default_factory=dict)
 
 
@@ -142,7 +141,7 @@ def _add_steps(connection: Connection, found: Mapping[int, Neighbour]) -> None:
         neighbour.facts.update(_step_facts((row.step_name, from_json(row.additional_data)) for row in rows))
 
 
-def _seconds_of(names: list[str], spans: list[Span], wall: float) -> dict[str, float]:
+def _seconds_of(names: list[str], spans: list[Span], wall: float) -> dict[str | None, float]:
     """Return the critical seconds of each top-level step with all below it, and of no step.
 
     Of a step that holds all others the steps within it are told, and what it did itself.
@@ -151,7 +150,7 @@ def _seconds_of(names: list[str], spans: list[Span], wall: float) -> dict[str, f
     inclusive = critical_seconds(spans, 0.0, wall, inclusive=True)
     exclusive = critical_seconds(spans, 0.0, wall)
     name_of = {span.seq: name for name, span in zip(names, spans, strict=True)}
-    seconds = {OTHER: inclusive[None]}
+    seconds: dict[str | None, float] = {None: inclusive[None]}
     level = [seq for seq, parent in parents.items() if parent is None]
     while len(level) == 1:
         within = [seq for seq, parent in parents.items() if parent == level[0]]

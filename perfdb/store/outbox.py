@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from perfdb.store.models import from_json, outbox
+from perfdb.vocabulary import FAILED, SENT, WAITING
 
 HOUR_S = 3600.0
 
@@ -48,7 +49,7 @@ def put(
             created_at=now,
             next_at=now,
             attempts=0,
-            state="waiting",
+            state=WAITING,
         )
     )
 
@@ -91,7 +92,7 @@ def next_due(connection: Connection, channels: list[str]) -> float | None:
 def mark_sent(connection: Connection, message_id: int, now: float) -> None:
     """Note that a message arrived."""
     connection.execute(
-        update(outbox).where(outbox.c.id == message_id).values(state="sent", sent_at=now, last_error=None)
+        update(outbox).where(outbox.c.id == message_id).values(state=SENT, sent_at=now, last_error=None)
     )
 
 
@@ -99,7 +100,7 @@ def mark_failed(connection: Connection, message_id: int, error: str, retry_at: f
     """Note that a message did not arrive; it is tried again at ``retry_at``, or never when None."""
     values: dict[str, Any] = {"last_error": error[:500]}
     if retry_at is None:
-        values["state"] = "failed"
+        values["state"] = FAILED
     else:
         values["next_at"] = retry_at
     connection.execute(update(outbox).where(outbox.c.id == message_id).values(**values))

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, select, update
 
 from perfdb.records import Session
 from perfdb.store.dialects import insert_into
-from perfdb.store.ingest import IMPORT, ORPHAN, insert_rows_of, recount_session
+from perfdb.store.ingest import IMPORT, ORPHAN, insert_rows_of
 from perfdb.store.models import session_tags, sessions
 from perfdb.store.rows import text
+from perfdb.store.sessions import recount_session
 
 Row = TypeVar("Row")
 

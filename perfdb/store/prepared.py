@@ -6,7 +6,7 @@ times what SQLite needs for it, under the write lock that other processes wait f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,12 +23,13 @@ Row = Mapping[str, Any]
 class Prepared:
     """One statement for one dialect; ``columns`` are the parameters that every row brings."""
 
-    def __init__(self, statement: Executable, dialect: Dialect, columns: Iterable[str] | None = None) -> None:
-        compiled: Any = statement.compile(dialect=dialect, column_keys=columns and list(columns))  # type: ignore[attr-defined]
+    def __init__(self, statement: Executable, dialect: Dialect, columns: Sequence[str] | None = None) -> None:
+        compiled: Any = statement.compile(dialect=dialect, column_keys=columns)  # type: ignore[attr-defined]
         self._kept = statement  # with its columns, which have callbacks: see let_go() in engine.py
         self._sql: str = compiled.string
         self._order: list[str] | None = compiled.positiontup  # None: the driver takes names
-        self._defaults: dict[str, Any] = dict(compiled.params)
+        brought = set(columns or ())
+        self._constants = {name: value for name, value in compiled.params.items() if name not in brought}
         self._documents = [name for name, bind in compiled.binds.items() if isinstance(bind.type, JSON)]
 
     def one(self, connection: Connection, row: Row) -> tuple[Any, ...] | None:
@@ -64,7 +65,7 @@ class Prepared:
             cursor.close()
 
     def _parameters(self, row: Row) -> list[Any] | dict[str, Any]:
-        values = self._defaults | row if isinstance(row, dict) else {**self._defaults, **row}
+        values = {**self._constants, **row}
         for name in self._documents:
             if values[name] is not None:
                 values[name] = to_json(values[name])

@@ -13,7 +13,18 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select, text
 
 from perfdb.errors import NotFoundError
-from perfdb.records import COMPLETED, STATUSES, Attempt, Event, Sample, Session, Step
+from perfdb.measures import NAMES, measured
+from perfdb.records import (
+    COMPLETED,
+    FURTHER_OF_SESSION,
+    FURTHER_OF_STEP,
+    STATUSES,
+    Attempt,
+    Event,
+    Sample,
+    Session,
+    Step,
+)
 from perfdb.stopping import looking
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
@@ -137,16 +148,12 @@ def read_session(connection: Connection, session_id: str) -> Session:
             Sample(time=each.time, cpu_percent=each.cpu_percent or 0.0, rss_bytes=each.rss_bytes or 0)
             for each in connection.execute(taken)
         ),
-        host=row.host,
-        python_version=row.python_version,
-        perfdb_version=row.perfdb_version,
-        git_commit=row.git_commit,
-        command=row.command,
     )
 
 
 def session_of(row: Row[Any], tags: Iterable[str]) -> Session:
     """Return what a row of ``sessions``, with its series' ``pipeline`` and ``mode``, says of a session."""
+    further: dict[str, Any] = {name: getattr(row, name, None) for name in FURTHER_OF_SESSION}
     return Session(
         session_id=row.session_id,
         pipeline=row.pipeline,
@@ -160,11 +167,9 @@ def session_of(row: Row[Any], tags: Iterable[str]) -> Session:
         mode=row.mode,
         attributes=row.attributes or {},
         tags=tuple(tags),
-        cpu_s=row.cpu_s,
-        rss_peak_bytes=row.rss_peak_bytes,
-        rss_mean_bytes=row.rss_mean_bytes,
         utc_offset=row.utc_offset,
-        pid=row.pid,
+        **measured(row),
+        **further,
     )
 
 
@@ -200,8 +205,7 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
             steps.c.parent_seq,
             steps.c.lane,
             steps.c.attempts,
-            steps.c.cpu_s,
-            steps.c.rss_peak_bytes,
+            *(steps.c[name] for name in NAMES),
         )
         .where(steps.c.session_pk.in_([row.id for row in found]))
         .order_by(steps.c.session_pk, steps.c.seq)
@@ -211,7 +215,7 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
     )
     names = {row.id: row.step_name for row in connection.execute(named)}
     of_session: dict[int, list[Step]] = {}
-    for pk, seq, number, start, duration, status, parent, lane, attempts, cpu_s, peak in driver_rows(
+    for pk, seq, number, start, duration, status, parent, lane, attempts, *measures in driver_rows(
         connection, query
     ):
         step = Step(
@@ -224,8 +228,7 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
             parent_seq=parent,
             lane=lane,
             attempts=tuple(_known(Attempt, each) for each in _document(attempts) or ()),
-            cpu_s=cpu_s,
-            rss_peak_bytes=peak,
+            **dict(zip(NAMES, measures, strict=True)),
         )
         of_session.setdefault(pk, []).append(step)
     return [
@@ -264,9 +267,8 @@ def _steps_of(connection: Connection, pk: int) -> tuple[Step, ...]:
             lane=row.lane,
             attempts=tuple(_known(Attempt, each) for each in row.attempts or ()),
             events=tuple(_known(Event, each) for each in row.events or ()),
-            cpu_s=row.cpu_s,
-            rss_peak_bytes=row.rss_peak_bytes,
-            rss_mean_bytes=row.rss_mean_bytes,
+            **measured(row),
+            **{name: getattr(row, name) for name in FURTHER_OF_STEP},
         )
         for row in looking(connection.execute(query))
     )

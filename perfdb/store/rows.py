@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from perfdb.records import INTERRUPTED
+from perfdb import records
+from perfdb.measures import MEASURES
+from perfdb.records import INTERRUPTED, is_cached
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
@@ -24,6 +26,7 @@ from perfdb.store.models import (
 from perfdb.vocabulary import MAX_NAME, MAX_SEQ, recorded_name
 
 Record = Mapping[str, Any]
+Row = dict[str, Any]
 SeriesKey = tuple[str, str, str | None]  # pipeline, mode, step name (None: the session's total)
 
 UNKNOWN_PIPELINE = "unknown"  # until the line with the session's start turns up
@@ -73,11 +76,6 @@ def document(value: object) -> Any:
     return value if value and isinstance(value, (dict, list, tuple)) else None
 
 
-def is_cached(data: object) -> bool:
-    """Say whether attributes or a step's data say that the answer came from a cache: ``cached=True``."""
-    return isinstance(data, Mapping) and data.get("cached") is True
-
-
 def name(value: object, default: str) -> str:
     """Return the one form of a name, which is short enough for an index."""
     found = text(value)
@@ -87,6 +85,22 @@ def name(value: object, default: str) -> str:
 def instant(value: object) -> float | None:
     """Return epoch seconds that a calendar knows."""
     return real(value, 0.0, _MAX_INSTANT)
+
+
+def seconds(value: object) -> float | None:
+    """Return a duration that a database can hold."""
+    return real(value, 0.0, _MAX_DURATION)
+
+
+ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
+_READERS: dict[type, Callable[[object], Any]] = {float: real, int: integer, str: text, bool: flag}
+_MEASURED = {each.name: seconds if each.unit == "s" else integer for each in MEASURES}
+_OF_THE_HEADER = (*ENVIRONMENT, "pid")
+# What a session's start or end says that has no place of its own above.
+FURTHER_OF_SESSION = {
+    name: _READERS[kind] for name, kind in records.FURTHER_OF_SESSION.items() if name not in _OF_THE_HEADER
+}
+_FURTHER_OF_STEP = {name: _READERS[kind] for name, kind in records.FURTHER_OF_STEP.items()}
 
 
 def series_key(start: Record) -> SeriesKey:
@@ -106,7 +120,12 @@ def start_columns(start: Record, header: Record) -> dict[str, Any]:
         "attributes": document(start.get("attributes")),
         "utc_offset": integer(start.get("utc_offset"), -86_400, 86_400) or 0,
         "pid": integer(header.get("pid")),
+        **{name: read(start.get(name)) for name, read in FURTHER_OF_SESSION.items()},
     }
+
+
+def _measured(record: Record) -> Row:
+    return {name: read(record.get(name)) for name, read in _MEASURED.items()}
 
 
 def end_columns(end: Record | None) -> dict[str, Any]:
@@ -123,57 +142,55 @@ def end_columns(end: Record | None) -> dict[str, Any]:
         "total_duration": real(end.get("total_duration"), 0.0, _MAX_DURATION),
         "product_count": integer(end.get("product_count")),
         "error_message": text(end.get("error_message")),
-        "cpu_s": real(end.get("cpu_s"), 0.0, _MAX_DURATION),
-        "rss_peak_bytes": integer(end.get("rss_peak_bytes")),
-        "rss_mean_bytes": integer(end.get("rss_mean_bytes")),
+        **_measured(end),
+        **{name: read(end[name]) for name, read in FURTHER_OF_SESSION.items() if name in end},
     }
 
 
-_RUNNING: dict[str, Any] = {
-    "status": RUNNING_CODE,
-    "success": None,
-    "total_duration": None,
-    "product_count": None,
-    "error_message": None,
-    "cpu_s": None,
-    "rss_peak_bytes": None,
-    "rss_mean_bytes": None,
-}
+_RUNNING = {**end_columns({}), "status": RUNNING_CODE}
 
 
-def step_columns(step: Record, *, session_status: int, session_counted: bool) -> dict[str, Any]:
-    """Return a step's row, apart from its keys."""
+def step_number(step: Record) -> int | None:
+    """Return the number that a step's record gives it; None when it is of no use."""
+    seq = integer(step.get("seq"))
+    return seq if seq is not None and 0 <= seq <= MAX_SEQ else None
+
+
+def step_row(step: Record, seq: int) -> Row:
+    """Return a step's row, with its name in place of its keys.
+
+    It is running unless it says how it ended, and counts when it may: the session has a word in both.
+    """
     success = step.get("success")
     if success is True:
         status = COMPLETED_CODE
     elif success is False:
         status = INTERRUPTED_CODE if step.get("status") == INTERRUPTED else FAILED_CODE
     else:
-        status = RUNNING_CODE if session_status == RUNNING_CODE else INTERRUPTED_CODE
+        status = RUNNING_CODE
     duration = real(step.get("duration"), 0.0, _MAX_DURATION)
     start_time = instant(step.get("start_time")) or 0.0
+    data = document(step.get("additional_data"))
     return {
+        "step_name": name(step.get("step_name"), "unnamed"),
+        "seq": seq,
         "start_time": start_time,
         "day": int(start_time // SECONDS_A_DAY),
         "duration": duration,
         "status": status,
-        "counted": session_counted
-        and status == COMPLETED_CODE
-        and duration is not None
-        and not is_cached(step.get("additional_data")),
+        "counted": status == COMPLETED_CODE and duration is not None and not is_cached(data),
         "parent_seq": integer(step.get("parent_seq"), 0, MAX_SEQ),
         "lane": integer(step.get("lane"), 0, (1 << 31) - 1) or 0,
         "error_message": text(step.get("error_message")),
-        "additional_data": document(step.get("additional_data")),
+        "additional_data": data,
         "attempts": document(step.get("attempts")),
         "events": document(step.get("events")),
-        "cpu_s": real(step.get("cpu_s"), 0.0, _MAX_DURATION),
-        "rss_peak_bytes": integer(step.get("rss_peak_bytes")),
-        "rss_mean_bytes": integer(step.get("rss_mean_bytes")),
+        **_measured(step),
+        **{name: read(step.get(name)) for name, read in _FURTHER_OF_STEP.items()},
     }
 
 
-def sample_columns(row: object) -> dict[str, Any] | None:
+def sample_row(row: object) -> Row | None:
     """Return a sample's row, apart from its session; None when it is none."""
     if not isinstance(row, (list, tuple)) or len(row) != 3:
         return None
@@ -183,7 +200,9 @@ def sample_columns(row: object) -> dict[str, Any] | None:
     return {"time": time, "cpu_percent": real(row[1], 0.0, _MAX_DURATION), "rss_bytes": integer(row[2])}
 
 
-ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
+def journal_name(journal_id: object) -> str:
+    """Return the id of a journal as its row has it; by another its offset would be 0 for ever."""
+    return name(journal_id, "unnamed")
 
 
 def environment_columns(header: Record) -> dict[str, Any] | None:

@@ -16,10 +16,9 @@ from sqlalchemy import JSON, Boolean, Column, Connection, Double, Integer, Table
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import StoreError
+from perfdb.measures import MEASURES
 from perfdb.store.dialects import is_shared, shown, time_limit
-from perfdb.store.models import metadata
-
-VIEWS = {"v_sessions": "bef505d71ee4b17b", "v_steps": "c2d91ddab3240c07"}  # a test holds them right
+from perfdb.store.models import VIEWS, metadata
 
 _LAST_INSTANT = 253_402_300_799.0  # of the year 9999
 _LONGEST = 1e10  # seconds; what perfdb writes is shorter
@@ -30,7 +29,8 @@ _INSTANTS = ("time", "start_time", "created_at", "updated_at", "opened_at", "clo
 VALUE_BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(_INSTANTS, (0.0, _LAST_INSTANT)),
     "end_time": (0.0, _LAST_INSTANT + _LONGEST),
-    **dict.fromkeys(("total_duration", "duration", "cpu_s", "cpu_percent"), (0.0, _LONGEST)),
+    **dict.fromkeys(("total_duration", "duration", "cpu_percent"), (0.0, _LONGEST)),
+    **{each.name: (0.0, _LONGEST) for each in MEASURES if each.unit == "s"},
     "utc_offset": (-86_400, 86_400),
     "lane": (0, (1 << 31) - 1),
     "seq": (0, 1 << 53),
@@ -81,8 +81,8 @@ def require_own_objects(connection: Connection, *, views: bool = True) -> None:
             )
         if not is_ours:
             raise StoreError(
-                f"{shown(connection)}: {name} is not what perfdb makes it (a {kind}): the file was changed "
-                "by another program; take a backup, or give perfdb another database"
+                f"{shown(connection)}: {name} is not as perfdb creates it (it is a {kind}): the file was "
+                "changed by another program; take a backup, or give perfdb another database"
             )
 
 
@@ -98,7 +98,7 @@ def require_own_names(connection: Connection) -> None:
     if connection.exec_driver_sql(f"SELECT 1 FROM series WHERE {' OR '.join(sizes)} LIMIT 1").first():
         raise StoreError(
             f"{shown(connection)} holds a name of more than {_REFUSED_NAME} bytes, which perfdb never "
-            "writes: it is not read; put a backup back, or delete the session that has it"
+            "writes: it is not read; restore a backup, or delete the session that has it"
         )
 
 
@@ -168,9 +168,9 @@ def unreadable(shown: str, wrong: str | None, error: BaseException) -> StoreErro
     if wrong is None:
         said = " ".join(str(error).split())[:200]
         return StoreError(
-            f"no answer could be made from {shown} ({type(error).__name__}: {said}): it may hold what perfdb "
-            "never writes; if perfdb wrote it, this is a bug of perfdb"
+            f"{shown} could not be read ({type(error).__name__}: {said}): it may contain values that perfdb "
+            "never writes; if perfdb wrote them, this is a bug in perfdb"
         )
     return StoreError(
-        f"{shown} cannot be read: {wrong}; put a backup back (perfdb restore), or delete such rows"
+        f"{shown} cannot be read: {wrong}; restore a backup (perfdb restore), or delete such rows"
     )

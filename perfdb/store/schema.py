@@ -19,6 +19,7 @@ from perfdb.errors import AbsentError, NewerSchemaError, SchemaError, StoreError
 from perfdb.store.dialects import begin_migration, check_migration, shown
 from perfdb.store.engine import broken_file, connected, shown_url, sqlite_path
 from perfdb.store.migrating import migrate, migrations_folder, without_talk
+from perfdb.store.models import HEAD
 from perfdb.store.sanity import require_own_names, require_own_objects
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "upgrade",
 ]
 
-HEAD = "0006"  # the newest file in migrations/versions; a test compares
 
 _LOCK = 0x70657266_6462  # "perfdb": one migration at a time per PostgreSQL database
 

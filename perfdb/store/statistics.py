@@ -13,7 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text
 
-from perfdb.store.models import UNCOUNTED_TAGS, series, storable_name
+from perfdb.analysis.series import neighbours, quantile
+from perfdb.store.models import FAILED_CODE, series, storable_name
+from perfdb.vocabulary import UNCOUNTED_TAGS
 
 Percentile = tuple[float, int]
 """Share, and the least n for which it is given."""
@@ -44,8 +46,8 @@ _BY_DAY = text(
     "SELECT day, duration FROM steps WHERE counted AND series_id = :series_id ORDER BY day, duration"
 )
 _TOTALS = text(
-    "SELECT start_time, total_duration, counted FROM sessions "
-    "WHERE series_id = :series_id AND status IN (1, 2) AND total_duration IS NOT NULL "
+    "SELECT start_time, total_duration, status FROM sessions "
+    "WHERE series_id = :series_id AND (status = 2 OR status = 1 AND counted) AND total_duration IS NOT NULL "
     f"AND NOT {_TAGGED.format('sessions.id')}"
 )
 _SECONDS_A_DAY = 86_400
@@ -137,7 +139,10 @@ def of_totals(
     rows: list[Row] = []
     for number, *names in connection.execute(query).all():
         found = connection.execute(_TOTALS, {"series_id": number}).cursor.fetchall()
-        totals = [(int(start // _SECONDS_A_DAY), duration, not counted) for start, duration, counted in found]
+        totals = [
+            (int(start // _SECONDS_A_DAY), duration, status == FAILED_CODE)
+            for start, duration, status in found
+        ]
         rows += [(*names, *row) for row in _by_period(totals, percentiles, _PERIODS[by])]
     return rows
 
@@ -186,8 +191,7 @@ class _Seeker:
         return [self._seek(n, share, key) if n >= max(least, 1) else None for share, least in wanted]
 
     def _seek(self, n: int, share: float, key: tuple[int, ...]) -> float:
-        low = math.floor(share * (n - 1))
-        part = share * (n - 1) - low
+        low, part = neighbours(n, share)
         above = n - 2 - low  # entries over the two neighbours
         if low <= above or above < 0:
             self._cursor.execute(self._from_below, (*key, low))
@@ -213,13 +217,5 @@ def _by_period(
         durations = [duration for _, failed, duration in kept if not failed]
         n = len(durations)
         mean = math.fsum(durations) / n if n else None
-        found = (
-            _interpolated(durations, share) if n >= max(least, 1) else None for share, least in percentiles
-        )
+        found = (quantile(durations, share) if n >= max(least, 1) else None for share, least in percentiles)
         yield (first, n, len(kept) - n, mean, *found)
-
-
-def _interpolated(ordered: Sequence[float], share: float) -> float:
-    low = math.floor(share * (len(ordered) - 1))
-    part = share * (len(ordered) - 1) - low
-    return ordered[low] + (ordered[min(low + 1, len(ordered) - 1)] - ordered[low]) * part

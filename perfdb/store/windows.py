@@ -6,30 +6,30 @@ the history is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from statistics import fmean
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, case, exists, func, select
+from sqlalchemy import Connection, Select, bindparam, case, func, select
 
+from perfdb.analysis.series import Series
+from perfdb.measures import METRICS, NAMES, measured
 from perfdb.records import COMPLETED, FAILED, STATUSES
+from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
-    UNCOUNTED_TAGS,
     from_json,
     series,
-    session_tags,
     sessions,
     steps,
 )
 
 MOST_SERIES = 500  # a session with a number in its step names has as many series as steps
 MOST_STEPS = 40_000  # read for one session's rules; more steps a session make a shorter window
-
-Triple = tuple[float, float, float]
-"""Mean, highest and lowest of a metric within one session; a step may run several times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +61,6 @@ class EndedSession:
         return self.start_time + (self.total_duration or 0.0)
 
 
-@dataclass(slots=True)
-class Window:
-    """The last runs of one series, oldest first; the lists have an entry per session.
-
-    ``numbers`` holds per metric what its counted runs took, None where a run does not count.
-    """
-
-    series_id: int
-    step_name: str | None
-    session_ids: list[str] = field(default_factory=list)
-    start_times: list[float] = field(default_factory=list)
-    failed: list[bool] = field(default_factory=list)
-    numbers: dict[str, list[Triple | None]] = field(default_factory=dict)
-
-
 def find_place(connection: Connection, session_id: str) -> Place | None:
     """Return where a session stands; None when it is not there."""
     row = connection.execute(_PLACE, {"wanted": session_id}).first()
@@ -102,6 +87,21 @@ def find_ended(connection: Connection, session_ids: Iterable[str]) -> list[Ended
         )
         found += [EndedSession(*row[:4], STATUSES[row.status]) for row in connection.execute(query)]
     return sorted(found, key=lambda each: (each.start_time, each.session_id))
+
+
+def runs_since(connection: Connection, place: Place, since: float) -> int:
+    """Return how many sessions of a session's pipeline and mode ended, from one moment until that session."""
+    return int(connection.execute(_SINCE, _since(place, since)).scalar_one())
+
+
+def place_after(connection: Connection, place: Place, since: float, runs: int) -> Place:
+    """Return the session that is so many after the first since a moment; the given one if that is earlier."""
+    found = connection.execute(_AFTER, _since(place, since) | {"runs": runs}).scalar()
+    return place if found is None else find_place(connection, found) or place
+
+
+def _since(place: Place, since: float) -> dict[str, float]:
+    return {"series_id": place.total_series, "since": since, "until": place.start_time}
 
 
 def newest_places(connection: Connection, pipeline: str | None = None) -> list[Place]:
@@ -171,8 +171,11 @@ def read_windows(
     *,
     metrics: Collection[str] = ("duration",),
     attributes: Mapping[str | None, Collection[str]] | None = None,
-) -> list[Window]:
-    """Return a window for the total and for each step name of a session, up to that session.
+) -> list[Series]:
+    """Return the last runs of the total and of each step name of a session, up to that session.
+
+    Of each metric there is a series, that of the total's duration first. A step that runs several times in a
+    session has the mean of its runs, and the highest and lowest beside it.
 
     Args:
         connection: of any role.
@@ -198,94 +201,124 @@ def read_windows(
             return []
         found += own
     order = {each.id: each for each in found}
-    windows = [_total_window(place.total_series, order, metrics, attributes)]
-    by_series = {each.series_id: Window(each.series_id, each.step_name) for each in named}
-    for window in by_series.values():
-        for metric in metrics:
-            window.numbers[metric] = []
-    if by_series:
-        rows = connection.execute(
-            _steps_query(tuple(sorted(metrics))), {"pks": list(order), "wanted": list(by_series)}
+    attributes = attributes or {}
+    made = _total_series(place, found, metrics, attributes.get(None, ()))
+    names = {each.series_id: each.step_name for each in named}
+    if not names:
+        return made
+    ordered = sorted(metrics)
+    by_metric = {number: {metric: _Lists() for metric in ordered} for number in names}
+    ids: dict[int, list[str]] = {number: [] for number in names}
+    starts: dict[int, list[float]] = {number: [] for number in names}
+    failed: dict[int, list[bool]] = {number: [] for number in names}
+    grouped: dict[int, list[Any]] = {}
+    for row in connection.execute(_steps_query(tuple(ordered)), {"pks": list(order), "wanted": list(names)}):
+        grouped.setdefault(row[0], []).append(row)
+    for pk, session in order.items():
+        for row in grouped.get(pk, ()):
+            if row[2] is None:  # called off or cut off each time: neither a good run nor a failure
+                continue
+            number = row[1]
+            ids[number].append(session.session_id)
+            starts[number].append(session.start_time)
+            failed[number].append(bool(row[2]))
+            for at, lists in enumerate(by_metric[number].values()):
+                lists.add(*row[3 + 3 * at : 6 + 3 * at])
+    for number, step_name in names.items():
+        wanted = {*attributes.get(step_name, ()), *attributes.get("*", ())}
+        found_in = _attributes_of(connection, number, list(order), ids[number], wanted)
+        for metric, lists in (by_metric[number] | found_in).items():
+            made.append(
+                Series(
+                    place.pipeline,
+                    step_name,
+                    place.mode,
+                    metric,
+                    ids[number],
+                    starts[number],
+                    lists.values,
+                    lists.counted,
+                    failed[number],
+                    lists.highest,
+                    lists.lowest,
+                )
+            )
+    return made
+
+
+class _Lists:
+    """The values of one metric while they are read; NaN where a run does not count."""
+
+    __slots__ = ("counted", "highest", "lowest", "values")
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.highest: list[float] = []
+        self.lowest: list[float] = []
+        self.counted: list[bool] = []
+
+    def add(self, mean: float | None, highest: float | None, lowest: float | None) -> None:
+        counted = mean is not None and highest is not None and lowest is not None
+        self.counted.append(counted)
+        self.values.append(float(mean) if mean is not None else math.nan)
+        self.highest.append(float(highest) if highest is not None else math.nan)
+        self.lowest.append(float(lowest) if lowest is not None else math.nan)
+
+
+def _total_series(
+    place: Place, found: Sequence[Any], metrics: Collection[str], attributes: Collection[str]
+) -> list[Series]:
+    ids = [row.session_id for row in found]
+    starts = [row.start_time for row in found]
+    failed = [row.status == FAILED_CODE for row in found]
+    lists = {metric: _Lists() for metric in sorted(metrics, key=lambda metric: metric != "duration")}
+    lists |= {name: _Lists() for name in attributes}
+    for row in found:
+        own = {"duration": row.total_duration, **measured(row)}
+        given = {"product_count": row.product_count, **(row.attributes or {})} if attributes else {}
+        for metric, values in lists.items():
+            value = _number(given.get(metric)) if metric in attributes else own[metric]
+            if not row.counted:
+                value = None
+            values.add(value, value, value)
+    return [
+        Series(
+            place.pipeline,
+            None,
+            place.mode,
+            metric,
+            ids,
+            starts,
+            each.values,
+            each.counted,
+            failed,
+            each.highest,
+            each.lowest,
         )
-        grouped: dict[int, list[Any]] = {}
-        for row in rows:
-            grouped.setdefault(row[0], []).append(row)
-        for pk, session in order.items():
-            for row in grouped.get(pk, ()):
-                if row[2] is None:  # called off or cut off each time: neither a good run nor a failure
-                    continue
-                window = by_series[row[1]]
-                window.session_ids.append(session.session_id)
-                window.start_times.append(session.start_time)
-                window.failed.append(bool(row[2]))
-                for place_of, metric in enumerate(sorted(metrics)):
-                    triple = row[3 + 3 * place_of : 6 + 3 * place_of]
-                    window.numbers[metric].append(
-                        None if triple[0] is None else (float(triple[0]), float(triple[1]), float(triple[2]))
-                    )
-        _add_attributes(connection, by_series, list(order), attributes or {})
-    return [*windows, *by_series.values()]
+        for metric, each in lists.items()
+    ]
 
 
-def _total_window(
-    series_id: int,
-    order: Mapping[int, Any],
-    metrics: Collection[str],
-    attributes: Mapping[str | None, Collection[str]] | None,
-) -> Window:
-    window = Window(series_id, None)
-    wanted = (attributes or {}).get(None, ())
-    for metric in (*metrics, *wanted):
-        window.numbers[metric] = []
-    for row in order.values():
-        window.session_ids.append(row.session_id)
-        window.start_times.append(row.start_time)
-        window.failed.append(row.status == FAILED_CODE)
-        own = {
-            "duration": row.total_duration,
-            "cpu_s": row.cpu_s,
-            "rss_peak_bytes": row.rss_peak_bytes,
-        }
-        given = {"product_count": row.product_count, **(row.attributes or {})} if wanted else {}
-        for metric in metrics:
-            value = own[metric] if row.counted else None
-            window.numbers[metric].append(None if value is None else (float(value),) * 3)
-        for name in wanted:
-            value = _number(given.get(name)) if row.counted else None
-            window.numbers[name].append(None if value is None else (value,) * 3)
-    return window
-
-
-def _add_attributes(
-    connection: Connection,
-    windows: Mapping[int, Window],
-    pks: list[int],
-    attributes: Mapping[str | None, Collection[str]],
-) -> None:
-    """Read numeric attributes out of the JSON of those steps whose rules name one."""
-    for window in windows.values():
-        names = {*attributes.get(window.step_name, ()), *attributes.get("*", ())}
-        if not names:
-            continue
-        query = select(sessions.c.session_id, steps.c.additional_data).join(
-            sessions, sessions.c.id == steps.c.session_pk
-        )
-        query = query.where(
-            steps.c.session_pk.in_(pks), steps.c.series_id == window.series_id, steps.c.counted.is_(True)
-        )
-        given: dict[str, list[Mapping[str, Any]]] = {}
-        for session_id, data in connection.execute(query):
-            given.setdefault(session_id, []).append(from_json(data) or {})
-        for name in names:
-            window.numbers[name] = [
-                _triple([_number(data.get(name)) for data in given.get(session_id, ())])
-                for session_id in window.session_ids
-            ]
-
-
-def _triple(values: list[float | None]) -> Triple | None:
-    known = [value for value in values if value is not None]
-    return (sum(known) / len(known), max(known), min(known)) if known else None
+def _attributes_of(
+    connection: Connection, number: int, pks: list[int], session_ids: Sequence[str], names: Collection[str]
+) -> dict[str, _Lists]:
+    """Read numeric attributes out of the JSON of the steps of a series whose rules name one."""
+    if not names:
+        return {}
+    query = select(sessions.c.session_id, steps.c.additional_data).join(
+        sessions, sessions.c.id == steps.c.session_pk
+    )
+    query = query.where(steps.c.session_pk.in_(pks), steps.c.series_id == number, steps.c.counted.is_(True))
+    given: dict[str, list[Mapping[str, Any]]] = {}
+    for session_id, data in connection.execute(query):
+        given.setdefault(session_id, []).append(from_json(data) or {})
+    found = {name: _Lists() for name in names}
+    for name, lists in found.items():
+        for session_id in session_ids:
+            values = [_number(data.get(name)) for data in given.get(session_id, ())]
+            known = [value for value in values if value is not None]
+            lists.add(*(fmean(known), max(known), min(known)) if known else (None, None, None))
+    return found
 
 
 def _number(value: Any) -> float | None:
@@ -316,7 +349,6 @@ _STEP_NAMES = (
     .order_by(func.max(steps.c.duration).desc())
     .limit(MOST_SERIES)
 )
-_TAGGED = exists().where(session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS))
 _ENDED = (
     select(
         sessions.c.id,
@@ -325,12 +357,24 @@ _ENDED = (
         sessions.c.status,
         sessions.c.counted,
         sessions.c.total_duration,
-        sessions.c.cpu_s,
-        sessions.c.rss_peak_bytes,
+        *(sessions.c[name] for name in NAMES),
         sessions.c.product_count,
     )
     .where(sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)))
-    .where(~_TAGGED)
+    .where(~UNCOUNTED)
+)
+_OF_SERIES = (
+    sessions.c.series_id == bindparam("series_id"),
+    sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)),
+    sessions.c.start_time.between(bindparam("since"), bindparam("until")),
+)
+_SINCE = select(func.count()).select_from(sessions).where(*_OF_SERIES)
+_AFTER = (
+    select(sessions.c.session_id)
+    .where(*_OF_SERIES)
+    .order_by(sessions.c.start_time, sessions.c.id)
+    .limit(1)
+    .offset(bindparam("runs"))
 )
 _NEWEST = (
     select(sessions.c.session_id)
@@ -339,11 +383,7 @@ _NEWEST = (
     .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
     .limit(1)
 )
-_COLUMNS = {
-    "duration": steps.c.duration,
-    "cpu_s": steps.c.cpu_s,
-    "rss_peak_bytes": steps.c.rss_peak_bytes,
-}
+_COLUMNS = {name: steps.c[name] for name in METRICS}
 
 
 @cache

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
-from perfdb import __version__
 from perfdb.errors import PerfdbError, UsageError
-from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM
+from perfdb.version import __version__
 from perfdb.web import schemas
 from perfdb.web.answers import alerts, bottlenecks, compare, overview, rules, sessions, trends
 from perfdb.web.queries import (
@@ -161,7 +160,7 @@ def get_alert(history: History, alert_id: AlertId) -> schemas.AlertAnswer:
     return alerts.alert(history, alert_id)
 
 
-def _decision(word: str, state: str, told: str) -> Callable[..., schemas.AlertAnswer]:
+def _decision(word: str, decision: Callable[..., object], told: str) -> Callable[..., schemas.AlertAnswer]:
     @router.post(
         f"/alerts/{{alert_id}}/{word}",
         tags=["alerts"],
@@ -170,23 +169,21 @@ def _decision(word: str, state: str, told: str) -> Callable[..., schemas.AlertAn
         operation_id=f"alert_{word.replace('-', '_')}",
         description=told,
     )
-    def decide(history: History, alert_id: AlertId, decision: schemas.Decision) -> schemas.AlertAnswer:
+    def decide(history: History, alert_id: AlertId, said: schemas.Decision) -> schemas.AlertAnswer:
         with conflicts():
-            return alerts.decide(history, alert_id, state, decision.note)
+            return alerts.decide(decision, history, alert_id, said.note)
 
     return decide
 
 
-_decision("acknowledge", ACKNOWLEDGED, "Say that somebody knows.")
-_decision("expected", EXPECTED, "Say that it is meant to be so: its level is the new baseline.")
-_decision("false-alarm", FALSE_ALARM, "Say that nothing was wrong: it counts against its rule's precision.")
-
-
-@router.post("/alerts/{alert_id}/undo", tags=["alerts"], responses=problems(404, 409))
-def post_undo(history: History, alert_id: AlertId, decision: schemas.Decision) -> schemas.AlertAnswer:
-    """Take the last decision about an alert back: it is what it was before."""
-    with conflicts():
-        return alerts.undo(history, alert_id, decision.note)
+_decision("acknowledge", ServedHistory.acknowledge, "Acknowledge an alert.")
+_decision("expected", ServedHistory.expected, "Mark an alert as expected: its level is the new baseline.")
+_decision(
+    "false-alarm",
+    ServedHistory.false_alarm,
+    "Mark an alert as a false alarm: it lowers its rule's precision.",
+)
+_decision("undo", ServedHistory.undo, "Undo the last decision about an alert: it is what it was before.")
 
 
 @router.post("/alerts/{alert_id}/silence", tags=["alerts"], responses=problems(404))

@@ -28,9 +28,9 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra(error) from error
 
-from perfdb import __version__
 from perfdb.errors import NotFoundError, PerfdbError, SettingsError, StoreError, TimeLimitError, UsageError
 from perfdb.history.history import History
+from perfdb.version import __version__
 
 SMALLEST_TO_PACK = 1_000  # bytes
 

@@ -10,10 +10,11 @@ is logged, but not a hundred thousand times.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from typing import Any
 
@@ -49,6 +50,17 @@ def most_connections() -> int:
     if soft == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
     return max(_LEAST_CONNECTIONS, min(MOST_CONNECTIONS, soft // _SHARE))
+
+
+def origin(host: str) -> str:
+    """Return by what a client is told from others: its address, of IPv6 the half that a network is given."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return str(address.ipv4_mapped or ipaddress.ip_network((int(address) >> 64 << 64, 64)))
 
 
 class Turns:
@@ -99,6 +111,7 @@ class PatientProtocol(H11Protocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._origin = ""
         self._waits_since: float | None = None
         self._ahead_since: float | None = None  # it has sent requests before it had the answers
         self._patience: asyncio.TimerHandle | None = None
@@ -107,11 +120,15 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection; of too many one goes that has said nothing, half of a request, or too much."""
         super().connection_made(transport)
+        self._origin = origin(self.client[0]) if self.client else ""
         self._let_answers_be_few(transport)
         self._look_whether_it_waits()
         while len(self.connections) > self.most:
             others = [each for each in self.connections if isinstance(each, PatientProtocol)]
-            min(others, key=lambda each: each._worth(self))._go()
+            counts = Counter(each._origin for each in others)
+            most = max(counts.values())
+            greedy = (each for each in others if counts[each._origin] == most)
+            min(greedy, key=lambda each: each._worth(self))._go()
 
     def _worth(self, newest: PatientProtocol) -> tuple[int, float]:
         """Return by what is told which of too many connections goes: the least, and of these the oldest."""

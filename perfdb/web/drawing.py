@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from statistics import median
 
+from perfdb.analysis.trend_view import kept_places
 from perfdb.pages import svg
 from perfdb.text import duration_text, size_text
-from perfdb.web.schemas import BarRow, Points, SampleSeries, SessionAnswer, TimelineRow
+from perfdb.vocabulary import FAILED
+from perfdb.web.schemas import BarRow, SampleSeries, SessionAnswer, TimelineRow, TrendAnswer
 
 MOST_DOTS = 300
-LEAST_BEHIND = 5  # runs behind the line
 
 
 def waterfall(answer: SessionAnswer) -> Iterator[tuple[TimelineRow, str]]:
@@ -27,7 +28,7 @@ def waterfall(answer: SessionAnswer) -> Iterator[tuple[TimelineRow, str]]:
                 if each.wait > 0
             ]
             name = row.label if step is None else step.step_name
-            failed = bar.status == "failed"
+            failed = bar.status == FAILED
             bars.append(svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed=failed))
         yield row, svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0)
 
@@ -42,7 +43,7 @@ def _longest(bars: Sequence[BarRow], most: int) -> Sequence[BarRow]:
 def waterfall_keys(answer: SessionAnswer) -> list[tuple[str, str]]:
     """Return what the colours of the waterfall mean."""
     kinds = [("k1", "on the critical path"), ("k2", "beside it")]
-    if any(bar.status == "failed" for row in answer.timeline.rows for bar in row.bars):
+    if any(bar.status == FAILED for row in answer.timeline.rows for bar in row.bars):
         kinds.append(("k3", "failed"))
     if any(attempt.wait for step in answer.steps for attempt in step.attempts):
         kinds.append(("k4", "waiting before a retry"))
@@ -68,19 +69,18 @@ def resources(samples: SampleSeries, begun: float, wall_s: float) -> tuple[float
     ]
 
 
-def trend(points: Points, limits: Sequence[float] = (), marks: Sequence[float] = ()) -> str:
-    """Return the runs of a series as dots over time, with the median of the runs around each.
+def trend(answer: TrendAnswer, limits: Sequence[float] = (), marks: Sequence[float] = ()) -> str:
+    """Return the runs of a series as dots over time, with the line of the median.
 
     Args:
-        points: the runs, oldest first.
+        answer: the series, as pictures show it.
         limits: seconds.
         marks: instants, epoch s.
     """
+    points = answer.points
     if not points.start_time:
         return ""
     first, last = points.start_time[0], points.start_time[-1]
-    stride = max(1, -(-len(points.start_time) // MOST_DOTS))
-    top = top_of(points, limits)
     shown = [
         (
             points.start_time[place] - first,
@@ -88,38 +88,29 @@ def trend(points: Points, limits: Sequence[float] = (), marks: Sequence[float] =
             points.failed[place],
             duration_text(points.duration[place]),
         )
-        for place in range(0, len(points.start_time), stride)
+        for place in kept_places(points.duration, MOST_DOTS)
     ]
-    line = [(time - first, value) for time, value in rolling_median(points)][::stride]
     return svg.dots(
         shown,
-        line,
+        _pieces(answer),
         last - first,
-        top,
-        limits=[limit for limit in limits if limit < top],
+        answer.top,
+        limits=[limit for limit in limits if limit < answer.top],
         marks=[mark - first for mark in marks if first <= mark <= last],
     )
 
 
-def top_of(points: Points, limits: Sequence[float] = ()) -> float:
-    """Return the seconds at the top of a picture: one wild run shall not flatten all the others."""
-    if not points.duration:
-        return 0.0
-    ordered = sorted(points.duration)
-    usual = ordered[min(len(ordered) - 1, int(0.98 * len(ordered)))]
-    largest = min(ordered[-1], 2.0 * usual)
-    return 1.08 * max([largest, *(limit for limit in limits if limit <= 1.5 * largest)])
+def _pieces(answer: TrendAnswer) -> list[list[tuple[float, float]]]:
+    """Return the median's line in pieces: it crosses neither a pause nor a change of the level."""
+    points = answer.points
+    cuts = sorted([*(end for _, end in answer.pauses), *(each.start_time for each in answer.changes)])
+    pieces: list[list[tuple[float, float]]] = [[] for _ in range(len(cuts) + 1)]
+    for time, height in zip(points.start_time, points.median, strict=True):
+        if height is not None:
+            pieces[bisect_right(cuts, time)].append((time - points.start_time[0], height))
+    return [[piece[place] for place in _evenly(len(piece))] for piece in pieces if piece]
 
 
-def rolling_median(points: Points) -> list[tuple[float, float]]:
-    """Return time and median of the last runs at each run that counts."""
-    good = [
-        (time, value)
-        for time, value, failed in zip(points.start_time, points.duration, points.failed, strict=True)
-        if not failed
-    ]
-    window = max(LEAST_BEHIND, min(25, len(good) // 15))
-    return [
-        (good[end - 1][0], median(value for _, value in good[max(0, end - window) : end]))
-        for end in range(1, len(good) + 1)
-    ]
+def _evenly(count: int) -> list[int]:
+    stride = max(1, -(-count // MOST_DOTS))
+    return sorted({*range(0, count, stride), count - 1})

@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from markupsafe import Markup
 
 from perfdb.alerts.messages import amount
+from perfdb.analysis.rules import kind_of
+from perfdb.pages.words import change, shown
 from perfdb.records import FIRING, SEVERITIES
 from perfdb.text import counted, duration_text
+from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, INTERRUPTED, WARNING
 from perfdb.web.schemas import AlertRow, Live
-from perfdb.web.words import change, shown, when
+from perfdb.web.words import when
 
 INFO = SEVERITIES[0]
 _REASONS = ("It explains", "Suspect", "Last error", "Failing too", "Moved together", "No single step")
@@ -53,24 +57,19 @@ def health(alerts: Sequence[AlertRow], live: Live | None = None) -> Health:
     first = urgent[0]
     number = "1 alert fires" if len(urgent) == 1 else f"{len(urgent)} alerts fire"
     sentence = Markup("{}: {} since {}").format(number, what_moved(first), when(first.since_time))
-    level = "critical" if first.severity == SEVERITIES[-1] else "warning"
+    level = CRITICAL if first.severity == CRITICAL else WARNING
     return Health(level, sentence, Markup(" ").join(more))
 
 
 def what_moved(alert: AlertRow) -> Markup:
     """Return an alert in a few words: ``Vision Analysis takes 2.3 × as long``."""
     name = shown(alert.pipeline, 60) if alert.step_name is None else shown(alert.step_name)
-    if alert.kind == "error_rate":
-        return Markup("{} fails in {} of its runs").format(name, f"{100 * alert.value:.0f} %")
-    if alert.metric != "duration":
+    kind = kind_of(alert.kind)
+    if alert.metric != "duration" and kind.looks_at != "failed":
         name = Markup("{} of {}").format(shown(alert.metric, 60), name)
-    limit = amount(alert.limit, alert.metric)
-    if alert.kind == "budget":
-        return Markup("{} is over {} in {} of its runs").format(name, limit, f"{100 * alert.value:.0f} %")
-    if alert.kind in ("max", "min"):
-        side = "over" if alert.kind == "max" else "under"
-        return Markup("{} is at {}, {} its limit of {}").format(
-            name, amount(alert.value, alert.metric), side, limit
+    if kind.short is not None:
+        return Markup("{} {}").format(
+            name, kind.short(alert.value, alert.limit, partial(amount, metric=alert.metric))
         )
     if alert.effect is None:
         return Markup("{} is at {}").format(name, amount(alert.value, alert.metric))
@@ -82,6 +81,16 @@ def what_moved(alert: AlertRow) -> Markup:
         return Markup("{} takes {}").format(name, words)
     words = f"at {much} of what it was" if "×" in much else f"{much} {'up' if alert.effect > 0 else 'down'}"
     return Markup("{} is {}").format(name, words)
+
+
+def judged(value: float, alert: AlertRow) -> str:
+    """Return what an alert's rule judged, with its unit."""
+    return kind_of(alert.kind).value_text(value, partial(amount, metric=alert.metric))
+
+
+def judges_shares(alert: AlertRow) -> bool:
+    """Say whether an alert's values are shares of its runs, and none of its metric."""
+    return kind_of(alert.kind).judges_shares
 
 
 def sentences(alert: AlertRow) -> list[str]:
@@ -104,9 +113,9 @@ def _newest(live: Live) -> list[Markup]:
     return [
         Markup("The newest session {} {}{}.").format(
             {
-                "completed": "ended well",
-                "failed": "failed",
-                "interrupted": "was cut off" if newest.total_duration is None else "was called off",
+                COMPLETED: "ended well",
+                FAILED: "failed",
+                INTERRUPTED: "was cut off" if newest.total_duration is None else "was called off",
             }.get(newest.status, "ran"),
             when(ended, "ago", live.now or time.time()),
             took,

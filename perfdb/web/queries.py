@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from perfdb.filters import Filters as HistoryFilters
 from perfdb.filters import attribute_of, moment_of
 from perfdb.store.browsing import Key
 from perfdb.vocabulary import MAX_NAME, recorded_name
@@ -98,7 +99,7 @@ class Filters(Query):
         default_factory=list, description="Only with this attribute, as key=value; may be repeated."
     )
 
-    def filters(self) -> dict[str, Any]:
+    def filters(self) -> HistoryFilters:
         """Return the filters as the methods of ``History`` take them."""
         return {
             "pipeline": self.pipeline,
@@ -129,7 +130,9 @@ class TrendQuery(Query):
     mode: MaybeMode = Field(
         None, description="Canonical JSON, as in every answer; the one that ran last without."
     )
-    last: int = Field(500, ge=1, le=100_000, description="So many of the newest runs that fit.")
+    last: int = Field(
+        500, ge=1, le=100_000, description="So many of the newest runs that fit; with since all."
+    )
     since: MaybeMoment = None
     until: MaybeMoment = None
     period: Literal["day", "week"] = "day"

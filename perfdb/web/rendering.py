@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
-from perfdb import __version__
 from perfdb.alerts.messages import amount
-from perfdb.pages import svg
+from perfdb.analysis.trend_view import percent_words
+from perfdb.pages.rendering import environment
 from perfdb.pages.style import COLOURS, SHAPES
-from perfdb.text import counted, inert, mode_text
+from perfdb.pages.words import drawn
+from perfdb.version import __version__
 from perfdb.web import words
-from perfdb.web.health import reasons, what_moved
+from perfdb.web.health import judged, judges_shares, reasons, what_moved
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -45,26 +45,18 @@ def static_path() -> str:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: Mapping[str, Any] = {
-        name: getattr(words, name)
-        for name in "ago change day difference drawn percent seconds shown size value_text when".split()
-    }
+    made = environment(HERE / "templates")
     made.filters.update(
-        filters,
+        ago=words.ago,
         amount=amount,
-        counted=counted,
-        inert=inert,
-        mode_text=mode_text,
+        day=words.day,
+        judged=judged,
+        judges_shares=judges_shares,
+        moved=percent_words,
         reasons=reasons,
         what_moved=what_moved,
+        when=words.when,
     )
-    made.globals.update(link=words.link, svg=svg, version=__version__)
-    made.globals.update(static=static_path(), style=words.drawn(style_sheet()))
+    made.globals.update(link=words.link, version=__version__)
+    made.globals.update(static=static_path(), style=drawn(style_sheet()))
     return made

@@ -6,19 +6,49 @@ value is null, never 0. ``step_name`` null is the session's total.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from perfdb.store.alerts import AlertEvent
+from perfdb.text import mode_text
 
 Status = Literal["running", "completed", "failed", "interrupted"]
+RowKind = Literal["step", "total", "other"]  # other: the time of no step
 Severity = Literal["info", "warning", "critical"]
 AlertState = Literal["pending", "firing", "acknowledged", "historic", "resolved", "expected", "false alarm"]
 
 
 class Answer(BaseModel):
-    """The root of every answer."""
+    """The root of every answer; a field takes a record where it holds an answer with the record's names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+
+    @classmethod
+    def from_records(cls, *records: object, **more: Any) -> Self:
+        """Return what records have of the fields, by their names, and what is given beside them."""
+        fields = cls.model_fields
+        found = {name: getattr(each, name) for each in records for name in fields if hasattr(each, name)}
+        return cls(**found | more)
+
+
+class OfMode(Answer):
+    """The root of what is of one pipeline and mode, which ``mode_text`` says in words."""
+
+    pipeline: str
+    mode: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def mode_text(self) -> str:
+        """The mode in words."""
+        return mode_text(self.mode)
+
+
+class SeriesName(OfMode):
+    """A series that can be asked for."""
+
+    step_name: str | None
 
 
 class Problem(Answer):
@@ -39,14 +69,11 @@ class Health(Answer):
 # --- sessions ------------------------------------------------------------------------------------------
 
 
-class SessionRow(Answer):
+class SessionRow(OfMode):
     """One session in a list."""
 
     session_id: str
-    pipeline: str
     status: Status
-    mode: str
-    mode_text: str
     fast_mode: bool | None
     success: bool | None
     product_count: int | None
@@ -179,6 +206,7 @@ class ExplainedStep(Answer):
     rss_peak_bytes: float | None
     usual_rss_peak_bytes: float | None
     cause: str | None
+    kind: RowKind
 
 
 class ExplanationAnswer(Answer):
@@ -224,26 +252,13 @@ class SessionAnswer(Answer):
 # --- what is slow --------------------------------------------------------------------------------------
 
 
-class SeriesName(Answer):
-    """A series that can be asked for."""
-
-    pipeline: str
-    step_name: str | None
-    mode: str
-    mode_text: str
-
-
-class SeriesNow(Answer):
+class SeriesNow(SeriesName):
     """How a series does now, beside its past.
 
     ``p50`` and ``p95`` are of the newest ``n`` runs, p95 with 20 or more of them. ``baseline`` is what a
     person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before.
     """
 
-    pipeline: str
-    step_name: str | None
-    mode: str
-    mode_text: str
     n: int
     failures: int
     p50: float | None
@@ -266,13 +281,10 @@ class OpenStep(Answer):
     usual_s: float | None
 
 
-class RunningSession(Answer):
+class RunningSession(OfMode):
     """A session that runs now."""
 
     session_id: str
-    pipeline: str
-    mode: str
-    mode_text: str
     start_time: float
     usual_s: float | None
     steps_done: int
@@ -311,12 +323,16 @@ class Period(Answer):
 
 
 class Points(Answer):
-    """Runs of a series, oldest first; at most 2,000, extremes kept; ``of`` is how many there are."""
+    """Runs of a series, oldest first; at most 2,000, extremes kept; ``of`` is how many there are.
+
+    ``median`` is the height of the median's line at each, where there is one.
+    """
 
     session_id: list[str]
     start_time: list[float]
     duration: list[float]
     failed: list[bool]
+    median: list[float | None]
     of: int
 
 
@@ -358,7 +374,13 @@ class TrendAnswer(Answer):
     slope_percent_per_session: float | None
     slope_percent_per_day: float | None
     p_value: float | None
+    drift_percent: float | None  # over all these runs, where that is sure and 5 or more
     points: Points
+    top: float  # of the scale, which begins at 0 (s)
+    beyond: str  # how many runs are larger, and how far; empty for none
+    pauses: list[tuple[float, float]]  # from one run to the next: no line crosses them
+    shown_by: Literal["run", "hour", "day", "week"]  # what a point of the median's line sums up
+    cut: str  # what of the window was left out; empty for nothing
     periods: list[Period]
     period: Literal["day", "week"]
     limits: list[Limit]
@@ -366,12 +388,9 @@ class TrendAnswer(Answer):
     alerts: list[AlertRow]
 
 
-class Bottleneck(Answer):
+class Bottleneck(OfMode):
     """What one step costs the sessions of a pipeline and mode, see ``History.bottlenecks``."""
 
-    pipeline: str
-    mode: str
-    mode_text: str
     step_name: str
     inside: str | None
     sessions: int
@@ -385,6 +404,7 @@ class Bottleneck(Answer):
     workers: int | None
     pool_percent: float | None
     straggler_ratio: float | None
+    kind: RowKind
 
 
 class BottlenecksAnswer(Answer):
@@ -421,6 +441,7 @@ class SideBySide(Answer):
     a_critical_s: float | None
     b_critical_s: float | None
     critical_difference_s: float | None
+    kind: RowKind
 
 
 class SessionsCompared(Answer):
@@ -433,12 +454,9 @@ class SessionsCompared(Answer):
     rows: list[SideBySide]
 
 
-class GroupRow(Answer):
+class GroupRow(OfMode):
     """One series of two groups of sessions."""
 
-    pipeline: str
-    mode: str
-    mode_text: str
     step_name: str
     a_n: int
     b_n: int
@@ -449,6 +467,7 @@ class GroupRow(Answer):
     low_s: float | None
     high_s: float | None
     effect: float | None
+    kind: RowKind
 
 
 class GroupsCompared(Answer):
@@ -467,7 +486,7 @@ class GroupsCompared(Answer):
 # --- alerts --------------------------------------------------------------------------------------------
 
 
-class AlertRow(Answer):
+class AlertRow(SeriesName):
     """An alert, as ``History.alerts`` has it."""
 
     id: int
@@ -476,11 +495,7 @@ class AlertRow(Answer):
     severity: Severity
     state: AlertState
     is_open: bool
-    pipeline: str
-    step_name: str | None
     metric: str
-    mode: str
-    mode_text: str
     direction: Literal["up", "down"]
     value: float
     baseline: float | None
@@ -499,15 +514,6 @@ class AlertRow(Answer):
     inhibited_by: int | None
     headline: str
     message: str
-
-
-class AlertEvent(Answer):
-    """Something that happened to an alert."""
-
-    at: float
-    event: str
-    session_id: str | None
-    note: str | None
 
 
 class SilenceRow(Answer):
@@ -555,6 +561,7 @@ class RuleRow(Answer):
     metric: str
     mode: dict[str, Any] | None
     limit: float | None
+    limit_text: str  # with its unit: of the metric, a share or a percentage; empty where there is no limit
     percent: float | None
     default: bool
     state: Literal["firing", "quiet", "too little history", "no data"]
@@ -580,6 +587,7 @@ class RuleHit(Answer):
     step_name: str | None
     mode: str
     value: float
+    value_text: str
     arithmetic: str
 
 
@@ -593,13 +601,9 @@ class RuleAnswer(Answer):
     hits: list[RuleHit]  # the newest of them
 
 
-class RuleVerdict(Answer):
+class RuleVerdict(SeriesName):
     """What a rule says of the newest run of a series."""
 
-    pipeline: str
-    step_name: str | None
-    mode: str
-    mode_text: str
     session_id: str
     start_time: float
     hit: bool
@@ -621,7 +625,7 @@ class SilenceOrder(BaseModel):
     """For how long nobody wants to hear of an alert."""
 
     model_config = ConfigDict(extra="forbid")
-    seconds: float = 86_400.0
+    seconds: float = Field(86_400.0, gt=0, lt=1e9)
     reason: str | None = None
 
 

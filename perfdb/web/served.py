@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from perfdb.errors import StoreError
-from perfdb.filters import checked_filters
+from perfdb.filters import Filters, checked_filters
 from perfdb.history import queries
 from perfdb.history.history import History
 from perfdb.store.database import Database, Watch
@@ -59,7 +59,9 @@ class ServedHistory(History):
         """Return what notices that something was written."""
         return self._database.watch()
 
-    def sessions_and_steps(self, *, last: int | None, **filters: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def sessions_and_steps(
+        self, *, last: int | None, **filters: Unpack[Filters]
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return ``sessions`` and ``steps`` of the newest sessions, so many as an answer may read."""
         with self.reading() as connection:
             return queries.sessions_and_steps(connection, **checked_filters(last, filters))

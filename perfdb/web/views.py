@@ -11,9 +11,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ValidationError
 
-from perfdb.alerts.triage import Desk
+from perfdb.analysis.rules import kind_of
+from perfdb.analysis.timeline import DEEPEST
 from perfdb.errors import PerfdbError, StoreError
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
+from perfdb.store.alerts import AlertEvent
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import bottlenecks as of_bottlenecks
@@ -22,10 +24,9 @@ from perfdb.web.answers import overview as of_overview
 from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
-from perfdb.web.answers.rows import alert_rows
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
-from perfdb.web.schemas import AlertEvent, Bottleneck, SeriesName, SeriesNow
+from perfdb.web.schemas import Bottleneck, SeriesName, SeriesNow
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
 
@@ -51,13 +52,10 @@ WINDOWS = (
     ("since=90d", "90 days"),
     ("since=365d", "a year"),
 )
-MOST_IN_WINDOW = 5_000
 USUAL_WINDOW = "last=500"
-LIMITED = ("max", "min", "budget")  # kinds of rules whose limit is in the metric's own unit
 FACTOR = 0.5
 RECENT = 30  # sessions that are offered for a comparison
 MOST_ROWS = 500  # of a table; the API has all
-DEEPEST = 6  # steps in steps that are indented
 
 Question = TypeVar("Question", bound=BaseModel)
 
@@ -93,7 +91,7 @@ def page(
     """Return a template with what every page knows."""
     history: ServedHistory = request.app.state.history
     if "firing_count" not in context:
-        context["firing_count"] = len(firing(alert_rows(Desk(history).alerts())))
+        context["firing_count"] = len(firing(of_alerts.open_alerts(history)))
     return HTMLResponse(
         render(
             template,
@@ -212,8 +210,6 @@ def get_trends(request: Request) -> Response:
     if chosen is not None or window is not None:  # what the form says, as an address of its own
         return RedirectResponse(_address_of_series(request, chosen, window), 303)
     query = asked(queries.TrendQuery, request)
-    if query.since is not None and "last" not in request.query_params:
-        query = query.model_copy(update={"last": MOST_IN_WINDOW})
     answer = of_trends.trend(request.app.state.history, query)
     window = f"since={query.since}" if query.since is not None else f"last={query.last}"
     windows = WINDOWS if window in dict(WINDOWS) else (*WINDOWS, (window, window.replace("=", " ")))
@@ -228,15 +224,10 @@ def get_trends(request: Request) -> Response:
         window=window,
         windows=windows,
         series_key=_series_key,
-        chart=drawing.trend(
-            answer.points,
-            limits,
-            [each.start_time for each in answer.changes],
-        ),
-        top=drawing.top_of(answer.points, limits),
+        chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
         data=link(
             "/api/v1/trends",
-            **query.model_dump(exclude_none=True, exclude={"pipeline", "step", "mode"}),
+            **query.model_dump(exclude_unset=True, exclude={"pipeline", "step", "mode"}),
             **({} if series is None else _of_series(series)),
         ),
     )
@@ -285,7 +276,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     history = request.app.state.history
     query = asked(queries.BottlenecksQuery, request, "step", "factor")
     answer = of_bottlenecks.bottlenecks(history, query)
-    steps = [row for row in answer.rows if row.step_name != "Other"]
+    steps = [row for row in answer.rows if row.kind == "step"]
     kinds = _kinds(answer.rows)
     offered = steps[:MOST_ROWS]
     step, factor = request.query_params.get("step"), request.query_params.get("factor")
@@ -372,7 +363,7 @@ def get_alerts(request: Request) -> HTMLResponse:
     history = request.app.state.history
     query = asked(queries.AlertsQuery, request)
     answer = of_alerts.alert_page(history, query)
-    opened = alert_rows(Desk(history).alerts())
+    opened = of_alerts.open_alerts(history)
     return page(
         request,
         "alerts.html",
@@ -391,11 +382,10 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
     history = request.app.state.history
     answer = of_alerts.alert(history, alert_id)
     alert = answer.alert
+    limits = [alert.limit] if alert.limit is not None and kind_of(alert.kind).draws_limit else []
     trend = None
-    if alert.metric == "duration" and alert.kind != "error_rate":
-        series = {"pipeline": alert.pipeline, "step": alert.step_name, "mode": alert.mode}
-        trend = of_trends.trend(history, queries.TrendQuery.model_validate({**series, "last": 200}))
-    limits = [alert.limit] if alert.limit is not None and alert.kind in LIMITED else []
+    if alert.metric == "duration" and kind_of(alert.kind).looks_at != "failed":
+        trend = of_trends.around_alert(history, alert, limits)
     return page(
         request,
         "alert.html",
@@ -404,8 +394,7 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
         limits=limits,
         events=_told(answer.events),
         trend=trend,
-        top=0.0 if trend is None else drawing.top_of(trend.points, limits),
-        chart="" if trend is None else drawing.trend(trend.points, limits, [alert.since_time]),
+        chart="" if trend is None else drawing.trend(trend, limits, [alert.since_time]),
         sentences=sentences(answer.alert),
     )
 

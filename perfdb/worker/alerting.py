@@ -18,7 +18,6 @@ from perfdb.recording.values import clean_error
 from perfdb.store.database import Database, EndingError
 from perfdb.toml import Table
 from perfdb.vocabulary import COMPLETED
-from perfdb.worker.shipping import judge_historic
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -183,7 +182,7 @@ class Alerting:
             Exception: the database does not let us now.
         """
         try:
-            from perfdb.alerts.judging import judge_left
+            from perfdb.alerts.late import judge_left
 
             found, old = judge_left(self._database, session_ids, self._ready())
             for told in found:
@@ -197,6 +196,8 @@ class Alerting:
     def judge_historic(self, session_ids: Iterable[str]) -> None:
         """Judge old sessions that came late: their alerts are ``historic``, nobody is told. Never raises."""
         try:
+            from perfdb.alerts.late import judge_historic
+
             judge_historic(self._database, session_ids, self._table)
         except Exception as error:
             self._failed(error)
@@ -232,7 +233,7 @@ class Alerting:
 
     def prepare(self) -> None:
         """Import what judging takes."""
-        from perfdb.alerts import judging  # noqa: F401
+        from perfdb.alerts import judging, late  # noqa: F401
 
         self._ready()
         self.tell_after_silence()

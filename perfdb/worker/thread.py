@@ -8,17 +8,15 @@ do, and before the process forks or ends; whoever has something for it starts an
 from __future__ import annotations
 
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from perfdb.errors import AbsentError, PerfdbError, StoreError
+from perfdb.errors import AbsentError, StoreError
 from perfdb.guard import raise_foreign
-from perfdb.recording.environment import describe_process
 from perfdb.recording.health import Health, debugging
-from perfdb.recording.journal import Journal, new_journal_id
-from perfdb.recording.judged import note_judged, note_unjudged
+from perfdb.recording.journal import Journal
+from perfdb.recording.judged import note_unjudged
 from perfdb.recording.live import LiveSession
 from perfdb.recording.native import (
     Flag,
@@ -29,14 +27,15 @@ from perfdb.recording.native import (
     prepare_greenlets,
     sleep,
 )
-from perfdb.recording.values import clean_error
 from perfdb.search import doubt_about_home
 from perfdb.store.database import Database, EndingError
-from perfdb.surroundings import make_private_folder
 from perfdb.toml import Table
 from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
-from perfdb.worker.shipping import move_batch, recover_dead
+from perfdb.worker.journals import Journals
+from perfdb.worker.outage import Outage, is_away
+from perfdb.worker.recovery import recover_dead
+from perfdb.worker.shipping import move_batch
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -54,16 +53,11 @@ MOVE_S = 0.5  # that a turn moves rows for, while further ones come: what has co
 JUDGE_S = 0.1  # that a turn may judge for, while rows wait
 EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short programs do their share
 EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
-ROTATE_BYTES = 16 << 20  # a longer journal is left to its sessions, new ones get a new file
 LOOK_FOR_DEAD_S = 60.0
 MOST_WAITING = 10_000  # ended sessions that the database does not have yet; the journal has all of them
 # Short, because a fork of the host waits for the turn in hand; the thread tries again for ever.
 BUSY_TIMEOUT_S = 0.04
 SHARED_BUSY_TIMEOUT_S = 0.25
-EAGER_S = 0.25  # it does so without a pause while a lock is held no longer than this
-BUSY_IS_NEWS_S = 1.0  # many writers take turns: a lock is worth a word when it is held for longer
-MAX_PAUSE_S = 1.5  # with the time-out of a connection less than 5 s: so soon rows flow after an outage
-JOURNAL_RETRY_S = 5.0
 WAIT_BEFORE_FORK_S = 1.0
 SHARED_WAIT_BEFORE_FORK_S = 0.25  # who waits for a server holds nothing that a child could miss
 SHORTEST_WAIT_S = 0.1  # at an exit, for a thread to end at its next safe point
@@ -96,12 +90,9 @@ class Worker:
         self.folder = home / "journal"
         self._trust = trust  # None when somebody named the home
         self.health = health
-        self._fsync = fsync
         timeout_s = BUSY_TIMEOUT_S if database_url.startswith("sqlite") else SHARED_BUSY_TIMEOUT_S
         self._database = Database(database_url, timeout_s, health, ends=self._must_end)
-        self._journals: list[Journal] = []  # the last one is written by new sessions
-        self._read: dict[str, int] = {}  # offsets that are known to be in the database
-        self._judged: dict[str, int] = {}  # those that are noted beside the journals
+        self._journals = Journals(self.folder, health, fsync=fsync)
         self._noted_beside: Path | None = None  # the journal with a note of sessions to be judged
         self._sessions: list[LiveSession] = []  # those that run
         self._waiting: deque[Ended] = deque(maxlen=MOST_WAITING)  # those that the database is to get
@@ -112,13 +103,9 @@ class Worker:
         self._ends = False  # the thread is to end, and no other one to begin
         self.rests: Callable[[Worker], None] | None = None  # called when it lets go of all
         self.wakes: Callable[[Worker], None] | None = None
-        self._pause_s = 0.0
         self._turns = 0
-        self._problem: str | None = None
-        self._is_away = False  # known for a while: nobody waits for it
-        self._busy_since: float | None = None
+        self._outage = Outage(self._database, health)
         self._log_problem: str | None = None
-        self._no_journal_until = 0.0
         self._looked_for_dead = float("-inf")
         self._heard_of = monotonic()
         self._reset_locks()
@@ -128,7 +115,8 @@ class Worker:
         self._upkeep: Upkeep | None = None
         self._judges = self._prunes = False  # there is more to do soon
         if retention:
-            from perfdb.worker.upkeep import Upkeep, read_policy
+            from perfdb.store.upkeep.pruning import read_policy
+            from perfdb.worker.upkeep import Upkeep
 
             self._upkeep = Upkeep(home, read_policy(retention), self._database, health, find_folders)
 
@@ -142,42 +130,10 @@ class Worker:
     def journal(self) -> Journal | None:
         """Return the journal for new sessions; None while there can be none."""
         with self._lock:
-            journal = self._current_journal()
+            journal = self._journals.current(self._sessions, self._doubt)
         if journal is not None:
             self._ensure_thread()
         return journal
-
-    def _current_journal(self) -> Journal | None:
-        if self._journals:
-            newest = self._journals[-1]
-            if newest.size < ROTATE_BYTES or self._has_former():
-                return newest
-        if monotonic() < self._no_journal_until:
-            return None
-        try:
-            from perfdb import __version__
-
-            header = {
-                "journal_id": new_journal_id(),
-                "created": round(time.time(), 6),
-                "perfdb_version": __version__,
-                **describe_process(),
-            }
-            make_private_folder(self.folder.parent)  # who is too late to make it cannot give us theirs
-            if (doubt := self._doubt()) is not None:
-                raise PermissionError(doubt)
-            self._journals.append(Journal.create(self.folder, header, fsync=self._fsync))
-        except OSError as error:
-            raise_foreign(error)
-            self._no_journal_until = monotonic() + JOURNAL_RETRY_S
-            self.health.failed(f"making a journal in {self.folder} (runs are not recorded)", error)
-            return None
-        return self._journals[-1]
-
-    def _has_former(self) -> bool:
-        """Whether an earlier journal is still to be brought in, or removed: one such open file is enough."""
-        in_use = {id(session.journal) for session in self._sessions}
-        return any(id(each) not in in_use or self._unread(each) for each in self._journals[:-1])
 
     def started(self, session: LiveSession) -> None:
         """Take note of a session that runs."""
@@ -207,7 +163,7 @@ class Worker:
         if is_exiting():
             self.close(min(until - monotonic(), EXIT_WAIT_S))
             return 0.0
-        if session.in_database.is_set() or self._is_away or not (self._ends or self._is_at_work()):
+        if session.in_database.is_set() or self._outage.is_known or not (self._ends or self._is_at_work()):
             return 0.0
         return min(until - monotonic(), LOOK_S)
 
@@ -231,9 +187,9 @@ class Worker:
                     pass
                 self.alerting.prepare()
             except Exception as error:
-                if not _is_away(error):
+                if not is_away(error):
                     raise
-                self._say_that_it_waits(error)
+                self._outage.say(error, has_rows=bool(self._backlog()))
             finally:
                 if not self._is_at_work():
                     self._database.forget()
@@ -243,9 +199,9 @@ class Worker:
         known = self.health.as_dict()
         return {
             **known,
-            "ok": known["ok"] and self._problem is None and self._log_problem is None,
-            "last_error": self._problem or self._log_problem or known["last_error"],
-            "database_error": self._problem,
+            "ok": known["ok"] and self._outage.problem is None and self._log_problem is None,
+            "last_error": self._outage.problem or self._log_problem or known["last_error"],
+            "database_error": self._outage.problem,
             "backlog_bytes": self._backlog(),
         }
 
@@ -257,10 +213,7 @@ class Worker:
             self._sessions = [other for other in self._sessions if other is not session]
 
     def _backlog(self) -> int:
-        return sum(self._unread(journal) for journal in list(self._journals))
-
-    def _unread(self, journal: Journal) -> int:
-        return journal.size - self._read.get(journal.path.name, 0)
+        return self._journals.backlog()
 
     # -- the thread ------------------------------------------------------------------
 
@@ -311,8 +264,8 @@ class Worker:
                 return
 
     def _time_to_next_turn(self) -> float:
-        if self._pause_s:
-            return self._pause_s
+        if self._outage.pause_s:
+            return self._outage.pause_s
         return REST_S if self._judges or self._prunes else TICK_S if self._sessions else QUIET_S
 
     def _is_needed(self) -> bool:
@@ -326,7 +279,7 @@ class Worker:
             with self._lock:
                 if self._is_needed():
                     return False
-                journals, self._journals = self._journals, []
+                journals = self._journals.take_all()
             whole = [self._let_go(journal, remove=True) for journal in journals]
             self._database.forget()
             with self._lock:
@@ -349,11 +302,8 @@ class Worker:
 
     def _let_go(self, journal: Journal, *, remove: bool) -> bool:
         """Close a journal, and remove it when the database has all of it; return whether that is so."""
-        offset = self._read.pop(journal.path.name, None)
-        self._judged.pop(journal.path.name, None)
-        if remove and journal.retire(offset):
+        if self._journals.let_go(journal, remove=remove):
             return True
-        journal.close()
         self.look_for_dead()  # it is one of them now
         return False
 
@@ -384,16 +334,15 @@ class Worker:
                     if isinstance(error, EndingError):
                         break
                     failure = failure or error
-                    if part != self._announce_open_steps and _is_away(error):
+                    if part != self._announce_open_steps and is_away(error):
                         failure = error
                         break
                 if self._ends:
                     break
             if failure is not None:
-                self._later(failure)
+                self._outage.note(failure, has_rows=bool(self._backlog()))
             elif not self._ends:
-                self._problem, self._busy_since, self._pause_s = None, None, 0.0
-                self._is_away = False
+                self._outage = Outage(self._database, self.health)  # if there was one, it is over
         finally:
             self._turns += 1
             # at the very end: what is done after it would run beside the host's next steps
@@ -448,30 +397,6 @@ class Worker:
             frame = frame.f_back
         return False
 
-    def _later(self, failure: Exception) -> None:
-        from random import SystemRandom  # the host's own numbers stay what it seeded
-
-        from perfdb.store.engine import is_busy, is_transient
-
-        # with jitter, because several processes wait for the same lock
-        self._pause_s = min(MAX_PAUSE_S, max(0.01, self._pause_s * 2)) * SystemRandom().uniform(0.75, 1.0)
-        if is_busy(failure):
-            self._busy_since = self._busy_since or monotonic()
-            if monotonic() - self._busy_since < EAGER_S:
-                self._pause_s = 0.001
-            if monotonic() - self._busy_since < BUSY_IS_NEWS_S:
-                return
-        self._is_away = is_transient(failure)
-        self._say_that_it_waits(failure)
-
-    def _say_that_it_waits(self, failure: Exception) -> None:
-        error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
-        self._problem = (
-            str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {clean_error(error)}"
-        )
-        state = "takes no rows now, the journal keeps them" if self._backlog() else "could not be tended"
-        self.health.delayed(f"{_shown(self._database.url)} {state}", error)
-
     def _watch_log(self) -> None:
         """Keep SQLite's write-ahead log short, and say so when a reader does not let us."""
         size = self._database.shrink_log(LOG_LIMIT_BYTES)
@@ -490,11 +415,11 @@ class Worker:
                         session.announce(step)
 
     def _move(self) -> None:
-        if self._busy_since is not None:  # journals are not read again for a lock that is still held
+        if self._outage.busy_since is not None:  # journals are not read again for a lock that is still held
             with self._database.writing():
                 pass
         until = monotonic() + MOVE_S
-        for journal in list(self._journals):
+        for journal in self._journals.all():
             self._drain(journal, until)
 
     def _recover_dead(self) -> None:
@@ -512,11 +437,7 @@ class Worker:
         self._judges = self.alerting.judge_waiting(idle=not self._moved, seconds=JUDGE_S)
         self.alerting.tell_after_silence()
         if not self.alerting.waits:
-            for journal in self._journals:
-                offset = self._read.get(journal.path.name, 0)
-                if offset != self._judged.get(journal.path.name, 0):
-                    note_judged(journal.path, offset)
-                    self._judged[journal.path.name] = offset
+            self._journals.note_judged()
             if self._noted_beside is not None:
                 note_unjudged(self._noted_beside, ())
                 self._noted_beside = None
@@ -533,13 +454,13 @@ class Worker:
         running = [each.session_id for each in list(self._sessions) if not (each.ended or each.inherited)]
         if running and monotonic() - self._heard_of > RENEW_S:
             with self._database.writing() as connection:
-                renew(connection, [str(each.header["journal_id"]) for each in list(self._journals)], running)
+                renew(connection, [str(each.header["journal_id"]) for each in self._journals.all()], running)
             self._heard_of = monotonic()
 
     def _drain(self, journal: Journal, until: float) -> None:
-        while journal.size > (known := self._read.get(journal.path.name, 0)):
+        while journal.size > (known := self._journals.read_to(journal)):
             records, end, finished = move_batch(self._database, journal, self.health, known)
-            self._read[journal.path.name] = end
+            self._journals.note_read(journal, end)
             if (debug := debugging()) is not None:
                 debug(
                     "%d records of %s are in the database, %d bytes so far", records, journal.path.name, end
@@ -565,9 +486,10 @@ class Worker:
 
     def _retire(self) -> None:
         """Remove journals that nobody needs any more; what waits to be judged is noted beside another."""
-        spent = self._spent()
+        with self._lock:
+            spent = self._journals.spent(self._sessions)
         if spent and (waiting := self.alerting.unjudged()):
-            beside = self._journals[-1].path
+            beside = self._journals.all()[-1].path
             if not note_unjudged(beside, waiting):
                 return
             self._noted_beside = beside
@@ -576,23 +498,13 @@ class Worker:
                 self._journals.remove(journal)
             self._let_go(journal, remove=True)
 
-    def _spent(self) -> list[Journal]:
-        """Return the journals that are in the database whole and get no more lines."""
-        with self._lock:
-            in_use = {id(session.journal) for session in self._sessions}
-            return [
-                journal
-                for journal in self._journals[:-1]
-                if id(journal) not in in_use and journal.ends_at(self._read.get(journal.path.name))
-            ]
-
     # -- the ends of a process -----------------------------------------------------------
 
     def close(self, wait_s: float = EXIT_WAIT_S) -> None:
         """Bring everything to the database if it can be had in time, end the thread, let go of files."""
         until = monotonic() + wait_s
         self._bring_in(until)
-        if not self._is_away:
+        if not self._outage.is_known:
             self._finish_alerts(until)
         self._go_on_pruning(min(until, monotonic() + EXIT_PRUNE_S))
         self.end_thread()
@@ -626,26 +538,27 @@ class Worker:
 
     def _bring_in(self, until: float) -> None:
         """Have all rows moved in time; what is known to be away is tried once more."""
-        last_turn = self._turns + 2 if self._is_away else None  # that in hand may have begun before the end
+        # two more turns, because that in hand may have begun before the end
+        last_turn = self._turns + 2 if self._outage.is_known else None
         while self._backlog():
             if self._is_at_work():
-                self._pause_s = min(self._pause_s, 0.05)
+                self._outage.pause_s = min(self._outage.pause_s, 0.05)
                 self._wake.set()
             else:
                 self.turn()
-            if monotonic() >= until or (last_turn and self._is_away and self._turns >= last_turn):
+            if monotonic() >= until or (last_turn and self._outage.is_known and self._turns >= last_turn):
                 return
             if self._backlog():
                 sleep(0.005)
 
     def _close_files(self) -> None:
-        for journal in self._journals:
+        for journal in self._journals.all():
             try:
                 self._let_go(journal, remove=not self.alerting.waits)
             except OSError as error:
                 raise_foreign(error)
                 self.health.failed(f"closing {journal.path}", error)
-        self._journals = []
+        self._journals.take_all()
         self._sessions = [each for each in self._sessions if is_exiting() and not each.ended]
         self._waiting.clear()
         self._database.forget()
@@ -671,9 +584,8 @@ class Worker:
         """
         self._reset_locks()
         self._wake, self._thread, self._ends = Flag(), None, False
-        for journal in self._journals:
-            journal.after_fork_in_child()
-        self._journals, self._read, self._judged, self._noted_beside = [], {}, {}, None
+        self._journals.after_fork_in_child()
+        self._noted_beside = None
         self._database.after_fork_in_child(is_still=is_still)
         self.health.after_fork_in_child()
         self.alerting.after_fork_in_child(self.turn_lock)
@@ -696,18 +608,3 @@ def usual_durations(database_url: str, pipeline: str, mode: str) -> dict[str, fl
                 return reading.usual_durations(connection, pipeline, mode)
         except AbsentError:
             return {}
-
-
-def _is_away(failure: Exception) -> bool:
-    from perfdb.store.engine import is_transient
-
-    return is_transient(failure)
-
-
-def _shown(url: str) -> str:
-    try:
-        from perfdb.store.engine import shown_url
-
-        return shown_url(url)
-    except Exception:
-        return "(unknown)"

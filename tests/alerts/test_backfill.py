@@ -17,11 +17,13 @@ from perfdb.alerts.config import AlertSettings
 from perfdb.cli import main
 from perfdb.maintenance.importer import find_reports, import_reports
 from perfdb.recording.report import to_report, write_report
-from perfdb.records import Session, Step
+from perfdb.records import Session
 from perfdb.settings import load
 from perfdb.store.alerts import read_alerts
 from perfdb.store.engine import open_engine
-from perfdb.store.ingest import insert_sessions, tag_session
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.sessions import tag_session
+from perfdb.testing import make_session
 from tests.given import Given
 
 NOON = 1_767_268_800.0
@@ -30,24 +32,7 @@ Level = Callable[[int], float]
 
 
 def session_of(number: int, work: float, **changes: Any) -> Session:
-    start = NOON + 60 * number
-    steps = (
-        Step(step_name="load", start_time=start, duration=1.0, success=True),
-        Step(step_name="work", start_time=start + 1, duration=work, success=True, seq=1),
-    )
-    made = Session(
-        session_id=f"run-{number:04d}",
-        pipeline="design",
-        start_time=start,
-        total_duration=1.0 + work,
-        status="completed",
-        success=True,
-        fast_mode=False,
-        mode=NORMAL,
-        steps=steps,
-        perfdb_version="0.1.0",
-    )
-    return replace(made, **changes)
+    return make_session(number, {"load": 1.0, "work": work}, **({"fast_mode": False} | changes))
 
 
 @pytest.fixture
@@ -145,7 +130,7 @@ def test_the_command_prints_a_table_and_reasons(file: Path, capsys: pytest.Captu
     assert run("regressions", "-d", str(file), "--csv") == 0
     assert capsys.readouterr().out.startswith("pipeline,step_name,mode,against,since_session_id")
     assert run("regressions", "-d", str(file), "--last", "50") == 0
-    assert "Nothing became slower for good" in capsys.readouterr().err
+    assert "Nothing became slower permanently" in capsys.readouterr().err
 
 
 def run(*arguments: str) -> Any:

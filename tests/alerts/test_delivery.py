@@ -20,17 +20,11 @@ from perfdb.recording.health import Health
 from perfdb.store import outbox
 from perfdb.store.engine import open_engine
 from perfdb.store.schema import ensure_schema
+from perfdb.testing import ManualClock
 
 CHANNELS = Path(__file__).resolve().parents[2] / "docs" / "channels.md"
 ALERT = {"severity": "warning", "message": "it is slow\x1b[31m", "headline": "slow"}
 PAYLOAD: dict[str, Any] = {"pipeline": "design", "alerts": [ALERT], "resolved": [], "more": 0}
-
-
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -46,15 +40,15 @@ class Post:
     """A delivery that is turned by hand, with a clock of its own."""
 
     def __init__(self, engine: Engine, *used: Channel) -> None:
-        self.clock = Clock()
+        self.clock = ManualClock(1_000_000.0)
         self.health = Health()
         self.engine = engine
-        self.delivery = Delivery(engine.begin, threading.RLock(), self.health, clock=self.clock)
+        self.delivery = Delivery(engine.begin, threading.RLock(), self.health, clock=self.clock.time)
         self.delivery.use(used)
 
     def put(self, channel: str, payload: dict[str, Any] = PAYLOAD) -> None:
         with self.engine.begin() as connection:
-            outbox.put(connection, channel, payload, self.clock.now)
+            outbox.put(connection, channel, payload, self.clock.time())
 
     def turns(self) -> int:
         count = 0
@@ -98,7 +92,7 @@ def test_what_did_not_arrive_is_tried_again_later_with_the_same_number(engine: E
     assert len(receiver.received) == 1
     assert post.counts() == {"team": {"waiting": 1}}
     receiver.answer = 200
-    post.clock.now += 6
+    post.clock.advance(6)
     post.turns()
     assert post.counts() == {"team": {"sent": 1}}
     assert len({headers["X-Perfdb-Delivery"] for headers, _ in receiver.received}) == 1
@@ -112,7 +106,7 @@ def test_a_channel_that_keeps_failing_is_left_alone_for_a_while(engine: Engine, 
     post.turns()
     assert len(receiver.received) == delivery.BREAK_AFTER
     receiver.answer = 200
-    post.clock.now += delivery.BREAK_S + 1
+    post.clock.advance(delivery.BREAK_S + 1)
     post.turns()
     assert post.counts() == {"team": {"sent": 10}}
 
@@ -140,9 +134,9 @@ def test_a_dead_sender_leaves_its_message_to_the_next(engine: Engine, receiver: 
     post = Post(engine, hook(receiver))
     post.put("team")
     with engine.begin() as connection:
-        assert outbox.claim(connection, ["team"], post.clock.now, delivery.LEASE_S) is not None
+        assert outbox.claim(connection, ["team"], post.clock.time(), delivery.LEASE_S) is not None
     assert post.turns() == 0
-    post.clock.now += delivery.LEASE_S + 1
+    post.clock.advance(delivery.LEASE_S + 1)
     post.turns()
     assert post.counts() == {"team": {"sent": 1}}
 

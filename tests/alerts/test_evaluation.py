@@ -15,10 +15,11 @@ from sqlalchemy import Connection
 from perfdb.alerts.causes import of_details
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
-from perfdb.records import Alert, Session, Step
+from perfdb.records import Alert, Session
 from perfdb.store.alerts import events_of, read_alerts
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from perfdb.testing import make_session
 
 NOON = 1_767_268_800.0
 SEEDS = (0, 3)  # of those that were tried, these have a first slow run that looks like an old one
@@ -34,22 +35,7 @@ def connection(migrated_file: Path, tmp_path: Path) -> Iterator[Connection]:
 
 
 def session_of(number: int, steps: dict[str, float], **attributes: Any) -> Session:
-    start, at, made = NOON + 60 * number, NOON + 60 * number, []
-    for seq, (name, seconds) in enumerate(steps.items()):
-        made.append(Step(step_name=name, start_time=at, duration=seconds, success=True, seq=seq))
-        at += seconds
-    return Session(
-        session_id=f"run-{number:04d}",
-        pipeline="design",
-        start_time=start,
-        total_duration=sum(steps.values()),
-        status="completed",
-        success=True,
-        fast_mode=False,
-        mode=NORMAL,
-        attributes=attributes,
-        steps=tuple(made),
-    )
+    return make_session(number, steps, fast_mode=False, attributes=attributes)
 
 
 def record(connection: Connection, session: Session) -> None:

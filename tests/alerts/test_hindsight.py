@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 import perfdb
-from perfdb.alerts.triage import Desk
-from perfdb.records import Session, Step
+from perfdb.alerts.triage import Triage
+from perfdb.records import Session
 from perfdb.settings import sqlite_url
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from perfdb.testing import make_session
 
 NOON = 1_767_268_800.0
 RULES = """
@@ -25,7 +26,7 @@ limit = 2.0
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Triage:
     """Forty runs of 1 s, of which every tenth takes 3 s."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "perfdb.toml").write_text(RULES, encoding="utf-8")
@@ -35,23 +36,14 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     with engine.begin() as connection:
         insert_sessions(connection, [made(number, 3.0 if number % 10 == 9 else 1.0) for number in range(40)])
     engine.dispose()
-    return Desk(perfdb.History(url))
+    return Triage(perfdb.History(url))
 
 
 def made(number: int, seconds: float) -> Session:
-    start = NOON + 60 * number
-    return Session(
-        session_id=f"run_{number:02d}",
-        pipeline="etl",
-        start_time=start,
-        total_duration=seconds,
-        status="completed",
-        success=True,
-        steps=(Step(step_name="work", start_time=start, duration=seconds, success=True),),
-    )
+    return make_session(number, {"work": seconds}, pipeline="etl", session_id=f"run_{number:02d}")
 
 
-def test_a_limit_would_have_flagged_every_run_above_it(desk: Desk) -> None:
+def test_a_limit_would_have_flagged_every_run_above_it(desk: Triage) -> None:
     judged, hits = desk.would_have_flagged("slow", last=35)
     assert judged == 35
     assert [hit.session_id for hit in hits] == ["run_39", "run_29", "run_19", "run_09"]
@@ -59,7 +51,7 @@ def test_a_limit_would_have_flagged_every_run_above_it(desk: Desk) -> None:
     assert desk.alerts("all") == []
 
 
-def test_the_newest_run_is_judged_as_it_is_now(desk: Desk) -> None:
+def test_the_newest_run_is_judged_as_it_is_now(desk: Triage) -> None:
     for rule in desk.settings.rules:
         now = {(each.step_name, each.session_id): each.verdict for each in desk.verdicts(rule.name)}
         judged, hits = desk.would_have_flagged(rule.name, last=1)

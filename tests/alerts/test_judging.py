@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
+from perfdb.alerts.late import judge_historic
 from perfdb.records import Alert, Session, Step
 from perfdb.store.alerts import read_alerts
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.worker.shipping import judge_historic
 
 NAMES = 12
 RUNS = 60

@@ -15,16 +15,16 @@ import perfdb
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
 from perfdb.alerts.pins import pin, pins_of_past
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.analysis.baselines import distance, level_of
-from perfdb.analysis.rules import Level, Rule
-from perfdb.analysis.verdicts import evaluate
+from perfdb.analysis.rules import Level, Rule, evaluate
 from perfdb.cli import main
 from perfdb.records import Session, Step
 from perfdb.store.alerts import read_alerts
 from perfdb.store.baselines import pinned
 from perfdb.store.engine import open_engine
-from perfdb.store.ingest import delete_sessions, insert_sessions
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.sessions import delete_sessions
 
 NOON = 1_767_268_800.0
 NORMAL, FAST = '{"fast_mode":false}', '{"fast_mode":true}'
@@ -222,7 +222,7 @@ def test_baselines_are_pinned_listed_and_let_go(file: Path, say: Say) -> None:
 
 def test_a_range_of_sessions_makes_a_pin(file: Path) -> None:
     fill(file, noisy(0, 2.0, 60))
-    desk = Desk(perfdb.History(file))
+    desk = Triage(perfdb.History(file))
     made = desk.pin_baseline(first="run-0010", to="run-0029", last=None)
     assert {(pin.since_session_id, pin.until_session_id, pin.n) for pin in made.pins} == {
         ("run-0010", "run-0029", 20)
@@ -237,7 +237,7 @@ def test_what_cannot_be_pinned_is_said(say: Say, file: Path) -> None:
     fill(file, noisy(0, 2.0, 5))
     code, _, err = say("baseline", "pin")
     assert code == 2
-    assert "a baseline is made of 10 runs that count" in err
+    assert "a baseline needs 10 runs that count" in err
     assert say("baseline", "pin", "--before", "nothing")[0] == 2
     assert say("baseline", "pin", "--last", "3")[0] == 2
 
@@ -247,7 +247,7 @@ def test_the_rule_is_configured_as_any_other(file: Path, tmp_path: Path) -> None
         '[[alerts.rules]]\nname = "pinned_baseline"\nkind = "pinned"\nstep = "*"\npercent = 20\n'
         'severity = "critical"\n'
     )
-    rule: Any = Desk(perfdb.History(file)).settings.rule("pinned_baseline")
+    rule: Any = Triage(perfdb.History(file)).settings.rule("pinned_baseline")
     assert (rule.percent, rule.severity, rule.step) == (20, "critical", "*")
 
 
@@ -257,7 +257,7 @@ def test_regressions_report_the_loss_against_the_pin(file: Path, say: Say) -> No
         level *= 1.012  # a drift of which no single step is a regression
         sessions += noisy(number, level, 20, 0.03)
     fill(file, sessions)
-    desk = Desk(perfdb.History(file))
+    desk = Triage(perfdb.History(file))
     assert "pinned" not in set(perfdb.History(file).regressions()["against"])
     desk.pin_baseline(before="run-0060")
     found = perfdb.History(file).regressions()

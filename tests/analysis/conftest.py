@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from perfdb.records import counts, is_cached
 from perfdb.store import frames
 
 START = 1_767_225_600.0  # 2026-01-01 00:00 UTC, a Thursday
@@ -42,6 +43,16 @@ def frame_of(rows: Sequence[Mapping[str, Any]], empty: pd.DataFrame) -> pd.DataF
     columns = {name: [row.get(name) for row in rows] for name in empty.columns}
     frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
     return frame.astype(empty.dtypes.to_dict())
+
+
+def counted_session(row: dict[str, Any]) -> dict[str, Any]:
+    fits = counts(row["success"], row["attributes"], row["mode"], row["tags"])
+    return row | {"counted": row["status"] == "completed" and row["total_duration"] is not None and fits}
+
+
+def counted_step(row: dict[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:
+    done = row["status"] == "completed" and row["duration"] is not None
+    return row | {"counted": done and not is_cached(row["additional_data"]) and session["counted"]}
 
 
 @pytest.fixture
@@ -85,9 +96,9 @@ def make() -> Callable[..., Made]:
             wall = max((row["start_time"] + row["duration"] for row in of_session), default=START)
             session["total_duration"] = wall - session["start_time"]
             changes = dict(sessions(number))
-            session_rows.append(session | changes)
+            session_rows.append(counted_session(session | changes))
             inherited = {key: changes[key] for key in ("pipeline", "mode") if key in changes}
-            step_rows += [row | inherited for row in of_session]
+            step_rows += [counted_step(row | inherited, session_rows[-1]) for row in of_session]
         return (
             frame_of(session_rows, frames.empty_sessions_frame()),
             frame_of(step_rows, frames.empty_steps_frame()),

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from perfdb.analysis.cause import contributions, find_cause, find_suspects, suspicion
-from perfdb.vocabulary import OTHER
 
 
 def facts(before: Mapping[str, Any], after: Mapping[str, Any], n: int = 20) -> list[dict[str, Any]]:
@@ -16,11 +15,11 @@ def facts(before: Mapping[str, Any], after: Mapping[str, Any], n: int = 20) -> l
 
 
 def test_parts_add_up_to_the_move_and_the_rest_is_other() -> None:
-    before = [{"load": 1.0 + n % 3 / 10, "work": 2.0, OTHER: 0.1} for n in range(9)]
-    after = [{"load": 1.0 + n % 3 / 10, "work": 4.0, OTHER: 0.3} for n in range(9)]
+    before = [{"load": 1.0 + n % 3 / 10, "work": 2.0, None: 0.1} for n in range(9)]
+    after = [{"load": 1.0 + n % 3 / 10, "work": 4.0, None: 0.3} for n in range(9)]
     moved, parts = contributions(before, after)
     assert moved == pytest.approx(2.2)
-    assert [part.step_name for part in parts] == ["work", OTHER]
+    assert [part.step_name for part in parts] == ["work", None]
     assert sum(part.seconds for part in parts) == pytest.approx(moved)
     assert sum(part.percent or 0.0 for part in parts) == pytest.approx(100)
     assert parts[0].percent == pytest.approx(100 * 2.0 / 2.2)
@@ -29,7 +28,7 @@ def test_parts_add_up_to_the_move_and_the_rest_is_other() -> None:
 def test_a_part_that_is_noise_is_in_other() -> None:
     before = [{"noisy": 1.0 + n % 9, "work": 2.0} for n in range(18)]
     after = [{"noisy": 1.1 + n % 9, "work": 4.0} for n in range(18)]
-    assert [part.step_name for part in contributions(before, after)[1]] == ["work", OTHER]
+    assert [part.step_name for part in contributions(before, after)[1]] == ["work", None]
 
 
 def test_many_small_parts_are_in_other() -> None:
@@ -37,7 +36,7 @@ def test_many_small_parts_are_in_other() -> None:
     after = [{f"step {n}": 1.0 + n for n in range(30)}] * 3
     moved, parts = contributions(before, after)
     assert len(parts) == 9
-    assert parts[-1].step_name == OTHER
+    assert parts[-1].step_name is None
     assert sum(part.seconds for part in parts) == pytest.approx(moved)
 
 
@@ -55,7 +54,7 @@ def test_a_total_that_moved_within_its_noise_has_no_shares() -> None:
     before = [{"work": 1.0, "noisy": 1.0 + n % 9} for n in range(18)]
     after = [{"work": 1.5, "noisy": 0.8 + n % 9} for n in range(18)]
     _, parts = contributions(before, after)
-    assert [(part.step_name, part.percent) for part in parts] == [("work", None), (OTHER, None)]
+    assert [(part.step_name, part.percent) for part in parts] == [("work", None), (None, None)]
 
 
 def test_an_attribute_that_switched_at_the_same_session_is_named() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from perfdb.analysis import ChangePoint, find_change_points
+from perfdb.analysis import ChangePoint, find_change_points, find_past_changes
 from perfdb.analysis.levels import Series, mann_whitney
 from perfdb.analysis.trend_lines import _Fits
 from perfdb.analysis.watcher import _replay
@@ -283,7 +283,7 @@ def test_in_a_long_series_a_break_is_at_the_very_best_place() -> None:
     fits, places = _Fits(values), np.arange(8, 3993)
     first, last = np.zeros_like(places), np.full_like(places, 4000)
     both = fits.costs(first, places, lines=True) + fits.costs(places, last, lines=True)
-    assert fits.partitions(8, lines=True)[1] == [places[both.argmin()]]
+    assert list(fits.partitions(8, lines=True))[1] == [places[both.argmin()]]
 
 
 def test_stairs_are_levels_and_no_trend() -> None:
@@ -300,3 +300,45 @@ def test_lines_cost_what_ruptures_says() -> None:
     starts, ends = np.array([0, 20, 60]), np.array([50, 90, 140])
     expected = [oracle.error(start, end) for start, end in zip(starts, ends, strict=True)]
     assert _Fits(values).costs(starts, ends, lines=True) == pytest.approx(expected)
+
+
+def test_looking_back_tells_what_the_watcher_could_not() -> None:
+    values = noise(900, 3) * (1 + 0.35 * np.sin(np.arange(900) * 2 * np.pi / 11))  # of the hours of a day
+    values[800:] *= 1.35
+    assert indexes(values) == []
+    assert [change.index for change in find_past_changes(values)] == pytest.approx([800], abs=10)
+
+
+def test_of_today_nothing_is_told_that_an_alert_would_not_tell() -> None:
+    values = stepped((100, 1), (4, 3.0))  # four runs are too few to look back at, and enough for the watcher
+    (today,) = find_past_changes(values)
+    assert today.index == indexes(values)[0] == pytest.approx(100, abs=5)
+    for seed in range(40):
+        values = noise(300, seed)
+        values[-8:] *= 1.05
+        young = [change.index for change in find_past_changes(values) if change.index > 280]
+        assert young == [index for index in indexes(values) if index > 280]
+
+
+def test_a_turn_between_levels_that_hardly_differ_is_no_move() -> None:
+    values = rising((60, 0.1), (60, -0.1), seed=1)
+    assert indexes(values, "sensitive")
+    assert all(abs(change.effect_percent) >= 5 for change in find_past_changes(values))
+
+
+def test_a_long_past_is_looked_at_by_its_periods() -> None:
+    waves = 5 * np.exp(0.1 * np.random.default_rng(2).normal(size=40 * 250))
+    waves *= 1 + 0.35 * np.sin(np.arange(waves.size) * 2 * np.pi / 250)  # 250 runs a day
+    firsts = range(0, waves.size, 250)
+    assert [each for each in find_past_changes(waves, firsts) if each.index < waves.size - 250] == []
+    waves[30 * 250 :] *= 1.4
+    changes = [each for each in find_past_changes(waves, firsts) if each.index < waves.size - 250]
+    assert [change.index for change in changes] == [30 * 250]
+    assert changes[0].effect_percent == pytest.approx(40, abs=4)
+    assert (changes[0].before_n, changes[0].after_n) == (30 * 250, 10 * 250)
+
+
+@pytest.mark.parametrize("period", [60, 110, 200])
+def test_what_goes_up_and_down_with_the_hours_is_no_move(period: int) -> None:
+    values = noise(1_000, 5) * (1 + 0.35 * np.sin(np.arange(1_000) * 2 * np.pi / period))
+    assert [each for each in find_past_changes(values) if each.index < 980] == []

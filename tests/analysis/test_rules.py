@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfdb.analysis.limits import wilson_lower
-from perfdb.analysis.rules import KINDS, Frozen, Rule, Verdict, exceeds
-from perfdb.analysis.verdicts import evaluate
+from perfdb.analysis.rules import KINDS, Frozen, Rule, Verdict, evaluate, exceeds
+from perfdb.analysis.rules.failures import wilson_lower
 
 
 def rule(kind: str, **changes: object) -> Rule:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfdb.analysis.time_spent import time_spent
-from perfdb.analysis.timeline import headline, last_instant, timeline
+from perfdb.analysis.timeline import headline, in_tree_order, last_instant, status_of, timeline
 from perfdb.records import Sample, Session, Step
 
 START = 1_767_268_800.0
@@ -135,3 +135,31 @@ def test_time_spent_adds_up_per_session_and_keeps_their_order() -> None:
     assert spent.columns.tolist() == ["a", "b", None]
     assert spent.sum(axis=1).tolist() == pytest.approx([10.0, 4.0])
     assert spent.loc["y"].tolist() == pytest.approx([0.0, 3.0, 1.0])
+
+
+def test_of_many_rows_those_are_left_out_that_held_up_least_and_they_are_counted() -> None:
+    whole = timeline(session(*(step(n, f"s{n}", n, 0.1 + 0.01 * n) for n in range(30)), total=40.0))
+    shown = whole.cut(10, 1_000)
+    assert [row.label for row in shown.rows] == [f"s{n}" for n in range(20, 30)]
+    assert (shown.hidden_rows, shown.hidden_bars) == (20, 0)
+    fewer = whole.cut(100, 5)
+    assert sorted(bar.step.seq for bar in fewer.bars()) == [25, 26, 27, 28, 29]
+    assert (fewer.hidden_rows, fewer.hidden_bars) == (0, 25)
+    assert whole.cut(100, 100) == whole
+
+
+def test_the_tree_is_in_the_order_of_starts_with_children_below_their_parent() -> None:
+    late, early = step(0, "late", 5, 1.0), step(1, "early", 0, 4.0)
+    inside = step(2, "inside", 1, 1.0, parent_seq=1)
+    assert [(step.step_name, depth) for step, depth in in_tree_order([late, inside, early])] == [
+        ("early", 0), ("inside", 1), ("late", 0),
+    ]  # fmt: skip
+
+
+def test_a_step_that_never_ended_was_interrupted_with_its_session() -> None:
+    open_step = step(0, "a", 0, None, success=None)
+    for status, told in (("running", "running"), ("interrupted", "interrupted")):
+        assert status_of(open_step, session(open_step, status=status, total_duration=None)) == told
+    running = session(open_step, status="running", total_duration=None)
+    assert timeline(running, START + 9.0).wall_s == pytest.approx(9.0)
+    assert timeline(running).wall_s == 0.0

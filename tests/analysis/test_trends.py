@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perfdb.analysis import trends as analysis
+from perfdb.analysis import slopes as analysis
 from perfdb.analysis.runs import runs_of
-from perfdb.analysis.trends import mann_kendall, theil_sen, trends, week_of
+from perfdb.analysis.series import PERCENTILES
+from perfdb.analysis.slopes import mann_kendall, theil_sen
+from perfdb.analysis.trends import COLUMNS, trends, week_of
 
 Make = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
@@ -38,8 +40,8 @@ def test_each_series_has_its_exact_numbers_and_the_total_comes_first(make: Make)
 )
 def test_a_percentile_needs_its_least_number_of_runs(make: Make, n: int, known: Any) -> None:
     row = load(make([{"load": 1.0 + number / n} for number in range(n)])).iloc[0]
-    shown = [name for name in analysis.PERCENTILES if not np.isnan(row[name])]
-    assert shown == (list(analysis.PERCENTILES) if known == 4 else known)
+    shown = [name for name in PERCENTILES if not np.isnan(row[name])]
+    assert shown == (list(PERCENTILES) if known == 4 else known)
 
 
 def test_failures_are_counted_and_their_durations_are_not(make: Make) -> None:
@@ -146,4 +148,4 @@ def test_nothing_recorded_gives_no_rows(make: Make) -> None:
     for by in ("last", "day", "week"):
         frame = trends(runs_of(*make([])), by=by)  # type: ignore[arg-type]
         assert frame.empty
-        assert list(frame.columns) == list(analysis.COLUMNS)
+        assert list(frame.columns) == list(COLUMNS)

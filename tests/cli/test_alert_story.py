@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.late import judge_historic
+from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import KINDS
-from perfdb.cli.plot import plot, shown_bounds
-from perfdb.history.history import History, writing
+from perfdb.analysis.trend_view import shown_bounds
+from perfdb.cli.plot import plot
+from perfdb.history.access import writing
+from perfdb.history.history import History
 from perfdb.records import Session, Step
 from perfdb.settings import load
 from perfdb.store.alerts import save_alert
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
-from perfdb.worker.shipping import judge_historic
 
 NOON = 1_767_268_800.0
 RULES = """
@@ -101,7 +103,9 @@ def moved(history: Path, folder: Path) -> Path:
 
 
 def alert_of(kind: str) -> int:
-    found = [each for each in Desk(History()).alerts("all") if each.kind == kind and each.step_name != "load"]
+    found = [
+        each for each in Triage(History()).alerts("all") if each.kind == kind and each.step_name != "load"
+    ]
     return max(found, key=lambda each: each.step_name == "work").id
 
 
@@ -140,7 +144,7 @@ def test_the_same_for_programs(perfdb: Any, moved: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_rule_has_something_to_say(perfdb: Any, moved: Path, kind: str) -> None:
-    desk = Desk(History())
+    desk = Triage(History())
     known = {each.kind: each for each in desk.alerts("all") if each.step_name == "work"}
     if kind not in known:  # as if its rule had found the same
         with writing(History()) as connection:
@@ -188,3 +192,28 @@ def test_wild_runs_do_not_flatten_a_plot() -> None:
     low, high = shown_bounds([1.0] * 99 + [1000.0])
     assert low == 1.0
     assert high < 3.0
+
+
+def test_a_run_beyond_the_scale_is_an_arrow_and_its_value_is_said(perfdb: Any, moved: Path) -> None:
+    lines = plot([1.0] * 59 + [9.0], at=None, labels=("2 s", "1 s"), width=70, bounds=(1.0, 2.0))
+    assert lines[0].rstrip().endswith("↑")
+    (alert,) = [each for each in Triage(History()).alerts("all") if each.id == alert_of("change_point")]
+    with writing(History()) as connection:
+        insert_sessions(connection, [run_of(100, 60.0)])
+        save_alert(connection, replace(alert, last_session_id="run-0100"))
+    assert "1 run beyond the scale, up to 60.00 s" in perfdb("alerts", "explain", str(alert.id)).out
+
+
+def test_the_picture_of_an_old_alert_contains_the_move(perfdb: Any, moved: Path) -> None:
+    noise = random.Random(2)
+    later = [run_of(number, 4.0 * noise.lognormvariate(0, 0.04)) for number in range(100, 500)]
+    with writing(History()) as connection:
+        insert_sessions(connection, later)
+        (alert,) = [each for each in Triage(History()).alerts("all") if each.id == alert_of("change_point")]
+        save_alert(connection, replace(alert, last_session_id="run-0499"))
+    (row,) = perfdb("alerts", "explain", str(alert.id), "--json").rows
+    assert row["session_ids"][row["at"]] == "run-0060"
+    assert (row["before_n"], row["session_ids"][-1]) == (60, "run-0499")
+    out = perfdb("alerts", "explain", str(alert.id)).out
+    assert "▲" in out
+    assert "too few" not in out

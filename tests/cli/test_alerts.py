@@ -197,7 +197,7 @@ def test_watch_ends_at_q_and_leaves_the_terminal_as_it_was(firing: int) -> None:
                 said += os.read(ours, 65536)
             except OSError:
                 break
-        if b"q ends" in said and not pressed:
+        if b"press q to quit" in said and not pressed:
             os.write(ours, b"q")
             pressed = True
         if running.poll() is not None and b"\x1b[?1049l" in said:

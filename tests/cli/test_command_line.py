@@ -147,8 +147,8 @@ def test_recover_tries_what_was_put_aside_once_more(perfdb: Callable[..., Any], 
     lines = [frame(encode(step)), b"deadbeef {damaged}\n"]
     put_aside(folder / "performance_tracking" / "journal" / "j.journal", {"journal_id": "j"}, lines)
     assert perfdb("recover").out == (
-        "Recovered 1 record that had been put aside.\n"
-        "Left aside 1 line, damaged or refused again; perfdb doctor says where.\n"
+        "Recovered 1 record from quarantine.\n"
+        "Left 1 line in quarantine, damaged or refused again; perfdb doctor shows where.\n"
     )
     assert [row["step_name"] for row in perfdb("steps", "--json").rows] == ["late"]
     assert "1 record" not in perfdb("recover").out

@@ -29,7 +29,7 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(
     ]
     answer = perfdb("prune", "--older-than", "1d", "--dry-run")
     assert (answer.code, len(ids(perfdb))) == (0, 3)
-    assert "2 sessions would go" in answer.err
+    assert "2 sessions would be deleted" in answer.err
     assert "1 tagged" in answer.out
 
 

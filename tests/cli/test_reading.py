@@ -73,7 +73,7 @@ def test_filters(
 def test_no_session_that_fits_is_an_answer(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
     answer = perfdb("sessions", "--pipeline", "another")
     assert answer.code == 0
-    assert "No session fits" in answer.err
+    assert "No session matches" in answer.err
 
 
 def test_a_moment_that_is_none_is_named(perfdb: Callable[..., Any]) -> None:

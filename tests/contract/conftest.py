@@ -21,8 +21,9 @@ from perfdb.recording.health import Health
 from perfdb.recording.journal import Journal, journals_in
 from perfdb.settings import load_for_reading
 from perfdb.store.database import Database
-from perfdb.store.ingest import mark_interrupted
 from perfdb.store.schema import ensure_schema
+from perfdb.store.sessions import mark_interrupted
+from perfdb.testing import ManualClock
 from perfdb.worker.shipping import move_batch
 from tests.once import Run
 
@@ -69,20 +70,6 @@ HOSTILE: dict[str, Any] = {
 }
 
 
-class Clock:
-    """A clock that only the recording below moves."""
-
-    def __init__(self, start: float) -> None:
-        self._start = start
-        self.passed = 0.0
-
-    def time(self) -> float:
-        return self._start + self.passed
-
-    def monotonic(self) -> float:
-        return self.passed
-
-
 class Keeper:
     """A writer that keeps its journal, and no database."""
 
@@ -116,13 +103,13 @@ class Keeper:
         return {}
 
 
-def tracker_with(writer: Keeper, clock: Clock, pipeline: str) -> Any:
+def tracker_with(writer: Keeper, clock: ManualClock, pipeline: str) -> Any:
     tracker: Any = perfdb.create_tracker(pipeline, home=writer.kept.path.parent, console=False, monitor=False)
     tracker._writer, tracker._clock = writer, clock
     return tracker
 
 
-def record_design(tracker: Any, clock: Clock, number: int, chance: random.Random) -> None:
+def record_design(tracker: Any, clock: ManualClock, number: int, chance: random.Random) -> None:
     """Record a run of four steps: nested, parallel, with attempts, events and samples; slow from 50 on."""
     slower = 1.6 if number >= 50 else 1.0
     tracker.start_pipeline(
@@ -166,7 +153,7 @@ def record_design(tracker: Any, clock: Clock, number: int, chance: random.Random
     clock.passed += 60
 
 
-def record_etl(tracker: Any, clock: Clock, number: int, chance: random.Random) -> None:
+def record_etl(tracker: Any, clock: ManualClock, number: int, chance: random.Random) -> None:
     """Record a night; from the 20th on half of them fail."""
     tracker.start_pipeline(session_id=f"night-{number:02d}", customer="acme" if number % 2 else "Ünï <corp>")
     for name in ("load", "transform", "'; DROP TABLE steps; --"):
@@ -179,7 +166,7 @@ def record_etl(tracker: Any, clock: Clock, number: int, chance: random.Random) -
 
 def record_everything(folder: Path) -> None:
     """Write the journals of a dead and of a living writer."""
-    chance, clock = random.Random(7), Clock(NOON)
+    chance, clock = random.Random(7), ManualClock(NOON)
     dead, alive = Keeper(folder, DEAD), Keeper(folder, ALIVE)
     design, etl = (tracker_with(dead, clock, name) for name in ("design", "nightly <etl>"))
     for number in range(75):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -16,26 +17,15 @@ import pytest
 import perfdb
 from perfdb import recorder
 from perfdb.maintenance.importer import import_reports
-from perfdb.recording.live import SystemClock
 from perfdb.recording.report import read_report, to_report, write_report
 from perfdb.records import Session
 from perfdb.settings import load
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.upkeep.copying import copy_history
+from perfdb.testing import ManualClock
 
 REASON = "CancelledError: the client went away"
-
-
-class Clock(SystemClock):
-    """The clock of the machine, which a test moves on."""
-
-    def __init__(self) -> None:
-        self.passed = 0.0
-        self.began = SystemClock.monotonic()
-
-    def monotonic(self) -> float:  # type: ignore[override]
-        return self.began + self.passed
 
 
 @pytest.fixture
@@ -44,7 +34,7 @@ def host(migrated_url: str, tmp_path: Path) -> Iterator[Any]:
     tracker: Any = perfdb.create_tracker(
         "etl", home=tmp_path / "home", database_url=migrated_url, console=False, monitor=False
     )
-    tracker._clock = Clock()
+    ManualClock(time.time()).drive(tracker)
     yield tracker
     recorder.close(30.0)
 

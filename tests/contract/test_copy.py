@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import text
 
 import perfdb
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.cli import main
-from perfdb.errors import NewerSchemaError
+from perfdb.errors import NewerSchemaError, StoreError
 from perfdb.records import Sample, Session, Step
 from perfdb.store import schema
 from perfdb.store.engine import open_engine
@@ -181,7 +181,7 @@ def test_what_went_on_is_brought_on(filled_file: Path, tmp_path: Path, target: s
 
 def test_what_the_target_knows_better_it_keeps(old_and_new: tuple[str, str]) -> None:
     here, there = old_and_new
-    desk = Desk(perfdb.History(there))
+    desk = Triage(perfdb.History(there))
     alert = desk.alerts()[0]
     desk.decide(alert.id, "acknowledged", "seen")
     perfdb.History(there).tag("last", "mine")
@@ -195,7 +195,7 @@ def test_what_the_target_knows_better_it_keeps(old_and_new: tuple[str, str]) -> 
 
 def test_decisions_about_alerts_follow(old_and_new: tuple[str, str]) -> None:
     here, there = old_and_new
-    desk = Desk(perfdb.History(here))
+    desk = Triage(perfdb.History(here))
     alert = desk.alerts()[0]
     decided = desk.decide(alert.id, "expected", "a larger model")
     desk.silence(3600, rule="vision-slow", reason="known")
@@ -203,7 +203,7 @@ def test_decisions_about_alerts_follow(old_and_new: tuple[str, str]) -> None:
     assert (copied["alerts"].updated, copied["alerts"].kept) == (len(decided), 0)
     assert copied["baselines"].added == copied["baselines"].rows > 0
     assert copied["silences"].added == 1
-    assert Desk(perfdb.History(there)).story(alert.id) == desk.story(alert.id)
+    assert Triage(perfdb.History(there)).story(alert.id) == desk.story(alert.id)
 
 
 def test_alerts_are_numbered_anew_and_say_so(filled_file: Path, tmp_path: Path) -> None:
@@ -212,13 +212,13 @@ def test_alerts_are_numbered_anew_and_say_so(filled_file: Path, tmp_path: Path) 
     execute(here, "DELETE FROM alert_events WHERE alert_id < 3", "DELETE FROM alerts WHERE id < 3")
     copied = by_table(copy_history(here, there))
     assert copied["alerts"].source_checksum == copied["alerts"].target_checksum
-    for alert in Desk(perfdb.History(there)).alerts("all"):
+    for alert in Triage(perfdb.History(there)).alerts("all"):
         assert "perfdb alerts explain" not in alert.message or f"alerts explain {alert.id}" in alert.message
 
 
 def test_an_open_alert_of_the_targets_own_stands_for_the_sources(old_and_new: tuple[str, str]) -> None:
     here, there = old_and_new
-    Desk(perfdb.History(here)).decide(Desk(perfdb.History(here)).alerts()[0].id, "expected")
+    Triage(perfdb.History(here)).decide(Triage(perfdb.History(here)).alerts()[0].id, "expected")
     execute(there, "UPDATE alerts SET opened_at = opened_at + 1 WHERE active")
     before = perfdb.History(there).alerts("all")
     copied = copy_history(here, there)
@@ -425,3 +425,42 @@ def test_a_large_session_goes_on_where_its_copy_was_cut_off(
     assert not any(each.wrong for each in copy_history(here, there))
     assert len(perfdb.History(there).session("large").steps) == 100
     assert len(perfdb.History(there).session("small").steps) == 3
+
+
+def test_alerts_go_over_in_pieces_and_whole(filled_file: Path, tmp_path: Path) -> None:
+    source, target = (f"sqlite:///{tmp_path / name}" for name in ("many.sqlite3", "new.sqlite3"))
+    shutil.copy(filled_file, tmp_path / "many.sqlite3")
+    columns = ", ".join(
+        column.name if column.name != "limit" else '"limit"'
+        for column in metadata.tables["alerts"].columns
+        if column.name not in ("id", "rule", "state", "active", "inhibited_by")
+    )
+    execute(
+        source,
+        f"""WITH RECURSIVE number(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM number WHERE i < 120)
+        INSERT INTO alerts (id, rule, state, active, inhibited_by, {columns})
+        SELECT 1000 + i, 'many ' || i, 'resolved', 0, iif(i % 2, 1001 + i, NULL), {columns}
+        FROM number, (SELECT * FROM alerts ORDER BY id LIMIT 1)""",
+    )
+    schema.ensure_schema(target)
+    execute(
+        target,
+        "CREATE TRIGGER full BEFORE INSERT ON alerts WHEN (SELECT count(*) FROM alerts) >= 70"
+        " BEGIN SELECT RAISE(ABORT, 'no space left'); END",
+    )
+    with pytest.raises(StoreError, match="no space left"):
+        copy_history(source, target)
+    engine = open_engine(target, role="reader")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM alerts")).scalar() == 50
+    execute(target, "DROP TRIGGER full")
+    copied = by_table(copy_history(source, target))
+    assert copied["alerts"].source_checksum == copied["alerts"].target_checksum
+    inhibited = (
+        "SELECT count(*) FROM alerts a JOIN alerts b ON b.id = a.inhibited_by WHERE a.rule LIKE 'many %'"
+        " AND CAST(substr(b.rule, 6) AS INT) = CAST(substr(a.rule, 6) AS INT) + 1"
+    )
+    with engine.connect() as connection:
+        assert connection.execute(text(inhibited)).scalar() == 60
+    engine.dispose()
+    assert by_table(copy_history(source, target))["alerts"].added == 0

@@ -18,7 +18,7 @@ import pytest
 import perfdb
 from perfdb import recorder
 from perfdb.store.engine import sqlite_path
-from perfdb.worker.shipping import recover
+from perfdb.worker.recovery import recover
 
 # A program's steps are acknowledged once they are printed: what it printed must be found again.
 PRELUDE = """

@@ -10,13 +10,13 @@ from pathlib import Path
 import perfdb
 from perfdb import recorder
 from perfdb.store.engine import open_engine
-from perfdb.store.ingest import mark_interrupted
-from perfdb.worker.shipping import recover
+from perfdb.store.sessions import mark_interrupted
+from perfdb.worker.recovery import recover
 
 RECOVER = """
 import sys
 from pathlib import Path
-from perfdb.worker.shipping import recover
+from perfdb.worker.recovery import recover
 recover(Path(sys.argv[1]), sys.argv[2])
 """
 

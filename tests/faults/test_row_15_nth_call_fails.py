@@ -20,7 +20,7 @@ from perfdb import outputs, recorder
 from perfdb.recording import journal as journal_module
 from perfdb.recording.journal import Journal, decode
 from perfdb.store import engine as engine_module
-from perfdb.worker.shipping import recover
+from perfdb.worker.recovery import recover
 
 SYSTEM_CALLS = ("write", "fsync", "open", "rename", "replace", "link", "ftruncate", "pread", "close")
 

@@ -17,7 +17,9 @@ from perfdb.recording.quarantine import Quarantine
 from perfdb.store.engine import open_engine
 from perfdb.store.schema import ensure_schema
 from perfdb.store.upkeep.inspection import read_facts
-from perfdb.worker.shipping import Batch, recover, recover_quarantined
+from perfdb.worker.quarantined import recover_quarantined
+from perfdb.worker.recovery import recover
+from perfdb.worker.shipping import Batch
 
 REFUSE = {
     "sqlite": "CREATE TRIGGER refuse BEFORE INSERT ON series WHEN NEW.step_name = 'refused' "

@@ -15,7 +15,7 @@ import pytest
 
 import perfdb
 from perfdb.store.postgres import _CONNECT_TIMEOUT_S
-from perfdb.worker.thread import MAX_PAUSE_S
+from perfdb.worker.outage import MAX_PAUSE_S
 
 RECONNECTED_S = 5.0
 SLACK_S = 2.0  # the processor may be with others

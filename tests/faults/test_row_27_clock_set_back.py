@@ -9,19 +9,7 @@ import pytest
 
 import perfdb
 from perfdb.recording.report import read_report
-
-
-class Clock:
-    """A wall clock that somebody sets, beside a monotonic one."""
-
-    def __init__(self) -> None:
-        self.set_by = 0.0
-
-    def time(self) -> float:
-        return time.time() + self.set_by
-
-    def monotonic(self) -> float:
-        return time.perf_counter()
+from perfdb.testing import ManualClock
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0, -1e9])
@@ -29,17 +17,19 @@ def test_durations_and_order_stay_when_the_clock_is_set(
     jump: float, history: Callable[..., perfdb.History]
 ) -> None:
     tracker = perfdb.create_tracker(console=False, monitor=False)
-    tracker._clock = clock = Clock()
     begun = time.time()
+    clock = ManualClock(begun)
+    clock.drive(tracker)
     for name in ("first", "second"):
         tracker.start_pipeline(name=name)
         with tracker.step("before"):
-            pass
+            clock.advance(0.5)
         with tracker.step("outer") as step:
-            clock.set_by += jump / 2
+            clock.advance(0.5)
+            clock.set_by(jump / 2)
             step.event("set")
             with tracker.step("inner"):
-                pass
+                clock.advance(0.5)
         tracker.end_pipeline()
         report = tracker.save_performance_report()
         assert report is not None

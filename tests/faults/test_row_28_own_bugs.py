@@ -28,7 +28,7 @@ from perfdb.recording.step import Attempt, Step
 from perfdb.recording.tracker import Tracker
 from perfdb.settings import load
 from perfdb.toml import Table
-from perfdb.worker.shipping import recover_quarantined
+from perfdb.worker.quarantined import recover_quarantined
 from perfdb.worker.thread import Worker
 
 SETTINGS = """
@@ -62,12 +62,16 @@ EXEMPT = {
 }  # fmt: skip
 
 RECORDING = [
-    "perfdb.recorder", "perfdb.recording", "perfdb.worker.thread", "perfdb.settings", "perfdb.toml",
+    "perfdb.recorder", "perfdb.recording", "perfdb.worker.thread", "perfdb.worker.journals",
+    "perfdb.settings", "perfdb.toml",
     "perfdb.vocabulary", "perfdb.text", "perfdb.critical_path",
 ]  # fmt: skip
 BEHIND = [
     "perfdb.worker.thread",
     "perfdb.worker.shipping",
+    "perfdb.worker.recovery",
+    "perfdb.worker.outage",
+    "perfdb.worker.quarantined",
     "perfdb.worker.alerting",
     "perfdb.worker.upkeep",
     "perfdb.alerts",

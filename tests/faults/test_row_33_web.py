@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 import perfdb
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.web.app import create_app
 
 SECRET = "nobody-may-read-this"
@@ -64,7 +64,7 @@ def say(port: int, *lines: str, body: str = "") -> tuple[int, str]:
 
 
 def states(history: perfdb.History) -> list[tuple[int, str, bool]]:
-    return [(alert.id, alert.state, alert.silenced) for alert in Desk(history).alerts("all")]
+    return [(alert.id, alert.state, alert.silenced) for alert in Triage(history).alerts("all")]
 
 
 def test_a_foreign_host_is_refused(port: int) -> None:

@@ -14,7 +14,7 @@ from perfdb.cli import main
 from perfdb.errors import InvalidSessionIdError, NotFoundError
 from perfdb.recording.journal import Journal, encode, frame
 from perfdb.recording.report import report_name, write_report
-from perfdb.worker.shipping import recover
+from perfdb.worker.recovery import recover
 
 EVIL: list[Any] = [
     "../evil", "..", ".", "", "/etc/evil", "a/b", "a\\b", "..\\evil", ".hidden", "-rf", "~root", "a\x00b",

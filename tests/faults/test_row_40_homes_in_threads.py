@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perfdb.store.schema import HEAD
-from perfdb.worker.shipping import recover
+from perfdb.worker.recovery import recover
 
 ROUNDS = 3
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 from perfdb.store.schema import ensure_schema
-from perfdb.worker.shipping import recover
+from perfdb.worker.recovery import recover
 
 FEW_DESCRIPTORS = """
 import resource

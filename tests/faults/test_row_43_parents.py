@@ -338,7 +338,7 @@ def test_row_43_what_outlives_its_session_is_counted_there_and_said(caplog: pyte
     later()  # here the session is over, and nothing is left of it
     assert run.health()["lost"] == 2
     assert other.health()["lost"] == 0
-    assert "step 'chunk' of perfdb.current() comes after the end of its session" in caplog.text
+    assert "step 'chunk' of perfdb.current() was called after the end of its session" in caplog.text
 
 
 @pytest.mark.process

@@ -21,7 +21,7 @@ from perfdb.recording.health import Health
 from perfdb.recording.journal import decode, encode, frame
 from perfdb.recording.quarantine import Quarantine
 from perfdb.store.database import Database
-from perfdb.worker.shipping import Moved, recover, recover_dead
+from perfdb.worker.recovery import Moved, recover, recover_dead
 from tests.once import Run
 
 # Its rows are in the database, and it dies with its journal.

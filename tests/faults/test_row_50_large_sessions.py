@@ -101,6 +101,19 @@ VERBS = (
     "chart waterfall {1,500 nested} -o nested.svg",
     "chart bottlenecks --pipeline named -o bottlenecks.png",
     "export --format json -o all.json",
+    "export --format csv -o all.csv",
+    "export --format parquet -o all.parquet",
+    "chart trend --step work -o trend.png",
+    "chart steps --pipeline named -o steps.svg",
+    "chart resources {20,000 beside} -o resources.png",
+    "chart compare {1,500 nested} {5,000 names} -o compare.png",
+    "failures",
+    "violations",
+    "steps",
+    "db check",
+    "db copy sqlite:///performance_tracking/perfdb.sqlite3 sqlite:///copied.sqlite3",
+    "backup kept.sqlite3",
+    "tag {20,000 beside} warmup",
 )
 
 

@@ -80,17 +80,18 @@ def until_answered(ask: Callable[[], float], *, within_s: float) -> None:
 
 
 @pytest.fixture
-def flood() -> Iterator[Callable[[int, bytes, int], None]]:
+def flood() -> Iterator[Callable[..., None]]:
     """Give a function that opens connections, sends the same on each, and keeps them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2_048)), hard))
     with ExitStack() as stack:
 
-        def flood(port: int, half: bytes, count: int) -> None:
+        def flood(port: int, half: bytes, count: int, address: str = "127.0.0.1") -> None:
             begun = time.monotonic()
             for _ in range(count):
                 connection = stack.enter_context(socket.socket())
                 connection.settimeout(30)
+                connection.bind((address, 0))
                 connection.connect(("127.0.0.1", port))
                 with suppress(OSError):  # it was ended already, to make room for others
                     connection.sendall(half)
@@ -184,3 +185,28 @@ def test_those_who_listen_to_events_leave_room_for_others(
     flood(port, b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400)
     until_answered(lambda: health(port), within_s=1.0)
     assert log.stat().st_size < 20_000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits of POSIX")
+def test_pipelines_and_halves_at_once_keep_nobody_out(
+    dashboard: tuple[int, subprocess.Popen[bytes], Path], flood: Callable[..., None]
+) -> None:
+    port, process, log = dashboard
+    health(port)
+    flood(port, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 50, 600)
+    flood(port, HALVES["half of the headers"], 400)
+    until_answered(lambda: health(port), within_s=1.0)
+    assert process.poll() is None
+    assert log.stat().st_size < 20_000, log.read_text()[:5_000]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another address of loopback")
+def test_the_connections_of_one_address_do_not_end_those_of_another(
+    dashboard: tuple[int, subprocess.Popen[bytes], Path], flood: Callable[..., None]
+) -> None:
+    port, _, _ = dashboard
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        flood(port, HALVES["half of the headers"], 300, "127.0.0.2")
+        connection.sendall(b"Connection: close\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")

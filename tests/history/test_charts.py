@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import perfdb
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.maintenance.importer import import_reports
 from perfdb.recording.report import to_report
 from perfdb.records import Session, Step
@@ -74,7 +74,7 @@ def test_a_picture_shows_the_mode_of_the_most_sessions_and_says_so() -> None:
 
 def test_the_pinned_baseline_of_the_series_is_drawn() -> None:
     history = recorded(*(run(number) for number in range(12)))
-    Desk(history).pin_baseline(step="Search")
+    Triage(history).pin_baseline(step="Search")
 
     def words(step: str | None) -> str:
         return " ".join(text.get_text() for text in history.chart("trend", step=step).axes[0].texts)
@@ -142,7 +142,7 @@ def test_an_open_alert_is_drawn_on_its_own_series(step: str | None, flags: int) 
 
 
 def test_a_step_that_nobody_recorded_is_a_sentence() -> None:
-    assert "No successful run fits" in said(recorded(run(0)).chart("trend", step="Lunch"))
+    assert "No successful run matches" in said(recorded(run(0)).chart("trend", step="Lunch"))
 
 
 def test_the_charts_of_one_session_take_an_id() -> None:
@@ -170,7 +170,7 @@ def test_thousands_of_sessions_are_thinned_evenly(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_filter_that_nothing_fits_is_a_sentence() -> None:
-    assert "No finished session fits" in said(recorded(run(0)).chart("steps", pipeline="etl"))
+    assert "No finished session matches" in said(recorded(run(0)).chart("steps", pipeline="etl"))
 
 
 @pytest.mark.parametrize("call", [("pie",), ("trend", "last"), ("compare", "last")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,71 @@ def test_a_home_without_a_database_gives_empty_answers() -> None:
         history.explain()
     with pytest.raises(perfdb.NotFoundError, match="nothing is recorded"):
         history.compare("last~1", "last")
+
+
+def test_days_and_the_moments_that_bound_them_stand_on_one_footing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_DATABASE_URL", f"sqlite:///{tmp_path}/zones.sqlite3")
+    ensure_schema(f"sqlite:///{tmp_path}/zones.sqlite3")
+    midnight = 1_761_609_600.0  # 2025-10-28, UTC; in Berlin it is 01:00
+    engine = open_engine(f"sqlite:///{tmp_path}/zones.sqlite3", role="writer")
+    with engine.begin() as connection:
+        insert_sessions(
+            connection,
+            [
+                Session(
+                    session_id=f"s{hour:02}", pipeline="p", start_time=midnight + 3_600 * hour,
+                    total_duration=1.0, status="completed", success=True,
+                )
+                for hour in range(-2, 26)
+            ],
+        )  # fmt: skip
+    engine.dispose()
+
+    def days(**options: Any) -> list[tuple[str, int]]:
+        frame = perfdb.History().trends(by="day", **options)
+        return list(zip(frame["period"], frame["n"], strict=True))
+
+    for local in ("Europe/Berlin", "America/New_York"):
+        monkeypatch.setenv("TZ", local)
+        time.tzset()
+        assert days(since="2025-10-28") == [("2025-10-28", 24), ("2025-10-29", 2)]
+        assert days(since="2025-10-28", zone="Europe/Berlin") == [("2025-10-28", 24), ("2025-10-29", 3)]
+    assert days(zone="Europe/Berlin") == [("2025-10-27", 1), ("2025-10-28", 24), ("2025-10-29", 3)]
+    assert days(zone="local") == [("2025-10-27", 6), ("2025-10-28", 22)]
+    monkeypatch.undo()
+    time.tzset()
+    with pytest.raises(ValueError, match="time zone"):
+        perfdb.History(f"sqlite:///{tmp_path}/zones.sqlite3").trends(by="day", zone="Mars/Olympus")
+
+
+def test_trends_say_where_the_level_moved_by_session_day_and_week(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/moved.sqlite3"
+    ensure_schema(url)
+    rng = np.random.default_rng(4)
+    begun = 1_767_571_200.0  # a Monday
+    engine = open_engine(url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(
+            connection,
+            [
+                Session(
+                    session_id=f"s{number:04}", pipeline="p", start_time=begun + 86_400 * number / 10,
+                    total_duration=float((8.5 if number >= 600 else 4.9) * rng.lognormal(0, 0.2)),
+                    status="completed", success=True,
+                )
+                for number in range(900)
+            ],
+        )  # fmt: skip
+    engine.dispose()
+    history = perfdb.History(url)
+    for by, options in (("last", {"since": begun}), ("day", {}), ("week", {}), ("week", {"since": begun})):
+        frame = history.trends(by=by, **options)  # type: ignore[arg-type]
+        newest = frame.iloc[-1]
+        assert newest["effect"] == pytest.approx(73, abs=12), by
+        assert newest["since_time"] == pytest.approx(begun + 60 * 86_400, abs=3 * 86_400), by
+    assert history.trends(by="last", since=begun)["n"].tolist() == [900], "a window is not cut"
+    assert history.trends()["n"].tolist() == [200]

@@ -80,7 +80,7 @@ def test_recording_that_is_off_is_said(
 ) -> None:
     monkeypatch.setenv("PERFDB_DISABLED", "1")
     assert set(ask(perfdb)) == {"recording"}
-    assert "the environment wins with PERFDB_DISABLED" in perfdb("doctor").out
+    assert "overridden by environment variables: PERFDB_DISABLED" in perfdb("doctor").out
 
 
 def test_what_others_may_read_is_named(perfdb: Callable[..., Any], recorded: list[Session]) -> None:

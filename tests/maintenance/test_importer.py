@@ -15,26 +15,7 @@ import pytest
 
 from perfdb.history.history import History
 from perfdb.records import Session
-
-SEED_REPORT = {
-    "session_id": "20250730_143022",
-    "total_duration": 45.23,
-    "fast_mode": False,
-    "success": True,
-    "product_count": 6,
-    "timestamp": "2025-07-30T14:30:22.123456",
-    "steps": [
-        {
-            "step_name": "Vision Analysis",
-            "start_time": 1698678622.123,
-            "end_time": 1698678645.456,
-            "duration": 23.333,
-            "success": True,
-            "error_message": None,
-            "additional_data": {"design_style": "modern", "design_type": "interior redesign"},
-        }
-    ],
-}
+from tests.given import SEED_REPORT
 
 
 def test_the_seeds_own_report_goes_in(perfdb: Callable[..., Any], folder: Path) -> None:

@@ -19,11 +19,13 @@ from perfdb import recorder
 from perfdb.cli import main
 from perfdb.cli.prune import command as prune
 from perfdb.errors import StoreError
+from perfdb.filters import DAY_S
 from perfdb.recording.health import Health
 from perfdb.settings import load
 from perfdb.store.database import Database
 from perfdb.store.session_files import folders_for, folders_of, remember_folder, remove_pictures
-from perfdb.worker.upkeep import DAY_S, Policy, Upkeep
+from perfdb.store.upkeep.pruning import Policy
+from perfdb.worker.upkeep import Upkeep
 
 
 def pictures_in(folder: Path) -> set[str]:

@@ -7,8 +7,7 @@ import random
 import pytest
 
 from perfdb.alerts.config import DEFAULT_RULES
-from perfdb.analysis.rules import Verdict
-from perfdb.analysis.verdicts import evaluate
+from perfdb.analysis.rules import Verdict, evaluate
 from perfdb.pathway.demo import NORMAL, SLOWER_BY, SLOWER_FROM
 from perfdb.pathway.standin.latency import SEARCH, TIME_SCALE, LatencyModel
 

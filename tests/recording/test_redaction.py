@@ -199,3 +199,26 @@ def test_a_bracket_that_is_never_closed_is_looked_for_once(unit: str) -> None:
         return min(taken)
 
     assert seconds(1_600_000) < 12 * seconds(400_000) + 0.2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "secret key=Xk29dLq8",
+        "--api-key Xk29dLq8",
+        "the api key is Xk29dLq8",
+        "a" * 150 + "_token=Xk29dLq8",
+        "auth&quot;: Xk29dLq8",
+        "é_password=Xk29dLq8",
+        "tokens=5, key: v, " * 50 + "access_token=Xk29dLq8",
+    ],
+)
+def test_a_name_is_known_by_its_whole_wherever_its_stem_stands(text: str) -> None:
+    assert "Xk29dLq8" not in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["pass\n" * 2_000, "token, " * 2_000, "--auth-mode basic " * 500, "api key " * 500]
+)
+def test_many_names_without_a_value_are_left(text: str) -> None:
+    assert redact(text) == text

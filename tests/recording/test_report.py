@@ -13,26 +13,7 @@ import pytest
 from perfdb.errors import InvalidSessionIdError, ReportError
 from perfdb.recording.report import read_report, to_report, write_report
 from perfdb.records import Attempt, Event, Sample, Session, Step
-
-SEED_REPORT = {
-    "session_id": "20250730_143022",
-    "total_duration": 45.23,
-    "fast_mode": False,
-    "success": True,
-    "product_count": 6,
-    "timestamp": "2025-07-30T14:30:22.123456",
-    "steps": [
-        {
-            "step_name": "Vision Analysis",
-            "start_time": 1698678622.123,
-            "end_time": 1698678645.456,
-            "duration": 23.333,
-            "success": True,
-            "error_message": None,
-            "additional_data": {"design_style": "modern", "design_type": "interior redesign"},
-        }
-    ],
-}
+from tests.given import SEED_REPORT
 
 
 def full_session() -> Session:

@@ -19,12 +19,15 @@ from perfdb.alerts.evaluation import (
     settle_session,
     while_running,
 )
-from perfdb.alerts.judging import judge_imported, judge_session
+from perfdb.alerts.judging import judge_session
+from perfdb.alerts.late import judge_imported
 from perfdb.analysis.rules import Rule
+from perfdb.analysis.series import Series
 from perfdb.errors import NotFoundError
 from perfdb.records import Session, Step
 from perfdb.store import alerts, outbox
-from perfdb.store.ingest import delete_sessions, insert_sessions, tag_session
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.sessions import delete_sessions, tag_session
 from perfdb.store.windows import find_place, read_windows
 from tests.given import Given
 
@@ -109,6 +112,10 @@ def test_an_accepted_level_is_where_history_begins(connection: Connection) -> No
     assert found[None, "duration"].value is None
 
 
+def numbers_of(series: Series) -> list[tuple[float, float, float]]:
+    return list(zip(series.values, series.highest, series.lowest, strict=True))
+
+
 def test_windows_hold_what_counts_up_to_the_session(connection: Connection) -> None:
     insert_sessions(
         connection, [session(0), session(1, status="failed", success=False), session(2), session(3)]
@@ -116,15 +123,17 @@ def test_windows_hold_what_counts_up_to_the_session(connection: Connection) -> N
     tag_session(connection, "s002", "warmup")
     place = find_place(connection, "s003")
     assert place is not None
-    total, load, work = sorted(
-        read_windows(connection, place, 10, metrics=("duration", "cpu_s"), attributes={"load": {"rows"}}),
-        key=lambda window: window.step_name or "",
-    )
+    found = read_windows(connection, place, 10, metrics=("duration", "cpu_s"), attributes={"load": {"rows"}})
+    windows = {(window.step_name, window.metric): window for window in found}
+    assert {name for name, _ in windows} == {None, "load", "work"}
+    total, load, work = windows[None, "duration"], windows["load", "rows"], windows["work", "cpu_s"]
+    assert found[0] is total
     assert total.session_ids == ["s000", "s001", "s003"]
     assert total.failed == [False, True, False]
-    assert total.numbers["duration"] == [(3.0, 3.0, 3.0), None, (3.0, 3.0, 3.0)]
-    assert load.numbers["rows"][-1] == (3.0, 3.0, 3.0)
-    assert work.numbers["cpu_s"][0] == (0.5, 0.5, 0.5)
+    assert total.counted == [True, False, True]
+    assert numbers_of(total.good) == [(3.0, 3.0, 3.0), (3.0, 3.0, 3.0)]
+    assert numbers_of(load)[-1] == (3.0, 3.0, 3.0)
+    assert numbers_of(work)[0] == (0.5, 0.5, 0.5)
     earlier = find_place(connection, "s000")
     assert earlier is not None
     assert read_windows(connection, earlier, 10)[0].session_ids == ["s000"]
@@ -139,7 +148,7 @@ def test_steps_that_run_several_times_count_with_their_mean_and_worst(connection
     insert_sessions(connection, [session(0, steps=steps)])
     place = find_place(connection, "s000")
     assert place is not None
-    assert read_windows(connection, place, 5)[1].numbers["duration"] == [(2.0, 3.0, 1.0)]
+    assert numbers_of(read_windows(connection, place, 5)[1]) == [(2.0, 3.0, 1.0)]
 
 
 def test_a_running_session_is_judged_by_max_rules(

@@ -9,17 +9,21 @@ import pytest
 from sqlalchemy import Connection
 
 from perfdb.analysis.runs import counted_sessions, runs_of
+from perfdb.analysis.trends import trends
 from perfdb.records import Session, Step
 from perfdb.store import ingest
-from perfdb.store.frames import sessions_frame, steps_frame
-from perfdb.store.levels import read_past
+from perfdb.store import sessions as stored
+from perfdb.store.frames import session_rows, sessions_frame, step_rows, steps_frame
+from perfdb.store.reading import read_session
+from perfdb.store.series import read_past
+from perfdb.store.statistics import of_totals
 
 Records = Callable[..., list[dict[str, Any]]]
 HEADER = {"journal_id": "j", "host": "box", "pid": 1}
 
 
 def past_of(connection: Connection) -> dict[str | None, list[float]]:
-    return {past.step_name: past.durations for past in read_past(connection)}
+    return {past.step_name: list(past.values) for past in read_past(connection)}
 
 
 def run_of(name: str, *, cached_step: bool = False, mode: str = "{}", **attributes: Any) -> Session:
@@ -48,8 +52,8 @@ def test_a_cached_step_is_no_run_of_its_step(
     for offset, part in enumerate(parts, start=1):
         ingest.apply_records(connection, HEADER, part, offset=offset)
     assert past_of(connection) == {None: [3.75], "work": [2.25]}
-    ingest.tag_session(connection, "s1", "warmup")
-    ingest.untag_session(connection, "s1", "warmup")
+    stored.tag_session(connection, "s1", "warmup")
+    stored.untag_session(connection, "s1", "warmup")
     assert past_of(connection) == {None: [3.75], "work": [2.25]}
 
 
@@ -67,7 +71,7 @@ def test_a_cached_session_counts_nowhere_and_has_not_failed(connection: Connecti
 
 def test_a_session_tagged_cached_counts_nowhere(connection: Connection) -> None:
     ingest.insert_sessions(connection, [run_of("fresh"), run_of("hit")])
-    ingest.tag_session(connection, "hit", "cached")
+    stored.tag_session(connection, "hit", "cached")
     assert past_of(connection) == {None: [3.0], "search": [2.0]}
 
 
@@ -82,3 +86,33 @@ def test_frames_leave_a_cached_step_out_too(connection: Connection) -> None:
     runs = runs_of(sessions_frame(connection), steps_frame(connection))
     assert runs[runs["step_name"] == "search"]["session_id"].tolist() == ["b"]
     assert len(runs[runs["step_name"].isna()]) == 2
+
+
+def test_frames_rows_and_records_agree_on_what_counts(connection: Connection) -> None:
+    ingest.insert_sessions(
+        connection,
+        [
+            run_of("fresh"),
+            run_of("hit", cached=True),
+            run_of("mode", mode='{"cached":true}', cached=True),
+            run_of("step", cached_step=True),
+            run_of("warm"),
+        ],
+    )
+    ingest.tag_session(connection, "warm", "warmup")
+    sessions, steps = sessions_frame(connection), steps_frame(connection)
+    told = dict(zip(sessions["session_id"], sessions["counted"].tolist(), strict=True))
+    assert told == {"fresh": True, "hit": False, "mode": True, "step": True, "warm": False}
+    of_steps = dict(zip(steps["session_id"], steps["counted"].tolist(), strict=True))
+    assert of_steps == told | {"step": False}
+    assert {row["session_id"]: row["counted"] for row in session_rows(connection)} == told
+    assert {row["session_id"]: row["counted"] for row in step_rows(connection)} == of_steps
+    assert {name: read_session(connection, name).counted for name in told} == told
+
+
+def test_what_comes_from_a_cache_is_no_failure_however_trends_are_asked(connection: Connection) -> None:
+    ingest.insert_sessions(connection, [run_of("fresh"), run_of("hit", cached=True)])
+    (total,) = of_totals(connection, [(0.5, 1)], by="all")
+    assert total[4:6] == (1, 0)
+    runs = runs_of(sessions_frame(connection), steps_frame(connection))
+    assert trends(runs, by="all")["failures"].tolist() == [0, 0]

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from perfdb.errors import NotFoundError
 from perfdb.records import Attempt, Event, Sample, Session, Step
 from perfdb.store import frames, ingest, reading
+from perfdb.store import sessions as stored
 from perfdb.store.engine import is_transient, open_engine
 from perfdb.store.schema import ensure_schema
 
@@ -98,7 +99,7 @@ def test_an_open_step_is_filled_by_its_end(connection: Connection, run_records: 
 def test_a_late_end_undoes_interrupted(connection: Connection, run_records: Records) -> None:
     records = run_records()
     put(connection, records[:2])
-    assert ingest.mark_interrupted(connection, "j1") == 1
+    assert stored.mark_interrupted(connection, "j1") == 1
     assert reading.read_session(connection, "s1").status == "interrupted"
     assert counted_steps(connection) == 0
     put(connection, records[2:])
@@ -112,7 +113,7 @@ def test_only_the_dead_journals_running_sessions_are_interrupted(
     put(connection, run_records("done"))
     put(connection, run_records("mine")[:1])
     ingest.apply_records(connection, {**HEADER, "journal_id": "j2"}, run_records("other")[:1], offset=1)
-    assert ingest.mark_interrupted(connection, "j1") == 1
+    assert stored.mark_interrupted(connection, "j1") == 1
     assert reading.read_session(connection, "other").status == "running"
     assert reading.read_session(connection, "done").status == "completed"
 
@@ -130,6 +131,20 @@ def test_the_offset_never_goes_back(connection: Connection, run_records: Records
     put(connection, run_records(), offset=500)
     assert put(connection, run_records("s2"), offset=100).offset == 500
     assert ingest.journal_offset(connection, "j1") == 500
+
+
+@pytest.mark.parametrize(
+    ("since", "there"), [(0, 0), (90, 90), (50, 90), (0, 90), (90, 0), (120, 90), (0, 120)]
+)
+def test_only_a_batch_that_follows_what_is_there_is_taken(
+    connection: Connection, run_records: Records, since: int, there: int
+) -> None:
+    if there:
+        put(connection, [], offset=there)
+    applied = ingest.apply_records(connection, HEADER, run_records(), offset=120, since=since)
+    assert applied.follows == (since == there)
+    assert applied.offset == ingest.journal_offset(connection, "j1") == (120 if since == there else there)
+    assert (len(frames.sessions_frame(connection)) == len(applied.finished) == 1) == (since == there)
 
 
 def test_rows_and_offset_are_rolled_back_together(engine: Engine, run_records: Records) -> None:
@@ -320,7 +335,7 @@ def test_importing_twice_is_a_no_op(connection: Connection) -> None:
 
 def test_deleting_a_session_leaves_nothing_of_it(connection: Connection) -> None:
     ingest.insert_sessions(connection, [a_session("a"), a_session("b")])
-    assert ingest.delete_sessions(connection, ["a", "unknown"]) == 1
+    assert stored.delete_sessions(connection, ["a", "unknown"]) == 1
     for table, left in (("sessions", 1), ("steps", 3), ("samples", 1), ("session_tags", 2)):
         assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == left
 
@@ -330,19 +345,19 @@ def test_warmup_and_ignore_take_a_session_out_of_what_counts(
     connection: Connection, run_records: Records, name: str, counted: int
 ) -> None:
     put(connection, run_records())
-    ingest.tag_session(connection, "s1", name)
-    ingest.tag_session(connection, "s1", name)
+    stored.tag_session(connection, "s1", name)
+    stored.tag_session(connection, "s1", name)
     assert counted_steps(connection) == counted
     assert reading.read_session(connection, "s1").tags == (name,)
-    assert ingest.untag_session(connection, "s1", name)
-    assert not ingest.untag_session(connection, "s1", name)
+    assert stored.untag_session(connection, "s1", name)
+    assert not stored.untag_session(connection, "s1", name)
     assert counted_steps(connection) == 2
 
 
 def test_a_session_tagged_while_it_runs_stays_out(connection: Connection, run_records: Records) -> None:
     records = run_records()
     put(connection, records[:2])
-    ingest.tag_session(connection, "s1", "warmup")
+    stored.tag_session(connection, "s1", "warmup")
     put(connection, records[2:])
     assert counted_steps(connection) == 0
 
@@ -357,9 +372,9 @@ def test_the_steps_of_a_failed_session_do_not_count(connection: Connection, run_
 
 def test_tagging_an_unknown_session_says_so(connection: Connection) -> None:
     with pytest.raises(NotFoundError, match="nowhere"):
-        ingest.tag_session(connection, "nowhere", "x")
+        stored.tag_session(connection, "nowhere", "x")
     with pytest.raises(ValueError, match="64"):
-        ingest.tag_session(connection, "nowhere", " ")
+        stored.tag_session(connection, "nowhere", " ")
 
 
 def test_a_name_too_long_for_an_index_is_cut(connection: Connection, run_records: Records) -> None:
@@ -408,7 +423,7 @@ def test_a_session_that_was_called_off_has_ended(connection: Connection, run_rec
     assert counted_steps(connection) == 0
     put(connection, [{**end, "status": "completed", "success": True}])
     put(connection, [{**first[2], "success": True, "duration": 9.0}, {**first[2], "type": "open"}])
-    assert ingest.mark_interrupted(connection, "j1") == 0
+    assert stored.mark_interrupted(connection, "j1") == 0
     assert content(connection) == before
 
 
@@ -417,7 +432,7 @@ def test_a_step_that_was_called_off_fills_the_row_that_it_was_announced_with(
 ) -> None:
     start, step, *_ = run_records()
     put(connection, [start, {**step, "type": "open", "duration": None, "success": None}])
-    ingest.mark_interrupted(connection, "j1")
+    stored.mark_interrupted(connection, "j1")
     assert reading.read_session(connection, "s1").steps[0].interrupted is False  # its writer died in it
     put(connection, [{**step, "success": False, "status": "interrupted"}])
     (found,) = reading.read_session(connection, "s1").steps

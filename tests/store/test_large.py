@@ -13,8 +13,9 @@ import perfdb
 from perfdb.records import Sample, Session, Step
 from perfdb.store import large
 from perfdb.store.database import Database
-from perfdb.store.ingest import insert_sessions, mark_interrupted
+from perfdb.store.ingest import insert_sessions
 from perfdb.store.models import journals, samples, sessions, steps
+from perfdb.store.sessions import mark_interrupted
 
 COUNT = 2 * large.PIECE + 300
 START = 1.7e9
@@ -117,6 +118,7 @@ def test_a_large_session_ends_as_a_small_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, success: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERFDB_WAIT_S", "60")
     tracker = perfdb.create_tracker(console=False, monitor=False)
     tracker.start_pipeline()
     for number in range(COUNT):

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from perfdb.store import ingest, statistics
+from perfdb.store import sessions as stored
 from perfdb.store.engine import open_engine
 from perfdb.store.schema import ensure_schema
 
@@ -38,7 +39,7 @@ def history(connection: Connection, run_records: Records) -> Connection:
             changes.update(status="failed", success=False)
         records += run_records(f"run-{number}", start=4.0 * DAY + number * DAY / 4 + 1, **changes)
     ingest.apply_records(connection, {"journal_id": "j", "host": "box", "pid": 1}, records, offset=1)
-    ingest.tag_session(connection, "run-0", "warmup")
+    stored.tag_session(connection, "run-0", "warmup")
     return connection
 
 
@@ -101,7 +102,7 @@ def test_failed_steps_are_counted_unless_tagged(connection: Connection, run_reco
         records = run_records(name, status="failed", success=False)
         records[1].update(success=False, error_message="no")
         ingest.apply_records(connection, {"journal_id": name}, records, offset=1)
-    ingest.tag_session(connection, "two", "ignore")
+    stored.tag_session(connection, "two", "ignore")
     (row,) = statistics.step_statistics(connection, P50_P95, step="load")
     assert row[3:] == (None, 0, 1, None, None, None)
     (day,) = statistics.daily_statistics(connection, P50_P95, step="load")

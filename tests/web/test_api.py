@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
+from perfdb.analysis.trend_view import kept_places
 from perfdb.records import Session
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
-from perfdb.web.answers.trends import kept_places
 
 
 def test_the_overview_tells_what_runs_fires_and_moved(dashboard: Any) -> None:
@@ -37,7 +37,7 @@ def test_the_overview_tells_what_runs_fires_and_moved(dashboard: Any) -> None:
 
 
 def test_a_pinned_baseline_is_what_the_overview_compares_with(history: perfdb.History, serve: Any) -> None:
-    Desk(history).pin_baseline(pipeline="design", step="Composite Creation")
+    Triage(history).pin_baseline(pipeline="design", step="Composite Creation")
     pins = {(pin["mode"], pin["step_name"]): pin for pin in history.baselines().to_dict("records")}
     series = serve(history).get("overview")["series"]
     found = [row for row in series if row["baseline_of"] == "pin"]
@@ -123,7 +123,7 @@ def test_a_search_takes_the_beginning_of_an_id_to_the_letter(dashboard: Any) -> 
 @pytest.mark.parametrize(
     ("path", "query", "what"),
     [
-        ("sessions", {"since": "yesterday"}, "is not a moment"),
+        ("sessions", {"since": "the other day"}, "is not a moment"),
         ("sessions", {"after": "nonsense"}, "is not a key"),
         ("sessions", {"status": "done"}, "status"),
         ("sessions", {"stauts": "failed"}, "stauts"),
@@ -213,6 +213,25 @@ def test_a_trend_without_a_name_is_of_the_total_that_ran_last(dashboard: Any) ->
     assert nothing["series"] is None
     assert nothing["points"]["duration"] == []
     assert nothing["sentence"]
+
+
+def test_a_window_is_shown_whole_and_one_that_was_cut_says_so(dashboard: Any) -> None:
+    name = {"step": "Vision Analysis", "mode": '{"fast_mode":false}'}
+    whole = dashboard.get("trends", since="2020-01-01", **name)
+    assert (whole["n"], whole["cut"]) == (56, "")
+    cut = dashboard.get("trends", since="2020-01-01", last=20, **name)
+    assert cut["cut"].startswith("only the newest")
+    assert dashboard.get("trends", last=20, **name)["cut"] == "", "so many were asked for"
+
+
+def test_a_page_and_its_data_agree_on_scale_line_and_marks(dashboard: Any) -> None:
+    answer = dashboard.get("trends", step="Vision Analysis", mode='{"fast_mode":false}')
+    over = [value for value in answer["points"]["duration"] if value > answer["top"]]
+    assert bool(over) == bool(answer["beyond"])
+    assert answer["shown_by"] == "run"
+    assert len(answer["points"]["median"]) == len(answer["points"]["duration"])
+    assert answer["points"]["median"][-1] == pytest.approx(answer["changes"][-1]["after_median"], rel=0.2)
+    assert "did not move" not in dashboard.get("trends", step="Vision Analysis", last=10)["sentence"]
 
 
 def test_many_points_are_thinned_and_keep_their_extremes() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import perfdb
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 
@@ -170,7 +170,7 @@ def test_names_that_were_recorded_by_somebody_evil_are_only_shown(
 def test_an_alert_is_acknowledged_silenced_and_closed_from_its_page(
     history: perfdb.History, browse: Browse, dashboard: Any
 ) -> None:
-    desk = Desk(history)
+    desk = Triage(history)
     alert = next(each for each in desk.alerts("firing") if each.inhibited_by is None)
     page = browse("/")
     page.locator(f"#open-alerts a[href='/alerts/{alert.id}']").click()
@@ -209,7 +209,7 @@ def test_an_alert_is_acknowledged_silenced_and_closed_from_its_page(
 def test_buttons_stay_where_they_are_and_a_decision_is_undone(
     history: perfdb.History, browse: Browse
 ) -> None:
-    desk = Desk(history)
+    desk = Triage(history)
     alert = next(each for each in desk.alerts("firing") if each.inhibited_by is None)
     page = browse(f"/alerts/{alert.id}")
     page.wait_for_selector(".pulse.on", state="attached")
@@ -231,7 +231,7 @@ def test_buttons_stay_where_they_are_and_a_decision_is_undone(
 
 
 def test_a_decision_made_elsewhere_shows_on_the_open_page(history: perfdb.History, browse: Browse) -> None:
-    desk = Desk(history)
+    desk = Triage(history)
     alert = next(each for each in desk.alerts("firing") if each.inhibited_by is None)
     page = browse(f"/alerts/{alert.id}")
     page.get_by_role("button", name="False alarm").wait_for()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from perfdb.pages import words as page_words
 from perfdb.web import words
 from perfdb.web.health import firing, health, reasons, what_moved
 from perfdb.web.schemas import AlertRow, Live
@@ -17,7 +18,7 @@ def alert(**changes: Any) -> AlertRow:
     values: dict[str, Any] = {
         "id": 7, "rule": "fast_shift", "kind": "fast_shift", "severity": "warning", "state": "firing",
         "is_open": True, "pipeline": "design", "step_name": "Vision", "metric": "duration", "mode": "{}",
-        "mode_text": "", "direction": "up", "value": 23.0, "baseline": 10.0, "effect": 130.0, "limit": None,
+        "direction": "up", "value": 23.0, "baseline": 10.0, "effect": 130.0, "limit": None,
         "n": 5, "baseline_n": 30, "hits": 5, "since_session_id": "a", "since_time": NOON,
         "last_session_id": "b", "last_time": NOON, "opened_at": NOON, "closed_at": None, "silenced": False,
         "inhibited_by": None, "headline": "", "message": "",
@@ -81,15 +82,15 @@ def test_times_are_utc_elements_that_a_script_can_read() -> None:
 
 
 def test_numbers_are_written_as_they_are_said() -> None:
-    assert [words.change(each) for each in (130.0, 12.0, -3.2, 0.2, None)] == [
+    assert [page_words.change(each) for each in (130.0, 12.0, -3.2, 0.2, None)] == [
         "2.3 ×",
         "+12 %",
         "−3 %",
         "0 %",
         "–",
     ]
-    assert [words.percent(each) for each in (48.2, -0.3, None)] == ["48 %", "0 %", "–"]
-    assert [words.seconds(each) for each in (1.5, -0.002, None)] == ["1.50 s", "−2 ms", "–"]
+    assert [page_words.percent(each) for each in (48.2, -0.3, None)] == ["48 %", "0 %", "–"]
+    assert [page_words.seconds(each) for each in (1.5, -0.002, None)] == ["1.50 s", "−2 ms", "–"]
 
 
 def test_an_address_has_what_was_asked_and_no_more() -> None:

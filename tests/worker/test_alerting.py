@@ -21,11 +21,11 @@ import pytest
 import perfdb
 from perfdb import recorder
 from perfdb.alerts import callbacks, evaluation, judging
-from perfdb.alerts.triage import Desk
-from perfdb.recording.live import SystemClock
+from perfdb.alerts.triage import Triage
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
 from perfdb.settings import load
+from perfdb.testing import ManualClock
 from perfdb.worker import alerting
 from perfdb.worker import thread as worker_module
 
@@ -42,20 +42,6 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     recorder.close()
 
 
-class FakeClock:
-    """A clock that a test moves, on the footing of the real one."""
-
-    def __init__(self) -> None:
-        self.passed = 0.0
-        self._wall, self._begun = time.time(), SystemClock.monotonic()
-
-    def time(self) -> float:
-        return self._wall + self.passed
-
-    def monotonic(self) -> float:
-        return self._begun + self.passed
-
-
 Run = Callable[..., Any]
 
 
@@ -68,7 +54,7 @@ def run() -> Run:
         tracker = trackers.get("t")
         if tracker is None:
             tracker = trackers["t"] = perfdb.create_tracker(console=False, monitor=False)
-            tracker._clock = FakeClock()
+            ManualClock(time.time()).drive(tracker)
         tracker.start_pipeline(fast_mode=fast_mode)
         for name, seconds in steps.items():
             with tracker.step(name):
@@ -130,7 +116,7 @@ def test_expected_makes_the_new_level_normal_for_the_whole_group(run: Run) -> No
         run(work=2.0 + number % 3 / 50)
     for _ in range(8):
         run(work=4.0)
-    desk = Desk(perfdb.History())
+    desk = Triage(perfdb.History())
     (alert,) = desk.check().failing
     desk.decide(alert.id, "expected", "new model")
     assert desk.check().failing == ()
@@ -142,7 +128,7 @@ def test_expected_makes_the_new_level_normal_for_the_whole_group(run: Run) -> No
 def test_an_accepted_level_lifts_a_limit(run: Run) -> None:
     configure(MAX_RULE)
     (alert,) = run(work=3.0).alerts
-    Desk(perfdb.History()).decide(alert.id, "expected")
+    Triage(perfdb.History()).decide(alert.id, "expected")
     assert run(work=3.1).alerts == []
     assert run(work=3.2).alerts != []
 
@@ -284,7 +270,7 @@ def test_imported_history_opens_historic_alerts_and_tells_nobody() -> None:
     assert all(each.error is None for each in import_reports(find_reports(["old"]), load()))
     assert alerts() == []
     assert {row["state"] for row in alerts("all")} == {"historic"}
-    assert Desk(perfdb.History()).check().failing == ()
+    assert Triage(perfdb.History()).check().failing == ()
 
 
 def test_what_a_dead_process_left_is_judged_as_it_would_have_done() -> None:
@@ -373,7 +359,7 @@ def test_rules_that_are_removed_close_their_alerts(run: Run) -> None:
 def test_silenced_and_acknowledged_alerts_pass_the_check(run: Run) -> None:
     configure(MAX_RULE)
     (alert,) = run(work=3.0).alerts
-    desk = Desk(perfdb.History())
+    desk = Triage(perfdb.History())
     number = desk.silence(3600.0, step="work")
     assert desk.check().passed[0][1] == "silenced"
     desk.unsilence(silence_id=number)
@@ -393,7 +379,7 @@ def test_what_fired_in_a_silence_is_told_once_it_has_expired(
     perfdb.on_alert(told.put)
     try:
         run(work=1.0)
-        desk = Desk(perfdb.History())
+        desk = Triage(perfdb.History())
         desk.silence(3600.0, rule="slow")
         assert run(work=3.0).alerts == []
         assert [alert.silenced for alert in desk.alerts()] == [True]
@@ -413,7 +399,7 @@ def test_what_fired_in_a_silence_is_told_once_it_has_expired(
 def test_a_false_alarm_counts_against_its_rule(run: Run) -> None:
     configure(MAX_RULE)
     (alert,) = run(work=3.0).alerts
-    desk = Desk(perfdb.History())
+    desk = Triage(perfdb.History())
     desk.decide(alert.id, "false alarm")
     assert run(work=3.0).alerts == []  # the same thing still goes on
     state = next(each for each in desk.rules() if each.rule.name == "slow")
@@ -426,7 +412,7 @@ def test_every_rule_explains_its_sum(run: Run) -> None:
     configure(MAX_RULE)
     for _ in range(16):
         run(work=1.0)
-    verdicts = Desk(perfdb.History()).verdicts()
+    verdicts = Triage(perfdb.History()).verdicts()
     said = {(each.rule.name, each.step_name): each.verdict.arithmetic for each in verdicts}
     assert "1 > limit 2 is no" in said["slow", "work"]
     assert "T = (median of last 5" in said["fast_shift", "work"]

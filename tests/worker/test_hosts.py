@@ -20,7 +20,7 @@ from perfdb.maintenance.doctor import examine
 from perfdb.settings import load
 from perfdb.store.engine import open_engine
 from perfdb.store.leases import LEASE_S
-from perfdb.worker.shipping import recover
+from perfdb.worker.recovery import recover
 
 # A host: it records, says so, and goes on when it is told to.
 HOST = """
@@ -150,7 +150,7 @@ def test_a_host_that_never_comes_back_is_ended_by_another(url: str, tmp_path: Pa
     two_minutes_later(url)
     (found,) = (each for each in examine(settings) if each.check == "hosts")
     assert found.needs_a_hand
-    assert found.found.startswith("1 session said to run on ")
+    assert found.found.startswith("1 session listed as running on ")
     with perfdb.track("nightly", home=tmp_path / "b", database_url=url):
         pass
     deadline = time.monotonic() + 30

@@ -26,16 +26,14 @@ from perfdb.worker.alerting import Alerting
 Alerting.judge_waiting = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 """
 RECORDS = """
+import time
 import perfdb
-from perfdb.recording.live import SystemClock
-class Clock(SystemClock):
-    def time(self):
-        return super().time() - 86_400 * DAYS
-tracker = perfdb.create_tracker(console=False, monitor=False)
-tracker._clock = Clock()
+from perfdb.testing import ManualClock
+clock = ManualClock(time.time() - 86_400 * DAYS)
+tracker = clock.drive(perfdb.create_tracker(console=False, monitor=False))
 tracker.start_pipeline(session_id="ID")
 with tracker.step("work"):
-    pass
+    clock.advance(0.1)
 tracker.end_pipeline()
 """
 
@@ -127,8 +125,8 @@ def test_a_process_that_ends_before_it_could_judge_leaves_it_to_the_next() -> No
 
 
 def test_of_many_the_newest_are_judged_and_all_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perfdb.worker.shipping.MOST_NEWS", 5)
-    monkeypatch.setattr("perfdb.worker.shipping.MOST_HELD", 2)
+    monkeypatch.setattr("perfdb.worker.recovery.MOST_NEWS", 5)
+    monkeypatch.setattr("perfdb.worker.recovery.MOST_HELD", 2)
     Path("perfdb.toml").write_text(RULE, encoding="utf-8")
     before = "from perfdb.worker.alerting import Alerting\nAlerting.judge_waiting = lambda *_, **__: False\n"
     more = "for i in range(8):\n    with perfdb.track('design', console=False) as run, run.step('work'): pass"

@@ -128,9 +128,9 @@ def test_many_threads_and_sessions_at_once() -> None:
 
 
 def test_a_long_journal_is_replaced_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from perfdb.worker import thread as worker
+    from perfdb.worker import journals as worker_journals
 
-    monkeypatch.setattr(worker, "ROTATE_BYTES", 2_000)
+    monkeypatch.setattr(worker_journals, "ROTATE_BYTES", 2_000)
     tracker = recorder.create_tracker(home="home", console=False)
     for _ in range(20):
         tracker.start_pipeline()
@@ -144,9 +144,9 @@ def test_a_long_journal_is_replaced_and_removed(monkeypatch: pytest.MonkeyPatch)
 def test_many_sessions_leave_two_journals_at_most_whatever_waits_to_be_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from perfdb.worker import thread as worker
+    from perfdb.worker import journals as worker_journals
 
-    monkeypatch.setattr(worker, "ROTATE_BYTES", 2_000)
+    monkeypatch.setattr(worker_journals, "ROTATE_BYTES", 2_000)
     most = 0
 
     async def runs() -> None:

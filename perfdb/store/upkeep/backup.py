@@ -151,7 +151,7 @@ def _copy_sqlite(url: str, target: Path) -> dict[str, int]:
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if source is not None and code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise broken_file(source, cause) from error
-        raise StoreError(f"{source} could not be copied: {cause}; nothing was left of the backup") from error
+        raise StoreError(f"{source} could not be copied: {cause}; no partial backup was kept") from error
 
 
 def _copy_rows(url: str, target: Path) -> dict[str, int]:
@@ -204,7 +204,8 @@ def _require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + _SPARE_BYTES:
         raise StoreError(
-            f"{folder} has {free >> 20} MB left and the backup takes {size >> 20} MB: choose another disk"
+            f"{folder} has {free / 1e6:.1f} MB left and the backup takes {size / 1e6:.1f} MB: "
+            "choose another disk"
         )
 
 

@@ -9,7 +9,7 @@ what it knows better, it keeps. Every batch is read again from both databases an
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, Table, func, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -18,7 +18,7 @@ from perfdb.errors import StoreError
 from perfdb.store.alerts import take_turn
 from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.engine import connected, open_engine, shown_url
-from perfdb.store.ingest import finish_step, recount_session
+from perfdb.store.ingest import finish_step
 from perfdb.store.models import (
     INTERRUPTED_CODE,
     RUNNING_CODE,
@@ -37,6 +37,7 @@ from perfdb.store.models import (
     steps,
 )
 from perfdb.store.schema import ensure_schema, require_schema
+from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.comparing import Copied, Digests, digests
 from perfdb.store.upkeep.portable import (
     Key,
@@ -46,13 +47,16 @@ from perfdb.store.upkeep.portable import (
     renumbered,
     tables,
 )
+from perfdb.vocabulary import WAITING
 
 _SESSIONS = 200  # that are looked at together
 _PIECE = 500  # rows per transaction
+_ALERTS = 50  # per transaction
 _ROWS = 2_000  # per statement
 _CHILDREN = (steps, samples, session_tags)
 _NAMED = (series, environments, journals)
 
+_Row = TypeVar("_Row")
 Progress = Callable[[int, int], None]  # sessions so far, of how many
 
 
@@ -105,12 +109,9 @@ class _Copy:
             self._copy_named(table)
         self._copy_sessions()
         self._look_up(series)  # others may have brought some meanwhile
+        self._copy_alerts()
+        added = {table.name: self._copy_rows(table) for table in (alert_events, outbox, silences, baselines)}
         with self._target.begin() as target:
-            self._copy_alerts(target)
-            added = {
-                table.name: self._copy_rows(target, table)
-                for table in (alert_events, outbox, silences, baselines)
-            }
             self._advance_journals(target)
         with self._witness.connect() as target:
             for table in (series, environments, journals):
@@ -272,60 +273,88 @@ class _Copy:
 
     # -- alerts and what belongs to them ---------------------------------------------------------------------
 
-    def _copy_alerts(self, target: Connection) -> None:
-        take_turn(target)
+    def _copy_alerts(self) -> None:
+        """Copy the alerts in pieces, each of which a copy that is cut off leaves whole."""
         key_here = key_reader(alerts, self._here)
         key_there = key_reader(alerts, self._there)
         rows = self._source.execute(select(alerts).order_by(alerts.c.id)).all()
-        known = {key_there(row): row for row in target.execute(select(alerts))}
         self._here["alerts"] = {row.id: key_here(row) for row in rows}
-        numbers: dict[Key, int] = {key: row.id for key, row in known.items()}
-        self._numbers["alerts"] = numbers
-        written = []
-        for row in rows:
-            key = self._here["alerts"][row.id]
-            values = {**self._values(alerts, row), "inhibited_by": None}
-            if key not in known:
-                statement = insert_into(target, alerts).on_conflict_do_nothing().returning(alerts.c.id)
-                number = target.execute(statement.values(values)).scalar()
-                if number is None:  # the target has an open alert of its own for the same
-                    continue
-                numbers[key] = number
-                self._copied["alerts"].added += 1
-            elif row.updated_at > known[key].updated_at and _try(
-                target, update(alerts).where(alerts.c.id == numbers[key]).values(values)
-            ):
-                self._copied["alerts"].updated += 1
-            else:
-                continue
-            written.append(row)
-        for row in written:
-            number = numbers[self._here["alerts"][row.id]]
-            head = numbers.get(self._here["alerts"].get(row.inhibited_by, ()))
-            target.execute(
-                update(alerts)
-                .where(alerts.c.id == number)
-                .values(inhibited_by=head, message=renumbered(row.message, number))
-            )
+        numbers = self._numbers["alerts"] = {}
+        self._alerts_written: set[Key] = set()
+        newest = -1
+
+        def look(target: Connection) -> None:
+            nonlocal newest
+            for found in _since(target, alerts, newest):
+                numbers[key_there(found)] = newest = found.id
+
+        with self._witness.connect() as target:  # nobody waits meanwhile
+            look(target)
+        for piece in _batches(_heads_first(rows), _ALERTS):
+            with self._target.begin() as target:
+                take_turn(target)
+                look(target)
+                self._alerts_written |= {
+                    self._here["alerts"][row.id] for row in piece if self._copy_alert(target, row)
+                }
         self._there["alerts"] = {number: key for key, number in numbers.items()}
         # What hung on an alert that was left out hangs on none.
         self._here["alerts"] = {row: key for row, key in self._here["alerts"].items() if key in numbers}
-        self._alerts_written = {self._here["alerts"][row.id] for row in written}
 
-    def _copy_rows(self, target: Connection, table: Table) -> set[Key]:
+    def _copy_alert(self, target: Connection, row: Row[Any]) -> bool:
+        """Add an alert, or bring it on; return whether there was anything to do."""
+        key, numbers = self._here["alerts"][row.id], self._numbers["alerts"]
+        head = numbers.get(self._here["alerts"].get(row.inhibited_by, ()))
+        values = {**self._values(alerts, row), "inhibited_by": head}
+        number = numbers.get(key)
+        if number is None:
+            statement = insert_into(target, alerts).on_conflict_do_nothing().returning(alerts.c.id)
+            number = target.execute(statement.values(values)).scalar()
+            if number is None:  # the target has an open alert of its own for the same
+                return False
+            numbers[key] = number
+            message = renumbered(row.message, number)
+            target.execute(update(alerts).where(alerts.c.id == number).values(message=message))
+            self._copied["alerts"].added += 1
+            return True
+        values["message"] = renumbered(row.message, number)
+        is_older = (alerts.c.id == number) & (alerts.c.updated_at < row.updated_at)
+        if not _try(target, update(alerts).where(is_older).values(values)):
+            return False
+        self._copied["alerts"].updated += 1
+        return True
+
+    def _copy_rows(self, table: Table) -> set[Key]:
         """Add what is missing of a table that nothing refers to; return the keys of what was added."""
         key_there = key_reader(table, self._there)
-        known = {key_there(row) for row in target.execute(select(table))}
-        missing = {key: row for key, row in self._rows_here(table) if key not in known}
-        for batch in _batches(list(missing.values())):
-            target.execute(insert_into(target, table), [self._values(table, row) for row in batch])
-        self._copied[table.name].added = len(missing)
-        return set(missing)
+        rows = list(self._rows_here(table))
+        known: set[Key] = set()
+        added: set[Key] = set()
+        newest = -1
+
+        def look(target: Connection) -> None:
+            nonlocal newest
+            for found in _since(target, table, newest):
+                known.add(key_there(found))
+                newest = found.id
+
+        with self._witness.connect() as target:  # nobody waits meanwhile
+            look(target)
+        for piece in _batches(rows, _PIECE):
+            with self._target.begin() as target:
+                look(target)
+                missing = {key: row for key, row in piece if key not in known and key not in added}
+                if missing:
+                    given = [self._values(table, row) for row in missing.values()]
+                    target.execute(insert_into(target, table), given)
+            added |= missing.keys()
+        self._copied[table.name].added = len(added)
+        return added
 
     def _rows_here(self, table: Table) -> Iterator[tuple[Key, Row[Any]]]:
         key_of = key_reader(table, self._here)
         for row in self._source.execute(select(table)):
-            if table is outbox and row.state == "waiting":
+            if table is outbox and row.state == WAITING:
                 continue
             if table in (alert_events, silences) and row.alert_id not in (None, *self._here["alerts"]):
                 continue
@@ -378,16 +407,33 @@ def _stream(connection: Connection, table: Table, numbers: Sequence[int]) -> Ite
         yield from found.partitions()
 
 
-def _batches(rows: Sequence[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
-    for start in range(0, len(rows), _ROWS):
-        yield rows[start : start + _ROWS]
+def _since(connection: Connection, table: Table, newest: int) -> Iterator[Row[Any]]:
+    """Yield the rows of a table that came after one, in order."""
+    yield from connection.execute(select(table).where(table.c.id > newest).order_by(table.c.id))
+
+
+def _heads_first(rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Return alerts in their order, but none before the one that inhibits it."""
+    waiting = {row.id: row for row in reversed(rows)}
+    ordered = []
+    while waiting:
+        _, row = waiting.popitem()
+        chain = [row]
+        while chain[-1].inhibited_by in waiting:
+            chain.append(waiting.pop(chain[-1].inhibited_by))
+        ordered += reversed(chain)
+    return ordered
+
+
+def _batches(rows: Sequence[_Row], size: int = _ROWS) -> Iterator[Sequence[_Row]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 def _try(target: Connection, statement: Any) -> bool:
-    """Run a statement that the target may refuse because it knows better."""
+    """Run an update that the target may refuse because it knows better; return whether a row was changed."""
     try:
         with target.begin_nested():
-            target.execute(statement)
+            return bool(target.execute(statement).rowcount)
     except IntegrityError:
         return False
-    return True

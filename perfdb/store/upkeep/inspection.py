@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select, text
 
 from perfdb.store.dialects import is_shared
 from perfdb.store.models import SOURCES, journals, outbox, server_time, sessions
+from perfdb.vocabulary import FAILED, WAITING
 
 _TRIED_IN_VAIN = 3  # as often as a channel may fail before it is left alone for a while
 
@@ -80,8 +81,8 @@ def read_facts(connection: Connection) -> Facts:
 
 def read_messages(connection: Connection, *, now: float, since: float) -> list[Messages]:
     """Return per channel what did not arrive; ``now`` and ``since`` are epoch seconds."""
-    waits = outbox.c.state == "waiting"
-    failed = (outbox.c.state == "failed") & (outbox.c.created_at >= since)
+    waits = outbox.c.state == WAITING
+    failed = (outbox.c.state == FAILED) & (outbox.c.created_at >= since)
     query = (
         select(
             outbox.c.channel,

@@ -55,7 +55,9 @@ def restore(backup: Path, url: str, *, before: Path | None = None) -> Backup:
     """
     target = sqlite_path(url)
     if target is None:
-        raise StoreError(f"a file is not restored but copied: perfdb db copy {backup} {shown_url(url)}")
+        raise StoreError(
+            f"restore replaces a file only; to copy it: perfdb db copy {backup} {shown_url(url)}"
+        )
     require_backup(backup)
     try:
         place = place_of(target)

@@ -48,6 +48,7 @@ from perfdb.store.models import (
     storable_text,
 )
 from perfdb.store.prepared import Prepared
+from perfdb.vocabulary import SENT
 
 _LOCK = 0x70657266_7072  # "perfpr": one automatic pruning at a time per PostgreSQL database
 _CANDIDATES = 1_000  # sessions that one look brings
@@ -96,7 +97,7 @@ def clear_errors(url: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise StoreError(
-            f"{shown_url(url)} takes no changes now: {cause}; the same command goes on where it ended"
+            f"{shown_url(url)} accepts no changes now: {cause}; run the same command again to continue"
         ) from error
 
 
@@ -221,7 +222,7 @@ def _trim(connection: Connection, pk: int) -> int:
 
 def find_told(connection: Connection, until: float) -> list[int]:
     """Return the keys of messages that reached their channel and were written before ``until``."""
-    told = select(outbox.c.id).where(outbox.c.state == "sent", outbox.c.created_at < until)
+    told = select(outbox.c.id).where(outbox.c.state == SENT, outbox.c.created_at < until)
     return list(connection.execute(told).scalars())
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
-from perfdb.web.answers.rows import alert_row, alert_rows, named, silence_row
 from perfdb.web.queries import AlertsQuery, key_of, text_of_key
-from perfdb.web.schemas import AlertAnswer, AlertEvent, AlertPage
+from perfdb.web.schemas import AlertAnswer, AlertPage, AlertRow, SilenceRow
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
+
+
+def open_alerts(history: ServedHistory) -> list[AlertRow]:
+    """Return the alerts that are open, the newest first."""
+    return [AlertRow.from_records(each) for each in Triage(history).alerts()]
 
 
 def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
@@ -26,10 +31,10 @@ def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
     page = found[: query.limit]
     last = Key(page[-1].opened_at, page[-1].id) if len(found) > query.limit else None
     return AlertPage(
-        rows=alert_rows(page),
+        rows=[AlertRow.from_records(each) for each in page],
         after=text_of_key(last),
         counts=counts,
-        silences=[silence_row(each) for each in Desk(history).silences()],
+        silences=[SilenceRow.from_records(each) for each in history.silences()],
     )
 
 
@@ -39,38 +44,34 @@ def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
     Raises:
         NotFoundError: there is none of this number.
     """
-    desk = Desk(history)
-    story = desk.story(alert_id)
+    story = history.alert(alert_id)
     details = story.alert.details
     return AlertAnswer(
-        alert=alert_row(story.alert),
-        group=alert_rows(story.group),
-        events=[AlertEvent(**named(each, AlertEvent)) for each in story.events],
-        silences=[silence_row(each) for each in desk.silences() if each.fits(story.alert)],
+        alert=AlertRow.from_records(story.alert),
+        group=[AlertRow.from_records(each) for each in story.group],
+        events=list(story.events),
+        silences=[SilenceRow.from_records(each) for each in history.silences() if each.fits(story.alert)],
         found=details.get("found"),
         arithmetic=details.get("arithmetic"),
     )
 
 
-def decide(history: ServedHistory, alert_id: int, state: str, note: str | None) -> AlertAnswer:
-    """Acknowledge an alert or close it, with its group; return what it is now.
+def decide(
+    decision: Callable[..., object], history: ServedHistory, alert_id: int, note: str | None
+) -> AlertAnswer:
+    """Acknowledge an alert, close it or undo that, with its group; return what it is now.
+
+    Args:
+        decision: ``History.acknowledge``, ``History.expected``, ``History.false_alarm`` or ``History.undo``.
+        history: of the alert.
+        alert_id: its number.
+        note: why.
 
     Raises:
         NotFoundError: there is none of this number.
-        UsageError: it is closed already.
+        UsageError: it is closed already, or there is nothing to undo.
     """
-    Desk(history).decide(alert_id, state, note)
-    return alert(history, alert_id)
-
-
-def undo(history: ServedHistory, alert_id: int, note: str | None) -> AlertAnswer:
-    """Take the last decision about an alert and its group back.
-
-    Raises:
-        NotFoundError: there is none of this number.
-        UsageError: nobody has decided about it.
-    """
-    Desk(history).undo(alert_id, note)
+    decision(history, alert_id, note=note)
     return alert(history, alert_id)
 
 
@@ -80,7 +81,7 @@ def silence(history: ServedHistory, alert_id: int, seconds: float, reason: str |
     Raises:
         NotFoundError: there is none of this number.
     """
-    Desk(history).silence(seconds, alert_id=alert_id, reason=reason)
+    history.silence(alert_id, seconds=seconds, reason=reason)
     return alert(history, alert_id)
 
 
@@ -91,5 +92,5 @@ def unsilence(history: ServedHistory, alert_id: int) -> AlertAnswer:
         NotFoundError: there is none of this number.
     """
     alert(history, alert_id)
-    Desk(history).unsilence(alert_id=alert_id)
+    history.unsilence(alert_id)
     return alert(history, alert_id)

@@ -9,7 +9,7 @@ from perfdb.history.names import require_names
 from perfdb.history.plain import plain_rows
 from perfdb.stopping import notes
 from perfdb.store import browsing
-from perfdb.text import counted, duration_text, inert, mode_text
+from perfdb.text import counted, duration_text, inert
 from perfdb.web.queries import BottlenecksQuery, WhatIfQuery
 from perfdb.web.schemas import Bottleneck, BottlenecksAnswer, WhatIf
 
@@ -26,7 +26,7 @@ def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksA
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)
     return BottlenecksAnswer(
-        rows=[Bottleneck(**row, mode_text=mode_text(row["mode"])) for row in rows],
+        rows=[Bottleneck(**row) for row in rows],
         pipelines=names,
         note=" ".join(dict.fromkeys(notes())) or None,
     )

@@ -9,10 +9,8 @@ from perfdb.filters import value_of
 from perfdb.history.names import require_names
 from perfdb.history.plain import plain, plain_rows
 from perfdb.store.browsing import neighbours
-from perfdb.text import mode_text
-from perfdb.web.answers.rows import session_row
 from perfdb.web.queries import CompareQuery
-from perfdb.web.schemas import GroupRow, GroupsCompared, SessionsCompared, SideBySide
+from perfdb.web.schemas import GroupRow, GroupsCompared, SessionRow, SessionsCompared, SideBySide
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
@@ -36,8 +34,8 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
         a = _before(history, b)
     found = history.compare(a, b)
     return SessionsCompared(
-        a=session_row(history.session(found.a)),
-        b=session_row(history.session(found.b)),
+        a=SessionRow.from_records(history.session(found.a)),
+        b=SessionRow.from_records(history.session(found.b)),
         sentence=found.sentence,
         rows=[SideBySide(**row) for row in plain_rows(found.frame)],
     )
@@ -61,7 +59,7 @@ def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
         a=plain(found.a),
         b=plain(found.b),
         sentence=found.sentence,
-        rows=[GroupRow(**row, mode_text=mode_text(row["mode"])) for row in plain_rows(found.frame)],
+        rows=[GroupRow(**row) for row in plain_rows(found.frame)],
         confounded=list(found.confounded),
         left_out=[plain(each) for each in found.left_out],
     )

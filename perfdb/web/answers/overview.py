@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from statistics import median, quantiles
+from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-from perfdb.alerts.triage import Desk
+from perfdb.alerts.triage import Triage
+from perfdb.analysis.series import Series, percentile
 from perfdb.records import FIRING, Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines
 from perfdb.store.baselines import Pin, pinned
-from perfdb.text import mode_text
-from perfdb.web.answers.rows import alert_rows, session_row
-from perfdb.web.schemas import Live, OpenStep, Overview, RunningSession, SeriesNow
+from perfdb.store.series import last_runs
+from perfdb.vocabulary import RUNNING
+from perfdb.web.schemas import AlertRow, Live, OpenStep, Overview, RunningSession, SeriesNow, SessionRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -27,7 +28,6 @@ NEWEST = 10
 LAST = 200  # sessions behind the figures of a series
 RECENT = 20  # of which so many are now, and the others the past
 LEAST_PAST = 10
-LEAST_FOR_P95 = 20
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
 MOST_SERIES = 40  # per pipeline and mode
@@ -35,7 +35,7 @@ MOST_SERIES = 40  # per pipeline and mode
 
 def live(history: ServedHistory, version: int = 0) -> Live:
     """Return what moves: running sessions, the newest that ended, how many alerts fire."""
-    alerts = Desk(history).alerts()
+    alerts = Triage(history).alerts()
     with history.reading() as connection:
         running = [] if connection is None else browsing.running_sessions(connection, most=MOST_RUNNING)
         newest = [] if connection is None else _newest(connection)
@@ -44,7 +44,7 @@ def live(history: ServedHistory, version: int = 0) -> Live:
         version=version,
         now=time.time(),
         running=[_running(session, usual[session.pipeline, session.mode]) for session in running],
-        sessions=[session_row(session) for session in newest],
+        sessions=[SessionRow.from_records(session) for session in newest],
         firing=sum(alert.state == FIRING for alert in alerts),
         newest_alert_id=max((alert.id for alert in alerts), default=None),
     )
@@ -52,7 +52,7 @@ def live(history: ServedHistory, version: int = 0) -> Live:
 
 def overview(history: ServedHistory, version: int = 0) -> Overview:
     """Return the first page."""
-    alerts = Desk(history).alerts()
+    alerts = Triage(history).alerts()
     with history.reading() as connection:
         count = 0 if connection is None else browsing.count_sessions(connection, most=0)[0]
         series = [] if connection is None else _all_series(connection, alerts)
@@ -61,13 +61,13 @@ def overview(history: ServedHistory, version: int = 0) -> Overview:
         database=history.database,
         session_count=count,
         series=series,
-        alerts=alert_rows(alerts),
+        alerts=[AlertRow.from_records(each) for each in alerts],
     )
 
 
 def _newest(connection: Connection) -> list[Session]:
     page = browsing.session_page(connection, limit=NEWEST + MOST_RUNNING)
-    return [session for session in page.sessions if session.status != "running"][:NEWEST]
+    return [session for session in page.sessions if session.status != RUNNING][:NEWEST]
 
 
 def _usual(connection: Connection, running: list[Session]) -> dict[tuple[str, str], dict[str | None, float]]:
@@ -78,7 +78,7 @@ def _usual(connection: Connection, running: list[Session]) -> dict[tuple[str, st
     return {
         (session.pipeline, session.mode): {
             runs.step_name: median(good)
-            for runs in browsing.last_runs(connection, kinds[session.pipeline, session.mode], last=RECENT)
+            for runs in last_runs(connection, kinds[session.pipeline, session.mode], last=RECENT)
             if (good := _counted(runs))
         }
         for session in running
@@ -86,16 +86,12 @@ def _usual(connection: Connection, running: list[Session]) -> dict[tuple[str, st
 
 
 def _running(session: Session, usual: dict[str | None, float]) -> RunningSession:
-    return RunningSession(
-        session_id=session.session_id,
-        pipeline=session.pipeline,
-        mode=session.mode,
-        mode_text=mode_text(session.mode),
-        start_time=session.start_time,
+    return RunningSession.from_records(
+        session,
         usual_s=usual.get(None),
         steps_done=sum(step.duration is not None for step in session.steps),
         open_steps=[
-            OpenStep(step_name=step.step_name, start_time=step.start_time, usual_s=usual.get(step.step_name))
+            OpenStep.from_records(step, usual_s=usual.get(step.step_name))
             for step in session.steps
             if step.duration is None
         ],
@@ -113,10 +109,10 @@ def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
     }
     found: list[SeriesNow] = []
     for number, pipeline, mode in browsing.total_series(connection, most=MOST_KINDS):
-        of_kind = browsing.last_runs(connection, number, last=LAST)
+        of_kind = last_runs(connection, number, last=LAST)
         accepted = accepted_baselines(connection, pipeline, mode)
         total, steps = of_kind[:1], of_kind[1:]
-        steps.sort(key=lambda runs: -sum(runs.durations[-RECENT:]))
+        steps.sort(key=lambda runs: -sum(runs.values[-RECENT:]))
         for runs in [*total, *steps][:MOST_SERIES]:
             name = (pipeline, mode, runs.step_name)
             since = accepted.get((runs.step_name, "duration"))
@@ -126,7 +122,7 @@ def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
 
 
 def _baseline(
-    runs: browsing.Runs, pin: Pin | None, alert: Alert | None, accepted: Baseline | None
+    runs: Series, pin: Pin | None, alert: Alert | None, accepted: Baseline | None
 ) -> tuple[Literal["pin", "alert", "past"], float, int] | None:
     """Return what the newest runs are held against: where from, seconds, of how many runs."""
     if pin is not None:
@@ -142,7 +138,7 @@ def _baseline(
 
 
 def _series_now(
-    runs: browsing.Runs,
+    runs: Series,
     usual: tuple[Literal["pin", "alert", "past"], float, int] | None,
     alert: Alert | None,
 ) -> SeriesNow:
@@ -154,11 +150,10 @@ def _series_now(
         pipeline=runs.pipeline,
         step_name=runs.step_name,
         mode=runs.mode,
-        mode_text=mode_text(runs.mode),
         n=len(recent),
         failures=sum(not counted for counted in runs.counted[-RECENT:]),
         p50=p50,
-        p95=quantiles(recent, n=20, method="inclusive")[-1] if len(recent) >= LEAST_FOR_P95 else None,
+        p95=percentile(sorted(recent), "p95"),
         baseline=baseline,
         baseline_n=0 if usual is None else usual[2],
         baseline_of=None if usual is None else usual[0],
@@ -170,5 +165,5 @@ def _series_now(
     )
 
 
-def _counted(runs: browsing.Runs) -> list[float]:
-    return [value for value, counted in zip(runs.durations, runs.counted, strict=True) if counted]
+def _counted(runs: Series) -> list[float]:
+    return [value for value, counted in zip(runs.values, runs.counted, strict=True) if counted]

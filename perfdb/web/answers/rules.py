@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.config import EVERY
-from perfdb.alerts.triage import Desk, RuleState
+from perfdb.alerts.messages import amount
+from perfdb.alerts.triage import RuleState, Triage
+from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.errors import NotFoundError
-from perfdb.text import mode_text
-from perfdb.web.answers.rows import named
 from perfdb.web.queries import RuleQuery
 from perfdb.web.schemas import RuleAnswer, RuleHit, RuleRow, RulesAnswer, RuleVerdict
 
@@ -20,7 +20,7 @@ MOST_HITS = 50
 
 def rules(history: ServedHistory) -> RulesAnswer:
     """Return every configured rule with its state."""
-    return RulesAnswer(rows=[_row(each) for each in Desk(history).rules()])
+    return RulesAnswer(rows=[_row(each) for each in Triage(history).rules()])
 
 
 def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
@@ -29,31 +29,26 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
     Raises:
         NotFoundError: there is no rule of this name.
     """
-    desk = Desk(history)
-    verdicts = desk.verdicts(name)
-    state = next((each for each in desk.rules() if each.rule.name == name), None)
+    triage = Triage(history)
+    verdicts = triage.verdicts(name)
+    state = next((each for each in triage.rules() if each.rule.name == name), None)
     if state is None:
         raise NotFoundError(f"there is no rule {name!r}")
-    judged, hits = desk.would_have_flagged(name, last=query.last)
+    judged, hits = triage.would_have_flagged(name, last=query.last)
     return RuleAnswer(
         rule=_row(state),
-        verdicts=[
-            RuleVerdict(
-                **named(each, RuleVerdict),
-                **named(each.verdict, RuleVerdict),
-                mode_text=mode_text(each.mode),
-                start_time=each.at,
-            )
-            for each in verdicts
-        ],
+        verdicts=[RuleVerdict.from_records(each, each.verdict, start_time=each.at) for each in verdicts],
         judged=judged,
         flagged=len(hits),
         hits=[
-            RuleHit(
-                **named(each, RuleHit),
+            RuleHit.from_records(
+                each,
+                each.verdict,
                 start_time=each.at,
                 value=each.verdict.value or 0.0,
-                arithmetic=each.verdict.arithmetic,
+                value_text=TABLE[state.rule.kind].value_text(
+                    each.verdict.value or 0.0, partial(amount, metric=state.rule.metric)
+                ),
             )
             for each in hits[:MOST_HITS]
         ],
@@ -63,13 +58,14 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
 def _row(each: RuleState) -> RuleRow:
     rule = each.rule
     everything = rule.step == EVERY
-    values = named(rule, RuleRow) | named(each, RuleRow)
-    values |= {
-        "rule": rule.name,
-        "step_name": None if everything else rule.step,
-        "everything": everything,
-        "mode": None if rule.mode is None else dict(rule.mode),
-        "percent": rule.percent if rule.kind == "relative" else None,
-        "last_evaluated_run_at": each.last_at,
-    }
-    return RuleRow(**values)
+    return RuleRow.from_records(
+        rule,
+        each,
+        rule=rule.name,
+        step_name=None if everything else rule.step,
+        everything=everything,
+        mode=None if rule.mode is None else dict(rule.mode),
+        limit_text=TABLE[rule.kind].limit_text(rule, partial(amount, metric=rule.metric)),
+        percent=rule.percent if "percent" in TABLE[rule.kind].needs else None,
+        last_evaluated_run_at=each.last_at,
+    )

@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from perfdb.analysis.explain import explain
-from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, timeline
+from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, status_of, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
@@ -16,18 +16,17 @@ from perfdb.history.plain import plain_rows
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
-from perfdb.web.answers.rows import alert_rows, named, session_row
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
 from perfdb.web.schemas import (
-    AttemptRow,
+    AlertRow,
     BarRow,
-    EventRow,
     ExplainedStep,
     ExplanationAnswer,
     PathSegment,
     SampleSeries,
     SessionAnswer,
     SessionPage,
+    SessionRow,
     Status,
     StepRow,
     TimelineAnswer,
@@ -67,7 +66,7 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
         )
         count, exact = browsing.count_sessions(connection, most=MOST_COUNTED, prefix=query.search, **filters)
         return SessionPage(
-            rows=[session_row(session) for session in page.sessions],
+            rows=[SessionRow.from_records(session) for session in page.sessions],
             after=text_of_key(page.after),
             before=text_of_key(page.before),
             count=count,
@@ -98,18 +97,9 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
     start, end = found.start_time, last_instant(found)
     names = {step.seq: step.step_name for step in found.steps}
     seconds = critical_seconds(spans, start, end)
-    return SessionAnswer(
-        session=session_row(found),
-        attributes=dict(found.attributes),
-        cpu_s=found.cpu_s,
-        rss_peak_bytes=found.rss_peak_bytes,
-        rss_mean_bytes=found.rss_mean_bytes,
-        host=found.host,
-        pid=found.pid,
-        python_version=found.python_version,
-        perfdb_version=found.perfdb_version,
-        git_commit=found.git_commit,
-        command=found.command,
+    return SessionAnswer.from_records(
+        found,
+        session=SessionRow.from_records(found),
         timeline=_timeline(found, laid_out),
         critical_path=[
             PathSegment(
@@ -120,7 +110,7 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
             )
             for each in critical_path(spans, start, end)[:MOST_BARS]
         ],
-        steps=[_step(step, seconds) for step in found.steps[:MOST_STEPS]],
+        steps=[_step(step, found, seconds) for step in found.steps[:MOST_STEPS]],
         hidden_steps=max(0, len(found.steps) - MOST_STEPS),
         samples=_samples(found),
         explanation=explanation,
@@ -128,7 +118,7 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
         previous_session_id=previous,
         next_session_id=following,
         usual_session_id=_usual(past),
-        alerts=alert_rows(alerts),
+        alerts=[AlertRow.from_records(each) for each in alerts],
     )
 
 
@@ -147,40 +137,27 @@ def _explanation(found: Session, past: Sequence[Session]) -> tuple[ExplanationAn
     except ValueError as error:
         return None, str(error)
     rows = [ExplainedStep(**row) for row in plain_rows(told.frame)]
-    answer = ExplanationAnswer(
-        session_id=told.session_id,
-        wall_s=told.wall_s,
-        usual_s=told.usual_s,
-        excess_s=told.excess_s,
-        percentile=told.percentile,
-        n=told.n,
-        sentence=told.sentence,
-        rows=rows,
-    )
-    return answer, None
+    return ExplanationAnswer.from_records(told, rows=rows), None
 
 
 def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
     rows: list[TimelineRow] = []
     room = MOST_BARS
-    for row in laid_out.rows[:MOST_ROWS]:
+    for row in laid_out.cut(MOST_ROWS, len(found.steps)).rows:
         if room <= 0:
             break
         bars = longest(row.bars, room)
         room -= sum(max(1, len(bar.critical)) for bar in bars)
         rows.append(
-            TimelineRow(
-                label=row.label,
-                depth=row.depth,
-                count=row.count,
-                busy_s=row.busy_s,
-                critical_s=row.critical_s,
+            TimelineRow.from_records(
+                row,
                 bars=[
-                    BarRow(
+                    BarRow.from_records(
+                        bar,
                         seq=bar.step.seq,
                         start=bar.start,
                         end=bar.end,
-                        status=_status(bar.step),
+                        status=_status(bar.step, found),
                         critical=list(bar.critical[:MOST_BARS]),
                     )
                     for bar in bars
@@ -188,29 +165,21 @@ def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
                 hidden_bars=len(row.bars) - len(bars),
             )
         )
-    return TimelineAnswer(
-        wall_s=laid_out.wall_s,
-        other_s=laid_out.other_s,
+    return TimelineAnswer.from_records(
+        laid_out,
         headline=headline(found, laid_out),
         rows=rows,
         hidden_rows=len(laid_out.rows) - len(rows),
     )
 
 
-def _status(step: Step) -> Status:
-    if step.duration is None:
-        return "running"
-    return "interrupted" if step.interrupted else "failed" if step.failed else "completed"
+def _status(step: Step, session: Session) -> Status:
+    """Return the state of a step; the API has always said `running` of one that never ended."""
+    return "running" if step.duration is None else status_of(step, session)
 
 
-def _step(step: Step, seconds: Mapping[int | None, float]) -> StepRow:
-    values = named(step, StepRow) | {
-        "status": _status(step),
-        "critical_s": seconds.get(step.seq),
-        "attempts": [AttemptRow(**named(each, AttemptRow)) for each in step.attempts],
-        "events": [EventRow(**named(each, EventRow)) for each in step.events],
-    }
-    return StepRow(**values)
+def _step(step: Step, session: Session, seconds: Mapping[int | None, float]) -> StepRow:
+    return StepRow.from_records(step, status=_status(step, session), critical_s=seconds.get(step.seq))
 
 
 def _samples(found: Session) -> SampleSeries:

@@ -2,47 +2,61 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from statistics import median
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perfdb.alerts.config import EVERY, read_alert_settings
-from perfdb.analysis import find_change_points
-from perfdb.analysis import trends as analysis
+from perfdb.alerts.config import read_alert_settings
+from perfdb.analysis import trend_view as view
+from perfdb.analysis.rules.limits import MAX
+from perfdb.analysis.series import Series
 from perfdb.errors import NotFoundError
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names
 from perfdb.history.plain import plain
-from perfdb.records import SEVERITIES
+from perfdb.records import SEVERITIES, Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
-from perfdb.text import counted, duration_text, inert, local_time, mode_text
-from perfdb.web.answers.rows import alert_rows, named
+from perfdb.store.series import runs_of_series
+from perfdb.text import local_time
 from perfdb.web.queries import TrendQuery
-from perfdb.web.schemas import Change, Limit, Period, Points, SeriesName, TrendAnswer
+from perfdb.web.schemas import AlertRow, Change, Limit, Period, Points, SeriesName, TrendAnswer
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from perfdb.web.served import ServedHistory
 
 MOST_POINTS = 2_000
 MOST_ALERTS = 100
-MOST_FOR_CHANGES = 2_000  # more runs would take a noticeable time
+MOST_IN_WINDOW = 100_000
+AROUND = 100  # runs before an alert's first that its picture shows, at least
+
+Named = tuple[str, str | None, str]
 
 
 def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     """Return how long the runs of a series took, and where that is going."""
-    since, until = (None if each is None else moment_of(each) for each in (query.since, query.until))
+    since, until = (
+        None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
+    )
+    last = query.last
+    if since is not None and "last" not in query.model_fields_set:  # a window is shown whole
+        last = MOST_IN_WINDOW
     with history.reading() as connection:
         names = [] if connection is None else browsing.series_names(connection)
         recent = [] if connection is None else browsing.total_series(connection, most=1_000)
         chosen = _chosen(query, names, recent)
-        runs, found = None, []
+        runs, found, cut = None, [], ""
         if connection is not None and chosen is not None:
-            runs = browsing.runs_of_series(connection, *chosen, last=query.last, since=since, until=until)
+            runs = _runs(connection, chosen, last=last, since=since, until=until)
             found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
+            if since is not None and runs.start_times:
+                older = _runs(connection, chosen, last=1, since=since, until=runs.start_times[0])
+                cut = view.cut_words(len(runs.start_times)) if older.start_times else ""
     choices = [_named(*name) for name in names]
     if chosen is None:
         try:
@@ -51,37 +65,114 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
             return _empty(query, choices, None, f"{str(error)[:1].upper()}{str(error)[1:]}.")
     if runs is None or chosen is None or not runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen))
-    series = _named(*chosen)
-    whole = _statistics(runs)
-    changes = _changes(runs)
-    alerts = [
-        alert
-        for alert in found
-        if alert.metric == "duration" and (alert.is_open or alert.since_time >= runs.start_times[0])
+    return _answer(history, query, runs, found, choices, cut)
+
+
+def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float]) -> TrendAnswer:
+    """Return the series of an alert from well before its move until now."""
+    chosen = (alert.pipeline, alert.step_name, alert.mode)
+    query = TrendQuery.model_validate(
+        {"pipeline": alert.pipeline, "step": alert.step_name, "mode": alert.mode, "last": MOST_IN_WINDOW}
+    )
+    with history.reading() as connection:
+        if connection is None:
+            return _empty(query, [], _named(*chosen))
+        newest = _runs(connection, chosen, last=1)
+        before = _runs(connection, chosen, last=AROUND, until=alert.since_time)
+        end = newest.start_times[-1] if newest.start_times else alert.since_time
+        since = min(alert.since_time - (end - alert.since_time), *before.start_times[:1], alert.since_time)
+        runs = _runs(connection, chosen, last=MOST_IN_WINDOW, since=since)
+        found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
+    if not runs.start_times:
+        return _empty(query, [], _named(*chosen))
+    return _answer(history, query, runs, found, [], "", limits)
+
+
+def _runs(connection: Connection, chosen: Named, **window: Any) -> Series:
+    return runs_of_series(connection, *chosen, **window)
+
+
+def _answer(
+    history: ServedHistory,
+    query: TrendQuery,
+    runs: Series,
+    found: Sequence[Alert],
+    choices: list[SeriesName],
+    cut: str,
+    further: Sequence[float] = (),
+) -> TrendAnswer:
+    series = _named(runs.pipeline, runs.step_name, runs.mode)
+    whole = view.statistics(runs)
+    good = [place for place, counts in enumerate(runs.counted) if counts]
+    starts, durations = (
+        np.array([column[place] for place in good]) for column in (runs.start_times, runs.values)
+    )
+    changes = view.changes_of([runs.session_ids[place] for place in good], starts, durations)
+    lines = view.lines(starts, durations, [each.index for each in changes])
+    limits = _limits(history, runs)
+    top = view.scale_top(runs.values, [*(each.limit for each in limits), *further])
+    opened = [asdict(alert) for alert in found if alert.metric == "duration" and alert.is_open]
+    newest = changes[-1] if changes else None
+    sentence = view.finding(
+        view.name_of(runs.step_name, runs.pipeline),
+        durations,
+        newest=None if newest is None else asdict(newest),
+        since="" if newest is None else local_time(float(starts[newest.index])),
+        alerts=[view.alert_words(alert) for alert in opened if view.says_it_moved(alert)],
+        limits=[each.limit for each in limits],
+        drifted=whole["drift_percent"],
+        failures=whole["failures"],
+    )
+    begun = [
+        (runs.start_times[place - 1], runs.start_times[place]) for place in view.pauses(runs.start_times)
     ]
     return TrendAnswer(
         series=series,
         choices=choices,
-        sentence=_sentence(series, whole, changes),
-        **{name: whole[name] for name in _STATISTICS},
-        points=points(runs),
-        periods=_periods(runs, query.period),
+        sentence=f"{sentence}.",
+        **{name: plain(whole[name]) for name in _STATISTICS},
+        points=points(runs, good, lines),
+        top=top,
+        beyond=view.beyond_words(runs.values, top),
+        pauses=begun,
+        shown_by="run" if len(good) <= view.MOST_RUNS else view.unit_of(starts),
+        cut=cut,
+        periods=[
+            Period(start_time=each.start_time, n=each.n, failures=each.failures, p50=each.p50, p95=each.p95)
+            for each in view.periods(runs.start_times, runs.values, runs.counted, query.period)
+        ],
         period=query.period,
-        limits=_limits(history, runs),
-        changes=changes,
-        alerts=alert_rows(alerts),
+        limits=limits,
+        changes=[
+            Change(
+                session_id=runs.session_ids[good[each.index]],
+                start_time=float(starts[each.index]),
+                before_median=each.before_median,
+                after_median=each.after_median,
+                before_n=each.before_n,
+                after_n=each.after_n,
+                effect_percent=plain(each.effect_percent),
+                p_value=plain(each.p_value),
+            )
+            for each in changes
+        ],
+        alerts=[
+            AlertRow.from_records(alert)
+            for alert in found
+            if alert.metric == "duration" and (alert.is_open or alert.since_time >= runs.start_times[0])
+        ],
     )
 
 
 _STATISTICS = (
     "n", "failures", "mean", "p50", "p90", "p95", "p99", "slope_percent_per_session",
-    "slope_percent_per_day", "p_value",
+    "slope_percent_per_day", "p_value", "drift_percent",
 )  # fmt: skip
 
 
 def _chosen(
-    query: TrendQuery, names: Sequence[tuple[str, str | None, str]], recent: Sequence[tuple[int, str, str]]
-) -> tuple[str, str | None, str] | None:
+    query: TrendQuery, names: Sequence[Named], recent: Sequence[tuple[int, str, str]]
+) -> Named | None:
     """Return the series that is meant: of what is left open, the one that ran last."""
     fitting = {
         (pipeline, mode)
@@ -97,7 +188,7 @@ def _chosen(
 
 
 def _named(pipeline: str, step_name: str | None, mode: str) -> SeriesName:
-    return SeriesName(pipeline=pipeline, step_name=step_name, mode=mode, mode_text=mode_text(mode))
+    return SeriesName(pipeline=pipeline, step_name=step_name, mode=mode)
 
 
 def _empty(
@@ -107,11 +198,16 @@ def _empty(
     return TrendAnswer(
         series=series,
         choices=choices,
-        sentence=unknown or "No run fits. Choose another series or a longer time."
+        sentence=unknown or "No run matches. Choose another series or a longer time."
         if choices
         else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
         **nothing,
-        points=Points(session_id=[], start_time=[], duration=[], failed=[], of=0),
+        points=Points(session_id=[], start_time=[], duration=[], failed=[], median=[], of=0),
+        top=0.0,
+        beyond="",
+        pauses=[],
+        shown_by="run",
+        cut="",
         periods=[],
         period=query.period,
         limits=[],
@@ -120,128 +216,36 @@ def _empty(
     )
 
 
-def points(runs: browsing.SeriesRuns) -> Points:
+def points(runs: Series, good: Sequence[int], lines: Sequence[view.Line]) -> Points:
     """Return the runs as points; of too many, the fastest and the slowest of each of 1,000 equal parts."""
-    places = kept_places(runs.durations, MOST_POINTS)
+    places = view.kept_places(runs.values, MOST_POINTS)
+    number = {place: index for index, place in enumerate(good)}
+    counting = [place for place in places if place in number]
+    heights = dict(zip(counting, view.medians_at(lines, [number[place] for place in counting]), strict=True))
     return Points(
         session_id=[runs.session_ids[place] for place in places],
         start_time=[runs.start_times[place] for place in places],
-        duration=[runs.durations[place] for place in places],
+        duration=[runs.values[place] for place in places],
         failed=[not runs.counted[place] for place in places],
-        of=len(runs.durations),
+        median=[heights.get(place) for place in places],
+        of=len(runs.values),
     )
 
 
-def kept_places(values: Sequence[float], most: int) -> list[int]:
-    """Return the places of at most ``most`` values: of each of equal parts the least and the greatest."""
-    if len(values) <= most:
-        return list(range(len(values)))
-    parts = most // 2
-    kept: list[int] = []
-    for part in range(parts):
-        inside = range(part * len(values) // parts, (part + 1) * len(values) // parts)
-        ends = {min(inside, key=values.__getitem__), max(inside, key=values.__getitem__)}
-        kept += sorted(ends)
-    return kept
-
-
-def _statistics(runs: browsing.SeriesRuns) -> dict[str, Any]:
-    """Return what ``analysis.trends`` says of one series, without the price of frames."""
-    good = [place for place, counted in enumerate(runs.counted) if counted]
-    values = np.sort(np.array([runs.durations[place] for place in good]))
-    of_session: dict[str, list[int]] = {}
-    for place in good:
-        of_session.setdefault(runs.session_ids[place], []).append(place)
-    starts = np.array([runs.start_times[places[0]] for places in of_session.values()])
-    middles = np.array([median(runs.durations[place] for place in places) for places in of_session.values()])
-    per_session, per_day, p_value = analysis.slopes(starts, middles)
-    return {
-        "n": len(good),
-        "failures": len(runs.counted) - len(good),
-        "mean": float(values.mean()) if good else None,
-        **{name: analysis.percentile(values, name) for name in analysis.PERCENTILES},
-        "slope_percent_per_session": plain(per_session),
-        "slope_percent_per_day": plain(per_day),
-        "p_value": plain(p_value),
-    }
-
-
-def _periods(runs: browsing.SeriesRuns, by: str) -> list[Period]:
-    of_period: dict[int, list[int]] = {}
-    for place, start in enumerate(runs.start_times):
-        day = int(start // 86_400)
-        of_period.setdefault(analysis.week_of(day) if by == "week" else day, []).append(place)
-    found = []
-    for day, places in sorted(of_period.items()):
-        values = np.sort(np.array([runs.durations[place] for place in places if runs.counted[place]]))
-        found.append(
-            Period(
-                start_time=86_400.0 * day,
-                n=values.size,
-                failures=len(places) - values.size,
-                p50=analysis.percentile(values, "p50"),
-                p95=analysis.percentile(values, "p95"),
-            )
-        )
-    return found
-
-
-def _changes(runs: browsing.SeriesRuns) -> list[Change]:
-    good = [place for place, counted in enumerate(runs.counted) if counted]
-    if len(good) > MOST_FOR_CHANGES:
-        return []
-    return [
-        Change(
-            session_id=runs.session_ids[good[each.index]],
-            start_time=runs.start_times[good[each.index]],
-            before_median=each.before_median,
-            after_median=each.after_median,
-            before_n=each.before_n,
-            after_n=each.after_n,
-            effect_percent=plain(each.effect_percent),
-            p_value=plain(each.p_value),
-        )
-        for each in find_change_points([runs.durations[place] for place in good])
-    ]
-
-
-def _limits(history: ServedHistory, runs: browsing.SeriesRuns) -> list[Limit]:
+def _limits(history: ServedHistory, runs: Series) -> list[Limit]:
     """Return the ``max`` rules on the duration of this series, the gravest first."""
-    mode: Mapping[str, Any] = json.loads(runs.mode)
     found = [
-        Limit(
-            **named(rule, Limit),
+        Limit.from_records(
+            rule,
             rule=rule.name,
             over=sum(
-                value > rule.limit for value, good in zip(runs.durations, runs.counted, strict=True) if good
+                value > rule.limit for value, good in zip(runs.values, runs.counted, strict=True) if good
             ),
         )
         for rule in read_alert_settings(history.settings.alerts, reading=True).rules
-        if rule.kind == "max"
+        if rule.kind == MAX.name
         and rule.limit is not None
         and rule.metric == "duration"
-        and rule.step in (runs.step_name, EVERY)
-        and rule.pipeline in (None, runs.pipeline)
-        and all(mode.get(name) == value for name, value in rule.mode or ())
+        and rule.is_about(runs)
     ]
     return sorted(found, key=lambda each: -SEVERITIES.index(each.severity))
-
-
-def _sentence(series: SeriesName, whole: Mapping[str, Any], changes: Sequence[Change]) -> str:
-    what = f"A run of {inert(series.pipeline)}" if series.step_name is None else inert(series.step_name)
-    if changes:
-        newest = changes[-1]
-        percent = newest.effect_percent or 0.0
-        return (
-            f"{what} is {abs(percent):.0f} % {'slower' if percent > 0 else 'faster'} since "
-            f"{local_time(newest.start_time)}: {duration_text(newest.before_median)} before, "
-            f"{duration_text(newest.after_median)} after."
-        )
-    if not whole["n"]:
-        return f"{what} failed in {counted(whole['failures'], 'run')} and succeeded in none."
-    sentence = f"{what} takes {duration_text(whole['p50'])} in the median of {counted(whole['n'], 'run')}"
-    slope, p_value = whole["slope_percent_per_session"], whole["p_value"]
-    if slope is not None and p_value is not None and p_value < 0.01:
-        percent = slope * whole["n"]
-        return f"{sentence}, and drifts: {percent:+.0f} % over these runs."
-    return f"{sentence}; its level did not move."

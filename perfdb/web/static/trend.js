@@ -2,7 +2,7 @@
 
 import { seconds, shortTime } from "./times.js";
 
-const LEAST_BEHIND = 5;
+const LONE = 1800; // seconds on both sides of the only run
 
 export async function begin(root) {
   const [told] = await Promise.all([ask(root), script("./vendor/uPlot.iife.min.js")]);
@@ -43,25 +43,10 @@ function colour(name) {
 }
 
 function columnsOf(told) {
-  const { start_time: times, duration, failed } = told.points;
+  const { start_time: times, duration, failed, median } = told.points;
   const good = duration.map((value, place) => (failed[place] ? null : value));
   const bad = duration.map((value, place) => (failed[place] ? value : null));
-  return [times, good, medians(good), bad];
-}
-
-/** The median of the last runs, at each run that counts. */
-function medians(good) {
-  const count = good.filter((value) => value !== null).length;
-  const window = Math.max(LEAST_BEHIND, Math.min(25, Math.floor(count / 15)));
-  const behind = [];
-  return good.map((value) => {
-    if (value === null) return null;
-    behind.push(value);
-    if (behind.length > window) behind.shift();
-    const ordered = [...behind].sort((a, b) => a - b);
-    const half = ordered.length >> 1;
-    return ordered.length % 2 ? ordered[half] : (ordered[half - 1] + ordered[half]) / 2;
-  });
+  return [times, good, median, bad];
 }
 
 function draw(root, first) {
@@ -82,8 +67,8 @@ function draw(root, first) {
   const options = {
     ...sizeOf(root),
     scales: {
-      x: { time: true },
-      y: { range: (plot, low, high) => [0, isZoomed(plot) ? 1.08 * high : Number(root.dataset.top) || 1] },
+      x: { time: true, range: (plot, low, high) => (alone(plot) ? [low - LONE, low + LONE] : [low, high]) },
+      y: { range: (plot, low, high) => [0, isZoomed(plot) ? 1.08 * high : told.top || 1] },
     },
     legend: { show: false },
     cursor: { drag: { x: true, y: false, setScale: true }, points: { size: 8 }, focus: { prox: 24 } },
@@ -95,7 +80,7 @@ function draw(root, first) {
     series: [
       {},
       { paths: () => null, points: dots("critical", 5) },
-      { stroke: stroke("second"), width: 2, points: { show: false }, spanGaps: true },
+      { stroke: stroke("second"), width: 2, points: { show: false }, gaps: (plot) => pauses(plot, told) },
       { paths: () => null, points: dots("failed", 8) },
     ],
     hooks: {
@@ -116,6 +101,11 @@ function draw(root, first) {
       plot.setData(columnsOf(told), !isZoomed(plot));
     },
   };
+}
+
+/** Where the median's line is broken, in pixels: a failed run breaks it not. */
+function pauses(plot, told) {
+  return told.pauses.map((ends) => ends.map((time) => plot.valToPos(time, "x", true)));
 }
 
 /** Say what the run under the pointer was. */
@@ -153,7 +143,12 @@ function short(value) {
   return seconds(value).replace(/(\.\d*?)0+ s$/, "$1 s").replace(". s", " s");
 }
 
+function alone(plot) {
+  return plot.data?.[0].length === 1;
+}
+
 function isZoomed(plot) {
+  if (alone(plot)) return false;
   const { min, max } = plot.scales.x;
   const times = plot.data?.[0];
   return Number.isFinite(min) && times?.length > 0 && (min > times[0] || max < times.at(-1));
@@ -224,6 +219,7 @@ function marks(plot, told) {
     ctx.textAlign = fits ? "left" : "right";
     ctx.fillText(words, x + (fits ? 5 : -5) * scale, top + height - 16 * scale);
   }
+  arrows(plot, told, scale);
   ctx.fillStyle = colour("alarm");
   for (const alert of told.alerts.filter((each) => each.inhibited_by === null)) {
     const x = plot.valToPos(alert.since_time, "x", true);
@@ -234,6 +230,29 @@ function marks(plot, told) {
     ctx.fill();
   }
   ctx.restore();
+}
+
+/** An arrow at the top for each run beyond the scale, with its value where there is room. */
+function arrows(plot, told, scale) {
+  const { ctx } = plot;
+  const { left, top, width } = plot.bbox;
+  const { start_time: times, duration, failed } = told.points;
+  let free = -Infinity;
+  ctx.textAlign = "left";
+  duration.forEach((value, place) => {
+    const x = plot.valToPos(times[place], "x", true);
+    if (value <= plot.scales.y.max || x < left || x > left + width) return;
+    ctx.fillStyle = colour(failed[place] ? "failed" : "ink");
+    ctx.beginPath();
+    ctx.moveTo(x, top);
+    ctx.lineTo(x - 4 * scale, top + 7 * scale);
+    ctx.lineTo(x + 4 * scale, top + 7 * scale);
+    ctx.fill();
+    const words = seconds(value);
+    if (x < free || x + 7 * scale + ctx.measureText(words).width > left + width) return;
+    ctx.fillText(words, x + 6 * scale, top + 11 * scale);
+    free = x + 14 * scale + ctx.measureText(words).width;
+  });
 }
 
 function line(ctx, stroke, dash, x0, y0, x1, y1, scale) {

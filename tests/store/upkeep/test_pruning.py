@@ -16,17 +16,20 @@ from sqlalchemy import func, insert, select, update
 
 from perfdb import recorder
 from perfdb.errors import SettingsError
+from perfdb.filters import DAY_S
 from perfdb.recording.health import Health
 from perfdb.records import Alert, Session, Step
 from perfdb.settings import load
 from perfdb.store import alerts as alerts_store
 from perfdb.store import models, outbox
 from perfdb.store.database import Database
-from perfdb.store.ingest import insert_sessions, tag_session
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.sessions import tag_session
 from perfdb.store.upkeep import orphans
 from perfdb.store.upkeep import retention as store
+from perfdb.store.upkeep.pruning import Policy, age, find_shares, prune, read_policy, survey
 from perfdb.toml import Table
-from perfdb.worker.upkeep import DAY_S, Policy, Upkeep, age, find_shares, prune, read_policy, stamp_of, survey
+from perfdb.worker.upkeep import Upkeep, stamp_of
 
 NOW = 1_800_000_000.0
 
@@ -217,7 +220,7 @@ def test_orphans_and_old_messages_go_in_pieces_too(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for held in ("HELD_S", "SHARED_HELD_S"):
-        monkeypatch.setattr(f"perfdb.worker.upkeep.{held}", 0.0)
+        monkeypatch.setattr(f"perfdb.store.upkeep.pruning.{held}", 0.0)
     add(database, *(session(number, days_old=100, command=f"job {number}") for number in range(45)))
     with database.writing() as connection:
         for _ in range(45):
@@ -365,7 +368,8 @@ def test_the_worker_prunes_piece_by_piece_when_it_is_idle(upkeep: Upkeep, tmp_pa
 def test_it_does_so_once_a_day_for_all_processes_of_a_home(upkeep: Upkeep, tmp_path: Path) -> None:
     other = (
         "import sys; from pathlib import Path; from perfdb.recording.health import Health; "
-        "from perfdb.worker.upkeep import Policy, Upkeep; from perfdb.store.database import Database; "
+        "from perfdb.store.upkeep.pruning import Policy; from perfdb.worker.upkeep import Upkeep; "
+        "from perfdb.store.database import Database; "
         f"home = Path({str(tmp_path)!r}); "
         "database = Database(f'sqlite:///{home}/perfdb.sqlite3', 10.0); "
         "print(Upkeep(home, Policy(1e7), database, Health(strict=True)).turn(idle=True))"

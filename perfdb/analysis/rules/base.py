@@ -1,48 +1,32 @@
-"""What a rule is, and its Verdict on the newest run of a series.
+"""What a rule is, what it says of the newest run of a series, and the arithmetic that several kinds share.
 
-``verdicts.evaluate`` asks; thresholds are judged in ``limits``, levels that moved in ``shifts``. The worker
-runs them after each session: standard library only, and numpy only where ``change_point`` is asked.
+Standard library only: the worker runs the rules after each session.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
 
-RECENT = 5  # runs that make the new level of a shift
-PREVIOUS = 30  # runs before them that make the old one, at most
+if TYPE_CHECKING:
+    from perfdb.analysis.series import Series, SeriesName
+
+EVERY = "*"  # as the step of a rule: the total and every step
+PREVIOUS = 30  # runs that make the level before, at most
 LEAST_PREVIOUS = 10
-SHIFT_LIMIT = 6.0
-SHIFT_PERCENT = 5.0
+HYSTERESIS = 0.05  # a good run is better than the limit by this share
 LEAST_SIGMA = 0.03  # 3 %: a series may be quieter than anyone's patience
 LASTING_JITTERS = 4
 MEDIAN_ERROR = 1.2533  # standard error of a median of normal values, in sigma / sqrt(n)
-HYSTERESIS = 0.05  # a good run is better than the limit by this share
-BUDGET_RUNS, BUDGET_RECENT = 50, 10
-ERROR_RUNS, LEAST_ERROR_RUNS = 20, 10
-RELATIVE_RECENT = 3
-ANOMALY_LIMIT, ANOMALY_PERCENT = 6.0, 20.0
-TREND_RUNS, LEAST_TREND_RUNS, TREND_PERCENT, TREND_Z = 50, 30, 10.0, 3.29
-CHANGE_RUNS, LEAST_CHANGE_RUNS, RUNS_AFTER_CHANGE = 200, 20, 5
-PINNED_RUNS, LEAST_PINNED_RUNS, PINNED_LIMIT, PINNED_PERCENT = 50, 20, 5.0, 5.0
+SHIFT_PERCENT = 5.0  # a smaller move of a level is nobody's business
 SAME_CHANGE = 5  # sessions by which a change may move and be the same one
 
-# How many runs each kind looks at.
-WINDOWS = {
-    "max": PREVIOUS + 1,
-    "min": PREVIOUS + 1,
-    "relative": PREVIOUS + RELATIVE_RECENT,
-    "budget": BUDGET_RUNS,
-    "error_rate": 2 * ERROR_RUNS,
-    "fast_shift": PREVIOUS + RECENT,
-    "change_point": CHANGE_RUNS,
-    "pinned": CHANGE_RUNS,
-    "anomaly": PREVIOUS + 1,
-    "trend": TREND_RUNS,
-}
-KINDS = tuple(WINDOWS)
-INFORMATION = ("anomaly", "trend")  # never fail a check, never notify alone
+# A busy machine adds so much to a run, now and then for minutes: that is the scheduler, not the pipeline.
+JITTER_S = 0.0015
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +44,7 @@ class Rule:
 
     Attributes:
         name: unique; the alert carries it.
-        kind: one of ``KINDS``.
+        kind: one of ``rules.KINDS``.
         step: a step's name; None is the session's total, ``*`` the total and every step, each by itself.
         pipeline: None is every pipeline.
         mode: the attributes that a session's mode must have; None is every mode, each by itself.
@@ -90,6 +74,19 @@ class Rule:
     jitter: float = 0.0
     pinned: Level | None = None
     default: bool = False
+
+    def is_about(self, series: Series | SeriesName) -> bool:
+        """Say whether it looks at a series."""
+        return self.step in (EVERY, series.step_name) and self.is_of(series.pipeline, series.mode)
+
+    def is_of(self, pipeline: str, mode: str) -> bool:
+        """Say whether it looks at any series of a pipeline and mode."""
+        if self.pipeline is not None and self.pipeline != pipeline:
+            return False
+        if self.mode is None:
+            return True
+        values = json.loads(mode)
+        return all(name in values and values[name] == wanted for name, wanted in self.mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +131,6 @@ class Verdict:
     arithmetic: str = ""
 
 
-def exceeds(value: float, limit: float, kind: str) -> bool:
-    """Say whether a value breaks the limit of a ``max`` or ``min`` rule."""
-    return value > limit if kind == "max" else value < limit
-
-
 def percent_over(value: float | None, base: float | None) -> float | None:
     """Return by how many percent a value lies above a base; None where that means nothing."""
     if value is None or not base:
@@ -174,3 +166,45 @@ def too_few(n: int, least: int) -> Verdict:
 def yes(truth: bool) -> str:
     """Return how an arithmetic ends."""
     return "yes" if truth else "no"
+
+
+def level_before(before: Sequence[float], frozen: Frozen | None) -> tuple[float, int]:
+    """Return the level that runs are held against, and of how many it is made: the frozen one of an alert."""
+    if frozen is not None and frozen.baseline is not None:
+        return frozen.baseline, frozen.baseline_n
+    return median(before), len(before)
+
+
+def scale(
+    before: Sequence[float], after: Sequence[float], jitter: float
+) -> tuple[Callable[[float], float], float, bool]:
+    """Return how values are compared, their robust sigma before, and whether as logarithms."""
+    logarithmic = min(before) > 0 and min(after, default=1) > 0
+    level: Callable[[float], float] = math.log if logarithmic else float
+    levels = [level(value) for value in before]
+    middle = median(levels)
+    few = 1 + 3 / len(before) - 3 / PREVIOUS
+    sigma = 1.4826 * median(abs(value - middle) for value in levels) * few
+    if logarithmic:
+        return level, max(sigma, LEAST_SIGMA, jitter / median(before)), True
+    return level, max(sigma, LEAST_SIGMA * abs(middle), jitter), False
+
+
+def begin(values: Sequence[float], recent: int, middle: float) -> int:
+    """Return the first of the last runs that is over the middle and so is most of what follows it."""
+    start = max(0, len(values) - recent)
+    for index in range(start, len(values)):
+        rest = values[index:]
+        if values[index] > middle and sum(value > middle for value in rest) * 2 > len(rest):
+            return index
+    return start
+
+
+def shown(value: float | None) -> str:
+    """Return a value as an arithmetic names it."""
+    return "unknown" if value is None else f"{value:.6g}"
+
+
+def shown_percent(effect: float | None) -> str:
+    """Return a percentage as an arithmetic names it."""
+    return "no percentage" if effect is None else f"{effect:+.1f} %"

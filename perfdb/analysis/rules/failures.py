@@ -1,0 +1,75 @@
+"""The kind ``error_rate``: a share of failed runs that chance does not explain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from perfdb.analysis.rules.base import EVERY, HYSTERESIS, Frozen, Rule, Verdict, percent_over, too_few, yes
+from perfdb.analysis.rules.kind import Amount, Kind
+from perfdb.records import Alert
+
+ERROR_RUNS, LEAST_ERROR_RUNS = 20, 10
+ERROR_RATE_LIMIT = 0.05
+
+
+def wilson_lower(failures: int, n: int, z: float = 1.96) -> float:
+    """Return the lower bound of Wilson's interval for a share (Wilson 1927); 95 % for z = 1.96."""
+    if n == 0:
+        return 0.0
+    share, square = failures / n, z * z
+    middle = share + square / (2 * n)
+    spread = z * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    return max(0.0, (middle - spread) / (1 + square / n))
+
+
+def judge_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """Judge the share of failed runs by the lower bound of its 95 % interval."""
+    limit = ERROR_RATE_LIMIT if rule.limit is None else rule.limit
+    if len(values) < LEAST_ERROR_RUNS:
+        return too_few(len(values), LEAST_ERROR_RUNS)
+    window, before = values[-ERROR_RUNS:], values[:-ERROR_RUNS]
+    failures, n = sum(value > 0 for value in window), len(window)
+    lower = wilson_lower(failures, n)
+    first = next((index for index, value in enumerate(window) if value), n - 1)
+    bound = limit * (1 - HYSTERESIS)
+    return Verdict(
+        hit=lower > limit,
+        good=not values[-1] and lower <= bound,
+        value=failures / n,
+        baseline=sum(value > 0 for value in before) / len(before) if before else None,
+        effect=percent_over(failures / n, limit),
+        limit=limit,
+        bound=bound,
+        n=n,
+        baseline_n=len(before),
+        since=len(values) - n + first,
+        arithmetic=f"{failures} of {n} failed: Wilson lower bound {lower:.1%} > {limit:.1%} "
+        f"is {yes(lower > limit)}",
+    )
+
+
+def _says(alert: Alert, amount: Amount) -> str:
+    failed = round(alert.value * alert.n)
+    before = "" if alert.baseline is None else f" ({alert.baseline:.0%} of the {alert.baseline_n} before)"
+    return f"failed in {failed} of the last {alert.n} runs{before}"
+
+
+def _short(value: float, limit: float | None, amount: Amount) -> str:
+    return f"fails in {100 * value:.0f} % of its runs"
+
+
+ERROR_RATE = Kind(
+    name="error_rate",
+    summary="more failed runs among the last 20 than the limit, a share, by the lower bound of 95 %",
+    judge=judge_errors,
+    window=2 * ERROR_RUNS,
+    finds="failures",
+    looks_at="failed",
+    settings={"limit": (0, 1)},
+    sided=False,
+    limit_is="share",
+    default=Rule(name="error_rate", kind="error_rate", step=EVERY, default=True),
+    says=_says,
+    short=_short,
+)

@@ -1,0 +1,93 @@
+"""The kinds ``max`` and ``min``: a run beyond a limit that a person set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from statistics import median
+
+from perfdb.analysis.rules.base import HYSTERESIS, PREVIOUS, Frozen, Rule, Verdict, percent_over, usual, yes
+from perfdb.analysis.rules.kind import ANY, Amount, Kind, percent_text
+from perfdb.records import Alert
+
+
+def exceeds(value: float, limit: float, kind: str) -> bool:
+    """Say whether a value breaks the limit of a ``max`` or ``min`` rule."""
+    return value > limit if kind == "max" else value < limit
+
+
+def judge_limit(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """Judge one run by a limit; it is good again 5 % inside of it."""
+    if rule.limit is None:
+        raise ValueError(f"rule {rule.name!r} has no limit")
+    limit, value = rule.limit, values[-1]
+    bound = limit - HYSTERESIS * abs(limit) if rule.kind == "max" else limit + HYSTERESIS * abs(limit)
+    hit = exceeds(value, limit, rule.kind)
+    since = len(values) - 1
+    while hit and since > 0 and exceeds(values[since - 1], limit, rule.kind):
+        since -= 1
+    before = values[max(0, since - PREVIOUS) : since]
+    sign = ">" if rule.kind == "max" else "<"
+    return Verdict(
+        hit=hit,
+        good=not exceeds(value, bound, rule.kind),
+        value=value,
+        baseline=median(before) if before else None,
+        effect=percent_over(value, limit),
+        limit=limit,
+        bound=bound,
+        n=len(values) - since if hit else 1,
+        baseline_n=len(before),
+        since=since,
+        usual=usual(before),
+        arithmetic=f"{value:.6g} {sign} limit {limit:.6g} is {yes(hit)}; "
+        f"a good run is at or inside {bound:.6g}",
+    )
+
+
+def _says(alert: Alert, amount: Amount, side: str) -> str:
+    runs = f", {alert.n} runs in a row" if alert.n > 1 else ""
+    before = (
+        f"; before it {amount(alert.baseline)} (median of {alert.baseline_n} runs)"
+        if alert.baseline is not None
+        else ""
+    )
+    return (
+        f"is at {amount(alert.value)}, {side} the limit of {amount(alert.limit)}"
+        f"{percent_text(alert.effect)}{runs}{before}"
+    )
+
+
+def _short(value: float, limit: float | None, amount: Amount, side: str) -> str:
+    return f"is at {amount(value)}, {side} its limit of {amount(limit)}"
+
+
+MAX = Kind(
+    name="max",
+    summary="a run over the limit",
+    judge=judge_limit,
+    window=PREVIOUS + 1,
+    finds="breach",
+    looks_at="highest",
+    settings={"limit": ANY},
+    needs=("limit",),
+    sided=False,
+    limit_is="value",
+    says=partial(_says, side="over"),
+    short=partial(_short, side="over"),
+)
+MIN = Kind(
+    name="min",
+    summary="a run under the limit",
+    judge=judge_limit,
+    window=PREVIOUS + 1,
+    finds="breach",
+    looks_at="lowest",
+    settings={"limit": ANY},
+    needs=("limit",),
+    defaults={"direction": "down"},
+    sided=False,
+    limit_is="value",
+    says=partial(_says, side="under"),
+    short=partial(_short, side="under"),
+)

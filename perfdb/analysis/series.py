@@ -1,0 +1,122 @@
+"""The past of one series, in the one shape that every question about it starts from.
+
+Pure, and standard library only: ``store.series`` reads one, ``analysis.runs`` makes one of frames, and the
+rules, the changes, the trends and the pages look at it.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from perfdb.analysis.runs import Floats
+
+    Ordered: TypeAlias = Sequence[float] | Floats
+
+
+class SeriesName(NamedTuple):
+    """Whose past it is; ``step_name`` None is the session's total."""
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+
+
+PERCENTILES = {"p50": (0.50, 1), "p90": (0.90, 10), "p95": (0.95, 20), "p99": (0.99, 100)}
+"""Column: (share, least n). With fewer runs the percentile would be little more than the slowest run."""
+
+
+def percentile(ordered: Ordered, name: str) -> float | None:
+    """Return a percentile of sorted values; None with too few for it."""
+    share, least = PERCENTILES[name]
+    return quantile(ordered, share) if len(ordered) >= least else None
+
+
+def quantile(ordered: Ordered, share: float) -> float:
+    """Return the value below which a share of sorted values lies, between two of them as far as need be."""
+    low, part = neighbours(len(ordered), share)
+    above = ordered[min(low + 1, len(ordered) - 1)]
+    return float(ordered[low] + (above - ordered[low]) * part)
+
+
+def neighbours(n: int, share: float) -> tuple[int, float]:
+    """Return the place of the value just below a quantile of n values, and how far it is to the next."""
+    place = share * (n - 1)
+    low = math.floor(place)
+    return low, place - low
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The runs of one series, oldest first, in sequences of one length.
+
+    Attributes:
+        pipeline: of the sessions; step_name: None is the session's total; mode: canonical JSON.
+        metric: what the values are of; ``duration`` in s.
+        session_ids: of the runs; start_times: of the sessions (epoch s).
+        values: what a run took, in the metric's unit.
+        counted: whether the value counts, which is NaN where there is none; failed: whether the run failed.
+        highest: where the values are means of a session's runs, the highest of these; lowest: the lowest.
+    """
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+    metric: str = "duration"
+    session_ids: Sequence[str] = field(default=(), repr=False)
+    start_times: Sequence[float] = field(default=(), repr=False)
+    values: Sequence[float] = field(default=(), repr=False)
+    counted: Sequence[bool] = field(default=(), repr=False)
+    failed: Sequence[bool] = field(default=(), repr=False)
+    highest: Sequence[float] = field(default=(), repr=False)
+    lowest: Sequence[float] = field(default=(), repr=False)
+
+    @property
+    def name(self) -> SeriesName:
+        """Whose past it is."""
+        return SeriesName(self.pipeline, self.step_name, self.mode)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def place_of(self, moment: float) -> int:
+        """Return how many runs began before a moment."""
+        return bisect_left(self.start_times, moment)
+
+    def between(self, first: int, end: int | None = None) -> Series:
+        """Return the runs from one place on, and before another."""
+        part = slice(first, end)
+        return Series(
+            *self.name,
+            self.metric,
+            self.session_ids[part],
+            self.start_times[part],
+            self.values[part],
+            self.counted[part],
+            self.failed[part],
+            self.highest[part],
+            self.lowest[part],
+        )
+
+    def at(self, places: Iterable[int]) -> Series:
+        """Return the runs at these places."""
+        chosen = list(places)
+        return replace(
+            self,
+            session_ids=[self.session_ids[place] for place in chosen],
+            start_times=[self.start_times[place] for place in chosen],
+            values=[self.values[place] for place in chosen],
+            counted=[self.counted[place] for place in chosen],
+            failed=[self.failed[place] for place in chosen],
+            highest=[self.highest[place] for place in chosen] if self.highest else (),
+            lowest=[self.lowest[place] for place in chosen] if self.lowest else (),
+        )
+
+    @property
+    def good(self) -> Series:
+        """The runs that count."""
+        return self.at(place for place, counted in enumerate(self.counted) if counted)

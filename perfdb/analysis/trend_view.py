@@ -1,0 +1,409 @@
+"""One series as every picture of it shows it: what is drawn, at which scale, with which marks and words.
+
+Pure, and without numbers of pixels: terminal, chart, page and report ask here for the scale and what lies
+beyond it, the lines of the median and where they break, where the level moved, and the first sentence. Of a
+long past the periods are shown (hours, days or weeks, UTC) instead of the runs; nothing is left out silently.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+
+from perfdb.analysis.change_points import ChangePoint, describe_changes, find_past_changes
+from perfdb.analysis.rules import kind_of
+from perfdb.analysis.series import PERCENTILES, Series, percentile
+from perfdb.analysis.slopes import Floats, slopes
+from perfdb.text import counted, duration_text, inert, shortened
+
+MOST_RUNS = 4_000
+"""More runs are shown, and asked for changes of their level, by their periods."""
+
+LEAST_FOR_P95 = 20  # runs; no p95 is drawn of fewer
+SIGNIFICANT = 0.05
+LEAST_DRIFT = 5.0  # percent over all runs; less is nobody's business, as with a move of the level
+_FIRST = 5  # runs before the median's line begins
+_HEADROOM = 1.08
+_NEAR = 1.5  # times the largest run shown: a limit that far away is still drawn
+_WILD = 2.2  # times the 95th percentile: what is beyond does not set the scale
+_PAUSE = 10  # times the usual distance of runs is a pause, if it is a 40th of the picture as well
+_PARTS = 40
+_HOUR, _DAY, _WEEK = 3_600.0, 86_400.0, 604_800.0
+_MONDAY = 4 * _DAY  # 1970 began on a Thursday
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The runs that began within an hour, a day or a week (UTC); ``first`` and ``end`` are their places."""
+
+    start_time: float
+    first: int
+    end: int
+    n: int
+    failures: int
+    p50: float | None
+    p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An unbroken piece of the lines: the place and the start of a run, the median and the p95 behind it.
+
+    ``p95`` is NaN where too few runs are behind it.
+    """
+
+    places: Floats
+    times: Floats
+    p50: Floats
+    p95: Floats
+
+
+# --- the scale ----------------------------------------------------------------------------------------------
+
+
+def scale_top(values: Sequence[float] | Floats, limits: Sequence[float] = ()) -> float:
+    """Return the value at the top of a picture that begins at 0: wild runs shall not flatten the others.
+
+    A limit within reach is part of the picture. What is larger than the top is for ``beyond``.
+    """
+    known = np.asarray(values, dtype=float)
+    if not known.size:
+        return 0.0
+    largest = float(known.max())
+    if known.size >= LEAST_FOR_P95:
+        largest = min(largest, _WILD * float(np.percentile(known, 95)))
+    return _HEADROOM * max([largest, *(limit for limit in limits if limit <= _NEAR * largest)]) or 1.0
+
+
+def shown_bounds(values: Sequence[float], limit: float | None = None) -> tuple[float, float]:
+    """Return the lowest and the highest value of a picture that does not begin at 0, of any metric."""
+    low, high = min(values), max(values)
+    if low >= 0:
+        top = scale_top(values, () if limit is None else (limit,)) / _HEADROOM
+        return (low if limit is None or limit > top else min(low, limit)), top
+    return low, high
+
+
+def beyond(values: Sequence[float] | Floats, top: float) -> list[int]:
+    """Return the places of what a picture cannot show at its height: it gets an arrow, and its value."""
+    return [int(place) for place in np.flatnonzero(np.asarray(values, dtype=float) > top * (1 + 1e-9))]
+
+
+def beyond_words(values: Sequence[float] | Floats, top: float) -> str:
+    """Return how many runs lie beyond the scale, and how far; empty for none."""
+    places = beyond(values, top)
+    if not places:
+        return ""
+    farthest = max(float(values[place]) for place in places)
+    return f"{counted(len(places), 'run')} beyond the scale, up to {duration_text(farthest)}"
+
+
+def kept_places(values: Sequence[float], most: int) -> list[int]:
+    """Return the places of at most ``most`` values: of each of equal parts the least and the greatest."""
+    if len(values) <= most:
+        return list(range(len(values)))
+    parts = most // 2
+    kept: list[int] = []
+    for part in range(parts):
+        inside = range(part * len(values) // parts, (part + 1) * len(values) // parts)
+        ends = {min(inside, key=values.__getitem__), max(inside, key=values.__getitem__)}
+        kept += sorted(ends)
+    return kept
+
+
+# --- periods and pauses -------------------------------------------------------------------------------------
+
+
+def unit_of(start_times: Sequence[float] | Floats) -> Literal["hour", "day", "week"]:
+    """Return the period by which a long past is shown: ``hour``, ``day`` or ``week``."""
+    span = float(start_times[-1]) - float(start_times[0])
+    return "hour" if span <= 10 * _DAY else "day" if span <= 1_000 * _DAY else "week"
+
+
+def periods(
+    start_times: Sequence[float] | Floats,
+    durations: Sequence[float] | Floats,
+    good: Sequence[bool] | Floats,
+    unit: str,
+) -> list[Period]:
+    """Return the runs by hour, day or week (from Monday), UTC; those without a run are left out."""
+    starts, values = np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
+    counting = np.asarray(good, dtype=bool)
+    length, offset = {"hour": (_HOUR, 0.0), "day": (_DAY, 0.0), "week": (_WEEK, _MONDAY)}[unit]
+    numbers = np.floor((starts - offset) / length)
+    bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), starts.size] if starts.size else [0]
+    found = []
+    for first, end in pairwise(bounds):
+        kept = np.sort(values[first:end][counting[first:end]])
+        found.append(
+            Period(
+                float(numbers[first]) * length + offset,
+                first,
+                end,
+                int(kept.size),
+                end - first - int(kept.size),
+                percentile(kept, "p50"),
+                percentile(kept, "p95"),
+            )
+        )
+    return found
+
+
+def pauses(start_times: Sequence[float] | Floats) -> list[int]:
+    """Return the places of the runs before which nothing ran for long: no line is drawn across."""
+    starts = np.asarray(start_times, dtype=float)
+    if starts.size < 3:
+        return []
+    distances = np.diff(starts)
+    usual = float(np.percentile(distances, 90))
+    limit = max(_PAUSE * usual, float(starts[-1] - starts[0]) / _PARTS)
+    return [int(place) + 1 for place in np.flatnonzero(distances > limit)] if limit > 0 else []
+
+
+# --- the lines ----------------------------------------------------------------------------------------------
+
+
+def window(runs: int) -> int:
+    """Return how many runs a point of the lines sums up: a long history affords steadier lines."""
+    return max(LEAST_FOR_P95, min(100, runs // 8))
+
+
+def lines(start_times: Sequence[float] | Floats, durations: Floats, changes: Sequence[int]) -> list[Line]:
+    """Return median and p95 of the runs that count; no line crosses a change of the level or a pause.
+
+    Args:
+        start_times: of the runs that count, oldest first.
+        durations: theirs.
+        changes: the places where the level moved.
+    """
+    starts, values = np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
+    if values.size > MOST_RUNS:
+        return _lines_of_periods(starts, values, changes)
+    reach = window(values.size)
+    breaks = sorted({0, *changes, *pauses(starts), values.size})
+    found = []
+    for first, last in pairwise(breaks):
+        if last - first < 2:
+            continue
+        begin = min(_FIRST, last - first - 1)
+        growing = [values[first:end] for end in range(first + begin, min(first + reach, last + 1))]
+        middle = [np.median(part) for part in growing]
+        high = [np.percentile(part, 95) if part.size >= LEAST_FOR_P95 else math.nan for part in growing]
+        if last - first >= reach:  # all at once: one by one takes most of the time of a page
+            whole = np.lib.stride_tricks.sliding_window_view(values[first:last], reach)
+            middle += np.median(whole, axis=1).tolist()
+            high += np.percentile(whole, 95, axis=1).tolist()
+        at = slice(first + begin - 1, last)
+        found.append(
+            Line(np.arange(values.size, dtype=float)[at], starts[at], np.array(middle), np.array(high))
+        )
+    return found
+
+
+def _lines_of_periods(starts: Floats, values: Floats, changes: Sequence[int]) -> list[Line]:
+    unit = unit_of(starts)
+    found = periods(starts, values, np.ones(values.size, dtype=bool), unit)
+    breaks = {*changes, *pauses(starts)}
+    cuts = {0, len(found)}
+    cuts |= {place for place, each in enumerate(found) if any(each.first <= at < each.end for at in breaks)}
+    made = []
+    for first, end in pairwise(sorted(cuts)):
+        part = found[first:end]
+        made.append(
+            Line(
+                np.array([(each.first + each.end - 1) / 2 for each in part]),
+                np.array([(starts[each.first] + starts[each.end - 1]) / 2 for each in part]),
+                np.array([each.p50 for each in part], dtype=float),
+                np.array([math.nan if each.p95 is None else each.p95 for each in part]),
+            )
+        )
+    return made
+
+
+def medians_at(made: Sequence[Line], places: Sequence[int]) -> list[float | None]:
+    """Return the height of the median's line at some places; None where there is none."""
+    at = np.asarray(places, dtype=float)
+    heights = np.full(at.size, math.nan)
+    for line in made:
+        inside = (line.places[0] <= at) & (at <= line.places[-1])
+        heights[inside] = np.interp(at[inside], line.places, line.p50)
+    return [None if height != height else height for height in heights.tolist()]
+
+
+# --- where the level moved, and the words -------------------------------------------------------------------
+
+
+def per_session(
+    session_ids: Sequence[str], start_times: Sequence[float] | Floats, durations: Sequence[float] | Floats
+) -> tuple[list[int], Floats, Floats]:
+    """Return one point per session of runs that count: place and start of its first run, and its median."""
+    of_session: dict[str, list[int]] = {}
+    for place, session_id in enumerate(session_ids):
+        of_session.setdefault(session_id, []).append(place)
+    firsts = [places[0] for places in of_session.values()]
+    values = [median(float(durations[place]) for place in places) for places in of_session.values()]
+    return firsts, np.asarray(start_times, dtype=float)[firsts], np.array(values, dtype=float)
+
+
+def changes_in(
+    start_times: Sequence[float] | Floats, durations: Sequence[float] | Floats
+) -> list[ChangePoint]:
+    """Return where the level moved, of one point per session: of a long past by its periods."""
+    if len(durations) <= MOST_RUNS:
+        return find_past_changes(durations)
+    good = np.ones(len(durations), dtype=bool)
+    made = periods(start_times, durations, good, unit_of(start_times))
+    return find_past_changes(durations, [each.first for each in made])
+
+
+def changes_of(
+    session_ids: Sequence[str], start_times: Sequence[float] | Floats, durations: Sequence[float] | Floats
+) -> list[ChangePoint]:
+    """Return where the level of runs that count moved; a step may run several times in a session."""
+    firsts, starts, values = per_session(session_ids, start_times, durations)
+    found = changes_in(starts, values)
+    if len(firsts) == len(durations):
+        return found
+    return describe_changes(durations, [firsts[change.index] for change in found])
+
+
+def drift(start_times: Floats, per_run: float, per_day: float, p_value: float, n: int) -> float | None:
+    """Return by how many percent a series drifted over all of its runs; None if that is chance, or little.
+
+    Args:
+        start_times: of the runs that count.
+        per_run: slope in percent of the median per session.
+        per_day: the same per day, NaN for less than one.
+        p_value: of there being no slope.
+        n: sessions behind them.
+    """
+    if not p_value < SIGNIFICANT:
+        return None
+    over = per_run * (n - 1)
+    if not math.isnan(per_day):
+        over = per_day * float(start_times[-1] - start_times[0]) / _DAY
+    return over if abs(over) >= LEAST_DRIFT else None
+
+
+def percent_words(percent: float) -> str:
+    """Return how a level moved: ``56 % slower``, ``3.1 times as slow``."""
+    if percent >= 200:
+        return f"{1 + percent / 100:.1f} times as slow"
+    return f"{abs(percent):.0f} % {'slower' if percent > 0 else 'faster'}"
+
+
+def name_of(step_name: str | None, pipeline: str) -> str:
+    """Return the words for a series: a step's name, or that it is the total."""
+    return (
+        f"A run of {shortened(inert(pipeline), 60)}" if step_name is None else shortened(inert(step_name), 60)
+    )
+
+
+def moved_words(what: str, change: Mapping[str, Any], since: str) -> str:
+    """Return that a level moved, since when and from where to where."""
+    before, after = duration_text(change["before_median"]), duration_text(change["after_median"])
+    percent = change["effect_percent"]
+    told = "moved" if percent is None or math.isinf(percent) else f"is {percent_words(float(percent))}"
+    return f"{what} {told} since {since} ({before} → {after})"
+
+
+def finding(
+    what: str,
+    durations: Sequence[float] | Floats,
+    *,
+    newest: Mapping[str, Any] | None = None,
+    since: str = "",
+    alerts: Sequence[str] = (),
+    limits: Sequence[float] = (),
+    drifted: float | None = None,
+    failures: int = 0,
+) -> str:
+    """Return the sentence above a picture: the first of these that there is.
+
+    Args:
+        what: the series, see ``name_of``.
+        durations: of the runs that count (s).
+        newest: the newest change of its level, with ``since`` in words.
+        since: see there.
+        alerts: what open alerts say of it, in words: where one is open nothing is called steady.
+        limits: of ``max`` rules (s).
+        drifted: percent over all runs, see ``drift``.
+        failures: runs that failed.
+    """
+    values = np.asarray(durations, dtype=float)
+    if newest is not None:
+        return moved_words(what, newest, since)
+    if not values.size:
+        return f"{what} failed in {counted(failures, 'run')} and succeeded in none" if failures else what
+    if alerts:
+        return f"{what}: {alerts[0]}"
+    for limit in limits:
+        over = int(np.count_nonzero(values > limit))
+        if over:
+            return (
+                f"{what}: {over:,} of {counted(values.size, 'run')} over the limit of {duration_text(limit)}"
+            )
+    if values.size == 1:
+        return f"{what} took {duration_text(float(values[0]))} in its only run"
+    middle = duration_text(float(np.median(values)))
+    if drifted is not None:
+        grew = "longer" if drifted > 0 else "less"
+        return (
+            f"{what} takes {abs(drifted):.0f} % {grew} at the end of these {values.size:,} runs than at "
+            f"their beginning, bit by bit; the median is {middle}"
+        )
+    half = f"{what}: half of the runs take up to {middle}"
+    if values.size < LEAST_FOR_P95:
+        return f"{half}, the longest {duration_text(float(values.max()))}"
+    return f"{half}, 95 % up to {duration_text(float(np.percentile(values, 95)))}"
+
+
+def statistics(runs: Series) -> dict[str, Any]:
+    """Return what ``analysis.trends`` says of one series, without the price of frames."""
+    good = [place for place, counts in enumerate(runs.counted) if counts]
+    durations = np.array([runs.values[place] for place in good], dtype=float)
+    ids = [runs.session_ids[place] for place in good]
+    _, starts, middles = per_session(ids, [runs.start_times[place] for place in good], durations)
+    per_run, per_day, p_value = slopes(starts, middles)
+    values = np.sort(durations)
+    return {
+        "n": len(good),
+        "failures": len(runs.counted) - len(good),
+        "mean": float(values.mean()) if good else None,
+        **{name: percentile(values, name) for name in PERCENTILES},
+        "slope_percent_per_session": per_run,
+        "slope_percent_per_day": per_day,
+        "p_value": p_value,
+        "drift_percent": drift(starts, per_run, per_day, p_value, len(starts)),
+    }
+
+
+def cut_words(shown: int, of: int | None = None, what: str = "run") -> str:
+    """Return what a window that was cut says; empty for one that was not. ``of`` None: of more."""
+    if of is None:
+        return f"only the newest {counted(shown, what)} of this window: it has more"
+    return f"only the newest {shown:,} of {counted(of, what)}" if shown < of else ""
+
+
+def says_it_moved(alert: Mapping[Any, Any]) -> bool:
+    """Say whether an alert tells of a level that moved: its ``kind`` does, and it has an ``effect``."""
+    effect = alert.get("effect")
+    return (
+        kind_of(str(alert.get("kind"))).finds in ("level", "loss", "drift")
+        and effect is not None
+        and not math.isnan(effect)
+    )
+
+
+def alert_words(alert: Mapping[Any, Any]) -> str:
+    """Return what an open alert says of a series: ``rule``, ``effect`` and, where it is known, ``id``."""
+    effect = float(alert["effect"])
+    number = f" {alert['id']}" if alert.get("id") is not None else ""
+    sign = "−" if effect < 0 else "+"
+    return f"alert{number} of {shortened(inert(alert['rule']), 40)} says {sign}{abs(effect):.0f} %"

@@ -1,0 +1,273 @@
+"""Open the one database that a History is about, to read it and to change it.
+
+A database given by an explicit URL is only ever read. The default home may first take in
+what finished or dead writers left in its journals, so that a reader sees every step that was
+acknowledged.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfdb import settings as settings_module
+from perfdb.errors import NotFoundError, PerfdbError, StoreError
+from perfdb.recording.health import warn_once
+from perfdb.search import doubt_about_home
+from perfdb.store.database import Database
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from perfdb.store.upkeep.backup import Backup
+
+logger = logging.getLogger("perfdb")
+
+READER_WAIT_S = 1.0  # a reader that finds the database busy reads what is there
+
+
+class Access:
+    """One database: which it is, whether it may be read, and connections to it."""
+
+    def __init__(
+        self, url: str | os.PathLike[str] | None = None, *, home: str | os.PathLike[str] | None = None
+    ) -> None:
+        if url is None and home is not None:
+            url_of_home = settings_module.sqlite_url(
+                settings_module.absolute(home) / settings_module.DATABASE_FILE
+            )
+            self._settings = settings_module.load_for_reading(home=home, database_url=url_of_home)
+            self._explicit = False
+        else:
+            self._settings = settings_module.load_for_reading(home=home, database_url=_as_url(url))
+            self._explicit = url is not None or bool(os.environ.get("PERFDB_DATABASE_URL", "").strip())
+        self._database = Database(self._settings.database_url, migrates=False)
+        for warning in self._settings.warnings:
+            warn_once(warning)
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL, which may hold a password; ``database`` is the form to show."""
+        return self._settings.database_url
+
+    @property
+    def settings(self) -> settings_module.Settings:
+        """The settings that named this database."""
+        return self._settings
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether the database was named by its URL or path, and is not simply that of the home."""
+        return self._explicit
+
+    @property
+    def database(self) -> str:
+        """The database for people: a path, or a URL whose password is hidden."""
+        from perfdb.store.engine import shown_url, sqlite_path
+
+        path = sqlite_path(self.url)
+        return settings_module.shown_path(path) if path else shown_url(self.url)
+
+    def require_access(self) -> None:
+        """Refuse a database that is closed to us, and one that nobody named in a home of others.
+
+        Raises:
+            StoreError: it says which, why, and what to do.
+        """
+        from perfdb.store.engine import sqlite_path
+
+        path = sqlite_path(self.url)
+        if path is not None and (reason := _closed(path)) is not None:
+            raise StoreError(f"{self.database} cannot be read: {reason}")
+        if not self._explicit:
+            home, trust = self._settings.home, settings_module.trust_for(self._settings)
+            if (doubt := doubt_about_home(home, trust)) is not None:
+                raise StoreError(doubt)
+            closed = self._settings.closed_home
+            if closed is not None and path is not None and not os.path.exists(path):
+                reason = f"{settings_module.shown_path(closed)} cannot be read: {os.strerror(errno.EACCES)}"
+                raise StoreError(f"{reason}; for a history of your own: PERFDB_HOME={home}")
+
+    def backup(self, file: str | os.PathLike[str], *, force: bool = False) -> Backup:
+        """Copy the database into one file while others write to it; return what was copied and verified.
+
+        Args:
+            file: where to; a folder gets a file that is named by the time. Only its owner can read it.
+            force: replace an existing file, in one piece.
+
+        Raises:
+            StoreError: the file exists, the disk is full, the database is missing or damaged.
+        """
+        from perfdb.store.upkeep.backup import back_up, is_current
+
+        self.require_access()
+        if not self._explicit and is_current(self.url):  # a backup must not migrate what it saves
+            self._take_in_journals()
+        return back_up(self.url, Path(file), force=force)
+
+    def explained(self, error: Exception, *, certain: bool = False) -> StoreError | None:
+        """Return what is wrong with the database when an answer failed because of what it holds.
+
+        None when nothing is, and the failure is a bug. A file that was given by its address may be of
+        anybody: there it is the file, unless only what is ``certain`` counts.
+        """
+        from perfdb.store.engine import QUERY_ERRORS, sqlite_path
+        from perfdb.store.sanity import find_nonsense, unreadable
+
+        path = sqlite_path(self.url)
+        if path is None or not path.is_file():
+            return None
+        wrong = None
+        try:
+            with Database(self.url, migrates=False) as file, file.reading(checked=False) as connection:
+                wrong = find_nonsense(connection)
+        except (*QUERY_ERRORS, PerfdbError):
+            wrong = "it is damaged"
+        return unreadable(self.database, wrong, error) if wrong or (self._explicit and not certain) else None
+
+    def picture_folders(self) -> list[Path]:
+        """Return the folders in which pictures of this history's sessions may lie.
+
+        Those of the home if its settings name this database; of a file from elsewhere only the one beside it.
+        """
+        from perfdb.store.session_files import folders_for
+
+        return folders_for(self._settings, self.url)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection | None]:
+        self.require_access()
+        if not self._explicit:
+            self._take_in_journals()
+        database = self._database
+        try:
+            found = database.reading() if self._explicit else database.reading_if_there()
+            with self._in_words("read"), found as connection:
+                yield connection
+        finally:
+            database.rest()  # between two questions the file may be replaced, or the process forked
+
+    @contextmanager
+    def _recorded(self) -> Iterator[Connection]:
+        with self._reading() as connection:
+            if connection is None:
+                raise self._nothing_recorded()
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._recorded():
+            pass
+        try:
+            with self._in_words("changed"), self._database.writing() as connection:
+                yield connection
+        finally:
+            self._database.rest()
+
+    @contextmanager
+    def _in_pieces(self) -> Iterator[Database]:
+        """Yield the database, for what is written in several transactions."""
+        try:
+            with self._in_words("changed"):
+                yield self._database
+        finally:
+            self._database.rest()
+
+    @contextmanager
+    def _in_words(self, what: str) -> Iterator[None]:
+        from perfdb.store.engine import QUERY_ERRORS, reason_of
+
+        try:
+            yield
+        except QUERY_ERRORS as error:
+            raise StoreError(f"{self.database} cannot be {what}: {reason_of(error)}") from error
+
+    def _take_in_journals(self) -> None:
+        from perfdb.worker.recovery import has_journals, recover
+
+        home = self._settings.home
+        if not has_journals(home):
+            return
+        from perfdb.store.engine import ALL_ERRORS
+
+        try:
+            recover(
+                home,
+                self.url,
+                busy_timeout_s=READER_WAIT_S,
+                alerts=self._settings.alerts,
+                trust=settings_module.trust_for(self._settings),
+            )
+        except (PerfdbError, *ALL_ERRORS, OSError) as error:
+            # The rest of the history can still be read, from a read-only folder for instance.
+            logger.warning("the journals in %s could not be taken in: %s", home, error)
+
+    def _nothing_recorded(self) -> NotFoundError:
+        return NotFoundError(
+            f"nothing is recorded in {self.database} yet: record a run with perfdb.track(...), "
+            "or try: perfdb demo"
+        )
+
+    def __repr__(self) -> str:
+        return f"History({self.database!r})"
+
+
+# --- for perfdb's own parts: a History answers questions, and has no connections on its face ------------
+
+
+def reading(history: Access) -> AbstractContextManager[Connection | None]:
+    """Give a connection for ``perfdb.store`` that sees one moment; None where nothing is recorded yet.
+
+    Raises:
+        StoreError: the database is missing, unreadable or not perfdb's.
+    """
+    return history._reading()
+
+
+def recorded(history: Access) -> AbstractContextManager[Connection]:
+    """Give what ``reading`` does.
+
+    Raises:
+        NotFoundError: nothing is recorded.
+        StoreError: as ``reading``.
+    """
+    return history._recorded()
+
+
+def writing(history: Access) -> AbstractContextManager[Connection]:
+    """Give a connection inside one write transaction on an existing, current database.
+
+    Raises:
+        NotFoundError: nothing is recorded.
+        StoreError: as ``reading``, or it takes no changes now.
+    """
+    return history._writing()
+
+
+def nothing_recorded(history: Access) -> NotFoundError:
+    """Return the error that says so, and what to do."""
+    return history._nothing_recorded()
+
+
+def _as_url(database: str | os.PathLike[str] | None) -> str | None:
+    """Return the URL; a plain path means an SQLite file."""
+    if database is None:
+        return None
+    text = os.fspath(database)
+    return text if "://" in text else settings_module.sqlite_url(settings_module.absolute(text))
+
+
+def _closed(path: Path) -> str | None:
+    """Return why a file cannot be read, if it is there; to open and close it would drop SQLite's locks."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None if os.access(path, os.R_OK) else os.strerror(errno.EACCES)

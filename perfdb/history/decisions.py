@@ -1,0 +1,317 @@
+"""What a person decides: tags, what goes, what becomes of an alert, which runs are the baseline.
+
+Each decision is written as a whole or not at all, by whoever asks: Python, the command line or the dashboard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import index  # also of what a frame holds
+from typing import TYPE_CHECKING, Any, Unpack
+
+from perfdb.errors import NotFoundError, StoreError, UsageError
+from perfdb.filters import Filters, Moment, checked_tag, moment_of
+from perfdb.history.access import Access
+from perfdb.recording.redaction import redact
+from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVERITIES, Alert
+
+if TYPE_CHECKING:
+    from perfdb.alerts.explain import AlertExplanation
+    from perfdb.alerts.triage import Checked, Pinned, Story, Triage
+    from perfdb.store.alerts import Silence
+    from perfdb.store.baselines import Pin
+
+DAY_S = 86_400.0
+
+
+class Decisions(Access):
+    """The methods of a History that write, and those that help to decide."""
+
+    # --- sessions ---------------------------------------------------------------------------------------
+
+    def tag(self, session_id: str, name: str) -> str:
+        """Give a session a tag; ``warmup``, ``ignore`` and ``cached`` take it out of baselines and trends.
+
+        Returns:
+            The full id of the session.
+
+        Raises:
+            NotFoundError: as in ``session``.
+            ValueError: the name is empty, longer than 64 characters or not printable.
+        """
+        from perfdb.store import sessions as stored
+
+        return self._retag(session_id, checked_tag(name), stored.tag_session)[0]
+
+    def untag(self, session_id: str, name: str) -> str:
+        """Take a tag from a session; return the session's full id.
+
+        Raises:
+            NotFoundError: no such session, or it does not have this tag.
+        """
+        from perfdb.store import sessions as stored
+
+        found, removed = self._retag(session_id, name, stored.untag_session)
+        if not removed:
+            raise NotFoundError(f"session {found} is not tagged {redact(name)!r}")
+        return found
+
+    def _retag(self, session_id: str, name: str, change: Callable[..., Any]) -> tuple[str, Any]:
+        from perfdb.store import large, reading
+        from perfdb.store import sessions as stored
+
+        with self._writing() as connection:
+            found = reading.find_session_id(connection, session_id)
+            pk, is_large = large.find(connection, found)
+            changed = change(connection, found, name, with_steps=not is_large)
+            counted = stored.recount_session(connection, pk, with_steps=False)
+        if is_large:
+            with self._in_pieces() as database:
+                large.count_steps(database, pk, counted=counted)
+        return found, changed
+
+    def delete(self, *session_ids: str) -> tuple[str, ...]:
+        """Delete sessions with their steps and samples, and the pictures of designs; their JSON reports stay.
+
+        All or none: when one id is unknown, nothing is deleted. Pictures are looked for by the session's id
+        where this home's pathway wrote them, never where the database says.
+
+        Returns:
+            The full ids of what was deleted.
+
+        Raises:
+            NotFoundError: as in ``session``.
+            UsageError: one of them is still running.
+            StoreError: a picture cannot be removed; all sessions are still there.
+        """
+        from perfdb.store import large, reading
+        from perfdb.store import sessions as stored
+        from perfdb.store.session_files import remove_pictures
+
+        with self._writing() as connection:
+            found = tuple(dict.fromkeys(reading.find_session_id(connection, each) for each in session_ids))
+            for session_id in found:
+                if reading.status_of(connection, session_id) == RUNNING:
+                    raise UsageError(f"session {session_id} is still running: delete it when it has ended")
+            looked_at = [large.find(connection, each) for each in found]
+            large_ones = [pk for pk, is_large in looked_at if is_large]
+            if not large_ones:
+                stored.delete_sessions(connection, found)
+            try:
+                remove_pictures(self.picture_folders(), found)
+            except OSError as error:
+                raise StoreError(
+                    f"{error.filename} cannot be removed ({error.strerror}): no session was deleted"
+                ) from error
+        if large_ones:
+            with self._in_pieces() as database:
+                for pk in large_ones:
+                    large.delete_rows_of(database, pk)
+            with self._writing() as connection:
+                stored.delete_sessions(connection, found)
+        return found
+
+    # --- alerts -----------------------------------------------------------------------------------------
+
+    def acknowledge(self, alert_id: int, *, note: str | None = None) -> list[Alert]:
+        """Say that somebody knows of an alert: it goes on, and tells nobody again.
+
+        Args:
+            alert_id: as in ``alerts``.
+            note: why, for whoever reads it later.
+
+        Returns:
+            The alert as it is now, and after it those that it speaks for.
+
+        Raises:
+            NotFoundError: there is none of this number.
+            UsageError: it is closed already.
+        """
+        return self._decided(alert_id, ACKNOWLEDGED, note)
+
+    def expected(self, alert_id: int, *, note: str | None = None) -> list[Alert]:
+        """Say that an alert is meant to be so, and close it: its level is the new baseline.
+
+        Arguments, answer and errors are those of ``acknowledge``.
+        """
+        return self._decided(alert_id, EXPECTED, note)
+
+    def false_alarm(self, alert_id: int, *, note: str | None = None) -> list[Alert]:
+        """Say that nothing was wrong, and close an alert: it counts against the precision of its rule.
+
+        Arguments, answer and errors are those of ``acknowledge``.
+        """
+        return self._decided(alert_id, FALSE_ALARM, note)
+
+    def undo(self, alert_id: int, *, note: str | None = None) -> list[Alert]:
+        """Take the last decision about an alert and its group back: they are what they were before it.
+
+        A baseline that ``expected`` made is gone; what is over by now is resolved.
+
+        Args:
+            alert_id: as in ``alerts``.
+            note: why, for whoever reads it later.
+
+        Returns:
+            The alert as it is now, and after it those that were decided about with it.
+
+        Raises:
+            NotFoundError: there is none of this number.
+            UsageError: nobody has decided about it.
+        """
+        return self._triage().undo(index(alert_id), note)
+
+    def _triage(self) -> Triage:
+        from perfdb.alerts.triage import Triage
+
+        return Triage(self)
+
+    def _decided(self, alert_id: int, state: str, note: str | None) -> list[Alert]:
+        return self._triage().decide(index(alert_id), state, note)
+
+    def silence(
+        self,
+        alert_id: int | None = None,
+        *,
+        seconds: float = DAY_S,
+        rule: str | None = None,
+        pipeline: str | None = None,
+        step: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Tell nobody of an alert, or of all alerts that fit, for a while; return the silence's number.
+
+        Args:
+            alert_id: one alert.
+            seconds: for how long.
+            rule: all alerts of this rule.
+            pipeline: all alerts of this pipeline.
+            step: all alerts of this step.
+            reason: why, for whoever reads it later.
+
+        Raises:
+            NotFoundError: there is no such alert.
+            UsageError: nothing says what to silence.
+            ValueError: the time is not a length of time.
+        """
+        if not 0 < seconds < 1e9:
+            raise ValueError(f"seconds={seconds!r} is not a length of time that can be meant")
+        return self._triage().silence(
+            seconds, alert_id=_index(alert_id), rule=rule, pipeline=pipeline, step=step, reason=reason
+        )
+
+    def unsilence(self, alert_id: int | None = None, *, silence_id: int | None = None) -> int:
+        """End the silences of an alert, or one silence by its number; return how many ended.
+
+        Raises:
+            UsageError: nothing says which.
+        """
+        if alert_id is None and silence_id is None:
+            raise UsageError("say what to end: an alert's number, or silence_id=")
+        return self._triage().unsilence(silence_id=_index(silence_id), alert_id=_index(alert_id))
+
+    def silences(self) -> list[Silence]:
+        """Return the silences in force; ``pandas.DataFrame(history.silences())`` makes a table of them."""
+        return self._triage().silences()
+
+    def alert(self, alert_id: int) -> Story:
+        """Return an alert, the alerts that it speaks for, and what happened to it.
+
+        Raises:
+            NotFoundError: there is none of this number.
+        """
+        return self._triage().story(index(alert_id))
+
+    def explain_alert(self, alert_id: int) -> AlertExplanation:
+        """Return what an alert rests on, looked at anew: the runs before and since, and what moved them.
+
+        Raises:
+            NotFoundError: there is none of this number.
+        """
+        return self._triage().explanation(index(alert_id))
+
+    def check(
+        self,
+        *,
+        fail_on: str = "warning",
+        since: Moment | None = None,
+        confirm: int = 1,
+        pipeline: str | None = None,
+    ) -> Checked:
+        """Say whether anything fires that should stop a release: ``check().failing`` is empty if not.
+
+        Args:
+            fail_on: the least severity that fails: ``info``, ``warning`` or ``critical``.
+            since: only what a session that began at or after it confirmed; forms as in ``sessions``.
+            confirm: how many sessions must have seen it.
+            pipeline: only what fires in it.
+
+        Raises:
+            NotFoundError: nothing is recorded.
+            ValueError: there is no such severity, or ``since`` is no moment.
+        """
+        if fail_on not in SEVERITIES:
+            raise ValueError(f"fail_on={fail_on!r} must be one of {', '.join(SEVERITIES)}")
+        moment = None if since is None else moment_of(since)
+        return self._triage().check(fail_on=fail_on, since=moment, confirm=confirm, pipeline=pipeline)
+
+    # --- baselines --------------------------------------------------------------------------------------
+
+    def pin(
+        self,
+        *,
+        step: str | None = None,
+        last: int | None = 50,
+        before: str | None = None,
+        first: str | None = None,
+        to: str | None = None,
+        note: str | None = None,
+        **filters: Unpack[Filters],
+    ) -> Pinned:
+        """Pin what past runs were like: from now on runs are held against it as well.
+
+        Every series of the sessions that fit is pinned, the total and each step, one per pipeline and mode.
+
+        Args:
+            step: only this step.
+            last: only so many of the newest runs of each series; None: all that fit.
+            before: only sessions that began before this one; ids as in ``session``.
+            first: only this session and later ones.
+            to: only this session and earlier ones.
+            note: why, for whoever reads it later.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+
+        Raises:
+            NotFoundError: there is no such session.
+            UsageError: no series that fits has enough runs.
+        """
+        return self._triage().pin_baseline(
+            step=step, last=last, before=before, first=first, to=to, note=note, **filters
+        )
+
+    def unpin(
+        self,
+        *baseline_ids: int,
+        pipeline: str | None = None,
+        step: str | None = None,
+        everything: bool = False,
+    ) -> list[Pin]:
+        """Forget pinned baselines: these, or all that fit; alerts that were judged by them are closed.
+
+        Args:
+            baseline_ids: as in ``baselines``.
+            pipeline: those of this pipeline.
+            step: those of this step.
+            everything: all of them.
+
+        Raises:
+            NotFoundError: there is none of these numbers, or none fits.
+            UsageError: nothing says which.
+        """
+        return self._triage().unpin_baseline(
+            [index(each) for each in baseline_ids], pipeline=pipeline, step=step, everything=everything
+        )
+
+
+def _index(number: int | None) -> int | None:
+    return None if number is None else index(number)

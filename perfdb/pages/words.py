@@ -1,0 +1,77 @@
+"""The words that reports and pages are written with: recorded texts, durations, sizes, changes.
+
+Every recorded text goes through ``shown``: escaped for HTML, inert, and isolated, so that a name
+written from right to left turns nothing but itself.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from markupsafe import Markup
+
+from perfdb.text import duration_text, inert, shortened, size_text
+
+
+def shown(text: object, longest: int = 120) -> Markup:
+    """Return a recorded text as HTML that shows it to the letter."""
+    return Markup(f"<bdi>{plain(text, longest=longest)}</bdi>")  # noqa: S704 (it is escaped there)
+
+
+def plain(text: object, longest: int = 400) -> Markup:
+    """Return a text as HTML for an attribute or a title, where no element may stand."""
+    return Markup(escape(shortened(inert(text), longest)))  # noqa: S704
+
+
+def drawn(shape: str) -> Markup:
+    """Mark as HTML what ``pages.svg`` drew, or what a template made."""
+    return Markup(shape)  # noqa: S704 (texts are escaped there)
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration in human units; a dash for none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"−{duration_text(-value)}" if value < 0 else duration_text(value)
+
+
+def size(value: float | None) -> str:
+    """Return bytes in human units; a dash for none."""
+    return "–" if value is None else size_text(value)
+
+
+def difference(value: float | None) -> str:
+    """Return seconds with their sign."""
+    if value is None or math.isnan(value):
+        return "–"
+    return "0 s" if abs(value) < 5e-7 else f"{'−' if value < 0 else '+'}{duration_text(abs(value))}"
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """Return a percentage without a sign."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.{digits}f} %".replace("-", "−") if round(value, digits) else "0 %"
+
+
+def change(value: float | None) -> str:
+    """Return a percentage with its sign: ``+12 %``, ``−3 %``; from +100 % as a multiple: ``2.3 ×``."""
+    if value is None or math.isnan(value):
+        return "–"
+    if value >= 100:
+        return f"{1 + value / 100:.1f} ×"
+    return "0 %" if abs(value) < 0.5 else f"{'−' if value < 0 else '+'}{abs(value):.0f} %"
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Return attributes as one text."""
+    return ", ".join(f"{name}={value_text(value)}" for name, value in values.items())
+
+
+def value_text(value: object) -> str:
+    """Return an attribute's value as it would be typed."""
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

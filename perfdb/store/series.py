@@ -1,0 +1,239 @@
+"""Read the past of series: the whole of what counts, the last runs of each, or those of one.
+
+Few queries and no frames: 100,000 sessions with their steps pass in seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from perfdb.analysis.series import Series
+from perfdb.store.filters import UNCOUNTED, choose_sessions
+from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, steps, storable_name
+from perfdb.store.reading import driver_rows
+
+MOST_STEPS = 20_000  # read for the last runs of one pipeline and mode
+
+
+@dataclass(slots=True)
+class _Making:
+    """A series while it is read."""
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+    session_ids: list[str] = field(default_factory=list)
+    start_times: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    counted: list[bool] = field(default_factory=list)
+    failed: list[bool] = field(default_factory=list)
+
+    def add(self, session_id: str, start: float, duration: float | None, counted: bool, status: int) -> None:
+        """Add a run, unless it neither counts nor failed."""
+        failed = status == FAILED_CODE
+        if duration is None or not (counted or failed):
+            return
+        self.session_ids.append(session_id)
+        self.start_times.append(start)
+        self.values.append(duration)
+        self.counted.append(not failed)
+        self.failed.append(failed)
+
+    def made(self) -> Series:
+        return Series(**{name: getattr(self, name) for name in self.__slots__})
+
+
+def read_past(connection: Connection, *, step: str | None = None, **filters: Any) -> Iterator[Series]:
+    """Yield the runs that count of every series of the sessions that fit, totals first.
+
+    Args:
+        connection: of any role.
+        step: only this step, without the totals.
+        filters: choose sessions, see ``filters.choose_sessions``. A step that ran several times in a
+            session counts once, with its mean.
+
+    Raises:
+        ValueError: a filter has a value that cannot be meant.
+    """
+    chosen = choose_sessions(connection, **filters, counted=True).cte("chosen")
+    named = {row.id: row for row in connection.execute(select(series))}
+    query = (
+        select(
+            sessions.c.id,
+            sessions.c.series_id,
+            sessions.c.session_id,
+            sessions.c.start_time,
+            sessions.c.total_duration,
+        )
+        .join(chosen, chosen.c.id == sessions.c.id)
+        .where(sessions.c.status == COMPLETED_CODE, sessions.c.total_duration.is_not(None))
+        .order_by(sessions.c.start_time, sessions.c.id)
+    )
+    places: dict[int, tuple[int, str, float]] = {}
+    totals: dict[int, _Making] = {}
+    for place, (pk, series_id, session_id, start, duration) in enumerate(connection.execute(query)):
+        places[pk] = (place, session_id, start)
+        past = totals.get(series_id)
+        if past is None:
+            past = totals[series_id] = _begun(named[series_id])
+        past.session_ids.append(session_id)
+        past.start_times.append(start)
+        past.values.append(duration)
+    if step is None:
+        yield from map(_all_counted, totals.values())
+    mean = (
+        select(steps.c.series_id, steps.c.session_pk, func.avg(steps.c.duration))
+        .join(chosen, chosen.c.id == steps.c.session_pk)
+        .where(steps.c.counted.is_(True))
+        .group_by(steps.c.session_pk, steps.c.series_id)
+    )
+    if step is not None:
+        mean = mean.where(
+            steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
+        )
+    found: dict[int, list[tuple[int, str, float, float]]] = {}
+    for series_id, pk, duration in connection.execute(mean):
+        if pk in places:
+            found.setdefault(series_id, []).append((*places[pk], float(duration)))
+    for series_id, rows in found.items():
+        rows.sort()
+        past = _begun(named[series_id])
+        _, past.session_ids, past.start_times, past.values = (list(part) for part in zip(*rows, strict=True))
+        yield _all_counted(past)
+
+
+def kinds_of(connection: Connection, session_ids: Sequence[str]) -> Counter[tuple[str, str]]:
+    """Return how many of these sessions each pipeline and mode has."""
+    found: Counter[tuple[str, str]] = Counter()
+    for first in range(0, len(session_ids), 500):
+        query = (
+            select(series.c.pipeline, series.c.mode, func.count())
+            .join(sessions, sessions.c.series_id == series.c.id)
+            .where(sessions.c.session_id.in_(session_ids[first : first + 500]))
+            .group_by(series.c.pipeline, series.c.mode)
+        )
+        for pipeline, mode, count in connection.execute(query):
+            found[pipeline, mode] += count
+    return found
+
+
+def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Series]:
+    """Return the runs of a total's series and of its steps in its newest ``last`` ended sessions.
+
+    Runs that are tagged ``warmup`` or ``ignore`` are left out.
+    """
+    name = connection.execute(select(series).where(series.c.id == series_id)).one()
+    total = _Making(name.pipeline, None, name.mode)
+    starts: dict[int, tuple[str, float]] = {}
+    for pk, session_id, start, *run in reversed(driver_rows(connection, _ended(series_id, last))):
+        starts[pk] = session_id, start
+        total.add(session_id, start, *run)
+    if not starts:
+        return []
+    chosen = _ended(series_id, last).cte("chosen")
+    query = (
+        select(steps.c.session_pk, steps.c.series_id, steps.c.duration, steps.c.counted, steps.c.status)
+        .select_from(chosen)
+        .join(steps, steps.c.session_pk == chosen.c.id)
+        .limit(MOST_STEPS)
+    )
+    of_session: dict[int, list[Any]] = {}
+    for pk, *run in driver_rows(connection, query):
+        of_session.setdefault(pk, []).append(run)
+    named = select(series.c.id, series.c.step_name).where(
+        series.c.pipeline == name.pipeline, series.c.mode == name.mode
+    )
+    found = {
+        number: _Making(name.pipeline, step_name, name.mode)
+        for number, step_name in connection.execute(named)
+    }
+    for pk, began in starts.items():
+        for number, *run in of_session.get(pk, ()):
+            found[number].add(*began, *run)
+    return [total.made(), *(runs.made() for runs in found.values() if runs.values)]
+
+
+def runs_of_series(
+    connection: Connection,
+    pipeline: str,
+    step_name: str | None,
+    mode: str,
+    *,
+    last: int,
+    since: float | None = None,
+    until: float | None = None,
+) -> Series:
+    """Return the runs of one series in the newest ``last`` ended sessions between two moments.
+
+    Runs that are tagged ``warmup`` or ``ignore`` are left out.
+    """
+    runs = _Making(pipeline, step_name, mode)
+    totals = select(series.c.id).where(
+        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
+    )
+    total = connection.execute(totals).scalar()
+    if total is None:
+        return runs.made()
+    ended = _ended(total, last)
+    if since is not None:
+        ended = ended.where(sessions.c.start_time >= since)
+    if until is not None:
+        ended = ended.where(sessions.c.start_time < until)
+    if step_name is None:
+        rows = [
+            (row.session_id, row.start_time, row.total_duration, row.counted, row.status)
+            for row in connection.execute(ended)
+        ][::-1]
+    else:
+        number = connection.execute(
+            select(series.c.id).where(
+                series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name == step_name
+            )
+        ).scalar()
+        chosen = ended.cte("chosen")
+        query = (
+            select(
+                chosen.c.session_id, chosen.c.start_time, steps.c.duration, steps.c.counted, steps.c.status
+            )
+            .join(steps, steps.c.session_pk == chosen.c.id)
+            .where(steps.c.series_id == number)
+            .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
+        )
+        rows = [tuple(row) for row in connection.execute(query)]
+    for session_id, *run in rows:
+        runs.add(session_id, *run)
+    return runs.made()
+
+
+def _begun(row: Any) -> _Making:
+    return _Making(row.pipeline, row.step_name, row.mode)
+
+
+def _all_counted(past: _Making) -> Series:
+    past.counted, past.failed = [True] * len(past.values), [False] * len(past.values)
+    return past.made()
+
+
+def _ended(series_id: int, last: int) -> Select[Any]:
+    return (
+        select(
+            sessions.c.id,
+            sessions.c.session_id,
+            sessions.c.start_time,
+            sessions.c.total_duration,
+            sessions.c.counted,
+            sessions.c.status,
+        )
+        .where(
+            sessions.c.series_id == series_id,
+            sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)),
+            ~UNCOUNTED,
+        )
+        .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
+        .limit(last)
+    )

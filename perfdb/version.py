@@ -1,0 +1,3 @@
+"""The version of this perfdb; the build reads it here."""
+
+__version__ = "0.1.0"

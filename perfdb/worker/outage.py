@@ -1,0 +1,67 @@
+"""While the database takes nothing: how long to pause, and what people are told."""
+
+from __future__ import annotations
+
+from perfdb.errors import PerfdbError
+from perfdb.recording.health import Health
+from perfdb.recording.native import monotonic
+from perfdb.recording.values import clean_error
+from perfdb.store.database import Database
+
+EAGER_S = 0.25  # it is asked without a pause while a lock is held no longer than this
+BUSY_IS_NEWS_S = 1.0  # many writers take turns: a lock is worth a word when it is held for longer
+MAX_PAUSE_S = 1.5  # with the time-out of a connection less than 5 s: so soon rows flow after an outage
+
+
+class Outage:
+    """What keeps a worker from its database, if anything does."""
+
+    def __init__(self, database: Database, health: Health) -> None:
+        self._database = database
+        self._health = health
+        self.pause_s = 0.0
+        self.problem: str | None = None
+        self.is_known = False  # it lasts for a while: nobody waits for the database
+        self.busy_since: float | None = None  # since when others hold the lock
+
+    def note(self, failure: Exception, *, has_rows: bool) -> None:
+        """Take note of a failure; ``has_rows``: some wait in the journal."""
+        from random import SystemRandom  # the host's own numbers stay what it seeded
+
+        from perfdb.store.engine import is_busy
+
+        # with jitter, because several processes wait for the same lock
+        self.pause_s = min(MAX_PAUSE_S, max(0.01, self.pause_s * 2)) * SystemRandom().uniform(0.75, 1.0)
+        if is_busy(failure):
+            self.busy_since = self.busy_since or monotonic()
+            if monotonic() - self.busy_since < EAGER_S:
+                self.pause_s = 0.001
+            if monotonic() - self.busy_since < BUSY_IS_NEWS_S:
+                return
+        self.is_known = is_away(failure)
+        self.say(failure, has_rows=has_rows)
+
+    def say(self, failure: Exception, *, has_rows: bool) -> None:
+        """Tell people of it."""
+        error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
+        self.problem = (
+            str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {clean_error(error)}"
+        )
+        state = "takes no rows now, the journal keeps them" if has_rows else "could not be tended"
+        self._health.delayed(f"{_shown(self._database.url)} {state}", error)
+
+
+def is_away(failure: Exception) -> bool:
+    """Say whether the database is at fault, and may take the same later."""
+    from perfdb.store.engine import is_transient
+
+    return is_transient(failure)
+
+
+def _shown(url: str) -> str:
+    try:
+        from perfdb.store.engine import shown_url
+
+        return shown_url(url)
+    except Exception:
+        return "(unknown)"

@@ -1,0 +1,292 @@
+"""What dead processes left: their journals, and the sessions that they did not come to end.
+
+A journal that cannot be taken in stays where it is and holds up no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from perfdb.recording.health import Health, warn_once
+from perfdb.recording.journal import VERSION, Journal, has_living_writer, journals_in
+from perfdb.recording.judged import judged_until, unjudged_beside
+from perfdb.recording.quarantine import put_aside
+from perfdb.recording.values import clean_error
+from perfdb.store.database import Database
+from perfdb.toml import Table
+from perfdb.worker.shipping import LONG_JOURNAL, move_batch
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from perfdb.trust import Trust
+
+MOST_HELD = 100  # journals of dead processes at a time: each is an open file
+MOST_NEWS = 50  # sessions of dead processes that are judged as news: somebody may wait for it
+
+
+class Moved:
+    """What a look through journals brought into the database."""
+
+    __slots__ = (
+        "finished",
+        "fired",
+        "interrupted",
+        "journals",
+        "left",
+        "quarantined",
+        "records",
+        "short",
+        "silent",
+    )
+
+    def __init__(self) -> None:
+        self.left: dict[Path, str] = {}  # files that stay where they are, and why
+        self.short: list[Path] = []  # journals that were put aside: the database has more of them
+        self.journals = self.records = self.interrupted = self.quarantined = 0
+        self.silent = 0  # sessions of hosts that were not heard of for long
+        self.finished: list[str] = []  # ids of sessions that had ended long ago
+        self.fired = 0  # alerts that people are told of
+
+
+Judge = Callable[[list[str]], tuple[int, list[str]]]
+"""Judges sessions that ended; returns how many alerts people are told of, and the sessions that are old."""
+
+
+def recover_dead(
+    folder: Path, database: Database, health: Health, judge: Judge, *, trust: Trust | None = None
+) -> Moved:
+    """Bring the journals of dead processes to the database, end and judge their sessions, and remove them.
+
+    In a shared database the sessions of hosts that have fallen silent are ended as well. Journals of those
+    whom ``trust`` does not know are left alone. A journal that cannot be read or put aside stays, is named in
+    ``left`` and counted as ``skipped``: it holds up no other.
+
+    Raises:
+        BlockingIOError: somebody looks through lines that were put aside: try again; the others are taken in.
+        Exception: the database takes nothing now.
+    """
+    moved = Moved()
+    paths = believed(journals_in(folder), trust)
+    for first in range(0, len(paths), MOST_HELD):
+        is_last = first + MOST_HELD >= len(paths)
+        some = paths[first : first + MOST_HELD]
+        _recover_some(some, database, health, judge, moved, MOST_NEWS if is_last else 0)
+    if database.is_shared:
+        from perfdb.store.leases import interrupt_silent
+
+        beside = [path.stem for path in journals_in(folder)]  # their locks tell more than a lease
+        with database.writing() as connection:
+            moved.silent = interrupt_silent(connection, beside=beside)
+    return moved
+
+
+def _recover_some(
+    paths: list[Path], database: Database, health: Health, judge: Judge, moved: Moved, most_news: int
+) -> None:
+    """Bring in the rows of all these journals, then have the newest sessions judged, which takes longer.
+
+    A journal goes when its sessions are judged, because nothing else remembers that they are not: whoever
+    is killed here has done a part for good.
+    """
+    held: dict[Journal, list[str]] = {}
+    busy: BlockingIOError | None = None
+    try:
+        for path in paths:
+            journal = _claim(path, database)
+            if journal is None:
+                if _is_of_the_dead(path):
+                    moved.left[path] = "no line of it can be read; look at it, then remove it"
+                continue
+            try:
+                held[journal] = _take_in(journal, database, health, moved)
+            except Exception as error:
+                journal.close()
+                if is_of_database(error):
+                    raise
+                busy = busy or (error if isinstance(error, BlockingIOError) else None)
+                leave_alone(path, error, health, moved)
+        waiting = [each for sessions in held.values() for each in sessions]
+        history = set(waiting[: max(0, len(waiting) - most_news)])
+        for journal in list(held):
+            news = [each for each in held[journal] if each not in history]
+            fired, old = judge(news) if news else (0, [])
+            moved.fired += fired
+            moved.finished += [each for each in held[journal] if each in history] + old
+            del held[journal]
+            try:
+                journal.close(remove=True)
+            except OSError as error:  # its rows are there, and it is looked through again
+                leave_alone(journal.path, error, health, moved)
+    finally:
+        for journal in held:
+            journal.close()
+    if busy is not None:
+        raise busy
+
+
+def _claim(path: Path, database: Database) -> Journal | None:
+    """Take over the journal of a dead writer, also one that was emptied since the database had some of it."""
+    journal = Journal.claim(path)
+    if journal is None and _is_of_the_dead(path):
+        from perfdb.store.ingest import journal_offset
+
+        with database.reading() as connection:
+            known = journal_offset(connection, path.stem)
+        if known:
+            return Journal.claim(path, by_name=True)
+    return journal
+
+
+def _is_of_the_dead(path: Path) -> bool:
+    return path.is_file() and not has_living_writer(path)
+
+
+def is_of_database(error: Exception) -> bool:
+    """Say whether the database is at fault: a journal's own errors are bare ones of the system."""
+    from perfdb.store.engine import is_transient
+
+    return is_transient(error) and not isinstance(error, OSError)
+
+
+def leave_alone(path: Path, error: Exception, health: Health, moved: Moved) -> None:
+    """Note why a file stays where it is."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else clean_error(error)
+    moved.left[path] = reason or type(error).__name__
+    health.count("skipped", 1, f"{path} could not be taken in: {moved.left[path]}")
+
+
+class _UnknownJournalError(Exception):
+    """A journal whose lines this perfdb does not understand."""
+
+
+def _take_in(journal: Journal, database: Database, health: Health, moved: Moved) -> list[str]:
+    """Bring a dead process's rows to the database; return its sessions that ended and are not judged."""
+    from perfdb.store.sessions import mark_interrupted
+
+    if (version := journal.header.get("version", VERSION)) != VERSION:
+        raise _UnknownJournalError(f"its lines are of version {version!r}: it waits for a newer perfdb")
+    before = health.counts["quarantined"]
+    ended = dict.fromkeys(unjudged_beside(journal.path))
+    ended.update(dict.fromkeys(_ended_behind(journal, judged_until(journal.path))))
+    offset = 0
+    while True:
+        records, offset, finished = move_batch(database, journal, health, offset)
+        moved.records += records
+        ended.update(dict.fromkeys(finished))
+        if not records:
+            break
+    if (missing := journal.missing(offset)) > 0:
+        _put_short_aside(journal, offset, missing, health)
+        moved.short.append(journal.path)
+    elif torn := journal.torn_end(offset):
+        put_aside(journal.path, journal.header, [torn + b"\n"])
+        health.count("quarantined", 1, f"the torn end of {journal.path} was put aside")
+    journal_id = str(journal.header["journal_id"])
+    if offset > LONG_JOURNAL:
+        from perfdb.store.large import interrupt_ahead
+
+        interrupt_ahead(database, journal_id)
+    with database.writing() as connection:
+        moved.interrupted += mark_interrupted(connection, journal_id)
+    moved.journals += 1
+    moved.quarantined += health.counts["quarantined"] - before
+    return list(ended)
+
+
+def _put_short_aside(journal: Journal, offset: int, missing: int, health: Health) -> None:
+    """Keep the lines of a file that was cut or replaced: nobody knows which of them the database has."""
+    lines = [line.raw for line in journal.lines() if line.record is None or line.record["type"] != "journal"]
+    put_aside(journal.path, journal.header, lines)
+    message = (
+        f"{journal.path} is shorter ({offset - missing} bytes) than what the database has of it ({offset})"
+    )
+    health.count("quarantined", max(1, len(lines)), f"{message}: its lines were put aside")
+
+
+def _ended_behind(journal: Journal, offset: int) -> Iterator[str]:
+    for line in journal.lines(offset):
+        if line.record is not None and line.record["type"] == "end":
+            yield str(line.record.get("session_id"))
+
+
+def believed(paths: list[Path], trust: Trust | None) -> list[Path]:
+    """Return those of the files that may be taken in, and say once which belong to others."""
+    if trust is None:
+        return paths
+    doubts = {path: doubt for path in paths if (doubt := trust.doubt_about(path)) is not None}
+    for path, doubt in doubts.items():
+        warn_once(f"{path} is ignored: {doubt}. To take it in: PERFDB_HOME={path.parent.parent}")
+    return [path for path in paths if path not in doubts]
+
+
+def recover(
+    home: Path,
+    database_url: str,
+    *,
+    busy_timeout_s: float = 5.0,
+    alerts: Table | None = None,
+    trust: Trust | None = None,
+) -> Moved:
+    """Bring into the database what dead processes left in the journals of a home.
+
+    By the rules of ``alerts`` its sessions are judged as their process would have done; what ended long ago
+    rings no bell, and opens historic alerts at most.
+
+    Raises:
+        StoreError: the database cannot be opened or upgraded.
+        SQLAlchemyError: it takes no rows now.
+    """
+    with Database(database_url, busy_timeout_s) as database:
+        health = Health()
+        judge = partial(_judge_left, database, alerts, health)
+        moved = recover_dead(home / "journal", database, health, judge, trust=trust)
+        if moved.finished:
+            from perfdb.alerts.late import judge_historic
+
+            judge_historic(database, moved.finished, alerts)
+    return moved
+
+
+def _judge_left(
+    database: Database, alerts: Table | None, health: Health, session_ids: list[str]
+) -> tuple[int, list[str]]:
+    from perfdb.alerts.config import read_alert_settings
+    from perfdb.alerts.late import judge_left
+    from perfdb.store.engine import is_transient
+
+    settings = read_alert_settings(alerts or Table({}), reading=True)
+    try:
+        told, old = judge_left(database, session_ids, settings)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        health.count("rule_errors", 1, f"evaluating the rules failed: {type(error).__name__}")
+        return 0, []
+    return sum(len(each.fired) for each in told), old
+
+
+def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 5.0) -> int:
+    """End sessions as interrupted that run by a SQLite file, but in no journal of the home.
+
+    A backup that was made while they ran has such. Only a person can say so, because their writer might live
+    in another home; its late end undoes this. Return how many there were.
+    """
+    from perfdb.store.sessions import mark_interrupted
+    from perfdb.store.upkeep.inspection import read_facts
+
+    with Database(database_url, busy_timeout_s) as database:
+        if database.is_shared:
+            return 0
+        here = {path.stem for path in journals_in(home / "journal")}
+        with database.reading() as connection:  # through all rows
+            written = read_facts(connection).journals
+        with database.writing() as connection:
+            left = [name for name, each in written.items() if each.running and name not in here]
+            return sum(mark_interrupted(connection, name) for name in left)
+
+
+def has_journals(home: Path) -> bool:
+    """Tell whether anything may wait in the journals of a home."""
+    return bool(journals_in(home / "journal"))

@@ -1,0 +1,124 @@
+"""What every picture of a series shares: its scale, its lines, its marks and its first sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perfdb.analysis import trend_view as view
+from perfdb.analysis.series import Series
+
+DAY = 86_400.0
+NOON = 1_767_268_800.0
+
+
+def series(values: Any, every: float = 3_600.0) -> Series:
+    durations = [float(value) for value in values]
+    starts = [NOON + every * place for place in range(len(durations))]
+    ids = [f"s{place}" for place in range(len(durations))]
+    good, failed = [True] * len(durations), [False] * len(durations)
+    return Series("p", None, "{}", "duration", ids, starts, durations, good, failed)
+
+
+def noise(n: int, seed: int = 0, sd: float = 0.1) -> Any:
+    return 10 * np.random.default_rng(seed).lognormal(0, sd, n)
+
+
+def test_a_value_beyond_the_scale_is_named_with_its_height() -> None:
+    values = [1.0] * 99 + [1_000.0]
+    top = view.scale_top(values)
+    assert top < 3
+    assert view.beyond(values, top) == [99]
+    assert view.beyond_words(values, top) == "1 run beyond the scale, up to 16 min 40 s"
+    assert view.beyond_words(values[:99], top) == ""
+
+
+def test_a_limit_in_reach_is_within_the_scale_and_one_far_above_does_not_set_it() -> None:
+    assert view.scale_top([1.0] * 30, [1.4]) > 1.4
+    assert view.scale_top([1.0] * 30, [50.0]) < 1.5
+
+
+@pytest.mark.parametrize("values", [[], [0.0], [5.0], [0.0] * 40])
+def test_any_values_have_a_scale(values: list[float]) -> None:
+    assert view.scale_top(values) >= 0
+    assert view.beyond(values, view.scale_top(values)) == []
+
+
+def test_no_line_crosses_a_pause_or_a_change() -> None:
+    starts = np.r_[np.arange(100), np.arange(400, 500)] * 3_600.0
+    pieces = view.lines(starts, np.r_[np.full(100, 1.0), np.full(50, 2.0), np.full(50, 3.0)], [150])
+    assert [(piece.times[0] >= starts[0], set(piece.p50.tolist())) for piece in pieces] == [
+        (True, {1.0}),
+        (True, {2.0}),
+        (True, {3.0}),
+    ]
+    assert pieces[0].times[-1] == starts[99]
+    assert pieces[1].times[0] >= starts[100]
+    assert view.medians_at(pieces, [0, 99, 100, 199])[1::2] == [1.0, 3.0]
+
+
+def test_nights_and_weekends_of_a_nightly_job_are_no_pauses() -> None:
+    workdays = [DAY * day for day in range(90) if day % 7 not in (5, 6)]
+    assert view.pauses(workdays) == []
+    out = [start for start in workdays if not 30 * DAY <= start < 62 * DAY]
+    assert len(view.pauses(out)) == 1
+
+
+def test_a_long_past_is_shown_by_its_periods_and_all_of_it_is_looked_at() -> None:
+    count = 60_000  # of 100 days
+    starts = NOON + np.arange(count) * (100 * DAY / count)
+    waves = noise(count) * (1 + 0.3 * np.sin(2 * np.pi * starts / DAY))
+    waves[20_000:] *= 1.4
+    (change,) = [each for each in view.changes_in(starts, waves) if each.after_n > 1_000]
+    assert change.index == pytest.approx(20_000, abs=700)
+    assert change.effect_percent == pytest.approx(40, abs=5)
+    assert view.unit_of(starts) == "day"
+    pieces = view.lines(starts, waves, [change.index])
+    assert sum(piece.p50.size for piece in pieces) == 101
+    periods = view.periods(starts, waves, np.ones(count, dtype=bool), "week")
+    assert sum(each.n for each in periods) == count
+    assert all((each.start_time / DAY + 3) % 7 == 0 for each in periods), "Mondays"
+
+
+@pytest.mark.parametrize(("unit", "days"), [("hour", 2), ("day", 400), ("week", 3_000)])
+def test_the_period_fits_the_length_of_the_past(unit: str, days: int) -> None:
+    assert view.unit_of([0.0, days * DAY]) == unit
+
+
+def test_a_step_that_runs_often_in_a_session_is_one_point_of_the_level() -> None:
+    values = np.repeat(noise(60), 4) * np.repeat([1.0, 2.0], [120, 120])
+    ids = [f"s{place // 4}" for place in range(240)]
+    (change,) = view.changes_of(ids, NOON + np.arange(240) * 60.0, values)
+    assert change.index == pytest.approx(120, abs=8)
+    assert change.index % 4 == 0
+    assert change.before_n + change.after_n == 240
+
+
+def test_the_drift_is_what_the_slope_amounts_to_or_nothing() -> None:
+    drifting = series(noise(200) * np.linspace(1, 1.4, 200), every=DAY / 4)
+    told = view.statistics(drifting)
+    days = (drifting.start_times[-1] - drifting.start_times[0]) / DAY
+    assert told["drift_percent"] == pytest.approx(told["slope_percent_per_day"] * days)
+    assert told["drift_percent"] == pytest.approx(35, abs=8)
+    assert view.statistics(series(noise(200)))["drift_percent"] is None
+
+
+def test_the_first_sentence_says_what_matters_most() -> None:
+    values = noise(40)
+    change = {"before_median": 1.0, "after_median": 1.56, "effect_percent": 56.0}
+    alert = {"id": 7, "rule": "fast-shift", "kind": "fast_shift", "effect": 210.0}
+    assert view.says_it_moved(alert)
+    say = view.alert_words(alert)
+    assert view.finding("A", values, newest=change, since="noon", alerts=[say]) == (
+        "A is 56 % slower since noon (1.00 s → 1.56 s)"
+    )
+    assert view.finding("A", values, alerts=[say], limits=[1.0], drifted=9.0) == (
+        "A: alert 7 of fast-shift says +210 %"
+    )
+    assert "over the limit" in view.finding("A", values, limits=[1.0], drifted=9.0)
+    assert "9 % longer at the end" in view.finding("A", values, drifted=9.0)
+    assert "half of the runs" in view.finding("A", values)
+    assert view.finding("A", [], failures=3) == "A failed in 3 runs and succeeded in none"
+    assert "did not move" not in view.finding("A", values)

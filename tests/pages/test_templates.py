@@ -1,0 +1,66 @@
+"""Templates escape whatever they are given, and are loaded when a report is made."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perfdb.pages.rendering import TEMPLATES, environment
+from perfdb.pages.words import plain, shown
+
+HOSTILE = "</p><script>alert(1)</script> \"' & \x1b[31m \u202e evil"
+
+
+def test_what_no_filter_was_thought_of_for_is_escaped() -> None:
+    made = environment().from_string("<p title='{{ text }}'>{{ text }}</p>").render(text=HOSTILE)
+    assert "<script>" not in made
+    assert made.count("'") == 2
+    assert made.count("</p>") == 1
+
+
+@pytest.mark.parametrize("show", [shown, plain])
+def test_a_recorded_text_is_inert_and_no_longer_than_it_may_be(show: object) -> None:
+    made = environment().from_string("{{ text | " + show.__name__ + "(20) }}")  # type: ignore[attr-defined]
+    text = made.render(text=HOSTILE)
+    assert not re.search("[\x1b\u202e]", text)
+    assert "<script>" not in text
+    assert "…" in text
+
+
+def test_a_name_that_is_not_given_is_an_error_and_no_gap() -> None:
+    from jinja2 import UndefinedError
+
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ nothing }}").render()
+
+
+def test_only_shapes_and_whole_pieces_are_taken_as_html() -> None:
+    marked = {
+        line.strip()
+        for template in TEMPLATES.glob("*.html")
+        for line in re.findall(r"\{\{([^{}]*)\| (?:drawn|safe)\b", template.read_text())
+    }
+    assert marked == {
+        "body",
+        "data",
+        "newest",
+        "part.shape",
+        "policy",
+        "shape",
+        "svg.pair_of_bars(row.critical_s, row.busy_s, longest)",
+        "svg.row_of_bars(row, line.wall_s)",
+    }
+
+
+@pytest.mark.process
+def test_reading_loads_no_templates(tmp_path: Path) -> None:
+    code = (
+        "import sys, perfdb; from perfdb.pages.document import data_in; history = perfdb.History(); "
+        "history.sessions(); print({'jinja2', 'markupsafe'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
