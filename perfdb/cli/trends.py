@@ -22,7 +22,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import duration_text, of_kind
-from perfdb.filters import parse_instant, zone_named
+from perfdb.filters import moment_of, zone_named
 from perfdb.history.history import LAST_FOR_TRENDS
 from perfdb.history.plain import plain_rows
 from perfdb.text import step_label
@@ -105,7 +105,7 @@ def _moments(zone: str, filters: Mapping[str, Any]) -> dict[str, float]:
     typed = context.meta.get(TYPED, {})
     try:
         return {
-            name: parse_instant(typed[name], zone=zone_named(zone))
+            name: moment_of(typed[name], zone=zone_named(zone))
             for name in ("since", "until")
             if filters.get(name) is not None and name in typed
         }
