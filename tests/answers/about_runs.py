@@ -1,0 +1,266 @@
+"""Sessions, steps, failures, limits, alerts and rules: what was recorded, and how each of it is judged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tests.answers.numbers import Number, number
+from tests.answers.questions import (
+    LAST,
+    REFUSED,
+    WINDOW,
+    Key,
+    Question,
+    Rows,
+    cell_of,
+    frame_rows,
+    numbered,
+    shown,
+    step_key,
+)  # fmt: skip
+from tests.answers.surfaces import Asked
+
+NEWEST = 40  # sessions that are listed
+
+# --- sessions and their steps ---------------------------------------------------------------------------
+
+
+def session_key(row: Mapping[str, Any]) -> Key:
+    return (row["session_id"],)
+
+
+def sessions_of_page(asked: Asked) -> Rows:
+    table = asked.page("/sessions", limit=NEWEST)
+    return {
+        (key,): {
+            "total_duration": shown(cell_of(each, row, "Duration")),
+            "status": cell_of(each, row, "Status"),
+        }
+        for each in table.tables
+        for key, row in zip(each.keys, each.rows, strict=True)
+        if key
+    }
+
+
+SESSIONS = Question(
+    "sessions",
+    {"total_duration": "duration", "pipeline": "", "status": ""},
+    truth=lambda asked: SESSIONS.of_rows(asked.history.session_rows(last=NEWEST)),
+    words=("sessions",),
+    options=lambda asked: ("--last", str(NEWEST)),
+    key=session_key,
+    printed_key=lambda table, row: (cell_of(table, row, "session"),),
+    others={
+        "frame": lambda asked: SESSIONS.of_rows(frame_rows(asked.history.sessions(last=NEWEST))),
+        "made": lambda asked: SESSIONS.of_rows(
+            [
+                {name: getattr(each, name) for name in ("session_id", *SESSIONS.columns)}
+                for each in asked.sessions
+            ][-NEWEST:]
+        ),
+        "api": lambda asked: SESSIONS.of_rows(asked.api("sessions", limit=NEWEST)["rows"]),
+        "page": sessions_of_page,
+    },
+)
+
+STEPS = Question(
+    "steps",
+    {"duration": "duration"},
+    truth=lambda asked: STEPS.of_rows(frame_rows(asked.history.steps(last=5))),
+    words=("steps",),
+    key=lambda row: (row["session_id"], row["step_name"]),
+    printed_key=lambda table, row: (cell_of(table, row, "session"), cell_of(table, row, "step")),
+)
+
+
+_LINE = re.compile(
+    r"^[✓✗!…] (?:└ )*(?P<name>.*?)(?: +\d+)? +[█▒·][█▒· ]*? +(?P<took>\S+ (?:µs|ms|s)|\d+ min \d\d s)"
+    r"(?: +(?P<share>\S+ %))?$"
+)
+
+
+def shown_by_command(asked: Asked) -> Rows:
+    """Read the waterfall of a terminal: a line per step, which ends with its seconds and its share."""
+    if asked.command("show").code == 2:
+        return REFUSED
+    found: Rows = {}
+    for line in asked.command("show").out.splitlines():
+        if told := _LINE.match(line):
+            found[numbered(found, (told["name"],))] = {
+                "duration": number(told["took"]), "share": number(told["share"] or "")
+            }  # fmt: skip
+    return found
+
+
+def shown_as_json(asked: Asked) -> Rows:
+    """Read the report of a session, which rounds to the microsecond."""
+    if asked.command("show", "--json").code == 2:
+        return REFUSED
+    found: Rows = {}
+    for step in asked.json("show")[0]["steps"]:
+        found[numbered(found, (step["step_name"],))] = {"duration": Number(step["duration"], 5e-7, "s")}
+    return found
+
+
+def shown_in_chart(asked: Asked) -> Rows:
+    """Read the picture of a waterfall: beside each step its seconds, and the share of the critical ones."""
+    axes = asked.chart("waterfall").axes[0]
+    names = [re.sub(r"^(└ )+", "", label.get_text().replace("\n", " ")) for label in axes.get_yticklabels()]
+    texts = iter([text.get_text() for text in axes.texts])
+    found: Rows = {}
+    for name in names:
+        if "×" not in name:
+            told = {"duration": number(next(texts)), "share": number(next(texts))}
+            found[numbered(found, (name,))] = told
+    return found
+
+
+def show_truth(asked: Asked) -> Rows:
+    """Return the steps of the last session: their seconds, and their share of it with all inside."""
+    from perfdb.critical_path import Span, critical_seconds
+
+    session = asked.history.session("last")
+    spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in session.steps]
+    end = session.start_time + (session.total_duration or 0.0)
+    within = critical_seconds(spans, session.start_time, end, inclusive=True)
+    own = critical_seconds(spans, session.start_time, end)
+    found: Rows = {}
+    for step in session.steps:
+        share = 100 * within[step.seq] / (session.total_duration or 1.0)
+        found[numbered(found, (step.step_name,))] = {
+            "duration": step.duration, "share": share if within[step.seq] else None,
+            "critical_s": within[step.seq], "own_s": own[step.seq],
+        }  # fmt: skip
+    return found
+
+
+def show_of_table(table: Any, titles: tuple[str, str, str]) -> Rows:
+    found: Rows = {}
+    for row in table.rows:
+        name = re.sub(r"^(└ )+| (✗|in lane|lane) .*$", "", cell_of(table, row, titles[0]))
+        critical = shown(cell_of(table, row, titles[2]))
+        found[numbered(found, (name,))] = {
+            "duration": shown(cell_of(table, row, titles[1])),
+            "critical_s": 0.0 if critical is None else critical,
+        }
+    return found
+
+
+SHOW = Question(
+    "show",
+    {"duration": "", "share": "", "critical_s": "", "own_s": ""},
+    truth=show_truth,
+    words=("show",),
+    rows="steps",
+    key=lambda row: (row["step_name"],),
+    others={
+        "json": shown_as_json,
+        "text": shown_by_command,
+        "chart": shown_in_chart,
+        "api": lambda asked: SHOW.of_rows(asked.api("sessions/last")["steps"]),
+        "page": lambda asked: show_of_table(
+            asked.page("/sessions/last").table("Steps"), ("Step", "Duration", "Critical")
+        ),
+        "report": lambda asked: show_of_table(
+            asked.report("last").table("Steps"), ("step", "duration", "critical")
+        ),
+    },
+)
+
+# --- failures, limits -----------------------------------------------------------------------------------
+
+
+def reason_of(row: Mapping[str, Any]) -> Key:
+    return f"{row['step_name'] or 'Total'}, {row['pipeline']}", row["reason"] or "no reason given"
+
+
+FAILURES = Question(
+    "failures",
+    {"n": "runs"},
+    truth=lambda asked: FAILURES.of_rows(frame_rows(asked.history.failures(last=LAST))),
+    words=("failures",),
+    options=lambda asked: WINDOW,
+    key=reason_of,
+    printed_key=lambda table, row: (cell_of(table, row, "step"), cell_of(table, row, "reason")),
+)
+
+VIOLATIONS = Question(
+    "violations",
+    {"value": "value", "limit": "limit", "excess_percent": "beyond"},
+    truth=lambda asked: VIOLATIONS.of_rows(frame_rows(asked.history.violations(last=LAST))),
+    words=("violations",),
+    options=lambda asked: WINDOW,
+    key=lambda row: (row["session_id"], row["step_name"] or "Total"),
+    printed_key=lambda table, row: (
+        cell_of(table, row, "session"), cell_of(table, row, "step").partition(",")[0]
+    ),
+    part=("text",),  # of many the newest
+)  # fmt: skip
+
+THRESHOLDS = Question(
+    "thresholds",
+    {"n": "n", "p50": "p50", "p95": "p95", "max": "slowest", "limit": "limit", "flagged": ""},
+    truth=lambda asked: THRESHOLDS.of_rows(frame_rows(asked.history.suggest_thresholds(last=LAST))),
+    words=("thresholds", "suggest"),
+    options=lambda asked: WINDOW,
+    key=step_key,
+    printed_key=lambda table, row: (table.title.split("\n")[-1], cell_of(table, row, "step")),
+)
+
+# --- alerts and rules -----------------------------------------------------------------------------------
+
+
+def alerts_of_page(asked: Asked) -> Rows:
+    """Read the list of alerts: each item says what moved, and from which value to which."""
+    found: Rows = {}
+    page = asked.page("/alerts", state="all", limit=200)
+    for item in page.items:
+        told = re.search(
+            r"(\S+ (?:µs|ms|s|%)|\d+ min \d\d s) → (\S+ (?:µs|ms|s|%)|\d+ min \d\d s)", item.text
+        )
+        row: dict[str, Any] = {}
+        if told:
+            row = {"baseline": number(told[1]), "value": number(told[2])}
+        found[(item.key.removeprefix("alert-"),)] = row
+    return found
+
+
+ALERTS = Question(
+    "alerts",
+    {"effect": "effect", "value": "", "baseline": "", "state": "", "n": "", "severity": "severity"},
+    truth=lambda asked: ALERTS.of_rows(frame_rows(asked.history.alerts("all"))),
+    words=("alerts", "list"),
+    options=lambda asked: ("--state", "all"),
+    key=lambda row: (str(int(row["id"])),),
+    printed_key=lambda table, row: (cell_of(table, row, "id"),),
+    others={
+        "api": lambda asked: ALERTS.of_rows(asked.api("alerts", state="all", limit=200)["rows"]),
+        "page": alerts_of_page,
+    },
+)
+
+
+def rules_of_page(asked: Asked) -> Rows:
+    return {
+        (cell_of(table, row, "Rule").partition(" ")[0].rstrip(","),): {
+            "state": cell_of(table, row, "State"), "alerts": number(cell_of(table, row, "Alerts"))
+        }
+        for table in asked.page("/rules").tables
+        for row in table.rows
+    }  # fmt: skip
+
+
+RULES = Question(
+    "rules",
+    {"state": "state", "alerts": "alerts", "limit": "limit"},
+    truth=lambda asked: RULES.of_rows(asked.json("rules")),
+    words=("rules",),
+    key=lambda row: (row["rule"],),
+    printed_key=lambda table, row: (cell_of(table, row, "rule"),),
+    others={
+        "api": lambda asked: RULES.of_rows(asked.api("rules")["rows"]),
+        "page": rules_of_page,
+    },
+)

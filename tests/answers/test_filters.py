@@ -1,0 +1,118 @@
+"""A filter holds for every part of an answer: it is the answer of a history that has nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from perfdb.records import Session
+from tests.answers.histories import HISTORIES, HOUR, newest_start
+from tests.answers.known import cases
+from tests.answers.surfaces import Asked
+
+END = newest_start(1_790_000_000.0)
+MIDDLE = END - 100 * HOUR
+Fits = Callable[[Session], bool]
+FILTERS: dict[str, tuple[tuple[str, ...], Mapping[str, Any], Fits]] = {
+    "pipeline": (("--pipeline", "nightly"), {"pipeline": "nightly"}, lambda each: each.pipeline == "nightly"),
+    "mode": (("--fast-mode",), {"fast_mode": True}, lambda each: each.fast_mode is True),
+    "since": (("--since", str(MIDDLE)), {"since": MIDDLE}, lambda each: each.start_time >= MIDDLE),
+    "until": (("--until", str(MIDDLE)), {"until": MIDDLE}, lambda each: each.start_time < MIDDLE),
+    "status": (("--status", "completed"), {"status": "completed"}, lambda each: each.status == "completed"),
+    "tag": (("--tag", "release"), {"tag": "release"}, lambda each: "release" in each.tags),
+    "attribute": (
+        ("--attribute", "customer=acme"), {"attribute": {"customer": "acme"}},
+        lambda each: each.attributes["customer"] == "acme",
+    ),
+    "text like a number": (
+        ("--attribute", "version=2.4"), {"attribute": {"version": "2.4"}},
+        lambda each: each.attributes["version"] == "2.4",
+    ),
+}  # fmt: skip
+COMMANDS = {
+    "sessions": ("sessions", "--last", "300"),
+    "steps": ("steps", "--last", "300"),
+    "trends": ("trends", "--last", "300"),
+    "days": ("trends", "--by", "day"),
+    "weeks of all": ("trends", "--by", "week"),
+    "bottlenecks": ("bottlenecks", "--last", "300"),
+    "regressions": ("regressions",),
+    "groups": ("compare", "--by", "git_commit", "--last", "300"),
+    "thresholds": ("thresholds", "suggest"),
+    "violations": ("violations",),
+    "failures": ("failures",),
+}
+OWN_MEANING = {("since", "regressions")}  # it chooses what moved since then; what was before is looked at too
+
+
+@pytest.fixture(scope="module")
+def sessions() -> list[Session]:
+    return list(HISTORIES["mixed"](END))
+
+
+@pytest.mark.parametrize("name", cases("filters", [(name,) for name in FILTERS]))
+def test_a_filtered_answer_is_that_of_a_history_without_the_others(
+    answers_of: Callable[..., Asked], sessions: list[Session], name: str
+) -> None:
+    options, _, fits = FILTERS[name]
+    whole, part = answers_of("whole", sessions), answers_of("part", list(filter(fits, sessions)))
+    different = [
+        question
+        for question, words in COMMANDS.items()
+        if (name, question) not in OWN_MEANING
+        and whole.command(*words, *options).out != part.command(*words).out
+    ]
+    assert different == []
+
+
+@pytest.mark.parametrize(
+    "name", cases("filters of pages", [(name,) for name in ("mode", "status", "attribute")])
+)
+def test_a_filtered_page_picture_and_report_too(
+    answers_of: Callable[..., Asked], sessions: list[Session], name: str
+) -> None:
+    _, filters, fits = FILTERS[name]
+    whole, part = answers_of("whole", sessions), answers_of("part", list(filter(fits, sessions)))
+    query = dict(filters)
+    if "attribute" in filters:
+        query["attribute"] = "=".join(*filters["attribute"].items())
+    different = [
+        f"the page {path}"
+        for path in ("bottlenecks", "sessions")
+        if _rows(whole.page(f"/{path}", **query)) != _rows(part.page(f"/{path}"))
+    ]
+    for kind in ("trend", "bottlenecks", "steps"):
+        if _texts(whole.chart(kind, last=300, **filters)) != _texts(part.chart(kind, last=300)):
+            different.append(f"the picture of {kind}")
+    if whole.report(last=300, **filters).visible != part.report(last=300).visible:
+        different.append("the report")
+    assert different == []
+
+
+def _rows(page: Any) -> list[list[str]]:
+    return [row for table in page.tables for row in table.rows]
+
+
+def _texts(figure: Any) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+@pytest.mark.parametrize("question", ["trends", "days", "regressions", "thresholds", "failures"])
+def test_of_one_step_the_answer_is_what_it_was_among_all(
+    answers_of: Callable[..., Asked], sessions: list[Session], question: str
+) -> None:
+    asked = answers_of("whole", sessions)
+    everything = asked.json(*COMMANDS[question])
+    of_step = asked.json(*COMMANDS[question], "--step", "work")
+    assert of_step == [row for row in everything if row["step_name"] == "work"]
+
+
+@pytest.mark.parametrize("question", [name for name in COMMANDS if name not in ("days", "weeks of all")])
+def test_the_last_so_many_are_the_answer_of_a_history_of_so_many(
+    answers_of: Callable[..., Asked], sessions: list[Session], question: str
+) -> None:
+    words = [word for word in COMMANDS[question] if word not in ("--last", "300")]
+    whole = answers_of("whole", sessions).command(*words, "--last", "60")
+    assert whole.out == answers_of("part", sessions[-60:]).command(*words, "--last", "60").out

@@ -1,0 +1,102 @@
+"""A window that was asked for is answered whole, or what was cut is said; no day is shown before it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.answers.known import cases
+from tests.answers.surfaces import Asked
+
+YEAR = "365d"
+Counted = tuple[int, str]  # runs of the total behind an answer, and all that it says
+
+
+def _of_command(*words: str) -> Callable[[Asked], Counted]:
+    def ask(asked: Asked) -> Counted:
+        rows = asked.json(*words, "--since", YEAR)
+        said = asked.command(*words, "--since", YEAR)
+        total = next(row for row in rows if row.get("step_name") in (None, "Other"))
+        return int(total.get("sessions") or total["n"]), said.out + said.err
+
+    return ask
+
+
+def _trends_page(asked: Asked) -> Counted:
+    page = asked.page("/trends", since=YEAR)
+    told = re.search(r"([\d,]+) runs that count", page.visible)
+    assert told is not None
+    return int(told[1].replace(",", "")), page.visible
+
+
+def _picture(kind: str) -> Callable[[Asked], Counted]:
+    def ask(asked: Asked) -> Counted:
+        texts = " ".join(text.get_text() for text in asked.chart(kind, since=YEAR).texts)
+        told = re.search(r"([\d,]+) (?:runs|sessions)", texts)
+        assert told is not None
+        return int(told[1].replace(",", "")), texts
+
+    return ask
+
+
+SURFACES: dict[str, Callable[[Asked], Counted]] = {
+    "trends": _of_command("trends"),
+    "bottlenecks": _of_command("bottlenecks"),
+    "thresholds": _of_command("thresholds", "suggest"),
+    "page of trends": _trends_page,
+    "picture of trend": _picture("trend"),
+    "picture of steps": _picture("steps"),
+    "picture of bottlenecks": _picture("bottlenecks"),
+}
+
+
+@pytest.mark.parametrize("surface", cases("windows", [(name,) for name in SURFACES]))
+def test_a_year_is_all_its_runs_or_it_is_said_how_many_are_left_out(
+    histories: Callable[[str], Asked], surface: str
+) -> None:
+    asked = histories("many")
+    runs, said = SURFACES[surface](asked)
+    whole = f"{len(asked.sessions):,}"
+    assert runs == len(asked.sessions) or whole in said, f"{runs} of {whole}: {said[:300]}"
+
+
+@pytest.mark.parametrize("name", cases("what-if", [("two_modes",), ("three_pipelines",), ("failing",)]))
+def test_a_faster_step_is_replayed_with_the_sessions_of_its_table(
+    histories: Callable[[str], Asked], name: str
+) -> None:
+    asked = histories(name)
+    rows = asked.api("bottlenecks", last=50)["rows"]
+    for row in (row for row in rows if row["step_name"] != "Other"):
+        asking = {"step": row["step_name"], "pipeline": row["pipeline"], "mode": row["mode"]}
+        answer = asked.api("what-if", factor=0.5, last=50, **asking)
+        assert answer["sessions"] == row["sessions"]
+        of_kind = [
+            each for each in rows if (each["pipeline"], each["mode"]) == (row["pipeline"], row["mode"])
+        ]
+        assert answer["wall_s"] == pytest.approx(sum(each["critical_s"] for each in of_kind))
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[ZoneInfo]:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield ZoneInfo("Europe/Berlin")
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("case", cases("days", [("since a day",)]))
+def test_since_a_day_no_day_before_it_is_shown(
+    histories: Callable[[str], Asked], berlin: ZoneInfo, case: str
+) -> None:
+    asked = histories("nested")
+    day = (
+        (datetime.fromtimestamp(asked.sessions[-1].start_time, berlin) - timedelta(days=2)).date().isoformat()
+    )
+    rows = asked.json("trends", "--by", "day", "--since", day)
+    assert min(row["period"] for row in rows) == day
