@@ -23,7 +23,7 @@ from perfdb.store.models import (
     STATUS_CODES,
     storable_text,
 )
-from perfdb.vocabulary import MAX_SEQ
+from perfdb.vocabulary import MAX_NAME, MAX_SEQ, recorded_name
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ SECONDS_A_DAY = 86_400
 _MAX_BIGINT = (1 << 63) - 1
 _MAX_DURATION = 1e9  # 31 years
 _MAX_INSTANT = 253_402_300_799.0 - _MAX_DURATION  # so that no end is after 9999, where ISO texts stop
-_MAX_NAME_BYTES = 800  # three of them must fit into one index entry of PostgreSQL (2,700 bytes)
+_MAX_NAME_BYTES = 4 * MAX_NAME  # three of them must fit into one index entry of PostgreSQL (2,700 bytes)
 
 
 def real(value: object, low: float = -math.inf, high: float = math.inf) -> float | None:
@@ -77,13 +77,9 @@ def document(value: object) -> Any:
 
 
 def name(value: object, default: str) -> str:
-    """Return a name short enough for an index."""
+    """Return the one form of a name, which is short enough for an index."""
     found = text(value)
-    if found is None:
-        return default
-    if len(found) * 4 <= _MAX_NAME_BYTES or len(found.encode()) <= _MAX_NAME_BYTES:
-        return found
-    return found.encode()[: _MAX_NAME_BYTES - 3].decode(errors="ignore") + "…"
+    return default if found is None else recorded_name(found)
 
 
 def instant(value: object) -> float | None:
