@@ -64,7 +64,7 @@ def fill(url: str, sessions: int) -> None:
 
 
 def write(url: str, wire: Connection) -> None:
-    """Write until told to stop; send the waits for the lock and the whole transactions, in seconds."""
+    """Write until asked to stop; send the waits for the lock and the whole transactions, in seconds."""
     database = Database(url, 30.0)
     waits, wholes = [], []
     number = 10_000_000 + time.time_ns() % 1_000_000_000

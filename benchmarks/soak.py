@@ -85,17 +85,17 @@ def write(home: Path, url: str, chance: random.Random) -> None:
 
 def repeat(home: Path, ask: Callable[[], object], pause_s: float, *, outages: bool) -> None:
     """Ask again and again; print how often it was answered and what went wrong."""
-    told: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
     while not (home.parent / "stop").exists():
         try:
             ask()
-            told["answered"] += 1
+            answers["answered"] += 1
         except Exception as error:
             words = " ".join(str(error).partition("(Background")[0].split())
             said = f"{type(error).__name__}: {words if len(words) < 130 else '… ' + words[-130:]}"
-            told[f"away: {said}" if is_away(error, outages=outages) else said] += 1
+            answers[f"away: {said}" if is_away(error, outages=outages) else said] += 1
         time.sleep(pause_s)
-    (home.parent / f"told-{os.getpid()}").write_text(json.dumps(told))
+    (home.parent / f"answers-{os.getpid()}").write_text(json.dumps(answers))
 
 
 def is_away(error: BaseException, *, outages: bool) -> bool:
@@ -215,7 +215,7 @@ class Soak:
         self.others: dict[str, BaseProcess] = {}
         self.kills = self.stops = self.died = 0
         self.stopped_s = 0.0
-        self.told: dict[str, dict[str, int]] = {}
+        self.answers: dict[str, dict[str, int]] = {}
         self.away: Counter[str] = Counter()
 
     def begin(self, role: str) -> BaseProcess:
@@ -249,8 +249,10 @@ class Soak:
             self.died += process.exitcode != 0
             process.kill()
         for role, process in self.others.items():
-            told = self.folder / f"told-{process.pid}"
-            self.told[role] = json.loads(told.read_text()) if told.exists() else {"no answer at its end": 1}
+            answers = self.folder / f"answers-{process.pid}"
+            self.answers[role] = (
+                json.loads(answers.read_text()) if answers.exists() else {"no answer at its end": 1}
+            )
 
     def _stop_now_and_then(self, until: float, stop_server: Callable[[str], None] | None) -> None:
         chance = random.Random(7)
@@ -310,10 +312,10 @@ def compare(soak: Soak, ledger: Ledger) -> Iterator[tuple[str, int, bool]]:
     yield "  recorded, not acknowledged", more, more <= 2 * soak.kills
     yield "writers that ended by themselves, or badly", soak.died, not soak.died
     yield "writers that were not well at their end", len(ledger.unwell), not ledger.unwell
-    for role, told in soak.told.items():
-        away = {kind: count for kind, count in told.items() if kind.startswith("away")}
-        errors = {kind: count for kind, count in told.items() if kind not in away and kind != "answered"}
-        yield f"{role}: answered", told.get("answered", 0), told.get("answered", 0) > 0
+    for role, answers in soak.answers.items():
+        away = {kind: count for kind, count in answers.items() if kind.startswith("away")}
+        errors = {kind: count for kind, count in answers.items() if kind not in away and kind != "answered"}
+        yield f"{role}: answered", answers.get("answered", 0), answers.get("answered", 0) > 0
         yield f"{role}: while the database was away or locked", sum(away.values()), True
         yield f"{role}: errors {errors or ''}".rstrip(), sum(errors.values()), not errors
         soak.away.update(away)
@@ -351,9 +353,9 @@ def strays(home: Path) -> Iterator[Path]:
 def check_integrity(soak: Soak) -> list[str]:
     if soak.url.startswith("sqlite"):
         with sqlite3.connect(soak.home / DATABASE_FILE) as connection:
-            told = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-            told += [f"dangling: {row}" for row in connection.execute("PRAGMA foreign_key_check")]
-        return told
+            problems = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            problems += [f"dangling: {row}" for row in connection.execute("PRAGMA foreign_key_check")]
+        return problems
     import psycopg
 
     with psycopg.connect(soak.url) as server:

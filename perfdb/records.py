@@ -236,7 +236,7 @@ def counts(success: bool | None, attributes: object, mode: str, tags: Iterable[s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """A finding that is kept, deduplicated and told to somebody.
+    """A finding that is kept, deduplicated and notified.
 
     ``step_name`` None is the session's total. ``value``, ``baseline``, ``limit`` and ``bound`` are in the
     metric's unit; ``effect`` is the percent by which ``value`` differs from the baseline, or from

@@ -48,7 +48,7 @@ _NO_TABLE = Table({})
 
 
 class Settings:
-    """What perfdb was told, complete and checked; frozen.
+    """The settings in force, complete and checked; frozen.
 
     Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves
     nothing; ``shown_path`` gives the short form for people. ``console`` None means: as the entry
@@ -123,7 +123,7 @@ class Settings:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Settings):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return all([getattr(self, name) == getattr(other, name) for name in self.__slots__])
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -53,7 +53,7 @@ def one_line(text: str, characters: int = 200) -> str:
 def unmarked(text: str) -> str:
     """Return the text as any service shows it: it mentions nobody and marks nothing up.
 
-    Chats, mails and telephones each obey other signs, whatever they are told of a format. Signs that matter
+    Chats, mails and telephones each obey other signs, whatever format they are given. Signs that matter
     to none of our own words get a break of no width, or give way to one that looks alike.
     """
     for pattern, inert_sign in _MARKUP:

@@ -27,8 +27,8 @@ DATABASES = pytest.StashKey[list[str]]()  # those that a test made
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    told = "keep which tests take long in tests/durations.txt; for a quiet machine"
-    parser.addoption("--note-durations", action="store_true", help=told)
+    words = "keep which tests take long in tests/durations.txt; for a quiet machine"
+    parser.addoption("--note-durations", action="store_true", help=words)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -148,20 +148,20 @@ def moves_around(connection: Connection, session_ids: Sequence[str]) -> list[Mov
 
 
 def open_historic(database: Database, moves: Iterable[Move], settings: AlertSettings, now: float) -> None:
-    """Open a ``historic`` alert for each move that no alert tells of.
+    """Open a ``historic`` alert for each move that has no alert yet.
 
-    A move that an alert tells of already is that alert, and a historic one follows its boundary. Only the
-    newest move of a series, if it lasts, is looked at by the next verdicts. Nobody is told.
+    A move that has an alert already is that alert, and a historic one follows its boundary. Only the
+    newest move of a series, if it lasts, is looked at by the next verdicts. Nobody is notified.
     """
     rules = [rule for rule in settings.rules if rule.kind == CHANGE_POINT.name and rule.metric == "duration"]
-    told: dict[SeriesName, list[Alert]] = {}
+    known: dict[SeriesName, list[Alert]] = {}
     with database.reading() as connection:
         for each in store.read_alerts(connection, "all"):
-            told.setdefault(SeriesName(each.pipeline, each.step_name, each.mode), []).append(each)
+            known.setdefault(SeriesName(each.pipeline, each.step_name, each.mode), []).append(each)
     opening = _Opening(rules, now)
     due = []
     for place, move in enumerate(sorted(moves, key=lambda move: move.since_time)):
-        alert = alert_of(move, told.get(move.runs.name, ()))
+        alert = alert_of(move, known.get(move.runs.name, ()))
         if alert is None or _is_to_follow(alert, move):
             due.append((place, move))
         elif opening.rule_for(move) is not None:
@@ -191,10 +191,10 @@ class _Opening:
         rule = self.rule_for(move)
         if rule is None or self._opened >= MOST_OPENED:
             return
-        told = store.read_alerts(connection, "all", of_series=move.runs.name)
-        alert = alert_of(move, told)
+        known = store.read_alerts(connection, "all", of_series=move.runs.name)
+        alert = alert_of(move, known)
         if alert is None:
-            taken = any(each.active and _is_of(each, rule, move) for each in told)
+            taken = any(each.active and _is_of(each, rule, move) for each in known)
             alert = replace(_alert_of_move(rule, move, self._now), active=move.lasts and not taken)
             alert = _save(connection, alert, "opened historic", self._now)
             self._opened += 1

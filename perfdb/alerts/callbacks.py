@@ -13,7 +13,7 @@ _callbacks: list[Callable[[Alert], Any]] = []
 
 
 def on_alert(function: Callback) -> Callback:
-    """Have ``function(alert)`` called, in this process, whenever somebody is to be told of an alert.
+    """Have ``function(alert)`` called, in this process, whenever people are to be notified of an alert.
 
     It runs on a thread of its own, never in the pipeline's way; what it raises is counted in
     ``tracker.health()`` and goes no further. Usable as a decorator.

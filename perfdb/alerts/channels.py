@@ -106,9 +106,13 @@ def within(seconds: float, call: Callable[[], None]) -> None:
             raised.append(error)
 
     thread = Thread(run)
-    thread.start()
-    if not thread.join(seconds + 1.0):
-        raise DeliveryError(f"no end within {seconds:g} s")
+    try:
+        thread.start()
+    except RuntimeError:  # the process ends, and from CPython 3.12 on gets no further thread: its exit waits
+        run()
+    else:
+        if not thread.join(seconds + 1.0):
+            raise DeliveryError(f"no end within {seconds:g} s")
     for error in raised:
         if isinstance(error, Exception):
             raise error
@@ -224,7 +228,7 @@ def _to_apprise(channel: Channel, payload: Mapping[str, Any], delivery_id: str) 
     notifier = apprise.Apprise()
     if not notifier.add(channel.url or ""):
         raise DeliveryError(f"Apprise does not know the address {masked(channel.url)}", permanent=True)
-    # told that it is text, Apprise sends text, or escapes it where a service takes HTML only
+    # with the text format, Apprise sends text, or escapes it where a service takes HTML only
     sent = notifier.notify(
         title=unmarked(title(payload)), body=unmarked(body(payload)), body_format=apprise.NotifyFormat.TEXT
     )

@@ -138,7 +138,7 @@ def _mode(value: object) -> tuple[tuple[str, object], ...]:
 
 
 def _name(value: object) -> str:
-    """Accept a name; it is told to people, and compared with names as they were recorded."""
+    """Accept a name; it is shown, and compared with names as they were recorded."""
     return recorded_name(redact(text(value)))
 
 

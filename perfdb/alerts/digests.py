@@ -1,4 +1,4 @@
-"""What people are told: which alerts are due, and one message per channel for those of a session.
+"""Notifications: which alerts are due, and one message per channel for those of a session.
 
 In the caller's transaction, so that a message is on its way exactly when the verdict holds.
 """
@@ -31,7 +31,7 @@ def source_of(alert: Alert) -> Source:
 
 
 def due_of(alerts: Iterable[Alert], settings: AlertSettings, now: float) -> list[Alert]:
-    """Return the alerts that somebody is to be told of now."""
+    """Return the alerts that people are to be notified of now."""
     due = [alert for alert in alerts if is_due(alert, now, settings.repeat_after_s)]
     return [] if all(alert.severity == INFO for alert in due) else due  # information never tells itself
 

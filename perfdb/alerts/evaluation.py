@@ -52,11 +52,11 @@ Change = tuple[Alert, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What an evaluation found.
+class Outcome:
+    """What came of an evaluation.
 
-    ``fired``: the alerts that somebody is told of now; ``of_session``: what this session opened or confirmed
-    and is at least a warning, one per group.
+    ``fired``: the alerts to notify people of now; ``of_session``: those that this session opened or confirmed
+    and that are at least warnings, one per group; ``messages``: how many were put into the outbox.
     """
 
     fired: tuple[Alert, ...] = ()
@@ -76,7 +76,7 @@ class Judged:
 
 def after_session(
     connection: Connection, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
-) -> Told:
+) -> Outcome:
     """Judge a session that has ended, all in one transaction.
 
     Args:
@@ -84,16 +84,16 @@ def after_session(
         session_id: a session that is in the database.
         settings: rules and channels.
         now: epoch s.
-        historic: it is old data: its alerts are ``historic``, and nobody is told.
+        historic: it is old data: its alerts are ``historic``, and nobody is notified.
     """
     store.take_turn(connection)
     found = look_at_session(connection, session_id, settings, now, historic=historic)
-    return Told() if found is None else _settle_found(connection, found, settings, now)
+    return Outcome() if found is None else _settle_found(connection, found, settings, now)
 
 
 def settle_session(
     connection: Connection, found: Findings, settings: AlertSettings, now: float
-) -> Told | None:
+) -> Outcome | None:
     """Write what ``look_at_session`` found; None, and nothing, when that rests on what others changed since.
 
     Other writers wait for this transaction: what takes long was done before it began.
@@ -200,7 +200,7 @@ def _explained(connection: Connection, place: Place, changes: Iterable[Change]) 
     return found
 
 
-def _settle_found(connection: Connection, found: Findings, settings: AlertSettings, now: float) -> Told:
+def _settle_found(connection: Connection, found: Findings, settings: AlertSettings, now: float) -> Outcome:
     active = list(found.said.active.values())
     return _settle(connection, found.place, settings, active, found.changes, found.total, now, found.historic)
 
@@ -211,7 +211,7 @@ def while_running(
     elapsed: Mapping[str | None, float],
     settings: AlertSettings,
     now: float,
-) -> Told:
+) -> Outcome:
     """Judge a session that has not ended by the ``max`` rules on durations.
 
     Args:
@@ -223,7 +223,7 @@ def while_running(
     """
     place = find_place(connection, session_id)
     if place is None:
-        return Told()
+        return Outcome()
     store.take_turn(connection)
     active = store.active_alerts(connection, place.pipeline, place.mode)
     accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
@@ -252,7 +252,7 @@ def while_running(
     return _settle(connection, place, settings, active, changes, None, now, False)
 
 
-def after_silence(connection: Connection, settings: AlertSettings, now: float) -> Told:
+def after_silence(connection: Connection, settings: AlertSettings, now: float) -> Outcome:
     """Tell of the alerts that fire on, though the silence in which they were last seen is over.
 
     Args:
@@ -261,7 +261,7 @@ def after_silence(connection: Connection, settings: AlertSettings, now: float) -
         now: epoch s.
     """
     store.take_turn(connection)
-    told: list[Alert] = []
+    fired: list[Alert] = []
     put = 0
     heard = [replace(alert, silenced=False) for alert in store.no_longer_silenced(connection, now)]
     for source, alerts in groupby(sorted(heard, key=source_of), key=source_of):
@@ -271,10 +271,10 @@ def after_silence(connection: Connection, settings: AlertSettings, now: float) -
         for alert in due:
             store.add_event(connection, alert.id, "silence ended", now)
             known[alert.id] = replace(alert, notified_at=now, notified_severity=alert.severity)
-            told.append(known[alert.id])
+            fired.append(known[alert.id])
         for alert in known.values():
             store.save_alert(connection, alert)
-    return Told(tuple(told), messages=put)
+    return Outcome(tuple(fired), messages=put)
 
 
 def rules_for_running(rules: Iterable[Rule], pipeline: str, mode: str) -> list[Rule]:
@@ -476,11 +476,11 @@ def _settle(
     total: Series | None,
     now: float,
     historic: bool,
-) -> Told:
-    """Save what changed, let one speak for each group, and put what is to be told into the outbox."""
+) -> Outcome:
+    """Save what changed, let one speak for each group, and put the notifications into the outbox."""
     unruled = remove_unruled(active, (rule.name for rule in settings.rules), now)
     if not changes and not unruled:
-        return Told()
+        return Outcome()
     stored = {alert.id: alert for alert in active}
     current = dict(stored)
     resolved: list[Alert] = []
@@ -517,7 +517,7 @@ def _settle(
         and alert.severity != "info"
         and not alert.silenced
     ]
-    return Told(tuple(final[alert.id] for alert in due), tuple(sorted(confirmed, key=urgency)), put)
+    return Outcome(tuple(final[alert.id] for alert in due), tuple(sorted(confirmed, key=urgency)), put)
 
 
 def _kept(events: Iterable[str], hits: int) -> Iterator[tuple[str, str | None]]:

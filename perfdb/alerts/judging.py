@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import (
-    Told,
+    Outcome,
     after_session,
     after_silence,
     look_at_session,
@@ -38,33 +38,33 @@ Thing = TypeVar("Thing")
 
 def judge_session(
     database: Database, session_id: str, settings: AlertSettings, *, historic: bool = False
-) -> Told:
+) -> Outcome:
     """Judge a session that is in the database; judging it again changes nothing.
 
     Args:
         database: where it is.
         session_id: the session.
         settings: rules and channels.
-        historic: it is old data: its alerts are ``historic``, and nobody is told.
+        historic: it is old data: its alerts are ``historic``, and nobody is notified.
     """
     for _ in range(_TRIES):
         with database.reading() as connection:
             found = look_at_session(connection, session_id, settings, time.time(), historic=historic)
         if found is None:
-            return Told()
+            return Outcome()
         with database.writing() as connection:
-            told = settle_session(connection, found, settings, time.time())
-        if told is not None:
-            return told
+            outcome = settle_session(connection, found, settings, time.time())
+        if outcome is not None:
+            return outcome
     with database.writing() as connection:  # others change alerts all the time: now they wait
         return after_session(connection, session_id, settings, time.time(), historic=historic)
 
 
-def tell_after_silence(database: Database, settings: AlertSettings) -> Told:
+def tell_after_silence(database: Database, settings: AlertSettings) -> Outcome:
     """Tell of what fired in a silence that is over by now, and fires on."""
     with database.reading() as connection:
         if not no_longer_silenced(connection, time.time()):
-            return Told()
+            return Outcome()
     with database.writing() as connection:
         return after_silence(connection, settings, time.time())
 

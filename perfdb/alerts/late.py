@@ -1,6 +1,6 @@
 """Have the rules judge sessions that came late: from the journals of the dead, or from an import.
 
-What ended a day ago or longer is old: it opens historic alerts at most, and nobody is told.
+What ended a day ago or longer is old: it opens historic alerts at most, and nobody is notified.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from perfdb.alerts.config import AlertSettings, read_alert_settings
-from perfdb.alerts.evaluation import LEAST_NEW, Told
+from perfdb.alerts.evaluation import LEAST_NEW, Outcome
 from perfdb.alerts.judging import is_short, judge_session, limits_single_runs
 from perfdb.store.database import Database
 from perfdb.store.windows import EndedSession, find_ended, newest_places
@@ -20,7 +20,7 @@ NEWS_S = 86_400.0
 
 def judge_left(
     database: Database, session_ids: Iterable[str], settings: AlertSettings
-) -> tuple[list[Told], list[str]]:
+) -> tuple[list[Outcome], list[str]]:
     """Judge sessions whose own process did not come to it, as it would have done.
 
     Returns:

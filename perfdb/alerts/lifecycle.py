@@ -137,7 +137,7 @@ def _confirm(alert: Alert, rule: Rule, verdict: Verdict, seen: Seen) -> tuple[Al
         severity=rule.severity,
         hits=hits,
         good=0,
-        # what the alert opened with stays, unless the session was still running; what is measured now is told
+        # what the alert opened with stays, unless the session was still running; the value is today's
         baseline=verdict.baseline if alert.baseline is None else alert.baseline,
         baseline_n=verdict.baseline_n if alert.baseline is None else alert.baseline_n,
         value=alert.value if verdict.value is None else verdict.value,
@@ -288,7 +288,7 @@ def is_stale(alert: Alert, now: float, after_s: float) -> bool:
 
 
 def is_due(alert: Alert, now: float, repeat_after_s: float) -> bool:
-    """Say whether somebody is to be told: it is new, more severe than was told, or told long ago."""
+    """Say whether to notify: it is new, more severe than last notified, or the last notification is old."""
     if alert.state not in (FIRING, ACKNOWLEDGED) or alert.silenced or alert.inhibited_by is not None:
         return False
     if alert.notified_at is None:
@@ -306,7 +306,7 @@ def group(alerts: Sequence[Alert], positions: Mapping[int, int]) -> list[Alert]:
 
     Total and steps that moved together are one event, and so are two rules that see the same move. The most
     severe speaks; among equals one that was acknowledged, then a step before the total, then the largest
-    contribution. What was told of a group need not be told again when another speaks for it.
+    contribution. When another comes to speak for a group, nobody is notified again.
 
     Args:
         alerts: each with its number; those that do not fire are inhibited by nobody.
@@ -339,16 +339,16 @@ def group(alerts: Sequence[Alert], positions: Mapping[int, int]) -> list[Alert]:
         members.setdefault((head or alert).id, []).append(alert)
     spoken_for = {alert.id: head for head, group in members.items() for alert in group if alert.id != head}
     return [
-        replace(_told_with(alert, members.get(alert.id, ())), inhibited_by=spoken_for.get(alert.id))
+        replace(_notified_with(alert, members.get(alert.id, ())), inhibited_by=spoken_for.get(alert.id))
         for alert in alerts
     ]
 
 
-def _told_with(head: Alert, members: Iterable[Alert]) -> Alert:
-    told = [each for each in members if each.notified_at is not None]
-    if head.notified_at is not None or not told:
+def _notified_with(head: Alert, members: Iterable[Alert]) -> Alert:
+    notified = [each for each in members if each.notified_at is not None]
+    if head.notified_at is not None or not notified:
         return head
-    newest = max(told, key=lambda each: each.notified_at or 0.0)
+    newest = max(notified, key=lambda each: each.notified_at or 0.0)
     return replace(head, notified_at=newest.notified_at, notified_severity=newest.notified_severity)
 
 

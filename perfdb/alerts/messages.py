@@ -109,8 +109,8 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
             {each.step_name for each in group if each.step_name and each.step_name != alert.step_name}
         )
         failing = f"Failing too: {', '.join(steps[:_MOST_NAMED])}." if steps else ""
-        told = [f"Last error: {error}." if error else "", failure_kinds(alert), failing]
-        return " ".join(part for part in told if part)
+        parts = [f"Last error: {error}." if error else "", failure_kinds(alert), failing]
+        return " ".join(part for part in parts if part)
     if alert.metric != "duration" or finds == "share":
         return ""
     everyone = (alert, *group)

@@ -190,7 +190,7 @@ class Triage:
         from perfdb.alerts.lifecycle import decide
         from perfdb.store import alerts as store
 
-        now, note = time.time(), _told(note)
+        now, note = time.time(), _redacted(note)
         with self._history._writing() as connection:
             store.take_turn(connection)
             decided = []
@@ -267,7 +267,7 @@ class Triage:
             _rule_of(self.settings, rule)
         if alert_id is None and rule is None and pipeline is None and step is None:
             raise UsageError("say what to silence: an alert's number, --rule, --pipeline or --step")
-        now, reason = time.time(), _told(reason)
+        now, reason = time.time(), _redacted(reason)
         rule, pipeline, step = _named(rule), _named(pipeline), _named(step)
         with self._history._writing() as connection:
             if alert_id is not None:
@@ -343,7 +343,7 @@ class Triage:
                     moment = read_session(connection, find_session_id(connection, session_id)).start_time
                 chosen[name] = math.nextafter(moment, math.inf) if session_id is to else moment
         del chosen["last"]  # of each series, not of all together
-        now, note = time.time(), _told(note)
+        now, note = time.time(), _redacted(note)
         with self._history._recorded() as connection:
             made, short = pins_of_past(connection, now, last=last, note=note, step=step, **chosen)
         if not made:
@@ -536,7 +536,7 @@ def _rule_of(settings: AlertSettings, name: str) -> Rule:
     )
 
 
-def _told(text: str | None) -> str | None:
+def _redacted(text: str | None) -> str | None:
     """Return what a person wrote without credentials."""
     return None if text is None else redact(text)
 

@@ -87,7 +87,7 @@ class Cause:
 
     @property
     def confounded(self) -> bool:
-        """Whether several attributes switched together, so that none can be told to be the cause."""
+        """Whether several attributes switched together, so that none can be named as the cause."""
         return len(self.suspects) > 1
 
     @property

@@ -35,7 +35,7 @@ from perfdb.analysis.watcher import watch
 
 __all__ = ["ChangePoint", "find_change_points", "find_past_changes"]
 
-_SURE_RUNS = 20  # of the newest level; a younger one is told only when the watcher tells it too
+_SURE_RUNS = 20  # of the newest level; a younger one is reported only when the watcher reports it too
 _WATCHED = 2_000  # of a long past the watcher sees so many of the newest
 _WAVE = 4  # moves up and down by turns
 _SAME = 5  # points within which both tell of the same change
@@ -105,9 +105,9 @@ def find_past_changes(
     """Return where the level of a past moved, in order: what a page, a chart and `regressions` tell.
 
     It looks back, as ``sensitive``, where there is enough to look back at; the newest runs belong to the
-    watcher, as ``quiet``, so that nothing is told of today that an alert would not tell, and all that it
-    would. A turn of a trend between levels that hardly differ is no move, nor is a level that goes up and
-    down by turns, as with the hours of the day.
+    watcher, as ``quiet``, so that the answer for today is what an alert would report, no less and no more. A
+    turn of a trend between levels that hardly differ is no move, nor is a level that goes up and down by
+    turns, as with the hours of the day.
 
     Args:
         values: one finite number per run, oldest first, in any unit.

@@ -332,7 +332,7 @@ def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
 
 def _confounded(chosen: pd.DataFrame, first: str, by: str) -> tuple[str, ...]:
-    """Return the other attributes from which the group of a session could be told almost always.
+    """Return the other attributes from which the group of a session could be guessed almost always.
 
     An attribute of which every session has its own value tells nothing and is passed over.
     """

@@ -309,8 +309,8 @@ def moved_words(what: str, change: Mapping[str, Any], since: str) -> str:
     """Return that a level moved, since when and from where to where."""
     before, after = duration_text(change["before_median"]), duration_text(change["after_median"])
     percent = change["effect_percent"]
-    told = "moved" if percent is None or math.isinf(percent) else f"is {percent_words(float(percent))}"
-    return f"{what} {told} since {since} ({before} → {after})"
+    how = "moved" if percent is None or math.isinf(percent) else f"is {percent_words(float(percent))}"
+    return f"{what} {how} since {since} ({before} → {after})"
 
 
 def finding(

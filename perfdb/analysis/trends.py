@@ -128,10 +128,10 @@ def with_slopes(periods: pd.DataFrame, medians: Medians, zone: tzinfo | None) ->
         found[key] = (slope.per_x, slope.p_value, over, since, effect)
     keys = zip(periods["pipeline"], periods["step_name"], periods["mode"], strict=True)
     nothing = (math.nan,) * 5
-    told = [found.get(tuple(text_or_none(part) for part in key), nothing) for key in keys]
+    found_of = [found.get(tuple(text_or_none(part) for part in key), nothing) for key in keys]
     names = ("slope_percent_per_day", "p_value", "drift_percent", "since_time", "effect")
     columns = {
-        name: np.array([each[place] for each in told], dtype=float) for place, name in enumerate(names)
+        name: np.array([each[place] for each in found_of], dtype=float) for place, name in enumerate(names)
     }
     return periods.assign(**columns)
 

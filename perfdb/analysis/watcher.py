@@ -1,6 +1,6 @@
-"""Watch a series point by point: what somebody who looked after every one was told, and what lasted.
+"""Watch a series point by point: what was reported after every one, and what lasted.
 
-The answer for a series is a replay: what a watcher holds true after its last point, who was told of each
+The answer for a series is a replay: what a watcher holds true after its last point, which alarm reported each
 change as soon as it was clear, and of some that are forgotten since.
 """
 
@@ -37,13 +37,13 @@ _SETTLED_AFTER = 60  # and no more after this many
 _NEIGHBOURS = 200  # points before a change that locate it
 _BLOCK = 1024
 
-_PENALTY = 4.5  # times sqrt(f) ln n, what each alarm has to explain to be told of
+_PENALTY = 4.5  # times sqrt(f) ln n, what each alarm has to explain to be reported
 
 _NORMAL = NormalDist()
 
 
 def watch(series: Series) -> list[int]:
-    """Return the changes that a watcher was told of and that lasted, each where it is seen best."""
+    """Return the changes that were reported and that lasted, each where it is seen best."""
     return _settle(series.levels, _lasting(series.levels, _replay(series)))
 
 

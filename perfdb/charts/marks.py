@@ -93,11 +93,11 @@ def draw_changes(
         axes: of runs at ``x`` and their durations.
         x: where each run stands.
         changes: as ``trend`` takes them, oldest first.
-        alerts: as ``trend`` takes them; one beside a change is told with it.
+        alerts: as ``trend`` takes them; one beside a change stands with it.
         session_ids: of the runs.
     """
     first_of = {session_id: index for index, session_id in reversed(list(enumerate(session_ids)))}
-    untold = [
+    alone = [
         (first_of[alert["since_session_id"]], alert)
         for alert in alerts
         if alert.get("since_session_id") in first_of
@@ -105,8 +105,8 @@ def draw_changes(
     flags = []
     for number, change in enumerate(changes):
         index = int(change["index"])
-        with_it = [alert for at, alert in untold if abs(at - index) <= _NEAR]
-        untold = [(at, alert) for at, alert in untold if abs(at - index) > _NEAR]
+        with_it = [alert for at, alert in alone if abs(at - index) <= _NEAR]
+        alone = [(at, alert) for at, alert in alone if abs(at - index) > _NEAR]
         percent = float(change["effect_percent"])
         colour = VERMILLION if percent > 0 else BLUE
         if number < len(changes) - MOST_IN_WORDS:
@@ -124,7 +124,7 @@ def draw_changes(
             )
         )
     flags += [
-        _Flag(index, ("alert", _alert_text(alert)), VERMILLION) for index, alert in untold[:MOST_IN_WORDS]
+        _Flag(index, ("alert", _alert_text(alert)), VERMILLION) for index, alert in alone[:MOST_IN_WORDS]
     ]
     _draw_flags(axes, x, flags)
 

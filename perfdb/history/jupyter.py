@@ -1,6 +1,6 @@
 """Let a running notebook show what History returns.
 
-Records and figures know nothing of notebooks, so the notebook is told. Outside of one nothing
+Records and figures know nothing of notebooks, so they are registered here. Outside of one nothing
 happens, and what somebody else registered stays.
 """
 

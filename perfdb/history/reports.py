@@ -106,10 +106,13 @@ def report(
     steps = history.steps(last=last, **filters)
     sessions = list(history.each_session(last=last, **filters))
     shown = {session.pipeline for session in sessions}
-    told = history.alerts(state="open")
-    told = told[(told["severity"] != INFO) & told["pipeline"].isin(shown)]
+    alerts = history.alerts(state="open")
+    alerts = alerts[(alerts["severity"] != INFO) & alerts["pipeline"].isin(shown)]
     body = overview_html(
-        sessions, trends(runs_of(frame, steps)), bottlenecks(frame, steps), sentences=told["message"].tolist()
+        sessions,
+        trends(runs_of(frame, steps)),
+        bottlenecks(frame, steps),
+        sentences=alerts["message"].tolist(),
     )
     title = f"perfdb: {counted(len(sessions), 'session')}"
     return Report(document(title, body, sessions, made_by=made_by), body, len(sessions))

@@ -236,7 +236,7 @@ def _room(folder: Path) -> tuple[int, int]:
 
 
 def file_system(path: Path) -> str | None:
-    """Return the kind of the file system that a path lies on, None when that cannot be told."""
+    """Return the kind of the file system that a path lies on, None when that is unknown."""
     import psutil
 
     place = str(_nearest(path).resolve())
@@ -376,8 +376,8 @@ def look_at_messages(connection: Connection, now: float) -> Iterator[Finding]:
     """Say which alerts did not reach their channels."""
     from perfdb.store.upkeep.inspection import read_messages
 
-    told = read_messages(connection, now=now - STUCK_S, since=now - RECENT_S)
-    for each in told:
+    messages = read_messages(connection, now=now - STUCK_S, since=now - RECENT_S)
+    for each in messages:
         troubles = [
             text
             for number, text in (
@@ -394,7 +394,7 @@ def look_at_messages(connection: Connection, now: float) -> Iterator[Finding]:
             last = f" ({each.last_error})" if each.last_error else ""
             advice = f"perfdb alerts test {each.channel}" if each.failed or each.in_vain else _SENT_NEXT
             yield Finding("delivery", WARNING, f"{each.channel}: {', '.join(troubles)}{last}", advice)
-    if not told:
+    if not messages:
         yield Finding("delivery", FINE, "no message had to be sent yet")
 
 

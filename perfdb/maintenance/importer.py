@@ -307,8 +307,14 @@ def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
         values = json.loads(mode)
     except (ValueError, RecursionError):
         return redact(mode)
-    told = withheld(values, extra) if isinstance(values, dict) else redact(mode)
-    return mode if told in (values, mode) else mode_of(told, tuple(told)) if isinstance(told, dict) else told
+    redacted = withheld(values, extra) if isinstance(values, dict) else redact(mode)
+    return (
+        mode
+        if redacted in (values, mode)
+        else mode_of(redacted, tuple(redacted))
+        if isinstance(redacted, dict)
+        else redacted
+    )
 
 
 def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:

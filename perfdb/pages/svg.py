@@ -48,14 +48,14 @@ def _drawn(bar: Bar) -> DrawnBar:
 
 
 def _bar(bar: DrawnBar, wall: float) -> str:
-    told = f"{plain(bar.name)}: {duration_text(bar.end - bar.start)}, after {duration_text(bar.start)}"
+    title = f"{plain(bar.name)}: {duration_text(bar.end - bar.start)}, after {duration_text(bar.start)}"
     shapes = [
         _rectangle("beside", bar.start, bar.end, wall),
         *(_rectangle("critical", first, last, wall) for first, last in bar.critical[:MOST_SHAPES]),
         *(_rectangle("wait", first, last, wall, inset=5.5) for first, last in bar.waits),
     ]
     kind = ' class="failed"' if bar.failed else ""
-    return f"<g{kind}><title>{told}</title>{''.join(shapes)}</g>"
+    return f"<g{kind}><title>{title}</title>{''.join(shapes)}</g>"
 
 
 def pair_of_bars(critical: float, busy: float, longest: float) -> str:
@@ -145,14 +145,14 @@ def dots(
     shapes += [
         f'<path class="limit" d="M0 {_place(0.0, y, right, top, 100.0)[1]:.1f}H{WIDTH:g}"/>' for y in limits
     ]
-    for x, y, failed, told in points:
+    for x, y, failed, title in points:
         px, py = _place(x, y, right, top, 100.0)
         kind = " failed" if failed else ""
         if y > top:
             shape = f'<path class="beyond{kind}" d="M{px - 4:.1f} 5L{px:.1f} 0L{px + 4:.1f} 5z">'
         else:
             shape = f'<path class="dot{kind}" d="M{px:.1f} {py:.1f}h0">'
-        shapes.append(f"{shape}<title>{plain(told)}</title></path>")
+        shapes.append(f"{shape}<title>{plain(title)}</title></path>")
     for piece in pieces:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(x, y, right, top, 100.0) for x, y in piece))
         shapes.append(f'<polyline class="line second" points="{path}"/>')

@@ -223,7 +223,7 @@ def create_app(
                     job_id=design_id,
                     session_id=elsewhere.session_id_of(design_id),
                 )
-                if left.is_set():  # nobody will be told of it
+                if left.is_set():  # nobody will read it
                     begun.cancel("its client went away")
                 return begun
 
@@ -263,7 +263,7 @@ def create_app(
         job = service.jobs.get(design_id)
         if job is None:
             found = await _elsewhere(service, design_id)
-            return _unknown(design_id) if found is None else _told(found, design_id, request.url.path)
+            return _unknown(design_id) if found is None else _state_of(found, design_id, request.url.path)
         headers = {"Retry-After": str(_ASK_AGAIN_S)} if job.state in (QUEUED, RUNNING) else None
         return JSONResponse(await _state(service.jobs, job, request.url.path), 200, headers)
 
@@ -286,7 +286,7 @@ def create_app(
                 return _unknown(design_id)
             if found.state == RUNNING:
                 return made_elsewhere(design_id)
-            return _told(found, design_id, request.url.path)
+            return _state_of(found, design_id, request.url.path)
         if not job.future.done():
             job.cancel("by DELETE")
         status = 200 if job.future.done() else 202
@@ -336,7 +336,7 @@ async def _elsewhere(service: _Service, design_id: str) -> elsewhere.Elsewhere |
     return await anyio.to_thread.run_sync(look_for)
 
 
-def _told(found: elsewhere.Elsewhere, design_id: str, place: str) -> Response:
+def _state_of(found: elsewhere.Elsewhere, design_id: str, place: str) -> Response:
     headers = {"Retry-After": str(_ASK_AGAIN_S)} if found.state == RUNNING else None
     return JSONResponse(found.as_state(design_id, place), 200, headers)
 
@@ -372,7 +372,7 @@ async def _ended_or_left(job: Job, request: Request) -> None:
             job.cancel("its client went away")
             done.cancel()
         elif not done.cancelled():
-            done.exception()  # it is told by _answer
+            done.exception()  # _answer reports it
 
 
 async def _disconnected(request: Request) -> None:

@@ -56,7 +56,7 @@ class Request(Generic[Answer]):
         setting: the setting that names the model, for messages.
         timeout_s: of the whole call.
         max_bytes: of the answer.
-        used: is told the tokens of every answer, also of one that is useless or a refusal.
+        used: is called with the tokens of every answer, also of one that is useless or a refusal.
         once: it is paid for when it was received, and so not sent again once it was sent and has no answer.
     """
 

@@ -99,7 +99,7 @@ class RealProductsPathway:
             fast_mode: smaller models and pictures, at most 3 kinds of products.
             summary: print the summary at the end.
             upload: the picture came over the network; reading it is a step of its own, "Upload".
-            watch: is told how far it is, and may call it off.
+            watch: is called with how far it is, and may call it off.
 
         Returns:
             ``success`` and ``data`` with ``final_design`` (path, None when it failed), ``products_info``,
@@ -145,12 +145,12 @@ class RealProductsPathway:
             tracker.end_pipeline(success=False, product_count=len(run.products), error=stop)
             tracker.save_performance_report()
             raise
-        told = None if error is None else _failure(error, run.current_step, settings)
+        failed = None if error is None else _failure(error, run.current_step, settings)
         run.tell(watch)
         tracker.end_pipeline(
             success=error is None,
             product_count=len(run.products),
-            error=error if isinstance(error, _CALLED_OFF) else None if told is None else told["message"],
+            error=error if isinstance(error, _CALLED_OFF) else None if failed is None else failed["message"],
         )
         report = tracker.save_performance_report()
         if summary:
@@ -172,7 +172,7 @@ class RealProductsPathway:
             response["data"]["alerts"] = [alert.as_dict() for alert in tracker.alerts]
         if warnings := run.missing.as_list():
             response["data"]["warnings"] = warnings
-        return response if told is None else response | {"error": told}
+        return response if failed is None else response | {"error": failed}
 
     async def generate_async(
         self,
@@ -371,5 +371,5 @@ def _failure(error: BaseException, step: str | None, settings: PathwaySettings) 
         kind, status = "internal", 500
         if not isinstance(error, PathwayError):
             message = f"{type(error).__name__}: {message}"
-    told = {"message": message, "type": kind, "step": step, "status": status}
-    return told if retry_after_s is None else told | {"retry_after_s": round(retry_after_s, 3)}
+    problem = {"message": message, "type": kind, "step": step, "status": status}
+    return problem if retry_after_s is None else problem | {"retry_after_s": round(retry_after_s, 3)}

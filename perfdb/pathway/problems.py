@@ -108,11 +108,11 @@ def described(
     description: str, model: type[schemas.Answer], example: dict[str, Any], *headers: str
 ) -> dict[str, Any]:
     """Return what OpenAPI says of one answer."""
-    told: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "description": description,
         "model": model,
         "content": {"application/json": {"example": example}},
     }
     if headers:
-        told["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
-    return told
+        answer["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
+    return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-_MOST = 50  # reasons that are told apart
+_MOST = 50  # different reasons that are kept
 
 
 class Shortfalls:

@@ -342,7 +342,7 @@ class Tracker:
         """Return ``ok``, ``last_error`` and the counters of what went wrong inside perfdb.
 
         ``errors``, ``misuse`` (calls in a wrong order), ``refused`` (records that the disk did not
-        take), ``quarantined`` (damaged records put aside), ``lost`` (what ``perfdb.current()`` was told
+        take), ``quarantined`` (damaged records put aside), ``lost`` (what ``perfdb.current()`` was given
         in a thread that knew of no session), ``delays`` (times the database was not ready),
         ``backlog_bytes`` (what waits in the journal) and ``database_error``; ``replaced`` once the
         database file was deleted or replaced while it was in use. ``warnings``: what was passed by in

@@ -142,8 +142,8 @@ def read_alerts(
     """
     query = _alerts().order_by(alerts.c.opened_at.desc(), alerts.c.id.desc()).limit(limit)
     if state == "open":
-        told = [each for each in OPEN_STATES if each != HISTORIC]
-        query = query.where(alerts.c.state.in_(told), alerts.c.inhibited_by.is_(None))
+        states = [each for each in OPEN_STATES if each != HISTORIC]
+        query = query.where(alerts.c.state.in_(states), alerts.c.inhibited_by.is_(None))
     elif state in ALERT_STATES:
         query = query.where(alerts.c.state == state)
     elif state != "all":

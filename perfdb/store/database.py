@@ -63,7 +63,7 @@ class Database:
     Args:
         url: of the database.
         busy_timeout_s: how long a transaction waits for somebody else's lock.
-        health: is told of a file that was replaced.
+        health: counts a file that was replaced.
         migrates: whether this program makes the tables and brings them up to date, as recording does. Others
             are refused tables of another version, and stopped where a file would be computed without an end.
         limit_s: how long the queries of one reading may take together.

@@ -144,7 +144,7 @@ def _add_steps(connection: Connection, found: Mapping[int, Neighbour]) -> None:
 def _seconds_of(names: list[str], spans: list[Span], wall: float) -> dict[str | None, float]:
     """Return the critical seconds of each top-level step with all below it, and of no step.
 
-    Of a step that holds all others the steps within it are told, and what it did itself.
+    Of a step that holds all others the answer has the steps within it, and what it did itself.
     """
     parents = resolved_parents(spans)
     inclusive = critical_seconds(spans, 0.0, wall, inclusive=True)

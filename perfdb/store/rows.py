@@ -100,7 +100,7 @@ _OF_THE_HEADER = (*ENVIRONMENT, "pid")
 FURTHER_OF_SESSION = {
     name: _READERS[kind] for name, kind in records.FURTHER_OF_SESSION.items() if name not in _OF_THE_HEADER
 }
-_FURTHER_OF_STEP = {name: _READERS[kind] for name, kind in records.FURTHER_OF_STEP.items()}
+_OF_STEP = (*_MEASURED.items(), *((name, _READERS[kind]) for name, kind in records.FURTHER_OF_STEP.items()))
 
 
 def series_key(start: Record) -> SeriesKey:
@@ -171,7 +171,7 @@ def step_row(step: Record, seq: int) -> Row:
     duration = real(step.get("duration"), 0.0, _MAX_DURATION)
     start_time = instant(step.get("start_time")) or 0.0
     data = document(step.get("additional_data"))
-    return {
+    row = {
         "step_name": name(step.get("step_name"), "unnamed"),
         "seq": seq,
         "start_time": start_time,
@@ -185,9 +185,10 @@ def step_row(step: Record, seq: int) -> Row:
         "additional_data": data,
         "attempts": document(step.get("attempts")),
         "events": document(step.get("events")),
-        **_measured(step),
-        **{name: read(step.get(name)) for name, read in _FURTHER_OF_STEP.items()},
     }
+    for key, read in _OF_STEP:
+        row[key] = read(step.get(key))
+    return row
 
 
 def sample_row(row: object) -> Row | None:

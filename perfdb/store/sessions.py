@@ -78,7 +78,7 @@ def tag_session(connection: Connection, session_id: str, name: str, *, with_step
         NotFoundError: there is no such session.
         ValueError: the name is empty or longer than 64 characters.
     """
-    name = _told_tag(name)
+    name = _redacted_tag(name)
     if not 1 <= len(name) <= 64:
         raise ValueError(f"a tag has 1 to 64 characters, not {len(name)}")
     pk = _pk_of(connection, session_id)
@@ -95,18 +95,18 @@ def untag_session(connection: Connection, session_id: str, name: str, *, with_st
     """
     pk = _pk_of(connection, session_id)
     gone = delete(session_tags).where(
-        session_tags.c.session_pk == pk, session_tags.c.name == rows.text(_told_tag(name))
+        session_tags.c.session_pk == pk, session_tags.c.name == rows.text(_redacted_tag(name))
     )
     removed = connection.execute(gone).rowcount > 0
     recount_session(connection, pk, with_steps=with_steps)
     return removed
 
 
-def _told_tag(name: str) -> str:
+def _redacted_tag(name: str) -> str:
     """Return a tag without credentials, no longer than it was allowed to be."""
     name = name.strip()
-    told = redact(name)
-    return name if told == name else told[: max(len(name), len(REDACTED))].strip()
+    redacted = redact(name)
+    return name if redacted == name else redacted[: max(len(name), len(REDACTED))].strip()
 
 
 # --- what counts in baselines -------------------------------------------------------------------------

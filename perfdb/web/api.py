@@ -160,14 +160,16 @@ def get_alert(history: History, alert_id: AlertId) -> schemas.AlertAnswer:
     return alerts.alert(history, alert_id)
 
 
-def _decision(word: str, decision: Callable[..., object], told: str) -> Callable[..., schemas.AlertAnswer]:
+def _decision(
+    word: str, decision: Callable[..., object], description: str
+) -> Callable[..., schemas.AlertAnswer]:
     @router.post(
         f"/alerts/{{alert_id}}/{word}",
         tags=["alerts"],
         responses=problems(404, 409),
         name=word,
         operation_id=f"alert_{word.replace('-', '_')}",
-        description=told,
+        description=description,
     )
     def decide(history: History, alert_id: AlertId, said: schemas.Decision) -> schemas.AlertAnswer:
         with conflicts():

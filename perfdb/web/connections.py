@@ -53,7 +53,7 @@ def most_connections() -> int:
 
 
 def origin(host: str) -> str:
-    """Return by what a client is told from others: its address, of IPv6 the half that a network is given."""
+    """Return what distinguishes a client from others: its address, of IPv6 the network's half."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -131,7 +131,7 @@ class PatientProtocol(H11Protocol):
             min(greedy, key=lambda each: each._worth(self))._go()
 
     def _worth(self, newest: PatientProtocol) -> tuple[int, float]:
-        """Return by what is told which of too many connections goes: the least, and of these the oldest."""
+        """Return the order in which too many connections go: the least, and of these the oldest."""
         if self is newest:
             return 3, 0.0
         if self._waits_since is not None:

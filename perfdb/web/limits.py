@@ -1,10 +1,11 @@
 """How much one answer may take, and how many costly ones are worked on at a time.
 
 The time of an answer is over wherever it is: in a query, or in what computes with its rows. A costly answer
-waits for its turn, so that four of them take no more memory than two; who would wait too long is told. Of all
-answers some are worked on at a time. Where more are wanted, the next is of the address that has the fewest in
-work, and its newest: in a flood, the oldest is one that nobody waits for any more. Where too many wait, the
-oldest of the address that has the most of them goes. So one address never takes the turns of another.
+waits for its turn, so that four of them take no more memory than two; who would wait too long is refused. Of
+all answers some are worked on at a time. Where more are wanted, the next is of the address that has the
+fewest in work, and its newest: in a flood, the oldest is one that nobody waits for any more. Where too many
+wait, the oldest of the address that has the most of them goes. So one address never takes the turns of
+another.
 """
 
 from __future__ import annotations

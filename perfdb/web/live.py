@@ -50,7 +50,7 @@ class LiveFeed:
     async def events(self) -> AsyncIterator[str]:
         """Yield server-sent events: ``live`` with a ``schemas.Live`` first and at every change.
 
-        Of too many listeners the newest are sent away, and told when to come again.
+        Of too many listeners the newest are sent away, and asked to come again later.
         """
         if len(self._listeners) >= self._most_listeners:
             yield "retry: 15000\n\n"

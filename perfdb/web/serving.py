@@ -65,7 +65,7 @@ def serve(
         port: 0 takes a free one.
         token: what everybody must show.
         allow_hosts: further names that a Host header may hold, behind a proxy for instance.
-        started: told where, once the port is open.
+        started: called with the address, once the port is open.
 
     Raises:
         UsageError: the address cannot be listened at, or the token is too short.

@@ -178,7 +178,7 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
     answer = of_sessions.session(request.app.state.history, session_id)
     parents = {step.seq: step.parent_seq for step in answer.steps}
     right, shapes = drawing.resources(answer.samples, answer.session.start_time, answer.timeline.wall_s)
-    told = answer.explanation
+    explained = answer.explanation
     return page(
         request,
         "session.html",
@@ -191,7 +191,9 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         right=right,
         depths={seq: _depth(seq, parents) for seq in parents},
         most_rows=MOST_ROWS,
-        largest_excess=max((abs(row.excess_s or 0.0) for row in told.rows), default=0.0) if told else 0.0,
+        largest_excess=max((abs(row.excess_s or 0.0) for row in explained.rows), default=0.0)
+        if explained
+        else 0.0,
     )
 
 
@@ -392,14 +394,14 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
         "Alerts",
         answer=answer,
         limits=limits,
-        events=_told(answer.events),
+        events=_newest_first(answer.events),
         trend=trend,
         chart="" if trend is None else drawing.trend(trend, limits, [alert.since_time]),
         sentences=sentences(answer.alert),
     )
 
 
-def _told(events: Sequence[AlertEvent]) -> list[tuple[AlertEvent, int]]:
+def _newest_first(events: Sequence[AlertEvent]) -> list[tuple[AlertEvent, int]]:
     """Return the events, the newest first; of equal ones in a row the newest, with their number."""
     found: list[tuple[AlertEvent, int]] = []
     for event in reversed(events):

@@ -19,15 +19,15 @@ def when(epoch: float | None, form: str = "short", now: float | None = None) -> 
     if epoch is None:
         return Markup("–")
     moment = datetime.fromtimestamp(epoch, UTC)
-    told = f"{moment:%Y-%m-%d %H:%M:%S}"
+    full = f"{moment:%Y-%m-%d %H:%M:%S}"
     if form == "ago" and now is not None:
         text = ago(now - epoch)
     else:
         year = "" if moment.year == datetime.now(UTC).year else f" {moment.year}"
         short = f"{moment.day:02} {_MONTHS[moment.month - 1]}{year} {moment:%H:%M}"
-        text = f'{told if form == "full" else short}<span class="utc"> UTC</span>'
+        text = f'{full if form == "full" else short}<span class="utc"> UTC</span>'
     iso = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return Markup(f'<time datetime="{iso}" title="{told} UTC" data-form="{form}">{text}</time>')  # noqa: S704
+    return Markup(f'<time datetime="{iso}" title="{full} UTC" data-form="{form}">{text}</time>')  # noqa: S704
 
 
 def ago(seconds_ago: float) -> str:

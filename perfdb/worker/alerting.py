@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from perfdb.alerts.config import AlertSettings
     from perfdb.alerts.delivery import Delivery
-    from perfdb.alerts.evaluation import Told
+    from perfdb.alerts.evaluation import Outcome
 
 MOST_OF_THE_TIME = 0.02  # that a loop of short sessions is judged: the time is the host's, and other writers'
 MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
@@ -52,7 +52,7 @@ class Ended:
 
 
 class Alerting:
-    """Judges sessions by the rules of the settings and has people told.
+    """Judges sessions by the rules of the settings and has people notified.
 
     Args:
         table: ``Settings.alerts``.
@@ -82,7 +82,7 @@ class Alerting:
         self._rest_until = self._sample_at = 0.0
         self._passed: dict[tuple[str, str], int] = {}  # sessions since the last that was judged
         self._listens_at = 0.0
-        self._told_running: dict[str, set[str | None]] = {}
+        self._notified_running: dict[str, set[str | None]] = {}
 
     def use(self, table: Table) -> None:
         """Take the rules of other settings from now on."""
@@ -106,7 +106,7 @@ class Alerting:
     def add(self, ended: Iterable[Ended]) -> None:
         """Take note of sessions that have come to the database, to be judged in this order."""
         for session in ended:
-            self._told_running.pop(session.session_id, None)
+            self._notified_running.pop(session.session_id, None)
             self._waiting.append(session)
 
     def judge_waiting(self, *, idle: bool, seconds: float) -> bool:
@@ -156,11 +156,11 @@ class Alerting:
         try:
             from perfdb.alerts.judging import judge_session
 
-            told = judge_session(self._database, session.session_id, self._ready())
-            self._pass_on(told)
+            outcome = judge_session(self._database, session.session_id, self._ready())
+            self._pass_on(outcome)
             live = session.session()
             if live is not None:
-                live.alerts = list(told.of_session)
+                live.alerts = list(outcome.of_session)
         except Exception as error:
             return not self._failed(error)
         finally:
@@ -185,16 +185,16 @@ class Alerting:
             from perfdb.alerts.late import judge_left
 
             found, old = judge_left(self._database, session_ids, self._ready())
-            for told in found:
-                self._pass_on(told)
-            return sum(len(told.fired) for told in found), old
+            for outcome in found:
+                self._pass_on(outcome)
+            return sum(len(outcome.fired) for outcome in found), old
         except Exception as error:
             if self._failed(error):
                 raise
             return 0, []
 
     def judge_historic(self, session_ids: Iterable[str]) -> None:
-        """Judge old sessions that came late: their alerts are ``historic``, nobody is told. Never raises."""
+        """Judge old sessions that came late, as ``historic``: nobody is notified. Never raises."""
         try:
             from perfdb.alerts.late import judge_historic
 
@@ -256,7 +256,7 @@ class Alerting:
         """Forget the parent's thread."""
         self._lock = lock
         self._waiting.clear()
-        self._postponed, self._passed, self._told_running = {}, {}, {}
+        self._postponed, self._passed, self._notified_running = {}, {}, {}
         if self._delivery is not None:
             self._delivery.after_fork_in_child(lock)
 
@@ -271,17 +271,17 @@ class Alerting:
         elapsed: dict[str | None, float] = {None: now - session.started}
         for step in list(session.open_steps.values()):
             elapsed[step.name] = max(now - step.begun, elapsed.get(step.name, 0.0))
-        told = self._told_running.setdefault(session.session_id, set())
+        notified = self._notified_running.setdefault(session.session_id, set())
         over = {
             name: seconds
             for name, seconds in elapsed.items()
-            if name not in told
+            if name not in notified
             and seconds > min((limits[key] for key in (name, "*") if key in limits), default=float("inf"))
         }
         if over:
             with self._database.writing() as connection:
                 found = while_running(connection, session.session_id, over, settings, time.time())
-            told.update(over)
+            notified.update(over)
             self._pass_on(found)
 
     def _ready(self) -> AlertSettings:
@@ -298,9 +298,9 @@ class Alerting:
             self._delivery.wake()  # what an earlier process could not send
         return self._settings
 
-    def _pass_on(self, told: Told) -> None:
-        if self._delivery is not None and (told.fired or told.messages):
-            self._delivery.wake(told.fired)
+    def _pass_on(self, outcome: Outcome) -> None:
+        if self._delivery is not None and (outcome.fired or outcome.messages):
+            self._delivery.wake(outcome.fired)
 
     def _failed(self, error: Exception) -> bool:
         """Count a failure; return whether the database is to blame, and may let us later."""

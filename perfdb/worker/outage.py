@@ -1,4 +1,4 @@
-"""While the database takes nothing: how long to pause, and what people are told."""
+"""While the database takes nothing: how long to pause, and what is reported."""
 
 from __future__ import annotations
 

@@ -47,11 +47,11 @@ class Moved:
         self.journals = self.records = self.interrupted = self.quarantined = 0
         self.silent = 0  # sessions of hosts that were not heard of for long
         self.finished: list[str] = []  # ids of sessions that had ended long ago
-        self.fired = 0  # alerts that people are told of
+        self.fired = 0  # alerts that people are notified of
 
 
 Judge = Callable[[list[str]], tuple[int, list[str]]]
-"""Judges sessions that ended; returns how many alerts people are told of, and the sessions that are old."""
+"""Judges sessions that ended; returns how many alerts fired, and the sessions that are old."""
 
 
 def recover_dead(
@@ -258,13 +258,13 @@ def _judge_left(
 
     settings = read_alert_settings(alerts or Table({}), reading=True)
     try:
-        told, old = judge_left(database, session_ids, settings)
+        outcomes, old = judge_left(database, session_ids, settings)
     except Exception as error:
         if is_transient(error):
             raise
         health.count("rule_errors", 1, f"evaluating the rules failed: {type(error).__name__}")
         return 0, []
-    return sum(len(each.fired) for each in told), old
+    return sum(len(each.fired) for each in outcomes), old
 
 
 def end_left_sessions(home: Path, database_url: str, *, busy_timeout_s: float = 5.0) -> int:

@@ -146,11 +146,11 @@ def test_an_imported_history_opens_one_historic_finding_per_event(file: Path, tm
     assert all(each.error is None for each in import_reports(find_reports([tmp_path / "old"]), settings))
     history = perfdb.History(file)
     assert history.alerts("open").empty
-    told = history.alerts("all")
-    told = told[told["kind"].isin(["fast_shift", "change_point"])]
-    assert set(told["state"]) == {"historic"}
-    assert set(told["notified_at"].isna()) == {True}
-    heads = told[told["inhibited_by"].isna()].sort_values("since_time")
+    found = history.alerts("all")
+    found = found[found["kind"].isin(["fast_shift", "change_point"])]
+    assert set(found["state"]) == {"historic"}
+    assert set(found["notified_at"].isna()) == {True}
+    heads = found[found["inhibited_by"].isna()].sort_values("since_time")
     assert heads["step_name"].tolist() == ["work", "work"]
     assert [int(each[-4:]) for each in heads["since_session_id"]] == pytest.approx([60, 180], abs=2)
     assert "It ended with session run-01" in heads["message"].iloc[0]

@@ -78,11 +78,11 @@ def filled(url: str) -> list[str]:
 
 
 def alerts_in(url: str) -> set[tuple[object, ...]]:
-    def told(alert: Alert) -> tuple[object, ...]:
+    def key(alert: Alert) -> tuple[object, ...]:
         return alert.step_name, alert.rule, alert.state, alert.since_session_id, alert.inhibited_by is None
 
     with Database(url, 5.0) as database, database.reading() as connection:
-        return {told(each) for each in read_alerts(connection, "all")}
+        return {key(each) for each in read_alerts(connection, "all")}
 
 
 def test_the_history_is_looked_at_without_the_write_lock(migrated_url: str) -> None:

@@ -159,10 +159,10 @@ def test_somebody_is_told_once_a_day_or_when_it_gets_worse() -> None:
     alert = lived("h")
     assert alert is not None
     assert is_due(alert, 1.0, DAY)
-    told = replace(alert, notified_at=1.0, notified_severity="warning")
-    assert not is_due(told, 2.0, DAY)
-    assert is_due(told, 1.0 + DAY, DAY)
-    assert is_due(replace(told, severity="critical"), 2.0, DAY)
+    notified = replace(alert, notified_at=1.0, notified_severity="warning")
+    assert not is_due(notified, 2.0, DAY)
+    assert is_due(notified, 1.0 + DAY, DAY)
+    assert is_due(replace(notified, severity="critical"), 2.0, DAY)
     assert not is_due(replace(alert, silenced=True), 1.0, DAY)
     assert not is_due(replace(alert, inhibited_by=7), 1.0, DAY)
 

@@ -1,4 +1,4 @@
-"""What was recorded is told and never obeyed, in every channel; a webhook gets the command line's rows."""
+"""What was recorded is shown and never obeyed, in every channel; a webhook gets the command line's rows."""
 
 from __future__ import annotations
 
@@ -140,8 +140,8 @@ def test_no_chat_is_made_to_call_anybody(scheme: str, text: str, receiver: Any) 
         pytest.skip(f"this Apprise knows no {scheme}")
     channel = Channel(name="chat", kind="apprise", url=url, timeout_s=20.0)
     send(channel, payload(text), delivery_id="1")
-    told = b" ".join(content for _, content in receiver.received).decode()
-    assert not re.search(r"<!|<@|@(?:everyone|here|channel)|\]\(http|<img|<script", told)
+    sent = b" ".join(content for _, content in receiver.received).decode()
+    assert not re.search(r"<!|<@|@(?:everyone|here|channel)|\]\(http|<img|<script", sent)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -161,9 +161,9 @@ def test_slack_and_discord_mention_nobody(text: str, receiver: Any, monkeypatch:
     ):
         with suppress(DeliveryError):  # Slack says "ok", and this receiver nothing
             send(Channel(name="c", kind="apprise", url=url, timeout_s=20.0), payload(text), delivery_id="1")
-    told = json.dumps([json.loads(content) for _, content in receiver.received], ensure_ascii=False)
+    sent = json.dumps([json.loads(content) for _, content in receiver.received], ensure_ascii=False)
     assert len(receiver.received) >= 4
-    assert not re.search(r"(?:<|&lt;)[!@#]\w|@(?:everyone|here|channel|all)\b|<http|\]\(http", told)
+    assert not re.search(r"(?:<|&lt;)[!@#]\w|@(?:everyone|here|channel|all)\b|<http|\]\(http", sent)
 
 
 def test_a_webhook_holds_no_sign_either_and_the_same_texts(receiver: Any) -> None:
@@ -214,8 +214,8 @@ def test_a_webhooks_row_is_the_one_of_the_command_line(say: Callable[..., str], 
     recorder.close(20.0)
     (message,) = receiver.messages
     rows = json.loads(say("alerts", "list", "--state", "all", "--json"))["rows"]
-    told = {row["id"]: row for row in message["alerts"]}
-    assert told
-    assert told == {row["id"]: row for row in rows if row["id"] in told}
+    notified = {row["id"]: row for row in message["alerts"]}
+    assert notified
+    assert notified == {row["id"]: row for row in rows if row["id"] in notified}
     assert {"kind", "limit", "n", "headline", "details"} <= rows[0].keys()
     assert message["mode"] == rows[0]["mode"] == '{"fast_mode":true}'

@@ -110,8 +110,8 @@ def test_the_rule_waits_for_runs_and_for_a_pin() -> None:
     assert not evaluate(RULE, [3.0] * 50).enough
     with_pin = Rule(name="p", kind="pinned", percent=5.0, pinned=Level(2.0, 0.05, 50))
     assert not evaluate(with_pin, [3.0] * 19).enough
-    told = evaluate(with_pin, [3.0] * 20)
-    assert (told.hit, told.value, told.baseline, told.baseline_n) == (True, 3.0, 2.0, 50)
+    verdict = evaluate(with_pin, [3.0] * 20)
+    assert (verdict.hit, verdict.value, verdict.baseline, verdict.baseline_n) == (True, 3.0, 2.0, 50)
     assert not evaluate(with_pin, [2.05] * 50).hit
 
 
@@ -130,9 +130,9 @@ def test_healthy_runs_do_not_ring_against_their_pin(rho: float) -> None:
 
 def test_less_is_worse_where_the_rule_says_so() -> None:
     rule = Rule(name="p", kind="pinned", percent=5.0, direction="down", pinned=Level(10.0, 0.03, 50))
-    told = evaluate(rule, [8.0] * 50)
-    assert told.hit
-    assert [told.value, told.baseline] == pytest.approx([8.0, 10.0])
+    verdict = evaluate(rule, [8.0] * 50)
+    assert verdict.hit
+    assert [verdict.value, verdict.baseline] == pytest.approx([8.0, 10.0])
     assert not evaluate(rule, [12.0] * 50).hit
 
 
@@ -170,7 +170,7 @@ def test_an_alert_about_one_move_says_how_far_it_is_from_the_pin(connection: Con
             assert "Against the pinned baseline of 2.0" in head.message
     pins = [alert for alert in read_alerts(connection, "firing") if alert.kind == "pinned"]
     assert len(pins) == 2
-    assert None not in {alert.inhibited_by for alert in pins}  # one event, told once
+    assert None not in {alert.inhibited_by for alert in pins}  # one event, notified once
 
 
 def test_a_pin_outlives_its_sessions_and_closes_what_it_raised(file: Path, connection: Connection) -> None:

@@ -72,8 +72,8 @@ def test_settings_take_what_the_entry_says(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_help_of_rules_names_every_kind(kind: str) -> None:
-    told = " ".join(CliRunner().invoke(cli, ["rules", "--help"]).output.split())
-    assert f"{kind}: {TABLE[kind].summary}." in told
+    said = " ".join(CliRunner().invoke(cli, ["rules", "--help"]).output.split())
+    assert f"{kind}: {TABLE[kind].summary}." in said
 
 
 def test_an_alert_of_a_kind_that_nobody_knows_is_worded_all_the_same() -> None:

@@ -158,8 +158,8 @@ def test_the_tree_is_in_the_order_of_starts_with_children_below_their_parent() -
 
 def test_a_step_that_never_ended_was_interrupted_with_its_session() -> None:
     open_step = step(0, "a", 0, None, success=None)
-    for status, told in (("running", "running"), ("interrupted", "interrupted")):
-        assert status_of(open_step, session(open_step, status=status, total_duration=None)) == told
+    for status, shown in (("running", "running"), ("interrupted", "interrupted")):
+        assert status_of(open_step, session(open_step, status=status, total_duration=None)) == shown
     running = session(open_step, status="running", total_duration=None)
     assert timeline(running, START + 9.0).wall_s == pytest.approx(9.0)
     assert timeline(running).wall_s == 0.0

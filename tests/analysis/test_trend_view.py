@@ -98,10 +98,10 @@ def test_a_step_that_runs_often_in_a_session_is_one_point_of_the_level() -> None
 
 def test_the_drift_is_what_the_slope_amounts_to_or_nothing() -> None:
     drifting = series(noise(200) * np.linspace(1, 1.4, 200), every=DAY / 4)
-    told = view.statistics(drifting)
+    found = view.statistics(drifting)
     days = (drifting.start_times[-1] - drifting.start_times[0]) / DAY
-    assert told["drift_percent"] == pytest.approx(told["slope_percent_per_day"] * days)
-    assert told["drift_percent"] == pytest.approx(35, abs=8)
+    assert found["drift_percent"] == pytest.approx(found["slope_percent_per_day"] * days)
+    assert found["drift_percent"] == pytest.approx(35, abs=8)
     assert view.statistics(series(noise(200)))["drift_percent"] is None
 
 

@@ -254,10 +254,10 @@ def explained_in(table: Any, titles: tuple[str, ...], n_is: str) -> Rows:
     for row in table.rows:
         percentile, _, n = cell_of(table, row, titles[-1]).partition(n_is)
         cells = [cell_of(table, row, title) for title in titles[:-1]]
-        told = dict(zip(("seconds", "usual_s", "excess_s"), map(shown, cells), strict=True))
+        values = dict(zip(("seconds", "usual_s", "excess_s"), map(shown, cells), strict=True))
         if n:
-            told |= {"percentile": shown(percentile), "n": shown(n)}
-        found[numbered(found, no_step((row[0],)))] = told
+            values |= {"percentile": shown(percentile), "n": shown(n)}
+        found[numbered(found, no_step((row[0],)))] = values
     return found
 
 

@@ -87,9 +87,9 @@ def shown_by_command(asked: Asked) -> Rows:
         return REFUSED
     found: Rows = {}
     for line in asked.command("show").out.splitlines():
-        if told := _LINE.match(line):
-            found[numbered(found, (told["name"],))] = {
-                "duration": number(told["took"]), "share": number(told["share"] or "")
+        if match := _LINE.match(line):
+            found[numbered(found, (match["name"],))] = {
+                "duration": number(match["took"]), "share": number(match["share"] or "")
             }  # fmt: skip
     return found
 
@@ -112,8 +112,8 @@ def shown_in_chart(asked: Asked) -> Rows:
     found: Rows = {}
     for name in names:
         if "×" not in name:
-            told = {"duration": number(next(texts)), "share": number(next(texts))}
-            found[numbered(found, (name,))] = told
+            values = {"duration": number(next(texts)), "share": number(next(texts))}
+            found[numbered(found, (name,))] = values
     return found
 
 
@@ -217,12 +217,12 @@ def alerts_of_page(asked: Asked) -> Rows:
     found: Rows = {}
     page = asked.page("/alerts", state="all", limit=200)
     for item in page.items:
-        told = re.search(
+        match = re.search(
             r"(\S+ (?:µs|ms|s|%)|\d+ min \d\d s) → (\S+ (?:µs|ms|s|%)|\d+ min \d\d s)", item.text
         )
         row: dict[str, Any] = {}
-        if told:
-            row = {"baseline": number(told[1]), "value": number(told[2])}
+        if match:
+            row = {"baseline": number(match[1]), "value": number(match[2])}
         found[(item.key.removeprefix("alert-"),)] = row
     return found
 

@@ -44,11 +44,11 @@ def trends_of_pages(asked: Asked) -> Rows:
     found: Rows = {}
     for series in series_of(asked):
         page = asked.page("/trends", **series, last=LAST)
-        told = re.search(r"([\d,]+) runs? that count(?:, (\d+) failed)?", page.text)
-        assert told is not None, page.text[:300]
+        match = re.search(r"([\d,]+) runs? that count(?:, (\d+) failed)?", page.text)
+        assert match is not None, page.text[:300]
         row = {name: shown(page.tiles.get(title, "")) for name, title in TILES.items()}
         found[numbered(found, name_of(series))] = row | {
-            "n": number(told[1]), "failures": number(told[2] or "0")
+            "n": number(match[1]), "failures": number(match[2] or "0")
         }  # fmt: skip
     return found
 
@@ -64,8 +64,8 @@ def trends_of_charts(asked: Asked) -> Rows:
         ]
         row: dict[str, Any] = {"n": number(re.search(r"([\d,]+) runs?", subtitle)[1])}  # type: ignore[index]
         for name, words in (("p50", r"half of the runs take up to (.*?),"), ("p95", r"95 % up to (.*)")):
-            if told := re.search(words, title):
-                row[name] = number(told[1])
+            if match := re.search(words, title):
+                row[name] = number(match[1])
         found[name_of(series)] = row
     return found
 
@@ -180,10 +180,10 @@ def moves_of_pages(asked: Asked) -> Rows:
         except LookupError:
             continue
         for row in reversed(table.rows):
-            told = {name: shown(cell_of(table, row, title)) for name, title in CHANGES.items()}
+            values = {name: shown(cell_of(table, row, title)) for name, title in CHANGES.items()}
             before, _, after = cell_of(table, row, "Runs before, after").partition(", ")
-            if told["effect"].value > 0:
-                found[numbered(found, name_of(series))] = told | {
+            if values["effect"].value > 0:
+                found[numbered(found, name_of(series))] = values | {
                     "before_n": number(before), "after_n": number(after)
                 }  # fmt: skip
     return found

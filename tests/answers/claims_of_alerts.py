@@ -130,8 +130,8 @@ def check_rules_and_alerts_agree(asked: Asked) -> Wrong:
     }
     if not {row["rule"] for row in firing} <= rules:
         yield f"rules say that {rules} fire"
-    told = re.match(r"(\d+) alerts? fires?", asked.page("/").heading)
-    if int(told[1] if told else 0) != len(firing):
+    match = re.match(r"(\d+) alerts? fires?", asked.page("/").heading)
+    if int(match[1] if match else 0) != len(firing):
         yield f"overview: {asked.page('/').heading}, {len(firing)} fire"
 
 
@@ -145,17 +145,17 @@ def rules_see_the_runs_before_a_failure(asked: Asked) -> Wrong:
 def help_counts_the_default_rules(asked: Asked) -> Wrong:
     """The help of rules says how many are on by themselves."""
     words = {"three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
-    told = re.search(r"(\w+) are on by\s+default", asked.help("rules"))
+    match = re.search(r"(\w+) are on by\s+default", asked.help("rules"))
     there = sum(row["default"] for row in asked.json("rules"))
-    if told is None or words.get(told[1]) != there:
-        yield f"the help says {told and told[1]}, there are {there}"
+    if match is None or words.get(match[1]) != there:
+        yield f"the help says {match and match[1]}, there are {there}"
 
 
 # --- causes ---------------------------------------------------------------------------------------------
 
 
 def causes_name_the_step_that_moved(asked: Asked) -> Wrong:
-    """Who is told of a regression reads the name of the innermost step that moved."""
+    """Who is notified of a regression reads the name of the innermost step that moved."""
     for words in (("regressions",), ("check",)):
         said = asked.command(*words).out
         reason = said[said.find("Since ") :] if words[0] == "regressions" else said

@@ -66,8 +66,8 @@ def sentences_of_commands(asked: Asked) -> Wrong:
             )
 
 
-def our_words_are_told_from_names(asked: Asked) -> Wrong:
-    """A step called Total or Other is told from the total and from the time of no step."""
+def our_words_are_not_names(asked: Asked) -> Wrong:
+    """A step called Total or Other is distinguished from the total and from the time of no step."""
     for table in asked.page("/bottlenecks").tables:
         if sum(row[0] == "no step" for row in table.rows) > 1:
             yield "/bottlenecks: the step Other is called no step"
@@ -87,16 +87,16 @@ def parts_are_not_more_than_the_whole(asked: Asked) -> Wrong:
         asked.command("compare", "last~1", "last").out.split("\n\n")[0],
         asked.command("explain").out.split("\n\n")[0],
     ):
-        told = re.search(
+        match = re.search(
             r", ([^,]*?) (?:more|less|longer) than.* accounts for (.*?) of it", sentence.replace("\n", " ")
         )
         if (
-            told
-            and (whole := number(told[1]))
-            and (part := number(told[2]))
+            match
+            and (whole := number(match[1]))
+            and (part := number(match[2]))
             and part.value > whole.value + part.within
         ):
-            yield f"{told[2]} of {told[1]}: {sentence}"
+            yield f"{match[2]} of {match[1]}: {sentence}"
 
 
 # --- levels ---------------------------------------------------------------------------------------------
@@ -141,8 +141,8 @@ def slope_and_sentence_agree(asked: Asked) -> Wrong:
     """A slope that is significant is not shown as 0 %."""
     for series in series_of(asked):
         tile = asked.page("/trends", **series, last=100_000).tiles.get("slope per day", "")
-        told = re.match(r"0 % p = (\S+)", tile)
-        if told and float(told[1]) < 0.05:
+        match = re.match(r"0 % p = (\S+)", tile)
+        if match and float(match[1]) < 0.05:
             yield f"{name_of(series)}: {tile}"
 
 

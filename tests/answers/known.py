@@ -31,7 +31,7 @@ KNOWN: dict[str, dict[tuple[str, ...], str]] = {
     },
     "claims": {
         ("split", "sentences_of_pages"): "a drift in percent that no table shows",
-        ("reserved", "our_words_are_told_from_names"): "a step called Total or Other is taken for ours",
+        ("reserved", "our_words_are_not_names"): "a step called Total or Other is taken for ours",
         ("failing", "parts_are_not_more_than_the_whole"): _WHOLE,
         ("failing_newest", "parts_are_not_more_than_the_whole"): _WHOLE,
         ("nested", "parts_are_not_more_than_the_whole"): _WHOLE,

@@ -29,17 +29,17 @@ def _of_command(*words: str) -> Callable[[Asked], Counted]:
 
 def _trends_page(asked: Asked) -> Counted:
     page = asked.page("/trends", since=YEAR)
-    told = re.search(r"([\d,]+) runs that count", page.visible)
-    assert told is not None
-    return int(told[1].replace(",", "")), page.visible
+    match = re.search(r"([\d,]+) runs that count", page.visible)
+    assert match is not None
+    return int(match[1].replace(",", "")), page.visible
 
 
 def _picture(kind: str) -> Callable[[Asked], Counted]:
     def ask(asked: Asked) -> Counted:
         texts = " ".join(text.get_text() for text in asked.chart(kind, since=YEAR).texts)
-        told = re.search(r"([\d,]+) (?:runs|sessions)", texts)
-        assert told is not None
-        return int(told[1].replace(",", "")), texts
+        match = re.search(r"([\d,]+) (?:runs|sessions)", texts)
+        assert match is not None
+        return int(match[1].replace(",", "")), texts
 
     return ask
 

@@ -198,7 +198,7 @@ def test_screens_and_pages_do_not_call_it_failed(
     for command in (["show", session_id], ["steps"], ["sessions"]):
         with suppress(SystemExit):
             main([*command, "-d", migrated_url])
-        told = capsys.readouterr().out
-        assert REASON in told, command
-        assert "!" in told, command
-        assert "✗" not in told, command
+        said = capsys.readouterr().out
+        assert REASON in said, command
+        assert "!" in said, command
+        assert "✗" not in said, command

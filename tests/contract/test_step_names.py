@@ -204,9 +204,9 @@ def test_a_terminal_says_which_of_two_is_the_step(
     database: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], words: list[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    told = CliRunner().invoke(cli, [*arguments, "--database", str(database)])
+    said = CliRunner().invoke(cli, [*arguments, "--database", str(database)])
     for word in words:
-        assert word in told.output, told.output
+        assert word in said.output, said.output
 
 
 def test_the_figures_draw_the_steps_of_these_names(history: perfdb.History) -> None:

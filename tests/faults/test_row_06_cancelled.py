@@ -183,8 +183,8 @@ def test_row_06_a_program_exits_well(
     for number, code in enumerate(("", "0", "None", "False", "3", "'no such file'")):
         done = run(f"with perfdb.track('tool') as run, run.step('work'):\n    sys.exit({code})")
         assert done.returncode == {4: 3, 5: 1}.get(number, 0)
-    told = [(row["status"], row["error_message"]) for row in history().session_rows()]
-    assert told == [("completed", None)] * 4 + [
+    rows = [(row["status"], row["error_message"]) for row in history().session_rows()]
+    assert rows == [("completed", None)] * 4 + [
         ("failed", "SystemExit: 3"),
         ("failed", "SystemExit: no such file"),
     ]

@@ -286,7 +286,7 @@ def said_twice(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [line for (_, line), count in lines.items() if count > 1]
 
 
-def is_told(health: Callable[[], dict[str, Any]]) -> bool:
+def shows_trouble(health: Callable[[], dict[str, Any]]) -> bool:
     """Say whether a health shows that something is wrong; threads may take a moment."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
@@ -311,7 +311,7 @@ def test_whatever_raises_in_the_hosts_threads_is_counted_and_said_once(
             seen, healths = pipeline()
             called = calls()
             assert seen == SEEN, target
-            assert not called or any(map(is_told, healths)), f"nobody was told of {target}"
+            assert not called or any(map(shows_trouble, healths)), f"health hides {target}"
         assert said_twice(caplog) == [], target
 
 
@@ -353,7 +353,7 @@ def test_whatever_raises_behind_the_hosts_back_is_counted_and_said_once_and_noth
             calls = broken(target, patch)
             turn(worker)
             turn(worker)
-            assert not calls() or is_told(tracker.health), f"nobody was told of {target}"
+            assert not calls() or shows_trouble(tracker.health), f"health hides {target}"
         assert said_twice(caplog) == [], target
         put_aside += tracker.health()["quarantined"]
     turn(worker)
@@ -390,7 +390,7 @@ def test_a_bug_in_one_part_of_a_turn_holds_up_no_other(part: str, monkeypatch: p
         tracker.end_pipeline()
         assert turn(worker) > 0
         assert calls() >= 1
-    assert is_told(tracker.health)
+    assert shows_trouble(tracker.health)
     assert [step.step_name for step in perfdb.History().session().steps] == ["work"]
     if part.endswith("._judge"):
         turn(worker)

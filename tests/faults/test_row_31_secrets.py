@@ -176,15 +176,15 @@ def test_a_secret_is_nowhere(
             "export --format csv -o all.csv", "export --format parquet -o all.parquet", "report -o all.html",
         )
     )  # fmt: skip
-    told = {"output": done.stdout + done.stderr, "screens": screens, "notices": b"".join(received)}
-    told |= {"database": everything_in(database_url)}
+    written = {"output": done.stdout + done.stderr, "screens": screens, "notices": b"".join(received)}
+    written |= {"database": everything_in(database_url)}
     files = [
         path for path in home.parent.rglob("*") if path.is_file() and settings.parent not in path.parents
     ]
     assert {path.suffix for path in files} >= {".json", ".csv", ".parquet", ".html"}
-    told |= {path.name: path.read_bytes() for path in files}
-    assert {name: found_in(text) for name, text in told.items() if found_in(text)} == {}
-    assert b"[redacted]" in told["database"]
+    written |= {path.name: path.read_bytes() for path in files}
+    assert {name: found_in(text) for name, text in written.items() if found_in(text)} == {}
+    assert b"[redacted]" in written["database"]
 
 
 def test_a_search_that_finds_nothing_would_find_something() -> None:

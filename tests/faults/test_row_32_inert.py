@@ -107,8 +107,8 @@ def test_no_cell_of_csv_is_a_formula(rows: str, say: Callable[..., str]) -> None
         for column, cell in row.items():
             assert not cell.lstrip().startswith(("=", "+", "@", "\uff1d")), (column, cell)
             assert not re.match(r"-[^\d.]|-[\d.]+[^\d.e+-]", cell), (column, cell)
-    told = "error_message" if rows == "sessions" else "step_name"  # a step's error begins with its type
-    assert any(row[told] == "'=1+1" for row in table)
+    column = "error_message" if rows == "sessions" else "step_name"  # a step's error begins with its type
+    assert any(row[column] == "'=1+1" for row in table)
 
 
 def test_no_cell_of_alerts_is_a_formula(say: Callable[..., str]) -> None:

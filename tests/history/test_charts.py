@@ -121,7 +121,7 @@ def test_the_limits_of_the_settings_are_drawn_where_they_apply(folder: Path) -> 
 
 @pytest.mark.parametrize(("step", "flags"), [(None, 1), ("Search", 0)])
 def test_an_open_alert_is_drawn_on_its_own_series(step: str | None, flags: int) -> None:
-    class Told(perfdb.History):
+    class WithAlert(perfdb.History):
         def alerts(self, state: str = "open") -> pd.DataFrame:
             row = {
                 "pipeline": "design",
@@ -137,7 +137,7 @@ def test_an_open_alert_is_drawn_on_its_own_series(step: str | None, flags: int) 
             return pd.DataFrame([row | known])
 
     recorded(*(run(number) for number in range(4)))
-    texts = [text.get_text() for text in Told().chart("trend", step=step).axes[0].texts]
+    texts = [text.get_text() for text in WithAlert().chart("trend", step=step).axes[0].texts]
     assert texts.count("alert\ncritical: total-slow") == flags
 
 

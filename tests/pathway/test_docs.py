@@ -67,9 +67,9 @@ def test_its_rules_and_limits_are_known(folder: Path) -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (folder / "perfdb.toml").write_text(block)
     assert "design-slow" in [rule.name for rule in read_alert_settings(load().alerts).rules]
-    told = dict(re.findall(r"^\| `(max_\w+)` \| (\d+) \|", PAGE, re.MULTILINE))
-    assert len(told) == 5
-    assert told == {name: str(getattr(PathwaySettings(), name)) for name in told}
+    documented = dict(re.findall(r"^\| `(max_\w+)` \| (\d+) \|", PAGE, re.MULTILINE))
+    assert len(documented) == 5
+    assert documented == {name: str(getattr(PathwaySettings(), name)) for name in documented}
 
 
 def test_every_path_that_it_names_is_there() -> None:

@@ -48,13 +48,13 @@ def test_a_design_that_was_made_elsewhere_is_told_from_the_history(
     place = begin(first, room)
     own = state_when(first, place, "completed")
 
-    told = state_when(second, place, "completed")
+    found = state_when(second, place, "completed")
 
-    assert (own["here"], told["here"]) == (True, False)
+    assert (own["here"], found["here"]) == (True, False)
     for name in ("id", "session_id", "state", "usage", "links", "step", "position", "cancelling"):
-        assert told[name] == own[name]
-    assert abs(told["created_at"] - own["created_at"]) < 2
-    assert told["result"] is None
+        assert found[name] == own[name]
+    assert abs(found["created_at"] - own["created_at"]) < 2
+    assert found["result"] is None
     assert second.get(f"{place}/image").content == first.get(f"{place}/image").content
     assert second.delete(place).json()["state"] == "completed"
 
@@ -66,14 +66,14 @@ def test_one_that_is_made_elsewhere_runs_and_cannot_be_called_off_here(
     first, second = workers
     place = begin(first, room)
 
-    told = state_when(second, place, "running")
+    found = state_when(second, place, "running")
 
-    assert (told["ended_at"], told["links"]["image"]) == (None, None)
+    assert (found["ended_at"], found["links"]["image"]) == (None, None)
     assert second.get(f"{place}/image").json()["error"]["type"] == "not_ready"
     refused = second.delete(place)
     assert (refused.status_code, refused.json()["error"]["type"]) == (409, "elsewhere")
     assert first.delete(place).status_code == 202
-    assert state_when(second, place, "cancelled", "completed")["session_id"] == told["session_id"]
+    assert state_when(second, place, "cancelled", "completed")["session_id"] == found["session_id"]
 
 
 def test_a_failed_one_is_failed_everywhere(

@@ -65,8 +65,8 @@ def until(what: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 def ended(api: httpx.Client, place: str) -> dict[str, Any]:
     def state() -> dict[str, Any] | None:
-        told: dict[str, Any] = api.get(place).json()
-        return told if told["state"] not in ("queued", "running") else None
+        state: dict[str, Any] = api.get(place).json()
+        return state if state["state"] not in ("queued", "running") else None
 
     found: dict[str, Any] = until(state)
     return found
@@ -122,7 +122,7 @@ def test_a_running_design_says_its_step_and_what_is_usually_left(
     standin.faults.next("vision", LONG)
     place = post(api, room, later=True).headers["location"]
 
-    state = until(lambda: (told := api.get(place).json())["step"] == "Vision Analysis" and told)
+    state = until(lambda: (answer := api.get(place).json())["step"] == "Vision Analysis" and answer)
 
     assert state["state"] == "running"
     assert state["usual_left_s"] > 0
@@ -329,8 +329,8 @@ def test_what_was_used_is_in_the_report(api: httpx.Client, room: bytes) -> None:
     usage = perfdb.History().session("last").attributes["usage"]
     assert usage["output_tokens"] > 100
     assert usage["cost"] is None
-    told = dict(each.split("=") for each in answer.headers["Design-Usage"].split(", "))
-    assert told == {name: str(value) for name, value in usage.items() if value is not None}
+    used = dict(each.split("=") for each in answer.headers["Design-Usage"].split(", "))
+    assert used == {name: str(value) for name, value in usage.items() if value is not None}
 
 
 class Waiting:

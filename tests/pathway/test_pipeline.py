@@ -90,8 +90,8 @@ def use(response: Any) -> dict[str, Any]:
 
 
 def tokens(response: Any) -> tuple[int, int]:
-    told = use(response)
-    return told["input_tokens"], told["output_tokens"]
+    used = use(response)
+    return used["input_tokens"], used["output_tokens"]
 
 
 @pytest.mark.parametrize(("kind", "name"), [("vision", "content-number"), ("image", "half-picture")])
@@ -407,11 +407,11 @@ def test_no_key_reaches_disk_or_screen(
     standin.faults.always("search", faults.DROPPED)
     answers.append(pathway.generate(room))
 
-    told = repr(answers) + repr(pathway.settings) + "".join(capfd.readouterr())
+    everything = repr(answers) + repr(pathway.settings) + "".join(capfd.readouterr())
     written = b"".join(file.read_bytes() for file in home.rglob("*") if file.is_file())
     assert not any(answer["success"] for answer in answers)
     for key in (pathway.settings.openai_api_key, pathway.settings.serpapi_api_key):
-        assert key not in told
+        assert key not in everything
         assert key.encode() not in written
 
 

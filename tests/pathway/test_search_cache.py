@@ -1,4 +1,4 @@
-"""Searches that were made already: asked once, told apart in the history."""
+"""Searches that were made already: asked once, distinguished in the history."""
 
 from __future__ import annotations
 

@@ -143,8 +143,8 @@ def test_no_library_is_imported_to_know_its_exceptions() -> None:
         "import sys\nfrom perfdb.recording import outcomes\noutcomes.outcome(ValueError())\n"
         "print({'asyncio', 'trio', 'celery', 'pytest', 'unittest', 'concurrent.futures'} & set(sys.modules))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "set()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_the_statuses_of_steps_are_those_of_the_exceptions(tracker: Tracker) -> 
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "recorded"),
     [
         (SystemExit(0), ("completed", True, None)),
         (SystemExit(None), ("completed", True, None)),
@@ -244,13 +244,13 @@ def test_the_statuses_of_steps_are_those_of_the_exceptions(tracker: Tracker) -> 
     ids=repr,
 )
 def test_a_tracked_session_ends_as_its_exception_says(
-    home: Any, error: BaseException, told: tuple[str, bool, str | None]
+    home: Any, error: BaseException, recorded: tuple[str, bool, str | None]
 ) -> None:
     with pytest.raises(type(error)) as caught, perfdb.track("etl") as run:
         raise error
     assert caught.value is error
     session = perfdb.History().session()
-    assert (session.status, session.success, session.error_message) == told
+    assert (session.status, session.success, session.error_message) == recorded
     assert session.total_duration is not None
     assert session_of(run) == session
 
@@ -383,11 +383,11 @@ def test_the_console_says_that_a_step_was_called_off(
         raise GeneratorExit("enough")
     tracker.end_pipeline(error=GeneratorExit("enough"))
     tracker.print_summary()
-    told = capsysbinary.readouterr().out.decode(encoding)
+    printed = capsysbinary.readouterr().out.decode(encoding)
     mark = "⏹️" if encoding == "utf-8" else "[interrupted]"
-    assert f"   {mark} Interrupted step: stream (0.00s): GeneratorExit: enough\n" in told
-    assert "Status: interrupted\nReason: GeneratorExit: enough\n" in told
-    assert f"   {mark} stream: 0.00s (interrupted)\n" in told
+    assert f"   {mark} Interrupted step: stream (0.00s): GeneratorExit: enough\n" in printed
+    assert "Status: interrupted\nReason: GeneratorExit: enough\n" in printed
+    assert f"   {mark} stream: 0.00s (interrupted)\n" in printed
 
 
 def test_an_expected_class_that_cannot_be_asked_leaves_no_session_running(tracker_with: Make) -> None:

@@ -258,7 +258,7 @@ def test_the_debug_level_tells_every_step(
     with tracker.step("load", rows=3):
         pass
     tracker.end_pipeline()
-    told = caplog.text
+    logged = caplog.text
     for words in (
         "starts, mode",
         "step 0 'load' starts",
@@ -266,7 +266,7 @@ def test_the_debug_level_tells_every_step(
         "is completed after",
         "in the database",
     ):
-        assert words in told
+        assert words in logged
 
 
 def test_debug_logging_is_left_to_the_host(home: Path) -> None:

@@ -159,8 +159,10 @@ def test_a_running_session_is_judged_by_max_rules(
     started = run_records("live")[:1]
     apply_records(connection, {"journal_id": "j", "host": "h", "pid": 1}, started, offset=1)
     settings = AlertSettings(rules=(Rule(name="slow", kind="max", step="work", limit=3.0),))
-    told = while_running(connection, "live", {None: 9.0, "work": 4.0}, settings, START)
-    assert [(alert.step_name, alert.value, alert.state) for alert in told.fired] == [("work", 4.0, "firing")]
+    outcome = while_running(connection, "live", {None: 9.0, "work": 4.0}, settings, START)
+    assert [(alert.step_name, alert.value, alert.state) for alert in outcome.fired] == [
+        ("work", 4.0, "firing")
+    ]
     again = while_running(connection, "live", {"work": 5.0}, settings, START + 1)
     assert again.fired == ()
     assert [alert.hits for alert in alerts.read_alerts(connection)] == [1]
@@ -176,9 +178,9 @@ def test_a_silence_is_over_when_it_expires(connection: Connection) -> None:
     assert after_session(connection, "s000", SLOW, now - 15).fired == ()
     assert [alert.silenced for alert in alerts.read_alerts(connection)] == [False]
     assert after_silence(connection, SLOW, now - 12).fired == ()
-    (told,) = after_silence(connection, SLOW, now).fired
+    (alert,) = after_silence(connection, SLOW, now).fired
     assert after_silence(connection, SLOW, now).fired == ()
-    assert [event.event for event in alerts.events_of(connection, told.id)][-1] == "silence ended"
+    assert [event.event for event in alerts.events_of(connection, alert.id)][-1] == "silence ended"
     assert outbox.delivery_counts(connection) == {"team": {"waiting": 1}}
 
 

@@ -101,13 +101,13 @@ def test_frames_rows_and_records_agree_on_what_counts(connection: Connection) ->
     )
     ingest.tag_session(connection, "warm", "warmup")
     sessions, steps = sessions_frame(connection), steps_frame(connection)
-    told = dict(zip(sessions["session_id"], sessions["counted"].tolist(), strict=True))
-    assert told == {"fresh": True, "hit": False, "mode": True, "step": True, "warm": False}
+    counted = dict(zip(sessions["session_id"], sessions["counted"].tolist(), strict=True))
+    assert counted == {"fresh": True, "hit": False, "mode": True, "step": True, "warm": False}
     of_steps = dict(zip(steps["session_id"], steps["counted"].tolist(), strict=True))
-    assert of_steps == told | {"step": False}
-    assert {row["session_id"]: row["counted"] for row in session_rows(connection)} == told
+    assert of_steps == counted | {"step": False}
+    assert {row["session_id"]: row["counted"] for row in session_rows(connection)} == counted
     assert {row["session_id"]: row["counted"] for row in step_rows(connection)} == of_steps
-    assert {name: read_session(connection, name).counted for name in told} == told
+    assert {name: read_session(connection, name).counted for name in counted} == counted
 
 
 def test_what_comes_from_a_cache_is_no_failure_however_trends_are_asked(connection: Connection) -> None:

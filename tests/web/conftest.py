@@ -293,7 +293,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def browse(chromium: Any, dashboard: Dashboard) -> Iterator[Callable[..., Any]]:
-    """Give a function that opens a page: browse("/alerts", color_scheme="dark"); ``told`` hears of requests.
+    """Give a function that opens a page: browse("/alerts", color_scheme="dark"); ``on_request`` is called.
 
     In the end no page may have complained in its console, or asked anybody but the dashboard.
     """
@@ -308,14 +308,14 @@ def browse(chromium: Any, dashboard: Dashboard) -> Iterator[Callable[..., Any]]:
         if message.type in ("error", "warning"):
             complaints.append(f"{message.type}: {message.text} ({message.location.get('url')})")
 
-    def open_page(path: str = "/", told: Callable[[Any], None] | None = None, **options: Any) -> Any:
+    def open_page(path: str = "/", on_request: Callable[[Any], None] | None = None, **options: Any) -> Any:
         context = chromium.new_context(**({"viewport": {"width": 1280, "height": 800}} | options))
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("request", watch_request)
-        if told is not None:
-            page.on("requestfinished", told)
+        if on_request is not None:
+            page.on("requestfinished", on_request)
         page.on("console", watch_console)
         page.on("pageerror", lambda error: complaints.append(f"raised {error}"))
         if options.get("java_script_enabled", True):

@@ -161,8 +161,8 @@ def test_a_session_is_told_in_full(dashboard: Any, history: perfdb.History) -> N
     assert [step["attempts"][0]["error_message"] for step in answer["steps"] if step["attempts"]] == [
         "HTTP 429: slow down"
     ]
-    told = answer["explanation"]
-    assert sum(row["excess_s"] for row in told["rows"]) == pytest.approx(told["excess_s"])
+    explained = answer["explanation"]
+    assert sum(row["excess_s"] for row in explained["rows"]) == pytest.approx(explained["excess_s"])
     neighbour = dashboard.get(f"sessions/{answer['previous_session_id']}")
     assert neighbour["next_session_id"] == session.session_id
     assert neighbour["session"]["mode"] == session.mode

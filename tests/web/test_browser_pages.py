@@ -82,7 +82,7 @@ def test_pages_say_the_same_without_scripts(browse: Browse, dashboard: Any) -> N
 def test_a_first_load_is_light(browse: Browse) -> None:
     for path in ("/", "/sessions", "/sessions/last", "/trends"):  # the largest ones
         sizes: list[int] = []
-        page = browse(path, told=lambda request, sizes=sizes: sizes.append(_size(request)))
+        page = browse(path, on_request=lambda request, sizes=sizes: sizes.append(_size(request)))
         ready(page)
         page.wait_for_load_state()
         assert 5_000 < sum(sizes) <= 250_000, path
@@ -112,7 +112,7 @@ def test_times_are_in_the_viewers_zone_and_utc_on_hover(browse: Browse, dashboar
     page = browse("/sessions/last", timezone_id="Asia/Tokyo")
     shown = page.locator("#head time[data-form=full]").first
     start = dashboard.get("sessions/last")["session"]["start_time"]
-    told = page.evaluate(
+    local = page.evaluate(
         """(epoch) => {
           const parts = new Intl.DateTimeFormat("sv-SE", {
             timeZone: "Asia/Tokyo", dateStyle: "short", timeStyle: "medium",
@@ -121,9 +121,9 @@ def test_times_are_in_the_viewers_zone_and_utc_on_hover(browse: Browse, dashboar
         }""",
         start,
     )
-    assert shown.inner_text() == told
+    assert shown.inner_text() == local
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", shown.get_attribute("title"))
-    assert shown.get_attribute("title") != f"{told} UTC"
+    assert shown.get_attribute("title") != f"{local} UTC"
 
 
 def test_a_file_whose_name_begins_with_a_number_keeps_its_order(browse: Browse) -> None:

@@ -27,7 +27,7 @@ def alert(**changes: Any) -> AlertRow:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "said"),
     [
         ({}, "Vision takes 2.3 × as long"),
         ({"effect": 12.4}, "Vision takes 12 % longer"),
@@ -39,8 +39,8 @@ def alert(**changes: Any) -> AlertRow:
         ({"metric": "tokens", "value": 120.0, "effect": 20.0}, "tokens of Vision is 20 % up"),
     ],
 )
-def test_an_alert_says_in_a_few_words_what_moved(changes: dict[str, Any], told: str) -> None:
-    assert what_moved(alert(**changes)).striptags() == told
+def test_an_alert_says_in_a_few_words_what_moved(changes: dict[str, Any], said: str) -> None:
+    assert what_moved(alert(**changes)).striptags() == said
 
 
 def test_a_name_is_shown_and_never_obeyed() -> None:
@@ -56,10 +56,10 @@ def test_the_gravest_alert_is_named_and_what_nobody_need_hear_of_is_not() -> Non
         alert(id=5, state="acknowledged"),
     ]
     assert [each.id for each in firing(alerts)] == [3, 2]
-    told = health(alerts)
-    assert told.level == "critical"
-    assert told.sentence.striptags().startswith("2 alerts fire: Search takes 2.3 × as long since 01 Jan")
-    assert "2 alerts are known" in told.more
+    said = health(alerts)
+    assert said.level == "critical"
+    assert said.sentence.striptags().startswith("2 alerts fire: Search takes 2.3 × as long since 01 Jan")
+    assert "2 alerts are known" in said.more
 
 
 def test_no_alert_is_good_and_no_session_is_neither() -> None:

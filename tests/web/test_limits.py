@@ -16,7 +16,7 @@ LIST = "/api/v1/alerts"
 
 
 class Asked:
-    """Ask an app that answers when it is told to; keep who was let in, and the status of each answer."""
+    """Ask an app that answers when it is asked to; keep who was let in, and the status of each answer."""
 
     def __init__(self) -> None:
         self.let_in: list[str] = []

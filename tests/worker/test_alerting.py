@@ -1,4 +1,4 @@
-"""From a recorded session to an alert and to whoever is told, through the real tracker and database."""
+"""From a recorded session to an alert and to whoever is notified, through the real tracker and database."""
 
 from __future__ import annotations
 
@@ -299,12 +299,12 @@ def test_rows_do_not_wait_for_the_judging_of_those_before_them(
 ) -> None:
     judged: list[str] = []
 
-    def slowly(_: object, session_id: str, __: object) -> evaluation.Told:
+    def slowly(_: object, session_id: str, __: object) -> evaluation.Outcome:
         judged.append(session_id)
         if breaks:
             raise ZeroDivisionError
         time.sleep(worker_module.JUDGE_S)
-        return evaluation.Told()
+        return evaluation.Outcome()
 
     monkeypatch.setattr(judging, "judge_session", slowly)
     monkeypatch.setattr(worker_module.Worker, "_ensure_thread", lambda _: None)
@@ -375,8 +375,8 @@ def test_what_fired_in_a_silence_is_told_once_it_has_expired(
 ) -> None:
     monkeypatch.setattr(alerting, "LISTEN_S", 0.0)
     configure(MAX_RULE)
-    told: queue.Queue[perfdb.Alert] = queue.Queue()
-    perfdb.on_alert(told.put)
+    notified: queue.Queue[perfdb.Alert] = queue.Queue()
+    perfdb.on_alert(notified.put)
     try:
         run(work=1.0)
         desk = Triage(perfdb.History())
@@ -388,12 +388,12 @@ def test_what_fired_in_a_silence_is_told_once_it_has_expired(
         connection.close()
         assert [alert.silenced for alert in desk.alerts()] == [False]
         assert len(desk.check().failing) == 1
-        assert told.get(timeout=20).rule == "slow"
+        assert notified.get(timeout=20).rule == "slow"
         run(work=3.0)
         recorder.close()
-        assert told.empty()
+        assert notified.empty()
     finally:
-        callbacks.forget(told.put)
+        callbacks.forget(notified.put)
 
 
 def test_a_false_alarm_counts_against_its_rule(run: Run) -> None:

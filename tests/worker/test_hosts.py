@@ -22,7 +22,7 @@ from perfdb.store.engine import open_engine
 from perfdb.store.leases import LEASE_S
 from perfdb.worker.recovery import recover
 
-# A host: it records, says so, and goes on when it is told to.
+# A host: it records, says so, and goes on when it is asked to.
 HOST = """
 import sys, time
 import perfdb

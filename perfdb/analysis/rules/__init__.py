@@ -100,17 +100,17 @@ def _mirrored(judge: Judge, rule: Rule, values: Sequence[float], frozen: Frozen 
     turned = Frozen(
         baseline=turn(frozen.baseline), baseline_n=frozen.baseline_n, bound=turn(frozen.bound)
     ) if frozen else None  # fmt: skip
-    told = judge(mirrored, [turn(value) or 0.0 for value in values], turned)
+    verdict = judge(mirrored, [turn(value) or 0.0 for value in values], turned)
     if TABLE[rule.kind].finds == "share":  # which is no value of the metric
-        return replace(told, limit=rule.limit, bound=turn(told.bound))
-    value, baseline = turn(told.value), turn(told.baseline)
+        return replace(verdict, limit=rule.limit, bound=turn(verdict.bound))
+    value, baseline = turn(verdict.value), turn(verdict.baseline)
     return replace(
-        told,
+        verdict,
         value=value,
         baseline=baseline,
-        limit=turn(told.limit),
-        bound=turn(told.bound),
+        limit=turn(verdict.limit),
+        bound=turn(verdict.bound),
         effect=percent_over(value, baseline),
-        usual=usual(values[: max(told.since, 0)]),
-        arithmetic=f"of the {'inverse' if turn is not negative else 'negative'}: {told.arithmetic}",
+        usual=usual(values[: max(verdict.since, 0)]),
+        arithmetic=f"of the {'inverse' if turn is not negative else 'negative'}: {verdict.arithmetic}",
     )

@@ -11,7 +11,7 @@ from perfdb.records import Alert
 
 Judge = Callable[[Rule, Sequence[float], Frozen | None], Verdict]
 Amount = Callable[[float | None], str]
-"""How a value is told with the unit of its metric."""
+"""How a value is written with the unit of its metric."""
 
 ANY = (-1e300, float("inf"))
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # stops whoever computes for 3 ms without a rest, for 10 to 100 ms: that should not be the holder of the lock.
 HELD_S = 0.001
 SHARED_HELD_S = 0.01  # PostgreSQL locks the rows that go, for which nobody waits
-TOLD_KEPT_S = 30 * DAY_S  # messages that reached their channel; what they told stays with the alerts
+SENT_KEPT_S = 30 * DAY_S  # messages that reached their channel; what they said stays with the alerts
 _SHORTEST_S, _LONGEST_S = 3600.0, 1e10
 
 
@@ -97,7 +97,7 @@ def prune(database: Database, shares: Iterable[Share], now: float) -> Iterator[l
     seconds = SHARED_HELD_S if database.is_shared else HELD_S
     for share in shares:
         yield from _prune_share(database, share, seconds)
-    yield from _delete_told(database, now - TOLD_KEPT_S, seconds)
+    yield from _delete_sent(database, now - SENT_KEPT_S, seconds)
     for _ in delete_orphans(database.url, now, seconds):
         yield []
     yield from _shrink(database)
@@ -120,16 +120,16 @@ def _prune_share(database: Database, share: Share, seconds: float) -> Iterator[l
             yield gone
 
 
-def _delete_told(database: Database, until: float, seconds: float) -> Iterator[list[str]]:
+def _delete_sent(database: Database, until: float, seconds: float) -> Iterator[list[str]]:
     from perfdb.store.models import outbox
     from perfdb.store.upkeep import retention as store
 
     with database.reading() as connection:
-        told = store.find_told(connection, until)
-    while told:
+        sent = store.find_sent(connection, until)
+    while sent:
         yield []
         with database.writing() as connection:
-            store.delete_rows(connection, outbox, told, seconds)
+            store.delete_rows(connection, outbox, sent, seconds)
 
 
 def _shrink(database: Database) -> Iterator[list[str]]:

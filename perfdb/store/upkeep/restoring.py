@@ -80,7 +80,7 @@ def restore(backup: Path, url: str, *, before: Path | None = None) -> Backup:
 
 
 def require_backup(backup: Path) -> None:
-    """Check that the file can be a backup, as far as that can be told without a copy.
+    """Check that the file can be a backup, as far as that is visible without a copy.
 
     Raises:
         StoreError: it is none, or holds what acts by itself.

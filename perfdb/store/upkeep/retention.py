@@ -220,10 +220,10 @@ def _trim(connection: Connection, pk: int) -> int:
     return 0
 
 
-def find_told(connection: Connection, until: float) -> list[int]:
+def find_sent(connection: Connection, until: float) -> list[int]:
     """Return the keys of messages that reached their channel and were written before ``until``."""
-    told = select(outbox.c.id).where(outbox.c.state == SENT, outbox.c.created_at < until)
-    return list(connection.execute(told).scalars())
+    sent = select(outbox.c.id).where(outbox.c.state == SENT, outbox.c.created_at < until)
+    return list(connection.execute(sent).scalars())
 
 
 def delete_rows(connection: Connection, table: Table, ids: list[int], seconds: float) -> int:

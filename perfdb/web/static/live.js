@@ -35,10 +35,10 @@ function listen() {
   source = new EventSource("/api/v1/events");
   source.addEventListener("live", (event) => {
     show(true);
-    const told = JSON.parse(event.data);
-    const moved = version === null ? isNewer(told, loaded) : told.version !== version;
-    version = told.version;
-    const begins = document.querySelector("[data-empty]") && (told.running.length || told.sessions.length);
+    const news = JSON.parse(event.data);
+    const moved = version === null ? isNewer(news, loaded) : news.version !== version;
+    version = news.version;
+    const begins = document.querySelector("[data-empty]") && (news.running.length || news.sessions.length);
     if (begins) location.reload(); // there is nothing here that could jump
     else if (moved) refresh();
   });
@@ -47,8 +47,8 @@ function listen() {
 }
 
 /** Say whether something happened between the writing of the page and the first word of the server. */
-function isNewer(told, loaded) {
-  return told.running.length > 0 || told.sessions.some((each) => (each.end_time ?? each.start_time) > loaded - 2);
+function isNewer(news, loaded) {
+  return news.running.length > 0 || news.sessions.some((each) => (each.end_time ?? each.start_time) > loaded - 2);
 }
 
 function show(connected) {

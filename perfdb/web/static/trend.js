@@ -5,9 +5,9 @@ import { seconds, shortTime } from "./times.js";
 const LONE = 1800; // seconds on both sides of the only run
 
 export async function begin(root) {
-  const [told] = await Promise.all([ask(root), script("./vendor/uPlot.iife.min.js")]);
-  if (!told) return;
-  const { plot, show } = draw(root, told);
+  const [trend] = await Promise.all([ask(root), script("./vendor/uPlot.iife.min.js")]);
+  if (!trend) return;
+  const { plot, show } = draw(root, trend);
   document.addEventListener("perfdb:refreshed", async () => {
     const fresh = await ask(root);
     if (fresh) show(fresh);
@@ -42,15 +42,15 @@ function colour(name) {
   return getComputedStyle(document.body).getPropertyValue(`--${name}`).trim();
 }
 
-function columnsOf(told) {
-  const { start_time: times, duration, failed, median } = told.points;
+function columnsOf(trend) {
+  const { start_time: times, duration, failed, median } = trend.points;
   const good = duration.map((value, place) => (failed[place] ? null : value));
   const bad = duration.map((value, place) => (failed[place] ? value : null));
   return [times, good, median, bad];
 }
 
 function draw(root, first) {
-  let told = first;
+  let trend = first;
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.hidden = true;
@@ -68,7 +68,7 @@ function draw(root, first) {
     ...sizeOf(root),
     scales: {
       x: { time: true, range: (plot, low, high) => (alone(plot) ? [low - LONE, low + LONE] : [low, high]) },
-      y: { range: (plot, low, high) => [0, isZoomed(plot) ? 1.08 * high : told.top || 1] },
+      y: { range: (plot, low, high) => [0, isZoomed(plot) ? 1.08 * high : trend.top || 1] },
     },
     legend: { show: false },
     cursor: { drag: { x: true, y: false, setScale: true }, points: { size: 8 }, focus: { prox: 24 } },
@@ -80,40 +80,40 @@ function draw(root, first) {
     series: [
       {},
       { paths: () => null, points: dots("critical", 5) },
-      { stroke: stroke("second"), width: 2, points: { show: false }, gaps: (plot) => pauses(plot, told) },
+      { stroke: stroke("second"), width: 2, points: { show: false }, gaps: (plot) => pauses(plot, trend) },
       { paths: () => null, points: dots("failed", 8) },
     ],
     hooks: {
-      draw: [(plot) => marks(plot, told)],
-      setCursor: [(plot) => tell(plot, told, tip)],
+      draw: [(plot) => marks(plot, trend)],
+      setCursor: [(plot) => tell(plot, trend, tip)],
     },
   };
   const held = document.createElement("div");
-  const plot = new uPlot(options, columnsOf(told), held);
+  const plot = new uPlot(options, columnsOf(trend), held);
   plot.over.append(tip);
   root.replaceChildren(held);
   zoomByTouch(plot);
-  openOnClick(plot, () => told.points.session_id[plot.cursor.idx]);
+  openOnClick(plot, () => trend.points.session_id[plot.cursor.idx]);
   return {
     plot,
     show(fresh) {
-      told = fresh;
-      plot.setData(columnsOf(told), !isZoomed(plot));
+      trend = fresh;
+      plot.setData(columnsOf(trend), !isZoomed(plot));
     },
   };
 }
 
 /** Where the median's line is broken, in pixels: a failed run breaks it not. */
-function pauses(plot, told) {
-  return told.pauses.map((ends) => ends.map((time) => plot.valToPos(time, "x", true)));
+function pauses(plot, trend) {
+  return trend.pauses.map((ends) => ends.map((time) => plot.valToPos(time, "x", true)));
 }
 
 /** Say what the run under the pointer was. */
-function tell(plot, told, tip) {
+function tell(plot, trend, tip) {
   const place = plot.cursor.idx;
   tip.hidden = place === null || place === undefined || plot.cursor.left < 0;
   if (tip.hidden) return;
-  const { start_time: times, duration, failed } = told.points;
+  const { start_time: times, duration, failed } = trend.points;
   const took = document.createElement("b");
   took.textContent = seconds(duration[place]);
   const about = document.createElement("span");
@@ -194,7 +194,7 @@ function openOnClick(plot, sessionId) {
 }
 
 /** Draw limits across, and upright lines where the level moved or an alert began. */
-function marks(plot, told) {
+function marks(plot, trend) {
   const { ctx } = plot;
   const { left, top, width, height } = plot.bbox;
   const scale = devicePixelRatio;
@@ -203,14 +203,14 @@ function marks(plot, told) {
   ctx.rect(left, top, width, height);
   ctx.clip();
   ctx.font = `${12 * scale}px system-ui, sans-serif`;
-  for (const { limit, rule } of told.limits) {
+  for (const { limit, rule } of trend.limits) {
     const y = plot.valToPos(limit, "y", true);
     line(ctx, colour("alarm"), [6 * scale, 4 * scale], left, y, left + width, y, scale);
     ctx.fillStyle = colour("alarm");
     ctx.textAlign = "left";
     ctx.fillText(`${rule}: ${seconds(limit)}`, left + 6 * scale, y + (y - top < 20 * scale ? 14 : -5) * scale);
   }
-  for (const change of told.changes) {
+  for (const change of trend.changes) {
     const x = plot.valToPos(change.start_time, "x", true);
     line(ctx, colour("warn"), [], x, top, x, top + height, scale);
     const words = `${seconds(change.before_median)} → ${seconds(change.after_median)}`;
@@ -219,9 +219,9 @@ function marks(plot, told) {
     ctx.textAlign = fits ? "left" : "right";
     ctx.fillText(words, x + (fits ? 5 : -5) * scale, top + height - 16 * scale);
   }
-  arrows(plot, told, scale);
+  arrows(plot, trend, scale);
   ctx.fillStyle = colour("alarm");
-  for (const alert of told.alerts.filter((each) => each.inhibited_by === null)) {
+  for (const alert of trend.alerts.filter((each) => each.inhibited_by === null)) {
     const x = plot.valToPos(alert.since_time, "x", true);
     ctx.beginPath();
     ctx.moveTo(x, top + height - 10 * scale);
@@ -233,10 +233,10 @@ function marks(plot, told) {
 }
 
 /** An arrow at the top for each run beyond the scale, with its value where there is room. */
-function arrows(plot, told, scale) {
+function arrows(plot, trend, scale) {
   const { ctx } = plot;
   const { left, top, width } = plot.bbox;
-  const { start_time: times, duration, failed } = told.points;
+  const { start_time: times, duration, failed } = trend.points;
   let free = -Infinity;
   ctx.textAlign = "left";
   duration.forEach((value, place) => {

@@ -17,16 +17,16 @@ export function begin(form) {
       question.searchParams.set(name, value);
     }
     const answer = await fetch(question);
-    const told = await answer.json();
+    const found = await answer.json();
     if (mine !== newest) return; // a later question is on its way
     if (!answer.ok) {
-      part("sentence").textContent = told.detail;
+      part("sentence").textContent = found.detail;
       return;
     }
-    part("replayed").textContent = seconds(told.replayed_s);
-    part("wall").textContent = seconds(told.wall_s);
-    part("gain").textContent = signed(-told.gain_percent);
-    part("sentence").textContent = told.sentence;
+    part("replayed").textContent = seconds(found.replayed_s);
+    part("wall").textContent = seconds(found.wall_s);
+    part("gain").textContent = signed(-found.gain_percent);
+    part("sentence").textContent = found.sentence;
     const address = new URL(location.href);
     address.searchParams.set("step", form.elements.step.value);
     address.searchParams.set("factor", form.elements.factor.value);
