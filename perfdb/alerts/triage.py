@@ -222,7 +222,7 @@ class Triage:
         from perfdb.alerts.lifecycle import decided_with, undo
         from perfdb.store import alerts as store
 
-        now, note = time.time(), _told(note)
+        now, note = time.time(), _redacted(note)
         with self._history._writing() as connection:
             store.take_turn(connection)
             asked = store.read_alert(connection, alert_id)
