@@ -79,8 +79,9 @@ def moment_of(value: object, *, now: float | None = None, zone: tzinfo | None = 
     try:
         moment = parse_instant(value, now=now, zone=zone)
     except (ValueError, OverflowError, OSError) as error:
-        told = str(error)
-        raise FilterError(told if "moment" in told else f"{_shown(value)} is not a moment: {told}") from None
+        reason = str(error)
+        known = "moment" in reason
+        raise FilterError(reason if known else f"{_shown(value)} is not a moment: {reason}") from None
     if not is_moment(moment):
         raise FilterError(f"{_shown(value)} is not a moment that can be meant: it is too far away")
     return moment

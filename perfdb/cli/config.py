@@ -1,4 +1,4 @@
-"""`perfdb config`: every setting as it is in force, and who said so."""
+"""`perfdb config`: every setting in force, and where its value comes from."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ COLUMNS = (Column("setting"), Column("value", flexible=True), Column("from", fle
 @click.command("config")
 @table_options
 def command(database: str | None, as_json: bool, as_csv: bool) -> None:
-    """Show every setting, its value and where that comes from.
+    """Show every setting, its value and where the value comes from.
 
-    The file, the environment, a command's option, or perfdb's own default. Passwords are hidden.
+    A value comes from the settings file, the environment, a command's option or the default of perfdb.
+    Passwords are hidden.
     """
     settings = History(database).settings
     rows = [

@@ -42,7 +42,8 @@ def command(
 
     ID is a session id, a unique prefix of one, last, or last~1. Filters choose sessions instead, such as
     --attribute customer=acme. Either all sessions that you name are deleted or none. The pictures of designs
-    are deleted with them; JSON reports, and alerts that name the sessions, are kept without --everywhere.
+    are deleted with them. JSON reports, and alerts that name the sessions, are kept, unless --everywhere is
+    given.
     """
     given = history_filters({**filters, "last": last})
     if bool(session_ids) == bool(given):

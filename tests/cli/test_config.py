@@ -41,6 +41,14 @@ def test_no_password_is_shown(perfdb: Perfdb, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delenv("PERFDB_DATABASE_URL")
 
 
+@pytest.mark.parametrize("name", ["nosuch.sqlite3", "postgresql://h:abc/db", "postgresql+asyncpg://h/db"])
+def test_settings_are_shown_whatever_the_database_is(perfdb: Perfdb, name: str) -> None:
+    answer = perfdb("config", "--json", "-d", name)
+    (row,) = (row for row in answer.rows if row["setting"] == "database_url")
+    assert row["source"] == "--database"
+    assert not Path("nosuch.sqlite3").exists()
+
+
 def completed(*words: str, shell: str = "zsh") -> str:
     """Return what a shell is told for the last of these words."""
     environ = {
