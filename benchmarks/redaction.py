@@ -36,6 +36,8 @@ NASTY = {
     "JSON in JSON": json.dumps({"j": json.dumps({"j": json.dumps({"token": "a", "key": "v"})})}),
     "signs that separate": "key=:=:", "lines of one word": "pass\n", "options": "--a-key b ",
     "codes": "code: 12\n", "entities": "key&quot;: ", "passwords in prose": "password is the new ",
+    "doubtful names": "token auth=-", "names in entities": "essi&quot;auth=",
+    "-pa": "-pa", "tags not closed": "<input sig</%3D", "programs": ">sk-otpmysql ",
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 PerfdbError
 ├── UsageError            the tracker was used in an order that makes no sense
 ├── SettingsError         a setting is unknown, of the wrong type or out of range
+├── FilterError           a question has a value that cannot be meant
 ├── InvalidSessionIdError a session id that must not become a file name
 ├── NotFoundError         no such session, or an id prefix that fits several
 ├── ReportError           a file is not a performance report
@@ -30,6 +31,10 @@ class UsageError(PerfdbError, RuntimeError):
 
 class SettingsError(PerfdbError, ValueError):
     """A setting is unknown, of the wrong type or out of range."""
+
+
+class FilterError(PerfdbError, ValueError):
+    """A question has a value that cannot be meant."""
 
 
 class InvalidSessionIdError(PerfdbError, ValueError):

@@ -5,20 +5,24 @@ Everything is checked here, with an error that says what would be right, before 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from numbers import Integral
 from typing import Any, TypeAlias, TypedDict
 
-from perfdb.vocabulary import BIGGEST, STATUSES
+from perfdb.errors import FilterError
+from perfdb.vocabulary import BIGGEST, STATUSES, recorded_name
 
-Moment: TypeAlias = float | str | datetime  # see parse_instant
+Moment: TypeAlias = float | str | date | timedelta  # see parse_instant; a datetime is a date
 
 DAY_S = 86400.0
 _YEAR_S = 365.25 * DAY_S
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY_S, "w": 7 * DAY_S, "mo": _YEAR_S / 12, "y": _YEAR_S}
 _DAYS_AGO = {"today": 0, "yesterday": 1}
 _LATEST_EPOCH = 1e11  # the year 5138; more than that is milliseconds
+_FINITE = 1e300  # what is greater is compared as a text only
 
 
 def parse_age(text: str) -> float:
@@ -42,21 +46,45 @@ def parse_instant(value: Moment, *, now: float | None = None, zone: tzinfo | Non
     """Return epoch seconds for a moment that a person named.
 
     Args:
-        value: epoch seconds; a datetime or ISO text, local time unless it has a zone; an age before now, as
-            ``parse_age`` reads it; or ``today`` or ``yesterday``, the local midnight that it began at.
+        value: epoch seconds; a datetime or ISO text, local time unless it has a zone; a date, which is the
+            local midnight that it began at, as ``today`` and ``yesterday`` are; or an age before now, as a
+            timedelta or as ``parse_age`` reads it.
         now: what ages count from; the clock when None.
-        zone: instead of local time, for a text or a datetime without one.
+        zone: instead of local time, for a text, a date or a datetime without one.
 
     Raises:
         ValueError: it is of no such form.
     """
     if isinstance(value, str):
         return _instant_of_text(value.strip(), time.time() if now is None else now, zone)
-    if not isinstance(value, (int, float)):
+    if isinstance(value, timedelta):
+        return (time.time() if now is None else now) - value.total_seconds()
+    if isinstance(value, date):
+        if not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day)
         return (value.replace(tzinfo=zone) if value.tzinfo is None else value).timestamp()
     if not is_moment(value):
-        raise ValueError(f"{value!r} is not a moment: epoch seconds are a number such as 1767225600")
+        raise ValueError(f"{_shown(value)} is not a moment: epoch seconds are a number such as 1767225600")
     return float(value)
+
+
+def moment_of(value: object, *, now: float | None = None, zone: tzinfo | None = None) -> float:
+    """Return what ``parse_instant`` does, for anything that a person may have given.
+
+    Raises:
+        FilterError: it is of no such form, or too far away.
+    """
+    if isinstance(value, bool) or not isinstance(value, float | int | str | date | timedelta):
+        raise FilterError(f"{_shown(value)} is not a moment: give epoch seconds, a date, or an age: 7d")
+    try:
+        moment = parse_instant(value, now=now, zone=zone)
+    except (ValueError, OverflowError, OSError) as error:
+        reason = str(error)
+        known = "moment" in reason
+        raise FilterError(reason if known else f"{_shown(value)} is not a moment: {reason}") from None
+    if not is_moment(moment):
+        raise FilterError(f"{_shown(value)} is not a moment that can be meant: it is too far away")
+    return moment
 
 
 def zone_named(name: str) -> tzinfo | None:
@@ -83,8 +111,6 @@ def is_moment(value: float) -> bool:
 
 
 def _instant_of_text(text: str, now: float, zone: tzinfo | None) -> float:
-    from datetime import timedelta
-
     try:
         if (days := _DAYS_AGO.get(text.lower())) is not None:
             midnight = datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -96,7 +122,8 @@ def _instant_of_text(text: str, now: float, zone: tzinfo | None) -> float:
         return parse_instant(datetime.fromisoformat(text), zone=zone)
     except (ValueError, OverflowError, OSError):
         raise ValueError(
-            f"{text!r} is not a moment: say 7d, 24h, today, 2026-01-31, 2026-01-31T08:00 or epoch seconds"
+            f"{_shown(text)} is not a moment: say 7d, 24h, today, 2026-01-31, 2026-01-31T08:00 or epoch "
+            "seconds"
         ) from None
 
 
@@ -104,11 +131,22 @@ def checked_tag(name: str) -> str:
     """Return the tag's name when it can be one.
 
     Raises:
-        ValueError: it is empty, longer than 64 characters or not printable.
+        FilterError: it is empty, longer than 64 characters or not printable.
     """
     if name.strip() and len(name) <= 64 and name.isprintable():
-        return name.strip()
-    raise ValueError(f"{name[:80]!r} cannot be a tag: use 1 to 64 printable characters")
+        return recorded_name(name.strip())
+    raise FilterError(f"{name[:80]!r} cannot be a tag: use 1 to 64 printable characters")
+
+
+def step_of(name: str | None) -> str | None:
+    """Return a step's name as it was recorded.
+
+    Raises:
+        FilterError: it is no text.
+    """
+    if name is not None and not isinstance(name, str):
+        raise FilterError(f"step={_shown(name)} must be a name")
+    return None if name is None else recorded_name(name)
 
 
 class Filters(TypedDict, total=False):
@@ -143,24 +181,106 @@ def checked_filters(last: int | None, filters: Filters) -> Chosen:
 
     Raises:
         TypeError: one of them is not known.
-        ValueError: one of them has a value that cannot be meant.
+        FilterError: one of them has a value that cannot be meant.
     """
     names = Filters.__annotations__
     for name in filters:
         if name not in names:
             raise TypeError(f"there is no filter {name!r}: choose of {', '.join(names)}, last")
-    if last is not None and last < 1:
-        raise ValueError(f"last={last!r} must be 1 or more")
-    status, since, until = filters.get("status"), filters.get("since"), filters.get("until")
+    if last is not None:
+        _check_count(last)
+    pipeline, tag, status = filters.get("pipeline"), filters.get("tag"), filters.get("status")
+    since, until = filters.get("since"), filters.get("until")
     if status is not None and status not in STATUSES:
-        raise ValueError(f"status={status!r} must be one of {', '.join(STATUSES)}")
+        raise FilterError(f"status={status!r} must be one of {', '.join(STATUSES)}")
+    for name, value in (("pipeline", pipeline), ("tag", tag)):
+        if value is not None and not isinstance(value, str):
+            raise FilterError(f"{name}={value!r} must be a name")
     return {
-        "pipeline": filters.get("pipeline"),
-        "since": None if since is None else parse_instant(since),
-        "until": None if until is None else parse_instant(until),
-        "last": None if last is None else min(last, BIGGEST),
+        "pipeline": None if pipeline is None else recorded_name(pipeline),
+        "since": None if since is None else moment_of(since),
+        "until": None if until is None else moment_of(until),
+        "last": None if last is None else min(int(last), BIGGEST),
         "fast_mode": filters.get("fast_mode"),
         "status": status,
-        "attribute": filters.get("attribute"),
-        "tag": filters.get("tag"),
+        "attribute": _checked_attributes(filters.get("attribute")),
+        "tag": None if tag is None else recorded_name(tag),
     }
+
+
+def _check_count(last: object) -> None:
+    if isinstance(last, bool) or not isinstance(last, Integral) or int(last) < 1:
+        raise FilterError(f"last={_shown(last)} must be a whole number of 1 or more")
+
+
+# --- attributes -------------------------------------------------------------------------------------------
+
+
+class Either(tuple[Any, ...]):
+    """What a person may mean by the value of an attribute: any of these; ``2.4`` is a number or a text."""
+
+    __slots__ = ()
+
+
+def attribute_of(pair: str) -> tuple[str, Either]:
+    """Return the name and the value of ``key=value``, as a person writes it.
+
+    Raises:
+        FilterError: it is of no such form, or the value is a list or an object.
+    """
+    key, equals, text = pair.partition("=")
+    if not key or not equals:
+        raise FilterError(f"{_shown(pair)} is not of the form key=value")
+    return key, value_of(text)
+
+
+def value_of(text: str) -> Either:
+    """Return what a person may mean by the value of an attribute: the text, and what it is as JSON.
+
+    Raises:
+        FilterError: it is a list or an object, which no attribute is compared with.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        value = []
+    except ValueError:
+        return Either(_forms(text))
+    if isinstance(value, list | dict):
+        raise FilterError(f"{_shown(text)} is a list or an object; {_COMPARED}")
+    if isinstance(value, float | int) and not abs(value) < _FINITE:
+        return Either(_forms(text))
+    return Either((value, *_forms(text)) if value != text else _forms(text))
+
+
+def _forms(text: str) -> tuple[str, ...]:
+    """Return a text composed and decomposed: both look alike, and values are kept as they are."""
+    if text.isascii():
+        return (text,)
+    from unicodedata import normalize
+
+    return tuple(dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text))))
+
+
+_COMPARED = "an attribute is compared with a text, a number, true, false or null"
+
+
+def _checked_attributes(given: object) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise FilterError(f'attribute={_shown(given)} must be a mapping such as {{"model": "gpt-4o"}}')
+    for key, value in given.items():
+        if not isinstance(key, str):
+            raise FilterError(f"attribute {_shown(key)} must be a name")
+        for each in value if isinstance(value, Either) else (value,):
+            if not isinstance(each, str | int | float | None):
+                raise FilterError(f"attribute {key!r} cannot be {_shown(each)}: {_COMPARED}")
+            if isinstance(each, int | float) and not abs(each) < _FINITE:
+                raise FilterError(f"attribute {key!r} cannot be {_shown(each)}: that is no finite number")
+    return {recorded_name(key): value for key, value in given.items()}
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

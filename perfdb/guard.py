@@ -108,7 +108,7 @@ def _is_from_handler(trace: TracebackType | None) -> bool:
     installed = _installed_handlers()
     while trace is not None and trace.tb_next is not None:
         interrupted, frame = trace.tb_frame, trace.tb_next.tb_frame
-        if frame.f_code in installed or any(value is interrupted for value in _arguments(frame)):
+        if frame.f_code in installed or any([value is interrupted for value in _arguments(frame)]):
             return True
         trace = trace.tb_next
     return False

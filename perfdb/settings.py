@@ -123,7 +123,7 @@ class Settings:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Settings):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return all([getattr(self, name) == getattr(other, name) for name in self.__slots__])
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -182,6 +182,47 @@ def output_dir(settings: Settings) -> Path | None:
 def trust_for(settings: Settings) -> Trust | None:
     """Return whom to believe about the home and its journals; None when somebody named the home."""
     return None if settings.home_named else Trust(settings.shared_group)
+
+
+def sources(settings: Settings, *, environ: Mapping[str, str] | None = None) -> list[tuple[str, Any, str]]:
+    """Return every setting with its value, safe to show, and who said it: a file, a variable, or a default.
+
+    Args:
+        settings: as ``load`` or ``load_for_reading`` gave them.
+        environ: the environment; that of the process when None.
+    """
+    environ = variables() if environ is None else environ
+    file = settings.config_file
+    table: Mapping[str, Any] = _NO_TABLE if file is None else _named_file(file, None)[1]
+    told: list[tuple[str, Any, str]] = []
+    for name in _CHECKS:
+        value = getattr(settings, name)
+        variable = f"PERFDB_{name.upper()}"
+        if environ.get(variable, "").strip() and name in _FROM_WORD:
+            source = variable
+        elif name in table and file is not None:
+            source = shown_path(file)
+        else:
+            source = "default"
+        if name in _TABLES:
+            value = ", ".join(sorted(value)) or None
+        elif name == "database_url":
+            value = _without_password(value)
+        elif isinstance(value, Path):
+            value = shown_path(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        told.append((name, value, source))
+    return told
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    place, query, options = rest.partition("?")
+    if "@" in place:
+        user = place.rpartition("@")[0].partition(":")[0]
+        place = f"{user}:***@{place.rpartition('@')[2]}"
+    return f"{scheme}{separator}{place}{query}{'***' if query and 'pass' in options.lower() else options}"
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

@@ -86,7 +86,7 @@ class Table(Mapping[str, "Any"]):
     def tables(self, key: str) -> list[Table]:
         """Return the array of tables under ``key``, such as ``[[alerts.rules]]``, in file order."""
         values = self.values_.get(key, [])
-        if not isinstance(values, list | tuple) or not all(isinstance(value, Mapping) for value in values):
+        if not isinstance(values, list | tuple) or not all([isinstance(value, Mapping) for value in values]):
             raise self.error(f"'{key}' must be an array of tables: write [[{key}]] above each", key)
         return [
             Table(value, source=self.source, path=(*self.path, key, index), lines=self._lines)
@@ -202,7 +202,7 @@ def _dotted(text: str, position: int) -> tuple[list[str], int]:
     names: list[str] = []
     pattern = re.compile(_PART)
     while part := pattern.match(text, position):
-        names.append(next(group for group in part.groups()[:3] if group is not None))
+        names.append(next(iter([group for group in part.groups()[:3] if group is not None])))
         position = part.end()
         if not part[4]:
             break

@@ -58,7 +58,7 @@ class Trust:
         except OSError as error:
             raise_foreign(error)
             return f"it cannot be looked at: {error.strerror}"
-        stranger = next((each.st_uid for each in both if not self.knows(each.st_uid)), None)
+        stranger = next(iter([each.st_uid for each in both if not self.knows(each.st_uid)]), None)
         return None if stranger is None else f"it belongs to {user_name(stranger)}"
 
     def writers_of(self, status: os.stat_result, *, sticky: bool = False) -> str | None:

@@ -55,6 +55,10 @@ OTHER = "Other"
 
 BIGGEST = (1 << 63) - 1  # that a database takes as a whole number; of nothing are there more
 
+MAX_NAME = 200  # characters of the name of a pipeline, a step, a key: it fits into every link and index
+_MOST_LOOKED_AT = 8_192  # of one that is longer, half at each end
+_DIGITS = 10  # of the hash at the end of a name that was cut
+
 _SESSION_ID = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 
 
@@ -73,7 +77,36 @@ def check_session_id(session_id: object) -> str:
     )
 
 
+def bounded(text: str) -> str:
+    """Return the text, or of a very long one its length and both ends, which tell it from others."""
+    half = _MOST_LOOKED_AT // 2
+    if len(text) <= _MOST_LOOKED_AT + 40:
+        return text
+    return f"{text[:half]}… {len(text)} characters …{text[-half:]}"
+
+
+def recorded_name(text: str) -> str:
+    """Return the one form of a name: composed (NFC), and cut to ``MAX_NAME`` characters.
+
+    A name that is cut ends with a hash of the whole, so that two which differ at their ends stay two. To look
+    for a name is to look for this form of it.
+    """
+    if text.isascii():
+        if len(text) <= MAX_NAME:
+            return text
+    else:
+        from unicodedata import normalize
+
+        text = normalize("NFC", text)
+    if len(text) <= MAX_NAME:
+        return text
+    from hashlib import sha256
+
+    digest = sha256(bounded(text).encode("utf-8", "replace")).hexdigest()[:_DIGITS]
+    return f"{text[: MAX_NAME - _DIGITS - 1]}…{digest}"
+
+
 def mode_of(attributes: Mapping[str, object], mode_attributes: tuple[str, ...]) -> str:
     """Return the mode of a session: its values of ``mode_attributes`` as canonical JSON."""
-    values = {name: attributes.get(name) for name in mode_attributes}
+    values = {name: attributes.get(recorded_name(name)) for name in mode_attributes}
     return json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)

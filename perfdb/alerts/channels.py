@@ -106,9 +106,13 @@ def within(seconds: float, call: Callable[[], None]) -> None:
             raised.append(error)
 
     thread = Thread(run)
-    thread.start()
-    if not thread.join(seconds + 1.0):
-        raise DeliveryError(f"no end within {seconds:g} s")
+    try:
+        thread.start()
+    except RuntimeError:  # the process ends, and from CPython 3.12 on gets no further thread: its exit waits
+        run()
+    else:
+        if not thread.join(seconds + 1.0):
+            raise DeliveryError(f"no end within {seconds:g} s")
     for error in raised:
         if isinstance(error, Exception):
             raise error

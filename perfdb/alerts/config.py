@@ -15,7 +15,7 @@ from perfdb.recording.redaction import redact
 from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
 from perfdb.toml import Table, nearest
-from perfdb.vocabulary import INFO, WARNING
+from perfdb.vocabulary import INFO, WARNING, recorded_name
 
 CHANNEL_KINDS = ("webhook", "apprise", "log", "console")
 DEFAULT_RULES = tuple(kind.default for kind in TABLE.values() if kind.default is not None)
@@ -138,8 +138,8 @@ def _mode(value: object) -> tuple[tuple[str, object], ...]:
 
 
 def _name(value: object) -> str:
-    """Accept a name; it is shown, and compared with names that were recorded without credentials."""
-    return redact(text(value))
+    """Accept a name; it is shown, and compared with names as they were recorded."""
+    return recorded_name(redact(text(value)))
 
 
 _COMMON: dict[str, Any] = {

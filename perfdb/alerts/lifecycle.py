@@ -207,8 +207,17 @@ def _is_same_change(alert: Alert, seen: Seen) -> bool:
     return seen.distance is None or seen.distance <= SAME_CHANGE or seen.since_time < alert.since_time
 
 
-def decide(alert: Alert, state: str, now: float) -> tuple[Alert, tuple[str, ...]]:
+_UNDO = "before_decision"  # in the details of an alert: what it was
+
+
+def decide(alert: Alert, state: str, now: float, *, head: int | None = None) -> tuple[Alert, tuple[str, ...]]:
     """Return the alert after a person's decision: acknowledged, expected or false alarm.
+
+    Args:
+        alert: as it is.
+        state: what was decided.
+        now: epoch s.
+        head: the alert that was decided about, when this one is of its group.
 
     Raises:
         ValueError: it is closed already, or there is no such decision.
@@ -217,9 +226,45 @@ def decide(alert: Alert, state: str, now: float) -> tuple[Alert, tuple[str, ...]
         raise ValueError(f"a person decides for {ACKNOWLEDGED}, {EXPECTED} or {FALSE_ALARM}, not {state!r}")
     if not alert.is_open and not (alert.state == RESOLVED and state == FALSE_ALARM):
         raise ValueError(f"alert {alert.id} is {alert.state} already")
+    before = {
+        "state": alert.state,
+        "closed_at": alert.closed_at,
+        "inhibited_by": alert.inhibited_by,
+        "head": alert.id if head is None else head,
+    }
+    details = dict(alert.details) if alert.state == state else {**alert.details, _UNDO: before}
+    decided = replace(alert, state=state, updated_at=now, details=details)
     if state == ACKNOWLEDGED:
-        return replace(alert, state=state, updated_at=now), (state,)
-    return replace(alert, state=state, updated_at=now, closed_at=now, inhibited_by=None), (state,)
+        return decided, (state,)
+    return replace(decided, closed_at=now, inhibited_by=None), (state,)
+
+
+def decided_with(alert: Alert) -> int:
+    """Return the number of the alert that was decided about when this one was."""
+    return int(alert.details.get(_UNDO, {}).get("head", alert.id))
+
+
+def undo(alert: Alert, now: float) -> tuple[Alert, tuple[str, ...]]:
+    """Return the alert as it was before a person's decision; what is over by now is resolved.
+
+    Raises:
+        ValueError: nobody has decided about it.
+    """
+    if alert.state not in (ACKNOWLEDGED, EXPECTED, FALSE_ALARM):
+        raise ValueError(f"nobody has decided about alert {alert.id}: it is {alert.state}")
+    details = {name: value for name, value in alert.details.items() if name != _UNDO}
+    before = alert.details.get(_UNDO) or {"state": FIRING, "closed_at": None, "inhibited_by": None}
+    restored = replace(
+        alert,
+        state=before["state"],
+        closed_at=before["closed_at"],
+        inhibited_by=before["inhibited_by"],
+        updated_at=now,
+        details=details,
+    )
+    if restored.is_open and not alert.active:
+        restored = replace(restored, state=RESOLVED, closed_at=alert.closed_at or now, inhibited_by=None)
+    return restored, ("undone",)
 
 
 def remove_unruled(alerts: Iterable[Alert], rules: Iterable[str], now: float) -> list[Alert]:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
@@ -19,8 +20,8 @@ from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import Filters, checked_filters
 from perfdb.recording.redaction import redact
 from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
-from perfdb.text import mode_text, step_label
-from perfdb.vocabulary import WARNING
+from perfdb.text import mode_text, shortened, step_label
+from perfdb.vocabulary import WARNING, recorded_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -196,7 +197,7 @@ class Triage:
             head = store.read_alert(connection, alert_id)
             for alert in (head, *store.spoken_for_by(connection, [alert_id])):
                 try:
-                    changed, events = decide(alert, state, now)
+                    changed, events = decide(alert, state, now, head=head.id)
                 except ValueError as error:
                     if alert is head:
                         raise UsageError(f"{error}; see: perfdb alerts show {alert_id}") from None
@@ -208,6 +209,41 @@ class Triage:
                     store.accept_baseline(connection, alert, now)
                 decided.append(changed)
         return decided
+
+    def undo(self, alert_id: int, note: str | None = None) -> list[Alert]:
+        """Take the last decision about an alert and its group back; return them as they were before it.
+
+        A baseline that ``expected`` made is gone; what is over by now is resolved.
+
+        Raises:
+            NotFoundError: there is none of this number.
+            UsageError: nobody has decided about it.
+        """
+        from perfdb.alerts.lifecycle import decided_with, undo
+        from perfdb.store import alerts as store
+
+        now, note = time.time(), _redacted(note)
+        with self._history._writing() as connection:
+            store.take_turn(connection)
+            asked = store.read_alert(connection, alert_id)
+            head = decided_with(asked)
+            group = [
+                each
+                for each in store.read_alerts(connection, "all")
+                if each.id != asked.id and each.state == asked.state and decided_with(each) == head
+            ]
+            restored = []
+            for alert in (asked, *group):
+                try:
+                    changed, events = undo(alert, now)
+                except ValueError as error:
+                    raise UsageError(f"{error}; see: perfdb alerts show {alert_id}") from None
+                store.forget_accepted(connection, alert.id)
+                store.save_alert(connection, changed)
+                for event in events:
+                    store.add_event(connection, alert.id, event, now, note=note)
+                restored.append(changed)
+        return restored
 
     def silence(
         self,
@@ -227,10 +263,12 @@ class Triage:
         """
         from perfdb.store import alerts as store
 
+        if rule is not None and all(each.rule != rule for each in self.alerts("all")):
+            _rule_of(self.settings, rule)
         if alert_id is None and rule is None and pipeline is None and step is None:
             raise UsageError("say what to silence: an alert's number, --rule, --pipeline or --step")
         now, reason = time.time(), _redacted(reason)
-        rule, pipeline, step = _redacted(rule), _redacted(pipeline), _redacted(step)  # as they were recorded
+        rule, pipeline, step = _named(rule), _named(pipeline), _named(step)
         with self._history._writing() as connection:
             if alert_id is not None:
                 store.read_alert(connection, alert_id)
@@ -342,6 +380,7 @@ class Triage:
             raise UsageError(
                 "choose what to unpin: numbers from perfdb baseline list, --pipeline, --step, or --all"
             )
+        pipeline, step = _named(pipeline), _named(step)
         with self._history._writing() as connection:
             known = pinned(connection, pipeline)
             missing = set(baseline_ids) - {pin.id for pin in known}
@@ -366,11 +405,7 @@ class Triage:
         settings = self.settings
         rules: Sequence[Rule] = settings.rules
         if rule_name is not None:
-            rule = settings.rule(rule_name)
-            if rule is None:
-                known = ", ".join(each.name for each in settings.rules)
-                raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
-            rules = (rule,)
+            rules = (_rule_of(settings, rule_name),)
         with self._history._reading() as connection:
             return [] if connection is None else list(_evaluate_now(connection, rules))
 
@@ -389,10 +424,7 @@ class Triage:
         Raises:
             NotFoundError: there is no rule of this name.
         """
-        rule = self.settings.rule(rule_name)
-        if rule is None:
-            known = ", ".join(each.name for each in self.settings.rules)
-            raise NotFoundError(f"there is no rule {rule_name!r}; configured: {known}")
+        rule = _rule_of(self.settings, rule_name)
         with self._history._reading() as connection:
             past = () if connection is None else _evaluate_past(connection, rule, last)
             found = [each for each in islice(past, MOST_JUDGED) if each.verdict.enough]
@@ -432,13 +464,21 @@ class Triage:
             )
         return states
 
-    def check(self, *, fail_on: str = WARNING, since: float | None = None, confirm: int = 1) -> Checked:
+    def check(
+        self,
+        *,
+        fail_on: str = WARNING,
+        since: float | None = None,
+        confirm: int = 1,
+        pipeline: str | None = None,
+    ) -> Checked:
         """Say whether anything fires that should stop a release.
 
         Args:
             fail_on: the least severity that fails.
             since: only what a session that began at or after it (epoch s) confirmed.
             confirm: how many sessions must have seen it.
+            pipeline: only what fires in it.
 
         Raises:
             NotFoundError: nothing is recorded.
@@ -452,6 +492,9 @@ class Triage:
             verdicts = list(_evaluate_now(connection, settings.rules))
         if not verdicts and not found:
             raise self._history._nothing_recorded()
+        if (only := _named(pipeline)) is not None:
+            found = [alert for alert in found if alert.pipeline == only]
+            verdicts = [each for each in verdicts if each.pipeline == only]
         failing: list[Alert] = []
         passed: list[tuple[Alert, str]] = []
         for alert in found:
@@ -481,9 +524,26 @@ class Triage:
         )
 
 
+def _rule_of(settings: AlertSettings, name: str) -> Rule:
+    rule = settings.rule(name)
+    if rule is not None:
+        return rule
+    known = [each.name for each in settings.rules]
+    near = get_close_matches(name.casefold(), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise NotFoundError(
+        f"there is no rule {shortened(name, 80)!r}{hint or ';'} configured: {', '.join(known)}"
+    )
+
+
 def _redacted(text: str | None) -> str | None:
     """Return what a person wrote without credentials."""
     return None if text is None else redact(text)
+
+
+def _named(name: str | None) -> str | None:
+    """Return a name as it was recorded."""
+    return None if name is None else recorded_name(redact(name))
 
 
 def _evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:

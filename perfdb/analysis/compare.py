@@ -17,6 +17,7 @@ import pandas as pd
 
 from perfdb.analysis.runs import Floats, counted_sessions, runs_of, text_or_none
 from perfdb.critical_path import Span, name_seconds
+from perfdb.filters import Either
 from perfdb.records import Session
 from perfdb.stopping import look, looking
 from perfdb.text import duration_text, inert, mode_text
@@ -273,6 +274,7 @@ def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str
     seen = list(dict.fromkeys(keys))
     if not seen:
         raise ValueError(f"no session that counts has the attribute {by!r}")
+    a, b = _meant(a, seen), _meant(b, seen)
     for value in (a, b):
         if value is not None and _key(value) not in seen:
             some = ", ".join(seen[:8]) + (", …" if len(seen) > 8 else "")
@@ -286,6 +288,13 @@ def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str
         second = _key(b) if b is not None else free[-1]
         return _key(a), second, [key for key in free if key != second]
     return free[-2], free[-1], free[:-2]
+
+
+def _meant(value: object, seen: Sequence[str]) -> object:
+    """Return which of the values that a person may mean there is."""
+    if not isinstance(value, Either):
+        return value
+    return next((each for each in value if _key(each) in seen), value[-1])
 
 
 def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:

@@ -84,6 +84,7 @@ SECTIONS = {
             "perfdb.cli.doctor",
             "Check the installation; exit 1 if something needs attention.",
         ),
+        "config": ("perfdb.cli.config", "Show every setting, its value and where the value comes from."),
         "prune": ("perfdb.cli.prune", "Delete old sessions in small batches while programs record."),
         "backup": ("perfdb.cli.backup", "Copy the database to FILE while programs record."),
         "restore": ("perfdb.cli.restore", "Replace the database with the backup FILE."),

@@ -8,12 +8,13 @@ from collections.abc import Callable
 import click
 
 from perfdb.alerts.triage import LiveVerdict, Triage
-from perfdb.cli.options import database_option, json_option, open_history, table_options
-from perfdb.cli.render import Column, csv_pieces, print_json, print_table
+from perfdb.cli.completing import complete
+from perfdb.cli.options import COUNT, database_option, open_history, table_options
+from perfdb.cli.render import Column, print_data, print_rows, print_table
 from perfdb.cli.text import inert, local_time, short_time
-from perfdb.filters import parse_age
+from perfdb.errors import NotFoundError
+from perfdb.filters import parse_age, step_of
 from perfdb.history.history import History
-from perfdb.history.values import rows_of
 from perfdb.records import ALERT_STATES, Alert
 from perfdb.text import step_label
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
@@ -43,14 +44,22 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
     return seconds
 
 
+_PIPELINE = click.option(
+    "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only alerts of this pipeline."
+)
+
+
 @click.group("alerts", invoke_without_command=True)
+@_PIPELINE
 @table_options
 @click.pass_context
-def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
+def command(
+    ctx: click.Context, pipeline: str | None, database: str | None, as_json: bool, as_csv: bool
+) -> None:
     """Show and manage alerts; without a command, list the open ones."""
     ctx.obj = database
     if ctx.invoked_subcommand is None:
-        _list(database, "open", as_json, as_csv)
+        _list(database, "open", pipeline, as_json, as_csv)
 
 
 @command.command("list")
@@ -60,24 +69,27 @@ def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: boo
     type=click.Choice(("open", "all", *ALERT_STATES)),
     help="Only alerts in this state.",
 )
+@_PIPELINE
 @table_options
 @click.pass_context
-def list_alerts(ctx: click.Context, state: str, as_json: bool, as_csv: bool, database: str | None) -> None:
+def list_alerts(
+    ctx: click.Context, state: str, pipeline: str | None, as_json: bool, as_csv: bool, database: str | None
+) -> None:
     """List alerts, newest first."""
-    _list(database or ctx.obj, state, as_json, as_csv)
+    _list(database or ctx.obj, state, pipeline, as_json, as_csv)
 
 
-def _list(database: str | None, state: str, as_json: bool, as_csv: bool) -> None:
+def _list(database: str | None, state: str, pipeline: str | None, as_json: bool, as_csv: bool) -> None:
     history = open_history(database)
+    wanted = step_of(pipeline)
     if as_json or as_csv:
         frame = history.alerts(state)
-        if as_csv:
-            click.echo(b"".join(csv_pieces(frame)), nl=False)
-        else:
-            print_json(rows_of(frame))
+        print_data(
+            frame if wanted is None else frame[frame["pipeline"] == wanted], as_json=as_json, as_csv=as_csv
+        )
         return
     triage = Triage(history)
-    found = triage.alerts(state)
+    found = [alert for alert in triage.alerts(state) if wanted in (None, alert.pipeline)]
     if not found:
         nothing = (
             "No open alert."
@@ -131,11 +143,10 @@ def _mode(alert: Alert) -> str:
 
 
 @command.command("show")
-@click.argument("alert_id", metavar="ID", type=int)
-@json_option
-@database_option
+@click.argument("alert_id", metavar="ID", shell_complete=complete("alert"), type=COUNT)
+@table_options
 @click.pass_context
-def show(ctx: click.Context, alert_id: int, as_json: bool, database: str | None) -> None:
+def show(ctx: click.Context, alert_id: int, as_json: bool, as_csv: bool, database: str | None) -> None:
     """Show one alert in full. Shows what changed, since when and why, and its events."""
     story = open_history(database or ctx.obj).alert(alert_id)
     alert = story.alert
@@ -143,15 +154,12 @@ def show(ctx: click.Context, alert_id: int, as_json: bool, database: str | None)
         {"at": each.at, "event": each.event, "session_id": each.session_id, "note": each.note}
         for each in story.events
     ]
-    if as_json:
-        details = dict(alert.details)
-        print_json(
-            [
-                alert.as_dict()
-                | {"hits": alert.hits, "n": alert.n, "baseline_n": alert.baseline_n, "details": details}
-                | {"group": [each.as_dict() for each in story.group], "events": events}
-            ]
-        )
+    row = (
+        alert.as_dict()
+        | {"hits": alert.hits, "n": alert.n, "baseline_n": alert.baseline_n, "details": dict(alert.details)}
+        | {"group": [each.as_dict() for each in story.group], "events": events}
+    )
+    if print_rows([row], as_json=as_json, as_csv=as_csv):
         return
     click.echo(f"Alert {alert.id}: {alert.severity}, {alert.state}")
     for sentence in inert(alert.message).split(". "):
@@ -184,14 +192,16 @@ def _without_repetition(events: list[tuple[float, str, str | None, str | None]])
 
 def _decision(name: str, said: Callable[..., list[Alert]], text: str) -> None:
     @command.command(name, help=text)
-    @click.argument("alert_ids", metavar="ID...", type=int, nargs=-1, required=True)
+    @click.argument(
+        "alert_ids", metavar="ID...", shell_complete=complete("alert"), type=COUNT, nargs=-1, required=True
+    )
     @click.option("--note", metavar="TEXT", help="A note, such as the reason.")
     @database_option
     @click.pass_context
     def decide(
         ctx: click.Context, alert_ids: tuple[int, ...], note: str | None, database: str | None
     ) -> None:
-        history = open_history(database or ctx.obj)
+        history = open_history(database or ctx.obj, writes=True)
         for alert_id in alert_ids:
             alert, *group = said(history, alert_id, note=note)
             others = f", with {', '.join(str(each.id) for each in group)}" if group else ""
@@ -207,14 +217,39 @@ _decision(
 )
 
 
+@command.command("undo")
+@click.argument(
+    "alert_ids", metavar="ID...", shell_complete=complete("alert"), type=COUNT, nargs=-1, required=True
+)
+@click.option("--note", metavar="TEXT", help="A note, such as the reason.")
+@database_option
+@click.pass_context
+def undo(ctx: click.Context, alert_ids: tuple[int, ...], note: str | None, database: str | None) -> None:
+    """Undo the last decision about alerts. Restores the state before it."""
+    history = open_history(database or ctx.obj, writes=True)
+    for alert_id in alert_ids:
+        alert, *group = history.undo(alert_id, note=note)
+        others = f", with {', '.join(str(each.id) for each in group)}" if group else ""
+        click.echo(f"Alert {alert_id} is {alert.state} again{others}: {inert(alert.headline)}")
+
+
 @command.command("silence")
-@click.argument("alert_id", metavar="[ID]", type=int, required=False)
+@click.argument("alert_id", metavar="[ID]", shell_complete=complete("alert"), type=COUNT, required=False)
 @click.option(
     "--for", "seconds", callback=age, default="24h", show_default=True, help="Duration: 30m, 2h, 7d."
 )
-@click.option("--rule", metavar="NAME", help="Silence all alerts of this rule.")
-@click.option("--pipeline", metavar="NAME", help="Silence all alerts of this pipeline.")
-@click.option("--step", metavar="NAME", help="Silence all alerts of this step.")
+@click.option(
+    "--rule", metavar="NAME", shell_complete=complete("rule"), help="Silence all alerts of this rule."
+)
+@click.option(
+    "--pipeline",
+    metavar="NAME",
+    shell_complete=complete("pipeline"),
+    help="Silence all alerts of this pipeline.",
+)
+@click.option(
+    "--step", metavar="NAME", shell_complete=complete("step"), help="Silence all alerts of this step."
+)
 @click.option("--reason", metavar="TEXT", help="The reason.")
 @database_option
 @click.pass_context
@@ -229,22 +264,27 @@ def silence(
     database: str | None,
 ) -> None:
     """Silence one alert, or all matching alerts, for a while."""
-    number = open_history(database or ctx.obj).silence(
+    number = open_history(database or ctx.obj, writes=True).silence(
         alert_id, seconds=seconds, rule=rule, pipeline=pipeline, step=step, reason=reason
     )
     click.echo(f"Silence {number} until {local_time(time.time() + seconds)}.")
 
 
 @command.command("unsilence")
-@click.argument("alert_id", metavar="[ID]", type=int, required=False)
-@click.option("--silence", "silence_id", type=int, metavar="NUMBER", help="End this silence.")
+@click.argument("alert_id", metavar="[ID]", shell_complete=complete("alert"), type=COUNT, required=False)
+@click.option("--silence", "silence_id", type=COUNT, metavar="NUMBER", help="End this silence.")
 @database_option
 @click.pass_context
 def unsilence(ctx: click.Context, alert_id: int | None, silence_id: int | None, database: str | None) -> None:
     """End silences, or list them. Without arguments, lists the silences in force."""
-    history = open_history(database or ctx.obj)
+    writes = alert_id is not None or silence_id is not None
+    history = open_history(database or ctx.obj, writes=writes)
     if alert_id is not None or silence_id is not None:
+        if alert_id is not None:
+            history.alert(alert_id)  # says that there is none
         ended = history.unsilence(alert_id, silence_id=silence_id)
+        if silence_id is not None and not ended:
+            raise NotFoundError(f"no silence {silence_id} is in force; see: perfdb alerts unsilence")
         click.echo(f"Ended {ended} silence{'s' * (ended != 1)}.")
         return
     found = history.silences()
@@ -280,10 +320,9 @@ def test(ctx: click.Context, channel: str, database: str | None) -> None:
 
 @command.command("explain")
 @click.argument("what", metavar="[ID|RULE]", required=False)
-@json_option
-@database_option
+@table_options
 @click.pass_context
-def explain(ctx: click.Context, what: str | None, as_json: bool, database: str | None) -> None:
+def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, database: str | None) -> None:
     """Explain an alert, or show how rules evaluate. Without an argument, show all rules.
 
     For an alert: a plot of the runs before and after, the certainty, the steps that contribute to the change,
@@ -295,14 +334,11 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, database: str |
         from perfdb.cli.alert_story import print_story, story_row
 
         found = history.explain_alert(int(what))
-        if as_json:
-            print_json([story_row(found)])
-        else:
+        if not print_rows([story_row(found)] if as_json or as_csv else [], as_json=as_json, as_csv=as_csv):
             print_story(found)
         return
     verdicts = Triage(history).verdicts(what)
-    if as_json:
-        print_json(_verdict_row(each) for each in verdicts)
+    if print_rows([_verdict_row(each) for each in verdicts], as_json=as_json, as_csv=as_csv):
         return
     if not verdicts:
         click.echo("No run to evaluate yet.", err=True)

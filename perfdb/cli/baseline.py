@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from perfdb.cli.options import database_option, filter_options, history_filters, open_history, table_options
+from perfdb.cli.completing import complete
+from perfdb.cli.options import (
+    COUNT,
+    database_option,
+    filter_options,
+    history_filters,
+    open_history,
+    table_options,
+)
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
@@ -75,8 +83,14 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @command.command("pin")
-@click.option("--step", metavar="NAME", help="Only this step.  [the total and every step]")
 @click.option(
+    "--step",
+    metavar="NAME",
+    shell_complete=complete("step"),
+    help="Only this step.  [the total and every step]",
+)
+@click.option(
+    "-n",
     "--last",
     default=50,
     show_default=True,
@@ -110,7 +124,7 @@ def pin(
     ranged = any(each is not None for each in (before, first, to))
     whole = ctx.get_parameter_source("last") is click.core.ParameterSource.DEFAULT
     chosen = history_filters(filters)
-    pinned = open_history(database or ctx.obj).pin(
+    pinned = open_history(database or ctx.obj, writes=True).pin(
         step=step,
         last=None if whole and (first is not None or "since" in chosen or "tag" in chosen) else last,
         before=before,
@@ -131,9 +145,14 @@ def pin(
 
 
 @command.command("unpin")
-@click.argument("baseline_ids", metavar="[ID...]", type=int, nargs=-1)
-@click.option("--pipeline", metavar="NAME", help="Only baselines of this pipeline.")
-@click.option("--step", metavar="NAME", help="Only baselines of this step.")
+@click.argument("baseline_ids", metavar="[ID...]", type=COUNT, nargs=-1)
+@click.option(
+    "--pipeline",
+    metavar="NAME",
+    shell_complete=complete("pipeline"),
+    help="Only baselines of this pipeline.",
+)
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only baselines of this step.")
 @click.option("--all", "everything", is_flag=True, help="Remove all of them.")
 @database_option
 @click.pass_context
@@ -146,7 +165,7 @@ def unpin(
     database: str | None,
 ) -> None:
     """Remove pinned baselines, by number or by filter. Closes the alerts that they raised."""
-    gone = open_history(database or ctx.obj).unpin(
+    gone = open_history(database or ctx.obj, writes=True).unpin(
         *baseline_ids, pipeline=pipeline, step=step, everything=everything
     )
     click.echo(f"Unpinned {len(gone)} baseline{'s' * (len(gone) != 1)}.")

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
+from perfdb.cli.options import (
+    COUNT,
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+    table_options,
+)
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, percent_text
 from perfdb.history.values import rows_of
@@ -26,9 +33,7 @@ COLUMNS = (
 
 
 @click.command("bottlenecks")
-@click.option(
-    "--last", default=100, show_default=True, type=click.IntRange(1), help="Number of newest sessions."
-)
+@click.option("-n", "--last", default=100, show_default=True, type=COUNT, help="Number of newest sessions.")
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
@@ -39,7 +44,7 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
     its time, or no time.
     """
     given = history_filters(filters)
-    frame = open_history(database).bottlenecks(last=last, **given)
+    frame = open_history(database, lists=True).bottlenecks(last=last, **given)
     if frame.empty:
         say_what_next(given)
     if print_data(frame, as_json=as_json, as_csv=as_csv):

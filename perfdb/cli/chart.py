@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from perfdb.charts.saving import FORMATS, image
+from perfdb.cli.completing import complete
 from perfdb.cli.files import has_a_name, is_terminal, output_name, write_whole
-from perfdb.cli.options import database_option, filter_options, history_filters, open_history
+from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
 from perfdb.history.charts import KINDS
 
 HELP = """Draw a chart of the history.
@@ -26,7 +27,7 @@ compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
 
 @click.command("chart", help=HELP)
 @click.argument("kind", type=click.Choice(KINDS))
-@click.argument("session_ids", metavar="[ID]...", nargs=-1)
+@click.argument("session_ids", metavar="[ID]...", shell_complete=complete("session"), nargs=-1)
 @click.option(
     "-o",
     "--output",
@@ -41,11 +42,13 @@ compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
     type=click.Choice(FORMATS),
     help="Format; the default depends on FILE, else png.",
 )
-@click.option("--step", metavar="NAME", help="trend: this step instead of the total.")
+@click.option(
+    "--step", metavar="NAME", shell_complete=complete("step"), help="trend: this step instead of the total."
+)
 @click.option(
     "--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode."
 )
-@click.option("--last", type=click.IntRange(1), help="Number of newest sessions.")
+@click.option("-n", "--last", type=COUNT, help="Number of newest sessions.")
 @filter_options
 @database_option
 def command(

@@ -8,8 +8,9 @@ import click
 
 from perfdb.alerts.messages import subject
 from perfdb.alerts.triage import Checked
-from perfdb.cli.options import database_option, instant, json_option, open_history
-from perfdb.cli.render import print_json
+from perfdb.cli.completing import complete
+from perfdb.cli.options import COUNT, instant, open_history, table_options
+from perfdb.cli.render import print_rows
 from perfdb.cli.text import inert
 from perfdb.records import Alert
 from perfdb.vocabulary import CRITICAL, WARNING
@@ -30,14 +31,19 @@ from perfdb.vocabulary import CRITICAL, WARNING
     "--confirm",
     default=1,
     show_default=True,
-    type=click.IntRange(1),
+    type=COUNT,
     help="Number of sessions that must confirm an alert.",
 )
 @click.option(
     "--format", "form", type=click.Choice(("text", "github")), default="text", help="Output format."
 )
-@json_option
-@database_option
+@click.option(
+    "--pipeline",
+    metavar="NAME",
+    shell_complete=complete("pipeline"),
+    help="Only alerts of this pipeline.",
+)
+@table_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -45,7 +51,9 @@ def command(
     since: float | None,
     confirm: int,
     form: str,
+    pipeline: str | None,
     as_json: bool,
+    as_csv: bool,
     database: str | None,
 ) -> None:
     """Fail if an alert is firing: exit 0 quiet, 1 firing, 2 cannot answer.
@@ -53,9 +61,9 @@ def command(
     Alerts that are acknowledged, silenced, historic or of severity info never fail the check. If there is too
     little history, the check says so and passes.
     """
-    checked = open_history(database).check(fail_on=fail_on, since=since, confirm=confirm)
-    if as_json:
-        print_json([alert.as_dict() for alert in checked.failing])
+    checked = open_history(database).check(fail_on=fail_on, since=since, confirm=confirm, pipeline=pipeline)
+    if print_rows([alert.as_dict() for alert in checked.failing], as_json=as_json, as_csv=as_csv):
+        pass
     elif form == "github":
         for alert in checked.failing:
             click.echo(annotation(alert))

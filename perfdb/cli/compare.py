@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfdb.cli.options import filter_options, history_filters, open_history, table_options
+from perfdb.cli.completing import complete
+from perfdb.cli.options import COUNT, filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
+from perfdb.filters import value_of
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
@@ -20,15 +22,11 @@ if TYPE_CHECKING:
 
 
 @click.command("compare")
-@click.argument("a", required=False)
-@click.argument("b", required=False)
+@click.argument("a", required=False, shell_complete=complete("session"))
+@click.argument("b", required=False, shell_complete=complete("session"))
 @click.option("--by", metavar="ATTRIBUTE", help="Compare groups: fast_mode, model, git_commit, host, …")
 @click.option(
-    "--last",
-    default=1000,
-    show_default=True,
-    type=click.IntRange(1),
-    help="With --by: number of newest sessions.",
+    "-n", "--last", default=1000, show_default=True, type=COUNT, help="With --by: number of newest sessions."
 )
 @filter_options
 @table_options
@@ -52,14 +50,16 @@ def command(
         raise click.UsageError(
             f"--{next(iter(given)).replace('_', '-')} needs --by: two sessions need no filter"
         )
-    history = open_history(database)
+    history = open_history(database, lists=True)
     if by is None:
         sessions = history.compare(*_two_sessions(a, b))
         facts: dict[str, Any] = {"a": sessions.a, "b": sessions.b}
         if not _answered(sessions, facts, as_json=as_json, as_csv=as_csv):
             _print_sessions(sessions)
         return
-    groups = history.compare(_value(a), _value(b), by=by, last=last, **given)
+    groups = history.compare(
+        *(None if each is None else value_of(each) for each in (a, b)), by=by, last=last, **given
+    )
     facts = {"by": by, "a": groups.a, "b": groups.b}
     facts |= {"confounded": list(groups.confounded), "left_out": list(groups.left_out)}
     if not _answered(groups, facts, as_json=as_json, as_csv=as_csv):
@@ -85,14 +85,6 @@ def _two_sessions(a: str | None, b: str | None) -> tuple[str, str]:
     if a is None:
         return "last~1", "last"
     return (a, b) if b is not None else (a, "last")
-
-
-def _value(text: str | None) -> object:
-    """Return what an attribute may hold: JSON where it is JSON, else the text."""
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError:
-        return text
 
 
 def _print_sessions(found: SessionComparison) -> None:

@@ -7,11 +7,15 @@ import click
 
 @click.command("demo")
 @click.option("--seed", default=7, show_default=True, help="Seed for the random times and products.")
-def command(seed: int) -> None:
+@click.option(
+    "--here", is_flag=True, help="Record into the history of this folder instead of into perfdb-demo/."
+)
+def command(seed: int, here: bool) -> None:
     """Record 60 runs of the design pipeline offline, then explore them.
 
     The demo makes 48 normal and 12 fast designs with the real SDKs against stand-in services on this machine,
-    in accelerated time. At some point one step becomes slower. Everything is recorded as in a real run.
+    in accelerated time. At some point one step becomes slower. Everything is recorded as in a real run, but
+    into its own folder, perfdb-demo/: nothing is added to your history, and no notification is sent.
     """
     from perfdb.pathway import missing_extra
 
@@ -19,4 +23,4 @@ def command(seed: int) -> None:
         from perfdb.pathway.demo import run_demo
     except ModuleNotFoundError as error:
         raise missing_extra(error) from error
-    run_demo(seed)
+    run_demo(seed, here=here)

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from perfdb.cli.options import open_history, table_options
+from perfdb.cli.completing import complete
+from perfdb.cli.options import COUNT, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert
 from perfdb.history.values import rows_of
@@ -28,12 +29,13 @@ COLUMNS = (
 
 
 @click.command("explain")
-@click.argument("session_id", metavar="[ID]", default="last")
+@click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
 @click.option(
+    "-n",
     "--last",
     default=100,
     show_default=True,
-    type=click.IntRange(1),
+    type=COUNT,
     help="Number of earlier sessions to compare with.",
 )
 @table_options

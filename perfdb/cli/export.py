@@ -17,7 +17,14 @@ from typing import Any
 import click
 
 from perfdb.cli.files import STDOUT, is_terminal, output_name, write_whole
-from perfdb.cli.options import database_option, filter_options, history_filters, open_history, say_what_next
+from perfdb.cli.options import (
+    COUNT,
+    database_option,
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+)
 from perfdb.cli.render import csv_pieces, json_pieces
 from perfdb.errors import MissingExtraError
 from perfdb.history.history import History
@@ -44,7 +51,7 @@ from perfdb.recording.report import to_report
     help="What each row of CSV or Parquet contains.",
 )
 @click.option("--bom", is_flag=True, help="Start CSV with a byte order mark, which some spreadsheets need.")
-@click.option("--last", type=click.IntRange(1), help="Number of newest sessions.")
+@click.option("-n", "--last", type=COUNT, help="Number of newest sessions.")
 @filter_options
 @database_option
 def command(

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import (
+    COUNT,
     filter_options,
     history_filters,
     open_history,
@@ -31,10 +33,8 @@ COLUMNS = (
 
 
 @click.command("failures")
-@click.option(
-    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Number of newest sessions."
-)
-@click.option("--step", metavar="NAME", help="Only this step.")
+@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Number of newest sessions.")
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
 @filter_options
 @table_options
 def command(
@@ -44,7 +44,7 @@ def command(
 
     Messages that differ only in an id, such as an address or a task number, count as one reason.
     """
-    history = open_history(database)
+    history = open_history(database, lists=True)
     given = history_filters(filters)
     frame = history.failures(step=step, last=last, **given)
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):

@@ -2,52 +2,68 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import click
 
 import perfdb
+from perfdb.cli.completing import complete
 from perfdb.cli.group import DATABASE
-from perfdb.filters import Filters, parse_instant
+from perfdb.errors import FilterError, NotFoundError
+from perfdb.filters import Filters, attribute_of, moment_of
 from perfdb.records import STATUSES
 
+COUNT = click.IntRange(1)  # of things, or the number of one
 TYPED = "perfdb.cli.typed"  # moments as they were typed: a verb may mean another zone
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def instant(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Return the epoch seconds of an option's value."""
-    try:
-        if value is not None:
-            ctx.meta.setdefault(TYPED, {})[param.name] = value
-        return None if value is None else parse_instant(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
+    if value is None:
+        return None
+    ctx.meta.setdefault(TYPED, {})[param.name] = value
+    with _in_words(ctx, param):
+        return moment_of(value)
 
 
 def attributes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return KEY=VALUE pairs as a dictionary; a value is read as JSON where it is JSON, else as text."""
-    found = {}
-    for pair in values:
-        key, equals, text = pair.partition("=")
-        if not key or not equals:
-            raise click.BadParameter(f"{pair!r} is not of the form key=value", ctx, param)
-        try:
-            found[key] = json.loads(text)
-        except ValueError:
-            found[key] = text
-    return found or None
+    """Return KEY=VALUE pairs as a dictionary of what each may mean."""
+    with _in_words(ctx, param):
+        return dict(attribute_of(pair) for pair in values) or None
+
+
+@contextmanager
+def _in_words(ctx: click.Context, param: click.Parameter) -> Iterator[None]:
+    try:
+        yield
+    except FilterError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 def _remembered(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is not None:
+        if not value.strip():
+            raise click.BadParameter("it is empty: name a file or a URL, or leave it out", ctx, param)
         ctx.meta[DATABASE] = value
     return value
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def _one_form(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """Refuse two forms of one answer."""
+    if value:
+        form = ctx.meta.setdefault(_FORM, param.opts[-1])
+        if form != param.opts[-1]:
+            raise click.UsageError("--json and --csv are two forms of one answer: choose one.", ctx)
+    return value
+
+
+_FORM = "perfdb.form"  # in click's meta
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_one_form, help="Print one JSON object."
+)
 database_option = click.option(
     "-d",
     "--database",
@@ -56,7 +72,7 @@ database_option = click.option(
     help="Use another database: a file or an SQLAlchemy URL.",
 )
 
-_CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+_CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, callback=_one_form, help="Print CSV.")
 
 
 def table_options(command: Command) -> Command:
@@ -65,7 +81,9 @@ def table_options(command: Command) -> Command:
 
 
 _FILTERS = (
-    click.option("--pipeline", metavar="NAME", help="Only this pipeline."),
+    click.option(
+        "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only this pipeline."
+    ),
     click.option(
         "--since",
         callback=instant,
@@ -82,7 +100,9 @@ _FILTERS = (
         metavar="KEY=VALUE",
         help="Only sessions with this attribute.",
     ),
-    click.option("--tag", metavar="NAME", help="Only sessions with this tag."),
+    click.option(
+        "--tag", metavar="NAME", shell_complete=complete("tag"), help="Only sessions with this tag."
+    ),
 )
 
 
@@ -98,12 +118,36 @@ def history_filters(filters: dict[str, Any]) -> Filters:
     return cast(Filters, {name: value for name, value in filters.items() if value is not None})
 
 
-def open_history(database: str | None) -> perfdb.History:
-    """Open the read door and say which database is behind it."""
+def open_history(database: str | None, *, writes: bool = False, lists: bool = False) -> perfdb.History:
+    """Open the door and say which database is behind it, and whether it will be written to."""
+    from perfdb.history.names import require_home
+
     history = perfdb.History(database)
     history.require_access()
-    click.echo(f"Read {history.database}", err=True)
+    require_home(history)
+    unknown = ""
+    try:
+        if lists:
+            require_known(history, "step")
+        require_known(history)
+    except NotFoundError as error:
+        if not lists or str(error).startswith("no step "):
+            raise
+        unknown = f"perfdb: {error}"  # an empty table says by itself that there is none
+    click.echo(f"{'Write' if writes else 'Read'} {history.database}", err=True)
+    if unknown:
+        click.echo(unknown, err=True)
     return history
+
+
+def require_known(history: perfdb.History, *kinds: str) -> None:
+    """Refuse names in the command's options that nothing has: an empty answer would say that all is well."""
+    from perfdb.history.names import require_names
+
+    named = {
+        kind: click.get_current_context().params.get(kind) for kind in kinds or ("pipeline", "step", "tag")
+    }
+    require_names(history, **{kind: name for kind, name in named.items() if isinstance(name, str)})
 
 
 def say_what_next(filters: Mapping[str, Any]) -> None:

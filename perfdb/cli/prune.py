@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfdb.cli.options import database_option, json_option
+from perfdb.cli.completing import complete
+from perfdb.cli.options import COUNT, database_option, json_option, require_known
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import local_time, size_text
 from perfdb.errors import InvalidSessionIdError, StoreError
@@ -50,11 +51,11 @@ def _age(ctx: click.Context, param: click.Parameter, value: str | None) -> float
 @click.option("--older-than", callback=_age, metavar="AGE", help="Delete sessions older than AGE: 90d, 12w.")
 @click.option(
     "--keep-last",
-    type=click.IntRange(1),
+    type=COUNT,
     metavar="N",
     help="Always keep the newest N sessions of each pipeline and mode.",
 )
-@click.option("--pipeline", metavar="NAME", help="Only this pipeline.")
+@click.option("--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only this pipeline.")
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and change nothing.")
 @click.option("--reports", is_flag=True, help="Also delete JSON reports and the pictures of designs.")
 @click.option("--compact", is_flag=True, help="Rewrite the file without free space. Writers wait meanwhile.")
@@ -89,6 +90,7 @@ def command(
             "Choose what to delete: --older-than 90d, --keep-last 1000, both, or [retention] in the settings."
         )
     _require(history)
+    require_known(history)
     click.echo(f"{'Read' if dry_run else 'Write'} {history.database}", err=True)
     now = time.time()
     with Database(history.url, _BUSY_S) as store, clear_errors(history.url):

@@ -10,7 +10,15 @@ import click
 
 from perfdb.alerts.causes import parts_of
 from perfdb.alerts.messages import parts_text
-from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
+from perfdb.cli.completing import complete
+from perfdb.cli.options import (
+    COUNT,
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+    table_options,
+)
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
@@ -31,8 +39,10 @@ COLUMNS = (
 
 
 @click.command("regressions")
-@click.option("--step", metavar="NAME", help="Only this step, not the totals.")
-@click.option("--last", type=click.IntRange(1), help="Number of newest sessions.  [all]")
+@click.option(
+    "--step", metavar="NAME", shell_complete=complete("step"), help="Only this step, not the totals."
+)
+@click.option("-n", "--last", type=COUNT, help="Number of newest sessions.  [all]")
 @click.option("--better", is_flag=True, help="Find what became faster instead.")
 @filter_options
 @table_options

@@ -95,9 +95,21 @@ def _make_fit(widths: list[int], columns: Sequence[Column]) -> None:
 def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:
     """Print a frame for a program, if one of the two forms is wanted; say whether it was."""
     if as_csv:
-        click.echo(frame.to_csv(index=False, lineterminator="\r\n"), nl=False)
+        for piece in csv_pieces(frame):
+            click.echo(piece, nl=False)
     elif as_json:
         print_json(rows_of(frame))
+    return as_csv or as_json
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool) -> bool:
+    """Print rows for a program as ``print_data`` does a frame; say whether one of the forms was wanted."""
+    if as_csv:
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        for piece in _csv_of(columns, ([row.get(name) for name in columns] for row in rows)):
+            click.echo(piece, nl=False)
+    elif as_json:
+        print_json(rows)
     return as_csv or as_json
 
 
@@ -119,11 +131,15 @@ def json_pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 def csv_pieces(frame: pd.DataFrame) -> Iterator[bytes]:
     """Yield a frame as CSV, some thousand rows at a time; no cell is a formula to a spreadsheet."""
+    return _csv_of(list(frame.columns), (row.values() for row in rows_of(frame)))
+
+
+def _csv_of(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Iterator[bytes]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(frame.columns)
-    for number, row in enumerate(rows_of(frame)):
-        writer.writerow([_cell(value) for value in row.values()])
+    writer.writerow([_cell(name) for name in columns])
+    for number, row in enumerate(rows):
+        writer.writerow([_cell(value) for value in row])
         if number % 1000 == 999:
             yield _drained(text)
     yield _drained(text)

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.files import has_a_name, output_name, write_whole
-from perfdb.cli.options import database_option, filter_options, history_filters, open_history
+from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
 
 
 @click.command("report")
-@click.argument("session_id", metavar="[ID]", required=False)
+@click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), required=False)
 @click.option(
     "-o",
     "--output",
@@ -21,7 +22,7 @@ from perfdb.cli.options import database_option, filter_options, history_filters,
     metavar="FILE",
     help="Output: FILE.html, or - for stdout.",
 )
-@click.option("--last", type=click.IntRange(1), help="Report on this many of the newest sessions.")
+@click.option("-n", "--last", type=COUNT, help="Report on this many of the newest sessions.")
 @filter_options
 @database_option
 def command(

@@ -10,8 +10,8 @@ import click
 from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import RuleState, Triage
 from perfdb.analysis.rules import EVERY, TABLE
-from perfdb.cli.options import database_option, json_option, open_history
-from perfdb.cli.render import Column, print_json, print_table
+from perfdb.cli.options import open_history, table_options
+from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.text import short_time
 from perfdb.text import step_label
 
@@ -32,9 +32,8 @@ _KINDS = "\n\n".join(f"{kind.name}: {kind.summary}." for kind in TABLE.values())
 
 
 @click.command("rules", epilog=f"The kinds of rules fire at\n\n{_KINDS}")
-@database_option
-@json_option
-def command(database: str | None, as_json: bool) -> None:
+@table_options
+def command(database: str | None, as_json: bool, as_csv: bool) -> None:
     """List the rules with their state, alerts and precision.
 
     Define rules as [[alerts.rules]] in perfdb.toml; some are on by default. Precision is the share of the
@@ -42,8 +41,7 @@ def command(database: str | None, as_json: bool) -> None:
     newest runs.
     """
     states = Triage(open_history(database)).rules()
-    if as_json:
-        print_json([_row(each) for each in states])
+    if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
         return
     print_table(COLUMNS, [_cells(each) for each in states])
 

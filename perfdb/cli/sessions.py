@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from perfdb.cli.options import (
-    database_option,
+    COUNT,
     filter_options,
     history_filters,
-    json_option,
     open_history,
     say_what_next,
+    table_options,
 )
-from perfdb.cli.render import Column, print_json, print_table
+from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.text import COLOURS, duration_text, mark, short_time
 from perfdb.vocabulary import INTERRUPTED, RUNNING
 
@@ -30,21 +30,16 @@ COLUMNS = (
 
 
 @click.command("sessions")
-@click.option(
-    "--last", default=20, show_default=True, type=click.IntRange(1), help="Maximum number of sessions."
-)
+@click.option("-n", "--last", default=20, show_default=True, type=COUNT, help="Maximum number of sessions.")
 @filter_options
-@database_option
-@json_option
-def command(last: int, database: str | None, as_json: bool, **filters: Any) -> None:
+@table_options
+def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
     """List the recorded sessions, newest first."""
-    history = open_history(database)
+    history = open_history(database, lists=True)
     given = history_filters(filters)
     found = history.session_rows(last=last + 1, **given)[::-1]
     rows = found[:last]
-    if as_json:
-        print_json(rows)
-    elif rows:
+    if not print_rows(rows, as_json=as_json, as_csv=as_csv) and rows:
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
     if not rows:
         say_what_next(given)

@@ -9,8 +9,9 @@ from textwrap import wrap
 import click
 
 from perfdb.alerts.messages import amount
-from perfdb.cli.options import database_option, json_option, open_history
-from perfdb.cli.render import colour, print_json, screen_width
+from perfdb.cli.completing import complete
+from perfdb.cli.options import open_history, table_options
+from perfdb.cli.render import colour, print_rows, screen_width
 from perfdb.cli.text import (
     COLOURS,
     cut,
@@ -31,19 +32,21 @@ WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 
 
 @click.command("show")
-@click.argument("session_id", metavar="[ID]", default="last")
+@click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
 @click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not only the first {MOST_STEPS}.")
 @click.option("--data", is_flag=True, help="Show the additional data of each step.")
-@database_option
-@json_option
-def command(session_id: str, every_step: bool, data: bool, database: str | None, as_json: bool) -> None:
+@table_options
+def command(
+    session_id: str, every_step: bool, data: bool, database: str | None, as_json: bool, as_csv: bool
+) -> None:
     """Show one session as a waterfall of its steps.
 
     ID is a session id, a unique prefix of one, last, or last~1 for the session before it.
+    Each row of CSV is a step.
     """
     session = open_history(database).session(session_id)
-    if as_json:
-        print_json([to_report(session)])
+    report = to_report(session) if as_json or as_csv else {}
+    if print_rows(report["steps"] if as_csv else [report], as_json=as_json, as_csv=as_csv):
         return
     columns = min(screen_width(), WIDEST)
     for line in _heading(session, columns):

@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import (
-    database_option,
+    COUNT,
     filter_options,
     history_filters,
-    json_option,
     open_history,
     say_what_next,
+    table_options,
 )
-from perfdb.cli.render import Column, print_json, print_table
+from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.text import COLOURS, duration_text, local_time, mark
 
 COLUMNS = (
@@ -29,23 +30,20 @@ COLUMNS = (
 
 
 @click.command("steps")
-@click.option("--step", metavar="NAME", help="Only steps with this name.")
-@click.option(
-    "--last", default=5, show_default=True, type=click.IntRange(1), help="Number of newest sessions."
-)
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only steps with this name.")
+@click.option("-n", "--last", default=5, show_default=True, type=COUNT, help="Number of newest sessions.")
 @filter_options
-@database_option
-@json_option
-def command(step: str | None, last: int, database: str | None, as_json: bool, **filters: Any) -> None:
+@table_options
+def command(
+    step: str | None, last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+) -> None:
     """List the recorded steps, newest session first."""
     history = open_history(database)
     given = history_filters(filters)
     rows = history.step_rows(step=step, last=last, **given)
     newest = {row["session_id"]: row["start_time"] for row in reversed(rows)}  # the first step's start
     rows.sort(key=lambda row: (-newest[row["session_id"]], row["session_id"], row["seq"]))
-    if as_json:
-        print_json(rows)
-    elif rows:
+    if not print_rows(rows, as_json=as_json, as_csv=as_csv) and rows:
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
     if not rows:
         say_what_next(given | ({"step": step} if step else {}))

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from perfdb.cli.completing import complete
 from perfdb.cli.options import database_option, open_history
 from perfdb.filters import checked_tag
 from perfdb.recording.redaction import redact
@@ -20,7 +21,7 @@ def tag_name(ctx: click.Context, param: click.Parameter, value: Any) -> str:
 
 
 @click.command("tag")
-@click.argument("session_id", metavar="ID")
+@click.argument("session_id", metavar="ID", shell_complete=complete("session"))
 @click.argument("name", callback=tag_name)
 @database_option
 def command(session_id: str, name: str, database: str | None) -> None:
@@ -29,5 +30,5 @@ def command(session_id: str, name: str, database: str | None) -> None:
     Sessions tagged warmup, ignore or cached are excluded from baselines and trends. ID is a session id, a
     unique prefix of one, last, or last~1.
     """
-    tagged = open_history(database).tag(session_id, name)
+    tagged = open_history(database, writes=True).tag(session_id, name)
     click.echo(f"Tagged {tagged}: {redact(name)}")

@@ -11,8 +11,16 @@ from typing import Any
 import click
 
 from perfdb.alerts.config import read_alert_settings
+from perfdb.cli.completing import complete
 from perfdb.cli.files import write_whole
-from perfdb.cli.options import filter_options, history_filters, open_history, say_what_next, table_options
+from perfdb.cli.options import (
+    COUNT,
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+    table_options,
+)
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.filters import Filters
@@ -39,13 +47,14 @@ def command() -> None:
 
 @command.command("suggest")
 @click.option(
+    "-n",
     "--last",
     default=1000,
     show_default=True,
-    type=click.IntRange(1),
+    type=COUNT,
     help="Number of newest sessions to learn from.",
 )
-@click.option("--step", metavar="NAME", help="Only this step.")
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
 @click.option("--write", is_flag=True, help="Add the limits to perfdb.toml as rules.")
 @filter_options
 @table_options
@@ -63,7 +72,7 @@ def suggest(
     The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least 1.25 times
     the median, rounded to two digits. Series with fewer than 20 runs get no limit.
     """
-    history = open_history(database)
+    history = open_history(database, lists=True)
     given = history_filters(filters)
     frame = history.suggest_thresholds(last=last, **given)
     if step is not None:

@@ -10,7 +10,9 @@ from typing import Any
 import click
 
 import perfdb
+from perfdb.cli.completing import complete
 from perfdb.cli.options import (
+    COUNT,
     TYPED,
     filter_options,
     history_filters,
@@ -20,7 +22,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import duration_text, of_kind
-from perfdb.filters import parse_instant, zone_named
+from perfdb.filters import moment_of, zone_named
 from perfdb.history.history import LAST_FOR_TRENDS
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
@@ -37,10 +39,11 @@ WIDE = 100  # columns; on narrower screens the names get the room of mean and p9
     show_default=True,
     help="Group: the last sessions, the whole history, each day or week.",
 )
-@click.option("--step", metavar="NAME", help="Only this step.")
+@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
 @click.option(
+    "-n",
     "--last",
-    type=click.IntRange(1),
+    type=COUNT,
     help="Number of newest sessions.  [200 by last without --since, else all]",
 )
 @click.option(
@@ -70,7 +73,7 @@ def command(
     if by in ("day", "week"):
         filters |= _moments(zone, filters)
     given = history_filters(filters)
-    history = open_history(database)
+    history = open_history(database, lists=True)
     frame = history.trends(by=by, step=step, last=last, zone=zone, **given)
     if frame.empty:
         say_what_next(given | ({"step": step} if step else {}))
@@ -102,7 +105,7 @@ def _moments(zone: str, filters: Mapping[str, Any]) -> dict[str, float]:
     typed = context.meta.get(TYPED, {})
     try:
         return {
-            name: parse_instant(typed[name], zone=zone_named(zone))
+            name: moment_of(typed[name], zone=zone_named(zone))
             for name in ("since", "until")
             if filters.get(name) is not None and name in typed
         }

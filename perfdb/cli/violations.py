@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from perfdb.alerts.messages import amount
-from perfdb.cli.options import filter_options, history_filters, open_history, table_options
+from perfdb.cli.options import COUNT, filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import of_kind, percent_text, short_time
 from perfdb.history.values import rows_of
@@ -30,9 +30,7 @@ COLUMNS = (
 
 
 @click.command("violations")
-@click.option(
-    "--last", default=1000, show_default=True, type=click.IntRange(1), help="Number of newest sessions."
-)
+@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Number of newest sessions.")
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
@@ -40,7 +38,7 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
 
     Limits are the rules of kind max and min in perfdb.toml. `perfdb thresholds suggest` suggests limits.
     """
-    history = open_history(database)
+    history = open_history(database, lists=True)
     given = history_filters(filters)
     frame = history.violations(last=last, **given)
     frame = frame.sort_values(["start_time", "excess_percent"], ascending=False, kind="stable")

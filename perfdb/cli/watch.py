@@ -33,7 +33,12 @@ def command(every: float, database: str | None) -> None:
 
     Without a terminal, it prints the current state once.
     """
+    from perfdb.store.engine import sqlite_path
+
     history = open_history(database)
+    path = sqlite_path(history.url)
+    if path is not None and path.exists() and not path.is_file():  # that will not become a database
+        raise StoreError(f"{history.database} is no regular file, and so no database")
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
         for line in lines(history):
             click.echo(line)

@@ -268,6 +268,6 @@ def _closed(path: Path) -> str | None:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        return error.strerror
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
     return None if os.access(path, os.R_OK) else os.strerror(errno.EACCES)

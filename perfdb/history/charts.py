@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
-from perfdb.filters import is_moment
+from perfdb.filters import is_moment, step_of
 from perfdb.records import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING, Session
 from perfdb.text import counted, inert, mode_text
 
@@ -69,6 +69,7 @@ def draw(
     **filters: Any,
 ) -> Figure:
     """Return the figure; the arguments are those of ``History.chart``."""
+    step = step_of(step)
     if kind not in KINDS:
         raise UsageError(f"there is no chart {kind!r}: choose one of {', '.join(KINDS)}")
     if session_ids and kind not in (*OF_ONE_SESSION, "compare"):

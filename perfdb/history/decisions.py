@@ -10,14 +10,12 @@ from operator import index  # also of what a frame holds
 from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import NotFoundError, StoreError, UsageError
-from perfdb.filters import Filters, checked_tag, parse_instant
+from perfdb.filters import Filters, Moment, checked_tag, moment_of
 from perfdb.history.access import Access
 from perfdb.recording.redaction import redact
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVERITIES, Alert
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.alerts.triage import Checked, Pinned, Story, Triage
     from perfdb.store.alerts import Silence
@@ -145,6 +143,24 @@ class Decisions(Access):
         """
         return self._decided(alert_id, FALSE_ALARM, note)
 
+    def undo(self, alert_id: int, *, note: str | None = None) -> list[Alert]:
+        """Take the last decision about an alert and its group back: they are what they were before it.
+
+        A baseline that ``expected`` made is gone; what is over by now is resolved.
+
+        Args:
+            alert_id: as in ``alerts``.
+            note: why, for whoever reads it later.
+
+        Returns:
+            The alert as it is now, and after it those that were decided about with it.
+
+        Raises:
+            NotFoundError: there is none of this number.
+            UsageError: nobody has decided about it.
+        """
+        return self._triage().undo(index(alert_id), note)
+
     def _triage(self) -> Triage:
         from perfdb.alerts.triage import Triage
 
@@ -215,7 +231,12 @@ class Decisions(Access):
         return self._triage().explanation(index(alert_id))
 
     def check(
-        self, *, fail_on: str = "warning", since: float | str | datetime | None = None, confirm: int = 1
+        self,
+        *,
+        fail_on: str = "warning",
+        since: Moment | None = None,
+        confirm: int = 1,
+        pipeline: str | None = None,
     ) -> Checked:
         """Say whether anything fires that should stop a release: ``check().failing`` is empty if not.
 
@@ -223,6 +244,7 @@ class Decisions(Access):
             fail_on: the least severity that fails: ``info``, ``warning`` or ``critical``.
             since: only what a session that began at or after it confirmed; forms as in ``sessions``.
             confirm: how many sessions must have seen it.
+            pipeline: only what fires in it.
 
         Raises:
             NotFoundError: nothing is recorded.
@@ -230,8 +252,8 @@ class Decisions(Access):
         """
         if fail_on not in SEVERITIES:
             raise ValueError(f"fail_on={fail_on!r} must be one of {', '.join(SEVERITIES)}")
-        moment = None if since is None else parse_instant(since)
-        return self._triage().check(fail_on=fail_on, since=moment, confirm=confirm)
+        moment = None if since is None else moment_of(since)
+        return self._triage().check(fail_on=fail_on, since=moment, confirm=confirm, pipeline=pipeline)
 
     # --- baselines --------------------------------------------------------------------------------------
 

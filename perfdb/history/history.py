@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from perfdb.errors import UsageError
-from perfdb.filters import Filters, checked_filters, parse_instant, zone_named
+from perfdb.filters import Filters, checked_filters, moment_of, zone_named
 from perfdb.history.decisions import Decisions
 from perfdb.records import Session
 
@@ -43,8 +43,8 @@ class History(Decisions):
             filters: which sessions; those that are not given do not matter:
 
                 * ``pipeline``: only this pipeline;
-                * ``since``: started at or after: epoch seconds, datetime, ISO text (local time unless it
-                  has a zone), an age such as ``"7d"`` or ``"6mo"``, or ``"today"``;
+                * ``since``: started at or after: epoch seconds, datetime, date, ISO text (local time unless
+                  it has a zone), an age: a timedelta, ``"7d"`` or ``"6mo"``, or ``"today"``;
                 * ``until``: started before; the same forms;
                 * ``fast_mode``: only sessions with this value;
                 * ``status``: ``running``, ``completed``, ``failed`` or ``interrupted``;
@@ -201,9 +201,9 @@ class History(Decisions):
         days_of = zone_named(zone)
         if by in ("day", "week"):  # one footing for what is asked and how it is grouped
             if (since := filters.get("since")) is not None:
-                filters["since"] = parse_instant(since, zone=days_of)
+                filters["since"] = moment_of(since, zone=days_of)
             if (until := filters.get("until")) is not None:
-                filters["until"] = parse_instant(until, zone=days_of)
+                filters["until"] = moment_of(until, zone=days_of)
         with self._reading() as connection:
             return queries.trends(
                 connection, by=by, step=step, zone=days_of, **checked_filters(last, filters)

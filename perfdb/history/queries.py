@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
-from perfdb.filters import Chosen
+from perfdb.filters import Chosen, step_of
 from perfdb.records import COMPLETED, Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
@@ -44,7 +44,7 @@ def failures(connection: Connection | None, *, step: str | None, **filters: Unpa
     """Return what ``analysis.failures`` counts among the sessions that fit."""
     from perfdb.analysis.failures import failures as find
 
-    return find(*sessions_and_steps(connection, **filters), step=step)
+    return find(*sessions_and_steps(connection, **filters), step=step_of(step))
 
 
 def trends(
@@ -60,6 +60,7 @@ def trends(
     from perfdb.analysis.runs import runs_of
     from perfdb.analysis.series import PERCENTILES
 
+    step = step_of(step)
     given = {name for name, value in filters.items() if value is not None}
     if connection is not None and by != "last" and given <= _BY_INDEX and zone is UTC:
         pipeline = filters.get("pipeline")

@@ -25,15 +25,24 @@ from perfdb.pathway.standin.faults import rate_limited
 from perfdb.pathway.standin.latency import SEARCH, TIME_SCALE
 from perfdb.pathway.standin.pictures import draw_room
 from perfdb.records import DESIGN_STEPS
-from perfdb.settings import load, shown_path
+from perfdb.settings import absolute, load, shown_path
+from perfdb.surroundings import variable, variables
 from perfdb.text import duration_text
+from perfdb.toml import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from perfdb.settings import Settings
+
 NORMAL, FAST = 48, 12
 SLOWER_FROM = NORMAL - 12  # which normal design is the first with a slower step
 SLOWER_BY = 2.5  # of the search service; the whole step becomes about twice as slow
+FOLDER = "perfdb-demo"
+SETTINGS_FILE = """\
+# The demo's own settings: nothing of it gets into a history of your own, and no channel hears of it.
+home = "performance_tracking"
+"""
 STYLES = ("modern", "scandinavian", "industrial", "japandi", "mid-century")
 
 __all__ = ["TIME_SCALE", "run_demo"]
@@ -63,15 +72,22 @@ def plans() -> Iterator[_Plan]:
         normal += not fast
 
 
-def run_demo(seed: int) -> None:
-    """Record the designs in the home of the working directory and tell what is there.
+def run_demo(seed: int, *, here: bool = False) -> None:
+    """Record the designs in a folder of the demo's own and tell what is there; channels hear nothing.
+
+    Args:
+        seed: draws times and products.
+        here: record into the home of the working directory instead.
 
     Raises:
         click.Abort: the user pressed Ctrl-C; what was recorded stays.
+        SettingsError: recording is off.
+        OSError: the folder cannot be made.
     """
-    settings = load(wait_s=20.0)  # the table at the end shall have every session
-    if settings.disabled:
+    if load(home=FOLDER).disabled:
         raise perfdb.SettingsError("recording is off: unset PERFDB_DISABLED to run the demo")
+    settings = _settings_here() if here else _settings_apart()
+    go = "" if here else f"cd {FOLDER} && "
     quiet = settings.replaced(console=False)
     done = 0
     with tempfile.TemporaryDirectory() as folder, StandIn(seed=seed, time_scale=TIME_SCALE) as standin:
@@ -109,14 +125,39 @@ def run_demo(seed: int) -> None:
                         raise perfdb.PerfdbError(f"the demo failed: {response['error']['message']}")
                     done += 1
             except KeyboardInterrupt:
-                click.echo(f"\nStopped: {done} designs are recorded. Look at them: perfdb sessions", err=True)
+                told = f"Stopped: {done} designs are recorded. Look at them: {go}perfdb sessions"
+                click.echo(f"\n{told}", err=True)
                 raise click.Abort from None
-    _tell(settings.home, settings.report_dir)
+    _tell(settings, apart=not here)
 
 
-def _tell(home: Path, reports: Path) -> None:
-    history = perfdb.History()
-    steps = history.steps(pipeline=load().pipeline, last=NORMAL + FAST)
+def _settings_apart() -> Settings:
+    """Return settings for a folder of the demo's own, which has a settings file of its own too.
+
+    So whatever is asked in that folder is answered from it, and no rule, channel or database of the user's
+    is met there.
+    """
+    folder = absolute(FOLDER)
+    folder.mkdir(exist_ok=True)
+    file = folder / "perfdb.toml"
+    if not file.exists():
+        file.write_text(SETTINGS_FILE, encoding="utf-8")
+    kept = ("PERFDB_DISABLED", "PERFDB_HOST", "PERFDB_MONITOR")
+    environ = {name: value for name, value in variables().items() if name[:7] != "PERFDB_" or name in kept}
+    # the table at the end shall have every session
+    return load(environ=environ | {"PERFDB_CONFIG": str(file)}, cwd=folder, wait_s=20.0)
+
+
+def _settings_here() -> Settings:
+    settings = load(wait_s=20.0)
+    rules = {name: value for name, value in settings.alerts.items() if name != "channels"}
+    return settings.replaced(alerts=Table(rules, source=settings.alerts.source))
+
+
+def _tell(settings: Settings, *, apart: bool) -> None:
+    home = settings.home
+    history = perfdb.History(settings.database_url)
+    steps = history.steps(pipeline=settings.pipeline, last=NORMAL + FAST)
     click.echo("\nThe history, per step:\n")
     for line in _table(steps):
         click.echo(line)
@@ -128,9 +169,14 @@ def _tell(home: Path, reports: Path) -> None:
     fired = alerts[(alerts["state"] == "firing") & (alerts["severity"] != "info")]
     if len(fired):
         click.echo("\nOne step became slower on the way, and perfdb noticed:\n")
-        for line in wrap(_slower(history) or str(fired["message"].iloc[-1]), 96):
+        for line in wrap(_slower(history, settings.pipeline) or str(fired["message"].iloc[-1]), 96):
             click.echo(f"  {line}")
     click.echo("\nLook closer:\n")
+    if apart:
+        click.echo(f"  cd {FOLDER:<22}nothing of it is in a history of your own")
+        for name in ("PERFDB_HOME", "PERFDB_DATABASE_URL", "PERFDB_CONFIG"):
+            if variable(name):
+                click.echo(f"  {'unset ' + name:<25}which names another history")
     if len(fired):
         explain = f"perfdb alerts explain {fired['id'].iloc[-1]}"
         click.echo(f"  {explain:<25}the whole story, with a picture; perfdb check exits 1 while it fires")
@@ -140,9 +186,9 @@ def _tell(home: Path, reports: Path) -> None:
     click.echo("  perfdb steps --json      every step, for your own tools")
 
 
-def _slower(history: perfdb.History) -> str:
+def _slower(history: perfdb.History, pipeline: str) -> str:
     """Say since when which step is slower, by how much and why; nothing where no level moved."""
-    found = history.regressions(pipeline=load().pipeline)
+    found = history.regressions(pipeline=pipeline)
     found = found[found["step_name"].isin(DESIGN_STEPS) & found["lasts"] & (found["against"] == "level")]
     if found.empty:
         return ""

@@ -47,8 +47,8 @@ def host_name(environ: Mapping[str, str] | None = None, *, root: Path = Path("/"
     if given:
         return given
     name = os.uname().nodename
-    in_container = any(environ.get(each) for each in ("KUBERNETES_SERVICE_HOST", "container")) or any(
-        exists(root / each) for each in (".dockerenv", "run/.containerenv")
+    in_container = any([environ.get(each) for each in ("KUBERNETES_SERVICE_HOST", "container")]) or any(
+        [exists(root / each) for each in (".dockerenv", "run/.containerenv")]
     )
     if not in_container:
         return name
@@ -74,7 +74,7 @@ def git_commit(folder: Path | None = None) -> str | None:
     """
     try:
         folder = folder or Path.cwd()
-        git = next((each / ".git" for each in (folder, *folder.parents) if exists(each / ".git")), None)
+        git = next(iter([each / ".git" for each in (folder, *folder.parents) if exists(each / ".git")]), None)
         if git is None:
             return None
         if (pointer := _content(git)) is not None:  # a worktree or submodule points to its folder

@@ -28,7 +28,7 @@ _WITH_PASSWORDS = {
     "w": ("ldap",),
 }  # fmt: skip
 _RAW_HEADERS = frozenset("authorization proxy-authorization cookie set-cookie x-api-key x-auth-token".split())
-_FLAG = r"(?<![\w\-./])-(?P<flag>pw|[pPuaw]|-(?:proxy-)?user(?:pwd)?)"
+_FLAG = r"-(?<![\w\-./]-)(?P<flag>pw|[pPuaw]|-(?:proxy-)?user(?:pwd)?)"
 _APART = r"\\*[\"']\s{0,2},\s{0,2}\\*[bu]?[\"']|=|[ ]{1,3}[\"']?|[\"']"
 _VALUE = r"(?P<value>[^\s\"',\\-][^\s\"',\\]*)"
 _OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
@@ -60,7 +60,7 @@ def _is_password(flag: str, value: str, apart: bool, programs: Collection[str]) 
     """Tell whether the value of a short option is a password, by itself or by the program."""
     if not value or value == REDACTED or compiled(_OTHERS).fullmatch(value):
         return False
-    known = any(program.startswith(_WITH_PASSWORDS.get(flag, ())) for program in programs)
+    known = any([program.startswith(_WITH_PASSWORDS.get(flag, ())) for program in programs])
     return known if not apart or flag in "aw" else known or looks_random(value, 6)
 
 
@@ -101,4 +101,4 @@ def _argument(before: str, argument: str, programs: Collection[str], extra: Iter
 
 def has_options(values: Collection[Any]) -> bool:
     """Tell whether a sequence may be the arguments of a command, or headers one after the other."""
-    return any(type(each) is str and (each[:1] == "-" or each.lower() in _RAW_HEADERS) for each in values)
+    return any([type(each) is str and (each[:1] == "-" or each.lower() in _RAW_HEADERS) for each in values])

@@ -120,7 +120,7 @@ def sensitivity_of(name: str) -> int:
 def _sensitivity_of_words(words: list[str]) -> int:
     if not words:
         return HARMLESS
-    at = next((i for i in reversed(range(len(words))) if _is_noun(words, i)), -1)
+    at = next(iter([i for i in reversed(range(len(words))) if _is_noun(words, i)]), -1)
     if at < 0:
         return _sensitivity_without_noun(words)
     noun, before, after = words[at], words[at - 1] if at else "", words[at + 1 :]
@@ -153,7 +153,7 @@ def _sensitivity_without_noun(words: list[str]) -> int:
         return SECRET if words[-1] == "header" else DOUBTFUL
     if words[-1] in _MAYBE or words[-1] in _ONE_WORD:
         return DOUBTFUL
-    if any(after in ("key", "keys") and before in _MAYBE_KEYS for before, after in pairwise(words)):
+    if any([after in ("key", "keys") and before in _MAYBE_KEYS for before, after in pairwise(words)]):
         return HARMLESS if words[-1] in _ABOUT else DOUBTFUL
     return HARMLESS
 
@@ -188,7 +188,7 @@ def looks_random(text: str, least: int = 8) -> bool:
 
 def is_secret_key(key: str, extra: Iterable[str] = ()) -> bool:
     """Tell whether a key names a credential, by its words: ``apiKey`` does, ``max_tokens`` does not."""
-    return sensitivity_of(key) == SECRET or any(word in key.lower() for word in extra)
+    return sensitivity_of(key) == SECRET or any([word in key.lower() for word in extra])
 
 
 def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
@@ -196,11 +196,11 @@ def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
     sensitivity = sensitivity_of(key)
     if sensitivity == HARMLESS and not extra:
         return False
-    if sensitivity == SECRET or any(word in key.lower() for word in extra):
+    if sensitivity == SECRET or any([word in key.lower() for word in extra]):
         return not is_harmless(key, value)
     if sensitivity == DOUBTFUL:
         if isinstance(value, (list, tuple)):  # auth=("user", "password")
-            return len(value) == 2 and key.lower().endswith("auth") and all(type(x) is str for x in value)
+            return len(value) == 2 and key.lower().endswith("auth") and all([type(x) is str for x in value])
         if not isinstance(value, str):
             return False
         return looks_random(value[:300], least_of(key)) or (

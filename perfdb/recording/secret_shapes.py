@@ -22,7 +22,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
         "sk_live_ sk_test_ sk_prod_ pk_live_ pk_test_ rk_live_ rk_test_ rk_prod_ rzp_live_ rzp_test_",
         r"\w{8,}",
     ),
-    ("sk_ ak_", r"(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{24,}"),
+    ("sk_ ak_", r"(?=[A-Za-z]{0,40}+\d)[A-Za-z0-9]{24,}"),
     ("whsec_", r"[\w+/\-]{16,}=*"),
     ("ghp_ gho_ ghu_ ghs_ ghr_", _WORD + r"{16,}[\w.\-]*"),
     ("github_pat_", r"\w{16,}"),
@@ -43,10 +43,10 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("hf_ api_org_", _WORD + "{20,}"),
     (
         "gsk_ fw_ jina_ esecret_ pcsk_ e2b_ bb_live_ tgp_v1_ wandb_v1_ rnd_ nfp_ napi_",
-        r"(?=[a-z_\-]{0,60}[A-Z0-9])[\w\-]{20,}",  # rnd_uniform_distribution_size is none
+        r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w\-]{20,}",  # rnd_uniform_distribution_size is none
     ),
     ("vercel_blob_rw_ snyk_uat. snyk_sat.", r"[\w.\-]{20,}"),
-    ("pa-", r"(?=[A-Za-z_\-]{0,42}\d)[\w\-]{43}(?![\w\-])"),  # Voyage
+    ("pa-", r"(?=[A-Za-z_\-]{0,42}+\d)[\w\-]{43}(?![\w\-])"),  # Voyage
     ("APP_USR-", r"\d{10,}-[\w\-]{20,}"),
     ("FLWSECK- FLWSECK_TEST-", r"[a-f0-9]{24,}(?:-\w+)*"),
     ("v1.0-", r"[a-f0-9]{24}-[a-f0-9]{100,}"),  # Cloudflare's origin
@@ -80,11 +80,11 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("dop_v1_ doo_v1_ dor_v1_", "[a-f0-9]{32,}"),
     ("dapi dkea", r"[a-f0-9]{32}(?:-\d)?"),
     ("hvs. hvb. hvr.", _DASHED + "{20,}"),
-    ("s. b. r.", r"(?=[A-Za-z]{0,23}\d)(?=[a-z0-9]{0,23}[A-Z])[A-Za-z0-9]{24}(?![A-Za-z0-9])"),
+    ("s. b. r.", r"(?=[A-Za-z]{0,23}+\d)(?=[a-z0-9]{0,23}+[A-Z])[A-Za-z0-9]{24}(?![A-Za-z0-9])"),
     ("NRAK- NRJS- NRII- NRIQ- NRRA- NRSP-", r"[\w\-]{16,}"),
     ("lin_api_ lin_oauth_ lin_wh_", _WORD + "{20,}"),
     ("ntn_", _WORD + "{20,}"),
-    ("secret_", r"(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{30,}"),
+    ("secret_", r"(?=[A-Za-z]{0,40}+\d)[A-Za-z0-9]{30,}"),
     ("figd_ figu_ figo_ figt_", _DASHED + "{20,}"),
     ("sntrys_ sntryu_ sntrya_ sntryi_", r"[\w+/\-]{20,}=*[\w+/]*"),
     ("glsa_", r"\w{20,}"),
@@ -203,7 +203,7 @@ def _key(text: str, begin: int) -> tuple[int, int]:
     """
     end = end_of(_KEY, text, begin)
     parts = text[begin:end].replace(".", "-").split("-") if end - begin >= 8 else ()
-    if any(len(part) >= 20 or (len(part) >= 8 and any(map(str.isdigit, part))) for part in parts):
+    if any([len(part) >= 20 or (len(part) >= 8 and any(map(str.isdigit, part))) for part in parts]):
         return end, end
     return 0, end
 

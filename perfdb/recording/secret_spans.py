@@ -10,8 +10,7 @@ from perfdb.recording.native import apart
 
 REDACTED = "[redacted]"
 # Looking at a place takes as long as reading so many characters; a text that holds more places is cut short.
-MANY, ROOM, ROOM_OF_NAME = 200, 60, 8
-DOUBTFUL_COSTS = 0.25
+MANY, ROOM = 200, 60
 
 
 @cache
@@ -35,9 +34,9 @@ def without(text: str, spans: Iterable[tuple[int, int]]) -> str:
     return "".join(parts) + text[kept:] if parts else text
 
 
-def is_dense(looked: float, at: int) -> bool:
+def is_dense(looked: int, at: int, many: float = MANY, room: int = ROOM) -> bool:
     """Tell whether so many places of a text were looked at until here that the rest would take too long."""
-    return looked > MANY and looked * ROOM > at
+    return looked > many and looked * room > at
 
 
 def small_of(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Find credentials in texts by the names before them: ``password = 'X'``, ``--api-key X``, ``Cookie: X``.
+"""Find credentials in texts by what is said of them: ``password = 'X'``, ``--api-key X``, ``Cookie: X``.
 
 Commands, headers, JSON, reprs, connection strings, YAML, query strings: a name that means a credential,
 something that separates, and a value. Each place is looked at a bounded number of times: the time is linear.
@@ -21,10 +21,8 @@ from perfdb.recording.secret_names import (
     withholds,
 )
 from perfdb.recording.secret_spans import (
-    DOUBTFUL_COSTS,
     MANY,
     REDACTED,
-    ROOM_OF_NAME,
     compiled,
     end_of,
     is_dense,
@@ -33,6 +31,11 @@ from perfdb.recording.secret_spans import (
 )
 
 LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
+
+# A text is cut short that holds so many names: harmless ones take less time, the more so what was looked at.
+_ROOM_OF_NAME, _ROOM_OF_SEEN = 20, 8
+_MANY_NAMES = 5 * MANY
+_OF_DOUBTFUL = 0.75  # a short text may hold four times as many whose value decides
 
 # One stands in each name that may mean a credential.
 STEMS = (
@@ -116,8 +119,10 @@ _INPUT = (
     r"(?:\"([^\"<>]+)|'([^'<>]+)|([^\s\"'<>]+))"
 )
 _NETRC = r"\blogin\s{1,4}[^\s]{1,100}+\s{1,4}password\s{1,4}(?!\[redacted)([^\s]{1,300}+)"
+_LETTERS = dict.fromkeys(stem[0] for stem in STEMS)  # tried one by one: fewer are quicker
+_ANY_STEM = "|".join(f"{a}(?:{'|'.join(stem[1:] for stem in STEMS if stem[0] == a)})" for a in _LETTERS)
 _TAGS = (
-    rf"<(?=[^<]{{0,80}}?(?i:{'|'.join(STEMS)}))(?:key>([^<>]{{1,80}}+)</key>\s{{0,80}}+<string"
+    rf"<(?=[^<]{{0,80}}?(?:{_ANY_STEM}))(?:key>([^<>]{{1,80}}+)</key>\s{{0,80}}+<string"
     r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>([^<]++)"
 )
 
@@ -130,13 +135,13 @@ def without_private_keys(text: str) -> str:
 
 
 def without_said(text: str, small: str) -> str:
-    """Return the text without what it calls credentials; ``small`` is the text in lower case."""
+    """Return the text without what it says to be credentials; ``small`` is it in small letters."""
     if _may_name(small):
         if "val" in small:
             text = without(text, _values_of_names(text, small))
             small = small_of(text)
         if "</" in text:
-            text = without(text, _values_of_tags(text))
+            text = without(text, _values_of_tags(text, small))
             small = small_of(text)
         if "<input" in small:
             found = compiled(_INPUT).finditer(small)
@@ -176,31 +181,32 @@ def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
                 harmless.add(name)
 
 
-def _values_of_tags(text: str) -> Iterator[tuple[int, int]]:
+def _values_of_tags(text: str, small: str) -> Iterator[tuple[int, int]]:
     """Yield where the values stand of ``<password>X</password>``, and of a list of properties."""
-    for found in compiled(_TAGS).finditer(text):
+    for found in compiled(_TAGS).finditer(small):
         begin, end = found.span(3)
-        yield begin, end if withholds(found[1] or found[2], text[begin:end]) else begin
+        name = text[slice(*found.span(2 if found[1] is None else 1))]
+        yield begin, end if withholds(name, text[begin:end]) else begin
 
 
 @cache
-def _named(flags: str) -> re.Pattern[str]:
+def _named(flags: str, has_options: bool) -> re.Pattern[str]:
     """Return what finds a name from its stem on, in small letters, and what separates its value.
 
-    The beginning of a name is looked for afterwards: that takes half the time.
+    A gap alone separates the value of an option. The beginning of a name is looked for afterwards: that takes
+    half the time.
     """
     gap = r"[^\S\n]"
-    letters = dict.fromkeys(stem[0] for stem in STEMS)  # tried one by one: fewer are quicker
-    stems = "|".join(f"{a}(?:{'|'.join(stem[1:] for stem in STEMS if stem[0] == a)})" for a in letters)
     return compiled(
-        rf"{flags}(?:{stems})[\w.$\-]*+(?=(?:"
+        rf"{flags}(?:{_ANY_STEM})[\w.$\-]*+(?=(?:"
         rf"(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
         rf"(?P<op>(?:=>|:=|={{1,2}}|:(?!//)|%3[ad]|->|\\u003[ad]|&#(?:58|61|x3[ad]);){gap}{{0,8}}+)"
         rf"|(?P<pair>\\*{_QUOTE}\s{{0,4}},\s{{0,4}})(?=[bur]{{0,2}}\\*{_QUOTE})"
         rf"|(?P<gap>{gap}{{1,4}}+(?:[|\-]{gap}{{1,4}}+)?+(?:(?:{_FILLERS})[:=]?{gap}{{1,4}}+){{0,3}}+"
         rf"(?:[:=]{gap}{{0,4}}+)?+)"
         # in prose, a value has a digit or quotes, or is long
-        r"(?P<prose>(?=[^\s\d\"'`]{0,80}+[\d\"'`]|\S{16}|\[redacted))?+)?+)"
+        r"(?P<prose>(?=[^\s\d\"'`]{0,80}+[\d\"'`]|\S{16}|\[redacted))"
+        rf"{'?+' if has_options else ''})?+)"
     )
 
 
@@ -220,56 +226,79 @@ class _Place:
 
 
 def _without_named(text: str, small: str) -> str:
-    """Return the text without the values of names that mean a credential; ``small`` is it in lower case.
+    """Return the text without the values of names that mean a credential; ``small`` is it in small letters.
 
     Of a text that is little else than such names, the rest is withheld: it would take long to read.
     """
     parts: list[str] = []
-    kept = at = names = 0
-    looked = 0.0
+    kept = at = names = new_names = looked = 0
+    many: float = MANY
     harmless: set[str] = set()
-    reached = _Reached()
+    reached: _Reached | None = None
     has_options = "-" in small and compiled(_OPTION).search(small) is not None
-    starts = _Starts(small)
-    for hit in _named("(?a)" if small.isascii() else "").finditer(small):
+    starts: _Starts | None = None
+    no_names: set[str] = set()  # what was looked at, and stands often in some texts
+    no_options: set[str] = set()
+    for hit in _named("(?a)" if small.isascii() else "", has_options).finditer(small):
         kind = hit.lastgroup
-        if kind is None or (kind == "gap" and not has_options):
+        if kind is None:
             continue
-        start, behind = hit.span()
+        stem, behind = start, _ = hit.span()
         if start < at:
+            continue
+        seen = text[start - _NEAR : behind] if start >= _NEAR else ""
+        if kind == "gap" and seen in no_options:
+            continue
+        if seen in no_names and (names < MANY or (names + 1) * _ROOM_OF_SEEN < behind):
+            names += 1
             continue
         before = small[start - 1 : start]
         if before.isalnum() or before in _OF_NAMES:
+            starts = starts or _Starts(small)
             start = starts.before(start)
         elif before == " " and small[start - 4 : start - 1] in _ENDS_OF_FIRST:
             start = _start_of_two(small, start, at)
-        if start < at or (
-            kind == "gap" and not (small[start] == "-" and compiled(_OPTION).match(small, start))
-        ):
+            seen = ""
+        if start < at:
+            continue
+        if stem - start >= _NEAR or small[start - 1 : start] in _QUERY or len(no_names) > MANY:
+            seen = ""  # more than this decides
+        if kind == "gap" and not (small[start] == "-" and compiled(_OPTION).match(small, start)):
+            if seen:
+                no_options.add(seen)
             continue
         word = text[start:behind].rstrip(_COUNTS)
         is_known = word in harmless and text[start - 1 : start] not in _QUERY
         if not is_known and kind != "op" and _goes_on(small, start, behind):
             continue
         names += 1
+        new_names += 1
         place = None if is_known else _Place(text, small, start, word, hit)
         sensitivity = HARMLESS if place is None else _sensitivity_in(text, place)
         value = end = -1
         if place is None or sensitivity == HARMLESS:
             if word.lower() != "identified":  # what follows it decides
                 harmless.add(word)
-            if names < MANY or names * ROOM_OF_NAME < behind:
+                if seen:
+                    no_names.add(seen)
+            if names < MANY or not (
+                is_dense(names, behind, room=_ROOM_OF_SEEN)
+                or is_dense(new_names, behind, _MANY_NAMES, _ROOM_OF_NAME)
+            ):
                 continue
         else:
+            reached = reached or _Reached()
             value, end, quoted = _value(text, place, sensitivity, reached)
             if value < 0 or text.startswith(REDACTED, value):
                 continue
-            looked += 1 if sensitivity == SECRET else DOUBTFUL_COSTS
+            looked += 1
+            if sensitivity == DOUBTFUL:
+                many += _OF_DOUBTFUL
             if not _withheld(
                 text[value : min(end, value + LONGEST_LOOKED_AT)], text, place, sensitivity, quoted
             ):
                 value = -1
-        if is_dense(looked, behind) or value == end == -1:
+        if is_dense(looked, behind, many) or value == end == -1:
             parts += (text[kept : max(start, kept)], REDACTED)
             kept = len(text)
             break
@@ -423,7 +452,7 @@ def _is_password(name: str) -> bool:
 
 def _is_strong(name: str) -> bool:
     small = name.lower()
-    return _is_password(name) or not any(weak in small for weak in _WEAK)
+    return _is_password(name) or not any([weak in small for weak in _WEAK])
 
 
 def _is_alone(text: str, place: _Place, value: str) -> bool:

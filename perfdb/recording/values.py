@@ -23,13 +23,14 @@ from perfdb.recording.redaction import (
     secret_name_in,
     withholds,
 )
+from perfdb.vocabulary import MAX_NAME as MAX_NAME
+from perfdb.vocabulary import bounded, recorded_name
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any
 
 MAX_TEXT = 4_096  # characters of one string
-MAX_NAME = 200  # characters of a step name or a key
 MAX_ITEMS = 200  # entries of one container
 MAX_DEPTH = 8
 MAX_TOTAL = 65_536  # characters of one set of attributes, roughly
@@ -77,9 +78,10 @@ def clean_error(error: object, limit: int = MAX_TEXT) -> str:
 
 
 def clean_name(name: object) -> str:
-    """Return the text of a key, or of the name of a step or event, whatever it is."""
+    """Return the text of a key, or of the name of a step or event, whatever it is; see ``recorded_name``."""
     try:
-        return clean_text(str.__str__(name) if isinstance(name, str) else str(name), MAX_NAME)
+        text = bounded(str.__str__(name) if isinstance(name, str) else str(name))
+        return recorded_name(clean_text(text, len(text)))
     except Exception as error:
         raise_foreign(error)
         return f"<unreadable {type(name).__name__}>"

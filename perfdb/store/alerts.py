@@ -368,6 +368,11 @@ def accept_baseline(connection: Connection, alert: Alert, now: float) -> None:
         _add_baseline(connection, alert, None, None, now)
 
 
+def forget_accepted(connection: Connection, alert_id: int) -> None:
+    """Forget the baselines that a decision about an alert made."""
+    connection.execute(delete(baselines).where(baselines.c.alert_id == alert_id, ~baselines.c.pinned))
+
+
 def _add_baseline(
     connection: Connection, alert: Alert, step_name: str | None, value: float | None, now: float
 ) -> None:

@@ -18,6 +18,7 @@ from perfdb.store.models import (
     series,
     session_tags,
     sessions,
+    storable_name,
     storable_text,
 )
 from perfdb.store.reading import read_session, session_of
@@ -129,6 +130,24 @@ def pipelines(connection: Connection) -> list[str]:
     """Return the names of all pipelines, sorted."""
     query = select(series.c.pipeline).where(series.c.step_name.is_(None)).distinct()
     return sorted(connection.execute(query).scalars())
+
+
+_NAMES = {"pipeline": series.c.pipeline, "step": series.c.step_name, "tag": session_tags.c.name}
+
+
+def has_name(connection: Connection, kind: str, name: str) -> bool:
+    """Say whether a pipeline, a step or a tag was ever called so; of deleted sessions too."""
+    column = _NAMES[kind]
+    return (
+        connection.execute(select(column).where(column == storable_name(name)).limit(1)).first() is not None
+    )
+
+
+def names_of(connection: Connection, kind: str, *, most: int = 10_000) -> list[str]:
+    """Return the names that pipelines, steps or tags have."""
+    column = _NAMES[kind]
+    query = select(column).where(column.is_not(None)).distinct().limit(most)
+    return list(connection.execute(query).scalars())
 
 
 def tags(connection: Connection, *, most: int = 100) -> list[str]:

@@ -208,7 +208,7 @@ def make_series(connection: Connection, pipeline: str, mode: str, names: Sequenc
 
 
 def has_attribute(
-    connection: Connection, key: str, value: str | int | float | None, number: int
+    connection: Connection, key: str, value: str | int | float | None, number: str
 ) -> ColumnElement[bool]:
     """Return whether a session has this attribute, types included; ``number`` names what is bound."""
     if is_shared(connection):

@@ -7,6 +7,7 @@ takes the write lock at BEGIN; a reader can neither create nor change a file.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,7 +98,7 @@ def shown_url(url: str) -> str:
         parsed = make_url(url)
         secret = {key: "***" for key in parsed.query if is_secret_key(key)}
         return parsed.update_query_dict(secret).render_as_string(hide_password=True)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return "<not a database URL>"
 
 
@@ -175,19 +176,42 @@ def _is_transient_sqlite(error: sqlite3.Error) -> bool:
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        raise StoreError(
-            "the database URL cannot be read; give sqlite:////folder/perfdb.sqlite3 or "
-            "postgresql://user:password@host/name"
-        ) from None
-    name = parsed.get_backend_name()
-    if name == "postgres":
-        return parsed.set(drivername="postgresql+psycopg")
-    if name == "postgresql" and "+" not in parsed.drivername:
-        return parsed.set(drivername="postgresql+psycopg")
-    if name not in ("sqlite", "postgresql"):
+    except (ArgumentError, ValueError):  # the second for a port that is no number
+        raise StoreError(_unreadable(url)) from None
+    name, _, driver = parsed.drivername.partition("+")
+    if name == "sqlite":
+        return parsed
+    if name not in ("postgres", "postgresql"):
         raise StoreError(f"perfdb does not know the database {name!r}; use sqlite or postgresql")
-    return parsed
+    if driver not in ("", "psycopg"):
+        raise StoreError(
+            f"perfdb speaks to PostgreSQL with psycopg, not with {driver!r}: begin the URL with postgresql://"
+        )
+    ports = parsed.query.get("port", ())
+    for port in (ports,) if isinstance(ports, str) else ports:
+        if not all(each.isdecimal() for each in port.split(",") if each):
+            raise StoreError(_BAD_PORT)
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+_BAD_PORT = "the port in the database URL is no number"
+_HOSTS = re.compile(r"(?:[^/@]*@)?[^/?]*,")
+
+
+def _unreadable(url: str) -> str:
+    """Return what is wrong with a URL without showing it: it may hold a password."""
+    place = url.partition("://")[2]
+    if _HOSTS.match(place):
+        return (
+            "the database URL names several hosts where one stands: give them as "
+            "postgresql://user:password@/name?host=a,b&port=5432,5432"
+        )
+    if re.match(r"(?:[^/@]*@)?[^/?]*:[^/?]*[^0-9/?][^/?]*(?:[/?]|$)", place):
+        return _BAD_PORT + ": give postgresql://user:password@host:5432/name"
+    return (
+        "the database URL cannot be read; give sqlite:////folder/perfdb.sqlite3 or "
+        "postgresql://user:password@host/name"
+    )
 
 
 def _file_of(parsed: URL) -> Path:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, or_, select
 
+from perfdb.errors import FilterError
+from perfdb.filters import Either
 from perfdb.recording.redaction import redact
 from perfdb.records import STATUSES
 from perfdb.store.dialects import has_attribute
-from perfdb.store.models import STATUS_CODES, series, session_tags, sessions, storable_text
+from perfdb.store.models import STATUS_CODES, series, session_tags, sessions, storable_name, storable_text
 from perfdb.vocabulary import UNCOUNTED_TAGS
 
 UNCOUNTED = exists().where(
@@ -36,16 +38,17 @@ def choose_sessions(
     """Return a query for the ids of the sessions that fit all filters.
 
     ``since`` and ``until`` are epoch seconds of the start, the second excluded; ``last`` takes the
-    newest that fit. ``attribute`` compares JSON scalars, types included: 1 is 1.0, but neither "1" nor true.
+    newest that fit. ``attribute`` compares JSON scalars, types included: 1 is 1.0, but neither "1" nor true;
+    of an ``Either`` one value has to fit.
 
     Raises:
-        ValueError: a filter has a value that cannot be meant.
+        FilterError: a filter has a value that cannot be meant.
     """
     wanted = select(sessions.c.id)
     if pipeline is not None or mode is not None:
         totals = select(series.c.id).where(series.c.step_name.is_(None))
         if pipeline is not None:
-            totals = totals.where(series.c.pipeline == storable_text(pipeline))
+            totals = totals.where(series.c.pipeline == storable_name(pipeline))
         if mode is not None:
             totals = totals.where(series.c.mode == storable_text(mode))
         wanted = wanted.where(sessions.c.series_id.in_(totals))
@@ -59,21 +62,23 @@ def choose_sessions(
         wanted = wanted.where(sessions.c.counted.is_(counted))
     if status is not None:
         if status not in STATUS_CODES:
-            raise ValueError(f"status is one of {', '.join(STATUSES)}, not {status!r}")
+            raise FilterError(f"status is one of {', '.join(STATUSES)}, not {status!r}")
         wanted = wanted.where(sessions.c.status == STATUS_CODES[status])
     if tag is not None:
-        tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_text(redact(tag)))
+        tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_name(redact(tag)))
         wanted = wanted.where(sessions.c.id.in_(tagged))
     for number, (key, value) in enumerate((attribute or {}).items()):
         wanted = wanted.where(_has_attribute(connection, key, value, number))
     if last is not None:
         if last < 1:
-            raise ValueError(f"last must be 1 or more, not {last}")
+            raise FilterError(f"last must be 1 or more, not {last}")
         wanted = wanted.order_by(sessions.c.start_time.desc(), sessions.c.id.desc()).limit(last)
     return wanted
 
 
 def _has_attribute(connection: Connection, key: str, value: Any, number: int) -> ColumnElement[bool]:
-    if value is not None and not isinstance(value, (str, int, float, bool)):
-        raise ValueError(f"attribute {key!r} is compared with text, a number, true, false or null only")
-    return has_attribute(connection, storable_text(key), value, number)
+    any_of = value if isinstance(value, Either) else (value,)
+    if not all(isinstance(each, str | int | float | None) for each in any_of):
+        raise FilterError(f"attribute {key!r} is compared with text, a number, true, false or null only")
+    key = storable_name(key)
+    return or_(*(has_attribute(connection, key, each, f"{number}_{n}") for n, each in enumerate(any_of)))

@@ -29,7 +29,7 @@ from perfdb.store.models import (
     session_tags,
     sessions,
     steps,
-    storable_text,
+    storable_name,
 )
 from perfdb.store.reading import driver_rows, success_of
 from perfdb.store.rows import ENVIRONMENT
@@ -165,7 +165,7 @@ def steps_frame(
     ).where(steps.c.session_pk.in_(chosen))
     if step is not None:
         query = query.where(
-            steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_text(step)))
+            steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
         )
     # Ordered as the primary key is, and put in the sessions' order afterwards: a join with an order of its
     # own has SQLite sort whole rows, and the driver make each name anew, per row.
@@ -225,7 +225,7 @@ def step_rows(
     query = query.join(steps, (steps.c.session_pk == sessions.c.id) & (steps.c.seq == _V_STEPS.c.seq))
     query = query.add_columns((steps.c.counted & _SESSION_COUNTS.element).label("counted"))
     if step is not None:
-        query = query.where(_V_STEPS.c.step_name == storable_text(step))
+        query = query.where(_V_STEPS.c.step_name == storable_name(step))
     return _plain_rows(connection, query.order_by(_V_STEPS.c.seq))
 
 
@@ -285,7 +285,7 @@ def _chosen(connection: Connection, step: str | None, filters: Chosen) -> Select
         has_step = (
             select(steps.c.session_pk)
             .join(series, series.c.id == steps.c.series_id)
-            .where(steps.c.session_pk == sessions.c.id, series.c.step_name == storable_text(step))
+            .where(steps.c.session_pk == sessions.c.id, series.c.step_name == storable_name(step))
         )
         chosen = chosen.where(has_step.exists())
     return chosen

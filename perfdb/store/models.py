@@ -47,6 +47,7 @@ from perfdb.vocabulary import (
     RUNNING,
     SEVERITIES,
     STATUSES,
+    recorded_name,
 )
 from perfdb.vocabulary import (
     UNCOUNTED_TAGS as UNCOUNTED_TAGS,
@@ -431,6 +432,11 @@ def storable_text(value: str) -> str:
     if value.isascii():
         return value.replace("\0", "\ufffd") if "\0" in value else value
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def storable_name(name: str) -> str:
+    """Return the form in which a name is kept."""
+    return recorded_name(storable_text(name))
 
 
 def _storable(value: Any, depth: int) -> Any:

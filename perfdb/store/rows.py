@@ -23,7 +23,7 @@ from perfdb.store.models import (
     STATUS_CODES,
     storable_text,
 )
-from perfdb.vocabulary import MAX_SEQ
+from perfdb.vocabulary import MAX_NAME, MAX_SEQ, recorded_name
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ SECONDS_A_DAY = 86_400
 _MAX_BIGINT = (1 << 63) - 1
 _MAX_DURATION = 1e9  # 31 years
 _MAX_INSTANT = 253_402_300_799.0 - _MAX_DURATION  # so that no end is after 9999, where ISO texts stop
-_MAX_NAME_BYTES = 800  # three of them must fit into one index entry of PostgreSQL (2,700 bytes)
+_MAX_NAME_BYTES = 4 * MAX_NAME  # three of them must fit into one index entry of PostgreSQL (2,700 bytes)
 
 
 def real(value: object, low: float = -math.inf, high: float = math.inf) -> float | None:
@@ -77,13 +77,9 @@ def document(value: object) -> Any:
 
 
 def name(value: object, default: str) -> str:
-    """Return a name short enough for an index."""
+    """Return the one form of a name, which is short enough for an index."""
     found = text(value)
-    if found is None:
-        return default
-    if len(found) * 4 <= _MAX_NAME_BYTES or len(found.encode()) <= _MAX_NAME_BYTES:
-        return found
-    return found.encode()[: _MAX_NAME_BYTES - 3].decode(errors="ignore") + "…"
+    return default if found is None else recorded_name(found)
 
 
 def instant(value: object) -> float | None:
@@ -104,7 +100,7 @@ _OF_THE_HEADER = (*ENVIRONMENT, "pid")
 FURTHER_OF_SESSION = {
     name: _READERS[kind] for name, kind in records.FURTHER_OF_SESSION.items() if name not in _OF_THE_HEADER
 }
-_FURTHER_OF_STEP = {name: _READERS[kind] for name, kind in records.FURTHER_OF_STEP.items()}
+_OF_STEP = (*_MEASURED.items(), *((name, _READERS[kind]) for name, kind in records.FURTHER_OF_STEP.items()))
 
 
 def series_key(start: Record) -> SeriesKey:
@@ -175,7 +171,7 @@ def step_row(step: Record, seq: int) -> Row:
     duration = real(step.get("duration"), 0.0, _MAX_DURATION)
     start_time = instant(step.get("start_time")) or 0.0
     data = document(step.get("additional_data"))
-    return {
+    row = {
         "step_name": name(step.get("step_name"), "unnamed"),
         "seq": seq,
         "start_time": start_time,
@@ -189,9 +185,10 @@ def step_row(step: Record, seq: int) -> Row:
         "additional_data": data,
         "attempts": document(step.get("attempts")),
         "events": document(step.get("events")),
-        **_measured(step),
-        **{name: read(step.get(name)) for name, read in _FURTHER_OF_STEP.items()},
     }
+    for key, read in _OF_STEP:
+        row[key] = read(step.get(key))
+    return row
 
 
 def sample_row(row: object) -> Row | None:

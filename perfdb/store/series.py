@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from perfdb.analysis.series import Series
 from perfdb.store.filters import UNCOUNTED, choose_sessions
-from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, steps
+from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, steps, storable_name
 from perfdb.store.reading import driver_rows
 
 MOST_STEPS = 20_000  # read for the last runs of one pipeline and mode
@@ -93,7 +93,9 @@ def read_past(connection: Connection, *, step: str | None = None, **filters: Any
         .group_by(steps.c.session_pk, steps.c.series_id)
     )
     if step is not None:
-        mean = mean.where(steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == step)))
+        mean = mean.where(
+            steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
+        )
     found: dict[int, list[tuple[int, str, float, float]]] = {}
     for series_id, pk, duration in connection.execute(mean):
         if pk in places:

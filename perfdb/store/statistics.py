@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, select, text
 
 from perfdb.analysis.series import neighbours, quantile
-from perfdb.store.models import FAILED_CODE, series, storable_text
+from perfdb.store.models import FAILED_CODE, series, storable_name
 from perfdb.vocabulary import UNCOUNTED_TAGS
 
 Percentile = tuple[float, int]
@@ -135,7 +135,7 @@ def of_totals(
     query = select(series.c.id, series.c.pipeline, series.c.step_name, series.c.mode)
     query = query.where(series.c.step_name.is_(None)).order_by(series.c.pipeline, series.c.mode)
     if pipeline is not None:
-        query = query.where(series.c.pipeline == storable_text(pipeline))
+        query = query.where(series.c.pipeline == storable_name(pipeline))
     rows: list[Row] = []
     for number, *names in connection.execute(query).all():
         found = connection.execute(_TOTALS, {"series_id": number}).cursor.fetchall()
@@ -164,7 +164,7 @@ def _steps_of(connection: Connection, step: str | None, pipeline: str | None) ->
     query = query.where(series.c.step_name.is_not(None))
     for column, value in ((series.c.step_name, step), (series.c.pipeline, pipeline)):
         if value is not None:
-            query = query.where(column == storable_text(value))
+            query = query.where(column == storable_name(value))
     return connection.execute(query.order_by(series.c.pipeline, series.c.mode, series.c.step_name)).all()
 
 

@@ -185,6 +185,7 @@ _decision(
     ServedHistory.false_alarm,
     "Mark an alert as a false alarm: it lowers its rule's precision.",
 )
+_decision("undo", ServedHistory.undo, "Undo the last decision about an alert: it is what it was before.")
 
 
 @router.post("/alerts/{alert_id}/silence", tags=["alerts"], responses=problems(404))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -10,8 +9,9 @@ from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from perfdb.filters import Filters as HistoryFilters
-from perfdb.filters import parse_instant
+from perfdb.filters import attribute_of, moment_of
 from perfdb.store.browsing import Key
+from perfdb.vocabulary import MAX_NAME, recorded_name
 from perfdb.web.schemas import AlertState, Status
 
 MOST_ON_A_PAGE = 200
@@ -24,7 +24,7 @@ def _empty_is_none(value: object) -> object:
 
 
 def _moment(value: str) -> str:
-    parse_instant(value)
+    moment_of(value)
     return value
 
 
@@ -34,8 +34,7 @@ def _key(value: str) -> str:
 
 
 def _pair(value: str) -> str:
-    if "=" not in value[1:]:
-        raise ValueError(f"{value!r} is not of the form key=value")
+    attribute_of(value)
     return value
 
 
@@ -66,6 +65,9 @@ _MOMENT = (
     r"(T([01][0-9]|2[0-3]):[0-5][0-9])?)$"
 )
 Text = Annotated[str, Field(max_length=_LONGEST)]
+Name = Annotated[str, Field(max_length=4 * MAX_NAME), AfterValidator(recorded_name)]  # longer as it was given
+MaybeName = Annotated[Name | None, BeforeValidator(_empty_is_none)]
+MaybeMode = Annotated[Annotated[str, Field(max_length=4 * MAX_NAME)] | None, BeforeValidator(_empty_is_none)]
 MaybeText = Annotated[Text | None, BeforeValidator(_empty_is_none)]
 MaybeMoment = Annotated[
     Annotated[str, _like(_MOMENT), AfterValidator(_moment)] | None, BeforeValidator(_empty_is_none)
@@ -87,7 +89,7 @@ class Query(BaseModel):
 class Filters(Query):
     """Which sessions; see ``History.sessions``."""
 
-    pipeline: MaybeText = Field(None, description="Only this pipeline.")
+    pipeline: MaybeName = Field(None, description="Only this pipeline.")
     since: MaybeMoment = Field(None, description="Started at or after: 7d, 24h, 2026-01-31, epoch seconds.")
     until: MaybeMoment = Field(None, description="Started before; the same forms.")
     fast_mode: MaybeBool = Field(None, description="Only sessions with this value.")
@@ -106,7 +108,7 @@ class Filters(Query):
             "fast_mode": self.fast_mode,
             "status": self.status,
             "tag": self.tag,
-            "attribute": dict(_parsed(pair) for pair in self.attribute) or None,
+            "attribute": dict(attribute_of(pair) for pair in self.attribute) or None,
         }
 
 
@@ -123,9 +125,9 @@ class SessionsQuery(Filters):
 class TrendQuery(Query):
     """A series and a window of it; without a pipeline the one that ran last."""
 
-    pipeline: MaybeText = None
-    step: MaybeText = Field(None, description="A step's name; the session's total without.")
-    mode: MaybeText = Field(
+    pipeline: MaybeName = None
+    step: MaybeName = Field(None, description="A step's name; the session's total without.")
+    mode: MaybeMode = Field(
         None, description="Canonical JSON, as in every answer; the one that ran last without."
     )
     last: int = Field(
@@ -145,9 +147,9 @@ class BottlenecksQuery(Filters):
 class WhatIfQuery(BottlenecksQuery):
     """A step that is made faster, or slower."""
 
-    step: Text
+    step: Name
     factor: float = Field(ge=0.0, le=10.0, description="Of its time: 0.5 is twice as fast, 0 takes none.")
-    mode: MaybeText = Field(None, description="Canonical JSON; the one of the most sessions without.")
+    mode: MaybeMode = Field(None, description="Canonical JSON; the one of the most sessions without.")
 
 
 class CompareQuery(Filters):
@@ -171,16 +173,3 @@ class RuleQuery(Query):
     """How far to look back for what a rule would have flagged."""
 
     last: int = Field(50, ge=1, le=200, description="Sessions of each pipeline and mode.")
-
-
-def value_of(text: str) -> Any:
-    """Return what a person meant by the value of an attribute: JSON where it is JSON, else text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _parsed(pair: str) -> tuple[str, Any]:
-    name, _, value = pair.partition("=")
-    return name, value_of(value)

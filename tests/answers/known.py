@@ -73,7 +73,6 @@ KNOWN: dict[str, dict[tuple[str, ...], str]] = {
     },
     "filters": {
         ("attribute",): "the cause of a regression is of all sessions, its table of those that fit",
-        ("text like a number",): "an attribute's value that looks like a number fits no text",
     },
     "windows": {
         ("trends",): _CUT,

@@ -56,6 +56,36 @@ def test_check_says_what_fires_and_expected_ends_it(perfdb: Any, firing: int) ->
     assert (answer.code, answer.out) == (0, "")
 
 
+@pytest.mark.parametrize("decision", ["ack", "expected", "false-alarm"])
+def test_a_decision_can_be_undone(perfdb: Any, firing: int, decision: str) -> None:
+    def told() -> Any:
+        return [row | {"updated_at": None} for row in perfdb("alerts", "--json").rows]
+
+    before = told()
+    rules = perfdb("rules", "--json").rows
+    verdicts = perfdb("alerts", "explain", "slow", "--json").rows
+    assert perfdb("alerts", decision, str(firing)).code == 0
+    assert perfdb("check").code == 0
+    answer = perfdb("alerts", "undo", str(firing), "--note", "a slip of the hand")
+    assert answer.code == 0
+    assert answer.out.startswith(f"Alert {firing} is firing again: ")
+    assert told() == before
+    assert perfdb("rules", "--json").rows == rules
+    assert perfdb("alerts", "explain", "slow", "--json").rows == verdicts
+    assert perfdb("check").code == 1
+    assert "a slip of the hand" in perfdb("alerts", "show", str(firing)).out
+    again = perfdb("alerts", "undo", str(firing))
+    assert again.code == 2
+    assert "nobody has decided" in again.err
+
+
+def test_undoing_the_second_decision_leaves_the_first(perfdb: Any, firing: int) -> None:
+    perfdb("alerts", "ack", str(firing))
+    perfdb("alerts", "expected", str(firing))
+    assert "is acknowledged again" in perfdb("alerts", "undo", str(firing)).out
+    assert "is firing again" in perfdb("alerts", "undo", str(firing)).out
+
+
 def test_check_speaks_to_github(perfdb: Any, firing: int) -> None:
     line = perfdb("check", "--format", "github").out
     assert line.startswith("::warning title=perfdb%3A work [slow]::work is at ")

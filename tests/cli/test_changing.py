@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from perfdb import create_tracker
+from perfdb import create_tracker, track
 from perfdb.recorder import close
+from perfdb.recording.journal import encode, frame
+from perfdb.recording.quarantine import put_aside
 from perfdb.records import Session
 
 
@@ -83,3 +86,38 @@ def test_a_running_session_is_not_deleted(perfdb: Callable[..., Any]) -> None:
         tracker.end_pipeline()
         close()
     assert perfdb("delete", "--yes", session_id).code == 0
+
+
+def test_delete_takes_what_fits_and_nothing_else(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
+    assert perfdb("delete", "--yes").code == 2
+    assert perfdb("delete", "last", "--status", "failed", "--yes").code == 2
+    assert perfdb("delete", "--attribute", "number=7", "--yes").out == ""
+    assert perfdb("delete", "--attribute", "number=1", "--yes").code == 0
+    assert ids(perfdb("sessions", "--json")) == [recorded[2].session_id, recorded[0].session_id]
+
+
+def test_one_customer_is_erased_everywhere(perfdb: Callable[..., Any]) -> None:
+    Path("perfdb.toml").write_text(
+        '[[alerts.rules]]\nname = "slow"\nkind = "max"\nstep = "work"\nlimit = 0.0\n'
+        '[[alerts.channels]]\nname = "team"\nkind = "log"\n',
+        encoding="utf-8",
+    )
+    home, made = Path("performance_tracking"), {}
+    for customer in ("acme", "other"):
+        with track(customer, customer=customer, monitor=False) as run, run.step("work"):
+            pass
+        made[customer] = run.session_id
+    close()
+    step = {"type": "step", "seq": 9, "step_name": "late", "duration": 1.0}
+    lines = [frame(encode({**step, "session_id": each})) for each in made.values()]
+    put_aside(home / "journal" / "j.journal", {"journal_id": "j"}, lines)
+    assert any(made["acme"].encode() in path.read_bytes() for path in home.rglob("*") if path.is_file())
+    answer = perfdb("delete", "--attribute", "customer=acme", "--everywhere", "--yes")
+    assert answer.code == 0, answer.err
+    assert "1 report, 1 alert, 1 message and 1 line put aside" in answer.err
+    assert ids(perfdb("sessions", "--json")) == [made["other"]]
+    assert [row["pipeline"] for row in perfdb("alerts", "--json").rows] == ["other"]
+    assert perfdb("prune", "--keep-last", "1000", "--compact").code == 0
+    left = [path for path in home.rglob("*") if path.is_file() and made["acme"].encode() in path.read_bytes()]
+    assert left == []
+    assert any(made["other"].encode() in path.read_bytes() for path in home.rglob("*.bad"))

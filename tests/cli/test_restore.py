@@ -122,3 +122,8 @@ def test_a_server_is_not_restored_from_a_file(perfdb: Callable[..., Any], record
     answer = perfdb("restore", "--yes", "copy.sqlite3", "-d", "postgresql://me:hunter2@127.0.0.1:1/none")
     assert (answer.code, "perfdb db copy copy.sqlite3" in answer.err) == (2, True)
     assert "hunter2" not in answer.err
+
+
+def test_an_import_of_what_is_not_there_makes_nothing(perfdb: Callable[..., Any], folder: Path) -> None:
+    assert perfdb("import", "nosuch").code == 2
+    assert list(folder.iterdir()) == []

@@ -33,7 +33,7 @@ VERBS = {
     "import": ["x.json"], "export": ["--format", "csv"], "prune": ["--older-than", "90d"],
     "backup": ["x.sqlite3"], "restore": ["x.json"], "recover": [], "db": ["check"],
 }  # fmt: skip
-OTHERS = ("demo", "design", "doctor")  # make a history of their own; doctor answers with a finding
+OTHERS = ("demo", "design", "doctor", "config")  # make a history of their own; the others read none
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,11 @@ import pytest
 from click.testing import CliRunner
 
 import perfdb
+from perfdb.alerts.config import read_alert_settings
 from perfdb.cli import demo, design
 from perfdb.errors import SettingsError
 from perfdb.pathway import ImageRefusedError
-from perfdb.pathway.demo import plans
+from perfdb.pathway.demo import _settings_apart, _settings_here, plans
 from perfdb.pathway.standin.named import named
 
 PERFDB = [sys.executable, "-c", "from perfdb.cli import main; main()"]
@@ -48,6 +49,7 @@ def test_the_demo_has_48_normal_and_12_fast_designs_and_12_slower_ones() -> None
 
 def test_ctrl_c_in_the_demo_keeps_what_was_recorded(home: Path) -> None:
     process = subprocess.Popen([*PERFDB, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    home = home.parent / "perfdb-demo" / "performance_tracking"
     deadline = time.monotonic() + 60
     while len(list(home.glob("performance_report_*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -57,7 +59,9 @@ def test_ctrl_c_in_the_demo_keeps_what_was_recorded(home: Path) -> None:
     assert process.returncode == 130
     assert "designs are recorded" in talk
     assert "Traceback" not in talk
-    statuses = set(perfdb.History().sessions()["status"])
+    assert "cd perfdb-demo && perfdb sessions" in talk
+    assert not (home.parent.parent / "performance_tracking").exists()
+    statuses = set(perfdb.History(home=home).sessions()["status"])
     assert "completed" in statuses
     assert "running" not in statuses
 
@@ -171,3 +175,21 @@ def test_the_demo_does_not_run_with_recording_off(home: Path, monkeypatch: pytes
 
     assert isinstance(done.exception, SettingsError)
     assert "PERFDB_DISABLED" in str(done.exception)
+
+
+def test_the_demo_meets_nothing_of_the_users(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = '[[alerts.channels]]\nname = "team"\nkind = "webhook"\nurl = "http://127.0.0.1:9/x"\n'
+    Path("perfdb.toml").write_text(f'home = "mine"\npipeline = "mine"\n{channel}')
+    monkeypatch.setenv("PERFDB_HOME", str(home))
+
+    apart, here = _settings_apart(), _settings_here()
+
+    assert apart.home == Path("perfdb-demo/performance_tracking").absolute()
+    assert apart.database_url.endswith("/perfdb-demo/performance_tracking/perfdb.sqlite3")
+    assert apart.pipeline == "design"
+    assert not read_alert_settings(apart.alerts).channels
+    assert here.home == home
+    assert not read_alert_settings(here.alerts).channels
+    monkeypatch.delenv("PERFDB_HOME")
+    monkeypatch.chdir("perfdb-demo")
+    assert perfdb.History().settings.home == apart.home, "cd perfdb-demo, and every command works"

@@ -107,6 +107,27 @@ def test_a_text_that_is_little_else_than_names_is_cut_short() -> None:
     assert redact(plain) == plain
 
 
+@pytest.mark.parametrize(
+    ("often", "once"),
+    [
+        ("the lists --a-key b ", "the lists --api-key Zq7hunter2Xk"),
+        ("see https://host/a?key here 5, ", "see https://host/a?key=Zq7hunter2Xk"),
+        ("the words a key - b ", "the words --key-secret Zq7hunter2Xk"),
+        ("it is identified as 5 - ", "it is identified by 'Zq7hunter2Xk'"),
+        ("as a primary key=5; ", "as an access key=Zq7hunter2Xk"),
+    ],
+)
+def test_what_often_means_nothing_hides_no_credential(often: str, once: str) -> None:
+    assert redact(often * 40) == often * 40
+    assert "hunter2" not in redact(often * 40 + once)
+
+
+def test_a_long_text_of_doubtful_names_is_cut_short_and_a_short_one_is_kept() -> None:
+    rows = "".join(f"auth=ok{number % 7}, seed=5 " for number in range(200))
+    assert redact(rows) == rows
+    assert len(redact(rows * 200)) < len(rows) * 20
+
+
 @pytest.mark.parametrize("letter", ["İ", "ß", "🚀", "é"])
 def test_letters_with_longer_small_forms_move_nothing(letter: str) -> None:
     assert redact(f"{letter}{letter} password=Zq7hunter2Xk {letter}") == (

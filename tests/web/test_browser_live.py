@@ -206,6 +206,30 @@ def test_an_alert_is_acknowledged_silenced_and_closed_from_its_page(
     ]
 
 
+def test_buttons_stay_where_they_are_and_a_decision_is_undone(
+    history: perfdb.History, browse: Browse
+) -> None:
+    desk = Triage(history)
+    alert = next(each for each in desk.alerts("firing") if each.inhibited_by is None)
+    page = browse(f"/alerts/{alert.id}")
+    page.wait_for_selector(".pulse.on", state="attached")
+
+    def places() -> list[Any]:
+        buttons = page.locator("#decide .choices button")
+        return [buttons.nth(place).bounding_box() for place in range(4)]
+
+    before = places()
+    for name, state in (("Acknowledge", "acknowledged"), ("Expected", "expected"), ("Undo", "acknowledged")):
+        page.get_by_role("button", name=name, exact=True).click()
+        page.locator(f"#head .chip.{state}").wait_for()
+        page.locator("#decide button[data-undo]:not([disabled])").wait_for()
+        assert places() == before, name
+    page.get_by_role("button", name="Undo", exact=True).click()
+    page.get_by_role("button", name="Acknowledge").wait_for()
+    assert places() == before
+    assert desk.story(alert.id).alert.state == "firing"
+
+
 def test_a_decision_made_elsewhere_shows_on_the_open_page(history: perfdb.History, browse: Browse) -> None:
     desk = Triage(history)
     alert = next(each for each in desk.alerts("firing") if each.inhibited_by is None)

@@ -75,7 +75,7 @@ def test_further_names_and_addresses_are_answered_only_when_asked_for(
     assert dashboard.client.get("/api/v1/health", headers={"Host": "other.example"}).status_code == 403
 
 
-CHANGES = ("acknowledge", "expected", "false-alarm", "silence", "unsilence")
+CHANGES = ("acknowledge", "expected", "false-alarm", "undo", "silence", "unsilence")
 
 
 @pytest.mark.parametrize("change", CHANGES)

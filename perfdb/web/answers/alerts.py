@@ -59,17 +59,17 @@ def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
 def decide(
     decision: Callable[..., object], history: ServedHistory, alert_id: int, note: str | None
 ) -> AlertAnswer:
-    """Acknowledge an alert or close it, with its group; return what it is now.
+    """Acknowledge an alert, close it or undo that, with its group; return what it is now.
 
     Args:
-        decision: ``History.acknowledge``, ``History.expected`` or ``History.false_alarm``.
+        decision: ``History.acknowledge``, ``History.expected``, ``History.false_alarm`` or ``History.undo``.
         history: of the alert.
         alert_id: its number.
         note: why.
 
     Raises:
         NotFoundError: there is none of this number.
-        UsageError: it is closed already.
+        UsageError: it is closed already, or there is nothing to undo.
     """
     decision(history, alert_id, note=note)
     return alert(history, alert_id)

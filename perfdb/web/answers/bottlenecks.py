@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError
+from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import notes
 from perfdb.store import browsing
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksAnswer:
     """Return the steps by the seconds they put on the critical path."""
+    require_names(history, pipeline=query.pipeline, tag=query.tag)
     rows = rows_of(history.bottlenecks(last=query.last, **query.filters()))
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)

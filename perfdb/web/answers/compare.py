@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError, UsageError
+from perfdb.filters import value_of
+from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
 from perfdb.store.browsing import neighbours
-from perfdb.web.queries import CompareQuery, value_of
+from perfdb.web.queries import CompareQuery
 from perfdb.web.schemas import GroupRow, GroupsCompared, SessionRow, SessionsCompared, SideBySide
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def _before(history: ServedHistory, session_id: str) -> str:
 
 def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
     a, b = (None if each is None else value_of(each) for each in (query.a, query.b))
+    require_names(history, pipeline=query.pipeline, tag=query.tag)
     found = history.compare(a, b, by=query.by or "", last=query.last, **query.filters())
     return GroupsCompared(
         by=found.by,

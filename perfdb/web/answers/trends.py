@@ -13,7 +13,9 @@ from perfdb.alerts.config import read_alert_settings
 from perfdb.analysis import trend_view as view
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series
-from perfdb.filters import parse_instant
+from perfdb.errors import NotFoundError
+from perfdb.filters import moment_of
+from perfdb.history.names import require_names
 from perfdb.history.values import to_builtin
 from perfdb.records import SEVERITIES, Alert
 from perfdb.store import browsing
@@ -39,7 +41,7 @@ Named = tuple[str, str | None, str]
 def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     """Return how long the runs of a series took, and where that is going."""
     since, until = (
-        None if each is None else parse_instant(each, zone=UTC) for each in (query.since, query.until)
+        None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
     )
     last = query.last
     if since is not None and "last" not in query.model_fields_set:  # a window is shown whole
@@ -56,6 +58,11 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
                 older = _runs(connection, chosen, last=1, since=since, until=runs.start_times[0])
                 cut = view.cut_words(len(runs.start_times)) if older.start_times else ""
     choices = [_named(*name) for name in names]
+    if chosen is None:
+        try:
+            require_names(history, pipeline=query.pipeline, step=query.step)
+        except NotFoundError as error:
+            return _empty(query, choices, None, f"{str(error)[:1].upper()}{str(error)[1:]}.")
     if runs is None or chosen is None or not runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen))
     return _answer(history, query, runs, found, choices, cut)
@@ -184,12 +191,14 @@ def _named(pipeline: str, step_name: str | None, mode: str) -> SeriesName:
     return SeriesName(pipeline=pipeline, step_name=step_name, mode=mode)
 
 
-def _empty(query: TrendQuery, choices: list[SeriesName], series: SeriesName | None) -> TrendAnswer:
+def _empty(
+    query: TrendQuery, choices: list[SeriesName], series: SeriesName | None, unknown: str = ""
+) -> TrendAnswer:
     nothing: dict[str, Any] = dict.fromkeys(_STATISTICS) | {"n": 0, "failures": 0}
     return TrendAnswer(
         series=series,
         choices=choices,
-        sentence="No run matches. Choose another series or a longer time."
+        sentence=unknown or "No run matches. Choose another series or a longer time."
         if choices
         else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
         **nothing,

@@ -8,12 +8,13 @@ const SAID = {
   "false-alarm": "Closed as a false alarm; the rule's precision counts it.",
   silence: "Silenced: nobody is told.",
   unsilence: "The silence has ended.",
+  undo: "Taken back: it is what it was before the decision.",
 };
 
 export function begin(root) {
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-do]");
-    if (button) decide(button.closest("[data-module=decide]"), button.dataset.do);
+    const button = event.target.closest("[data-do], [data-undo]");
+    if (button) decide(button.closest("[data-module=decide]"), button.dataset.do ?? "undo");
   });
 }
 
@@ -37,7 +38,7 @@ async function decide(root, word) {
     say("The server does not answer; nothing was changed.", false);
   }
   await refresh();
-  for (const button of root.querySelectorAll("button")) button.disabled = false;
+  for (const button of root.querySelectorAll("button")) button.disabled = !button.matches("[data-do], [data-undo]");
 }
 
 function say(words, well) {

@@ -1,0 +1,71 @@
+"""What a shell completes: the names of pipelines, steps, tags and rules, and the ids of sessions and alerts.
+
+It only looks: nothing is taken in, written or said, and what cannot be read completes to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from perfdb.history.history import History
+
+_MOST = 200
+Completer = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def complete(kind: str) -> Completer:
+    """Return what completes a ``pipeline``, ``step``, ``tag``, ``rule``, ``session`` or ``alert``."""
+
+    def completed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            found = _found(kind, ctx.params.get("database") or ctx.obj)
+        except Exception:  # a prompt is no place for errors
+            return []
+        wanted = incomplete.casefold()
+        return [_typed(each) for each in found if each.casefold().startswith(wanted)][:_MOST]
+
+    return completed
+
+
+def _found(kind: str, database: str | None) -> Iterable[str]:
+    from perfdb.history.history import History
+    from perfdb.store.database import Database
+
+    history = History(database)
+    history.require_access()
+    if kind == "rule":
+        return _rules(history)
+    with Database(history.url, migrates=False) as known, known.reading_if_there() as connection:
+        return [] if connection is None else list(_read(kind, connection))
+
+
+def _read(kind: str, connection: Connection) -> Iterable[str]:
+    from perfdb.filters import checked_filters
+    from perfdb.store import alerts, browsing, frames
+
+    if kind == "alert":
+        return [str(each.id) for each in alerts.read_alerts(connection, "open")]
+    if kind == "session":
+        rows = frames.session_rows(connection, **checked_filters(_MOST, {}))
+        return ["last", "last~1", *(row["session_id"] for row in reversed(rows))]
+    return sorted(browsing.names_of(connection, kind))
+
+
+def _rules(history: History) -> list[str]:
+    from perfdb.alerts.config import read_alert_settings
+
+    return [rule.name for rule in read_alert_settings(history.settings.alerts, reading=True).rules]
+
+
+def _typed(name: str) -> str:
+    """Return a name as it is typed: bash puts in what it gets, other shells quote it."""
+    if os.environ.get("_PERFDB_COMPLETE", "").startswith("bash"):
+        return "".join(f"\\{each}" if not each.isalnum() and each not in "_-.~" else each for each in name)
+    return name

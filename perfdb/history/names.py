@@ -1,0 +1,88 @@
+"""Names that a person says in a question: those that nothing has are answered with what is near."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfdb.errors import NotFoundError
+from perfdb.recording.redaction import redact
+from perfdb.settings import shown_path
+from perfdb.text import shortened
+from perfdb.vocabulary import recorded_name
+
+if TYPE_CHECKING:
+    from perfdb.history.history import History
+
+_MOST_SHOWN = 8
+
+
+def require_names(
+    history: History,
+    *,
+    pipeline: str | None = None,
+    step: str | None = None,
+    tag: str | None = None,
+) -> None:
+    """Let a question pass whose names are known, with or without runs that fit; anything where nothing is.
+
+    Raises:
+        NotFoundError: nothing was ever recorded under one of them; it says what is near.
+        StoreError: the database is missing, unreadable or not perfdb's.
+    """
+    from perfdb.history.access import reading
+    from perfdb.store import browsing
+
+    given = {
+        kind: name
+        for kind, name in (("pipeline", pipeline), ("step", step), ("tag", tag))
+        if name is not None
+    }
+    if not given:
+        return
+    with reading(history) as connection:
+        if connection is None or not browsing.names_of(connection, "pipeline", most=1):
+            return
+        for kind, name in given.items():
+            wanted = recorded_name(redact(name))
+            if not browsing.has_name(connection, kind, wanted):
+                raise unknown(kind, name, browsing.names_of(connection, kind), history.database)
+
+
+def require_home(history: History) -> None:
+    """Let a home pass that is there, or that nobody named by ``PERFDB_HOME``.
+
+    Raises:
+        NotFoundError: there is no such folder.
+    """
+    home = history.settings.home
+    named = os.environ.get("PERFDB_HOME", "").strip()
+    if not named or history.is_explicit or home.exists():
+        return
+    try:
+        siblings = sorted(each.name for each in home.parent.iterdir() if each.is_dir())
+    except OSError:
+        siblings = []
+    near = difflib.get_close_matches(home.name, siblings, n=1)
+    hint = f"; did you mean {shown_path(home.with_name(near[0]))}?" if near else ""
+    raise NotFoundError(
+        f"PERFDB_HOME names {shown_path(Path(home))}, where nothing is{hint or ': the first run makes it'}"
+    )
+
+
+def unknown(kind: str, name: str, known: Iterable[str], where: str) -> NotFoundError:
+    """Return the error that says that nothing is called so, and what is near, or what there is."""
+    names = sorted(set(known))
+    by_letters = {each.casefold(): each for each in names}
+    near = difflib.get_close_matches(name.casefold(), by_letters, n=3)
+    if near:
+        hint = "did you mean " + " or ".join(repr(by_letters[each]) for each in near) + "?"
+    elif names:
+        more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+        hint = "there are " + ", ".join(repr(each) for each in names[:_MOST_SHOWN]) + more
+    else:
+        hint = "there is none"
+    return NotFoundError(f"no {kind} in {where} is called {shortened(name, 80)!r}; {hint}")

@@ -1,0 +1,275 @@
+"""What holds for every command that has an option, whatever it is: read from the tree of commands.
+
+A hostile value is answered with a sentence and exit 2, a name that nothing has with what is near, a cell of
+CSV is never a formula; nothing ends in a traceback or in 1, which means that something was found.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from perfdb.cli import cli
+from perfdb.recording.report import to_report, write_report
+from perfdb.records import Session
+from tests.commands import Perfdb, make_session
+
+SERVED = {("serve",), ("watch",), ("demo",), ("design",)}  # they go on, or record, when nothing is wrong
+
+
+def commands(
+    group: click.Group = cli, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command with the words that call it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+def having(option: str) -> list[tuple[str, ...]]:
+    """Return the commands that take an option."""
+    return [
+        path
+        for path, command in commands()
+        if any(option in each.opts for each in command.params if isinstance(each, click.Option))
+    ]
+
+
+TABLES = ("sessions", "bottlenecks", "trends", "failures", "violations", "thresholds", "compare")
+REQUIRED = {
+    "chart": ("trend", "-o", "x.svg"),
+    "report": ("-o", "x.html"),
+    "export": ("--format", "json"),
+    "delete": ("last", "--yes"),
+    "tag": ("last", "x"),
+    "untag": ("last", "x"),
+    "import": ("reports",),
+    "backup": ("copy.sqlite3",),
+    "restore": ("performance_tracking/perfdb.sqlite3",),
+    "prune": ("--keep-last", "1000"),
+    "compare": ("--by", "fast_mode"),
+    "alerts ack": ("1",),
+    "alerts expected": ("1",),
+    "alerts false-alarm": ("1",),
+    "alerts undo": ("1",),
+    "alerts show": ("1",),
+    "alerts silence": ("--pipeline", "design"),
+    "alerts test": ("team",),
+    "baseline unpin": ("--all",),
+    "db copy": ("performance_tracking/perfdb.sqlite3", "other.sqlite3"),
+}
+
+
+def called(path: tuple[str, ...], *more: str) -> tuple[str, ...]:
+    """Return the words that call a command with what it needs and more."""
+    return (*path, *REQUIRED.get(" ".join(path), ()), *more)
+
+
+def of(option: str, values: list[str]) -> list[object]:
+    """Return every command that has the option, with every value."""
+    return [
+        pytest.param(path, option, value, id=f"{' '.join(path)} {option}={value[:20]}")
+        for path in having(option)
+        for value in values
+    ]
+
+
+NO_MOMENTS = ["9999-12-31", "0001-01-01", "soon", "", "1e999d", "nand", "\ud800"]
+NO_PAIRS = ["k=[1]", "k={}", "k", "=1", "k=" + "[" * 20_000]
+NO_DATABASES = [
+    ".", "", "postgresql://h1:5432,h2:5432/db", "postgresql://h:abc/db", "postgresql://h/db?port=abc",
+    "postgresql+asyncpg://h/db", "postgresql+psycopg2://h/db", "mysql://h/db", "sqlite://", "x://", "://",
+    "postgresql://[::1/db", "nosuch.sqlite3", "reports",
+]  # fmt: skip
+NAMES = ["nosuch", "a\nb", "x" * 5_000, "\u202eabc", "=1+1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "option", "value"),
+    [
+        *of("--since", NO_MOMENTS),
+        *of("--until", NO_MOMENTS),
+        *of("--attribute", NO_PAIRS),
+        *of("--step", NAMES),
+        *of("--pipeline", NAMES),
+        *of("--tag", NAMES),
+        *of("--rule", NAMES),
+        *of("--last", ["0", "-1", "1.5", "x", ""]),
+        *of("--for", NO_MOMENTS),
+        *of("--older-than", NO_MOMENTS),
+    ],
+)
+def test_what_cannot_be_meant_is_a_sentence_and_2(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...], option: str, value: str
+) -> None:
+    answer = perfdb(*called(path, option, value))
+    is_list = path[0] in TABLES and option in ("--pipeline", "--tag")  # an empty one is an answer
+    assert answer.code == (0 if is_list and path[0] != "compare" else 2), answer
+    assert "Traceback" not in answer.err
+    if is_list:
+        assert "is called" in answer.err
+        return
+    told = answer.err.splitlines()[-1]
+    assert told.startswith(("perfdb: ", "Error: ")), answer.err
+    assert len(told) < 800
+
+
+@pytest.mark.parametrize(("path", "option", "value"), of("--database", NO_DATABASES))
+def test_a_database_that_cannot_be_is_a_sentence_and_2(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...], option: str, value: str
+) -> None:
+    if path == ("doctor",):
+        return  # that is what it finds
+    if path == ("config",):
+        return  # it opens none: see test_config.py
+    if path in (("watch",), ("import",), ("db", "upgrade"), ("restore",)) and value == "nosuch.sqlite3":
+        return  # they wait for it, or make it
+    answer = perfdb(*called(path, option, value))
+    assert answer.code == 2, answer
+    assert "Traceback" not in answer.err
+    assert answer.err.splitlines()[-1].startswith(("perfdb: ", "Error: ")), answer.err
+
+
+@pytest.mark.parametrize("path", [path for path in having("--last") if path not in SERVED], ids=" ".join)
+@pytest.mark.parametrize("value", ["99999999999999999999", "1" + "0" * 400])
+def test_more_than_there_can_be_is_everything(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...], value: str
+) -> None:
+    answer = perfdb(*called(path, "--last", value))
+    assert "Traceback" not in answer.err
+    assert answer.code in (0, 2)
+
+
+@pytest.mark.parametrize("path", [path for path, each in commands() if any(
+    isinstance(one, click.Argument) and isinstance(one.type, click.types.IntParamType) for one in each.params
+)], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("number", ["0", "-1", str(1 << 63), "1" + "0" * 29, "x", "²"])
+def test_a_number_of_nothing_is_a_sentence_and_2(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...], number: str
+) -> None:
+    answer = perfdb(*path, "--", number)
+    assert answer.code == 2, answer
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("path", having("--step"), ids=" ".join)
+def test_a_misspelt_step_is_answered_with_the_right_one(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...]
+) -> None:
+    answer = perfdb(*called(path, "--step", "vison analysis"))
+    assert answer.code == 2
+    assert "'Vision Analysis'" in answer.err
+    assert not Path("x.svg").exists()
+
+
+def test_a_known_name_without_runs_is_an_answer(perfdb: Perfdb, recorded: list[Session]) -> None:
+    for command in ("trends", "steps", "failures", "regressions"):
+        assert perfdb(command, "--step", "Vision Analysis", "--until", "2020-01-01").code == 0
+
+
+def test_a_misspelt_rule_is_answered_with_the_right_one(perfdb: Perfdb, recorded: list[Session]) -> None:
+    for command in (("alerts", "explain", "fast_shfit"), ("alerts", "silence", "--rule", "fast_shfit")):
+        answer = perfdb(*command)
+        assert answer.code == 2
+        assert "'fast_shift'" in answer.err
+
+
+def test_a_misspelt_home_is_answered_with_the_right_one(
+    perfdb: Perfdb, recorded: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERFDB_HOME", "performance_traking")
+    answer = perfdb("sessions")
+    assert answer.code == 2
+    assert "did you mean performance_tracking?" in answer.err
+    assert not Path("performance_traking").exists()
+
+
+READING = [
+    ("sessions",), ("steps",), ("show",), ("bottlenecks",), ("trends",), ("regressions",), ("explain",),
+    ("compare",), ("failures",), ("violations",), ("thresholds", "suggest"), ("baseline",),
+    ("baseline", "list"), ("alerts",), ("alerts", "list"), ("alerts", "show"), ("alerts", "explain"),
+    ("rules",), ("check",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", READING, ids=" ".join)
+def test_every_reading_command_answers_in_either_form_but_not_in_both(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...]
+) -> None:
+    assert path in having("--json")
+    assert path in having("--csv")
+    for both in (("--json", "--csv"), ("--csv", "--json")):
+        answer = perfdb(*called(path, *both))
+        assert answer.code == 2
+        assert "choose one" in answer.err
+
+
+def test_n_is_last_wherever_there_is_last() -> None:
+    assert set(having("-n")) == set(having("--last"))
+
+
+def test_json_and_csv_have_the_same_cells(perfdb: Perfdb, recorded: list[Session]) -> None:
+    for path in (("sessions",), ("steps",), ("rules",), ("bottlenecks",), ("trends",)):
+        rows = perfdb(*path, "--json").rows
+        table = list(csv.DictReader(io.StringIO(perfdb(*path, "--csv").out)))
+        assert [list(row) for row in table] == [list(row) for row in rows], path
+
+
+HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\uff1d1", " =1"]
+
+
+@pytest.fixture
+def hostile(perfdb: Perfdb) -> None:
+    """Forty sessions in which everything that has a name is called like a formula."""
+    for number in range(40):
+        name = HOSTILE[number % len(HOSTILE)]
+        made = make_session(0)
+        steps = tuple(
+            type(step)(**{**{f: getattr(step, f) for f in step.__dataclass_fields__}, "step_name": name})
+            for step in made.steps
+        )
+        failed = number % 3 == 0
+        changes = {"status": "failed", "success": False, "error_message": name} if failed else {}
+        session = make_session(
+            0, session_id=f"s{number}", pipeline="=cmd", start_time=made.start_time + number, steps=steps,
+            attributes={"=key": name, "model": name}, tags=("=tag",), **changes,
+        )  # fmt: skip
+        write_report(to_report(session), Path("hostile"))
+    assert perfdb("import", "hostile").code == 0
+    Path("perfdb.toml").write_text(
+        '[[alerts.rules]]\nname = "=rule"\nkind = "max"\nstep = "*"\nlimit = 0.0001\n', encoding="utf-8"
+    )
+
+
+def test_no_cell_of_any_csv_is_a_formula(perfdb: Perfdb, hostile: None) -> None:
+    seen = 0
+    for path in having("--csv"):
+        needed = {"explain": ("s1",), "show": ("s1",)}.get(path[0], REQUIRED.get(" ".join(path), ()))
+        if path[0] == "compare":
+            needed = ("s1", "s2")
+        answer = perfdb(*path, *needed, "--csv")
+        if answer.code == 2:
+            continue  # nothing to show: an alert that is not there
+        for row in csv.reader(io.StringIO(answer.out)):
+            for cell in row:
+                seen += 1
+                if not _is_number(cell):
+                    assert not cell.lstrip().startswith(("=", "+", "-", "@", "\uff1d")), (path, cell)
+    assert seen > 100
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
