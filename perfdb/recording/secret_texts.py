@@ -1,4 +1,4 @@
-"""Find credentials in texts by what is said of them: ``password = 'X'``, ``--api-key X``, ``Cookie: X``.
+"""Find credentials in texts by the names before them: ``password = 'X'``, ``--api-key X``, ``Cookie: X``.
 
 Commands, headers, JSON, reprs, connection strings, YAML, query strings: a name that means a credential,
 something that separates, and a value. Each place is looked at a bounded number of times: the time is linear.
@@ -135,7 +135,7 @@ def without_private_keys(text: str) -> str:
 
 
 def without_said(text: str, small: str) -> str:
-    """Return the text without what it says to be credentials; ``small`` is it in small letters."""
+    """Return the text without what it calls credentials; ``small`` is the text in lower case."""
     if _may_name(small):
         if "val" in small:
             text = without(text, _values_of_names(text, small))
@@ -226,7 +226,7 @@ class _Place:
 
 
 def _without_named(text: str, small: str) -> str:
-    """Return the text without the values of names that mean a credential; ``small`` is it in small letters.
+    """Return the text without the values of names that mean a credential; ``small`` is it in lower case.
 
     Of a text that is little else than such names, the rest is withheld: it would take long to read.
     """
