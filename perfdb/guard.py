@@ -1,8 +1,9 @@
-"""Tell perfdb's own failures, which the host never sees, from exceptions that only pass through its frames.
+"""Distinguish perfdb's own failures, which the host never sees, from exceptions that pass through its frames.
 
 A signal handler may raise at any moment, in the middle of a statement of perfdb's: a time limit of a task
 queue, an alarm, Ctrl-C. Other threads, greenlets and time-outs throw exceptions in from outside. All of these
-belong to the host and must reach it, as the same object, while what they interrupted is taken to its end.
+belong to the host and must reach it, as the same object, once the work of perfdb's that they interrupted is
+done.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    class Health(Protocol):
-        """Where failures are counted, as ``perfdb.recording.health`` does it."""
+    class FailureCounter(Protocol):
+        """Counts failures; ``perfdb.recording.health.Health`` is one."""
 
         def failed(self, doing: str, error: BaseException) -> None:
             """Note that perfdb itself failed at ``doing``."""
 
 
-_TRIES = 5  # of an action that exceptions of others keep cutting off
+_TRIES = 5  # of an action that foreign exceptions keep interrupting
 
 # perfdb and what it calls: their exceptions are failures of recording
 _LIBRARIES = frozenset(
@@ -35,17 +36,17 @@ _WITHOUT_WORDS = frozenset(
     "builtins.EOFError builtins.MemoryError builtins.StopAsyncIteration builtins.StopIteration "
     "_queue.Empty queue.Empty".split()
 )
-# those through whose frames somebody else's exception comes in when they switch
+# libraries that switch tasks: exceptions of other tasks enter through their frames
 _SWITCHING = frozenset("anyio eventlet gevent greenlet trio uvloop".split())
 
 
 def foreign(error: BaseException, catcher: FrameType | None = None) -> BaseException | None:
     """Return the exception that has to reach the host, or None when it is a failure of perfdb's own.
 
-    To the host belongs whatever the frame of a signal handler raised or another thread set; every class that
-    is defined outside of builtins, the standard library, perfdb and its libraries, unless code of the host
-    that perfdb called on purpose (a ``__repr__``, a stream, a callback) raised it; and all that is no
-    ``Exception``. A failure that took the place of such an exception gives that one.
+    An exception belongs to the host if the frame of a signal handler raised it or another thread set it; if
+    its class is defined outside of builtins, the standard library, perfdb and its libraries, unless code of
+    the host that perfdb called on purpose (a ``__repr__``, a stream, a callback) raised it; and if it is no
+    ``Exception``. For a failure that replaced such an exception, the replaced one is returned.
 
     Args:
         error: as caught.
@@ -69,8 +70,8 @@ def raise_foreign(error: BaseException) -> None:
         raise other
 
 
-def to_its_end(health: Health, doing: str, action: Callable[[], object]) -> None:
-    """Call ``action``; when an exception of the host's cuts it off, call it again and raise that one then.
+def to_its_end(health: FailureCounter, doing: str, action: Callable[[], object]) -> None:
+    """Call ``action``; when an exception of the host's interrupts it, call it again, then raise that one.
 
     Args:
         health: where a failure of perfdb's own is counted.
@@ -103,7 +104,7 @@ def _is_foreign(error: BaseException) -> bool:
 
 
 def _is_from_handler(trace: TracebackType | None) -> bool:
-    """Tell whether the frame of a signal handler is on the way: it is given the frame it interrupted."""
+    """Tell whether a signal handler's frame is in the traceback: its argument is the frame it interrupted."""
     installed = _installed_handlers()
     while trace is not None and trace.tb_next is not None:
         interrupted, frame = trace.tb_frame, trace.tb_next.tb_frame

@@ -1,9 +1,9 @@
-"""Write a file that somebody named: whole or not at all, and never in the place of what is no file.
+"""Write an output file as a whole or not at all, and never replace what is no regular file.
 
-What is there and no regular file (a device, a FIFO, ``/dev/stdout``, ``/dev/fd/3``) is written to, a symbolic
-link is followed, an existing file keeps its owner and mode, a new one is its owner's alone. What another user
-put where everybody may write, such as ``/tmp``, is neither followed nor written to. It is a module of its own
-because recording, store, pages and commands all write files and share no other ground.
+An existing device or FIFO (``/dev/stdout``, ``/dev/fd/3``) is written to, a symbolic link is followed, an
+existing file keeps its owner and mode, a new one is accessible to its owner only. A file or link of another
+user in a folder that everybody may write to, such as ``/tmp``, is neither followed nor written to. A module
+of its own, because recording, store, pages and commands all write files.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _end_of_links(path: str | Path) -> str:
 
 
 def _require_known(name: str, found: os.stat_result) -> None:
-    """Refuse what another user put where everybody may: whoever names ``/tmp/x`` means no file of theirs.
+    """Refuse another user's file in a folder that everybody may write to, such as ``/tmp/x``.
 
     Raises:
         PermissionError: it belongs to neither us, root, nor the owner of its folder.
@@ -321,8 +321,8 @@ def _pieces_of(file: IO[bytes]) -> Iterator[bytes]:
 def _hidden_name(folder: Path) -> Iterator[Path]:
     """Yield the name that a file may have before it is in place; nothing stays under it.
 
-    The writers of a folder take turns with one name, so that the next one removes what a killed one left.
-    Who cannot have the turn, because a writer was stopped in the middle, has a name of its own.
+    The writers of a folder take turns with one name, so that the next one removes what a killed one left. A
+    writer that cannot get the turn, because another was stopped in the middle, uses a name of its own.
     """
     hidden = folder / HIDDEN
     descriptor = -1

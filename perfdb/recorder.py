@@ -1,4 +1,4 @@
-"""The write door: trackers, and the one worker per database that they share in this process."""
+"""Entry points for recording: trackers, and the one worker per database that they share in this process."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def prepare(
     strict: bool | None = None,
     settings: Settings | None = None,
 ) -> None:
-    """Do at the start of a server what its first session would stall for: imports, and the database's tables.
+    """Do at a server's start what its first session would wait for: imports, and the database's tables.
 
     Takes what ``create_tracker`` takes. Everything that it opened is closed when it returns, so that a server
     may fork afterwards; in an async program, ``await asyncio.to_thread(perfdb.prepare)``. A database that is
@@ -459,7 +459,7 @@ def close(wait_s: float = EXIT_WAIT_S) -> None:
 
 
 def _close_at_exit() -> None:
-    """End all threads, too: one that the interpreter stops at its very end may take the process with it.
+    """End all threads, too: one that the interpreter stops at its very end may abort the process.
 
     Exit handlers that were registered before ours come after it: they bring in themselves what they record.
     """
@@ -525,7 +525,7 @@ def _before_fork() -> None:
 def _warn_of_fork(beside_threads: bool) -> None:
     """Let CPython say that the process was forked beside threads only when it was.
 
-    3.13 counts them behind our handlers, when ours run again. The next fork decides anew.
+    3.13 counts threads after our handlers, when ours run again. The next fork decides anew.
     """
     if sys.version_info < (3, 13):
         return

@@ -61,7 +61,7 @@ class Search:
             except OSError as error:
                 raise_foreign(error)
                 if folder == self._folder:
-                    return home  # whoever uses it learns why it cannot be read
+                    return home  # using it says why it cannot be read
                 self.closed_home = self.closed_home or home
                 self._closed = error.strerror or type(error).__name__
                 continue

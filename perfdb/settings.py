@@ -50,11 +50,11 @@ _NO_TABLE = Table({})
 class Settings:
     """The settings in force, complete and checked; frozen.
 
-    Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves
-    nothing; ``shown_path`` gives the short form for people. ``console`` None means: as the entry
-    point likes. ``pathway``, ``alerts`` and ``retention`` are tables as read, with their lines, for
-    the parts that understand them. ``home_named`` says that somebody chose the home, which need not be ours
-    then; ``warnings`` are the words of what was passed by, ``closed_home`` a folder above that may be a home.
+    Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves nothing;
+    ``shown_path`` gives the short form for people. ``console`` None leaves it to the entry point.
+    ``pathway``, ``alerts`` and ``retention`` are tables as read, with their lines, for the parts that
+    understand them. ``home_named`` says that the home was named explicitly and may belong to another user;
+    ``warnings`` say what was ignored, ``closed_home`` a folder above that may be a home.
     """
 
     __slots__ = (
@@ -153,7 +153,7 @@ def load(
         return _load(environ, cwd, overrides, find_home=False)
     except (SettingsError, OSError) as error:
         raise_foreign(error)
-        arguments = _read_arguments(_given(overrides))  # a mistake in these is said all the same
+        arguments = _read_arguments(_given(overrides))  # a mistake in these is reported all the same
         if not _is_off(environ) or arguments.get("disabled") is False:
             raise
         return _nothing(arguments)
@@ -456,7 +456,7 @@ def _default_home(folder: Path | None, *, found: bool) -> Path:
     if folder is not None:
         return folder / HOME_FOLDER
     if found:
-        return Path(os.devnull) / HOME_FOLDER  # whoever reads a database that was named needs none
+        return Path(os.devnull) / HOME_FOLDER  # a reader of an explicitly named database needs none
     raise FileNotFoundError(_GONE)
 
 

@@ -1,8 +1,8 @@
-"""Ask the system what is there, and hide nothing that a signal handler raises meanwhile.
+"""Look at files and variables without swallowing what a signal handler raises meanwhile.
 
-The standard library answers behind an ``except`` of its own: ``os.path.exists`` takes every OSError and
-ValueError for a no, ``os.environ.get`` every KeyError, ``mkdir(exist_ok=True)`` every OSError. The time limit
-of a host may be of such a class, and is lost there.
+Functions of the standard library catch more than their own errors: ``os.path.exists`` returns False on every
+OSError and ValueError, ``os.environ.get`` its default on every KeyError, ``mkdir(exist_ok=True)`` passes over
+every OSError. A host's time limit may be of such a class and would be lost there.
 """
 
 from __future__ import annotations

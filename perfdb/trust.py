@@ -1,8 +1,8 @@
-"""Whom to believe about files that were found and not named.
+"""Which files to trust that were found by a search and not named.
 
-What a search upwards finds may be somebody else's: in a folder where everybody may write, another user
-could choose our database, get our messages and read our runs. Believed are files of ours, of root, of whoever
-called us by sudo, and of the members of a group that was named, where nobody else could have put them.
+What a search upwards finds may be somebody else's: in a folder where everybody may write, another user could
+choose our database, get our messages and read our runs. Trusted are files of this user, of root, of the user
+who called sudo, and of the members of a named group, in folders where nobody else could have put them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
 from perfdb.surroundings import variable
 
-NOBODY = 65534  # whoever a user namespace does not map looks like this, root included
+NOBODY = 65534  # the id of users that a user namespace does not map, root included
 
 
 class Trust:
-    """Who is believed in this process, and what speaks against a file or a folder."""
+    """Whose files this process trusts, and what speaks against a file or a folder."""
 
     def __init__(self, shared_group: str | None = None) -> None:
         self._user = os.geteuid()
@@ -35,7 +35,7 @@ class Trust:
         return owner in self._owners or (self._shared is not None and _is_member(owner, self._shared))
 
     def is_mine(self, folder: Path) -> bool:
-        """Say whether a folder belongs to this user, or to whoever called root by sudo."""
+        """Say whether a folder belongs to this user, or to the user who became root by sudo."""
         try:
             owner = os.stat(folder).st_uid
         except OSError as error:

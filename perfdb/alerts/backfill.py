@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, MOST_JITTERS, MOST_OPENED, fingerprint
-from perfdb.alerts.judging import write_in_pieces
 from perfdb.alerts.messages import headline, message
+from perfdb.alerts.transactions import write_in_pieces
 from perfdb.analysis.regressions import Move, find_moves
 from perfdb.analysis.rules import JITTER_S, Level, Rule, Verdict, evaluate, kind_of
 from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between
@@ -58,7 +58,7 @@ def moves_of(
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A series that is slower than its pinned baseline now, as the rule ``pinned`` judges it."""
+    """A series that is slower than its pinned baseline now, as the rule ``pinned`` finds it."""
 
     runs: Series
     pin: Pin
@@ -125,7 +125,7 @@ def _with_cause(connection: Connection, move: Move) -> Move:
 
 
 def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
-    """Return the alert that tells of a move, an open one before others; None when there is none."""
+    """Return the alert about a move, an open one before others; None when there is none."""
     series = move.runs.name
     telling = [
         alert
@@ -171,7 +171,7 @@ def open_historic(database: Database, moves: Iterable[Move], settings: AlertSett
 
 
 class _Opening:
-    """What one look opens, and which alerts are of one event."""
+    """The alerts that one call opens, and which of them are of one event."""
 
     def __init__(self, rules: Sequence[Rule], now: float) -> None:
         self._rules = rules

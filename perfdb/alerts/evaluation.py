@@ -29,9 +29,9 @@ from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.windows import (
-    Place,
+    SessionRef,
     errors_since,
-    find_place,
+    find_session_ref,
     last_error,
     read_windows,
 )
@@ -40,7 +40,7 @@ MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
 MOST_JITTERS = 5  # of its steps, that add up in a total
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
-LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is judged
+LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is evaluated
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = METRICS
 
@@ -65,19 +65,19 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class SeriesVerdict:
     """A rule's verdict on one series."""
 
     rule: Rule
     window: Series
-    sessions: Sequence[int]  # the places in it of the values that were judged
+    sessions: Sequence[int]  # the indices in it of the values that were evaluated
     verdict: Verdict
 
 
 def after_session(
     connection: Connection, session_id: str, settings: AlertSettings, now: float, *, historic: bool = False
 ) -> Outcome:
-    """Judge a session that has ended, all in one transaction.
+    """Evaluate the rules on a session that has ended, all in one transaction.
 
     Args:
         connection: in a writer's transaction.
@@ -99,10 +99,10 @@ def settle_session(
     Other writers wait for this transaction: what takes long was done before it began.
     """
     store.take_turn(connection)
-    place = found.place
+    session = found.session
     if (
-        find_place(connection, place.session_id) != place
-        or _said_of(connection, place.pipeline, place.mode) != found.said
+        find_session_ref(connection, session.session_id) != session
+        or _said_of(connection, session.pipeline, session.mode) != found.said
     ):
         return None
     return _settle_found(connection, found, settings, now)
@@ -129,7 +129,7 @@ def _said_of(connection: Connection, pipeline: str, mode: str) -> _Said:
 class Findings:
     """What the rules say of a session, before anything is written."""
 
-    place: Place
+    session: SessionRef
     said: _Said
     total: Series
     changes: Sequence[Change]
@@ -150,23 +150,21 @@ def look_at_session(
         now: epoch s.
         historic: see ``after_session``.
     """
-    place = find_place(connection, session_id)
-    if place is None:
+    session = find_session_ref(connection, session_id)
+    if session is None:
         return None
-    said = _said_of(connection, place.pipeline, place.mode)
+    said = _said_of(connection, session.pipeline, session.mode)
     active = list(said.active.values())
-    windows = windows_of(connection, place, settings.rules)
+    windows = windows_of(connection, session, settings.rules)
     if not windows:
         return None
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
     opened = 0
-    for judged in judge(place, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
-        key = (judged.rule.name, judged.window.step_name, judged.rule.metric, judged.rule.direction)
+    for found in evaluate_rules(session, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
+        key = (found.rule.name, found.window.step_name, found.rule.metric, found.rule.direction)
         alert = by_fingerprint.get(key)
-        moved, events = advance(
-            alert, judged.rule, judged.verdict, _seen(place, judged, alert, now, historic)
-        )
+        moved, events = advance(alert, found.rule, found.verdict, _seen(session, found, alert, now, historic))
         if moved is None or moved == alert:
             continue
         pin = said.pins.get((moved.step_name, moved.metric))
@@ -176,7 +174,7 @@ def look_at_session(
                 continue
         if "confirmed" in events and moved.n in LOCATE_AGAIN:
             baseline = said.accepted.get((moved.step_name, moved.metric))
-            moved, events = _located_again(moved, events, judged, baseline)
+            moved, events = _located_again(moved, events, found, baseline)
         if alert is None:
             opened += 1
             if opened > MOST_OPENED or _was_decided(moved, active, windows[0]):
@@ -184,16 +182,16 @@ def look_at_session(
         changes.append((moved, events))
     if not changes and not remove_unruled(active, (rule.name for rule in settings.rules), now):
         return None
-    return Findings(place, said, windows[0], _explained(connection, place, changes), historic)
+    return Findings(session, said, windows[0], _explained(connection, session, changes), historic)
 
 
-def _explained(connection: Connection, place: Place, changes: Iterable[Change]) -> list[Change]:
+def _explained(connection: Connection, session: SessionRef, changes: Iterable[Change]) -> list[Change]:
     """Return the changes with what explains them; it is looked for in the history."""
     causes: dict[str, dict[str, Any]] = {}
     found: list[Change] = []
     for changed, events in changes:
         if events and kind_of(changed.kind).finds == "failures":
-            changed = _with_error(connection, place, changed)
+            changed = _with_error(connection, session, changed)
         if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
             changed = _with_cause(connection, changed, causes)
         found.append((changed, events))
@@ -202,7 +200,9 @@ def _explained(connection: Connection, place: Place, changes: Iterable[Change]) 
 
 def _settle_found(connection: Connection, found: Findings, settings: AlertSettings, now: float) -> Outcome:
     active = list(found.said.active.values())
-    return _settle(connection, found.place, settings, active, found.changes, found.total, now, found.historic)
+    return _settle(
+        connection, found.session, settings, active, found.changes, found.total, now, found.historic
+    )
 
 
 def while_running(
@@ -212,7 +212,7 @@ def while_running(
     settings: AlertSettings,
     now: float,
 ) -> Outcome:
-    """Judge a session that has not ended by the ``max`` rules on durations.
+    """Evaluate the ``max`` rules on durations on a session that still runs.
 
     Args:
         connection: in a writer's transaction.
@@ -221,39 +221,39 @@ def while_running(
         settings: rules and channels.
         now: epoch s.
     """
-    place = find_place(connection, session_id)
-    if place is None:
+    session = find_session_ref(connection, session_id)
+    if session is None:
         return Outcome()
     store.take_turn(connection)
-    active = store.active_alerts(connection, place.pipeline, place.mode)
-    accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
+    active = store.active_alerts(connection, session.pipeline, session.mode)
+    accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
-    for rule in rules_for_running(settings.rules, place.pipeline, place.mode):
+    for rule in rules_for_running(settings.rules, session.pipeline, session.mode):
         for step_name, seconds in elapsed.items():
-            if not rule.is_about(SeriesName(place.pipeline, step_name, place.mode)):
+            if not rule.is_about(SeriesName(session.pipeline, step_name, session.mode)):
                 continue
             fitted = _with_accepted(rule, accepted.get((step_name, rule.metric)))
             alert = by_fingerprint.get((rule.name, step_name, rule.metric, rule.direction))
             verdict = evaluate(fitted, [seconds])
             if verdict.hit:
                 window = Series(
-                    place.pipeline,
+                    session.pipeline,
                     step_name,
-                    place.mode,
+                    session.mode,
                     session_ids=[session_id],
-                    start_times=[place.start_time],
+                    start_times=[session.start_time],
                 )
-                judged = Judged(rule, window, [0], verdict)
-                seen = replace(_seen(place, judged, alert, now, False), running=True)
+                found = SeriesVerdict(rule, window, [0], verdict)
+                seen = replace(_seen(session, found, alert, now, False), running=True)
                 moved, events = advance(alert, rule, verdict, seen)
                 if moved is not None and moved != alert:
                     changes.append((moved, events))
-    return _settle(connection, place, settings, active, changes, None, now, False)
+    return _settle(connection, session, settings, active, changes, None, now, False)
 
 
 def after_silence(connection: Connection, settings: AlertSettings, now: float) -> Outcome:
-    """Tell of the alerts that fire on, though the silence in which they were last seen is over.
+    """Notify of alerts that still fire after the silence in which they were last seen.
 
     Args:
         connection: in a writer's transaction.
@@ -296,10 +296,10 @@ def lowest_limits(rules: Iterable[Rule], pipeline: str, mode: str) -> dict[str |
 
 
 def windows_of(
-    connection: Connection, place: Place, rules: Sequence[Rule], *, most: int | None = None
+    connection: Connection, session: SessionRef, rules: Sequence[Rule], *, most: int | None = None
 ) -> list[Series]:
     """Read as much history as the rules for a session's pipeline and mode look at, or so many runs."""
-    fitting = [rule for rule in rules if rule.is_of(place.pipeline, place.mode)]
+    fitting = [rule for rule in rules if rule.is_of(session.pipeline, session.mode)]
     if not fitting:
         return []
     metrics = {rule.metric for rule in fitting if rule.metric in MEASURED} | {"duration"}
@@ -311,21 +311,21 @@ def windows_of(
                 attributes.setdefault(None, set()).add(rule.metric)
     # Some of the last sessions failed or were tagged: a few more than the rules ask for.
     runs = (most or max(TABLE[rule.kind].window for rule in fitting)) + 10
-    return read_windows(connection, place, runs, metrics=metrics, attributes=attributes)
+    return read_windows(connection, session, runs, metrics=metrics, attributes=attributes)
 
 
-def judge(
-    place: Place,
+def evaluate_rules(
+    session: SessionRef,
     windows: Sequence[Series],
     rules: Iterable[Rule],
     accepted: Mapping[tuple[str | None, str], store.Baseline],
     active: Mapping[tuple[Any, ...], Alert],
     pins: Mapping[tuple[str | None, str], Pin],
-) -> Iterator[Judged]:
+) -> Iterator[SeriesVerdict]:
     """Yield each rule's verdict on each series that it is about.
 
     Args:
-        place: the session.
+        session: the one that ended.
         windows: see ``windows_of``.
         rules: those for other pipelines and modes are passed over.
         accepted: see ``store.alerts.accepted_baselines``.
@@ -334,7 +334,7 @@ def judge(
     """
     steps = min(MOST_JITTERS, max(1, len({window.step_name for window in windows}) - 1))
     for rule in rules:
-        if not rule.is_of(place.pipeline, place.mode):
+        if not rule.is_of(session.pipeline, session.mode):
             continue
         for window in windows:
             if window.metric != rule.metric or rule.step not in (EVERY, window.step_name):
@@ -347,7 +347,7 @@ def judge(
                     continue
                 baseline = _since_pinned(pin, baseline)
             values, places = values_for(rule, window, baseline)
-            if not places or window.session_ids[places[-1]] != place.session_id:
+            if not places or window.session_ids[places[-1]] != session.session_id:
                 continue  # this session says nothing about it: it failed, or has no such attribute
             alert = active.get((rule.name, window.step_name, rule.metric, rule.direction))
             asked = _with_accepted(rule, baseline)
@@ -355,7 +355,7 @@ def judge(
                 asked = replace(asked, pinned=Level(pin.value, pin.spread, pin.n))
             if window.step_name is None and rule.jitter:
                 asked = replace(asked, jitter=steps * rule.jitter)
-            yield Judged(rule, window, places, evaluate(asked, values, frozen_of(alert)))
+            yield SeriesVerdict(rule, window, places, evaluate(asked, values, frozen_of(alert)))
 
 
 def values_for(
@@ -384,7 +384,7 @@ def pins_of(connection: Connection, pipeline: str, mode: str) -> dict[tuple[str 
 
 
 def _since_pinned(pin: Pin, accepted: store.Baseline | None) -> store.Baseline:
-    """Return from where on runs are held against a pin: they are not those that it is made of."""
+    """Return from where on runs are compared with a pin: after those that it is made of."""
     after = math.nextafter(pin.until_time, math.inf)
     if accepted is not None and accepted.since_time > after:
         return accepted
@@ -407,19 +407,19 @@ def _with_accepted(rule: Rule, baseline: store.Baseline | None) -> Rule:
     return replace(rule, limit=max(rule.limit, baseline.value + room))
 
 
-def _seen(place: Place, judged: Judged, alert: Alert | None, now: float, historic: bool) -> Seen:
-    window = judged.window
-    at = judged.sessions[min(judged.verdict.since, len(judged.sessions) - 1)]
+def _seen(session: SessionRef, found: SeriesVerdict, alert: Alert | None, now: float, historic: bool) -> Seen:
+    window = found.window
+    at = found.sessions[min(found.verdict.since, len(found.sessions) - 1)]
     distance = None
     if alert is not None and alert.since_session_id in window.session_ids:
         distance = abs(window.session_ids.index(alert.since_session_id) - at)
     return Seen(
-        session_id=place.session_id,
-        start_time=place.start_time,
+        session_id=session.session_id,
+        start_time=session.start_time,
         now=now,
-        pipeline=place.pipeline,
+        pipeline=session.pipeline,
         step_name=window.step_name,
-        mode=place.mode,
+        mode=session.mode,
         since_session_id=window.session_ids[at],
         since_time=window.start_times[at],
         distance=distance,
@@ -428,7 +428,7 @@ def _seen(place: Place, judged: Judged, alert: Alert | None, now: float, histori
 
 
 def _located_again(
-    alert: Alert, events: tuple[str, ...], judged: Judged, baseline: store.Baseline | None
+    alert: Alert, events: tuple[str, ...], found: SeriesVerdict, baseline: store.Baseline | None
 ) -> Change:
     """Return the alert since the session where its level is seen to have moved now that more runs are known.
 
@@ -438,10 +438,10 @@ def _located_again(
         return alert, events
     from perfdb.analysis.change_points import find_change_points
 
-    window = judged.window
+    window = found.window
     if alert.since_session_id not in window.session_ids:
         return alert, events
-    values, places = values_for(replace(judged.rule, kind=CHANGE_POINT.name), window, baseline)
+    values, places = values_for(replace(found.rule, kind=CHANGE_POINT.name), window, baseline)
     at = window.session_ids.index(alert.since_session_id)
     worse = 1 if alert.direction == "up" else -1
     near = [
@@ -469,7 +469,7 @@ def _was_decided(alert: Alert, active: Iterable[Alert], total: Series) -> bool:
 
 def _settle(
     connection: Connection,
-    place: Place,
+    session: SessionRef,
     settings: AlertSettings,
     active: Sequence[Alert],
     changes: Sequence[Change],
@@ -488,7 +488,7 @@ def _settle(
     for alert in unruled:
         current[alert.id] = alert
         store.add_event(connection, alert.id, "rule removed", now)
-    store.look_up_series(connection, place.pipeline, place.mode, (changed for changed, _ in changes))
+    store.look_up_series(connection, session.pipeline, session.mode, (changed for changed, _ in changes))
     happened: list[tuple[int, str, str | None]] = []
     for changed, events in changes:
         alert_id = changed.id or store.save_alert(connection, changed)
@@ -498,20 +498,20 @@ def _settle(
             touched.add(alert_id)
         if "resolved" in events and stored[alert_id].inhibited_by is None:
             resolved.append(current[alert_id])
-    store.add_events(connection, happened, now, session_id=place.session_id)
-    final = _grouped(connection, place, current, touched, total, now)
-    judged = [
-        alert for alert in final.values() if alert.last_session_id == place.session_id and not alert.good
+    store.add_events(connection, happened, now, session_id=session.session_id)
+    final = _grouped(connection, session, current, touched, total, now)
+    own = [
+        alert for alert in final.values() if alert.last_session_id == session.session_id and not alert.good
     ]
-    due = [] if historic else due_of(judged, settings, now)
-    source = place.pipeline, place.mode, place.session_id
+    due = [] if historic else due_of(own, settings, now)
+    source = session.pipeline, session.mode, session.session_id
     put = put_digests(connection, source, settings.channels, due, resolved, now)
     for alert in due:
         final[alert.id] = replace(alert, notified_at=now, notified_severity=alert.severity)
     store.save_alerts(connection, (alert for number, alert in final.items() if alert != stored.get(number)))
     confirmed = [
         final[alert.id]
-        for alert in judged
+        for alert in own
         if alert.state in (FIRING, ACKNOWLEDGED)
         and alert.inhibited_by is None
         and alert.severity != "info"
@@ -521,7 +521,7 @@ def _settle(
 
 
 def _kept(events: Iterable[str], hits: int) -> Iterator[tuple[str, str | None]]:
-    """Yield what an alert's story tells, with a note; of one that goes on and on less and less."""
+    """Yield the events to keep for an alert, each with a note; the longer it lasts, the fewer."""
     for event in events:
         if event != "confirmed" or hits <= MOST_CONFIRMATIONS:
             yield event, None
@@ -531,31 +531,33 @@ def _kept(events: Iterable[str], hits: int) -> Iterator[tuple[str, str | None]]:
 
 def _grouped(
     connection: Connection,
-    place: Place,
+    session: SessionRef,
     current: Mapping[int, Alert],
     touched: Collection[int],
     total: Series | None,
     now: float,
 ) -> dict[int, Alert]:
-    """Return the alerts with silences and groups seen to, and with their texts."""
+    """Return the alerts with silences and groups applied, and with their texts."""
     quiet = store.silences_in_force(connection, now)
     flagged = [
         replace(alert, silenced=any(silence.fits(alert) for silence in quiet)) for alert in current.values()
     ]
     others: list[Alert] = []
     if total is None:  # the session still runs: what it breaks is one group, the rest stays as it is
-        others = [alert for alert in flagged if alert.last_session_id != place.session_id]
-        flagged = [alert for alert in flagged if alert.last_session_id == place.session_id]
+        others = [alert for alert in flagged if alert.last_session_id != session.session_id]
+        flagged = [alert for alert in flagged if alert.last_session_id == session.session_id]
     times = total.start_times if total is not None else []
     positions = {alert.id: bisect_left(times, alert.since_time) for alert in flagged}
     return {alert.id: alert for alert in _worded([*group(flagged, positions), *others], touched)}
 
 
-def _with_error(connection: Connection, place: Place, alert: Alert) -> Alert:
-    error = last_error(connection, place, alert.step_name)
+def _with_error(connection: Connection, session: SessionRef, alert: Alert) -> Alert:
+    error = last_error(connection, session, alert.step_name)
     if not error:
         return alert
-    said = [without_ids(each) for each in errors_since(connection, place, alert.step_name, alert.since_time)]
+    said = [
+        without_ids(each) for each in errors_since(connection, session, alert.step_name, alert.since_time)
+    ]
     alike = {"failures": len(said), "failures_alike": said.count(without_ids(error))}
     return replace(alert, details={**alert.details, "error": error[:200], **alike})
 

@@ -17,7 +17,7 @@ from perfdb.analysis.rules import Rule, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE, percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.records import Alert
-from perfdb.store.windows import Place, find_place, newest_places, place_after, runs_since
+from perfdb.store.windows import SessionRef, find_session_ref, newest_sessions, runs_since, session_after
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -67,19 +67,19 @@ class AlertExplanation:
 
 def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     """Return what an alert rests on; nothing but the alert when its sessions are gone."""
-    place = find_place(connection, alert.last_session_id)
-    if place is None:  # retention took it
-        newest = newest_places(connection, alert.pipeline)
-        place = next((each for each in newest if each.mode == alert.mode), None)
-    if place is None:
+    session = find_session_ref(connection, alert.last_session_id)
+    if session is None:  # retention took it
+        newest = newest_sessions(connection, alert.pipeline)
+        session = next((each for each in newest if each.mode == alert.mode), None)
+    if session is None:
         return AlertExplanation(alert=alert)
     most = None
     kind = kind_of(alert.kind)
     if kind.looks_at != "failed":
-        place, most = _reach(connection, alert, place)
+        session, most = _reach(connection, alert, session)
     as_far = Rule(name=alert.rule, kind=CHANGE_POINT.name, step=alert.step_name, metric=alert.metric)
     rule = as_far if kind.looks_at == "mean" else replace(as_far, kind=kind.name)
-    windows = windows_of(connection, place, [rule, as_far], most=most)
+    windows = windows_of(connection, session, [rule, as_far], most=most)
     window = next(
         (each for each in windows if (each.step_name, each.metric) == (alert.step_name, alert.metric)), None
     )
@@ -115,14 +115,14 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     )
 
 
-def _reach(connection: Connection, alert: Alert, place: Place) -> tuple[Place, int | None]:
+def _reach(connection: Connection, alert: Alert, session: SessionRef) -> tuple[SessionRef, int | None]:
     """Return until which session, and how many runs, what the alert is about reaches from well before it."""
-    since = runs_since(connection, place, alert.since_time)
+    since = runs_since(connection, session, alert.since_time)
     if since + _BEFORE <= _USUAL:
-        return place, None
+        return session, None
     if since + _BEFORE > _MOST:  # until now is too far: as much as there is room for
-        return place_after(connection, place, alert.since_time, _MOST - _BEFORE), _MOST
-    return place, since + _BEFORE
+        return session_after(connection, session, alert.since_time, _MOST - _BEFORE), _MOST
+    return session, since + _BEFORE
 
 
 def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:

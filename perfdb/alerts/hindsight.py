@@ -1,4 +1,4 @@
-"""What a rule would have said of past runs, each judged as if it were the newest. Nothing is written."""
+"""What a rule would have said of past runs, each evaluated as if it were the newest. Nothing is written."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.evaluation import MEASURED, Judged, judge, pins_of
+from perfdb.alerts.evaluation import MEASURED, SeriesVerdict, evaluate_rules, pins_of
 from perfdb.analysis.rules import EVERY, TABLE, Rule
 from perfdb.store.alerts import Baseline
-from perfdb.store.windows import Place, read_windows
+from perfdb.store.windows import SessionRef, read_windows
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def judge_past(
+def evaluate_past(
     connection: Connection,
-    place: Place,
+    session: SessionRef,
     rule: Rule,
     accepted: Mapping[tuple[str | None, str], Baseline],
     last: int,
-) -> Iterator[tuple[Judged, int]]:
-    """Yield the verdicts on the last runs of each series, and the place in its window of the run judged.
+) -> Iterator[tuple[SeriesVerdict, int]]:
+    """Yield the verdicts on the last runs of each series, and the index of the run in its window.
 
     Args:
         connection: of any role.
-        place: the newest session of a pipeline and mode.
-        rule: what judges; open alerts play no part.
+        session: the newest session of a pipeline and mode.
+        rule: what to evaluate; open alerts play no part.
         accepted: baselines, see ``store.alerts.accepted_baselines``.
-        last: how many of the sessions before ``place``, and it.
+        last: how many sessions, ``session`` among them.
     """
     measured = rule.metric in MEASURED
     windows = read_windows(
         connection,
-        place,
+        session,
         TABLE[rule.kind].window + last,
         metrics={"duration", rule.metric} if measured else {"duration"},
         attributes=None if measured else {rule.step: {rule.metric}, **_of_total(rule)},
     )
     if not windows:
         return
-    pins = pins_of(connection, place.pipeline, place.mode)
+    pins = pins_of(connection, session.pipeline, session.mode)
     total = windows[0]  # has every session
     for session_id, start in list(zip(total.session_ids, total.start_times, strict=True))[-last:]:
         then = [window.between(0, bisect_right(window.start_times, start)) for window in windows]
-        there = replace(place, session_id=session_id, start_time=start)
-        for judged in judge(there, then, [rule], accepted, {}, pins):
-            yield judged, judged.sessions[-1]
+        there = replace(session, session_id=session_id, start_time=start)
+        for found in evaluate_rules(there, then, [rule], accepted, {}, pins):
+            yield found, found.sessions[-1]
 
 
 def _of_total(rule: Rule) -> dict[str | None, set[str]]:

@@ -55,7 +55,7 @@ class Seen:
 
 
 def frozen_of(alert: Alert | None) -> Frozen | None:
-    """Return what an open alert is judged by; None when nothing is open."""
+    """Return what an open alert is compared with; None when nothing is open."""
     if alert is None or not alert.is_open:
         return None
     return Frozen(baseline=alert.baseline, baseline_n=alert.baseline_n, bound=alert.bound)
@@ -69,7 +69,7 @@ def advance(
     Args:
         alert: the active alert of the fingerprint, if there is one.
         rule: whose verdict it is.
-        verdict: judged with ``frozen_of(alert)``.
+        verdict: of an evaluation with ``frozen_of(alert)``.
         seen: the session and the moment.
     """
     if not verdict.enough or verdict.value is None:
@@ -77,7 +77,7 @@ def advance(
     if alert is None:
         return _open(rule, verdict, seen) if verdict.hit else (None, ())
     if seen.start_time < alert.last_time:
-        return alert, ()  # a run from before what was judged already
+        return alert, ()  # a run older than what was evaluated already
     if alert.is_open:
         return _confirm(alert, rule, verdict, seen) if verdict.hit else _relieve(alert, verdict, seen)
     if alert.state == RESOLVED:
@@ -283,7 +283,7 @@ def is_flapping(alert: Alert) -> bool:
 
 
 def is_stale(alert: Alert, now: float, after_s: float) -> bool:
-    """Say whether no run has judged an open alert for long."""
+    """Say whether an open alert was not evaluated for long."""
     return alert.is_open and now - alert.updated_at > after_s
 
 

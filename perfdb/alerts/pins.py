@@ -1,4 +1,4 @@
-"""Pin a baseline and let it go: the figures of past runs, and the alerts that were judged by them.
+"""Pin a baseline and let it go: the figures of past runs, and the alerts that rest on them.
 
 In the caller's transactions: the past is read in one that nobody waits for.
 """
@@ -64,13 +64,13 @@ def pins_of_past(
 
 
 def pin(connection: Connection, made: Sequence[Pin], now: float) -> None:
-    """Keep pins instead of those that their series had, and close the alerts that were judged by these."""
+    """Keep pins instead of those that their series had, and close the alerts that rest on these."""
     baselines.pin(connection, made)
     _let_go(connection, made, "baseline pinned anew", now)
 
 
 def unpin(connection: Connection, pins: Sequence[Pin], now: float) -> None:
-    """Forget pins, and close the alerts that were judged by them."""
+    """Forget pins, and close the alerts that rest on them."""
     baselines.unpin(connection, pins)
     _let_go(connection, pins, "baseline unpinned", now)
 

@@ -92,7 +92,7 @@ class RuleState:
     """A rule with what it has done so far.
 
     ``state``: ``firing``, ``quiet``, ``too little history`` or ``no data``; ``precision``: share of its
-    alerts that nobody called false, None without alerts; ``last_at``: epoch s of the newest run it judged.
+    alerts that nobody called false, None without alerts; ``last_at``: epoch s of the newest run it evaluated.
     """
 
     rule: Rule
@@ -110,7 +110,7 @@ class Checked:
 
     failing: tuple[Alert, ...]
     passed: tuple[tuple[Alert, str], ...]
-    enough: bool  # some statistical rule had enough history to judge
+    enough: bool  # some statistical rule had enough history for a verdict
     longest: int  # runs in the longest series
 
 
@@ -397,7 +397,7 @@ class Triage:
         return gone
 
     def verdicts(self, rule_name: str | None = None) -> list[LiveVerdict]:
-        """Judge the newest run of every pipeline and mode now, changing nothing.
+        """Evaluate the rules on the newest run of every pipeline and mode now, changing nothing.
 
         Raises:
             NotFoundError: there is no rule of this name.
@@ -407,26 +407,26 @@ class Triage:
         if rule_name is not None:
             rules = (_rule_of(settings, rule_name),)
         with self._history._reading() as connection:
-            return [] if connection is None else list(_judge_now(connection, rules))
+            return [] if connection is None else list(_evaluate_now(connection, rules))
 
     def would_have_flagged(self, rule_name: str, *, last: int = 50) -> tuple[int, list[LiveVerdict]]:
-        """Judge the last sessions of every pipeline and mode by a rule, each as if it were the newest.
+        """Evaluate a rule on the last sessions of every pipeline and mode, each as if it were the newest.
 
-        Open alerts are left out of it: every run is judged afresh, and 2,000 at most, so that it is quick.
+        Open alerts are left out of it: every run is evaluated afresh, and 2,000 at most, so that it is quick.
 
         Args:
             rule_name: of the settings.
             last: so many of the newest sessions of each pipeline and mode.
 
         Returns:
-            How many runs there was enough history to judge, and the verdicts that hit, the newest first.
+            How many runs had enough history for a verdict, and the verdicts that hit, the newest first.
 
         Raises:
             NotFoundError: there is no rule of this name.
         """
         rule = _rule_of(self.settings, rule_name)
         with self._history._reading() as connection:
-            past = () if connection is None else _judge_past(connection, rule, last)
+            past = () if connection is None else _evaluate_past(connection, rule, last)
             found = [each for each in islice(past, MOST_JUDGED) if each.verdict.enough]
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
         return len(found), hits
@@ -443,7 +443,7 @@ class Triage:
             firing: set[str] = set()
             if connection is not None:
                 counts = rule_counts(connection)
-                verdicts = list(_judge_now(connection, settings.rules))
+                verdicts = list(_evaluate_now(connection, settings.rules))
                 firing = {alert.rule for alert in read_alerts(connection, FIRING)}
         states = []
         for rule in settings.rules:
@@ -489,7 +489,7 @@ class Triage:
         known = {rule.name for rule in settings.rules}
         with self._history._recorded() as connection:
             found = read_alerts(connection, "open")
-            verdicts = list(_judge_now(connection, settings.rules))
+            verdicts = list(_evaluate_now(connection, settings.rules))
         if not verdicts and not found:
             raise self._history._nothing_recorded()
         if (only := _named(pipeline)) is not None:
@@ -546,45 +546,45 @@ def _named(name: str | None) -> str | None:
     return None if name is None else recorded_name(redact(name))
 
 
-def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
-    from perfdb.alerts.evaluation import fingerprint, judge, pins_of, windows_of
+def _evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
+    from perfdb.alerts.evaluation import evaluate_rules, fingerprint, pins_of, windows_of
     from perfdb.store import alerts as store
-    from perfdb.store.windows import newest_places
+    from perfdb.store.windows import newest_sessions
 
-    for place in newest_places(connection):
-        accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
-        active = store.active_alerts(connection, place.pipeline, place.mode)
+    for session in newest_sessions(connection):
+        accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
+        active = store.active_alerts(connection, session.pipeline, session.mode)
         by_fingerprint = {fingerprint(alert): alert for alert in active}
-        pins = pins_of(connection, place.pipeline, place.mode)
-        for judged in judge(
-            place, windows_of(connection, place, rules), rules, accepted, by_fingerprint, pins
+        pins = pins_of(connection, session.pipeline, session.mode)
+        for found in evaluate_rules(
+            session, windows_of(connection, session, rules), rules, accepted, by_fingerprint, pins
         ):
             yield LiveVerdict(
-                judged.rule,
-                place.pipeline,
-                place.mode,
-                judged.window.step_name,
-                place.session_id,
-                place.start_time,
-                judged.verdict,
+                found.rule,
+                session.pipeline,
+                session.mode,
+                found.window.step_name,
+                session.session_id,
+                session.start_time,
+                found.verdict,
             )
 
 
-def _judge_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
-    from perfdb.alerts.hindsight import judge_past
+def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
+    from perfdb.alerts.hindsight import evaluate_past
     from perfdb.store import alerts as store
-    from perfdb.store.windows import newest_places
+    from perfdb.store.windows import newest_sessions
 
-    for place in sorted(newest_places(connection), key=lambda place: -place.start_time):
-        accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
-        for judged, index in judge_past(connection, place, rule, accepted, last):
-            window = judged.window
+    for session in sorted(newest_sessions(connection), key=lambda session: -session.start_time):
+        accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
+        for found, index in evaluate_past(connection, session, rule, accepted, last):
+            window = found.window
             yield LiveVerdict(
                 rule,
-                place.pipeline,
-                place.mode,
+                session.pipeline,
+                session.mode,
                 window.step_name,
                 window.session_ids[index],
                 window.start_times[index],
-                judged.verdict,
+                found.verdict,
             )

@@ -2,8 +2,8 @@
 
 ``quiet`` replays the series as a watcher saw it who looked after every point, so that its false alarms are
 those of a watcher: alerts are its own. ``sensitive`` looks back once at the whole series, and knows trends;
-``find_past_changes`` puts the two together for whoever asks what has happened. All are pure and
-deterministic. Values that are all > 0 are compared as logarithms, others as they are.
+``find_past_changes`` puts the two together for questions about the past. All are pure and deterministic.
+Values that are all > 0 are compared as logarithms, others as they are.
 """
 
 from __future__ import annotations

@@ -64,13 +64,13 @@ def trends(runs: pd.DataFrame, *, by: By = "last", zone: tzinfo | None = UTC) ->
         for day in np.unique(days):
             of_day = series.at(np.flatnonzero(days == day).tolist())
             rows.append((*key, first_day(int(day)), *_described(of_day), *_NOTHING))
-    frame = frame_of(rows)
+    frame = trends_frame(rows)
     if by in ("last", "all"):
         return frame
     return with_slopes(frame, _medians(frame if by == "day" else trends(runs, by="day", zone=zone)), zone)
 
 
-def frame_of(rows: list[tuple[object, ...]]) -> pd.DataFrame:
+def trends_frame(rows: list[tuple[object, ...]]) -> pd.DataFrame:
     """Return rows in the order of ``COLUMNS`` as a frame with the right types."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = {"n": "int64", "failures": "int64"}
@@ -98,7 +98,7 @@ def of_statistics(rows: list[tuple[Any, ...]], days: Iterable[tuple[Any, ...]] =
 
     ordered = sorted(rows, key=order)
     periods = [None if row[3] is None else first_day(row[3]) for row in ordered]
-    frame = frame_of(
+    frame = trends_frame(
         [(*row[:3], period, *row[4:], *_NOTHING) for row, period in zip(ordered, periods, strict=True)]
     )
     if None in periods:

@@ -20,8 +20,8 @@ from perfdb.charts.style import (
     duration_axis,
     figure,
     name_label,
-    plain,
     sentence,
+    to_drawable,
     write,
 )
 from perfdb.text import duration_text, inert, shortened, step_label
@@ -65,7 +65,7 @@ def compare(
         ("a", name_a, -0.2, ORANGE, "///"),
         ("b", name_b, 0.2, BLUE, ""),
     ):
-        label = f"{side.upper()}: {plain(shortened(inert(name), 60))}"
+        label = f"{side.upper()}: {to_drawable(shortened(inert(name), 60))}"
         axes.barh(
             places + offset,
             np.nan_to_num(values[side]),

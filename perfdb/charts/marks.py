@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from perfdb.charts.style import BLUE, GREEN, INK, ORANGE, VERMILLION, plain, write
+from perfdb.charts.style import BLUE, GREEN, INK, ORANGE, VERMILLION, to_drawable, write
 from perfdb.text import duration_text, inert, shortened
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def draw_limits(axes: Axes, limits: Sequence[Mapping[str, Any]], durations: Floa
     for limit in limits:
         value = float(limit["limit"])
         over = int(np.count_nonzero(durations > value))
-        label = f"limit {duration_text(value)} ({plain(shortened(inert(limit['name']), 40))}), {over:,} over"
+        name = to_drawable(shortened(inert(limit["name"]), 40))
+        label = f"limit {duration_text(value)} ({name}), {over:,} over"
         inside = value <= top
         if inside:
             axes.axhline(value, color=VERMILLION, linewidth=1.6, linestyle=(0, (8, 2, 1, 2)), zorder=3)
@@ -205,7 +206,7 @@ def _line(axes: Axes, x: Floats, index: int, colour: str) -> float:
 
 
 def _alert_text(alert: Mapping[Hashable, Any]) -> str:
-    return f"{plain(alert['severity'])}: {plain(shortened(inert(alert['rule']), 40))}"
+    return f"{to_drawable(alert['severity'])}: {to_drawable(shortened(inert(alert['rule']), 40))}"
 
 
 def draw_failures(axes: Axes, x: Floats, starts: Floats, failures: pd.DataFrame | None) -> None:

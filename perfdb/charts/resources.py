@@ -17,8 +17,8 @@ from perfdb.charts.style import (
     duration_axis,
     figure,
     moment,
-    plain,
     sentence,
+    to_drawable,
     zone,
 )
 from perfdb.records import Sample, Session
@@ -122,7 +122,7 @@ def _draw_steps(axes: Axes, rows: list[Row], wall: float) -> None:
         )
     bare(axes, grid=None)
     axes.spines["left"].set_visible(False)
-    labels = [plain(shortened(inert(row.label or "(parallel)"), 30)) for row in rows]
+    labels = [to_drawable(shortened(inert(row.label or "(parallel)"), 30)) for row in rows]
     axes.set_yticks(range(len(rows)), labels)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)

@@ -71,15 +71,21 @@ def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
     top = 0.975 - 0.042 * len(lines)
     write(
         made.text(
-            _LEFT, 0.975, "\n".join(map(plain, lines)), fontsize=16, fontweight="bold", color=INK, va="top"
+            _LEFT,
+            0.975,
+            "\n".join(map(to_drawable, lines)),
+            fontsize=16,
+            fontweight="bold",
+            color=INK,
+            va="top",
         )
     )
     if subtitle:
-        shown = plain(textwrap.shorten(inert(subtitle), 160, placeholder=" …"))
+        shown = to_drawable(textwrap.shorten(inert(subtitle), 160, placeholder=" …"))
         write(made.text(_LEFT, top, shown, fontsize=11, color=MUTED, va="top"))
         top -= 0.035
     if footer:
-        shown = plain(textwrap.shorten(inert(footer), 190, placeholder=" …"))
+        shown = to_drawable(textwrap.shorten(inert(footer), 190, placeholder=" …"))
         write(made.text(_LEFT, 0.012, shown, fontsize=9, color=MUTED, va="bottom"))
     bottom = 0.04 if footer else 0.01
     made.set_layout_engine(
@@ -91,12 +97,12 @@ def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
 def sentence(title: str, text: str) -> Figure:
     """Return a picture of a sentence, for a history that has nothing to draw."""
     made = figure(title)
-    lines = "\n".join(map(plain, textwrap.wrap(inert(text), 80)))
+    lines = "\n".join(map(to_drawable, textwrap.wrap(inert(text), 80)))
     write(made.text(0.5, 0.5, lines, fontsize=14, color=MUTED, ha="center"))
     return made
 
 
-def plain(text: object) -> str:
+def to_drawable(text: object) -> str:
     """Return a recorded text as matplotlib draws it to the letter.
 
     It is inert, has no formula between dollars, and what no font of this machine can draw is a box, which is
@@ -113,7 +119,9 @@ def plain(text: object) -> str:
 def name_label(name: object, characters: int = 34) -> str:
     """Return a name for the side of a picture, in at most two lines."""
     text = shortened(inert(name), 2 * characters - 4)
-    return "\n".join(plain(line) for line in textwrap.wrap(text, characters, max_lines=2, placeholder="…"))
+    return "\n".join(
+        to_drawable(line) for line in textwrap.wrap(text, characters, max_lines=2, placeholder="…")
+    )
 
 
 @cache

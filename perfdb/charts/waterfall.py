@@ -20,8 +20,8 @@ from perfdb.charts.style import (
     duration_axis,
     figure,
     moment,
-    plain,
     sentence,
+    to_drawable,
     write,
     zone,
 )
@@ -109,7 +109,7 @@ def _label(row: Row) -> str:
     times = f" × {row.count:,}" if row.count > 1 else ""
     depth = min(row.depth, DEEPEST)
     branch = "  " * (depth - 1) + "└ " if depth else ""
-    return branch + plain(shortened(inert(row.label), 40 - 2 * depth)) + times
+    return branch + to_drawable(shortened(inert(row.label), 40 - 2 * depth)) + times
 
 
 def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:

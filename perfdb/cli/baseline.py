@@ -18,7 +18,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, short_time
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
 COLUMNS = (
@@ -65,7 +65,7 @@ def _list(database: str | None, as_json: bool, as_csv: bool) -> None:
         click.echo("No baseline is pinned. Pin the last runs as they are: perfdb baseline pin", err=True)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        print_table(COLUMNS, [_cells(row) for row in plain_rows(group)])
+        print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

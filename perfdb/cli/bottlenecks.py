@@ -17,7 +17,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, inert, of_kind, percent_text
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
 COLUMNS = (
@@ -50,7 +50,7 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-        rows = plain_rows(group)
+        rows = rows_of(group)
         click.echo("\n" * (number > 0) + _headline(str(pipeline), str(mode), rows))
         print_table(COLUMNS, [_cells(row) for row in rows])
 

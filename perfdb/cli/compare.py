@@ -14,7 +14,7 @@ from perfdb.cli.options import COUNT, filter_options, history_filters, open_hist
 from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
 from perfdb.filters import value_of
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _answered(
     if as_csv:
         return print_data(found.frame, as_json=False, as_csv=True)
     if as_json:
-        print_json([{**facts, "sentence": found.sentence, "steps": plain_rows(found.frame)}])
+        print_json([{**facts, "sentence": found.sentence, "steps": rows_of(found.frame)}])
         return True
     for line in wrap(found.sentence, min(screen_width(), 120)):
         click.echo(line)
@@ -96,7 +96,7 @@ def _print_sessions(found: SessionComparison) -> None:
         Column("", right=True),
         Column("more on critical path", right=True),
     )
-    print_table(columns, [_session_cells(row) for row in plain_rows(found.frame)])
+    print_table(columns, [_session_cells(row) for row in rows_of(found.frame)])
 
 
 def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ def _print_groups(found: GroupComparison) -> None:
     )
     for number, ((pipeline, mode), group) in enumerate(found.frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        print_table(columns, [_group_cells(row) for row in plain_rows(group)])
+        print_table(columns, [_group_cells(row) for row in rows_of(group)])
     if found.left_out:
         named = [value if isinstance(value, str) else json.dumps(value) for value in found.left_out[-5:]]
         more = len(found.left_out) - len(named)

@@ -13,7 +13,7 @@ from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.text import step_label
 from perfdb.vocabulary import TOTAL
 
@@ -49,7 +49,7 @@ def command(session_id: str, last: int, database: str | None, as_json: bool, as_
     if as_csv:
         print_data(found.frame, as_json=False, as_csv=True)
         return
-    steps = plain_rows(found.frame)
+    steps = rows_of(found.frame)
     if as_json:
         told = asdict(found)
         del told["frame"]

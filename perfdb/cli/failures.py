@@ -18,7 +18,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.text import COLOURS, mark, short_time
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
 MOST = 50
@@ -48,7 +48,7 @@ def command(
     given = history_filters(filters)
     frame = history.failures(step=step, last=last, **given)
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):
-        rows = plain_rows(frame.head(MOST))
+        rows = rows_of(frame.head(MOST))
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
     if len(frame) > MOST and not as_json and not as_csv:
         click.echo(f"The first {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)

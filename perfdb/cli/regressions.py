@@ -21,7 +21,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
 WIDEST = 120  # of prose
@@ -74,7 +74,7 @@ def command(
     columns = min(screen_width(), WIDEST)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        rows = plain_rows(group)
+        rows = rows_of(group)
         print_table(COLUMNS, [_cells(row) for row in rows])
         moves = [row for row in rows if row["against"] == "level"]
         for moved in {row["event_session_id"]: row for row in moves}.values():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.cli.text import cut, inert, pad, width
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:
         for piece in csv_pieces(frame):
             click.echo(piece, nl=False)
     elif as_json:
-        print_json(plain_rows(frame))
+        print_json(rows_of(frame))
     return as_csv or as_json
 
 
@@ -131,7 +131,7 @@ def json_pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 def csv_pieces(frame: pd.DataFrame) -> Iterator[bytes]:
     """Yield a frame as CSV, some thousand rows at a time; no cell is a formula to a spreadsheet."""
-    return _csv_of(list(frame.columns), (row.values() for row in plain_rows(frame)))
+    return _csv_of(list(frame.columns), (row.values() for row in rows_of(frame)))
 
 
 def _csv_of(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Iterator[bytes]:

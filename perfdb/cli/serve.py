@@ -38,17 +38,17 @@ def command(
     Press Ctrl-C to stop. Users on other machines need the token, which travels unencrypted: put a proxy with
     TLS in front, or use `ssh -L 8787:localhost:8787 HOST`.
     """
-    from perfdb.web.serving import Place, serve
+    from perfdb.web.serving import Address, serve
 
     history = open_history(database)
     if database is not None:
         history.sessions(last=1)  # a database that was named must be there
 
-    def started(place: Place) -> None:
-        click.echo(f"perfdb: {place.link}", err=True)
+    def started(address: Address) -> None:
+        click.echo(f"perfdb: {address.link}", err=True)
         click.echo("Ctrl-C ends it.", err=True)
         if opens:
-            click.launch(place.link)
+            click.launch(address.link)
 
     serve(
         history,

@@ -25,7 +25,7 @@ from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.filters import Filters
 from perfdb.history.history import History
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.settings import absolute, load_for_reading, shown_path
 from perfdb.text import step_label
 
@@ -82,9 +82,9 @@ def suggest(
     if not print_data(frame, as_json=as_json, as_csv=as_csv):
         for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
             click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-            print_table(COLUMNS, [_cells(row) for row in plain_rows(group)])
+            print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
     if write:
-        _write(history, plain_rows(frame))
+        _write(history, rows_of(frame))
     elif len(frame) and not as_json and not as_csv:
         click.echo("Add them to perfdb.toml as rules: perfdb thresholds suggest --write", err=True)
 

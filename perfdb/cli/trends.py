@@ -24,7 +24,7 @@ from perfdb.cli.render import Column, colour, print_data, print_table, screen_wi
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.filters import moment_of, zone_named
 from perfdb.history.history import LAST_FOR_TRENDS
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
@@ -95,7 +95,7 @@ def command(
     says = _open_alerts(history)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        told = _with_trends(plain_rows(group), says, zone if by in ("day", "week") else None, wide=wide)
+        told = _with_trends(rows_of(group), says, zone if by in ("day", "week") else None, wide=wide)
         print_table(columns, [_cells(row, trend, shown, wide) for row, trend in told])
 
 
@@ -119,7 +119,7 @@ def _open_alerts(history: perfdb.History) -> dict[tuple[Any, ...], str]:
 
     found: dict[tuple[Any, ...], str] = {}
     for state in ("pending", "acknowledged", "firing"):
-        for row in reversed(plain_rows(history.alerts(state))):
+        for row in reversed(rows_of(history.alerts(state))):
             if row["metric"] == "duration" and says_it_moved(row):
                 told = f"alert {row['id']}: {_percent(row['effect'])}"
                 found[row["pipeline"], row["step_name"], row["mode"]] = told

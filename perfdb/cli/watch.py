@@ -16,7 +16,7 @@ from perfdb.cli.options import database_option, open_history
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, short_time
 from perfdb.errors import StoreError
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.vocabulary import CRITICAL, FIRING, RUNNING, WARNING
 
 MOST_RUNNING, MOST_ENDED, MOST_ALERTS = 8, 5, 8
@@ -61,13 +61,13 @@ def lines(history: perfdb.History) -> Iterator[str]:
     now = time.time()
     size = screen_width()
     try:
-        running = plain_rows(history.sessions(status=RUNNING, last=MOST_RUNNING))[::-1]
+        running = rows_of(history.sessions(status=RUNNING, last=MOST_RUNNING))[::-1]
         ended = [
             row
-            for row in plain_rows(history.sessions(last=MOST_ENDED + MOST_RUNNING))
+            for row in rows_of(history.sessions(last=MOST_ENDED + MOST_RUNNING))
             if row["status"] != RUNNING
         ]
-        steps = plain_rows(history.steps(status=RUNNING, last=MOST_RUNNING)) if running else []
+        steps = rows_of(history.steps(status=RUNNING, last=MOST_RUNNING)) if running else []
         alerts = Triage(history).alerts()
     except StoreError as error:  # it may come, or come back
         yield cut(inert(str(error)), size)

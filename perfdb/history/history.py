@@ -456,7 +456,7 @@ class History(Decisions):
         from perfdb.store import alerts
 
         with self._reading() as connection:
-            return alerts.frame_of([] if connection is None else alerts.read_alerts(connection, state))
+            return alerts.alerts_frame([] if connection is None else alerts.read_alerts(connection, state))
 
     def baselines(self) -> pd.DataFrame:
         """Return one row per pinned baseline, with how the newest runs compare.

@@ -219,7 +219,7 @@ def baselines(connection: Connection | None) -> pd.DataFrame:
     from perfdb.store.series import read_past
 
     pins = [] if connection is None else store.pinned(connection)
-    frame = store.frame_of(pins)
+    frame = store.pins_frame(pins)
     now: list[tuple[float | None, int, float | None]] = []
     pasts = {}
     if connection is not None:

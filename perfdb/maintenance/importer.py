@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.late import judge_historic
+from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
 from perfdb.recording.redaction import redact, withheld
 from perfdb.recording.report_reader import MAX_BYTES, MAX_DEPTH
@@ -111,7 +111,7 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
                 yield file.result
         if added or before:  # where nothing is new, the import before may have ended before it came to this
             with _in_words(settings.database_url):
-                judge_historic(database, added or before, settings.alerts)
+                evaluate_historic(database, added or before, settings.alerts)
 
 
 def _read(file: Path) -> tuple[list[Session], str | None]:

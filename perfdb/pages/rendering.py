@@ -29,7 +29,7 @@ def environment(*folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in "change difference drawn pairs percent plain seconds shown size value_text".split():
+    for name in "change difference drawn escaped pairs percent seconds shown size value_text".split():
         made.filters[name] = getattr(words, name)
     made.filters.update(
         counted=counted,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from perfdb.analysis.timeline import Bar, Interval, Row, longest
-from perfdb.pages.words import plain
+from perfdb.pages.words import escaped
 from perfdb.text import duration_text
 
 WIDTH = 1000.0
@@ -48,7 +48,7 @@ def _drawn(bar: Bar) -> DrawnBar:
 
 
 def _bar(bar: DrawnBar, wall: float) -> str:
-    title = f"{plain(bar.name)}: {duration_text(bar.end - bar.start)}, after {duration_text(bar.start)}"
+    title = f"{escaped(bar.name)}: {duration_text(bar.end - bar.start)}, after {duration_text(bar.start)}"
     shapes = [
         _rectangle("beside", bar.start, bar.end, wall),
         *(_rectangle("critical", first, last, wall) for first, last in bar.critical[:MOST_SHAPES]),
@@ -152,7 +152,7 @@ def dots(
             shape = f'<path class="beyond{kind}" d="M{px - 4:.1f} 5L{px:.1f} 0L{px + 4:.1f} 5z">'
         else:
             shape = f'<path class="dot{kind}" d="M{px:.1f} {py:.1f}h0">'
-        shapes.append(f"{shape}<title>{plain(title)}</title></path>")
+        shapes.append(f"{shape}<title>{escaped(title)}</title></path>")
     for piece in pieces:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(x, y, right, top, 100.0) for x, y in piece))
         shapes.append(f'<polyline class="line second" points="{path}"/>')

@@ -19,10 +19,10 @@ from perfdb.text import duration_text, inert, shortened, size_text
 
 def shown(text: object, longest: int = 120) -> Markup:
     """Return a recorded text as HTML that shows it to the letter."""
-    return Markup(f"<bdi>{plain(text, longest=longest)}</bdi>")  # noqa: S704 (it is escaped there)
+    return Markup(f"<bdi>{escaped(text, longest=longest)}</bdi>")  # noqa: S704 (it is escaped there)
 
 
-def plain(text: object, longest: int = 400) -> Markup:
+def escaped(text: object, longest: int = 400) -> Markup:
     """Return a text as HTML for an attribute or a title, where no element may stand."""
     return Markup(escape(shortened(inert(text), longest)))  # noqa: S704
 

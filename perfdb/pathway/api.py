@@ -169,7 +169,7 @@ def create_app(
     api.add_exception_handler(Exception, own_failure)
     shown_token = [Depends(HTTPBearer(auto_error=False, description="When PERFDB_PATHWAY_TOKEN is set."))]
 
-    @api.get(HEALTH, response_model=schemas.Health, responses=problems(403))
+    @api.get(HEALTH, response_model=schemas.HealthAnswer, responses=problems(403))
     async def health() -> dict[str, str]:
         """Say that the service runs; asks no outside service."""
         return {"status": "ok", "version": __version__}

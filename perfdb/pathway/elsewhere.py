@@ -1,7 +1,8 @@
 """Designs that another process of the service makes, or made: what the history tells of them.
 
-Whoever has the id of a design may ask for it. The id of its session follows from that, and not the other way
-round: so every process that shares the history finds the session, and who reads the history learns no id.
+The id of a design is enough to ask for it. The id of its session is derived from it, and not the other way
+round: every process that shares the history finds the session, and reading the history reveals no design's
+id.
 """
 
 from __future__ import annotations

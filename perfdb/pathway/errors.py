@@ -8,7 +8,7 @@ PathwayError
 ├── DesignTimeoutError        the whole design took too long
 └── SavedElsewhereError       the design is made, but not where it should be
 
-No message ever holds an API key: whoever makes a ServiceError redacts first.
+No message ever holds an API key: the code that makes a ServiceError redacts first.
 """
 
 from __future__ import annotations

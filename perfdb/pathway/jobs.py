@@ -1,4 +1,4 @@
-"""The designs of a service: how many run, who waits, and what became of each.
+"""The designs of a service: how many run, how many wait, and what became of each.
 
 They run on threads of their own, so that nothing else of the service waits for them. Beyond a bound
 nobody is let in: an answer that says when to come again is better than one that comes too late. What is

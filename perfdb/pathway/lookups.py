@@ -23,7 +23,7 @@ Connection = TypeVar("Connection")
 
 
 class _Lookup:
-    """One name that is being looked up, for whoever waits for it."""
+    """One name that is being looked up, and the threads that wait for it."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -50,7 +50,7 @@ _running: dict[tuple[str, int], _Lookup] = {}
 
 def _forget() -> None:
     global _changed
-    _changed = threading.Condition()  # whoever held it, and every lookup, stayed in the parent
+    _changed = threading.Condition()  # the thread that held it, and every lookup, stayed in the parent
     _running.clear()
 
 

@@ -76,7 +76,7 @@ def call(step: Attempting, settings: PathwaySettings, work: Callable[[], Result]
     except ServiceError as error:
         if attempts == 1:
             raise
-        # the same error, so that whoever catches it sees what it was; only its words change
+        # the same error, so that its class stays; only its words change
         error.args = (f"{error} (after {attempts} attempts)",)
         raise
     raise AssertionError("unreachable: tenacity returns or raises")

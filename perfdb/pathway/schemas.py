@@ -22,7 +22,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Health(Answer):
+class HealthAnswer(Answer):
     """That the service runs; no outside service is asked."""
 
     status: Literal["ok"]

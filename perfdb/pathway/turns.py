@@ -14,7 +14,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._forget()
-        os.register_at_fork(after_in_child=self._forget)  # whoever held or awaited them stayed in the parent
+        os.register_at_fork(after_in_child=self._forget)  # their threads stayed in the parent
 
     def _forget(self) -> None:
         self._changed = threading.Condition()

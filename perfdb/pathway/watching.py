@@ -1,7 +1,7 @@
 """A design that runs, as others see it: how far it is, what it used, and how it is called off.
 
-Whoever has a design made may hand in a ``Watch`` and ask it from any thread. What works for the design asks
-``current()`` before it begins anything that is paid for: what nobody waits for any more costs no more.
+The caller of a design may pass a ``Watch`` and query it from any thread. Code that works on the design asks
+``current()`` before it begins anything that costs money: a design that nobody waits for costs no more.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Where a new step belongs: what is current in this thread, task or generator, and how that gets elsewhere.
+"""Where a new step belongs: what is current in this thread, task or generator, and how to carry it elsewhere.
 
 What is current is the innermost open step, or the session that no step is open in. It lives in a context
 variable, so that every thread and task has its own; ``carry`` takes it along to a pool's threads, a token to
-other processes. Steps that ended in another context stay behind in the variable of the one they began in:
-whoever looks passes over them.
+other processes. A step that ended in another context stays in the variable of the one it began in; a lookup
+skips it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
     class Running(Protocol):
-        """What is to be known here of a session that runs."""
+        """What this module needs to know of a running session."""
 
         session_id: str
         root_seq: int | None
@@ -108,7 +108,7 @@ def open_from(node: Node | None) -> Node | None:
 
 
 def health_of_ended() -> Health | None:
-    """Return where to count what comes after the end of its session, in a context that was of one."""
+    """Return the health of the ended session that this context belonged to: it counts what comes late."""
     node = current.get()
     while node is not None and not isinstance(node, Scope):
         node = node.outer
@@ -116,7 +116,7 @@ def health_of_ended() -> Health | None:
 
 
 def find_current() -> Node | None:
-    """Return the innermost open step or session here. Never raises: library code asks, whoever records."""
+    """Return the innermost open step or session here. Never raises: libraries call it anywhere."""
     try:
         return open_from(current.get())
     except Exception as error:

@@ -1,7 +1,7 @@
 """What a process uses up beside CPU time: name of the measure → function that counts since the process began.
 
-It is read when a step and a session begin and end, in the host's thread: let it take microseconds, and raise
-nothing. Empty, it costs a step nothing.
+They are read in the host's thread when a step or a session begins and ends: each must take microseconds and
+never raise. Empty, it costs a step nothing.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def _resolve(git: Path, reference: str) -> str | None:
 
 
 def _content(path: Path) -> str | None:
-    """Return the text of a file, None where there is none; whatever else lies there never holds us up."""
+    """Return the text of a file, None where there is none; a pipe in its place never blocks."""
     try:
         with open_file(path) as file:
             return file.read(_MOST_BYTES).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Ask the stack what no context variable can tell: which ``with`` blocks of steps are running.
+"""Read from the stack what no context variable knows: which ``with`` blocks of steps are running.
 
 Two cases need it. An exception that a signal handler raises between a block's last statement and the first of
 ``__exit__`` leaves the block without its end: that step must not become the parent of what follows. And a web

@@ -45,7 +45,7 @@ class Health:
         self._lock = RLock()
 
     def share_what_was_said(self, other: Health) -> None:
-        """Say no more what ``other`` has said: a tracker for each of a million requests has one fault."""
+        """Log nothing again that ``other`` has logged: a million requests may have a tracker each."""
         self._said = other._said
 
     def warn(self, message: str) -> None:
@@ -89,7 +89,7 @@ class Health:
             _log(message)
 
     def after_fork_in_child(self) -> None:
-        """Make a lock that no vanished thread holds."""
+        """Replace the lock, which a thread of the parent may have held."""
         self._lock = RLock()
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,8 +141,9 @@ def logger() -> Logger:
 def debugging() -> Callable[..., None] | None:
     """Return the logger's ``debug`` where the host wants to see it, else None.
 
-    Asked in the host's threads all the time, and without the lock of all loggers: what a signal handler
-    raises inside of ``getLogger`` or ``isEnabledFor`` leaves that locked, and whoever logs waits for ever.
+    Called in the host's threads all the time, so it does not take the lock of ``logging``: what a signal
+    handler raises inside of ``getLogger`` or ``isEnabledFor`` would leave that locked, and all logging would
+    hang.
     """
     logging = sys.modules.get("logging")  # who set a level has imported it
     try:

@@ -88,7 +88,7 @@ class Journal:
     def claim(cls, path: Path, *, by_name: bool = False) -> Journal | None:
         """Take over the journal of a dead writer; None when its writer lives, or it is no journal.
 
-        With ``by_name`` it is one although no line of it can be read: somebody knows its name.
+        With ``by_name`` its name is enough, although no line of it can be read.
         """
         if _held.get(path) == os.getpid():
             return None
@@ -142,7 +142,7 @@ class Journal:
         self._torn = 0
 
     def ends_at(self, offset: int | None) -> bool:
-        """Whether nothing stands behind ``offset``, so that a reader who came so far has it all."""
+        """Whether the file ends at ``offset``, so that a reader who came so far has all of it."""
         return os.fstat(self._descriptor).st_size == offset
 
     def lines(self, offset: int = 0) -> Iterator[Line]:
@@ -150,7 +150,7 @@ class Journal:
         return read_lines(self._descriptor, offset)
 
     def torn_end(self, offset: int) -> bytes:
-        """Return what stands behind the last complete line, at ``offset``: its writer was cut off."""
+        """Return the bytes after the last complete line, at ``offset``: the writer died in between."""
         return os.pread(self._descriptor, max(0, -self.missing(offset)), offset)
 
     def missing(self, offset: int) -> int:
@@ -177,7 +177,7 @@ class Journal:
 
     def close(self, *, remove: bool = False) -> None:
         """Give up the lock; with ``remove`` the file goes first, so that nobody finds it unlocked."""
-        with self._lock:  # who writes meanwhile must not write to a number that is another file's by then
+        with self._lock:  # a concurrent write must not go to a descriptor that is another file's by then
             if self._descriptor < 0:
                 return
             descriptor, self._descriptor = self._descriptor, -1
@@ -234,7 +234,7 @@ def read_header(descriptor: int) -> dict[str, Any] | None:
 
 
 def _header_of_damaged(path: Path, descriptor: int, by_name: bool) -> dict[str, Any] | None:
-    """Return what the name still tells when the first line is damaged, and good ones follow it."""
+    """Return a header made of the file's name when the first line is damaged and good ones follow it."""
     if by_name or any(line.record is not None for line in read_lines(descriptor)):
         return {"type": "journal", "version": VERSION, "journal_id": path.stem}
     return None

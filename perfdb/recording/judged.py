@@ -1,7 +1,7 @@
-"""Beside a journal: up to which of its bytes the sessions that ended are judged by the rules.
+"""A note beside a journal: up to which byte the rules were evaluated for the sessions that ended.
 
-Whoever takes the journal of a dead process judges the others. The note may lag, because judging a session
-twice changes nothing. In the database it would cost each session a turn of the lock that all writers want.
+The process that recovers the journal of a dead one evaluates the others. The note may lag, because evaluating
+a session twice changes nothing. Kept in the database, it would take the write lock once per session.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def judged_until(journal: Path) -> int:
 
 
 def note_judged(journal: Path, offset: int) -> None:
-    """Note that the sessions that ended before ``offset`` are judged, if the disk takes it."""
+    """Note that the sessions that ended before ``offset`` are evaluated, if the disk takes it."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with suppress(OSError):
         descriptor = os.open(journal.with_suffix(SUFFIX), flags, 0o600)
@@ -40,7 +40,7 @@ def note_judged(journal: Path, offset: int) -> None:
 
 
 def unjudged_beside(journal: Path) -> list[str]:
-    """Return the sessions of former journals that were noted as not judged yet."""
+    """Return the sessions of former journals that were noted as not evaluated yet."""
     try:
         return journal.with_suffix(UNJUDGED).read_text("ascii").split()
     except (OSError, ValueError):

@@ -135,7 +135,7 @@ class LiveSession:
         return (self._start_us + int((instant - self.started) * 1e6 + 0.5)) / 1e6
 
     def now(self) -> float:
-        """Return epoch seconds, on the same footing as the steps."""
+        """Return epoch seconds, derived from the same reading of the wall clock as the steps'."""
         return self.wall(self.monotonic())
 
     def read_usage(self) -> Reading:
@@ -289,7 +289,7 @@ class LiveSession:
         return Cleaner(self._secret_words)
 
     def announce(self, step: Timed) -> None:
-        """Write that a step has been running for a while, for live views and for who reads after a crash."""
+        """Write that a step has been running for a while, for live views and for reading after a crash."""
         step.announced = True
         self.write(
             encode(
@@ -376,7 +376,7 @@ class LiveSession:
         self.finished = True
 
     def go_on(self) -> None:
-        """Take further steps, and another end, after one was written for want of a better one."""
+        """Accept further steps and another end, after a provisional end was written."""
         self.ended = self.finished = False
         self.total_duration = None
 

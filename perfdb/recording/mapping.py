@@ -1,7 +1,7 @@
-"""Call a function for many items on threads, and let pass whatever comes in while one waits for them.
+"""Call a function for many items on threads; exceptions that arrive while waiting pass through.
 
-The standard library's pool is driven by a thread of ours, where no signal handler runs. What one raises
-inside of the pool's own locks leaves them in disorder, and another exception takes its place.
+The standard library's pool is driven by a thread of ours, where no signal handler runs. An exception that one
+raises inside of the pool's own locks would corrupt them, and another would replace it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Item = TypeVar("Item")
     Result = TypeVar("Result")
 
-_LOOK_S = 1.0  # who waits is woken; this is for what nobody thought of
+_LOOK_S = 1.0  # the waiting thread is woken; this is a safety net
 
 
 def map_in_threads(function: Callable[[Item], Result], items: list[Item], max_workers: int) -> list[Result]:

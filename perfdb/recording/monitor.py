@@ -96,7 +96,7 @@ class Monitor:
         self._wake.set()
 
     def wait_for_end(self, import_s: float) -> None:
-        """Wait for that, for an import so long."""
+        """Wait for its end; while it imports, so many seconds."""
         thread = self._thread
         if thread is not None and not thread.join(min(import_s, _WAIT_FOR_END_S)) and self._importing:
             thread.join(import_s)

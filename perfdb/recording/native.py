@@ -1,12 +1,12 @@
-"""Threads, locks and clocks of the machine itself, whatever stands in ``threading`` and ``time`` by now.
+"""Native threads, locks and clocks, whatever ``threading`` and ``time`` were replaced by.
 
 gevent and eventlet replace the parts of those modules by ones that switch greenlets, before or after
 perfdb is imported: a lock made before and a thread made after do not go together. freezegun stops the
 clocks that a deadline is read from. A fresh copy of the interpreter's own built-in modules has the
 originals, whenever it is made.
 
-These threads are none of ``threading``: nobody waits for them at the end of a program, so that whoever
-starts one ends it.
+``threading`` does not know these threads, and the interpreter does not wait for them at its end: the code
+that starts one has to end it.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ _started: list[Thread] = []  # those that the system may still know
 
 
 class Flag:
-    """Wakes the one thread that waits for it; set before that, it is there when somebody comes to wait."""
+    """Wakes the one thread that waits for it; set earlier, it lets the next wait return at once."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._lock.acquire()
 
     def set(self) -> None:
-        """Wake who waits, or who comes next."""
+        """Wake the waiting thread, or the next one that waits."""
         try:
             self._lock.release()
         except RuntimeError as error:  # it is set
@@ -84,7 +84,7 @@ class Flag:
 
 
 class Latch:
-    """Set once, for all who wait; an exception that cuts a wait off leaves it whole, unlike `Event`."""
+    """Set once, for all waiting threads; unlike an `Event`, it survives an exception in a wait."""
 
     def __init__(self) -> None:
         self._is_set = False
@@ -96,7 +96,7 @@ class Latch:
         return self._is_set
 
     def set(self) -> None:
-        """Let all go on who wait or will."""
+        """Release all waiting threads, present and future."""
         if not self._is_set:
             self._is_set = True
             self._lock.release()
@@ -150,7 +150,7 @@ class Thread:
 
     @property
     def is_current(self) -> bool:
-        """Whether it is the one that asks."""
+        """Whether it is the calling thread."""
         return bool(self.ident == _thread.get_ident())
 
     def join(self, seconds: float) -> bool:
@@ -184,9 +184,9 @@ class Thread:
 def apart(call: Callable[[], T]) -> T:
     """Call something short in a thread of ours, where no signal handler runs, and return what it returns.
 
-    What a handler raises while a module is imported or a pattern compiled is taken by the interpreter for
-    their own failure: it is lost, and half a module may be left behind. In a world of greenlets it is called
-    here.
+    An exception that a handler raises during an import, or while a pattern is compiled, is taken for a
+    failure of that: it is lost, and a half-imported module may stay. Where greenlets replace threads, the
+    call is made here.
     """
     returned: list[T] = []
     raised: list[BaseException] = []
@@ -262,7 +262,7 @@ def wait_until_gone(seconds: float = _GONE_S) -> None:
 
 
 def is_alone() -> bool:
-    """Tell whether the system knows no thread of this process but the one that asks."""
+    """Tell whether the system knows no thread of this process but the calling one."""
     try:
         return len(os.listdir("/proc/self/task")) == 1
     except OSError as error:
@@ -276,13 +276,13 @@ def after_fork_in_child() -> None:
 
 
 def begin_exit() -> None:
-    """Take note that the process ends: what is to be done from now on is done by who wants it."""
+    """Note that the process ends: from now on, work is done in the thread that asks for it."""
     global _exiting
     _exiting = True
 
 
 def start_no_more() -> None:
-    """Start no further thread: one that runs while the interpreter goes down may take the process with it."""
+    """Start no further thread: one that runs while the interpreter goes down may abort the process."""
     global _no_more
     _no_more = True
 
@@ -293,7 +293,7 @@ def is_exiting() -> bool:
 
 
 def wait_for(event: Latch, seconds: float) -> None:
-    """Wait for an event that a thread of ours sets; in a world of greenlets the others go on meanwhile."""
+    """Wait for an event that a thread of ours sets; other greenlets run meanwhile."""
     if is_greenlet_world():  # an event of theirs cannot be set from a thread of the machine
         possibly_replaced.sleep(min(seconds, _GREENLETS_LOOK_S))
     else:
@@ -301,7 +301,7 @@ def wait_for(event: Latch, seconds: float) -> None:
 
 
 def is_greenlet_world() -> bool:
-    """Tell whether waiting is replaced: greenlets of this thread run only while one sleeps their way."""
+    """Tell whether gevent or eventlet replaced waiting: their greenlets only run during their own sleep."""
     return not isinstance(possibly_replaced.sleep, type(len))
 
 

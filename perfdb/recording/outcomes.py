@@ -1,6 +1,6 @@
-"""Tell what an exception makes of a step or session: completed, failed or interrupted; and its message.
+"""Whether an exception ends a step or session as completed, failed or interrupted; and its message.
 
-``sys.exit(0)`` is how a program says that all went well, and what calls work off (a cancelled task, a
+``sys.exit(0)`` is how a program reports success, and an exception that calls work off (a cancelled task, a
 closed generator, a task that asks to be run again, a skipped test) is no failure of the work. Classes of
 other libraries are known by their names: none is imported for it.
 """
@@ -19,8 +19,8 @@ Expected = tuple[type[BaseException], ...]
 
 MOST_LEAVES = 10_000  # exceptions of one group that are looked at
 
-# Module and name of classes, or of the base that their library gave all such. KeyboardInterrupt is not here:
-# a person who stops a run did not like it.
+# Module and name of classes, or of the base that their library gave all such. A KeyboardInterrupt
+# is none of them: a run that a person stops has failed.
 _INTERRUPTIONS = frozenset(
     (
         "builtins.GeneratorExit",
@@ -64,10 +64,10 @@ def take_expected(data: dict[str, Any]) -> Expected:
     return ()
 
 
-def judge(
+def outcome_of(
     success: bool, error: object, expected: Expected = (), *, text_decides: bool = True
 ) -> tuple[str, str | None]:
-    """Return the status of what ends, and its ``error_message``.
+    """Return the status of a step or session that ends, and its ``error_message``.
 
     Args:
         success: what the host says; an exception says it itself.
@@ -76,7 +76,7 @@ def judge(
         text_decides: a text makes it failed, whatever ``success`` is.
     """
     if isinstance(error, BaseException):
-        status = outcome(error, expected)
+        status = status_of(error, expected)
         return status, None if status == COMPLETED else message_of(error)
     if error is None:
         return COMPLETED if success else FAILED, None
@@ -84,8 +84,8 @@ def judge(
     return COMPLETED if success and not text_decides else FAILED, said
 
 
-def outcome(error: BaseException, expected: Expected = ()) -> str:
-    """Return what an exception makes of the work that it ends: completed, failed or interrupted.
+def status_of(error: BaseException, expected: Expected = ()) -> str:
+    """Return the status of work that an exception ends: completed, failed or interrupted.
 
     A group is failed when one of its exceptions is, else interrupted when one of them is.
     """

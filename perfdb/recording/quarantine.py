@@ -1,7 +1,7 @@
 """Lines of journals that the database does not have: damaged ones, and those that it refused.
 
-They stand in a file beside the journal, behind the journal's own first line, and stay when
-the journal goes: what refused them may be mended later. Whoever adds or takes holds a lock.
+They are kept in a file beside the journal, after the journal's own first line, and outlive the journal: what
+refused them may be fixed later. Adding and taking lines requires a lock.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Quarantine:
     @classmethod
     @contextmanager
     def hold(cls, path: Path, *, wait: bool = True) -> Iterator[Quarantine]:
-        """Give the file, made where there is none, to nobody else meanwhile.
+        """Open the file, made where there is none, and keep it locked meanwhile.
 
         Raises:
             OSError: it cannot be opened or made.
@@ -86,7 +86,7 @@ class Quarantine:
             file.writelines(lines)
 
     def keep_only(self, lines: list[Line]) -> None:
-        """Let go of all other lines; without any the file goes."""
+        """Drop all other lines; when none is left, the file is removed."""
         if lines:
             with Quarantine.hold(self.path.with_suffix(".new")) as rest:
                 os.ftruncate(rest._descriptor, 0)  # of one that was killed here

@@ -1,7 +1,7 @@
-"""Replace credentials: by the name that a value has, and by the look of a text.
+"""Replace credentials, recognised by the name of a value or by the form of a text.
 
-Whatever is found is replaced before the first byte reaches the disk. Wrong in doubt is to withhold too
-much: a text that is lost costs less than a key that is found. The time is linear in the length of a text.
+They are replaced before the first byte reaches the disk. When in doubt, the text is withheld: a text that is
+lost costs less than a key that leaks. The time is linear in the length of a text.
 """
 
 from __future__ import annotations

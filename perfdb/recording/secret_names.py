@@ -1,6 +1,6 @@
 """Tell from its name whether a value is a credential: ``apiKey`` is one, ``max_tokens``, ``token_type`` not.
 
-A name is judged by its words. Some leave it to the value: ``auth`` may be ``basic`` or a key.
+A name's words decide. Some leave it to the value: ``auth`` may be ``basic`` or a key.
 """
 
 from __future__ import annotations
@@ -102,27 +102,27 @@ _FLAGS = frozenset("true false yes no on off none null".split())  # --cookies of
 _OF_DIGITS = frozenset("otp pin".split())
 _ANYTHING = "aB3$aB3$"  # a value that any doubtful name withholds
 _CACHE_SIZE = 4_096
-_known: dict[str, int] = {}  # what was judged before is not judged again
+_known: dict[str, int] = {}  # a name is looked at once
 
 
-def judge(name: str) -> int:
+def sensitivity_of(name: str) -> int:
     """Return SECRET, HARMLESS, or DOUBTFUL: its value decides."""
     found = _known.get(name)
     if found is None and name and name[-1] in _NO_WORD and len(name) <= LONGEST_NAME:  # step_17, step_18
-        return judge(name.rstrip(_NO_WORD))
+        return sensitivity_of(name.rstrip(_NO_WORD))
     if found is None:
         if len(_known) >= _CACHE_SIZE:
             _known.clear()
-        found = _known[name] = _judge([word.lower() for word in _SEGMENT.findall(name[-200:])])
+        found = _known[name] = _sensitivity_of_words([word.lower() for word in _SEGMENT.findall(name[-200:])])
     return found
 
 
-def _judge(words: list[str]) -> int:
+def _sensitivity_of_words(words: list[str]) -> int:
     if not words:
         return HARMLESS
     at = next(iter([i for i in reversed(range(len(words))) if _is_noun(words, i)]), -1)
     if at < 0:
-        return _judge_maybe(words)
+        return _sensitivity_without_noun(words)
     noun, before, after = words[at], words[at - 1] if at else "", words[at + 1 :]
     if after and after[-1] in _ABOUT and not (after == ["id"] and noun == "secret"):
         return HARMLESS
@@ -148,7 +148,7 @@ def _is_noun(words: list[str], at: int) -> bool:
     return word in _NOUNS or word.endswith(_ENDINGS) or before + word in _NOUNS  # passWord
 
 
-def _judge_maybe(words: list[str]) -> int:
+def _sensitivity_without_noun(words: list[str]) -> int:
     if len(words) > 1 and words[-1] in _VALUES and words[-2] in ("auth", "oauth"):
         return SECRET if words[-1] == "header" else DOUBTFUL
     if words[-1] in _MAYBE or words[-1] in _ONE_WORD:
@@ -173,7 +173,7 @@ def is_harmless(name: str, value: object) -> bool:
 
 
 def least_of(name: str) -> int:
-    """Return how long a credential of a doubtful name is at least."""
+    """Return the least length of a credential under a doubtful name."""
     return 5 if name.rstrip("\\\"'`]").lower().endswith("pass") else 8
 
 
@@ -188,17 +188,17 @@ def looks_random(text: str, least: int = 8) -> bool:
 
 def is_secret_key(key: str, extra: Iterable[str] = ()) -> bool:
     """Tell whether a key names a credential, by its words: ``apiKey`` does, ``max_tokens`` does not."""
-    return judge(key) == SECRET or any([word in key.lower() for word in extra])
+    return sensitivity_of(key) == SECRET or any([word in key.lower() for word in extra])
 
 
 def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
     """Tell whether a value is withheld because of its key; some keys leave it to the value."""
-    judged = judge(key)
-    if judged == HARMLESS and not extra:
+    sensitivity = sensitivity_of(key)
+    if sensitivity == HARMLESS and not extra:
         return False
-    if judged == SECRET or any([word in key.lower() for word in extra]):
+    if sensitivity == SECRET or any([word in key.lower() for word in extra]):
         return not is_harmless(key, value)
-    if judged == DOUBTFUL:
+    if sensitivity == DOUBTFUL:
         if isinstance(value, (list, tuple)):  # auth=("user", "password")
             return len(value) == 2 and key.lower().endswith("auth") and all([type(x) is str for x in value])
         if not isinstance(value, str):
@@ -211,7 +211,7 @@ def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
 
 def may_withhold(key: str) -> bool:
     """Tell whether some values of a key are withheld."""
-    return judge(key) != HARMLESS or key.lower() in VALUE_KEYS
+    return sensitivity_of(key) != HARMLESS or key.lower() in VALUE_KEYS
 
 
 def is_secret_pair(pair: Sequence[Any], extra: Iterable[str] = ()) -> bool:

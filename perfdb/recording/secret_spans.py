@@ -1,4 +1,4 @@
-"""What all that looks for credentials in texts has in common: spans to replace, within a bounded time."""
+"""Shared by all searches for credentials in texts: spans to replace, within a bounded time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def is_dense(looked: int, at: int, many: float = MANY, room: int = ROOM) -> bool
 
 
 def small_of(text: str) -> str:
-    """Return the text in small letters, each at its place."""
+    """Return the text in lower case, of the same length."""
     small = text.lower()
     if len(small) == len(text):
         return small

@@ -1,4 +1,4 @@
-"""Find credentials in texts by what is said of them: ``password = 'X'``, ``--api-key X``, ``Cookie: X``.
+"""Find credentials in texts by the names before them: ``password = 'X'``, ``--api-key X``, ``Cookie: X``.
 
 Commands, headers, JSON, reprs, connection strings, YAML, query strings: a name that means a credential,
 something that separates, and a value. Each place is looked at a bounded number of times: the time is linear.
@@ -15,9 +15,9 @@ from perfdb.recording.secret_names import (
     HARMLESS,
     LONGEST_NAME,
     SECRET,
-    judge,
     least_of,
     looks_random,
+    sensitivity_of,
     withholds,
 )
 from perfdb.recording.secret_spans import (
@@ -135,7 +135,7 @@ def without_private_keys(text: str) -> str:
 
 
 def without_said(text: str, small: str) -> str:
-    """Return the text without what it says to be credentials; ``small`` is it in small letters."""
+    """Return the text without what it calls credentials; ``small`` is the text in lower case."""
     if _may_name(small):
         if "val" in small:
             text = without(text, _values_of_names(text, small))
@@ -177,7 +177,7 @@ def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
             begin, end = found.span(2 if of_name == 3 else found.lastindex or 0)
             if withholds(name, text[begin:end]):
                 yield begin, end
-            elif judge(name) == HARMLESS:
+            elif sensitivity_of(name) == HARMLESS:
                 harmless.add(name)
 
 
@@ -226,7 +226,7 @@ class _Place:
 
 
 def _without_named(text: str, small: str) -> str:
-    """Return the text without the values of names that mean a credential; ``small`` is it in small letters.
+    """Return the text without the values of names that mean a credential; ``small`` is it in lower case.
 
     Of a text that is little else than such names, the rest is withheld: it would take long to read.
     """
@@ -274,9 +274,9 @@ def _without_named(text: str, small: str) -> str:
         names += 1
         new_names += 1
         place = None if is_known else _Place(text, small, start, word, hit)
-        judged = HARMLESS if place is None else _judge(text, place)
+        sensitivity = HARMLESS if place is None else _sensitivity_in(text, place)
         value = end = -1
-        if place is None or judged == HARMLESS:
+        if place is None or sensitivity == HARMLESS:
             if word.lower() != "identified":  # what follows it decides
                 harmless.add(word)
                 if seen:
@@ -288,13 +288,15 @@ def _without_named(text: str, small: str) -> str:
                 continue
         else:
             reached = reached or _Reached()
-            value, end, quoted = _value(text, place, judged, reached)
+            value, end, quoted = _value(text, place, sensitivity, reached)
             if value < 0 or text.startswith(REDACTED, value):
                 continue
             looked += 1
-            if judged == DOUBTFUL:
+            if sensitivity == DOUBTFUL:
                 many += _OF_DOUBTFUL
-            if not _withheld(text[value : min(end, value + LONGEST_LOOKED_AT)], text, place, judged, quoted):
+            if not _withheld(
+                text[value : min(end, value + LONGEST_LOOKED_AT)], text, place, sensitivity, quoted
+            ):
                 value = -1
         if is_dense(looked, behind, many) or value == end == -1:
             parts += (text[kept : max(start, kept)], REDACTED)
@@ -345,19 +347,19 @@ def _goes_on(small: str, start: int, end: int) -> bool:
     )
 
 
-def _judge(text: str, place: _Place) -> int:
-    judged = judge(place.word)
-    if judged == SECRET:
-        return judged
+def _sensitivity_in(text: str, place: _Place) -> int:
+    sensitivity = sensitivity_of(place.word)
+    if sensitivity == SECRET:
+        return sensitivity
     if (
         place.kind == "op"
         and text[place.start - 1 : place.start] in _QUERY
         and place.name.lower() in _OF_QUERIES
     ):
         return _OF_QUERIES[place.name.lower()]
-    if judged == DOUBTFUL:
+    if sensitivity == DOUBTFUL:
         is_pair = place.word.lower().endswith("auth") and compiled(_TWO_TEXTS).match(text, place.at)
-        return SECRET if is_pair else judged
+        return SECRET if is_pair else sensitivity
     said = (
         place.kind == "gap" and place.word.lower() == "identified" and place.separator.rstrip().endswith("by")
     )
@@ -374,13 +376,13 @@ class _Reached:
         self.open = 0  # a bracket before this is not closed
 
 
-def _value(text: str, place: _Place, judged: int, reached: _Reached) -> tuple[int, int, bool]:
+def _value(text: str, place: _Place, sensitivity: int, reached: _Reached) -> tuple[int, int, bool]:
     """Return begin and end of a value (-1: there is none), and whether it is quoted."""
     at = place.at
     opened = compiled(_OPEN).match(text, at)
     if opened is not None:
         begin = opened.end()
-        if judged != SECRET or place.kind == "gap":  # may be left: looked at a bounded way
+        if sensitivity != SECRET or place.kind == "gap":  # may be left: looked at a bounded way
             end = end_of(rf"[^{opened[2]}\n]{{0,400}}", text, begin)
             closed = text.startswith(opened[2], end)
             return begin if closed else -1, end - closed * len(opened[1]), True
@@ -389,7 +391,7 @@ def _value(text: str, place: _Place, judged: int, reached: _Reached) -> tuple[in
             return begin, end if end >= 0 else len(text), True
         end = end_of(_QUOTED[opened[2]], text, begin)
         return begin, end, True
-    if place.kind == "op" and judged == SECRET:
+    if place.kind == "op" and sensitivity == SECRET:
         if text[at : at + 1] in _OPENING and at >= reached.open and not text.startswith(REDACTED, at):
             inside = end_of(_IN_BRACKETS, text, at + 1)
             if (end := end_of(_CLOSING, text, inside)) > inside:
@@ -409,12 +411,12 @@ def _value(text: str, place: _Place, judged: int, reached: _Reached) -> tuple[in
     return at, end, False
 
 
-def _withheld(value: str, text: str, place: _Place, judged: int, quoted: bool) -> bool:
+def _withheld(value: str, text: str, place: _Place, sensitivity: int, quoted: bool) -> bool:
     """Tell whether a value is withheld, by its name, by itself and by what stands between them."""
     name, before = place.name, text[max(0, place.start - 2) : place.start]
     if not value or value in _WITHHELD or (len(value) < 40 and _means_nothing(value, name)):
         return False
-    if judged == DOUBTFUL:
+    if sensitivity == DOUBTFUL:
         return looks_random(value, 6 if before[-1:] in _QUERY else least_of(name))
     flag = name[0] == "-"
     if place.kind == "pair":

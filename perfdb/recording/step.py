@@ -3,7 +3,7 @@
 A step is a context manager (``with`` and ``async with``), a decorator for functions,
 coroutines and generators of both kinds, and a handle to start and stop by hand. When it
 ends it is in the journal. Nothing of perfdb's own is raised into the host, and the host's
-exceptions pass through untouched, those included that come in the middle of a beginning or an end.
+exceptions pass through untouched, also those that arrive in the middle of a start or an end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from perfdb.recording.context import current as current_step
 from perfdb.recording.counters import COUNTERS
 from perfdb.recording.frames import innermost_on_stack, was_left
 from perfdb.recording.monitor import MAXRSS_UNIT
-from perfdb.recording.outcomes import judge, message_of, outcome, take_expected
+from perfdb.recording.outcomes import message_of, outcome_of, status_of, take_expected
 from perfdb.recording.timed import Timed
 from perfdb.recording.values import MAX_NAME, MAX_TEXT, clean_name, is_true
 from perfdb.vocabulary import COMPLETED, INTERRUPTED
@@ -200,7 +200,7 @@ class Step(Timed):
         self._ended_elsewhere = True
 
     def _broken_off(self, error: BaseException) -> None:
-        """Take back what a beginning has done that ``error`` broke off; raise what is not perfdb's own."""
+        """Undo a start that ``error`` interrupted; raise the error unless it is perfdb's own."""
         other = foreign(error, sys._getframe(1))
         self._frame = None
         if self._state != OPEN and hasattr(self, "seq"):
@@ -237,7 +237,7 @@ class Step(Timed):
         by_end: bool = False,
         called_off: bool = False,
     ) -> None:
-        """End; called again after an exception of the host's came in between, it does what is left."""
+        """End; called again after an exception of the host's interrupted it, do the rest."""
         session = self.session
         if session is None or self._state != OPEN:
             if session is not None and not self._ended_elsewhere:
@@ -252,7 +252,7 @@ class Step(Timed):
                 self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
             self.success = success
             if error is not None:
-                status, self.error_message = judge(success, error, self.expected + session.expected)
+                status, self.error_message = outcome_of(success, error, self.expected + session.expected)
                 self.success, self.interrupted = status == COMPLETED, called_off or status == INTERRUPTED
             self.cpu_us = int((cpu_s - cpu_before_s) * 1e6 + 0.5)
             self.duration_us = int((now - self.begun) * 1e6 + 0.5)
@@ -287,7 +287,7 @@ class Step(Timed):
                 self._go_on_ending(problem, True, error)
 
     def _go_on_ending(self, problem: BaseException, success: bool, error: BaseException | str | None) -> None:
-        """Do what is left of an end that ``problem`` broke off; raise that when it is not perfdb's own."""
+        """Finish an end that ``problem`` interrupted; raise that unless it is perfdb's own."""
         other = foreign(problem, sys._getframe(1))
         if other is None:
             self._tracker._health.failed("recording a step", problem)
@@ -347,7 +347,7 @@ class Attempt:
         if session is None or started is None or step._state != OPEN:
             return
         now = session.monotonic()
-        success = error is None or outcome(error) == COMPLETED
+        success = error is None or status_of(error) == COMPLETED
         step._failed_until = None if success else now
         if len(step.attempts) < MAX_PARTS:
             limit = MAX_TEXT if len(step.attempts) < FULL_ERRORS else MAX_NAME

@@ -1,6 +1,6 @@
-"""What is known of a step, from its beginning to the record of it: how it is timed is in ``step``.
+"""The data of a step, from its start to its record; ``step`` does the timing.
 
-Apart, because a session keeps its steps and writes their lines, and a step knows its session.
+A module of its own, because a session keeps its steps and writes their lines, and a step knows its session.
 """
 
 from __future__ import annotations

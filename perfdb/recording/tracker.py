@@ -1,6 +1,6 @@
 """The tracker: what a host calls to have a run recorded.
 
-It times, it journals, it tells the worker; it knows no database. No call raises
+It times, writes the journal and notifies the worker; it knows no database. No call raises
 into the host: perfdb's own failures and calls in a wrong order are counted in
 ``health()`` and logged once.
 """
@@ -22,7 +22,7 @@ from perfdb.recording.live import LiveSession, SystemClock
 from perfdb.recording.mapping import map_in_threads
 from perfdb.recording.monitor import Monitor
 from perfdb.recording.native import load, monotonic, wait_for
-from perfdb.recording.outcomes import judge, message_of, take_expected
+from perfdb.recording.outcomes import message_of, outcome_of, take_expected
 from perfdb.recording.step import LEFT, Step
 from perfdb.recording.values import MAX_ITEMS, clean, clean_name, is_true
 from perfdb.search import doubt_about_home, short_path
@@ -142,14 +142,14 @@ class Tracker:
             return
 
         def end() -> None:
-            status, message = judge(is_true(success), error, live.expected, text_decides=False)
+            status, message = outcome_of(is_true(success), error, live.expected, text_decides=False)
             self._end(live, status, _as_count(product_count), message)
 
         to_its_end(self._health, "ending a session", end)
         self._wait_for(live)
 
     def _wait_for(self, live: LiveSession) -> None:
-        """Wait outside of all that catches exceptions: a time limit of the host's may end it any moment."""
+        """Wait outside of any ``except``: a time limit of the host's may end it at any moment."""
         writer = self._writer
         if writer is None:
             return
@@ -221,14 +221,14 @@ class Tracker:
         self._scope.enter()
 
     def _break_off(self, error: BaseException) -> None:
-        """End a session in whose start an exception of the host's came: nobody else will."""
+        """End a session whose start an exception of the host's interrupted: nobody else will."""
         live = self._live
         if live is not None and not live.ended:
             message = message_of(error)
             to_its_end(self._health, "ending a session", lambda: self._end(live, INTERRUPTED, None, message))
 
     def _end(self, live: LiveSession, status: str, product_count: int | None, error: str | None) -> None:
-        """End a session; called again after an exception of the host's came in between, it does the rest."""
+        """End a session; called again after an exception of the host's interrupted it, do the rest."""
         open_steps: list[Any] = sorted(live.open_steps.values(), key=lambda step: step.seq, reverse=True)
         called_off = status == INTERRUPTED  # the steps with their session
         left_open = []
@@ -455,7 +455,7 @@ class Joined(Tracker):
 
 
 def _report_folder(settings: Settings) -> Path | None:
-    """Return where reports go; None when that is a home of others, which was said when we were to record."""
+    """Return where reports go; None in a home of others, which was reported when recording began."""
     in_home = settings.report_dir == settings.home
     if in_home and doubt_about_home(settings.home, trust_for(settings)) is not None:
         return None

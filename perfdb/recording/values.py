@@ -40,7 +40,7 @@ MAX_WHOLE = 1 << 53  # the same for whole numbers: to compare one with a float t
 
 to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
-# What was judged before is not judged again; all are emptied when they grow large.
+# What was found harmless is not looked at again; all are emptied when they grow large.
 _CACHE_SIZE = 4_096
 _safe_texts: dict[str, str] = {}  # short texts that need no change, with their JSON
 _safe_keys: dict[str, str] = {}  # keys that are no credential, with their JSON and colon

@@ -93,7 +93,7 @@ class AlertEvent:
 
 
 def take_turn(connection: Connection) -> None:
-    """Let no other process judge alerts until this transaction ends; SQLite's BEGIN did that."""
+    """Keep other processes from evaluating rules until this transaction ends; SQLite's BEGIN did that."""
     dialects.take_turn(connection, _LOCK)
 
 
@@ -182,7 +182,7 @@ def alert_row(alert: Alert) -> dict[str, Any]:
     }
 
 
-def frame_of(found: Sequence[Alert]) -> pd.DataFrame:
+def alerts_frame(found: Sequence[Alert]) -> pd.DataFrame:
     """Return alerts as a frame, with ``ALERT_COLUMNS``."""
     import pandas as pd
 

@@ -91,7 +91,7 @@ def unpin(connection: Connection, pins: Iterable[Pin]) -> None:
     connection.execute(delete(baselines).where(baselines.c.id.in_([each.id for each in pins])))
 
 
-def frame_of(pins: Iterable[Pin]) -> pd.DataFrame:
+def pins_frame(pins: Iterable[Pin]) -> pd.DataFrame:
     """Return pins as a frame with the columns of ``COLUMNS``."""
     import pandas as pd
 

@@ -1,8 +1,8 @@
 """One front end to a database: reading it, writing to it, noticing that it changed.
 
-Nothing is opened, and SQLAlchemy is not imported, before somebody asks. Connections are kept between two
+Nothing is opened, and SQLAlchemy is not imported, before the first use. Connections are kept between two
 questions; a file that was deleted, replaced or written over meanwhile is noticed. Errors of a query are those
-of the driver, so that whoever asks can tell what is worth trying again (``engine.is_transient``).
+of the driver, so that the caller can tell what is worth a retry (``engine.is_transient``).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _left_open: list[object] = []  # what the garbage collector must not close
 
 
 class EndingError(StoreError):
-    """The thread that asks is to end; what it wanted of the database is left to the next one."""
+    """The calling thread is to end; its work is left to the next one."""
 
 
 class Pace:
@@ -176,7 +176,7 @@ class Database:
         return Watch(self.url)
 
     def kept_reader(self) -> PoolProxiedConnection:
-        """Return a connection that only reads, for whoever gives it back before ``forget``."""
+        """Return a read-only connection; the caller gives it back before ``forget``."""
         return self._open("reader").raw_connection()
 
     @property
@@ -214,15 +214,15 @@ class Database:
     def after_fork_in_child(self, *, is_still: bool) -> None:
         """Drop the connections of the parent.
 
-        SQLite would take the parent's locks for its own as long as one is open; but who closes it waits for
-        ever where a thread of the parent was using it. A server would take the end of one for the parent's.
+        As long as one is open, SQLite would take the parent's locks for its own; but closing it hangs where a
+        thread of the parent was using it. A server would take its end for the parent's.
         """
         self._process, self._lock = os.getpid(), RLock()
         self.forget(close=is_still and not self.is_shared)
 
     def forget(self, *, close: bool = True) -> None:
         """Drop the connections, or leave them as they are."""
-        if self._process != os.getpid():  # nobody said so: who knows what the parent's threads were at
+        if self._process != os.getpid():  # forked without notice: a thread of the parent may use them
             self.after_fork_in_child(is_still=False)
             return
         with self._lock:
@@ -318,7 +318,7 @@ class Database:
             self._health.count("replaced", 1, message)
 
     def _identity(self) -> tuple[int, int] | None:
-        """Return what tells a file from one that takes its place; None when it is not there."""
+        """Return what identifies a file, unlike one that replaces it; None when it is not there."""
         if self._path is None:
             return (0, 0)  # a server's
         try:
@@ -342,7 +342,7 @@ class Database:
 
 
 class Watch:
-    """Notices that something was written, for less than a query: what a live view asks every second.
+    """Notices that something was written, cheaper than a query: a live view asks every second.
 
     One thread at a time may look.
     """

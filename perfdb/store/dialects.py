@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL do differently; nobody else in the store asks which of the two it speaks to.
+"""What SQLite and PostgreSQL do differently; no other module of the store asks which of the two it uses.
 
 Connections are opened in ``engine.py`` and ``postgres.py``, the types of columns stand in ``models.py``.
 """
@@ -118,14 +118,14 @@ def was_stopped(reason: BaseException) -> bool:
 
 
 def mark_of_server(connection: Connection) -> Any:
-    """Return what is another one once somebody has written; for less than a query."""
+    """Return a value that changes once somebody has written; cheaper than a query."""
     return connection.exec_driver_sql(_END_OF_LOG).scalar()
 
 
 def mark_of_file(driver: Any) -> Any:
-    """Return what is another one once somebody else has written.
+    """Return a value that changes once somebody else has written.
 
-    It is asked outside of any transaction, which would hold the moment still.
+    Call it outside of any transaction: inside of one it never changes.
     """
     return driver.execute("PRAGMA data_version").fetchone()[0]
 
@@ -183,7 +183,7 @@ def give_lock_up(connection: Connection) -> bool:
 
 
 def commit_at_leisure(connection: Connection) -> None:
-    """Let the server's disk to those who record: what a crash brings back is pruned again."""
+    """Do not wait for the server's disk, which recording needs: what a crash brings back is pruned again."""
     if is_shared(connection):
         connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 

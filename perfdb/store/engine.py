@@ -40,9 +40,9 @@ _LONGEST_VALUE = 64 * 1024 * 1024  # bytes; no report is longer
 
 
 def let_go(engine: Engine, *, close: bool = True) -> None:
-    """Close the connections of an engine, which may go on, and leave nothing of its listeners behind.
+    """Close the connections of an engine and remove its listeners; the engine may be used again.
 
-    Those have callbacks, which run wherever the garbage collector happens to, in the host's threads too, and
+    Listeners have callbacks, which run wherever the garbage collector does, in the host's threads too, and
     what a signal handler raises there is lost.
     """
     pool: Any = engine.pool

@@ -1,7 +1,7 @@
 """Change the rows of one large session a thousand at a time, so that other writers hardly wait.
 
-What the change is for is written in a transaction of its own, before or after: whoever is cut off in between
-is asked again by the journal's next reader, or by the person who repeats the command, and goes on.
+The change that needs it is written in a transaction of its own, before or after. When the process dies in
+between, the journal's next reader, or the person who repeats the command, completes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from perfdb.store.models import (
 )
 
 PIECE = 1_000
-_PAUSE_S = 0.003  # between two pieces: who waits for the lock looks for it now and then only
+_PAUSE_S = 0.003  # between two pieces: those that wait for the lock poll for it
 
 
 def is_large(connection: Connection, pk: int) -> bool:

@@ -1,10 +1,10 @@
 """Tell which writers of other hosts are dead, by leases on the database server's clock.
 
-On one host the lock on a journal tells it, at once and for certain. Nobody sees that lock from
-elsewhere, so whoever writes to PostgreSQL is heard of now and then, and taken for dead after a
-long silence. Only the server's clock counts, and neither host names nor process ids are compared:
-after a restart a container may have those of another. A host's name, which lasts (see
-``recording/environment.py``), is for people. SQLite is local: it has no leases.
+On one host the lock on a journal tells it, at once and for certain. Nobody sees that lock from elsewhere, so
+a process that writes to PostgreSQL renews a lease now and then, and counts as dead after a long silence. Only
+the server's clock counts, and neither host names nor process ids are compared: after a restart a container
+may have those of another. A host's name, which lasts (see ``recording/environment.py``), is for people.
+SQLite is local: it has no leases.
 """
 
 from __future__ import annotations

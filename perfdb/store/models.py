@@ -286,7 +286,7 @@ alerts = Table(
     Column("details", Document),
     CheckConstraint(f"state IN {ALERT_STATES}", name="state"),
     CheckConstraint(f"severity IN {SEVERITIES}", name="severity"),
-    # One per fingerprint, whoever writes.
+    # One per fingerprint, whichever process writes.
     Index(
         "uq_alerts_active",
         "series_id",

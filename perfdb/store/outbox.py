@@ -1,4 +1,4 @@
-"""Messages on their way: put in with the verdict's transaction, taken out by whoever delivers.
+"""The outbox: messages are put in with the verdict's transaction and taken out by the process that delivers.
 
 A message is claimed by moving its ``next_at``: that is the lease of the process that sends it. When that
 process dies the message is due again.

@@ -1,8 +1,8 @@
 """Connections to PostgreSQL that wait for nothing without an end.
 
-The server ends what waits for a lock or computes for too long, and what a frozen
-host left open. That it has itself fallen silent only the client can notice: TCP
-does not, while the kernel of the other side goes on to answer.
+The server ends what waits for a lock or computes for too long, and what a frozen host left open. Only the
+client can notice that the server itself has fallen silent: TCP does not, while the kernel of the other side
+still answers.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
     @event.listens_for(engine, "begin")
     def _limit(connection: Connection) -> None:
         driver: Any = connection.connection.driver_connection
-        if driver.is_pooled:  # a plain SET would stay with whoever gets that session next
+        if driver.is_pooled:  # a plain SET would leak to the next client of that session
             driver.execute(_settings("SET LOCAL", limits))
 
     return engine

@@ -1,4 +1,4 @@
-"""What becomes of sessions that are there: cut off, revived, tagged, deleted; and whether they count."""
+"""Change recorded sessions: interrupt, revive, tag and delete them; and decide whether they count."""
 
 from __future__ import annotations
 

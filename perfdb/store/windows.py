@@ -33,8 +33,8 @@ MOST_STEPS = 40_000  # read for one session's rules; more steps a session make a
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A session and where it stands in the history."""
+class SessionRef:
+    """A session of the history: its keys, its series and when it began."""
 
     pk: int
     session_id: str
@@ -61,12 +61,12 @@ class EndedSession:
         return self.start_time + (self.total_duration or 0.0)
 
 
-def find_place(connection: Connection, session_id: str) -> Place | None:
-    """Return where a session stands; None when it is not there."""
-    row = connection.execute(_PLACE, {"wanted": session_id}).first()
+def find_session_ref(connection: Connection, session_id: str) -> SessionRef | None:
+    """Return what the queries need to know of a session; None when it is not there."""
+    row = connection.execute(_SESSION_REF, {"wanted": session_id}).first()
     if row is None:
         return None
-    return Place(
+    return SessionRef(
         row.id, session_id, row.pipeline, row.mode, row.start_time, STATUSES[row.status], row.series_id
     )
 
@@ -89,22 +89,22 @@ def find_ended(connection: Connection, session_ids: Iterable[str]) -> list[Ended
     return sorted(found, key=lambda each: (each.start_time, each.session_id))
 
 
-def runs_since(connection: Connection, place: Place, since: float) -> int:
+def runs_since(connection: Connection, session: SessionRef, since: float) -> int:
     """Return how many sessions of a session's pipeline and mode ended, from one moment until that session."""
-    return int(connection.execute(_SINCE, _since(place, since)).scalar_one())
+    return int(connection.execute(_SINCE, _since(session, since)).scalar_one())
 
 
-def place_after(connection: Connection, place: Place, since: float, runs: int) -> Place:
-    """Return the session that is so many after the first since a moment; the given one if that is earlier."""
-    found = connection.execute(_AFTER, _since(place, since) | {"runs": runs}).scalar()
-    return place if found is None else find_place(connection, found) or place
+def session_after(connection: Connection, session: SessionRef, since: float, runs: int) -> SessionRef:
+    """Return the session that many after the first one since a moment; the given one if that is earlier."""
+    found = connection.execute(_AFTER, _since(session, since) | {"runs": runs}).scalar()
+    return session if found is None else find_session_ref(connection, found) or session
 
 
-def _since(place: Place, since: float) -> dict[str, float]:
-    return {"series_id": place.total_series, "since": since, "until": place.start_time}
+def _since(session: SessionRef, since: float) -> dict[str, float]:
+    return {"series_id": session.total_series, "since": since, "until": session.start_time}
 
 
-def newest_places(connection: Connection, pipeline: str | None = None) -> list[Place]:
+def newest_sessions(connection: Connection, pipeline: str | None = None) -> list[SessionRef]:
     """Return the newest ended session of each pipeline and mode."""
     query = select(series.c.id, series.c.pipeline).where(series.c.step_name.is_(None))
     found = []
@@ -112,21 +112,21 @@ def newest_places(connection: Connection, pipeline: str | None = None) -> list[P
         if pipeline is not None and of_pipeline != pipeline:
             continue
         session_id = connection.execute(_NEWEST, {"series_id": series_id}).scalar()
-        place = find_place(connection, session_id) if session_id is not None else None
-        if place is not None:
-            found.append(place)
-    return sorted(found, key=lambda place: (place.pipeline, place.mode))
+        session = find_session_ref(connection, session_id) if session_id is not None else None
+        if session is not None:
+            found.append(session)
+    return sorted(found, key=lambda session: (session.pipeline, session.mode))
 
 
-def last_error(connection: Connection, place: Place, step_name: str | None) -> str | None:
+def last_error(connection: Connection, session: SessionRef, step_name: str | None) -> str | None:
     """Return why a session failed, or one of its steps."""
     if step_name is None:
-        query = select(sessions.c.error_message).where(sessions.c.id == place.pk)
+        query = select(sessions.c.error_message).where(sessions.c.id == session.pk)
     else:
         query = (
             select(steps.c.error_message)
             .join(series, series.c.id == steps.c.series_id)
-            .where(steps.c.session_pk == place.pk, series.c.step_name == step_name)
+            .where(steps.c.session_pk == session.pk, series.c.step_name == step_name)
             .where(steps.c.error_message.is_not(None), steps.c.status == FAILED_CODE)
             .order_by(steps.c.seq)
             .limit(1)
@@ -136,20 +136,20 @@ def last_error(connection: Connection, place: Place, step_name: str | None) -> s
 
 
 def errors_since(
-    connection: Connection, place: Place, step_name: str | None, since: float, most: int = 200
+    connection: Connection, session: SessionRef, step_name: str | None, since: float, most: int = 200
 ) -> list[str]:
     """Return what the newest failures said of a session's series, or of one of its steps, the newest first.
 
     Args:
         connection: of any role.
-        place: the last session that is looked at.
+        session: the last session that is looked at.
         step_name: None is the session's total.
         since: of sessions that began then or later (epoch s).
         most: how many at most.
     """
     of_session = (
-        sessions.c.series_id == place.total_series,
-        sessions.c.start_time.between(since, place.start_time),
+        sessions.c.series_id == session.total_series,
+        sessions.c.start_time.between(since, session.start_time),
     )
     if step_name is None:
         query = select(sessions.c.error_message).where(*of_session, sessions.c.status == FAILED_CODE)
@@ -166,7 +166,7 @@ def errors_since(
 
 def read_windows(
     connection: Connection,
-    place: Place,
+    session: SessionRef,
     runs: int,
     *,
     metrics: Collection[str] = ("duration",),
@@ -179,30 +179,30 @@ def read_windows(
 
     Args:
         connection: of any role.
-        place: the session; sessions that began later are not looked at.
+        session: the one that ended; sessions that began later are not looked at.
         runs: how many sessions at most: completed or failed ones, and none of those tagged as not to count.
         metrics: of ``duration``, ``cpu_s`` and ``rss_peak_bytes``.
         attributes: numeric attributes to read, by step name; None is the session.
     """
-    if place.status not in (COMPLETED, FAILED):
+    if session.status not in (COMPLETED, FAILED):
         return []
-    named = connection.execute(_STEP_NAMES, {"pk": place.pk}).all()
+    named = connection.execute(_STEP_NAMES, {"pk": session.pk}).all()
     count = sum(each.times for each in named)
     runs = max(1, min(runs, max(40, MOST_STEPS // max(1, count))))
     with_facts = bool((attributes or {}).get(None))
     found = connection.execute(
         _sessions_query(with_facts),
-        {"series_id": place.total_series, "until": place.start_time, "runs": runs},
+        {"series_id": session.total_series, "until": session.start_time, "runs": runs},
     ).all()[::-1]
-    if not found or found[-1].id != place.pk:
-        found = [each for each in found if each.id != place.pk]  # of the same instant, or tagged: out
-        own = connection.execute(_own_session(with_facts), {"pk": place.pk}).all()
+    if not found or found[-1].id != session.pk:
+        found = [each for each in found if each.id != session.pk]  # of the same instant, or tagged: out
+        own = connection.execute(_own_session(with_facts), {"pk": session.pk}).all()
         if not own:
             return []
         found += own
     order = {each.id: each for each in found}
     attributes = attributes or {}
-    made = _total_series(place, found, metrics, attributes.get(None, ()))
+    made = _total_series(session, found, metrics, attributes.get(None, ()))
     names = {each.series_id: each.step_name for each in named}
     if not names:
         return made
@@ -214,13 +214,13 @@ def read_windows(
     grouped: dict[int, list[Any]] = {}
     for row in connection.execute(_steps_query(tuple(ordered)), {"pks": list(order), "wanted": list(names)}):
         grouped.setdefault(row[0], []).append(row)
-    for pk, session in order.items():
+    for pk, run in order.items():
         for row in grouped.get(pk, ()):
             if row[2] is None:  # called off or cut off each time: neither a good run nor a failure
                 continue
             number = row[1]
-            ids[number].append(session.session_id)
-            starts[number].append(session.start_time)
+            ids[number].append(run.session_id)
+            starts[number].append(run.start_time)
             failed[number].append(bool(row[2]))
             for at, lists in enumerate(by_metric[number].values()):
                 lists.add(*row[3 + 3 * at : 6 + 3 * at])
@@ -230,9 +230,9 @@ def read_windows(
         for metric, lists in (by_metric[number] | found_in).items():
             made.append(
                 Series(
-                    place.pipeline,
+                    session.pipeline,
                     step_name,
-                    place.mode,
+                    session.mode,
                     metric,
                     ids[number],
                     starts[number],
@@ -266,7 +266,7 @@ class _Lists:
 
 
 def _total_series(
-    place: Place, found: Sequence[Any], metrics: Collection[str], attributes: Collection[str]
+    session: SessionRef, found: Sequence[Any], metrics: Collection[str], attributes: Collection[str]
 ) -> list[Series]:
     ids = [row.session_id for row in found]
     starts = [row.start_time for row in found]
@@ -283,9 +283,9 @@ def _total_series(
             values.add(value, value, value)
     return [
         Series(
-            place.pipeline,
+            session.pipeline,
             None,
-            place.mode,
+            session.mode,
             metric,
             ids,
             starts,
@@ -329,7 +329,7 @@ def _number(value: Any) -> float | None:
 
 # --- statements: built once, so that SQLAlchemy compiles them once ------------------------------------
 
-_PLACE = (
+_SESSION_REF = (
     select(
         sessions.c.id,
         sessions.c.series_id,

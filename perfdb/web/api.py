@@ -64,19 +64,19 @@ SessionId = Annotated[str, Path(max_length=128, description="A whole id, a prefi
 
 
 @router.get("/health", tags=["about"])
-def health(history: History) -> schemas.Health:
+def health(history: History) -> schemas.HealthAnswer:
     """Say that the dashboard runs, and whether its database can be read."""
     try:
         with history.reading():
             pass
     except PerfdbError as error:
-        return schemas.Health(
+        return schemas.HealthAnswer(
             status="database unreadable",
             version=__version__,
             database=history.database,
             detail=str(error),
         )
-    return schemas.Health(status="ok", version=__version__, database=history.database)
+    return schemas.HealthAnswer(status="ok", version=__version__, database=history.database)
 
 
 @router.get("/overview", tags=["now"])

@@ -23,7 +23,7 @@ _REASONS = ("It explains", "Suspect", "Last error", "Failing too", "Moved togeth
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class HealthSentence:
     """How things are: ``good``, ``warning`` or ``critical``; empty for a history without any run."""
 
     level: str
@@ -39,7 +39,7 @@ def firing(alerts: Sequence[AlertRow]) -> list[AlertRow]:
     return sorted(found, key=lambda alert: (-SEVERITIES.index(alert.severity), -alert.since_time, -alert.id))
 
 
-def health(alerts: Sequence[AlertRow], live: Live | None = None) -> Health:
+def health(alerts: Sequence[AlertRow], live: Live | None = None) -> HealthSentence:
     """Return the health that open alerts and the newest sessions tell."""
     urgent = firing(alerts)
     known = len([alert for alert in alerts if alert.severity != INFO]) - len(urgent)
@@ -52,13 +52,13 @@ def health(alerts: Sequence[AlertRow], live: Live | None = None) -> Health:
         )
     if not urgent:
         if live is not None and not live.sessions and not live.running:
-            return Health("", Markup("Nothing is recorded yet"), Markup(""))
-        return Health("good", Markup("All is well: no alert fires"), Markup(" ").join(more))
+            return HealthSentence("", Markup("Nothing is recorded yet"), Markup(""))
+        return HealthSentence("good", Markup("All is well: no alert fires"), Markup(" ").join(more))
     first = urgent[0]
     number = "1 alert fires" if len(urgent) == 1 else f"{len(urgent)} alerts fire"
     sentence = Markup("{}: {} since {}").format(number, what_moved(first), when(first.since_time))
     level = CRITICAL if first.severity == CRITICAL else WARNING
-    return Health(level, sentence, Markup(" ").join(more))
+    return HealthSentence(level, sentence, Markup(" ").join(more))
 
 
 def what_moved(alert: AlertRow) -> Markup:

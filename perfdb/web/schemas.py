@@ -57,7 +57,7 @@ class Problem(Answer):
     detail: str
 
 
-class Health(Answer):
+class HealthAnswer(Answer):
     """That the dashboard runs, and over which database."""
 
     status: Literal["ok", "database unreadable"]

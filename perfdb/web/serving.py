@@ -25,7 +25,7 @@ _SHUT_DOWN_S = 2  # listeners to live events never go by themselves
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Address:
     """Where the dashboard listens, and the address that opens it; it holds the token, if there is one."""
 
     host: str
@@ -55,7 +55,7 @@ def serve(
     port: int = 8787,
     token: str | None = None,
     allow_hosts: Sequence[str] = (),
-    started: Callable[[Place], None],
+    started: Callable[[Address], None],
 ) -> None:
     """Serve the dashboard of a history until SIGINT or SIGTERM.
 
@@ -78,11 +78,11 @@ def serve(
     if token is None and not loopback:
         token = secrets.token_urlsafe(24)
     listener = _listen(host, port)
-    place = Place(host, listener.getsockname()[1], token)
+    address = Address(host, listener.getsockname()[1], token)
     names = list(allow_hosts) if loopback else [*allow_hosts, host, socket.gethostname(), socket.getfqdn()]
     app = create_app(history, hosts=[name for name in names if name], any_address=not loopback, token=token)
     server = PatientServer(app, timeout_graceful_shutdown=_SHUT_DOWN_S)
-    started(place)
+    started(address)
     with listener:
         server.run(sockets=[listener])
 

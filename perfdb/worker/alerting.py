@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from perfdb.alerts.delivery import Delivery
     from perfdb.alerts.evaluation import Outcome
 
-MOST_OF_THE_TIME = 0.02  # that a loop of short sessions is judged: the time is the host's, and other writers'
-MOST_REST_S = 5.0  # between two of its judgements; a loop that pauses for a second is judged then
+LOOP_TIME_SHARE = 0.02  # at most, of a loop of short sessions: the time is the host's, and other writers'
+MOST_REST_S = 5.0  # between two evaluations of a loop; one that pauses for a second is evaluated then
 LISTEN_S = 2.0  # between two looks for silences that have ended
-MANY = 200  # sessions that wait: more come than can be judged
+MANY = 200  # sessions that wait: more come than can be evaluated
 EACH = 5  # of those the 5th is, or so many in a hundred that some 200 are: rules look at the last 5 and more
-SAMPLES_TIME = 0.2  # that judging these may take
-MOST_UNJUDGED = 10_000  # sessions that wait to be judged: after an outage that is all there were
+SAMPLES_TIME_SHARE = 0.2  # at most, for these
+MOST_UNJUDGED = 10_000  # newest sessions that wait for evaluation: as many as an outage may leave
 
 
 class Ended:
-    """A session that has ended, as the rules know it: its tracker may let go of the session and its steps."""
+    """What the rules need of an ended session, so that its tracker may free the session and its steps."""
 
     __slots__ = ("mode", "pipeline", "session", "session_id", "status", "total_duration")
 
@@ -52,7 +52,7 @@ class Ended:
 
 
 class Alerting:
-    """Judges sessions by the rules of the settings and has people notified.
+    """Evaluates the rules of the settings on sessions and has people notified.
 
     Args:
         table: ``Settings.alerts``.
@@ -80,7 +80,7 @@ class Alerting:
         self._waiting: deque[Ended] = deque(maxlen=MOST_UNJUDGED)  # in the database, oldest first
         self._postponed: dict[tuple[str, str], Ended] = {}  # newest session per pipeline and mode
         self._rest_until = self._sample_at = 0.0
-        self._passed: dict[tuple[str, str], int] = {}  # sessions since the last that was judged
+        self._passed: dict[tuple[str, str], int] = {}  # sessions since the last that was evaluated
         self._listens_at = 0.0
         self._notified_running: dict[str, set[str | None]] = {}
 
@@ -96,34 +96,34 @@ class Alerting:
 
     @property
     def waits(self) -> bool:
-        """Whether a session of ours is not judged yet."""
+        """Whether a session of ours is not evaluated yet."""
         return bool(self._waiting or self._postponed)
 
     def unjudged(self) -> list[str]:
-        """Return the ids of the sessions of ours that are not judged yet, oldest first."""
+        """Return the ids of our sessions that are not evaluated yet, oldest first."""
         return [each.session_id for each in (*self._postponed.values(), *self._waiting)]
 
     def add(self, ended: Iterable[Ended]) -> None:
-        """Take note of sessions that have come to the database, to be judged in this order."""
+        """Queue sessions that have come to the database for evaluation, in this order."""
         for session in ended:
             self._notified_running.pop(session.session_id, None)
             self._waiting.append(session)
 
-    def judge_waiting(self, *, idle: bool, seconds: float) -> bool:
-        """Judge what waits, so long; return whether there is more to do at once. Never raises.
+    def evaluate_waiting(self, *, idle: bool, seconds: float) -> bool:
+        """Evaluate waiting sessions for so long; return whether there is more to do at once. Never raises.
 
-        Sessions of a few milliseconds are not worth the time of judging each of them: the newest speaks for
-        those before it, because the rules look at the history, of which they are part by then. Of others, of
-        which more come than can be judged, every fifth speaks, or one of more where very many wait: a level
-        that rose and fell again meanwhile is found. Where a rule limits single runs, each is judged.
+        Sessions of a few milliseconds are not evaluated one by one: the evaluation of the newest covers those
+        before it, because the rules look at the history, which has them by then. When more of the others come
+        than can be evaluated, every fifth is, or one of more where very many wait: a level that rose and fell
+        again meanwhile is found. Where a rule limits single runs, each is evaluated.
 
         Args:
             idle: nothing has come for a while, or will come any more.
-            seconds: at least one session is judged in any case.
+            seconds: at least one session is evaluated in any case.
         """
         until = monotonic() + seconds
         while self._waiting:
-            from perfdb.alerts.judging import is_short
+            from perfdb.alerts.transactions import is_short
 
             session = self._waiting.popleft()
             kind = session.pipeline, session.mode
@@ -140,23 +140,23 @@ class Alerting:
                     return True
             self._postponed.pop(kind, None)
             self._passed.pop(kind, None)
-            if not self._judge(session):
+            if not self._evaluate(session):
                 self._waiting.appendleft(session)
                 return False
             if monotonic() >= until:
                 return bool(self._waiting)
         if idle or monotonic() >= self._rest_until:
             postponed, self._postponed = self._postponed, {}
-            self._waiting.extend(each for each in postponed.values() if not self._judge(each))
+            self._waiting.extend(each for each in postponed.values() if not self._evaluate(each))
         return False
 
-    def _judge(self, session: Ended) -> bool:
-        """Judge a session and let it know its alerts; return whether the database let us."""
+    def _evaluate(self, session: Ended) -> bool:
+        """Evaluate a session and give it its alerts; return whether the database was available."""
         begun = monotonic()
         try:
-            from perfdb.alerts.judging import judge_session
+            from perfdb.alerts.transactions import evaluate_session
 
-            outcome = judge_session(self._database, session.session_id, self._ready())
+            outcome = evaluate_session(self._database, session.session_id, self._ready())
             self._pass_on(outcome)
             live = session.session()
             if live is not None:
@@ -166,25 +166,25 @@ class Alerting:
         finally:
             if not self._is_limited():
                 ended = monotonic()
-                self._sample_at = ended + (ended - begun) * (1 / SAMPLES_TIME - 1)
-                self._rest_until = ended + min(MOST_REST_S, (ended - begun) * (1 / MOST_OF_THE_TIME - 1))
+                self._sample_at = ended + (ended - begun) * (1 / SAMPLES_TIME_SHARE - 1)
+                self._rest_until = ended + min(MOST_REST_S, (ended - begun) * (1 / LOOP_TIME_SHARE - 1))
         return True
 
     def _is_limited(self) -> bool:
-        from perfdb.alerts.judging import limits_single_runs
+        from perfdb.alerts.transactions import limits_single_runs
 
         return self._settings is not None and limits_single_runs(self._settings)
 
-    def judge_left(self, session_ids: list[str]) -> tuple[int, list[str]]:
-        """Judge what a dead process did not come to; return how many alerts fired, and the old sessions.
+    def evaluate_left(self, session_ids: list[str]) -> tuple[int, list[str]]:
+        """Evaluate sessions of a dead process; return how many alerts fired, and which sessions are old.
 
         Raises:
-            Exception: the database does not let us now.
+            Exception: the database is not available now.
         """
         try:
-            from perfdb.alerts.late import judge_left
+            from perfdb.alerts.late import evaluate_left
 
-            found, old = judge_left(self._database, session_ids, self._ready())
+            found, old = evaluate_left(self._database, session_ids, self._ready())
             for outcome in found:
                 self._pass_on(outcome)
             return sum(len(outcome.fired) for outcome in found), old
@@ -193,23 +193,23 @@ class Alerting:
                 raise
             return 0, []
 
-    def judge_historic(self, session_ids: Iterable[str]) -> None:
-        """Judge old sessions that came late, as ``historic``: nobody is notified. Never raises."""
+    def evaluate_historic(self, session_ids: Iterable[str]) -> None:
+        """Evaluate old sessions that came late, as ``historic``: nobody is notified. Never raises."""
         try:
-            from perfdb.alerts.late import judge_historic
+            from perfdb.alerts.late import evaluate_historic
 
-            judge_historic(self._database, session_ids, self._table)
+            evaluate_historic(self._database, session_ids, self._table)
         except Exception as error:
             self._failed(error)
 
     def tell_after_silence(self) -> None:
-        """Tell of what fired in a silence that has ended since. Never raises."""
+        """Notify of what fired during a silence that has ended since. Never raises."""
         if monotonic() < self._listens_at:
             return
         self._listens_at = monotonic() + LISTEN_S
         try:
             from perfdb.alerts.callbacks import registered
-            from perfdb.alerts.judging import tell_after_silence
+            from perfdb.alerts.transactions import tell_after_silence
 
             settings = self._ready()
             if settings.channels or registered():
@@ -218,7 +218,7 @@ class Alerting:
             self._failed(error)
 
     def watch(self, sessions: Iterable[LiveSession]) -> None:
-        """Judge the sessions that run by the ``max`` rules. Never raises."""
+        """Evaluate the ``max`` rules on running sessions. Never raises."""
         try:
             for session in sessions:
                 if not session.inherited and not session.ended:
@@ -227,13 +227,13 @@ class Alerting:
             self._failed(error)
 
     def finish(self, seconds: float) -> None:
-        """Give messages that wait so long to leave, because the process ends."""
+        """Give waiting messages so long to be sent, because the process ends."""
         if self._delivery is not None and seconds > 0:
             self._delivery.wait(seconds)
 
     def prepare(self) -> None:
-        """Import what judging takes."""
-        from perfdb.alerts import judging, late  # noqa: F401
+        """Import what an evaluation needs."""
+        from perfdb.alerts import late, transactions  # noqa: F401
 
         self._ready()
         self.tell_after_silence()
@@ -303,7 +303,7 @@ class Alerting:
             self._delivery.wake(outcome.fired)
 
     def _failed(self, error: Exception) -> bool:
-        """Count a failure; return whether the database is to blame, and may let us later."""
+        """Count a failure; return whether the database caused it, so that a later try may succeed."""
         if isinstance(error, EndingError):
             return True
         from perfdb.store.engine import is_busy, is_transient

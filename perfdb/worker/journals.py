@@ -21,7 +21,7 @@ JOURNAL_RETRY_S = 5.0
 
 
 class Journals:
-    """Open journals, oldest first; whoever changes which there are holds the worker's lock."""
+    """Open journals, oldest first; adding or removing one requires the worker's lock."""
 
     def __init__(self, folder: Path, health: Health, *, fsync: bool) -> None:
         self._folder = folder
@@ -59,7 +59,7 @@ class Journals:
                 "perfdb_version": __version__,
                 **describe_process(),
             }
-            make_private_folder(self._folder.parent)  # who is too late to make it cannot give us theirs
+            make_private_folder(self._folder.parent)  # another user cannot make it later and give us theirs
             if (reason := doubt()) is not None:
                 raise PermissionError(reason)
             self._journals.append(Journal.create(self._folder, header, fsync=self._fsync))
@@ -85,7 +85,7 @@ class Journals:
         ]
 
     def remove(self, journal: Journal) -> None:
-        """Count it no more."""
+        """Take it out of the list."""
         self._journals.remove(journal)
 
     def take_all(self) -> list[Journal]:
@@ -118,7 +118,7 @@ class Journals:
         self._read[journal.path.name] = offset
 
     def note_judged(self) -> None:
-        """Note beside the journals that all sessions that are in the database are judged."""
+        """Note beside the journals that all sessions in the database are evaluated."""
         for journal in self._journals:
             offset = self.read_to(journal)
             if offset != self._judged.get(journal.path.name, 0):

@@ -14,7 +14,7 @@ MAX_PAUSE_S = 1.5  # with the time-out of a connection less than 5 s: so soon ro
 
 
 class Outage:
-    """What keeps a worker from its database, if anything does."""
+    """Why a worker cannot use its database, if it cannot."""
 
     def __init__(self, database: Database, health: Health) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class Outage:
         self.say(failure, has_rows=has_rows)
 
     def say(self, failure: Exception, *, has_rows: bool) -> None:
-        """Tell people of it."""
+        """Report it in the health and the log."""
         error = getattr(failure, "orig", None) or failure  # the driver's own words, without the statement
         self.problem = (
             str(error) if isinstance(error, PerfdbError) else f"{type(error).__name__}: {clean_error(error)}"

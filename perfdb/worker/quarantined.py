@@ -43,9 +43,9 @@ def recover_quarantined(
                     raise
                 leave_alone(path, error, health, moved)
         if moved.finished:
-            from perfdb.alerts.late import judge_historic
+            from perfdb.alerts.late import evaluate_historic
 
-            judge_historic(database, moved.finished, alerts)
+            evaluate_historic(database, moved.finished, alerts)
     return moved
 
 

@@ -1,4 +1,4 @@
-"""What dead processes left: their journals, and the sessions that they did not come to end.
+"""What dead processes left behind: their journals, and the sessions that they did not end.
 
 A journal that cannot be taken in stays where it is and holds up no other.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from perfdb.trust import Trust
 
 MOST_HELD = 100  # journals of dead processes at a time: each is an open file
-MOST_NEWS = 50  # sessions of dead processes that are judged as news: somebody may wait for it
+MOST_NEWS = 50  # sessions of dead processes that notify like new ones: somebody may wait for it
 
 
 class Moved:
@@ -45,23 +45,23 @@ class Moved:
         self.left: dict[Path, str] = {}  # files that stay where they are, and why
         self.short: list[Path] = []  # journals that were put aside: the database has more of them
         self.journals = self.records = self.interrupted = self.quarantined = 0
-        self.silent = 0  # sessions of hosts that were not heard of for long
+        self.silent = 0  # sessions whose hosts have not renewed their leases
         self.finished: list[str] = []  # ids of sessions that had ended long ago
         self.fired = 0  # alerts that people are notified of
 
 
-Judge = Callable[[list[str]], tuple[int, list[str]]]
-"""Judges sessions that ended; returns how many alerts fired, and the sessions that are old."""
+Evaluate = Callable[[list[str]], tuple[int, list[str]]]
+"""Evaluates sessions that ended; returns how many alerts fired, and the sessions that are old."""
 
 
 def recover_dead(
-    folder: Path, database: Database, health: Health, judge: Judge, *, trust: Trust | None = None
+    folder: Path, database: Database, health: Health, evaluate: Evaluate, *, trust: Trust | None = None
 ) -> Moved:
-    """Bring the journals of dead processes to the database, end and judge their sessions, and remove them.
+    """Move the journals of dead processes into the database, end and evaluate their sessions.
 
-    In a shared database the sessions of hosts that have fallen silent are ended as well. Journals of those
-    whom ``trust`` does not know are left alone. A journal that cannot be read or put aside stays, is named in
-    ``left`` and counted as ``skipped``: it holds up no other.
+    In a shared database the sessions of hosts that have fallen silent are ended as well. A journal that was
+    taken in is removed; one of a user whom ``trust`` does not know is left alone. A journal that cannot be
+    read or put aside stays, is named in ``left`` and counted as ``skipped``: it holds up no other.
 
     Raises:
         BlockingIOError: somebody looks through lines that were put aside: try again; the others are taken in.
@@ -72,7 +72,7 @@ def recover_dead(
     for first in range(0, len(paths), MOST_HELD):
         is_last = first + MOST_HELD >= len(paths)
         some = paths[first : first + MOST_HELD]
-        _recover_some(some, database, health, judge, moved, MOST_NEWS if is_last else 0)
+        _recover_some(some, database, health, evaluate, moved, MOST_NEWS if is_last else 0)
     if database.is_shared:
         from perfdb.store.leases import interrupt_silent
 
@@ -83,12 +83,12 @@ def recover_dead(
 
 
 def _recover_some(
-    paths: list[Path], database: Database, health: Health, judge: Judge, moved: Moved, most_news: int
+    paths: list[Path], database: Database, health: Health, evaluate: Evaluate, moved: Moved, most_news: int
 ) -> None:
-    """Bring in the rows of all these journals, then have the newest sessions judged, which takes longer.
+    """Bring in the rows of all these journals, then evaluate the newest sessions, which takes longer.
 
-    A journal goes when its sessions are judged, because nothing else remembers that they are not: whoever
-    is killed here has done a part for good.
+    A journal is removed once its sessions are evaluated, because nothing else remembers that they are not.
+    When the process is killed here, what it has done stays done.
     """
     held: dict[Journal, list[str]] = {}
     busy: BlockingIOError | None = None
@@ -111,7 +111,7 @@ def _recover_some(
         history = set(waiting[: max(0, len(waiting) - most_news)])
         for journal in list(held):
             news = [each for each in held[journal] if each not in history]
-            fired, old = judge(news) if news else (0, [])
+            fired, old = evaluate(news) if news else (0, [])
             moved.fired += fired
             moved.finished += [each for each in held[journal] if each in history] + old
             del held[journal]
@@ -144,7 +144,7 @@ def _is_of_the_dead(path: Path) -> bool:
 
 
 def is_of_database(error: Exception) -> bool:
-    """Say whether the database is at fault: a journal's own errors are bare ones of the system."""
+    """Say whether the database is at fault; an OSError is of the journal."""
     from perfdb.store.engine import is_transient
 
     return is_transient(error) and not isinstance(error, OSError)
@@ -162,7 +162,7 @@ class _UnknownJournalError(Exception):
 
 
 def _take_in(journal: Journal, database: Database, health: Health, moved: Moved) -> list[str]:
-    """Bring a dead process's rows to the database; return its sessions that ended and are not judged."""
+    """Bring a dead process's rows to the database; return its sessions that ended and are not evaluated."""
     from perfdb.store.sessions import mark_interrupted
 
     if (version := journal.header.get("version", VERSION)) != VERSION:
@@ -231,8 +231,8 @@ def recover(
 ) -> Moved:
     """Bring into the database what dead processes left in the journals of a home.
 
-    By the rules of ``alerts`` its sessions are judged as their process would have done; what ended long ago
-    rings no bell, and opens historic alerts at most.
+    The rules of ``alerts`` are evaluated on their sessions as their own process would have done; sessions
+    that ended long ago notify nobody and open historic alerts at most.
 
     Raises:
         StoreError: the database cannot be opened or upgraded.
@@ -240,25 +240,25 @@ def recover(
     """
     with Database(database_url, busy_timeout_s) as database:
         health = Health()
-        judge = partial(_judge_left, database, alerts, health)
-        moved = recover_dead(home / "journal", database, health, judge, trust=trust)
+        evaluate = partial(_evaluate_left, database, alerts, health)
+        moved = recover_dead(home / "journal", database, health, evaluate, trust=trust)
         if moved.finished:
-            from perfdb.alerts.late import judge_historic
+            from perfdb.alerts.late import evaluate_historic
 
-            judge_historic(database, moved.finished, alerts)
+            evaluate_historic(database, moved.finished, alerts)
     return moved
 
 
-def _judge_left(
+def _evaluate_left(
     database: Database, alerts: Table | None, health: Health, session_ids: list[str]
 ) -> tuple[int, list[str]]:
     from perfdb.alerts.config import read_alert_settings
-    from perfdb.alerts.late import judge_left
+    from perfdb.alerts.late import evaluate_left
     from perfdb.store.engine import is_transient
 
     settings = read_alert_settings(alerts or Table({}), reading=True)
     try:
-        outcomes, old = judge_left(database, session_ids, settings)
+        outcomes, old = evaluate_left(database, session_ids, settings)
     except Exception as error:
         if is_transient(error):
             raise

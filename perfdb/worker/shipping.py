@@ -1,7 +1,7 @@
-"""A living journal on its way to the database: one batch of its lines after the other.
+"""Move a live journal to the database, one batch of its lines after the other.
 
-Rows and the offset up to which they were read go in one transaction, so that a journal
-may be read again at any time by anybody, and a kill at any point loses and doubles nothing.
+Rows and the offset up to which they were read go in one transaction, so that any process may read a journal
+again at any time, and a kill at any point neither loses nor duplicates a row.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def move_batch(
 
 
 def _uncount_ahead(database: Database, batch: Batch) -> None:
-    """Take the steps of large sessions that fail out of what counts, before their ends are written.
+    """Mark the steps of large failing sessions as not counted, before their ends are written.
 
-    With the ends they would hold the lock for long. A kill in between leaves the session running; its end
-    is still in the journal.
+    In one transaction with the ends they would hold the lock for long. A kill in between leaves the session
+    running; its end is still in the journal.
     """
     failed = [
         str(line.record.get("session_id"))
@@ -148,7 +148,8 @@ def _move(
             batch = Batch(journal, applied.offset, limit)  # somebody moved some, or it is another database
         else:
             return 0, batch.offset, ()
-        put_aside(journal.path, journal.header, [line.raw for line in batch.bad])  # rather twice than never
+        # before the commit: better twice than lost
+        put_aside(journal.path, journal.header, [line.raw for line in batch.bad])
     try:
         database.pace.note(len(batch.good), time.monotonic() - begun)
     except Exception as error:  # the rows are in

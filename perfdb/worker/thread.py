@@ -1,8 +1,8 @@
 """In the background: move journals to the database.
 
-One thread per process and database tries again and again. A database that is locked, full,
-away or broken delays the rows; the journal keeps them. The thread ends when there is nothing to
-do, and before the process forks or ends; whoever has something for it starts another.
+One thread per process and database tries again and again. A database that is locked, full, away or broken
+delays the rows; the journal keeps them. The thread ends when there is nothing to do, and before the process
+forks or ends; the next call that has work for it starts another.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
 IDLE_S = 2.0  # the thread ends, and the files are closed, when nothing happened for so long
 QUIET_S = 0.2  # the same once another database is in use: there may be one per test or customer
-REST_S = 0.025  # between two pieces of a pruning, which take 2 ms, or two of judging
-MOVE_S = 0.5  # that a turn moves rows for, while further ones come: what has come is to be judged, too
-JUDGE_S = 0.1  # that a turn may judge for, while rows wait
+REST_S = 0.025  # between two pieces of a pruning, which take 2 ms, or two of evaluations
+MOVE_S = 0.5  # of a turn, for moving rows while further ones come: those that came are to be evaluated, too
+EVALUATE_S = 0.1  # of a turn, for evaluation, while rows wait
 EXIT_PRUNE_S = 0.5  # of an exit's waiting is for pruning, so that short programs do their share
 EXIT_WAIT_S = 2.0  # an exiting process waits at most so long for the database
 LOOK_FOR_DEAD_S = 60.0
@@ -59,9 +59,9 @@ MOST_WAITING = 10_000  # ended sessions that the database does not have yet; the
 BUSY_TIMEOUT_S = 0.04
 SHARED_BUSY_TIMEOUT_S = 0.25
 WAIT_BEFORE_FORK_S = 1.0
-SHARED_WAIT_BEFORE_FORK_S = 0.25  # who waits for a server holds nothing that a child could miss
+SHARED_WAIT_BEFORE_FORK_S = 0.25  # a thread that waits for a server holds nothing that a child needs
 SHORTEST_WAIT_S = 0.1  # at an exit, for a thread to end at its next safe point
-LOOK_S = 0.05  # between two looks, of who waits for a session, whether that is in vain
+LOOK_S = 0.05  # between two checks whether it is in vain to wait for a session
 LOG_LIMIT_BYTES = 64 << 20  # SQLite keeps its write-ahead log at some 4 MB, unless a reader holds it open
 _LOG_TOO_LONG = (
     "the write-ahead log beside the database has outgrown its limit: a reader holds it open, and it shrinks "
@@ -93,7 +93,7 @@ class Worker:
         timeout_s = BUSY_TIMEOUT_S if database_url.startswith("sqlite") else SHARED_BUSY_TIMEOUT_S
         self._database = Database(database_url, timeout_s, health, ends=self._must_end)
         self._journals = Journals(self.folder, health, fsync=fsync)
-        self._noted_beside: Path | None = None  # the journal with a note of sessions to be judged
+        self._noted_beside: Path | None = None  # the journal with a note of sessions to be evaluated
         self._sessions: list[LiveSession] = []  # those that run
         self._waiting: deque[Ended] = deque(maxlen=MOST_WAITING)  # those that the database is to get
         self._done: list[Ended] = []  # in the database, their hosts may go on
@@ -113,7 +113,7 @@ class Worker:
             alerts or Table({}), self._database, self.turn_lock, health, self._delivery_rests
         )
         self._upkeep: Upkeep | None = None
-        self._judges = self._prunes = False  # there is more to do soon
+        self._evaluates = self._prunes = False  # there is more to do soon
         if retention:
             from perfdb.store.upkeep.pruning import read_policy
             from perfdb.worker.upkeep import Upkeep
@@ -266,7 +266,7 @@ class Worker:
     def _time_to_next_turn(self) -> float:
         if self._outage.pause_s:
             return self._outage.pause_s
-        return REST_S if self._judges or self._prunes else TICK_S if self._sessions else QUIET_S
+        return REST_S if self._evaluates or self._prunes else TICK_S if self._sessions else QUIET_S
 
     def _is_needed(self) -> bool:
         return bool(
@@ -274,7 +274,7 @@ class Worker:
         )
 
     def _rest(self) -> bool:
-        """Let go of files and connections; return whether the thread may end: nobody came meanwhile."""
+        """Let go of files and connections; return whether the thread may end: no work came meanwhile."""
         with self.turn_lock:
             with self._lock:
                 if self._is_needed():
@@ -310,8 +310,8 @@ class Worker:
     def turn(self) -> int:
         """Move what waits and return how many records that were; never raises.
 
-        A bug in one part holds up none of the others. A database that is away ends the turn: each further
-        part would wait for it again.
+        A bug in one part does not stop the others. A database that is away ends the turn: each further part
+        would wait for it again.
         """
         self._moved = 0
         if not self._journals and self._doubt() is not None:  # said when a journal was to be made
@@ -324,7 +324,7 @@ class Worker:
                 self._retire,
                 self._recover_dead,
                 self._be_heard_of,
-                self._judge,
+                self._evaluate,
                 self._prune,
                 self._watch_log,
             ):
@@ -426,15 +426,15 @@ class Worker:
         if monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
             self._looked_for_dead = monotonic()
             found = recover_dead(
-                self.folder, self._database, self.health, self.alerting.judge_left, trust=self._trust
+                self.folder, self._database, self.health, self.alerting.evaluate_left, trust=self._trust
             )
             if found.finished:
-                self.alerting.judge_historic(found.finished)
+                self.alerting.evaluate_historic(found.finished)
 
-    def _judge(self) -> None:
-        """Judge what has come, but for a moment only: rows go first."""
+    def _evaluate(self) -> None:
+        """Evaluate what has come, but for a moment only: rows go first."""
         self.alerting.watch(list(self._sessions))
-        self._judges = self.alerting.judge_waiting(idle=not self._moved, seconds=JUDGE_S)
+        self._evaluates = self.alerting.evaluate_waiting(idle=not self._moved, seconds=EVALUATE_S)
         self.alerting.tell_after_silence()
         if not self.alerting.waits:
             self._journals.note_judged()
@@ -446,7 +446,7 @@ class Worker:
         self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not self._moved)
 
     def _be_heard_of(self) -> None:
-        """Tell other hosts that our sessions run: they cannot see the locks of our journals."""
+        """Renew the leases of our sessions: other hosts cannot see the locks of our journals."""
         if not self._database.is_shared:
             return
         from perfdb.store.leases import RENEW_S, renew
@@ -485,7 +485,7 @@ class Worker:
         self.alerting.add(done)
 
     def _retire(self) -> None:
-        """Remove journals that nobody needs any more; what waits to be judged is noted beside another."""
+        """Remove journals that are not needed any more; sessions yet to evaluate are noted beside another."""
         with self._lock:
             spent = self._journals.spent(self._sessions)
         if spent and (waiting := self.alerting.unjudged()):
@@ -537,7 +537,7 @@ class Worker:
                     session.go_on()
 
     def _bring_in(self, until: float) -> None:
-        """Have all rows moved in time; what is known to be away is tried once more."""
+        """Move all rows within the time; a database that is known to be away is tried once more."""
         # two more turns, because that in hand may have begun before the end
         last_turn = self._turns + 2 if self._outage.is_known else None
         while self._backlog():
@@ -564,10 +564,10 @@ class Worker:
         self._database.forget()
 
     def _finish_alerts(self, until: float) -> None:
-        """Let the turn in hand judge its sessions, then those put off, and let messages leave."""
+        """Evaluate the sessions of the turn in hand, then those put off, and let messages be sent."""
         if self.turn_lock.acquire(timeout=max(0.0, until - monotonic())):
             try:
-                self.alerting.judge_waiting(idle=True, seconds=until - monotonic())
+                self.alerting.evaluate_waiting(idle=True, seconds=until - monotonic())
             finally:
                 self.turn_lock.release()
         self.alerting.finish(until - monotonic())

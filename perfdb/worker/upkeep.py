@@ -26,7 +26,7 @@ _AT_ONCE = 100  # sessions of pictures that are looked for in one question
 
 
 def stamp_of(home: Path, database_url: str) -> Path:
-    """Return the file that says when a worker last pruned; whoever prunes holds its lock."""
+    """Return the file that says when a worker last pruned; pruning requires its lock."""
     from perfdb.store.engine import sqlite_path
 
     path = sqlite_path(database_url)
@@ -39,8 +39,8 @@ def stamp_of(home: Path, database_url: str) -> Path:
 class Upkeep:
     """Pruning on behalf of a worker: piece by piece, once a day. Never raises.
 
-    A SQLite file is pruned once a day, however many homes use it. Each host that uses a server looks once
-    a day what is left to prune, and leaves it to one that is at it.
+    A SQLite file is pruned once a day, however many homes use it. Each host that uses a server checks once a
+    day what is left to prune, unless another one is pruning.
 
     Pictures of designs go with their sessions. Those that were left, because another host pruned their
     session, a process was killed in between, or they could not be removed then, go once they are older than
@@ -95,7 +95,7 @@ class Upkeep:
             self._pieces, self._look_again = None, monotonic() + _LOOK_AGAIN_S
 
     def _claim(self) -> bool:
-        """Begin to prune when a day has passed and nobody else is at it."""
+        """Begin to prune when a day has passed and nobody else is pruning."""
         if monotonic() < self._look_again:
             return False
         self._look_again = monotonic() + _LOOK_AGAIN_S

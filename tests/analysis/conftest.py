@@ -39,7 +39,7 @@ def step_row(
     }
 
 
-def frame_of(rows: Sequence[Mapping[str, Any]], empty: pd.DataFrame) -> pd.DataFrame:
+def filled_frame(rows: Sequence[Mapping[str, Any]], empty: pd.DataFrame) -> pd.DataFrame:
     columns = {name: [row.get(name) for row in rows] for name in empty.columns}
     frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
     return frame.astype(empty.dtypes.to_dict())
@@ -100,8 +100,8 @@ def make() -> Callable[..., Made]:
             inherited = {key: changes[key] for key in ("pipeline", "mode") if key in changes}
             step_rows += [counted_step(row | inherited, session_rows[-1]) for row in of_session]
         return (
-            frame_of(session_rows, frames.empty_sessions_frame()),
-            frame_of(step_rows, frames.empty_steps_frame()),
+            filled_frame(session_rows, frames.empty_sessions_frame()),
+            filled_frame(step_rows, frames.empty_steps_frame()),
         )
 
     return made

@@ -89,7 +89,7 @@ def test_an_alert_of_a_kind_that_nobody_knows_is_worded_all_the_same() -> None:
 
 def test_a_kind_needs_nothing_but_its_entry() -> None:
     kind = Kind(
-        name="odd", summary="", judge=lambda rule, values, frozen: Verdict(hit=True), window=1, finds="run"
+        name="odd", summary="", evaluate=lambda rule, values, frozen: Verdict(hit=True), window=1, finds="run"
     )
-    assert kind.judge(Rule(name="a", kind="odd"), [1.0], None).hit
+    assert kind.evaluate(Rule(name="a", kind="odd"), [1.0], None).hit
     assert kind.limit_text(Rule(name="a", kind="odd"), SECONDS) == ""

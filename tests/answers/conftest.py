@@ -14,7 +14,7 @@ import pytest
 
 from perfdb.alerts.config import read_alert_settings
 from perfdb.alerts.evaluation import after_session
-from perfdb.alerts.late import judge_historic
+from perfdb.alerts.late import evaluate_historic
 from perfdb.records import Session
 from perfdb.settings import load_for_reading
 from perfdb.store.database import Database
@@ -37,7 +37,7 @@ def fill(url: str, sessions: list[Session], folder: Path, *, live: int = 0, judg
             with database.writing() as connection:
                 insert_sessions(connection, imported[place : place + AT_ONCE])
         if judged:
-            judge_historic(database, [each.session_id for each in imported], settings)
+            evaluate_historic(database, [each.session_id for each in imported], settings)
         for each in others:
             with database.writing() as connection:
                 insert_sessions(connection, [each])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perfdb.errors import PerfdbError
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from tests.answers.numbers import number
 from tests.answers.pages import Table, printed_tables
 from tests.answers.surfaces import Asked, RefusedError, takes
@@ -158,7 +158,7 @@ def _value(text: str) -> Any:
 
 
 def frame_rows(frame: Any) -> list[dict[str, Any]]:
-    return plain_rows(frame)
+    return rows_of(frame)
 
 
 def below_kind(table: Table, row: list[str]) -> Key:

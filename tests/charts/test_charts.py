@@ -32,7 +32,7 @@ def test_what_no_font_can_draw_is_a_box_and_said_once(
 ) -> None:
     monkeypatch.setattr(style, "_drawable", lambda *_: frozenset(range(128)))
     style._say_that_fonts_are_missing.cache_clear()
-    assert [style.plain("検 a"), style.plain("🚀")] == ["□ a", "□"]
+    assert [style.to_drawable("検 a"), style.to_drawable("🚀")] == ["□ a", "□"]
     assert len(caplog.records) == 1
 
 

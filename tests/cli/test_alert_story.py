@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from perfdb.alerts.late import judge_historic
+from perfdb.alerts.late import evaluate_historic
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import KINDS
 from perfdb.analysis.trend_view import shown_bounds
@@ -88,7 +88,7 @@ def history(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     with database.writing() as connection:
         insert_sessions(connection, sessions)
     settings = load(environ={}, cwd=folder)
-    judge_historic(database, [each.session_id for each in sessions], settings.alerts)
+    evaluate_historic(database, [each.session_id for each in sessions], settings.alerts)
     database.forget()
     return file
 

@@ -375,7 +375,7 @@ PARTS = [
     f"perfdb.worker.thread:Worker.{name}"
     for name in ("_announce_open_steps", "_recover_dead", "_be_heard_of")
 ]
-PARTS += [f"perfdb.worker.thread:Worker.{name}" for name in ("_judge", "_retire", "_prune", "_watch_log")]
+PARTS += [f"perfdb.worker.thread:Worker.{name}" for name in ("_evaluate", "_retire", "_prune", "_watch_log")]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -392,6 +392,6 @@ def test_a_bug_in_one_part_of_a_turn_holds_up_no_other(part: str, monkeypatch: p
         assert calls() >= 1
     assert shows_trouble(tracker.health)
     assert [step.step_name for step in perfdb.History().session().steps] == ["work"]
-    if part.endswith("._judge"):
+    if part.endswith("._evaluate"):
         turn(worker)
     assert tracker.alerts, "it was judged"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perfdb.pages.rendering import TEMPLATES, environment
-from perfdb.pages.words import plain, shown
+from perfdb.pages.words import escaped, shown
 
 HOSTILE = "</p><script>alert(1)</script> \"' & \x1b[31m \u202e evil"
 
@@ -22,7 +22,7 @@ def test_what_no_filter_was_thought_of_for_is_escaped() -> None:
     assert made.count("</p>") == 1
 
 
-@pytest.mark.parametrize("show", [shown, plain])
+@pytest.mark.parametrize("show", [shown, escaped])
 def test_a_recorded_text_is_inert_and_no_longer_than_it_may_be(show: object) -> None:
     made = environment().from_string("{{ text | " + show.__name__ + "(20) }}")  # type: ignore[attr-defined]
     text = made.render(text=HOSTILE)

@@ -16,7 +16,7 @@ import pytest
 
 import perfdb
 from perfdb import recorder
-from perfdb.recording.outcomes import message_of, outcome, take_expected
+from perfdb.recording.outcomes import message_of, status_of, take_expected
 from perfdb.recording.tracker import Tracker
 from perfdb.records import Session, Step
 
@@ -90,7 +90,7 @@ def step_of(tracker: Tracker) -> Step:
     ids=repr,
 )
 def test_what_an_exception_makes_of_the_work(error: BaseException, status: str) -> None:
-    assert outcome(error) == status
+    assert status_of(error) == status
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_what_an_exception_makes_of_the_work(error: BaseException, status: str) 
     ids=repr,
 )
 def test_a_group_is_what_the_worst_in_it_is(leaves: list[BaseException], status: str) -> None:
-    assert outcome(BaseExceptionGroup("several", leaves), (QuotaError,)) == status
+    assert status_of(BaseExceptionGroup("several", leaves), (QuotaError,)) == status
 
 
 def test_a_group_that_is_nested_deep_is_judged() -> None:
     error: BaseException = asyncio.CancelledError()
     for _ in range(3_000):
         error = BaseExceptionGroup("deeper", [error])
-    assert outcome(error) == "interrupted"
+    assert status_of(error) == "interrupted"
 
 
 def test_exceptions_of_the_libraries_themselves() -> None:
@@ -133,14 +133,14 @@ def test_exceptions_of_the_libraries_themselves() -> None:
     trio.run(cancelled)
     greenlet = pytest.importorskip("greenlet")
     caught.append(greenlet.GreenletExit())
-    assert {outcome(error) for error in caught} == {"interrupted"}
+    assert {status_of(error) for error in caught} == {"interrupted"}
 
 
 def test_no_library_is_imported_to_know_its_exceptions() -> None:
     import subprocess
 
     code = (
-        "import sys\nfrom perfdb.recording import outcomes\noutcomes.outcome(ValueError())\n"
+        "import sys\nfrom perfdb.recording import outcomes\noutcomes.status_of(ValueError())\n"
         "print({'asyncio', 'trio', 'celery', 'pytest', 'unittest', 'concurrent.futures'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,8 +19,8 @@ from perfdb.alerts.evaluation import (
     settle_session,
     while_running,
 )
-from perfdb.alerts.judging import judge_session
-from perfdb.alerts.late import judge_imported
+from perfdb.alerts.late import evaluate_imported
+from perfdb.alerts.transactions import evaluate_session
 from perfdb.analysis.rules import Rule
 from perfdb.analysis.series import Series
 from perfdb.errors import NotFoundError
@@ -28,7 +28,7 @@ from perfdb.records import Session, Step
 from perfdb.store import alerts, outbox
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.sessions import delete_sessions, tag_session
-from perfdb.store.windows import find_place, read_windows
+from perfdb.store.windows import find_session_ref, read_windows
 from tests.given import Given
 
 START = 1_785_500_000.0
@@ -84,9 +84,9 @@ def test_judging_a_session_again_changes_nothing(connection: Connection) -> None
 
 
 def test_frames_have_the_same_columns_and_types(connection: Connection) -> None:
-    empty = alerts.frame_of(alerts.read_alerts(connection))
+    empty = alerts.alerts_frame(alerts.read_alerts(connection))
     record(connection, *healthy(20), *(session(number, 4.0) for number in range(20, 26)))
-    frame = alerts.frame_of(alerts.read_alerts(connection))
+    frame = alerts.alerts_frame(alerts.read_alerts(connection))
     assert list(frame.columns) == list(alerts.ALERT_COLUMNS) == list(empty.columns)
     assert (frame.dtypes == empty.dtypes).all()
 
@@ -121,9 +121,9 @@ def test_windows_hold_what_counts_up_to_the_session(connection: Connection) -> N
         connection, [session(0), session(1, status="failed", success=False), session(2), session(3)]
     )
     tag_session(connection, "s002", "warmup")
-    place = find_place(connection, "s003")
-    assert place is not None
-    found = read_windows(connection, place, 10, metrics=("duration", "cpu_s"), attributes={"load": {"rows"}})
+    ref = find_session_ref(connection, "s003")
+    assert ref is not None
+    found = read_windows(connection, ref, 10, metrics=("duration", "cpu_s"), attributes={"load": {"rows"}})
     windows = {(window.step_name, window.metric): window for window in found}
     assert {name for name, _ in windows} == {None, "load", "work"}
     total, load, work = windows[None, "duration"], windows["load", "rows"], windows["work", "cpu_s"]
@@ -134,10 +134,10 @@ def test_windows_hold_what_counts_up_to_the_session(connection: Connection) -> N
     assert numbers_of(total.good) == [(3.0, 3.0, 3.0), (3.0, 3.0, 3.0)]
     assert numbers_of(load)[-1] == (3.0, 3.0, 3.0)
     assert numbers_of(work)[0] == (0.5, 0.5, 0.5)
-    earlier = find_place(connection, "s000")
+    earlier = find_session_ref(connection, "s000")
     assert earlier is not None
     assert read_windows(connection, earlier, 10)[0].session_ids == ["s000"]
-    assert read_windows(connection, place, 2)[0].session_ids == ["s001", "s003"]
+    assert read_windows(connection, ref, 2)[0].session_ids == ["s001", "s003"]
 
 
 def test_steps_that_run_several_times_count_with_their_mean_and_worst(connection: Connection) -> None:
@@ -146,9 +146,9 @@ def test_steps_that_run_several_times_count_with_their_mean_and_worst(connection
         for seq in range(3)
     )
     insert_sessions(connection, [session(0, steps=steps)])
-    place = find_place(connection, "s000")
-    assert place is not None
-    assert numbers_of(read_windows(connection, place, 5)[1]) == [(2.0, 3.0, 1.0)]
+    ref = find_session_ref(connection, "s000")
+    assert ref is not None
+    assert numbers_of(read_windows(connection, ref, 5)[1]) == [(2.0, 3.0, 1.0)]
 
 
 def test_a_running_session_is_judged_by_max_rules(
@@ -197,7 +197,7 @@ def test_nobody_is_told_after_a_silence_of_what_has_passed(connection: Connectio
 
 def test_imported_sessions_are_historic(connection: Connection) -> None:
     insert_sessions(connection, [*healthy(20), *(session(number, 4.0) for number in range(20, 30))])
-    judge_imported(Given(connection), [f"s{number:03d}" for number in range(30)], SETTINGS)
+    evaluate_imported(Given(connection), [f"s{number:03d}" for number in range(30)], SETTINGS)
     assert {alert.state for alert in alerts.read_alerts(connection, "all")} == {"historic"}
     assert outbox.delivery_counts(connection) == {}
 
@@ -210,7 +210,7 @@ def test_what_a_person_decides_while_a_session_is_looked_at_counts(connection: C
     (alert,) = (each for each in alerts.read_alerts(connection) if each.step_name == "work")
     alerts.save_alert(connection, replace(alert, state="acknowledged"))
     assert settle_session(connection, found, SETTINGS, START + 1e4) is None
-    judge_session(Given(connection), "s030", SETTINGS)
+    evaluate_session(Given(connection), "s030", SETTINGS)
     assert alerts.read_alert(connection, alert.id).state == "acknowledged"
     assert alerts.read_alert(connection, alert.id).hits > alert.hits
 

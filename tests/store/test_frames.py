@@ -11,7 +11,7 @@ from pandas.testing import assert_frame_equal
 from sqlalchemy import Connection, Engine, event, text
 
 from perfdb.errors import NotFoundError
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.store import frames, ingest, reading
 from perfdb.store import sessions as stored
 from perfdb.store.engine import open_engine
@@ -51,7 +51,7 @@ def test_frames_have_the_columns_of_the_views(history: Connection, frame: str) -
 def test_plain_rows_say_what_frames_do(history: Connection, of: str) -> None:
     for filters in ({}, {"step": "load", "last": 2}, {"tag": "release"}, {"pipeline": "none"}):
         rows = getattr(frames, f"{of}_rows")(history, **filters)
-        assert rows == plain_rows(getattr(frames, f"{of}s_frame")(history, **filters))
+        assert rows == rows_of(getattr(frames, f"{of}s_frame")(history, **filters))
 
 
 def test_a_reader_sees_one_moment_while_others_write(

@@ -20,7 +20,7 @@ import pytest
 
 import perfdb
 from perfdb import recorder
-from perfdb.alerts import callbacks, evaluation, judging
+from perfdb.alerts import callbacks, evaluation, transactions
 from perfdb.alerts.triage import Triage
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
@@ -37,7 +37,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     for name in [name for name in os.environ if name.startswith("PERFDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(alerting, "MOST_OF_THE_TIME", 1.0)  # the sessions here take no time at all
+    monkeypatch.setattr(alerting, "LOOP_TIME_SHARE", 1.0)  # the sessions here take no time at all
     yield
     recorder.close()
 
@@ -303,10 +303,10 @@ def test_rows_do_not_wait_for_the_judging_of_those_before_them(
         judged.append(session_id)
         if breaks:
             raise ZeroDivisionError
-        time.sleep(worker_module.JUDGE_S)
+        time.sleep(worker_module.EVALUATE_S)
         return evaluation.Outcome()
 
-    monkeypatch.setattr(judging, "judge_session", slowly)
+    monkeypatch.setattr(transactions, "evaluate_session", slowly)
     monkeypatch.setattr(worker_module.Worker, "_ensure_thread", lambda _: None)
     monkeypatch.setenv("PERFDB_WAIT_S", "0")
     backlog = [run(work=1.0).session_id for _ in range(5)]

@@ -45,17 +45,17 @@ def judged(url: str, sessions: list[Session]) -> tuple[list[Any], int]:
             insert_sessions(connection, sessions)
         ours = Alerting(Table({}), database, threading.RLock(), Health(), lambda rests: None)
         looked: list[str] = []
-        judge = ours._judge
+        evaluate = ours._evaluate
 
         def noted(ended: Ended) -> bool:
             looked.append(ended.session_id)
-            return judge(ended)
+            return evaluate(ended)
 
-        ours._judge = noted  # type: ignore[method-assign]
+        ours._evaluate = noted  # type: ignore[method-assign]
         kept = [Live(each) for each in sessions]
         ours.add(Ended(each) for each in kept)  # type: ignore[arg-type]
         while ours.waits:
-            ours.judge_waiting(idle=False, seconds=1.0)
+            ours.evaluate_waiting(idle=False, seconds=1.0)
             time.sleep(0.005)
         ours.finish(0.0)
         with database.reading() as connection:

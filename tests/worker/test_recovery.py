@@ -20,10 +20,10 @@ from perfdb.cli import main
 RULE = '[[alerts.rules]]\nname = "slow"\nkind = "max"\nstep = "work"\nlimit = 0.0\n'
 CHANNEL = '[[alerts.channels]]\nname = "log"\nkind = "log"\n'
 
-DIES_UNJUDGED = """
+DIES_BEFORE_EVALUATION = """
 import os, signal
 from perfdb.worker.alerting import Alerting
-Alerting.judge_waiting = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+Alerting.evaluate_waiting = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 """
 RECORDS = """
 import time
@@ -72,15 +72,15 @@ def alerts() -> list[tuple[Any, ...]]:
     return rows("SELECT rule, state, since_session_id, hits FROM alerts")
 
 
-def die_unjudged(days: int = 0) -> None:
+def die_before_evaluation(days: int = 0) -> None:
     Path("perfdb.toml").write_text(RULE + CHANNEL, encoding="utf-8")
-    assert record(before=DIES_UNJUDGED, days=days) == -9
+    assert record(before=DIES_BEFORE_EVALUATION, days=days) == -9
     assert rows("SELECT session_id, status FROM v_sessions") == [("s1", "completed")]
     assert alerts() == []
 
 
 def test_recover_judges_it_once(capsys: pytest.CaptureFixture[str]) -> None:
-    die_unjudged()
+    die_before_evaluation()
     for _ in range(2):
         assert run("recover") == 0
         assert alerts() == [("slow", "firing", "s1", 1)]
@@ -90,19 +90,19 @@ def test_recover_judges_it_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_next_program_judges_it_once() -> None:
-    die_unjudged()
+    die_before_evaluation()
     assert record("s2") == 0
     assert alerts() == [("slow", "firing", "s1", 2)]
     assert rows("SELECT kind, session_id, state FROM outbox") == [("digest", "s1", "sent")]
 
 
 def test_a_check_knows_of_it() -> None:
-    die_unjudged()
+    die_before_evaluation()
     assert run("check") == 1
 
 
 def test_what_ended_days_ago_is_historic() -> None:
-    die_unjudged(days=2)
+    die_before_evaluation(days=2)
     assert run("check") == 0
     assert alerts() == [("slow", "historic", "s1", 1)]
     assert rows("SELECT count(*) FROM outbox") == [(0,)]
@@ -117,7 +117,9 @@ def test_what_was_judged_is_not_judged_by_later_rules() -> None:
 
 def test_a_process_that_ends_before_it_could_judge_leaves_it_to_the_next() -> None:
     Path("perfdb.toml").write_text(RULE, encoding="utf-8")
-    before = "from perfdb.worker.alerting import Alerting\nAlerting.judge_waiting = lambda *_, **__: False\n"
+    before = (
+        "from perfdb.worker.alerting import Alerting\nAlerting.evaluate_waiting = lambda *_, **__: False\n"
+    )
     assert record(before=before) == 0
     assert alerts() == []
     perfdb.History().sessions()
@@ -128,7 +130,9 @@ def test_of_many_the_newest_are_judged_and_all_are_there(monkeypatch: pytest.Mon
     monkeypatch.setattr("perfdb.worker.recovery.MOST_NEWS", 5)
     monkeypatch.setattr("perfdb.worker.recovery.MOST_HELD", 2)
     Path("perfdb.toml").write_text(RULE, encoding="utf-8")
-    before = "from perfdb.worker.alerting import Alerting\nAlerting.judge_waiting = lambda *_, **__: False\n"
+    before = (
+        "from perfdb.worker.alerting import Alerting\nAlerting.evaluate_waiting = lambda *_, **__: False\n"
+    )
     more = "for i in range(8):\n    with perfdb.track('design', console=False) as run, run.step('work'): pass"
     assert record(before=before, after=more) == 0
     assert alerts() == []
@@ -139,7 +143,7 @@ def test_of_many_the_newest_are_judged_and_all_are_there(monkeypatch: pytest.Mon
 
 
 def test_rules_that_break_do_not_hold_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    die_unjudged()
+    die_before_evaluation()
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError

@@ -16,7 +16,7 @@ from perfdb.analysis.rules.base import EVERY, JITTER_S, Frozen, Level, Rule, Ver
 from perfdb.analysis.rules.budget import BUDGET
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.failures import ERROR_RATE
-from perfdb.analysis.rules.kind import Judge, Kind
+from perfdb.analysis.rules.kind import Kind
 from perfdb.analysis.rules.limits import MAX, MIN, exceeds
 from perfdb.analysis.rules.pinned import PINNED
 from perfdb.analysis.rules.relative import RELATIVE
@@ -49,7 +49,7 @@ TABLE = {
 KINDS = tuple(TABLE)
 
 _UNKNOWN = Kind(
-    name="", summary="", judge=lambda rule, values, frozen: Verdict(enough=False), window=1, finds="run"
+    name="", summary="", evaluate=lambda rule, values, frozen: Verdict(enough=False), window=1, finds="run"
 )
 
 
@@ -59,12 +59,12 @@ def kind_of(name: str) -> Kind:
 
 
 def evaluate(rule: Rule, values: Sequence[float], frozen: Frozen | None = None) -> Verdict:
-    """Judge the last of ``values`` by a rule.
+    """Return a rule's verdict on the last of ``values``.
 
     Args:
         rule: its kind says how.
         values: finite numbers, oldest first; for ``error_rate`` 1.0 is a failed run and 0.0 a good one.
-        frozen: of an open alert: hit and good are then judged by it, not by a baseline that follows.
+        frozen: of an open alert: hit and good then rest on it, not on a baseline that follows.
 
     Raises:
         KeyError: there is no such kind.
@@ -73,12 +73,12 @@ def evaluate(rule: Rule, values: Sequence[float], frozen: Frozen | None = None) 
     if not values:
         return Verdict(enough=False, arithmetic="no run yet")
     if rule.direction == "down" and kind.looks_at not in ("lowest", "failed"):
-        return _mirrored(kind.judge, rule, values, frozen)
-    return kind.judge(rule, values, frozen)
+        return _mirrored(kind, rule, values, frozen)
+    return kind.evaluate(rule, values, frozen)
 
 
-def _mirrored(judge: Judge, rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge a metric of which less is worse as its negative; what is shown keeps its sign."""
+def _mirrored(kind: Kind, rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """Evaluate a metric of which less is worse as its negative; what is shown keeps its sign."""
 
     def negative(value: float | None) -> float | None:
         return None if value is None else -value
@@ -100,8 +100,8 @@ def _mirrored(judge: Judge, rule: Rule, values: Sequence[float], frozen: Frozen 
     turned = Frozen(
         baseline=turn(frozen.baseline), baseline_n=frozen.baseline_n, bound=turn(frozen.bound)
     ) if frozen else None  # fmt: skip
-    verdict = judge(mirrored, [turn(value) or 0.0 for value in values], turned)
-    if TABLE[rule.kind].finds == "share":  # which is no value of the metric
+    verdict = kind.evaluate(mirrored, [turn(value) or 0.0 for value in values], turned)
+    if kind.finds == "share":  # which is no value of the metric
         return replace(verdict, limit=rule.limit, bound=turn(verdict.bound))
     value, baseline = turn(verdict.value), turn(verdict.baseline)
     return replace(

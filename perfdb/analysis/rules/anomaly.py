@@ -26,8 +26,8 @@ from perfdb.analysis.rules.kind import Kind
 ANOMALY_LIMIT, ANOMALY_PERCENT = 6.0, 20.0
 
 
-def judge_anomaly(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge one run by its distance from those before: 6 sigma and 20 %."""
+def evaluate_anomaly(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """Evaluate one run by its distance from those before: 6 sigma and 20 %."""
     before, value = values[-PREVIOUS - 1 : -1], values[-1]
     if len(before) < LEAST_PREVIOUS:
         return too_few(len(values), LEAST_PREVIOUS + 1)
@@ -56,7 +56,7 @@ def judge_anomaly(rule: Rule, values: Sequence[float], frozen: Frozen | None) ->
 ANOMALY = Kind(
     name="anomaly",
     summary="one run 6 sigma and 20 % above those before",
-    judge=judge_anomaly,
+    evaluate=evaluate_anomaly,
     window=PREVIOUS + 1,
     finds="run",
     information=True,

@@ -51,7 +51,7 @@ class Rule:
         metric: ``duration`` (s), ``cpu_s``, ``rss_peak_bytes``, or a numeric attribute.
         limit: of ``max``, ``min`` and ``budget``, in the metric's unit; of ``error_rate``, a share.
         percent: of ``relative`` and ``pinned``.
-        pinned: the baseline that ``pinned`` judges by; None where nobody pinned one.
+        pinned: the baseline that ``pinned`` compares with; None where nobody pinned one.
         target: of ``budget``: the share of runs that shall keep the limit.
         direction: where worse is, ``up`` or ``down``.
         hits: sessions in a row that must agree before it fires.
@@ -91,7 +91,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frozen:
-    """What an open alert is judged by: the baseline of the moment when it opened."""
+    """What an open alert is compared with: the baseline of the moment when it opened."""
 
     baseline: float | None
     baseline_n: int
@@ -105,8 +105,8 @@ class Verdict:
     Attributes:
         hit: the condition holds.
         good: the newest run is inside ``bound``: one step towards resolved.
-        enough: there was enough history to judge; otherwise neither hit nor good.
-        value: what was judged, in the metric's unit (a share for budget and error_rate).
+        enough: there was enough history for a verdict; otherwise neither hit nor good.
+        value: what was evaluated, in the metric's unit (a share for budget and error_rate).
         baseline: what the past makes us expect; None where the rule knows only a limit.
         effect: percent by which value differs from the baseline, or else from the limit.
         bound: a run at or inside it is good.

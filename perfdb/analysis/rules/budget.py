@@ -11,8 +11,8 @@ from perfdb.records import Alert
 BUDGET_RUNS, BUDGET_RECENT = 50, 10
 
 
-def judge_budget(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge the share of slow runs: over the budget in the last 50, over three times that in the last 10."""
+def evaluate_budget(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """Evaluate the share of slow runs: over the budget in the last 50, over 3 times that in the last 10."""
     if rule.limit is None:
         raise ValueError(f"rule {rule.name!r} has no limit")
     if len(values) < BUDGET_RUNS:
@@ -52,7 +52,7 @@ def _short(value: float, limit: float | None, amount: Amount) -> str:
 BUDGET = Kind(
     name="budget",
     summary="more runs over the limit than 1 - target allows, in the last 50 and, three times as many, in 10",
-    judge=judge_budget,
+    evaluate=evaluate_budget,
     window=BUDGET_RUNS,
     finds="share",
     settings={"limit": ANY, "target": (0.5, 0.999)},

@@ -28,7 +28,7 @@ from perfdb.analysis.rules.shift import still_shifted
 CHANGE_RUNS, LEAST_CHANGE_RUNS, RUNS_AFTER_CHANGE = 200, 20, 5
 
 
-def judge_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+def evaluate_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
     """Ask ``find_change_points`` for the newest change: worse, by 5 % or more, with 5 runs after it."""
     if frozen is not None:
         return still_shifted(rule, values, frozen)
@@ -88,7 +88,7 @@ def _may_have_risen(values: Sequence[float], least: float) -> bool:
 CHANGE_POINT = Kind(
     name="change_point",
     summary="the newest change of the level is for the worse, by 5 %, and 5 runs lie after it",
-    judge=judge_change,
+    evaluate=evaluate_change,
     window=CHANGE_RUNS,
     finds="level",
     by_change_points=True,

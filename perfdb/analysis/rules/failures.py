@@ -23,8 +23,8 @@ def wilson_lower(failures: int, n: int, z: float = 1.96) -> float:
     return max(0.0, (middle - spread) / (1 + square / n))
 
 
-def judge_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge the share of failed runs by the lower bound of its 95 % interval."""
+def evaluate_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """Evaluate the share of failed runs by the lower bound of its 95 % interval."""
     limit = ERROR_RATE_LIMIT if rule.limit is None else rule.limit
     if len(values) < LEAST_ERROR_RUNS:
         return too_few(len(values), LEAST_ERROR_RUNS)
@@ -62,7 +62,7 @@ def _short(value: float, limit: float | None, amount: Amount) -> str:
 ERROR_RATE = Kind(
     name="error_rate",
     summary="more failed runs among the last 20 than the limit, a share, by the lower bound of 95 %",
-    judge=judge_errors,
+    evaluate=evaluate_errors,
     window=2 * ERROR_RUNS,
     finds="failures",
     looks_at="failed",

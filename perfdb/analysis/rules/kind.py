@@ -9,7 +9,7 @@ from typing import Any, Literal
 from perfdb.analysis.rules.base import Frozen, Rule, Verdict
 from perfdb.records import Alert
 
-Judge = Callable[[Rule, Sequence[float], Frozen | None], Verdict]
+Evaluate = Callable[[Rule, Sequence[float], Frozen | None], Verdict]
 Amount = Callable[[float | None], str]
 """How a value is written with the unit of its metric."""
 
@@ -52,12 +52,12 @@ class Kind:
 
     Attributes:
         name: as settings and alerts have it; summary: what it fires at, in a few words.
-        judge: says what the newest of so many runs is like.
+        evaluate: returns the verdict on the newest of so many runs.
         window: how many runs it looks at.
         finds: ``breach``: a run beyond a limit; ``share``: many runs beyond a limit; ``failures``: many that
             failed; ``level``: runs since some session that lie higher than those before; ``loss``: runs that
             lie above a pinned baseline; ``run``: one wild run; ``drift``: a slow move.
-        looks_at: which of a session's runs of the step is judged, or whether it failed.
+        looks_at: which of a session's runs of the step it looks at, or whether it failed.
         settings: numbers that a rule may have beside what every rule has, with the lowest and the highest.
         needs: those of them that must be given; defaults: what a rule has where nothing is given.
         sided: a person may say that less is worse.
@@ -72,7 +72,7 @@ class Kind:
 
     name: str
     summary: str
-    judge: Judge
+    evaluate: Evaluate
     window: int
     finds: Literal["breach", "share", "failures", "level", "loss", "run", "drift"]
     looks_at: Literal["mean", "highest", "lowest", "failed"] = "mean"
@@ -105,7 +105,7 @@ class Kind:
 
     @property
     def judges_shares(self) -> bool:
-        """Whether what it judges is a share of the runs, and no value of the metric."""
+        """Whether what it evaluates is a share of the runs, and no value of the metric."""
         return self.finds in ("share", "failures")
 
     def limit_text(self, rule: Rule, amount: Amount) -> str:
@@ -117,5 +117,5 @@ class Kind:
         return f"{100 * rule.limit:g} %" if self.limit_is == "share" else amount(rule.limit)
 
     def value_text(self, value: float, amount: Amount) -> str:
-        """Return what a verdict judged, for people: a share of the runs, or a value of the metric."""
+        """Return what a verdict is about, for people: a share of the runs, or a value of the metric."""
         return f"{100 * value:.0f} %" if self.judges_shares else amount(value)

@@ -16,8 +16,8 @@ def exceeds(value: float, limit: float, kind: str) -> bool:
     return value > limit if kind == "max" else value < limit
 
 
-def judge_limit(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge one run by a limit; it is good again 5 % inside of it."""
+def evaluate_limit(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """Evaluate one run against a limit; it is good again 5 % inside of it."""
     if rule.limit is None:
         raise ValueError(f"rule {rule.name!r} has no limit")
     limit, value = rule.limit, values[-1]
@@ -65,7 +65,7 @@ def _short(value: float, limit: float | None, amount: Amount, side: str) -> str:
 MAX = Kind(
     name="max",
     summary="a run over the limit",
-    judge=judge_limit,
+    evaluate=evaluate_limit,
     window=PREVIOUS + 1,
     finds="breach",
     looks_at="highest",
@@ -79,7 +79,7 @@ MAX = Kind(
 MIN = Kind(
     name="min",
     summary="a run under the limit",
-    judge=judge_limit,
+    evaluate=evaluate_limit,
     window=PREVIOUS + 1,
     finds="breach",
     looks_at="lowest",

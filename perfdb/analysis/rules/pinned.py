@@ -28,7 +28,7 @@ from perfdb.records import Alert
 PINNED_RUNS, LEAST_PINNED_RUNS, PINNED_LIMIT, PINNED_PERCENT = 50, 20, 5.0, 5.0
 
 
-def judge_pinned(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+def evaluate_pinned(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
     """T = (median of the last 50 - pinned median) / (1.2533 sigma sqrt(f (1/n + 1/pinned n))) >= 5.
 
     sigma is the larger one of both, at least 3 % and the rule's jitter; f is for autocorrelation, because
@@ -95,12 +95,12 @@ def _says(alert: Alert, amount: Amount) -> str:
 PINNED = Kind(
     name="pinned",
     summary="the last runs above a pinned baseline by so many percent",
-    judge=judge_pinned,
+    evaluate=evaluate_pinned,
     window=200,
     finds="loss",
     settings={"percent": (0.1, 100_000)},
     defaults={"percent": PINNED_PERCENT},
-    # Judges only where somebody pinned a baseline.
+    # Applies only where a baseline is pinned.
     default=Rule(
         name="pinned_baseline",
         kind="pinned",

@@ -24,8 +24,8 @@ from perfdb.analysis.rules.kind import Kind
 RELATIVE_RECENT = 3
 
 
-def judge_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Judge the median of the last 3 by that of the 10 to 30 before, plus some percent."""
+def evaluate_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """Evaluate the median of the last 3 against that of the 10 to 30 before, plus some percent."""
     before = values[-PREVIOUS - RELATIVE_RECENT : -RELATIVE_RECENT]
     if len(before) < LEAST_PREVIOUS and frozen is None:
         return too_few(len(values), LEAST_PREVIOUS + RELATIVE_RECENT)
@@ -55,7 +55,7 @@ def judge_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
 RELATIVE = Kind(
     name="relative",
     summary="the median of the last 3 runs above that of those before by so many percent",
-    judge=judge_relative,
+    evaluate=evaluate_relative,
     window=PREVIOUS + RELATIVE_RECENT,
     finds="level",
     settings={"percent": (0.1, 100_000)},

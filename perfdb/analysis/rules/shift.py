@@ -33,7 +33,7 @@ RECENT = 5  # runs that make the new level
 SHIFT_LIMIT = 6.0
 
 
-def judge_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+def evaluate_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
     """T = (median of the last 5 - median of the 10 to 30 before) / (1.2533 sigma sqrt(1/5 + 1/n)) >= 6.
 
     sigma is 1.4826 MAD, widened for n < 30 because a MAD of few runs is often too small, and at least 3 % and
@@ -75,7 +75,7 @@ def judge_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> V
 
 
 def still_shifted(rule: Rule, values: Sequence[float], frozen: Frozen) -> Verdict:
-    """Judge a level that moved by the baseline it left: each run is back, or it is not."""
+    """Evaluate a moved level against the baseline it left: each run is back, or it is not."""
     after, bound = values[-RECENT:], frozen.bound
     new, old = median(after), frozen.baseline
     hit = bound is None or values[-1] > bound
@@ -98,7 +98,7 @@ def still_shifted(rule: Rule, values: Sequence[float], frozen: Frozen) -> Verdic
 FAST_SHIFT = Kind(
     name="fast_shift",
     summary="the last 5 runs above those before, by 5 % and by more than chance",
-    judge=judge_shift,
+    evaluate=evaluate_shift,
     window=PREVIOUS + RECENT,
     finds="level",
     by_change_points=True,

@@ -25,7 +25,7 @@ from perfdb.analysis.rules.kind import Kind
 TREND_RUNS, LEAST_TREND_RUNS, TREND_PERCENT, TREND_Z = 50, 30, 10.0, 3.29
 
 
-def judge_trend(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+def evaluate_trend(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
     """Theil-Sen slope with Mann-Kendall's test over the last 50 runs."""
     window = values[-TREND_RUNS:]
     n = len(window)
@@ -63,7 +63,7 @@ def judge_trend(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> V
 TREND = Kind(
     name="trend",
     summary="a drift of 10 % over the last 50 runs",
-    judge=judge_trend,
+    evaluate=evaluate_trend,
     window=TREND_RUNS,
     finds="drift",
     information=True,

@@ -117,7 +117,7 @@ def unfinished_copy(url: str, place: Path | None) -> Iterator[tuple[Path, dict[s
 
 
 def _remove_left(folder: Path, name: str) -> None:
-    """Remove copies that somebody was killed over: whoever is at one writes to it."""
+    """Remove copies whose process was killed: a live one writes to its copy."""
     with suppress(OSError):
         for left in folder.glob(f".{glob.escape(name)}.*.part"):
             is_ours = re.fullmatch(r"\d+\.[0-9a-f]{8}", left.name[len(name) + 2 : -len(".part")])

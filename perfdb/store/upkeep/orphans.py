@@ -42,8 +42,8 @@ def delete_orphans(url: str, now: float, seconds: float) -> Iterator[int]:
                             orphans = None
                         if orphans is None:
                             orphans = _find_orphans(connection, table, now)
-                            # Whoever has just computed for long is the next to be stopped by the system: not
-                            # with the lock in hand.
+                            # After a long computation the system suspends a process soon: not while
+                            # it holds the lock.
                             time.sleep(_REST_S)
                         deleted = delete_rows(connection, table, orphans, seconds)
                 except DBAPIError as error:

@@ -1,7 +1,7 @@
 """How much history is kept: the policy, and the pruning that follows it in small pieces.
 
-Between two pieces nothing is locked, so that whoever drives them decides how much of the time
-others get: `perfdb prune` rests as long as it worked, a host's worker takes one piece per turn.
+Between two pieces nothing is locked, so that the caller decides how much of the time others get: `perfdb
+prune` rests as long as it worked, a host's worker takes one piece per turn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from perfdb.store.upkeep.retention import Counted, Doomed, Share
 
 # That a piece deletes, under the write lock; its commit takes half as long. On a busy machine the system
-# stops whoever computes for 3 ms without a rest, for 10 to 100 ms: that should not be the holder of the lock.
+# suspends a process that computes for 3 ms without a rest, for 10 to 100 ms: not one that holds the lock.
 HELD_S = 0.001
 SHARED_HELD_S = 0.01  # PostgreSQL locks the rows that go, for which nobody waits
 SENT_KEPT_S = 30 * DAY_S  # messages that reached their channel; what they said stays with the alerts

@@ -174,8 +174,8 @@ def find_doomed(connection: Connection, share: Share, after: Doomed | None) -> l
 def delete_sessions(connection: Connection, doomed: list[Doomed], seconds: float) -> list[str]:
     """Delete sessions for so long, with all that is theirs; return their ids.
 
-    Whoever was looked at leaves ``doomed``, also those that may no longer go. A session with many steps or
-    samples loses these first, in as many transactions as it takes.
+    Every session that was looked at leaves ``doomed``, also one that may no longer be deleted. A session with
+    many steps or samples loses these first, in as many transactions as it takes.
     """
     until = time.monotonic() + seconds
     commit_at_leisure(connection)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError
 from perfdb.history.names import require_names
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.stopping import notes
 from perfdb.store import browsing
 from perfdb.text import counted, duration_text, inert
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksAnswer:
     """Return the steps by the seconds they put on the critical path."""
     require_names(history, pipeline=query.pipeline, tag=query.tag)
-    rows = plain_rows(history.bottlenecks(last=query.last, **query.filters()))
+    rows = rows_of(history.bottlenecks(last=query.last, **query.filters()))
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)
     return BottlenecksAnswer(

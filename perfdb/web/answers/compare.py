@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import value_of
 from perfdb.history.names import require_names
-from perfdb.history.plain import plain, plain_rows
+from perfdb.history.values import rows_of, to_builtin
 from perfdb.store.browsing import neighbours
 from perfdb.web.queries import CompareQuery
 from perfdb.web.schemas import GroupRow, GroupsCompared, SessionRow, SessionsCompared, SideBySide
@@ -37,7 +37,7 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
         a=SessionRow.from_records(history.session(found.a)),
         b=SessionRow.from_records(history.session(found.b)),
         sentence=found.sentence,
-        rows=[SideBySide(**row) for row in plain_rows(found.frame)],
+        rows=[SideBySide(**row) for row in rows_of(found.frame)],
     )
 
 
@@ -56,12 +56,12 @@ def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
     found = history.compare(a, b, by=query.by or "", last=query.last, **query.filters())
     return GroupsCompared(
         by=found.by,
-        a=plain(found.a),
-        b=plain(found.b),
+        a=to_builtin(found.a),
+        b=to_builtin(found.b),
         sentence=found.sentence,
-        rows=[GroupRow(**row) for row in plain_rows(found.frame)],
+        rows=[GroupRow(**row) for row in rows_of(found.frame)],
         confounded=list(found.confounded),
-        left_out=[plain(each) for each in found.left_out],
+        left_out=[to_builtin(each) for each in found.left_out],
     )
 
 
@@ -72,7 +72,7 @@ def groupable(history: ServedHistory) -> list[str]:
         frame = history.sessions(last=200)
     except NotFoundError:
         return []
-    for row in plain_rows(frame[["fast_mode", "git_commit", "host", "python_version", "attributes"]]):
+    for row in rows_of(frame[["fast_mode", "git_commit", "host", "python_version", "attributes"]]):
         given = {**row.pop("attributes"), **row}
         for name, value in given.items():
             if isinstance(value, str | int | float | bool):

@@ -12,7 +12,7 @@ from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
 from perfdb.history import queries
-from perfdb.history.plain import plain_rows
+from perfdb.history.values import rows_of
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
@@ -136,7 +136,7 @@ def _explanation(found: Session, past: Sequence[Session]) -> tuple[ExplanationAn
         told = explain(found, past)
     except ValueError as error:
         return None, str(error)
-    rows = [ExplainedStep(**row) for row in plain_rows(told.frame)]
+    rows = [ExplainedStep(**row) for row in rows_of(told.frame)]
     return ExplanationAnswer.from_records(told, rows=rows), None
 
 

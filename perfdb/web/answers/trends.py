@@ -16,7 +16,7 @@ from perfdb.analysis.series import Series
 from perfdb.errors import NotFoundError
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names
-from perfdb.history.plain import plain
+from perfdb.history.values import to_builtin
 from perfdb.records import SEVERITIES, Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
@@ -130,7 +130,7 @@ def _answer(
         series=series,
         choices=choices,
         sentence=f"{sentence}.",
-        **{name: plain(whole[name]) for name in _STATISTICS},
+        **{name: to_builtin(whole[name]) for name in _STATISTICS},
         points=points(runs, good, lines),
         top=top,
         beyond=view.beyond_words(runs.values, top),
@@ -151,8 +151,8 @@ def _answer(
                 after_median=each.after_median,
                 before_n=each.before_n,
                 after_n=each.after_n,
-                effect_percent=plain(each.effect_percent),
-                p_value=plain(each.p_value),
+                effect_percent=to_builtin(each.effect_percent),
+                p_value=to_builtin(each.p_value),
             )
             for each in changes
         ],

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from perfdb.alerts.late import judge_historic
+from perfdb.alerts.late import evaluate_historic
 from perfdb.records import Alert, Session, Step
 from perfdb.store.alerts import read_alerts
 from perfdb.store.database import Database
@@ -87,7 +87,7 @@ def alerts_in(url: str) -> set[tuple[object, ...]]:
 
 def test_the_history_is_looked_at_without_the_write_lock(migrated_url: str) -> None:
     with Watched(migrated_url) as database:
-        judge_historic(database, filled(migrated_url), None)
+        evaluate_historic(database, filled(migrated_url), None)
         assert len(alerts_in(migrated_url)) > NAMES
         for said in database.transactions:
             assert not [statement for statement in said if "FROM steps" in statement]
@@ -97,16 +97,16 @@ def test_the_history_is_looked_at_without_the_write_lock(migrated_url: str) -> N
 def test_whoever_judges_again_goes_on_where_it_was_cut_off(
     migrated_url: str, dies_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perfdb.alerts.judging._HOLD_S", 0.0)  # an alert per transaction
+    monkeypatch.setattr("perfdb.alerts.transactions._HOLD_S", 0.0)  # an alert per transaction
     named = filled(migrated_url)
     with Watched(migrated_url, dies_at) as database, pytest.raises(CutOffError):
-        judge_historic(database, named, None)
+        evaluate_historic(database, named, None)
     before = alerts_in(migrated_url)
     with Watched(migrated_url) as database:
-        judge_historic(database, named, None)
+        evaluate_historic(database, named, None)
         again = alerts_in(migrated_url)
         assert again != before
-        judge_historic(database, named, None)
+        evaluate_historic(database, named, None)
     assert alerts_in(migrated_url) == again
     assert len({each[0] for each in again}) == NAMES + 1
     assert sum(rule == "change_point" and speaks for _, rule, _, _, speaks in again) == 1

@@ -1,4 +1,4 @@
-"""The rows of a frame as plain Python values, for JSON and for tables."""
+"""The rows of a frame as built-in Python values, for JSON and for tables."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows as dictionaries of plain values; what is missing is None."""
-    columns = [[plain(value) for value in frame[name].tolist()] for name in frame.columns]
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame's rows as dictionaries of built-in values; a missing one is None."""
+    columns = [[to_builtin(value) for value in frame[name].tolist()] for name in frame.columns]
     names = list(frame.columns)
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def plain(value: Any) -> Any:
-    """Return a cell as a plain value; NaN, infinities and pandas's ways to say nothing are None."""
+def to_builtin(value: Any) -> Any:
+    """Return a cell as a built-in value; NaN, infinities, NA and NaT are None."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     if value is None or isinstance(value, bool | int | str | Mapping | list):

@@ -1,7 +1,7 @@
-"""Have the rules judge sessions that are in the database, each in a transaction of its own.
+"""Evaluate the rules on recorded sessions, each in a transaction of its own.
 
-The history is looked at without the lock that every writer waits for. It is taken for what is to be written,
-which most sessions change nothing of, and for no longer than that takes.
+The history is read without the write lock. The lock is only taken to write what changed, which is nothing for
+most sessions, and for no longer than that takes.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from perfdb.store.database import Database
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-SHORT_S = 0.01  # a loop of shorter sessions is judged now and then, not after each
+SHORT_S = 0.01  # a loop of shorter sessions is evaluated now and then, not after each
 _TRIES = 3  # to write what was found before others change what it rests on
 _HOLD_S = 0.02  # that a piece has the lock for
-_PAUSE_S = 0.005  # between two of them: who waits for the lock looks for it now and then only
+_PAUSE_S = 0.005  # between two of them: those that wait for the lock poll for it
 
 Thing = TypeVar("Thing")
 
 
-def judge_session(
+def evaluate_session(
     database: Database, session_id: str, settings: AlertSettings, *, historic: bool = False
 ) -> Outcome:
-    """Judge a session that is in the database; judging it again changes nothing.
+    """Evaluate a session that is in the database; evaluating it again changes nothing.
 
     Args:
         database: where it is.
@@ -61,7 +61,7 @@ def judge_session(
 
 
 def tell_after_silence(database: Database, settings: AlertSettings) -> Outcome:
-    """Tell of what fired in a silence that is over by now, and fires on."""
+    """Notify of what fired during a silence that is over, and still fires."""
     with database.reading() as connection:
         if not no_longer_silenced(connection, time.time()):
             return Outcome()
@@ -86,10 +86,10 @@ def write_in_pieces(
 
 
 def limits_single_runs(settings: AlertSettings) -> bool:
-    """Say whether a rule looks at single values, so that no session may go unjudged."""
+    """Say whether a rule looks at single values, so that every session must be evaluated."""
     return any(TABLE[rule.kind].finds == "breach" for rule in settings.rules)
 
 
 def is_short(status: str, total_duration: float | None) -> bool:
-    """Say whether the next session of a loop may speak for this one: the rules look at the history."""
+    """Say whether evaluating a later session of a loop covers this one: the rules look at the history."""
     return status == COMPLETED and (total_duration or 0.0) < SHORT_S
