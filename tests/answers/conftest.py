@@ -14,12 +14,12 @@ import pytest
 
 from perfdb.alerts.config import read_alert_settings
 from perfdb.alerts.evaluation import after_session
+from perfdb.alerts.late import judge_historic
 from perfdb.records import Session
 from perfdb.settings import load_for_reading
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
-from perfdb.worker.alerting import judge_historic
 from tests.answers.histories import HISTORIES, LEAST_LIVE, LIVE, RULES, newest_start
 from tests.answers.surfaces import Asked
 from tests.once import Run
