@@ -358,7 +358,7 @@ class Triage:
         return gone
 
     def verdicts(self, rule_name: str | None = None) -> list[LiveVerdict]:
-        """Judge the newest run of every pipeline and mode now, changing nothing.
+        """Judge the newest run that counts of every pipeline and mode now, changing nothing.
 
         Raises:
             NotFoundError: there is no rule of this name.
@@ -487,27 +487,30 @@ def _told(text: str | None) -> str | None:
 
 
 def _judge_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
+    """Yield what rules say now: of durations the newest run that counts is judged, whatever failed since."""
     from perfdb.alerts.evaluation import fingerprint, judge, pins_of, windows_of
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_places
 
-    for place in newest_places(connection):
-        accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
-        active = store.active_alerts(connection, place.pipeline, place.mode)
-        by_fingerprint = {fingerprint(alert): alert for alert in active}
-        pins = pins_of(connection, place.pipeline, place.mode)
-        for judged in judge(
-            place, windows_of(connection, place, rules), rules, accepted, by_fingerprint, pins
-        ):
-            yield LiveVerdict(
-                judged.rule,
-                place.pipeline,
-                place.mode,
-                judged.window.step_name,
-                place.session_id,
-                place.start_time,
-                judged.verdict,
-            )
+    for good in (False, True):
+        asked = [rule for rule in rules if (TABLE[rule.kind].looks_at != "failed") is good]
+        for place in newest_places(connection, good=good) if asked else ():
+            accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
+            active = store.active_alerts(connection, place.pipeline, place.mode)
+            by_fingerprint = {fingerprint(alert): alert for alert in active}
+            pins = pins_of(connection, place.pipeline, place.mode)
+            windows = windows_of(connection, place, asked)
+            for judged in judge(place, windows, asked, accepted, by_fingerprint, pins, lately=True):
+                newest = judged.sessions[-1]
+                yield LiveVerdict(
+                    judged.rule,
+                    place.pipeline,
+                    place.mode,
+                    judged.window.step_name,
+                    judged.window.session_ids[newest],
+                    judged.window.start_times[newest],
+                    judged.verdict,
+                )
 
 
 def _judge_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
@@ -515,7 +518,8 @@ def _judge_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_places
 
-    for place in sorted(newest_places(connection), key=lambda place: -place.start_time):
+    places = newest_places(connection, good=TABLE[rule.kind].looks_at != "failed")
+    for place in sorted(places, key=lambda place: -place.start_time):
         accepted = store.accepted_baselines(connection, place.pipeline, place.mode)
         for judged, index in judge_past(connection, place, rule, accepted, last):
             window = judged.window

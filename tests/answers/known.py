@@ -42,10 +42,6 @@ KNOWN: dict[str, dict[tuple[str, ...], str]] = {
         ("nested", "alerts_and_regressions_agree"): _SIZES,
         ("failing", "pictures_span_the_move"): "alerts of an error rate have no picture",
         ("many", "what_is_historic_is_said"): "check and rules are quiet of historic alerts",
-        (
-            "failing_newest",
-            "rules_see_the_runs_before_a_failure",
-        ): "a failed newest run blinds rules of level",
         ("few", "help_counts_the_default_rules"): "five default rules are named, six are there",
         ("few", "compared_with_itself"): "'as long than'",
         ("three_pipelines", "usual_pairs_are_of_one_kind"): "the usual pair mixes pipelines",
