@@ -33,6 +33,8 @@ from perfdb.store.series import kinds_of, read_past
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+_OWN = ("pipeline", "mode", "since", "until")  # of a move, and told by themselves
+
 
 def moves_of(
     connection: Connection, *, better: bool = False, looking_back: bool = False, **filters: Any
@@ -89,8 +91,8 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
     return found
 
 
-def with_causes(connection: Connection, moves: Iterable[Move]) -> list[Move]:
-    """Return the moves with what explains them.
+def with_causes(connection: Connection, moves: Iterable[Move], **filters: Any) -> list[Move]:
+    """Return the moves with what explains them, among the sessions that they were found in.
 
     Total and steps of one pipeline and mode that moved within 5 sessions are one event and share its cause;
     the clearest of them says when it was.
@@ -100,7 +102,7 @@ def with_causes(connection: Connection, moves: Iterable[Move]) -> list[Move]:
     for move in sorted(moves, key=lambda move: move.change.p_value):
         head = next((head for head in heads if _is_one_event(head, move)), None)
         if head is None:
-            head = _with_cause(connection, move)
+            head = _with_cause(connection, move, filters)
             heads.append(head)
         found.append(replace(move, cause=head.cause, event_session_id=head.since_session_id))
     return found
@@ -111,15 +113,17 @@ def _is_one_event(head: Move, move: Move) -> bool:
     return same and head.is_at(move.since_time)
 
 
-def _with_cause(connection: Connection, move: Move) -> Move:
+def _with_cause(connection: Connection, move: Move, filters: dict[str, Any]) -> Move:
+    ends = [each for each in (move.ended, filters.get("until")) if each is not None]
     cause = cause_at(
         connection,
         move.runs.pipeline,
         move.runs.mode,
         move.since_time,
         since=move.began,
-        until=move.ended,
+        until=min(ends, default=None),
         reach=move.reach,
+        among={name: value for name, value in filters.items() if name not in _OWN},
     )
     return replace(move, cause=cause)
 

@@ -28,6 +28,7 @@ def cause_at(
     until: float | None = None,
     reach: tuple[float, float] | None = None,
     most: int = 300,
+    among: Mapping[str, Any] | None = None,
 ) -> Cause | None:
     """Return what explains a move of the level; None when it has no two sides.
 
@@ -40,9 +41,10 @@ def cause_at(
         until: when the new level ended.
         reach: the earliest and the latest moment at which the move may have been.
         most: sessions to look at on either side.
+        among: only sessions that fit these filters, as ``store.neighbours`` takes them.
     """
     found, at = read_neighbours(
-        connection, pipeline, mode, moment, before=most, after=most, since=since, until=until
+        connection, pipeline, mode, moment, before=most, after=most, since=since, until=until, **(among or {})
     )
     if not 0 < at < len(found):
         return None

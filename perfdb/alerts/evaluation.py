@@ -321,6 +321,8 @@ def evaluate_rules(
     accepted: Mapping[tuple[str | None, str], store.Baseline],
     active: Mapping[tuple[Any, ...], Alert],
     pins: Mapping[tuple[str | None, str], Pin],
+    *,
+    lately: bool = False,
 ) -> Iterator[SeriesVerdict]:
     """Yield each rule's verdict on each series that it is about.
 
@@ -331,6 +333,7 @@ def evaluate_rules(
         accepted: see ``store.alerts.accepted_baselines``.
         active: the alerts that verdicts look at, by fingerprint.
         pins: see ``pins_of``.
+        lately: judge the newest run that says something, though it is not of this session.
     """
     steps = min(MOST_JITTERS, max(1, len({window.step_name for window in windows}) - 1))
     for rule in rules:
@@ -347,7 +350,7 @@ def evaluate_rules(
                     continue
                 baseline = _since_pinned(pin, baseline)
             values, places = values_for(rule, window, baseline)
-            if not places or window.session_ids[places[-1]] != session.session_id:
+            if not places or not (lately or window.session_ids[places[-1]] == session.session_id):
                 continue  # this session says nothing about it: it failed, or has no such attribute
             alert = active.get((rule.name, window.step_name, rule.metric, rule.direction))
             asked = _with_accepted(rule, baseline)

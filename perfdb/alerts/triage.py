@@ -397,7 +397,7 @@ class Triage:
         return gone
 
     def verdicts(self, rule_name: str | None = None) -> list[LiveVerdict]:
-        """Evaluate the rules on the newest run of every pipeline and mode now, changing nothing.
+        """Evaluate the rules on the newest run that counts of every pipeline and mode, changing nothing.
 
         Raises:
             NotFoundError: there is no rule of this name.
@@ -547,27 +547,30 @@ def _named(name: str | None) -> str | None:
 
 
 def _evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
+    """Yield what rules say now: of durations the newest run that counts is judged, whatever failed since."""
     from perfdb.alerts.evaluation import evaluate_rules, fingerprint, pins_of, windows_of
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_sessions
 
-    for session in newest_sessions(connection):
-        accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
-        active = store.active_alerts(connection, session.pipeline, session.mode)
-        by_fingerprint = {fingerprint(alert): alert for alert in active}
-        pins = pins_of(connection, session.pipeline, session.mode)
-        for found in evaluate_rules(
-            session, windows_of(connection, session, rules), rules, accepted, by_fingerprint, pins
-        ):
-            yield LiveVerdict(
-                found.rule,
-                session.pipeline,
-                session.mode,
-                found.window.step_name,
-                session.session_id,
-                session.start_time,
-                found.verdict,
-            )
+    for good in (False, True):
+        asked = [rule for rule in rules if (TABLE[rule.kind].looks_at != "failed") is good]
+        for session in newest_sessions(connection, good=good) if asked else ():
+            accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
+            active = store.active_alerts(connection, session.pipeline, session.mode)
+            by_fingerprint = {fingerprint(alert): alert for alert in active}
+            pins = pins_of(connection, session.pipeline, session.mode)
+            windows = windows_of(connection, session, asked)
+            for found in evaluate_rules(session, windows, asked, accepted, by_fingerprint, pins, lately=True):
+                newest = found.sessions[-1]
+                yield LiveVerdict(
+                    found.rule,
+                    session.pipeline,
+                    session.mode,
+                    found.window.step_name,
+                    found.window.session_ids[newest],
+                    found.window.start_times[newest],
+                    found.verdict,
+                )
 
 
 def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
@@ -575,7 +578,8 @@ def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdi
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_sessions
 
-    for session in sorted(newest_sessions(connection), key=lambda session: -session.start_time):
+    newest = newest_sessions(connection, good=TABLE[rule.kind].looks_at != "failed")
+    for session in sorted(newest, key=lambda session: -session.start_time):
         accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
         for found, index in evaluate_past(connection, session, rule, accepted, last):
             window = found.window

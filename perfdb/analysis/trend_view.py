@@ -377,6 +377,7 @@ def statistics(runs: Series) -> dict[str, Any]:
         "failures": len(runs.counted) - len(good),
         "mean": float(values.mean()) if good else None,
         **{name: percentile(values, name) for name in PERCENTILES},
+        "longest": float(values[-1]) if good else None,
         "slope_percent_per_session": per_run,
         "slope_percent_per_day": per_day,
         "p_value": p_value,

@@ -21,7 +21,7 @@ from perfdb.charts.style import (
     sentence,
     write,
 )
-from perfdb.text import duration_text, inert, shortened
+from perfdb.text import duration_text, inert, shortened, step_label
 from perfdb.vocabulary import OTHER
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
         )
     worst = steps.iloc[0]
     title = (
-        f"{shortened(inert(worst['step_name']), 60)} is the bottleneck: it holds a run up for "
+        f"{shortened(inert(step_label(worst['step_name'])), 60)} is the bottleneck: it holds a run up for "
         f"{duration_text(worst['critical_s'])}, {worst['share_percent']:.0f} % of its time"
     )
     made = figure(
@@ -109,4 +109,5 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
 
 def _label(row: Mapping[Hashable, Any]) -> str:
     inside = row.get("inside")
-    return name_label(f"{row['step_name']} (in {inside})" if isinstance(inside, str) else row["step_name"])
+    name = step_label(row["step_name"])
+    return name_label(f"{name} (in {inside})" if isinstance(inside, str) else name)

@@ -61,7 +61,7 @@ def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
     kind, n = of_kind(pipeline, mode), f"{worst['sessions']:,}"
     if worst["kind"] == "other":
         return f"{kind}: {duration_text(wall)} a session, outside of any step (n = {n})"
-    name = colour(inert(worst["step_name"]), None, bold=True)
+    name = colour(inert(step_label(worst["step_name"])), None, bold=True)
     return (
         f"{kind}: {name} takes {duration_text(worst['critical_s'])} of {duration_text(wall)} "
         f"({percent_text(worst['share_percent'])}) of a session, n = {n}"

@@ -57,6 +57,7 @@ def _row(each: RuleState) -> dict[str, Any]:
         "metric": rule.metric,
         "mode": dict(rule.mode) if rule.mode is not None else None,
         "limit": rule.limit,
+        "percent": rule.percent if "percent" in TABLE[rule.kind].settings else None,
         "default": rule.default,
         "state": each.state,
         "series": each.series,

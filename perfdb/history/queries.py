@@ -131,7 +131,8 @@ def regressions(
         moves = retro.moves_of(connection, better=better, looking_back=True, step=step, **filters)
         moves = [move for move in moves if since is None or move.since_time >= since]
         told = read_alerts(connection, "all")
-        rows = [_move_row(move, retro.alert_of(move, told)) for move in retro.with_causes(connection, moves)]
+        moves = retro.with_causes(connection, moves, **filters)
+        rows = [_move_row(move, retro.alert_of(move, told)) for move in moves]
         if not better:
             rows += [_loss_row(loss, told) for loss in retro.losses_of(connection, step=step, **filters)]
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))

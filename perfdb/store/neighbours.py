@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from perfdb.critical_path import Span, critical_seconds, resolved_parents, since
+from perfdb.store.filters import choose_sessions
 from perfdb.store.models import COMPLETED_CODE, environments, from_json, series, sessions, steps
 
 MOST_STEPS = 20_000  # read at once; sessions of more steps have fewer neighbours
@@ -43,6 +44,7 @@ def read_neighbours(
     after: int,
     since: float | None = None,
     until: float | None = None,
+    **filters: Any,
 ) -> tuple[list[Neighbour], int]:
     """Return the sessions around a moment, oldest first, and how many of them began before it.
 
@@ -55,6 +57,7 @@ def read_neighbours(
         after: how many that began at it or later, at most.
         since: none that began before it (epoch s).
         until: none that began at it or later.
+        filters: only sessions that fit, see ``filters.choose_sessions``.
     """
     around = _sessions().where(
         series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
@@ -63,6 +66,8 @@ def read_neighbours(
         around = around.where(sessions.c.start_time >= since)
     if until is not None:
         around = around.where(sessions.c.start_time < until)
+    if any(value is not None for value in filters.values()):
+        around = around.where(sessions.c.id.in_(choose_sessions(connection, counted=True, **filters)))
     each = _steps_of_one(connection, pipeline, mode, moment)
     fewer = max(10, MOST_STEPS // (2 * max(1, each)))
     older = connection.execute(

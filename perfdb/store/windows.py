@@ -104,14 +104,16 @@ def _since(session: SessionRef, since: float) -> dict[str, float]:
     return {"series_id": session.total_series, "since": since, "until": session.start_time}
 
 
-def newest_sessions(connection: Connection, pipeline: str | None = None) -> list[SessionRef]:
-    """Return the newest ended session of each pipeline and mode."""
+def newest_sessions(
+    connection: Connection, pipeline: str | None = None, *, good: bool = False
+) -> list[SessionRef]:
+    """Return the newest ended session of each pipeline and mode; with ``good`` the newest that counts."""
     query = select(series.c.id, series.c.pipeline).where(series.c.step_name.is_(None))
     found = []
     for series_id, of_pipeline in connection.execute(query).all():
         if pipeline is not None and of_pipeline != pipeline:
             continue
-        session_id = connection.execute(_NEWEST, {"series_id": series_id}).scalar()
+        session_id = connection.execute(_NEWEST_GOOD if good else _NEWEST, {"series_id": series_id}).scalar()
         session = find_session_ref(connection, session_id) if session_id is not None else None
         if session is not None:
             found.append(session)
@@ -383,6 +385,7 @@ _NEWEST = (
     .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
     .limit(1)
 )
+_NEWEST_GOOD = _NEWEST.where(sessions.c.status == COMPLETED_CODE, sessions.c.counted.is_(True))
 _COLUMNS = {name: steps.c[name] for name in METRICS}
 
 

@@ -371,6 +371,7 @@ class TrendAnswer(Answer):
     p90: float | None
     p95: float | None
     p99: float | None
+    longest: float | None
     slope_percent_per_session: float | None
     slope_percent_per_day: float | None
     p_value: float | None

@@ -217,12 +217,13 @@ def get_trends(request: Request) -> Response:
     windows = WINDOWS if window in dict(WINDOWS) else (*WINDOWS, (window, window.replace("=", " ")))
     series = answer.series
     limits = [limit.limit for limit in answer.limits]
+    told = {alert.id for alert in answer.alerts}
     return page(
         request,
         "trends.html",
         "Trends",
         answer=answer,
-        alerts=[alert for alert in answer.alerts if alert.inhibited_by is None],
+        alerts=[alert for alert in answer.alerts if alert.inhibited_by not in told],
         window=window,
         windows=windows,
         series_key=_series_key,

@@ -17,6 +17,7 @@ from tests.answers.questions import (
     below_kind,
     cell_of,
     frame_rows,
+    label,
     numbered,
     of_page,
     shown,
@@ -79,7 +80,7 @@ def bottlenecks_of_chart(asked: Asked) -> Rows:
 def what_if_of_api(asked: Asked) -> Rows:
     found: Rows = {}
     for row in asked.api("bottlenecks", last=LAST)["rows"]:
-        if row["step_name"] == "Other" and row["gain_max_s"] is None:
+        if row["kind"] == "other":
             continue
         answer = asked.api(
             "what-if",
@@ -150,7 +151,7 @@ PAIR = Question(
     words=("compare",),
     options=lambda asked: ("last~1", "last"),
     rows="steps",
-    key=lambda row: (row["step_name"],),
+    key=lambda row: (label(row),),
     printed_key=lambda table, row: (cell_of(table, row, "step"),),
     others={
         "api": lambda asked: PAIR.of_rows(asked.api("compare", a="last~1", b="last")["rows"]),
@@ -218,7 +219,7 @@ def explained(rows: Any, whole: Any = None) -> Rows:
     found = [{**row, "n": None} if row["usual_s"] is None else row for row in rows]
     if whole is not None:
         n = None if whole["usual_s"] is None else whole["n"]
-        found.append({**whole, "step_name": "Total", "seconds": whole["wall_s"], "n": n})
+        found.append({**whole, "step_name": "Total", "kind": "total", "seconds": whole["wall_s"], "n": n})
     return EXPLAIN.of_rows(found)
 
 
@@ -282,7 +283,7 @@ EXPLAIN = Question(
     EXCESS,
     truth=explain_truth,
     words=("explain",),
-    key=lambda row: (row["step_name"],),
+    key=lambda row: (label(row),),
     printed_key=lambda table, row: (cell_of(table, row, "step"),),
     others={
         "json": explain_of_json, "csv": explain_of_csv, "api": explain_of_api,

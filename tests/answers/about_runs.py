@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.answers.numbers import Number, number
+from tests.answers.pages import printed_tables
 from tests.answers.questions import (
     LAST,
     REFUSED,
@@ -14,8 +15,10 @@ from tests.answers.questions import (
     Key,
     Question,
     Rows,
+    blank_is_zero,
     cell_of,
     frame_rows,
+    label,
     numbered,
     shown,
     step_key,
@@ -173,7 +176,7 @@ SHOW = Question(
 
 
 def reason_of(row: Mapping[str, Any]) -> Key:
-    return f"{row['step_name'] or 'Total'}, {row['pipeline']}", row["reason"] or "no reason given"
+    return f"{label(row)}, {row['pipeline']}", row["reason"] or "no reason given"
 
 
 FAILURES = Question(
@@ -192,7 +195,7 @@ VIOLATIONS = Question(
     truth=lambda asked: VIOLATIONS.of_rows(frame_rows(asked.history.violations(last=LAST))),
     words=("violations",),
     options=lambda asked: WINDOW,
-    key=lambda row: (row["session_id"], row["step_name"] or "Total"),
+    key=lambda row: (row["session_id"], label(row)),
     printed_key=lambda table, row: (
         cell_of(table, row, "session"), cell_of(table, row, "step").partition(",")[0]
     ),
@@ -252,14 +255,28 @@ def rules_of_page(asked: Asked) -> Rows:
     }  # fmt: skip
 
 
+def rules_of_text(asked: Asked) -> Rows:
+    """Read the table of rules; what is allowed above a baseline is told with its sign."""
+    found = {}
+    for table in printed_tables(asked.command("rules").out):
+        for row in table.rows:
+            limit = cell_of(table, row, "limit")
+            found[cell_of(table, row, "rule"),] = {
+                "state": cell_of(table, row, "state"),
+                "alerts": blank_is_zero("alerts", shown(cell_of(table, row, "alerts"))),
+                "percent" if limit.startswith("+") else "limit": shown(limit),
+            }
+    return found
+
+
 RULES = Question(
     "rules",
-    {"state": "state", "alerts": "alerts", "limit": "limit"},
+    {"state": "state", "alerts": "alerts", "limit": "limit", "percent": ""},
     truth=lambda asked: RULES.of_rows(asked.json("rules")),
     words=("rules",),
     key=lambda row: (row["rule"],),
-    printed_key=lambda table, row: (cell_of(table, row, "rule"),),
     others={
+        "text": rules_of_text,
         "api": lambda asked: RULES.of_rows(asked.api("rules")["rows"]),
         "page": rules_of_page,
     },

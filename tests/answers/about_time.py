@@ -148,7 +148,7 @@ DAYS = Question(
     words=("trends",),
     options=lambda asked: ("--by", "day", *WINDOW),
     key=day_key,
-    printed_key=lambda table, row: (*below_kind(table, row), cell_of(table, row, "period")),
+    printed_key=lambda table, row: (*below_kind(table, row), cell_of(table, row, "day (UTC)")),
     others={"api": days_of_api, "page": days_of_pages},
     part=("page",),
 )

@@ -8,7 +8,7 @@ from statistics import median
 
 from tests.answers.numbers import Number, number, numbers
 from tests.answers.pages import Page, printed_tables
-from tests.answers.questions import LAST, cell_of, frame_rows, name_of, series_of, step_key
+from tests.answers.questions import LAST, cell_of, frame_rows, label, name_of, series_of, step_key
 from tests.answers.surfaces import Asked
 
 Wrong = Iterator[str]
@@ -72,7 +72,7 @@ def our_words_are_not_names(asked: Asked) -> Wrong:
         if sum(row[0] == "no step" for row in table.rows) > 1:
             yield "/bottlenecks: the step Other is called no step"
     names = [label.get_text() for label in asked.chart("bottlenecks").axes[0].get_yticklabels()]
-    if "Other" not in names:
+    if "Other (step)" not in names:
         yield f"the picture of bottlenecks has no step Other: {names}"
     for words in (("trends",), ("compare", "last~1", "last"), ("explain",), ("bottlenecks",)):
         for table in printed_tables(asked.command(*words).out):
@@ -201,7 +201,7 @@ def overview_shows_the_newest_runs(asked: Asked) -> Wrong:
             yield f"{row['step_name']}: {row['p50']}, not {median(newest)} of the newest {len(newest)}"
         shown = [
             number(cell_of(table, each, "Median")) for each in (table.rows if table else [])
-            if each[0].removesuffix(" alert") == (row["step_name"] or "Total")
+            if each[0].removesuffix(" alert") == label(row)
         ]  # fmt: skip
         if not any(each is not None and each.fits(row["p50"]) for each in shown):
             yield f"{row['step_name']}: the page shows {shown}"

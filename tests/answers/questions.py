@@ -13,6 +13,7 @@ from typing import Any
 
 from perfdb.errors import PerfdbError
 from perfdb.history.values import rows_of
+from perfdb.text import step_label
 from tests.answers.numbers import number
 from tests.answers.pages import Table, printed_tables
 from tests.answers.surfaces import Asked, RefusedError, takes
@@ -143,8 +144,13 @@ def kind_of(row: Mapping[str, Any]) -> str:
     return ", ".join(part for part in (row["pipeline"], mode_text(row["mode"])) if part)
 
 
+def label(row: Mapping[str, Any]) -> str:
+    """Return what people read of a row's step: one that is called Total is told from the total."""
+    return step_label(row["step_name"], row.get("kind", "step"))
+
+
 def step_key(row: Mapping[str, Any]) -> Key:
-    return kind_of(row), row["step_name"] or "Total"
+    return kind_of(row), label(row)
 
 
 def typed(row: Mapping[str, str]) -> dict[str, Any]:

@@ -66,6 +66,6 @@ def _row(each: RuleState) -> RuleRow:
         everything=everything,
         mode=None if rule.mode is None else dict(rule.mode),
         limit_text=TABLE[rule.kind].limit_text(rule, partial(amount, metric=rule.metric)),
-        percent=rule.percent if "percent" in TABLE[rule.kind].needs else None,
+        percent=rule.percent if "percent" in TABLE[rule.kind].settings else None,
         last_evaluated_run_at=each.last_at,
     )

@@ -165,7 +165,7 @@ def _answer(
 
 
 _STATISTICS = (
-    "n", "failures", "mean", "p50", "p90", "p95", "p99", "slope_percent_per_session",
+    "n", "failures", "mean", "p50", "p90", "p95", "p99", "longest", "slope_percent_per_session",
     "slope_percent_per_day", "p_value", "drift_percent",
 )  # fmt: skip
 
