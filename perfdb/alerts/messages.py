@@ -1,6 +1,6 @@
 """Word an alert: what moved, by how much, since when, what explains it, what resolves it, what to type next.
 
-Pure texts. Names that were recorded may be hostile: whoever prints a message makes it inert.
+Pure texts. Names that were recorded may be hostile: the code that prints a message makes it inert.
 """
 
 from __future__ import annotations

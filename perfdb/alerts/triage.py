@@ -323,7 +323,7 @@ class Triage:
             before: only sessions that began before this one; ids as in ``History.session``.
             first: only this session and later ones.
             to: only this session and earlier ones.
-            note: why, for whoever reads it later.
+            note: why, for those who read it later.
             filters: as in ``History.sessions``.
 
         Raises:

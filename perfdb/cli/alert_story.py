@@ -45,13 +45,13 @@ def print_story(found: AlertExplanation) -> None:
 def story_row(found: AlertExplanation) -> dict[str, Any]:
     """Return the explanation of an alert as one object for programs."""
     alert, cause = found.alert, found.cause
-    told = asdict(found)
+    row = asdict(found)
     for name in ("alert", "cause"):
-        del told[name]
+        del row[name]
     return (
         alert.as_dict()
         | {"kind": alert.kind, "limit": alert.limit, "bound": alert.bound, "hits": alert.hits}
-        | told
+        | row
         | {
             "total_s": None if cause is None else cause.total_s,
             "parts": [] if cause is None else [part.as_dict() for part in cause.parts],

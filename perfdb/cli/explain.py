@@ -51,9 +51,9 @@ def command(session_id: str, last: int, database: str | None, as_json: bool, as_
         return
     steps = rows_of(found.frame)
     if as_json:
-        told = asdict(found)
-        del told["frame"]
-        print_json([told | {"steps": steps}])
+        row = asdict(found)
+        del row["frame"]
+        print_json([row | {"steps": steps}])
         return
     columns = min(screen_width(), WIDEST)
     for line in wrap(found.sentence, columns):

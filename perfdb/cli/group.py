@@ -14,7 +14,7 @@ import click
 
 from perfdb.errors import PerfdbError
 
-DATABASE = "perfdb.database"  # in click's meta: which one a command was told to use
+DATABASE = "perfdb.database"  # in click's meta: which one a command is to use
 Sections = Mapping[str, Mapping[str, tuple[str, str]]]
 
 

@@ -177,14 +177,14 @@ def _prune(
 
 def _remove_files(report_dir: Path, folders: list[Path], session_ids: list[str]) -> None:
     for session_id in session_ids:
-        with _told():
+        with _reporting_errors():
             remove_pictures(folders, [session_id])
-        with _told(), suppress(InvalidSessionIdError):  # it names no file of ours
+        with _reporting_errors(), suppress(InvalidSessionIdError):  # it names no file of ours
             (report_dir / report_name(session_id)).unlink(missing_ok=True)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _reporting_errors() -> Iterator[None]:
     """Say what cannot be removed, and go on."""
     try:
         yield

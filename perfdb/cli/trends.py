@@ -95,8 +95,8 @@ def command(
     says = _open_alerts(history)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        told = _with_trends(rows_of(group), says, zone if by in ("day", "week") else None, wide=wide)
-        print_table(columns, [_cells(row, trend, shown, wide) for row, trend in told])
+        rows = _with_trends(rows_of(group), says, zone if by in ("day", "week") else None, wide=wide)
+        print_table(columns, [_cells(row, trend, shown, wide) for row, trend in rows])
 
 
 def _moments(zone: str, filters: Mapping[str, Any]) -> dict[str, float]:
@@ -121,8 +121,8 @@ def _open_alerts(history: perfdb.History) -> dict[tuple[Any, ...], str]:
     for state in ("pending", "acknowledged", "firing"):
         for row in reversed(rows_of(history.alerts(state))):
             if row["metric"] == "duration" and says_it_moved(row):
-                told = f"alert {row['id']}: {_percent(row['effect'])}"
-                found[row["pipeline"], row["step_name"], row["mode"]] = told
+                words = f"alert {row['id']}: {_percent(row['effect'])}"
+                found[row["pipeline"], row["step_name"], row["mode"]] = words
     return found
 
 
@@ -132,8 +132,8 @@ def _with_trends(
     """Yield the rows with their words: those of a series stand once, at its newest period."""
     for row, following in zip_longest(rows, rows[1:]):
         is_last = following is None or following["step_name"] != row["step_name"]
-        told = says.get((row["pipeline"], row["step_name"], row["mode"]), "")
-        yield row, _trend(row, told, zone, wide=wide) if is_last else ""
+        words = says.get((row["pipeline"], row["step_name"], row["mode"]), "")
+        yield row, _trend(row, words, zone, wide=wide) if is_last else ""
 
 
 def _cells(row: Mapping[str, Any], trend: str, shown: tuple[str, ...], wide: bool) -> tuple[str, ...]:

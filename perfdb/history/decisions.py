@@ -1,6 +1,6 @@
 """What a person decides: tags, what goes, what becomes of an alert, which runs are the baseline.
 
-Each decision is written as a whole or not at all, by whoever asks: Python, the command line or the dashboard.
+Each decision is written as a whole or not at all, from Python, the command line or the dashboard.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Decisions(Access):
 
         Args:
             alert_id: as in ``alerts``.
-            note: why, for whoever reads it later.
+            note: why, for those who read it later.
 
         Returns:
             The alert as it is now, and after it those that it speaks for.
@@ -150,7 +150,7 @@ class Decisions(Access):
 
         Args:
             alert_id: as in ``alerts``.
-            note: why, for whoever reads it later.
+            note: why, for those who read it later.
 
         Returns:
             The alert as it is now, and after it those that were decided about with it.
@@ -187,7 +187,7 @@ class Decisions(Access):
             rule: all alerts of this rule.
             pipeline: all alerts of this pipeline.
             step: all alerts of this step.
-            reason: why, for whoever reads it later.
+            reason: why, for those who read it later.
 
         Raises:
             NotFoundError: there is no such alert.
@@ -278,7 +278,7 @@ class Decisions(Access):
             before: only sessions that began before this one; ids as in ``session``.
             first: only this session and later ones.
             to: only this session and earlier ones.
-            note: why, for whoever reads it later.
+            note: why, for those who read it later.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
 
         Raises:

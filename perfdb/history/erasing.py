@@ -28,7 +28,7 @@ class Erased:
 
 
 def erase_traces(history: History, session_ids: Collection[str]) -> Erased:
-    """Erase what is told of sessions outside of their own rows, which the caller deletes after it.
+    """Erase what is known of sessions outside of their own rows, which the caller deletes after it.
 
     Journals of programs that still run keep their lines until these end and are taken in.
 

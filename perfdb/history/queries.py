@@ -130,11 +130,11 @@ def regressions(
     if connection is not None:
         moves = retro.moves_of(connection, better=better, looking_back=True, step=step, **filters)
         moves = [move for move in moves if since is None or move.since_time >= since]
-        told = read_alerts(connection, "all")
+        alerts = read_alerts(connection, "all")
         moves = retro.with_causes(connection, moves, **filters)
-        rows = [_move_row(move, retro.alert_of(move, told)) for move in moves]
+        rows = [_move_row(move, retro.alert_of(move, alerts)) for move in moves]
         if not better:
-            rows += [_loss_row(loss, told) for loss in retro.losses_of(connection, step=step, **filters)]
+            rows += [_loss_row(loss, alerts) for loss in retro.losses_of(connection, step=step, **filters)]
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
     columns = {name: [row[name] for row in rows] for name in _MOVES}
     return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _MOVES.items()})
@@ -173,13 +173,13 @@ def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
     }
 
 
-def _loss_row(loss: Loss, told: Sequence[Alert]) -> dict[str, Any]:
+def _loss_row(loss: Loss, alerts: Sequence[Alert]) -> dict[str, Any]:
     runs, pin, verdict = loss.runs, loss.pin, loss.verdict
     series = (runs.pipeline, runs.step_name, runs.mode, "pinned")
     alert = next(
         (
             each
-            for each in told
+            for each in alerts
             if each.is_open and (each.pipeline, each.step_name, each.mode, each.kind) == series
         ),
         None,

@@ -30,7 +30,7 @@ _filtered: set[logging.Logger] = set()
 
 
 def guard(settings: PathwaySettings) -> Callable[[], None]:
-    """Redact these libraries' records from now on; the returned function ends it, for whoever began it."""
+    """Redact these libraries' records from now on; the returned function ends it for its caller."""
     done = threading.Lock()
 
     def release() -> None:

@@ -217,13 +217,13 @@ def get_trends(request: Request) -> Response:
     windows = WINDOWS if window in dict(WINDOWS) else (*WINDOWS, (window, window.replace("=", " ")))
     series = answer.series
     limits = [limit.limit for limit in answer.limits]
-    told = {alert.id for alert in answer.alerts}
+    shown = {alert.id for alert in answer.alerts}
     return page(
         request,
         "trends.html",
         "Trends",
         answer=answer,
-        alerts=[alert for alert in answer.alerts if alert.inhibited_by not in told],
+        alerts=[alert for alert in answer.alerts if alert.inhibited_by not in shown],
         window=window,
         windows=windows,
         series_key=_series_key,

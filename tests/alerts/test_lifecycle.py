@@ -155,7 +155,7 @@ def test_a_change_that_was_decided_is_matched_within_five_sessions() -> None:
     assert not other.active
 
 
-def test_somebody_is_told_once_a_day_or_when_it_gets_worse() -> None:
+def test_people_are_notified_once_a_day_or_when_it_gets_worse() -> None:
     alert = lived("h")
     assert alert is not None
     assert is_due(alert, 1.0, DAY)
@@ -203,7 +203,7 @@ def test_what_began_at_another_time_or_is_more_severe_speaks_for_itself() -> Non
     assert heads([replace(alerts[0], severity="critical"), alerts[1]]) == {1: None, 2: 1}
 
 
-def test_a_group_that_was_told_is_not_told_again_by_another_head() -> None:
+def test_a_group_that_was_notified_is_not_notified_again_by_another_head() -> None:
     total = firing(1, None, 9.0, notified_at=5.0, notified_severity="warning")
     head = group([total, firing(2, "a", 9.0)], {})[1]
     assert (head.inhibited_by, head.notified_at) == (None, 5.0)

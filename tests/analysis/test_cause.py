@@ -101,7 +101,7 @@ def test_a_value_that_was_there_before_without_a_move_is_no_suspect() -> None:
     assert find_suspects(rows, 30) == ()
 
 
-def test_commits_that_went_on_are_told_by_the_one_at_the_move() -> None:
+def test_commits_that_went_on_are_named_by_the_one_at_the_move() -> None:
     rows = [{"git_commit": f"{n // 10}" * 12} for n in range(60)]
     (found,) = find_suspects(rows, 30)
     assert (found.before, found.after) == ("2" * 12, "3" * 12)
@@ -112,7 +112,7 @@ def test_an_attribute_that_came_is_named() -> None:
     assert suspicion((found,)) == "proxy switched from none to on at the same session"
 
 
-def test_a_share_that_moved_is_told_as_a_share() -> None:
+def test_a_share_that_moved_is_shown_as_a_share() -> None:
     rows = [{"fast_mode": n % 5 == 0} for n in range(40)] + [{"fast_mode": n % 5 != 0} for n in range(40)]
     (found,) = find_suspects(rows, 40)
     assert suspicion((found,)) == "fast_mode was true in 20% of the runs before and 80% since"

@@ -68,7 +68,7 @@ def test_a_watcher_who_looks_after_every_session_is_left_in_peace() -> None:
 
 
 @pytest.mark.parametrize(("seed", "rings"), [(119, 286), (98, 159)])
-def test_ranks_that_ring_by_chance_are_not_told_of_unless_the_level_moved_as_clearly(
+def test_ranks_that_ring_by_chance_are_not_reported_unless_the_level_moved_as_clearly(
     seed: int, rings: int
 ) -> None:
     values = noise(300, seed)
@@ -213,7 +213,7 @@ def test_autocorrelated_load_is_mostly_silent() -> None:
     assert alarms <= 1
 
 
-def test_a_drift_is_told_in_few_steps_that_all_go_up() -> None:
+def test_a_drift_is_reported_in_few_steps_that_all_go_up() -> None:
     changes = find_change_points(noise(400, sd=0.1) * np.linspace(1, 3, 400))
     assert 1 <= len(changes) <= 12
     assert all(change.effect_percent > 0 for change in changes)
@@ -309,7 +309,7 @@ def test_looking_back_tells_what_the_watcher_could_not() -> None:
     assert [change.index for change in find_past_changes(values)] == pytest.approx([800], abs=10)
 
 
-def test_of_today_nothing_is_told_that_an_alert_would_not_tell() -> None:
+def test_of_today_nothing_is_reported_that_an_alert_would_not_report() -> None:
     values = stepped((100, 1), (4, 3.0))  # four runs are too few to look back at, and enough for the watcher
     (today,) = find_past_changes(values)
     assert today.index == indexes(values)[0] == pytest.approx(100, abs=5)

@@ -152,7 +152,7 @@ def test_retries_and_their_back_off_are_a_cause(make: Make) -> None:
     )
 
 
-def test_computing_and_waiting_are_told_apart_by_cpu_seconds(make: Make) -> None:
+def test_computing_and_waiting_are_distinguished_by_cpu_seconds(make: Make) -> None:
     usual = {"cpu_s": 0.9}
     assert causes(make, {"cpu_s": 4.5}, usual) == "more computing: 4.50 s CPU instead of 900 ms"
     assert causes(make, {"cpu_s": 1.0}, usual) == "waiting, not computing (CPU 1.00 s, usually 900 ms)"

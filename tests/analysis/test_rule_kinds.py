@@ -36,7 +36,7 @@ def test_default_rules_stand_in_their_entries() -> None:
     assert all(TABLE[rule.kind].default is rule for rule in DEFAULT_RULES)
 
 
-def test_a_limit_is_told_in_its_own_unit() -> None:
+def test_a_limit_is_shown_in_its_own_unit() -> None:
     assert text_of(Rule(name="a", kind="max", limit=2.5)) == "2.50 s"
     assert text_of(Rule(name="a", kind="budget", limit=0.2)) == "200 ms"
     assert text_of(Rule(name="a", kind="error_rate", limit=0.05)) == "5 %"

@@ -85,7 +85,7 @@ def test_the_monday_of_a_day() -> None:
     assert [week_of(day) for day in (-1, 0, 3, 4, 10, 11)] == [-3, -3, -3, 4, 4, 11]
 
 
-def test_the_slope_is_told_per_session_and_per_day(make: Make) -> None:
+def test_the_slope_is_given_per_session_and_per_day(make: Make) -> None:
     row = load(make([{"load": 100.0 + number} for number in range(21)], every=6 * 3600.0)).iloc[0]
     assert row["slope_percent_per_session"] == pytest.approx(100 / 110)
     assert row["slope_percent_per_day"] == pytest.approx(400 / 110)

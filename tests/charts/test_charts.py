@@ -119,7 +119,7 @@ def test_the_lines_of_a_trend_do_not_mix_both_sides_of_a_change() -> None:
     assert [set(np.asarray(values).tolist()) for values in medians] == [{1.0}, {2.0}]
 
 
-def test_an_alert_beside_a_change_is_told_with_it() -> None:
+def test_an_alert_beside_a_change_is_drawn_with_it() -> None:
     alert = {"since_session_id": "s21", "severity": "warning", "rule": "fast_shift"}
     drawn = trend(
         points(*[1.0] * 20, *[2.0] * 10), what="A", changes=[change(20, 1.0, 2.0, 30)], alerts=[alert]

@@ -147,7 +147,7 @@ class _Full:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk_is_told_and_reaches_no_host(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_reaches_no_host(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perfdb.outputs.open", lambda *a, **k: _Full(os.fdopen(*a, **k)), raising=False)
     with perfdb.track("etl") as run, run.step("load"):
         pass

@@ -155,7 +155,7 @@ def test_row_49_a_database_that_does_not_hold_every_text_is_refused(
     assert [step.step_name for step in perfdb.History().session("last").steps] == ["é 🎉"] * 5
 
 
-def test_row_49_texts_arrive_whatever_encoding_the_client_is_told(
+def test_row_49_texts_arrive_whatever_encoding_the_client_asks_for(
     migrated_database: str,
     create_database: Callable[[str], str],
     run: Callable[..., subprocess.CompletedProcess[str]],

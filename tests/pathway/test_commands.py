@@ -75,7 +75,7 @@ def test_a_design_of_ones_own_picture(picture: Path) -> None:
     assert len(perfdb.History().sessions()) == 2
 
 
-def test_what_a_design_had_to_do_without_is_told(
+def test_what_a_design_had_to_do_without_is_reported(
     picture: Path, standin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     standin.faults.next("thumbnail", named("thumbnail", "not-found"))

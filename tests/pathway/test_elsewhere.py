@@ -41,7 +41,7 @@ def state_when(api: httpx.Client, place: str, *states: str) -> dict[str, Any]:
     raise AssertionError(f"{place} is never {states}: {answer.text}")
 
 
-def test_a_design_that_was_made_elsewhere_is_told_from_the_history(
+def test_a_design_that_was_made_elsewhere_is_read_from_the_history(
     workers: tuple[httpx.Client, httpx.Client], room: bytes
 ) -> None:
     first, second = workers

@@ -125,7 +125,7 @@ def test_what_is_asked_for_again_is_paid_for_again(
         ("image", faults.Fault(variant="half-picture")),
     ],
 )
-def test_what_a_failed_design_used_is_told(
+def test_what_a_failed_design_used_is_reported(
     pathway: Any, room: bytes, standin: Any, kind: str, fault: faults.Fault
 ) -> None:
     standin.faults.always(kind, fault)

@@ -184,7 +184,7 @@ def test_a_silence_is_over_when_it_expires(connection: Connection) -> None:
     assert outbox.delivery_counts(connection) == {"team": {"waiting": 1}}
 
 
-def test_nobody_is_told_after_a_silence_of_what_has_passed(connection: Connection) -> None:
+def test_nobody_is_notified_after_a_silence_of_what_has_passed(connection: Connection) -> None:
     now = time.time()
     alerts.add_silence(connection, now=now - 20, expires_at=now - 10, rule="slow")
     insert_sessions(connection, [session(0, 4.0), session(1, 2.0)])

@@ -69,7 +69,7 @@ def test_a_step_counts_with_all_below_it() -> None:
     assert _seconds_of(["search", "query", "draw"], spans, 10) == {None: 1, "search": 4, "draw": 5}
 
 
-def test_within_a_step_that_holds_all_others_those_are_told() -> None:
+def test_within_a_step_that_holds_all_others_those_are_answered() -> None:
     spans = spans_of((0, None, 0, 10), (1, 0, 1, 3), (2, 0, 3, 9))
     assert _seconds_of(["all", "load", "work"], spans, 10) == {None: 0, "all": 2, "load": 2, "work": 6}
 

@@ -84,7 +84,7 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     assert revision(f"sqlite:///{tmp_path}/x.sqlite3") == schema.HEAD
 
 
-def test_a_reader_of_an_empty_database_is_told_so(tmp_path: Path) -> None:
+def test_a_reader_of_an_empty_database_gets_an_error_that_says_so(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "x.sqlite3").close()
     (tmp_path / "x.sqlite3").touch()
     engine = open_engine(f"sqlite:///{tmp_path}/x.sqlite3", role="reader")

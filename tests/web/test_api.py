@@ -142,7 +142,7 @@ def test_a_question_that_cannot_be_meant_is_refused_in_words(
     assert what in answer.json()["detail"]
 
 
-def test_a_session_is_told_in_full(dashboard: Any, history: perfdb.History) -> None:
+def test_a_session_is_answered_in_full(dashboard: Any, history: perfdb.History) -> None:
     answer = dashboard.get("sessions/last")
     session = history.session("last")
     assert answer["session"]["session_id"] == session.session_id

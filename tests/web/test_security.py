@@ -214,7 +214,7 @@ def guarded(history: perfdb.History, serve: Callable[..., Any]) -> Any:
     return serve(history, token=TOKEN)
 
 
-def test_with_a_token_nothing_is_told_without_it(guarded: Any) -> None:
+def test_with_a_token_nothing_is_answered_without_it(guarded: Any) -> None:
     for path in ("/", "/api/v1/health", "/api/v1/openapi.json", "/static/x.css"):
         assert guarded.client.get(path).status_code == 401
         assert guarded.client.get(path, params={"token": "wrong"}).status_code == 401

@@ -56,7 +56,7 @@ def test_it_cannot_write(migrated_url: str) -> None:
     reader.close()
 
 
-def test_a_file_that_is_no_history_yet_or_of_another_program_is_told_apart(tmp_path: Path) -> None:
+def test_a_file_that_is_no_history_yet_is_distinguished_from_another_programs(tmp_path: Path) -> None:
     path = tmp_path / "perfdb.sqlite3"
     reader = ServedHistory(History(sqlite_url(path)), limit_s=5)
     with reader.reading() as connection:

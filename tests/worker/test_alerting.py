@@ -370,7 +370,7 @@ def test_silenced_and_acknowledged_alerts_pass_the_check(run: Run) -> None:
     assert desk.check().passed[0][1] == "acknowledged"
 
 
-def test_what_fired_in_a_silence_is_told_once_it_has_expired(
+def test_what_fired_in_a_silence_is_notified_once_it_has_expired(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alerting, "LISTEN_S", 0.0)

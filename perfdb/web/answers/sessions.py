@@ -133,11 +133,11 @@ def _usual(past: Sequence[Session]) -> str | None:
 
 def _explanation(found: Session, past: Sequence[Session]) -> tuple[ExplanationAnswer | None, str | None]:
     try:
-        told = explain(found, past)
+        explained = explain(found, past)
     except ValueError as error:
         return None, str(error)
-    rows = [ExplainedStep(**row) for row in rows_of(told.frame)]
-    return ExplanationAnswer.from_records(told, rows=rows), None
+    rows = [ExplainedStep(**row) for row in rows_of(explained.frame)]
+    return ExplanationAnswer.from_records(explained, rows=rows), None
 
 
 def _timeline(found: Session, laid_out: Timeline) -> TimelineAnswer:
