@@ -35,7 +35,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     """Return how long the runs of a series took, and where that is going."""
     since, until = (None if each is None else parse_instant(each) for each in (query.since, query.until))
     with history.reading() as connection:
-        names = [] if connection is None else browsing.series_names(connection)
+        names, hidden = ([], 0) if connection is None else browsing.series_names(connection, step=query.step)
         recent = [] if connection is None else browsing.total_series(connection, most=1_000)
         chosen = _chosen(query, names, recent)
         runs, found = None, []
@@ -44,7 +44,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
             found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
     choices = [_named(*name) for name in names]
     if runs is None or chosen is None or not runs.start_times:
-        return _empty(query, choices, None if chosen is None else _named(*chosen))
+        return _empty(query, choices, hidden, None if chosen is None else _named(*chosen))
     series = _named(*chosen)
     whole = _statistics(runs)
     changes = _changes(runs)
@@ -56,6 +56,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     return TrendAnswer(
         series=series,
         choices=choices,
+        hidden_choices=hidden,
         sentence=_sentence(series, whole, changes),
         **{name: whole[name] for name in _STATISTICS},
         points=points(runs),
@@ -94,11 +95,14 @@ def _named(pipeline: str, step_name: str | None, mode: str) -> SeriesName:
     return SeriesName(pipeline=pipeline, step_name=step_name, mode=mode)
 
 
-def _empty(query: TrendQuery, choices: list[SeriesName], series: SeriesName | None) -> TrendAnswer:
+def _empty(
+    query: TrendQuery, choices: list[SeriesName], hidden: int, series: SeriesName | None
+) -> TrendAnswer:
     nothing: dict[str, Any] = dict.fromkeys(_STATISTICS) | {"n": 0, "failures": 0}
     return TrendAnswer(
         series=series,
         choices=choices,
+        hidden_choices=hidden,
         sentence="No run matches. Choose another series or a longer time."
         if choices
         else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
