@@ -68,6 +68,8 @@ def _first_alarm(series: Series, start: int, looked: int) -> tuple[int, int] | N
     (a GLR chart of sequential normal scores: Conover, Tercero-Gómez & Cordero-Franco 2017).
     """
     segment = series.levels[start:]
+    if segment.size < _MIN_BASELINE + int(_WINDOWS[0]):
+        return None  # no window has a baseline; of a hundred thousand names, most are as short
     sums = np.zeros((3, segment.size + 1))
     ranks = _sequential_ranks(segment)
     begin = 0

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.trends import By
 
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
+_COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than one more of the same
 
 
 def bottlenecks(connection: Connection | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
@@ -304,7 +305,7 @@ def explain(connection: Connection, session_id: str, last: int) -> Explanation:
 
 def past_within(connection: Connection, session: Session, *, last: int) -> list[Session]:
     """Return ``reading.past_sessions``, so many of the newest as an answer may read."""
-    most, last = most_steps(), min(last, BIGGEST)
+    most, last = _most_steps(connection, session.pipeline), min(last, BIGGEST)
     if most is not None:
         kind: Chosen = {"pipeline": session.pipeline, "mode": session.mode, "counted": True}
         before: Chosen = {**kind, "status": COMPLETED, "until": session.start_time, "last": last}
@@ -331,6 +332,14 @@ def check_extent(connection: Connection, *session_ids: str) -> None:
         )
 
 
+def _most_steps(connection: Connection, pipeline: str | None) -> int | None:
+    """Return how many steps an answer may read: they take longer where most have a name of their own."""
+    most = most_steps()
+    if most is not None and extent.has_many_names(connection, pipeline):
+        return most // _COST_OF_A_NAME
+    return most
+
+
 def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[Chosen]) -> Chosen:
     """Return the filters with ``last`` lowered to so many of the newest sessions as an answer may read.
 
@@ -342,7 +351,7 @@ def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[C
     Raises:
         UsageError: the newest alone has more steps.
     """
-    most = most_steps()
+    most = _most_steps(connection, filters.get("pipeline"))
     if most is None:
         return filters
     most //= times

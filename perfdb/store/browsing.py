@@ -156,13 +156,24 @@ def tags(connection: Connection, *, most: int = 100) -> list[str]:
     return sorted(connection.execute(query).scalars())
 
 
-def series_names(connection: Connection) -> list[tuple[str, str | None, str]]:
-    """Return (pipeline, step name, mode) of every series, totals first; of too many the oldest."""
-    query = (
-        select(series.c.pipeline, series.c.step_name, series.c.mode).order_by(series.c.id).limit(MOST_SERIES)
-    )
-    found = [tuple(row) for row in connection.execute(query)]
-    return sorted(found, key=lambda row: (row[0], row[2], row[1] is not None, row[1] or ""))
+def series_names(
+    connection: Connection, *, step: str | None = None
+) -> tuple[list[tuple[str, str | None, str]], int]:
+    """Return (pipeline, step name, mode) of every series, totals first, and how many are left out.
+
+    Of too many the totals stay, the series of ``step``, and the oldest of the others.
+    """
+    names = select(series.c.pipeline, series.c.step_name, series.c.mode).order_by(series.c.id)
+    is_total = series.c.step_name.is_(None)
+    wanted = [is_total, ~is_total] if step is None else [is_total, series.c.step_name == step, ~is_total]
+    found: dict[tuple[str, str | None, str], None] = {}
+    for chosen in wanted:
+        rows = connection.execute(names.where(chosen).limit(MOST_SERIES)).all()
+        found |= dict.fromkeys(tuple(row) for row in rows[: MOST_SERIES - len(found)])
+    left_out = 0
+    if len(found) == MOST_SERIES:
+        left_out = connection.execute(select(func.count()).select_from(series)).scalar_one() - len(found)
+    return sorted(found, key=lambda row: (row[0], row[2], row[1] is not None, row[1] or "")), left_out
 
 
 def running_sessions(connection: Connection, *, most: int) -> list[Session]:

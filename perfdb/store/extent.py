@@ -9,9 +9,10 @@ from sqlalchemy import ColumnElement, Connection, Integer, cast, func, select
 from perfdb.filters import Chosen
 from perfdb.store.dialects import as_text
 from perfdb.store.filters import choose_sessions
-from perfdb.store.models import sessions, steps, storable_text
+from perfdb.store.models import series, sessions, steps, storable_text
 
 BYTES_OF_A_STEP = 500  # of data that weigh as much as one more step
+MANY_NAMES = 10_000  # a host counts in its step names
 
 
 def newest_within(connection: Connection, most: int, **filters: Unpack[Chosen]) -> tuple[int, int]:
@@ -40,6 +41,15 @@ def newest_within(connection: Connection, most: int, **filters: Unpack[Chosen]) 
             break
         kept += 1
     return kept, len(found)
+
+
+def has_many_names(connection: Connection, pipeline: str | None) -> bool:
+    """Tell whether a pipeline, or all together, have so many series that most steps have one of their own."""
+    names = select(series.c.id)
+    if pipeline is not None:
+        names = names.where(series.c.pipeline == storable_text(pipeline))
+    found = names.limit(MANY_NAMES + 1).subquery()
+    return connection.execute(select(func.count()).select_from(found)).scalar_one() > MANY_NAMES
 
 
 def extent_of(connection: Connection, session_id: str) -> tuple[int, int]:

@@ -148,12 +148,12 @@ def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Seri
     named = select(series.c.id, series.c.step_name).where(
         series.c.pipeline == name.pipeline, series.c.mode == name.mode
     )
-    found = {
-        number: _Making(name.pipeline, step_name, name.mode)
-        for number, step_name in connection.execute(named)
-    }
+    names: dict[int, str | None] = dict(driver_rows(connection, named))
+    found: dict[int, _Making] = {}  # of a hundred thousand names, few ran in these sessions
     for pk, began in starts.items():
         for number, *run in of_session.get(pk, ()):
+            if number not in found:
+                found[number] = _Making(name.pipeline, names[number], name.mode)
             found[number].add(*began, *run)
     return [total.made(), *(runs.made() for runs in found.values() if runs.values)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -33,6 +34,8 @@ class LiveFeed:
         self._every_s = every_s
         self._most_listeners = most_listeners
         self._watch = history.watch()
+        self._looking = threading.Lock()
+        self._is_closed = False
         self._listeners: set[asyncio.Queue[Live]] = set()
         self._task: asyncio.Task[None] | None = None
         self.version = 0
@@ -87,7 +90,12 @@ class LiveFeed:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        await asyncio.to_thread(self._watch.close)
+        await asyncio.to_thread(self._let_go)
+
+    def _let_go(self) -> None:
+        with self._looking:  # the thread of a look that was cancelled goes on, and would open it again
+            self._is_closed = True
+            self._watch.close()
 
     async def _look_again_and_again(self) -> None:
         while self._listeners:
@@ -99,11 +107,14 @@ class LiveFeed:
 
     def look(self) -> Live | None:
         """Return what moves if anything did since the last look."""
-        self._history.take_in()
-        if not self._watch.moved():
-            return None
-        self.version += 1
-        return self.now()
+        with self._looking:
+            if self._is_closed:
+                return None
+            self._history.take_in()
+            if not self._watch.moved():
+                return None
+            self.version += 1
+            return self.now()
 
 
 async def _or_nothing(look: Callable[[], Live | None]) -> Live | None:

@@ -363,6 +363,7 @@ class TrendAnswer(Answer):
 
     series: SeriesName | None  # none: nothing fits
     choices: list[SeriesName]
+    hidden_choices: int  # series that are too many for a list; each has its trend all the same
     sentence: str
     n: int
     failures: int

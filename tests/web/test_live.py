@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -145,3 +148,17 @@ def test_the_stream_waits_for_a_database_that_cannot_be_read(
         while not (line := next(lines)).startswith("data: "):
             assert time.monotonic() < deadline, "it did not come"
         assert len(json.loads(line.removeprefix("data: "))["sessions"]) == 10
+
+
+def test_a_look_that_comes_after_the_end_opens_nothing(history: perfdb.History) -> None:
+    served = ServedHistory(history)
+    feed = LiveFeed(served)
+    assert feed.look() is not None
+    asyncio.run(feed.close())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert feed.look() is None
+        served.close()
+        del feed, served
+        gc.collect()
+    assert [each for each in told if issubclass(each.category, ResourceWarning)] == []

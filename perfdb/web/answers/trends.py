@@ -47,7 +47,7 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     if since is not None and "last" not in query.model_fields_set:  # a window is shown whole
         last = MOST_IN_WINDOW
     with history.reading() as connection:
-        names = [] if connection is None else browsing.series_names(connection)
+        names, hidden = ([], 0) if connection is None else browsing.series_names(connection, step=query.step)
         recent = [] if connection is None else browsing.total_series(connection, most=1_000)
         chosen = _chosen(query, names, recent)
         runs, found, cut = None, [], ""
@@ -62,10 +62,10 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
         try:
             require_names(history, pipeline=query.pipeline, step=query.step)
         except NotFoundError as error:
-            return _empty(query, choices, None, f"{str(error)[:1].upper()}{str(error)[1:]}.")
+            return _empty(query, choices, None, f"{str(error)[:1].upper()}{str(error)[1:]}.", hidden=hidden)
     if runs is None or chosen is None or not runs.start_times:
-        return _empty(query, choices, None if chosen is None else _named(*chosen))
-    return _answer(history, query, runs, found, choices, cut)
+        return _empty(query, choices, None if chosen is None else _named(*chosen), hidden=hidden)
+    return _answer(history, query, runs, found, choices, cut, hidden=hidden)
 
 
 def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float]) -> TrendAnswer:
@@ -100,6 +100,8 @@ def _answer(
     choices: list[SeriesName],
     cut: str,
     further: Sequence[float] = (),
+    *,
+    hidden: int = 0,
 ) -> TrendAnswer:
     series = _named(runs.pipeline, runs.step_name, runs.mode)
     whole = view.statistics(runs)
@@ -129,6 +131,7 @@ def _answer(
     return TrendAnswer(
         series=series,
         choices=choices,
+        hidden_choices=hidden,
         sentence=f"{sentence}.",
         **{name: to_builtin(whole[name]) for name in _STATISTICS},
         points=points(runs, good, lines),
@@ -192,12 +195,18 @@ def _named(pipeline: str, step_name: str | None, mode: str) -> SeriesName:
 
 
 def _empty(
-    query: TrendQuery, choices: list[SeriesName], series: SeriesName | None, unknown: str = ""
+    query: TrendQuery,
+    choices: list[SeriesName],
+    series: SeriesName | None,
+    unknown: str = "",
+    *,
+    hidden: int = 0,
 ) -> TrendAnswer:
     nothing: dict[str, Any] = dict.fromkeys(_STATISTICS) | {"n": 0, "failures": 0}
     return TrendAnswer(
         series=series,
         choices=choices,
+        hidden_choices=hidden,
         sentence=unknown or "No run matches. Choose another series or a longer time."
         if choices
         else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
