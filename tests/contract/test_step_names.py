@@ -191,7 +191,7 @@ def test_pages_and_the_api_say_of_which_kind_a_row_is(database: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("bottlenecks",), ["Other takes 4.04 s", "Other (step)", "Total (step)", "Other "]),
+        (("bottlenecks",), ["Other (step) takes 4.04 s", "Other (step)", "Total (step)", "Other "]),
         (("compare", "run-010", "run-050"), ["Total (step)", "Other (step)"]),
         (("compare", "--by", "model"), ["Total (step)", "Other (step)"]),
         (("explain", "run-030"), ["Total (step)", "Other (step)"]),
