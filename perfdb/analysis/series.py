@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from perfdb.analysis.runs import Floats
+    import numpy as np
+    import numpy.typing as npt
 
-    Ordered: TypeAlias = Sequence[float] | Floats
+    Ordered: TypeAlias = Sequence[float] | npt.NDArray[np.float64]
 
 
 class SeriesName(NamedTuple):

@@ -9,17 +9,15 @@ import time
 from collections.abc import Iterator
 from email.parser import BytesHeaderParser
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from perfdb.pathway.standin import answers, strict
 from perfdb.pathway.standin.faults import Fault, model_not_found, rate_limited
 from perfdb.pathway.standin.latency import IMAGE, SEARCH, THUMBNAIL, VISION
 from perfdb.pathway.standin.served import Served
+from perfdb.pathway.standin.state import Server
 from perfdb.pathway.standin.streams import chat_events, image_events
-
-if TYPE_CHECKING:
-    from perfdb.pathway.standin.server import Server
 
 WITHDRAWN_MODELS = frozenset({"gpt-image-1", "dall-e-2", "dall-e-3"})
 _DRIPS = 2_000  # pieces of a body, one each
@@ -134,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
         if standin.strict:
             _refuse(strict.wrong_search(given))
         self._service_s, claimed = standin.search_time(query.get("q", ""))
-        return _json(answers.search(query, standin.pictures_url or standin.url, claimed, variant))
+        return _json(answers.search(query, standin.pictures_url or self.server.url, claimed, variant))
 
     def _vision(self, body: bytes, variant: str | None) -> tuple[str, bytes | Iterator[bytes]]:
         standin = self.server.standin
