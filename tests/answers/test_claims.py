@@ -14,6 +14,8 @@ from tests.answers import claims_of_pages as of_pages
 from tests.answers.known import cases
 from tests.answers.surfaces import Asked
 
+pytestmark = pytest.mark.long  # hundreds of cases
+
 Check = Callable[[Asked], Iterator[str]]
 EVERY_ONE = ("few", "lone", "many", "failing", "failing_newest", "cached", "two_modes", "three_pipelines",
              "nested", "parallel", "gaps", "reserved", "one_step", "split")  # fmt: skip

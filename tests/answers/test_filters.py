@@ -12,6 +12,8 @@ from tests.answers.histories import HISTORIES, HOUR, newest_start
 from tests.answers.known import cases
 from tests.answers.surfaces import Asked
 
+pytestmark = pytest.mark.long  # hundreds of cases
+
 END = newest_start(1_790_000_000.0)
 MIDDLE = END - 100 * HOUR
 Fits = Callable[[Session], bool]

@@ -16,6 +16,8 @@ from tests.answers.histories import DAY, HISTORIES, newest_start
 from tests.answers.known import cases
 from tests.answers.surfaces import Asked
 
+pytestmark = pytest.mark.long  # hundreds of cases
+
 END = newest_start(1_790_000_000.0)
 FACTOR = 8.0
 SHIFT = -35 * DAY  # whole weeks: days and weeks stay the same ones

@@ -14,6 +14,8 @@ from tests.answers.numbers import agree
 from tests.answers.questions import REFUSED, Question, Rows
 from tests.answers.surfaces import Asked
 
+pytestmark = pytest.mark.long  # hundreds of cases
+
 QUESTIONS: dict[str, Question] = {
     value.name: value
     for module in (about_time, about_costs, about_runs)

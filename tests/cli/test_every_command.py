@@ -19,6 +19,8 @@ from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session
 from tests.commands import Perfdb, make_session
 
+pytestmark = pytest.mark.long  # hundreds of cases
+
 SERVED = {("serve",), ("watch",), ("demo",), ("design",)}  # they go on, or record, when nothing is wrong
 
 
