@@ -11,22 +11,21 @@ from perfdb.charts.saving import FORMATS, image
 from perfdb.cli.completing import complete
 from perfdb.cli.files import has_a_name, is_terminal, output_name, write_whole
 from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
-from perfdb.history.charts import KINDS
+from perfdb.history.charts import CHARTS
 
-HELP = """Draw a chart of the history.
-
-\b
-trend        how long runs take, with p95, limits, alerts and changes (--step for one step)
-steps        how each session's time was spent
-bottlenecks  which steps delay the runs
-waterfall    one session (ID, or the last), with its critical path
-resources    CPU and memory of one session (ID, or the last)
-compare      two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)
-"""
+_WIDTH = max(map(len, CHARTS)) + 2
+HELP = "\n".join(
+    (
+        "Draw a chart of the history.",
+        "",
+        "\b",
+        *(f"{name:{_WIDTH}}{chart.summary}" for name, chart in CHARTS.items()),
+    )
+)
 
 
 @click.command("chart", help=HELP)
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice(tuple(CHARTS)))
 @click.argument("session_ids", metavar="[ID]...", shell_complete=complete("session"), nargs=-1)
 @click.option(
     "-o",

@@ -12,22 +12,24 @@ from perfdb.cli.options import database_option, json_option
 from perfdb.cli.render import print_json
 from perfdb.cli.text import inert
 from perfdb.history.history import History
+from perfdb.maintenance.formats import FORMATS
 from perfdb.maintenance.importer import Imported, find_reports, import_reports
 
 BAD_FILES_SHOWN = 20
+HELP = f"""Import JSON reports into the database.
+
+PATH is {", ".join(each.words for each in reversed(FORMATS))}, a folder (every .json in and below it) or a
+quoted glob. Sessions that are already in the database are left alone. A file that is none of these is listed
+with the reason, and the other files are imported.
+"""
 
 
-@click.command("import")
+@click.command("import", help=HELP)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @database_option
 @json_option
 def command(paths: tuple[str, ...], database: str | None, as_json: bool) -> None:
-    """Import JSON reports into the database.
-
-    PATH is a report, a folder (every .json in and below it), a quoted glob, or a file that `perfdb export
-    --format json` or `perfdb report` wrote. Sessions that are already in the database are left alone. A
-    file that is not a report is listed with the reason, and the other files are imported.
-    """
+    """Import JSON reports into the database."""
     history = History(database)
     history.require_access()
     files = find_reports(paths)

@@ -1,5 +1,7 @@
 """Draw a chart of a history: choose the sessions that may be compared, and hand them to the drawer.
 
+Each chart has an entry in ``CHARTS`` at the end: its words in the help, and what draws it.
+
 Failed, interrupted and running sessions and those tagged ``warmup``, ``ignore`` or ``cached`` do not count,
 and a picture never mixes pipelines or modes: it shows those of the most sessions and says so.
 """
@@ -22,14 +24,11 @@ if TYPE_CHECKING:
 
     from perfdb.settings import Settings
 
-KINDS = ("trend", "steps", "bottlenecks", "waterfall", "resources", "compare")
-OF_ONE_SESSION = ("waterfall", "resources")
-LAST = {"trend": 1_000, "steps": 200, "bottlenecks": 50, "compare": 200}
 MOST_IN_DETAIL = 6_000
 
 
 class Reader(Protocol):
-    """What the gallery asks of a History."""
+    """What a chart asks of a History."""
 
     # fmt: off
     @property
@@ -59,6 +58,46 @@ class Choice:
     context: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a chart was asked for, as in ``History.chart``."""
+
+    history: Reader
+    session_ids: tuple[str, ...]
+    step: str | None
+    by: str | None
+    last: int | None
+    filters: Mapping[str, Any]
+
+    def choice(self, last: int | None, *, detailed: bool = False) -> Choice | None:
+        """Return the newest sessions, ``last`` of them unless told otherwise; None where nothing fits.
+
+        Args:
+            last: None is all of them.
+            detailed: the chart reads all steps of the sessions, of which only so many are affordable.
+        """
+        wanted = last if self.last is None else self.last
+        if detailed:
+            wanted = self.history.affordable(wanted, **self.filters) or wanted
+        return choose(self.history, last=wanted, **self.filters)
+
+    @property
+    def nothing(self) -> Figure:
+        """The picture that says that nothing fits."""
+        from perfdb.charts.style import sentence
+
+        return sentence("Nothing recorded yet", _NOTHING_FITS if self.filters else _NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart: what it shows, in the words of the help; its drawer; whether it is of given sessions."""
+
+    summary: str
+    draw: Callable[[Asked], Figure]
+    of_sessions: bool = False
+
+
 def draw(
     history: Reader,
     kind: str,
@@ -70,43 +109,14 @@ def draw(
 ) -> Figure:
     """Return the figure; the arguments are those of ``History.chart``."""
     step = step_of(step)
-    if kind not in KINDS:
-        raise UsageError(f"there is no chart {kind!r}: choose one of {', '.join(KINDS)}")
-    if session_ids and kind not in (*OF_ONE_SESSION, "compare"):
+    chart = CHARTS.get(kind)
+    if chart is None:
+        raise UsageError(f"there is no chart {kind!r}: choose one of {', '.join(CHARTS)}")
+    if session_ids and not chart.of_sessions:
         raise UsageError(
             f"a chart of {kind} shows many sessions: choose them with last=, since=, pipeline=, …"
         )
-    if kind in OF_ONE_SESSION:
-        from perfdb.charts.resources import resources
-        from perfdb.charts.waterfall import waterfall
-
-        session = history.session(*session_ids[:1])
-        return waterfall(session) if kind == "waterfall" else resources(session)
-    if kind == "compare":
-        return _compare(history, session_ids, by, last, filters)
-    bounded = "since" in filters or "until" in filters
-    if last is None and not (kind == "trend" and bounded):  # a window that was asked for is shown whole
-        last = LAST[kind]
-    if kind in ("steps", "bottlenecks"):  # they read all steps of the sessions
-        last = history.affordable(last, **filters) or last
-    choice = choose(history, last=last, **filters)
-    if choice is None:
-        from perfdb.charts.style import sentence
-
-        return sentence("Nothing recorded yet", _NOTHING if not filters else _NOTHING_FITS)
-    if kind == "trend":
-        return _trend(history, choice, step, by)
-    from perfdb.analysis.bottlenecks import bottlenecks as rank
-    from perfdb.analysis.time_spent import time_spent
-    from perfdb.charts.bottlenecks import bottlenecks
-    from perfdb.charts.steps import steps
-
-    if kind == "steps":
-        shown = _thinned(choice)
-        spent = time_spent(shown.sessions, _steps_of(history, shown))
-        return steps(spent, shown.sessions["start_time"], context=shown.context)
-    ranked = rank(choice.sessions, _steps_of(history, choice))
-    return bottlenecks(ranked, context=_with_count(choice))
+    return chart.draw(Asked(history, session_ids, step, by, last, filters))
 
 
 _NOTHING = "Record a run with perfdb.track(...), or try: perfdb demo"
@@ -157,7 +167,47 @@ def _steps_of(history: Reader, choice: Choice, step: str | None = None) -> pd.Da
     return found[found["session_id"].isin(choice.sessions["session_id"])]
 
 
-def _trend(history: Reader, choice: Choice, step: str | None, by: str | None) -> Figure:
+def _waterfall(asked: Asked) -> Figure:
+    from perfdb.charts.waterfall import waterfall
+
+    return waterfall(asked.history.session(*asked.session_ids[:1]))
+
+
+def _resources(asked: Asked) -> Figure:
+    from perfdb.charts.resources import resources
+
+    return resources(asked.history.session(*asked.session_ids[:1]))
+
+
+def _steps(asked: Asked) -> Figure:
+    choice = asked.choice(200, detailed=True)
+    if choice is None:
+        return asked.nothing
+    from perfdb.analysis.time_spent import time_spent
+    from perfdb.charts.steps import steps
+
+    shown = _thinned(choice)
+    spent = time_spent(shown.sessions, _steps_of(asked.history, shown))
+    return steps(spent, shown.sessions["start_time"], context=shown.context)
+
+
+def _bottlenecks(asked: Asked) -> Figure:
+    choice = asked.choice(50, detailed=True)
+    if choice is None:
+        return asked.nothing
+    from perfdb.analysis.bottlenecks import bottlenecks as rank
+    from perfdb.charts.bottlenecks import bottlenecks
+
+    ranked = rank(choice.sessions, _steps_of(asked.history, choice))
+    return bottlenecks(ranked, context=_with_count(choice))
+
+
+def _trend(asked: Asked) -> Figure:
+    bounded = "since" in asked.filters or "until" in asked.filters
+    choice = asked.choice(None if bounded else 1_000)  # a window that was asked for is shown whole
+    if choice is None:
+        return asked.nothing
+    history, step, by = asked.history, asked.step, asked.by
     from perfdb.analysis.slopes import slopes
     from perfdb.analysis.trend_view import changes_of, drift, per_session
     from perfdb.charts.trend import trend
@@ -233,15 +283,10 @@ def _with_count(choice: Choice) -> str:
     return f"{choice.context}, {counted(len(starts), 'session')}, {period(starts.min(), starts.max())}"
 
 
-def _compare(
-    history: Reader,
-    session_ids: tuple[str, ...],
-    by: str | None,
-    last: int | None,
-    filters: Mapping[str, Any],
-) -> Figure:
+def _compare(asked: Asked) -> Figure:
     from perfdb.charts.compare import compare
 
+    history, session_ids, by = asked.history, asked.session_ids, asked.by
     if by is None:
         if len(session_ids) not in (0, 2):
             raise UsageError("compare takes two sessions, A and B, or by= an attribute that makes two groups")
@@ -258,7 +303,7 @@ def _compare(
         )
     if session_ids:
         raise UsageError("compare takes two sessions, or by= an attribute; not both")
-    groups = history.compare(by=by, last=LAST["compare"] if last is None else last, **filters)
+    groups = history.compare(by=by, last=200 if asked.last is None else asked.last, **asked.filters)
     frame = groups.frame.rename(
         columns={
             "a_n": "n_a",
@@ -294,3 +339,16 @@ def _word(value: object) -> str:
 
 def _named(session: Session) -> str:
     return ", ".join(part for part in (session.session_id, mode_text(session.mode)) if part)
+
+
+CHARTS = {
+    "trend": Chart("how long runs take, with p95, limits, alerts and changes (--step for one step)", _trend),
+    "steps": Chart("how each session's time was spent", _steps),
+    "bottlenecks": Chart("which steps delay the runs", _bottlenecks),
+    "waterfall": Chart("one session (ID, or the last), with its critical path", _waterfall, of_sessions=True),
+    "resources": Chart("CPU and memory of one session (ID, or the last)", _resources, of_sessions=True),
+    "compare": Chart(
+        "two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)", _compare, of_sessions=True
+    ),
+}
+KINDS = tuple(CHARTS)

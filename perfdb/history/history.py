@@ -379,7 +379,7 @@ class History(Decisions):
         """Return a chart as a matplotlib Figure; ``figure.savefig("trend.png")`` writes it.
 
         Args:
-            kind: ``trend``, ``steps``, ``bottlenecks``, ``waterfall``, ``resources`` or ``compare``.
+            kind: ``trend``, ``waterfall`` or another that ``perfdb chart --help`` lists.
             session_ids: of ``waterfall`` and ``resources`` one session (the last one), of ``compare`` two
                 (the last two).
             step: of ``trend``: this step, not the total.

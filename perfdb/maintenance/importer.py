@@ -1,4 +1,4 @@
-"""Take JSON reports into a database: files, folders, globs, what `perfdb export` or `perfdb report` wrote.
+"""Take reports into a database: files, folders and globs, of the formats in ``maintenance/formats/``.
 
 Not part of the command line, because a program may import reports as well. A session that the
 database knows is left alone, so importing twice changes nothing; a bad file stops no other.
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
+from perfdb.maintenance.formats import format_of
 from perfdb.recording.redaction import redact, withheld
-from perfdb.recording.report_reader import MAX_BYTES, MAX_DEPTH
 from perfdb.records import Session, Step, mode_of
 from perfdb.settings import Settings
 from perfdb.store.database import HOLD_S, Database
@@ -35,12 +35,6 @@ if TYPE_CHECKING:
 WRITER_WAIT_S = 30.0
 PAUSE_S = 0.005  # between two transactions: a writer that waits looks for the lock now and then only
 FILES_AT_A_TIME = 100
-LARGEST_EXPORT_BYTES = 1 << 30
-MOST_BRACKETS = 1_000_000  # of one row: ten times those of a session as long as a report can be
-PAGES = (".html", ".htm")
-_EXPORT = re.compile(rb'\A(?:\xef\xbb\xbf)?\s*\{\s*"schema_version"\s*:\s*1\s*,\s*"rows"\s*:\s*\[')
-_SPACE = re.compile(r"[\s,]*")
-_TO_BRACKET = re.compile(r"""(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([{}\[\]])""", re.DOTALL)
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
 
@@ -116,89 +110,12 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
 
 def _read(file: Path) -> tuple[list[Session], str | None]:
     """Return the file's sessions, or the reason why it has none."""
-    from perfdb.recording.report import read_report
-
     try:
-        if file.is_file() and file.suffix.lower() in PAGES:
-            return list(_read_page(file)), None
-        if file.is_file() and _is_export(file):
-            return list(_rows_of(_content(file), str(file))), None
-        return [read_report(file)], None
+        return list(format_of(file).read(file)), None
     except ReportError as error:
         return [], str(error)
     except OSError as error:
         return [], error.strerror or str(error)
-
-
-def _is_export(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return _EXPORT.match(stream.read(4096)) is not None
-
-
-def _read_page(file: Path) -> Iterator[Session]:
-    """Yield the sessions that a file of `perfdb report` holds."""
-    from perfdb.pages.document import data_in
-
-    data = data_in(_content(file))
-    if data is None or not _EXPORT.match(data):
-        raise ReportError(f"{file}: holds no sessions: only pages that `perfdb report` wrote can be imported")
-    yield from _rows_of(data, str(file))
-
-
-def _content(file: Path) -> bytes:
-    if file.stat().st_size > LARGEST_EXPORT_BYTES:
-        raise ReportError(
-            f"{file}: larger than {LARGEST_EXPORT_BYTES} bytes: export fewer sessions at a time"
-        )
-    return file.read_bytes()
-
-
-def _rows_of(content: bytes, name: str) -> Iterator[Session]:
-    """Yield the sessions of what `perfdb export --format json` wrote; ``name`` stands in the errors."""
-    from perfdb.recording.report import read_report
-
-    start = _EXPORT.match(content)
-    try:
-        text = content[start.end() if start else 0 :].decode("utf-8")
-        for number, row in enumerate(_rows_in(text), start=1):
-            try:
-                yield read_report(row.encode())
-            except ReportError as error:
-                raise ReportError(f"row {number}: {error}") from None
-    except ReportError as error:
-        raise ReportError(f"{name}, {error}") from None
-    except ValueError:
-        raise ReportError(f"{name}: not a whole JSON document") from None
-
-
-def _rows_in(text: str) -> Iterator[str]:
-    """Yield each row of an export unread, so that it is checked like a report of its own, size first.
-
-    Raises:
-        ValueError: the text ends too early, or is no list of objects.
-    """
-    position = _SPACE.match(text).end()  # type: ignore[union-attr]  # matches the empty text too
-    while not text.startswith("]", position):
-        end = _end_of_object(text, position)
-        yield text[position:end]
-        position = _SPACE.match(text, end).end()  # type: ignore[union-attr]
-
-
-def _end_of_object(text: str, begin: int) -> int:
-    depth, position, most = 0, begin, begin + MAX_BYTES
-    for _ in range(MOST_BRACKETS):
-        bracket = _TO_BRACKET.match(text, position, most)
-        if bracket is None and most < len(text):
-            raise ReportError(f"larger than {MAX_BYTES} bytes: not read")
-        if bracket is None or (depth == 0 and bracket[1] != "{"):
-            raise ValueError("no object")
-        position = bracket.end()
-        depth += 1 if bracket[1] in "{[" else -1
-        if depth == 0:
-            return position
-        if depth > MAX_DEPTH + 1:
-            raise ReportError(f"nested more than {MAX_DEPTH} levels deep")
-    raise ReportError(f"holds more than {MOST_BRACKETS // 2} objects and arrays: not read")
 
 
 class _File:

@@ -21,7 +21,6 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, update
 
-import perfdb
 from perfdb.errors import StoreError
 from perfdb.store.engine import drop_callbacks
 
@@ -48,7 +47,7 @@ def migrations_folder() -> Traversable:
     Raises:
         StoreError: it is missing.
     """
-    package = Path(perfdb.__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (files("perfdb") / "migrations", package / "migrations", package.parent / "migrations"):
         if (folder / "env.py").is_file() and (folder / "versions").is_dir():
             return folder

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
+from perfdb.history.charts import CHARTS
 
-@pytest.mark.parametrize("kind", ["trend", "steps", "bottlenecks", "waterfall", "compare"])
+
+@pytest.mark.parametrize("kind", CHARTS)
 def test_every_kind_of_chart_is_written(perfdb: Any, recorded: Any, folder: Path, kind: str) -> None:
     given = ["20260100", "20260101"] if kind == "compare" else []
     answer = perfdb("chart", kind, *given, "-o", "chart.png")
     assert (answer.code, answer.out) == (0, "")
     assert answer.err.splitlines()[-1] == "Wrote chart.png"
     assert (folder / "chart.png").read_bytes().startswith(b"\x89PNG")
+    assert CHARTS[kind].summary in perfdb("chart", "--help").out
 
 
 def test_a_chart_may_be_svg_and_of_one_step(perfdb: Any, recorded: Any, folder: Path) -> None:

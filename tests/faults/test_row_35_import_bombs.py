@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import perfdb
-from perfdb.maintenance.importer import LARGEST_EXPORT_BYTES, Imported, import_reports
+from perfdb.maintenance.formats.base import LARGEST_EXPORT_BYTES
+from perfdb.maintenance.importer import Imported, import_reports
 from perfdb.recording.report_reader import MAX_BYTES
 from perfdb.settings import load_for_reading
 

@@ -1,0 +1,34 @@
+"""What `perfdb report` wrote: a page that holds its sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from perfdb.errors import ReportError
+from perfdb.maintenance.formats.base import Format, content
+from perfdb.maintenance.formats.export import is_export, rows_of
+from perfdb.records import Session
+
+SUFFIXES = (".html", ".htm")
+
+
+def read_page(file: Path) -> Iterator[Session]:
+    """Yield the sessions of a page.
+
+    Raises:
+        ReportError: it holds none.
+    """
+    from perfdb.pages.document import data_in
+
+    data = data_in(content(file))
+    if data is None or not is_export(data):
+        raise ReportError(f"{file}: holds no sessions: only pages that `perfdb report` wrote can be imported")
+    yield from rows_of(data, str(file))
+
+
+PAGE = Format(
+    words="a page that `perfdb report` wrote",
+    fits=lambda file, beginning: file.suffix.lower() in SUFFIXES,
+    read=read_page,
+)
