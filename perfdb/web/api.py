@@ -12,15 +12,18 @@ from fastapi.responses import StreamingResponse
 from perfdb.errors import PerfdbError, UsageError
 from perfdb.version import __version__
 from perfdb.web import schemas
-from perfdb.web.answers import alerts, bottlenecks, compare, overview, rules, sessions, trends
+from perfdb.web.answers import alerts, bottlenecks, compare, overview, recorded, rules, sessions, trends
 from perfdb.web.queries import (
     AlertId,
     AlertsQuery,
     BottlenecksQuery,
     CompareQuery,
+    RegressionsQuery,
     RuleQuery,
     SessionsQuery,
+    StepsQuery,
     TrendQuery,
+    ViolationsQuery,
     WhatIfQuery,
 )
 from perfdb.web.served import ServedHistory
@@ -119,6 +122,12 @@ def get_session(history: History, session_id: SessionId) -> schemas.SessionAnswe
     return sessions.session(history, session_id)
 
 
+@router.get("/steps", tags=["sessions"], responses=problems(404))
+def get_steps(history: History, query: Annotated[StepsQuery, Query()]) -> schemas.StepsAnswer:
+    """Return the steps of the newest sessions that fit, oldest session first."""
+    return recorded.steps(history, query)
+
+
 @router.get("/trends", tags=["what is slow"])
 def get_trend(history: History, query: Annotated[TrendQuery, Query()]) -> schemas.TrendAnswer:
     """Return how long the runs of one series took, and where that is going."""
@@ -137,6 +146,20 @@ def get_bottlenecks(
 def get_what_if(history: History, query: Annotated[WhatIfQuery, Query()]) -> schemas.WhatIf:
     """Return what sessions would have taken if a step had taken ``factor`` of its time, by replay."""
     return bottlenecks.what_if(history, query)
+
+
+@router.get("/violations", tags=["what is slow"], responses=problems(404))
+def get_violations(history: History, query: Annotated[ViolationsQuery, Query()]) -> schemas.ViolationsAnswer:
+    """Return the runs that broke a limit of the settings, oldest first."""
+    return recorded.violations(history, query)
+
+
+@router.get("/regressions", tags=["what is slow"], responses=problems(404))
+def get_regressions(
+    history: History, query: Annotated[RegressionsQuery, Query()]
+) -> schemas.RegressionsAnswer:
+    """Return where the level of any series moved for the worse, and what explains it, oldest first."""
+    return recorded.regressions(history, query)
 
 
 @router.get("/compare", tags=["what is slow"], responses=problems(404, 409))

@@ -25,7 +25,9 @@ MOST_STEPS = 50_000  # that one answer reads
 MOST_AT_ONCE = 16  # answers that are worked on
 AT_ONCE = 1  # costly ones: two of the largest together would take 300 MB
 MOST_WAITING = 12
-_COSTLY = ("bottlenecks", "what-if", "compare", "trends", "sessions", "rules")
+_COSTLY = (
+    "bottlenecks", "what-if", "compare", "trends", "sessions", "rules", "steps", "violations", "regressions",
+)  # fmt: skip
 _OPEN_ENDED = "/api/v1/events"
 
 

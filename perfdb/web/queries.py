@@ -138,6 +138,27 @@ class TrendQuery(Query):
     period: Literal["day", "week"] = "day"
 
 
+class StepsQuery(Filters):
+    """The steps of the newest sessions that fit."""
+
+    step: MaybeName = Field(None, description="Only steps of this name.")
+    last: int = Field(5, ge=1, le=2_000, description="So many of the newest sessions that fit.")
+
+
+class ViolationsQuery(Filters):
+    """Runs of the newest sessions that fit."""
+
+    last: int = Field(1_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
+
+
+class RegressionsQuery(Filters):
+    """Moves of the level, in the history of the sessions that fit; ``since`` chooses of the moves."""
+
+    step: MaybeName = Field(None, description="Only this step, without the totals.")
+    better: bool = Field(False, description="What moved for the better instead.")
+    last: int | None = Field(None, ge=1, le=100_000, description="So many of the newest; all without.")
+
+
 class BottlenecksQuery(Filters):
     """What the steps of the last sessions cost."""
 

@@ -417,6 +417,104 @@ class BottlenecksAnswer(Answer):
     note: str | None = None  # what was left out, because it is too much for one answer
 
 
+class RecordedStep(Answer):
+    """One step, with the columns of ``History.steps``."""
+
+    session_id: str
+    pipeline: str
+    step_name: str
+    seq: int
+    parent_seq: int | None
+    lane: int
+    start_time: float
+    end_time: float | None
+    duration: float | None
+    success: bool | None
+    status: Status
+    error_message: str | None
+    additional_data: dict[str, Any]
+    attempts: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    cpu_s: float | None
+    cpu_percent: float | None
+    rss_peak_bytes: int | None
+    rss_mean_bytes: int | None
+    fast_mode: bool | None
+    mode: str
+    started_at: str | None
+    ended_at: str | None
+    counted: bool
+
+
+class StepsAnswer(Answer):
+    """The steps of the newest sessions that fit, oldest session first."""
+
+    rows: list[RecordedStep]
+    note: str | None = None  # what was left out, because it is too much for one answer
+
+
+class Violation(Answer):
+    """One run that broke a limit, see ``History.violations``."""
+
+    session_id: str
+    start_time: float
+    pipeline: str
+    mode: str
+    step_name: str | None
+    metric: str
+    value: float
+    limit: float
+    excess: float
+    excess_percent: float
+    rule: str
+    kind: str
+    severity: Severity
+
+
+class ViolationsAnswer(Answer):
+    """The runs that broke a ``max`` or ``min`` rule, oldest first."""
+
+    rows: list[Violation]
+    note: str | None = None  # what was left out, because it is too much for one answer
+
+
+class Regression(Answer):
+    """Where the level of a series moved, see ``History.regressions``."""
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+    against: Literal["level", "pinned"]
+    since_session_id: str
+    since_time: float
+    before_median: float | None
+    after_median: float | None
+    difference_s: float | None
+    effect: float | None
+    before_n: int
+    after_n: int
+    p_value: float | None
+    first_session_id: str
+    last_session_id: str
+    lasts: bool
+    event_session_id: str
+    total_s: float | None
+    contributes_percent: float | None
+    parts: list[dict[str, Any]]
+    suspects: list[dict[str, Any]]
+    cause: str
+    confounded: bool
+    alert_id: int | None
+    alert_state: AlertState | None
+
+
+class RegressionsAnswer(Answer):
+    """Where the level of any series moved for the worse, or for the better, oldest first."""
+
+    rows: list[Regression]
+    note: str | None = None  # what was left out, because it is too much for one answer
+
+
 class WhatIf(Answer):
     """What a session would take if a step took ``factor`` of its time: a replay, not a guess."""
 

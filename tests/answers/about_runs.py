@@ -75,6 +75,7 @@ STEPS = Question(
     words=("steps",),
     key=lambda row: (row["session_id"], row["step_name"]),
     printed_key=lambda table, row: (cell_of(table, row, "session"), cell_of(table, row, "step")),
+    others={"api": lambda asked: STEPS.of_rows(asked.api("steps", last=5)["rows"])},
 )
 
 
@@ -199,6 +200,7 @@ VIOLATIONS = Question(
     printed_key=lambda table, row: (
         cell_of(table, row, "session"), cell_of(table, row, "step").partition(",")[0]
     ),
+    others={"api": lambda asked: VIOLATIONS.of_rows(asked.api("violations", last=LAST)["rows"])},
     part=("text",),  # of many the newest
 )  # fmt: skip
 

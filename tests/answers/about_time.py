@@ -197,5 +197,9 @@ REGRESSIONS = Question(
     options=lambda asked: WINDOW,
     key=step_key,
     printed_key=below_kind,
-    others={"api": moves_of_api, "page": moves_of_pages},
+    others={
+        "api": lambda asked: REGRESSIONS.of_rows(asked.api("regressions", last=LAST)["rows"]),
+        "API of trends": moves_of_api,
+        "page": moves_of_pages,
+    },
 )

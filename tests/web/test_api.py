@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import perfdb
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.trend_view import kept_places
+from perfdb.history.values import rows_of
 from perfdb.records import Session
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
@@ -110,6 +112,54 @@ def test_filters_are_those_of_the_history(dashboard: Any, query: dict[str, Any],
     answer = dashboard.get("sessions", limit=200, **query)
     assert answer["count"] == len(answer["rows"]) == count
     assert answer["count_is_exact"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{}, {"last": 7}, {"step": "Search", "pipeline": "design"}, {"fast_mode": "true"}, {"status": "failed"},
+     {"attribute": "customer=c1"}, {"tag": "warmup"}, {"since": "12h", "last": 100}],
+)  # fmt: skip
+def test_steps_are_the_rows_of_the_history(
+    dashboard: Any, history: perfdb.History, query: dict[str, Any]
+) -> None:
+    answer = dashboard.get("steps", **query)
+    assert answer["rows"]
+    assert answer["note"] is None
+    assert answer["rows"] == history.step_rows(**{"last": 5, **_as_python(query)})
+
+
+@pytest.mark.parametrize("query", [{}, {"last": 7}, {"fast_mode": "false", "attribute": "customer=c1"}])
+def test_violations_are_the_rows_of_the_history(
+    dashboard: Any, history: perfdb.History, query: dict[str, Any]
+) -> None:
+    answer = dashboard.get("violations", **query)
+    assert answer["rows"]
+    assert answer["rows"] == rows_of(history.violations(**_as_python(query)))
+
+
+@pytest.mark.parametrize("query", [{}, {"step": "Vision Analysis", "since": "40h"}, {"better": "true"}])
+def test_regressions_are_the_rows_of_the_history(
+    dashboard: Any, history: perfdb.History, query: dict[str, Any]
+) -> None:
+    answer = dashboard.get("regressions", **query)
+    assert answer["rows"]
+    assert answer["rows"] == json.loads(json.dumps(rows_of(history.regressions(**_as_python(query)))))
+
+
+@pytest.mark.parametrize("path", ["steps", "violations", "regressions"])
+def test_what_nothing_is_called_is_not_found(dashboard: Any, path: str) -> None:
+    answer = dashboard.client.get(f"/api/v1/{path}?pipeline=desing")
+    assert answer.status_code == 404
+    assert "did you mean 'design'?" in answer.json()["detail"]
+    assert dashboard.client.get(f"/api/v1/{path}?last=0").status_code == 422
+
+
+def _as_python(query: dict[str, Any]) -> dict[str, Any]:
+    """Return a question of the API as Python asks it."""
+    asked = {name: value == "true" if value in ("true", "false") else value for name, value in query.items()}
+    if "attribute" in asked:
+        asked["attribute"] = dict([asked["attribute"].split("=")])
+    return asked
 
 
 def test_a_search_takes_the_beginning_of_an_id_to_the_letter(dashboard: Any) -> None:
@@ -335,7 +385,10 @@ def test_a_copy_that_cannot_be_written_is_shown_and_not_changed(
 
 def test_nothing_recorded_yet_is_an_answer_and_appears_once_it_is(web_folder: Path, serve: Any) -> None:
     dashboard = serve(perfdb.History())
-    for path in ("overview", "sessions", "trends", "bottlenecks", "alerts", "rules", "live"):
+    for path in (
+        *("overview", "sessions", "steps", "trends", "bottlenecks", "violations", "regressions"),
+        *("alerts", "rules", "live"),
+    ):
         dashboard.get(path)
     assert dashboard.client.get("/api/v1/sessions/last").status_code == 404
     with perfdb.track("first") as run, run.step("work"):

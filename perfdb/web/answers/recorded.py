@@ -1,0 +1,63 @@
+"""The steps, the runs beyond a limit and the moves of the level: the rows of ``History``, as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perfdb.history.names import require_names
+from perfdb.history.values import rows_of
+from perfdb.stopping import notes
+from perfdb.web.queries import RegressionsQuery, StepsQuery, ViolationsQuery
+from perfdb.web.schemas import (
+    RecordedStep,
+    Regression,
+    RegressionsAnswer,
+    StepsAnswer,
+    Violation,
+    ViolationsAnswer,
+)
+
+if TYPE_CHECKING:
+    from perfdb.web.served import ServedHistory
+
+
+def steps(history: ServedHistory, query: StepsQuery) -> StepsAnswer:
+    """Return the steps of the newest sessions that fit, oldest session first.
+
+    Raises:
+        NotFoundError: nothing is called so.
+    """
+    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag)
+    filters = query.filters()
+    rows = history.step_rows(step=query.step, last=history.affordable(query.last, **filters), **filters)
+    return StepsAnswer(rows=[RecordedStep(**row) for row in rows], note=_note())
+
+
+def violations(history: ServedHistory, query: ViolationsQuery) -> ViolationsAnswer:
+    """Return the runs that broke a limit, oldest first.
+
+    Raises:
+        NotFoundError: nothing is called so.
+    """
+    require_names(history, pipeline=query.pipeline, tag=query.tag)
+    rows = rows_of(history.violations(last=query.last, **query.filters()))
+    return ViolationsAnswer(rows=[Violation(**row) for row in rows], note=_note())
+
+
+def regressions(history: ServedHistory, query: RegressionsQuery) -> RegressionsAnswer:
+    """Return where levels moved, oldest first.
+
+    Raises:
+        NotFoundError: nothing is called so.
+    """
+    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag)
+    filters = query.filters()
+    looked_at = query.filters()
+    looked_at["since"] = None  # it chooses of the moves: what was before is looked at too
+    last = history.affordable(query.last, **looked_at)
+    rows = rows_of(history.regressions(step=query.step, better=query.better, last=last, **filters))
+    return RegressionsAnswer(rows=[Regression(**row) for row in rows], note=_note())
+
+
+def _note() -> str | None:
+    return " ".join(dict.fromkeys(notes())) or None
