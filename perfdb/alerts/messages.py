@@ -63,7 +63,7 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
         f"{_what_moved(alert)} ({where}), since session {alert.since_session_id}.",
         _usual(alert),
         _against_pin(alert),
-        f"Rule {alert.rule}{_kind(alert)}: {alert.details.get('found', '')}.",
+        f"Rule {alert.rule}{_kind(alert)}: {_arithmetic(alert)}.",
         _explanation(alert, group),
         remedy(alert),
         f"Next: perfdb alerts explain {alert.id}; if this is expected: perfdb alerts expected {alert.id}",
@@ -74,6 +74,11 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
 def _what_moved(alert: Alert) -> str:
     said = kind_of(alert.kind).says(alert, partial(amount, metric=alert.metric))
     return f"{subject(alert)} {said}"
+
+
+def _arithmetic(alert: Alert) -> str:
+    """Return the sum behind the figures that the message tells: of now, not of when the alert opened."""
+    return str(alert.details.get("arithmetic") or alert.details.get("found", ""))
 
 
 def _usual(alert: Alert) -> str:

@@ -12,7 +12,7 @@ from perfdb.alerts.triage import RuleState, Triage
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import database_option, json_option, open_history
 from perfdb.cli.render import Column, print_json, print_table
-from perfdb.cli.text import short_time
+from perfdb.cli.text import inert, short_time
 from perfdb.text import step_label
 
 COLUMNS = (
@@ -46,6 +46,11 @@ def command(database: str | None, as_json: bool) -> None:
         print_json([_row(each) for each in states])
         return
     print_table(COLUMNS, [_cells(each) for each in states])
+    historic = [f"{each.historic:,} of {inert(each.rule.name)}" for each in states if each.historic]
+    if historic:
+        click.echo(
+            f"\nHistoric alerts, of old data: {', '.join(historic)}. perfdb alerts list --state historic"
+        )
 
 
 def _row(each: RuleState) -> dict[str, Any]:
@@ -65,6 +70,7 @@ def _row(each: RuleState) -> dict[str, Any]:
         "series": each.series,
         "alerts": each.alerts,
         "false_alarms": each.false_alarms,
+        "historic": each.historic,
         "precision": each.precision,
         "last_evaluated_run_at": each.last_at,
     }

@@ -446,8 +446,8 @@ class History(Decisions):
 
         Returns:
             ``id``, ``rule``, ``severity``, ``state``, ``pipeline``, ``step_name`` (None: the session's
-            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit), ``effect``
-            (percent), ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``,
+            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit; shares
+            for rules that judge shares of runs), ``effect`` (percent; of shares percentage points), ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``,
             ``n``, ``baseline_n``, ``hits``, instants (epoch s), ``silenced``, ``inhibited_by`` and more.
 
         Raises:

@@ -569,6 +569,7 @@ class RuleRow(Answer):
     series: int
     alerts: int
     false_alarms: int
+    historic: int  # alerts of old data, which are in none of these
     precision: float | None
     last_evaluated_run_at: float | None
 

@@ -130,7 +130,7 @@ def get_overview(request: Request) -> HTMLResponse:
         "Overview",
         firing_count=len(urgent),
         answer=answer,
-        health=health(answer.alerts, answer.live),
+        health=health(answer.alerts, answer.live, answer.series),
         alerts=urgent,
         others=others,
         groups=_steps_now(answer.series),
@@ -371,7 +371,7 @@ def get_alerts(request: Request) -> HTMLResponse:
         "Alerts",
         firing_count=len(firing(opened)),
         answer=answer,
-        health=health(opened),
+        health=health(opened, of_overview.live(history)),
         state=query.state,
         states=STATES,
     )
@@ -387,6 +387,8 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
     trend = None
     if alert.metric == "duration" and kind_of(alert.kind).looks_at != "failed":
         trend = of_trends.around_alert(history, alert, limits)
+    rate = of_trends.rate_around(history, alert) if kind_of(alert.kind).looks_at == "failed" else None
+    rate_top, rate_chart = (0.0, "") if rate is None else drawing.rate(rate, alert.limit, alert.since_time)
     return page(
         request,
         "alert.html",
@@ -395,6 +397,9 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
         limits=limits,
         events=_told(answer.events),
         trend=trend,
+        rate=rate,
+        rate_top=rate_top,
+        rate_chart=rate_chart,
         chart="" if trend is None else drawing.trend(trend, limits, [alert.since_time]),
         sentences=sentences(answer.alert),
     )
