@@ -244,8 +244,8 @@ def _compare(
     if by is None:
         if len(session_ids) not in (0, 2):
             raise UsageError("compare takes two sessions, A and B, or by= an attribute that makes two groups")
-        first, second = (history.session(each) for each in session_ids or ("last~1", "last"))
-        pair = history.compare(first.session_id, second.session_id)
+        pair = history.compare(*session_ids)
+        first, second = history.session(pair.a), history.session(pair.b)
         frame = pair.frame.rename(columns={"a_critical_s": "a", "b_critical_s": "b"})
         return compare(
             frame,

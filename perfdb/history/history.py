@@ -303,6 +303,9 @@ class History(Decisions):
             return queries.suggest_thresholds(connection, **checked_filters(last, filters))
 
     @overload
+    def compare(self) -> SessionComparison: ...
+
+    @overload
     def compare(self, a: str, b: str) -> SessionComparison: ...
 
     @overload
@@ -328,7 +331,8 @@ class History(Decisions):
         """Return how two sessions compare, or two groups of sessions.
 
         Args:
-            a: the first session, as in ``session``; with ``by``: the value of the first group.
+            a: the first session, as in ``session``; without both, see ``usual_pair``; with ``by``: the value
+                of the first group.
             b: the second session; with ``by``: the value of the second group.
             by: an attribute of the sessions, or ``git_commit``, ``host``, …; without ``a`` and ``b`` its
                 two newest values make the groups.
@@ -347,9 +351,25 @@ class History(Decisions):
                 modes = self._settings.mode_attributes
                 chosen = checked_filters(last, filters)
                 return queries.compare_groups(connection, by=by, a=a, b=b, mode_attributes=modes, **chosen)
-            if a is None or b is None:
+            if (a is None) != (b is None):
                 raise UsageError('give two sessions, compare("last~1", "last"), or by="fast_mode"')
-            return queries.compare_sessions(connection, a, b)
+            return queries.compare_sessions(connection, *queries.usual_pair(connection, a, b))
+
+    def usual_pair(self, a: str | None = None, b: str | None = None) -> tuple[str, str]:
+        """Return the ids of the two sessions to compare where not both are named, of one pipeline and mode.
+
+        Args:
+            a: the first, as in ``session``; None: the one that ended before ``b``.
+            b: the second; None: the newest of the pipeline and mode of ``a``, or of all.
+
+        Raises:
+            UsageError: there is no other session of that kind.
+            NotFoundError: as in ``session``.
+        """
+        from perfdb.history import queries
+
+        with self._recorded() as connection:
+            return queries.usual_pair(connection, a, b)
 
     def explain(self, session_id: str = "last", *, last: int = 100) -> Explanation:
         """Return why a session took as long as it did, compared with those of its kind before it.
@@ -446,9 +466,10 @@ class History(Decisions):
 
         Returns:
             ``id``, ``rule``, ``severity``, ``state``, ``pipeline``, ``step_name`` (None: the session's
-            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit; shares
-            for rules that judge shares of runs), ``effect`` (percent; of shares percentage points), ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``,
-            ``n``, ``baseline_n``, ``hits``, instants (epoch s), ``silenced``, ``inhibited_by`` and more.
+            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit; shares for rules
+            that judge shares of runs), ``effect`` (percent; of shares percentage points),
+            ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``, ``n``,
+            ``baseline_n``, ``hits``, instants (epoch s), ``silenced``, ``inhibited_by`` and more.
 
         Raises:
             ValueError: there is no such state.

@@ -17,6 +17,7 @@ from perfdb.filters import Chosen
 from perfdb.records import COMPLETED, Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
+from perfdb.text import inert, mode_text
 from perfdb.vocabulary import BIGGEST
 
 if TYPE_CHECKING:
@@ -242,6 +243,41 @@ def suggest_thresholds(connection: Connection | None, **filters: Unpack[Chosen])
     from perfdb.analysis.thresholds import suggest_thresholds as suggest
 
     return suggest(runs_of(*sessions_and_steps(connection, **filters)))
+
+
+def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[str, str]:
+    """Return the two sessions to compare where not both are named: of one pipeline and mode, one after another.
+
+    Raises:
+        UsageError: there is no other session of that kind.
+    """
+    from perfdb.store.browsing import neighbours
+    from perfdb.store.windows import newest_places
+
+    if a is not None and b is not None:
+        return a, b
+    if a is not None or b is not None:
+        named = reading.read_session(connection, reading.find_session_id(connection, str(a or b)))
+        kind = named.pipeline, named.mode
+        newest = next(
+            (each for each in newest_places(connection, named.pipeline) if each.mode == named.mode), None
+        )
+        if a is not None and newest is not None and newest.session_id != named.session_id:
+            return named.session_id, newest.session_id
+        candidates = [named]
+    else:
+        newest_first = sorted(newest_places(connection), key=lambda place: -place.start_time)
+        ids = [place.session_id for place in newest_first] or [reading.find_session_id(connection, "last")]
+        candidates = [reading.read_session(connection, session_id) for session_id in ids]
+        kind = candidates[0].pipeline, candidates[0].mode
+    for session in candidates:
+        before = neighbours(connection, session)[0]
+        if before is not None:
+            return before, session.session_id
+    named_kind = ", ".join(part for part in (inert(kind[0]), mode_text(kind[1])) if part)
+    raise UsageError(
+        f"no session of {named_kind} ended before {candidates[0].session_id}: name two to compare"
+    )
 
 
 def compare_sessions(connection: Connection, a: str, b: str) -> SessionComparison:

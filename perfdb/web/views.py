@@ -26,7 +26,7 @@ from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
-from perfdb.web.schemas import Bottleneck, SeriesName, SeriesNow
+from perfdb.web.schemas import Bottleneck, GroupsCompared, SeriesName, SeriesNow, SessionsCompared
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
 
@@ -354,8 +354,17 @@ def get_compare(request: Request) -> HTMLResponse:
         default_by=attributes[0] if attributes else "git_commit",
         groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],
         most_rows=MOST_ROWS,
-        largest=max((abs(row.difference_s or 0.0) for row in answer.rows), default=0.0) if answer else 0.0,
+        largest=_largest_difference(answer),
     )
+
+
+def _largest_difference(answer: SessionsCompared | GroupsCompared | None) -> float:
+    """Return what the longest bar stands for: of two sessions the differences on the critical path add up."""
+    if answer is None:
+        return 0.0
+    if isinstance(answer, GroupsCompared):
+        return max((abs(row.difference_s or 0.0) for row in answer.rows), default=0.0)
+    return max((abs(row.critical_difference_s) for row in answer.rows), default=0.0)
 
 
 @router.get("/alerts")

@@ -22,24 +22,9 @@ _BARS = "the bars of /compare are busy time; only differences on the critical pa
 _CUT = "a year is asked for, and the newest so many are answered without a word"
 
 KNOWN: dict[str, dict[tuple[str, ...], str]] = {
-    "same numbers": {
-        ("nested", "show", "api"): _EXCLUSIVE,
-        ("nested", "show", "page"): _EXCLUSIVE,
-        ("parallel", "show", "api"): _EXCLUSIVE,
-        ("parallel", "show", "page"): _EXCLUSIVE,
-    },
+    "same numbers": {},
     "claims": {
-        ("failing", "parts_are_not_more_than_the_whole"): _WHOLE,
-        ("failing_newest", "parts_are_not_more_than_the_whole"): _WHOLE,
-        ("nested", "parts_are_not_more_than_the_whole"): _WHOLE,
-        ("parallel", "parts_are_not_more_than_the_whole"): _WHOLE,
-        ("reserved", "parts_are_not_more_than_the_whole"): _WHOLE,
         ("few", "help_counts_the_default_rules"): "five default rules are named, six are there",
-        ("few", "compared_with_itself"): "'as long than'",
-        ("three_pipelines", "usual_pairs_are_of_one_kind"): "the usual pair mixes pipelines",
-        ("nested", "bars_are_what_adds_up"): _BARS,
-        ("parallel", "bars_are_what_adds_up"): _BARS,
-        ("three_pipelines", "bars_are_what_adds_up"): _BARS,
         ("nested", "causes_name_the_step_that_moved"): "the step that moved is not named, only its parent",
         ("split", "a_split_is_hinted_at"): "one customer's move is not hinted at",
     },

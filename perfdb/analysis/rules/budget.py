@@ -35,9 +35,10 @@ def judge_budget(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> 
         baseline_n=BUDGET_RUNS,
         since=len(values) - BUDGET_RUNS + (over.index(True) if any(over) else BUDGET_RUNS - 1),
         usual=usual(window),
-        arithmetic=f"{sum(over)} of {BUDGET_RUNS} runs over {limit:.6g} = {100 * share:.0f} % > {100 * allowed:.3g} %, and "
-        f"{sum(over[-BUDGET_RECENT:])} of the last {BUDGET_RECENT} = {100 * recent:.0f} % > {300 * allowed:.3g} %: "
-        f"{yes(hit)}",
+        arithmetic=f"{sum(over)} of {BUDGET_RUNS} runs over {limit:.6g} = {100 * share:.0f} % > "
+        f"{100 * allowed:.3g} %, and "
+        f"{sum(over[-BUDGET_RECENT:])} of the last {BUDGET_RECENT} = {100 * recent:.0f} % > "
+        f"{300 * allowed:.3g} %: {yes(hit)}",
     )
 
 

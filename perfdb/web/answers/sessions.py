@@ -96,7 +96,8 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in found.steps]
     start, end = found.start_time, last_instant(found)
     names = {step.seq: step.step_name for step in found.steps}
-    seconds = critical_seconds(spans, start, end)
+    own = critical_seconds(spans, start, end)
+    seconds = critical_seconds(spans, start, end, inclusive=True)
     return SessionAnswer.from_records(
         found,
         session=SessionRow.from_records(found),
@@ -110,7 +111,7 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
             )
             for each in critical_path(spans, start, end)[:MOST_BARS]
         ],
-        steps=[_step(step, found, seconds) for step in found.steps[:MOST_STEPS]],
+        steps=[_step(step, found, seconds, own) for step in found.steps[:MOST_STEPS]],
         hidden_steps=max(0, len(found.steps) - MOST_STEPS),
         samples=_samples(found),
         explanation=explanation,
@@ -178,8 +179,12 @@ def _status(step: Step, session: Session) -> Status:
     return "running" if step.duration is None else status_of(step, session)
 
 
-def _step(step: Step, session: Session, seconds: Mapping[int | None, float]) -> StepRow:
-    return StepRow.from_records(step, status=_status(step, session), critical_s=seconds.get(step.seq))
+def _step(
+    step: Step, session: Session, seconds: Mapping[int | None, float], own: Mapping[int | None, float]
+) -> StepRow:
+    return StepRow.from_records(
+        step, status=_status(step, session), critical_s=seconds.get(step.seq), own_s=own.get(step.seq)
+    )
 
 
 def _samples(found: Session) -> SampleSeries:
