@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, TypeAlias, TypedDict
 
@@ -109,6 +110,24 @@ def checked_tag(name: str) -> str:
     if name.strip() and len(name) <= 64 and name.isprintable():
         return name.strip()
     raise ValueError(f"{name[:80]!r} cannot be a tag: use 1 to 64 printable characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """An attribute's value as a person typed it: ``2.4`` is meant as the number, or as that very text."""
+
+    text: str
+
+    @property
+    def meanings(self) -> tuple[Any, ...]:
+        """What it may stand for: what JSON makes of it, where it is JSON, and the text."""
+        import json
+
+        try:
+            value = json.loads(self.text)
+        except (ValueError, RecursionError):
+            return (self.text,)
+        return (self.text,) if isinstance(value, str) and value == self.text else (value, self.text)
 
 
 class Filters(TypedDict, total=False):

@@ -277,8 +277,15 @@ def _without(mode: str, by: str) -> str:
 
 
 def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str, str, list[str]]:
-    """Return the keys of both groups and of the values left out, in the order of their first appearance."""
+    """Return the keys of both groups and of the values left out, in the order of their first appearance.
+
+    A number, or true or false, that no session has is the text that is written so.
+    """
     seen = list(dict.fromkeys(keys))
+    a, b = (
+        _key(each) if each is not None and not isinstance(each, str) and _key(each) not in seen else each
+        for each in (a, b)
+    )
     if not seen:
         raise ValueError(f"no session that counts has the attribute {by!r}")
     for value in (a, b):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -10,7 +9,7 @@ import click
 
 import perfdb
 from perfdb.cli.group import DATABASE
-from perfdb.filters import Filters, parse_instant
+from perfdb.filters import Filters, Typed, parse_instant
 from perfdb.records import STATUSES
 
 TYPED = "perfdb.cli.typed"  # moments as they were typed: a verb may mean another zone
@@ -28,16 +27,13 @@ def instant(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 
 
 def attributes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return KEY=VALUE pairs as a dictionary; a value is read as JSON where it is JSON, else as text."""
+    """Return KEY=VALUE pairs as a dictionary; a value fits as JSON, where it is JSON, and as text."""
     found = {}
     for pair in values:
         key, equals, text = pair.partition("=")
         if not key or not equals:
             raise click.BadParameter(f"{pair!r} is not of the form key=value", ctx, param)
-        try:
-            found[key] = json.loads(text)
-        except ValueError:
-            found[key] = text
+        found[key] = Typed(text)
     return found or None
 
 

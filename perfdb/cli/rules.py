@@ -31,16 +31,21 @@ COLUMNS = (
 _KINDS = "\n\n".join(f"{kind.name}: {kind.summary}." for kind in TABLE.values())
 
 
-@click.command("rules", epilog=f"The kinds of rules fire at\n\n{_KINDS}")
+_NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_DEFAULTS = sum(kind.default is not None for kind in TABLE.values())
+_HELP = f"""List the rules with their state, alerts and precision.
+
+Define rules as [[alerts.rules]] in perfdb.toml; {_NUMBERS[_DEFAULTS]} are on by default. Precision is the
+share of the alerts of a rule that were right. `perfdb alerts explain` shows the calculation of each rule on
+the newest runs.
+"""
+
+
+@click.command("rules", help=_HELP, epilog=f"The kinds of rules fire at\n\n{_KINDS}")
 @database_option
 @json_option
 def command(database: str | None, as_json: bool) -> None:
-    """List the rules with their state, alerts and precision.
-
-    Define rules as [[alerts.rules]] in perfdb.toml; some are on by default. Precision is the share of the
-    alerts of a rule that were right. `perfdb alerts explain` shows the calculation of each rule on the
-    newest runs.
-    """
+    """List the rules; see its help."""
     states = Triage(open_history(database)).rules()
     if as_json:
         print_json([_row(each) for each in states])

@@ -246,7 +246,7 @@ def suggest_thresholds(connection: Connection | None, **filters: Unpack[Chosen])
 
 
 def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[str, str]:
-    """Return the two sessions to compare where not both are named: of one pipeline and mode, one after another.
+    """Return the two sessions to compare where not both are named: of one pipeline and mode.
 
     Raises:
         UsageError: there is no other session of that kind.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, or_, select
 
+from perfdb.filters import Typed
 from perfdb.recording.redaction import redact
 from perfdb.records import STATUSES
 from perfdb.store.dialects import has_attribute
@@ -36,7 +37,8 @@ def choose_sessions(
     """Return a query for the ids of the sessions that fit all filters.
 
     ``since`` and ``until`` are epoch seconds of the start, the second excluded; ``last`` takes the
-    newest that fit. ``attribute`` compares JSON scalars, types included: 1 is 1.0, but neither "1" nor true.
+    newest that fit. ``attribute`` compares JSON scalars, types included: 1 is 1.0, but neither "1" nor true;
+    what was ``Typed`` fits either.
 
     Raises:
         ValueError: a filter has a value that cannot be meant.
@@ -65,7 +67,7 @@ def choose_sessions(
         tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_text(redact(tag)))
         wanted = wanted.where(sessions.c.id.in_(tagged))
     for number, (key, value) in enumerate((attribute or {}).items()):
-        wanted = wanted.where(_has_attribute(connection, key, value, number))
+        wanted = wanted.where(_has_attribute(connection, key, value, 2 * number))
     if last is not None:
         if last < 1:
             raise ValueError(f"last must be 1 or more, not {last}")
@@ -74,6 +76,12 @@ def choose_sessions(
 
 
 def _has_attribute(connection: Connection, key: str, value: Any, number: int) -> ColumnElement[bool]:
+    if isinstance(value, Typed):
+        first, *others = value.meanings
+        if not others or not isinstance(first, str | int | float | bool | None):
+            return _has_attribute(connection, key, first, number)
+        meant = enumerate((first, *others))
+        return or_(*(_has_attribute(connection, key, each, number + place) for place, each in meant))
     if value is not None and not isinstance(value, (str, int, float, bool)):
         raise ValueError(f"attribute {key!r} is compared with text, a number, true, false or null only")
     return has_attribute(connection, storable_text(key), value, number)

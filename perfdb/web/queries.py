@@ -10,7 +10,7 @@ from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from perfdb.filters import Filters as HistoryFilters
-from perfdb.filters import parse_instant
+from perfdb.filters import Typed, parse_instant
 from perfdb.store.browsing import Key
 from perfdb.web.schemas import AlertState, Status
 
@@ -183,4 +183,4 @@ def value_of(text: str) -> Any:
 
 def _parsed(pair: str) -> tuple[str, Any]:
     name, _, value = pair.partition("=")
-    return name, value_of(value)
+    return name, Typed(value)

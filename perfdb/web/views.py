@@ -364,7 +364,7 @@ def _largest_difference(answer: SessionsCompared | GroupsCompared | None) -> flo
         return 0.0
     if isinstance(answer, GroupsCompared):
         return max((abs(row.difference_s or 0.0) for row in answer.rows), default=0.0)
-    return max((abs(row.critical_difference_s) for row in answer.rows), default=0.0)
+    return max((abs(row.critical_difference_s or 0.0) for row in answer.rows), default=0.0)
 
 
 @router.get("/alerts")
