@@ -42,6 +42,8 @@ class Reader(Protocol):
     def affordable(self) -> Callable[..., int | None]: ...  # noqa: D102
     @property
     def compare(self) -> Callable[..., Any]: ...  # noqa: D102
+    @property
+    def count(self) -> Callable[..., int]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
     def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
     def baselines(self) -> pd.DataFrame: ...  # noqa: D102
@@ -128,7 +130,9 @@ def choose(history: Reader, *, last: int | None = None, **filters: Any) -> Choic
     if others:
         words.append(f"without {counted(len(finished) - len(chosen), 'session')} of other modes or pipelines")
     if last is not None and len(sessions) == last:
-        words.append(f"of the newest {counted(last, 'session')}")
+        count = history.count(**filters)
+        of = f"{last:,} of {counted(count, 'session')}" if count > last else counted(last, "session")
+        words.append(f"of the newest {of}")
     return Choice(
         counted_sessions(chosen),
         untagged(chosen[chosen["status"] == FAILED]),

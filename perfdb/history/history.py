@@ -457,6 +457,19 @@ class History(Decisions):
             within = queries.within_limits(connection, times=times, **checked_filters(last, filters))
         return last if within["last"] is None else int(within["last"])
 
+    def count(self, **filters: Unpack[Filters]) -> int:
+        """Return how many sessions fit.
+
+        Args:
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+        """
+        from perfdb.store import extent
+
+        with self._reading() as connection:
+            if connection is None:
+                return 0
+            return extent.count_sessions(connection, **checked_filters(None, filters))
+
     def alerts(self, state: str = "open") -> pd.DataFrame:
         """Return one row per alert, the newest first.
 

@@ -17,7 +17,7 @@ from perfdb.filters import Chosen
 from perfdb.records import COMPLETED, Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
-from perfdb.text import inert, mode_text
+from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import BIGGEST
 
 if TYPE_CHECKING:
@@ -395,11 +395,22 @@ def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[C
     return {**filters, "last": kept}
 
 
+def _note_what_is_cut(connection: Connection, filters: Chosen) -> None:
+    """Say how much of a window that was asked for is left out."""
+    last, bounds = filters.get("last"), (filters.get("since"), filters.get("until"))
+    if last is None or bounds == (None, None):
+        return
+    count = extent.count_sessions(connection, **{**filters, "last": None})
+    if count > last:
+        notes().append(f"Used only the newest {last:,} of {counted(count, 'session')} of this window.")
+
+
 def sessions_and_steps(
     connection: Connection | None, **filters: Unpack[Chosen]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the frames of the sessions that fit and of their steps; of too many the newest."""
     if connection is None:
         return frames.empty_sessions_frame(), frames.empty_steps_frame()
+    _note_what_is_cut(connection, filters)
     filters = within_limits(connection, **filters)
     return frames.sessions_frame(connection, **filters), frames.steps_frame(connection, **filters)

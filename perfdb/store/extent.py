@@ -42,6 +42,12 @@ def newest_within(connection: Connection, most: int, **filters: Unpack[Chosen]) 
     return kept, len(found)
 
 
+def count_sessions(connection: Connection, **filters: Unpack[Chosen]) -> int:
+    """Return how many sessions fit; see ``filters.choose_sessions``."""
+    chosen = choose_sessions(connection, **filters).subquery()
+    return int(connection.execute(select(func.count()).select_from(chosen)).scalar_one())
+
+
 def extent_of(connection: Connection, session_id: str) -> tuple[int, int]:
     """Return how many steps a session has, and how many they weigh; (0, 0) of one that is not there."""
     query = (
