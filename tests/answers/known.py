@@ -13,7 +13,6 @@ import pytest
 KNOWN: dict[str, dict[tuple[str, ...], str]] = {
     "same numbers": {},
     "claims": {
-        ("nested", "causes_name_the_step_that_moved"): "the step that moved is not named, only its parent",
         ("split", "a_split_is_hinted_at"): "one customer's move is not hinted at",
     },
     "filters": {},
