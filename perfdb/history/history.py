@@ -256,6 +256,7 @@ class History(Decisions):
         *,
         step: str | None = None,
         better: bool = False,
+        by: str | None = None,
         last: int | None = None,
         **filters: Unpack[Filters],
     ) -> pd.DataFrame:
@@ -264,6 +265,8 @@ class History(Decisions):
         Args:
             step: only this step, without the totals.
             better: what moved for the better instead.
+            by: an attribute: the sessions with each of its values are looked at by themselves, and the column
+                ``value`` says which a row is of; see ``differs_by``.
             last: only so many of the newest sessions.
             filters: ``since``: only what moved at or after it; what was before is looked at too. The others
                 choose the sessions that make the history: ``pipeline``, ``until``, ``fast_mode``, ``status``,
@@ -284,7 +287,27 @@ class History(Decisions):
         from perfdb.history import queries
 
         with self._reading() as connection:
-            return queries.regressions(connection, step=step, better=better, **checked_filters(last, filters))
+            chosen = checked_filters(last, filters)
+            if by is not None:
+                return queries.regressions_by(connection, by, step=step, better=better, **chosen)
+            return queries.regressions(connection, step=step, better=better, **chosen)
+
+    def differs_by(self, *, last: int | None = 5000, **filters: Unpack[Filters]) -> pd.DataFrame:
+        """Return the moves that the sessions with one value of an attribute show, and all together do not.
+
+        Args:
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+
+        Returns:
+            ``pipeline``, ``mode``, ``attribute``, ``value``, ``since_session_id``, ``since_time`` (epoch s),
+            ``before_median`` and ``after_median`` (s), ``effect`` (percent), the largest first.
+        """
+        from perfdb.history import queries
+
+        modes = self._settings.mode_attributes
+        with self._reading() as connection:
+            return queries.differs_by(connection, modes, **checked_filters(last, filters))
 
     def suggest_thresholds(self, *, last: int | None = 1000, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return a limit for each series with at least 20 runs, and how many runs it would have flagged.

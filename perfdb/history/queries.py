@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.rules import Rule
     from perfdb.analysis.trends import By
 
+_MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
 
 
@@ -138,6 +139,83 @@ def regressions(
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
     columns = {name: [row[name] for row in rows] for name in _MOVES}
     return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _MOVES.items()})
+
+
+def regressions_by(
+    connection: Connection | None, by: str, *, step: str | None, better: bool, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
+    """Return the regressions of the sessions with each value of an attribute, with the ``value``.
+
+    Raises:
+        UsageError: no session has it, or it has too many values.
+    """
+    import pandas as pd
+
+    values: list[Any] = []
+    if connection is not None:
+        whole: Chosen = {**filters, "since": None}  # what was before is read too
+        for attributes in frames.sessions_frame(connection, **whole)["attributes"]:
+            value = attributes.get(by)
+            if isinstance(value, str | int | float) and not any(
+                value == each and type(value) is type(each) for each in values
+            ):
+                values.append(value)
+            if len(values) > _MOST_VALUES:
+                raise UsageError(f"{by} has more than {_MOST_VALUES} values: choose some with --attribute")
+        if not values:
+            raise UsageError(f"no session that fits has the attribute {by!r}; see: perfdb sessions --json")
+    found = []
+    for value in values:
+        asked: Chosen = {**filters, "attribute": {**(filters.get("attribute") or {}), by: value}}
+        frame = regressions(connection, step=step, better=better, **asked)
+        frame.insert(0, "value", pd.Series([value] * len(frame), dtype=object))
+        found.append(frame)
+    if not found:
+        frame = regressions(connection, step=step, better=better, **filters)
+        frame.insert(0, "value", pd.Series([], dtype=object))
+        return frame
+    kept = [frame for frame in found if len(frame)] or found[:1]
+    return pd.concat(kept, ignore_index=True)
+
+
+def differs_by(
+    connection: Connection | None, mode_attributes: Sequence[str], **filters: Unpack[Chosen]
+) -> pd.DataFrame:
+    """Return what ``analysis.splits`` finds among the sessions that fit."""
+    import pandas as pd
+
+    from perfdb.analysis.runs import counted_sessions
+    from perfdb.analysis.splits import find_splits
+    from perfdb.history.plain import plain_rows
+
+    splits = []
+    if connection is not None:
+        since = filters.get("since")
+        whole: Chosen = {**filters, "since": None}
+        sessions = counted_sessions(frames.sessions_frame(connection, **whole))
+        names = ["session_id", "pipeline", "mode", "start_time", "total_duration", "attributes"]
+        passed = [*mode_attributes, *(filters.get("attribute") or {})]
+        splits = find_splits(plain_rows(sessions[names]), passed_over=passed)
+        splits = [each for each in splits if since is None or each.move.since_time >= since]
+    rows = [
+        (
+            each.pipeline,
+            each.mode,
+            each.attribute,
+            each.value,
+            each.move.since_session_id,
+            each.move.since_time,
+            each.move.change.before_median,
+            each.move.change.after_median,
+            each.move.change.effect_percent,
+        )
+        for each in splits
+    ]
+    columns = [
+        "pipeline", "mode", "attribute", "value", "since_session_id", "since_time", "before_median",
+        "after_median", "effect",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
@@ -400,7 +478,8 @@ def _note_what_is_cut(connection: Connection, filters: Chosen) -> None:
     last, bounds = filters.get("last"), (filters.get("since"), filters.get("until"))
     if last is None or bounds == (None, None):
         return
-    count = extent.count_sessions(connection, **{**filters, "last": None})
+    whole: Chosen = {**filters, "last": None}
+    count = extent.count_sessions(connection, **whole)
     if count > last:
         notes().append(f"Used only the newest {last:,} of {counted(count, 'session')} of this window.")
 

@@ -151,7 +151,7 @@ def _add_steps(connection: Connection, found: Mapping[int, Neighbour]) -> None:
 def _seconds_of(
     names: list[str], spans: list[Span], wall: float
 ) -> tuple[dict[str | None, float], dict[tuple[str, str], float]]:
-    """Return the critical seconds of each top-level step with all below it, and of no step; and of those below.
+    """Return the critical seconds of each top-level step with all below it, and of no step; of those below.
 
     Of a step that holds all others the steps within it are told, and what it did itself.
     """
@@ -173,7 +173,8 @@ def _seconds_of(
     inside: dict[tuple[str, str], float] = {}
     top = {seq: seq for seq in level}
     for seq in reversed(list(deepest_first(parents))):  # a parent before what is inside of it
-        above = top.get(parents[seq]) if parents[seq] is not None else None
+        parent = parents[seq]
+        above = None if parent is None else top.get(parent)
         if above is not None and seq not in top:
             top[seq] = above
             key = name_of[above], name_of[seq]

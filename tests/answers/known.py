@@ -12,9 +12,7 @@ import pytest
 
 KNOWN: dict[str, dict[tuple[str, ...], str]] = {
     "same numbers": {},
-    "claims": {
-        ("split", "a_split_is_hinted_at"): "one customer's move is not hinted at",
-    },
+    "claims": {},
     "filters": {},
     "windows": {},
     "what-if": {},
