@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
@@ -92,9 +93,10 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
     explanation, not_explained = _explanation(found, past)
-    laid_out = timeline(found)
+    now = time.time()  # one for all that is drawn of a session that runs
+    laid_out = timeline(found, now)
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in found.steps]
-    start, end = found.start_time, last_instant(found)
+    start, end = found.start_time, last_instant(found, now)
     names = {step.seq: step.step_name for step in found.steps}
     own = critical_seconds(spans, start, end)
     seconds = critical_seconds(spans, start, end, inclusive=True)
