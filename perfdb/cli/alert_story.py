@@ -119,7 +119,7 @@ def _facts(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         before, last = found.failures
         if found.before_n:
             yield "before", f"{before} of {found.before_n} runs failed"
-        yield "now", f"{last} of the last {found.after_n} runs failed"
+        yield "since", f"{last} of the last {found.after_n} runs failed"
         if alert.details.get("error"):
             yield "last error", inert(alert.details["error"])
         if failure_kinds(alert):
