@@ -46,7 +46,8 @@ def test_the_differences_on_the_critical_path_add_up_to_the_difference() -> None
     assert frame.loc["load", "difference_percent"] == 300
     assert np.isnan(frame.loc["new", "difference_s"]), "there is nothing to compare it with"
     assert found.sentence == (  # of 1.50 s, 3.00 s cannot be accounted for
-        "b took 5.00 s, 1.50 s more than a (3.50 s); on the critical path load took 3.00 s more, and others less."
+        "b took 5.00 s, 1.50 s more than a (3.50 s); "
+        "on the critical path load took 3.00 s more, and others less."
     )
 
 
