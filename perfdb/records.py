@@ -239,8 +239,9 @@ class Alert:
     """A finding that is kept, deduplicated and notified.
 
     ``step_name`` None is the session's total. ``value``, ``baseline``, ``limit`` and ``bound`` are in the
-    metric's unit; ``effect`` is the percent by which ``value`` differs from the baseline, or from
-    the limit of a rule that knows no baseline. The baseline is that of the moment it opened.
+    metric's unit, those of rules that judge shares of runs are shares; ``effect`` is the percent by which
+    ``value`` differs from the baseline, or from the limit of a rule that knows no baseline; of shares the
+    percentage points. The baseline is that of the moment it opened.
     """
 
     rule: str

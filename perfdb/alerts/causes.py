@@ -53,7 +53,13 @@ def cause_at(
     else:
         starts = [each.start_time for each in found]
         within = (sum(start < reach[0] for start in starts), sum(start <= reach[1] for start in starts) - 1)
-    return find_cause([each.seconds for each in found], [each.facts for each in found], at, within)
+    return find_cause(
+        [each.seconds for each in found],
+        [each.facts for each in found],
+        at,
+        within,
+        [each.inside for each in found],
+    )
 
 
 def as_details(cause: Cause) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
@@ -20,8 +21,8 @@ from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, remove_unru
 from perfdb.alerts.messages import headline, message
 from perfdb.analysis.error_kinds import without_ids
 from perfdb.analysis.rules import EVERY, TABLE, Level, Rule, Verdict, evaluate, kind_of
-from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE
-from perfdb.analysis.rules.change import CHANGE_POINT
+from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE, percent_over
+from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series, SeriesName
 from perfdb.measures import METRICS
@@ -349,16 +350,22 @@ def evaluate_rules(
                 if pin is None:
                     continue
                 baseline = _since_pinned(pin, baseline)
-            values, places = values_for(rule, window, baseline)
+            alert = active.get((rule.name, window.step_name, rule.metric, rule.direction))
+            frozen = frozen_of(alert)
+            is_level = TABLE[rule.kind].finds == "level"  # all that an open alert is about makes its value
+            most = CHANGE_RUNS if frozen is not None and is_level else None
+            values, places = values_for(rule, window, baseline, most=most)
             if not places or not (lately or window.session_ids[places[-1]] == session.session_id):
                 continue  # this session says nothing about it: it failed, or has no such attribute
-            alert = active.get((rule.name, window.step_name, rule.metric, rule.direction))
+            if alert is not None and frozen is not None and is_level:
+                since = sum(window.start_times[each] < alert.since_time for each in places)
+                frozen = replace(frozen, since=since)
             asked = _with_accepted(rule, baseline)
             if pin is not None:
                 asked = replace(asked, pinned=Level(pin.value, pin.spread, pin.n))
             if window.step_name is None and rule.jitter:
                 asked = replace(asked, jitter=steps * rule.jitter)
-            yield SeriesVerdict(rule, window, places, evaluate(asked, values, frozen_of(alert)))
+            yield SeriesVerdict(rule, window, places, evaluate(asked, values, frozen))
 
 
 def values_for(
@@ -455,7 +462,16 @@ def _located_again(
     place = min(near, key=lambda each: abs(each - at), default=at)
     if place == at:
         return alert, events
-    moved = replace(alert, since_session_id=window.session_ids[place], since_time=window.start_times[place])
+    since = values[places.index(place) :]
+    level = median(since)
+    moved = replace(
+        alert,
+        since_session_id=window.session_ids[place],
+        since_time=window.start_times[place],
+        value=level,
+        n=len(since),
+        effect=percent_over(level, alert.baseline),
+    )
     return moved, (*events, "moved")
 
 

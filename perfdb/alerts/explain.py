@@ -60,9 +60,9 @@ class AlertExplanation:
 
     @property
     def failures(self) -> tuple[int, int]:
-        """How many of the runs before failed, and how many since, where the rule counts failures."""
+        """How many of the runs before failed, and of the last, where the rule counts failures."""
         at = self.at or 0
-        return int(sum(self.values[:at])), int(sum(self.values[at:]))
+        return int(sum(self.values[at - self.before_n : at])), int(sum(self.values[at:]))
 
 
 def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
@@ -89,9 +89,13 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     starts = [window.start_times[each] for each in places]
     ids = [window.session_ids[each] for each in places]
     at = sum(start < alert.since_time for start in starts)
+    if kind.looks_at == "failed":  # the runs that make its value, and those just before, as it counts them
+        at = max(0, len(values) - alert.n)
     inside = bool(values) and 0 < at < len(values)
     change = _change_near(values, at) if inside and kind.compares else None
     first, end = (0, len(values)) if inside else (at, len(values))
+    if kind.looks_at == "failed":
+        first = max(0, at - alert.baseline_n)
     if change is not None:
         first, end = change.index - change.before_n, change.index + change.after_n
     before, after = values[first:at], values[at:end]

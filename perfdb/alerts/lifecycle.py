@@ -375,7 +375,7 @@ def _is_same_loss(head: Alert, alert: Alert) -> bool:
 
 
 def _runs_since(alert: Alert, verdict: Verdict, again: bool) -> int:
-    if kind_of(alert.kind).shifts:
+    if kind_of(alert.kind).finds == "drift":
         return alert.n if again else alert.n + 1
     return verdict.n
 

@@ -63,7 +63,7 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
         f"{_what_moved(alert)} ({where}), since session {alert.since_session_id}.",
         _usual(alert),
         _against_pin(alert),
-        f"Rule {alert.rule}{_kind(alert)}: {alert.details.get('found', '')}.",
+        f"Rule {alert.rule}{_kind(alert)}: {_arithmetic(alert)}.",
         _explanation(alert, group),
         remedy(alert),
         f"Next: perfdb alerts explain {alert.id}; if this is expected: perfdb alerts expected {alert.id}",
@@ -74,6 +74,11 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
 def _what_moved(alert: Alert) -> str:
     said = kind_of(alert.kind).says(alert, partial(amount, metric=alert.metric))
     return f"{subject(alert)} {said}"
+
+
+def _arithmetic(alert: Alert) -> str:
+    """Return the sum behind the figures that the message tells: of now, not of when the alert opened."""
+    return str(alert.details.get("arithmetic") or alert.details.get("found", ""))
 
 
 def _usual(alert: Alert) -> str:
@@ -145,11 +150,19 @@ def failure_kinds(alert: Alert) -> str:
 def parts_text(parts: Sequence[Part]) -> str:
     """Return the parts of a total's move as words: ``work +2.00 s (98 %), Other +40 ms (2 %)``."""
     return ", ".join(
-        f"{OTHER if part.step_name is None else step_label(part.step_name)} {_signed(part.seconds)}"
+        f"{_part_name(part)} {_signed(part.seconds)}"
         + ("" if part.percent is None else f" ({part.percent:.0f} %)")
         for part in parts
         if part.step_name is not None or part.percent is None or abs(part.percent) >= 0.5
     )
+
+
+def _part_name(part: Part) -> str:
+    """Return the step that moved, which may be one inside of the step that is the part."""
+    if part.step_name is None:
+        return OTHER
+    label = step_label(part.step_name)
+    return label if part.within is None else f"{step_label(part.within)}, in {label},"
 
 
 def _parts_of(cause: Cause, step_name: str | None) -> str:

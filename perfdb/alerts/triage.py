@@ -92,7 +92,8 @@ class RuleState:
     """A rule with what it has done so far.
 
     ``state``: ``firing``, ``quiet``, ``too little history`` or ``no data``; ``precision``: share of its
-    alerts that nobody called false, None without alerts; ``last_at``: epoch s of the newest run it evaluated.
+    alerts that nobody called false, None without alerts; ``last_at``: epoch s of the newest run it evaluated;
+    ``historic``: its alerts of old data, which are in none of these.
     """
 
     rule: Rule
@@ -102,16 +103,21 @@ class RuleState:
     false_alarms: int
     precision: float | None
     last_at: float | None
+    historic: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The answer of a check: the alerts that fail it, those that were let pass with the reason, and notes."""
+    """The answer of a check: the alerts that fail it, those that were let pass with the reason, and notes.
+
+    ``historic``: how many alerts of old data there are, which never fail it.
+    """
 
     failing: tuple[Alert, ...]
     passed: tuple[tuple[Alert, str], ...]
     enough: bool  # some statistical rule had enough history for a verdict
     longest: int  # runs in the longest series
+    historic: int = 0
 
 
 class Triage:
@@ -434,15 +440,16 @@ class Triage:
     def rules(self) -> list[RuleState]:
         """Return every configured rule with its state."""
         from perfdb.records import FALSE_ALARM
-        from perfdb.store.alerts import precision, read_alerts, rule_counts
+        from perfdb.store.alerts import historic_counts, precision, read_alerts, rule_counts
 
         settings = self.settings
         with self._history._reading() as connection:
             counts: Mapping[str, Mapping[str, int]] = {}
             verdicts: list[LiveVerdict] = []
             firing: set[str] = set()
+            historic: Mapping[str, int] = {}
             if connection is not None:
-                counts = rule_counts(connection)
+                counts, historic = rule_counts(connection), historic_counts(connection)
                 verdicts = list(_evaluate_now(connection, settings.rules))
                 firing = {alert.rule for alert in read_alerts(connection, FIRING)}
         states = []
@@ -460,6 +467,7 @@ class Triage:
                     false_alarms=count.get(FALSE_ALARM, 0),
                     precision=precision(count),
                     last_at=max((each.at for each in own), default=None),
+                    historic=historic.get(rule.name, 0),
                 )
             )
         return states
@@ -483,12 +491,13 @@ class Triage:
         Raises:
             NotFoundError: nothing is recorded.
         """
-        from perfdb.store.alerts import read_alerts
+        from perfdb.store.alerts import historic_counts, read_alerts
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
         with self._history._recorded() as connection:
             found = read_alerts(connection, "open")
+            historic = sum(historic_counts(connection).values())
             verdicts = list(_evaluate_now(connection, settings.rules))
         if not verdicts and not found:
             raise self._history._nothing_recorded()
@@ -521,6 +530,7 @@ class Triage:
             passed=tuple(passed),
             enough=any(each.verdict.enough for each in statistical) or not statistical,
             longest=max((each.verdict.n for each in statistical), default=0),
+            historic=historic,
         )
 
 

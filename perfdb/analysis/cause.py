@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -26,6 +26,7 @@ LEAST_SHARE_Z = 3.29  # two-sided 0.1 %
 MOST_VALUES = 5  # an attribute with more has no shares worth a sentence
 LEAST_PART = 0.01  # of the total's move: smaller parts are in the rest
 MOST_PARTS = 8
+DOMINATES = 0.5  # of a part: a step inside that did so much of it is named
 CLEAR = 2.5  # standard errors that a part must move: others are in the rest
 LEAST_MOVE = 0.01  # of the total before: of less there are no shares
 _SHORT = {"git_commit": 10}  # characters of a value that are enough
@@ -35,23 +36,27 @@ _SHORT = {"git_commit": 10}  # characters of a value that are enough
 class Part:
     """What one step contributes to a move of the total: ``seconds``, and ``percent`` of the move.
 
-    ``percent`` is None when the total did not move clearly; ``step_name`` is None for the rest.
+    ``percent`` is None when the total did not move clearly; ``step_name`` is None for the rest;
+    ``within`` is the step inside of it that did most of this by itself.
     """
 
     step_name: str | None
     seconds: float
     percent: float | None
+    within: str | None = None
 
     def as_dict(self) -> dict[str, object]:
         """Return the part as JSON has it: the rest is called Other, and is of another kind than a step."""
         name, kind = (OTHER, "other") if self.step_name is None else (self.step_name, "step")
-        return {"step_name": name, "seconds": self.seconds, "percent": self.percent, "kind": kind}
+        told = {"step_name": name, "seconds": self.seconds, "percent": self.percent, "kind": kind}
+        return told if self.within is None else {**told, "within": self.within}
 
     @classmethod
     def of_dict(cls, given: Mapping[str, Any], *, last: bool = False) -> Part:
         """Return what ``as_dict`` made of a part; without a kind, the ``last`` of a cause is its rest."""
         rest = given.get("kind", "other" if last else "step") == "other"
-        return cls(None if rest else given["step_name"], given["seconds"], given["percent"])
+        name = None if rest else given["step_name"]
+        return cls(name, given["seconds"], given["percent"], given.get("within"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ def find_cause(
     facts: Sequence[Mapping[str, object]],
     at: int,
     reach: tuple[int, int] | None = None,
+    inside: Sequence[Mapping[tuple[str, str], float]] = (),
 ) -> Cause:
     """Return what explains that the level moved at ``at``.
 
@@ -114,6 +120,7 @@ def find_cause(
         facts: per session the attributes and whatever else may have switched.
         at: index of the first session of the new level, between 1 and the last.
         reach: first and last index where the move may have been, when that is known.
+        inside: per session what the steps inside of a step held up by themselves, by the names of both.
 
     Raises:
         ValueError: there are no sessions on both sides.
@@ -121,7 +128,29 @@ def find_cause(
     if not 0 < at < len(seconds):
         raise ValueError(f"a move at {at} of {counted(len(seconds), 'session')} has no two sides")
     total, parts = contributions(seconds[:at], seconds[at:])
+    parts = tuple(_with_leaf(part, inside[:at], inside[at:]) for part in parts)
     return Cause(total, parts, find_suspects(facts, at, reach))
+
+
+def _with_leaf(
+    part: Part,
+    before: Sequence[Mapping[tuple[str, str], float]],
+    after: Sequence[Mapping[tuple[str, str], float]],
+) -> Part:
+    """Return the part with the step inside of it that made most of it, where one did."""
+    names = dict.fromkeys(
+        name for each in (*before, *after) for top, name in each if top == part.step_name and name != top
+    )
+    if part.step_name is None or not names:
+        return part
+    moves = {}
+    for name in names:
+        key = part.step_name, name
+        earlier, later = ([each.get(key, 0.0) for each in side] for side in (before, after))
+        moves[name] = median(later) - median(earlier)
+    largest = max(moves, key=lambda name: moves[name] * math.copysign(1.0, part.seconds))
+    dominates = moves[largest] * part.seconds > 0 and abs(moves[largest]) >= DOMINATES * abs(part.seconds)
+    return replace(part, within=largest) if dominates else part
 
 
 def contributions(

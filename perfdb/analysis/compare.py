@@ -21,7 +21,7 @@ from perfdb.filters import Either
 from perfdb.records import Session
 from perfdb.stopping import look, looking
 from perfdb.text import duration_text, inert, mode_text
-from perfdb.vocabulary import OTHER, TOTAL
+from perfdb.vocabulary import COMPLETED, OTHER, TOTAL
 
 RESAMPLES = 5_000
 LEAST_FOR_INTERVAL = 5
@@ -221,13 +221,21 @@ def _side_by_side(name: str | None, a: tuple[float, float] | None, b: tuple[floa
 def _session_sentence(a: Session, b: Session, rows: Sequence[_Row]) -> str:
     difference = (b.total_duration or 0.0) - (a.total_duration or 0.0)
     sentence = (
-        f"{b.session_id} took {duration_text(b.total_duration)}, {_more(difference)} than {a.session_id} "
+        f"{b.session_id} took {duration_text(b.total_duration)}, {_more(difference)} {a.session_id} "
         f"({duration_text(a.total_duration)})"
     )
     same_way = [row for row in rows if row[-1] * difference > 0]
     if same_way:
         most = max(same_way, key=lambda row: abs(row[-1]))
-        sentence += f"; {_part(most[0])} accounts for {duration_text(abs(most[-1]))} of it"
+        part = duration_text(abs(most[-1]))
+        if abs(most[-1]) <= abs(difference):
+            sentence += f"; {_part(most[0])} accounts for {part} of it"
+        else:  # other steps made up for some of it
+            ways = ("more", "less") if difference > 0 else ("less", "more")
+            sentence += f"; on the critical path {_part(most[0])} took {part} {ways[0]}, and others {ways[1]}"
+    ends = [f"{session.session_id} {session.status}" for session in (a, b) if session.status != COMPLETED]
+    if ends:
+        sentence += f". Not alike: {' and '.join(ends)}"
     if a.mode != b.mode or a.pipeline != b.pipeline:
         what = "pipelines" if a.pipeline != b.pipeline else "modes"
         sentence += f". They are of different {what}"
@@ -240,8 +248,8 @@ def _part(name: str | None) -> str:
 
 def _more(difference: float) -> str:
     if difference == 0:
-        return "as long"
-    return f"{duration_text(abs(difference))} {'more' if difference > 0 else 'less'}"
+        return "as long as"
+    return f"{duration_text(abs(difference))} {'more' if difference > 0 else 'less'} than"
 
 
 def _percent(before: float | None, after: float | None) -> float | None:
@@ -270,8 +278,15 @@ def _without(mode: str, by: str) -> str:
 
 
 def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str, str, list[str]]:
-    """Return the keys of both groups and of the values left out, in the order of their first appearance."""
+    """Return the keys of both groups and of the values left out, in the order of their first appearance.
+
+    A number, or true or false, that no session has is the text that is written so.
+    """
     seen = list(dict.fromkeys(keys))
+    a, b = (
+        _key(each) if each is not None and not isinstance(each, str) and _key(each) not in seen else each
+        for each in (a, b)
+    )
     if not seen:
         raise ValueError(f"no session that counts has the attribute {by!r}")
     a, b = _meant(a, seen), _meant(b, seen)
@@ -371,7 +386,7 @@ def _group_sentence(frame: pd.DataFrame, by: str, a: object, b: object, confound
     of_mode = mode_text(str(total["mode"]))
     sentence = (
         f"With {groups} a session of {inert(total['pipeline'])}{f' ({of_mode})' if of_mode else ''} took "
-        f"{duration_text(float(total['b_median']))} in the median, {_more(difference)} than with "
+        f"{duration_text(float(total['b_median']))} in the median, {_more(difference)} with "
         f"{inert(_shown(a))} ({duration_text(float(total['a_median']))}); "
         f"n = {total['b_n']} and {total['a_n']}"
     )

@@ -136,6 +136,25 @@ class Timeline:
         top = [row for row in self.rows if row.depth == 0 and row.count]
         return max(top, key=lambda row: row.critical_s, default=None)
 
+    def held_up_by(self) -> tuple[str, float] | None:
+        """Return what held the session up longest, in words, and its seconds; None without steps.
+
+        A step that holds all others says nothing: of it the longest inside is told, or what no step inside
+        recorded, if that is longer.
+        """
+        worst, depth = self.most_critical(), 0
+        while worst is not None:
+            alike = [row for row in self.rows if row.depth == depth and row.count]
+            inside = [row for row in self.rows if row.depth == depth + 1 and row.count]
+            if len(alike) > 1 or not inside:
+                break
+            unrecorded = worst.critical_s - sum(row.critical_s for row in inside)
+            largest = max(inside, key=lambda row: row.critical_s)
+            if unrecorded > largest.critical_s:
+                return f"Unrecorded time in {shortened(inert(worst.label), 60)}", unrecorded
+            worst, depth = largest, depth + 1
+        return None if worst is None else (shortened(inert(worst.label), 60), worst.critical_s)
+
 
 def timeline(session: Session, now: float | None = None) -> Timeline:
     """Lay out the steps of a session; what has not ended runs to now, or the last instant known of it."""
@@ -176,7 +195,7 @@ def timeline(session: Session, now: float | None = None) -> Timeline:
 
 def headline(session: Session, laid_out: Timeline) -> str:
     """Return the sentence above a waterfall: why it failed or was called off, or what held it up longest."""
-    worst = laid_out.most_critical()
+    worst = laid_out.held_up_by()
     if session.error_message:
         ended = "Interrupted" if session.status == INTERRUPTED else "Failed"
         return (
@@ -184,9 +203,10 @@ def headline(session: Session, laid_out: Timeline) -> str:
         )
     if worst is None or laid_out.wall_s <= 0:
         return f"Session {session.session_id}"
+    what, seconds = worst
     return (
-        f"{shortened(inert(worst.label), 60)} held this run up for {duration_text(worst.critical_s)} "
-        f"of {duration_text(laid_out.wall_s)} ({100 * worst.critical_s / laid_out.wall_s:.0f} %)"
+        f"{what} held this run up for {duration_text(seconds)} "
+        f"of {duration_text(laid_out.wall_s)} ({100 * seconds / laid_out.wall_s:.0f} %)"
     )
 
 

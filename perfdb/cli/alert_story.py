@@ -116,10 +116,10 @@ def _strip(found: AlertExplanation, columns: int) -> Iterator[str]:
 def _facts(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     alert = found.alert
     if kind_of(alert.kind).looks_at == "failed":
-        before, since = found.failures
+        before, last = found.failures
         if found.before_n:
             yield "before", f"{before} of {found.before_n} runs failed"
-        yield "since", f"{since} of {found.after_n} runs failed"
+        yield "since", f"{last} of the last {found.after_n} runs failed"
         if alert.details.get("error"):
             yield "last error", inert(alert.details["error"])
         if failure_kinds(alert):
@@ -135,9 +135,10 @@ def _facts(found: AlertExplanation) -> Iterator[tuple[str, str]]:
             "pinned",
             f"{amount(pin['value'], alert.metric)} (median of {pin['n']} runs): now {percent:+.1f} %",
         )
-    yield "rule", f"{inert(alert.rule)}: {inert(alert.details.get('found', ''))}"
-    newest = alert.details.get("arithmetic", "")
-    if newest and newest != alert.details.get("found"):
+    found_by, newest = (alert.details.get(name, "") for name in ("found", "arithmetic"))
+    is_old = bool(newest) and newest != found_by
+    yield "rule", f"{inert(alert.rule)}{', when it opened' if is_old else ''}: {inert(found_by)}"
+    if is_old:
         yield "newest run", inert(newest)
     yield "ends", remedy(alert)
     for number, (command, purpose) in enumerate(_next(alert)):

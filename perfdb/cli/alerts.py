@@ -8,6 +8,7 @@ from collections.abc import Callable
 import click
 
 from perfdb.alerts.triage import LiveVerdict, Triage
+from perfdb.analysis.rules import kind_of
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, database_option, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_rows, print_table
@@ -16,7 +17,7 @@ from perfdb.errors import NotFoundError
 from perfdb.filters import parse_age, step_of
 from perfdb.history.history import History
 from perfdb.records import ALERT_STATES, Alert
-from perfdb.text import step_label
+from perfdb.text import counted, step_label
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 COLUMNS = (
@@ -92,7 +93,7 @@ def _list(database: str | None, state: str, pipeline: str | None, as_json: bool,
     found = [alert for alert in triage.alerts(state) if wanted in (None, alert.pipeline)]
     if not found:
         nothing = (
-            "No open alert."
+            f"No open alert.{_historic(triage)}"
             if state == "open"
             else f"No alert is {state}."
             if state != "all"
@@ -107,6 +108,12 @@ def _list(database: str | None, state: str, pipeline: str | None, as_json: bool,
         [COLOURS[alert.severity] for alert in found],
     )
     click.echo(f"Details: perfdb alerts explain {found[0].id}", err=True)
+
+
+def _historic(triage: Triage) -> str:
+    count = len(triage.alerts("historic"))
+    told = f" {counted(count, 'historic alert')} of old data: perfdb alerts list --state historic."
+    return told if count else ""
 
 
 def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
@@ -129,7 +136,7 @@ def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
         alert.severity,
         ", ".join([alert.state, *flags]),
         f"{subject(alert)}{f' ({mode})' if mode not in ('', 'normal mode') else ''}",
-        "" if alert.effect is None else f"{alert.effect:+.0f} %",
+        kind_of(alert.kind).effect_text(alert.effect),
         short_time(alert.since_time),
         str(alert.hits),
         alert.rule,

@@ -13,6 +13,7 @@ from perfdb.cli.options import COUNT, instant, open_history, table_options
 from perfdb.cli.render import print_rows
 from perfdb.cli.text import inert
 from perfdb.records import Alert
+from perfdb.text import counted
 from perfdb.vocabulary import CRITICAL, WARNING
 
 
@@ -88,11 +89,18 @@ def _escaped(text: str) -> str:
 def _summary(checked: Checked) -> str:
     if checked.failing:
         count = len(checked.failing)
-        return f"{count} alert{'s fire' if count > 1 else ' fires'}.{_passed(checked.passed)}"
+        fire = f"{count} alert{'s fire' if count > 1 else ' fires'}."
+        return fire + _passed(checked.passed) + _historic(checked.historic)
     said = "Quiet."
     if not checked.enough:
         said = f"Quiet, but with too little history to judge: {checked.longest} runs; a baseline needs 15."
-    return said + _passed(checked.passed)
+    return said + _passed(checked.passed) + _historic(checked.historic)
+
+
+def _historic(count: int) -> str:
+    """Say what of old data is passed over: it was there when that data came."""
+    told = f" {counted(count, 'historic alert')} of old data not counted: perfdb alerts list --state historic"
+    return told if count else ""
 
 
 def _passed(passed: Sequence[tuple[Alert, str]]) -> str:

@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """Compare two sessions, or two groups of sessions by attribute.
 
-    A and B are sessions as in `perfdb show` (default: the last two). With --by they are two values of the
+    A and B are sessions as in `perfdb show` (default: the last session and the one before it of its pipeline
+    and mode). With --by they are two values of the
     attribute (default: the two newest).
     """
     given = history_filters(filters)
@@ -52,7 +53,7 @@ def command(
         )
     history = open_history(database, lists=True)
     if by is None:
-        sessions = history.compare(*_two_sessions(a, b))
+        sessions = history.compare(*history.usual_pair(a, b))
         facts: dict[str, Any] = {"a": sessions.a, "b": sessions.b}
         if not _answered(sessions, facts, as_json=as_json, as_csv=as_csv):
             _print_sessions(sessions)
@@ -79,12 +80,6 @@ def _answered(
         click.echo(line)
     click.echo()
     return False
-
-
-def _two_sessions(a: str | None, b: str | None) -> tuple[str, str]:
-    if a is None:
-        return "last~1", "last"
-    return (a, b) if b is not None else (a, "last")
 
 
 def _print_sessions(found: SessionComparison) -> None:

@@ -42,12 +42,14 @@ COLUMNS = (
 @click.option(
     "--step", metavar="NAME", shell_complete=complete("step"), help="Only this step, not the totals."
 )
+@click.option("--by", metavar="ATTRIBUTE", help="Look at the sessions of each value by themselves.")
 @click.option("-n", "--last", type=COUNT, help="Number of newest sessions.  [all]")
 @click.option("--better", is_flag=True, help="Find what became faster instead.")
 @filter_options
 @table_options
 def command(
     step: str | None,
+    by: str | None,
     last: int | None,
     better: bool,
     database: str | None,
@@ -65,21 +67,33 @@ def command(
     """
     given = history_filters(filters)
     history = open_history(database)
-    frame = history.regressions(step=step, last=last, better=better, **given)
+    frame = history.regressions(step=step, last=last, better=better, by=by, **given)
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
+    if by is None and not better:
+        _say_where_it_differs(history, given)
     if frame.empty:
         _say_why(history, given | ({"step": step} if step else {}), better)
         return
     columns = min(screen_width(), WIDEST)
-    for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-        click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
+    kinds = ["pipeline", "mode", *(["value"] if by is not None else [])]
+    for number, ((pipeline, mode, *value), group) in enumerate(frame.groupby(kinds, sort=by is None)):
+        title = ", ".join([of_kind(str(pipeline), str(mode)), *(f"{by} = {each}" for each in value)])
+        click.echo("\n" * (number > 0) + colour(inert(title), None, bold=True))
         rows = rows_of(group)
         print_table(COLUMNS, [_cells(row) for row in rows])
         moves = [row for row in rows if row["against"] == "level"]
         for moved in {row["event_session_id"]: row for row in moves}.values():
             for line in wrap(_reason(moved), columns, subsequent_indent="  "):
                 click.echo(line)
+
+
+def _say_where_it_differs(history: Any, given: Mapping[str, Any]) -> None:
+    """Say which attribute's values tell different stories: what moved for one is lost among the others."""
+    for name, rows in history.differs_by(**given).groupby("attribute", sort=False):
+        first = rows_of(rows)[0]
+        what = f"{first['pipeline']} with {name} = {first['value']} became {first['effect']:.0f} % slower"
+        click.echo(inert(f"Differs by {name}: {what}. See: perfdb regressions --by {name}"), err=True)
 
 
 def _say_why(history: Any, given: dict[str, Any], better: bool) -> None:

@@ -12,7 +12,7 @@ from perfdb.alerts.triage import RuleState, Triage
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import open_history, table_options
 from perfdb.cli.render import Column, print_rows, print_table
-from perfdb.cli.text import short_time
+from perfdb.cli.text import inert, short_time
 from perfdb.text import step_label
 
 COLUMNS = (
@@ -31,19 +31,29 @@ COLUMNS = (
 _KINDS = "\n\n".join(f"{kind.name}: {kind.summary}." for kind in TABLE.values())
 
 
-@click.command("rules", epilog=f"The kinds of rules fire at\n\n{_KINDS}")
+_NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_DEFAULTS = sum(kind.default is not None for kind in TABLE.values())
+_HELP = f"""List the rules with their state, alerts and precision.
+
+Define rules as [[alerts.rules]] in perfdb.toml; {_NUMBERS[_DEFAULTS]} are on by default. Precision is the
+share of the alerts of a rule that were right. `perfdb alerts explain` shows the calculation of each rule on
+the newest runs.
+"""
+
+
+@click.command("rules", help=_HELP, epilog=f"The kinds of rules fire at\n\n{_KINDS}")
 @table_options
 def command(database: str | None, as_json: bool, as_csv: bool) -> None:
-    """List the rules with their state, alerts and precision.
-
-    Define rules as [[alerts.rules]] in perfdb.toml; some are on by default. Precision is the share of the
-    alerts of a rule that were right. `perfdb alerts explain` shows the calculation of each rule on the
-    newest runs.
-    """
+    """List the rules; see its help."""
     states = Triage(open_history(database)).rules()
     if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
         return
     print_table(COLUMNS, [_cells(each) for each in states])
+    historic = [f"{each.historic:,} of {inert(each.rule.name)}" for each in states if each.historic]
+    if historic:
+        click.echo(
+            f"\nHistoric alerts, of old data: {', '.join(historic)}. perfdb alerts list --state historic"
+        )
 
 
 def _row(each: RuleState) -> dict[str, Any]:
@@ -63,6 +73,7 @@ def _row(each: RuleState) -> dict[str, Any]:
         "series": each.series,
         "alerts": each.alerts,
         "false_alarms": each.false_alarms,
+        "historic": each.historic,
         "precision": each.precision,
         "last_evaluated_run_at": each.last_at,
     }

@@ -41,6 +41,8 @@ class Reader(Protocol):
     def affordable(self) -> Callable[..., int | None]: ...  # noqa: D102
     @property
     def compare(self) -> Callable[..., Any]: ...  # noqa: D102
+    @property
+    def count(self) -> Callable[..., int]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
     def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
     def baselines(self) -> pd.DataFrame: ...  # noqa: D102
@@ -139,7 +141,9 @@ def choose(history: Reader, *, last: int | None = None, **filters: Any) -> Choic
     if others:
         words.append(f"without {counted(len(finished) - len(chosen), 'session')} of other modes or pipelines")
     if last is not None and len(sessions) == last:
-        words.append(f"of the newest {counted(last, 'session')}")
+        count = history.count(**filters)
+        of = f"{last:,} of {counted(count, 'session')}" if count > last else counted(last, "session")
+        words.append(f"of the newest {of}")
     return Choice(
         counted_sessions(chosen),
         untagged(chosen[chosen["status"] == FAILED]),
@@ -290,8 +294,8 @@ def _compare(asked: Asked) -> Figure:
     if by is None:
         if len(session_ids) not in (0, 2):
             raise UsageError("compare takes two sessions, A and B, or by= an attribute that makes two groups")
-        first, second = (history.session(each) for each in session_ids or ("last~1", "last"))
-        pair = history.compare(first.session_id, second.session_id)
+        pair = history.compare(*session_ids)
+        first, second = history.session(pair.a), history.session(pair.b)
         frame = pair.frame.rename(columns={"a_critical_s": "a", "b_critical_s": "b"})
         return compare(
             frame,

@@ -256,6 +256,7 @@ class History(Decisions):
         *,
         step: str | None = None,
         better: bool = False,
+        by: str | None = None,
         last: int | None = None,
         **filters: Unpack[Filters],
     ) -> pd.DataFrame:
@@ -264,6 +265,8 @@ class History(Decisions):
         Args:
             step: only this step, without the totals.
             better: what moved for the better instead.
+            by: an attribute: the sessions with each of its values are looked at by themselves, and the column
+                ``value`` says which a row is of; see ``differs_by``.
             last: only so many of the newest sessions.
             filters: ``since``: only what moved at or after it; what was before is looked at too. The others
                 choose the sessions that make the history: ``pipeline``, ``until``, ``fast_mode``, ``status``,
@@ -284,7 +287,27 @@ class History(Decisions):
         from perfdb.history import queries
 
         with self._reading() as connection:
-            return queries.regressions(connection, step=step, better=better, **checked_filters(last, filters))
+            chosen = checked_filters(last, filters)
+            if by is not None:
+                return queries.regressions_by(connection, by, step=step, better=better, **chosen)
+            return queries.regressions(connection, step=step, better=better, **chosen)
+
+    def differs_by(self, *, last: int | None = 5000, **filters: Unpack[Filters]) -> pd.DataFrame:
+        """Return the moves that the sessions with one value of an attribute show, and all together do not.
+
+        Args:
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+
+        Returns:
+            ``pipeline``, ``mode``, ``attribute``, ``value``, ``since_session_id``, ``since_time`` (epoch s),
+            ``before_median`` and ``after_median`` (s), ``effect`` (percent), the largest first.
+        """
+        from perfdb.history import queries
+
+        modes = self._settings.mode_attributes
+        with self._reading() as connection:
+            return queries.differs_by(connection, modes, **checked_filters(last, filters))
 
     def suggest_thresholds(self, *, last: int | None = 1000, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return a limit for each series with at least 20 runs, and how many runs it would have flagged.
@@ -301,6 +324,9 @@ class History(Decisions):
 
         with self._reading() as connection:
             return queries.suggest_thresholds(connection, **checked_filters(last, filters))
+
+    @overload
+    def compare(self) -> SessionComparison: ...
 
     @overload
     def compare(self, a: str, b: str) -> SessionComparison: ...
@@ -328,7 +354,8 @@ class History(Decisions):
         """Return how two sessions compare, or two groups of sessions.
 
         Args:
-            a: the first session, as in ``session``; with ``by``: the value of the first group.
+            a: the first session, as in ``session``; without both, see ``usual_pair``; with ``by``: the value
+                of the first group.
             b: the second session; with ``by``: the value of the second group.
             by: an attribute of the sessions, or ``git_commit``, ``host``, …; without ``a`` and ``b`` its
                 two newest values make the groups.
@@ -347,9 +374,25 @@ class History(Decisions):
                 modes = self._settings.mode_attributes
                 chosen = checked_filters(last, filters)
                 return queries.compare_groups(connection, by=by, a=a, b=b, mode_attributes=modes, **chosen)
-            if a is None or b is None:
+            if (a is None) != (b is None):
                 raise UsageError('give two sessions, compare("last~1", "last"), or by="fast_mode"')
-            return queries.compare_sessions(connection, a, b)
+            return queries.compare_sessions(connection, *queries.usual_pair(connection, a, b))
+
+    def usual_pair(self, a: str | None = None, b: str | None = None) -> tuple[str, str]:
+        """Return the ids of the two sessions to compare where not both are named, of one pipeline and mode.
+
+        Args:
+            a: the first, as in ``session``; None: the one that ended before ``b``.
+            b: the second; None: the newest of the pipeline and mode of ``a``, or of all.
+
+        Raises:
+            UsageError: there is no other session of that kind.
+            NotFoundError: as in ``session``.
+        """
+        from perfdb.history import queries
+
+        with self._recorded() as connection:
+            return queries.usual_pair(connection, a, b)
 
     def explain(self, session_id: str = "last", *, last: int = 100) -> Explanation:
         """Return why a session took as long as it did, compared with those of its kind before it.
@@ -437,6 +480,19 @@ class History(Decisions):
             within = queries.within_limits(connection, times=times, **checked_filters(last, filters))
         return last if within["last"] is None else int(within["last"])
 
+    def count(self, **filters: Unpack[Filters]) -> int:
+        """Return how many sessions fit.
+
+        Args:
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+        """
+        from perfdb.store import extent
+
+        with self._reading() as connection:
+            if connection is None:
+                return 0
+            return extent.count_sessions(connection, **checked_filters(None, filters))
+
     def alerts(self, state: str = "open") -> pd.DataFrame:
         """Return one row per alert, the newest first.
 
@@ -446,9 +502,10 @@ class History(Decisions):
 
         Returns:
             ``id``, ``rule``, ``severity``, ``state``, ``pipeline``, ``step_name`` (None: the session's
-            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit), ``effect``
-            (percent), ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``,
-            ``n``, ``baseline_n``, ``hits``, instants (epoch s), ``silenced``, ``inhibited_by`` and more.
+            total), ``metric``, ``mode``, ``value`` and ``baseline`` (in the metric's unit; shares for rules
+            that judge shares of runs), ``effect`` (percent; of shares percentage points),
+            ``since_session_id``, ``message``; then ``kind``, ``direction``, ``limit``, ``bound``, ``n``,
+            ``baseline_n``, ``hits``, instants (epoch s), ``silenced``, ``inhibited_by`` and more.
 
         Raises:
             ValueError: there is no such state.

@@ -17,6 +17,7 @@ from perfdb.filters import Chosen, step_of
 from perfdb.records import COMPLETED, Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
+from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import BIGGEST
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.rules import Rule
     from perfdb.analysis.trends import By
 
+_MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
 _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than one more of the same
 
@@ -141,6 +143,83 @@ def regressions(
     return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _MOVES.items()})
 
 
+def regressions_by(
+    connection: Connection | None, by: str, *, step: str | None, better: bool, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
+    """Return the regressions of the sessions with each value of an attribute, with the ``value``.
+
+    Raises:
+        UsageError: no session has it, or it has too many values.
+    """
+    import pandas as pd
+
+    values: list[Any] = []
+    if connection is not None:
+        whole: Chosen = {**filters, "since": None}  # what was before is read too
+        for attributes in frames.sessions_frame(connection, **whole)["attributes"]:
+            value = attributes.get(by)
+            if isinstance(value, str | int | float) and not any(
+                value == each and type(value) is type(each) for each in values
+            ):
+                values.append(value)
+            if len(values) > _MOST_VALUES:
+                raise UsageError(f"{by} has more than {_MOST_VALUES} values: choose some with --attribute")
+        if not values:
+            raise UsageError(f"no session that fits has the attribute {by!r}; see: perfdb sessions --json")
+    found = []
+    for value in values:
+        asked: Chosen = {**filters, "attribute": {**(filters.get("attribute") or {}), by: value}}
+        frame = regressions(connection, step=step, better=better, **asked)
+        frame.insert(0, "value", pd.Series([value] * len(frame), dtype=object))
+        found.append(frame)
+    if not found:
+        frame = regressions(connection, step=step, better=better, **filters)
+        frame.insert(0, "value", pd.Series([], dtype=object))
+        return frame
+    kept = [frame for frame in found if len(frame)] or found[:1]
+    return pd.concat(kept, ignore_index=True)
+
+
+def differs_by(
+    connection: Connection | None, mode_attributes: Sequence[str], **filters: Unpack[Chosen]
+) -> pd.DataFrame:
+    """Return what ``analysis.splits`` finds among the sessions that fit."""
+    import pandas as pd
+
+    from perfdb.analysis.runs import counted_sessions
+    from perfdb.analysis.splits import find_splits
+    from perfdb.history.values import rows_of
+
+    splits = []
+    if connection is not None:
+        since = filters.get("since")
+        whole: Chosen = {**filters, "since": None}
+        sessions = counted_sessions(frames.sessions_frame(connection, **whole))
+        names = ["session_id", "pipeline", "mode", "start_time", "total_duration", "attributes"]
+        passed = [*mode_attributes, *(filters.get("attribute") or {})]
+        splits = find_splits(rows_of(sessions[names]), passed_over=passed)
+        splits = [each for each in splits if since is None or each.move.since_time >= since]
+    rows = [
+        (
+            each.pipeline,
+            each.mode,
+            each.attribute,
+            each.value,
+            each.move.since_session_id,
+            each.move.since_time,
+            each.move.change.before_median,
+            each.move.change.after_median,
+            each.move.change.effect_percent,
+        )
+        for each in splits
+    ]
+    columns = [
+        "pipeline", "mode", "attribute", "value", "since_session_id", "since_time", "before_median",
+        "after_median", "effect",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
 def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
     runs, change, cause = move.runs, move.change, move.cause
     first, last = (runs.session_ids[place] for place in change.interval)
@@ -244,6 +323,41 @@ def suggest_thresholds(connection: Connection | None, **filters: Unpack[Chosen])
     from perfdb.analysis.thresholds import suggest_thresholds as suggest
 
     return suggest(runs_of(*sessions_and_steps(connection, **filters)))
+
+
+def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[str, str]:
+    """Return the two sessions to compare where not both are named: of one pipeline and mode.
+
+    Raises:
+        UsageError: there is no other session of that kind.
+    """
+    from perfdb.store.browsing import neighbours
+    from perfdb.store.windows import newest_sessions
+
+    if a is not None and b is not None:
+        return a, b
+    if a is not None or b is not None:
+        named = reading.read_session(connection, reading.find_session_id(connection, str(a or b)))
+        kind = named.pipeline, named.mode
+        newest = next(
+            (each for each in newest_sessions(connection, named.pipeline) if each.mode == named.mode), None
+        )
+        if a is not None and newest is not None and newest.session_id != named.session_id:
+            return named.session_id, newest.session_id
+        candidates = [named]
+    else:
+        newest_first = sorted(newest_sessions(connection), key=lambda place: -place.start_time)
+        ids = [place.session_id for place in newest_first] or [reading.find_session_id(connection, "last")]
+        candidates = [reading.read_session(connection, session_id) for session_id in ids]
+        kind = candidates[0].pipeline, candidates[0].mode
+    for session in candidates:
+        before = neighbours(connection, session)[0]
+        if before is not None:
+            return before, session.session_id
+    named_kind = ", ".join(part for part in (inert(kind[0]), mode_text(kind[1])) if part)
+    raise UsageError(
+        f"no session of {named_kind} ended before {candidates[0].session_id}: name two to compare"
+    )
 
 
 def compare_sessions(connection: Connection, a: str, b: str) -> SessionComparison:
@@ -369,11 +483,23 @@ def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[C
     return {**filters, "last": kept}
 
 
+def _note_what_is_cut(connection: Connection, filters: Chosen) -> None:
+    """Say how much of a window that was asked for is left out."""
+    last, bounds = filters.get("last"), (filters.get("since"), filters.get("until"))
+    if last is None or bounds == (None, None):
+        return
+    whole: Chosen = {**filters, "last": None}
+    count = extent.count_sessions(connection, **whole)
+    if count > last:
+        notes().append(f"Used only the newest {last:,} of {counted(count, 'session')} of this window.")
+
+
 def sessions_and_steps(
     connection: Connection | None, **filters: Unpack[Chosen]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the frames of the sessions that fit and of their steps; of too many the newest."""
     if connection is None:
         return frames.empty_sessions_frame(), frames.empty_steps_frame()
+    _note_what_is_cut(connection, filters)
     filters = within_limits(connection, **filters)
     return frames.sessions_frame(connection, **filters), frames.steps_frame(connection, **filters)

@@ -291,6 +291,16 @@ def rule_counts(connection: Connection) -> dict[str, dict[str, int]]:
     return counts
 
 
+def historic_counts(connection: Connection) -> dict[str, int]:
+    """Return per rule how many alerts of old data it has, of which nobody was told."""
+    query = (
+        select(alerts.c.rule, func.count().label("count"))
+        .where(alerts.c.state == HISTORIC)
+        .group_by(alerts.c.rule)
+    )
+    return {row.rule: int(row[1]) for row in connection.execute(query)}
+
+
 def precision(counts: Mapping[str, int]) -> float | None:
     """Return the share of a rule's alerts that nobody called a false alarm; None when it has none."""
     total = sum(counts.values())

@@ -52,6 +52,12 @@ def has_many_names(connection: Connection, pipeline: str | None) -> bool:
     return connection.execute(select(func.count()).select_from(found)).scalar_one() > MANY_NAMES
 
 
+def count_sessions(connection: Connection, **filters: Unpack[Chosen]) -> int:
+    """Return how many sessions fit; see ``filters.choose_sessions``."""
+    chosen = choose_sessions(connection, **filters).subquery()
+    return int(connection.execute(select(func.count()).select_from(chosen)).scalar_one())
+
+
 def extent_of(connection: Connection, session_id: str) -> tuple[int, int]:
     """Return how many steps a session has, and how many they weigh; (0, 0) of one that is not there."""
     query = (

@@ -68,7 +68,7 @@ def choose_sessions(
         tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_name(redact(tag)))
         wanted = wanted.where(sessions.c.id.in_(tagged))
     for number, (key, value) in enumerate((attribute or {}).items()):
-        wanted = wanted.where(_has_attribute(connection, key, value, number))
+        wanted = wanted.where(_has_attribute(connection, key, value, 2 * number))
     if last is not None:
         if last < 1:
             raise FilterError(f"last must be 1 or more, not {last}")

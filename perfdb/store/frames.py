@@ -10,6 +10,7 @@ import gc
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Unpack
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+_EPOCH = datetime(1970, 1, 1)  # of UTC
 _MEASURED = (NAMES[0], "cpu_percent", *NAMES[1:])
 SESSION_COLUMNS = (
     "session_id", "pipeline", "status", "mode", "fast_mode", "success", "product_count", "start_time",
@@ -241,10 +243,25 @@ def _view_query(view: TableClause, chosen: Select[tuple[int]]) -> Select[Any]:
 
 def _plain_rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
     names = [column.name for column in query.selected_columns]
-    return [
+    rows = [
         {name: _plain(name, value) for name, value in zip(names, row, strict=True)}
         for row in driver_rows(connection, query)
     ]
+    for row in rows:  # as frames have them: each database rounds to the microsecond in its own way
+        row["started_at"] = _instant_text(row["start_time"], row["started_at"])
+        row["ended_at"] = _instant_text(row["end_time"], row["ended_at"])
+    return rows
+
+
+def _instant_text(epoch: float | None, told: str | None) -> str | None:
+    """Return an instant as ISO text, UTC; what the database told where it is beyond the calendar."""
+    if epoch is None:
+        return None
+    try:
+        moment = _EPOCH + timedelta(microseconds=round(epoch * 1e6))
+    except (OverflowError, ValueError):
+        return told
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if moment.year >= 1000 else told
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from perfdb.critical_path import Span, critical_seconds, resolved_parents, since
+from perfdb.critical_path import Span, critical_seconds, deepest_first, resolved_parents, since
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import COMPLETED_CODE, environments, from_json, series, sessions, steps
 
@@ -24,6 +24,7 @@ class Neighbour:
     """A session that counts.
 
     ``seconds``: critical seconds per top-level step, and of no step under None, which add up to the total;
+    ``inside``: those that a step inside of it held up by itself, by both names;
     ``facts``: attributes, environment, and the data of its steps as ``model of Vision Analysis``.
     """
 
@@ -32,6 +33,7 @@ class Neighbour:
     total_duration: float
     seconds: dict[str | None, float] = field(default_factory=dict)
     facts: dict[str, object] = field(default_factory=dict)
+    inside: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
 def read_neighbours(
@@ -140,14 +142,16 @@ def _add_steps(connection: Connection, found: Mapping[int, Neighbour]) -> None:
             for row in rows
         ]
         names = [row.step_name for row in rows]
-        neighbour.seconds.update(
-            _seconds_of(names, since(neighbour.start_time, spans), neighbour.total_duration)
-        )
+        seconds, inside = _seconds_of(names, since(neighbour.start_time, spans), neighbour.total_duration)
+        neighbour.seconds.update(seconds)
+        neighbour.inside.update(inside)
         neighbour.facts.update(_step_facts((row.step_name, from_json(row.additional_data)) for row in rows))
 
 
-def _seconds_of(names: list[str], spans: list[Span], wall: float) -> dict[str | None, float]:
-    """Return the critical seconds of each top-level step with all below it, and of no step.
+def _seconds_of(
+    names: list[str], spans: list[Span], wall: float
+) -> tuple[dict[str | None, float], dict[tuple[str, str], float]]:
+    """Return the critical seconds of each top-level step with all below it, and of no step; of those below.
 
     Of a step that holds all others the answer has the steps within it, and what it did itself.
     """
@@ -166,7 +170,16 @@ def _seconds_of(names: list[str], spans: list[Span], wall: float) -> dict[str | 
         level = within
     for seq in level:
         seconds[name_of[seq]] = seconds.get(name_of[seq], 0.0) + inclusive[seq]
-    return seconds
+    inside: dict[tuple[str, str], float] = {}
+    top = {seq: seq for seq in level}
+    for seq in reversed(list(deepest_first(parents))):  # a parent before what is inside of it
+        parent = parents[seq]
+        above = None if parent is None else top.get(parent)
+        if above is not None and seq not in top:
+            top[seq] = above
+            key = name_of[above], name_of[seq]
+            inside[key] = inside.get(key, 0.0) + exclusive[seq]
+    return seconds, inside
 
 
 def _step_facts(rows: Iterable[tuple[str, Any]]) -> dict[str, object]:

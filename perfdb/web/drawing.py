@@ -9,6 +9,7 @@ from perfdb.analysis.trend_view import kept_places
 from perfdb.pages import svg
 from perfdb.text import duration_text, size_text
 from perfdb.vocabulary import FAILED
+from perfdb.web.answers.trends import Rate
 from perfdb.web.schemas import BarRow, SampleSeries, SessionAnswer, TimelineRow, TrendAnswer
 
 MOST_DOTS = 300
@@ -98,6 +99,33 @@ def trend(answer: TrendAnswer, limits: Sequence[float] = (), marks: Sequence[flo
         limits=[limit for limit in limits if limit < answer.top],
         marks=[mark - first for mark in marks if first <= mark <= last],
     )
+
+
+def rate(found: Rate, limit: float | None, mark: float) -> tuple[float, str]:
+    """Return the top of the scale, and the share of failed runs over time as dots with a line.
+
+    Args:
+        found: the shares.
+        limit: a share that is allowed.
+        mark: an instant, epoch s.
+    """
+    first, last = found.start_times[0], found.start_times[-1]
+    top = min(1.0, 1.15 * max([*found.shares, limit or 0.0, 0.1]))
+    places = kept_places(found.shares, MOST_DOTS)
+    line = [(found.start_times[place] - first, found.shares[place]) for place in places]
+    dots = [
+        (*point, found.failed[place], f"{100 * point[1]:.0f} %")
+        for place, point in zip(places, line, strict=True)
+    ]
+    shape = svg.dots(
+        dots,
+        [line],
+        last - first,
+        top,
+        limits=[] if limit is None else [limit],
+        marks=[mark - first] if first <= mark <= last else [],
+    )
+    return top, shape
 
 
 def _pieces(answer: TrendAnswer) -> list[list[tuple[float, float]]]:

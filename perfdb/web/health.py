@@ -15,10 +15,13 @@ from perfdb.pages.words import change, shown
 from perfdb.records import FIRING, SEVERITIES
 from perfdb.text import counted, duration_text
 from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, INTERRUPTED, WARNING
-from perfdb.web.schemas import AlertRow, Live
+from perfdb.web.answers.overview import RECENT
+from perfdb.web.schemas import AlertRow, Live, SeriesNow
 from perfdb.web.words import when
 
 INFO = SEVERITIES[0]
+WORSE_PERCENT, WORSE_WITH_ALERT_PERCENT = 15.0, 5.0  # by which newest runs must lie higher to be called worse
+MANY_FAILURES, MANY_FAIL = 3, 0.15  # of the newest runs: all is not well
 _REASONS = ("It explains", "Suspect", "Last error", "Failing too", "Moved together", "No single step")
 
 
@@ -39,8 +42,13 @@ def firing(alerts: Sequence[AlertRow]) -> list[AlertRow]:
     return sorted(found, key=lambda alert: (-SEVERITIES.index(alert.severity), -alert.since_time, -alert.id))
 
 
-def health(alerts: Sequence[AlertRow], live: Live | None = None) -> HealthSentence:
-    """Return the health that open alerts and the newest sessions tell."""
+def health(
+    alerts: Sequence[AlertRow], live: Live | None = None, series: Sequence[SeriesNow] | None = None
+) -> HealthSentence:
+    """Return the health that open alerts, the newest sessions and the newest runs of each series tell.
+
+    That all is well is only said where the runs were looked at, too.
+    """
     urgent = firing(alerts)
     known = len([alert for alert in alerts if alert.severity != INFO]) - len(urgent)
     more = [] if live is None else _newest(live)
@@ -53,12 +61,49 @@ def health(alerts: Sequence[AlertRow], live: Live | None = None) -> HealthSenten
     if not urgent:
         if live is not None and not live.sessions and not live.running:
             return HealthSentence("", Markup("Nothing is recorded yet"), Markup(""))
+        if series is None:
+            return HealthSentence("good", Markup("No alert fires"), Markup(" ").join(more))
+        failing = [each for each in series if _fails(each)]
+        if failing:
+            worst = max(failing, key=lambda each: each.failures / _newest_runs(each))
+            name = shown(worst.pipeline, 60) if worst.step_name is None else shown(worst.step_name)
+            text = Markup("No alert fires, but {} of the newest {} runs of {} failed").format(
+                worst.failures, _newest_runs(worst), name
+            )
+            return HealthSentence(WARNING, text, Markup(" ").join(more))
+        slower = [each for each in series if is_worse(each)]
+        if slower:
+            worst = max(slower, key=lambda each: each.change_percent or 0.0)
+            name = shown(worst.pipeline, 60) if worst.step_name is None else shown(worst.step_name)
+            text = Markup("No alert fires; {} takes {} of late").format(
+                name, _longer(worst.change_percent or 0.0)
+            )
+            return HealthSentence("", text, Markup(" ").join(more))
         return HealthSentence("good", Markup("All is well: no alert fires"), Markup(" ").join(more))
     first = urgent[0]
     number = "1 alert fires" if len(urgent) == 1 else f"{len(urgent)} alerts fire"
     sentence = Markup("{}: {} since {}").format(number, what_moved(first), when(first.since_time))
     level = CRITICAL if first.severity == CRITICAL else WARNING
     return HealthSentence(level, sentence, Markup(" ").join(more))
+
+
+def is_worse(row: SeriesNow) -> bool:
+    """Say whether the newest runs of a series are shown as worse: an alert says so, or they clearly are."""
+    least = WORSE_PERCENT if row.alert_id is None else WORSE_WITH_ALERT_PERCENT
+    return row.change_percent is not None and row.change_percent >= least
+
+
+def _newest_runs(row: SeriesNow) -> int:
+    return min(RECENT, row.n + row.failures)
+
+
+def _fails(row: SeriesNow) -> bool:
+    return row.failures >= MANY_FAILURES and row.failures >= MANY_FAIL * _newest_runs(row)
+
+
+def _longer(percent: float) -> str:
+    much = change(abs(percent)).lstrip("+")
+    return f"{much} as long" if "×" in much else f"{much} {'longer' if percent > 0 else 'less long'}"
 
 
 def what_moved(alert: AlertRow) -> Markup:
@@ -73,12 +118,9 @@ def what_moved(alert: AlertRow) -> Markup:
         )
     if alert.effect is None:
         return Markup("{} is at {}").format(name, amount(alert.value, alert.metric))
-    much = change(abs(alert.effect)).lstrip("+")
     if alert.metric == "duration":
-        words = (
-            f"{much} as long" if "×" in much else f"{much} {'longer' if alert.effect > 0 else 'less long'}"
-        )
-        return Markup("{} takes {}").format(name, words)
+        return Markup("{} takes {}").format(name, _longer(alert.effect))
+    much = change(abs(alert.effect)).lstrip("+")
     words = f"at {much} of what it was" if "×" in much else f"{much} {'up' if alert.effect > 0 else 'down'}"
     return Markup("{} is {}").format(name, words)
 
@@ -86,6 +128,15 @@ def what_moved(alert: AlertRow) -> Markup:
 def judged(value: float, alert: AlertRow) -> str:
     """Return what an alert's rule judged, with its unit."""
     return kind_of(alert.kind).value_text(value, partial(amount, metric=alert.metric))
+
+
+def effect_of(alert: AlertRow) -> str:
+    """Return by how much an alert's value moved: as a change, of shares in percentage points."""
+    if alert.effect is None:
+        return "–"
+    if judges_shares(alert):
+        return f"{'−' if alert.effect < 0 else '+'}{abs(alert.effect):.0f} percentage points"
+    return change(alert.effect)
 
 
 def judges_shares(alert: AlertRow) -> bool:

@@ -16,7 +16,15 @@ from perfdb.pages.style import COLOURS, SHAPES
 from perfdb.pages.words import drawn
 from perfdb.version import __version__
 from perfdb.web import words
-from perfdb.web.health import judged, judges_shares, reasons, what_moved
+from perfdb.web.health import (
+    WORSE_PERCENT,
+    WORSE_WITH_ALERT_PERCENT,
+    effect_of,
+    judged,
+    judges_shares,
+    reasons,
+    what_moved,
+)
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -50,6 +58,7 @@ def _environment() -> Environment:
         ago=words.ago,
         amount=amount,
         day=words.day,
+        effect_of=effect_of,
         judged=judged,
         judges_shares=judges_shares,
         moved=percent_words,
@@ -57,6 +66,7 @@ def _environment() -> Environment:
         what_moved=what_moved,
         when=words.when,
     )
+    made.globals.update(worse_percent=WORSE_PERCENT, worse_with_alert_percent=WORSE_WITH_ALERT_PERCENT)
     made.globals.update(link=words.link, version=__version__)
     made.globals.update(static=static_path(), style=drawn(style_sheet()))
     return made

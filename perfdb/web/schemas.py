@@ -115,7 +115,10 @@ class EventRow(Answer):
 
 
 class StepRow(Answer):
-    """One step; ``critical_s`` are its seconds on the critical path, those of steps inside it left out."""
+    """One step; ``critical_s`` are the seconds in which it held the run up, or a step inside it did.
+
+    ``own_s``: those of the steps inside it left out; of all steps they add up with the time of no step.
+    """
 
     seq: int
     parent_seq: int | None
@@ -128,6 +131,7 @@ class StepRow(Answer):
     status: Status
     error_message: str | None
     critical_s: float | None
+    own_s: float | None
     cpu_s: float | None
     cpu_percent: float | None
     rss_peak_bytes: int | None
@@ -668,6 +672,7 @@ class RuleRow(Answer):
     series: int
     alerts: int
     false_alarms: int
+    historic: int  # alerts of old data, which are in none of these
     precision: float | None
     last_evaluated_run_at: float | None
 

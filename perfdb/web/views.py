@@ -26,7 +26,7 @@ from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
-from perfdb.web.schemas import Bottleneck, SeriesName, SeriesNow
+from perfdb.web.schemas import Bottleneck, GroupsCompared, SeriesName, SeriesNow, SessionsCompared
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
 
@@ -130,7 +130,7 @@ def get_overview(request: Request) -> HTMLResponse:
         "Overview",
         firing_count=len(urgent),
         answer=answer,
-        health=health(answer.alerts, answer.live),
+        health=health(answer.alerts, answer.live, answer.series),
         alerts=urgent,
         others=others,
         groups=_steps_now(answer.series),
@@ -356,8 +356,17 @@ def get_compare(request: Request) -> HTMLResponse:
         default_by=attributes[0] if attributes else "git_commit",
         groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],
         most_rows=MOST_ROWS,
-        largest=max((abs(row.difference_s or 0.0) for row in answer.rows), default=0.0) if answer else 0.0,
+        largest=_largest_difference(answer),
     )
+
+
+def _largest_difference(answer: SessionsCompared | GroupsCompared | None) -> float:
+    """Return what the longest bar stands for: of two sessions the differences on the critical path add up."""
+    if answer is None:
+        return 0.0
+    if isinstance(answer, GroupsCompared):
+        return max((abs(row.difference_s or 0.0) for row in answer.rows), default=0.0)
+    return max((abs(row.critical_difference_s or 0.0) for row in answer.rows), default=0.0)
 
 
 @router.get("/alerts")
@@ -373,7 +382,7 @@ def get_alerts(request: Request) -> HTMLResponse:
         "Alerts",
         firing_count=len(firing(opened)),
         answer=answer,
-        health=health(opened),
+        health=health(opened, of_overview.live(history)),
         state=query.state,
         states=STATES,
     )
@@ -389,6 +398,8 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
     trend = None
     if alert.metric == "duration" and kind_of(alert.kind).looks_at != "failed":
         trend = of_trends.around_alert(history, alert, limits)
+    rate = of_trends.rate_around(history, alert) if kind_of(alert.kind).looks_at == "failed" else None
+    rate_top, rate_chart = (0.0, "") if rate is None else drawing.rate(rate, alert.limit, alert.since_time)
     return page(
         request,
         "alert.html",
@@ -397,6 +408,9 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
         limits=limits,
         events=_newest_first(answer.events),
         trend=trend,
+        rate=rate,
+        rate_top=rate_top,
+        rate_chart=rate_chart,
         chart="" if trend is None else drawing.trend(trend, limits, [alert.since_time]),
         sentences=sentences(answer.alert),
     )

@@ -136,7 +136,7 @@ def pair_of_page(asked: Asked) -> Rows:
 
 def pair_of_chart(asked: Asked) -> Rows:
     found: Rows = {}
-    for axes in asked.chart("compare").axes:
+    for axes in asked.chart("compare", "last~1", "last").axes:
         names = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
         texts = [text.get_text().replace("±0", "0 s") for text in axes.texts][2 * len(names) :]
         for name, difference in zip(names, texts, strict=True):
@@ -266,7 +266,7 @@ def explain_of_page(asked: Asked) -> Rows:
     page = asked.page("/sessions/last")
     if not page.has("Why it took"):
         return {}
-    titles = ("Critical", "Usual", "Difference", "Percentile")
+    titles = ("This run", "Usual", "Difference", "Percentile")
     return explained_in(page.table("Why it took"), titles, " n = ")
 
 
@@ -274,7 +274,7 @@ def explain_of_report(asked: Asked) -> Rows:
     page = asked.report("last")
     if not page.has("Beside its history"):
         return {}
-    titles = ("critical", "usual", "more or less", "percentile")
+    titles = ("this run", "usual", "more or less", "percentile")
     return explained_in(page.table("Beside its history"), titles, " (n = ")
 
 

@@ -98,7 +98,8 @@ def _mirrored(kind: Kind, rule: Rule, values: Sequence[float], frozen: Frozen | 
         pinned=None if pin is None else replace(pin, value=turn(pin.value) or 0.0),
     )
     turned = Frozen(
-        baseline=turn(frozen.baseline), baseline_n=frozen.baseline_n, bound=turn(frozen.bound)
+        baseline=turn(frozen.baseline), baseline_n=frozen.baseline_n, bound=turn(frozen.bound),
+        since=frozen.since,
     ) if frozen else None  # fmt: skip
     verdict = kind.evaluate(mirrored, [turn(value) or 0.0 for value in values], turned)
     if kind.finds == "share":  # which is no value of the metric

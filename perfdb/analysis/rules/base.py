@@ -91,11 +91,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frozen:
-    """What an open alert is compared with: the baseline of the moment when it opened."""
+    """What an open alert is compared with: the baseline of the moment when it opened.
+
+    ``since``: index of the first run that it is about, among those that are evaluated.
+    """
 
     baseline: float | None
     baseline_n: int
     bound: float | None
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +142,11 @@ def percent_over(value: float | None, base: float | None) -> float | None:
     return 100 * (value - base) / abs(base)
 
 
+def points_over(share: float, base: float) -> float:
+    """Return by how many percentage points a share of the runs lies above another."""
+    return 100 * (share - base)
+
+
 def bound_between(old: float, new: float) -> float:
     """Return what a run must keep to be good again: 5 % inside the middle of both levels, or the old one."""
     middle = middle_of(old, new)
@@ -173,6 +182,13 @@ def level_before(before: Sequence[float], frozen: Frozen | None) -> tuple[float,
     if frozen is not None and frozen.baseline is not None:
         return frozen.baseline, frozen.baseline_n
     return median(before), len(before)
+
+
+def level_since(values: Sequence[float], recent: int, frozen: Frozen | None) -> tuple[float, int]:
+    """Return the level of the newest runs and where they begin: of an open alert all that it is about."""
+    first = len(values) - recent if frozen is None or frozen.since is None else frozen.since
+    first = max(0, min(first, len(values) - 1))
+    return median(values[first:]), first
 
 
 def scale(

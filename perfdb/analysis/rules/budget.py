@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perfdb.analysis.rules.base import HYSTERESIS, Frozen, Rule, Verdict, percent_over, too_few, usual, yes
+from perfdb.analysis.rules.base import HYSTERESIS, Frozen, Rule, Verdict, points_over, too_few, usual, yes
 from perfdb.analysis.rules.kind import ANY, Amount, Kind
 from perfdb.records import Alert
 
@@ -28,21 +28,22 @@ def evaluate_budget(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
         good=values[-1] <= bound,
         value=share,
         baseline=allowed,
-        effect=percent_over(share, allowed),
+        effect=points_over(share, allowed),
         limit=limit,
         bound=bound,
         n=BUDGET_RUNS,
         baseline_n=BUDGET_RUNS,
         since=len(values) - BUDGET_RUNS + (over.index(True) if any(over) else BUDGET_RUNS - 1),
         usual=usual(window),
-        arithmetic=f"{sum(over)} of {BUDGET_RUNS} runs over {limit:.6g} = {share:.1%} > {allowed:.1%}, and "
-        f"{sum(over[-BUDGET_RECENT:])} of the last {BUDGET_RECENT} = {recent:.1%} > {3 * allowed:.1%}: "
-        f"{yes(hit)}",
+        arithmetic=f"{sum(over)} of {BUDGET_RUNS} runs over {limit:.6g} = {100 * share:.0f} % > "
+        f"{100 * allowed:.3g} %, and "
+        f"{sum(over[-BUDGET_RECENT:])} of the last {BUDGET_RECENT} = {100 * recent:.0f} % > "
+        f"{300 * allowed:.3g} %: {yes(hit)}",
     )
 
 
 def _says(alert: Alert, amount: Amount) -> str:
-    return f"took more than {amount(alert.limit)} in {alert.value:.0%} of the last {alert.n} runs"
+    return f"took more than {amount(alert.limit)} in {100 * alert.value:.0f} % of the last {alert.n} runs"
 
 
 def _short(value: float, limit: float | None, amount: Amount) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from perfdb.analysis.rules.base import EVERY, HYSTERESIS, Frozen, Rule, Verdict, percent_over, too_few, yes
+from perfdb.analysis.rules.base import EVERY, HYSTERESIS, Frozen, Rule, Verdict, points_over, too_few, yes
 from perfdb.analysis.rules.kind import Amount, Kind
 from perfdb.records import Alert
 
@@ -33,25 +33,31 @@ def evaluate_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
     lower = wilson_lower(failures, n)
     first = next((index for index, value in enumerate(window) if value), n - 1)
     bound = limit * (1 - HYSTERESIS)
+    usual = sum(value > 0 for value in before) / len(before) if before else None
+    usual_n = len(before)
+    if frozen is not None and frozen.baseline is not None:
+        usual, usual_n = frozen.baseline, frozen.baseline_n
     return Verdict(
         hit=lower > limit,
         good=not values[-1] and lower <= bound,
         value=failures / n,
-        baseline=sum(value > 0 for value in before) / len(before) if before else None,
-        effect=percent_over(failures / n, limit),
+        baseline=usual,
+        effect=points_over(failures / n, limit if usual is None else usual),
         limit=limit,
         bound=bound,
         n=n,
-        baseline_n=len(before),
+        baseline_n=usual_n,
         since=len(values) - n + first,
-        arithmetic=f"{failures} of {n} failed: Wilson lower bound {lower:.1%} > {limit:.1%} "
+        arithmetic=f"{failures} of {n} failed: Wilson lower bound {100 * lower:.1f} % > {100 * limit:g} % "
         f"is {yes(lower > limit)}",
     )
 
 
 def _says(alert: Alert, amount: Amount) -> str:
     failed = round(alert.value * alert.n)
-    before = "" if alert.baseline is None else f" ({alert.baseline:.0%} of the {alert.baseline_n} before)"
+    before = (
+        "" if alert.baseline is None else f" ({100 * alert.baseline:.0f} % of the {alert.baseline_n} before)"
+    )
     return f"failed in {failed} of the last {alert.n} runs{before}"
 
 

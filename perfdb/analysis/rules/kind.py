@@ -116,6 +116,12 @@ class Kind:
             return ""
         return f"{100 * rule.limit:g} %" if self.limit_is == "share" else amount(rule.limit)
 
+    def effect_text(self, effect: float | None) -> str:
+        """Return by how much an alert's value lies over its baseline: in percent, of shares in points."""
+        if effect is None:
+            return ""
+        return f"{effect:+.0f} {'points' if self.judges_shares else '%'}"
+
     def value_text(self, value: float, amount: Amount) -> str:
         """Return what a verdict is about, for people: a share of the runs, or a value of the metric."""
         return f"{100 * value:.0f} %" if self.judges_shares else amount(value)

@@ -14,6 +14,7 @@ from perfdb.analysis.rules.base import (
     Verdict,
     begin,
     level_before,
+    level_since,
     percent_over,
     too_few,
     usual,
@@ -35,12 +36,15 @@ def evaluate_relative(rule: Rule, values: Sequence[float], frozen: Frozen | None
     bound = max(baseline, limit - HYSTERESIS * abs(limit))
     hit = recent > limit if frozen is None else values[-1] > bound
     since = begin(values, RELATIVE_RECENT, limit)
+    value = recent
+    if frozen is not None and frozen.since is not None:
+        value, since = level_since(values, RELATIVE_RECENT, frozen)
     return Verdict(
         hit=hit,
         good=values[-1] <= bound,
-        value=recent,
+        value=value,
         baseline=baseline,
-        effect=percent_over(recent, baseline),
+        effect=percent_over(value, baseline),
         limit=limit,
         bound=bound,
         n=len(values) - since,

@@ -18,6 +18,7 @@ from perfdb.analysis.rules.base import (
     Verdict,
     begin,
     bound_between,
+    level_since,
     middle_of,
     percent_over,
     scale,
@@ -76,8 +77,9 @@ def evaluate_shift(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
 
 def still_shifted(rule: Rule, values: Sequence[float], frozen: Frozen) -> Verdict:
     """Evaluate a moved level against the baseline it left: each run is back, or it is not."""
-    after, bound = values[-RECENT:], frozen.bound
-    new, old = median(after), frozen.baseline
+    bound, old = frozen.bound, frozen.baseline
+    new, since = level_since(values, RECENT, frozen)
+    n = len(values) - since
     hit = bound is None or values[-1] > bound
     return Verdict(
         hit=hit,
@@ -86,12 +88,12 @@ def still_shifted(rule: Rule, values: Sequence[float], frozen: Frozen) -> Verdic
         baseline=old,
         effect=percent_over(new, old),
         bound=bound,
-        n=len(after),
+        n=n,
         baseline_n=frozen.baseline_n,
-        since=max(0, len(values) - len(after)),
+        since=since,
         arithmetic=f"open: newest run {values[-1]:.6g} > {shown(bound)}, which lies between the frozen "
         f"baseline {shown(old)} and the level it left for, is {yes(hit)}; "
-        f"median of last {len(after)} {new:.6g}",
+        f"median of last {n} {new:.6g}",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import NotFoundError
+from perfdb.filters import Filters
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import notes
@@ -20,11 +21,18 @@ if TYPE_CHECKING:
 
 
 def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksAnswer:
-    """Return the steps by the seconds they put on the critical path."""
+    """Return the steps by their seconds on the critical path, in the last sessions of each pipeline."""
     require_names(history, pipeline=query.pipeline, tag=query.tag)
-    rows = rows_of(history.bottlenecks(last=query.last, **query.filters()))
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)
+    groups = []
+    for name in names if query.pipeline is None else [query.pipeline]:
+        asked: Filters = {**query.filters(), "pipeline": name}
+        groups.append(rows_of(history.bottlenecks(last=query.last, **asked)))
+    groups.sort(
+        key=lambda rows: -max((row["critical_s"] for row in rows if row["kind"] == "step"), default=0.0)
+    )
+    rows = [row for group in groups for row in group]
     return BottlenecksAnswer(
         rows=[Bottleneck(**row) for row in rows],
         pipelines=names,
@@ -33,7 +41,7 @@ def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksA
 
 
 def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
-    """Return what the sessions would have taken if a step had taken ``factor`` of its time.
+    """Return what the sessions of the table would have taken if a step had taken ``factor`` of its time.
 
     Raises:
         NotFoundError: no session that fits has this step.
@@ -41,12 +49,18 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     from perfdb.analysis.bottlenecks import replayed_walls
     from perfdb.analysis.runs import counted_sessions
 
-    all_sessions, steps = history.sessions_and_steps(last=query.last, **query.filters())
-    sessions = counted_sessions(all_sessions)
-    having = sessions[
-        sessions["session_id"].isin(set(steps.loc[steps["step_name"] == query.step, "session_id"]))
-    ]
-    kind = _kind(having, query)
+    asked = query.filters()
+    kind = None
+    while True:
+        all_sessions, steps = history.sessions_and_steps(last=query.last, **asked)
+        sessions = counted_sessions(all_sessions)
+        having = sessions[
+            sessions["session_id"].isin(set(steps.loc[steps["step_name"] == query.step, "session_id"]))
+        ]
+        kind = _kind(having, query)
+        if kind is None or asked.get("pipeline") is not None:
+            break
+        asked = {**asked, "pipeline": kind[0]}  # so many of its sessions, as in the table
     if kind is None:
         raise NotFoundError(
             f"none of the last {query.last} sessions that fit has a step {query.step!r}; "

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from perfdb.errors import NotFoundError, UsageError
+from perfdb.errors import NotFoundError
 from perfdb.filters import value_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
-from perfdb.store.browsing import neighbours
 from perfdb.web.queries import CompareQuery
 from perfdb.web.schemas import GroupRow, GroupsCompared, SessionRow, SessionsCompared, SideBySide
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | GroupsCompared:
     """Return two sessions, or with ``by`` two groups of them.
 
-    Without ``b`` it is the last session, and without ``a`` the one of its kind before ``b``.
+    What is not named is as ``History.compare`` has it.
 
     Raises:
         NotFoundError: there is no such session.
@@ -27,27 +26,13 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
     """
     if query.by is not None:
         return _groups(history, query)
-    a, b = query.a, query.b
-    if b is None:
-        b = "last"
-    if a is None:
-        a = _before(history, b)
-    found = history.compare(a, b)
+    found = history.compare(*history.usual_pair(query.a, query.b))
     return SessionsCompared(
         a=SessionRow.from_records(history.session(found.a)),
         b=SessionRow.from_records(history.session(found.b)),
         sentence=found.sentence,
         rows=[SideBySide(**row) for row in rows_of(found.frame)],
     )
-
-
-def _before(history: ServedHistory, session_id: str) -> str:
-    session = history.session(session_id)
-    with history.reading() as connection:
-        previous = None if connection is None else neighbours(connection, session)[0]
-    if previous is None:
-        raise UsageError(f"no session of its kind ended before {session.session_id}: name two to compare")
-    return previous
 
 
 def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:

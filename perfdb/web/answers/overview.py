@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from perfdb.alerts.triage import Triage
+from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import Series, percentile
 from perfdb.records import FIRING, Alert
 from perfdb.store import browsing
@@ -99,11 +100,14 @@ def _running(session: Session, usual: dict[str | None, float]) -> RunningSession
 
 
 def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
-    opened = {
-        (alert.pipeline, alert.mode, alert.step_name): alert
-        for alert in reversed(alerts)
-        if alert.metric == "duration"
-    }
+    opened, moved = (
+        {
+            (alert.pipeline, alert.mode, alert.step_name): alert
+            for alert in reversed(alerts)
+            if alert.metric == "duration" and (kind_of(alert.kind).compares or not levels)
+        }
+        for levels in (False, True)  # a rate of failures is no baseline of seconds
+    )
     pins = {
         (pin.pipeline, pin.mode, pin.step_name): pin for pin in pinned(connection) if pin.metric == "duration"
     }
@@ -116,7 +120,7 @@ def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
         for runs in [*total, *steps][:MOST_SERIES]:
             name = (pipeline, mode, runs.step_name)
             since = accepted.get((runs.step_name, "duration"))
-            usual = _baseline(runs, pins.get(name), opened.get(name), since)
+            usual = _baseline(runs, pins.get(name), moved.get(name), since)
             found.append(_series_now(runs, usual, opened.get(name)))
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING
@@ -92,11 +93,13 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
     explanation, not_explained = _explanation(found, past)
-    laid_out = timeline(found)
+    now = time.time()  # one for all that is drawn of a session that runs
+    laid_out = timeline(found, now)
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in found.steps]
-    start, end = found.start_time, last_instant(found)
+    start, end = found.start_time, last_instant(found, now)
     names = {step.seq: step.step_name for step in found.steps}
-    seconds = critical_seconds(spans, start, end)
+    own = critical_seconds(spans, start, end)
+    seconds = critical_seconds(spans, start, end, inclusive=True)
     return SessionAnswer.from_records(
         found,
         session=SessionRow.from_records(found),
@@ -110,7 +113,7 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
             )
             for each in critical_path(spans, start, end)[:MOST_BARS]
         ],
-        steps=[_step(step, found, seconds) for step in found.steps[:MOST_STEPS]],
+        steps=[_step(step, found, seconds, own) for step in found.steps[:MOST_STEPS]],
         hidden_steps=max(0, len(found.steps) - MOST_STEPS),
         samples=_samples(found),
         explanation=explanation,
@@ -178,8 +181,12 @@ def _status(step: Step, session: Session) -> Status:
     return "running" if step.duration is None else status_of(step, session)
 
 
-def _step(step: Step, session: Session, seconds: Mapping[int | None, float]) -> StepRow:
-    return StepRow.from_records(step, status=_status(step, session), critical_s=seconds.get(step.seq))
+def _step(
+    step: Step, session: Session, seconds: Mapping[int | None, float], own: Mapping[int | None, float]
+) -> StepRow:
+    return StepRow.from_records(
+        step, status=_status(step, session), critical_s=seconds.get(step.seq), own_s=own.get(step.seq)
+    )
 
 
 def _samples(found: Session) -> SampleSeries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from perfdb.alerts.config import read_alert_settings
 from perfdb.analysis import trend_view as view
+from perfdb.analysis.rules.failures import ERROR_RUNS, LEAST_ERROR_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series
 from perfdb.errors import NotFoundError
@@ -86,6 +87,36 @@ def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float
     if not runs.start_times:
         return _empty(query, [], _named(*chosen))
     return _answer(history, query, runs, found, [], "", limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """The share of failed ones among the last 20 runs, at each run; ``failed``: whether that run did."""
+
+    start_times: list[float]
+    shares: list[float]
+    failed: list[bool]
+
+
+def rate_around(history: ServedHistory, alert: AlertRow) -> Rate | None:
+    """Return how often the runs of an alert's series failed, from well before it began until now."""
+    chosen = (alert.pipeline, alert.step_name, alert.mode)
+    with history.reading() as connection:
+        if connection is None:
+            return None
+        before = _runs(connection, chosen, last=AROUND + ERROR_RUNS, until=alert.since_time)
+        since = min(before.start_times, default=alert.since_time)
+        runs = _runs(connection, chosen, last=MOST_IN_WINDOW, since=since)
+    of_session: dict[str, tuple[float, bool]] = {}
+    for session_id, start, failed in zip(runs.session_ids, runs.start_times, runs.failed, strict=True):
+        of_session[session_id] = (start, failed or of_session.get(session_id, (start, False))[1])
+    points = list(of_session.values())
+    shown = [
+        (start, sum(bad for _, bad in window) / len(window), failed)
+        for place, (start, failed) in enumerate(points)
+        if len(window := points[max(0, place + 1 - ERROR_RUNS) : place + 1]) >= LEAST_ERROR_RUNS
+    ]
+    return Rate(*map(list, zip(*shown, strict=True))) if shown else None
 
 
 def _runs(connection: Connection, chosen: Named, **window: Any) -> Series:
