@@ -80,6 +80,10 @@ def table_options(command: Command) -> Command:
     return database_option(json_option(_CSV_OPTION(command)))
 
 
+expand_option = click.option(
+    "--expand", is_flag=True, help="Give each attribute of the sessions a column of its own."
+)
+
 _FILTERS = (
     click.option(
         "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only this pipeline."
@@ -104,6 +108,12 @@ _FILTERS = (
         "--tag", metavar="NAME", shell_complete=complete("tag"), help="Only sessions with this tag."
     ),
 )
+
+
+def check_expand(expand: bool, for_programs: bool) -> None:
+    """Refuse ``--expand`` where no column is printed for an attribute."""
+    if expand and not for_programs:
+        raise click.UsageError("--expand is for --json and --csv.")
 
 
 def filter_options(command: Command) -> Command:

@@ -10,6 +10,8 @@ import click
 from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
+    check_expand,
+    expand_option,
     filter_options,
     history_filters,
     open_history,
@@ -32,15 +34,23 @@ COLUMNS = (
 @click.command("steps")
 @click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only steps with this name.")
 @click.option("-n", "--last", default=5, show_default=True, type=COUNT, help="Number of newest sessions.")
+@expand_option
 @filter_options
 @table_options
 def command(
-    step: str | None, last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+    step: str | None,
+    last: int,
+    expand: bool,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **filters: Any,
 ) -> None:
     """List the recorded steps, newest session first."""
+    check_expand(expand, as_json or as_csv)
     history = open_history(database)
     given = history_filters(filters)
-    rows = history.step_rows(step=step, last=last, **given)
+    rows = history.step_rows(step=step, last=last, expand_attributes=expand, **given)
     newest = {row["session_id"]: row["start_time"] for row in reversed(rows)}  # the first step's start
     rows.sort(key=lambda row: (-newest[row["session_id"]], row["session_id"], row["seq"]))
     if not print_rows(rows, as_json=as_json, as_csv=as_csv) and rows:

@@ -190,12 +190,12 @@ def steps_frame(
         STEP_COLUMNS,
         "duration",
         {
-            "session_id": _spread(of_sessions["session_id"], session, _text_type()),
+            "session_id": _spread(of_sessions["session_id"], session, text_type()),
             "fast_mode": _spread(_truths(of_sessions["fast_mode"]), session, "boolean"),
-            "pipeline": _spread(of_series["pipeline"], kind, _text_type()),
-            "step_name": _spread(of_series["step_name"], kind, _text_type()),
-            "mode": _spread(of_series["mode"], kind, _text_type()),
-            "status": _spread(STATUSES, status, _text_type()),
+            "pipeline": _spread(of_series["pipeline"], kind, text_type()),
+            "step_name": _spread(of_series["step_name"], kind, text_type()),
+            "mode": _spread(of_series["mode"], kind, text_type()),
+            "status": _spread(STATUSES, status, text_type()),
             "success": _spread(success, 2 * status + ended, "boolean"),
             "counted": counted & np.array(of_sessions["counted"], dtype=bool)[session],
         },
@@ -343,10 +343,11 @@ def _truths(values: Iterable[Any]) -> list[bool | None]:
     return [None if each is None else bool(each) for each in values]
 
 
-def _text_type() -> Any:
+def text_type() -> Any:
+    """Return what this pandas infers from text."""
     import pandas as pd
 
-    return "str" if pd.__version__ >= "3" else "object"  # what each infers from text
+    return "str" if pd.__version__ >= "3" else "object"
 
 
 def _frame(
@@ -374,15 +375,15 @@ def _frame(
         elif name in _OBJECTS:
             made[name] = pd.Series(values, dtype=object).array
         elif values.count(None) == len(values):
-            made[name] = _spread([None], np.zeros(len(values), dtype=np.intp), _text_type())
+            made[name] = _spread([None], np.zeros(len(values), dtype=np.intp), text_type())
         else:
-            made[name] = pd.array(values, dtype=_text_type())
+            made[name] = pd.array(values, dtype=text_type())
     lasted = made[duration]
     made["end_time"] = made["start_time"] + lasted
     with np.errstate(divide="ignore", invalid="ignore"):
         made["cpu_percent"] = np.where(lasted > 0, 100.0 * made["cpu_s"] / lasted, np.nan)
-    made["started_at"] = pd.array(_iso(made["start_time"]), dtype=_text_type())
-    made["ended_at"] = pd.array(_iso(made["end_time"]), dtype=_text_type())
+    made["started_at"] = pd.array(_iso(made["start_time"]), dtype=text_type())
+    made["ended_at"] = pd.array(_iso(made["end_time"]), dtype=text_type())
     return pd.DataFrame({name: made[name] for name in order}, copy=False)
 
 
