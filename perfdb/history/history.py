@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from perfdb.errors import UsageError
-from perfdb.filters import Filters, checked_filters, moment_of, zone_named
+from perfdb.filters import Filters, checked_attributes, checked_filters, moment_of, zone_named
 from perfdb.history.decisions import Decisions
 from perfdb.records import Session
 
@@ -74,6 +74,7 @@ class History(Decisions):
         self,
         *,
         step: str | None = None,
+        step_attribute: Mapping[str, Any] | None = None,
         last: int | None = None,
         expand_attributes: bool = False,
         **filters: Unpack[Filters],
@@ -82,6 +83,8 @@ class History(Decisions):
 
         Args:
             step: only steps of this name.
+            step_attribute: only steps that have all these values: in their own data (``step.set``), or from
+                their session; ``attribute`` is of the sessions alone.
             last: only those of so many of the newest sessions that fit.
             expand_attributes: a further column for each attribute of the sessions, as in ``sessions``:
                 ``steps.groupby("customer")``.
@@ -95,6 +98,7 @@ class History(Decisions):
         from perfdb.store import expanding, frames
 
         chosen = checked_filters(last, filters)
+        chosen["step_attribute"] = checked_attributes(step_attribute, of="step_attribute")
         with self._reading() as connection:
             if connection is None:
                 return frames.empty_steps_frame()
@@ -126,6 +130,7 @@ class History(Decisions):
         self,
         *,
         step: str | None = None,
+        step_attribute: Mapping[str, Any] | None = None,
         last: int | None = None,
         expand_attributes: bool = False,
         **filters: Unpack[Filters],
@@ -134,6 +139,8 @@ class History(Decisions):
 
         Args:
             step: only steps of this name.
+            step_attribute: only steps that have all these values: in their own data (``step.set``), or from
+                their session; ``attribute`` is of the sessions alone.
             last: only the steps of so many of the newest sessions that fit.
             expand_attributes: as in ``steps``.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
@@ -141,6 +148,7 @@ class History(Decisions):
         from perfdb.store import expanding, frames
 
         chosen = checked_filters(last, filters)
+        chosen["step_attribute"] = checked_attributes(step_attribute, of="step_attribute")
         with self._reading() as connection:
             if connection is None:
                 return []

@@ -20,7 +20,7 @@ from perfdb.errors import StoreError
 from perfdb.filters import Chosen
 from perfdb.measures import MEASURES, NAMES
 from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
-from perfdb.store.filters import choose_sessions
+from perfdb.store.filters import choose_sessions, steps_with
 from perfdb.store.models import (
     COMPLETED_CODE,
     environments,
@@ -135,7 +135,7 @@ def steps_frame(
         connection: of any role.
         step: only steps of this name.
         filters: choose sessions, see ``filters.choose_sessions``; ``last`` counts sessions, and
-            ``status`` is that of the session.
+            ``status`` is that of the session. ``step_attribute`` chooses of the steps too.
 
     Returns:
         The columns of ``v_steps`` and ``counted``, typed as in ``sessions_frame``; ``additional_data`` dicts,
@@ -167,6 +167,7 @@ def steps_frame(
         query = query.where(
             steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
         )
+    query = query.where(*steps_with(connection, filters.get("step_attribute") or {}))
     # Ordered as the primary key is, and put in the sessions' order afterwards: a join with an order of its
     # own has SQLite sort whole rows, and the driver make each name anew, per row.
     columns = _columns(connection, query.order_by(steps.c.session_pk, steps.c.seq))
@@ -226,6 +227,7 @@ def step_rows(
     query = query.add_columns((steps.c.counted & _SESSION_COUNTS.element).label("counted"))
     if step is not None:
         query = query.where(_V_STEPS.c.step_name == storable_name(step))
+    query = query.where(*steps_with(connection, filters.get("step_attribute") or {}))
     return _plain_rows(connection, query.order_by(_V_STEPS.c.seq))
 
 

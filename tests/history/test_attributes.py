@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,45 @@ def test_an_export_expands_too(perfdb: Perfdb, url: str, history: package.Histor
         assert list(found) == columns
         assert set(found["mixed"].dropna()) == {"1", "one"}
     assert perfdb("export", "--format", "json", "--expand", "-d", url).code == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"model": "a"}, [("run_0", "load")]),
+        ({"customer": "acme"}, [("run_0", "load"), ("run_0", "write"), ("run_1", "load")]),
+        ({"customer": "acme", "model": "b"}, [("run_1", "load")]),
+        ({"customer": "bolt", "model": "b"}, [("run_1", "load")]),
+        ({"rows": 1}, [("run_0", "load")]),
+        ({"rows": True}, []),
+        ({"model": "c"}, []),
+    ],
+)
+def test_steps_are_found_by_their_own_attributes_and_their_sessions(
+    perfdb: Perfdb, url: str, history: package.History, asked: dict[str, Any], found: list[tuple[str, str]]
+) -> None:
+    rows = history.step_rows(step_attribute=asked)
+    assert [(row["session_id"], row["step_name"]) for row in rows] == found
+    assert rows_of(history.steps(step_attribute=asked)) == rows
+    pairs = [f"--attribute={name}={json.dumps(value)}" for name, value in asked.items()]
+    said = perfdb("steps", *pairs, "--json", "-d", url).rows
+    assert sorted((row["session_id"], row["step_name"]) for row in said) == found
+
+
+def test_the_attributes_of_sessions_are_asked_for_alone(
+    perfdb: Perfdb, url: str, history: package.History
+) -> None:
+    of_session = history.step_rows(attribute={"customer": "acme"})
+    assert {row["session_id"] for row in of_session} == {"run_0"}
+    assert perfdb("steps", "--session-attribute", "customer=acme", "--json", "-d", url).rows == of_session
+    both = ("--session-attribute", "customer=bolt", "--attribute", "model=b")
+    assert [row["session_id"] for row in perfdb("steps", *both, "--json", "-d", url).rows] == ["run_1"]
+
+
+def test_the_newest_sessions_are_those_that_have_such_steps(history: package.History) -> None:
+    rows = history.step_rows(step_attribute={"model": "a"}, last=1)
+    assert [row["session_id"] for row in rows] == ["run_0"]
+    expanded = history.steps(step_attribute={"model": "a"}, last=1, expand_attributes=True)
+    assert expanded["customer"].tolist() == ["acme"]
+    with pytest.raises(ValueError, match="step_attribute='model=a' must be a mapping"):
+        history.steps(step_attribute="model=a")  # type: ignore[arg-type]
