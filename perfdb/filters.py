@@ -174,6 +174,7 @@ class Chosen(TypedDict, total=False):
     tag: str | None
     mode: str | None
     counted: bool | None
+    step_attribute: Mapping[str, Any] | None  # of steps: their own, or their session's
 
 
 def checked_filters(last: int | None, filters: Filters) -> Chosen:
@@ -203,7 +204,7 @@ def checked_filters(last: int | None, filters: Filters) -> Chosen:
         "last": None if last is None else min(int(last), BIGGEST),
         "fast_mode": filters.get("fast_mode"),
         "status": status,
-        "attribute": _checked_attributes(filters.get("attribute")),
+        "attribute": checked_attributes(filters.get("attribute")),
         "tag": None if tag is None else recorded_name(tag),
     }
 
@@ -265,11 +266,16 @@ def _forms(text: str) -> tuple[str, ...]:
 _COMPARED = "an attribute is compared with a text, a number, true, false or null"
 
 
-def _checked_attributes(given: object) -> dict[str, Any] | None:
+def checked_attributes(given: object, *, of: str = "attribute") -> dict[str, Any] | None:
+    """Return attributes with their names as they were recorded; ``of`` is what the argument is called.
+
+    Raises:
+        FilterError: they are no mapping of names to what an attribute can be compared with.
+    """
     if given is None:
         return None
     if not isinstance(given, Mapping):
-        raise FilterError(f'attribute={_shown(given)} must be a mapping such as {{"model": "gpt-4o"}}')
+        raise FilterError(f'{of}={_shown(given)} must be a mapping such as {{"model": "gpt-4o"}}')
     for key, value in given.items():
         if not isinstance(key, str):
             raise FilterError(f"attribute {_shown(key)} must be a name")

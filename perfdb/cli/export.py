@@ -20,6 +20,7 @@ from perfdb.cli.files import STDOUT, is_terminal, output_name, write_whole
 from perfdb.cli.options import (
     COUNT,
     database_option,
+    expand_option,
     filter_options,
     history_filters,
     open_history,
@@ -52,6 +53,7 @@ from perfdb.recording.report import to_report
 )
 @click.option("--bom", is_flag=True, help="Start CSV with a byte order mark, which some spreadsheets need.")
 @click.option("-n", "--last", type=COUNT, help="Number of newest sessions.")
+@expand_option
 @filter_options
 @database_option
 def command(
@@ -60,6 +62,7 @@ def command(
     rows: str,
     bom: bool,
     last: int | None,
+    expand: bool,
     database: str | None,
     **filters: Any,
 ) -> None:
@@ -71,13 +74,18 @@ def command(
         raise click.UsageError("Parquet is not for a terminal: name a file with -o.")
     if bom and form != "csv":
         raise click.UsageError("--bom is for CSV: JSON and Parquet have no byte order mark.")
+    if expand and form == "json":
+        raise click.UsageError(
+            "--expand is for CSV and Parquet: JSON has whole reports, with their attributes."
+        )
     history = open_history(database)
     given = {**history_filters(filters), **({} if last is None else {"last": last})}
     counted = _Counted()
     if form == "json":
         pieces: Iterable[bytes] = _json(history, given, counted)
     else:
-        pieces = (_csv if form == "csv" else _parquet)(history, rows, given, counted)
+        columns = {**given, "expand_attributes": expand}
+        pieces = (_csv if form == "csv" else _parquet)(history, rows, columns, counted)
     write_whole(chain([codecs.BOM_UTF8], pieces) if bom else pieces, output)
     if counted.rows == 0:
         say_what_next(given)
@@ -115,7 +123,7 @@ def _parquet(history: History, rows: str, filters: dict[str, Any], counted: _Cou
     for name in frame.columns:
         if frame[name].dtype == object:
             frame[name] = [
-                json.dumps(value, default=str) if isinstance(value, dict | list | tuple) else value
+                value if value is None or isinstance(value, str) else json.dumps(value, default=str)
                 for value in frame[name]
             ]
     buffer = io.BytesIO()

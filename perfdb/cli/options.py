@@ -80,7 +80,21 @@ def table_options(command: Command) -> Command:
     return database_option(json_option(_CSV_OPTION(command)))
 
 
-_FILTERS = (
+expand_option = click.option(
+    "--expand", is_flag=True, help="Give each attribute of the sessions a column of its own."
+)
+
+
+def _attribute(flag: str, words: str) -> Callable[[Command], Command]:
+    return click.option(flag, callback=attributes, multiple=True, metavar="KEY=VALUE", help=words)
+
+
+_OF_SESSIONS = _attribute("--attribute", "Only sessions with this attribute.")
+_OF_STEPS = (
+    _attribute("--attribute", "Only steps with this attribute, their own or their session's."),
+    _attribute("--session-attribute", "Only steps of sessions with this attribute."),
+)
+_FILTERS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only this pipeline."
     ),
@@ -93,23 +107,31 @@ _FILTERS = (
     click.option("--until", callback=instant, metavar="WHEN", help="Only sessions started before WHEN."),
     click.option("--fast-mode/--normal-mode", "fast_mode", default=None, help="Only sessions in this mode."),
     click.option("--status", type=click.Choice(STATUSES), help="Only sessions with this status."),
-    click.option(
-        "--attribute",
-        callback=attributes,
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Only sessions with this attribute.",
-    ),
+    _OF_SESSIONS,
     click.option(
         "--tag", metavar="NAME", shell_complete=complete("tag"), help="Only sessions with this tag."
     ),
 )
 
 
+def check_expand(expand: bool, for_programs: bool) -> None:
+    """Refuse ``--expand`` where no column is printed for an attribute."""
+    if expand and not for_programs:
+        raise click.UsageError("--expand is for --json and --csv.")
+
+
 def filter_options(command: Command) -> Command:
     """Add the filters; the command takes them as ``**filters`` and hands them to History."""
     for option in reversed(_FILTERS):
         command = option(command)
+    return command
+
+
+def step_filter_options(command: Command) -> Command:
+    """Add the filters where ``--attribute`` is of the steps: ``session_attribute`` is as elsewhere."""
+    for option in reversed(_FILTERS):
+        for each in reversed(_OF_STEPS) if option is _OF_SESSIONS else (option,):
+            command = each(command)
     return command
 
 

@@ -9,6 +9,8 @@ import click
 
 from perfdb.cli.options import (
     COUNT,
+    check_expand,
+    expand_option,
     filter_options,
     history_filters,
     open_history,
@@ -31,13 +33,17 @@ COLUMNS = (
 
 @click.command("sessions")
 @click.option("-n", "--last", default=20, show_default=True, type=COUNT, help="Maximum number of sessions.")
+@expand_option
 @filter_options
 @table_options
-def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
+def command(
+    last: int, expand: bool, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+) -> None:
     """List the recorded sessions, newest first."""
+    check_expand(expand, as_json or as_csv)
     history = open_history(database, lists=True)
     given = history_filters(filters)
-    found = history.session_rows(last=last + 1, **given)[::-1]
+    found = history.session_rows(last=last + 1, expand_attributes=expand, **given)[::-1]
     rows = found[:last]
     if not print_rows(rows, as_json=as_json, as_csv=as_csv) and rows:
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])

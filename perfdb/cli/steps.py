@@ -10,10 +10,12 @@ import click
 from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
-    filter_options,
+    check_expand,
+    expand_option,
     history_filters,
     open_history,
     say_what_next,
+    step_filter_options,
     table_options,
 )
 from perfdb.cli.render import Column, print_rows, print_table
@@ -32,21 +34,34 @@ COLUMNS = (
 @click.command("steps")
 @click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only steps with this name.")
 @click.option("-n", "--last", default=5, show_default=True, type=COUNT, help="Number of newest sessions.")
-@filter_options
+@expand_option
+@step_filter_options
 @table_options
 def command(
-    step: str | None, last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+    step: str | None,
+    last: int,
+    expand: bool,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    attribute: dict[str, Any] | None,
+    session_attribute: dict[str, Any] | None,
+    **filters: Any,
 ) -> None:
     """List the recorded steps, newest session first."""
+    check_expand(expand, as_json or as_csv)
     history = open_history(database)
-    given = history_filters(filters)
-    rows = history.step_rows(step=step, last=last, **given)
+    given = history_filters({**filters, "attribute": session_attribute})
+    rows = history.step_rows(
+        step=step, step_attribute=attribute, last=last, expand_attributes=expand, **given
+    )
     newest = {row["session_id"]: row["start_time"] for row in reversed(rows)}  # the first step's start
     rows.sort(key=lambda row: (-newest[row["session_id"]], row["session_id"], row["seq"]))
     if not print_rows(rows, as_json=as_json, as_csv=as_csv) and rows:
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
+    of_steps = {"step": step, "attribute": attribute}
     if not rows:
-        say_what_next(given | ({"step": step} if step else {}))
+        say_what_next({**given, **{name: value for name, value in of_steps.items() if value}})
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from perfdb.errors import UsageError
-from perfdb.filters import Filters, checked_filters, moment_of, zone_named
+from perfdb.filters import Filters, checked_attributes, checked_filters, moment_of, zone_named
 from perfdb.history.decisions import Decisions
 from perfdb.records import Session
 
@@ -35,11 +35,15 @@ class History(Decisions):
         SettingsError: the URL is none that perfdb can read.
     """
 
-    def sessions(self, *, last: int | None = None, **filters: Unpack[Filters]) -> pd.DataFrame:
+    def sessions(
+        self, *, last: int | None = None, expand_attributes: bool = False, **filters: Unpack[Filters]
+    ) -> pd.DataFrame:
         """Return one row per session, oldest first.
 
         Args:
             last: only so many of the newest sessions that fit.
+            expand_attributes: a further column for each attribute, called as it is, or ``attribute.NAME``
+                where a column of ours is called so.
             filters: which sessions; those that are not given do not matter:
 
                 * ``pipeline``: only this pipeline;
@@ -57,21 +61,33 @@ class History(Decisions):
             nothing fits or nothing was recorded yet.
         """
         from perfdb.store import frames
+        from perfdb.store.expanding import expanded_frame
 
         chosen = checked_filters(last, filters)
         with self._reading() as connection:
             if connection is None:
                 return frames.empty_sessions_frame()
-            return frames.sessions_frame(connection, **chosen)
+            found = frames.sessions_frame(connection, **chosen)
+        return expanded_frame(found, found["attributes"].tolist()) if expand_attributes else found
 
     def steps(
-        self, *, step: str | None = None, last: int | None = None, **filters: Unpack[Filters]
+        self,
+        *,
+        step: str | None = None,
+        step_attribute: Mapping[str, Any] | None = None,
+        last: int | None = None,
+        expand_attributes: bool = False,
+        **filters: Unpack[Filters],
     ) -> pd.DataFrame:
         """Return one row per step of the sessions that fit, oldest session first.
 
         Args:
             step: only steps of this name.
+            step_attribute: only steps that have all these values: in their own data (``step.set``), or from
+                their session; ``attribute`` is of the sessions alone.
             last: only those of so many of the newest sessions that fit.
+            expand_attributes: a further column for each attribute of the sessions, as in ``sessions``:
+                ``steps.groupby("customer")``.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag; of
                 the sessions, not of the steps.
 
@@ -79,42 +95,68 @@ class History(Decisions):
             The columns of the view ``v_steps``, and ``counted`` as in ``sessions``; empty, with all columns,
             when nothing fits.
         """
-        from perfdb.store import frames
+        from perfdb.store import expanding, frames
 
         chosen = checked_filters(last, filters)
+        chosen["step_attribute"] = checked_attributes(step_attribute, of="step_attribute")
         with self._reading() as connection:
             if connection is None:
                 return frames.empty_steps_frame()
-            return frames.steps_frame(connection, step=step, **chosen)
+            found = frames.steps_frame(connection, step=step, **chosen)
+            if not expand_attributes:
+                return found
+            attributes = expanding.attributes_of(connection, **chosen)
+        return expanding.expanded_frame(found, [attributes.get(each, {}) for each in found["session_id"]])
 
-    def session_rows(self, *, last: int | None = None, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
+    def session_rows(
+        self, *, last: int | None = None, expand_attributes: bool = False, **filters: Unpack[Filters]
+    ) -> list[dict[str, Any]]:
         """Return what ``sessions`` does as plain dictionaries, without importing pandas; None is unknown.
 
         Args:
             last: only so many of the newest sessions that fit.
+            expand_attributes: as in ``sessions``.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
         """
         from perfdb.store import frames
+        from perfdb.store.expanding import expanded_rows
 
         chosen = checked_filters(last, filters)
         with self._reading() as connection:
-            return [] if connection is None else frames.session_rows(connection, **chosen)
+            rows = [] if connection is None else frames.session_rows(connection, **chosen)
+        return expanded_rows(rows, [row["attributes"] for row in rows]) if expand_attributes else rows
 
     def step_rows(
-        self, *, step: str | None = None, last: int | None = None, **filters: Unpack[Filters]
+        self,
+        *,
+        step: str | None = None,
+        step_attribute: Mapping[str, Any] | None = None,
+        last: int | None = None,
+        expand_attributes: bool = False,
+        **filters: Unpack[Filters],
     ) -> list[dict[str, Any]]:
         """Return what ``steps`` does as a list of plain dictionaries, as ``session_rows`` does.
 
         Args:
             step: only steps of this name.
+            step_attribute: only steps that have all these values: in their own data (``step.set``), or from
+                their session; ``attribute`` is of the sessions alone.
             last: only the steps of so many of the newest sessions that fit.
+            expand_attributes: as in ``steps``.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
         """
-        from perfdb.store import frames
+        from perfdb.store import expanding, frames
 
         chosen = checked_filters(last, filters)
+        chosen["step_attribute"] = checked_attributes(step_attribute, of="step_attribute")
         with self._reading() as connection:
-            return [] if connection is None else frames.step_rows(connection, step=step, **chosen)
+            if connection is None:
+                return []
+            rows = frames.step_rows(connection, step=step, **chosen)
+            if not expand_attributes:
+                return rows
+            attributes = expanding.attributes_of(connection, **chosen)
+        return expanding.expanded_rows(rows, [attributes.get(row["session_id"], {}) for row in rows])
 
     def session(self, session_id: str = "last") -> Session:
         """Return one session with its steps and samples; in Jupyter it shows itself as a report.

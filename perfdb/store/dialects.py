@@ -32,7 +32,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from perfdb.errors import StoreError
-from perfdb.store.models import series, sessions, storable_text, to_json
+from perfdb.store.models import series, storable_text, to_json
 
 _INSTRUCTIONS = 1_000  # of SQLite between two looks at the clock: some ten microseconds
 _LOOK = 1_000_000  # of SQLite between two looks at how many there were
@@ -208,16 +208,20 @@ def make_series(connection: Connection, pipeline: str, mode: str, names: Sequenc
 
 
 def has_attribute(
-    connection: Connection, key: str, value: str | int | float | None, number: str
+    connection: Connection,
+    document: ColumnElement[Any],
+    key: str,
+    value: str | int | float | None,
+    number: str,
 ) -> ColumnElement[bool]:
-    """Return whether a session has this attribute, types included; ``number`` names what is bound."""
+    """Return whether a document has this attribute, types included; ``number`` names what is bound."""
     if is_shared(connection):
-        document = cast(sessions.c.attributes, postgresql.JSONB).op("->")(key)
-        return document == text(f"CAST(:attribute_{number} AS jsonb)").bindparams(
+        found = cast(document, postgresql.JSONB).op("->")(key)
+        return found == text(f"CAST(:attribute_{number} AS jsonb)").bindparams(
             bindparam(f"attribute_{number}", to_json(value))
         )
     # json_each takes any key; a path in json_extract has no way to quote a quotation mark.
-    pair = func.json_each(sessions.c.attributes).table_valued("key", "atom", "type", name=f"pair_{number}")
+    pair = func.json_each(document).table_valued("key", "atom", "type", name=f"pair_{number}")
     if value is None:
         same = pair.c.type == "null"
     elif isinstance(value, bool):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, exists, or_, select
@@ -12,7 +12,15 @@ from perfdb.filters import Either
 from perfdb.recording.redaction import redact
 from perfdb.records import STATUSES
 from perfdb.store.dialects import has_attribute
-from perfdb.store.models import STATUS_CODES, series, session_tags, sessions, storable_name, storable_text
+from perfdb.store.models import (
+    STATUS_CODES,
+    series,
+    session_tags,
+    sessions,
+    steps,
+    storable_name,
+    storable_text,
+)
 from perfdb.vocabulary import UNCOUNTED_TAGS
 
 UNCOUNTED = exists().where(
@@ -34,12 +42,14 @@ def choose_sessions(
     tag: str | None = None,
     mode: str | None = None,
     counted: bool | None = None,
+    step_attribute: Mapping[str, Any] | None = None,
 ) -> Select[tuple[int]]:
     """Return a query for the ids of the sessions that fit all filters.
 
     ``since`` and ``until`` are epoch seconds of the start, the second excluded; ``last`` takes the
     newest that fit. ``attribute`` compares JSON scalars, types included: 1 is 1.0, but neither "1" nor true;
-    of an ``Either`` one value has to fit.
+    of an ``Either`` one value has to fit. With ``step_attribute`` the session or a step of it has each of
+    them, as ``steps_with`` says of steps.
 
     Raises:
         FilterError: a filter has a value that cannot be meant.
@@ -68,7 +78,13 @@ def choose_sessions(
         tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_name(redact(tag)))
         wanted = wanted.where(sessions.c.id.in_(tagged))
     for number, (key, value) in enumerate((attribute or {}).items()):
-        wanted = wanted.where(_has_attribute(connection, key, value, 2 * number))
+        wanted = wanted.where(_has_attribute(connection, sessions.c.attributes, key, value, f"{number}"))
+    for number, (key, value) in enumerate((step_attribute or {}).items()):
+        own = steps.alias()
+        of_step = _has_attribute(connection, own.c.additional_data, key, value, f"of_step_{number}")
+        of_session = _has_attribute(connection, sessions.c.attributes, key, value, f"of_session_{number}")
+        has_step = exists().where(own.c.session_pk == sessions.c.id, of_step).correlate(sessions)
+        wanted = wanted.where(or_(of_session, has_step))
     if last is not None:
         if last < 1:
             raise FilterError(f"last must be 1 or more, not {last}")
@@ -76,9 +92,22 @@ def choose_sessions(
     return wanted
 
 
-def _has_attribute(connection: Connection, key: str, value: Any, number: int) -> ColumnElement[bool]:
+def steps_with(connection: Connection, attribute: Mapping[str, Any]) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions that steps have all these attributes, in their own data or from their session."""
+    for number, (key, value) in enumerate(attribute.items()):
+        of_step = _has_attribute(connection, steps.c.additional_data, key, value, f"own_{number}")
+        above = sessions.alias()
+        of_session = _has_attribute(connection, above.c.attributes, key, value, f"above_{number}")
+        yield or_(of_step, steps.c.session_pk.in_(select(above.c.id).where(of_session)))
+
+
+def _has_attribute(
+    connection: Connection, document: ColumnElement[Any], key: str, value: Any, number: str
+) -> ColumnElement[bool]:
     any_of = value if isinstance(value, Either) else (value,)
     if not all(isinstance(each, str | int | float | None) for each in any_of):
         raise FilterError(f"attribute {key!r} is compared with text, a number, true, false or null only")
     key = storable_name(key)
-    return or_(*(has_attribute(connection, key, each, f"{number}_{n}") for n, each in enumerate(any_of)))
+    return or_(
+        *(has_attribute(connection, document, key, each, f"{number}_{n}") for n, each in enumerate(any_of))
+    )

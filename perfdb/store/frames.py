@@ -21,7 +21,7 @@ from perfdb.errors import StoreError
 from perfdb.filters import Chosen
 from perfdb.measures import MEASURES, NAMES
 from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
-from perfdb.store.filters import choose_sessions
+from perfdb.store.filters import choose_sessions, steps_with
 from perfdb.store.models import (
     COMPLETED_CODE,
     environments,
@@ -137,7 +137,7 @@ def steps_frame(
         connection: of any role.
         step: only steps of this name.
         filters: choose sessions, see ``filters.choose_sessions``; ``last`` counts sessions, and
-            ``status`` is that of the session.
+            ``status`` is that of the session. ``step_attribute`` chooses of the steps too.
 
     Returns:
         The columns of ``v_steps`` and ``counted``, typed as in ``sessions_frame``; ``additional_data`` dicts,
@@ -169,6 +169,7 @@ def steps_frame(
         query = query.where(
             steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
         )
+    query = query.where(*steps_with(connection, filters.get("step_attribute") or {}))
     # Ordered as the primary key is, and put in the sessions' order afterwards: a join with an order of its
     # own has SQLite sort whole rows, and the driver make each name anew, per row.
     columns = _columns(connection, query.order_by(steps.c.session_pk, steps.c.seq))
@@ -192,12 +193,12 @@ def steps_frame(
         STEP_COLUMNS,
         "duration",
         {
-            "session_id": _spread(of_sessions["session_id"], session, _text_type()),
+            "session_id": _spread(of_sessions["session_id"], session, text_type()),
             "fast_mode": _spread(_truths(of_sessions["fast_mode"]), session, "boolean"),
-            "pipeline": _spread(of_series["pipeline"], kind, _text_type()),
-            "step_name": _spread(of_series["step_name"], kind, _text_type()),
-            "mode": _spread(of_series["mode"], kind, _text_type()),
-            "status": _spread(STATUSES, status, _text_type()),
+            "pipeline": _spread(of_series["pipeline"], kind, text_type()),
+            "step_name": _spread(of_series["step_name"], kind, text_type()),
+            "mode": _spread(of_series["mode"], kind, text_type()),
+            "status": _spread(STATUSES, status, text_type()),
             "success": _spread(success, 2 * status + ended, "boolean"),
             "counted": counted & np.array(of_sessions["counted"], dtype=bool)[session],
         },
@@ -228,6 +229,7 @@ def step_rows(
     query = query.add_columns((steps.c.counted & _SESSION_COUNTS.element).label("counted"))
     if step is not None:
         query = query.where(_V_STEPS.c.step_name == storable_name(step))
+    query = query.where(*steps_with(connection, filters.get("step_attribute") or {}))
     return _plain_rows(connection, query.order_by(_V_STEPS.c.seq))
 
 
@@ -360,10 +362,11 @@ def _truths(values: Iterable[Any]) -> list[bool | None]:
     return [None if each is None else bool(each) for each in values]
 
 
-def _text_type() -> Any:
+def text_type() -> Any:
+    """Return what this pandas infers from text."""
     import pandas as pd
 
-    return "str" if pd.__version__ >= "3" else "object"  # what each infers from text
+    return "str" if pd.__version__ >= "3" else "object"
 
 
 def _frame(
@@ -391,15 +394,15 @@ def _frame(
         elif name in _OBJECTS:
             made[name] = pd.Series(values, dtype=object).array
         elif values.count(None) == len(values):
-            made[name] = _spread([None], np.zeros(len(values), dtype=np.intp), _text_type())
+            made[name] = _spread([None], np.zeros(len(values), dtype=np.intp), text_type())
         else:
-            made[name] = pd.array(values, dtype=_text_type())
+            made[name] = pd.array(values, dtype=text_type())
     lasted = made[duration]
     made["end_time"] = made["start_time"] + lasted
     with np.errstate(divide="ignore", invalid="ignore"):
         made["cpu_percent"] = np.where(lasted > 0, 100.0 * made["cpu_s"] / lasted, np.nan)
-    made["started_at"] = pd.array(_iso(made["start_time"]), dtype=_text_type())
-    made["ended_at"] = pd.array(_iso(made["end_time"]), dtype=_text_type())
+    made["started_at"] = pd.array(_iso(made["start_time"]), dtype=text_type())
+    made["ended_at"] = pd.array(_iso(made["end_time"]), dtype=text_type())
     return pd.DataFrame({name: made[name] for name in order}, copy=False)
 
 
