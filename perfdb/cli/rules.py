@@ -12,6 +12,7 @@ from perfdb.alerts.triage import RuleState, Triage
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import open_history, table_options
 from perfdb.cli.render import Column, print_rows, print_table
+from perfdb.cli.sorting import in_order
 from perfdb.cli.text import short_time
 from perfdb.text import step_label
 
@@ -40,7 +41,7 @@ def command(database: str | None, as_json: bool, as_csv: bool) -> None:
     alerts of a rule that were right. `perfdb alerts explain` shows the calculation of each rule on the
     newest runs.
     """
-    states = Triage(open_history(database)).rules()
+    states = in_order(Triage(open_history(database)).rules(), _row)
     if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
         return
     print_table(COLUMNS, [_cells(each) for each in states])
