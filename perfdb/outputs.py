@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from perfdb.guard import raise_foreign
+from perfdb.sharing import share
 
 HIDDEN = ".performance_report.tmp"
 TURN_S = 0.25  # a file of 10 MB is in place in a twentieth of that
@@ -106,7 +107,7 @@ def take_place(finished: Path, place: Path) -> None:
         _require_file(place, found)
         descriptor = os.open(finished, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            _take_over(descriptor, found)
+            _take_over(descriptor, found, place)
         finally:
             os.close(descriptor)
     os.replace(finished, place)
@@ -239,7 +240,7 @@ def _write_whole(
         file.flush()
         if safe:
             os.fsync(nameless)
-        _take_over(nameless, found)
+        _take_over(nameless, found, path)
         with _hidden_name(path.parent) as hidden:
             _name(nameless, path, hidden, file, found, mode, safe=safe)
 
@@ -289,7 +290,7 @@ def _write_named(
             os.fsync(file.fileno())
     descriptor = os.open(hidden, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _take_over(descriptor, found)
+        _take_over(descriptor, found, path)
     finally:
         os.close(descriptor)
     _replace(hidden, path)
@@ -302,9 +303,10 @@ def _replace(hidden: Path, path: Path) -> None:
     os.replace(hidden, path)
 
 
-def _take_over(descriptor: int, found: os.stat_result | None) -> None:
-    """Give a new file the owner and the mode of the one that it replaces."""
+def _take_over(descriptor: int, found: os.stat_result | None, path: Path) -> None:
+    """Give a new file the owner and the mode of the one that it replaces, else those of its folder."""
     if found is None:
+        share(descriptor, path)
         return
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (found.st_uid, found.st_gid):

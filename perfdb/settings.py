@@ -26,6 +26,7 @@ from perfdb.search import (
     table_of_pyproject,
 )
 from perfdb.search import shown_path as shown_path
+from perfdb.sharing import share_home
 from perfdb.surroundings import is_file, variables
 from perfdb.toml import Check, Table, nearest, parse, shown_value
 from perfdb.trust import Trust, group_id
@@ -417,6 +418,8 @@ def _load(
         values["home"] = found_home or _default_home(folder, found=find_home and "database_url" in values)
     values.setdefault("database_url", sqlite_url(values["home"] / DATABASE_FILE))
     values.setdefault("report_dir", values["home"])
+    if (group := values.get("shared_group")) is not None:
+        share_home(values["home"], group_id(group))
     unknown = _unknown_variables(environ, values.get("alerts", _NO_TABLE))
     ignored = search.ignored if search else []
     return Settings(

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from perfdb.guard import raise_foreign
+from perfdb.sharing import share
 
 
 def exists(path: str | Path) -> bool:
@@ -32,7 +33,10 @@ def is_folder(path: str | Path) -> bool:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder that only its owner may enter, and those above it; an existing one stays as it is."""
+    """Make a folder that only its owner may enter, and those above it; an existing one stays as it is.
+
+    In a shared home its group may enter, too.
+    """
     try:
         _make(folder)
     except FileNotFoundError as error:
@@ -72,6 +76,7 @@ def _mode(path: str | Path) -> int | None:
 def _make(folder: Path) -> None:
     try:
         os.mkdir(folder, 0o700)
+        share(folder, folder)
     except FileNotFoundError:
         raise
     except OSError as error:  # some systems tell of a file system that takes no writes before all else

@@ -16,6 +16,7 @@ PACKAGE = Path(perfdb.__file__).parent
 LAYERS = {
     "errors": -2,  # everyone may raise
     "guard": -2,
+    "sharing": -1.5,  # what is made in a home
     "stopping": -1,
     "surroundings": -1,
     "vocabulary": -1,

@@ -12,6 +12,7 @@ from perfdb.analysis.rules import kind_of
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, database_option, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_rows, print_table
+from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, local_time, short_time
 from perfdb.errors import NotFoundError
 from perfdb.filters import parse_age, step_of
@@ -50,47 +51,69 @@ _PIPELINE = click.option(
 )
 
 
+_STATE = click.option(
+    "--state",
+    "--status",
+    "state",
+    default="open",
+    type=click.Choice(STATES),
+    help="Only alerts in this state.",
+)
+_LAST = click.option("-n", "--last", type=COUNT, help="Number of newest alerts.  [all]")
+
+
 @click.group("alerts", invoke_without_command=True)
+@_STATE
+@_LAST
 @_PIPELINE
 @table_options
 @click.pass_context
 def command(
-    ctx: click.Context, pipeline: str | None, database: str | None, as_json: bool, as_csv: bool
+    ctx: click.Context,
+    state: str,
+    last: int | None,
+    pipeline: str | None,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     """Show and manage alerts; without a command, list the open ones."""
     ctx.obj = database
     if ctx.invoked_subcommand is None:
-        _list(database, "open", pipeline, as_json, as_csv)
+        _list(database, state, last, pipeline, as_json, as_csv)
 
 
 @command.command("list")
-@click.option(
-    "--state",
-    default="open",
-    type=click.Choice(("open", "all", *ALERT_STATES)),
-    help="Only alerts in this state.",
-)
+@_STATE
+@_LAST
 @_PIPELINE
 @table_options
 @click.pass_context
 def list_alerts(
-    ctx: click.Context, state: str, pipeline: str | None, as_json: bool, as_csv: bool, database: str | None
+    ctx: click.Context,
+    state: str,
+    last: int | None,
+    pipeline: str | None,
+    as_json: bool,
+    as_csv: bool,
+    database: str | None,
 ) -> None:
     """List alerts, newest first."""
-    _list(database or ctx.obj, state, pipeline, as_json, as_csv)
+    _list(database or ctx.obj, state, last, pipeline, as_json, as_csv)
 
 
-def _list(database: str | None, state: str, pipeline: str | None, as_json: bool, as_csv: bool) -> None:
-    history = open_history(database)
+def _list(
+    database: str | None, state: str, last: int | None, pipeline: str | None, as_json: bool, as_csv: bool
+) -> None:
+    from perfdb.store.alerts import ALERT_COLUMNS, alert_row, alerts_frame
+
+    triage = Triage(open_history(database))
     wanted = step_of(pipeline)
-    if as_json or as_csv:
-        frame = history.alerts(state)
-        print_data(
-            frame if wanted is None else frame[frame["pipeline"] == wanted], as_json=as_json, as_csv=as_csv
-        )
-        return
-    triage = Triage(history)
     found = [alert for alert in triage.alerts(state) if wanted in (None, alert.pipeline)]
+    found = in_order(found[:last], alert_row, ALERT_COLUMNS)
+    if as_json or as_csv:
+        print_data(alerts_frame(found), as_json=as_json, as_csv=as_csv)
+        return
     if not found:
         nothing = (
             f"No open alert.{_historic(triage)}"
@@ -166,7 +189,7 @@ def show(ctx: click.Context, alert_id: int, as_json: bool, as_csv: bool, databas
         | {"hits": alert.hits, "n": alert.n, "baseline_n": alert.baseline_n, "details": dict(alert.details)}
         | {"group": [each.as_dict() for each in story.group], "events": events}
     )
-    if print_rows([row], as_json=as_json, as_csv=as_csv):
+    if print_rows(in_order([row]), as_json=as_json, as_csv=as_csv):
         return
     click.echo(f"Alert {alert.id}: {alert.severity}, {alert.state}")
     for sentence in inert(alert.message).split(". "):
@@ -341,10 +364,10 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, d
         from perfdb.cli.alert_story import print_story, story_row
 
         found = history.explain_alert(int(what))
-        if not print_rows([story_row(found)] if as_json or as_csv else [], as_json=as_json, as_csv=as_csv):
+        if not print_rows(in_order([story_row(found)]), as_json=as_json, as_csv=as_csv):
             print_story(found)
         return
-    verdicts = Triage(history).verdicts(what)
+    verdicts = in_order(Triage(history).verdicts(what), _verdict_row)
     if print_rows([_verdict_row(each) for each in verdicts], as_json=as_json, as_csv=as_csv):
         return
     if not verdicts:

@@ -17,6 +17,7 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
+from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import duration_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
@@ -58,7 +59,7 @@ def list_baselines(ctx: click.Context, database: str | None, as_json: bool, as_c
 
 
 def _list(database: str | None, as_json: bool, as_csv: bool) -> None:
-    frame = open_history(database).baselines()
+    frame = frame_in_order(open_history(database).baselines())
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
     if frame.empty:

@@ -16,6 +16,7 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
+from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import duration_text, inert, of_kind, percent_text
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
@@ -47,12 +48,11 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
     frame = open_history(database, lists=True).bottlenecks(last=last, **given)
     if frame.empty:
         say_what_next(given)
-    if print_data(frame, as_json=as_json, as_csv=as_csv):
+    if print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv):
         return
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-        rows = rows_of(group)
-        click.echo("\n" * (number > 0) + _headline(str(pipeline), str(mode), rows))
-        print_table(COLUMNS, [_cells(row) for row in rows])
+        click.echo("\n" * (number > 0) + _headline(str(pipeline), str(mode), rows_of(group)))
+        print_table(COLUMNS, [_cells(row) for row in rows_of(frame_in_order(group))])
 
 
 def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:

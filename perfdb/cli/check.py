@@ -11,8 +11,9 @@ from perfdb.alerts.triage import Checked
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, instant, open_history, table_options
 from perfdb.cli.render import print_rows
+from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert
-from perfdb.records import Alert
+from perfdb.records import ALERT_ROW, Alert
 from perfdb.text import counted
 from perfdb.vocabulary import CRITICAL, WARNING
 
@@ -63,13 +64,14 @@ def command(
     little history, the check says so and passes.
     """
     checked = open_history(database).check(fail_on=fail_on, since=since, confirm=confirm, pipeline=pipeline)
-    if print_rows([alert.as_dict() for alert in checked.failing], as_json=as_json, as_csv=as_csv):
+    failing = in_order(checked.failing, Alert.as_dict, ALERT_ROW)
+    if print_rows([alert.as_dict() for alert in failing], as_json=as_json, as_csv=as_csv):
         pass
     elif form == "github":
-        for alert in checked.failing:
+        for alert in failing:
             click.echo(annotation(alert))
     else:
-        for alert in checked.failing:
+        for alert in failing:
             click.echo(f"{alert.severity.upper()}  {inert(alert.message)}")
     click.echo(_summary(checked), err=True)
     ctx.exit(1 if checked.failing else 0)

@@ -12,6 +12,7 @@ import click
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
+from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
 from perfdb.filters import value_of
 from perfdb.history.values import rows_of
@@ -72,9 +73,9 @@ def _answered(
 ) -> bool:
     """Answer a program and say so; for a person, print the sentence."""
     if as_csv:
-        return print_data(found.frame, as_json=False, as_csv=True)
+        return print_data(frame_in_order(found.frame), as_json=False, as_csv=True)
     if as_json:
-        print_json([{**facts, "sentence": found.sentence, "steps": rows_of(found.frame)}])
+        print_json([{**facts, "sentence": found.sentence, "steps": rows_of(frame_in_order(found.frame))}])
         return True
     for line in wrap(found.sentence, min(screen_width(), 120)):
         click.echo(line)
@@ -91,7 +92,7 @@ def _print_sessions(found: SessionComparison) -> None:
         Column("", right=True),
         Column("more on critical path", right=True),
     )
-    print_table(columns, [_session_cells(row) for row in rows_of(found.frame)])
+    print_table(columns, [_session_cells(row) for row in rows_of(frame_in_order(found.frame))])
 
 
 def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -120,7 +121,7 @@ def _print_groups(found: GroupComparison) -> None:
     )
     for number, ((pipeline, mode), group) in enumerate(found.frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        print_table(columns, [_group_cells(row) for row in rows_of(group)])
+        print_table(columns, [_group_cells(row) for row in rows_of(frame_in_order(group))])
     if found.left_out:
         named = [value if isinstance(value, str) else json.dumps(value) for value in found.left_out[-5:]]
         more = len(found.left_out) - len(named)

@@ -8,6 +8,7 @@ import click
 
 from perfdb.cli.options import table_options
 from perfdb.cli.render import Column, print_rows, print_table
+from perfdb.cli.sorting import in_order
 from perfdb.history.history import History
 from perfdb.settings import sources
 
@@ -31,6 +32,7 @@ def command(database: str | None, as_json: bool, as_csv: bool) -> None:
         }
         for name, value, source in sources(settings)
     ]
+    rows = in_order(rows)
     if print_rows(rows, as_json=as_json, as_csv=as_csv):
         return
     print_table(COLUMNS, [(row["setting"], _text(row["value"]), row["source"]) for row in rows])

@@ -10,8 +10,15 @@ from typing import Any
 import click
 
 from perfdb.cli.completing import complete
-from perfdb.cli.options import COUNT, open_history, table_options
+from perfdb.cli.options import (
+    COUNT,
+    filter_options,
+    open_history,
+    session_meant,
+    table_options,
+)
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
+from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import difference_text, duration_text, inert
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
@@ -38,18 +45,24 @@ COLUMNS = (
     type=COUNT,
     help="Number of earlier sessions to compare with.",
 )
+@filter_options
 @table_options
-def command(session_id: str, last: int, database: str | None, as_json: bool, as_csv: bool) -> None:
+def command(
+    session_id: str, last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+) -> None:
     """Explain why a session was slow, step by step against its past.
 
     The seconds are those on the critical path. "usually" is their median in earlier sessions of the same
-    pipeline and mode. The differences add up to the difference of the session. ID as in `perfdb show`.
+    pipeline and mode. The differences add up to the difference of the session. ID and filters as in
+    `perfdb show`.
     """
-    found = open_history(database).explain(session_id, last=last)
+    history = open_history(database)
+    found = history.explain(session_meant(history, session_id, filters), last=last)
+    frame = frame_in_order(found.frame)
     if as_csv:
-        print_data(found.frame, as_json=False, as_csv=True)
+        print_data(frame, as_json=False, as_csv=True)
         return
-    steps = rows_of(found.frame)
+    steps = rows_of(frame)
     if as_json:
         row = asdict(found)
         del row["frame"]

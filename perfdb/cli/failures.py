@@ -17,6 +17,7 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.render import Column, print_data, print_table
+from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import COLOURS, mark, short_time
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
@@ -46,7 +47,7 @@ def command(
     """
     history = open_history(database, lists=True)
     given = history_filters(filters)
-    frame = history.failures(step=step, last=last, **given)
+    frame = frame_in_order(history.failures(step=step, last=last, **given))
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):
         rows = rows_of(frame.head(MOST))
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])

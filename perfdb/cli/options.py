@@ -11,7 +11,8 @@ import click
 import perfdb
 from perfdb.cli.completing import complete
 from perfdb.cli.group import DATABASE
-from perfdb.errors import FilterError, NotFoundError
+from perfdb.cli.sorting import remember_sort
+from perfdb.errors import FilterError, NotFoundError, UsageError
 from perfdb.filters import Filters, attribute_of, moment_of
 from perfdb.records import STATUSES
 
@@ -73,11 +74,21 @@ database_option = click.option(
 )
 
 _CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, callback=_one_form, help="Print CSV.")
+_SORT_OPTION = click.option(
+    "--sort",
+    expose_value=False,
+    callback=remember_sort,
+    metavar="COLUMN",
+    help="Sort by a column as --json names it; -COLUMN: largest first.",
+)
 
 
 def table_options(command: Command) -> Command:
-    """Add what a command that answers with a table takes: ``database``, ``as_json``, ``as_csv``."""
-    return database_option(json_option(_CSV_OPTION(command)))
+    """Add what a command that answers with a table takes: ``database``, ``as_json``, ``as_csv``; an order.
+
+    The order is not handed to the command: it shows its rows by ``in_order`` or ``frame_in_order``.
+    """
+    return database_option(json_option(_CSV_OPTION(_SORT_OPTION(command))))
 
 
 expand_option = click.option(
@@ -170,6 +181,28 @@ def require_known(history: perfdb.History, *kinds: str) -> None:
         kind: click.get_current_context().params.get(kind) for kind in kinds or ("pipeline", "step", "tag")
     }
     require_names(history, **{kind: name for kind, name in named.items() if isinstance(name, str)})
+
+
+def session_meant(history: perfdb.History, session_id: str, filters: Mapping[str, Any]) -> str:
+    """Return the session that ``last`` or ``last~1`` means among those that fit the filters.
+
+    Raises:
+        UsageError: an id is given, which needs no filter.
+        NotFoundError: fewer sessions fit.
+    """
+    given = history_filters(dict(filters))
+    if not given:
+        return session_id
+    name, tilde, back = session_id.partition("~")
+    if name != "last" or (tilde and not (back.isascii() and back.isdigit() and len(back) < 10)):
+        flag = next(iter(given)).replace("_", "-")
+        raise UsageError(f"--{flag} chooses what last means; an id needs no filter: give last or last~1")
+    wanted = int(back or 0) + 1
+    rows = history.session_rows(last=wanted, **given)
+    if len(rows) < wanted:
+        fitting = f"{len(rows)} session{'s' * (len(rows) != 1)}" if rows else "no session"
+        raise NotFoundError(f"there is no {session_id}: {fitting} of the history fits; see: perfdb sessions")
+    return str(rows[0]["session_id"])
 
 
 def say_what_next(filters: Mapping[str, Any]) -> None:

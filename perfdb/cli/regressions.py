@@ -20,6 +20,7 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
+from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
@@ -67,7 +68,7 @@ def command(
     """
     given = history_filters(filters)
     history = open_history(database)
-    frame = history.regressions(step=step, last=last, better=better, by=by, **given)
+    frame = frame_in_order(history.regressions(step=step, last=last, better=better, by=by, **given))
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
     if by is None and not better:

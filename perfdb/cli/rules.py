@@ -12,6 +12,7 @@ from perfdb.alerts.triage import RuleState, Triage
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import open_history, table_options
 from perfdb.cli.render import Column, print_rows, print_table
+from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, short_time
 from perfdb.text import step_label
 
@@ -45,7 +46,7 @@ the newest runs.
 @table_options
 def command(database: str | None, as_json: bool, as_csv: bool) -> None:
     """List the rules; see its help."""
-    states = Triage(open_history(database)).rules()
+    states = in_order(Triage(open_history(database)).rules(), _row)
     if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
         return
     print_table(COLUMNS, [_cells(each) for each in states])

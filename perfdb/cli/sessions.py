@@ -18,6 +18,7 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.render import Column, print_rows, print_table
+from perfdb.cli.sorting import in_order
 from perfdb.cli.text import COLOURS, duration_text, mark, short_time
 from perfdb.vocabulary import INTERRUPTED, RUNNING
 
@@ -40,11 +41,13 @@ def command(
     last: int, expand: bool, database: str | None, as_json: bool, as_csv: bool, **filters: Any
 ) -> None:
     """List the recorded sessions, newest first."""
+    from perfdb.store.frames import SESSION_COLUMNS
+
     check_expand(expand, as_json or as_csv)
     history = open_history(database, lists=True)
     given = history_filters(filters)
     found = history.session_rows(last=last + 1, expand_attributes=expand, **given)[::-1]
-    rows = found[:last]
+    rows = in_order(found[:last], columns=SESSION_COLUMNS)
     if not print_rows(rows, as_json=as_json, as_csv=as_csv) and rows:
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
     if not rows:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from textwrap import wrap
+from typing import Any
 
 import click
 
 from perfdb.alerts.messages import amount
 from perfdb.cli.completing import complete
-from perfdb.cli.options import open_history, table_options
+from perfdb.cli.options import filter_options, open_history, session_meant, table_options
 from perfdb.cli.render import colour, print_rows, screen_width
+from perfdb.cli.sorting import in_order, is_sorted
 from perfdb.cli.text import (
     COLOURS,
     cut,
@@ -35,17 +37,30 @@ WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
 @click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not only the first {MOST_STEPS}.")
 @click.option("--data", is_flag=True, help="Show the additional data of each step.")
+@filter_options
 @table_options
 def command(
-    session_id: str, every_step: bool, data: bool, database: str | None, as_json: bool, as_csv: bool
+    session_id: str,
+    every_step: bool,
+    data: bool,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **filters: Any,
 ) -> None:
     """Show one session as a waterfall of its steps.
 
     ID is a session id, a unique prefix of one, last, or last~1 for the session before it.
-    Each row of CSV is a step.
+    With filters, last is the last session that fits. Each row of CSV is a step. --sort lists the steps
+    without their tree.
     """
-    session = open_history(database).session(session_id)
-    report = to_report(session) if as_json or as_csv else {}
+    history = open_history(database)
+    session = history.session(session_meant(history, session_id, filters))
+    order = None
+    report = to_report(session) if as_json or as_csv or is_sorted() else {}
+    if is_sorted():
+        pairs = in_order(list(zip(report["steps"], session.steps, strict=True)), lambda pair: pair[0])
+        report["steps"], order = [row for row, _ in pairs], [step for _, step in pairs]
     if print_rows(report["steps"] if as_csv else [report], as_json=as_json, as_csv=as_csv):
         return
     columns = min(screen_width(), WIDEST)
@@ -59,7 +74,7 @@ def command(
         return
     click.echo()
     most = len(session.steps) if every_step else MOST_STEPS
-    for line in waterfall(session, columns=columns, now=time.time(), most=most, data=data):
+    for line in waterfall(session, columns=columns, now=time.time(), most=most, data=data, order=order):
         click.echo(line)
 
 

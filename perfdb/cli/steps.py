@@ -19,6 +19,7 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.render import Column, print_rows, print_table
+from perfdb.cli.sorting import in_order
 from perfdb.cli.text import COLOURS, duration_text, local_time, mark
 
 COLUMNS = (
@@ -49,6 +50,8 @@ def command(
     **filters: Any,
 ) -> None:
     """List the recorded steps, newest session first."""
+    from perfdb.store.frames import STEP_COLUMNS
+
     check_expand(expand, as_json or as_csv)
     history = open_history(database)
     given = history_filters({**filters, "attribute": session_attribute})
@@ -57,6 +60,7 @@ def command(
     )
     newest = {row["session_id"]: row["start_time"] for row in reversed(rows)}  # the first step's start
     rows.sort(key=lambda row: (-newest[row["session_id"]], row["session_id"], row["seq"]))
+    rows = in_order(rows, columns=STEP_COLUMNS)
     if not print_rows(rows, as_json=as_json, as_csv=as_csv) and rows:
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
     of_steps = {"step": step, "attribute": attribute}

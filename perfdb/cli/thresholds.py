@@ -22,6 +22,7 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
+from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.filters import Filters
 from perfdb.history.history import History
@@ -77,6 +78,7 @@ def suggest(
     frame = history.suggest_thresholds(last=last, **given)
     if step is not None:
         frame = frame[frame["step_name"] == step]
+    frame = frame_in_order(frame)
     if frame.empty:
         _say_why(history, given, step)
     if not print_data(frame, as_json=as_json, as_csv=as_csv):

@@ -21,6 +21,7 @@ from perfdb.cli.options import (
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
+from perfdb.cli.sorting import frame_in_order, in_order
 from perfdb.cli.text import duration_text, of_kind
 from perfdb.filters import moment_of, zone_named
 from perfdb.history.history import LAST_FOR_TRENDS
@@ -79,7 +80,7 @@ def command(
         say_what_next(given | ({"step": step} if step else {}))
     elif last is None and by == "last" and "since" not in given and "until" not in given:
         click.echo(f"Of the newest {LAST_FOR_TRENDS} sessions; choose with --last or --since", err=True)
-    if print_data(frame, as_json=as_json, as_csv=as_csv):
+    if print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv):
         return
     wide = screen_width() >= WIDE
     shown = tuple(name for name in PERCENTILES if wide or name != "p99")
@@ -95,8 +96,11 @@ def command(
     says = _open_alerts(history)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-        rows = _with_trends(rows_of(group), says, zone if by in ("day", "week") else None, wide=wide)
-        print_table(columns, [_cells(row, trend, shown, wide) for row, trend in rows])
+        described = list(
+            _with_trends(rows_of(group), says, zone if by in ("day", "week") else None, wide=wide)
+        )
+        described = in_order(described, lambda each: each[0])
+        print_table(columns, [_cells(row, trend, shown, wide) for row, trend in described])
 
 
 def _moments(zone: str, filters: Mapping[str, Any]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import click
 from perfdb.alerts.messages import amount
 from perfdb.cli.options import COUNT, filter_options, history_filters, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_table
+from perfdb.cli.sorting import frame_in_order, is_sorted
 from perfdb.cli.text import of_kind, percent_text, short_time
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
@@ -42,11 +43,13 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
     given = history_filters(filters)
     frame = history.violations(last=last, **given)
     frame = frame.sort_values(["start_time", "excess_percent"], ascending=False, kind="stable")
+    frame = frame_in_order(frame)
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):
         rows = rows_of(frame.head(MOST))
         print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["severity"]) for row in rows])
     if len(frame) > MOST and not as_json and not as_csv:
-        click.echo(f"The newest {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)
+        which = "first" if is_sorted() else "newest"
+        click.echo(f"The {which} {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)
     if frame.empty:
         _say_why(history)
 

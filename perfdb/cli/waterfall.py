@@ -7,7 +7,7 @@ wall time, so those of the top-level steps and of Other sum to 100 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from perfdb.analysis.timeline import DEEPEST, Bar, in_tree_order, status_of, timeline
@@ -59,7 +59,15 @@ class _Scale:
         return range(begin, max(begin + 1, self.column(last)))
 
 
-def waterfall(session: Session, *, columns: int, now: float, most: int, data: bool = False) -> Iterator[str]:
+def waterfall(
+    session: Session,
+    *,
+    columns: int,
+    now: float,
+    most: int,
+    data: bool = False,
+    order: Sequence[Step] | None = None,
+) -> Iterator[str]:
     """Yield the lines of a session's steps.
 
     Args:
@@ -68,11 +76,12 @@ def waterfall(session: Session, *, columns: int, now: float, most: int, data: bo
         now: epoch seconds; where a running session ends for the time being.
         most: how many steps to draw; what is left out is counted in the last line.
         data: draw each step's additional_data below it.
+        order: the steps as they are to be listed, not as a tree.
     """
     laid_out = timeline(session, now)
     bars = {bar.step.seq: bar for bar in laid_out.bars()}
     glyphs = _UNICODE if can_print("█▒·└") else _ASCII
-    tree = in_tree_order(session.steps)
+    tree = in_tree_order(session.steps) if order is None else [(step, 0) for step in order]
     drawn = tree[:most]
     names = [_label(step, depth, glyphs) for step, depth in drawn]
     lanes = any(step.lane for step, _ in drawn)

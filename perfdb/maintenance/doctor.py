@@ -22,6 +22,7 @@ from perfdb.recording.journal import has_living_writer, journals_in, next_record
 from perfdb.recording.quarantine import BAD_SUFFIX, quarantines_in
 from perfdb.search import doubt_about_home
 from perfdb.settings import Settings, shown_path, trust_for
+from perfdb.sharing import is_shared
 from perfdb.store.upkeep.pruning import read_policy
 from perfdb.text import counted, duration_text, local_time, size_text
 from perfdb.worker.upkeep import stamp_of
@@ -159,14 +160,16 @@ def look_at_home(home: Path, report_dir: Path, trust: Trust | None = None) -> It
             yield Finding("reports", FINE, "in the home")
             continue
         yield _folder(name, folder)
-    open_to_others = [path for path in _files(home) if _mode(path) & 0o077]
+    closed = 0o007 if is_shared(home) else 0o077
+    open_to_others = [path for path in _files(home) if _mode(path) & closed]
     if open_to_others:
         names = ", ".join(path.name for path in open_to_others[:3])
         more = f" and {len(open_to_others) - 3} more" if len(open_to_others) > 3 else ""
-        chmod = f"find {quote(str(home))} -type f -exec chmod 600 {{}} +"
+        chmod = f"find {quote(str(home))} -type f -exec chmod {'660' if is_shared(home) else '600'} {{}} +"
         yield Finding("permissions", WARNING, f"others may read {names}{more}", chmod)
     elif os.path.isdir(home):
-        yield Finding("permissions", FINE, "files are readable by their owner only")
+        whom = "the shared group" if is_shared(home) else "their owner"
+        yield Finding("permissions", FINE, f"files are readable by {whom} only")
 
 
 def _folder(name: str, folder: Path) -> Finding:
@@ -178,8 +181,9 @@ def _folder(name: str, folder: Path) -> Finding:
     if not os.access(folder, os.W_OK | os.X_OK):
         advice = f"chown it to {_user()}, or set PERFDB_HOME to a folder that can be written"
         return Finding(name, ERROR, f"{shown} cannot be written: runs are not recorded", advice)
-    if name == "home" and _mode(folder) & 0o077:
-        return Finding(name, WARNING, f"{shown} is open to others", f"chmod 700 {quote(str(folder))}")
+    if name == "home" and _mode(folder) & (0o007 if is_shared(folder) else 0o077):
+        mode = "2770" if is_shared(folder) else "700"
+        return Finding(name, WARNING, f"{shown} is open to others", f"chmod {mode} {quote(str(folder))}")
     return Finding(name, FINE, shown)
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from perfdb.guard import raise_foreign
 from perfdb.recording import judged
 from perfdb.recording.native import RLock
+from perfdb.sharing import share
 from perfdb.surroundings import make_private_folder
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -74,6 +75,7 @@ class Journal:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(hidden, flags, 0o600)
         try:
+            share(descriptor, path)
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _write_all(descriptor, frame(encode({"type": "journal", "version": VERSION, **header})))
             os.rename(hidden, path)
@@ -297,6 +299,8 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if flags & os.O_CREAT:
+        share(descriptor, path)
     return descriptor
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from perfdb.sharing import share
+
 SUFFIX = ".judged"
 UNJUDGED = ".unjudged"  # ids of sessions whose own journal is gone: the database has its rows
 
@@ -34,6 +36,7 @@ def note_judged(journal: Path, offset: int) -> None:
     with suppress(OSError):
         descriptor = os.open(journal.with_suffix(SUFFIX), flags, 0o600)
         try:
+            share(descriptor, journal)
             os.write(descriptor, b"%20d" % offset)  # of one length: it is never half of two numbers
         finally:
             os.close(descriptor)
@@ -58,6 +61,7 @@ def note_unjudged(journal: Path, session_ids: Iterable[str]) -> bool:
             return True
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(hidden, flags, 0o600), "w", encoding="ascii") as file:
+            share(file.fileno(), journal)
             file.write(text)
         os.replace(hidden, place)
     except OSError:

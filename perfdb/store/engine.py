@@ -27,6 +27,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from perfdb.errors import MissingExtraError, StoreError
 from perfdb.recording.native import monotonic, sleep
 from perfdb.recording.redaction import is_secret_key
+from perfdb.sharing import share
 from perfdb.store.models import from_json, to_json
 from perfdb.store.sanity import copy_own_views
 
@@ -394,7 +395,10 @@ def _require_file(path: Path) -> None:
 
 
 def create_private_file(path: Path) -> None:
-    """Create the file (0600) and its missing folders (0700); what exists is left as it is."""
+    """Create the file (0600) and its missing folders (0700), or as a shared home has them.
+
+    What exists is left as it is.
+    """
     if path.exists():
         _require_file(path)
         return
@@ -402,8 +406,13 @@ def create_private_file(path: Path) -> None:
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
     for parent in reversed(missing):  # mkdir(parents=True) gives the mode to the last one only
         parent.mkdir(mode=0o700, exist_ok=True)
+        share(parent, parent)
     # SQLite gives the -wal and -shm files the mode of the database.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        share(descriptor, path)
+    finally:
+        os.close(descriptor)
 
 
 def _raise_if_no_database(error: sqlite3.DatabaseError, path: Path) -> None:

@@ -20,6 +20,7 @@ from perfdb.guard import raise_foreign
 from perfdb.records import check_session_id
 from perfdb.settings import DATABASE_FILE, Settings, load_for_reading
 from perfdb.settings import output_dir as output_dir_of
+from perfdb.sharing import share
 from perfdb.store.engine import sqlite_path
 
 DESIGNS = "designs"  # the folder in the home, unless another one is set
@@ -40,6 +41,7 @@ def remember_folder(home: Path, folder: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(home / _LIST, flags, 0o600)
         try:
+            share(descriptor, home / _LIST)
             os.write(descriptor, json.dumps(real).encode() + b"\n")
         finally:
             os.close(descriptor)

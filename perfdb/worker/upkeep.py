@@ -13,6 +13,7 @@ from pathlib import Path
 from perfdb.filters import DAY_S
 from perfdb.recording.health import Health
 from perfdb.recording.native import monotonic
+from perfdb.sharing import share
 from perfdb.store.database import Database, EndingError
 from perfdb.store.upkeep.pruning import Policy, find_shares, prune
 
@@ -101,6 +102,7 @@ class Upkeep:
         self._look_again = monotonic() + _LOOK_AGAIN_S
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(stamp_of(self._home, self._database.url), flags, 0o600)
+        share(self._descriptor, stamp_of(self._home, self._database.url))
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

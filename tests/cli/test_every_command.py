@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -275,3 +276,121 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def in_json(path: tuple[str, ...]) -> bool:
+    """Say whether the answer is a list of rows, not one object with parts."""
+    return path not in {("show",), ("explain",), ("compare",), ("alerts", "show")}
+
+
+SORTED = {  # a session with several steps, groups with several rows
+    ("show",): ("last",), ("explain",): ("last",), ("compare",): ("last~1", "last"),
+    ("alerts",): ("--state", "all"), ("alerts", "list"): ("--state", "all"),
+    ("alerts", "show"): ("1",), ("alerts", "explain"): (), ("check",): (),
+}  # fmt: skip
+
+
+@pytest.fixture
+def moved(perfdb: Perfdb) -> None:
+    """Forty sessions, of which the newest are three times as slow; with alerts, a limit and a pin."""
+    Path("perfdb.toml").write_text(
+        '[[alerts.rules]]\nname = "limit"\nkind = "max"\nstep = "*"\nlimit = 5\n', encoding="utf-8"
+    )
+    for number in range(40):
+        factor = 3.0 if number >= 28 else 1.0
+        made = make_session(0)
+        steps = tuple(
+            replace(step, start_time=step.start_time + 60 * number, duration=step.duration * factor)
+            for step in made.steps
+        )
+        failed = number % 9 == 0
+        changes = {"status": "failed", "success": False, "error_message": f"no {number}"} if failed else {}
+        session = replace(
+            made, session_id=f"s{number:02}", start_time=made.start_time + 60 * number, steps=steps,
+            total_duration=made.total_duration * factor, **changes,
+        )  # fmt: skip
+        write_report(to_report(session), Path("reports"))
+    assert perfdb("import", "reports").code == 0
+    assert perfdb("baseline", "pin", "--last", "10").code == 0
+
+
+@pytest.mark.parametrize("path", having("--csv"), ids=" ".join)
+def test_every_command_that_prints_a_table_sorts_it_by_any_column(
+    perfdb: Perfdb, moved: None, path: tuple[str, ...]
+) -> None:
+    words = (*path, *SORTED.get(path, REQUIRED.get(" ".join(path), ())))
+    answered = perfdb(*words, "--csv")
+    table = list(csv.DictReader(io.StringIO(answered.out)))
+    columns = list(table[0]) if table else ["id"]
+    for column in columns:
+        up, down = (perfdb(*words, "--csv", "--sort", f"{sign}{column}") for sign in ("", "-"))
+        assert up.code == down.code == answered.code, up
+        rows, reverse = (list(csv.DictReader(io.StringIO(each.out))) for each in (up, down))
+        assert sorted(map(str, rows)) == sorted(map(str, reverse)) == sorted(map(str, table))
+        cells, back = ([row[column] for row in each] for each in (rows, reverse))
+        known, known_back = ([cell for cell in each if cell] for each in (cells, back))
+        assert known_back == known[::-1], column
+        assert cells == known + [""] * (len(cells) - len(known)), "what is unknown comes last"
+        if known and all(map(_is_number, known)):
+            assert [float(cell) for cell in known] == sorted(map(float, known)), column
+        if in_json(path):
+            told = perfdb(*words, "--json", "--sort", f"-{column}").rows
+            assert len(told) == len(reverse)
+            first = [row[column] for row in told if isinstance(row.get(column), str)]
+            assert first == sorted(first, reverse=True), column
+        shown = perfdb(*words, "--sort", column)
+        assert shown.code == answered.code
+        assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize("path", having("--sort"), ids=" ".join)
+def test_an_unknown_column_is_answered_with_what_is_near(
+    perfdb: Perfdb, moved: None, path: tuple[str, ...]
+) -> None:
+    words = (*path, *SORTED.get(path, REQUIRED.get(" ".join(path), ())))
+    for column in ("nosuch", "", "-", "a\nb", "x" * 5_000):
+        answer = perfdb(*words, "--sort", column)
+        assert answer.code == 2, answer
+        assert "--sort: no column is called" in answer.err
+        assert "Traceback" not in answer.err
+        assert len(answer.err) < 2_000
+
+
+def test_a_column_that_is_nearly_right_is_named(perfdb: Perfdb, moved: None) -> None:
+    assert "'total_duration'" in perfdb("sessions", "--sort", "-duration").err
+    assert "'severity'" in perfdb("alerts", "--sort", "severty").err
+    assert perfdb("sessions", "--pipeline", "design", "--until", "2020-01-01", "--sort", "no").code == 2
+
+
+def test_the_table_has_the_order_that_was_asked_for(perfdb: Perfdb, moved: None) -> None:
+    rows = perfdb("sessions", "--sort", "session_id").out.splitlines()[1:]
+    assert [row.split()[1] for row in rows] == [f"s{number:02}" for number in range(20, 40)]
+    shown = perfdb("show", "last", "--sort", "duration").out
+    assert shown.index("Product Search") < shown.index("Vision Analysis")
+
+
+def test_every_table_can_be_sorted() -> None:
+    assert set(having("--csv")) == set(having("--sort"))
+
+
+@pytest.mark.parametrize("path", [("show",), ("explain",)], ids=" ".join)
+def test_the_last_session_is_that_of_the_filters(perfdb: Perfdb, moved: None, path: tuple[str, ...]) -> None:
+    assert "s36" in perfdb(*path, "--status", "failed").out
+    assert "s27" in perfdb(*path, "last~1", "--status", "failed").out
+    assert "s27" in perfdb(*path, "--until", perfdb("show", "s28", "--json").rows[0]["timestamp"]).out
+    assert perfdb(*path, "--pipeline", "design").code == 0
+    for refused in (
+        ("s01", "--status", "failed"), ("last", "--status", "running"), ("last~5", "--status", "failed"),
+        ("--pipeline", "desing"), ("last~x", "--status", "failed"),
+    ):  # fmt: skip
+        answer = perfdb(*path, *refused)
+        assert answer.code == 2, answer
+        assert answer.err.splitlines()[-1].startswith("perfdb: ")
+
+
+def test_alerts_are_chosen_by_state_pipeline_and_number(perfdb: Perfdb, moved: None) -> None:
+    every = perfdb("alerts", "--state", "all", "--json").rows
+    assert len(every) > 1
+    assert perfdb("alerts", "list", "--status", "all", "--json").rows == every
+    assert perfdb("alerts", "--state", "all", "-n", "1", "--json").rows == every[:1]
+    assert perfdb("alerts", "--state", "all", "--pipeline", "design", "--json").rows == every

@@ -26,6 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from perfdb.errors import StoreError
 from perfdb.outputs import place_of, take_place, write_output
 from perfdb.settings import sqlite_url
+from perfdb.sharing import share
 from perfdb.store.engine import broken_file, connected, shown_url, sqlite_path
 from perfdb.store.schema import HEAD, revision
 
@@ -104,6 +105,7 @@ def unfinished_copy(url: str, place: Path | None) -> Iterator[tuple[Path, dict[s
     _remove_left(folder, name)
     path = folder / f".{name}.{os.getpid()}.{os.urandom(4).hex()}.part"
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    share(path, path)
     try:
         counts = _copy_sqlite(url, path) if sqlite_path(url) is not None else _copy_rows(url, path)
         try:

@@ -18,6 +18,7 @@ from perfdb.errors import InvalidSessionIdError, StoreError
 from perfdb.outputs import place_of, take_place
 from perfdb.records import check_session_id
 from perfdb.settings import sqlite_url
+from perfdb.sharing import share
 from perfdb.store.engine import QUERY_ERRORS, connected, reason_of, shown_url, sqlite_path
 from perfdb.store.models import metadata
 from perfdb.store.sanity import nonsense
@@ -227,6 +228,7 @@ def _folder_of(place: Path) -> Iterator[None]:
     missing = [folder for folder in place.parents if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
+        share(folder, folder)
     try:
         yield
     finally:
