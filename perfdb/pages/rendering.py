@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from perfdb.analysis.timeline import DEEPEST
+from perfdb.measures import JUDGED
 from perfdb.pages import svg, words
 from perfdb.pages.style import STYLE
 from perfdb.text import counted, duration_text, inert, local_time, mode_text, step_label
@@ -29,7 +30,9 @@ def environment(*folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in "change difference drawn escaped pairs percent seconds shown size value_text".split():
+    for (
+        name
+    ) in "amount_of change difference drawn escaped pairs percent seconds shown size value_text".split():
         made.filters[name] = getattr(words, name)
     made.filters.update(
         counted=counted,
@@ -39,7 +42,7 @@ def environment(*folders: Path) -> Environment:
         mode_text=mode_text,
         step_label=step_label,
     )
-    made.globals.update(svg=svg, deepest=DEEPEST)
+    made.globals.update(svg=svg, deepest=DEEPEST, measures=JUDGED)
     return made
 
 

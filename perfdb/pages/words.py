@@ -14,6 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from perfdb.measures import Measure
 from perfdb.text import duration_text, inert, shortened, size_text
 
 
@@ -75,3 +76,8 @@ def pairs(values: Mapping[str, Any]) -> str:
 def value_text(value: object) -> str:
     """Return an attribute's value as it would be typed."""
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def amount_of(value: float | None, measure: Measure) -> str:
+    """Return a value of a measure with its unit."""
+    return seconds(value) if measure.unit == "s" else size(value)

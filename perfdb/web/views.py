@@ -32,6 +32,17 @@ from perfdb.web.words import link
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
+PAGES = {
+    "Overview": "/",
+    "Sessions": "/sessions",
+    "Trends": "/trends",
+    "Bottlenecks": "/bottlenecks",
+    "Compare": "/compare",
+    "Alerts": "/alerts",
+    "Rules": "/rules",
+}
+"""The pages that each page links to, by the names that they give ``page``."""
+
 STEPS_SHOWN = 10  # on the first page, of each pipeline and mode
 KINDS_IN_FULL = 4
 LASTS = (50, 100, 300, 1_000)
@@ -96,6 +107,7 @@ def page(
         render(
             template,
             page=name,
+            pages=PAGES,
             now=time.time(),
             token=request.app.state.gate.change_token,
             database=history.database,
@@ -178,7 +190,6 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
     answer = of_sessions.session(request.app.state.history, session_id)
     parents = {step.seq: step.parent_seq for step in answer.steps}
     right, shapes = drawing.resources(answer.samples, answer.session.start_time, answer.timeline.wall_s)
-    explained = answer.explanation
     return page(
         request,
         "session.html",
@@ -191,9 +202,6 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         right=right,
         depths={seq: _depth(seq, parents) for seq in parents},
         most_rows=MOST_ROWS,
-        largest_excess=max((abs(row.excess_s or 0.0) for row in explained.rows), default=0.0)
-        if explained
-        else 0.0,
     )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,8 @@ import pytest
 
 import perfdb
 from perfdb.maintenance.importer import find_reports, import_reports
-from perfdb.pages import svg
+from perfdb.measures import JUDGED
+from perfdb.pages import svg, words
 from perfdb.pages.document import data_in, document
 from perfdb.pages.session import session_html
 from perfdb.recording.report import to_report
@@ -108,6 +110,14 @@ def test_a_report_of_one_session_tells_what_held_it_up() -> None:
     assert "waiting before a retry" in text
     assert "CPU, up to 100 % of a core" in text
     assert "longer than usual" in text
+
+
+def test_a_report_shows_every_measure_of_the_table() -> None:
+    given = {each.name: 90 for each in JUDGED}
+    html = session_html(replace(make_session(1), **given))
+    for each in JUDGED:
+        assert f"<dt>{each.words}</dt><dd>{words.amount_of(90, each)}</dd>" in html
+        assert f">{each.short}</th>" in html
 
 
 def test_a_report_of_many_sessions_keeps_modes_apart() -> None:
