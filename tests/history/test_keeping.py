@@ -1,10 +1,11 @@
-"""A History does what the command line does: it imports, exports and suggests limits."""
+"""A History does what the command line does: it imports, prunes, exports and suggests limits."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,28 @@ def test_the_limits_are_those_of_the_command_line(perfdb: Perfdb) -> None:
     assert perfdb("thresholds", "suggest", "--step", "load", "--json").rows == rows_of(
         history.thresholds(step="load")
     )
+
+
+def test_a_prune_is_that_of_the_command_line(perfdb: Perfdb) -> None:
+    record(5)
+    history = package.History()
+    (planned,) = history.prune(keep_last=2, dry_run=True)
+    assert (planned["pruned"], len(history.sessions())) == (3, 5)
+    assert perfdb("prune", "--keep-last", "2", "--dry-run", "--json").rows == [planned]
+    kept = history.sessions()["session_id"].tolist()[-2:]
+    assert history.prune(older_than="1h", dry_run=True) == []
+    assert history.prune(keep_last=2, pipeline="etl") == [planned]
+    assert history.sessions()["session_id"].tolist() == kept
+
+
+def test_a_prune_that_says_nothing_of_what_goes_is_refused(tmp_path: Path) -> None:
+    record(1)
+    history = package.History()
+    with pytest.raises(package.UsageError, match="choose what to delete"):
+        history.prune()
+    for wrong in ({"older_than": "soon"}, {"older_than": timedelta(minutes=1)}, {"keep_last": 0}):
+        with pytest.raises(ValueError, match=r"older_than=|last="):
+            history.prune(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(package.StoreError, match="nothing to prune"):
+        package.History(tmp_path / "none.sqlite3").prune(older_than=timedelta(days=90))
+    assert len(history.sessions()) == 1
