@@ -20,9 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from perfdb.errors import StoreError
 from perfdb.guard import raise_foreign
 from perfdb.sharing import share
 
+SQLITE_MAGIC = b"SQLite format 3\0"
 HIDDEN = ".performance_report.tmp"
 TURN_S = 0.25  # a file of 10 MB is in place in a twentieth of that
 
@@ -359,3 +361,11 @@ def _take_turn(descriptor: int) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.001)
+
+
+def spare_databases(path: Path) -> None:
+    """Raise a StoreError for a database: nobody means to overwrite it."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC:
+                raise StoreError(f"{path} is a database, which this would overwrite: name another file")

@@ -50,9 +50,11 @@ LAYERS = {
     "pathway": 6,
     "_shim": 6,  # what is installed beside perfdb
 }
-# Sideways arrows, each wanted: the tracker gets its settings, and the demo and the dashboard are commands.
+# Sideways arrows, each wanted: the tracker gets its settings, a History imports reports, and the demo and the
+# dashboard are commands.
 SIDEWAYS = {
     ("recording", "settings"),
+    ("history", "maintenance"),
     ("cli", "pathway"),
     ("cli", "web"),
 }

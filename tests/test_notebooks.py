@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,30 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_runs(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = executed(path, home, monkeypatch)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "history.chart" in cell.source:
+            assert "image/png" in cell.outputs[-1].data
+
+
+@pytest.mark.parametrize("of", ["nothing", "one run", "other steps"])
+def test_trends_and_bottlenecks_run_on_any_history(
+    of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "performance_tracking"
+    for number in range({"nothing": 0, "one run": 1}.get(of, 5)):
+        with perfdb.track(f"pipeline {number % 2}", home=home) as run, run.step("Total"), run.step("parse"):
+            pass
+    notebook = executed(next(path for path in NOTEBOOKS if path.name.startswith("02_")), home, monkeypatch)
+    pictures = [cell for cell in notebook.cells if "history.chart(" in cell.get("source", "")]
+    assert pictures
+    assert all("image/png" in cell.outputs[-1].data for cell in pictures)
+    said = [cell for cell in notebook.cells if cell.cell_type == "code" and not cell.outputs]
+    assert said == [], "a cell shows neither an answer nor a reason"
+
+
+def executed(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a notebook that was run on the history of a home."""
     import nbclient
     import nbformat
 
@@ -47,9 +72,7 @@ def test_a_notebook_runs(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(home.parent))
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and cell.source.startswith("history.chart("):
-            assert "image/png" in cell.outputs[-1].data
+    return notebook
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from perfdb.cli.files import STDOUT, has_a_name, is_terminal, output_name, spare_databases, write_whole
+from perfdb.cli.files import STDOUT, has_a_name, is_terminal, output_name, write_whole
 from perfdb.errors import SettingsError, StoreError
+from perfdb.outputs import spare_databases
 
 
 @click.command("design")

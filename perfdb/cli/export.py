@@ -6,11 +6,6 @@ spreadsheet would run as a formula starts with an apostrophe.
 
 from __future__ import annotations
 
-import codecs
-import io
-import json
-from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +21,7 @@ from perfdb.cli.options import (
     open_history,
     say_what_next,
 )
-from perfdb.cli.render import csv_pieces, json_pieces
-from perfdb.errors import MissingExtraError
-from perfdb.history.history import History
-from perfdb.recording.report import to_report
+from perfdb.history.exporting import Export
 
 
 @click.command("export")
@@ -80,56 +72,10 @@ def command(
         )
     history = open_history(database)
     given = {**history_filters(filters), **({} if last is None else {"last": last})}
-    counted = _Counted()
-    if form == "json":
-        pieces: Iterable[bytes] = _json(history, given, counted)
-    else:
-        columns = {**given, "expand_attributes": expand}
-        pieces = (_csv if form == "csv" else _parquet)(history, rows, columns, counted)
-    write_whole(chain([codecs.BOM_UTF8], pieces) if bom else pieces, output)
-    if counted.rows == 0:
+    export = Export(history, form, rows=rows, bom=bom, expand_attributes=expand, filters=given)
+    write_whole(export, output)
+    if export.written == 0:
         say_what_next(given)
     elif output != STDOUT:
         noun = "sessions" if form == "json" else rows
-        click.echo(f"Wrote {counted.rows} {noun} to {output_name(output)}", err=True)
-
-
-class _Counted:
-    rows = 0
-
-
-def _json(history: History, filters: dict[str, Any], counted: _Counted) -> Iterator[bytes]:
-    def reports() -> Iterator[dict[str, Any]]:
-        for session in history.each_session(**filters):
-            counted.rows += 1
-            yield to_report(session)
-
-    return (piece.encode() for piece in json_pieces(reports()))
-
-
-def _csv(history: History, rows: str, filters: dict[str, Any], counted: _Counted) -> Iterator[bytes]:
-    frame = _frame(history, rows, filters)
-    counted.rows = len(frame)
-    yield from csv_pieces(frame)
-
-
-def _parquet(history: History, rows: str, filters: dict[str, Any], counted: _Counted) -> Iterator[bytes]:
-    try:
-        import pyarrow  # noqa: F401  # pandas would name neither the extra nor the command
-    except ImportError:
-        raise MissingExtraError("Parquet needs pyarrow: pip install 'perfdb[parquet]'") from None
-    frame = _frame(history, rows, filters)
-    counted.rows = len(frame)
-    for name in frame.columns:
-        if frame[name].dtype == object:
-            frame[name] = [
-                value if value is None or isinstance(value, str) else json.dumps(value, default=str)
-                for value in frame[name]
-            ]
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, engine="pyarrow", index=False)
-    yield buffer.getvalue()
-
-
-def _frame(history: History, rows: str, filters: dict[str, Any]) -> Any:
-    return (history.steps if rows == "steps" else history.sessions)(**filters)
+        click.echo(f"Wrote {export.written} {noun} to {output_name(output)}", err=True)

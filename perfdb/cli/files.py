@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from perfdb.errors import StoreError
-from perfdb.outputs import place_of, write_output
+from perfdb.outputs import place_of, spare_databases, write_output
 from perfdb.settings import shown_path
 
 STDOUT = Path("-")
-SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def write_whole(pieces: Iterable[bytes], path: Path) -> None:
@@ -32,14 +31,6 @@ def write_whole(pieces: Iterable[bytes], path: Path) -> None:
         raise
     except OSError as error:
         raise StoreError(f"{output_name(path)} cannot be written: {error.strerror or error}") from None
-
-
-def spare_databases(path: Path) -> None:
-    """Raise a StoreError for a database: nobody means to overwrite it."""
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC:
-                raise StoreError(f"{path} is a database, which this would overwrite: name another file")
 
 
 def output_name(path: Path) -> str:

@@ -13,7 +13,7 @@ from perfdb.cli.render import print_json
 from perfdb.cli.text import inert
 from perfdb.history.history import History
 from perfdb.maintenance.formats import FORMATS
-from perfdb.maintenance.importer import Imported, find_reports, import_reports
+from perfdb.maintenance.importer import Imported, find_reports
 
 BAD_FILES_SHOWN = 20
 HELP = f"""Import JSON reports into the database.
@@ -37,15 +37,14 @@ def command(paths: tuple[str, ...], database: str | None, as_json: bool) -> None
         raise click.UsageError(f"No .json file in {', '.join(paths)}.")
     click.echo(f"Write {history.database}", err=True)
     with click.progressbar(
-        import_reports(files, history.settings),
         length=len(files),
         label="Importing",
         show_eta=False,
         show_pos=True,
         file=sys.stderr,
         hidden=not sys.stderr.isatty(),
-    ) as results:
-        imported = list(results)
+    ) as bar:
+        imported = history.import_reports(files, each=lambda _: bar.update(1))
     if as_json:
         print_json(asdict(each) for each in imported)
     else:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,28 +12,19 @@ from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, database_option, json_option, require_known
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import local_time, size_text
-from perfdb.errors import InvalidSessionIdError, StoreError
 from perfdb.history.history import History
+from perfdb.history.pruning import BUSY_S, Traces, delete, require_database, row_of
 from perfdb.recording.journal import has_living_writer, journals_in
-from perfdb.recording.report import report_name
 from perfdb.settings import DATABASE_FILE
 from perfdb.store.database import Database
 from perfdb.store.engine import sqlite_path
-from perfdb.store.session_files import remove_pictures
-from perfdb.store.upkeep.pruning import Policy, age, find_shares, prune, read_policy, survey
+from perfdb.store.upkeep.pruning import Policy, age, find_shares, read_policy, survey
 from perfdb.store.upkeep.retention import clear_errors
 from perfdb.text import counted, mode_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
     from perfdb.store.upkeep.retention import Counted, Share
 
-# At least, between two transactions: a writer that waits for the lock looks every 3 ms. Who has rested is not
-# the next to be stopped by a busy system.
-_REST_S = 0.005
-_BUSY_S = 30.0
 _WORTH_IT = 1 << 20  # bytes
 
 
@@ -89,11 +77,11 @@ def command(
         raise click.UsageError(
             "Choose what to delete: --older-than 90d, --keep-last 1000, both, or [retention] in the settings."
         )
-    _require(history)
+    require_database(history)
     require_known(history)
     click.echo(f"{'Read' if dry_run else 'Write'} {history.database}", err=True)
     now = time.time()
-    with Database(history.url, _BUSY_S) as store, clear_errors(history.url):
+    with Database(history.url, BUSY_S) as store, clear_errors(history.url):
         shares = find_shares(store, policy, now, pipeline) if policy else []
         planned = survey(store, shares)
         _show(planned, as_json=as_json)
@@ -105,25 +93,14 @@ def command(
             click.echo("Nothing deleted.", err=True)
             return
         size = _size(history)
-        files = (history.settings.report_dir, history.picture_folders()) if reports else None
-        deleted = _prune(store, shares, now, files) if shares else 0
+        deleted = delete(store, shares, now, traces=Traces(history, _tell) if reports else None)
         click.echo(f"Deleted {counted(deleted, 'session')}.", err=as_json)
         _make_small(history, store, size, asked=compact)
 
 
-def _require(history: History) -> None:
-    path = sqlite_path(history.url)
-    if path is not None and not path.exists():
-        raise StoreError(f"there is no database at {history.database}: nothing to prune")
-
-
-def _row(share: Share, found: Counted) -> dict[str, Any]:
-    return {"pipeline": share.pipeline, "mode": share.mode, **asdict(found)}
-
-
 def _show(planned: list[tuple[Share, Counted]], *, as_json: bool) -> None:
     if as_json:
-        print_json(_row(share, each) for share, each in planned)
+        print_json(row_of(share, each) for share, each in planned)
         return
     if not planned:
         return
@@ -160,36 +137,9 @@ def _reasons(found: Counted) -> str:
     return ", ".join(f"{number:,} {reason}" for reason, number in reasons.items() if number)
 
 
-def _prune(
-    store: Database, shares: Iterable[Share], now: float, files: tuple[Path, list[Path]] | None
-) -> int:
-    """Prune at most half of the time, so that others find the database free; return how many went."""
-    deleted = 0
-    begun = time.monotonic()
-    for gone in prune(store, shares, now):
-        deleted += len(gone)
-        if files is not None and gone:
-            _remove_files(*files, gone)
-        time.sleep(max(_REST_S, time.monotonic() - begun))
-        begun = time.monotonic()
-    return deleted
-
-
-def _remove_files(report_dir: Path, folders: list[Path], session_ids: list[str]) -> None:
-    for session_id in session_ids:
-        with _reporting_errors():
-            remove_pictures(folders, [session_id])
-        with _reporting_errors(), suppress(InvalidSessionIdError):  # it names no file of ours
-            (report_dir / report_name(session_id)).unlink(missing_ok=True)
-
-
-@contextmanager
-def _reporting_errors() -> Iterator[None]:
+def _tell(error: OSError) -> None:
     """Say what cannot be removed, and go on."""
-    try:
-        yield
-    except OSError as error:
-        click.echo(f"{error.filename} cannot be removed: {error.strerror}", err=True)
+    click.echo(f"{error.filename} cannot be removed: {error.strerror}", err=True)
 
 
 def _size(history: History) -> int:

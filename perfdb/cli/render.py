@@ -5,26 +5,22 @@ The JSON is ``{"schema_version": 1, "rows": [...]}``, pure ASCII, without NaN.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from perfdb.cli.text import cut, inert, pad, width
+from perfdb.history.forms import csv_of, csv_pieces, json_pieces
 from perfdb.history.values import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-JSON_VERSION = 1
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # wide ones too
 _GAP = "  "
 _LEAST_FLEXIBLE = 8
 
@@ -106,7 +102,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool
     """Print rows for a program as ``print_data`` does a frame; say whether one of the forms was wanted."""
     if as_csv:
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        for piece in _csv_of(columns, ([row.get(name) for name in columns] for row in rows)):
+        for piece in csv_of(columns, ([row.get(name) for name in columns] for row in rows)):
             click.echo(piece, nl=False)
     elif as_json:
         print_json(rows)
@@ -117,46 +113,3 @@ def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print the one object that every `--json` gives."""
     for piece in json_pieces(rows):
         click.echo(piece, nl=False)
-
-
-def json_pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the JSON object piece by piece, so that a large history needs little memory."""
-    yield f'{{"schema_version": {JSON_VERSION}, "rows": ['
-    separator = "\n"
-    for row in rows:
-        yield separator + json.dumps(dict(row), default=str, allow_nan=False)
-        separator = ",\n"
-    yield "\n]}\n" if separator == ",\n" else "]}\n"
-
-
-def csv_pieces(frame: pd.DataFrame) -> Iterator[bytes]:
-    """Yield a frame as CSV, some thousand rows at a time; no cell is a formula to a spreadsheet."""
-    return _csv_of(list(frame.columns), (row.values() for row in rows_of(frame)))
-
-
-def _csv_of(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Iterator[bytes]:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow([_cell(name) for name in columns])
-    for number, row in enumerate(rows):
-        writer.writerow([_cell(value) for value in row])
-        if number % 1000 == 999:
-            yield _drained(text)
-    yield _drained(text)
-
-
-def _drained(text: io.StringIO) -> bytes:
-    piece = text.getvalue().encode("utf-8", "backslashreplace")
-    text.seek(0)
-    text.truncate()
-    return piece
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict | list | tuple):
-        value = json.dumps(value, default=str)
-    if isinstance(value, str) and (value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA)):
-        return "'" + value
-    return value

@@ -75,10 +75,7 @@ def suggest(
     """
     history = open_history(database, lists=True)
     given = history_filters(filters)
-    frame = history.suggest_thresholds(last=last, **given)
-    if step is not None:
-        frame = frame[frame["step_name"] == step]
-    frame = frame_in_order(frame)
+    frame = frame_in_order(history.thresholds(step=step, last=last, **given))
     if frame.empty:
         _say_why(history, given, step)
     if not print_data(frame, as_json=as_json, as_csv=as_csv):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from perfdb.errors import UsageError
-from perfdb.filters import Filters, checked_attributes, checked_filters, moment_of, zone_named
-from perfdb.history.decisions import Decisions
+from perfdb.filters import Filters, checked_attributes, checked_filters, moment_of, step_of, zone_named
+from perfdb.history.keeping import Keeping
 from perfdb.records import Session
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 LAST_FOR_TRENDS = 200  # sessions, where nobody said which
 
 
-class History(Decisions):
+class History(Keeping):
     """The recorded history of one database.
 
     What opens a database raises ``StoreError`` when it is missing, unreadable or not perfdb's; what takes
@@ -367,6 +369,19 @@ class History(Decisions):
         with self._reading() as connection:
             return queries.suggest_thresholds(connection, **checked_filters(last, filters))
 
+    def thresholds(
+        self, *, step: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
+    ) -> pd.DataFrame:
+        """Return what ``perfdb thresholds suggest`` does: ``suggest_thresholds``, of one step if it is named.
+
+        Args:
+            step: only this step, without the totals.
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+        """
+        found = self.suggest_thresholds(last=last, **filters)
+        return found if step is None else found[found["step_name"] == step_of(step)].reset_index(drop=True)
+
     @overload
     def compare(self) -> SessionComparison: ...
 
@@ -505,6 +520,43 @@ class History(Decisions):
         from perfdb.history.reports import report
 
         return report(self, session_id, made_at=time.time(), last=last, **filters)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        format: Literal["json", "csv", "parquet"] | None = None,  # noqa: A002  # as the option
+        *,
+        rows: Literal["steps", "sessions"] = "steps",
+        last: int | None = None,
+        expand_attributes: bool = False,
+        **filters: Unpack[Filters],
+    ) -> int:
+        """Write the history to a file, whole or not at all; return how many rows it has.
+
+        Args:
+            path: the file; an existing one is replaced, but no database.
+            format: ``json`` (whole reports, which ``import_reports`` reads), ``csv`` or ``parquet``; None:
+                what the file's name ends with.
+            rows: of CSV and Parquet: ``steps`` or ``sessions``.
+            last: only so many of the newest sessions.
+            expand_attributes: of CSV and Parquet, as in ``sessions``.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+
+        Raises:
+            ValueError: there is no such format, or no such rows.
+            StoreError: the file cannot be written.
+            MissingExtraError: Parquet needs ``perfdb[parquet]``.
+        """
+        from perfdb.history.exporting import export
+
+        return export(
+            self,
+            Path(path),
+            format,
+            rows=rows,
+            expand_attributes=expand_attributes,
+            filters={"last": last, **filters},
+        )
 
     def affordable(self, last: int | None, *, times: int = 1, **filters: Unpack[Filters]) -> int | None:
         """Return how many of the newest sessions an answer may look at: ``last``, unless they are too much.

@@ -1,0 +1,64 @@
+"""Rows as JSON and as CSV, piece by piece: the one writer for every command and every export.
+
+The JSON is ``{"schema_version": 1, "rows": [...]}``, pure ASCII, without NaN.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from perfdb.history.values import rows_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JSON_VERSION = 1
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # wide ones too
+
+
+def json_pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the JSON object piece by piece, so that a large history needs little memory."""
+    yield f'{{"schema_version": {JSON_VERSION}, "rows": ['
+    separator = "\n"
+    for row in rows:
+        yield separator + json.dumps(dict(row), default=str, allow_nan=False)
+        separator = ",\n"
+    yield "\n]}\n" if separator == ",\n" else "]}\n"
+
+
+def csv_pieces(frame: pd.DataFrame) -> Iterator[bytes]:
+    """Yield a frame as CSV, some thousand rows at a time; no cell is a formula to a spreadsheet."""
+    return csv_of(list(frame.columns), (row.values() for row in rows_of(frame)))
+
+
+def csv_of(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Iterator[bytes]:
+    """Yield rows as CSV under the names of their columns, as ``csv_pieces`` does a frame's."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow([_cell(name) for name in columns])
+    for number, row in enumerate(rows):
+        writer.writerow([_cell(value) for value in row])
+        if number % 1000 == 999:
+            yield _drained(text)
+    yield _drained(text)
+
+
+def _drained(text: io.StringIO) -> bytes:
+    piece = text.getvalue().encode("utf-8", "backslashreplace")
+    text.seek(0)
+    text.truncate()
+    return piece
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list | tuple):
+        value = json.dumps(value, default=str)
+    if isinstance(value, str) and (value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA)):
+        return "'" + value
+    return value
