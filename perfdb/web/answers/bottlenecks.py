@@ -41,6 +41,7 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     from perfdb.analysis.bottlenecks import replayed_walls
     from perfdb.analysis.runs import counted_sessions
 
+    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag)
     all_sessions, steps = history.sessions_and_steps(last=query.last, **query.filters())
     sessions = counted_sessions(all_sessions)
     having = sessions[

@@ -25,6 +25,7 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
         NotFoundError: there is no such session.
         UsageError: there are not two sessions or groups to compare.
     """
+    require_names(history, pipeline=query.pipeline, tag=query.tag)
     if query.by is not None:
         return _groups(history, query)
     a, b = query.a, query.b
@@ -52,7 +53,6 @@ def _before(history: ServedHistory, session_id: str) -> str:
 
 def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
     a, b = (None if each is None else value_of(each) for each in (query.a, query.b))
-    require_names(history, pipeline=query.pipeline, tag=query.tag)
     found = history.compare(a, b, by=query.by or "", last=query.last, **query.filters())
     return GroupsCompared(
         by=found.by,

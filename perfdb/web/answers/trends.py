@@ -13,9 +13,8 @@ from perfdb.alerts.config import read_alert_settings
 from perfdb.analysis import trend_view as view
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series
-from perfdb.errors import NotFoundError
 from perfdb.filters import moment_of
-from perfdb.history.names import require_names
+from perfdb.history.names import require_names, unknown
 from perfdb.history.values import to_builtin
 from perfdb.records import SEVERITIES, Alert
 from perfdb.store import browsing
@@ -39,7 +38,11 @@ Named = tuple[str, str | None, str]
 
 
 def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
-    """Return how long the runs of a series took, and where that is going."""
+    """Return how long the runs of a series took, and where that is going.
+
+    Raises:
+        NotFoundError: nothing was ever recorded under one of the names.
+    """
     since, until = (
         None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
     )
@@ -58,11 +61,11 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
                 older = _runs(connection, chosen, last=1, since=since, until=runs.start_times[0])
                 cut = view.cut_words(len(runs.start_times)) if older.start_times else ""
     choices = [_named(*name) for name in names]
-    if chosen is None:
-        try:
-            require_names(history, pipeline=query.pipeline, step=query.step)
-        except NotFoundError as error:
-            return _empty(query, choices, None, f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    if chosen is None and names:
+        require_names(history, pipeline=query.pipeline, step=query.step)
+        modes = sorted({mode for _, _, mode in names})
+        if query.mode not in (None, *modes):
+            raise unknown("mode", query.mode or "", modes, history.database)
     if runs is None or chosen is None or not runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen))
     return _answer(history, query, runs, found, choices, cut)
@@ -191,14 +194,12 @@ def _named(pipeline: str, step_name: str | None, mode: str) -> SeriesName:
     return SeriesName(pipeline=pipeline, step_name=step_name, mode=mode)
 
 
-def _empty(
-    query: TrendQuery, choices: list[SeriesName], series: SeriesName | None, unknown: str = ""
-) -> TrendAnswer:
+def _empty(query: TrendQuery, choices: list[SeriesName], series: SeriesName | None) -> TrendAnswer:
     nothing: dict[str, Any] = dict.fromkeys(_STATISTICS) | {"n": 0, "failures": 0}
     return TrendAnswer(
         series=series,
         choices=choices,
-        sentence=unknown or "No run matches. Choose another series or a longer time."
+        sentence="No run matches. Choose another series or a longer time."
         if choices
         else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
         **nothing,
