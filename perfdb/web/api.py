@@ -110,7 +110,7 @@ async def get_events(request: Request) -> StreamingResponse:
     )
 
 
-@router.get("/sessions", tags=["sessions"])
+@router.get("/sessions", tags=["sessions"], responses=problems(404))
 def get_sessions(history: History, query: Annotated[SessionsQuery, Query()]) -> schemas.SessionPage:
     """Return a page of the sessions that fit; go on with ``after`` and ``before`` of the answer."""
     return sessions.session_page(history, query)
@@ -128,13 +128,13 @@ def get_steps(history: History, query: Annotated[StepsQuery, Query()]) -> schema
     return recorded.steps(history, query)
 
 
-@router.get("/trends", tags=["what is slow"])
+@router.get("/trends", tags=["what is slow"], responses=problems(404))
 def get_trend(history: History, query: Annotated[TrendQuery, Query()]) -> schemas.TrendAnswer:
     """Return how long the runs of one series took, and where that is going."""
     return trends.trend(history, query)
 
 
-@router.get("/bottlenecks", tags=["what is slow"])
+@router.get("/bottlenecks", tags=["what is slow"], responses=problems(404))
 def get_bottlenecks(
     history: History, query: Annotated[BottlenecksQuery, Query()]
 ) -> schemas.BottlenecksAnswer:

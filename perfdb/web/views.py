@@ -13,9 +13,10 @@ from pydantic import BaseModel, ValidationError
 
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
-from perfdb.errors import PerfdbError, StoreError
+from perfdb.errors import NotFoundError, PerfdbError, StoreError
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.store.alerts import AlertEvent
+from perfdb.text import inert
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import bottlenecks as of_bottlenecks
@@ -294,6 +295,8 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     wanted = _key_of(step, 3) if step else None
     chosen = next((row for row in steps if wanted in (None, _choice(row))), None)
     what_if = None
+    if chosen is None and wanted is not None and steps:
+        raise NotFoundError(f"none of these sessions has the step {inert(str(wanted[1]))!r} of this choice")
     if chosen is not None:
         asking = {"pipeline": chosen.pipeline, "mode": chosen.mode, "step": chosen.step_name}
         what_if = of_bottlenecks.what_if(
@@ -338,13 +341,15 @@ def get_compare(request: Request) -> HTMLResponse:
     history = request.app.state.history
     query = asked(queries.CompareQuery, request)
     recent = of_sessions.session_page(history, queries.SessionsQuery.model_validate({"limit": RECENT})).rows
-    answer, problem = None, ""
+    answer, problem, status = None, "", 200
     try:
         answer = of_compare.compare(history, query)
     except StoreError:
         raise
     except PerfdbError as error:  # the form stays, so that it can be asked again
         problem = str(error)
+        if query.model_fields_set:
+            status = 404 if isinstance(error, NotFoundError) else 400
     attributes = of_compare.groupable(history)
     first, second = (answer.a, answer.b) if answer is not None else (query.a, query.b)
     if answer is not None and answer.kind == "sessions":
@@ -353,7 +358,7 @@ def get_compare(request: Request) -> HTMLResponse:
         request,
         "compare.html",
         "Compare",
-        status=200 if answer is not None or (query.a is None and query.by is None) else 400,
+        status=status,
         answer=answer,
         problem=problem,
         by=query.by,

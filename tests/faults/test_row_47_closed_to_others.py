@@ -15,6 +15,7 @@ import pytest
 import perfdb
 from perfdb.cli import SECTIONS
 from perfdb.errors import StoreError
+from tests.cli.test_every_command import called, commands
 
 SOMEBODY = 60_001
 RECORD = """
@@ -34,6 +35,8 @@ VERBS = {
     "backup": ["x.sqlite3"], "restore": ["x.json"], "recover": [], "db": ["check"],
 }  # fmt: skip
 OTHERS = ("demo", "design", "doctor", "config")  # make a history of their own; the others read none
+
+NOT_OF_THE_HOME = {("thresholds",), ("db",), ("db", "copy")}  # groups, and what is told both its databases
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +112,24 @@ def test_row_47_every_verb_says_so_in_one_sentence(
         (said,) = err.splitlines()
         assert "performance_tracking" in said, arguments
         assert "cannot be read: Permission denied" in said, arguments
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_row_47_every_command_of_the_tree_says_so_and_exits_with_2(
+    project: Path, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if named:
+        monkeypatch.setenv("PERFDB_HOME", str(project / "performance_tracking"))
+    every = [
+        ["x.json" if word.startswith("performance_tracking") else word for word in called(path)]
+        for path, command in commands()
+        if path[0] not in OTHERS and path not in NOT_OF_THE_HOME
+    ]
+    assert len(every) > len(VERBS)
+    for arguments, code, out, err in answers(*every):
+        assert (code, out) == (2, ""), (arguments, err)
+        assert "Traceback" not in err
+        assert len(err.splitlines()) == 1, (arguments, err)
 
 
 @pytest.mark.parametrize("how", ["PERFDB_HOME", "PERFDB_DATABASE_URL", "-d"])

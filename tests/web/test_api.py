@@ -104,7 +104,7 @@ def test_equal_keys_are_neither_lost_nor_doubled(history: perfdb.History, serve:
         ({"attribute": ["customer=c1", "model=gpt-4o-mini"]}, 4),
         ({"since": "12h"}, 13),
         ({"until": "58h"}, 5),
-        ({"pipeline": "nothing"}, 0),
+        ({"pipeline": "design", "until": "2001-01-01"}, 0),
         ({"pipeline": "", "since": " ", "tag": "", "status": "", "fast_mode": "", "after": ""}, 80),
     ],
 )
@@ -259,8 +259,14 @@ def test_a_trend_without_a_name_is_of_the_total_that_ran_last(dashboard: Any) ->
     assert answer["series"]["step_name"] is None
     assert answer["series"]["mode_text"] == "normal mode"
     assert len(answer["points"]["duration"]) == 10
-    nothing = dashboard.get("trends", pipeline="no such", step="thing")
-    assert nothing["series"] is None
+    unknown = dashboard.client.get("/api/v1/trends", params={"pipeline": "no such", "step": "thing"})
+    assert unknown.status_code == 404
+    assert "no pipeline in" in unknown.json()["detail"]
+
+
+def test_a_series_without_runs_in_the_window_is_an_answer(dashboard: Any) -> None:
+    nothing = dashboard.get("trends", step="Search", pipeline="design", until="2001-01-01")
+    assert nothing["series"]["step_name"] == "Search"
     assert nothing["points"]["duration"] == []
     assert nothing["sentence"]
 

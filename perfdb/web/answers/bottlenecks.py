@@ -49,6 +49,7 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     from perfdb.analysis.bottlenecks import replayed_walls
     from perfdb.analysis.runs import counted_sessions
 
+    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag)
     asked = query.filters()
     kind = None
     while True:

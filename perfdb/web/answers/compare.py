@@ -24,6 +24,7 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
         NotFoundError: there is no such session.
         UsageError: there are not two sessions or groups to compare.
     """
+    require_names(history, pipeline=query.pipeline, tag=query.tag)
     if query.by is not None:
         return _groups(history, query)
     found = history.compare(*history.usual_pair(query.a, query.b))
@@ -37,7 +38,6 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
 
 def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
     a, b = (None if each is None else value_of(each) for each in (query.a, query.b))
-    require_names(history, pipeline=query.pipeline, tag=query.tag)
     found = history.compare(a, b, by=query.by or "", last=query.last, **query.filters())
     return GroupsCompared(
         by=found.by,

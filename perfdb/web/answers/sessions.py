@@ -13,6 +13,7 @@ from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
 from perfdb.history import queries
+from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
@@ -49,7 +50,12 @@ LEAST_USUAL = 3
 
 
 def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
-    """Return a page of the sessions that fit, with their number up to 10,000."""
+    """Return a page of the sessions that fit, with their number up to 10,000.
+
+    Raises:
+        NotFoundError: nothing was ever recorded under the pipeline's or the tag's name.
+    """
+    require_names(history, pipeline=query.pipeline, tag=query.tag)
     filters = checked_filters(None, query.filters())
     with history.reading() as connection:
         if connection is None:

@@ -14,9 +14,8 @@ from perfdb.analysis import trend_view as view
 from perfdb.analysis.rules.failures import ERROR_RUNS, LEAST_ERROR_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series
-from perfdb.errors import NotFoundError
 from perfdb.filters import moment_of
-from perfdb.history.names import require_names
+from perfdb.history.names import require_names, unknown
 from perfdb.history.values import to_builtin
 from perfdb.records import SEVERITIES, Alert
 from perfdb.store import browsing
@@ -40,7 +39,11 @@ Named = tuple[str, str | None, str]
 
 
 def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
-    """Return how long the runs of a series took, and where that is going."""
+    """Return how long the runs of a series took, and where that is going.
+
+    Raises:
+        NotFoundError: nothing was ever recorded under one of the names.
+    """
     since, until = (
         None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
     )
@@ -59,11 +62,11 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
                 older = _runs(connection, chosen, last=1, since=since, until=runs.start_times[0])
                 cut = view.cut_words(len(runs.start_times)) if older.start_times else ""
     choices = [_named(*name) for name in names]
-    if chosen is None:
-        try:
-            require_names(history, pipeline=query.pipeline, step=query.step)
-        except NotFoundError as error:
-            return _empty(query, choices, None, f"{str(error)[:1].upper()}{str(error)[1:]}.", hidden=hidden)
+    if chosen is None and names:
+        require_names(history, pipeline=query.pipeline, step=query.step)
+        modes = sorted({mode for _, _, mode in names})
+        if query.mode not in (None, *modes):
+            raise unknown("mode", query.mode or "", modes, history.database)
     if runs is None or chosen is None or not runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen), hidden=hidden)
     return _answer(history, query, runs, found, choices, cut, hidden=hidden)
@@ -226,19 +229,14 @@ def _named(pipeline: str, step_name: str | None, mode: str) -> SeriesName:
 
 
 def _empty(
-    query: TrendQuery,
-    choices: list[SeriesName],
-    series: SeriesName | None,
-    unknown: str = "",
-    *,
-    hidden: int = 0,
+    query: TrendQuery, choices: list[SeriesName], series: SeriesName | None, *, hidden: int = 0
 ) -> TrendAnswer:
     nothing: dict[str, Any] = dict.fromkeys(_STATISTICS) | {"n": 0, "failures": 0}
     return TrendAnswer(
         series=series,
         choices=choices,
         hidden_choices=hidden,
-        sentence=unknown or "No run matches. Choose another series or a longer time."
+        sentence="No run matches. Choose another series or a longer time."
         if choices
         else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
         **nothing,
