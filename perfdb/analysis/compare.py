@@ -283,10 +283,6 @@ def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str
     A number, or true or false, that no session has is the text that is written so.
     """
     seen = list(dict.fromkeys(keys))
-    a, b = (
-        _key(each) if each is not None and not isinstance(each, str) and _key(each) not in seen else each
-        for each in (a, b)
-    )
     if not seen:
         raise ValueError(f"no session that counts has the attribute {by!r}")
     a, b = _meant(a, seen), _meant(b, seen)
@@ -307,9 +303,10 @@ def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str
 
 def _meant(value: object, seen: Sequence[str]) -> object:
     """Return which of the values that a person may mean there is."""
-    if not isinstance(value, Either):
-        return value
-    return next((each for each in value if _key(each) in seen), value[-1])
+    if isinstance(value, Either):
+        return next((each for each in value if _key(each) in seen), value[-1])
+    is_text = value is None or isinstance(value, str) or _key(value) in seen
+    return value if is_text else _key(value)
 
 
 def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:

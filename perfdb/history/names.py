@@ -49,7 +49,7 @@ def require_names(
         for kind, name in given.items():
             wanted = recorded_name(redact(name))
             if not browsing.has_name(connection, kind, wanted):
-                raise unknown(kind, name, browsing.names_of(connection, kind), history.database)
+                raise unknown(kind, wanted, browsing.names_of(connection, kind), history.database)
 
 
 def require_home(history: History) -> None:

@@ -67,5 +67,6 @@ def agree(shown: Any, true: Any) -> bool:
     if isinstance(shown, Number):
         return isinstance(true, int | float) and shown.fits(float(true))
     if isinstance(shown, int | float) and isinstance(true, int | float):
-        return math.isclose(shown, true, rel_tol=1e-6, abs_tol=1e-9)
+        # reports round to the microsecond
+        return math.isclose(shown, true, rel_tol=1e-6, abs_tol=1e-9) or shown == round(true, 6)
     return bool(shown == true)

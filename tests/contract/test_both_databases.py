@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import math
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +19,8 @@ from matplotlib.figure import Figure
 import perfdb
 from perfdb.alerts.triage import Triage
 from perfdb.history.reports import Report
+from perfdb.recording.report import to_report, write_report
+from perfdb.testing import make_session
 
 History = perfdb.History
 Pair = tuple[History, History]
@@ -31,6 +35,17 @@ OF_THE_DATABASE = {
 def first(history: History) -> Any:
     """Return the number of an open alert."""
     return history.alerts()["id"].iloc[0]
+
+
+def exported(history: History) -> list[Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        count = history.export(Path(folder) / "steps.csv", format="csv", pipeline="nightly <etl>")
+        return [count, (Path(folder) / "steps.csv").read_text(encoding="utf-8")]
+
+
+def a_report() -> str:
+    session = make_session(7, {"load": 1.0}, session_id="imported")
+    return str(write_report(to_report(session), Path(tempfile.mkdtemp())))
 
 
 READS: dict[str, Callable[[History], Any]] = {
@@ -69,6 +84,11 @@ READS: dict[str, Callable[[History], Any]] = {
     "regressions": lambda h: h.regressions(),
     "regressions for the better": lambda h: h.regressions(better=True),
     "suggest_thresholds": lambda h: h.suggest_thresholds(),
+    "thresholds": lambda h: h.thresholds(step="Vision Analysis"),
+    "count": lambda h: [h.count(), h.count(pipeline="nightly <etl>", status="failed")],
+    "differs_by": lambda h: h.differs_by(),
+    "usual_pair": lambda h: h.usual_pair(),
+    "export": lambda h: exported(h),
     "compare": lambda h: h.compare("20260101_120049", "20260101_120060"),
     "compare by": lambda h: h.compare(by="git_sha", pipeline="design"),
     "compare by host": lambda h: h.compare(by="model", a="gpt-4o", b="gpt-4o-mini"),
@@ -99,6 +119,11 @@ WRITES: dict[str, Callable[[History], Any]] = {
     ],
     "tag what is not there": lambda h: h.tag("nobody", "x"),
     "untag": lambda h: [h.untag("night-03", "ignore"), h.sessions(tag="ignore"), h.suggest_thresholds()],
+    "prune": lambda h: [h.prune(keep_last=9), h.sessions(), h.steps()],
+    "import_reports": lambda h: [
+        [(each.added, each.known) for each in h.import_reports([a_report()])],
+        h.session("imported"),
+    ],
     "untag what has none": lambda h: h.untag("last", "x"),
     "delete": lambda h: [h.delete("night-03", "hostile"), h.sessions(), h.steps(), h.trends()],
     "delete what runs": lambda h: h.delete("runs"),

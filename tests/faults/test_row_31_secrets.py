@@ -265,7 +265,7 @@ def test_tags_notes_and_reasons_are_withheld(
     tracker = perfdb.create_tracker(pipeline="living", console=False, monitor=False)
     for _ in range(12):
         tracker.start_pipeline()
-        with tracker.step("load"):
+        with tracker.step("load"), tracker.step("sk-canary005abcdefgh"):
             pass
         tracker.end_pipeline()
     perfdb.recorder.close(60)

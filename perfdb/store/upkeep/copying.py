@@ -281,6 +281,8 @@ class _Copy:
         self._here["alerts"] = {row.id: key_here(row) for row in rows}
         numbers = self._numbers["alerts"] = {}
         self._alerts_written: set[Key] = set()
+        # Numbers keep the order of the source: an alert may be copied before the one that inhibits it.
+        waiting = [row for row in rows if row.inhibited_by is not None and row.inhibited_by > row.id]
         newest = -1
 
         def look(target: Connection) -> None:
@@ -290,13 +292,14 @@ class _Copy:
 
         with self._witness.connect() as target:  # nobody waits meanwhile
             look(target)
-        for piece in _batches(_heads_first(rows), _ALERTS):
+        for piece in _batches(rows, _ALERTS):
             with self._target.begin() as target:
                 take_turn(target)
                 look(target)
                 self._alerts_written |= {
                     self._here["alerts"][row.id] for row in piece if self._copy_alert(target, row)
                 }
+                waiting = [row for row in waiting if not self._hang_on_head(target, row)]
         self._there["alerts"] = {number: key for key, number in numbers.items()}
         # What hung on an alert that was left out hangs on none.
         self._here["alerts"] = {row: key for row, key in self._here["alerts"].items() if key in numbers}
@@ -322,6 +325,17 @@ class _Copy:
         if not _try(target, update(alerts).where(is_older).values(values)):
             return False
         self._copied["alerts"].updated += 1
+        return True
+
+    def _hang_on_head(self, target: Connection, row: Row[Any]) -> bool:
+        """Name the alert that inhibits this one, once both are there; return whether they are."""
+        numbers = self._numbers["alerts"]
+        number = numbers.get(self._here["alerts"][row.id])
+        head = numbers.get(self._here["alerts"].get(row.inhibited_by, ()))
+        if number is None or head is None:
+            return False
+        same = (alerts.c.id == number) & (alerts.c.updated_at == row.updated_at)
+        target.execute(update(alerts).where(same, alerts.c.inhibited_by.is_(None)).values(inhibited_by=head))
         return True
 
     def _copy_rows(self, table: Table) -> set[Key]:
@@ -410,19 +424,6 @@ def _stream(connection: Connection, table: Table, numbers: Sequence[int]) -> Ite
 def _since(connection: Connection, table: Table, newest: int) -> Iterator[Row[Any]]:
     """Yield the rows of a table that came after one, in order."""
     yield from connection.execute(select(table).where(table.c.id > newest).order_by(table.c.id))
-
-
-def _heads_first(rows: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """Return alerts in their order, but none before the one that inhibits it."""
-    waiting = {row.id: row for row in reversed(rows)}
-    ordered = []
-    while waiting:
-        _, row = waiting.popitem()
-        chain = [row]
-        while chain[-1].inhibited_by in waiting:
-            chain.append(waiting.pop(chain[-1].inhibited_by))
-        ordered += reversed(chain)
-    return ordered
 
 
 def _batches(rows: Sequence[_Row], size: int = _ROWS) -> Iterator[Sequence[_Row]]:
