@@ -157,6 +157,8 @@ def test_a_look_that_comes_after_the_end_opens_nothing(history: perfdb.History) 
     asyncio.run(feed.close())
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
+        gc.collect()  # what other tests left
+        told.clear()
         assert feed.look() is None
         served.close()
         del feed, served
