@@ -22,7 +22,6 @@ from perfdb.vocabulary import UNCOUNTED_TAGS
 _UNCOUNTED = frozenset(UNCOUNTED_TAGS)
 
 Floats = npt.NDArray[np.float64]
-Truths = npt.NDArray[np.bool_]
 
 
 def untagged(sessions: pd.DataFrame) -> pd.DataFrame:

@@ -229,16 +229,6 @@ def reading(history: Access) -> AbstractContextManager[Connection | None]:
     return history._reading()
 
 
-def recorded(history: Access) -> AbstractContextManager[Connection]:
-    """Give what ``reading`` does.
-
-    Raises:
-        NotFoundError: nothing is recorded.
-        StoreError: as ``reading``.
-    """
-    return history._recorded()
-
-
 def writing(history: Access) -> AbstractContextManager[Connection]:
     """Give a connection inside one write transaction on an existing, current database.
 
@@ -247,11 +237,6 @@ def writing(history: Access) -> AbstractContextManager[Connection]:
         StoreError: as ``reading``, or it takes no changes now.
     """
     return history._writing()
-
-
-def nothing_recorded(history: Access) -> NotFoundError:
-    """Return the error that says so, and what to do."""
-    return history._nothing_recorded()
 
 
 def _as_url(database: str | os.PathLike[str] | None) -> str | None:
