@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
-from perfdb.maintenance.formats import format_of
+from perfdb.maintenance.formats import format_of, in_folder
 from perfdb.recording.redaction import redact, withheld
 from perfdb.records import Session, Step, mode_of
 from perfdb.settings import Settings
@@ -51,8 +51,8 @@ class Imported:
 def find_reports(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the files that are meant.
 
-    A folder stands for every ``*.json`` in and below it, a glob for what it matches. A path that
-    leads nowhere is returned as it is, so that reading it says why.
+    A folder stands for every ``*.json`` in and below it, and for what else is of a known format; a glob for
+    what it matches. A path that leads nowhere is returned as it is, so that reading it says why.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -62,7 +62,7 @@ def find_reports(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(file for file in path.rglob("*.json") if file.is_file())
+        return list(in_folder(path))
     if not path.exists() and _GLOB_CHARACTERS.search(str(path)):
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
         return [file for match in matches for file in (_files_of(match) if match.is_dir() else [match])] or [
@@ -108,10 +108,42 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
                 evaluate_historic(database, added or before, settings.alerts)
 
 
+class Watch:
+    """Folders and globs whose files are taken in as they appear or change."""
+
+    def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+        self._paths = list(paths)
+        self._seen: dict[Path, tuple[int, int]] = {}
+        self._taken: dict[Path, tuple[int, int]] = {}
+
+    def ready(self) -> list[Path]:
+        """Return the files that are new or changed, and as they were at the last look: nobody writes them."""
+        now = {file: state for file in find_reports(self._paths) if (state := _state(file)) is not None}
+        still = {file for file, state in now.items() if self._seen.get(file) == state}
+        ready = [file for file in now if file in still and self._taken.get(file) != now[file]]
+        self._seen = now
+        self._taken |= {file: now[file] for file in ready}
+        return ready
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 def _read(file: Path) -> tuple[list[Session], str | None]:
     """Return the file's sessions, or the reason why it has none."""
     try:
-        return list(format_of(file).read(file)), None
+        form = format_of(file)
+        try:
+            return list(form.read(file)), None
+        except (ReportError, OSError):
+            raise
+        except Exception as error:  # of another package: its mistake stops no other file
+            return [], f"{form.words} cannot be read: {type(error).__name__}: {error}"
     except ReportError as error:
         return [], str(error)
     except OSError as error:
