@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import gc
 import glob
-import json
 import os
 import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
 from perfdb.maintenance.formats import format_of, in_folder
-from perfdb.recording.redaction import redact, withheld
-from perfdb.records import Session, Step, mode_of
+from perfdb.recording.finished import prepared
+from perfdb.records import Session
 from perfdb.settings import Settings
 from perfdb.store.database import HOLD_S, Database
 
@@ -159,7 +158,7 @@ class _File:
         self.path = path
         found, self._error = _read(path)
         self.session_ids = [each.session_id for each in found]
-        self.pieces = list(pieces_of(_prepared(each, settings) for each in found))
+        self.pieces = list(pieces_of(prepared(each, settings) for each in found))
         self._inserting = Inserting()
 
     def insert(self, connection: Connection, piece: Piece) -> None:
@@ -224,59 +223,3 @@ def _no_garbage_collected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def _prepared(session: Session, settings: Settings) -> Session:
-    """Return the session without credentials, and with the mode of these settings where it names none.
-
-    The seed's own reports name none, and were written before anything was withheld.
-    """
-    session = replace(
-        session,
-        pipeline=redact(session.pipeline),
-        error_message=session.error_message and redact(session.error_message),
-        mode=_mode_without_credentials(session.mode, settings.redact),
-        tags=tuple(redact(tag) for tag in session.tags),
-        attributes=withheld(session.attributes, settings.redact),
-        host=session.host and redact(session.host),
-        python_version=session.python_version and redact(session.python_version),
-        perfdb_version=session.perfdb_version and redact(session.perfdb_version),
-        git_commit=session.git_commit and redact(session.git_commit),
-        command=session.command and redact(session.command),
-        steps=tuple(_step_without_credentials(step, settings.redact) for step in session.steps),
-    )
-    if session.perfdb_version is not None:
-        return session
-    attributes = {"fast_mode": session.fast_mode, **session.attributes}
-    return replace(session, mode=mode_of(attributes, settings.mode_attributes))
-
-
-def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
-    try:
-        values = json.loads(mode)
-    except (ValueError, RecursionError):
-        return redact(mode)
-    redacted = withheld(values, extra) if isinstance(values, dict) else redact(mode)
-    return (
-        mode
-        if redacted in (values, mode)
-        else mode_of(redacted, tuple(redacted))
-        if isinstance(redacted, dict)
-        else redacted
-    )
-
-
-def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:
-    return replace(
-        step,
-        step_name=redact(step.step_name),
-        error_message=step.error_message and redact(step.error_message),
-        additional_data=withheld(step.additional_data, extra),
-        attempts=tuple(
-            replace(each, error_message=each.error_message and redact(each.error_message))
-            for each in step.attempts
-        ),
-        events=tuple(
-            replace(each, name=redact(each.name), data=withheld(each.data, extra)) for each in step.events
-        ),
-    )
