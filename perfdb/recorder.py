@@ -281,10 +281,12 @@ class Intake:
         # a tracker that never starts a session: what makes one is what this needs
         self._tracker = _tracker(self._settings, self._health, live_lines=False, fast_mode=None, kind=Tracker)
 
-    def record(self, session: Session) -> bool:
+    def record(self, session: Session, *, provisional: bool = False) -> bool:
         """Record a finished session, without its credentials; return whether the journal has it.
 
-        Recorded again, it changes nothing. A failure of perfdb's own is counted in ``health()``.
+        Recorded again, it changes nothing; steps that it did not have before are added. A provisional one was
+        made without its beginning: what is recorded of it later takes its place. A failure of perfdb's own is
+        counted in ``health()``.
         """
         worker = self._tracker._writer
         if not isinstance(worker, Worker):
@@ -292,11 +294,15 @@ class Intake:
         try:
             from perfdb.recording.finished import prepared
 
-            return worker.take(prepared(session, self._settings))
+            return worker.take(prepared(session, self._settings), provisional=provisional)
         except Exception as error:
             raise_foreign(error)
-            self._health.failed("recording a session", error)
+            self.failed("recording a session", error)
             return False
+
+    def failed(self, doing: str, error: Exception) -> None:
+        """Count a failure of what hands sessions over."""
+        self._health.failed(doing, error)
 
     def flush(self, wait_s: float = EXIT_WAIT_S) -> bool:
         """Wait until the database has all that was recorded; return whether it has."""

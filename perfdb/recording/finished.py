@@ -19,14 +19,18 @@ from perfdb.settings import Settings
 OF_PROCESS = (*ENVIRONMENT, "pid")
 
 
-def records_of(session: Session, *, with_environment: bool = False) -> Iterator[dict[str, Any]]:
+def records_of(
+    session: Session, *, with_environment: bool = False, provisional: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield the session as a start, its steps, its samples and an end.
 
-    With its environment the start says on which machine it ran, whoever writes the journal. A session that
-    was saved while it ran is interrupted.
+    With its environment the start says on which machine it ran, whoever writes the journal. What is
+    provisional gives way to the same session's start and end from elsewhere, and keeps its steps. A session
+    that was saved while it ran is interrupted.
     """
     key = {"session_id": session.session_id}
     environment = {name: getattr(session, name) for name in OF_PROCESS} if with_environment else {}
+    marks = {"provisional": True} if provisional else {}
     yield {
         "type": "start",
         **key,
@@ -37,6 +41,7 @@ def records_of(session: Session, *, with_environment: bool = False) -> Iterator[
         "mode": session.mode,
         "attributes": dict(session.attributes),
         **environment,
+        **marks,
     }
     for step in session.steps:
         called_off = {"status": INTERRUPTED} if step.interrupted else {}
@@ -47,6 +52,7 @@ def records_of(session: Session, *, with_environment: bool = False) -> Iterator[
     yield {
         "type": "end",
         **key,
+        **marks,
         "total_duration": session.total_duration,
         "status": INTERRUPTED if session.status == RUNNING else session.status,
         "success": session.success,

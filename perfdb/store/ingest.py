@@ -41,7 +41,8 @@ from perfdb.store.rows import Record, Row
 from perfdb.store.sessions import close_open_steps, counts, recount_session, tag_session
 from perfdb.vocabulary import PROCESS_ENDED
 
-_JOURNAL, IMPORT, ORPHAN = range(len(SOURCES))
+_JOURNAL, IMPORT, ORPHAN, PROVISIONAL = range(len(SOURCES))
+_REPLACED = (ORPHAN, PROVISIONAL)  # by a start that is more
 _CHUNK = 200  # sessions per batch of an import
 ANY_OFFSET = -1
 
@@ -84,9 +85,11 @@ class _Batch:
                 return False
             self.samples += filter(None, map(rows.sample_row, record["rows"]))
         elif kind == "start":
-            self.start = self.start or record
+            if self.start is None or self.start.get("provisional"):
+                self.start = record
         elif kind == "end":
-            self.end = record
+            if self.end is None or not record.get("provisional"):
+                self.end = record
         else:
             return False
         return True
@@ -297,6 +300,7 @@ def _place_session(
     else:
         start = batch.start
         header = {**header, **start}  # a session of another machine says so itself
+        source = PROVISIONAL if start.get("provisional") else source
     pipeline, mode, _ = key = rows.series_key(start)
     row = {
         "session_id": session_id,
@@ -316,8 +320,8 @@ def _place_session(
     placed, stored_source = _find_session(connection, session_id)
     if placed is None:
         raise NotFoundError(f"session {session_id} was deleted in the middle of a batch")
-    if stored_source == ORPHAN and source != ORPHAN:
-        placed = _adopt(connection, ids, placed, row, pipeline, mode)
+    if stored_source in _REPLACED and source not in _REPLACED:
+        placed = replace(_adopt(connection, ids, placed, row, pipeline, mode), has_ended=False)
     return _end_session(connection, placed, batch.end)
 
 

@@ -60,8 +60,9 @@ COMPLETED_CODE = STATUS_CODES[COMPLETED]
 FAILED_CODE = STATUS_CODES[FAILED]
 INTERRUPTED_CODE = STATUS_CODES[INTERRUPTED]
 
-# Where a session's row came from; ORPHAN: the line with its start was lost, and is awaited.
-SOURCES = ("journal", "import", "orphan")
+# Where a session's row came from; orphan: the line with its start was lost, and is awaited; provisional: it
+# was made of what had come, without its beginning, which takes its place when it comes.
+SOURCES = ("journal", "import", "orphan", "provisional")
 
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for INTEGER

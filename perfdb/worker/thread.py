@@ -154,14 +154,16 @@ class Worker:
         self._ensure_thread()
         self._wake.set()
 
-    def take(self, session: Session) -> bool:
+    def take(self, session: Session, *, provisional: bool = False) -> bool:
         """Write a session that was measured elsewhere; return whether the journal has it, whole.
 
-        Given again, it changes nothing.
+        Given again, it changes nothing; what is new in it is added.
         """
         from perfdb.recording.finished import records_of
 
-        lines = [encode(record) for record in records_of(session, with_environment=True)]
+        lines = [
+            encode(record) for record in records_of(session, with_environment=True, provisional=provisional)
+        ]
         with self._lock:
             journal = self._journals.current(self._sessions, self._doubt)
             if journal is None:
