@@ -196,14 +196,22 @@ def insert_sessions(
 
 
 def insert_rows_of(
-    connection: Connection, found: Iterable[Session], source: int, *, with_end: bool = True
+    connection: Connection,
+    found: Iterable[Session],
+    source: int,
+    *,
+    with_end: bool = True,
+    provisional: bool = False,
 ) -> None:
-    """Add the rows of finished sessions, but their tags; ``with_end`` false: their own row is there."""
+    """Add the rows of finished sessions, but their tags; ``with_end`` false: their own row is there.
+
+    Rows that are there stay; a provisional session gives way to one that is not.
+    """
     named = {session.session_id: session for session in found}
     records = [
         record
         for session in named.values()
-        for record in records_of(session)
+        for record in records_of(session, provisional=provisional)
         if with_end or record["type"] not in ("start", "end")
     ]
     headers: dict[str, Record] = {session_id: _header_of(session) for session_id, session in named.items()}

@@ -17,11 +17,12 @@ from perfdb.maintenance.formats.dbt import DBT
 from perfdb.maintenance.formats.export import EXPORT
 from perfdb.maintenance.formats.github_benchmark import GITHUB_BENCHMARK
 from perfdb.maintenance.formats.hyperfine import HYPERFINE
+from perfdb.maintenance.formats.otlp import OTLP
 from perfdb.maintenance.formats.page import PAGE
 from perfdb.maintenance.formats.pytest_benchmark import PYTEST_BENCHMARK
 from perfdb.maintenance.formats.report import REPORT
 
-FORMATS = (PAGE, EXPORT, PYTEST_BENCHMARK, HYPERFINE, GITHUB_BENCHMARK, DBT, REPORT)
+FORMATS = (PAGE, EXPORT, PYTEST_BENCHMARK, HYPERFINE, GITHUB_BENCHMARK, DBT, OTLP, REPORT)
 """Every format of ours, in the order in which a file is tried; the last takes what no other does."""
 
 ENTRY_POINTS = "perfdb.formats"

@@ -273,6 +273,39 @@ def test_a_request_that_cannot_be_kept_is_not_acknowledged(intake: Intake, tmp_p
     assert assembler.open_spans == 0
 
 
+# -- files -------------------------------------------------------------------------------
+
+
+def test_files_of_one_import_are_one_history(tmp_path: Path) -> None:
+    (tmp_path / "a.pb").write_bytes(as_protobuf(request(CHILDREN[:2])))
+    (tmp_path / "b.jsonl").write_bytes(b"\n".join([request(CHILDREN[2:]), request([ROOT]), b""]))
+    (tmp_path / "c.json").write_bytes(request([span(1, trace="ab" * 16)]))
+    (tmp_path / "d.jsonl").write_bytes(request([ROOT]) + b"\n" + request([span(2, traceId="x")]) + b"\n")
+    history = History(tmp_path / "h.sqlite3")
+    imported = {Path(each.path).name: each for each in history.import_reports(tmp_path)}
+    assert {name: (each.added, each.known) for name, each in imported.items()} == {
+        "a.pb": (1, 0),
+        "b.jsonl": (0, 1),
+        "c.json": (1, 0),
+        "d.jsonl": (0, 0),
+    }
+    assert "d.jsonl: line 2: not OTLP: traceId" in str(imported["d.jsonl"].error)
+    assert {step.step_name for step in history.session(TRACE).steps} == {"search", "GET", "chat"}
+    again = history.import_reports(tmp_path)
+    assert [each.added for each in again] == [0, 0, 0, 0]
+    assert len(history.sessions()) == 2
+
+
+def test_a_later_import_completes_a_trace(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.sqlite3")
+    for name, spans in (("a.json", CHILDREN[1:]), ("b.json", [ROOT]), ("c.json", CHILDREN[:1])):
+        (tmp_path / name).write_bytes(request(spans))
+        history.import_reports(tmp_path / name)
+    session = history.session(TRACE)
+    assert (session.pipeline, session.total_duration) == ("POST /design/{id}", 0.1)
+    assert [step.step_name for step in session.steps] == ["search", "GET", "GET", "chat"]
+
+
 # -- the SDK ------------------------------------------------------------------------------
 
 
