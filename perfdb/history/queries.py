@@ -99,18 +99,6 @@ def violations(
     return find(*sessions_and_steps(connection, **filters), rules)
 
 
-_MOVES: dict[str, str] = {
-    "pipeline": "object", "step_name": "object", "mode": "object", "against": "object",
-    "since_session_id": "object", "since_time": "float64", "before_median": "float64",
-    "after_median": "float64", "difference_s": "float64",
-    "effect": "float64", "before_n": "int64", "after_n": "int64", "p_value": "float64",
-    "first_session_id": "object", "last_session_id": "object", "lasts": "bool",
-    "event_session_id": "object", "total_s": "float64",
-    "contributes_percent": "float64", "parts": "object", "suspects": "object", "cause": "object",
-    "confounded": "bool", "alert_id": "Int64", "alert_state": "object",
-}  # fmt: skip
-
-
 def regressions(
     connection: Connection | None, *, step: str | None, better: bool, **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
@@ -123,9 +111,8 @@ def regressions(
         filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
             was before is read too.
     """
-    import pandas as pd
-
     from perfdb.alerts import backfill as retro
+    from perfdb.analysis.rows import Regression, frame_from
     from perfdb.store.alerts import read_alerts
 
     rows: list[dict[str, Any]] = []
@@ -139,8 +126,7 @@ def regressions(
         if not better:
             rows += [_loss_row(loss, alerts) for loss in retro.losses_of(connection, step=step, **filters)]
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
-    columns = {name: [row[name] for row in rows] for name in _MOVES}
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _MOVES.items()})
+    return frame_from(rows, Regression)
 
 
 def regressions_by(
@@ -265,8 +251,7 @@ def _loss_row(loss: Loss, alerts: Sequence[Alert]) -> dict[str, Any]:
         None,
     )
     value = pin.value if verdict.value is None else verdict.value
-    row: dict[str, Any] = dict.fromkeys(_MOVES)
-    return row | {
+    return {
         "pipeline": runs.pipeline,
         "step_name": runs.step_name,
         "mode": runs.mode,
