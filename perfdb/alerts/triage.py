@@ -319,23 +319,7 @@ class Triage:
         note: str | None = None,
         **filters: Unpack[Filters],
     ) -> Pinned:
-        """Pin what past runs were like: from now on runs are held against it as well.
-
-        Every series of the sessions that fit is pinned, the total and each step, one per pipeline and mode.
-
-        Args:
-            step: only this step.
-            last: only so many of the newest runs of each series; None: all that fit.
-            before: only sessions that began before this one; ids as in ``History.session``.
-            first: only this session and later ones.
-            to: only this session and earlier ones.
-            note: why, for those who read it later.
-            filters: as in ``History.sessions``.
-
-        Raises:
-            NotFoundError: there is no such session.
-            UsageError: no series that fits has enough runs.
-        """
+        """Pin what past runs were like, as ``History.pin`` says."""
         from perfdb.alerts.pins import pin, pins_of_past
         from perfdb.analysis.baselines import LEAST_RUNS
         from perfdb.store.reading import find_session_id, read_session

@@ -17,6 +17,7 @@ import pandas as pd
 
 from perfdb.analysis.rows import GroupedRow, SideBySide, frame_from
 from perfdb.analysis.runs import Floats, counted_sessions, runs_of, text_or_none
+from perfdb.analysis.series import quantile
 from perfdb.critical_path import Span, name_seconds
 from perfdb.filters import Either
 from perfdb.records import Session
@@ -176,8 +177,9 @@ def difference_interval(a: Floats, b: Floats) -> tuple[float, float] | None:
         return None
     rng = np.random.default_rng(SEED)
     differences = -resampled_medians(a, rng) + resampled_medians(b, rng)
-    low, high = np.quantile(differences, (0.025, 0.975))
-    return float(low), float(high)
+    ordered = np.sort(differences)
+    low, high = (quantile(ordered, share) for share in (0.025, 0.975))
+    return low, high
 
 
 # --- two sessions -------------------------------------------------------------------------------------
