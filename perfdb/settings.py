@@ -195,7 +195,7 @@ def sources(settings: Settings, *, environ: Mapping[str, str] | None = None) -> 
     environ = variables() if environ is None else environ
     file = settings.config_file
     table: Mapping[str, Any] = _NO_TABLE if file is None else _named_file(file, None)[1]
-    told: list[tuple[str, Any, str]] = []
+    found: list[tuple[str, Any, str]] = []
     for name in _CHECKS:
         value = getattr(settings, name)
         variable = f"PERFDB_{name.upper()}"
@@ -213,8 +213,8 @@ def sources(settings: Settings, *, environ: Mapping[str, str] | None = None) -> 
             value = shown_path(value)
         elif isinstance(value, tuple):
             value = list(value)
-        told.append((name, value, source))
-    return told
+        found.append((name, value, source))
+    return found
 
 
 def _without_password(url: str) -> str:

@@ -139,7 +139,7 @@ class Timeline:
     def held_up_by(self) -> tuple[str, float] | None:
         """Return what held the session up longest, in words, and its seconds; None without steps.
 
-        A step that holds all others says nothing: of it the longest inside is told, or what no step inside
+        A step that holds all others says nothing: the longest step inside it is named, or what no step inside
         recorded, if that is longer.
         """
         worst, depth = self.most_critical(), 0

@@ -135,8 +135,8 @@ def _list(
 
 def _historic(triage: Triage) -> str:
     count = len(triage.alerts("historic"))
-    told = f" {counted(count, 'historic alert')} of old data: perfdb alerts list --state historic."
-    return told if count else ""
+    words = f" {counted(count, 'historic alert')} of old data: perfdb alerts list --state historic."
+    return words if count else ""
 
 
 def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
@@ -199,8 +199,8 @@ def show(ctx: click.Context, alert_id: int, as_json: bool, as_csv: bool, databas
         for each in story.group:
             click.echo(f"  {each.id}  {inert(each.headline)}")
     click.echo("Happened:")
-    for happening in _without_repetition([(e.at, e.event, e.session_id, e.note) for e in story.events]):
-        click.echo(f"  {happening}")
+    for line in _without_repetition([(e.at, e.event, e.session_id, e.note) for e in story.events]):
+        click.echo(f"  {line}")
 
 
 def _without_repetition(events: list[tuple[float, str, str | None, str | None]]) -> list[str]:

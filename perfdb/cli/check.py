@@ -101,8 +101,10 @@ def _summary(checked: Checked) -> str:
 
 def _historic(count: int) -> str:
     """Say what of old data is passed over: it was there when that data came."""
-    told = f" {counted(count, 'historic alert')} of old data not counted: perfdb alerts list --state historic"
-    return told if count else ""
+    words = (
+        f" {counted(count, 'historic alert')} of old data not counted: perfdb alerts list --state historic"
+    )
+    return words if count else ""
 
 
 def _passed(passed: Sequence[tuple[Alert, str]]) -> str:

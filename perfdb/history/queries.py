@@ -111,20 +111,20 @@ def regressions(
         filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
             was before is read too.
     """
-    from perfdb.alerts import backfill as retro
+    from perfdb.alerts import backfill
     from perfdb.analysis.rows import Regression, frame_from
     from perfdb.store.alerts import read_alerts
 
     rows: list[dict[str, Any]] = []
     since = filters.pop("since", None)
     if connection is not None:
-        moves = retro.moves_of(connection, better=better, looking_back=True, step=step, **filters)
+        moves = backfill.moves_of(connection, better=better, looking_back=True, step=step, **filters)
         moves = [move for move in moves if since is None or move.since_time >= since]
         alerts = read_alerts(connection, "all")
-        moves = retro.with_causes(connection, moves, **filters)
-        rows = [_move_row(move, retro.alert_of(move, alerts)) for move in moves]
+        moves = backfill.with_causes(connection, moves, **filters)
+        rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
         if not better:
-            rows += [_loss_row(loss, alerts) for loss in retro.losses_of(connection, step=step, **filters)]
+            rows += [_loss_row(loss, alerts) for loss in backfill.losses_of(connection, step=step, **filters)]
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
     return frame_from(rows, Regression)
 

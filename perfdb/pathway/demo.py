@@ -125,8 +125,8 @@ def run_demo(seed: int, *, here: bool = False) -> None:
                         raise perfdb.PerfdbError(f"the demo failed: {response['error']['message']}")
                     done += 1
             except KeyboardInterrupt:
-                told = f"Stopped: {done} designs are recorded. Look at them: {go}perfdb sessions"
-                click.echo(f"\n{told}", err=True)
+                message = f"Stopped: {done} designs are recorded. Look at them: {go}perfdb sessions"
+                click.echo(f"\n{message}", err=True)
                 raise click.Abort from None
     _tell(settings, apart=not here)
 
