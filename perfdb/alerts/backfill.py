@@ -33,7 +33,7 @@ from perfdb.store.series import kinds_of, read_past
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_OWN = ("pipeline", "mode", "since", "until")  # of a move, and told by themselves
+_OWN = ("pipeline", "mode", "since", "until")  # of a move: arguments of their own
 
 
 def moves_of(

@@ -72,7 +72,7 @@ class Asked:
     filters: Mapping[str, Any]
 
     def choice(self, last: int | None, *, detailed: bool = False) -> Choice | None:
-        """Return the newest sessions, ``last`` of them unless the call says otherwise; None where nothing fits.
+        """Return the newest sessions, ``last`` of them, or the usual number; None where nothing fits.
 
         Args:
             last: None is all of them.
