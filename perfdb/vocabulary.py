@@ -18,6 +18,8 @@ COMPOSITE_CREATION = "Composite Creation"
 IMAGE_GENERATION = "Image Generation"
 DESIGN_STEPS = (VISION_ANALYSIS, PRODUCT_SEARCH, COMPOSITE_CREATION, IMAGE_GENERATION)
 
+BACKENDS = ("sqlite", "postgresql")  # databases: store/engine.py opens one, store/dialects.py has its ways
+
 RUNNING = "running"
 COMPLETED = "completed"
 FAILED = "failed"

@@ -41,6 +41,7 @@ from perfdb.errors import StoreError
 from perfdb.measures import MEASURES
 from perfdb.vocabulary import (
     ALERT_STATES,
+    BACKENDS,
     COMPLETED,
     FAILED,
     INTERRUPTED,
@@ -76,6 +77,11 @@ def _measured() -> list[Column[Any]]:
     return [Column(each.name, Double() if each.unit == "s" else BigInteger()) for each in MEASURES]
 
 
+def _where(condition: str) -> dict[str, Any]:
+    """Return what makes an index partial, in each of the databases."""
+    return {f"{backend}_where": text(condition) for backend in BACKENDS}
+
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -100,8 +106,7 @@ series = Table(
         "pipeline",
         "mode",
         unique=True,
-        sqlite_where=text("step_name IS NULL"),
-        postgresql_where=text("step_name IS NULL"),
+        **_where("step_name IS NULL"),
     ),
 )
 
@@ -168,8 +173,7 @@ sessions = Table(
     Index(
         "ix_sessions_running",
         "journal_pk",
-        sqlite_where=text("status = 0"),
-        postgresql_where=text("status = 0"),
+        **_where("status = 0"),
     ),
 )
 
@@ -205,8 +209,7 @@ steps = Table(
         "series_id",
         "duration",
         "counted",
-        sqlite_where=text("counted"),
-        postgresql_where=text("counted"),
+        **_where("counted"),
     ),
     Index(
         "ix_steps_day",
@@ -214,14 +217,12 @@ steps = Table(
         "day",
         "duration",
         "counted",
-        sqlite_where=text("counted"),
-        postgresql_where=text("counted"),
+        **_where("counted"),
     ),
     Index(
         "ix_steps_failed",
         "series_id",
-        sqlite_where=text("status = 2"),
-        postgresql_where=text("status = 2"),
+        **_where("status = 2"),
     ),
     sqlite_with_rowid=False,
 )
@@ -294,8 +295,7 @@ alerts = Table(
         "metric",
         "direction",
         unique=True,
-        sqlite_where=text("active"),
-        postgresql_where=text("active"),
+        **_where("active"),
     ),
     Index("ix_alerts_opened_at", "opened_at"),
 )
@@ -332,8 +332,7 @@ outbox = Table(
     Index(
         "ix_outbox_waiting",
         "next_at",
-        sqlite_where=text("state = 'waiting'"),
-        postgresql_where=text("state = 'waiting'"),
+        **_where("state = 'waiting'"),
     ),
     Index("ix_outbox_channel", "channel", "created_at"),  # how many in the last hour
 )
