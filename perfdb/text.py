@@ -38,7 +38,10 @@ def inert(text: object) -> str:
         return shown
     if len(shown) > _MOST_ESCAPED:
         shown = f"{shown[:_MOST_ESCAPED]}… [{len(shown) - _MOST_ESCAPED} characters cut]"
-    return "".join(_escape(character) if _is_unsafe(character) else character for character in shown)
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if _is_unsafe(character) else character
+        for character in shown
+    )
 
 
 def one_line(text: str, characters: int = 200) -> str:
@@ -67,10 +70,6 @@ def _is_unsafe(character: str) -> bool:
     from unicodedata import category
 
     return category(character) in _UNSAFE and character != "\u200d"  # the joiner inside of emoji
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def shortened(text: str, characters: int) -> str:

@@ -243,7 +243,7 @@ def _session(fields: _Fields) -> Session:
         tags=_tags(fields),
         steps=steps,
         samples=_samples(fields),
-        utc_offset=fields.whole("utc_offset", _local_offset(start_time), low=-86_399, high=86_399),
+        utc_offset=fields.whole("utc_offset", time.localtime(start_time).tm_gmtoff, low=-86_399, high=86_399),
         **fields.measured(),
         **fields.further(records.FURTHER_OF_SESSION),
     )
@@ -266,10 +266,6 @@ def _naive_local(fields: _Fields) -> float:
     if not 0.0 <= instant <= _LAST_INSTANT:
         fields.refuse("timestamp", "a time after 1970")
     return round(instant, 6)
-
-
-def _local_offset(instant: float) -> int:
-    return time.localtime(instant).tm_gmtoff
 
 
 def _tags(fields: _Fields) -> tuple[str, ...]:

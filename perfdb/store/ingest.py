@@ -203,7 +203,10 @@ def insert_rows_of(
         for record in _records_of(session)
         if with_end or record["type"] not in ("start", "end")
     ]
-    headers: dict[str, Record] = {session_id: _header_of(session) for session_id, session in named.items()}
+    headers: dict[str, Record] = {
+        session_id: {name: getattr(session, name) for name in (*rows.ENVIRONMENT, "pid")}
+        for session_id, session in named.items()
+    }
     _apply(connection, _gather(records)[0], headers, None, source)
 
 
@@ -262,10 +265,6 @@ def _records_of(session: Session) -> Iterator[dict[str, Any]]:
         **measured(session),
         **{name: getattr(session, name) for name in rows.FURTHER_OF_SESSION},
     }
-
-
-def _header_of(session: Session) -> dict[str, Any]:
-    return {name: getattr(session, name) for name in (*rows.ENVIRONMENT, "pid")}
 
 
 # --- the rows -----------------------------------------------------------------------------------------
