@@ -73,7 +73,7 @@ def _is_unsafe(character: str) -> bool:
 
 
 def shortened(text: str, characters: int) -> str:
-    """Return the text cut in its middle to so many characters; both ends of a long name tell it apart."""
+    """Return the text cut in its middle to so many characters; both ends distinguish long names."""
     if len(text) <= characters:
         return text
     head = (characters - 1) * 2 // 3

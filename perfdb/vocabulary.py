@@ -80,7 +80,7 @@ def check_session_id(session_id: object) -> str:
 
 
 def bounded(text: str) -> str:
-    """Return the text, or of a very long one its length and both ends, which tell it from others."""
+    """Return the text, or of a very long one its length and both ends, which distinguish it from others."""
     half = _MOST_LOOKED_AT // 2
     if len(text) <= _MOST_LOOKED_AT + 40:
         return text

@@ -1,4 +1,4 @@
-"""`perfdb check`: a gate for CI: exit 0 when nothing fires, 1 when something does, 2 when it cannot tell."""
+"""`perfdb check`: a gate for CI: exit 0 when nothing fires, 1 when something does, 2 if it cannot answer."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _summary(checked: Checked) -> str:
 
 
 def _historic(count: int) -> str:
-    """Say what of old data is passed over: it was there when that data came."""
+    """Say how many alerts of old data are not counted."""
     words = (
         f" {counted(count, 'historic alert')} of old data not counted: perfdb alerts list --state historic"
     )

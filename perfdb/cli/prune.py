@@ -147,7 +147,7 @@ def _size(history: History) -> int:
 
 
 def _make_small(history: History, store: Database, before: int, *, asked: bool) -> None:
-    """Compact the file if that was asked for, or if nobody would wait for it; say what it brought."""
+    """Compact the file if that was asked for, or if no writer would wait for it; say how much it freed."""
     from perfdb.store.upkeep import space
 
     with store.reading() as connection:

@@ -404,7 +404,7 @@ def _answer(job: Job, place: str) -> Response:
 
 
 async def _state(jobs: Jobs, job: Job, place: str) -> dict[str, Any]:
-    """Return a design as GET tells it."""
+    """Return a design as GET answers it."""
     progress = await anyio.to_thread.run_sync(job.watch.progress)  # may ask the database what is usual
     state = job.state  # once: it may end meanwhile
     ended = state not in (QUEUED, RUNNING)

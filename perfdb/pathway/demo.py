@@ -73,7 +73,7 @@ def plans() -> Iterator[_Plan]:
 
 
 def run_demo(seed: int, *, here: bool = False) -> None:
-    """Record the designs in a folder of the demo's own and tell what is there; channels hear nothing.
+    """Record the designs in a folder of the demo's own and print what is there; no channel is notified.
 
     Args:
         seed: draws times and products.

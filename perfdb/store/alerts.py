@@ -52,7 +52,7 @@ _FIELDS = tuple(field.name for field in fields(Alert) if field.name not in (*_OF
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """What nobody wants to hear of until ``expires_at``; None fits everything."""
+    """Which alerts are silenced until ``expires_at``; None fits everything."""
 
     id: int
     rule: str | None

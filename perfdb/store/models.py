@@ -337,7 +337,7 @@ outbox = Table(
     Index("ix_outbox_channel", "channel", "created_at"),  # how many in the last hour
 )
 
-# What nobody wants to hear of for a while; a NULL fits everything.
+# Which alerts are silenced for a while; a NULL fits everything.
 silences = Table(
     "silences",
     metadata,

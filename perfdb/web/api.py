@@ -213,7 +213,7 @@ _decision("undo", ServedHistory.undo, "Undo the last decision about an alert: it
 
 @router.post("/alerts/{alert_id}/silence", tags=["alerts"], responses=problems(404))
 def post_silence(history: History, alert_id: AlertId, order: schemas.SilenceOrder) -> schemas.AlertAnswer:
-    """Tell nobody of an alert for a while."""
+    """Silence an alert for a while."""
     return alerts.silence(history, alert_id, order.seconds, order.reason)
 
 

@@ -291,7 +291,7 @@ class SeriesNow(SeriesName):
 
 
 class OpenStep(Answer):
-    """A step that runs now; ``usual_s`` is its median of late."""
+    """A step that runs now; ``usual_s`` is its recent median."""
 
     step_name: str
     start_time: float
@@ -399,7 +399,7 @@ class TrendAnswer(Answer):
     beyond: str  # how many runs are larger, and how far; empty for none
     pauses: list[tuple[float, float]]  # from one run to the next: no line crosses them
     shown_by: Literal["run", "hour", "day", "week"]  # what a point of the median's line sums up
-    cut: str  # what of the window was left out; empty for nothing
+    cut: str  # which part of the window was left out; empty if none
     periods: list[Period]
     period: Literal["day", "week"]
     limits: list[Limit]
@@ -441,7 +441,7 @@ class Decision(BaseModel):
 
 
 class SilenceOrder(BaseModel):
-    """For how long nobody wants to hear of an alert."""
+    """For how long an alert is silenced."""
 
     model_config = ConfigDict(extra="forbid")
     seconds: float = Field(86_400.0, gt=0, lt=1e9)

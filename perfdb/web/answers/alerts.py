@@ -76,7 +76,7 @@ def decide(
 
 
 def silence(history: ServedHistory, alert_id: int, seconds: float, reason: str | None) -> AlertAnswer:
-    """Tell nobody of an alert for so long.
+    """Silence an alert for so long.
 
     Raises:
         NotFoundError: there is none of this number.
