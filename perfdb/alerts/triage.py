@@ -19,9 +19,9 @@ from perfdb.analysis.rules import TABLE
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import Filters, checked_filters
 from perfdb.recording.redaction import redact
-from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
+from perfdb.records import Alert
 from perfdb.text import mode_text, shortened, step_label
-from perfdb.vocabulary import WARNING, recorded_name
+from perfdb.vocabulary import EXPECTED, FIRING, SEVERITIES, WARNING, recorded_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -423,8 +423,8 @@ class Triage:
 
     def rules(self) -> list[RuleState]:
         """Return every configured rule with its state."""
-        from perfdb.records import FALSE_ALARM
         from perfdb.store.alerts import historic_counts, precision, read_alerts, rule_counts
+        from perfdb.vocabulary import FALSE_ALARM
 
         settings = self.settings
         with self._history._reading() as connection:

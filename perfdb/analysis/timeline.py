@@ -20,9 +20,10 @@ from perfdb.critical_path import (
     parts_of_path,
     resolved_parents,
 )
-from perfdb.records import INTERRUPTED, RUNNING, Session, Step
+from perfdb.records import Session, Step
 from perfdb.stopping import look
 from perfdb.text import duration_text, inert, shortened
+from perfdb.vocabulary import INTERRUPTED, RUNNING
 
 Interval = tuple[float, float]
 

@@ -17,9 +17,9 @@ from perfdb.cli.text import inert, local_time, short_time
 from perfdb.errors import NotFoundError
 from perfdb.filters import parse_age, step_of
 from perfdb.history.history import History
-from perfdb.records import ALERT_STATES, Alert
+from perfdb.records import Alert
 from perfdb.text import counted, step_label
-from perfdb.vocabulary import CRITICAL, INFO, WARNING
+from perfdb.vocabulary import ALERT_STATES, CRITICAL, INFO, WARNING
 
 COLUMNS = (
     Column("id", right=True),

@@ -12,8 +12,8 @@ from perfdb.cli.options import database_option, filter_options, history_filters,
 from perfdb.cli.text import duration_text, inert, local_time
 from perfdb.filters import Filters
 from perfdb.history.history import History
-from perfdb.records import RUNNING
 from perfdb.text import counted
+from perfdb.vocabulary import RUNNING
 
 MOST_SHOWN = 20
 _PIECE = 100  # sessions of one transaction, when filters choose

@@ -15,7 +15,7 @@ from perfdb.cli.group import DATABASE
 from perfdb.cli.sorting import remember_sort
 from perfdb.errors import FilterError, NotFoundError, UsageError
 from perfdb.filters import Filters, attribute_of, moment_of
-from perfdb.records import STATUSES
+from perfdb.vocabulary import STATUSES
 
 COUNT = click.IntRange(1)  # of things, or the number of one
 TYPED = "perfdb.cli.typed"  # moments as they were typed: a verb may mean another zone

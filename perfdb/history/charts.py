@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
-from perfdb.records import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING, Session
+from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
+from perfdb.vocabulary import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING
 
 if TYPE_CHECKING:
     import pandas as pd

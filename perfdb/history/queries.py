@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
 from perfdb.filters import Chosen, step_of
-from perfdb.records import COMPLETED, Alert, Session
+from perfdb.records import Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
 from perfdb.text import counted, inert, mode_text
-from perfdb.vocabulary import BIGGEST
+from perfdb.vocabulary import BIGGEST, COMPLETED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,9 +23,10 @@ from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
 from perfdb.maintenance.formats import format_of
 from perfdb.recording.redaction import redact, withheld
-from perfdb.records import Session, Step, mode_of
+from perfdb.records import Session, Step
 from perfdb.settings import Settings
 from perfdb.store.database import HOLD_S, Database
+from perfdb.vocabulary import mode_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

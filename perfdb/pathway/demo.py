@@ -24,11 +24,11 @@ from perfdb.pathway.standin import StandIn
 from perfdb.pathway.standin.faults import rate_limited
 from perfdb.pathway.standin.latency import SEARCH, TIME_SCALE
 from perfdb.pathway.standin.pictures import draw_room
-from perfdb.records import DESIGN_STEPS
 from perfdb.settings import absolute, load, shown_path
 from perfdb.surroundings import variable, variables
 from perfdb.text import duration_text
 from perfdb.toml import Table
+from perfdb.vocabulary import DESIGN_STEPS
 
 if TYPE_CHECKING:
     import pandas as pd

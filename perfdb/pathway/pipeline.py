@@ -32,9 +32,9 @@ from perfdb.pathway.search_cache import SearchCache
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.pathway.shortfalls import Shortfalls
 from perfdb.pathway.watching import UPLOAD, Watch, current, watched
-from perfdb.records import DESIGN_STEPS
 from perfdb.settings import Settings, load, shown_path
 from perfdb.store.session_files import DESIGNS, remember_folder
+from perfdb.vocabulary import DESIGN_STEPS
 
 Image = str | os.PathLike[str] | bytes | BinaryIO | RoomImage
 

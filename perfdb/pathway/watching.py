@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.pathway.errors import DesignCancelledError
-from perfdb.records import DESIGN_STEPS
+from perfdb.vocabulary import DESIGN_STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

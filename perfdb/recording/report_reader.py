@@ -20,7 +20,8 @@ from perfdb import records
 from perfdb.errors import InvalidSessionIdError, ReportError
 from perfdb.measures import MEASURES
 from perfdb.recording.redaction import redact
-from perfdb.records import Attempt, Event, Sample, Session, Step, check_session_id, mode_of
+from perfdb.records import Attempt, Event, Sample, Session, Step
+from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, STATUSES, check_session_id, mode_of
 
 SCHEMA_VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
@@ -252,10 +253,10 @@ def _session(fields: _Fields) -> Session:
 def _status(fields: _Fields, success: bool | None, total_duration: float | None) -> str:
     if "status" in fields.values:
         status: str = fields.values["status"]
-        return status if status in records.STATUSES else fields.refuse("status", ", ".join(records.STATUSES))
+        return status if status in STATUSES else fields.refuse("status", ", ".join(STATUSES))
     if success is None and total_duration is None:
-        return records.INTERRUPTED
-    return records.FAILED if success is False else records.COMPLETED
+        return INTERRUPTED
+    return FAILED if success is False else COMPLETED
 
 
 def _naive_local(fields: _Fields) -> float:
@@ -318,7 +319,7 @@ def _step(fields: _Fields) -> Step:
     if duration is None and end_time is not None:
         duration = max(0.0, round(end_time - start_time, 6))
     success = fields.boolean("success", None)
-    called_off = fields.values.get("status") == records.INTERRUPTED and success is False
+    called_off = fields.values.get("status") == INTERRUPTED and success is False
     return Step(
         step_name=fields.text("step_name"),
         start_time=start_time,

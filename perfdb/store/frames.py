@@ -20,7 +20,7 @@ from sqlalchemy import CTE, Connection, Select, TableClause, column, select, tab
 from perfdb.errors import StoreError
 from perfdb.filters import Chosen
 from perfdb.measures import MEASURES, NAMES
-from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
+from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP
 from perfdb.store.filters import choose_sessions, steps_with
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -35,6 +35,7 @@ from perfdb.store.models import (
 from perfdb.store.reading import driver_rows, success_of
 from perfdb.store.rows import ENVIRONMENT
 from perfdb.store.sanity import VALUE_BOUNDS
+from perfdb.vocabulary import STATUSES
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
 from perfdb.measures import measured
-from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id
+from perfdb.records import Session
 from perfdb.store import rows
 from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.ids import Ids, forget_ids
@@ -39,7 +39,7 @@ from perfdb.store.models import (
 from perfdb.store.prepared import Prepared
 from perfdb.store.rows import Record, Row
 from perfdb.store.sessions import close_open_steps, counts, recount_session, tag_session
-from perfdb.vocabulary import PROCESS_ENDED
+from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED, RUNNING, check_session_id
 
 _JOURNAL, IMPORT, ORPHAN = range(len(SOURCES))
 _CHUNK = 200  # sessions per batch of an import

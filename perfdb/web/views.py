@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
-from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.store.alerts import AlertEvent
 from perfdb.text import inert
+from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import bottlenecks as of_bottlenecks
