@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
 from typing import Any, TypeGuard
@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Connection, Table, bindparam, case, func, or_
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
-from perfdb.measures import measured
+from perfdb.recording.finished import OF_PROCESS, records_of
 from perfdb.records import Session
 from perfdb.store import rows
 from perfdb.store.dialects import insert_into, is_shared
@@ -39,7 +39,7 @@ from perfdb.store.models import (
 from perfdb.store.prepared import Prepared
 from perfdb.store.rows import Record, Row
 from perfdb.store.sessions import close_open_steps, counts, recount_session, tag_session
-from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED, RUNNING, check_session_id
+from perfdb.vocabulary import PROCESS_ENDED, check_session_id
 
 _JOURNAL, IMPORT, ORPHAN = range(len(SOURCES))
 _CHUNK = 200  # sessions per batch of an import
@@ -200,11 +200,11 @@ def insert_rows_of(
     records = [
         record
         for session in named.values()
-        for record in _records_of(session)
+        for record in records_of(session)
         if with_end or record["type"] not in ("start", "end")
     ]
     headers: dict[str, Record] = {
-        session_id: {name: getattr(session, name) for name in (*rows.ENVIRONMENT, "pid")}
+        session_id: {name: getattr(session, name) for name in OF_PROCESS}
         for session_id, session in named.items()
     }
     _apply(connection, _gather(records)[0], headers, None, source)
@@ -234,37 +234,6 @@ def _is_session_id(value: object) -> TypeGuard[str]:
     except InvalidSessionIdError:
         return False
     return True
-
-
-def _records_of(session: Session) -> Iterator[dict[str, Any]]:
-    """Say a finished session in the records of a journal, so that there is one way in."""
-    key = {"session_id": session.session_id}
-    yield {
-        "type": "start",
-        **key,
-        "pipeline": session.pipeline,
-        "start_time": session.start_time,
-        "utc_offset": session.utc_offset,
-        "fast_mode": session.fast_mode,
-        "mode": session.mode,
-        "attributes": dict(session.attributes),
-    }
-    for step in session.steps:
-        called_off = {"status": INTERRUPTED} if step.interrupted else {}
-        yield {"type": "step", **key, **asdict(step), **called_off}
-    yield {"type": "samples", **key, "rows": [(s.time, s.cpu_percent, s.rss_bytes) for s in session.samples]}
-    yield {
-        "type": "end",
-        **key,
-        "total_duration": session.total_duration,
-        "status": INTERRUPTED if session.status == RUNNING else session.status,
-        "success": session.success,
-        "product_count": session.product_count,
-        "error_message": session.error_message,
-        "attributes": dict(session.attributes),
-        **measured(session),
-        **{name: getattr(session, name) for name in rows.FURTHER_OF_SESSION},
-    }
 
 
 # --- the rows -----------------------------------------------------------------------------------------
@@ -326,6 +295,7 @@ def _place_session(
             return _end_session(connection, placed, batch.end)
     else:
         start = batch.start
+        header = {**header, **start}  # a session of another machine says so itself
     pipeline, mode, _ = key = rows.series_key(start)
     row = {
         "session_id": session_id,
