@@ -38,7 +38,10 @@ def inert(text: object) -> str:
         return shown
     if len(shown) > _MOST_ESCAPED:
         shown = f"{shown[:_MOST_ESCAPED]}… [{len(shown) - _MOST_ESCAPED} characters cut]"
-    return "".join(_escape(character) if _is_unsafe(character) else character for character in shown)
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if _is_unsafe(character) else character
+        for character in shown
+    )
 
 
 def one_line(text: str, characters: int = 200) -> str:
@@ -69,12 +72,8 @@ def _is_unsafe(character: str) -> bool:
     return category(character) in _UNSAFE and character != "\u200d"  # the joiner inside of emoji
 
 
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
-
-
 def shortened(text: str, characters: int) -> str:
-    """Return the text cut in its middle to so many characters; both ends of a long name tell it apart."""
+    """Return the text cut in its middle to so many characters; both ends distinguish long names."""
     if len(text) <= characters:
         return text
     head = (characters - 1) * 2 // 3

@@ -18,6 +18,8 @@ COMPOSITE_CREATION = "Composite Creation"
 IMAGE_GENERATION = "Image Generation"
 DESIGN_STEPS = (VISION_ANALYSIS, PRODUCT_SEARCH, COMPOSITE_CREATION, IMAGE_GENERATION)
 
+BACKENDS = ("sqlite", "postgresql")  # databases: store/engine.py opens one, store/dialects.py has its ways
+
 RUNNING = "running"
 COMPLETED = "completed"
 FAILED = "failed"
@@ -78,7 +80,7 @@ def check_session_id(session_id: object) -> str:
 
 
 def bounded(text: str) -> str:
-    """Return the text, or of a very long one its length and both ends, which tell it from others."""
+    """Return the text, or of a very long one its length and both ends, which distinguish it from others."""
     half = _MOST_LOOKED_AT // 2
     if len(text) <= _MOST_LOOKED_AT + 40:
         return text

@@ -19,9 +19,9 @@ from perfdb.analysis.rules import TABLE
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import Filters, checked_filters
 from perfdb.recording.redaction import redact
-from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
+from perfdb.records import Alert
 from perfdb.text import mode_text, shortened, step_label
-from perfdb.vocabulary import WARNING, recorded_name
+from perfdb.vocabulary import EXPECTED, FIRING, SEVERITIES, WARNING, recorded_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -319,23 +319,7 @@ class Triage:
         note: str | None = None,
         **filters: Unpack[Filters],
     ) -> Pinned:
-        """Pin what past runs were like: from now on runs are held against it as well.
-
-        Every series of the sessions that fit is pinned, the total and each step, one per pipeline and mode.
-
-        Args:
-            step: only this step.
-            last: only so many of the newest runs of each series; None: all that fit.
-            before: only sessions that began before this one; ids as in ``History.session``.
-            first: only this session and later ones.
-            to: only this session and earlier ones.
-            note: why, for those who read it later.
-            filters: as in ``History.sessions``.
-
-        Raises:
-            NotFoundError: there is no such session.
-            UsageError: no series that fits has enough runs.
-        """
+        """Pin what past runs were like, as ``History.pin`` says."""
         from perfdb.alerts.pins import pin, pins_of_past
         from perfdb.analysis.baselines import LEAST_RUNS
         from perfdb.store.reading import find_session_id, read_session
@@ -439,8 +423,8 @@ class Triage:
 
     def rules(self) -> list[RuleState]:
         """Return every configured rule with its state."""
-        from perfdb.records import FALSE_ALARM
         from perfdb.store.alerts import historic_counts, precision, read_alerts, rule_counts
+        from perfdb.vocabulary import FALSE_ALARM
 
         settings = self.settings
         with self._history._reading() as connection:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from perfdb.analysis.bottlenecks import most_at_once
+from perfdb.analysis.rows import ExplainedStep, columns, frame_from
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import Session, Step
 from perfdb.stopping import look, looking
@@ -25,10 +26,7 @@ _LARGE_PART = 0.3  # of the excess: a cause is named when it explains so much of
 _SAME = 0.05  # what is within 5 % of its usual time is as usual
 _SMALL = 0.01  # of the wall time: less is not worth a reason
 
-COLUMNS = (
-    "step_name", "seconds", "usual_s", "excess_s", "percentile", "n", "busy_s", "attempts", "retry_s",
-    "wait_s", "queue_s", "cpu_s", "usual_cpu_s", "rss_peak_bytes", "usual_rss_peak_bytes", "cause", "kind",
-)  # fmt: skip
+_COLUMNS = columns(ExplainedStep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ def _frame(session: Session, wall: float, usual: float | None, before: Sequence[
     names = [name for name in dict.fromkeys([*own, *history.names]) if name is not None]
     for name in looking(names):
         seconds, busy = own.get(name, (0.0, 0.0))
-        row: dict[str, Any] = dict.fromkeys(COLUMNS)
+        row: dict[str, Any] = dict.fromkeys(_COLUMNS)
         row |= {"step_name": name, "kind": "step", "seconds": seconds}
         row |= {"busy_s": busy, "n": 0, "cause": ""} | spent.get(name, _NOTHING)._asdict()
         if usual is not None:
@@ -138,14 +136,12 @@ def _frame(session: Session, wall: float, usual: float | None, before: Sequence[
         rows.append(row)
     rows.sort(key=lambda row: -(row["excess_s"] if usual is not None else row["seconds"]))
     left, _ = own[None]
-    rest: dict[str, Any] = dict.fromkeys(COLUMNS)
+    rest: dict[str, Any] = dict.fromkeys(_COLUMNS)
     rest |= {"step_name": OTHER, "kind": "other", "seconds": left, "n": len(before), "cause": ""}
     if usual is not None:
         rest["excess_s"] = (wall - usual) - sum(row["excess_s"] for row in rows)
         rest["usual_s"] = left - rest["excess_s"]
-    frame = pd.DataFrame([*rows, rest], columns=list(COLUMNS))
-    floats = [name for name in COLUMNS if name not in ("step_name", "n", "attempts", "cause", "kind")]
-    return frame.astype(dict.fromkeys(floats, "float64") | {"attempts": "Int64", "n": "int64"})
+    return frame_from([*rows, rest], ExplainedStep)
 
 
 class _History:

@@ -20,9 +20,10 @@ from perfdb.critical_path import (
     parts_of_path,
     resolved_parents,
 )
-from perfdb.records import INTERRUPTED, RUNNING, Session, Step
+from perfdb.records import Session, Step
 from perfdb.stopping import look
 from perfdb.text import duration_text, inert, shortened
+from perfdb.vocabulary import INTERRUPTED, RUNNING
 
 Interval = tuple[float, float]
 
@@ -139,7 +140,7 @@ class Timeline:
     def held_up_by(self) -> tuple[str, float] | None:
         """Return what held the session up longest, in words, and its seconds; None without steps.
 
-        A step that holds all others says nothing: of it the longest inside is told, or what no step inside
+        A step that holds all others says nothing: the longest step inside it is named, or what no step inside
         recorded, if that is longer.
         """
         worst, depth = self.most_critical(), 0

@@ -25,8 +25,9 @@ from perfdb.charts.style import (
     write,
     zone,
 )
-from perfdb.records import COMPLETED, Session
+from perfdb.records import Session
 from perfdb.text import counted, duration_text, inert, mode_text, shortened
+from perfdb.vocabulary import COMPLETED
 
 MOST_ROWS = 32
 MOST_BARS = 2_000  # more than a picture has columns

@@ -1,4 +1,4 @@
-"""`perfdb check`: a gate for CI: exit 0 when nothing fires, 1 when something does, 2 when it cannot tell."""
+"""`perfdb check`: a gate for CI: exit 0 when nothing fires, 1 when something does, 2 if it cannot answer."""
 
 from __future__ import annotations
 
@@ -101,9 +101,11 @@ def _summary(checked: Checked) -> str:
 
 
 def _historic(count: int) -> str:
-    """Say what of old data is passed over: it was there when that data came."""
-    told = f" {counted(count, 'historic alert')} of old data not counted: perfdb alerts list --state historic"
-    return told if count else ""
+    """Say how many alerts of old data are not counted."""
+    words = (
+        f" {counted(count, 'historic alert')} of old data not counted: perfdb alerts list --state historic"
+    )
+    return words if count else ""
 
 
 def _passed(passed: Sequence[tuple[Alert, str]]) -> str:

@@ -10,13 +10,7 @@ from typing import Any
 import click
 
 from perfdb.cli.completing import complete
-from perfdb.cli.options import (
-    COUNT,
-    filter_options,
-    open_history,
-    session_meant,
-    table_options,
-)
+from perfdb.cli.options import filter_options, last_option, open_history, session_meant, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import difference_text, duration_text, inert
@@ -37,14 +31,7 @@ COLUMNS = (
 
 @click.command("explain")
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
-@click.option(
-    "-n",
-    "--last",
-    default=100,
-    show_default=True,
-    type=COUNT,
-    help="Number of earlier sessions to compare with.",
-)
+@last_option("Number of earlier sessions to compare with.", default=100)
 @filter_options
 @table_options
 def command(

@@ -10,11 +10,11 @@ import click
 
 from perfdb.alerts.causes import parts_of
 from perfdb.alerts.messages import parts_text
-from perfdb.cli.completing import complete
 from perfdb.cli.options import (
-    COUNT,
     filter_options,
     history_filters,
+    last_option,
+    name_option,
     open_history,
     say_what_next,
     table_options,
@@ -40,11 +40,9 @@ COLUMNS = (
 
 
 @click.command("regressions")
-@click.option(
-    "--step", metavar="NAME", shell_complete=complete("step"), help="Only this step, not the totals."
-)
+@name_option("step", "Only this step, not the totals.")
 @click.option("--by", metavar="ATTRIBUTE", help="Look at the sessions of each value by themselves.")
-@click.option("-n", "--last", type=COUNT, help="Number of newest sessions.  [all]")
+@last_option("Number of newest sessions.  [all]")
 @click.option("--better", is_flag=True, help="Find what became faster instead.")
 @filter_options
 @table_options

@@ -43,7 +43,7 @@ def command(file: Path, yes: bool, database: str | None) -> None:
             f"{counted(living, 'program')} recording into {home}: stop recording first, then restore"
         )
     require_backup(file)
-    if not yes and target is not None and _holds_something(target):
+    if not yes and target is not None and target.exists() and target.stat().st_size > 0:
         if not sys.stdin.isatty():
             raise click.UsageError(
                 f"There is no terminal to ask for confirmation. Pass --yes to replace {history.database}."
@@ -58,10 +58,6 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     text = f"Restored {counted(made.sessions, 'session')}, {counted(made.steps, 'step')}."
     saved = f" The previous database is in {shown_path(before)}." if before and before.exists() else ""
     click.echo(text + saved)
-
-
-def _holds_something(target: Path) -> bool:
-    return target.exists() and target.stat().st_size > 0
 
 
 def _name_beside(target: Path) -> Path:

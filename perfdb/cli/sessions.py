@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from perfdb.cli.options import (
-    COUNT,
     check_expand,
     expand_option,
     filter_options,
     history_filters,
+    last_option,
     open_history,
     say_what_next,
     table_options,
@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 @click.command("sessions")
-@click.option("-n", "--last", default=20, show_default=True, type=COUNT, help="Maximum number of sessions.")
+@last_option("Maximum number of sessions.", default=20)
 @expand_option
 @filter_options
 @table_options

@@ -27,7 +27,8 @@ from perfdb.cli.text import (
 from perfdb.cli.waterfall import waterfall
 from perfdb.measures import JUDGED
 from perfdb.recording.report import to_report
-from perfdb.records import FAILED, INTERRUPTED, Session
+from perfdb.records import Session
+from perfdb.vocabulary import FAILED, INTERRUPTED
 
 MOST_STEPS = 60
 WIDEST = 120  # beyond it the eye loses the line between a name and its seconds

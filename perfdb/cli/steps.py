@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from perfdb.cli.completing import complete
 from perfdb.cli.options import (
-    COUNT,
     check_expand,
     expand_option,
     history_filters,
+    last_option,
+    name_option,
     open_history,
     say_what_next,
     step_filter_options,
@@ -33,8 +33,8 @@ COLUMNS = (
 
 
 @click.command("steps")
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only steps with this name.")
-@click.option("-n", "--last", default=5, show_default=True, type=COUNT, help="Number of newest sessions.")
+@name_option("step", "Only steps with this name.")
+@last_option(default=5)
 @expand_option
 @step_filter_options
 @table_options

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 import perfdb
-from perfdb.cli.completing import complete
 from perfdb.cli.options import (
-    COUNT,
     TYPED,
     filter_options,
     history_filters,
+    last_option,
+    name_option,
     open_history,
     say_what_next,
     table_options,
@@ -40,13 +40,8 @@ WIDE = 100  # columns; on narrower screens the names get the room of mean and p9
     show_default=True,
     help="Group: the last sessions, the whole history, each day or week.",
 )
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
-@click.option(
-    "-n",
-    "--last",
-    type=COUNT,
-    help="Number of newest sessions.  [200 by last without --since, else all]",
-)
+@name_option("step", "Only this step.")
+@last_option("Number of newest sessions.  [200 by last without --since, else all]")
 @click.option(
     "--zone",
     default="UTC",

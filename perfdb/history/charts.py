@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
-from perfdb.records import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING, Session
+from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
+from perfdb.vocabulary import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ class Asked:
     filters: Mapping[str, Any]
 
     def choice(self, last: int | None, *, detailed: bool = False) -> Choice | None:
-        """Return the newest sessions, ``last`` of them unless told otherwise; None where nothing fits.
+        """Return the newest sessions, ``last`` of them, or the usual number; None where nothing fits.
 
         Args:
             last: None is all of them.

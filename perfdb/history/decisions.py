@@ -13,7 +13,8 @@ from perfdb.errors import NotFoundError, StoreError, UsageError
 from perfdb.filters import Filters, Moment, checked_tag, moment_of
 from perfdb.history.access import Access
 from perfdb.recording.redaction import redact
-from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVERITIES, Alert
+from perfdb.records import Alert
+from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVERITIES
 
 if TYPE_CHECKING:
     from perfdb.alerts.explain import AlertExplanation

@@ -353,10 +353,13 @@ class History(Keeping):
         with self._reading() as connection:
             return queries.differs_by(connection, modes, **checked_filters(last, filters))
 
-    def suggest_thresholds(self, *, last: int | None = 1000, **filters: Unpack[Filters]) -> pd.DataFrame:
+    def thresholds(
+        self, *, step: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
+    ) -> pd.DataFrame:
         """Return a limit for each series with at least 20 runs, and how many runs it would have flagged.
 
         Args:
+            step: only this step, without the totals.
             last: only so many of the newest sessions; None: all of them.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
 
@@ -367,20 +370,10 @@ class History(Keeping):
         from perfdb.history import queries
 
         with self._reading() as connection:
-            return queries.suggest_thresholds(connection, **checked_filters(last, filters))
-
-    def thresholds(
-        self, *, step: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
-    ) -> pd.DataFrame:
-        """Return what ``perfdb thresholds suggest`` does: ``suggest_thresholds``, of one step if it is named.
-
-        Args:
-            step: only this step, without the totals.
-            last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
-        """
-        found = self.suggest_thresholds(last=last, **filters)
+            found = queries.suggest_thresholds(connection, **checked_filters(last, filters))
         return found if step is None else found[found["step_name"] == step_of(step)].reset_index(drop=True)
+
+    suggest_thresholds = thresholds  # its first name
 
     @overload
     def compare(self) -> SessionComparison: ...

@@ -28,7 +28,7 @@ class Keeping(Decisions):
 
         Args:
             paths: files, folders (every ``*.json`` in and below them) and globs.
-            each: is told of every file once its sessions are in the database.
+            each: called with every file once its sessions are in the database.
 
         Returns:
             What became of each file: ``path``, how many sessions were ``added`` and ``known`` already, and

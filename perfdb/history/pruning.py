@@ -30,7 +30,7 @@ BUSY_S = 30.0
 
 
 class Traces:
-    """The reports and the pictures that go with pruned sessions; what cannot be removed is told."""
+    """The reports and the pictures that go with pruned sessions; what cannot be removed is reported."""
 
     def __init__(self, history: Access, tell: Callable[[OSError], object]) -> None:
         self._report_dir = history.settings.report_dir

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
 from perfdb.filters import Chosen, step_of
-from perfdb.records import COMPLETED, Alert, Session
+from perfdb.records import Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
 from perfdb.text import counted, inert, mode_text
-from perfdb.vocabulary import BIGGEST
+from perfdb.vocabulary import BIGGEST, COMPLETED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,18 +99,6 @@ def violations(
     return find(*sessions_and_steps(connection, **filters), rules)
 
 
-_MOVES: dict[str, str] = {
-    "pipeline": "object", "step_name": "object", "mode": "object", "against": "object",
-    "since_session_id": "object", "since_time": "float64", "before_median": "float64",
-    "after_median": "float64", "difference_s": "float64",
-    "effect": "float64", "before_n": "int64", "after_n": "int64", "p_value": "float64",
-    "first_session_id": "object", "last_session_id": "object", "lasts": "bool",
-    "event_session_id": "object", "total_s": "float64",
-    "contributes_percent": "float64", "parts": "object", "suspects": "object", "cause": "object",
-    "confounded": "bool", "alert_id": "Int64", "alert_state": "object",
-}  # fmt: skip
-
-
 def regressions(
     connection: Connection | None, *, step: str | None, better: bool, **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
@@ -123,24 +111,22 @@ def regressions(
         filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
             was before is read too.
     """
-    import pandas as pd
-
-    from perfdb.alerts import backfill as retro
+    from perfdb.alerts import backfill
+    from perfdb.analysis.rows import Regression, frame_from
     from perfdb.store.alerts import read_alerts
 
     rows: list[dict[str, Any]] = []
     since = filters.pop("since", None)
     if connection is not None:
-        moves = retro.moves_of(connection, better=better, looking_back=True, step=step, **filters)
+        moves = backfill.moves_of(connection, better=better, looking_back=True, step=step, **filters)
         moves = [move for move in moves if since is None or move.since_time >= since]
         alerts = read_alerts(connection, "all")
-        moves = retro.with_causes(connection, moves, **filters)
-        rows = [_move_row(move, retro.alert_of(move, alerts)) for move in moves]
+        moves = backfill.with_causes(connection, moves, **filters)
+        rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
         if not better:
-            rows += [_loss_row(loss, alerts) for loss in retro.losses_of(connection, step=step, **filters)]
+            rows += [_loss_row(loss, alerts) for loss in backfill.losses_of(connection, step=step, **filters)]
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
-    columns = {name: [row[name] for row in rows] for name in _MOVES}
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _MOVES.items()})
+    return frame_from(rows, Regression)
 
 
 def regressions_by(
@@ -265,8 +251,7 @@ def _loss_row(loss: Loss, alerts: Sequence[Alert]) -> dict[str, Any]:
         None,
     )
     value = pin.value if verdict.value is None else verdict.value
-    row: dict[str, Any] = dict.fromkeys(_MOVES)
-    return row | {
+    return {
         "pipeline": runs.pipeline,
         "step_name": runs.step_name,
         "mode": runs.mode,

@@ -13,8 +13,9 @@ from typing import Any
 
 from perfdb.measures import measured
 from perfdb.recording.redaction import redact, withheld
-from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, INTERRUPTED, RUNNING, Session, Step, mode_of
+from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, Session, Step
 from perfdb.settings import Settings
+from perfdb.vocabulary import INTERRUPTED, RUNNING, mode_of
 
 OF_PROCESS = (*ENVIRONMENT, "pid")
 

@@ -20,7 +20,7 @@ from sqlalchemy import CTE, Connection, Select, TableClause, column, select, tab
 from perfdb.errors import StoreError
 from perfdb.filters import Chosen
 from perfdb.measures import MEASURES, NAMES
-from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
+from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, FURTHER_OF_STEP
 from perfdb.store.filters import choose_sessions, steps_with
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -34,6 +34,7 @@ from perfdb.store.models import (
 )
 from perfdb.store.reading import driver_rows, success_of
 from perfdb.store.sanity import VALUE_BOUNDS
+from perfdb.vocabulary import STATUSES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -254,15 +255,15 @@ def _plain_rows(connection: Connection, query: Select[Any]) -> list[dict[str, An
     return rows
 
 
-def _instant_text(epoch: float | None, told: str | None) -> str | None:
-    """Return an instant as ISO text, UTC; what the database told where it is beyond the calendar."""
+def _instant_text(epoch: float | None, as_stored: str | None) -> str | None:
+    """Return an instant as ISO text, UTC; what the database has where it is beyond the calendar."""
     if epoch is None:
         return None
     try:
         moment = _EPOCH + timedelta(microseconds=round(epoch * 1e6))
     except (OverflowError, ValueError):
-        return told
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if moment.year >= 1000 else told
+        return as_stored
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if moment.year >= 1000 else as_stored
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
 from perfdb.recording.finished import OF_PROCESS, records_of
-from perfdb.records import Session, check_session_id
+from perfdb.records import Session
 from perfdb.store import rows
 from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.ids import Ids, forget_ids
@@ -39,7 +39,7 @@ from perfdb.store.models import (
 from perfdb.store.prepared import Prepared
 from perfdb.store.rows import Record, Row
 from perfdb.store.sessions import close_open_steps, counts, recount_session, tag_session
-from perfdb.vocabulary import PROCESS_ENDED
+from perfdb.vocabulary import PROCESS_ENDED, check_session_id
 
 _JOURNAL, IMPORT, ORPHAN, PROVISIONAL = range(len(SOURCES))
 _REPLACED = (ORPHAN, PROVISIONAL)  # by a start that is more
@@ -214,7 +214,10 @@ def insert_rows_of(
         for record in records_of(session, provisional=provisional)
         if with_end or record["type"] not in ("start", "end")
     ]
-    headers: dict[str, Record] = {session_id: _header_of(session) for session_id, session in named.items()}
+    headers: dict[str, Record] = {
+        session_id: {name: getattr(session, name) for name in OF_PROCESS}
+        for session_id, session in named.items()
+    }
     _apply(connection, _gather(records)[0], headers, None, source)
 
 
@@ -242,10 +245,6 @@ def _is_session_id(value: object) -> TypeGuard[str]:
     except InvalidSessionIdError:
         return False
     return True
-
-
-def _header_of(session: Session) -> dict[str, Any]:
-    return {name: getattr(session, name) for name in OF_PROCESS}
 
 
 # --- the rows -----------------------------------------------------------------------------------------

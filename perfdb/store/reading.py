@@ -14,17 +14,7 @@ from sqlalchemy import Connection, Row, Select, select, text
 
 from perfdb.errors import NotFoundError
 from perfdb.measures import NAMES, measured
-from perfdb.records import (
-    COMPLETED,
-    FURTHER_OF_SESSION,
-    FURTHER_OF_STEP,
-    STATUSES,
-    Attempt,
-    Event,
-    Sample,
-    Session,
-    Step,
-)
+from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, Attempt, Event, Sample, Session, Step
 from perfdb.stopping import looking
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
@@ -40,6 +30,7 @@ from perfdb.store.models import (
     steps,
     storable_text,
 )
+from perfdb.vocabulary import COMPLETED, STATUSES
 
 _FROM_IDS = 1 << 32  # numbers of steps from here on are made of random bits, or of the ids of spans
 

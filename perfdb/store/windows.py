@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Select, bindparam, case, func, select
 
 from perfdb.analysis.series import Series
 from perfdb.measures import METRICS, NAMES, measured
-from perfdb.records import COMPLETED, FAILED, STATUSES
 from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -27,6 +26,7 @@ from perfdb.store.models import (
     sessions,
     steps,
 )
+from perfdb.vocabulary import COMPLETED, FAILED, STATUSES
 
 MOST_SERIES = 500  # a session with a number in its step names has as many series as steps
 MOST_STEPS = 40_000  # read for one session's rules; more steps a session make a shorter window

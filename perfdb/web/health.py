@@ -12,9 +12,8 @@ from markupsafe import Markup
 from perfdb.alerts.messages import amount
 from perfdb.analysis.rules import kind_of
 from perfdb.pages.words import change, shown
-from perfdb.records import FIRING, SEVERITIES
 from perfdb.text import counted, duration_text
-from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, INTERRUPTED, WARNING
+from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, FIRING, INTERRUPTED, SEVERITIES, WARNING
 from perfdb.web.answers.overview import RECENT
 from perfdb.web.schemas import AlertRow, Live, SeriesNow
 from perfdb.web.words import when

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
-from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.store.alerts import AlertEvent
 from perfdb.text import inert
+from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import bottlenecks as of_bottlenecks
@@ -27,7 +27,7 @@ from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
-from perfdb.web.schemas import Bottleneck, GroupsCompared, SeriesName, SeriesNow, SessionsCompared
+from perfdb.web.schemas import SeriesName, SeriesNow
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
 
@@ -323,7 +323,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     )
 
 
-def _choice(row: Bottleneck) -> list[str | None]:
+def _choice(row: of_bottlenecks.Bottleneck) -> list[str | None]:
     return [row.pipeline, row.step_name, row.mode]
 
 
@@ -373,11 +373,11 @@ def get_compare(request: Request) -> HTMLResponse:
     )
 
 
-def _largest_difference(answer: SessionsCompared | GroupsCompared | None) -> float:
+def _largest_difference(answer: of_compare.SessionsCompared | of_compare.GroupsCompared | None) -> float:
     """Return what the longest bar stands for: of two sessions the differences on the critical path add up."""
     if answer is None:
         return 0.0
-    if isinstance(answer, GroupsCompared):
+    if isinstance(answer, of_compare.GroupsCompared):
         return max((abs(row.difference_s or 0.0) for row in answer.rows), default=0.0)
     return max((abs(row.critical_difference_s or 0.0) for row in answer.rows), default=0.0)
 

@@ -1,4 +1,4 @@
-"""The formats of the files that are imported, one entry each, told apart by their content.
+"""The formats of the files that are imported, one entry each, distinguished by their content.
 
 A further format is a module here that ends with its entry, and its name in the table below: the import, its
 errors and the help of `perfdb import` read the entry. Another package adds its own by the entry point group

@@ -16,7 +16,6 @@ from typing import Any
 
 from perfdb.errors import InvalidSessionIdError, StoreError
 from perfdb.outputs import place_of, take_place
-from perfdb.records import check_session_id
 from perfdb.settings import sqlite_url
 from perfdb.sharing import share
 from perfdb.store.engine import QUERY_ERRORS, connected, reason_of, shown_url, sqlite_path
@@ -32,6 +31,7 @@ from perfdb.store.upkeep.backup import (
     unfinished_copy,
     verify,
 )
+from perfdb.vocabulary import check_session_id
 
 _MAGIC = b"SQLite format 3\0"
 _LOGS = ("-wal", "-shm", "-journal")

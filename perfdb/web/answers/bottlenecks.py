@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic.dataclasses import dataclass
+
+from perfdb.analysis.rows import CostRow
 from perfdb.errors import NotFoundError
 from perfdb.filters import Filters
 from perfdb.history.names import require_names
@@ -12,12 +15,40 @@ from perfdb.stopping import notes
 from perfdb.store import browsing
 from perfdb.text import counted, duration_text, inert
 from perfdb.web.queries import BottlenecksQuery, WhatIfQuery
-from perfdb.web.schemas import Bottleneck, BottlenecksAnswer, WhatIf
+from perfdb.web.schemas import Answer, RowOfMode
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from perfdb.web.served import ServedHistory
+
+
+@dataclass(frozen=True)
+class Bottleneck(CostRow, RowOfMode):
+    """What one step costs the sessions of a pipeline and mode, see ``History.bottlenecks``."""
+
+
+class BottlenecksAnswer(Answer):
+    """The steps by the seconds they put on the critical path, the costliest first."""
+
+    rows: list[Bottleneck]
+    pipelines: list[str]
+    note: str | None = None  # what was left out, because it is too much for one answer
+
+
+class WhatIf(Answer):
+    """What a session would take if a step took ``factor`` of its time: a replay, not a guess."""
+
+    pipeline: str
+    mode: str
+    step_name: str
+    factor: float
+    sessions: int  # that were replayed
+    wall_s: float | None  # mean, as recorded
+    replayed_s: float | None  # mean, replayed
+    gain_s: float | None
+    gain_percent: float | None
+    sentence: str
 
 
 def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksAnswer:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import Series, percentile
-from perfdb.records import FIRING, Alert
+from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.series import last_runs
-from perfdb.vocabulary import RUNNING
+from perfdb.vocabulary import FIRING, RUNNING
 from perfdb.web.schemas import AlertRow, Live, OpenStep, Overview, RunningSession, SeriesNow, SessionRow
 
 if TYPE_CHECKING:

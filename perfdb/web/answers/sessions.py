@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from perfdb.analysis.explain import explain
+from perfdb.analysis.rows import ExplainedStep
 from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, status_of, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
@@ -22,7 +23,6 @@ from perfdb.web.queries import SessionsQuery, key_of, text_of_key
 from perfdb.web.schemas import (
     AlertRow,
     BarRow,
-    ExplainedStep,
     ExplanationAnswer,
     PathSegment,
     SampleSeries,
