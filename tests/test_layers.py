@@ -25,6 +25,7 @@ LAYERS = {
     "records": 0,
     "critical_path": 0,
     "text": 0,
+    "tokens": 0,
     "measures": 0,
     "toml": 0,
     "trust": 0,

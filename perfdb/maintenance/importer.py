@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
-from perfdb.integrations.otel.sessions import Reading
-from perfdb.maintenance.formats import OTLP, format_of, in_folder
-from perfdb.maintenance.formats.otlp import spans_in, traces_in
+from perfdb.maintenance.formats import format_of, in_folder
+from perfdb.maintenance.formats.otlp import OTLP, spans_in, traces_in
+from perfdb.maintenance.formats.traces import Reading
 from perfdb.recording.finished import prepared
 from perfdb.records import Session
 from perfdb.settings import Settings
@@ -31,7 +31,7 @@ from perfdb.store.database import HOLD_S, Database
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from perfdb.integrations.otel.spans import Span
+    from perfdb.maintenance.formats.spans import Span
     from perfdb.store.pieces import Piece
 
 WRITER_WAIT_S = 30.0
@@ -99,8 +99,7 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
         if traces:
             remaining = [file for file in remaining if file not in traces]
             with _in_words(settings.database_url):
-                for imported in _import_traces(database, traces, settings, added):
-                    yield imported
+                yield from _import_traces(database, traces, settings, added)
         while remaining:
             batch, remaining = remaining[:FILES_AT_A_TIME], remaining[FILES_AT_A_TIME:]
             # Read before a transaction begins: other writers wait while it is open.

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Protocol
 
 from perfdb.errors import ReportError
-from perfdb.integrations.otel.sessions import Reading
-from perfdb.integrations.otel.spans import Span, from_json, from_protobuf
+from perfdb.maintenance.formats.spans import Span, from_json, from_protobuf
+from perfdb.maintenance.formats.traces import Reading
 from perfdb.recording.journal import Journal, encode, journals_in, new_journal_id
 from perfdb.records import Session
 

@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace import export as sdk
 
 from perfdb.guard import raise_foreign
 from perfdb.integrations.otel.assembly import Assembler
-from perfdb.integrations.otel.sessions import Reading
-from perfdb.integrations.otel.spans import from_sdk
+from perfdb.maintenance.formats.spans import from_sdk
+from perfdb.maintenance.formats.traces import Reading
 from perfdb.recorder import Intake
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from perfdb.errors import MissingExtraError, ReportError
-from perfdb.integrations.otel.sessions import Reading
-from perfdb.integrations.otel.spans import Span, from_json, from_protobuf
 from perfdb.maintenance.formats.base import Format, content
+from perfdb.maintenance.formats.spans import Span, from_json, from_protobuf
+from perfdb.maintenance.formats.traces import Reading
 from perfdb.records import Session
 
 _JSON = re.compile(rb'\A(?:\xef\xbb\xbf)?\s*\{.{0,4096}?"resourceSpans"\s*:', re.DOTALL)
@@ -36,7 +36,7 @@ def spans_in(file: Path) -> list[Span]:
             lines = found.removeprefix(b"\xef\xbb\xbf").splitlines()
             if len(lines) < 2 or not lines[0].rstrip().endswith(b"}"):
                 raise
-        return [span for span in _of_lines(lines)]
+        return list(_of_lines(lines))
     except MissingExtraError as error:
         raise ReportError(f"{file}: {error}") from None
     except ReportError as error:

@@ -14,8 +14,8 @@ from perfdb import Intake
 from perfdb.errors import ReportError
 from perfdb.history.history import History
 from perfdb.integrations.otel.assembly import JSON, PROTOBUF, Assembler, Spool
-from perfdb.integrations.otel.sessions import Reading, number_of
-from perfdb.integrations.otel.spans import from_json, from_protobuf
+from perfdb.maintenance.formats.spans import from_json, from_protobuf
+from perfdb.maintenance.formats.traces import Reading, number_of
 from perfdb.recording.journal import journals_in
 from perfdb.records import Session
 from perfdb.settings import load

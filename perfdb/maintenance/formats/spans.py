@@ -19,7 +19,7 @@ SERVER, CONSUMER = 2, 5  # kinds
 ERROR = 2  # of a status
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 MOST_DEPTH = 20  # of attributes inside of attributes
-_LAST_NS = 253_402_300_799 * 10**9  # year 9999
+_LAST_NS = 253_402_300_799_000_000_000  # year 9999
 
 Attributes = Mapping[str, Any]
 

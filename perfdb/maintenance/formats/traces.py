@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from perfdb.integrations.otel.spans import CONSUMER, ERROR, SERVER, Attributes, Span
-from perfdb.records import COMPLETED, FAILED, Event, Session, Step, mode_of
+from perfdb.maintenance.formats.spans import CONSUMER, ERROR, SERVER, Attributes, Span
+from perfdb.records import Event, Session, Step
 from perfdb.tokens import NAMES, used_by
-from perfdb.vocabulary import MAX_SEQ
+from perfdb.vocabulary import COMPLETED, FAILED, MAX_SEQ, mode_of
 
 LONGEST_TEXT = 1_000  # characters of an attribute; a prompt's, an image's are thousands
 MOST_LINKS = 20  # and entries of an attribute
