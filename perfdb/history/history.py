@@ -59,7 +59,8 @@ class History(Keeping):
 
         Returns:
             The columns of the view ``v_sessions``, and ``counted``: whether its durations are in baselines
-            and trends; instants in epoch seconds UTC, durations in seconds. Empty, with all columns, when
+            and trends; instants in epoch seconds UTC, ``started_at`` and ``ended_at`` datetime64[us, UTC],
+            durations in seconds. Empty, with all columns, when
             nothing fits or nothing was recorded yet.
         """
         from perfdb.store import frames
@@ -113,7 +114,9 @@ class History(Keeping):
     def session_rows(
         self, *, last: int | None = None, expand_attributes: bool = False, **filters: Unpack[Filters]
     ) -> list[dict[str, Any]]:
-        """Return what ``sessions`` does as plain dictionaries, without importing pandas; None is unknown.
+        """Return what ``sessions`` does as plain dictionaries, without importing pandas.
+
+        What is unknown is None; ``started_at`` and ``ended_at`` are ISO text.
 
         Args:
             last: only so many of the newest sessions that fit.
@@ -222,7 +225,8 @@ class History(Keeping):
 
         Args:
             by: ``last``: one row per series, with its slope; ``all``: without; ``day`` and ``week`` (from
-                Monday): one row per series and period.
+                Monday): one row per series and ``period``, when its first day began (datetime64[us, UTC], or
+                of the zone).
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: 200 with ``by="last"`` and neither ``since`` nor
                 ``until``, else all.
@@ -626,9 +630,11 @@ class History(Keeping):
 
     def _repr_html_(self) -> str:
         """Show the database and its five newest sessions, for Jupyter."""
+        from perfdb.history.values import instant_texts
         from perfdb.pages.rendering import render
 
         newest = self.sessions(last=5)
+        newest["started_at"] = instant_texts(newest["started_at"])
         columns = ["session_id", "pipeline", "status", "fast_mode", "total_duration", "started_at"]
         table = (
             newest[columns]

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import perfdb
+from perfdb.history.values import rows_of
 from perfdb.recorder import create_tracker
 from perfdb.records import Session, Step
 from perfdb.store.engine import open_engine
@@ -157,7 +158,15 @@ def test_days_and_the_moments_that_bound_them_stand_on_one_footing(
 
     def days(**options: Any) -> list[tuple[str, int]]:
         frame = perfdb.History().trends(by="day", **options)
-        return list(zip(frame["period"], frame["n"], strict=True))
+        assert frame["period"].tolist() == [pd.Timestamp(day, tz=zone_of(options)) for day in dates(frame)]
+        return list(zip(dates(frame), frame["n"], strict=True))
+
+    def dates(frame: pd.DataFrame) -> list[str]:
+        return [row["period"] for row in rows_of(frame)]
+
+    def zone_of(options: dict[str, Any]) -> Any:
+        zone = options.get("zone", "UTC")
+        return "tzlocal()" if zone == "local" else zone
 
     for local in ("Europe/Berlin", "America/New_York"):
         monkeypatch.setenv("TZ", local)
