@@ -67,10 +67,11 @@ def pair_of_bars(critical: float, busy: float, longest: float) -> str:
     )
 
 
-def difference(seconds: float, largest: float) -> str:
-    """Return a bar from the middle: more to the right, less to the left."""
+def difference(seconds: float, largest: float, *, sure: bool = True) -> str:
+    """Return a bar from the middle: more to the right, less to the left; grey when it may be chance."""
     half = largest if largest > 0 else 1.0
     kind, first, last = ("more-of", 0.0, seconds) if seconds > 0 else ("less-of", seconds, 0.0)
+    kind = kind if sure else "chance-of"
     shape = _rectangle(kind, half + first, half + last, 2 * half, inset=4.0) if seconds else ""
     return _svg("bar", _HEIGHT, f'{shape}<path class="zero" d="M{WIDTH / 2:g} 0V{_HEIGHT:g}"/>')
 

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment
 
 from perfdb.alerts.messages import amount
+from perfdb.analysis.compare import beyond_chance
 from perfdb.analysis.trend_view import percent_words
 from perfdb.pages.rendering import environment
 from perfdb.pages.style import COLOURS, SHAPES
@@ -57,6 +58,7 @@ def _environment() -> Environment:
     made.filters.update(
         ago=words.ago,
         amount=amount,
+        beyond_chance=beyond_chance,
         day=words.day,
         effect_of=effect_of,
         judged=judged,
