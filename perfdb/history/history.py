@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 from perfdb.errors import UsageError
 from perfdb.filters import Filters, checked_attributes, checked_filters, moment_of, step_of, zone_named
 from perfdb.history.keeping import Keeping
-from perfdb.records import Session
+from perfdb.records import RUNNING, Session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,6 +179,18 @@ class History(Keeping):
         show_as(Session, "text/html", _session_html)
         with self._recorded() as connection:
             return reading.read_session(connection, reading.find_session_id(connection, session_id))
+
+    def usual_seconds(self, session: Session) -> dict[str | None, float]:
+        """Return what a session that runs usually takes, by step name, in s; None is its total.
+
+        The medians of the newest 20 sessions of its pipeline and mode that ended; empty of one that ended.
+        """
+        from perfdb.store.series import usual_seconds
+
+        if session.status != RUNNING:
+            return {}
+        with self._recorded() as connection:
+            return usual_seconds(connection, session.pipeline, session.mode)
 
     def each_session(self, *, last: int | None = None, **filters: Unpack[Filters]) -> Iterator[Session]:
         """Yield the sessions that fit one by one, oldest first, each with its steps and samples.
@@ -519,8 +532,6 @@ class History(Keeping):
         Raises:
             NotFoundError: as in ``session``.
         """
-        import time
-
         from perfdb.history.reports import report
 
         return report(self, session_id, made_at=time.time(), last=last, **filters)
@@ -647,4 +658,4 @@ class History(Keeping):
 def _session_html(session: Session) -> str:
     from perfdb.pages.session import session_html
 
-    return session_html(session)
+    return session_html(session, now=time.time())

@@ -30,6 +30,7 @@ class DrawnBar:
     critical: Sequence[Interval] = ()
     waits: Sequence[Interval] = ()
     failed: bool = False
+    so_far: str = ""
 
 
 def row_of_bars(row: Row, wall: float) -> str:
@@ -44,17 +45,20 @@ def bars(drawn: Iterable[DrawnBar], wall: float, *, inner: bool = False) -> str:
 
 
 def _drawn(bar: Bar) -> DrawnBar:
-    return DrawnBar(bar.step.step_name, bar.start, bar.end, bar.critical, bar.waits, failed=bar.step.failed)
+    return DrawnBar(
+        bar.step.step_name, bar.start, bar.end, bar.critical, bar.waits, bar.step.failed, bar.so_far
+    )
 
 
 def _bar(bar: DrawnBar, wall: float) -> str:
-    title = f"{escaped(bar.name)}: {duration_text(bar.end - bar.start)}, after {duration_text(bar.start)}"
+    took = bar.so_far or duration_text(bar.end - bar.start)
+    title = f"{escaped(bar.name)}: {took}, after {duration_text(bar.start)}"
     shapes = [
         _rectangle("beside", bar.start, bar.end, wall),
         *(_rectangle("critical", first, last, wall) for first, last in bar.critical[:MOST_SHAPES]),
         *(_rectangle("wait", first, last, wall, inset=5.5) for first, last in bar.waits),
     ]
-    kind = ' class="failed"' if bar.failed else ""
+    kind = ' class="failed"' if bar.failed else ' class="open"' if bar.so_far else ""
     return f"<g{kind}><title>{title}</title>{''.join(shapes)}</g>"
 
 

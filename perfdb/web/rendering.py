@@ -15,6 +15,7 @@ from perfdb.analysis.trend_view import percent_words
 from perfdb.pages.rendering import environment
 from perfdb.pages.style import COLOURS, SHAPES
 from perfdb.pages.words import drawn
+from perfdb.text import so_far_text
 from perfdb.version import __version__
 from perfdb.web import words
 from perfdb.web.health import (
@@ -65,6 +66,7 @@ def _environment() -> Environment:
         judges_shares=judges_shares,
         moved=percent_words,
         reasons=reasons,
+        so_far=so_far_text,
         what_moved=what_moved,
         when=words.when,
     )

@@ -132,6 +132,7 @@ class StepRow(Answer):
     error_message: str | None
     critical_s: float | None
     own_s: float | None
+    usual_s: float | None  # of one that is open, its median of late
     cpu_s: float | None
     cpu_percent: float | None
     rss_peak_bytes: int | None
@@ -148,6 +149,7 @@ class BarRow(Answer):
     start: float
     end: float
     status: Status
+    so_far: str  # of one that is open, in words; else empty
     critical: list[tuple[float, float]]
 
 
@@ -227,8 +229,10 @@ class ExplanationAnswer(Answer):
 
 
 class SessionAnswer(Answer):
-    """One session in full."""
+    """One session in full; of one that runs, every duration is taken at ``now``."""
 
+    now: float  # of the server's clock
+    usual_s: float | None  # of one that runs, the median of late
     session: SessionRow
     attributes: dict[str, Any]
     cpu_s: float | None
