@@ -212,7 +212,7 @@ class History(Keeping):
         """Return what each step costs the sessions, per pipeline and mode, the costliest first.
 
         Args:
-            last: only so many of the newest sessions; None: all of them.
+            last: only so many of the newest sessions of each pipeline; None: all of them.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
 
         Returns:

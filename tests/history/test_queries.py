@@ -181,6 +181,22 @@ def test_days_and_the_moments_that_bound_them_stand_on_one_footing(
         perfdb.History(f"sqlite:///{tmp_path}/zones.sqlite3").trends(by="day", zone="Mars/Olympus")
 
 
+def test_the_last_sessions_of_bottlenecks_are_those_of_each_pipeline(history: perfdb.History) -> None:
+    engine = open_engine(history.url, role="writer")
+    with engine.begin() as connection:
+        for number in range(40):  # newer, and without a step
+            often = Session(
+                session_id=f"x{number}", pipeline="often", start_time=NOON * 1.01 + number,
+                status="completed", success=True, total_duration=1.0,
+            )  # fmt: skip
+            insert_sessions(connection, [often])
+    engine.dispose()
+    found = history.bottlenecks(last=20)
+    assert found.groupby("pipeline")["sessions"].first().to_dict()["often"] == 20
+    own = history.bottlenecks(last=20, pipeline="etl")
+    pd.testing.assert_frame_equal(found[found["pipeline"] == "etl"].reset_index(drop=True), own)
+
+
 def test_trends_say_where_the_level_moved_by_session_day_and_week(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
