@@ -153,6 +153,7 @@ def get_overview(request: Request) -> HTMLResponse:
         health=health(answer.alerts, answer.live, answer.series),
         alerts=urgent,
         others=others,
+        stale_modes=request.app.state.history.stale_modes(),
         groups=_steps_now(answer.series),
     )
 
