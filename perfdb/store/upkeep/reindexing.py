@@ -24,7 +24,7 @@ from perfdb.store.models import RUNNING_CODE, alerts, baselines, from_json, seri
 from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.orphans import delete_orphans
 from perfdb.store.upkeep.pruning import HELD_S, SHARED_HELD_S
-from perfdb.vocabulary import RESOLVED, mode_of
+from perfdb.vocabulary import PYTEST_MODE, RESOLVED, mode_of
 
 _CANDIDATES = 500  # sessions that one look brings
 _AT_ONCE = 100  # steps of a session
@@ -92,8 +92,10 @@ def _of_others(connection: Connection, mode_attributes: Collection[str]) -> list
 
 def _is_of_others(mode: str, names: set[str]) -> bool:
     values = _values(mode)
-    is_digest = values is not None and set(values) == {"sha256"}  # of a mode that is too long
-    return values is not None and not is_digest and set(values) != names
+    if values is None or set(values) == {"sha256"}:  # of a mode that is too long
+        return False
+    of_tests = "selection" in values and set(values) <= PYTEST_MODE
+    return not of_tests and set(values) != names
 
 
 def _values(mode: str) -> dict[str, Any] | None:

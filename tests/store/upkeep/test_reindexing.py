@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +66,24 @@ def test_sessions_and_their_steps_get_the_modes_of_the_settings(
     history: Opened,
 ) -> None:
     before = history("fast_mode")
+    tests = replace(made(30), pipeline="tests", mode='{"selection":"all","workers":4}')
+    engine = open_engine(before.url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, [tests])  # a plugin's mode is its own
+    engine.dispose()
     assert before.stale_modes() is None
     steps = before.steps().drop(columns=["mode"])
     asked = history("fast_mode", "region")
     assert "fast_mode, region; sessions of 1 mode (fast_mode)" in str(asked.stale_modes())
     assert asked.reindex() == 24
-    assert asked.sessions()["mode"].value_counts().to_dict() == {
+    assert asked.sessions(pipeline="etl")["mode"].value_counts().to_dict() == {
         '{"fast_mode":false,"region":"eu"}': 12, '{"fast_mode":false,"region":"us"}': 12,
     }  # fmt: skip
     assert of_steps(asked)
     assert asked.steps().drop(columns=["mode"]).equals(steps)
     assert (asked.stale_modes(), asked.reindex()) == (None, 0)
     assert history("fast_mode").reindex() == 24  # and back
-    assert set(asked.sessions()["mode"]) == {'{"fast_mode":false}'}
+    assert set(asked.sessions()["mode"]) == {'{"fast_mode":false}', tests.mode}
 
 
 def test_whoever_interrupts_it_finds_what_is_left(history: Opened) -> None:
