@@ -80,6 +80,11 @@ def shortened(text: str, characters: int) -> str:
     return f"{text[:head].rstrip()}…{text[len(text) - (characters - 1 - head) :].lstrip()}"
 
 
+def so_far_text(seconds: float, usual: float | None) -> str:
+    """Return how long what has not ended has taken, beside what is usual: ``so far 12 s, usually 37 s``."""
+    return f"so far {duration_text(seconds)}" + ("" if usual is None else f", usually {duration_text(usual)}")
+
+
 def duration_text(seconds: float | None) -> str:
     """Return seconds as a person says them: ``850 µs``, ``12.3 ms``, ``23.33 s``, ``2 min 05 s``."""
     if seconds is None or seconds != seconds:

@@ -21,7 +21,7 @@ from perfdb.filters import Filters, checked_filters
 from perfdb.recording.redaction import redact
 from perfdb.records import Alert
 from perfdb.text import mode_text, shortened, step_label
-from perfdb.vocabulary import EXPECTED, FIRING, SEVERITIES, WARNING, recorded_name
+from perfdb.vocabulary import EXPECTED, FIRING, HISTORIC, SEVERITIES, WARNING, recorded_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -463,6 +463,7 @@ class Triage:
         since: float | None = None,
         confirm: int = 1,
         pipeline: str | None = None,
+        state: str = FIRING,
     ) -> Checked:
         """Say whether anything fires that should stop a release.
 
@@ -471,6 +472,7 @@ class Triage:
             since: only what a session that began at or after it (epoch s) confirmed.
             confirm: how many sessions must have seen it.
             pipeline: only what fires in it.
+            state: alerts in this state fail, as in ``alerts``.
 
         Raises:
             NotFoundError: nothing is recorded.
@@ -480,7 +482,11 @@ class Triage:
         settings = self.settings
         known = {rule.name for rule in settings.rules}
         with self._history._recorded() as connection:
-            found = read_alerts(connection, "open")
+            wanted = read_alerts(connection, state)
+            if state != HISTORIC:
+                wanted = [each for each in wanted if each.inhibited_by is None]
+            ids = {alert.id for alert in wanted}
+            found = wanted + [each for each in read_alerts(connection, "open") if each.id not in ids]
             historic = sum(historic_counts(connection).values())
             verdicts = list(_evaluate_now(connection, settings.rules))
         if not verdicts and not found:
@@ -492,7 +498,7 @@ class Triage:
         passed: list[tuple[Alert, str]] = []
         for alert in found:
             reason = None
-            if alert.state != FIRING:
+            if alert.id not in ids:
                 reason = alert.state
             elif SEVERITIES.index(alert.severity) < SEVERITIES.index(fail_on):
                 reason = alert.severity

@@ -182,6 +182,11 @@ def difference_interval(a: Floats, b: Floats) -> tuple[float, float] | None:
     return low, high
 
 
+def beyond_chance(low: float | None, high: float | None) -> bool:
+    """Say whether a difference is more than chance explains: its interval is known and excludes 0."""
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
 # --- two sessions -------------------------------------------------------------------------------------
 
 _Row = tuple[str | None, float | None, float | None, float | None, float | None, float, float, float]
@@ -373,8 +378,8 @@ def _group_sentence(frame: pd.DataFrame, by: str, a: object, b: object, confound
         f"n = {total['b_n']} and {total['a_n']}"
     )
     if total["low_s"] == total["low_s"]:
-        within = total["low_s"] <= 0 <= total["high_s"]
-        sentence += "; chance alone could explain it" if within else "; more than chance explains"
+        sure = beyond_chance(total["low_s"], total["high_s"])
+        sentence += "; more than chance explains" if sure else "; chance alone could explain it"
     else:
         sentence += "; too few to tell it from chance"
     if confounded:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from perfdb.analysis.compare import beyond_chance
 from perfdb.charts.style import (
     BLUE,
     HATCH_INK,
@@ -140,14 +141,15 @@ def _difference(row: Mapping[Hashable, Any]) -> tuple[str, str]:
     seconds = b - a
     percent = round(100 * seconds / a) if a > 0 else 0
     text = f"{_signed(seconds)}" + (f" ({'−' if percent < 0 else '+'}{abs(percent)} %)" if percent else "")
-    low, high = (float(row.get(name, math.nan)) for name in ("low", "high"))
+    way = VERMILLION if seconds > 0 else BLUE
+    if "low" not in row:  # two sessions, of which it is a fact
+        return text, way if seconds else MUTED
+    low, high = float(row["low"]), float(row["high"])
     if math.isnan(low) or math.isnan(high):
-        return text, VERMILLION if seconds > 0 else BLUE
-    sure = low > 0 or high < 0
-    return (
-        f"{text}\n[{_signed(low)}, {_signed(high)}]{'' if sure else ' may be chance'}",
-        MUTED if not sure else VERMILLION if seconds > 0 else BLUE,
-    )
+        return f"{text}\ntoo few runs", MUTED
+    sure = beyond_chance(low, high)
+    text = f"{text}\n[{_signed(low)}, {_signed(high)}]{'' if sure else ' may be chance'}"
+    return text, way if sure else MUTED
 
 
 def _signed(seconds: float) -> str:

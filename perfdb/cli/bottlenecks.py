@@ -34,7 +34,14 @@ COLUMNS = (
 
 
 @click.command("bottlenecks")
-@click.option("-n", "--last", default=100, show_default=True, type=COUNT, help="Number of newest sessions.")
+@click.option(
+    "-n",
+    "--last",
+    default=100,
+    show_default=True,
+    type=COUNT,
+    help="Number of newest sessions of each pipeline.",
+)
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:

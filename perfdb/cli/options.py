@@ -187,6 +187,8 @@ def open_history(database: str | None, *, writes: bool = False, lists: bool = Fa
     click.echo(f"{'Write' if writes else 'Read'} {history.database}", err=True)
     if unknown:
         click.echo(unknown, err=True)
+    if lists and database is None and (stale := history.stale_modes()) is not None:
+        click.echo(stale, err=True)
     return history
 
 

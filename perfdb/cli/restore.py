@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from perfdb.cli.files import ExistingFile
 from perfdb.cli.options import database_option
 from perfdb.errors import StoreError, UsageError
 from perfdb.history.history import History
@@ -18,7 +19,7 @@ from perfdb.worker.recovery import end_left_sessions
 
 
 @click.command("restore")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=ExistingFile())
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @database_option
 def command(file: Path, yes: bool, database: str | None) -> None:

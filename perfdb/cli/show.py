@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from perfdb.alerts.messages import amount
+from perfdb.analysis.timeline import last_instant
 from perfdb.cli.completing import complete
 from perfdb.cli.options import filter_options, open_history, session_meant, table_options
 from perfdb.cli.render import colour, print_rows, screen_width
@@ -28,7 +29,8 @@ from perfdb.cli.waterfall import waterfall
 from perfdb.measures import JUDGED
 from perfdb.recording.report import to_report
 from perfdb.records import Session
-from perfdb.vocabulary import FAILED, INTERRUPTED
+from perfdb.text import so_far_text
+from perfdb.vocabulary import FAILED, INTERRUPTED, RUNNING
 
 MOST_STEPS = 60
 WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
@@ -64,8 +66,8 @@ def command(
         report["steps"], order = [row for row, _ in pairs], [step for _, step in pairs]
     if print_rows(report["steps"] if as_csv else [report], as_json=as_json, as_csv=as_csv):
         return
-    columns = min(screen_width(), WIDEST)
-    for line in _heading(session, columns):
+    columns, now, usual = min(screen_width(), WIDEST), time.time(), history.usual_seconds(session)
+    for line in _heading(session, columns, now, usual.get(None)):
         click.echo(cut(line, columns))
     if session.error_message:
         paint = COLOURS[INTERRUPTED if session.status == INTERRUPTED else FAILED]
@@ -75,15 +77,19 @@ def command(
         return
     click.echo()
     most = len(session.steps) if every_step else MOST_STEPS
-    for line in waterfall(session, columns=columns, now=time.time(), most=most, data=data, order=order):
+    drawn = waterfall(session, columns=columns, now=now, most=most, data=data, order=order, usual=usual)
+    for line in drawn:
         click.echo(line)
 
 
-def _heading(session: Session, columns: int) -> Iterator[str]:
+def _heading(session: Session, columns: int, now: float, usual: float | None) -> Iterator[str]:
     status = f"{mark(session.status)} {session.status}"
+    took = duration_text(session.total_duration)
+    if session.status == RUNNING:
+        took = so_far_text(last_instant(session, now) - session.start_time, usual)
     click.echo(
         f"{colour(session.session_id, None, bold=True)}  {colour(status, COLOURS.get(session.status))}"
-        f"  {duration_text(session.total_duration)}"
+        f"  {took}"
     )
     facts = [session.pipeline, fast_text(session.fast_mode), local_time(session.start_time)]
     if session.product_count is not None:

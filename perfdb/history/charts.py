@@ -9,6 +9,7 @@ and a picture never mixes pipelines or modes: it shows those of the most session
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,6 +46,7 @@ class Reader(Protocol):
     @property
     def count(self) -> Callable[..., int]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
+    def usual_seconds(self, session: Session) -> dict[str | None, float]: ...  # noqa: D102
     def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
     def baselines(self) -> pd.DataFrame: ...  # noqa: D102
     # fmt: on
@@ -175,7 +177,8 @@ def _steps_of(history: Reader, choice: Choice, step: str | None = None) -> pd.Da
 def _waterfall(asked: Asked) -> Figure:
     from perfdb.charts.waterfall import waterfall
 
-    return waterfall(asked.history.session(*asked.session_ids[:1]))
+    session = asked.history.session(*asked.session_ids[:1])
+    return waterfall(session, now=time.time(), usual=asked.history.usual_seconds(session))
 
 
 def _resources(asked: Asked) -> Figure:

@@ -25,7 +25,7 @@ logger = logging.getLogger("perfdb")
 
 # At least, between two transactions: a writer that waits for the lock looks every 3 ms. Who has rested is not
 # the next to be stopped by a busy system.
-_REST_S = 0.005
+REST_S = 0.005
 BUSY_S = 30.0
 
 
@@ -62,7 +62,7 @@ def delete(store: Database, shares: Iterable[Share], now: float, *, traces: Trac
         deleted += len(gone)
         if traces is not None and gone:
             traces.remove(gone)
-        time.sleep(max(_REST_S, time.monotonic() - begun))
+        time.sleep(max(REST_S, time.monotonic() - begun))
         begun = time.monotonic()
     return deleted
 

@@ -37,10 +37,21 @@ _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than o
 
 
 def bottlenecks(connection: Connection | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
-    """Return what ``analysis.bottlenecks`` finds among the sessions that fit."""
-    from perfdb.analysis.bottlenecks import bottlenecks as find
+    """Return what ``analysis.bottlenecks`` finds among those that fit, the ``last`` of each pipeline."""
+    import pandas as pd
 
-    return find(*sessions_and_steps(connection, **filters))
+    from perfdb.analysis.bottlenecks import bottlenecks as find
+    from perfdb.store.browsing import pipelines
+
+    names = [filters.get("pipeline")]
+    if connection is not None and names == [None] and filters.get("last") is not None:
+        names = [*pipelines(connection)] or names  # else one that runs often would leave no room for others
+    found = []
+    for name in names:
+        asked: Chosen = {**filters, "pipeline": name}
+        found.append(find(*sessions_and_steps(connection, **asked)))
+    kept = [frame for frame in found if len(frame)] or found[:1]
+    return pd.concat(kept, ignore_index=True) if len(kept) > 1 else kept[0]
 
 
 def failures(connection: Connection | None, *, step: str | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
@@ -476,7 +487,8 @@ def _note_what_is_cut(connection: Connection, filters: Chosen) -> None:
     whole: Chosen = {**filters, "last": None}
     count = extent.count_sessions(connection, **whole)
     if count > last:
-        notes().append(f"Used only the newest {last:,} of {counted(count, 'session')} of this window.")
+        of = f" of {inert(pipeline)}" if (pipeline := filters.get("pipeline")) is not None else ""
+        notes().append(f"Used only the newest {last:,} of {counted(count, 'session')}{of} of this window.")
 
 
 def sessions_and_steps(

@@ -87,10 +87,10 @@ def sessions_frame(
         filters: see ``filters.choose_sessions``.
 
     Returns:
-        Instants (epoch s), durations (s) and ``cpu_percent`` are float64; counts, sizes and ``pid``
-        Int64; ``fast_mode`` and ``success`` boolean; ``counted`` (it is in baselines
-        and trends) bool; ``attributes`` dicts; ``tags`` lists of names,
-        sorted; the rest is text. What is unknown is missing, never 0.
+        Instants (epoch s), durations (s) and ``cpu_percent`` are float64, ``started_at`` and ``ended_at``
+        datetime64[us, UTC]; counts, sizes and ``pid`` Int64; ``fast_mode`` and
+        ``success`` boolean; ``counted`` (it is in baselines and trends) bool; ``attributes``
+        dicts; ``tags`` lists of names, sorted; the rest is text. What is unknown is missing, never 0.
 
     Raises:
         ValueError: a filter has a value that cannot be meant.
@@ -401,8 +401,8 @@ def _frame(
     made["end_time"] = made["start_time"] + lasted
     with np.errstate(divide="ignore", invalid="ignore"):
         made["cpu_percent"] = np.where(lasted > 0, 100.0 * made["cpu_s"] / lasted, np.nan)
-    made["started_at"] = pd.array(_iso(made["start_time"]), dtype=text_type())
-    made["ended_at"] = pd.array(_iso(made["end_time"]), dtype=text_type())
+    made["started_at"] = _instants(made["start_time"])
+    made["ended_at"] = _instants(made["end_time"])
     return pd.DataFrame({name: made[name] for name in order}, copy=False)
 
 
@@ -430,10 +430,12 @@ def _integers(values: Sequence[int | None]) -> Any:
         return pd.arrays.IntegerArray(np.array([each or 0 for each in values], dtype="int64"), missing)
 
 
-def _iso(instants: np.ndarray[Any, Any]) -> list[str | None]:
+def _instants(epochs: np.ndarray[Any, Any]) -> Any:
+    """Return epoch seconds as a column of instants, UTC."""
     import numpy as np
+    import pandas as pd
 
-    known = ~np.isnan(instants)
-    micros = np.rint(np.where(known, instants, 0.0) * 1e6).astype("int64").view("datetime64[us]")
-    texts: list[str | None] = np.datetime_as_string(micros, timezone="UTC").tolist()  # with a Z
-    return texts if known.all() else [each if known[place] else None for place, each in enumerate(texts)]
+    known = ~np.isnan(epochs)
+    micros = np.rint(np.where(known, epochs, 0.0) * 1e6).astype("int64").view("datetime64[us]")
+    micros[~known] = np.datetime64("NaT")
+    return pd.DatetimeIndex(micros).tz_localize("UTC").array

@@ -360,20 +360,46 @@ def _adopt(
         sessions.c.attributes, bindparam("given", row["attributes"], type_=sessions.c.attributes.type)
     )
     connection.execute(update(sessions).where(sessions.c.id == placed.pk).values(**values))
-    of_session = steps.c.session_pk == placed.pk
-    used = select(series.c.step_name).where(series.c.id.in_(select(steps.c.series_id).where(of_session)))
-    names = connection.execute(used).scalars().all()
+    move_steps(connection, ids, placed.pk, pipeline, mode)
+    return replace(placed, pipeline=pipeline, mode=mode)
+
+
+def move_steps(
+    connection: Connection, ids: Ids, pk: int, pipeline: str, mode: str, *, most: int | None = None
+) -> int:
+    """Give the steps of a session the series of this pipeline and mode; return how many have it now anew.
+
+    Args:
+        connection: a writer's.
+        ids: of this transaction.
+        pk: the session.
+        pipeline: what all of its steps are of then.
+        mode: and their mode.
+        most: only so many of those that are of another.
+    """
+    old = series.alias()
+    elsewhere = (
+        select(steps.c.seq, old.c.step_name)
+        .join(old, old.c.id == steps.c.series_id)
+        .where(steps.c.session_pk == pk, (old.c.pipeline != pipeline) | (old.c.mode != mode))
+    )
+    found = connection.execute(elsewhere.limit(most)).all()
+    if not found:
+        return 0
+    names = dict.fromkeys(row.step_name for row in found)
     ids.look_up(pipeline, mode, names)
     for step_name in names:
         ids.of_series((pipeline, mode, step_name))
-    old = series.alias()
     new = (
         select(series.c.id)
         .join(old, old.c.step_name == series.c.step_name)
         .where(series.c.pipeline == pipeline, series.c.mode == mode, old.c.id == steps.c.series_id)
     )
-    connection.execute(update(steps).where(of_session).values(series_id=new.scalar_subquery()))
-    return replace(placed, pipeline=pipeline, mode=mode)
+    change = update(steps).where(steps.c.session_pk == pk).values(series_id=new.scalar_subquery())
+    if most is not None:
+        change = change.where(steps.c.seq.in_([row.seq for row in found]))
+    connection.execute(change)
+    return len(found)
 
 
 def _end_session(connection: Connection, placed: _Placed, end: Record | None) -> _Placed:

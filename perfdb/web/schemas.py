@@ -175,6 +175,7 @@ class StepRow(AnyStep):
 
     critical_s: float | None
     own_s: float | None
+    usual_s: float | None  # of one that is open, its median of late
     attempts: list[Attempt]
     events: list[Event]
 
@@ -186,6 +187,7 @@ class BarRow(Answer):
     start: float
     end: float
     status: Status
+    so_far: str  # of one that is open, in words; else empty
     critical: list[tuple[float, float]]
 
 
@@ -243,8 +245,10 @@ class ExplanationAnswer(Answer):
 
 
 class SessionAnswer(Measured):
-    """One session in full."""
+    """One session in full; of one that runs, every duration is taken at ``now``."""
 
+    now: float  # of the server's clock
+    usual_s: float | None  # of one that runs, the median of late
     session: SessionRow
     attributes: dict[str, Any]
     host: str | None

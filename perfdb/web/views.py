@@ -98,9 +98,15 @@ def asked(question: type[Question], request: Request, *others: str, **fixed: Any
 
 
 def page(
-    request: Request, template: str, name: str = "", *, status: int = 200, **context: Any
+    request: Request,
+    template: str,
+    name: str = "",
+    *,
+    status: int = 200,
+    now: float | None = None,
+    **context: Any,
 ) -> HTMLResponse:
-    """Return a template with what every page knows."""
+    """Return a template with what every page knows; all of it is as of ``now``."""
     history: ServedHistory = request.app.state.history
     if "firing_count" not in context:
         context["firing_count"] = len(firing(of_alerts.open_alerts(history)))
@@ -109,7 +115,7 @@ def page(
             template,
             page=name,
             pages=PAGES,
-            now=time.time(),
+            now=time.time() if now is None else now,
             token=request.app.state.gate.change_token,
             database=history.database,
             **context,
@@ -141,11 +147,13 @@ def get_overview(request: Request) -> HTMLResponse:
         request,
         "overview.html",
         "Overview",
+        now=answer.live.now,
         firing_count=len(urgent),
         answer=answer,
         health=health(answer.alerts, answer.live, answer.series),
         alerts=urgent,
         others=others,
+        stale_modes=request.app.state.history.stale_modes(),
         groups=_steps_now(answer.series),
     )
 
@@ -195,6 +203,7 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         request,
         "session.html",
         "Sessions",
+        now=answer.now,
         answer=answer,
         alerts=[alert for alert in answer.alerts if alert.inhibited_by is None and alert.severity != INFO],
         rows=list(drawing.waterfall(answer)),

@@ -19,6 +19,7 @@ from perfdb.charts.compare import compare
 from perfdb.charts.resources import resources
 from perfdb.charts.saving import image
 from perfdb.charts.steps import steps
+from perfdb.charts.style import MUTED
 from perfdb.charts.trend import trend
 from perfdb.charts.waterfall import MOST_BARS, waterfall
 from perfdb.records import Attempt, Sample, Session, Step
@@ -235,17 +236,22 @@ def test_resources_name_the_step_of_each_peak() -> None:
 def test_a_comparison_says_what_may_be_chance() -> None:
     found = pd.DataFrame(
         {
-            "step_name": ["Total", "Search", "New"],
-            "a": [1.0, 0.5, np.nan],
-            "b": [2.0, 0.51, 0.2],
-            "low": [0.8, -0.1, np.nan],
-            "high": [1.2, 0.1, np.nan],
+            "step_name": ["Total", "Search", "New", "Rare"],
+            "a": [1.0, 0.5, np.nan, 1.0],
+            "b": [2.0, 0.51, 0.2, 1.4],
+            "low": [0.8, -0.1, np.nan, np.nan],
+            "high": [1.2, 0.1, np.nan, np.nan],
         }
     )
-    shown = texts(compare(found, name_a="x", name_b="y", title="y is slower"))
+    made = compare(found, name_a="x", name_b="y", title="y is slower")
+    shown = texts(made)
     assert "+1.00 s (+100 %)\n[+800 ms, +1.20 s]" in shown
     assert "may be chance" in shown
     assert "no such step" in shown
+    differences = [each for each in made.axes[0].texts if each.get_text().startswith(("+", "−"))]
+    assert len(differences) == 3
+    for each in differences:  # colour is significance, as the words are
+        assert (each.get_color() == MUTED) == ("chance" in each.get_text() or "too few" in each.get_text())
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])

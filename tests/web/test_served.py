@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import text
 
 from perfdb.errors import StoreError, TimeLimitError
 from perfdb.history.history import History
+from perfdb.records import Session, Step
 from perfdb.settings import sqlite_url
 from perfdb.store.engine import open_engine
+from perfdb.store.ingest import insert_sessions
+from perfdb.web import drawing
+from perfdb.web.answers.trends import rate_around
+from perfdb.web.schemas import AlertRow
 from perfdb.web.served import ServedHistory
 
 
@@ -94,3 +100,40 @@ def test_after_a_file_was_written_over_in_place_nothing_of_the_old_one_is_rememb
     migrated_copy.write_bytes(other.read_bytes())
     assert asked(reader, "SELECT count(*) FROM cakes") == 0
     reader.close()
+
+
+@pytest.mark.parametrize("step_name", [None, "work"])
+def test_the_picture_of_a_failure_rate_has_the_share_of_the_last_20_at_each_run(
+    migrated_copy: Path, step_name: str | None
+) -> None:
+    begun, url = 1_767_268_800.0, sqlite_url(migrated_copy)
+    failed = [number >= 45 and number % 2 == 0 for number in range(70)]
+    engine = open_engine(url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(
+            connection,
+            [
+                Session(
+                    session_id=f"s{at:02}", pipeline="p", start_time=begun + at, total_duration=1.0,
+                    status="failed" if bad else "completed", success=not bad,
+                    steps=(Step(step_name="work", start_time=begun + at, duration=0.5, success=not bad),),
+                )
+                for at, bad in enumerate(failed)
+            ],
+        )  # fmt: skip
+    engine.dispose()
+    history = ServedHistory(History(url))
+    since = begun + 46
+    alert = cast(AlertRow, SimpleNamespace(pipeline="p", step_name=step_name, mode="{}", since_time=since))
+    found = rate_around(history, alert)
+    history.close()
+    assert found is not None
+    assert found.start_times[0] < since < found.start_times[-1]
+    places = [round(start - begun) for start in found.start_times]
+    assert found.failed == [failed[place] for place in places]
+    windows = [failed[max(0, place - 19) : place + 1] for place in places if place >= 19]
+    assert found.shares[-len(windows) :] == [pytest.approx(sum(each) / 20) for each in windows]
+    top, shape = drawing.rate(found, 0.05, since)
+    assert max(found.shares) < top <= 1.0
+    assert (shape.count('class="mark"'), shape.count('class="limit"')) == (1, 1)
+    assert shape.count("dot failed") == sum(found.failed)
