@@ -28,13 +28,13 @@ from perfdb.text import step_label
 WIDEST = 120  # of prose
 COLUMNS = (
     Column("since"),
-    Column("step", flexible=True),
+    Column("step", flexible=True, least=20),
     Column("before", right=True),
     Column("n", right=True),
     Column("after", right=True),
     Column("n", right=True),
     Column("change", right=True),
-    Column("p", right=True),
+    Column("p", right=True, optional=True),
     Column("alert"),
 )
 

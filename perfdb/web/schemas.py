@@ -14,7 +14,7 @@ from perfdb.store.alerts import AlertEvent
 from perfdb.text import mode_text
 
 Status = Literal["running", "completed", "failed", "interrupted"]
-RowKind = Literal["step", "total", "other"]  # other: the time of no step
+RowKind = Literal["step", "total", "medians", "other"]  # other: the time of no step
 Severity = Literal["info", "warning", "critical"]
 AlertState = Literal["pending", "firing", "acknowledged", "historic", "resolved", "expected", "false alarm"]
 
