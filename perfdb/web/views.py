@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
+from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.store.alerts import AlertEvent
@@ -236,6 +237,7 @@ def get_trends(request: Request) -> Response:
         window=window,
         windows=windows,
         series_key=_series_key,
+        least_for_moves=LEAST_FOR_MOVES,
         chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
         data=link(
             "/api/v1/trends",
@@ -254,7 +256,7 @@ def _series_key(series: SeriesName) -> str:
 
 
 def _address_of_series(request: Request, chosen: str | None, window: str | None) -> str:
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {name: request.query_params.get(name) for name in ("pipeline", "step", "mode")}
     if chosen:
         given = dict(zip(("pipeline", "step", "mode"), _key_of(chosen, 3), strict=True))
     if window and window != USUAL_WINDOW:

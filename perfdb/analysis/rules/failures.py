@@ -26,8 +26,8 @@ def wilson_lower(failures: int, n: int, z: float = 1.96) -> float:
 def evaluate_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
     """Evaluate the share of failed runs by the lower bound of its 95 % interval.
 
-    It is so since the first failure of the first window, of those without a gap up to now, that is a hit; what
-    was before is compared with it. An import finds runs that failed so often long before the newest.
+    It is so since the first failure of the first window, of those without a gap up to now, that is a hit;
+    what was before is compared with it. An import finds runs that failed so often long before the newest.
     """
     limit = ERROR_RATE_LIMIT if rule.limit is None else rule.limit
     if len(values) < LEAST_ERROR_RUNS:
