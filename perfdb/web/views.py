@@ -391,13 +391,14 @@ def get_alerts(request: Request) -> HTMLResponse:
     query = asked(queries.AlertsQuery, request)
     answer = of_alerts.alert_page(history, query)
     opened = of_alerts.open_alerts(history)
+    now = of_overview.overview(history)  # the sentence of the first page, whatever it says of the runs
     return page(
         request,
         "alerts.html",
         "Alerts",
         firing_count=len(firing(opened)),
         answer=answer,
-        health=health(opened, of_overview.live(history)),
+        health=health(opened, now.live, now.series),
         state=query.state,
         states=STATES,
     )

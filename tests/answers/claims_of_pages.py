@@ -172,6 +172,8 @@ def little_history_claims_nothing(asked: Asked) -> Wrong:
 def health_is_not_good_over_what_is_bad(asked: Asked) -> Wrong:
     """All is well is said of something, and neither above a step painted as worse nor of failing runs."""
     for page in (asked.page("/"), asked.page("/alerts")):
+        if page.heading != asked.page("/").heading:
+            yield f"{page.heading}, and {asked.page('/').heading}"
         if not page.heading.startswith("All is well"):
             continue
         if not asked.sessions:
