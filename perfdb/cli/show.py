@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import wrap
 from typing import Any
 
@@ -23,13 +23,16 @@ from perfdb.cli.text import (
     inert,
     local_time,
     mark,
+    width,
 )
 from perfdb.cli.waterfall import waterfall
 from perfdb.measures import JUDGED
 from perfdb.recording.report import to_report
 from perfdb.records import FAILED, INTERRUPTED, Session
+from perfdb.text import counted
 
 MOST_STEPS = 60
+MOST_OF_ERROR = 8  # lines
 WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 
 
@@ -68,7 +71,9 @@ def command(
         click.echo(cut(line, columns))
     if session.error_message:
         paint = COLOURS[INTERRUPTED if session.status == INTERRUPTED else FAILED]
-        click.echo(colour(cut(inert(session.error_message), columns), paint))
+        lines = wrap(inert(session.error_message), columns, max_lines=MOST_OF_ERROR, placeholder=" …")
+        for line in lines:
+            click.echo(colour(line, paint))
     if not session.steps:
         click.echo("No steps were recorded.")
         return
@@ -76,6 +81,18 @@ def command(
     most = len(session.steps) if every_step else MOST_STEPS
     for line in waterfall(session, columns=columns, now=time.time(), most=most, data=data, order=order):
         click.echo(line)
+
+
+def _packed(facts: Iterable[str], columns: int) -> Iterator[str]:
+    """Yield facts in lines that hold as many of them as fit."""
+    line = ""
+    for fact in filter(None, map(inert, facts)):
+        if line and width(line) + width(fact) + 2 > columns:
+            yield line
+            line = ""
+        line += f"  {fact}" if line else fact
+    if line:
+        yield line
 
 
 def _heading(session: Session, columns: int) -> Iterator[str]:
@@ -86,9 +103,9 @@ def _heading(session: Session, columns: int) -> Iterator[str]:
     )
     facts = [session.pipeline, fast_text(session.fast_mode), local_time(session.start_time)]
     if session.product_count is not None:
-        facts.append(f"{session.product_count} products")
+        facts.append(counted(session.product_count, "product"))
     facts += [f"[{tag}]" for tag in session.tags]
-    yield "  ".join(inert(fact) for fact in facts if fact)
+    yield from _packed(facts, columns)
     machine = [
         f"on {session.host}" if session.host else "",
         f"Python {session.python_version}" if session.python_version else "",
@@ -99,8 +116,7 @@ def _heading(session: Session, columns: int) -> Iterator[str]:
             if (value := getattr(session, each.name))
         ),
     ]
-    if any(machine):
-        yield "  ".join(inert(fact) for fact in machine if fact)
+    yield from _packed(machine, columns)
     attributes = {key: value for key, value in session.attributes.items() if key != "fast_mode"}
     if attributes:
         yield from wrap(facts_text(attributes), columns)

@@ -193,3 +193,20 @@ def test_steps_are_indented_by_what_they_are_in(perfdb: Callable[..., Any], fold
     lines = perfdb("steps").out.splitlines()[1:]
     indents = [re.split(r"\d\d:\d\d:\d\d  ", line)[1] for line in lines]
     assert [len(text) - len(text.lstrip()) for text in indents] == [0, 2, 4, 0]
+
+
+def test_nothing_of_a_session_is_cut_above_its_waterfall(
+    perfdb: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    message = "OperationalError: could not connect to " + "warehouse.example.com " * 5 + "(10.2.3.4)"
+    made = make_session(
+        1, host="worker-b.internal.example.com", git_commit="fa35e19212ab", python_version="3.11.7",
+        cpu_s=0.2, rss_peak_bytes=8 * 10**8, status="failed", success=False, error_message=message, product_count=1,
+    )  # fmt: skip
+    write_report(to_report(made), folder / "reports")
+    perfdb("import", "reports")
+    shown = perfdb("show").out
+    assert max(map(len, shown.splitlines())) <= 60
+    for fact in (message, "worker-b.internal.example.com", "commit fa35e19212ab", "800 MB", "1 product "):
+        assert fact in " ".join(f"{shown} ".split()) + " ", fact
