@@ -107,7 +107,7 @@ def _width(text: Text, said: str) -> float:
 
 @cache
 def _ruler() -> RendererAgg:
-    return RendererAgg(1, 1, DPI)
+    return RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
 
 
 def sentence(title: str, text: str) -> Figure:
