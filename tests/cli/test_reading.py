@@ -202,7 +202,8 @@ def test_nothing_of_a_session_is_cut_above_its_waterfall(
     message = "OperationalError: could not connect to " + "warehouse.example.com " * 5 + "(10.2.3.4)"
     made = make_session(
         1, host="worker-b.internal.example.com", git_commit="fa35e19212ab", python_version="3.11.7",
-        cpu_s=0.2, rss_peak_bytes=8 * 10**8, status="failed", success=False, error_message=message, product_count=1,
+        cpu_s=0.2, rss_peak_bytes=8 * 10**8, status="failed", success=False,
+        error_message=message, product_count=1,
     )  # fmt: skip
     write_report(to_report(made), folder / "reports")
     perfdb("import", "reports")
