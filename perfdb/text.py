@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from perfdb.vocabulary import OTHER, TOTAL
+from perfdb.vocabulary import MEDIANS, OTHER, TOTAL
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _BREAK = "\u200b"
@@ -27,7 +27,7 @@ _MARKUP = (
 )
 
 
-_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), "everything")
+_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything")
 _MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is
 
 
@@ -144,7 +144,7 @@ def step_label(step_name: str | None, kind: str = "step") -> str:
 
     Args:
         step_name: as it was recorded; None is the session's total.
-        kind: of the row: step, total or other.
+        kind: of the row: step, total, medians or other.
     """
     if step_name is None:
         return TOTAL

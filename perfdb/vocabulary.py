@@ -51,9 +51,10 @@ UNCOUNTED_TAGS = ("warmup", "ignore", "cached")  # sessions so tagged leave base
 MAX_SEQ = (1 << 53) - 1  # of a step: other processes than the first number theirs from random bits
 
 # What a table calls the whole session, and the time in which no step ran. A host may call its steps so:
-# what a row is says its `kind` (step, total, other), and inside perfdb both are None.
+# what a row is says its `kind` (step, total, other, medians), and inside perfdb both are None.
 TOTAL = "Total"
 OTHER = "Other"
+MEDIANS = "Medians of parts"  # what they leave of the median of the whole
 
 BIGGEST = (1 << 63) - 1  # that a database takes as a whole number; of nothing are there more
 

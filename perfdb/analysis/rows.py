@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
-RowKind = Literal["step", "total", "other"]  # other: the time of no step
+RowKind = Literal["step", "total", "medians", "other"]  # other: the time of no step
 Severity = Literal["info", "warning", "critical"]
 AlertState = Literal["pending", "firing", "acknowledged", "historic", "resolved", "expected", "false alarm"]
 

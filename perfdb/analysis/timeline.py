@@ -157,9 +157,11 @@ class Timeline:
         """Return what held the session up longest, in words, and its seconds; None without steps.
 
         A step that holds all others says nothing: the longest step inside it is named, or what no step inside
-        recorded, if that is longer.
+        recorded, if that is longer. Nor is a step named where no step took longer.
         """
         worst, depth = self.most_critical(), 0
+        if worst is not None and self.other_s > worst.critical_s:
+            return "Time outside of steps", self.other_s
         while worst is not None:
             alike = [row for row in self.rows if row.depth == depth and row.count]
             inside = [row for row in self.rows if row.depth == depth + 1 and row.count]

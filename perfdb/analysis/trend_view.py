@@ -27,6 +27,7 @@ MOST_RUNS = 4_000
 
 LEAST_FOR_P95 = PERCENTILES["p95"][1]  # runs; no p95 is drawn of fewer
 SIGNIFICANT = 0.05
+LEAST_FOR_MOVES = 15  # runs; of fewer nobody can tell whether their level moved
 LEAST_DRIFT = 5.0  # percent over all runs; less is nobody's business, as with a move of the level
 _FIRST = 5  # runs before the median's line begins
 _HEADROOM = 1.08

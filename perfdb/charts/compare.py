@@ -25,12 +25,13 @@ from perfdb.charts.style import (
     to_drawable,
     write,
 )
-from perfdb.text import duration_text, inert, shortened, step_label
+from perfdb.text import counted, duration_text, inert, shortened, step_label
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_STEPS = 12
+MOST_STEPS = 12  # each has two lines
+_ONE_LINE = 36
 
 
 def compare(
@@ -108,8 +109,9 @@ def compare(
         write(tick)
     axes.tick_params(axis="y", length=0, labelsize=11, labelcolor=INK)
     axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
-    axes.set_xlim(0, 1.5 * longest)
-    more = f"; {hidden} more steps not drawn" if hidden > 0 else ""
+    intervals = "low" in shown and shown["low"].notna().any()
+    axes.set_xlim(0, (2.0 if intervals else 1.5) * longest)  # the differences stand at the right
+    more = f"; {counted(hidden, 'more step')} not drawn" if hidden > 0 else ""
     duration_axis(axes.xaxis, longest, f"{of}{more}")
     legend = axes.legend(
         loc="lower left",
@@ -128,10 +130,10 @@ def compare(
 def _label(row: Mapping[Hashable, Any]) -> str:
     counts = (row.get("n_a"), row.get("n_b"))
     known = all(isinstance(count, int | float) and count == count for count in counts)
-    lines = [name_label(step_label(row["step_name"], row.get("kind", "")))]
-    if known and counts != (1, 1):
-        lines.append(f"n = {counts[0]:,.0f} and {counts[1]:,.0f}")
-    return "\n".join(lines)
+    name = step_label(row["step_name"], row.get("kind", ""))
+    if not known or counts == (1, 1):
+        return name_label(name)
+    return f"{to_drawable(shortened(inert(name), _ONE_LINE))}\nn = {counts[0]:,.0f} and {counts[1]:,.0f}"
 
 
 def _difference(row: Mapping[Hashable, Any]) -> tuple[str, str]:

@@ -25,11 +25,11 @@ COLUMNS = (
     Column("id", right=True),
     Column("severity"),
     Column("state"),
-    Column("what moved", flexible=True),
+    Column("what moved", flexible=True, least=20),
     Column("effect", right=True),
     Column("since"),
     Column("runs", right=True),
-    Column("rule"),
+    Column("rule", optional=True),
 )
 COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 STATES = ("open", "all", *ALERT_STATES)
@@ -159,7 +159,7 @@ def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
         f"{subject(alert)}{f' ({mode})' if mode not in ('', 'normal mode') else ''}",
         kind_of(alert.kind).effect_text(alert.effect),
         short_time(alert.since_time),
-        str(alert.hits),
+        f"{alert.n:,}",
         alert.rule,
     )
 

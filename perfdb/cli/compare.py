@@ -146,4 +146,7 @@ def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _signed(percent: float | None) -> str:
-    return "" if percent is None else f"{'+' if percent >= 0 else '-'}{percent_text(abs(percent))}"
+    if percent is None:
+        return ""
+    text = percent_text(abs(percent))
+    return text if text == "0 %" else f"{'+' if percent >= 0 else '-'}{text}"

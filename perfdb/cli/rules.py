@@ -20,12 +20,12 @@ COLUMNS = (
     Column("rule"),
     Column("kind", flexible=True),
     Column("severity"),
-    Column("watches", flexible=True),
+    Column("watches", flexible=True, least=20),
     Column("limit", right=True),
     Column("state"),
     Column("alerts", right=True),
-    Column("precision", right=True),
-    Column("last run"),
+    Column("precision", right=True, optional=True),
+    Column("last run", optional=True),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import wrap
 from typing import Any
 
@@ -24,15 +24,17 @@ from perfdb.cli.text import (
     inert,
     local_time,
     mark,
+    width,
 )
 from perfdb.cli.waterfall import waterfall
 from perfdb.measures import JUDGED
 from perfdb.recording.report import to_report
 from perfdb.records import Session
-from perfdb.text import so_far_text
+from perfdb.text import counted, so_far_text
 from perfdb.vocabulary import FAILED, INTERRUPTED, RUNNING
 
 MOST_STEPS = 60
+MOST_OF_ERROR = 8  # lines
 WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 
 
@@ -71,7 +73,9 @@ def command(
         click.echo(cut(line, columns))
     if session.error_message:
         paint = COLOURS[INTERRUPTED if session.status == INTERRUPTED else FAILED]
-        click.echo(colour(cut(inert(session.error_message), columns), paint))
+        lines = wrap(inert(session.error_message), columns, max_lines=MOST_OF_ERROR, placeholder=" …")
+        for line in lines:
+            click.echo(colour(line, paint))
     if not session.steps:
         click.echo("No steps were recorded.")
         return
@@ -80,6 +84,18 @@ def command(
     drawn = waterfall(session, columns=columns, now=now, most=most, data=data, order=order, usual=usual)
     for line in drawn:
         click.echo(line)
+
+
+def _packed(facts: Iterable[str], columns: int) -> Iterator[str]:
+    """Yield facts in lines that hold as many of them as fit."""
+    line = ""
+    for fact in filter(None, map(inert, facts)):
+        if line and width(line) + width(fact) + 2 > columns:
+            yield line
+            line = ""
+        line += f"  {fact}" if line else fact
+    if line:
+        yield line
 
 
 def _heading(session: Session, columns: int, now: float, usual: float | None) -> Iterator[str]:
@@ -93,9 +109,9 @@ def _heading(session: Session, columns: int, now: float, usual: float | None) ->
     )
     facts = [session.pipeline, fast_text(session.fast_mode), local_time(session.start_time)]
     if session.product_count is not None:
-        facts.append(f"{session.product_count} products")
+        facts.append(counted(session.product_count, "product"))
     facts += [f"[{tag}]" for tag in session.tags]
-    yield "  ".join(inert(fact) for fact in facts if fact)
+    yield from _packed(facts, columns)
     machine = [
         f"on {session.host}" if session.host else "",
         f"Python {session.python_version}" if session.python_version else "",
@@ -106,8 +122,7 @@ def _heading(session: Session, columns: int, now: float, usual: float | None) ->
             if (value := getattr(session, each.name))
         ),
     ]
-    if any(machine):
-        yield "  ".join(inert(fact) for fact in machine if fact)
+    yield from _packed(machine, columns)
     attributes = {key: value for key, value in session.attributes.items() if key != "fast_mode"}
     if attributes:
         yield from wrap(facts_text(attributes), columns)

@@ -31,7 +31,7 @@ from perfdb.settings import absolute, load_for_reading, shown_path
 from perfdb.text import step_label
 
 COLUMNS = (
-    Column("step", flexible=True),
+    Column("step", flexible=True, least=20),
     Column("n", right=True),
     Column("p50", right=True),
     Column("p95", right=True),

@@ -73,19 +73,25 @@ def command(
     frame = history.trends(by=by, step=step, last=last, zone=zone, **given)
     if frame.empty:
         say_what_next(given | ({"step": step} if step else {}))
-    elif last is None and by == "last" and "since" not in given and "until" not in given:
+    elif (
+        last is None
+        and by == "last"
+        and "since" not in given
+        and "until" not in given
+        and (history.count(**given) > LAST_FOR_TRENDS)
+    ):
         click.echo(f"Of the newest {LAST_FOR_TRENDS} sessions; choose with --last or --since", err=True)
     if print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv):
         return
     wide = screen_width() >= WIDE
     shown = tuple(name for name in PERCENTILES if wide or name != "p99")
     columns = (
-        Column("step", flexible=True),
+        Column("step", flexible=True, least=20),
         Column(f"{by} ({zone})" if by in ("day", "week") else "period"),
         Column("n", right=True),
         Column("failed", right=True),
         *((Column("mean", right=True),) if wide else ()),
-        *(Column(name, right=True) for name in shown),
+        *(Column(name, right=True, optional=name != "p50") for name in shown),
         Column("trend"),
     )
     says = _open_alerts(history)

@@ -19,10 +19,10 @@ from perfdb.vocabulary import CRITICAL, INFO, WARNING
 MOST = 50
 COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 COLUMNS = (
-    Column("severity"),
+    Column("severity", optional=True),
     Column("session"),
-    Column("started"),
-    Column("step", flexible=True),
+    Column("started", optional=True),
+    Column("step", flexible=True, least=14),
     Column("value", right=True),
     Column("limit", right=True),
     Column("beyond", right=True),

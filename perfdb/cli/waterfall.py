@@ -124,7 +124,8 @@ def waterfall(
             + pad(laid_out.share_text(laid_out.other_s), _SHARE, right=True)
         )
     if len(tree) > most:
-        yield f"  and {len(tree) - most} more steps: perfdb show {session.session_id} --all"
+        more = f"{len(tree) - most} more step{'s' if len(tree) - most > 1 else ''}"
+        yield f"  and {more}: perfdb show {session.session_id} --all"
     legend = [
         f"{glyphs.critical} on the critical path" if glyphs.critical in used else "",
         f"{glyphs.beside} beside it" if glyphs.beside in used else "",

@@ -78,6 +78,9 @@ def health(
                 name, _longer(worst.change_percent or 0.0)
             )
             return HealthSentence("", text, Markup(" ").join(more))
+        if all(each.baseline is None for each in series):
+            text = Markup("No alert fires; there are too few runs yet to say more")
+            return HealthSentence("", text, Markup(" ").join(more))
         return HealthSentence("good", Markup("All is well: no alert fires"), Markup(" ").join(more))
     first = urgent[0]
     number = "1 alert fires" if len(urgent) == 1 else f"{len(urgent)} alerts fire"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
+from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
 from perfdb.store.alerts import AlertEvent
 from perfdb.text import inert
@@ -245,6 +246,7 @@ def get_trends(request: Request) -> Response:
         window=window,
         windows=windows,
         series_key=_series_key,
+        least_for_moves=LEAST_FOR_MOVES,
         chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
         data=link(
             "/api/v1/trends",
@@ -263,7 +265,7 @@ def _series_key(series: SeriesName) -> str:
 
 
 def _address_of_series(request: Request, chosen: str | None, window: str | None) -> str:
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {name: request.query_params.get(name) for name in ("pipeline", "step", "mode")}
     if chosen:
         given = dict(zip(("pipeline", "step", "mode"), _key_of(chosen, 3), strict=True))
     if window and window != USUAL_WINDOW:
@@ -398,13 +400,14 @@ def get_alerts(request: Request) -> HTMLResponse:
     query = asked(queries.AlertsQuery, request)
     answer = of_alerts.alert_page(history, query)
     opened = of_alerts.open_alerts(history)
+    now = of_overview.overview(history)  # the sentence of the first page, whatever it says of the runs
     return page(
         request,
         "alerts.html",
         "Alerts",
         firing_count=len(firing(opened)),
         answer=answer,
-        health=health(opened, of_overview.live(history)),
+        health=health(opened, now.live, now.series),
         state=query.state,
         states=STATES,
     )

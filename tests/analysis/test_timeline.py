@@ -180,6 +180,10 @@ def test_of_one_step_that_holds_all_others_the_longest_inside_is_told() -> None:
     inside = (step(1, "Parse", 0, 7.0, parent_seq=0), step(2, "Write", 7.0, 2.0, parent_seq=0))
     made = session(step(0, "Ingest", 0, 10.0), *inside)
     assert headline(made, timeline(made)) == "Parse held this run up for 7.00 s of 10.00 s (70 %)"
+    made = session(step(0, "Ingest", 0, 2.0))
+    assert headline(made, timeline(made)).startswith(
+        "Time outside of steps held this run up for 8.00 s of 10"
+    )
     made = session(step(0, "Ingest", 0, 10.0), step(1, "Parse", 0, 2.0, parent_seq=0))
     told = "Unrecorded time in Ingest held this run up for 8.00 s of 10.00 s (80 %)"
     assert headline(made, timeline(made)) == told

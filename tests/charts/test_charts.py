@@ -100,6 +100,19 @@ def test_the_title_of_a_trend_says_what_moved_since_when_and_by_how_much() -> No
     assert "median 1.00 s, n = 20" in texts(drawn)
 
 
+@pytest.mark.parametrize(
+    "name", ["x", "W" * 60, "i" * 60, "nightly-etl-customer-analytics-warehouse-eu-central"]
+)
+def test_the_head_lines_fit_into_the_picture(name: str) -> None:
+    head = f"{name} took 2 min 00 s, 85.87 s more than {name} (34.13 s); and on the critical path others less"
+    context = f"{name}, normal mode, without 729 sessions of other modes or pipelines, 1,639 runs, of 90 days"
+    made = style.figure(head, context, f"{context}; {context}")
+    edges = [text.get_window_extent(style._ruler()) for text in made.texts]
+    assert max(edge.x1 for edge in edges) <= 1200
+    assert edges[0].y0 >= edges[1].y1, "the lines are below each other"
+    assert "…" not in made.texts[1].get_text()
+
+
 def test_without_a_change_the_title_says_how_many_runs_are_over_the_limit() -> None:
     drawn = trend(points(1.0, 2.0, 3.0), what="Search", limits=[{"name": "search-slow", "limit": 1.5}])
     assert title(drawn) == "Search: 2 of 3 runs over the limit of 1.50 s"
