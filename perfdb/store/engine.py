@@ -48,6 +48,8 @@ def let_go(engine: Engine, *, close: bool = True) -> None:
     """
     pool: Any = engine.pool
     engine.dispose(close=close)  # makes another pool
+    if close:
+        pool.dispose()  # what another thread gave back meanwhile
     for part in (engine, pool, engine.pool, engine.dialect):
         drop_callbacks(part)
 
