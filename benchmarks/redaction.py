@@ -40,7 +40,7 @@ NASTY = {
     "-pa": "-pa", "tags not closed": "<input sig</%3D", "programs": ">sk-otpmysql ",
 }  # fmt: skip
 MORE_PIECES = [
-    "token", "--", "secret", "_", "-", "<", ">", "%3D", "&quot;", "Bearer ", "name", "value", ",", "{", "}", 
+    "token", "--", "secret", "_", "-", "<", ">", "%3D", "&quot;", "Bearer ", "name", "value", ",", "{", "}",
     "1", "xxxxxxx", "auth", "sig", "sid", "code", "Cookie", "\\n", "\r\n", "é", "İ", "ß",
 ]  # fmt: skip
 DENSE = 20  # texts of few pieces at random
