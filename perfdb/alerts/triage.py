@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from perfdb.settings import Settings
     from perfdb.store.alerts import AlertEvent, Silence
     from perfdb.store.baselines import Pin
+    from perfdb.store.windows import SessionRef
 
     class Source(Protocol):
         """A database and the settings that named it: what a ``History`` hands over."""
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
             """Return the error that says so."""
 
 
+MOST_PLACES = 500  # pipelines and modes that are judged now: each takes some milliseconds
 MOST_JUDGED = 2_000  # verdicts in hindsight: some take more than a millisecond
 
 
@@ -554,7 +556,7 @@ def _evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdic
 
     for good in (False, True):
         asked = [rule for rule in rules if (TABLE[rule.kind].looks_at != "failed") is good]
-        for session in newest_sessions(connection, good=good) if asked else ():
+        for session in _most_lately(newest_sessions(connection, good=good), asked) if asked else ():
             accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
             active = store.active_alerts(connection, session.pipeline, session.mode)
             by_fingerprint = {fingerprint(alert): alert for alert in active}
@@ -571,6 +573,14 @@ def _evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdic
                     found.window.start_times[newest],
                     found.verdict,
                 )
+
+
+def _most_lately(newest: Sequence[SessionRef], rules: Sequence[Rule]) -> list[SessionRef]:
+    """Return those of the pipelines and modes that ran lately, and of the pipelines that a rule names."""
+    named = {rule.pipeline for rule in rules}
+    lately = sorted(newest, key=lambda session: -session.start_time)[:MOST_PLACES]
+    shown = {session.pk for session in lately}
+    return [session for session in newest if session.pk in shown or session.pipeline in named]
 
 
 def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:

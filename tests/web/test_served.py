@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +16,7 @@ from perfdb.errors import StoreError, TimeLimitError
 from perfdb.history.history import History
 from perfdb.records import Session, Step
 from perfdb.settings import sqlite_url
+from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.web import drawing
@@ -137,3 +140,47 @@ def test_the_picture_of_a_failure_rate_has_the_share_of_the_last_20_at_each_run(
     assert max(found.shares) < top <= 1.0
     assert (shape.count('class="mark"'), shape.count('class="limit"')) == (1, 1)
     assert shape.count("dot failed") == sum(found.failed)
+
+
+@pytest.fixture
+def left_open(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Return what counts the connections that nobody has closed: those that are only forgotten, too."""
+    opened: list[sqlite3.Connection] = []
+    closed: list[sqlite3.Connection] = []
+
+    class Counted(sqlite3.Connection):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            opened.append(self)
+
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *arguments, **named: connect(*arguments, factory=Counted, **named)
+    )
+    return lambda: len({id(each) for each in opened} - {id(each) for each in closed})
+
+
+@pytest.mark.parametrize("let_go", ["rest", "forget"])
+def test_a_connection_that_was_in_use_when_all_were_let_go_of_is_closed(
+    migrated_copy: Path, left_open: Callable[[], int], let_go: str
+) -> None:
+    with Database(sqlite_url(migrated_copy), migrates=False) as database:
+        with database.reading(), database.reading():
+            getattr(database, let_go)()
+        database.rest()
+        assert left_open() == 0
+
+
+def test_an_answer_that_goes_on_after_the_end_opens_nothing(
+    migrated_copy: Path, left_open: Callable[[], int]
+) -> None:
+    served = ServedHistory(History(str(migrated_copy)))
+    with served.reading():
+        served.close()
+    with pytest.raises(StoreError), served.reading():
+        pass
+    assert left_open() == 0
