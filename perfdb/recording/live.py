@@ -162,7 +162,7 @@ class LiveSession:
             self._insist(journal, body)
 
     def _insist(self, journal: Journal | None, body: bytes) -> None:
-        """Find another journal for a record that a closed one did not take; count it as refused by the disk."""
+        """Find another journal for a record when one was closed; count what the disk refuses."""
         taken = False
         while not taken:
             if journal is not None and not journal.is_closed:
@@ -267,6 +267,7 @@ class LiveSession:
             else:
                 tell = self._console.step_interrupted if step.interrupted else self._console.step_failed
                 tell(step.name, duration, step.error_message or "", step.depth, detail)
+
     def _add_up(self, name: str, duration: float) -> None:
         with self._lock:
             self.steps_not_kept += 1

@@ -149,9 +149,9 @@ class Step(Timed):
         tracker = self._tracker
         session = tracker._live
         if self._state != NEW or session is None or session.ended:
-            if not self._may_begin(session):
+            session = self._in_order(session)
+            if session is None:
                 return
-            assert session is not None
         outer = current_step.get()
         while outer is not None and outer._state != OPEN:
             outer = outer.outer
@@ -190,21 +190,21 @@ class Step(Timed):
             self.used, self.has_parts = counters.read(), True
         self._state = OPEN
 
-    def _may_begin(self, session: LiveSession | None) -> bool:
-        """Say what is wrong with a call out of order; let an ended step begin anew."""
+    def _in_order(self, session: LiveSession | None) -> LiveSession | None:
+        """Let an ended step begin anew; else return no session, and say what is out of order."""
         if self._state == OPEN:
             self._tracker._health.misused(
                 f"step {self.name!r} was started while it runs: make a new one with step()"
             )
-            return False
+            return None
         if session is None or session.ended:
             when = "before start_pipeline()" if session is None else "after end_pipeline()"
             self._tracker._health.misused(
                 f"step {self.name!r} was entered {when}: it runs, but is not recorded"
             )
-            return False
+            return None
         self._forget()
-        return True
+        return session
 
     def _find_place(self, session: LiveSession, outer: Node | None) -> Node | None:
         """Take a parent, which may be none; return what is current."""

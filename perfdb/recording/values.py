@@ -101,9 +101,7 @@ def clean(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) -> di
     return Cleaner(extra_secret_words).clean(data)
 
 
-def clean_json(
-    data: dict[str, Any], extra_secret_words: Iterable[str] = ()
-) -> tuple[dict[str, Any], bytes]:
+def clean_json(data: dict[str, Any], extra_secret_words: Iterable[str] = ()) -> tuple[dict[str, Any], bytes]:
     """Return ``clean(data)`` and its JSON; what needs no change is returned itself, not copied.
 
     This runs on the host's time, once per step: keys and short texts that were found
