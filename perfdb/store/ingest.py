@@ -105,6 +105,14 @@ class _Batch:
         return min((instant for instant in instants if instant), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The records of a batch by session, to be written once."""
+
+    batches: dict[str, _Batch]
+    skipped: int
+
+
 @dataclass(slots=True)
 class _Placed:
     """A session that has its row."""
@@ -121,7 +129,7 @@ class _Placed:
 def apply_records(
     connection: Connection,
     header: Record,
-    records: Iterable[Record],
+    records: Iterable[Record] | Gathered,
     *,
     offset: int,
     since: int = ANY_OFFSET,
@@ -132,7 +140,8 @@ def apply_records(
     Args:
         connection: of a writer's engine, in a transaction that the caller commits.
         header: the journal's first record.
-        records: any of ``start``, ``open``, ``step``, ``samples``, ``end``, in the order of the file.
+        records: any of ``start``, ``open``, ``step``, ``samples``, ``end``, in the order of the file; or what
+            was gathered of them.
         offset: bytes of the journal that are in the database once this batch is.
         since: those that must be there for the batch to follow. Where others are, no record is written, and
             the answer's ``offset`` says which.
@@ -141,11 +150,12 @@ def apply_records(
     Raises:
         sqlalchemy.exc.DBAPIError: see ``engine.is_transient``; nothing is kept after the roll-back.
     """
+    gathered = records if isinstance(records, Gathered) else gather(records)
+    batches = gathered.batches
     try:
         journal_pk, reached = _save_journal(connection, header, offset, since, quarantined)
         if journal_pk is None:
             return Applied(offset=reached, follows=False)
-        batches, skipped = _gather(records)
         written = _apply(connection, batches, dict.fromkeys(batches, header), journal_pk, _JOURNAL)
     except IntegrityError:
         forget_ids(connection)  # rows that we knew are gone: the next try looks for them again
@@ -156,7 +166,7 @@ def apply_records(
         sessions=len(batches),
         steps=written[0],
         samples=written[1],
-        skipped=skipped,
+        skipped=gathered.skipped,
     )
 
 
@@ -218,13 +228,14 @@ def insert_rows_of(
         session_id: {name: getattr(session, name) for name in OF_PROCESS}
         for session_id, session in named.items()
     }
-    _apply(connection, _gather(records)[0], headers, None, source)
+    _apply(connection, gather(records).batches, headers, None, source)
 
 
 # --- records, gathered by session ---------------------------------------------------------------------
 
 
-def _gather(records: Iterable[Record]) -> tuple[dict[str, _Batch], int]:
+def gather(records: Iterable[Record]) -> Gathered:
+    """Make the rows of records, apart from their keys: it needs no database, and so no lock."""
     batches: dict[str, _Batch] = {}
     skipped = 0
     for record in records:
@@ -236,7 +247,7 @@ def _gather(records: Iterable[Record]) -> tuple[dict[str, _Batch], int]:
             batches[session_id] = first
         else:
             skipped += 1
-    return batches, skipped
+    return Gathered(batches, skipped)
 
 
 def _is_session_id(value: object) -> TypeGuard[str]:
