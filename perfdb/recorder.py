@@ -384,6 +384,33 @@ def current() -> Step | Tracker | _Nothing:
     return node if isinstance(node, Step) else _Nothing()
 
 
+def usage(response: R) -> R:
+    """Put model, tokens and images of an answer on the current step, or on the session; return the answer.
+
+    ``answer = perfdb.usage(client.chat.completions.create(...))``: it takes what the SDKs of OpenAI (chat,
+    responses, images, embeddings) and Anthropic return, their streams too, or the same as JSON. Several
+    answers of one step add up. What it is given is not changed; where nothing is recorded it does nothing.
+    """
+    try:
+        from perfdb.recording.usage import Stream, added, is_stream, used_in
+
+        node = current()
+        if isinstance(node, _Nothing):
+            node.set()
+            return response
+
+        def put(found: dict[str, Any]) -> None:
+            before = node.data if isinstance(node, Step) else node._attributes
+            node.set(**added(before, found))
+
+        if is_stream(response):
+            return Stream(response, put)  # type: ignore[return-value]
+        put(used_in(response))
+    except Exception as error:
+        failed("reading what a model used", error)
+    return response
+
+
 def _load(health: Health, **overrides: Any) -> Settings:
     """Return the settings; when perfdb itself fails at them, such that nothing is recorded."""
     try:
@@ -436,6 +463,11 @@ def _tracker(
 def _warn(settings: Settings, health: Health) -> None:
     """Check the rules and channels, and say what was passed by in settings and environment."""
     warnings = list(settings.warnings)
+    if settings.prices:
+        native.load("perfdb.worker.pricing")
+        from perfdb.worker.pricing import read_prices
+
+        read_prices(settings.prices)
     if settings.alerts:
         native.load("perfdb.alerts.config")
         from perfdb.alerts.config import read_alert_settings
@@ -458,6 +490,7 @@ def _worker_for(settings: Settings) -> Worker:
                 fsync=settings.fsync,
                 alerts=settings.alerts,
                 retention=settings.retention,
+                prices=settings.prices,
                 trust=trust_for(settings),
                 find_folders=lambda: _picture_folders(settings),
             )

@@ -60,9 +60,27 @@ class Settings:
     """
 
     __slots__ = (
-        "alerts", "closed_home", "config_file", "console", "database_url", "disabled", "fsync", "home",
-        "home_named", "mode_attributes", "monitor", "pathway", "pipeline", "redact", "report_dir",
-        "retention", "shared_group", "strict", "wait_s", "warnings",
+        "alerts",
+        "closed_home",
+        "config_file",
+        "console",
+        "database_url",
+        "disabled",
+        "fsync",
+        "home",
+        "home_named",
+        "mode_attributes",
+        "monitor",
+        "pathway",
+        "pipeline",
+        "prices",
+        "redact",
+        "report_dir",
+        "retention",
+        "shared_group",
+        "strict",
+        "wait_s",
+        "warnings",
     )  # fmt: skip
 
     home: Path
@@ -80,6 +98,7 @@ class Settings:
     pathway: Table
     alerts: Table
     retention: Table
+    prices: Table
     config_file: Path | None
     shared_group: str | None
     home_named: bool
@@ -105,6 +124,7 @@ class Settings:
         pathway: Table = _NO_TABLE,
         alerts: Table = _NO_TABLE,
         retention: Table = _NO_TABLE,
+        prices: Table = _NO_TABLE,
         config_file: Path | None = None,
         shared_group: str | None = None,
         home_named: bool = True,
@@ -366,8 +386,9 @@ _CHECKS: dict[str, Check] = {
     "pathway": _table,
     "alerts": _table,
     "retention": _table,
+    "prices": _table,
 }
-_TABLES = ("pathway", "alerts", "retention")
+_TABLES = ("pathway", "alerts", "retention", "prices")
 _FROM_WORD: dict[str, Callable[[str], object]] = {
     "home": str,
     "database_url": str,

@@ -31,7 +31,7 @@ def command(left: bool) -> None:
     history.require_access()
     click.echo(f"Write {history.database}", err=True)
     home, alerts, trust = history.settings.home, history.settings.alerts, trust_for(history.settings)
-    moved = recover(home, history.url, alerts=alerts, trust=trust)
+    moved = recover(home, history.url, alerts=alerts, prices=history.settings.prices, trust=trust)
     again = recover_quarantined(home, history.url, alerts=alerts, trust=trust)
     ended = end_left_sessions(home, history.url) if left else 0
     said = []

@@ -201,6 +201,7 @@ class Access:
                 self.url,
                 busy_timeout_s=READER_WAIT_S,
                 alerts=self._settings.alerts,
+                prices=self._settings.prices,
                 trust=settings_module.trust_for(self._settings),
             )
         except (PerfdbError, *ALL_ERRORS, OSError) as error:

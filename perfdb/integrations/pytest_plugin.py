@@ -282,7 +282,13 @@ class Recorder:
         from perfdb.settings import trust_for
         from perfdb.worker.recovery import recover
 
-        recover(settings.home, settings.database_url, alerts=settings.alerts, trust=trust_for(settings))
+        recover(
+            settings.home,
+            settings.database_url,
+            alerts=settings.alerts,
+            prices=settings.prices,
+            trust=trust_for(settings),
+        )
 
     def _look_back(self) -> None:
         """Read what is usual, while this run is not part of it."""

@@ -16,9 +16,12 @@ from pathlib import Path
 from perfdb.errors import AbsentError, StoreError
 from perfdb.recording.health import Health
 from perfdb.recording.native import RLock
+from perfdb.toml import Table
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from sqlalchemy import Connection, Engine
     from sqlalchemy.pool import Pool, PoolProxiedConnection
 
@@ -68,6 +71,7 @@ class Database:
             are refused tables of another version, and stopped where a file would be computed without an end.
         limit_s: how long the queries of one reading may take together.
         ends: asked before anything begins: whether the thread that asks is to end.
+        prices: ``Settings.prices``, for those who write; ``pricing`` is what they made of it.
     """
 
     def __init__(
@@ -79,8 +83,11 @@ class Database:
         migrates: bool = True,
         limit_s: float | None = None,
         ends: Callable[[], bool] | None = None,
+        prices: Table | None = None,
     ) -> None:
         self.url = url
+        self.prices = prices if prices is not None else Table({})
+        self.pricing: Callable[[dict[str, Any]], dict[str, Any]] | None = None
         self._busy_timeout_s = busy_timeout_s
         self._health = health
         self._migrates = migrates

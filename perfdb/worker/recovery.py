@@ -227,6 +227,7 @@ def recover(
     *,
     busy_timeout_s: float = 5.0,
     alerts: Table | None = None,
+    prices: Table | None = None,
     trust: Trust | None = None,
 ) -> Moved:
     """Bring into the database what dead processes left in the journals of a home.
@@ -238,7 +239,7 @@ def recover(
         StoreError: the database cannot be opened or upgraded.
         SQLAlchemyError: it takes no rows now.
     """
-    with Database(database_url, busy_timeout_s) as database:
+    with Database(database_url, busy_timeout_s, prices=prices) as database:
         health = Health()
         evaluate = partial(_evaluate_left, database, alerts, health)
         moved = recover_dead(home / "journal", database, health, evaluate, trust=trust)

@@ -7,7 +7,8 @@ again at any time, and a kill at any point neither loses nor duplicates a row.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 
 from perfdb.errors import NotFoundError
@@ -133,17 +134,27 @@ def _move_singly(
             return moved, offset, finished
 
 
+def pricing_of(database: Database, health: Health) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what adds their cost to the records for a database."""
+    from perfdb.worker.pricing import Pricing
+
+    if database.pricing is None:
+        database.pricing = Pricing(database.prices, health)
+    return database.pricing
+
+
 def _move(
     database: Database, journal: Journal, health: Health, batch: Batch, limit: int
 ) -> tuple[int, int, tuple[str, ...]]:
     from perfdb.store.ingest import apply_records, gather, journal_offset
 
-    gathered = gather(batch.records())  # while others may have the lock
+    price = partial(map, pricing_of(database, health))
+    gathered = gather(price(batch.records()))  # while others may have the lock
     with database.writing() as connection:
         begun = time.monotonic()
         if not batch.lines:
             batch = Batch(journal, journal_offset(connection, str(journal.header["journal_id"])), limit)
-            gathered = gather(batch.records())
+            gathered = gather(price(batch.records()))
         while batch.lines:
             applied = apply_records(
                 connection,
@@ -156,7 +167,7 @@ def _move(
             if applied.follows:
                 break
             batch = Batch(journal, applied.offset, limit)  # somebody moved some, or it is another database
-            gathered = gather(batch.records())
+            gathered = gather(price(batch.records()))
         else:
             return 0, batch.offset, ()
         # before the commit: better twice than lost

@@ -83,6 +83,7 @@ class Worker:
         fsync: bool = False,
         alerts: Table | None = None,
         retention: Table | None = None,
+        prices: Table | None = None,
         trust: Trust | None = None,
         find_folders: Callable[[], list[Path]] = list,
     ) -> None:
@@ -90,7 +91,7 @@ class Worker:
         self._trust = trust  # None when somebody named the home
         self.health = health
         timeout_s = BUSY_TIMEOUT_S if database_url.startswith("sqlite") else SHARED_BUSY_TIMEOUT_S
-        self._database = Database(database_url, timeout_s, health, ends=self._must_end)
+        self._database = Database(database_url, timeout_s, health, ends=self._must_end, prices=prices)
         self._journals = Journals(self.folder, health, fsync=fsync)
         self._noted_beside: Path | None = None  # the journal with a note of sessions to be evaluated
         self._sessions: list[LiveSession] = []  # those that run

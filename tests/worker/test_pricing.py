@@ -1,0 +1,254 @@
+"""What calls of models used, and what they cost: on the step, from the settings, by the worker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb.errors import SettingsError
+from perfdb.history.history import History
+from perfdb.recording.health import Health
+from perfdb.recording.usage import used_in
+from perfdb.toml import parse
+from perfdb.worker.pricing import Pricing
+
+TABLE = """
+[prices."gpt-4o"]
+input = 2.5
+cached = 1.25
+output = 10
+
+[[prices."painter"]]
+image = 0.02
+
+[[prices."painter"]]
+since = 2026-02-01
+image = 0.04
+"""
+CHAT = {
+    "model": "gpt-4o-2024-08-06",
+    "usage": {
+        "prompt_tokens": 1_000,
+        "completion_tokens": 100,
+        "prompt_tokens_details": {"cached_tokens": 200},
+        "completion_tokens_details": {"reasoning_tokens": 40},
+    },
+}
+USED = {
+    "model": "gpt-4o-2024-08-06",
+    "input_tokens": 1_000,
+    "output_tokens": 100,
+    "cached_tokens": 200,
+    "reasoning_tokens": 40,
+}
+
+
+def pricing(health: Health | None = None) -> Pricing:
+    return Pricing(parse(TABLE, source="perfdb.toml").table("prices"), health or Health())
+
+
+def step(**data: Any) -> dict[str, Any]:
+    return {"type": "step", "start_time": 1_768_000_000.0, "additional_data": data}
+
+
+# -- what an answer used ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "used"),
+    [
+        (CHAT, USED),
+        (
+            {
+                "model": "gpt-5",
+                "usage": {
+                    "input_tokens": 7,
+                    "output_tokens": 3,
+                    "input_tokens_details": {"cached_tokens": 0},
+                    "output_tokens_details": {"reasoning_tokens": 1},
+                },
+            },
+            {"model": "gpt-5", "input_tokens": 7, "output_tokens": 3, "cached_tokens": 0}
+            | {"reasoning_tokens": 1},
+        ),
+        (
+            {
+                "model": "claude",
+                "usage": {
+                    "input_tokens": 10,
+                    "output_tokens": 5,
+                    "cache_read_input_tokens": 90,
+                    "cache_creation_input_tokens": 0,
+                },
+            },
+            {"model": "claude", "input_tokens": 100, "output_tokens": 5, "cached_tokens": 90},
+        ),
+        (
+            {"data": [{"b64_json": "x"}, {"url": "y"}], "usage": {"input_tokens": 3, "output_tokens": 9}},
+            {"input_tokens": 3, "output_tokens": 9, "images": 2},
+        ),
+        (
+            {"model": "e", "data": [{"embedding": [1.0]}], "usage": {"prompt_tokens": 4}},
+            {"model": "e", "input_tokens": 4},
+        ),
+        ({"usage": {"prompt_tokens": "many", "completion_tokens": -1}}, {}),
+        (None, {}),
+        ("text", {}),
+    ],
+)
+def test_what_an_answer_used(answer: Any, used: dict[str, Any]) -> None:
+    assert used_in(answer) == used
+
+
+def test_an_answer_of_the_openai_sdk() -> None:
+    from openai.types.chat import ChatCompletion
+
+    total = {**CHAT["usage"], "total_tokens": 1_100}  # type: ignore[dict-item]
+    message = {"role": "assistant", "content": "x"}
+    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+    chat = ChatCompletion.model_validate(
+        {"id": "1", "object": "chat.completion", "created": 1, "choices": choices, **CHAT, "usage": total}
+    )
+    assert used_in(chat) == USED
+
+
+class Events:
+    """A stream as SDKs have them: an iterator with methods of its own."""
+
+    def __init__(self, *events: Any) -> None:
+        self._events = iter(events)
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._events
+
+    def __next__(self) -> Any:
+        return next(self._events)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._each()
+
+    async def _each(self) -> AsyncIterator[Any]:
+        for event in self._events:
+            yield event
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def stream() -> Events:
+    message = SimpleNamespace(model="claude", usage=SimpleNamespace(input_tokens=10, output_tokens=1))
+    return Events(
+        SimpleNamespace(type="message_start", message=message),
+        SimpleNamespace(type="delta", text="x"),
+        SimpleNamespace(type="message_delta", usage=SimpleNamespace(output_tokens=42)),
+    )
+
+
+def test_answers_of_a_step_add_up_and_streams_count_when_they_end(tmp_path: Path) -> None:
+    with perfdb.track("p", home=tmp_path / "home") as run:
+        with run.step("chat") as chat:
+            assert perfdb.usage(CHAT) is CHAT
+            perfdb.usage(CHAT)
+        with run.step("stream") as streamed:
+            events = perfdb.usage(stream())
+            assert [getattr(each, "type", None) for each in events] == [
+                "message_start",
+                "delta",
+                "message_delta",
+            ]
+            events.close()
+        perfdb.usage({"usage": {"input_tokens": 3}})
+    assert chat.data == {**USED, **{name: 2 * n for name, n in USED.items() if isinstance(n, int)}}
+    assert streamed.data == {"model": "claude", "input_tokens": 10, "output_tokens": 42}
+    assert History(home=tmp_path / "home").session("last").attributes["input_tokens"] == 3
+
+
+@pytest.mark.anyio
+async def test_a_stream_of_an_async_client(tmp_path: Path) -> None:
+    async with perfdb.track("p", home=tmp_path / "home") as run, run.step("stream") as streamed:
+        assert len([each async for each in perfdb.usage(stream())]) == 3
+    assert streamed.data["output_tokens"] == 42
+
+
+def test_an_answer_passes_where_nothing_is_recorded() -> None:
+    assert perfdb.usage(CHAT) is CHAT
+
+
+# -- what it costs ------------------------------------------------------------------------
+
+
+def test_prices_are_of_the_day_and_of_the_nearest_name() -> None:
+    price = pricing()
+    data = price(step(**USED))["additional_data"]
+    assert data["cost_usd"] == pytest.approx((800 * 2.5 + 200 * 1.25 + 100 * 10) / 1e6)
+    assert data["price_table"] == "perfdb.toml"
+    assert price(step(model="painter", images=3))["additional_data"]["cost_usd"] == pytest.approx(0.06)
+    later = step(model="openai/painter:large", images=3) | {"start_time": 1_780_000_000.0}
+    assert price(later)["additional_data"] == {
+        "model": "openai/painter:large",
+        "images": 3,
+        "cost_usd": pytest.approx(0.12),
+        "price_table": "perfdb.toml 2026-02-01",
+    }
+
+
+def test_what_the_program_recorded_wins() -> None:
+    given = step(**USED, cost_usd=0.5)
+    assert pricing()(given)["additional_data"] == {**USED, "cost_usd": 0.5}
+
+
+def test_an_unknown_model_is_named_once_and_costs_nothing() -> None:
+    health = Health()
+    price = pricing(health)
+    for _ in range(3):
+        assert "cost_usd" not in price(step(model="nosuch-model-at-all", input_tokens=5))["additional_data"]
+    assert [each for each in health.as_dict()["warnings"] if "nosuch" in each] == [
+        "the model 'nosuch-model-at-all' has no price: add [prices.'nosuch-model-at-all'] to perfdb.toml"
+    ]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"type": "step", "additional_data": None},
+        {"type": "step", "additional_data": {"model": 3, "input_tokens": 1}},
+        {"type": "step", "start_time": "soon", "additional_data": {"model": "gpt-4o", "input_tokens": True}},
+        {"type": "start", "attributes": {"model": "gpt-4o", "input_tokens": 5}},
+        {"type": "samples", "rows": []},
+        {},
+    ],
+)
+def test_other_records_stay_as_they_are(record: dict[str, Any]) -> None:
+    before = repr(record)
+    assert repr(pricing()(record)) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[prices.m]\nprice = 3", "line 2: unknown setting 'price'"),
+        ('[prices.m]\ninput = "3"', "must be dollars per million tokens"),
+        ('[prices.m]\nsince = "soon"\ninput = 3', "must be a day, such as 2026-01-31"),
+        ("[prices.m]\nsince = 2026-01-01", "has no price"),
+        ("[prices]\nm = 3", "must be a table"),
+    ],
+)
+def test_a_mistake_in_the_prices_is_an_error_at_the_start(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "perfdb.toml").write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        perfdb.create_tracker(settings=perfdb.recorder.load(cwd=tmp_path, environ={}))
+
+
+def test_the_worker_adds_the_cost(tmp_path: Path) -> None:
+    (tmp_path / "perfdb.toml").write_text(TABLE)
+    settings = perfdb.recorder.load(cwd=tmp_path, environ={})
+    with perfdb.track("p", settings=settings) as run, run.step("chat"):
+        perfdb.usage(CHAT)
+    (found,) = History(tmp_path / "performance_tracking" / "perfdb.sqlite3").session("last").steps
+    assert found.additional_data["cost_usd"] == pytest.approx(0.00325)
