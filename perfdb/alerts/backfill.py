@@ -7,18 +7,17 @@ so that other writers hardly wait; a kill in between leaves some without their g
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import AlertSettings
-from perfdb.alerts.evaluation import LEAST_NEW, MOST_JITTERS, MOST_OPENED, fingerprint
+from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED, fingerprint
 from perfdb.alerts.messages import headline, message
 from perfdb.alerts.transactions import write_in_pieces
 from perfdb.analysis.regressions import Move, find_moves
-from perfdb.analysis.rules import JITTER_S, Level, Rule, Verdict, evaluate, kind_of
+from perfdb.analysis.rules import Level, Rule, Verdict, evaluate, kind_of
 from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.pinned import PINNED
@@ -47,14 +46,9 @@ def moves_of(
         looking_back: see ``find_moves``; what an import opens is what the rules would have opened.
         filters: as ``store.series.read_past`` takes them.
     """
-    pasts = list(read_past(connection, **filters))
-    steps = Counter((past.pipeline, past.mode) for past in pasts if past.step_name is not None)
     found: list[Move] = []
-    for past in pasts:
-        parts = 1
-        if past.step_name is None:  # the jitters of its steps add up in a total
-            parts = min(MOST_JITTERS, max(1, steps[past.pipeline, past.mode]))
-        found += find_moves(past, jitter=parts * JITTER_S, better=better, looking_back=looking_back)
+    for past in read_past(connection, **filters):
+        found += find_moves(past, better=better, looking_back=looking_back)
     return found
 
 
@@ -82,7 +76,7 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
         if pin is None:
             continue
         level = Level(pin.value, pin.spread, pin.n)
-        rule = Rule(name="pinned", kind=PINNED.name, jitter=JITTER_S, pinned=level, **PINNED.defaults)
+        rule = Rule(name="pinned", kind=PINNED.name, pinned=level, **PINNED.defaults)
         first = bisect_right(past.start_times, pin.until_time)  # not held against itself
         runs = past.between(first)
         verdict = evaluate(rule, runs.values)

@@ -39,7 +39,6 @@ from perfdb.store.windows import (
 
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
-MOST_JITTERS = 5  # of its steps, that add up in a total
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is evaluated
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
@@ -336,7 +335,6 @@ def evaluate_rules(
         pins: see ``pins_of``.
         lately: judge the newest run that says something, though it is not of this session.
     """
-    steps = min(MOST_JITTERS, max(1, len({window.step_name for window in windows}) - 1))
     for rule in rules:
         if not rule.is_of(session.pipeline, session.mode):
             continue
@@ -363,8 +361,6 @@ def evaluate_rules(
             asked = _with_accepted(rule, baseline)
             if pin is not None:
                 asked = replace(asked, pinned=Level(pin.value, pin.spread, pin.n))
-            if window.step_name is None and rule.jitter:
-                asked = replace(asked, jitter=steps * rule.jitter)
             yield SeriesVerdict(rule, window, places, evaluate(asked, values, frozen))
 
 
@@ -381,6 +377,8 @@ def values_for(
         pairs = [(float(failed), index) for index, failed in enumerate(window.failed)]
     else:
         part = {"highest": window.highest, "lowest": window.lowest}.get(kind.looks_at, window.values)
+        if kind.compares or kind.finds == "run":  # runs of one moment with those of another
+            part = window.calm or part
         pairs = [(value, index) for index, value in enumerate(part) if window.counted[index]]
     if baseline is not None and kind.finds != "breach":
         pairs = [pair for pair in pairs if window.start_times[pair[1]] >= baseline.since_time]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import median
 
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.change_points import ChangePoint, find_change_points
-from perfdb.analysis.rules.base import LASTING_JITTERS, SAME_CHANGE, SHIFT_PERCENT
+from perfdb.analysis.rules.base import SAME_CHANGE, SHIFT_PERCENT
 from perfdb.analysis.rules.change import RUNS_AFTER_CHANGE
 from perfdb.analysis.series import Series
 
@@ -68,14 +69,11 @@ class Move:
         return abs(self.runs.place_of(moment) - self.change.index) <= SAME_CHANGE
 
 
-def find_moves(
-    runs: Series, *, jitter: float = 0.0, better: bool = False, looking_back: bool = False
-) -> Iterator[Move]:
+def find_moves(runs: Series, *, better: bool = False, looking_back: bool = False) -> Iterator[Move]:
     """Yield where the level of a series moved, oldest first.
 
     Args:
         runs: of one series, those that count.
-        jitter: what the machine itself may add to a run (s); see ``Rule.jitter``.
         better: yield moves for the better instead.
         looking_back: tell what the trend's page and chart tell, and not only what would have opened an alert.
     """
@@ -93,6 +91,17 @@ def find_moves(
             rose > 0
             and abs(change.effect_percent) >= SHIFT_PERCENT
             and change.after_n >= RUNS_AFTER_CHANGE
-            and rose >= LASTING_JITTERS * jitter
+            and _is_calm_too(runs, change)
         ):
             yield Move(runs, change, number == len(changes) - 1)
+
+
+def _is_calm_too(runs: Series, change: ChangePoint) -> bool:
+    """Say whether at least half of a move is left without what the machine added, where that is known."""
+    if not runs.calm:
+        return True
+    first, end = change.index - change.before_n, change.index + change.after_n
+    old, new = median(runs.calm[first : change.index]), median(runs.calm[change.index : end])
+    return abs(new - old) >= max(
+        abs(change.after_median - change.before_median) / 2, SHIFT_PERCENT / 100 * old
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from perfdb.alerts.backfill import moves_of
 from perfdb.alerts.causes import of_details
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
@@ -119,3 +120,29 @@ def test_a_boundary_that_moves_is_the_same_alert(connection: Connection) -> None
 
 def _of_pipeline(session: Session, pipeline: str) -> Session:
     return replace(session, pipeline=pipeline)
+
+
+@pytest.mark.parametrize(("waits", "fires"), [(True, False), (False, True)])
+def test_what_the_machine_added_is_no_change_of_the_pipeline(
+    connection: Connection, waits: bool, fires: bool
+) -> None:
+    noise = random.Random(5)
+    for number in range(60):
+        added = 0.003 if number >= 45 else 0.0
+        step = noise.lognormvariate(0.0, 0.1) * 0.003 + added
+        session = session_of(number, {"work": step})
+        if waits:
+            (work,) = session.steps
+            session = replace(session, cpu_wait_s=added, steps=(replace(work, cpu_wait_s=added),))
+        record(connection, session)
+    assert bool(levels(connection)) is fires
+    assert bool(moves_of(connection)) is fires
+
+
+def test_a_machine_that_is_shared_for_good_is_told(connection: Connection) -> None:
+    for number in range(60):
+        added = 0.6 if number >= 45 else 0.0
+        session = session_of(number, {"work": 1.0 + number % 7 / 50 + added})
+        (work,) = session.steps
+        record(connection, replace(session, cpu_wait_s=added, steps=(replace(work, cpu_wait_s=added),)))
+    assert levels(connection)
