@@ -88,8 +88,9 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
 def with_causes(connection: Connection, moves: Iterable[Move], **filters: Any) -> list[Move]:
     """Return the moves with what explains them, among the sessions that they were found in.
 
-    Total and steps of one pipeline and mode that moved within 5 sessions are one event and share its cause;
-    the clearest of them says when it was.
+    Total and steps of one pipeline and mode that moved within 5 sessions, or at what may be the same session,
+    are one event and share its cause; the clearest of them says when it was. It was at the session where an
+    attribute switched, if it may have been there.
     """
     heads: list[Move] = []
     found: list[Move] = []
@@ -97,14 +98,18 @@ def with_causes(connection: Connection, moves: Iterable[Move], **filters: Any) -
         head = next((head for head in heads if _is_one_event(head, move)), None)
         if head is None:
             head = _with_cause(connection, move, filters)
+            if head.cause is not None and head.cause.switched_at is not None:
+                moved = head.moved_to(head.cause.switched_at)
+                head = head if moved is head else _with_cause(connection, moved, filters)
             heads.append(head)
-        found.append(replace(move, cause=head.cause, event_session_id=head.since_session_id))
+        moved = move.moved_to(head.since_time)
+        found.append(replace(moved, cause=head.cause, event_session_id=head.since_session_id))
     return found
 
 
 def _is_one_event(head: Move, move: Move) -> bool:
     same = (head.runs.pipeline, head.runs.mode) == (move.runs.pipeline, move.runs.mode)
-    return same and head.is_at(move.since_time)
+    return same and (head.is_at(move.since_time) or head.may_be(move))
 
 
 def _with_cause(connection: Connection, move: Move, filters: dict[str, Any]) -> Move:
@@ -117,6 +122,7 @@ def _with_cause(connection: Connection, move: Move, filters: dict[str, Any]) -> 
         since=move.began,
         until=min(ends, default=None),
         reach=move.reach,
+        likely=move.likely,
         among={name: value for name, value in filters.items() if name not in _OWN},
     )
     return replace(move, cause=cause)

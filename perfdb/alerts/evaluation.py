@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.digests import due_of, put_digests, source_of, urgency
-from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, remove_unruled
+from perfdb.alerts.lifecycle import LONG_AGO, Seen, advance, frozen_of, group, remove_unruled
 from perfdb.alerts.messages import headline, message
 from perfdb.analysis.error_kinds import without_ids
 from perfdb.analysis.rules import EVERY, TABLE, Level, Rule, Verdict, evaluate, kind_of
@@ -564,7 +564,11 @@ def _grouped(
         others = [alert for alert in flagged if alert.last_session_id != session.session_id]
         flagged = [alert for alert in flagged if alert.last_session_id == session.session_id]
     times = total.start_times if total is not None else []
-    positions = {alert.id: bisect_left(times, alert.since_time) for alert in flagged}
+    first = times[0] if times else -math.inf
+    positions = {
+        alert.id: bisect_left(times, alert.since_time) if alert.since_time >= first else LONG_AGO
+        for alert in flagged
+    }
     return {alert.id: alert for alert in _worded([*group(flagged, positions), *others], touched)}
 
 

@@ -7,11 +7,11 @@ than a busy machine adds by itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from perfdb.analysis.cause import Cause
-from perfdb.analysis.change_points import ChangePoint, find_change_points
+from perfdb.analysis.change_points import ChangePoint, describe_changes, find_change_points
 from perfdb.analysis.rules.base import SAME_CHANGE, SHIFT_PERCENT
 from perfdb.analysis.rules.change import RUNS_AFTER_CHANGE
 from perfdb.analysis.series import Series
@@ -63,6 +63,28 @@ class Move:
         low = max(first, self.change.index - SAME_CHANGE)
         high = min(last, self.change.index + SAME_CHANGE)
         return self.runs.start_times[low], self.runs.start_times[high]
+
+    @property
+    def likely(self) -> tuple[float, float]:
+        """The earliest and latest moment that explain the runs about as well (epoch s)."""
+        first, last = self.change.interval
+        return self.runs.start_times[first], self.runs.start_times[last]
+
+    def may_be(self, other: Move) -> bool:
+        """Say whether another move, in the same direction, may have been at the same session."""
+        same_way = self.change.effect_percent * other.change.effect_percent > 0
+        return same_way and other.likely[0] <= self.since_time <= other.likely[1]
+
+    def moved_to(self, moment: float) -> Move:
+        """Return the move since the first run from a moment on, if it may have been there; else as it is."""
+        place, change = self.runs.place_of(moment), self.change
+        if place == change.index or not change.interval[0] <= place <= change.interval[1]:
+            return self
+        first = change.index - change.before_n
+        level = self.runs.values[first : change.index + change.after_n]
+        (moved,) = describe_changes(level, [place - first])
+        moved = replace(moved, index=place, p_value=change.p_value, interval=change.interval)
+        return replace(self, change=moved)
 
     def is_at(self, moment: float) -> bool:
         """Say whether something that began at a moment is the same move: within 5 sessions."""
