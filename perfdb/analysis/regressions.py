@@ -6,15 +6,18 @@ than a busy machine adds by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.change_points import ChangePoint, describe_changes, find_change_points
-from perfdb.analysis.rules.base import SAME_CHANGE, SHIFT_PERCENT
+from perfdb.analysis.rules.base import PREVIOUS, SAME_CHANGE, SHIFT_PERCENT, percent_over
 from perfdb.analysis.rules.change import RUNS_AFTER_CHANGE
 from perfdb.analysis.series import Series
+
+LEAST_SIDE = 3  # runs before and since, of which a step's move is told
+LEAST_STEPS = 3  # that moved by about as much: the machine, rather than each of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +130,23 @@ def _is_calm_too(runs: Series, change: ChangePoint) -> bool:
     return abs(new - old) >= max(
         abs(change.after_median - change.before_median) / 2, SHIFT_PERCENT / 100 * old
     )
+
+
+def moved_everywhere(windows: Sequence[Series], since: float) -> tuple[float, int] | None:
+    """Return by how many percent a total moved, and how many steps moved by about as much; None when few did.
+
+    Args:
+        windows: durations of the total and of the steps of one pipeline and mode.
+        since: when the new level began (epoch s).
+    """
+    effects: dict[str | None, float] = {}
+    for window in windows:
+        if window.metric == "duration":
+            good = window.good
+            runs, place = good.calm or good.values, good.place_of(since)
+            if min(place, len(runs) - place) >= LEAST_SIDE:
+                effect = percent_over(median(runs[place:]), median(runs[max(0, place - PREVIOUS) : place]))
+                effects[window.step_name] = effect or 0.0
+    total = effects.pop(None, 0.0)
+    alike = sum(0.5 <= effect / total <= 2 for effect in effects.values()) if total else 0
+    return (total, alike) if alike >= max(LEAST_STEPS, 0.8 * len(effects)) else None

@@ -22,6 +22,7 @@ from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
+    environments,
     from_json,
     series,
     sessions,
@@ -118,6 +119,21 @@ def newest_sessions(
         if session is not None:
             found.append(session)
     return sorted(found, key=lambda session: (session.pipeline, session.mode))
+
+
+def hosts_since(connection: Connection, session: SessionRef, since: float) -> set[str | None]:
+    """Return the hosts of a session's series from a moment until that session."""
+    query = (
+        select(environments.c.host)
+        .select_from(sessions)
+        .outerjoin(environments, environments.c.id == sessions.c.environment_id)
+        .where(
+            sessions.c.series_id == session.total_series,
+            sessions.c.start_time.between(since, session.start_time),
+        )
+        .distinct()
+    )
+    return set(connection.execute(query).scalars())
 
 
 def last_error(connection: Connection, session: SessionRef, step_name: str | None) -> str | None:

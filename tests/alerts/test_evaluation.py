@@ -146,3 +146,28 @@ def test_a_machine_that_is_shared_for_good_is_told(connection: Connection) -> No
         (work,) = session.steps
         record(connection, replace(session, cpu_wait_s=added, steps=(replace(work, cpu_wait_s=added),)))
     assert levels(connection)
+
+
+def test_what_moves_together_on_one_host_is_one_alert_about_the_host(connection: Connection) -> None:
+    noise = random.Random(2)
+    for number in range(120):
+        slower = 1.3 if number >= 90 else 1.0
+        pipeline = ("etl", "report")[number % 2]
+        steps = {name: slower * noise.lognormvariate(0, 0.02) for name in ("load", "work", "save")}
+        session = replace(session_of(number, steps), pipeline=pipeline, host="build-3")
+        record(connection, session)
+    (head,) = read_alerts(connection, "open")
+    assert head.headline.startswith("warning: everything on build-3 became 3")
+    spoken_for = [each for each in read_alerts(connection, "all") if each.state == "firing"]
+    assert {each.pipeline for each in spoken_for} == {"etl", "report"}
+    assert {each.notified_at for each in spoken_for if each.pipeline != head.pipeline} == {None}
+
+
+def test_a_step_that_moves_alone_says_nothing_about_its_host(connection: Connection) -> None:
+    noise = random.Random(2)
+    for number in range(60):
+        steps = {name: noise.lognormvariate(0, 0.02) for name in ("load", "work", "save")}
+        steps["work"] *= 1.5 if number >= 45 else 1.0
+        record(connection, replace(session_of(number, steps), host="build-3"))
+    (head,) = read_alerts(connection, "open")
+    assert head.headline.startswith("warning: work became slower")
