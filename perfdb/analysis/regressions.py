@@ -15,6 +15,7 @@ from perfdb.analysis.change_points import ChangePoint, describe_changes, find_ch
 from perfdb.analysis.rules.base import PREVIOUS, SAME_CHANGE, SHIFT_PERCENT, percent_over
 from perfdb.analysis.rules.change import RUNS_AFTER_CHANGE
 from perfdb.analysis.series import Series
+from perfdb.analysis.waves import changes_beside_wave
 
 LEAST_SIDE = 3  # runs before and since, of which a step's move is told
 LEAST_STEPS = 3  # that moved by about as much: the machine, rather than each of them
@@ -107,7 +108,7 @@ def find_moves(runs: Series, *, better: bool = False, looking_back: bool = False
 
         changes = changes_in(runs.start_times, runs.values)
     else:
-        changes = find_change_points(runs.values)
+        changes = changes_beside_wave(runs.start_times, runs.values, find_change_points)
     for number, change in enumerate(changes):
         rose = change.after_median - change.before_median
         if better:
