@@ -18,6 +18,7 @@ LEAST_RUNS = 100
 LEAST_DAYS = 4.0
 LEAST_EXPLAINED = 0.1  # share of the variance within the level
 LEAST_SURE = 0.01  # probability that chance does so much at any of the places
+LEAST_F = 10.0  # and so many times what chance explains: neighbours that resemble each other make it more
 _DAY = 86_400.0
 _AROUND_DAYS = 3.0  # that make the level around
 _REACH = 2.5  # robust standard deviations, to which what sticks out is pulled in
@@ -38,7 +39,8 @@ def without_wave(start_times: Sequence[float] | Floats, values: Sequence[float] 
     hour = 2 * np.pi * starts / _DAY
     waves = np.column_stack([np.ones_like(hour), *(f(k * hour) for k in (1, 2) for f in (np.cos, np.sin))])
     fitted = waves @ np.linalg.lstsq(waves, rest, rcond=None)[0]
-    if fitted.var() < LEAST_EXPLAINED * rest.var():
+    explained, left = fitted.var(), (rest - fitted).var()
+    if explained < max(LEAST_EXPLAINED * rest.var(), LEAST_F * (waves.shape[1] - 1) * left / runs.size):
         return None
     calm: Floats = np.exp(logs - (fitted - fitted.mean()))
     return calm
