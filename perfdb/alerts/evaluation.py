@@ -197,6 +197,7 @@ def _explained(
             changed = _with_error(connection, session, changed)
         if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
             changed = _with_cause(connection, changed, causes)
+        if kind_of(changed.kind).finds == "level" and not {"fired", *_BEGINNINGS}.isdisjoint(events):
             changed = _with_everything(connection, session, windows, changed)
         found.append((changed, events))
     return found
