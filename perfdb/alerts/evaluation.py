@@ -621,10 +621,14 @@ def _with_everything(
     return replace(alert, details={**alert.details, "everything": told})
 
 
-def _of_one_host(connection: Connection, alerts: Sequence[Alert], total: Series | None) -> dict[int, int]:
-    """Return which alerts, by number, an older one of another pipeline or mode on the same host speaks for.
+def _first(alert: Alert) -> tuple[float, str, str]:
+    return alert.since_time, alert.pipeline, alert.mode
 
-    They began within 5 sessions of it, and both say that everything there moved.
+
+def _of_one_host(connection: Connection, alerts: Sequence[Alert], total: Series | None) -> dict[int, int]:
+    """Return which alerts, by number, one of another pipeline or mode on the same host speaks for.
+
+    They began within 5 sessions of it, and both say that everything there moved; the first speaks.
     """
     heads = {each.id: host for each in alerts if each.inhibited_by is None and (host := host_of(each))}
     if not heads or total is None:
@@ -637,8 +641,8 @@ def _of_one_host(connection: Connection, alerts: Sequence[Alert], total: Series 
         head = next(
             (
                 each
-                for each in sorted(foreign, key=lambda each: each.id)
-                if each.id < alert.id
+                for each in sorted(foreign, key=_first)
+                if _first(each) < _first(alert)
                 and host_of(each) == heads.get(alert.id)
                 and abs(bisect_left(total.start_times, each.since_time) - place) <= SAME_CHANGE
             ),
