@@ -52,7 +52,8 @@ class Step:
     writer died in it. ``interrupted`` says that it was called off: it has an end and a reason
     (``error_message``), no success, and is no failure. ``seq`` counts from 0 in the order
     of starts; ``parent_seq`` is the enclosing step; ``lane`` numbers the thread it ran in
-    (0 is the first).
+    (0 is the first). ``cpu_wait_s`` is how long that thread was ready and the machine ran something
+    else; None where nobody tells, as of less than 1 ms.
     """
 
     step_name: str
@@ -69,6 +70,7 @@ class Step:
     cpu_s: float | None = None
     rss_peak_bytes: int | None = None
     rss_mean_bytes: int | None = None
+    cpu_wait_s: float | None = None
     interrupted: bool = False
 
     @property
@@ -112,6 +114,7 @@ class Session:
     cpu_s: float | None = None
     rss_peak_bytes: int | None = None
     rss_mean_bytes: int | None = None
+    cpu_wait_s: float | None = None
     utc_offset: int = 0
     host: str | None = None
     pid: int | None = None

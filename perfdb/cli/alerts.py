@@ -96,7 +96,7 @@ def list_alerts(
     as_csv: bool,
     database: str | None,
 ) -> None:
-    """List alerts, newest first."""
+    """List alerts, newest first; of the open ones the most severe first."""
     _list(database or ctx.obj, state, last, pipeline, as_json, as_csv)
 
 

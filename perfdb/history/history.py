@@ -597,7 +597,7 @@ class History(Keeping):
             return extent.count_sessions(connection, **checked_filters(None, filters))
 
     def alerts(self, state: str = "open") -> pd.DataFrame:
-        """Return one row per alert, the newest first.
+        """Return one row per alert, the newest first; of the open ones the most severe first.
 
         Args:
             state: ``open`` (pending, firing or acknowledged; one per group), ``pending``, ``firing``,

@@ -13,7 +13,7 @@ from perfdb.recording import counters
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
-from perfdb.recording.monitor import MAXRSS_UNIT, resident_bytes
+from perfdb.recording.monitor import MAXRSS_UNIT, Waits, resident_bytes
 from perfdb.recording.native import Latch, RLock, perf_counter
 from perfdb.recording.timed import Timed
 from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
@@ -128,7 +128,9 @@ class LiveSession:
         self.lanes: dict[int, int] = {}
         self._unwritten: list[tuple[float, float, int]] = []
         self._lock = RLock()
+        self._waits = Waits()
         _, self._cpu, self._highest_rss = self.read_usage()
+        self._wait_at_start = self._waits.newest
         self._used = counters.read()  # of further counters, first as they are now
         self.last_rss = self.rss_peak = resident_bytes() or 0
         self._rss_sum = self._rss_count = 0
@@ -151,6 +153,8 @@ class LiveSession:
         now = self.monotonic()
         used = getrusage(RUSAGE_SELF)
         self.reading: Reading = (now, used.ru_utime + used.ru_stime, used.ru_maxrss)
+        if now >= self._waits.next_at:
+            self._waits.read(now)
         return self.reading
 
     # -- lines -----------------------------------------------------------------
@@ -215,6 +219,8 @@ class LiveSession:
             step.rss_sum, step.rss_count = self.last_rss, 1
             if step.rss_peak < self.last_rss:
                 step.rss_peak = self.last_rss
+        if step.duration_us is not None and step.duration_us >= 1_000:
+            self._add_wait(step, step.duration_us / 1e6)
         data = b"{}"
         if step.data:
             # a copy: others may change it meanwhile
@@ -247,6 +253,15 @@ class LiveSession:
             self._add_up(step.name, (step.duration_us or 0) / 1e6)
         if self.tells:
             self._tell_end(step, body)
+
+    def _add_wait(self, step: Timed, duration: float) -> None:
+        """Note how long the thread of a step that has just ended waited for a CPU meanwhile."""
+        now = self.reading[0]
+        if now >= self._waits.next_at:
+            self._waits.read(now)
+        wait = self._waits.during(step.begun, duration)
+        if wait is not None:
+            step.used, step.has_parts = {**step.used, "cpu_wait_s": wait}, True
 
     def tell_start(self, step: Timed) -> None:
         """Say on the console, or to the host's log, that a step begins."""
@@ -348,6 +363,9 @@ class LiveSession:
         if highest_rss > self._highest_rss:
             self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
         self._used = counters.used_since(self._used)
+        wait = self._waits.since(self._wait_at_start)
+        if wait is not None:
+            self._used["cpu_wait_s"] = wait
         self.status = status
         self.ended = True
         self.success = status == COMPLETED
