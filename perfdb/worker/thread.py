@@ -203,7 +203,11 @@ class Worker:
         """Import what the thread will need, make or upgrade the database, and let go of it."""
         with self.turn_lock:  # a fork must not happen meanwhile
             from perfdb.store import ingest, leases  # noqa: F401
-            from perfdb.worker import recovery, shipping  # noqa: F401
+            from perfdb.worker import (  # noqa: F401
+                pricing,
+                recovery,
+                shipping,
+            )
 
             try:
                 with self._database.writing():

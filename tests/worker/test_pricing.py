@@ -166,7 +166,8 @@ def test_answers_of_a_step_add_up_and_streams_count_when_they_end(tmp_path: Path
         perfdb.usage({"usage": {"input_tokens": 3}})
     assert chat.data == {**USED, **{name: 2 * n for name, n in USED.items() if isinstance(n, int)}}
     assert streamed.data == {"model": "claude", "input_tokens": 10, "output_tokens": 42}
-    assert History(home=tmp_path / "home").session("last").attributes["input_tokens"] == 3
+    assert run.session is not None
+    assert run.session.attributes["input_tokens"] == 3
 
 
 @pytest.mark.anyio
@@ -248,7 +249,7 @@ def test_a_mistake_in_the_prices_is_an_error_at_the_start(tmp_path: Path, text: 
 def test_the_worker_adds_the_cost(tmp_path: Path) -> None:
     (tmp_path / "perfdb.toml").write_text(TABLE)
     settings = perfdb.recorder.load(cwd=tmp_path, environ={})
-    with perfdb.track("p", settings=settings) as run, run.step("chat"):
+    with perfdb.track("p", settings=settings.replaced(wait_s=60.0)) as run, run.step("chat"):
         perfdb.usage(CHAT)
     (found,) = History(tmp_path / "performance_tracking" / "perfdb.sqlite3").session("last").steps
     assert found.additional_data["cost_usd"] == pytest.approx(0.00325)
