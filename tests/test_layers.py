@@ -25,7 +25,7 @@ LAYERS = {
     "records": 0,
     "critical_path": 0,
     "text": 0,
-    "measures": 0,
+    "measures": 0.5,
     "toml": 0,
     "trust": 0,
     "gate": 0,  # the dashboard and the pathway's API ask the same guards

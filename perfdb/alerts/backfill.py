@@ -24,6 +24,7 @@ from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.pinned import PINNED
 from perfdb.analysis.series import Series, SeriesName
 from perfdb.errors import NotFoundError
+from perfdb.measures import DURATION, Measure
 from perfdb.records import HISTORIC, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
@@ -37,7 +38,12 @@ _OWN = ("pipeline", "mode", "since", "until")  # of a move, and told by themselv
 
 
 def moves_of(
-    connection: Connection, *, better: bool = False, looking_back: bool = False, **filters: Any
+    connection: Connection,
+    *,
+    better: bool = False,
+    looking_back: bool = False,
+    measure: Measure = DURATION,
+    **filters: Any,
 ) -> list[Move]:
     """Return where the level of any series moved for the worse, without causes.
 
@@ -45,16 +51,18 @@ def moves_of(
         connection: of any role.
         better: where it moved for the better instead.
         looking_back: see ``find_moves``; what an import opens is what the rules would have opened.
+        measure: whose levels, and which way is better.
         filters: as ``store.series.read_past`` takes them.
     """
-    pasts = list(read_past(connection, **filters))
+    pasts = list(read_past(connection, measure=measure, **filters))
+    falls = better != (measure.direction == "down")
     steps = Counter((past.pipeline, past.mode) for past in pasts if past.step_name is not None)
     found: list[Move] = []
     for past in pasts:
-        parts = 1
-        if past.step_name is None:  # the jitters of its steps add up in a total
+        parts = 1 if measure.is_duration else 0
+        if measure.is_duration and past.step_name is None:  # the jitters of its steps add up in a total
             parts = min(MOST_JITTERS, max(1, steps[past.pipeline, past.mode]))
-        found += find_moves(past, jitter=parts * JITTER_S, better=better, looking_back=looking_back)
+        found += find_moves(past, jitter=parts * JITTER_S, better=falls, looking_back=looking_back)
     return found
 
 
@@ -67,22 +75,37 @@ class Loss:
     verdict: Verdict
 
 
-def losses_of(connection: Connection, *, step: str | None = None, **filters: Any) -> list[Loss]:
+def losses_of(
+    connection: Connection, *, step: str | None = None, measure: Measure = DURATION, **filters: Any
+) -> list[Loss]:
     """Return the series that lost against their pinned baselines, however small each loss was.
 
     Args:
         connection: of any role.
         step: only this step, without the totals.
+        measure: the baselines of this measure.
         filters: as ``store.series.read_past`` takes them.
     """
-    pins = {(pin.pipeline, pin.step_name, pin.mode): pin for pin in pinned(connection)}
+    pins = {
+        (pin.pipeline, pin.step_name, pin.mode): pin
+        for pin in pinned(connection)
+        if pin.metric == measure.name
+    }
     found = []
-    for past in read_past(connection, step=step, **filters) if pins else ():
+    for past in read_past(connection, step=step, measure=measure, **filters) if pins else ():
         pin = pins.get(past.name)
         if pin is None:
             continue
         level = Level(pin.value, pin.spread, pin.n)
-        rule = Rule(name="pinned", kind=PINNED.name, jitter=JITTER_S, pinned=level, **PINNED.defaults)
+        jitter = JITTER_S if measure.is_duration else 0.0
+        rule = Rule(
+            name="pinned",
+            kind=PINNED.name,
+            jitter=jitter,
+            pinned=level,
+            direction=measure.direction,
+            **PINNED.defaults,
+        )
         first = bisect_right(past.start_times, pin.until_time)  # not held against itself
         runs = past.between(first)
         verdict = evaluate(rule, runs.values)
@@ -91,7 +114,9 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
     return found
 
 
-def with_causes(connection: Connection, moves: Iterable[Move], **filters: Any) -> list[Move]:
+def with_causes(
+    connection: Connection, moves: Iterable[Move], *, measure: Measure = DURATION, **filters: Any
+) -> list[Move]:
     """Return the moves with what explains them, among the sessions that they were found in.
 
     Total and steps of one pipeline and mode that moved within 5 sessions are one event and share its cause;
@@ -102,7 +127,7 @@ def with_causes(connection: Connection, moves: Iterable[Move], **filters: Any) -
     for move in sorted(moves, key=lambda move: move.change.p_value):
         head = next((head for head in heads if _is_one_event(head, move)), None)
         if head is None:
-            head = _with_cause(connection, move, filters)
+            head = _with_cause(connection, move, filters, measure)
             heads.append(head)
         found.append(replace(move, cause=head.cause, event_session_id=head.since_session_id))
     return found
@@ -113,7 +138,7 @@ def _is_one_event(head: Move, move: Move) -> bool:
     return same and head.is_at(move.since_time)
 
 
-def _with_cause(connection: Connection, move: Move, filters: dict[str, Any]) -> Move:
+def _with_cause(connection: Connection, move: Move, filters: dict[str, Any], measure: Measure) -> Move:
     ends = [each for each in (move.ended, filters.get("until")) if each is not None]
     cause = cause_at(
         connection,
@@ -124,6 +149,7 @@ def _with_cause(connection: Connection, move: Move, filters: dict[str, Any]) -> 
         until=min(ends, default=None),
         reach=move.reach,
         among={name: value for name, value in filters.items() if name not in _OWN},
+        measure=measure,
     )
     return replace(move, cause=cause)
 
@@ -135,7 +161,7 @@ def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
         alert
         for alert in alerts
         if kind_of(alert.kind).finds == "level"
-        and alert.metric == "duration"
+        and alert.metric == move.runs.metric
         and (alert.pipeline, alert.step_name, alert.mode) == series
         and move.is_at(alert.since_time)
     ]

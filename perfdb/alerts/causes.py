@@ -10,6 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.cause import Cause, Part, Suspect, find_cause
+from perfdb.measures import DURATION, Measure
+from perfdb.store.measuring import values_by_step
 from perfdb.store.neighbours import read_neighbours
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def cause_at(
     reach: tuple[float, float] | None = None,
     most: int = 300,
     among: Mapping[str, Any] | None = None,
+    measure: Measure = DURATION,
 ) -> Cause | None:
     """Return what explains a move of the level; None when it has no two sides.
 
@@ -42,6 +45,7 @@ def cause_at(
         reach: the earliest and the latest moment at which the move may have been.
         most: sessions to look at on either side.
         among: only sessions that fit these filters, as ``store.neighbours`` takes them.
+        measure: what moved: of another than the duration the parts are the values of the steps.
     """
     found, at = read_neighbours(
         connection, pipeline, mode, moment, before=most, after=most, since=since, until=until, **(among or {})
@@ -53,13 +57,17 @@ def cause_at(
     else:
         starts = [each.start_time for each in found]
         within = (sum(start < reach[0] for start in starts), sum(start <= reach[1] for start in starts) - 1)
-    return find_cause(
-        [each.seconds for each in found],
-        [each.facts for each in found],
-        at,
-        within,
-        [each.inside for each in found],
-    )
+    facts = [each.facts for each in found]
+    if measure.is_duration:
+        parts = [each.seconds for each in found]
+        return find_cause(parts, facts, at, within, [each.inside for each in found])
+    parts = values_by_step(connection, measure, [each.session_id for each in found])
+    return find_cause(parts, [_without(each, measure.name) for each in facts], at, within)
+
+
+def _without(facts: Mapping[str, object], name: str) -> dict[str, object]:
+    """Return the facts but for the measure itself, which moved and is no cause of that."""
+    return {key: value for key, value in facts.items() if key != name and not key.startswith(f"{name} of ")}
 
 
 def as_details(cause: Cause) -> dict[str, Any]:

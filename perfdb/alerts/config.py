@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from perfdb.analysis.rules import JITTER_S, KINDS, TABLE, Rule
+from perfdb.measures import Measure, configured, named
 from perfdb.recording.redaction import redact
 from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
@@ -91,7 +92,8 @@ def read_alert_settings(
             "stale_after_days": number(0.01, 10_000),
         }
     )
-    rules = [_rule(each) for each in table.tables("rules")]
+    measures = {} if table.above is None else configured(table.above.table("measures"))
+    rules = [_rule(each, measures) for each in table.tables("rules")]
     channels = [_channel(each, environ) for each in table.tables("channels")]
     _refuse_twice(table, "rules", [rule.name for rule in rules])
     _refuse_twice(table, "channels", [channel.name for channel in channels])
@@ -154,7 +156,7 @@ _COMMON: dict[str, Any] = {
 }
 
 
-def _rule(table: Table) -> Rule:
+def _rule(table: Table, measures: Mapping[str, Measure]) -> Rule:
     for key in ("name", "kind"):
         if key not in table:
             raise table.error(f"a rule needs '{key}'")
@@ -184,7 +186,10 @@ def _rule(table: Table) -> Rule:
         if "step" in found:
             raise table.error("metric 'total' is the session's: leave 'step' out", "step")
         found["metric"] = "duration"
-    return Rule(jitter=JITTER_S if found.get("metric", "duration") == "duration" else 0.0, **found)
+    measure = named(found.get("metric", "duration"), measures)
+    if kind.sided:
+        found.setdefault("direction", measure.direction)
+    return Rule(jitter=JITTER_S if measure.is_duration else 0.0, measure=measure, **found)
 
 
 def _channel(table: Table, environ: Mapping[str, str] | None) -> Channel:

@@ -25,7 +25,7 @@ from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE, percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series, SeriesName
-from perfdb.measures import METRICS
+from perfdb.measures import METRICS, Measure, named
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
@@ -304,15 +304,21 @@ def windows_of(
     if not fitting:
         return []
     metrics = {rule.metric for rule in fitting if rule.metric in MEASURED} | {"duration"}
-    attributes: dict[str | None, set[str]] = {}
+    attributes: dict[str | None, dict[str, Measure]] = {}
     for rule in fitting:
         if rule.metric not in MEASURED:
-            attributes.setdefault(rule.step, set()).add(rule.metric)
+            attributes.setdefault(rule.step, {})[rule.metric] = measure_of(rule)
             if rule.step == EVERY:
-                attributes.setdefault(None, set()).add(rule.metric)
+                attributes.setdefault(None, {})[rule.metric] = measure_of(rule)
     # Some of the last sessions failed or were tagged: a few more than the rules ask for.
     runs = (most or max(TABLE[rule.kind].window for rule in fitting)) + 10
-    return read_windows(connection, session, runs, metrics=metrics, attributes=attributes)
+    further = {step: of_step.values() for step, of_step in attributes.items()}
+    return read_windows(connection, session, runs, metrics=metrics, attributes=further)
+
+
+def measure_of(rule: Rule) -> Measure:
+    """Return the measure that a rule looks at, as its settings describe it."""
+    return rule.measure or named(rule.metric)
 
 
 def evaluate_rules(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.evaluation import MEASURED, SeriesVerdict, evaluate_rules, pins_of
+from perfdb.alerts.evaluation import MEASURED, SeriesVerdict, evaluate_rules, measure_of, pins_of
 from perfdb.analysis.rules import EVERY, TABLE, Rule
 from perfdb.store.alerts import Baseline
 from perfdb.store.windows import SessionRef, read_windows
@@ -33,12 +33,13 @@ def evaluate_past(
         last: how many sessions, ``session`` among them.
     """
     measured = rule.metric in MEASURED
+    of_steps = (rule.step, None) if rule.step == EVERY else (rule.step,)
     windows = read_windows(
         connection,
         session,
         TABLE[rule.kind].window + last,
         metrics={"duration", rule.metric} if measured else {"duration"},
-        attributes=None if measured else {rule.step: {rule.metric}, **_of_total(rule)},
+        attributes=None if measured else {step: [measure_of(rule)] for step in of_steps},
     )
     if not windows:
         return
@@ -49,7 +50,3 @@ def evaluate_past(
         there = replace(session, session_id=session_id, start_time=start)
         for found in evaluate_rules(there, then, [rule], accepted, {}, pins):
             yield found, found.sessions[-1]
-
-
-def _of_total(rule: Rule) -> dict[str | None, set[str]]:
-    return {None: {rule.metric}} if rule.step == EVERY else {}

@@ -17,9 +17,9 @@ from perfdb.alerts.lifecycle import (
 from perfdb.analysis.cause import Cause, Part
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.rules.kind import contribution
-from perfdb.measures import UNITS
+from perfdb.measures import unit_of
 from perfdb.records import Alert
-from perfdb.text import duration_text, mode_text, size_text, step_label
+from perfdb.text import amount_text, mode_text, step_label
 from perfdb.vocabulary import OTHER
 
 _MOST_NAMED = 3
@@ -27,15 +27,8 @@ _EXPLAINS = 0.3  # of the total's move, at least
 
 
 def amount(value: float | None, metric: str) -> str:
-    """Return a value with its unit: ``23.33 s``, ``128 ms``, ``310 MB``, ``1,234``."""
-    if value is None:
-        return "unknown"
-    if value < 0:
-        return f"-{amount(-value, metric)}"
-    unit = UNITS.get(metric)
-    if unit == "bytes":
-        return size_text(value)
-    return duration_text(value) if unit == "s" else f"{value:,.6g}"
+    """Return a value with its unit: ``23.33 s``, ``128 ms``, ``310 MB``, ``$0.084``, ``1,234``."""
+    return "unknown" if value is None else amount_text(value, unit_of(metric))
 
 
 def subject(alert: Alert) -> str:
@@ -147,10 +140,10 @@ def failure_kinds(alert: Alert) -> str:
     return f"{alike} of the {of} failures since then are of this kind." if of > 1 and alike else ""
 
 
-def parts_text(parts: Sequence[Part]) -> str:
+def parts_text(parts: Sequence[Part], unit: str = "s") -> str:
     """Return the parts of a total's move as words: ``work +2.00 s (98 %), Other +40 ms (2 %)``."""
     return ", ".join(
-        f"{_part_name(part)} {_signed(part.seconds)}"
+        f"{_part_name(part)} {_signed(part.seconds, unit)}"
         + ("" if part.percent is None else f" ({part.percent:.0f} %)")
         for part in parts
         if part.step_name is not None or part.percent is None or abs(part.percent) >= 0.5
@@ -202,5 +195,5 @@ def remedy(alert: Alert) -> str:
     return f"Resolved by {runs} runs {side} {amount(alert.bound, alert.metric)}{held}."
 
 
-def _signed(seconds: float) -> str:
-    return ("+" if seconds > 0 else "") + amount(seconds, "duration")
+def _signed(value: float, unit: str = "s") -> str:
+    return ("+" if value > 0 else "") + amount_text(value, unit)

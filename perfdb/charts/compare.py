@@ -17,14 +17,15 @@ from perfdb.charts.style import (
     ORANGE,
     VERMILLION,
     bare,
-    duration_axis,
     figure,
     name_label,
     sentence,
     to_drawable,
+    value_axis,
     write,
 )
-from perfdb.text import duration_text, inert, shortened, step_label
+from perfdb.measures import DURATION, Measure
+from perfdb.text import amount_text, inert, shortened, step_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,14 @@ MOST_STEPS = 12
 
 
 def compare(
-    found: pd.DataFrame, *, name_a: str, name_b: str, title: str, context: str = "", of: str = "median"
+    found: pd.DataFrame,
+    *,
+    name_a: str,
+    name_b: str,
+    title: str,
+    context: str = "",
+    of: str = "median",
+    measure: Measure = DURATION,
 ) -> Figure:
     """Draw the durations of A and B side by side, with the difference and its interval.
 
@@ -45,6 +53,7 @@ def compare(
         title: the finding.
         context: what chose the sessions, for the second line.
         of: what ``a`` and ``b`` are of the runs.
+        measure: what the durations are.
     """
     if found.empty:
         return sentence("Nothing to compare", "One of the two sides has no finished session.")
@@ -77,7 +86,7 @@ def compare(
             label=label,
         )
         for place, seconds in zip(places, values[side], strict=True):
-            text = "no such step" if math.isnan(seconds) else duration_text(float(seconds))
+            text = "no such step" if math.isnan(seconds) else amount_text(float(seconds), measure.unit)
             axes.annotate(
                 text,
                 (0 if math.isnan(seconds) else seconds, place + offset),
@@ -86,9 +95,10 @@ def compare(
                 va="center",
                 fontsize=10,
                 color=MUTED,
+                parse_math=False,
             )
     for place, row in zip(places, shown.to_dict("records"), strict=True):
-        text, colour = _difference(row)
+        text, colour = _difference(row, measure)
         axes.annotate(
             text,
             (1.0, place),
@@ -100,6 +110,7 @@ def compare(
             fontsize=10,
             fontweight="bold",
             color=colour,
+            parse_math=False,
         )
     bare(axes, grid="x")
     axes.set_yticks(places, [_label(row) for row in shown.to_dict("records")])
@@ -109,7 +120,7 @@ def compare(
     axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
     axes.set_xlim(0, 1.5 * longest)
     more = f"; {hidden} more steps not drawn" if hidden > 0 else ""
-    duration_axis(axes.xaxis, longest, f"{of}{more}")
+    value_axis(axes.xaxis, longest, f"{of}{more}", measure.unit)
     legend = axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
@@ -133,24 +144,27 @@ def _label(row: Mapping[Hashable, Any]) -> str:
     return "\n".join(lines)
 
 
-def _difference(row: Mapping[Hashable, Any]) -> tuple[str, str]:
+def _difference(row: Mapping[Hashable, Any], measure: Measure) -> tuple[str, str]:
     a, b = (float(row[side]) for side in "ab")
     if math.isnan(a) or math.isnan(b):
         return "", MUTED
     seconds = b - a
     percent = round(100 * seconds / a) if a > 0 else 0
-    text = f"{_signed(seconds)}" + (f" ({'−' if percent < 0 else '+'}{abs(percent)} %)" if percent else "")
+    worse = VERMILLION if (seconds > 0) == (measure.direction == "up") else BLUE
+    text = f"{_signed(seconds, measure)}" + (
+        f" ({'−' if percent < 0 else '+'}{abs(percent)} %)" if percent else ""
+    )
     low, high = (float(row.get(name, math.nan)) for name in ("low", "high"))
     if math.isnan(low) or math.isnan(high):
-        return text, VERMILLION if seconds > 0 else BLUE
+        return text, worse
     sure = low > 0 or high < 0
     return (
-        f"{text}\n[{_signed(low)}, {_signed(high)}]{'' if sure else ' may be chance'}",
-        MUTED if not sure else VERMILLION if seconds > 0 else BLUE,
+        f"{text}\n[{_signed(low, measure)}, {_signed(high, measure)}]{'' if sure else ' may be chance'}",
+        MUTED if not sure else worse,
     )
 
 
-def _signed(seconds: float) -> str:
-    if seconds == 0:
+def _signed(value: float, measure: Measure) -> str:
+    if value == 0:
         return "±0"
-    return f"{'−' if seconds < 0 else '+'}{duration_text(abs(seconds))}"
+    return f"{'−' if value < 0 else '+'}{amount_text(abs(value), measure.unit)}"

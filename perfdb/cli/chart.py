@@ -10,7 +10,14 @@ import click
 from perfdb.charts.saving import FORMATS, image
 from perfdb.cli.completing import complete
 from perfdb.cli.files import has_a_name, is_terminal, output_name, write_whole
-from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
+from perfdb.cli.options import (
+    COUNT,
+    database_option,
+    filter_options,
+    history_filters,
+    measure_option,
+    open_history,
+)
 from perfdb.history.charts import CHARTS
 
 _WIDTH = max(map(len, CHARTS)) + 2
@@ -47,6 +54,7 @@ HELP = "\n".join(
 @click.option(
     "--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode."
 )
+@measure_option
 @click.option("-n", "--last", type=COUNT, help="Number of newest sessions.")
 @filter_options
 @database_option
@@ -57,6 +65,7 @@ def command(
     form: str | None,
     step: str | None,
     by: str | None,
+    measure: str,
     last: int | None,
     database: str | None,
     **filters: Any,
@@ -69,6 +78,8 @@ def command(
     if form == "png" and is_terminal(output):
         raise click.UsageError("A PNG is not for a terminal: name a file with -o.")
     history = open_history(database)
-    figure = history.chart(kind, *session_ids, step=step, by=by, last=last, **history_filters(filters))
+    figure = history.chart(
+        kind, *session_ids, step=step, by=by, measure=measure, last=last, **history_filters(filters)
+    )
     write_whole([image(figure, form)], output)
     click.echo(f"Wrote {output_name(output)}", err=True)

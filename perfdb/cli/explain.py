@@ -13,13 +13,14 @@ from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
     filter_options,
+    measure_option,
     open_history,
     session_meant,
     table_options,
 )
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import difference_text, duration_text, inert
+from perfdb.cli.text import amount_text, difference_text, inert
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 from perfdb.vocabulary import TOTAL
@@ -45,10 +46,17 @@ COLUMNS = (
     type=COUNT,
     help="Number of earlier sessions to compare with.",
 )
+@measure_option
 @filter_options
 @table_options
 def command(
-    session_id: str, last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+    session_id: str,
+    last: int,
+    measure: str,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **filters: Any,
 ) -> None:
     """Explain why a session was slow, step by step against its past.
 
@@ -57,7 +65,7 @@ def command(
     `perfdb show`.
     """
     history = open_history(database)
-    found = history.explain(session_meant(history, session_id, filters), last=last)
+    found = history.explain(session_meant(history, session_id, filters), measure=measure, last=last)
     frame = frame_in_order(found.frame)
     if as_csv:
         print_data(frame, as_json=False, as_csv=True)
@@ -72,15 +80,15 @@ def command(
     for line in wrap(found.sentence, columns):
         click.echo(line)
     click.echo()
-    rows = [_cells(row) for row in steps]
+    rows = [_cells(row, found.unit) for row in steps]
     total = {
         "step_name": TOTAL,
         "kind": "total",
-        "seconds": found.wall_s,
-        "usual_s": found.usual_s,
-        "excess_s": found.excess_s,
+        "value": found.value,
+        "usual": found.usual,
+        "excess": found.excess,
     }
-    rows.append(_cells(total | {"percentile": found.percentile, "n": found.n, "cause": ""}))
+    rows.append(_cells(total | {"percentile": found.percentile, "n": found.n, "cause": ""}, found.unit))
     print_table(COLUMNS, rows)
     reasons = [row for row in steps if row["cause"]]
     if reasons:
@@ -90,15 +98,16 @@ def command(
             click.echo(line)
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], unit: str) -> tuple[str, ...]:
     name = step_label(row["step_name"], row["kind"])
-    if row["usual_s"] is None:
-        return name, duration_text(row["seconds"]), "", "", "", ""
+    if row["usual"] is None:
+        return name, amount_text(row["value"], unit), "", "", "", ""
+    usual = max(row["usual"], 0.0) if unit == "s" else row["usual"]
     return (
         name,
-        duration_text(row["seconds"]),
-        duration_text(max(row["usual_s"], 0.0)),
-        difference_text(row["excess_s"]),
+        amount_text(row["value"], unit),
+        amount_text(usual, unit),
+        difference_text(row["excess"], unit),
         f"{row['percentile']:.0f}" if row["percentile"] is not None else "",
         f"{row['n']:,}",
     )

@@ -10,7 +10,7 @@ import click
 from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import RuleState, Triage
 from perfdb.analysis.rules import EVERY, TABLE
-from perfdb.cli.options import open_history, table_options
+from perfdb.cli.options import only_measure_option, open_history, table_options
 from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, short_time
@@ -43,11 +43,20 @@ the newest runs.
 
 
 @click.command("rules", help=_HELP, epilog=f"The kinds of rules fire at\n\n{_KINDS}")
+@only_measure_option
 @table_options
-def command(database: str | None, as_json: bool, as_csv: bool) -> None:
+def command(measure: str | None, database: str | None, as_json: bool, as_csv: bool) -> None:
     """List the rules; see its help."""
-    states = in_order(Triage(open_history(database)).rules(), _row)
+    history = open_history(database)
+    if measure is not None:
+        with history._reading() as connection:
+            measure = history._measure(connection, measure).name
+    found = [each for each in Triage(history).rules() if measure in (None, each.rule.metric)]
+    states = in_order(found, _row)
     if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
+        return
+    if measure is not None and not states:
+        click.echo(inert(f"No rule watches {measure}. One is made by: metric = {measure!r}"), err=True)
         return
     print_table(COLUMNS, [_cells(each) for each in states])
     historic = [f"{each.historic:,} of {inert(each.rule.name)}" for each in states if each.historic]

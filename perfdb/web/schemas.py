@@ -392,6 +392,36 @@ class TrendAnswer(Answer):
     limits: list[Limit]
     changes: list[Change]
     alerts: list[AlertRow]
+    measure: str = "duration"  # of which all values are, in this unit, and how it is called
+    unit: str = "s"
+    label: str = "duration"
+    better: Literal["lower", "higher"] = "lower"
+
+
+class MeasureRow(Answer):
+    """What was measured of one step, or of the sessions, see ``History.measures``."""
+
+    pipeline: str
+    step_name: str | None
+    measure: str
+    unit: str
+    label: str
+    better: Literal["lower", "higher"]
+    total: Literal["sum", "max", "last"]
+    n: int
+    low: float
+    median: float
+    high: float
+    last: float
+    last_session_id: str
+    last_time: float
+
+
+class MeasuresAnswer(Answer):
+    """What was measured, by pipeline."""
+
+    rows: list[MeasureRow]
+    note: str | None = None  # what was left out, because it is too much for one answer
 
 
 class Bottleneck(OfMode):
@@ -411,6 +441,9 @@ class Bottleneck(OfMode):
     pool_percent: float | None
     straggler_ratio: float | None
     kind: RowKind
+    measure: str
+    unit: str
+    value: float | None
 
 
 class BottlenecksAnswer(Answer):
@@ -510,6 +543,10 @@ class Regression(Answer):
     confounded: bool
     alert_id: int | None
     alert_state: AlertState | None
+    difference: float | None
+    total_difference: float | None
+    measure: str
+    unit: str
 
 
 class RegressionsAnswer(Answer):
@@ -546,6 +583,11 @@ class SideBySide(Answer):
     b_critical_s: float | None
     critical_difference_s: float | None
     kind: RowKind
+    a: float | None
+    b: float | None
+    difference: float | None
+    measure: str
+    unit: str
 
 
 class SessionsCompared(Answer):
@@ -572,6 +614,11 @@ class GroupRow(OfMode):
     high_s: float | None
     effect: float | None
     kind: RowKind
+    difference: float | None
+    low: float | None
+    high: float | None
+    measure: str
+    unit: str
 
 
 class GroupsCompared(Answer):

@@ -28,10 +28,9 @@ def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksA
     groups = []
     for name in names if query.pipeline is None else [query.pipeline]:
         asked: Filters = {**query.filters(), "pipeline": name}
-        groups.append(rows_of(history.bottlenecks(last=query.last, **asked)))
-    groups.sort(
-        key=lambda rows: -max((row["critical_s"] for row in rows if row["kind"] == "step"), default=0.0)
-    )
+        found = history.bottlenecks(measure=query.measure or "duration", last=query.last, **asked)
+        groups.append(rows_of(found))
+    groups.sort(key=lambda rows: -max((row["value"] for row in rows if row["kind"] == "step"), default=0.0))
     rows = [row for group in groups for row in group]
     return BottlenecksAnswer(
         rows=[Bottleneck(**row) for row in rows],
