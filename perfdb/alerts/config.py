@@ -6,7 +6,7 @@ rule of the same name replaces one, ``off`` takes it away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,10 +61,22 @@ class AlertSettings:
     channels_off: tuple[Channel, ...] = ()
     repeat_after_s: float = 24 * 3600.0
     stale_after_s: float = 14 * 24 * 3600.0
+    measures: Mapping[str, Measure] = field(default_factory=dict)  # that the settings describe
 
     def rule(self, name: str) -> Rule | None:
         """Return the rule of this name."""
         return next((rule for rule in self.rules if rule.name == name), None)
+
+    def rules_for(self, pinned: Iterable[str]) -> tuple[Rule, ...]:
+        """Return the rules; the default one that holds runs against baselines, for each measure pinned."""
+        further = [
+            replace(rule, metric=name, measure=measure, direction=measure.direction, jitter=0.0)
+            for rule in self.rules
+            if rule.default and TABLE[rule.kind].finds == "loss"
+            for name in sorted({*pinned} - {rule.metric})
+            for measure in (named(name, self.measures),)
+        ]
+        return (*self.rules, *further)
 
 
 def read_alert_settings(
@@ -109,6 +121,7 @@ def read_alert_settings(
         channels_off=tuple(each for each in channels if each.unset and not reading),
         repeat_after_s=3600.0 * found.get("repeat_after_h", 24.0),
         stale_after_s=86400.0 * found.get("stale_after_days", 14.0),
+        measures=measures,
     )
 
 

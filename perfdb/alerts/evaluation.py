@@ -156,13 +156,14 @@ def look_at_session(
         return None
     said = _said_of(connection, session.pipeline, session.mode)
     active = list(said.active.values())
-    windows = windows_of(connection, session, settings.rules)
+    rules = settings.rules_for(metric for _, metric in said.pins)
+    windows = windows_of(connection, session, rules)
     if not windows:
         return None
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
     opened = 0
-    for found in evaluate_rules(session, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
+    for found in evaluate_rules(session, windows, rules, said.accepted, by_fingerprint, said.pins):
         key = (found.rule.name, found.window.step_name, found.rule.metric, found.rule.direction)
         alert = by_fingerprint.get(key)
         moved, events = advance(alert, found.rule, found.verdict, _seen(session, found, alert, now, historic))
@@ -183,18 +184,21 @@ def look_at_session(
         changes.append((moved, events))
     if not changes and not remove_unruled(active, (rule.name for rule in settings.rules), now):
         return None
-    return Findings(session, said, windows[0], _explained(connection, session, changes), historic)
+    return Findings(session, said, windows[0], _explained(connection, session, changes, settings), historic)
 
 
-def _explained(connection: Connection, session: SessionRef, changes: Iterable[Change]) -> list[Change]:
+def _explained(
+    connection: Connection, session: SessionRef, changes: Iterable[Change], settings: AlertSettings
+) -> list[Change]:
     """Return the changes with what explains them; it is looked for in the history."""
-    causes: dict[str, dict[str, Any]] = {}
+    causes: dict[tuple[str, str], dict[str, Any]] = {}
     found: list[Change] = []
     for changed, events in changes:
         if events and kind_of(changed.kind).finds == "failures":
             changed = _with_error(connection, session, changed)
         if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
-            changed = _with_cause(connection, changed, causes)
+            measure = named(changed.metric, settings.measures)
+            changed = _with_cause(connection, changed, measure, causes)
         found.append((changed, events))
     return found
 
@@ -590,14 +594,20 @@ def _with_error(connection: Connection, session: SessionRef, alert: Alert) -> Al
 _BEGINNINGS = {"opened", "opened pending", "opened historic", "opened again", "moved"}
 
 
-def _with_cause(connection: Connection, alert: Alert, known: dict[str, dict[str, Any]]) -> Alert:
+def _with_cause(
+    connection: Connection,
+    alert: Alert,
+    measure: Measure,
+    known: dict[tuple[str, str], dict[str, Any]],
+) -> Alert:
     """Return the alert with what explains its move; steps and total that moved together share it."""
-    if alert.metric != "duration":
-        return alert
-    if alert.since_session_id not in known:
-        cause = cause_at(connection, alert.pipeline, alert.mode, alert.since_time, most=AROUND)
-        known[alert.since_session_id] = {} if cause is None else {"cause": as_details(cause)}
-    return replace(alert, details={**alert.details, **known[alert.since_session_id]})
+    key = alert.metric, alert.since_session_id
+    if key not in known:
+        cause = cause_at(
+            connection, alert.pipeline, alert.mode, alert.since_time, most=AROUND, measure=measure
+        )
+        known[key] = {} if cause is None else {"cause": as_details(cause)}
+    return replace(alert, details={**alert.details, **known[key]})
 
 
 def _worded(alerts: Sequence[Alert], touched: Collection[int]) -> Iterator[Alert]:

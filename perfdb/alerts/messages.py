@@ -109,12 +109,15 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
         failing = f"Failing too: {', '.join(steps[:_MOST_NAMED])}." if steps else ""
         parts = [f"Last error: {error}." if error else "", failure_kinds(alert), failing]
         return " ".join(part for part in parts if part)
-    if alert.metric != "duration" or finds == "share":
+    if finds == "share":
         return ""
     everyone = (alert, *group)
     cause = of_details(alert.details)
     if cause is not None:
-        return " ".join(part for part in (_parts_of(cause, alert.step_name), _suspicion(cause)) if part)
+        told = _parts_of(cause, alert.step_name, unit_of(alert.metric))
+        return " ".join(part for part in (told, _suspicion(cause)) if part)
+    if alert.metric != "duration":
+        return ""
     total = next((each for each in everyone if each.step_name is None), None)
     steps_moved: dict[str, float] = {}
     for each in everyone:
@@ -158,18 +161,18 @@ def _part_name(part: Part) -> str:
     return label if part.within is None else f"{step_label(part.within)}, in {label},"
 
 
-def _parts_of(cause: Cause, step_name: str | None) -> str:
+def _parts_of(cause: Cause, step_name: str | None, unit: str) -> str:
     """Say how much of the total's move each step is."""
-    named = parts_text(cause.parts)
+    named, total = parts_text(cause.parts, unit), _signed(cause.total_s, unit)
     if cause.parts[0].percent is None:
         return f"The total has not moved enough to tell: {named}."
     largest = max((part.percent or 0.0 for part in cause.parts if part.step_name is not None), default=0.0)
     if largest < 100 * _EXPLAINS:
-        return f"No single step explains the total's {_signed(cause.total_s)}; most moved: {named}."
+        return f"No single step explains the total's {total}; most moved: {named}."
     own = None if step_name is None else cause.part_of(step_name)
     if own is not None and (own.percent or 0.0) >= 100 * _EXPLAINS:
-        return f"It explains the total's {_signed(cause.total_s)}: {named}."
-    return f"The total's {_signed(cause.total_s)}: {named}."
+        return f"It explains the total's {total}: {named}."
+    return f"The total's {total}: {named}."
 
 
 def _suspicion(cause: Cause) -> str:
