@@ -45,7 +45,7 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
     _bytes, _usd, _tokens, _percent), or what [measures] in the settings says.
     """
     given = history_filters(filters)
-    frame = frame_in_order(open_history(database, lists=True).measures(last=last, **given))
+    frame = frame_in_order(open_history(database).measures(last=last, **given))
     if frame.empty:
         say_what_next(given)
     if print_data(frame, as_json=as_json, as_csv=as_csv):
