@@ -36,6 +36,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from perfdb.errors import StoreError
+from perfdb.measures import HUGE
 from perfdb.store.models import series, storable_text, to_json
 
 _INSTRUCTIONS = 1_000  # of SQLite between two looks at the clock: some ten microseconds
@@ -252,9 +253,11 @@ def number_in(connection: Connection, document: ColumnElement[Any], key: str) ->
     if key.isprintable() and not set(key) & set('"\\'):
         path = f'$."{key}"'
         is_number = func.json_type(document, path).in_(("integer", "real"))
-        return case((is_number, func.json_extract(document, path, type_=Double)))
+        value = func.json_extract(document, path, type_=Double)
+        return case((and_(is_number, value.between(-HUGE, HUGE)), value))
     pair = func.json_each(document).table_valued("key", "atom", "type")
-    is_ours = and_(pair.c.key == key, pair.c.type.in_(("integer", "real")))
+    is_number = pair.c.type.in_(("integer", "real")) & pair.c.atom.between(-HUGE, HUGE)
+    is_ours = and_(pair.c.key == key, is_number)
     return select(pair.c.atom).select_from(pair).where(is_ours).scalar_subquery()
 
 
