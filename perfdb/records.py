@@ -218,6 +218,8 @@ def _further(record: type, last: str) -> dict[str, type]:
 # at the end of ``Session`` or ``Step`` needs a column, and somebody who says it.
 FURTHER_OF_SESSION = _further(Session, "utc_offset")
 FURTHER_OF_STEP = _further(Step, "interrupted")
+ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
+"""What of it many sessions share: it is stored once."""
 
 
 def is_cached(data: object) -> bool:

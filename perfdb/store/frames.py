@@ -20,7 +20,7 @@ from sqlalchemy import CTE, Connection, Select, TableClause, column, select, tab
 from perfdb.errors import StoreError
 from perfdb.filters import Chosen
 from perfdb.measures import MEASURES, NAMES
-from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
+from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
 from perfdb.store.filters import choose_sessions, steps_with
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -33,7 +33,6 @@ from perfdb.store.models import (
     storable_name,
 )
 from perfdb.store.reading import driver_rows, success_of
-from perfdb.store.rows import ENVIRONMENT
 from perfdb.store.sanity import VALUE_BOUNDS
 
 if TYPE_CHECKING:
