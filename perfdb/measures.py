@@ -57,6 +57,14 @@ class Measure:
     def __repr__(self) -> str:
         return f"Measure({self.name!r}, {self.unit!r})"
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Measure):
+            return NotImplemented
+        return all([getattr(self, name) == getattr(other, name) for name in self.__slots__])
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.unit))
+
     @property
     def is_duration(self) -> bool:
         """Whether it is what every question is about unless another measure is named."""

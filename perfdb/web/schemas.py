@@ -211,6 +211,9 @@ class ExplainedStep(Answer):
     usual_rss_peak_bytes: float | None
     cause: str | None
     kind: RowKind
+    value: float | None
+    usual: float | None
+    excess: float | None
 
 
 class ExplanationAnswer(Answer):
