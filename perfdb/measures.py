@@ -60,7 +60,7 @@ class Measure:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Measure):
             return NotImplemented
-        return all([getattr(self, name) == getattr(other, name) for name in self.__slots__])
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
     def __hash__(self) -> int:
         return hash((self.name, self.unit))
