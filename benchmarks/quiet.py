@@ -15,7 +15,7 @@ from collections import Counter
 
 import perfdb
 from perfdb import recorder
-from perfdb.records import DESIGN_STEPS
+from perfdb.vocabulary import DESIGN_STEPS
 
 SECONDS = (0.052, 0.028, 0.005, 0.016)  # the shares of the design pipeline, in a tenth of a second
 JITTER = (0.10, 0.15, 0.12, 0.15)

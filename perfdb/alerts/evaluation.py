@@ -26,7 +26,7 @@ from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series, SeriesName
 from perfdb.measures import METRICS, Measure, named
-from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
+from perfdb.records import Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.windows import (
@@ -36,6 +36,7 @@ from perfdb.store.windows import (
     last_error,
     read_windows,
 )
+from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING
 
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …

@@ -15,6 +15,7 @@ import pandas as pd
 
 from perfdb.analysis.measuring import session_values, step_values, together
 from perfdb.analysis.replay import Schedule, Scheduled
+from perfdb.analysis.rows import CostRow, columns, frame_from
 from perfdb.analysis.runs import counted_sessions, seconds_of, spans_of
 from perfdb.critical_path import since
 from perfdb.measures import DURATION, SUM, Measure
@@ -25,11 +26,7 @@ LEAST_FOR_VARIANCE = 10
 REPLAYED = 200  # newest sessions of a pipeline and mode that are replayed
 MOST_REPLAYED_NAMES = 200  # the costliest; a replay of each costs as much as all steps of its sessions
 
-COLUMNS = (
-    "pipeline", "mode", "step_name", "inside", "sessions", "n", "critical_s", "busy_s", "share_percent",
-    "variance_percent", "gain_x2_s", "gain_max_s", "workers", "pool_percent", "straggler_ratio", "kind",
-    "measure", "unit", "value",
-)  # fmt: skip
+COLUMNS = columns(CostRow)
 
 
 def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure = DURATION) -> pd.DataFrame:
@@ -70,14 +67,7 @@ def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure = 
     rows: list[tuple[object, ...]] = []
     for (pipeline, mode), group in counted.groupby(["pipeline", "mode"], sort=True):
         rows += [(pipeline, mode, *row) for row in _of_one_mode(group, seconds, chosen)]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS[:-3]))
-    return _typed(frame.assign(measure=measure.name, unit=measure.unit, value=frame["critical_s"]))
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    floats = [name for name in COLUMNS if name.endswith(("_s", "_percent", "_ratio", "value"))]
-    texts = dict.fromkeys(("step_name", "inside", "measure", "unit"), object)
-    return frame.astype(dict.fromkeys(floats, "float64") | texts | {"workers": "Int64"})
+    return frame_from([(*row, measure.name, measure.unit, row[6]) for row in rows], CostRow)
 
 
 def _shares(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -> pd.DataFrame:
@@ -125,7 +115,7 @@ def _shares(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -> pd
             made.append(row)
         made.sort(key=lambda row: (row["kind"] == "other", -row["value"]))  # type: ignore[operator]
         rows += made
-    return _typed(pd.DataFrame(rows, columns=list(COLUMNS)).astype({"sessions": "int64", "n": "int64"}))
+    return frame_from(rows, CostRow)
 
 
 def replayed_walls(

@@ -47,9 +47,8 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "", measure: Measure = DU
     is_step = found["kind"] == "step" if "kind" in found else found["step_name"] != OTHER
     steps = found[is_step].sort_values("critical_s", ascending=False, kind="stable")
     if steps.empty:
-        return sentence(
-            "No bottleneck to draw", "No finished session matches. Loosen the filters, or record runs first."
-        )
+        why = "No finished session matches. Loosen the filters, or record runs first."
+        return sentence("No bottleneck to draw", why if found.empty else "These sessions recorded no steps.")
     worst = steps.iloc[0]
     of_sum = not math.isnan(worst["share_percent"])
     share = f"{worst['share_percent']:.0f} % of the" if of_sum else "the most"

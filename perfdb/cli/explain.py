@@ -11,8 +11,8 @@ import click
 
 from perfdb.cli.completing import complete
 from perfdb.cli.options import (
-    COUNT,
     filter_options,
+    last_option,
     measure_option,
     open_history,
     session_meant,
@@ -27,7 +27,7 @@ from perfdb.vocabulary import TOTAL
 
 WIDEST = 120  # of prose
 COLUMNS = (
-    Column("step", flexible=True),
+    Column("step", flexible=True, least=20),
     Column("this run", right=True),
     Column("usually", right=True),
     Column("more", right=True),
@@ -38,14 +38,7 @@ COLUMNS = (
 
 @click.command("explain")
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
-@click.option(
-    "-n",
-    "--last",
-    default=100,
-    show_default=True,
-    type=COUNT,
-    help="Number of earlier sessions to compare with.",
-)
+@last_option("Number of earlier sessions to compare with.", default=100)
 @measure_option
 @filter_options
 @table_options
@@ -61,8 +54,8 @@ def command(
     """Explain why a session was slow, step by step against its past.
 
     The seconds are those on the critical path. "usually" is their median in earlier sessions of the same
-    pipeline and mode. The differences add up to the difference of the session. ID and filters as in
-    `perfdb show`.
+    pipeline and mode. The differences add up to the difference of the session; "Medians of parts" is what
+    the medians of the steps leave of the median of the sessions. ID and filters as in `perfdb show`.
     """
     history = open_history(database)
     found = history.explain(session_meant(history, session_id, filters), measure=measure, last=last)
@@ -100,13 +93,14 @@ def command(
 
 def _cells(row: Mapping[str, Any], unit: str) -> tuple[str, ...]:
     name = step_label(row["step_name"], row["kind"])
+    if row["kind"] == "medians":
+        return name, "", "", difference_text(row["excess"], unit), "", ""
     if row["usual"] is None:
         return name, amount_text(row["value"], unit), "", "", "", ""
-    usual = max(row["usual"], 0.0) if unit == "s" else row["usual"]
     return (
         name,
         amount_text(row["value"], unit),
-        amount_text(usual, unit),
+        amount_text(row["usual"], unit),
         difference_text(row["excess"], unit),
         f"{row['percentile']:.0f}" if row["percentile"] is not None else "",
         f"{row['n']:,}",

@@ -9,9 +9,9 @@ import click
 
 from perfdb.alerts.messages import amount
 from perfdb.cli.options import (
-    COUNT,
     filter_options,
     history_filters,
+    last_option,
     only_measure_option,
     open_history,
     table_options,
@@ -26,10 +26,10 @@ from perfdb.vocabulary import CRITICAL, INFO, WARNING
 MOST = 50
 COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 COLUMNS = (
-    Column("severity"),
+    Column("severity", optional=True),
     Column("session"),
-    Column("started"),
-    Column("step", flexible=True),
+    Column("started", optional=True),
+    Column("step", flexible=True, least=14),
     Column("value", right=True),
     Column("limit", right=True),
     Column("beyond", right=True),
@@ -38,7 +38,7 @@ COLUMNS = (
 
 
 @click.command("violations")
-@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Number of newest sessions.")
+@last_option(default=1000)
 @only_measure_option
 @filter_options
 @table_options
