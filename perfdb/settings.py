@@ -15,6 +15,7 @@ from pathlib import Path
 
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
+from perfdb.measures import configured
 from perfdb.search import DATABASE_FILE as DATABASE_FILE
 from perfdb.search import (
     HOME_FOLDER,
@@ -54,9 +55,9 @@ class Settings:
 
     Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves nothing;
     ``shown_path`` gives the short form for people. ``console`` None leaves it to the entry point.
-    ``pathway``, ``alerts`` and ``retention`` are tables as read, with their lines, for the parts that
-    understand them. ``home_named`` says that the home was named explicitly and may belong to another user;
-    ``warnings`` say what was ignored, ``closed_home`` a folder above that may be a home.
+    ``pathway``, ``alerts``, ``measures`` and ``retention`` are tables as read, with their lines, for the
+    parts that understand them. ``home_named`` says that the home was named explicitly and may belong to
+    another user; ``warnings`` say what was ignored, ``closed_home`` a folder above that may be a home.
     """
 
     __slots__ = (
@@ -69,6 +70,7 @@ class Settings:
         "fsync",
         "home",
         "home_named",
+        "measures",
         "mode_attributes",
         "monitor",
         "pathway",
@@ -97,6 +99,7 @@ class Settings:
     redact: tuple[str, ...]
     pathway: Table
     alerts: Table
+    measures: Table
     retention: Table
     prices: Table
     config_file: Path | None
@@ -123,6 +126,7 @@ class Settings:
         redact: tuple[str, ...] = (),
         pathway: Table = _NO_TABLE,
         alerts: Table = _NO_TABLE,
+        measures: Table = _NO_TABLE,
         retention: Table = _NO_TABLE,
         prices: Table = _NO_TABLE,
         config_file: Path | None = None,
@@ -385,10 +389,11 @@ _CHECKS: dict[str, Check] = {
     "shared_group": _group,
     "pathway": _table,
     "alerts": _table,
+    "measures": _table,
     "retention": _table,
     "prices": _table,
 }
-_TABLES = ("pathway", "alerts", "retention", "prices")
+_TABLES = ("pathway", "alerts", "measures", "retention", "prices")
 _FROM_WORD: dict[str, Callable[[str], object]] = {
     "home": str,
     "database_url": str,
@@ -531,7 +536,9 @@ def _named_file(named: object, folder: Path | None) -> tuple[Path, Table]:
 
 def _read_file(table: Table) -> dict[str, Any]:
     values = table.read(_CHECKS)
-    return values | {name: table.table(name) for name in _TABLES if name in table}
+    found = values | {name: table.table(name) for name in _TABLES if name in table}
+    configured(found.get("measures", _NO_TABLE))  # a mistake in it is one at once
+    return found
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:

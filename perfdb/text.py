@@ -7,6 +7,7 @@ escapes, so that no step name can move a cursor, forge a line or turn the words 
 from __future__ import annotations
 
 import json
+import math
 import re
 
 from perfdb.vocabulary import MEDIANS, OTHER, TOTAL
@@ -111,6 +112,48 @@ def size_text(size: float | None) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
+
+
+def amount_text(value: float | None, unit: str) -> str:
+    """Return a value with its unit: ``23.33 s``, ``310 MB``, ``$0.084``, ``1,234 tokens``, ``12.3 %``.
+
+    Args:
+        value: in the unit.
+        unit: of a measure, see ``measures.Measure``; empty for a count.
+    """
+    if value is None or value != value:
+        return "-"
+    if value < 0:
+        return f"-{amount_text(-value, unit)}"
+    if unit in ("s", "ms"):
+        return duration_text(value if unit == "s" else value / 1000)
+    if unit == "bytes":
+        return size_text(value)
+    if unit == "usd":
+        return f"${money_text(value)}"
+    if unit == "percent":
+        figure = f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+    elif value < 1e15 and (value == int(value) or value >= 1e5):
+        figure = f"{value:,.0f}"
+    else:
+        figure = f"{value:,.6g}" if 1000 <= value < 1e15 else f"{value:.4g}"
+    return f"{figure} {'%' if unit == 'percent' else unit}" if unit else figure
+
+
+def money_text(value: float) -> str:
+    """Return dollars, those below one with three digits: ``1,234.50``, ``0.084``, ``0.000123``."""
+    if value >= 0.995 or value == 0:
+        return f"{value:,.2f}" if value < 1e15 else f"{value:.3g}"
+    places = min(12, 2 - math.floor(math.log10(value)))
+    figure = f"{value:.{places}f}".rstrip("0")
+    return figure + "0" * max(0, 2 - len(figure.partition(".")[2]))
+
+
+def difference_text(value: float, unit: str = "s") -> str:
+    """Return a difference with its sign: ``+73.4 ms``, ``-$0.02``."""
+    if (unit == "s" and abs(value) < 5e-7) or value == 0:  # clocks are read to the microsecond
+        return amount_text(0.0, unit) if unit != "s" else "0 s"
+    return f"{'-' if value < 0 else '+'}{amount_text(abs(value), unit)}"
 
 
 def local_time(epoch: float) -> str:

@@ -26,7 +26,7 @@ Key = str | int
 class Table(Mapping[str, "Any"]):
     """A mapping of settings with its origin: the file as shown to people, the path in it, the lines."""
 
-    __slots__ = ("_lines", "path", "source", "values_")
+    __slots__ = ("_lines", "above", "path", "source", "values_")
 
     def __init__(
         self,
@@ -35,11 +35,13 @@ class Table(Mapping[str, "Any"]):
         source: str = "",
         path: tuple[Key, ...] = (),
         lines: Mapping[tuple[Key, ...], int] | None = None,
+        above: Table | None = None,
     ) -> None:
         self.values_ = values
         self.source = source
         self.path = path
         self._lines = lines or {}
+        self.above = above  # the table that it was taken from
 
     def __getitem__(self, key: str) -> Any:
         return self.values_[key]
@@ -81,7 +83,7 @@ class Table(Mapping[str, "Any"]):
         value = self.values_.get(key, {})
         if not isinstance(value, Mapping):
             raise self.error(f"'{key}' must be a table, not {shown_value(value)}", key)
-        return Table(value, source=self.source, path=(*self.path, key), lines=self._lines)
+        return Table(value, source=self.source, path=(*self.path, key), lines=self._lines, above=self)
 
     def tables(self, key: str) -> list[Table]:
         """Return the array of tables under ``key``, such as ``[[alerts.rules]]``, in file order."""

@@ -26,7 +26,7 @@ LAYERS = {
     "critical_path": 0,
     "text": 0,
     "tokens": 0,
-    "measures": 0,
+    "measures": 0.5,
     "toml": 0,
     "trust": 0,
     "gate": 0,  # the dashboard and the pathway's API ask the same guards

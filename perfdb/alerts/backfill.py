@@ -23,6 +23,7 @@ from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.pinned import PINNED
 from perfdb.analysis.series import Series, SeriesName
 from perfdb.errors import NotFoundError
+from perfdb.measures import DURATION, Measure
 from perfdb.records import Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
@@ -37,7 +38,12 @@ _OWN = ("pipeline", "mode", "since", "until")  # of a move: arguments of their o
 
 
 def moves_of(
-    connection: Connection, *, better: bool = False, looking_back: bool = False, **filters: Any
+    connection: Connection,
+    *,
+    better: bool = False,
+    looking_back: bool = False,
+    measure: Measure = DURATION,
+    **filters: Any,
 ) -> list[Move]:
     """Return where the level of any series moved for the worse, without causes.
 
@@ -45,11 +51,13 @@ def moves_of(
         connection: of any role.
         better: where it moved for the better instead.
         looking_back: see ``find_moves``; what an import opens is what the rules would have opened.
+        measure: whose levels, and which way is better.
         filters: as ``store.series.read_past`` takes them.
     """
+    falls = better != (measure.direction == "down")
     found: list[Move] = []
-    for past in read_past(connection, **filters):
-        found += find_moves(past, better=better, looking_back=looking_back)
+    for past in read_past(connection, measure=measure, **filters):
+        found += find_moves(past, better=falls, looking_back=looking_back)
     return found
 
 
@@ -62,22 +70,35 @@ class Loss:
     verdict: Verdict
 
 
-def losses_of(connection: Connection, *, step: str | None = None, **filters: Any) -> list[Loss]:
+def losses_of(
+    connection: Connection, *, step: str | None = None, measure: Measure = DURATION, **filters: Any
+) -> list[Loss]:
     """Return the series that lost against their pinned baselines, however small each loss was.
 
     Args:
         connection: of any role.
         step: only this step, without the totals.
+        measure: the baselines of this measure.
         filters: as ``store.series.read_past`` takes them.
     """
-    pins = {(pin.pipeline, pin.step_name, pin.mode): pin for pin in pinned(connection)}
+    pins = {
+        (pin.pipeline, pin.step_name, pin.mode): pin
+        for pin in pinned(connection)
+        if pin.metric == measure.name
+    }
     found = []
-    for past in read_past(connection, step=step, **filters) if pins else ():
+    for past in read_past(connection, step=step, measure=measure, **filters) if pins else ():
         pin = pins.get(past.name)
         if pin is None:
             continue
         level = Level(pin.value, pin.spread, pin.n)
-        rule = Rule(name="pinned", kind=PINNED.name, pinned=level, **PINNED.defaults)
+        rule = Rule(
+            name="pinned",
+            kind=PINNED.name,
+            pinned=level,
+            direction=measure.direction,
+            **PINNED.defaults,
+        )
         first = bisect_right(past.start_times, pin.until_time)  # not held against itself
         runs = past.between(first)
         verdict = evaluate(rule, runs.values)
@@ -86,7 +107,9 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
     return found
 
 
-def with_causes(connection: Connection, moves: Iterable[Move], **filters: Any) -> list[Move]:
+def with_causes(
+    connection: Connection, moves: Iterable[Move], *, measure: Measure = DURATION, **filters: Any
+) -> list[Move]:
     """Return the moves with what explains them, among the sessions that they were found in.
 
     Total and steps of one pipeline and mode that moved within 5 sessions, or at what may be the same session,
@@ -98,10 +121,10 @@ def with_causes(connection: Connection, moves: Iterable[Move], **filters: Any) -
     for move in sorted(moves, key=lambda move: move.change.p_value):
         head = next((head for head in heads if _is_one_event(head, move)), None)
         if head is None:
-            head = _with_cause(connection, move, filters)
+            head = _with_cause(connection, move, filters, measure)
             if head.cause is not None and head.cause.switched_at is not None:
                 moved = head.moved_to(head.cause.switched_at)
-                head = head if moved is head else _with_cause(connection, moved, filters)
+                head = head if moved is head else _with_cause(connection, moved, filters, measure)
             heads.append(head)
         moved = move.moved_to(head.since_time)
         found.append(replace(moved, cause=head.cause, event_session_id=head.since_session_id))
@@ -113,7 +136,7 @@ def _is_one_event(head: Move, move: Move) -> bool:
     return same and (head.is_at(move.since_time) or head.may_be(move))
 
 
-def _with_cause(connection: Connection, move: Move, filters: dict[str, Any]) -> Move:
+def _with_cause(connection: Connection, move: Move, filters: dict[str, Any], measure: Measure) -> Move:
     ends = [each for each in (move.ended, filters.get("until")) if each is not None]
     cause = cause_at(
         connection,
@@ -125,6 +148,7 @@ def _with_cause(connection: Connection, move: Move, filters: dict[str, Any]) -> 
         reach=move.reach,
         likely=move.likely,
         among={name: value for name, value in filters.items() if name not in _OWN},
+        measure=measure,
     )
     return replace(move, cause=cause)
 
@@ -136,7 +160,7 @@ def alert_of(move: Move, alerts: Iterable[Alert]) -> Alert | None:
         alert
         for alert in alerts
         if kind_of(alert.kind).finds == "level"
-        and alert.metric == "duration"
+        and alert.metric == move.runs.metric
         and (alert.pipeline, alert.step_name, alert.mode) == series
         and move.is_at(alert.since_time)
     ]

@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.cause import Cause, Part, Suspect, find_cause
+from perfdb.measures import DURATION, Measure
+from perfdb.store.measuring import values_by_step
 from perfdb.store.neighbours import read_neighbours
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def cause_at(
     likely: tuple[float, float] | None = None,
     most: int = 300,
     among: Mapping[str, Any] | None = None,
+    measure: Measure = DURATION,
 ) -> Cause | None:
     """Return what explains a move of the level; None when it has no two sides.
 
@@ -45,6 +48,7 @@ def cause_at(
         likely: the same as far as the data tell: what switched there is named where nothing did in ``reach``.
         most: sessions to look at on either side.
         among: only sessions that fit these filters, as ``store.neighbours`` takes them.
+        measure: what moved: of another than the duration the parts are the values of the steps.
     """
     found, at = read_neighbours(
         connection, pipeline, mode, moment, before=most, after=most, since=since, until=until, **(among or {})
@@ -57,17 +61,23 @@ def cause_at(
         return bisect_left(starts, moments[0]), bisect_right(starts, moments[1]) - 1
 
     within = (at - REACH, at + REACH) if reach is None else places(reach)
-    cause = find_cause(
-        [each.seconds for each in found],
-        [each.facts for each in found],
-        at,
-        within,
-        [each.inside for each in found],
-        None if likely is None else places(likely),
-    )
+    facts = [each.facts for each in found]
+    probable = None if likely is None else places(likely)
+    if measure.is_duration:
+        parts = [each.seconds for each in found]
+        cause = find_cause(parts, facts, at, within, [each.inside for each in found], probable)
+    else:
+        parts = values_by_step(connection, measure, [each.session_id for each in found])
+        known = [_without(each, measure.name) for each in facts]
+        cause = find_cause(parts, known, at, within, likely=probable)
     if not cause.suspects or not cause.suspects[0].is_switch:
         return cause
     return replace(cause, switched_at=starts[at + cause.suspects[0].offset])
+
+
+def _without(facts: Mapping[str, object], name: str) -> dict[str, object]:
+    """Return the facts but for the measure itself, which moved and is no cause of that."""
+    return {key: value for key, value in facts.items() if key != name and not key.startswith(f"{name} of ")}
 
 
 def as_details(cause: Cause) -> dict[str, Any]:

@@ -6,11 +6,12 @@ rule of the same name replaces one, ``off`` takes it away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from perfdb.analysis.rules import KINDS, TABLE, Rule
+from perfdb.measures import Measure, configured, named
 from perfdb.recording.redaction import redact
 from perfdb.settings import boolean, number, text, texts, whole
 from perfdb.toml import Table, nearest
@@ -59,10 +60,22 @@ class AlertSettings:
     channels_off: tuple[Channel, ...] = ()
     repeat_after_s: float = 24 * 3600.0
     stale_after_s: float = 14 * 24 * 3600.0
+    measures: Mapping[str, Measure] = field(default_factory=dict)  # that the settings describe
 
     def rule(self, name: str) -> Rule | None:
         """Return the rule of this name."""
         return next((rule for rule in self.rules if rule.name == name), None)
+
+    def rules_for(self, pinned: Iterable[str]) -> tuple[Rule, ...]:
+        """Return the rules; the default one that holds runs against baselines, for each measure pinned."""
+        further = [
+            replace(rule, metric=name, measure=measure, direction=measure.direction, jitter=0.0)
+            for rule in self.rules
+            if rule.default and TABLE[rule.kind].finds == "loss"
+            for name in sorted({*pinned} - {rule.metric})
+            for measure in (named(name, self.measures),)
+        ]
+        return (*self.rules, *further)
 
 
 def read_alert_settings(
@@ -90,7 +103,8 @@ def read_alert_settings(
             "stale_after_days": number(0.01, 10_000),
         }
     )
-    rules = [_rule(each) for each in table.tables("rules")]
+    measures = {} if table.above is None else configured(table.above.table("measures"))
+    rules = [_rule(each, measures) for each in table.tables("rules")]
     channels = [_channel(each, environ) for each in table.tables("channels")]
     _refuse_twice(table, "rules", [rule.name for rule in rules])
     _refuse_twice(table, "channels", [channel.name for channel in channels])
@@ -106,6 +120,7 @@ def read_alert_settings(
         channels_off=tuple(each for each in channels if each.unset and not reading),
         repeat_after_s=3600.0 * found.get("repeat_after_h", 24.0),
         stale_after_s=86400.0 * found.get("stale_after_days", 14.0),
+        measures=measures,
     )
 
 
@@ -153,7 +168,7 @@ _COMMON: dict[str, Any] = {
 }
 
 
-def _rule(table: Table) -> Rule:
+def _rule(table: Table, measures: Mapping[str, Measure]) -> Rule:
     for key in ("name", "kind"):
         if key not in table:
             raise table.error(f"a rule needs '{key}'")
@@ -183,7 +198,10 @@ def _rule(table: Table) -> Rule:
         if "step" in found:
             raise table.error("metric 'total' is the session's: leave 'step' out", "step")
         found["metric"] = "duration"
-    return Rule(**found)
+    measure = named(found.get("metric", "duration"), measures)
+    if kind.sided:
+        found.setdefault("direction", measure.direction)
+    return Rule(measure=measure, **found)
 
 
 def _channel(table: Table, environ: Mapping[str, str] | None) -> Channel:

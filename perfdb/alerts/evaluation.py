@@ -25,7 +25,7 @@ from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE, percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series, SeriesName
-from perfdb.measures import METRICS
+from perfdb.measures import METRICS, Measure, named
 from perfdb.records import Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
@@ -157,13 +157,14 @@ def look_at_session(
         return None
     said = _said_of(connection, session.pipeline, session.mode)
     active = list(said.active.values())
-    windows = windows_of(connection, session, settings.rules)
+    rules = settings.rules_for(metric for _, metric in said.pins)
+    windows = windows_of(connection, session, rules)
     if not windows:
         return None
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
     opened = 0
-    for found in evaluate_rules(session, windows, settings.rules, said.accepted, by_fingerprint, said.pins):
+    for found in evaluate_rules(session, windows, rules, said.accepted, by_fingerprint, said.pins):
         key = (found.rule.name, found.window.step_name, found.rule.metric, found.rule.direction)
         alert = by_fingerprint.get(key)
         moved, events = advance(alert, found.rule, found.verdict, _seen(session, found, alert, now, historic))
@@ -184,20 +185,26 @@ def look_at_session(
         changes.append((moved, events))
     if not changes and not remove_unruled(active, (rule.name for rule in settings.rules), now):
         return None
-    return Findings(session, said, windows[0], _explained(connection, session, windows, changes), historic)
+    explained = _explained(connection, session, windows, changes, settings)
+    return Findings(session, said, windows[0], explained, historic)
 
 
 def _explained(
-    connection: Connection, session: SessionRef, windows: Sequence[Series], changes: Iterable[Change]
+    connection: Connection,
+    session: SessionRef,
+    windows: Sequence[Series],
+    changes: Iterable[Change],
+    settings: AlertSettings,
 ) -> list[Change]:
     """Return the changes with what explains them; it is looked for in the history."""
-    causes: dict[str, dict[str, Any]] = {}
+    causes: dict[tuple[str, str], dict[str, Any]] = {}
     found: list[Change] = []
     for changed, events in changes:
         if events and kind_of(changed.kind).finds == "failures":
             changed = _with_error(connection, session, changed)
         if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
-            changed = _with_cause(connection, changed, causes)
+            measure = named(changed.metric, settings.measures)
+            changed = _with_cause(connection, changed, measure, causes)
         if kind_of(changed.kind).finds == "level" and not {"fired", *_BEGINNINGS}.isdisjoint(events):
             changed = _with_everything(connection, session, windows, changed)
         found.append((changed, events))
@@ -309,15 +316,21 @@ def windows_of(
     if not fitting:
         return []
     metrics = {rule.metric for rule in fitting if rule.metric in MEASURED} | {"duration"}
-    attributes: dict[str | None, set[str]] = {}
+    attributes: dict[str | None, dict[str, Measure]] = {}
     for rule in fitting:
         if rule.metric not in MEASURED:
-            attributes.setdefault(rule.step, set()).add(rule.metric)
+            attributes.setdefault(rule.step, {})[rule.metric] = measure_of(rule)
             if rule.step == EVERY:
-                attributes.setdefault(None, set()).add(rule.metric)
+                attributes.setdefault(None, {})[rule.metric] = measure_of(rule)
     # Some of the last sessions failed or were tagged: a few more than the rules ask for.
     runs = (most or max(TABLE[rule.kind].window for rule in fitting)) + 10
-    return read_windows(connection, session, runs, metrics=metrics, attributes=attributes)
+    further = {step: of_step.values() for step, of_step in attributes.items()}
+    return read_windows(connection, session, runs, metrics=metrics, attributes=further)
+
+
+def measure_of(rule: Rule) -> Measure:
+    """Return the measure that a rule looks at, as its settings describe it."""
+    return rule.measure or named(rule.metric)
 
 
 def evaluate_rules(
@@ -595,14 +608,20 @@ def _with_error(connection: Connection, session: SessionRef, alert: Alert) -> Al
 _BEGINNINGS = {"opened", "opened pending", "opened historic", "opened again", "moved"}
 
 
-def _with_cause(connection: Connection, alert: Alert, known: dict[str, dict[str, Any]]) -> Alert:
+def _with_cause(
+    connection: Connection,
+    alert: Alert,
+    measure: Measure,
+    known: dict[tuple[str, str], dict[str, Any]],
+) -> Alert:
     """Return the alert with what explains its move; steps and total that moved together share it."""
-    if alert.metric != "duration":
-        return alert
-    if alert.since_session_id not in known:
-        cause = cause_at(connection, alert.pipeline, alert.mode, alert.since_time, most=AROUND)
-        known[alert.since_session_id] = {} if cause is None else {"cause": as_details(cause)}
-    return replace(alert, details={**alert.details, **known[alert.since_session_id]})
+    key = alert.metric, alert.since_session_id
+    if key not in known:
+        cause = cause_at(
+            connection, alert.pipeline, alert.mode, alert.since_time, most=AROUND, measure=measure
+        )
+        known[key] = {} if cause is None else {"cause": as_details(cause)}
+    return replace(alert, details={**alert.details, **known[key]})
 
 
 def _with_everything(

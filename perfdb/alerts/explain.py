@@ -16,6 +16,7 @@ from perfdb.analysis.cause import Cause
 from perfdb.analysis.rules import Rule, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE, percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT
+from perfdb.measures import named
 from perfdb.records import Alert
 from perfdb.store.windows import SessionRef, find_session_ref, newest_sessions, runs_since, session_after
 
@@ -137,6 +138,14 @@ def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:
 
 
 def _cause(connection: Connection, alert: Alert, since: float | None, until: float | None) -> Cause | None:
-    if alert.metric != "duration" or not kind_of(alert.kind).compares:
+    if not kind_of(alert.kind).compares:
         return None
-    return cause_at(connection, alert.pipeline, alert.mode, alert.since_time, since=since, until=until)
+    return cause_at(
+        connection,
+        alert.pipeline,
+        alert.mode,
+        alert.since_time,
+        since=since,
+        until=until,
+        measure=named(alert.metric),
+    )

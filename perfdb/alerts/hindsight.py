@@ -14,6 +14,7 @@ from perfdb.alerts.evaluation import (
     MEASURED,
     SeriesVerdict,
     evaluate_rules,
+    measure_of,
     pins_of,
     values_for,
     windows_of,
@@ -51,12 +52,13 @@ def evaluate_past(
         last: how many sessions, ``session`` among them.
     """
     measured = rule.metric in MEASURED
+    of_steps = (rule.step, None) if rule.step == EVERY else (rule.step,)
     windows = read_windows(
         connection,
         session,
         TABLE[rule.kind].window + last,
         metrics={"duration", rule.metric} if measured else {"duration"},
-        attributes=None if measured else {rule.step: {rule.metric}, **_of_total(rule)},
+        attributes=None if measured else {step: [measure_of(rule)] for step in of_steps},
     )
     if not windows:
         return

@@ -17,9 +17,9 @@ from perfdb.alerts.lifecycle import (
 from perfdb.analysis.cause import Cause, Part
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.rules.kind import contribution
-from perfdb.measures import UNITS
+from perfdb.measures import unit_of
 from perfdb.records import Alert
-from perfdb.text import duration_text, mode_text, size_text, step_label
+from perfdb.text import amount_text, mode_text, step_label
 from perfdb.vocabulary import ACKNOWLEDGED, FIRING, OTHER
 
 _MOST_NAMED = 3
@@ -27,15 +27,8 @@ _EXPLAINS = 0.3  # of the total's move, at least
 
 
 def amount(value: float | None, metric: str) -> str:
-    """Return a value with its unit: ``23.33 s``, ``128 ms``, ``310 MB``, ``1,234``."""
-    if value is None:
-        return "unknown"
-    if value < 0:
-        return f"-{amount(-value, metric)}"
-    unit = UNITS.get(metric)
-    if unit == "bytes":
-        return size_text(value)
-    return duration_text(value) if unit == "s" else f"{value:,.6g}"
+    """Return a value with its unit: ``23.33 s``, ``128 ms``, ``310 MB``, ``$0.084``, ``1,234``."""
+    return "unknown" if value is None else amount_text(value, unit_of(metric))
 
 
 def subject(alert: Alert) -> str:
@@ -129,12 +122,15 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
         failing = f"Failing too: {', '.join(steps[:_MOST_NAMED])}." if steps else ""
         parts = [f"Last error: {error}." if error else "", failure_kinds(alert), failing]
         return " ".join(part for part in parts if part)
-    if alert.metric != "duration" or finds == "share":
+    if finds == "share":
         return ""
     everyone = (alert, *group)
     cause = of_details(alert.details)
     if cause is not None:
-        return " ".join(part for part in (_parts_of(cause, alert.step_name), _suspicion(cause)) if part)
+        told = _parts_of(cause, alert.step_name, unit_of(alert.metric))
+        return " ".join(part for part in (told, _suspicion(cause)) if part)
+    if alert.metric != "duration":
+        return ""
     total = next((each for each in everyone if each.step_name is None), None)
     steps_moved: dict[str, float] = {}
     for each in everyone:
@@ -160,10 +156,10 @@ def failure_kinds(alert: Alert) -> str:
     return f"{alike} of the {of} failures since then are of this kind." if of > 1 and alike else ""
 
 
-def parts_text(parts: Sequence[Part]) -> str:
+def parts_text(parts: Sequence[Part], unit: str = "s") -> str:
     """Return the parts of a total's move as words: ``work +2.00 s (98 %), Other +40 ms (2 %)``."""
     return ", ".join(
-        f"{_part_name(part)} {_signed(part.seconds)}"
+        f"{_part_name(part)} {_signed(part.seconds, unit)}"
         + ("" if part.percent is None else f" ({part.percent:.0f} %)")
         for part in parts
         if part.step_name is not None or part.percent is None or abs(part.percent) >= 0.5
@@ -178,18 +174,18 @@ def _part_name(part: Part) -> str:
     return label if part.within is None else f"{step_label(part.within)}, in {label},"
 
 
-def _parts_of(cause: Cause, step_name: str | None) -> str:
+def _parts_of(cause: Cause, step_name: str | None, unit: str) -> str:
     """Say how much of the total's move each step is."""
-    named = parts_text(cause.parts)
+    named, total = parts_text(cause.parts, unit), _signed(cause.total_s, unit)
     if cause.parts[0].percent is None:
         return f"The total has not moved enough to tell: {named}."
     largest = max((part.percent or 0.0 for part in cause.parts if part.step_name is not None), default=0.0)
     if largest < 100 * _EXPLAINS:
-        return f"No single step explains the total's {_signed(cause.total_s)}; most moved: {named}."
+        return f"No single step explains the total's {total}; most moved: {named}."
     own = None if step_name is None else cause.part_of(step_name)
     if own is not None and (own.percent or 0.0) >= 100 * _EXPLAINS:
-        return f"It explains the total's {_signed(cause.total_s)}: {named}."
-    return f"The total's {_signed(cause.total_s)}: {named}."
+        return f"It explains the total's {total}: {named}."
+    return f"The total's {total}: {named}."
 
 
 def _suspicion(cause: Cause) -> str:
@@ -215,5 +211,5 @@ def remedy(alert: Alert) -> str:
     return f"Resolved by {runs} runs {side} {amount(alert.bound, alert.metric)}{held}."
 
 
-def _signed(seconds: float) -> str:
-    return ("+" if seconds > 0 else "") + amount(seconds, "duration")
+def _signed(value: float, unit: str = "s") -> str:
+    return ("+" if value > 0 else "") + amount_text(value, unit)

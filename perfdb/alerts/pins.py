@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.analysis.baselines import LEAST_RUNS, level_of
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import Series
+from perfdb.measures import DURATION, Measure
 from perfdb.store import alerts as store
 from perfdb.store import baselines
 from perfdb.store.baselines import Pin
@@ -23,20 +24,27 @@ if TYPE_CHECKING:
 
 
 def pins_of_past(
-    connection: Connection, now: float, *, last: int | None, note: str | None, **filters: Any
+    connection: Connection,
+    now: float,
+    measure: Measure = DURATION,
+    *,
+    last: int | None,
+    note: str | None,
+    **filters: Any,
 ) -> tuple[list[Pin], list[Series]]:
     """Return pins of what the runs that fit were like, and the series that had too few runs.
 
     Args:
         connection: of any role.
         now: epoch s.
+        measure: what is pinned of them.
         last: only so many of the newest runs of each series.
         note: what a person said about it.
         filters: as ``store.series.read_past`` takes them.
     """
     made: list[Pin] = []
     short: list[Series] = []
-    pasts = read_past(connection, **filters)
+    pasts = read_past(connection, measure=measure, **filters)
     for past in sorted(pasts, key=lambda past: (past.pipeline, past.mode, past.step_name or "")):
         first = 0 if last is None else max(0, len(past.values) - last)
         if len(past.values) - first < LEAST_RUNS:
@@ -48,7 +56,7 @@ def pins_of_past(
                 pipeline=past.pipeline,
                 step_name=past.step_name,
                 mode=past.mode,
-                metric="duration",
+                metric=measure.name,
                 value=level.value,
                 spread=level.spread,
                 n=level.n,
@@ -76,12 +84,13 @@ def unpin(connection: Connection, pins: Sequence[Pin], now: float) -> None:
 
 
 def _let_go(connection: Connection, pins: Iterable[Pin], event: str, now: float) -> None:
-    by_series: dict[tuple[str, str], set[str | None]] = {}
+    by_series: dict[tuple[str, str], set[tuple[str | None, str]]] = {}
     for pin in pins:
-        by_series.setdefault((pin.pipeline, pin.mode), set()).add(pin.step_name)
-    for (pipeline, mode), steps in by_series.items():
+        by_series.setdefault((pin.pipeline, pin.mode), set()).add((pin.step_name, pin.metric))
+    for (pipeline, mode), of_pins in by_series.items():
         for alert in store.active_alerts(connection, pipeline, mode):
-            if kind_of(alert.kind).finds != "loss" or alert.step_name not in steps or not alert.is_open:
+            pinned = kind_of(alert.kind).finds == "loss" and (alert.step_name, alert.metric) in of_pins
+            if not pinned or not alert.is_open:
                 continue
             closed = replace(
                 alert, state=RESOLVED, active=False, closed_at=now, updated_at=now, inhibited_by=None

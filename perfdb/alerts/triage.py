@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.alerts.hindsight import Replayed
     from perfdb.analysis.rules import Rule, Verdict
+    from perfdb.measures import Measure
     from perfdb.settings import Settings
     from perfdb.store.alerts import AlertEvent, Silence
     from perfdb.store.baselines import Pin
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
         @property
         def settings(self) -> Settings:
             """Where its rules and channels stand."""
+
+        def _measure(self, connection: Connection | None, name: str) -> Measure:
+            """Return the measure of this name, or raise that nothing is called so."""
 
         def _reading(self) -> AbstractContextManager[Connection | None]:
             """Give a connection that reads; None where nothing is recorded yet."""
@@ -329,6 +333,7 @@ class Triage:
         self,
         *,
         step: str | None = None,
+        measure: str = "duration",
         last: int | None = 50,
         before: str | None = None,
         first: str | None = None,
@@ -352,7 +357,8 @@ class Triage:
         del chosen["last"]  # of each series, not of all together
         now, note = time.time(), _redacted(note)
         with self._history._recorded() as connection:
-            made, short = pins_of_past(connection, now, last=last, note=note, step=step, **chosen)
+            of = self._history._measure(connection, measure)
+            made, short = pins_of_past(connection, now, of, last=last, note=note, step=step, **chosen)
         if not made:
             most = max((len(past) for past in short), default=0)
             raise UsageError(

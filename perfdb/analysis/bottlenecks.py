@@ -1,18 +1,24 @@
-"""Rank steps by the seconds they put on the critical path, and say what making them faster would bring."""
+"""Rank steps by the seconds they put on the critical path, and say what making them faster would bring.
+
+Of what is no time, such as money, there is no critical path: steps rank by their share of the sum.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from math import fsum
 from statistics import fmean, median
 
 import numpy as np
 import pandas as pd
 
+from perfdb.analysis.measuring import session_values, step_values, together
 from perfdb.analysis.replay import Schedule, Scheduled
 from perfdb.analysis.rows import CostRow, columns, frame_from
 from perfdb.analysis.runs import counted_sessions, seconds_of, spans_of
 from perfdb.critical_path import since
+from perfdb.measures import DURATION, SUM, Measure
 from perfdb.stopping import look, looking
 from perfdb.vocabulary import OTHER
 
@@ -23,12 +29,13 @@ MOST_REPLAYED_NAMES = 200  # the costliest; a replay of each costs as much as al
 COLUMNS = columns(CostRow)
 
 
-def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
+def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure = DURATION) -> pd.DataFrame:
     """Return what each step costs the sessions, per pipeline and mode, the costliest first.
 
     Args:
         sessions: as ``History.sessions`` gives them; only those that count are looked at.
         steps: as ``History.steps`` gives them for the same sessions.
+        measure: what the steps cost.
 
     Returns:
         One row per step name, and one of the ``kind`` ``other``, called ``Other``, for the time of no step:
@@ -45,14 +52,69 @@ def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
           missing but for the 200 costliest names;
         * ``workers``, ``pool_percent``, ``straggler_ratio``: of steps that run in parallel, medians over
           the sessions: how many ran at once, busy / (workers x span), slowest / median duration;
-        * ``kind``: ``step`` or ``other``; a step may be called Other too.
+        * ``kind``: ``step`` or ``other``; a step may be called Other too;
+        * ``measure`` and its ``unit``; ``value``: of the duration ``critical_s``.
+
+        Of another measure ``value`` is the mean per session, ``share_percent`` its share of the sum of all
+        sessions, and ``Other`` what sessions have beyond their steps; what is of seconds and schedules is
+        missing. Of measures that are no sums there are no shares.
     """
+    if not measure.is_duration:
+        return _shares(counted_sessions(sessions), steps, measure)
     counted = counted_sessions(sessions)
     chosen = steps[steps["session_id"].isin(set(counted["session_id"])) & steps["duration"].notna()]
     seconds = seconds_of(counted, chosen)
     rows: list[tuple[object, ...]] = []
     for (pipeline, mode), group in counted.groupby(["pipeline", "mode"], sort=True):
         rows += [(pipeline, mode, *row) for row in _of_one_mode(group, seconds, chosen)]
+    return frame_from([(*row, measure.name, measure.unit, row[6]) for row in rows], CostRow)
+
+
+def _shares(sessions: pd.DataFrame, steps: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """Return what each step has of a measure, the most first."""
+    totals = dict(zip(sessions["session_id"], session_values(sessions, steps, measure), strict=True))
+    spent: dict[tuple[str, str], list[tuple[float, int, float]]] = {}
+    within = steps[steps["session_id"].isin(set(sessions["session_id"]))]
+    values = step_values(within, measure)
+    columns = (within[name].tolist() for name in ("session_id", "step_name", "start_time", "seq"))
+    for session_id, name, start, seq, value in zip(*columns, values.tolist(), strict=True):
+        if value == value:
+            spent.setdefault((session_id, name), []).append((start, seq, value))
+    of_sessions: dict[str, dict[str | None, float]] = {}
+    for (session_id, name), each in spent.items():
+        of_sessions.setdefault(session_id, {})[name] = together(measure, each)
+    inside = _enclosing(within)
+    rows: list[dict[str, object]] = []
+    for (pipeline, mode), group in sessions.groupby(["pipeline", "mode"], sort=True):
+        ids = [each for each in group["session_id"] if totals[each] == totals[each]]
+        wall = np.array([totals[each] for each in ids], dtype=float)
+        parts = [of_sessions.get(each, {}) for each in ids]
+        names: dict[str | None, None] = dict.fromkeys(name for part in parts for name in part)
+        if measure.total == SUM and ids:
+            names[None] = None
+            for part, total in zip(parts, wall.tolist(), strict=True):
+                rest = total - fsum(part.values())
+                part[None] = 0.0 if abs(rest) <= 1e-9 * abs(total) else rest
+        made = []
+        for name in looking(names):
+            had = np.array([part.get(name, 0.0) for part in parts])
+            times = sum(name in part for part in parts)
+            if name is None and not had.any():
+                continue
+            deviations = wall - wall.mean()
+            varied = float(deviations @ deviations) if wall.size >= LEAST_FOR_VARIANCE else 0.0
+            adds_up = measure.total == SUM
+            row: dict[str, object] = dict.fromkeys(COLUMNS)
+            row |= {"pipeline": pipeline, "mode": mode, "sessions": len(ids), "n": times}
+            row |= {"step_name": OTHER if name is None else name, "kind": "other" if name is None else "step"}
+            row |= {"measure": measure.name, "unit": measure.unit, "inside": inside.get(name)}
+            row["value"] = float(had.mean()) if adds_up else float(had.sum()) / times
+            if adds_up:
+                row["share_percent"] = 100 * float(had.sum() / wall.sum()) if wall.sum() else None
+                row["variance_percent"] = 100 * float(had @ deviations) / varied if varied > 0 else None
+            made.append(row)
+        made.sort(key=lambda row: (row["kind"] == "other", -row["value"]))  # type: ignore[operator]
+        rows += made
     return frame_from(rows, CostRow)
 
 

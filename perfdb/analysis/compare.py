@@ -7,6 +7,7 @@ outliers. Pure and deterministic: the bootstrap draws from a seed of its own.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from perfdb.analysis.measuring import by_step, of_session
 from perfdb.analysis.rows import GroupedRow, SideBySide, frame_from
 from perfdb.analysis.runs import Floats, counted_sessions, runs_of, text_or_none
 from perfdb.analysis.series import quantile
 from perfdb.critical_path import Span, name_seconds
 from perfdb.filters import Either
+from perfdb.measures import DURATION, Measure
 from perfdb.records import Session
 from perfdb.stopping import look, looking
-from perfdb.text import duration_text, inert, mode_text
+from perfdb.text import amount_text, difference_text, duration_text, inert, mode_text
 from perfdb.vocabulary import COMPLETED, OTHER, TOTAL
 
 RESAMPLES = 5_000
@@ -42,8 +45,10 @@ class SessionComparison:
         frame: ``step_name`` (``Total`` first, ``Other`` is the time of no step), ``a_s``, ``b_s`` (busy
             seconds; missing where the step did not run), ``difference_s``, ``difference_percent``,
             ``a_critical_s``, ``b_critical_s`` and ``critical_difference_s``, whose steps and ``Other``
-            add up to ``Total``; ``kind`` (total, step or other, whatever a step is called); the largest
-            difference on the critical path first.
+            add up to ``Total``; ``kind`` (total, step or other, whatever a step is called); ``a``, ``b`` and
+            ``difference``: the same of any ``measure``, in its ``unit``, where ``Other`` is what is in no
+            step; of another than the duration the seconds are missing. The largest difference first: of the
+            duration that on the critical path.
     """
 
     a: str
@@ -63,7 +68,8 @@ class GroupComparison:
             ``a_n``, ``b_n``, ``a_median``, ``b_median``, ``difference_s`` (b - a), ``difference_percent``,
             ``low_s`` and ``high_s`` (95 % bootstrap interval of the difference, with 5 runs or more in
             both), ``effect``: Cliff's delta, from -1 (all of b are faster) to 1 (all are slower);
-            ``kind``: total or step.
+            ``kind``: total or step; ``difference``, ``low`` and ``high``: the same of any ``measure``, in
+            its ``unit``, where ``_s`` is missing if that is not seconds.
         confounded: other attributes that tell the groups apart as well, so that the difference may be theirs;
             ``time`` when one group ended before the other began.
         left_out: values of ``by`` that are in neither group.
@@ -78,12 +84,14 @@ class GroupComparison:
     left_out: tuple[object, ...] = field(default=())
 
 
-def compare_sessions(a: Session, b: Session) -> SessionComparison:
-    """Return what ``b`` did longer or shorter than ``a``, step by step.
+def compare_sessions(a: Session, b: Session, measure: Measure = DURATION) -> SessionComparison:
+    """Return what ``b`` did longer or shorter than ``a``, or had more or less of a measure, step by step.
 
     Raises:
-        ValueError: one of them has no total duration, because it still runs or was cut off.
+        ValueError: one of them has no total duration, because it still runs or was cut off; or no value.
     """
+    if not measure.is_duration:
+        return _compare_values(a, b, measure)
     for session in (a, b):
         if session.total_duration is None:
             raise ValueError(f"session {session.session_id} is {session.status}: it has no total to compare")
@@ -94,8 +102,55 @@ def compare_sessions(a: Session, b: Session) -> SessionComparison:
     longer, percent = wall_b - wall_a, _percent(wall_a, wall_b)
     total = (TOTAL, wall_a, wall_b, longer, percent, wall_a, wall_b, longer, "total")
     named = [(OTHER, *rest, "other") if name is None else (name, *rest, "step") for name, *rest in rows]
-    frame = frame_from([total, *named], SideBySide)
+    longest = [(*row, *row[1:4], measure.name, measure.unit) for row in (total, *named)]
+    frame = frame_from(longest, SideBySide)
     return SessionComparison(a.session_id, b.session_id, _session_sentence(a, b, rows), frame)
+
+
+def _compare_values(a: Session, b: Session, measure: Measure) -> SessionComparison:
+    totals = []
+    for session in (a, b):
+        value = of_session(session, measure)
+        if value is None:
+            raise ValueError(
+                f"session {session.session_id} has no {measure.name}: there is nothing to compare"
+            )
+        totals.append(value)
+    spent = by_step(a, measure), by_step(b, measure)
+    rows: list[dict[str, object]] = []
+    for name in dict.fromkeys(name for side in spent for name in side):
+        first, second = (side.get(name) for side in spent)
+        if name is None and not (first or second):
+            continue
+        is_other = name is None
+        rows.append(_values(OTHER if is_other else name, "other" if is_other else "step", first, second))
+    rows.sort(key=lambda row: (row["kind"] == "other", -abs(row["difference"] or 0.0)))  # type: ignore[arg-type]
+    before, after = totals
+    texts = [amount_text(each, measure.unit) for each in totals]
+    more = f"{_more_of(after - before, measure.unit)}"
+    sentence = f"{b.session_id}: {inert(measure.words)} {texts[1]}, {more} {a.session_id} ({texts[0]})"
+    largest = rows[0] if rows and rows[0]["difference"] else None
+    if largest is not None:
+        part = difference_text(float(str(largest["difference"])), measure.unit)
+        where = None if largest["kind"] == "other" else str(largest["step_name"])
+        sentence += f"; {part} in {_part(where)}"
+    if a.mode != b.mode or a.pipeline != b.pipeline:
+        sentence += f". They are of different {'pipelines' if a.pipeline != b.pipeline else 'modes'}"
+    columns = [
+        "step_name", "a_s", "b_s", "difference_s", "difference_percent",
+        "a_critical_s", "b_critical_s", "critical_difference_s", "kind", "a", "b", "difference",
+    ]  # fmt: skip
+    frame = pd.DataFrame([_values(TOTAL, "total", before, after), *rows], columns=columns)
+    frame = frame.astype(dict.fromkeys((*columns[1:8], *columns[9:]), "float64"))
+    frame = frame.assign(measure=measure.name, unit=measure.unit)
+    return SessionComparison(a.session_id, b.session_id, f"{sentence}.", frame)
+
+
+def _values(name: str | None, kind: str, a: float | None, b: float | None) -> dict[str, object]:
+    known = a is not None and b is not None
+    difference = b - a if a is not None and b is not None else None
+    row: dict[str, object] = {"step_name": name, "kind": kind, "a": a, "b": b, "difference": difference}
+    return row | {"difference_percent": _percent(a, b) if known else None}
 
 
 def compare_groups(
@@ -106,6 +161,7 @@ def compare_groups(
     a: object = None,
     b: object = None,
     mode_attributes: Sequence[str] = ("fast_mode",),
+    measure: Measure = DURATION,
 ) -> GroupComparison:
     """Return how sessions with one value of an attribute compare with those of another.
 
@@ -117,6 +173,7 @@ def compare_groups(
             that appeared.
         b: the value of the second group; None: the one that appeared last.
         mode_attributes: what makes a mode. Modes are never mixed, but for ``by`` itself.
+        measure: what the durations of these frames are: see ``measuring.measured``.
 
     Raises:
         ValueError: no session has the attribute, or there are not two values, or not these.
@@ -134,8 +191,12 @@ def compare_groups(
         mode=[_without(mode, by) for mode in runs["mode"]] if by in mode_attributes else runs["mode"],
     )
     frame = _group_frame(runs, first, second)
+    figures = {name: frame[f"{name}_s"] for name in ("difference", "low", "high")}
+    frame = frame.assign(**figures, measure=measure.name, unit=measure.unit)
+    if measure.unit != "s":
+        frame = frame.assign(difference_s=math.nan, low_s=math.nan, high_s=math.nan)
     confounded = _confounded(chosen, first, by)
-    sentence = _group_sentence(frame, by, shown[first], shown[second], confounded)
+    sentence = _group_sentence(frame, by, shown[first], shown[second], confounded, measure)
     return GroupComparison(
         by, shown[first], shown[second], sentence, frame, confounded, tuple(shown[key] for key in left_out)
     )
@@ -246,6 +307,12 @@ def _more(difference: float) -> str:
     return f"{duration_text(abs(difference))} {'more' if difference > 0 else 'less'} than"
 
 
+def _more_of(difference: float, unit: str) -> str:
+    if difference == 0:
+        return "the same as"
+    return f"{amount_text(abs(difference), unit)} {'more' if difference > 0 else 'less'} than"
+
+
 def _percent(before: float | None, after: float | None) -> float | None:
     return 100 * (after - before) / before if before and after is not None else None
 
@@ -322,7 +389,7 @@ def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
             row = (difference, _percent(median_a, median_b), low, high, cliffs_delta(a, b))
         name, kind = (TOTAL, "total") if step_name is None else (step_name, "step")
         rows.append((pipeline, mode, name, a.size, b.size, median_a, median_b, *row, kind))
-    frame = frame_from(rows, GroupedRow)
+    frame = frame_from([(*row, *(None,) * 5) for row in rows], GroupedRow)
     # the largest difference first, below the total of its pipeline and mode
     weight = frame["difference_s"].abs().fillna(-1.0).where(frame["kind"] != "total", np.inf)
     return (
@@ -363,22 +430,27 @@ def _tells_apart(values: Sequence[str], groups: Sequence[bool]) -> bool:
     return right >= SEPARATES * len(values)
 
 
-def _group_sentence(frame: pd.DataFrame, by: str, a: object, b: object, confounded: Sequence[str]) -> str:
+def _group_sentence(
+    frame: pd.DataFrame, by: str, a: object, b: object, confounded: Sequence[str], measure: Measure
+) -> str:
     groups = f"{inert(by)} = {inert(_shown(b))}"
-    totals = frame[(frame["kind"] == "total") & frame["difference_s"].notna()]
+    totals = frame[(frame["kind"] == "total") & frame["difference"].notna()]
     if totals.empty:
         return f"No pipeline and mode has sessions of both {groups} and {inert(_shown(a))}."
     total = totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]
-    difference = float(total["difference_s"])
+    difference = float(total["difference"])
+    before, after = (amount_text(float(total[f"{side}_median"]), measure.unit) for side in "ab")
+    more, verb = f"{_more(difference)}", "took"
+    if not measure.is_duration:
+        more, verb = _more_of(difference, measure.unit), f"has {inert(measure.words)}"
     of_mode = mode_text(str(total["mode"]))
     sentence = (
-        f"With {groups} a session of {inert(total['pipeline'])}{f' ({of_mode})' if of_mode else ''} took "
-        f"{duration_text(float(total['b_median']))} in the median, {_more(difference)} with "
-        f"{inert(_shown(a))} ({duration_text(float(total['a_median']))}); "
+        f"With {groups} a session of {inert(total['pipeline'])}{f' ({of_mode})' if of_mode else ''} {verb} "
+        f"{after} in the median, {more} with {inert(_shown(a))} ({before}); "
         f"n = {total['b_n']} and {total['a_n']}"
     )
-    if total["low_s"] == total["low_s"]:
-        sure = beyond_chance(total["low_s"], total["high_s"])
+    if total["low"] == total["low"]:
+        sure = beyond_chance(total["low"], total["high"])
         sentence += "; more than chance explains" if sure else "; chance alone could explain it"
     else:
         sentence += "; too few to tell it from chance"

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from perfdb.analysis.bottlenecks import most_at_once
+from perfdb.analysis.measuring import by_step, of_session
 from perfdb.analysis.rows import ExplainedStep, columns, frame_from
 from perfdb.critical_path import Span, name_seconds
+from perfdb.measures import DURATION, SUM, Measure
 from perfdb.records import Session, Step
 from perfdb.stopping import look, looking
-from perfdb.text import counted, duration_text, inert, mode_text, size_text
+from perfdb.text import amount_text, counted, duration_text, inert, mode_text, size_text
 from perfdb.vocabulary import MEDIANS, OTHER
 
 LEAST_HISTORY = 5
@@ -47,7 +49,10 @@ class Explanation:
             sessions have the step, missing with none; ``busy_s``; ``attempts`` made, ``retry_s`` in those
             that failed, ``wait_s`` between them (back-off), ``queue_s`` waiting for a free worker; ``cpu_s``
             and ``rss_peak_bytes`` with their medians; ``cause`` in words; ``kind``: step, medians (with
-            nothing but ``excess_s``) or other.
+            nothing but ``excess_s``) or other; ``value``, ``usual`` and ``excess``: the same of any measure.
+        measure: what is explained, in its ``unit``; of another than the duration all that ends with ``_s`` is
+            None, and the values of the steps stand for their seconds.
+        value, usual, excess: of the session.
     """
 
     session_id: str
@@ -60,6 +65,11 @@ class Explanation:
     n: int
     sentence: str
     frame: pd.DataFrame
+    measure: str = DURATION.name
+    unit: str = DURATION.unit
+    value: float | None = None
+    usual: float | None = None
+    excess: float | None = None
 
 
 class _Spent(NamedTuple):
@@ -73,17 +83,20 @@ class _Spent(NamedTuple):
     rss_peak_bytes: float | None
 
 
-def explain(session: Session, past: Iterable[Session]) -> Explanation:
-    """Return why a session took as long as it did.
+def explain(session: Session, past: Iterable[Session], measure: Measure = DURATION) -> Explanation:
+    """Return why a session took as long as it did, or where its value of a measure lies.
 
     Args:
         session: with its steps.
         past: its history, with steps; what does not match, does not count or did not begin before it is
             passed over.
+        measure: what is to be explained.
 
     Raises:
-        ValueError: the session has no total duration, because it still runs or was cut off.
+        ValueError: the session has no total duration, because it still runs or was cut off; or no value.
     """
+    if not measure.is_duration:
+        return _explain_value(session, past, measure)
     if session.total_duration is None:
         raise ValueError(f"session {session.session_id} is {session.status}: it has no total to explain")
     wall = session.total_duration
@@ -92,6 +105,7 @@ def explain(session: Session, past: Iterable[Session]) -> Explanation:
     enough = len(before) >= LEAST_HISTORY
     usual = median(totals) if enough else None
     frame = _frame(session, wall, usual, before if enough else [])
+    frame = frame.assign(value=frame["seconds"], usual=frame["usual_s"], excess=frame["excess_s"])
     return Explanation(
         session_id=session.session_id,
         pipeline=session.pipeline,
@@ -103,7 +117,99 @@ def explain(session: Session, past: Iterable[Session]) -> Explanation:
         n=len(before),
         sentence=_sentence(session, wall, usual, len(before), frame),
         frame=frame,
+        value=wall,
+        usual=usual,
+        excess=None if usual is None else wall - usual,
     )
+
+
+def _explain_value(session: Session, past: Iterable[Session], measure: Measure) -> Explanation:
+    value = of_session(session, measure)
+    if value is None:
+        raise ValueError(f"session {session.session_id} has no {measure.name}: there is nothing to explain")
+    before = [each for each in past if _tells_of(each, session)]
+    known = [(each, total) for each in before if (total := of_session(each, measure)) is not None]
+    totals = [total for _, total in known]
+    enough = len(totals) >= LEAST_HISTORY
+    usual = median(totals) if enough else None
+    own, spent = by_step(session, measure), [by_step(each, measure) for each, _ in known]
+    rows: list[dict[str, Any]] = []
+    for name in dict.fromkeys(name for part in (own, *spent) for name in part if name is not None):
+        row: dict[str, Any] = dict.fromkeys(_COLUMNS)
+        row |= {"step_name": name, "kind": "step", "value": own.get(name, 0.0), "cause": ""}
+        row["n"] = sum(name in part for part in spent)
+        if enough:
+            values = [part.get(name, 0.0) for part in spent]
+            row |= {"usual": median(values), "percentile": percentile_of(row["value"], values)}
+            row["excess"] = row["value"] - row["usual"]
+            row["cause"] = "" if name in own else "did not run this time"
+        rows.append(row)
+    rows.sort(key=lambda row: -(row["excess"] if enough else row["value"]))
+    if measure.total == SUM:
+        rest: dict[str, Any] = dict.fromkeys(_COLUMNS)
+        rest |= {
+            "step_name": OTHER,
+            "kind": "other",
+            "value": own.get(None, 0.0),
+            "n": len(totals),
+            "cause": "",
+        }
+        if usual is not None:
+            rest["excess"] = (value - usual) - sum(row["excess"] for row in rows)
+            rest["usual"] = rest["value"] - rest["excess"]
+        if any(abs(rest[name] or 0.0) > 1e-9 * abs(value) for name in ("value", "excess")):
+            rows.append(rest)
+    frame = frame_from(rows, ExplainedStep)
+    return Explanation(
+        session_id=session.session_id,
+        pipeline=session.pipeline,
+        mode=session.mode,
+        wall_s=session.total_duration or 0.0,
+        usual_s=None,
+        excess_s=None,
+        percentile=percentile_of(value, totals) if enough else None,
+        n=len(totals),
+        sentence=_value_sentence(session, value, usual, len(totals), rows, measure),
+        frame=frame,
+        measure=measure.name,
+        unit=measure.unit,
+        value=value,
+        usual=usual,
+        excess=None if usual is None else value - usual,
+    )
+
+
+def _value_sentence(
+    session: Session,
+    value: float,
+    usual: float | None,
+    n: int,
+    rows: Sequence[Mapping[str, Any]],
+    measure: Measure,
+) -> str:
+    name = f"Session {session.session_id}: {inert(measure.words)} {amount_text(value, measure.unit)}"
+    mode = mode_text(session.mode)
+    of_kind = f"{inert(session.pipeline)}{f' ({mode})' if mode else ''}"
+    if usual is None:
+        return (
+            f"{name}. There are {counted(n, 'earlier session')} of {of_kind} to compare it with; "
+            f"{LEAST_HISTORY} are needed to say what is usual."
+        )
+    excess = value - usual
+    known = (
+        f"the median of {counted(n, 'earlier session')} of {of_kind} is {amount_text(usual, measure.unit)}"
+    )
+    if abs(excess) <= _SAME * abs(usual):
+        return f"{name}, which is as usual: {known}."
+    word = "more" if excess > 0 else "less"
+    sentence = f"{name}, {amount_text(abs(excess), measure.unit)} {word} than usual ({known})"
+    if measure.total == SUM and rows:
+        worst = max(rows, key=lambda row: row["excess"] / excess)
+        share = worst["excess"] / excess
+        part = f"{100 * share:.0f} %" if share < 0.995 else "all"
+        step = "what is in no step" if worst["kind"] == "other" else inert(worst["step_name"])
+        sentence += f": {step} accounts for {part} of it"
+    return f"{sentence}."
 
 
 def _tells_of(other: Session, session: Session) -> bool:

@@ -61,6 +61,9 @@ class CostRow:
     pool_percent: float | None
     straggler_ratio: float | None
     kind: RowKind
+    measure: str
+    unit: str
+    value: float | None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,9 @@ class ExplainedStep:
     usual_rss_peak_bytes: float | None
     cause: str
     kind: RowKind
+    value: float | None
+    usual: float | None
+    excess: float | None
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,10 @@ class Regression:
     confounded: bool
     alert_id: int | None
     alert_state: AlertState | None
+    difference: float | None
+    total_difference: float | None
+    measure: str
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,11 @@ class SideBySide:
     b_critical_s: float | None
     critical_difference_s: float | None
     kind: RowKind
+    a: float | None
+    b: float | None
+    difference: float | None
+    measure: str
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -168,3 +183,8 @@ class GroupedRow:
     high_s: float | None
     effect: float | None
     kind: RowKind
+    difference: float | None
+    low: float | None
+    high: float | None
+    measure: str
+    unit: str

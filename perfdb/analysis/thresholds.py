@@ -16,10 +16,22 @@ SIGMAS = 4.0
 LEAST_OVER_MEDIAN = 1.25
 MOST_FLAGGED = 0.05
 
-COLUMNS = ("pipeline", "step_name", "mode", "n", "p50", "p95", "max", "limit", "flagged", "flagged_percent")
+COLUMNS = (
+    "pipeline",
+    "step_name",
+    "mode",
+    "n",
+    "p50",
+    "p95",
+    "max",
+    "limit",
+    "flagged",
+    "flagged_percent",
+    "kind",
+)
 
 
-def suggest_thresholds(runs: pd.DataFrame) -> pd.DataFrame:
+def suggest_thresholds(runs: pd.DataFrame, *, higher_is_better: bool = False) -> pd.DataFrame:
     """Return a ``max`` limit for each series with at least 20 runs that count.
 
     The limit is a robust upper quantile: the median times exp(4 σ), σ being 1.4826 MAD of the logarithms,
@@ -28,11 +40,13 @@ def suggest_thresholds(runs: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         runs: as ``runs.runs_of`` gives them.
+        higher_is_better: the limit is a ``min``: the mirror of the above, by the inverse of the values.
 
     Returns:
         ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``n``, ``p50``, ``p95``, ``max``
         and ``limit`` (s), ``flagged``: how many of the ``n`` runs the limit would have flagged, and
-        ``flagged_percent``. Totals first, then the steps by the time they took.
+        ``flagged_percent``, and the ``kind`` of the rule: ``max`` or ``min``. Totals first, then the
+        steps by the time they took.
     """
     rows: list[tuple[object, ...]] = []
     for series in series_of(runs):
@@ -40,20 +54,24 @@ def suggest_thresholds(runs: pd.DataFrame) -> pd.DataFrame:
         values = values[values > 0]
         if values.size < LEAST_RUNS:
             continue
-        limit = robust_limit(values)
-        flagged = int((values > limit).sum())
+        if higher_is_better:
+            limit = rounded_down(1 / robust_limit(1 / values, rounded=False))
+        else:
+            limit = robust_limit(values)
+        flagged = int((values < limit).sum() if higher_is_better else (values > limit).sum())
         ordered = np.sort(values)
         p50, p95 = quantile(ordered, 0.5), quantile(ordered, 0.95)
         share = 100 * flagged / values.size
-        rows.append((*series.name, values.size, p50, p95, float(values.max()), limit, flagged, share))
+        kind = "min" if higher_is_better else "max"
+        rows.append((*series.name, values.size, p50, p95, float(values.max()), limit, flagged, share, kind))
     floats = ("p50", "p95", "max", "limit", "flagged_percent")
     whole = {"n": "int64", "flagged": "int64"}
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
-        dict.fromkeys(floats, "float64") | whole | {"step_name": object}
+        dict.fromkeys(floats, "float64") | whole | {"step_name": object, "kind": object}
     )
 
 
-def robust_limit(values: Floats) -> float:
+def robust_limit(values: Floats, *, rounded: bool = True) -> float:
     """Return the proposed upper limit of positive values, see ``suggest_thresholds``."""
     logs = np.log(values)
     middle = float(np.median(logs))
@@ -61,7 +79,7 @@ def robust_limit(values: Floats) -> float:
     limit = math.exp(middle) * max(LEAST_OVER_MEDIAN, math.exp(SIGMAS * sigma))
     if (values > limit).mean() > MOST_FLAGGED:
         limit = quantile(np.sort(values), 0.99)
-    return rounded_up(limit)
+    return rounded_up(limit) if rounded else limit
 
 
 def rounded_up(value: float) -> float:
@@ -72,11 +90,24 @@ def rounded_up(value: float) -> float:
     return round(math.ceil(scaled) / 10.0**digits, max(0, digits))
 
 
-def rule_name(step_name: str | None, pipeline: str, mode: Sequence[tuple[str, object]]) -> str:
+def rounded_down(value: float) -> float:
+    """Return the greatest number of two significant digits that is not above ``value``."""
+    digits = 1 - math.floor(math.log10(value))
+    return round(math.floor(round(value * 10.0**digits, 9)) / 10.0**digits, max(0, digits))
+
+
+def rule_name(
+    step_name: str | None,
+    pipeline: str,
+    mode: Sequence[tuple[str, object]],
+    measure: str = "duration",
+    kind: str = "max",
+) -> str:
     """Return a readable name for the rule of a series: ``vision-analysis-slow``, ``design-total-slow``."""
     words = [step_name if step_name is not None else f"{pipeline} total"]
     for name, value in mode:
         if value not in (None, False):
             words.append(name if value is True else f"{name} {value}")
-    spelt = "".join(each if each.isalnum() else "-" for each in " ".join([*words, "slow"]).lower())
+    last = ["slow"] if measure == "duration" else [measure, "low" if kind == "min" else "high"]
+    spelt = "".join(each if each.isalnum() else "-" for each in " ".join([*words, *last]).lower())
     return "-".join(part for part in spelt.split("-") if part)

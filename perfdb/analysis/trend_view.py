@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
@@ -21,7 +22,8 @@ from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import PERCENTILES, Series, percentile, quantile, quantiles
 from perfdb.analysis.slopes import Floats, slopes
 from perfdb.analysis.waves import changes_beside_wave
-from perfdb.text import counted, duration_text, inert, shortened
+from perfdb.measures import DURATION, Measure
+from perfdb.text import amount_text, counted, inert, shortened
 
 MOST_RUNS = 4_000
 """More runs are shown, and asked for changes of their level, by their periods."""
@@ -97,13 +99,13 @@ def beyond(values: Sequence[float] | Floats, top: float) -> list[int]:
     return [int(place) for place in np.flatnonzero(np.asarray(values, dtype=float) > top * (1 + 1e-9))]
 
 
-def beyond_words(values: Sequence[float] | Floats, top: float) -> str:
+def beyond_words(values: Sequence[float] | Floats, top: float, unit: str = "s") -> str:
     """Return how many runs lie beyond the scale, and how far; empty for none."""
     places = beyond(values, top)
     if not places:
         return ""
     farthest = max(float(values[place]) for place in places)
-    return f"{counted(len(places), 'run')} beyond the scale, up to {duration_text(farthest)}"
+    return f"{counted(len(places), 'run')} beyond the scale, up to {amount_text(farthest, unit)}"
 
 
 def kept_places(values: Sequence[float], most: int) -> list[int]:
@@ -297,25 +299,39 @@ def drift(start_times: Floats, per_run: float, per_day: float, p_value: float, n
     return over if abs(over) >= LEAST_DRIFT else None
 
 
-def percent_words(percent: float) -> str:
-    """Return how a level moved: ``56 % slower``, ``3.1 times as slow``."""
+def percent_words(percent: float, measure: Measure = DURATION) -> str:
+    """Return how a level moved: ``56 % slower``, ``3.1 times as slow``; of others ``higher`` or ``lower``."""
+    if not measure.is_duration:
+        if percent >= 200:
+            return f"{1 + percent / 100:.1f} times as high"
+        return f"{abs(percent):.0f} % {'higher' if percent > 0 else 'lower'}"
     if percent >= 200:
         return f"{1 + percent / 100:.1f} times as slow"
     return f"{abs(percent):.0f} % {'slower' if percent > 0 else 'faster'}"
 
 
-def name_of(step_name: str | None, pipeline: str) -> str:
-    """Return the words for a series: a step's name, or that it is the total."""
-    return (
+def name_of(step_name: str | None, pipeline: str, measure: Measure = DURATION) -> str:
+    """Return the words for a series: a step's name, or that it is the total; of which measure."""
+    name = (
         f"A run of {shortened(inert(pipeline), 60)}" if step_name is None else shortened(inert(step_name), 60)
     )
+    return name if measure.is_duration else of_measure(name, measure)
 
 
-def moved_words(what: str, change: Mapping[str, Any], since: str) -> str:
+def of_measure(name: str, measure: Measure) -> str:
+    """Return the words for a measure of something: ``Cost of a run of design``."""
+    words = shortened(inert(measure.words), 60)
+    of = f"{name[0].lower()}{name[1:]}" if name.startswith("A run of ") else name
+    return f"{words[0].upper()}{words[1:]} of {of}"
+
+
+def moved_words(what: str, change: Mapping[str, Any], since: str, measure: Measure = DURATION) -> str:
     """Return that a level moved, since when and from where to where."""
-    before, after = duration_text(change["before_median"]), duration_text(change["after_median"])
+    before, after = (amount_text(change[f"{side}_median"], measure.unit) for side in ("before", "after"))
     percent = change["effect_percent"]
-    how = "moved" if percent is None or math.isinf(percent) else f"is {percent_words(float(percent))}"
+    how = (
+        "moved" if percent is None or math.isinf(percent) else f"is {percent_words(float(percent), measure)}"
+    )
     return f"{what} {how} since {since} ({before} → {after})"
 
 
@@ -329,6 +345,7 @@ def finding(
     limits: Sequence[float] = (),
     drifted: float | None = None,
     failures: int = 0,
+    measure: Measure = DURATION,
 ) -> str:
     """Return the sentence above a picture: the first of these that there is.
 
@@ -341,10 +358,12 @@ def finding(
         limits: of ``max`` rules (s).
         drifted: percent over all runs, see ``drift``.
         failures: runs that failed.
+        measure: what the values are of.
     """
     values = np.asarray(durations, dtype=float)
+    amount = partial(amount_text, unit=measure.unit)
     if newest is not None:
-        return moved_words(what, newest, since)
+        return moved_words(what, newest, since, measure)
     if not values.size:
         return f"{what} failed in {counted(failures, 'run')} and succeeded in none" if failures else what
     if alerts:
@@ -352,22 +371,28 @@ def finding(
     for limit in limits:
         over = int(np.count_nonzero(values > limit))
         if over:
-            return (
-                f"{what}: {over:,} of {counted(values.size, 'run')} over the limit of {duration_text(limit)}"
-            )
+            return f"{what}: {over:,} of {counted(values.size, 'run')} over the limit of {amount(limit)}"
     if values.size == 1:
-        return f"{what} took {duration_text(float(values[0]))} in its only run"
-    middle = duration_text(float(np.median(values)))
+        took = "took" if measure.is_duration else "was"
+        return f"{what} {took} {amount(float(values[0]))} in its only run"
+    middle = amount(float(np.median(values)))
+    if drifted is not None and not measure.is_duration:
+        grew = "higher" if drifted > 0 else "lower"
+        return (
+            f"{what} is {abs(drifted):.0f} % {grew} at the end of these {values.size:,} runs than at their "
+            f"beginning, bit by bit; the median is {middle}"
+        )
     if drifted is not None:
         grew = "longer" if drifted > 0 else "less"
         return (
             f"{what} takes {abs(drifted):.0f} % {grew} at the end of these {values.size:,} runs than at "
             f"their beginning, bit by bit; the median is {middle}"
         )
-    half = f"{what}: half of the runs take up to {middle}"
+    half = f"{what}: half of the runs {'take' if measure.is_duration else 'have'} up to {middle}"
     if (p95 := percentile(np.sort(values), "p95")) is None:
-        return f"{half}, the longest {duration_text(float(values.max()))}"
-    return f"{half}, 95 % up to {duration_text(p95)}"
+        most = "longest" if measure.is_duration else "highest"
+        return f"{half}, the {most} {amount(float(values.max()))}"
+    return f"{half}, 95 % up to {amount(p95)}"
 
 
 def statistics(runs: Series) -> dict[str, Any]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from perfdb.analysis.measuring import session_values, step_values
 from perfdb.analysis.rows import Violation, columns, frame_from
 from perfdb.analysis.rules import TABLE, Rule, exceeds
 from perfdb.analysis.rules.base import percent_over
 from perfdb.analysis.runs import counted_sessions, text_or_none
 from perfdb.analysis.series import SeriesName
-from perfdb.measures import METRICS
+from perfdb.measures import named
 
 COLUMNS = columns(Violation)
 
@@ -33,15 +34,14 @@ def violations(sessions: pd.DataFrame, steps: pd.DataFrame, rules: Iterable[Rule
     """
     counted = counted_sessions(sessions)
     done = steps[steps["counted"] & steps["session_id"].isin(set(counted["session_id"]))]
-    totals = counted.rename(columns={"total_duration": "duration", "attributes": "facts"})
-    totals = totals.assign(step_name=None)
-    within = done.rename(columns={"additional_data": "facts"})
     starts = dict(zip(counted["session_id"], counted["start_time"], strict=True))
     rows: list[dict[str, Any]] = []
     for rule in rules:
         if TABLE[rule.kind].finds != "breach" or rule.limit is None:
             continue
-        for runs in (totals, within):
+        measure = rule.measure or named(rule.metric)
+        totals = counted.assign(step_name=None, value=session_values(counted, steps, measure))
+        for runs in (totals, done.assign(value=step_values(done, measure))):
             for (session_id, step_name), run in _worst_runs(runs, rule).items():
                 rows.append(
                     {
@@ -65,9 +65,7 @@ def violations(sessions: pd.DataFrame, steps: pd.DataFrame, rules: Iterable[Rule
 def _worst_runs(runs: pd.DataFrame, rule: Rule) -> dict[tuple[str, str | None], dict[str, Any]]:
     """Return the worst run of each session and step that breaks the rule."""
     assert rule.limit is not None  # noqa: S101  # the caller has looked
-    values = runs[rule.metric].tolist() if rule.metric in METRICS else [
-        _number(facts, rule.metric) for facts in runs["facts"]
-    ]  # fmt: skip
+    values = runs["value"].tolist()
     names = zip(*(runs[name].tolist() for name in ("pipeline", "step_name", "mode")), strict=True)
     is_about: dict[SeriesName, bool] = {}
     worst: dict[tuple[str, str | None], dict[str, Any]] = {}
@@ -75,19 +73,9 @@ def _worst_runs(runs: pd.DataFrame, rule: Rule) -> dict[tuple[str, str | None], 
         series = SeriesName(pipeline, text_or_none(step_name), mode)
         if series not in is_about:
             is_about[series] = rule.is_about(series)
-        if (
-            not is_about[series]
-            or value is None
-            or value is pd.NA
-            or not exceeds(value, rule.limit, rule.kind)
-        ):
+        if not is_about[series] or value != value or not exceeds(value, rule.limit, rule.kind):
             continue
         key = (session_id, series.step_name)
         if key not in worst or exceeds(value, worst[key]["value"], rule.kind):
             worst[key] = {"value": float(value), "pipeline": pipeline, "mode": mode}
     return worst
-
-
-def _number(facts: Any, name: str) -> float | None:
-    value = facts.get(name) if isinstance(facts, Mapping) else None
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

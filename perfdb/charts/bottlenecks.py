@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,14 @@ from perfdb.charts.style import (
     MUTED,
     SKY,
     bare,
-    duration_axis,
     figure,
     name_label,
     sentence,
+    value_axis,
     write,
 )
-from perfdb.text import duration_text, inert, shortened, step_label
+from perfdb.measures import DURATION, Measure
+from perfdb.text import amount_text, inert, shortened, step_label
 from perfdb.vocabulary import OTHER
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 MOST_BARS = 14
 
 
-def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
+def bottlenecks(found: pd.DataFrame, *, context: str = "", measure: Measure = DURATION) -> Figure:
     """Draw the steps by the seconds they put on the critical path of a run.
 
     Args:
@@ -38,30 +40,41 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
             ``share_percent`` of wall time; rows of another ``kind`` than ``step`` are the time of no step
             (without kinds, the row ``Other``). With ``inside``, the step it runs in is named too.
         context: what chose the sessions, for the second line.
+        measure: of another than the duration, ``value`` stands for the seconds.
     """
+    if not measure.is_duration:
+        found = found.assign(critical_s=found["value"], busy_s=math.nan)
     is_step = found["kind"] == "step" if "kind" in found else found["step_name"] != OTHER
     steps = found[is_step].sort_values("critical_s", ascending=False, kind="stable")
     if steps.empty:
         why = "No finished session matches. Loosen the filters, or record runs first."
         return sentence("No bottleneck to draw", why if found.empty else "These sessions recorded no steps.")
     worst = steps.iloc[0]
+    of_sum = not math.isnan(worst["share_percent"])
+    share = f"{worst['share_percent']:.0f} % of the" if of_sum else "the most"
+    name = shortened(inert(step_label(worst["step_name"])), 60)
     title = (
-        f"{shortened(inert(step_label(worst['step_name'])), 60)} is the bottleneck: it holds a run up for "
-        f"{duration_text(worst['critical_s'])}, {worst['share_percent']:.0f} % of its time"
+        f"{name} has {share} {inert(measure.words)}: {amount_text(worst['critical_s'], measure.unit)} a run"
+        if not measure.is_duration
+        else f"{name} is the bottleneck: it holds a run up for "
+        f"{amount_text(worst['critical_s'], 's')}, {worst['share_percent']:.0f} % of its time"
     )
     made = figure(
         title,
         context,
         "critical: seconds during which nothing else held the run up (they add up to wall time); "
-        "busy: seconds of the step, parallel ones added up; means per session",
+        "busy: seconds of the step, parallel ones added up; means per session"
+        if measure.is_duration
+        else "means per session",
     )
     hidden = len(steps) - MOST_BARS
     shown = steps.head(MOST_BARS)
     axes = made.add_subplot()
     places = np.arange(len(shown), dtype=float)
     critical, busy = (shown[name].to_numpy(dtype=float) for name in ("critical_s", "busy_s"))
-    longest = float(max(critical.max(), busy.max())) or 1.0
-    axes.barh(places - 0.2, critical, height=0.38, color=BLUE, label="critical")
+    longest = float(np.nanmax([critical, busy])) or 1.0
+    aside = 0.2 if measure.is_duration else 0.0
+    axes.barh(places - aside, critical, height=0.38, color=BLUE, label="critical")
     axes.barh(
         places + 0.2,
         busy,
@@ -74,8 +87,8 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
     )
     for place, seconds, share in zip(places, critical, shown["share_percent"], strict=True):
         axes.annotate(
-            f"{duration_text(float(seconds))}  ({share:.1f} %)",
-            (seconds, place - 0.2),
+            amount_text(float(seconds), measure.unit) + ("" if math.isnan(share) else f"  ({share:.1f} %)"),
+            (seconds, place - aside),
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
@@ -83,9 +96,9 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
             fontweight="bold",
             color=INK,
         )
-    for place, seconds in zip(places, busy, strict=True):
+    for place, seconds in zip(places, busy if measure.is_duration else (), strict=measure.is_duration):
         axes.annotate(
-            duration_text(float(seconds)),
+            amount_text(float(seconds), measure.unit),
             (seconds, place + 0.2),
             xytext=(5, 0),
             textcoords="offset points",
@@ -101,8 +114,9 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
     axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
     axes.set_xlim(0, 1.2 * longest)
     more = f"; {hidden} smaller steps are not drawn" if hidden > 0 else ""
-    duration_axis(axes.xaxis, longest, f"mean per session{more}")
-    axes.legend(loc="lower right", frameon=False, fontsize=11, labelcolor=INK, handleheight=1.2)
+    value_axis(axes.xaxis, longest, f"mean per session{more}", measure.unit)
+    if measure.is_duration:
+        axes.legend(loc="lower right", frameon=False, fontsize=11, labelcolor=INK, handleheight=1.2)
     return made
 
 

@@ -18,14 +18,15 @@ from perfdb.charts.style import (
     ORANGE,
     VERMILLION,
     bare,
-    duration_axis,
     figure,
     name_label,
     sentence,
     to_drawable,
+    value_axis,
     write,
 )
-from perfdb.text import counted, duration_text, inert, shortened, step_label
+from perfdb.measures import DURATION, Measure
+from perfdb.text import amount_text, counted, inert, shortened, step_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,14 @@ _ONE_LINE = 36
 
 
 def compare(
-    found: pd.DataFrame, *, name_a: str, name_b: str, title: str, context: str = "", of: str = "median"
+    found: pd.DataFrame,
+    *,
+    name_a: str,
+    name_b: str,
+    title: str,
+    context: str = "",
+    of: str = "median",
+    measure: Measure = DURATION,
 ) -> Figure:
     """Draw the durations of A and B side by side, with the difference and its interval.
 
@@ -47,6 +55,7 @@ def compare(
         title: the finding.
         context: what chose the sessions, for the second line.
         of: what ``a`` and ``b`` are of the runs.
+        measure: what the durations are.
     """
     if found.empty:
         return sentence("Nothing to compare", "One of the two sides has no finished session.")
@@ -79,7 +88,7 @@ def compare(
             label=label,
         )
         for place, seconds in zip(places, values[side], strict=True):
-            text = "no such step" if math.isnan(seconds) else duration_text(float(seconds))
+            text = "no such step" if math.isnan(seconds) else amount_text(float(seconds), measure.unit)
             axes.annotate(
                 text,
                 (0 if math.isnan(seconds) else seconds, place + offset),
@@ -88,9 +97,10 @@ def compare(
                 va="center",
                 fontsize=10,
                 color=MUTED,
+                parse_math=False,
             )
     for place, row in zip(places, shown.to_dict("records"), strict=True):
-        text, colour = _difference(row)
+        text, colour = _difference(row, measure)
         axes.annotate(
             text,
             (1.0, place),
@@ -102,6 +112,7 @@ def compare(
             fontsize=10,
             fontweight="bold",
             color=colour,
+            parse_math=False,
         )
     bare(axes, grid="x")
     axes.set_yticks(places, [_label(row) for row in shown.to_dict("records")])
@@ -112,7 +123,7 @@ def compare(
     intervals = "low" in shown and shown["low"].notna().any()
     axes.set_xlim(0, (2.0 if intervals else 1.5) * longest)  # the differences stand at the right
     more = f"; {counted(hidden, 'more step')} not drawn" if hidden > 0 else ""
-    duration_axis(axes.xaxis, longest, f"{of}{more}")
+    value_axis(axes.xaxis, longest, f"{of}{more}", measure.unit)
     legend = axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
@@ -136,25 +147,26 @@ def _label(row: Mapping[Hashable, Any]) -> str:
     return f"{to_drawable(shortened(inert(name), _ONE_LINE))}\nn = {counts[0]:,.0f} and {counts[1]:,.0f}"
 
 
-def _difference(row: Mapping[Hashable, Any]) -> tuple[str, str]:
+def _difference(row: Mapping[Hashable, Any], measure: Measure) -> tuple[str, str]:
     a, b = (float(row[side]) for side in "ab")
     if math.isnan(a) or math.isnan(b):
         return "", MUTED
     seconds = b - a
     percent = round(100 * seconds / a) if a > 0 else 0
-    text = f"{_signed(seconds)}" + (f" ({'−' if percent < 0 else '+'}{abs(percent)} %)" if percent else "")
-    way = VERMILLION if seconds > 0 else BLUE
+    moved = _signed(seconds, measure)
+    text = moved + (f" ({'−' if percent < 0 else '+'}{abs(percent)} %)" if percent else "")
+    way = VERMILLION if (seconds > 0) == (measure.direction == "up") else BLUE
     if "low" not in row:  # two sessions, of which it is a fact
         return text, way if seconds else MUTED
     low, high = float(row["low"]), float(row["high"])
     if math.isnan(low) or math.isnan(high):
         return f"{text}\ntoo few runs", MUTED
     sure = beyond_chance(low, high)
-    text = f"{text}\n[{_signed(low)}, {_signed(high)}]{'' if sure else ' may be chance'}"
-    return text, way if sure else MUTED
+    interval = f"[{_signed(low, measure)}, {_signed(high, measure)}]"
+    return f"{text}\n{interval}{'' if sure else ' may be chance'}", way if sure else MUTED
 
 
-def _signed(seconds: float) -> str:
-    if seconds == 0:
+def _signed(value: float, measure: Measure) -> str:
+    if value == 0:
         return "±0"
-    return f"{'−' if seconds < 0 else '+'}{duration_text(abs(seconds))}"
+    return f"{'−' if value < 0 else '+'}{amount_text(abs(value), measure.unit)}"

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from perfdb.charts.style import BLUE, GREEN, INK, ORANGE, VERMILLION, to_drawable, write
-from perfdb.text import duration_text, inert, shortened
+from perfdb.measures import Measure
+from perfdb.text import amount_text, inert, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,13 +33,15 @@ class _Flag(NamedTuple):
     colour: str
 
 
-def draw_limits(axes: Axes, limits: Sequence[Mapping[str, Any]], durations: Floats, top: float) -> None:
+def draw_limits(
+    axes: Axes, limits: Sequence[Mapping[str, Any]], durations: Floats, top: float, measure: Measure
+) -> None:
     """Draw each limit with its name and how many runs are over it; ``top`` is where the axis ends."""
     for limit in limits:
         value = float(limit["limit"])
         over = int(np.count_nonzero(durations > value))
         name = to_drawable(shortened(inert(limit["name"]), 40))
-        label = f"limit {duration_text(value)} ({name}), {over:,} over"
+        label = f"limit {amount_text(value, measure.unit)} ({name}), {over:,} over"
         inside = value <= top
         if inside:
             axes.axhline(value, color=VERMILLION, linewidth=1.6, linestyle=(0, (8, 2, 1, 2)), zorder=3)
@@ -47,10 +50,10 @@ def draw_limits(axes: Axes, limits: Sequence[Mapping[str, Any]], durations: Floa
         _words(axes, text, at, offset, VERMILLION, xycoords=("axes fraction", "data"), ha="left")
 
 
-def draw_pinned(axes: Axes, pinned: Mapping[str, Any], top: float) -> None:
+def draw_pinned(axes: Axes, pinned: Mapping[str, Any], top: float, measure: Measure) -> None:
     """Draw the pinned baseline with its value, and how many runs made it; ``top`` is where the axis ends."""
     value = float(pinned["value"])
-    label = f"pinned baseline {duration_text(value)} (median, n = {int(pinned['n']):,})"
+    label = f"pinned baseline {amount_text(value, measure.unit)} (median, n = {int(pinned['n']):,})"
     inside = value <= top
     if inside:
         axes.axhline(value, color=GREEN, linewidth=1.8, linestyle=(0, (2, 2)), zorder=3)
@@ -73,6 +76,7 @@ def draw_changes(
     changes: Sequence[Mapping[str, Any]],
     alerts: Sequence[Mapping[Hashable, Any]],
     session_ids: list[str],
+    measure: Measure,
 ) -> None:
     """Mark where the level moved, with the medians of both sides, and the alerts; the newest ones in words.
 
@@ -82,6 +86,7 @@ def draw_changes(
         changes: as ``trend`` takes them, oldest first.
         alerts: as ``trend`` takes them; one beside a change stands with it.
         session_ids: of the runs.
+        measure: which way is worse.
     """
     first_of = {session_id: index for index, session_id in reversed(list(enumerate(session_ids)))}
     alone = [
@@ -95,14 +100,14 @@ def draw_changes(
         with_it = [alert for at, alert in alone if abs(at - index) <= _NEAR]
         alone = [(at, alert) for at, alert in alone if abs(at - index) > _NEAR]
         percent = float(change["effect_percent"])
-        colour = VERMILLION if percent > 0 else BLUE
+        colour = VERMILLION if (percent > 0) == (measure.direction == "up") else BLUE
         if number < len(changes) - MOST_IN_WORDS:
             _line(axes, x, index, colour)
             continue
         before, after = index - int(change["before_n"]), index + int(change["after_n"])
-        _draw_level(axes, x, before, index, float(change["before_median"]))
+        _draw_level(axes, x, before, index, float(change["before_median"]), measure)
         if number == len(changes) - 1:
-            _draw_level(axes, x, index, after, float(change["after_median"]))
+            _draw_level(axes, x, index, after, float(change["after_median"]), measure)
         flags.append(
             _Flag(
                 index,
@@ -116,10 +121,11 @@ def draw_changes(
     _draw_flags(axes, x, flags)
 
 
-def _draw_level(axes: Axes, x: Floats, start: int, end: int, median: float) -> None:
+def _draw_level(axes: Axes, x: Floats, start: int, end: int, median: float, measure: Measure) -> None:
     first, last = max(0, start), min(len(x), end) - 1
     axes.plot([x[first], x[last]], [median, median], color=ORANGE, linewidth=3, alpha=0.95, zorder=4)
-    text, middle = f"median {duration_text(median)}, n = {end - start:,}", (x[first] + x[last]) / 2
+    text = f"median {amount_text(median, measure.unit)}, n = {end - start:,}"
+    middle = (x[first] + x[last]) / 2
     _words(axes, text, (middle, median), (0, -8), INK, ha="center", va="top")
 
 

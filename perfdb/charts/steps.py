@@ -14,15 +14,16 @@ from perfdb.charts.style import (
     NOTHING,
     OTHERS,
     bare,
-    duration_axis,
     figure,
     label_sessions,
     name_label,
     period,
     sentence,
+    value_axis,
     zone,
 )
-from perfdb.text import counted, duration_text, inert, shortened
+from perfdb.measures import DURATION, Measure
+from perfdb.text import amount_text, counted, inert, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,9 @@ MOST_BARS = 120
 NO_STEP = "no step"
 
 
-def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "") -> Figure:
+def steps(
+    seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "", measure: Measure = DURATION
+) -> Figure:
     """Draw what the time of each session was spent on.
 
     Args:
@@ -39,6 +42,7 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
             critical path, and one called None (or NaN) with those of no step: a row adds up to wall time.
         starts: epoch seconds of the sessions, in the same order.
         context: what chose the sessions, for the second line.
+        measure: what the seconds are, if they are others or none.
     """
     if seconds.empty:
         return sentence(
@@ -50,14 +54,15 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
     instants = starts.to_numpy(dtype=float)
     walls = np.sum([values for _, values in parts], axis=0)
     name, share = max(zip([name for name, _ in parts], shares, strict=True), key=lambda each: each[1])
+    of = "time" if measure.is_duration else inert(measure.words)
+    part, whole = (amount_text(each * float(walls.mean()), measure.unit) for each in (share, 1.0))
     title = (
-        f"{shortened(inert(name or NO_STEP), 60)} takes {100 * share:.0f} % of the time: "
-        f"{duration_text(share * float(walls.mean()))} of {duration_text(float(walls.mean()))}"
-        f"{' on average' if len(seconds) > 1 else ''}"
+        f"{shortened(inert(name or NO_STEP), 60)} {'takes' if measure.is_duration else 'is'} "
+        f"{100 * share:.0f} % of the {of}: {part} of {whole}{' on average' if len(seconds) > 1 else ''}"
     )
     said = [context, counted(len(seconds), "session"), period(instants[0], instants[-1])]
     groups = np.array_split(np.arange(len(seconds)), min(MOST_BARS, len(seconds)))
-    made = figure(title, ", ".join(part for part in said if part), _small_print(len(groups[0])))
+    made = figure(title, ", ".join(part for part in said if part), _small_print(len(groups[0]), measure))
     axes = made.add_subplot()
     bottom = np.zeros(len(groups))
     for number, ((name, values), share) in enumerate(zip(parts, shares, strict=True)):
@@ -76,7 +81,8 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
         )
         bottom += heights
     bare(axes)
-    duration_axis(axes.yaxis, float(bottom.max()), "seconds on the critical path")
+    label = "seconds on the critical path" if measure.is_duration else inert(measure.words)
+    value_axis(axes.yaxis, float(bottom.max()), label, measure.unit)
     axes.set_ylim(0, 1.04 * float(bottom.max()) or 1)
     margin = max(0.6, (9 - len(groups)) / 2)
     axes.set_xlim(-margin, len(groups) - 1 + margin)
@@ -90,7 +96,7 @@ def steps(seconds: pd.DataFrame, starts: pd.Series[float], *, context: str = "")
         labelcolor=INK,
         handleheight=1.4,
         labelspacing=0.7,
-        title="share of the time",
+        title=f"share of the {of}",
         title_fontproperties={"size": 10},
         alignment="left",
     )
@@ -112,6 +118,7 @@ def _parts(seconds: pd.DataFrame) -> list[tuple[str | None, np.ndarray[tuple[int
     return parts
 
 
-def _small_print(grouped: int) -> str:
+def _small_print(grouped: int, measure: Measure) -> str:
+    whole = "wall time" if measure.is_duration else inert(measure.words)
     each = f"a bar is the mean of about {grouped:,} sessions" if grouped > 1 else "a bar is a session"
-    return f"{each}; the steps of a bar add up to its wall time; {zone()}"
+    return f"{each}; the steps of a bar add up to its {whole}; {zone()}"

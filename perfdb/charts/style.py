@@ -189,17 +189,35 @@ def bare(axes: Axes, *, grid: str | None = "y") -> None:
         axes.set_axisbelow(True)
 
 
-def duration_axis(axis: Any, longest: float, label: str) -> None:
-    """Label an axis of seconds in the unit that suits its longest value."""
+def value_axis(axis: Any, longest: float, label: str, unit: str) -> None:
+    """Label an axis of any measure in the form that suits its longest value."""
+    if unit in ("s", "ms"):
+        duration_axis(axis, longest, label, 1.0 if unit == "s" else 1e-3)
+        return
+    axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    scale, name = 1.0, unit
+    if unit == "bytes":
+        scale, name = next((each for each in _SIZES if longest >= each[0]), (1.0, "B"))
+    sign = {"usd": "$", "percent": "%"}.get(unit, name)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:,.6g}"))
+    axis.set_label_text(to_drawable(f"{label} ({sign})" if sign else label), color=MUTED, fontsize=11)
+
+
+def duration_axis(axis: Any, longest: float, label: str, seconds: float = 1.0) -> None:
+    """Label an axis of seconds, or of parts of them, in the unit that suits its longest value."""
+    longest *= seconds
     unit, name = _unit(longest)
     if unit >= 60:
         longest_step = 86400 * max(1, math.ceil(longest / (8 * 86400)))
         step = next((step for step in _MINUTES if longest <= 8 * step), longest_step)
-        axis.set_major_locator(MultipleLocator(step))
+        axis.set_major_locator(MultipleLocator(step / seconds))
     else:
         axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:.6g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * seconds / unit:.6g}"))
     axis.set_label_text(f"{label} ({name})", color=MUTED, fontsize=11)
+
+
+_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def _unit(longest: float) -> tuple[float, str]:

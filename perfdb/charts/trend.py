@@ -20,6 +20,7 @@ from perfdb.analysis.trend_view import (
     finding,
     kept_places,
     lines,
+    of_measure,
     says_it_moved,
     scale_top,
     unit_of,
@@ -32,15 +33,16 @@ from perfdb.charts.style import (
     MUTED,
     SKY,
     bare,
-    duration_axis,
     figure,
     label_sessions,
     moment,
     period,
     sentence,
+    value_axis,
     zone,
 )
-from perfdb.text import counted, duration_text, inert, shortened
+from perfdb.measures import DURATION, Measure
+from perfdb.text import amount_text, counted, inert, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,8 +66,9 @@ def trend(
     alerts: Sequence[Mapping[Hashable, Any]] = (),
     pinned: Mapping[str, Any] | None = None,
     drifted: float | None = None,
+    measure: Measure = DURATION,
 ) -> Figure:
-    """Draw how the durations of one series moved.
+    """Draw how the durations of one series moved, or the values of another measure.
 
     Args:
         points: one row per run that counts, oldest first: ``session_id``, ``start_time`` (epoch s) and
@@ -80,8 +83,11 @@ def trend(
         alerts: ``since_session_id``, ``severity`` and ``rule``; of a move also ``kind``, ``effect``, ``id``.
         pinned: the pinned baseline: ``value`` (s) and ``n``.
         drifted: percent by which it drifted over these runs, where that is sure: ``trend_view.drift``.
+        measure: what the durations are.
     """
     what = shortened(inert(what), 60)
+    if not measure.is_duration:
+        what = of_measure(what, measure)
     durations = points["duration"].to_numpy(dtype=float)
     starts = points["start_time"].to_numpy(dtype=float)
     if durations.size == 0:
@@ -100,6 +106,7 @@ def trend(
         alerts=[alert_words(alert) for alert in alerts if says_it_moved(alert)],
         limits=[float(limit["limit"]) for limit in limits],
         drifted=drifted,
+        measure=measure,
     )
     made = figure(head, subtitle, _small_print(starts))
     axes = made.add_subplot()
@@ -107,16 +114,16 @@ def trend(
     across = [float(limit["limit"]) for limit in limits]
     top = scale_top(durations, [*across, float(pinned["value"])] if pinned is not None else across)
     top *= _FLAGS  # room for the words of the marks
-    _draw_runs(axes, x, durations, top)
+    _draw_runs(axes, x, durations, top, measure)
     _draw_lines(axes, x, lines(starts, durations, [int(change["index"]) for change in changes]))
-    draw_limits(axes, limits, durations, top)
+    draw_limits(axes, limits, durations, top, measure)
     if pinned is not None:
-        draw_pinned(axes, pinned, top)
-    draw_changes(axes, x, changes, alerts, points["session_id"].tolist())
+        draw_pinned(axes, pinned, top, measure)
+    draw_changes(axes, x, changes, alerts, points["session_id"].tolist(), measure)
     draw_failures(axes, x, starts, failures)
     axes.set_ylim(0, top)
     bare(axes)
-    duration_axis(axes.yaxis, top, "duration")
+    value_axis(axes.yaxis, top, inert(measure.words), measure.unit)
     _label_runs(axes, x, starts, by)
     axes.legend(
         loc="lower left",
@@ -145,7 +152,7 @@ def _dates(starts: Floats) -> Floats:
     return np.asarray(date2num(naive), dtype=np.float64)  # type: ignore[no-untyped-call]
 
 
-def _draw_runs(axes: Axes, x: Floats, durations: Floats, top: float) -> None:
+def _draw_runs(axes: Axes, x: Floats, durations: Floats, top: float, measure: Measure) -> None:
     shown = np.array(kept_places(durations.tolist(), DOTS if durations.size > MOST_RUNS else MOST_RUNS))
     inside = shown[durations[shown] <= top]
     many = durations.size > 300
@@ -163,6 +170,7 @@ def _draw_runs(axes: Axes, x: Floats, durations: Floats, top: float) -> None:
     )
     above = beyond(durations, top)
     if above:
+        farthest = amount_text(float(durations.max()), measure.unit)
         axes.plot(
             x[above],
             np.full(len(above), 0.985 * top),
@@ -171,7 +179,7 @@ def _draw_runs(axes: Axes, x: Floats, durations: Floats, top: float) -> None:
             markersize=6,
             color=INK,
             zorder=4,
-            label=f"above the picture ({len(above):,}, up to {duration_text(float(durations.max()))})",
+            label=f"above the picture ({len(above):,}, up to {farthest})",
         )
 
 

@@ -42,6 +42,7 @@ SECTIONS = {
             "perfdb.cli.bottlenecks",
             "Rank steps by their seconds on the critical path.",
         ),
+        "measures": ("perfdb.cli.measures", "List what was measured: every number that was recorded."),
         "trends": ("perfdb.cli.trends", "Show how long each step takes, and its trend."),
         "regressions": ("perfdb.cli.regressions", "Find when steps became permanently slower, and why."),
         "explain": ("perfdb.cli.explain", "Explain why a session was slow, step by step against its past."),

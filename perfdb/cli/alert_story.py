@@ -16,6 +16,7 @@ from perfdb.analysis.trend_view import beyond, shown_bounds
 from perfdb.cli.plot import plot
 from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import can_print, difference_text, inert, of_kind, short_time
+from perfdb.measures import unit_of
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
 
 if TYPE_CHECKING:
@@ -189,29 +190,29 @@ def _runs(n: int) -> str:
 
 
 def _reasons(found: AlertExplanation) -> Iterator[tuple[str, str]]:
-    cause = found.cause
+    cause, unit = found.cause, unit_of(found.alert.metric)
     if cause is None:
         return
-    yield "total", f"{difference_text(cause.total_s)}: {inert(parts_text(cause.parts))}"
+    yield "total", f"{difference_text(cause.total_s, unit)}: {inert(parts_text(cause.parts, unit))}"
     yield "suspect", f"{cause.sentence}." if cause.suspects else "no attribute switched with it."
 
 
 def _next(alert: Alert) -> Iterator[tuple[str, str]]:
     series = f" --step {_quoted(alert.step_name)}" if alert.step_name is not None else ""
+    of = f" --measure {_quoted(alert.metric)}" if alert.metric != "duration" else ""
     pipeline = f" --pipeline {_quoted(alert.pipeline)}"
     kind = kind_of(alert.kind)
     if kind.looks_at == "failed":
         yield f"perfdb sessions --status failed{pipeline}", "the runs that failed"
         yield f"perfdb failures{pipeline}{series}", "why, and how often"
     else:
-        yield f"perfdb explain {alert.last_session_id}", "the newest run, step by step"
-        if alert.metric == "duration":
-            yield f"perfdb chart trend{pipeline}{series} -o trend.png", "the picture to send"
+        yield f"perfdb explain {alert.last_session_id}{of}", "the newest run, step by step"
+        yield f"perfdb chart trend{pipeline}{series}{of} -o trend.png", "the picture to send"
     if alert.is_open:
         yield f"perfdb alerts expected {alert.id}", "this is expected"
         yield f"perfdb alerts false-alarm {alert.id}", "nothing was wrong"
     if kind.finds == "loss":
-        yield f"perfdb baseline pin{pipeline}{series}", "compare later runs with the current level"
+        yield f"perfdb baseline pin{pipeline}{series}{of}", "compare later runs with the current level"
 
 
 def _quoted(text: str) -> str:

@@ -7,18 +7,21 @@ from typing import Any
 
 import click
 
+from perfdb.alerts.messages import amount
 from perfdb.cli.options import (
     COUNT,
     database_option,
     filter_options,
     history_filters,
+    measure_option,
     name_option,
+    only_measure_option,
     open_history,
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import duration_text, inert, of_kind, short_time
+from perfdb.cli.text import amount_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
@@ -51,15 +54,18 @@ def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: boo
 
 
 @command.command("list")
+@only_measure_option
 @table_options
 @click.pass_context
-def list_baselines(ctx: click.Context, database: str | None, as_json: bool, as_csv: bool) -> None:
+def list_baselines(
+    ctx: click.Context, measure: str | None, database: str | None, as_json: bool, as_csv: bool
+) -> None:
     """List the pinned baselines and compare the newest 50 runs with them."""
-    _list(database or ctx.obj, as_json, as_csv)
+    _list(database or ctx.obj, as_json, as_csv, measure)
 
 
-def _list(database: str | None, as_json: bool, as_csv: bool) -> None:
-    frame = frame_in_order(open_history(database).baselines())
+def _list(database: str | None, as_json: bool, as_csv: bool, measure: str | None = None) -> None:
+    frame = frame_in_order(open_history(database).baselines(measure=measure))
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
     if frame.empty:
@@ -72,11 +78,11 @@ def _list(database: str | None, as_json: bool, as_csv: bool) -> None:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(row["id"]),
-        step_label(row["step_name"]),
-        duration_text(row["value"]),
+        f"{'' if row['metric'] == 'duration' else row['metric'] + ' of '}{step_label(row['step_name'])}",
+        amount_text(row["value"], row["unit"]),
         f"{row['n']:,}",
         short_time(row["until_time"]),
-        duration_text(row["now"]),
+        amount_text(row["now"], row["unit"]) or "-",
         f"{row['now_n']:,}",
         "" if row["change_percent"] is None else f"{row['change_percent']:+.1f} %",
         row["note"] or "",
@@ -85,6 +91,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 @command.command("pin")
 @name_option("step", "Only this step.  [the total and every step]")
+@measure_option
 @click.option(
     "-n",
     "--last",
@@ -104,6 +111,7 @@ def pin(
     ctx: click.Context,
     /,
     step: str | None,
+    measure: str,
     last: int,
     before: str | None,
     first: str | None,
@@ -122,6 +130,7 @@ def pin(
     chosen = history_filters(filters)
     pinned = open_history(database or ctx.obj, writes=True).pin(
         step=step,
+        measure=measure,
         last=None if whole and (first is not None or "since" in chosen or "tag" in chosen) else last,
         before=before,
         first=first,
@@ -131,10 +140,10 @@ def pin(
     )
     for each in pinned.pins:
         name = inert(step_label(each.step_name))
+        name = name if each.metric == "duration" else f"{inert(each.metric)} of {name}"
         runs = f"median of {each.n:,} runs" + (f" up to {each.until_session_id}" if ranged else "")
-        click.echo(
-            f"Pinned {name} ({of_kind(each.pipeline, each.mode)}) at {duration_text(each.value)}, {runs}"
-        )
+        value = amount(each.value, each.metric)
+        click.echo(f"Pinned {name} ({of_kind(each.pipeline, each.mode)}) at {value}, {runs}")
     if pinned.left_out:
         names = ", ".join(inert(name) for name in dict.fromkeys(pinned.left_out))
         click.echo(f"Too few runs to pin: {names}", err=True)

@@ -11,14 +11,16 @@ from perfdb.cli.options import (
     COUNT,
     filter_options,
     history_filters,
+    measure_option,
     open_history,
     say_what_next,
     table_options,
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import WITHIN, duration_text, inert, of_kind, percent_text
+from perfdb.cli.text import WITHIN, amount_text, duration_text, inert, of_kind, percent_text
 from perfdb.history.values import rows_of
+from perfdb.measures import named
 from perfdb.text import step_label
 
 COLUMNS = (
@@ -33,6 +35,15 @@ COLUMNS = (
 )
 
 
+SHARES = (
+    Column("step", flexible=True),
+    Column("per session", right=True),
+    Column("share", right=True),
+    Column("variance", right=True),
+    Column("n", right=True),
+)
+
+
 @click.command("bottlenecks")
 @click.option(
     "-n",
@@ -42,24 +53,35 @@ COLUMNS = (
     type=COUNT,
     help="Number of newest sessions of each pipeline.",
 )
+@measure_option
 @filter_options
 @table_options
-def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
+def command(
+    last: int, measure: str, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+) -> None:
     """Rank steps by their seconds on the critical path.
 
     Critical seconds are the mean per session; they add up to its duration. Variance is the step's share of
     the variation in the duration. The gains are the time that a session would save if the step took half
-    its time, or no time.
+    its time, or no time. Of another measure, such as cost_usd, steps rank by their share of its sum.
     """
     given = history_filters(filters)
-    frame = open_history(database, lists=True).bottlenecks(last=last, **given)
+    frame = open_history(database, lists=True).bottlenecks(measure=measure, last=last, **given)
     if frame.empty:
         say_what_next(given)
     if print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv):
         return
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
-        click.echo("\n" * (number > 0) + _headline(str(pipeline), str(mode), rows_of(group)))
-        print_table(COLUMNS, [_cells(row) for row in rows_of(frame_in_order(group))])
+        rows = rows_of(group)
+        of_time = rows[0]["measure"] == "duration"
+        headline = (
+            _headline(str(pipeline), str(mode), rows) if of_time else _most(str(pipeline), str(mode), rows)
+        )
+        click.echo("\n" * (number > 0) + headline)
+        ordered = rows_of(frame_in_order(group))
+        print_table(
+            COLUMNS if of_time else SHARES, [_cells(row) if of_time else _share(row) for row in ordered]
+        )
 
 
 def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
@@ -72,6 +94,31 @@ def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
     return (
         f"{kind}: {name} takes {duration_text(worst['critical_s'])} of {duration_text(wall)} "
         f"({percent_text(worst['share_percent'])}) of a session, n = {n}"
+    )
+
+
+def _most(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
+    """Say who has most of a measure: ``Image Generation is 71 % of $0.084 a session``."""
+    worst = rows[0]
+    kind, n, unit = of_kind(pipeline, mode), f"n = {worst['sessions']:,}", worst["unit"]
+    words = inert(named(worst["measure"]).words)
+    name = "what is in no step" if worst["kind"] == "other" else inert(step_label(worst["step_name"]))
+    name = colour(name, None, bold=True)
+    if worst["share_percent"] is None:
+        return f"{kind}: {name} has the most {words}: {amount_text(worst['value'], unit)}, {n}"
+    total = amount_text(sum(row["value"] for row in rows), unit)
+    share = percent_text(worst["share_percent"])
+    return f"{kind}: {name} is {share} of {total} a run ({words}), {n}"
+
+
+def _share(row: Mapping[str, Any]) -> tuple[str, ...]:
+    name = step_label(row["step_name"], row["kind"])
+    return (
+        name if row["inside"] is None else f"{row['inside']} › {name}",
+        amount_text(row["value"], row["unit"]),
+        percent_text(row["share_percent"]),
+        percent_text(row["variance_percent"]),
+        f"{row['n']:,}",
     )
 
 

@@ -15,6 +15,7 @@ from perfdb.cli.options import (
     filter_options,
     history_filters,
     last_option,
+    measure_option,
     name_option,
     open_history,
     output_option,
@@ -46,6 +47,7 @@ HELP = "\n".join(
 @click.option(
     "--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode."
 )
+@measure_option
 @last_option()
 @filter_options
 @database_option
@@ -56,6 +58,7 @@ def command(
     form: str | None,
     step: str | None,
     by: str | None,
+    measure: str,
     last: int | None,
     database: str | None,
     **filters: Any,
@@ -68,6 +71,8 @@ def command(
     if form == "png" and is_terminal(output):
         raise click.UsageError("A PNG is not for a terminal: name a file with -o.")
     history = open_history(database)
-    figure = history.chart(kind, *session_ids, step=step, by=by, last=last, **history_filters(filters))
+    figure = history.chart(
+        kind, *session_ids, step=step, by=by, measure=measure, last=last, **history_filters(filters)
+    )
     write_whole([image(figure, form)], output)
     click.echo(f"Wrote {output_name(output)}", err=True)

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.cli.completing import complete
-from perfdb.cli.options import filter_options, history_filters, last_option, open_history, table_options
+from perfdb.cli.options import (
+    filter_options,
+    history_filters,
+    last_option,
+    measure_option,
+    open_history,
+    table_options,
+)
 from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
+from perfdb.cli.text import amount_text, difference_text, duration_text, inert, of_kind, percent_text
 from perfdb.filters import value_of
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 @click.argument("b", required=False, shell_complete=complete("session"))
 @click.option("--by", metavar="ATTRIBUTE", help="Compare groups: fast_mode, model, git_commit, host, …")
 @last_option("With --by: number of newest sessions.", default=1000)
+@measure_option
 @filter_options
 @table_options
 def command(
@@ -34,6 +42,7 @@ def command(
     b: str | None,
     by: str | None,
     last: int,
+    measure: str,
     database: str | None,
     as_json: bool,
     as_csv: bool,
@@ -52,15 +61,19 @@ def command(
         )
     history = open_history(database, lists=True)
     if by is None:
-        sessions = history.compare(*history.usual_pair(a, b))
-        facts: dict[str, Any] = {"a": sessions.a, "b": sessions.b}
+        sessions = history.compare(*history.usual_pair(a, b), measure=measure)
+        facts: dict[str, Any] = {"a": sessions.a, "b": sessions.b, "measure": measure}
         if not _answered(sessions, facts, as_json=as_json, as_csv=as_csv):
             _print_sessions(sessions)
         return
     groups = history.compare(
-        *(None if each is None else value_of(each) for each in (a, b)), by=by, last=last, **given
+        *(None if each is None else value_of(each) for each in (a, b)),
+        by=by,
+        measure=measure,
+        last=last,
+        **given,
     )
-    facts = {"by": by, "a": groups.a, "b": groups.b}
+    facts = {"by": by, "a": groups.a, "b": groups.b, "measure": measure}
     facts |= {"confounded": list(groups.confounded), "left_out": list(groups.left_out)}
     if not _answered(groups, facts, as_json=as_json, as_csv=as_csv):
         _print_groups(groups)
@@ -90,7 +103,21 @@ def _print_sessions(found: SessionComparison) -> None:
         Column("", right=True),
         Column("more on critical path", right=True),
     )
-    print_table(columns, [_session_cells(row) for row in rows_of(frame_in_order(found.frame))])
+    rows = rows_of(frame_in_order(found.frame))
+    if rows[0]["measure"] != "duration":
+        print_table(columns[:-1], [_value_cells(row) for row in rows])
+        return
+    print_table(columns, [_session_cells(row) for row in rows])
+
+
+def _value_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    unit = row["unit"]
+    return (
+        step_label(row["step_name"], row["kind"]),
+        *(amount_text(row[side], unit) or "-" for side in ("a", "b")),
+        difference_text(row["difference"], unit) if row["difference"] is not None else "",
+        _signed(row["difference_percent"]),
+    )
 
 
 def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -128,17 +155,17 @@ def _print_groups(found: GroupComparison) -> None:
 
 
 def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    known = row["difference_s"] is not None
+    known, unit = row["difference"] is not None, row["unit"]
     interval = ""
-    if row["low_s"] is not None:
-        interval = f"{difference_text(row['low_s'])} to {difference_text(row['high_s'])}"
+    if row["low"] is not None:
+        interval = f"{difference_text(row['low'], unit)} to {difference_text(row['high'], unit)}"
     return (
         step_label(row["step_name"], row["kind"]),
-        duration_text(row["a_median"]),
+        amount_text(row["a_median"], unit) or "-",
         f"{row['a_n']:,}",
-        duration_text(row["b_median"]),
+        amount_text(row["b_median"], unit) or "-",
         f"{row['b_n']:,}",
-        difference_text(row["difference_s"]) if known else "",
+        difference_text(row["difference"], unit) if known else "",
         _signed(row["difference_percent"]),
         interval,
         f"{row['effect']:+.2f}" if known else "",

@@ -21,7 +21,7 @@ Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def complete(kind: str) -> Completer:
-    """Return what completes a ``pipeline``, ``step``, ``tag``, ``rule``, ``session`` or ``alert``."""
+    """Return what completes a ``pipeline``, ``step``, ``tag``, ``measure``, ``rule`` …: see ``_found``."""
 
     def completed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         try:
@@ -42,6 +42,8 @@ def _found(kind: str, database: str | None) -> Iterable[str]:
     history.require_access()
     if kind == "rule":
         return _rules(history)
+    if kind == "measure":
+        return dict.fromkeys(history.measures(last=_MOST)["measure"])
     with Database(history.url, migrates=False) as known, known.reading_if_there() as connection:
         return [] if connection is None else list(_read(kind, connection))
 

@@ -10,10 +10,17 @@ from typing import Any
 import click
 
 from perfdb.cli.completing import complete
-from perfdb.cli.options import filter_options, last_option, open_history, session_meant, table_options
+from perfdb.cli.options import (
+    filter_options,
+    last_option,
+    measure_option,
+    open_history,
+    session_meant,
+    table_options,
+)
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import difference_text, duration_text, inert
+from perfdb.cli.text import amount_text, difference_text, inert
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 from perfdb.vocabulary import TOTAL
@@ -32,10 +39,17 @@ COLUMNS = (
 @click.command("explain")
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
 @last_option("Number of earlier sessions to compare with.", default=100)
+@measure_option
 @filter_options
 @table_options
 def command(
-    session_id: str, last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+    session_id: str,
+    last: int,
+    measure: str,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **filters: Any,
 ) -> None:
     """Explain why a session was slow, step by step against its past.
 
@@ -44,7 +58,7 @@ def command(
     the medians of the steps leave of the median of the sessions. ID and filters as in `perfdb show`.
     """
     history = open_history(database)
-    found = history.explain(session_meant(history, session_id, filters), last=last)
+    found = history.explain(session_meant(history, session_id, filters), measure=measure, last=last)
     frame = frame_in_order(found.frame)
     if as_csv:
         print_data(frame, as_json=False, as_csv=True)
@@ -59,15 +73,15 @@ def command(
     for line in wrap(found.sentence, columns):
         click.echo(line)
     click.echo()
-    rows = [_cells(row) for row in steps]
+    rows = [_cells(row, found.unit) for row in steps]
     total = {
         "step_name": TOTAL,
         "kind": "total",
-        "seconds": found.wall_s,
-        "usual_s": found.usual_s,
-        "excess_s": found.excess_s,
+        "value": found.value,
+        "usual": found.usual,
+        "excess": found.excess,
     }
-    rows.append(_cells(total | {"percentile": found.percentile, "n": found.n, "cause": ""}))
+    rows.append(_cells(total | {"percentile": found.percentile, "n": found.n, "cause": ""}, found.unit))
     print_table(COLUMNS, rows)
     reasons = [row for row in steps if row["cause"]]
     if reasons:
@@ -77,17 +91,17 @@ def command(
             click.echo(line)
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], unit: str) -> tuple[str, ...]:
     name = step_label(row["step_name"], row["kind"])
     if row["kind"] == "medians":
-        return name, "", "", difference_text(row["excess_s"]), "", ""
-    if row["usual_s"] is None:
-        return name, duration_text(row["seconds"]), "", "", "", ""
+        return name, "", "", difference_text(row["excess"], unit), "", ""
+    if row["usual"] is None:
+        return name, amount_text(row["value"], unit), "", "", "", ""
     return (
         name,
-        duration_text(row["seconds"]),
-        duration_text(row["usual_s"]),
-        difference_text(row["excess_s"]),
+        amount_text(row["value"], unit),
+        amount_text(row["usual"], unit),
+        difference_text(row["excess"], unit),
         f"{row['percentile']:.0f}" if row["percentile"] is not None else "",
         f"{row['n']:,}",
     )

@@ -92,6 +92,16 @@ def table_options(command: Command) -> Command:
     return database_option(json_option(_CSV_OPTION(_SORT_OPTION(command))))
 
 
+measure_option = click.option(
+    "--measure",
+    default="duration",
+    metavar="NAME",
+    shell_complete=complete("measure"),
+    help="Measure instead of the duration: cost_usd, cpu_s, any number that was recorded (perfdb measures).",
+)
+only_measure_option = click.option(
+    "--measure", metavar="NAME", shell_complete=complete("measure"), help="Only of this measure."
+)
 expand_option = click.option(
     "--expand", is_flag=True, help="Give each attribute of the sessions a column of its own."
 )

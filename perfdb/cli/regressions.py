@@ -14,6 +14,7 @@ from perfdb.cli.options import (
     filter_options,
     history_filters,
     last_option,
+    measure_option,
     name_option,
     open_history,
     say_what_next,
@@ -21,7 +22,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import difference_text, duration_text, inert, of_kind, short_time
+from perfdb.cli.text import amount_text, difference_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
@@ -43,13 +44,15 @@ COLUMNS = (
 @name_option("step", "Only this step, not the totals.")
 @click.option("--by", metavar="ATTRIBUTE", help="Look at the sessions of each value by themselves.")
 @last_option("Number of newest sessions.  [all]")
-@click.option("--better", is_flag=True, help="Find what became faster instead.")
+@measure_option
+@click.option("--better", is_flag=True, help="Find what became faster, or better, instead.")
 @filter_options
 @table_options
 def command(
     step: str | None,
     by: str | None,
     last: int | None,
+    measure: str,
     better: bool,
     database: str | None,
     as_json: bool,
@@ -66,13 +69,15 @@ def command(
     """
     given = history_filters(filters)
     history = open_history(database)
-    frame = frame_in_order(history.regressions(step=step, last=last, better=better, by=by, **given))
+    frame = frame_in_order(
+        history.regressions(step=step, last=last, better=better, by=by, measure=measure, **given)
+    )
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
-    if by is None and not better:
+    if by is None and not better and measure == "duration":
         _say_where_it_differs(history, given)
     if frame.empty:
-        _say_why(history, given | ({"step": step} if step else {}), better)
+        _say_why(history, given | ({"step": step} if step else {}), better, measure)
         return
     columns = min(screen_width(), WIDEST)
     kinds = ["pipeline", "mode", *(["value"] if by is not None else [])]
@@ -95,7 +100,7 @@ def _say_where_it_differs(history: Any, given: Mapping[str, Any]) -> None:
         click.echo(inert(f"Differs by {name}: {what}. See: perfdb regressions --by {name}"), err=True)
 
 
-def _say_why(history: Any, given: dict[str, Any], better: bool) -> None:
+def _say_why(history: Any, given: dict[str, Any], better: bool, measure: str) -> None:
     if history.sessions(**{name: value for name, value in given.items() if name != "step"}, last=1).empty:
         say_what_next(given)
         return
@@ -104,9 +109,15 @@ def _say_why(history: Any, given: dict[str, Any], better: bool) -> None:
     sessions = history.count(
         **{name: value for name, value in given.items() if name not in ("step", "since")}
     )
+    see = "perfdb trends" if measure == "duration" else f"perfdb trends --measure {measure}"
     if sessions < LEAST_FOR_MOVES:
         few = f"{sessions} of {LEAST_FOR_MOVES} sessions"
-        click.echo(f"Too few to tell whether a level moved: {few}. To see each step: perfdb trends", err=True)
+        click.echo(inert(f"Too few to tell whether a level moved: {few}. To see each step: {see}"), err=True)
+        return
+    if measure != "duration":
+        way = "better" if better else "worse"
+        said = f"The {measure} of nothing became {way} permanently. To see each step: {see}"
+        click.echo(inert(said), err=True)
         return
     became = "faster" if better else "slower"
     click.echo(f"Nothing became {became} permanently. To see each step: perfdb trends", err=True)
@@ -117,9 +128,9 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         short_time(row["since_time"]),
         step_label(row["step_name"]),
-        duration_text(row["before_median"]),
+        amount_text(row["before_median"], row["unit"]),
         f"{row['before_n']:,}",
-        duration_text(row["after_median"]),
+        amount_text(row["after_median"], row["unit"]),
         f"{row['after_n']:,}",
         "" if row["effect"] is None else f"{row['effect']:+.0f} %",
         "pinned" if row["against"] == "pinned" else f"{row['p_value']:.1g}",
@@ -130,8 +141,8 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _reason(row: Mapping[str, Any]) -> str:
     """Say which steps make the move of the total, and what switched at its session."""
     said = f"Since {inert(row['event_session_id'])}: "
-    if row["total_s"] is None:
+    if row["total_difference"] is None:
         return f"{said}too few sessions to say why."
-    parts = parts_text(parts_of(row["parts"]))
-    said += f"total {difference_text(row['total_s'])}, of which {inert(parts)}. "
+    parts = parts_text(parts_of(row["parts"]), row["unit"])
+    said += f"total {difference_text(row['total_difference'], row['unit'])}, of which {inert(parts)}. "
     return said + (f"Suspect: {row['cause']}." if row["cause"] else "No attribute switched with it.")

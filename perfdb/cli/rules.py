@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
@@ -12,7 +13,7 @@ from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import Replay, RuleState, Triage
 from perfdb.analysis.outcomes import Outcome
 from perfdb.analysis.rules import EVERY, TABLE
-from perfdb.cli.options import COUNT, open_history, table_options
+from perfdb.cli.options import COUNT, only_measure_option, open_history, table_options
 from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, short_time
@@ -67,14 +68,27 @@ modes, the 500 that ran last are judged, and those that a rule names.
     show_default=True,
     help="With --replay: number of newest sessions of each pipeline and mode.",
 )
+@only_measure_option
 @table_options
-def command(replay: bool, last: int, database: str | None, as_json: bool, as_csv: bool) -> None:
+def command(
+    replay: bool, last: int, measure: str | None, database: str | None, as_json: bool, as_csv: bool
+) -> None:
     """List the rules; see its help."""
+    history = open_history(database)
+    if measure is not None:
+        with history._reading() as connection:
+            measure = history._measure(connection, measure).name
     if replay:
-        _replay(Triage(open_history(database)).replay(last=last), as_json=as_json, as_csv=as_csv)
+        found = Triage(history).replay(last=last)
+        kept = tuple(each for each in found.rules if measure in (None, each.rule.metric))
+        _replay(replace(found, rules=kept), as_json=as_json, as_csv=as_csv)
         return
-    states = in_order(Triage(open_history(database)).rules(), _row)
+    listed = [each for each in Triage(history).rules() if measure in (None, each.rule.metric)]
+    states = in_order(listed, _row)
     if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
+        return
+    if measure is not None and not states:
+        click.echo(inert(f"No rule watches {measure}. One is made by: metric = {measure!r}"), err=True)
         return
     print_table(COLUMNS, [_cells(each) for each in states])
     historic = [f"{each.historic:,} of {inert(each.rule.name)}" for each in states if each.historic]

@@ -20,6 +20,7 @@ __all__ = [
     "COLOURS",
     "MARKS",
     "WITHIN",
+    "amount_text",
     "can_print",
     "cut",
     "difference_text",
@@ -102,6 +103,14 @@ def duration_text(seconds: float | None) -> str:
     return text if can_print("µ") else text.replace("µ", "u")
 
 
+def amount_text(value: float | None, unit: str) -> str:
+    """Return ``texts.amount_text`` in characters that stdout can print; nothing for what is missing."""
+    if value is None:
+        return ""
+    text = texts.amount_text(value, inert(unit))
+    return text if can_print("µ") else text.replace("µ", "u")
+
+
 def short_time(epoch: float) -> str:
     """Return an instant in twelve columns: ``02 Jan 15:04``, or ``02 Jan 2025`` of another year."""
     then = datetime.fromtimestamp(epoch)
@@ -120,11 +129,10 @@ def facts_text(facts: Mapping[str, Any]) -> str:
     return ", ".join(f"{inert(key)}={inert(value)}" for key, value in facts.items())
 
 
-def difference_text(seconds: float) -> str:
-    """Return a difference with its sign: ``+73.4 ms``."""
-    if abs(seconds) < 5e-7:  # clocks are read to the microsecond
-        return "0 s"
-    return f"{'-' if seconds < 0 else '+'}{duration_text(abs(seconds))}"
+def difference_text(value: float, unit: str = "s") -> str:
+    """Return a difference with its sign: ``+73.4 ms``, ``-$0.02``."""
+    text = texts.difference_text(value, inert(unit))
+    return text if can_print("µ") else text.replace("µ", "u")
 
 
 def percent_text(percent: float | None) -> str:

@@ -16,6 +16,7 @@ from perfdb.cli.options import (
     filter_options,
     history_filters,
     last_option,
+    measure_option,
     name_option,
     open_history,
     say_what_next,
@@ -23,7 +24,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import duration_text, of_kind
+from perfdb.cli.text import amount_text, of_kind
 from perfdb.filters import Filters
 from perfdb.history.history import History
 from perfdb.history.values import rows_of
@@ -41,6 +42,9 @@ COLUMNS = (
 )
 
 
+OF_VALUES = tuple(Column("highest", right=True) if each.title == "slowest" else each for each in COLUMNS)
+
+
 @click.group("thresholds")
 def command() -> None:
     """Suggest limits for rules of kind max."""
@@ -49,12 +53,14 @@ def command() -> None:
 @command.command("suggest")
 @last_option("Number of newest sessions to learn from.", default=1000)
 @name_option("step", "Only this step.")
+@measure_option
 @click.option("--write", is_flag=True, help="Add the limits to perfdb.toml as rules.")
 @filter_options
 @table_options
 def suggest(
     last: int,
     step: str | None,
+    measure: str,
     write: bool,
     database: str | None,
     as_json: bool,
@@ -64,17 +70,20 @@ def suggest(
     """Suggest a limit for each step from its own history.
 
     The limit is a robust upper quantile: the median times exp(4 sigma) of the logarithms, at least 1.25 times
-    the median, rounded to two digits. Series with fewer than 20 runs get no limit.
+    the median, rounded to two digits. Series with fewer than 20 runs get no limit. Of a measure of which more
+    is better, the limit is a lower one.
     """
     history = open_history(database, lists=True)
     given = history_filters(filters)
-    frame = frame_in_order(history.thresholds(step=step, last=last, **given))
+    frame = frame_in_order(history.thresholds(step=step, measure=measure, last=last, **given))
     if frame.empty:
         _say_why(history, given, step)
     if not print_data(frame, as_json=as_json, as_csv=as_csv):
         for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
             click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
-            print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
+            print_table(
+                COLUMNS if measure == "duration" else OF_VALUES, [_cells(row) for row in rows_of(group)]
+            )
     if write:
         _write(history, rows_of(frame))
     elif len(frame) and not as_json and not as_csv:
@@ -97,7 +106,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         step_label(row["step_name"]),
         f"{row['n']:,}",
-        *(duration_text(row[name]) for name in ("p50", "p95", "max", "limit")),
+        *(amount_text(row[name], row["unit"]) for name in ("p50", "p95", "max", "limit")),
         flagged,
     )
 
@@ -119,7 +128,7 @@ def _write(history: History, rows: Sequence[Mapping[str, Any]]) -> None:
     kept = []
     for row in rows:
         mode = tuple((name, value) for name, value in json.loads(row["mode"]).items() if value is not None)
-        name = rule_name(row["step_name"], row["pipeline"], mode)
+        name = rule_name(row["step_name"], row["pipeline"], mode, row["measure"], row["kind"])
         if name in rules:  # another pipeline has a step of this name
             name = f"{row['pipeline']}-{name}"
         if name in known:
@@ -154,18 +163,26 @@ def _check_or_undo(path: Path, before: bytes | None) -> None:
 
 def _rule(header: str, name: str, row: Mapping[str, Any], mode: Sequence[tuple[str, object]]) -> str:
     lines = [
-        f"[[{header}]]  # from {row['n']} runs, p50 {row['p50']:.4g} s, slowest {row['max']:.4g} s",
+        f"[[{header}]]  # from {row['n']} runs, {_figures(row)}",
         f"name = {_toml(name)}",
-        'kind = "max"',
+        f"kind = {_toml(row['kind'])}",
         f"pipeline = {_toml(row['pipeline'])}",
     ]
     if row["step_name"] is not None:
         lines.append(f"step = {_toml(row['step_name'])}")
+    if row["measure"] != "duration":
+        lines.append(f"metric = {_toml(row['measure'])}")
     lines.append(f"limit = {float(row['limit'])!r}")
     if mode:
         pairs = ", ".join(f"{_key(key)} = {_toml(value)}" for key, value in mode)
         lines.append(f"mode = {{ {pairs} }}")
     return "\n".join(lines) + "\n"
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    if row["measure"] == "duration":
+        return f"p50 {row['p50']:.4g} s, slowest {row['max']:.4g} s"
+    return f"p50 {row['p50']:.4g}, highest {row['max']:.4g}"
 
 
 def _key(name: str) -> str:

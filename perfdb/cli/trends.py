@@ -15,6 +15,7 @@ from perfdb.cli.options import (
     filter_options,
     history_filters,
     last_option,
+    measure_option,
     name_option,
     open_history,
     say_what_next,
@@ -22,7 +23,7 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order, in_order
-from perfdb.cli.text import duration_text, of_kind
+from perfdb.cli.text import amount_text, of_kind
 from perfdb.filters import moment_of, zone_named
 from perfdb.history.history import LAST_FOR_TRENDS
 from perfdb.history.values import rows_of
@@ -48,6 +49,7 @@ WIDE = 100  # columns; on narrower screens the names get the room of mean and p9
     show_default=True,
     help="Time zone of days and weeks, and of --since and --until: UTC, local, Europe/Berlin.",
 )
+@measure_option
 @filter_options
 @table_options
 def command(
@@ -55,6 +57,7 @@ def command(
     step: str | None,
     last: int | None,
     zone: str,
+    measure: str,
     database: str | None,
     as_json: bool,
     as_csv: bool,
@@ -70,7 +73,7 @@ def command(
         filters |= _moments(zone, filters)
     given = history_filters(filters)
     history = open_history(database, lists=True)
-    frame = history.trends(by=by, step=step, last=last, zone=zone, **given)
+    frame = history.trends(by=by, step=step, measure=measure, last=last, zone=zone, **given)
     if frame.empty:
         say_what_next(given | ({"step": step} if step else {}))
     elif (
@@ -94,7 +97,7 @@ def command(
         *(Column(name, right=True, optional=name != "p50") for name in shown),
         Column("trend"),
     )
-    says = _open_alerts(history)
+    says = _open_alerts(history, measure)
     for number, ((pipeline, mode), group) in enumerate(frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
         described = list(
@@ -118,14 +121,14 @@ def _moments(zone: str, filters: Mapping[str, Any]) -> dict[str, float]:
         raise click.BadParameter(str(error), context, param_hint="--zone") from None
 
 
-def _open_alerts(history: perfdb.History) -> dict[tuple[Any, ...], str]:
+def _open_alerts(history: perfdb.History, measure: str) -> dict[tuple[Any, ...], str]:
     """Return per series what the newest of its open alerts says of its level."""
     from perfdb.analysis.trend_view import says_it_moved
 
     found: dict[tuple[Any, ...], str] = {}
     for state in ("pending", "acknowledged", "firing"):
         for row in reversed(rows_of(history.alerts(state))):
-            if row["metric"] == "duration" and says_it_moved(row):
+            if row["metric"] == measure and says_it_moved(row):
                 words = f"alert {row['id']}: {_percent(row['effect'])}"
                 found[row["pipeline"], row["step_name"], row["mode"]] = words
     return found
@@ -147,8 +150,8 @@ def _cells(row: Mapping[str, Any], trend: str, shown: tuple[str, ...], wide: boo
         row["period"] or "",
         f"{row['n']:,}",
         f"{row['failures']:,}" if row["failures"] else "",
-        *((duration_text(row["mean"]),) if wide else ()),
-        *(duration_text(row[name]) if row[name] is not None else "" for name in shown),
+        *((amount_text(row["mean"], row["unit"]) or "-",) if wide else ()),
+        *(amount_text(row[name], row["unit"]) for name in shown),
         trend,
     )
 

@@ -8,10 +8,17 @@ from typing import Any
 import click
 
 from perfdb.alerts.messages import amount
-from perfdb.cli.options import filter_options, history_filters, last_option, open_history, table_options
+from perfdb.cli.options import (
+    filter_options,
+    history_filters,
+    last_option,
+    only_measure_option,
+    open_history,
+    table_options,
+)
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.sorting import frame_in_order, is_sorted
-from perfdb.cli.text import of_kind, percent_text, short_time
+from perfdb.cli.text import inert, of_kind, percent_text, short_time
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 from perfdb.vocabulary import CRITICAL, INFO, WARNING
@@ -32,16 +39,19 @@ COLUMNS = (
 
 @click.command("violations")
 @last_option(default=1000)
+@only_measure_option
 @filter_options
 @table_options
-def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
+def command(
+    last: int, measure: str | None, database: str | None, as_json: bool, as_csv: bool, **filters: Any
+) -> None:
     """List runs that violated a limit, newest first.
 
     Limits are the rules of kind max and min in perfdb.toml. `perfdb thresholds suggest` suggests limits.
     """
     history = open_history(database, lists=True)
     given = history_filters(filters)
-    frame = history.violations(last=last, **given)
+    frame = history.violations(measure=measure, last=last, **given)
     frame = frame.sort_values(["start_time", "excess_percent"], ascending=False, kind="stable")
     frame = frame_in_order(frame)
     if not print_data(frame, as_json=as_json, as_csv=as_csv) and len(frame):
@@ -51,17 +61,21 @@ def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filt
         which = "first" if is_sorted() else "newest"
         click.echo(f"The {which} {MOST} of {len(frame):,}; all of them: --json or --csv", err=True)
     if frame.empty:
-        _say_why(history)
+        _say_why(history, measure)
 
 
-def _say_why(history: Any) -> None:
+def _say_why(history: Any, measure: str | None) -> None:
     from perfdb.alerts.config import read_alert_settings
     from perfdb.analysis.rules import TABLE
 
     rules = read_alert_settings(history.settings.alerts, reading=True).rules
+    rules = tuple(rule for rule in rules if measure in (None, rule.metric))
     limits = sum(TABLE[rule.kind].finds == "breach" for rule in rules)
     if limits:
         click.echo(f"No run violated a limit ({limits} rules of kind max or min).", err=True)
+    elif measure is not None:
+        hint = f"perfdb thresholds suggest --measure {measure}"
+        click.echo(inert(f"No limit is set on {measure}. To get suggestions: {hint}"), err=True)
     else:
         click.echo("No limit is set. To get suggestions: perfdb thresholds suggest", err=True)
 

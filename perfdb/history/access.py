@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
+from perfdb.measures import configured
 from perfdb.recording.health import warn_once
 from perfdb.search import doubt_about_home
 from perfdb.store.database import Database
@@ -24,6 +25,7 @@ from perfdb.store.database import Database
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from perfdb.measures import Measure
     from perfdb.store.upkeep.backup import Backup
 
 logger = logging.getLogger("perfdb")
@@ -59,6 +61,17 @@ class Access:
     def settings(self) -> settings_module.Settings:
         """The settings that named this database."""
         return self._settings
+
+    def _measure(self, connection: Connection | None, name: str) -> Measure:
+        """Return the measure of this name.
+
+        Raises:
+            NotFoundError: nothing is called so; it says what is near.
+            UsageError: it is an attribute that never was a number.
+        """
+        from perfdb.history.queries import measure_named
+
+        return measure_named(connection, name, configured(self._settings.measures), where=self.database)
 
     @property
     def is_explicit(self) -> bool:

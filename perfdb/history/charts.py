@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
+from perfdb.measures import DURATION, Measure
 from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING
@@ -73,6 +74,7 @@ class Asked:
     by: str | None
     last: int | None
     filters: Mapping[str, Any]
+    measure: Measure = DURATION
 
     def choice(self, last: int | None, *, detailed: bool = False) -> Choice | None:
         """Return the newest sessions, ``last`` of them, or the usual number; None where nothing fits.
@@ -96,11 +98,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart: what it shows, in the words of the help; its drawer; whether it is of given sessions."""
+    """One chart: its words in the help, its drawer, whether it is of given sessions, and of any measure."""
 
     summary: str
     draw: Callable[[Asked], Figure]
     of_sessions: bool = False
+    of_measures: bool = True
 
 
 def draw(
@@ -109,6 +112,7 @@ def draw(
     *session_ids: str,
     step: str | None = None,
     by: str | None = None,
+    measure: Measure = DURATION,
     last: int | None = None,
     **filters: Any,
 ) -> Figure:
@@ -121,7 +125,9 @@ def draw(
         raise UsageError(
             f"a chart of {kind} shows many sessions: choose them with last=, since=, pipeline=, …"
         )
-    return chart.draw(Asked(history, session_ids, step, by, last, filters))
+    if not (measure.is_duration or chart.of_measures):
+        raise UsageError(f"a chart of {kind} is of no measure: it is of one session, as it was")
+    return chart.draw(Asked(history, session_ids, step, by, last, filters, measure))
 
 
 _NOTHING = "Record a run with perfdb.track(...), or try: perfdb demo"
@@ -191,12 +197,18 @@ def _steps(asked: Asked) -> Figure:
     choice = asked.choice(200, detailed=True)
     if choice is None:
         return asked.nothing
+    from perfdb.analysis.measuring import value_spent
     from perfdb.analysis.time_spent import time_spent
     from perfdb.charts.steps import steps
 
     shown = _thinned(choice)
-    spent = time_spent(shown.sessions, _steps_of(asked.history, shown))
-    return steps(spent, shown.sessions["start_time"], context=shown.context)
+    of_sessions, of_steps = shown.sessions, _steps_of(asked.history, shown)
+    if asked.measure.is_duration:
+        spent = time_spent(of_sessions, of_steps)
+    else:
+        spent = value_spent(of_sessions, of_steps, asked.measure)
+        of_sessions = of_sessions[of_sessions["session_id"].isin(spent.index)]
+    return steps(spent, of_sessions["start_time"], context=shown.context, measure=asked.measure)
 
 
 def _bottlenecks(asked: Asked) -> Figure:
@@ -206,8 +218,8 @@ def _bottlenecks(asked: Asked) -> Figure:
     from perfdb.analysis.bottlenecks import bottlenecks as rank
     from perfdb.charts.bottlenecks import bottlenecks
 
-    ranked = rank(choice.sessions, _steps_of(asked.history, choice))
-    return bottlenecks(ranked, context=_with_count(choice))
+    ranked = rank(choice.sessions, _steps_of(asked.history, choice), asked.measure)
+    return bottlenecks(ranked, context=_with_count(choice), measure=asked.measure)
 
 
 def _trend(asked: Asked) -> Figure:
@@ -215,7 +227,8 @@ def _trend(asked: Asked) -> Figure:
     choice = asked.choice(None if bounded else 1_000)  # a window that was asked for is shown whole
     if choice is None:
         return asked.nothing
-    history, step, by = asked.history, asked.step, asked.by
+    history, step, by, measure = asked.history, asked.step, asked.by, asked.measure
+    from perfdb.analysis.measuring import measured
     from perfdb.analysis.slopes import slopes
     from perfdb.analysis.trend_view import changes_of, drift, per_session
     from perfdb.charts.trend import trend
@@ -223,10 +236,16 @@ def _trend(asked: Asked) -> Figure:
     if by not in (None, "session", "time"):
         raise UsageError(f"by={by!r}: a trend is drawn by 'session' or by 'time'")
     if step is None:
-        points = choice.sessions[["session_id", "start_time", "total_duration"]]
+        totals = choice.sessions
+        if not measure.is_duration:
+            within = _steps_of(history, choice) if len(totals) else history.steps(last=1)
+            totals = measured(totals, within, measure)[0]
+        points = totals[["session_id", "start_time", "total_duration"]]
         points = points.rename(columns={"total_duration": "duration"})
     else:
         rows = _steps_of(history, choice, step) if len(choice.sessions) else history.steps(step=step, last=1)
+        if not measure.is_duration:
+            rows = measured(choice.sessions, rows, measure)[1]
         points = rows[rows["counted"]][["session_id", "start_time", "duration"]]
         begun = dict(zip(choice.sessions["session_id"], choice.sessions["start_time"], strict=True))
         points = points.assign(start_time=points["session_id"].map(begun).astype("float64"))
@@ -240,16 +259,17 @@ def _trend(asked: Asked) -> Figure:
         context=choice.context,
         by="time" if by == "time" else "session",
         failures=choice.failed[["start_time"]],
-        limits=_limits(history.settings, choice, step),
+        limits=_limits(history.settings, choice, step, measure),
         changes=[asdict(each) for each in changes_of(points["session_id"].tolist(), starts, durations)],
-        alerts=_alerts(history, choice, step),
-        pinned=_pinned(history, choice, step),
+        alerts=_alerts(history, choice, step, measure),
+        pinned=_pinned(history, choice, step, measure),
         drifted=drift(moments, *slopes(moments, values), values.size),
+        measure=measure,
     )
 
 
-def _limits(settings: Settings, choice: Choice, step: str | None) -> list[dict[str, Any]]:
-    """Return the ``max`` rules on the duration of this step, or of the total."""
+def _limits(settings: Settings, choice: Choice, step: str | None, measure: Measure) -> list[dict[str, Any]]:
+    """Return the ``max`` rules on the measure of this step, or of the total."""
     from perfdb.alerts.config import read_alert_settings
     from perfdb.analysis.rules.limits import MAX
     from perfdb.analysis.series import SeriesName
@@ -258,26 +278,29 @@ def _limits(settings: Settings, choice: Choice, step: str | None) -> list[dict[s
     return [
         {"name": rule.name, "limit": rule.limit}
         for rule in read_alert_settings(settings.alerts, reading=True).rules
-        if rule.kind == MAX.name and rule.metric == "duration" and rule.is_about(series)
+        if rule.kind == MAX.name and rule.metric == measure.name and rule.is_about(series)
     ]
 
 
-def _pinned(history: Reader, choice: Choice, step: str | None) -> dict[str, Any] | None:
+def _pinned(history: Reader, choice: Choice, step: str | None, measure: Measure) -> dict[str, Any] | None:
     """Return the pinned baseline of this series."""
     for row in history.baselines().to_dict("records"):
         name = row["step_name"] if isinstance(row["step_name"], str) else None
-        if (row["pipeline"], row["mode"], name) == (choice.pipeline, choice.mode, step):
+        of_series = (choice.pipeline, choice.mode, step, measure.name)
+        if (row["pipeline"], row["mode"], name, row["metric"]) == of_series:
             return {"value": row["value"], "n": row["n"]}
     return None
 
 
-def _alerts(history: Reader, choice: Choice, step: str | None) -> list[Mapping[Hashable, Any]]:
-    """Return the alerts that are open on the duration of this series, also those for which others speak."""
+def _alerts(
+    history: Reader, choice: Choice, step: str | None, measure: Measure
+) -> list[Mapping[Hashable, Any]]:
+    """Return the alerts that are open on the measure of this series, also those for which others speak."""
     return [
         row
         for row in history.alerts(state="all").to_dict("records")
         if row.get("state", FIRING) in (PENDING, FIRING, ACKNOWLEDGED)
-        and (row["pipeline"], row["mode"], row["metric"]) == (choice.pipeline, choice.mode, "duration")
+        and (row["pipeline"], row["mode"], row["metric"]) == (choice.pipeline, choice.mode, measure.name)
         and (row["step_name"] if isinstance(row["step_name"], str) else None) == step
     ]
 
@@ -294,32 +317,37 @@ def _with_count(choice: Choice) -> str:
 def _compare(asked: Asked) -> Figure:
     from perfdb.charts.compare import compare
 
-    history, session_ids, by = asked.history, asked.session_ids, asked.by
+    history, session_ids, by, measure = asked.history, asked.session_ids, asked.by, asked.measure
     if by is None:
         if len(session_ids) not in (0, 2):
             raise UsageError("compare takes two sessions, A and B, or by= an attribute that makes two groups")
-        pair = history.compare(*session_ids)
+        pair = history.compare(*session_ids, measure=measure.name)
         first, second = history.session(pair.a), history.session(pair.b)
-        frame = pair.frame.rename(columns={"a_critical_s": "a", "b_critical_s": "b"})
+        frame, of = pair.frame, inert(measure.words)
+        context = f"the {of} of each step"
+        if measure.is_duration:
+            frame = frame.assign(a=frame["a_critical_s"], b=frame["b_critical_s"])
+            of = "seconds on the critical path"
+            context = "the steps by their seconds on the critical path, which add up to the total"
         return compare(
             frame,
             name_a=_named(first),
             name_b=_named(second),
             title=_first_sentence(pair.sentence),
-            context="the steps by their seconds on the critical path, which add up to the total",
-            of="seconds on the critical path",
+            context=context,
+            of=of,
+            measure=measure,
         )
     if session_ids:
         raise UsageError("compare takes two sessions, or by= an attribute; not both")
-    groups = history.compare(by=by, last=200 if asked.last is None else asked.last, **asked.filters)
+    last = 200 if asked.last is None else asked.last
+    groups = history.compare(by=by, measure=measure.name, last=last, **asked.filters)
     frame = groups.frame.rename(
         columns={
             "a_n": "n_a",
             "b_n": "n_b",
             "a_median": "a",
             "b_median": "b",
-            "low_s": "low",
-            "high_s": "high",
         }
     )
     totals = frame[frame["kind"] == "total"]
@@ -333,6 +361,8 @@ def _compare(asked: Asked) -> Figure:
         name_b=f"{by} = {_word(groups.b)}",
         title=_first_sentence(groups.sentence),
         context=", ".join(word for word in words if word),
+        of="median" if measure.is_duration else f"median {inert(measure.words)}",
+        measure=measure,
     )
 
 
@@ -353,8 +383,8 @@ CHARTS = {
     "trend": Chart("how long runs take, with p95, limits, alerts and changes (--step for one step)", _trend),
     "steps": Chart("how each session's time was spent", _steps),
     "bottlenecks": Chart("which steps delay the runs", _bottlenecks),
-    "waterfall": Chart("one session (ID, or the last), with its critical path", _waterfall, of_sessions=True),
-    "resources": Chart("CPU and memory of one session (ID, or the last)", _resources, of_sessions=True),
+    "waterfall": Chart("one session (ID, or the last), with its critical path", _waterfall, True, False),
+    "resources": Chart("CPU and memory of one session (ID, or the last)", _resources, True, False),
     "compare": Chart(
         "two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)", _compare, of_sessions=True
     ),

@@ -288,6 +288,7 @@ class Decisions(Access):
         self,
         *,
         step: str | None = None,
+        measure: str = "duration",
         last: int | None = 50,
         before: str | None = None,
         first: str | None = None,
@@ -301,6 +302,7 @@ class Decisions(Access):
 
         Args:
             step: only this step.
+            measure: instead of the duration, as ``measures`` lists them; it is pinned beside it.
             last: only so many of the newest runs of each series; None: all that fit.
             before: only sessions that began before this one; ids as in ``session``.
             first: only this session and later ones.
@@ -313,7 +315,7 @@ class Decisions(Access):
             UsageError: no series that fits has enough runs.
         """
         return self._triage().pin_baseline(
-            step=step, last=last, before=before, first=first, to=to, note=note, **filters
+            step=step, measure=measure, last=last, before=before, first=first, to=to, note=note, **filters
         )
 
     def unpin(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 from perfdb.errors import UsageError
 from perfdb.filters import Filters, checked_attributes, checked_filters, moment_of, step_of, zone_named
 from perfdb.history.keeping import Keeping
+from perfdb.measures import configured
 from perfdb.records import Session
 from perfdb.vocabulary import RUNNING
 
@@ -209,28 +210,53 @@ class History(Keeping):
             for row in frames.session_rows(connection, **chosen):
                 yield reading.read_session(connection, row["session_id"])
 
-    def bottlenecks(self, *, last: int | None = 100, **filters: Unpack[Filters]) -> pd.DataFrame:
+    def measures(self, *, last: int | None = 1000, **filters: Unpack[Filters]) -> pd.DataFrame:
+        """Return what was measured beside the duration, and every attribute that is a number.
+
+        Args:
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+
+        Returns:
+            One row per pipeline, measure and step, that of the session (``step_name`` None) first:
+            ``measure``, ``unit``, ``label``, ``better``, ``total`` (how steps make the session's value),
+            ``n`` values from ``low`` to ``high``, their ``median``, and the ``last`` with its session.
+        """
+        from perfdb.history import queries
+
+        with self._reading() as connection:
+            return queries.measures(
+                connection, configured(self._settings.measures), **checked_filters(last, filters)
+            )
+
+    def bottlenecks(
+        self, *, measure: str = "duration", last: int | None = 100, **filters: Unpack[Filters]
+    ) -> pd.DataFrame:
         """Return what each step costs the sessions, per pipeline and mode, the costliest first.
 
         Args:
+            measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions of each pipeline; None: all of them.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
 
         Returns:
             ``step_name`` (``Other`` is the time of no step), mean seconds on the critical path
             (``critical_s``) and busy (``busy_s``), their shares of time and variance, what a faster step
-            would gain, and how well parallel steps used their workers: see ``analysis.bottlenecks``.
+            would gain, and how well parallel steps used their workers: see ``analysis.bottlenecks``. Of
+            another measure the shares of its sum.
         """
         from perfdb.history import queries
 
         with self._reading() as connection:
-            return queries.bottlenecks(connection, **checked_filters(last, filters))
+            of = self._measure(connection, measure)
+            return queries.bottlenecks(connection, measure=of, **checked_filters(last, filters))
 
     def trends(
         self,
         *,
         by: Literal["last", "all", "day", "week"] = "last",
         step: str | None = None,
+        measure: str = "duration",
         last: int | None = None,
         zone: str = "UTC",
         **filters: Unpack[Filters],
@@ -242,6 +268,7 @@ class History(Keeping):
                 Monday): one row per series and ``period``, when its first day began (datetime64[us, UTC], or
                 of the zone).
             step: only this step, without the totals.
+            measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions; None: 200 with ``by="last"`` and neither ``since`` nor
                 ``until``, else all.
             zone: whose days and weeks, and with ``day`` and ``week`` also what a ``since`` or ``until``
@@ -267,9 +294,9 @@ class History(Keeping):
             if (until := filters.get("until")) is not None:
                 filters["until"] = moment_of(until, zone=days_of)
         with self._reading() as connection:
-            return queries.trends(
-                connection, by=by, step=step, zone=days_of, **checked_filters(last, filters)
-            )
+            of = self._measure(connection, measure)
+            chosen = checked_filters(last, filters)
+            return queries.trends(connection, by=by, step=step, zone=days_of, measure=of, **chosen)
 
     def failures(
         self, *, step: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
@@ -292,10 +319,13 @@ class History(Keeping):
         with self._reading() as connection:
             return queries.failures(connection, step=step, **checked_filters(last, filters))
 
-    def violations(self, *, last: int | None = 1000, **filters: Unpack[Filters]) -> pd.DataFrame:
+    def violations(
+        self, *, measure: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
+    ) -> pd.DataFrame:
         """Return the runs that broke a ``max`` or ``min`` rule of the settings, oldest first.
 
         Args:
+            measure: only what broke rules for this measure.
             last: only so many of the newest sessions; None: all of them.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
 
@@ -311,6 +341,9 @@ class History(Keeping):
 
         rules = read_alert_settings(self._settings.alerts, reading=True).rules
         with self._reading() as connection:
+            if measure is not None:
+                name = self._measure(connection, measure).name
+                rules = tuple(rule for rule in rules if rule.metric == name)
             return queries.violations(connection, rules, **checked_filters(last, filters))
 
     def regressions(
@@ -319,6 +352,7 @@ class History(Keeping):
         step: str | None = None,
         better: bool = False,
         by: str | None = None,
+        measure: str = "duration",
         last: int | None = None,
         **filters: Unpack[Filters],
     ) -> pd.DataFrame:
@@ -329,6 +363,7 @@ class History(Keeping):
             better: what moved for the better instead.
             by: an attribute: the sessions with each of its values are looked at by themselves, and the column
                 ``value`` says which a row is of; see ``differs_by``.
+            measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions.
             filters: ``since``: only what moved at or after it; what was before is looked at too. The others
                 choose the sessions that make the history: ``pipeline``, ``until``, ``fast_mode``, ``status``,
@@ -344,15 +379,17 @@ class History(Keeping):
             moved since; ``event_session_id``: the same for total and steps that moved within 5 sessions;
             ``total_s``: the total's move (s), ``parts`` of it by step, which add up, and
             ``contributes_percent``, this step's; ``suspects``: attributes that switched there, ``cause`` in
-            words, ``confounded``; ``alert_id`` and ``alert_state`` of the alert that tells of it.
+            words, ``confounded``; ``alert_id`` and ``alert_state`` of the alert that tells of it;
+            ``difference`` and ``total_difference``: the same in the ``unit`` of the ``measure``.
         """
         from perfdb.history import queries
 
         with self._reading() as connection:
             chosen = checked_filters(last, filters)
+            of = self._measure(connection, measure)
             if by is not None:
-                return queries.regressions_by(connection, by, step=step, better=better, **chosen)
-            return queries.regressions(connection, step=step, better=better, **chosen)
+                return queries.regressions_by(connection, by, step=step, better=better, measure=of, **chosen)
+            return queries.regressions(connection, step=step, better=better, measure=of, **chosen)
 
     def differs_by(self, *, last: int | None = 5000, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return the moves that the sessions with one value of an attribute show, and all together do not.
@@ -372,12 +409,18 @@ class History(Keeping):
             return queries.differs_by(connection, modes, **checked_filters(last, filters))
 
     def thresholds(
-        self, *, step: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
+        self,
+        *,
+        step: str | None = None,
+        measure: str = "duration",
+        last: int | None = 1000,
+        **filters: Unpack[Filters],
     ) -> pd.DataFrame:
         """Return a limit for each series with at least 20 runs, and how many runs it would have flagged.
 
         Args:
             step: only this step, without the totals.
+            measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions; None: all of them.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
 
@@ -388,16 +431,17 @@ class History(Keeping):
         from perfdb.history import queries
 
         with self._reading() as connection:
-            found = queries.suggest_thresholds(connection, **checked_filters(last, filters))
+            of = self._measure(connection, measure)
+            found = queries.suggest_thresholds(connection, measure=of, **checked_filters(last, filters))
         return found if step is None else found[found["step_name"] == step_of(step)].reset_index(drop=True)
 
     suggest_thresholds = thresholds  # its first name
 
     @overload
-    def compare(self) -> SessionComparison: ...
+    def compare(self, *, measure: str = "duration") -> SessionComparison: ...
 
     @overload
-    def compare(self, a: str, b: str) -> SessionComparison: ...
+    def compare(self, a: str, b: str, *, measure: str = "duration") -> SessionComparison: ...
 
     @overload
     def compare(
@@ -406,6 +450,7 @@ class History(Keeping):
         b: object = None,
         *,
         by: str,
+        measure: str = "duration",
         last: int | None = 1000,
         **filters: Unpack[Filters],
     ) -> GroupComparison: ...
@@ -416,6 +461,7 @@ class History(Keeping):
         b: Any = None,
         *,
         by: str | None = None,
+        measure: str = "duration",
         last: int | None = 1000,
         **filters: Unpack[Filters],
     ) -> SessionComparison | GroupComparison:
@@ -427,6 +473,7 @@ class History(Keeping):
             b: the second session; with ``by``: the value of the second group.
             by: an attribute of the sessions, or ``git_commit``, ``host``, …; without ``a`` and ``b`` its
                 two newest values make the groups.
+            measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: with ``by``: only so many of the newest sessions; None: all of them.
             filters: with ``by``, as in ``sessions``: pipeline, since, until, fast_mode, status, attribute,
                 tag.
@@ -438,13 +485,16 @@ class History(Keeping):
         from perfdb.history import queries
 
         with self._recorded() as connection:
+            of = self._measure(connection, measure)
             if by is not None:
                 modes = self._settings.mode_attributes
                 chosen = checked_filters(last, filters)
-                return queries.compare_groups(connection, by=by, a=a, b=b, mode_attributes=modes, **chosen)
+                return queries.compare_groups(
+                    connection, by=by, a=a, b=b, mode_attributes=modes, measure=of, **chosen
+                )
             if (a is None) != (b is None):
                 raise UsageError('give two sessions, compare("last~1", "last"), or by="fast_mode"')
-            return queries.compare_sessions(connection, *queries.usual_pair(connection, a, b))
+            return queries.compare_sessions(connection, *queries.usual_pair(connection, a, b), of)
 
     def usual_pair(self, a: str | None = None, b: str | None = None) -> tuple[str, str]:
         """Return the ids of the two sessions to compare where not both are named, of one pipeline and mode.
@@ -462,11 +512,12 @@ class History(Keeping):
         with self._recorded() as connection:
             return queries.usual_pair(connection, a, b)
 
-    def explain(self, session_id: str = "last", *, last: int = 100) -> Explanation:
+    def explain(self, session_id: str = "last", *, measure: str = "duration", last: int = 100) -> Explanation:
         """Return why a session took as long as it did, compared with those of its kind before it.
 
         Args:
             session_id: as in ``session``.
+            measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: how many earlier sessions of the same pipeline and mode say what is usual.
 
         Raises:
@@ -476,7 +527,7 @@ class History(Keeping):
         from perfdb.history import queries
 
         with self._recorded() as connection:
-            return queries.explain(connection, session_id, last)
+            return queries.explain(connection, session_id, last, self._measure(connection, measure))
 
     def chart(
         self,
@@ -484,6 +535,7 @@ class History(Keeping):
         *session_ids: str,
         step: str | None = None,
         by: str | None = None,
+        measure: str = "duration",
         last: int | None = None,
         **filters: Unpack[Filters],
     ) -> Figure:
@@ -496,6 +548,7 @@ class History(Keeping):
             step: of ``trend``: this step, not the total.
             by: of ``trend``: ``session`` (at equal distances) or ``time``; of ``compare``: the attribute
                 whose values make the two groups.
+            measure: of ``trend``, ``steps``, ``bottlenecks`` and ``compare``: as in ``trends``.
             last: how many of the newest sessions.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
 
@@ -510,7 +563,9 @@ class History(Keeping):
         from perfdb.history.jupyter import show_as
 
         show_as(Figure, "image/png", lambda figure: image(figure, "png"))
-        return draw(self, kind, *session_ids, step=step, by=by, last=last, **filters)
+        with self._reading() as connection:
+            of = self._measure(connection, measure)
+        return draw(self, kind, *session_ids, step=step, by=by, measure=of, last=last, **filters)
 
     def report(
         self, session_id: str | None = None, *, last: int | None = None, **filters: Unpack[Filters]
@@ -618,20 +673,25 @@ class History(Keeping):
         with self._reading() as connection:
             return alerts.alerts_frame([] if connection is None else alerts.read_alerts(connection, state))
 
-    def baselines(self) -> pd.DataFrame:
+    def baselines(self, *, measure: str | None = None) -> pd.DataFrame:
         """Return one row per pinned baseline, with how the newest runs compare.
+
+        Args:
+            measure: only those of this measure.
 
         Returns:
             ``id``, ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``metric``;
             ``value``: the median of ``n`` runs, ``spread`` their robust standard deviation (of the logarithms
             when all are > 0); ``since_session_id`` to ``until_session_id``, the first and last of them, with
             their times; ``note``, ``created_at``; ``now``: the median of the newest ``now_n`` runs since
-            then, 50 at most, and ``change_percent`` from ``value``. Instants in epoch s, durations in s.
+            then, 50 at most, and ``change_percent`` from ``value``. Instants in epoch s, durations in s,
+            other values in the ``unit`` of the metric.
         """
         from perfdb.history import queries
 
         with self._reading() as connection:
-            return queries.baselines(connection)
+            of = None if measure is None else self._measure(connection, measure)
+            return queries.baselines(connection, configured(self._settings.measures), measure=of)
 
     def _repr_html_(self) -> str:
         """Show the database and its five newest sessions, for Jupyter."""

@@ -6,7 +6,7 @@ A connection goes in, a finding comes out; None stands for a home in which nothi
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, tzinfo
 from functools import partial
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
 from perfdb.filters import Chosen, step_of
+from perfdb.measures import DURATION, FIXED, Measure, named
 from perfdb.records import Alert, Session
 from perfdb.stopping import most_steps, notes
-from perfdb.store import extent, frames, reading, statistics
+from perfdb.store import extent, frames, measuring, reading, statistics
 from perfdb.text import counted, inert, mode_text
-from perfdb.vocabulary import BIGGEST, COMPLETED
+from perfdb.vocabulary import BIGGEST, COMPLETED, recorded_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,12 +32,70 @@ if TYPE_CHECKING:
     from perfdb.analysis.rules import Rule
     from perfdb.analysis.trends import By
 
+_MOST_LOOKED_AT = 1_000  # newest sessions, for the names of measures when one is not known
 _MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
 _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than one more of the same
 
 
-def bottlenecks(connection: Connection | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
+def measure_named(
+    connection: Connection | None, name: str, configured: Mapping[str, Measure], *, where: str
+) -> Measure:
+    """Return the measure that a person names: as it was recorded, whenever that was.
+
+    Args:
+        connection: of any role.
+        name: of a measure or an attribute.
+        configured: what the settings say of measures.
+        where: which database, in words.
+
+    Raises:
+        NotFoundError: nothing is called so; it says what is near.
+        UsageError: it is an attribute that never was a number.
+    """
+    from perfdb.analysis.measuring import names_in
+    from perfdb.history.names import unknown
+
+    measure = named(recorded_name(name), configured)
+    if connection is None or measure.name in FIXED or measuring.is_recorded(connection, measure):
+        return measure
+    known, others = names_in(*sessions_and_steps(connection, last=_MOST_LOOKED_AT))
+    if measure.name in others:
+        owner = others[measure.name]
+        raise UsageError(
+            f"the attribute {measure.name!r} of {inert(owner)} never was a number, so that nothing can be "
+            f"measured by it; compare its values with: perfdb compare --by {measure.name}"
+        )
+    if not known:
+        return measure
+    raise unknown("measure", measure.name, {*known, DURATION.name}, where)
+
+
+def measures(
+    connection: Connection | None, configured: Mapping[str, Measure], **filters: Unpack[Chosen]
+) -> pd.DataFrame:
+    """Return what ``analysis.measuring`` finds recorded among the sessions that fit."""
+    from perfdb.analysis.measuring import recorded
+
+    return recorded(*sessions_and_steps(connection, **filters), configured)
+
+
+def _measured(
+    connection: Connection | None, measure: Measure, **filters: Unpack[Chosen]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    from perfdb.analysis.measuring import measured
+
+    return measured(*sessions_and_steps(connection, **filters), measure)
+
+
+def _said(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """Return the frame with what its values are of."""
+    return frame.assign(measure=measure.name, unit=measure.unit).astype({"measure": object, "unit": object})
+
+
+def bottlenecks(
+    connection: Connection | None, *, measure: Measure = DURATION, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
     """Return what ``analysis.bottlenecks`` finds among those that fit, the ``last`` of each pipeline."""
     import pandas as pd
 
@@ -49,7 +108,7 @@ def bottlenecks(connection: Connection | None, **filters: Unpack[Chosen]) -> pd.
     found = []
     for name in names:
         asked: Chosen = {**filters, "pipeline": name}
-        found.append(find(*sessions_and_steps(connection, **asked)))
+        found.append(find(*sessions_and_steps(connection, **asked), measure))
     kept = [frame for frame in found if len(frame)] or found[:1]
     return pd.concat(kept, ignore_index=True) if len(kept) > 1 else kept[0]
 
@@ -67,6 +126,7 @@ def trends(
     by: By,
     step: str | None,
     zone: tzinfo | None = UTC,
+    measure: Measure = DURATION,
     **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
@@ -76,15 +136,18 @@ def trends(
 
     step = step_of(step)
     given = {name for name, value in filters.items() if value is not None}
-    if connection is not None and by != "last" and given <= _BY_INDEX and zone is UTC:
+    by_index = measure.is_duration and given <= _BY_INDEX and zone is UTC
+    if connection is not None and by != "last" and by_index:
         pipeline = filters.get("pipeline")
         percentiles = list(PERCENTILES.values())
         read = partial(_statistics, connection, step=step, pipeline=pipeline)
-        return analysis.of_statistics(
+        found = analysis.of_statistics(
             read(by, percentiles), days=read("day", percentiles[:1]) if by == "week" else ()
         )
-    runs = runs_of(*sessions_and_steps(connection, **filters))
-    return analysis.trends(runs if step is None else runs[runs["step_name"] == step], by=by, zone=zone)
+        return _said(found, measure)
+    runs = runs_of(*_measured(connection, measure, **filters))
+    runs = runs if step is None else runs[runs["step_name"] == step]
+    return _said(analysis.trends(runs, by=by, zone=zone), measure)
 
 
 def _statistics(
@@ -111,7 +174,12 @@ def violations(
 
 
 def regressions(
-    connection: Connection | None, *, step: str | None, better: bool, **filters: Unpack[Chosen]
+    connection: Connection | None,
+    *,
+    step: str | None,
+    better: bool,
+    measure: Measure = DURATION,
+    **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return where the levels moved among the sessions that fit, what explains it, and the alert of it.
 
@@ -119,6 +187,7 @@ def regressions(
         connection: of any role.
         step: only this step.
         better: moves for the better instead.
+        measure: whose levels.
         filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
             was before is read too.
     """
@@ -129,19 +198,33 @@ def regressions(
     rows: list[dict[str, Any]] = []
     since = filters.pop("since", None)
     if connection is not None:
-        moves = backfill.moves_of(connection, better=better, looking_back=True, step=step, **filters)
+        moves = backfill.moves_of(
+            connection, better=better, looking_back=True, step=step, measure=measure, **filters
+        )
         moves = [move for move in moves if since is None or move.since_time >= since]
         alerts = read_alerts(connection, "all")
-        moves = backfill.with_causes(connection, moves, **filters)
+        moves = backfill.with_causes(connection, moves, measure=measure, **filters)
         rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
         if not better:
-            rows += [_loss_row(loss, alerts) for loss in backfill.losses_of(connection, step=step, **filters)]
+            losses = backfill.losses_of(connection, step=step, measure=measure, **filters)
+            rows += [_loss_row(loss, alerts) for loss in losses]
+        for row in rows:
+            row |= {"measure": measure.name, "unit": measure.unit}
+            row |= {"difference": row["difference_s"], "total_difference": row["total_s"]}
+            if measure.unit != "s":
+                row |= {"difference_s": None, "total_s": None}
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
     return frame_from(rows, Regression)
 
 
 def regressions_by(
-    connection: Connection | None, by: str, *, step: str | None, better: bool, **filters: Unpack[Chosen]
+    connection: Connection | None,
+    by: str,
+    *,
+    step: str | None,
+    better: bool,
+    measure: Measure = DURATION,
+    **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return the regressions of the sessions with each value of an attribute, with the ``value``.
 
@@ -166,11 +249,11 @@ def regressions_by(
     found = []
     for value in values:
         asked: Chosen = {**filters, "attribute": {**(filters.get("attribute") or {}), by: value}}
-        frame = regressions(connection, step=step, better=better, **asked)
+        frame = regressions(connection, step=step, better=better, measure=measure, **asked)
         frame.insert(0, "value", pd.Series([value] * len(frame), dtype=object))
         found.append(frame)
     if not found:
-        frame = regressions(connection, step=step, better=better, **filters)
+        frame = regressions(connection, step=step, better=better, measure=measure, **filters)
         frame.insert(0, "value", pd.Series([], dtype=object))
         return frame
     kept = [frame for frame in found if len(frame)] or found[:1]
@@ -257,7 +340,9 @@ def _loss_row(loss: Loss, alerts: Sequence[Alert]) -> dict[str, Any]:
         (
             each
             for each in alerts
-            if each.is_open and (each.pipeline, each.step_name, each.mode, each.kind) == series
+            if each.is_open
+            and each.metric == runs.metric
+            and (each.pipeline, each.step_name, each.mode, each.kind) == series
         ),
         None,
     )
@@ -288,37 +373,45 @@ def _loss_row(loss: Loss, alerts: Sequence[Alert]) -> dict[str, Any]:
     }
 
 
-def baselines(connection: Connection | None) -> pd.DataFrame:
-    """Return the pinned baselines, with how the newest runs since then compare."""
+def baselines(
+    connection: Connection | None, configured: Mapping[str, Measure], *, measure: Measure | None = None
+) -> pd.DataFrame:
+    """Return the pinned baselines, with how the newest runs since then compare; only those of a measure."""
     from perfdb.analysis.baselines import distance
     from perfdb.analysis.series import SeriesName
     from perfdb.store import baselines as store
     from perfdb.store.series import read_past
 
     pins = [] if connection is None else store.pinned(connection)
+    pins = [pin for pin in pins if measure is None or pin.metric == measure.name]
     frame = store.pins_frame(pins)
     now: list[tuple[float | None, int, float | None]] = []
     pasts = {}
     if connection is not None:
-        for pipeline in {pin.pipeline for pin in pins}:
-            for past in read_past(connection, pipeline=pipeline):
-                pasts[past.name] = past
+        for pipeline, metric in {(pin.pipeline, pin.metric) for pin in pins}:
+            of_metric = named(metric, configured)
+            for past in read_past(connection, pipeline=pipeline, measure=of_metric):
+                pasts[past.name, metric] = past
     for pin in pins:
-        since = pasts.get(SeriesName(pin.pipeline, pin.step_name, pin.mode))
+        since = pasts.get((SeriesName(pin.pipeline, pin.step_name, pin.mode), pin.metric))
         first = 0 if since is None else bisect_right(since.start_times, pin.until_time)
         now.append(distance(pin.value, [] if since is None else since.values[first:]))
     for name, kind, place in (("now", "float64", 0), ("now_n", "int64", 1), ("change_percent", "float64", 2)):
         frame[name] = [each[place] for each in now]
         frame[name] = frame[name].astype(kind)  # type: ignore[call-overload]
-    return frame
+    frame["unit"] = [named(pin.metric, configured).unit for pin in pins]
+    return frame.astype({"unit": object})
 
 
-def suggest_thresholds(connection: Connection | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
+def suggest_thresholds(
+    connection: Connection | None, *, measure: Measure = DURATION, **filters: Unpack[Chosen]
+) -> pd.DataFrame:
     """Return what ``analysis.thresholds`` proposes after the sessions that fit."""
     from perfdb.analysis.runs import runs_of
     from perfdb.analysis.thresholds import suggest_thresholds as suggest
 
-    return suggest(runs_of(*sessions_and_steps(connection, **filters)))
+    runs = runs_of(*_measured(connection, measure, **filters))
+    return _said(suggest(runs, higher_is_better=measure.direction == "down"), measure)
 
 
 def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[str, str]:
@@ -356,11 +449,13 @@ def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[st
     )
 
 
-def compare_sessions(connection: Connection, a: str, b: str) -> SessionComparison:
+def compare_sessions(
+    connection: Connection, a: str, b: str, measure: Measure = DURATION
+) -> SessionComparison:
     """Return how session ``b`` compares with ``a``; ids as in ``History.session``.
 
     Raises:
-        UsageError: one of them has no total yet.
+        UsageError: one of them has no total yet, or not this measure.
     """
     from perfdb.analysis.compare import compare_sessions as compare
 
@@ -368,7 +463,7 @@ def compare_sessions(connection: Connection, a: str, b: str) -> SessionCompariso
     check_extent(connection, *ids)
     sessions = [reading.read_session(connection, session_id) for session_id in ids]
     try:
-        return compare(*sessions)
+        return compare(sessions[0], sessions[1], measure)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -380,6 +475,7 @@ def compare_groups(
     a: object,
     b: object,
     mode_attributes: Sequence[str],
+    measure: Measure = DURATION,
     **filters: Unpack[Chosen],
 ) -> GroupComparison:
     """Return how the sessions with one value of an attribute compare with those of another.
@@ -389,18 +485,18 @@ def compare_groups(
     """
     from perfdb.analysis.compare import compare_groups as compare
 
-    sessions, steps = sessions_and_steps(connection, **filters)
+    sessions, steps = _measured(connection, measure, **filters)
     try:
-        return compare(sessions, steps, by=by, a=a, b=b, mode_attributes=mode_attributes)
+        return compare(sessions, steps, by=by, a=a, b=b, mode_attributes=mode_attributes, measure=measure)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
-def explain(connection: Connection, session_id: str, last: int) -> Explanation:
+def explain(connection: Connection, session_id: str, last: int, measure: Measure = DURATION) -> Explanation:
     """Return why a session was slow, after the ``last`` sessions of its kind before it.
 
     Raises:
-        UsageError: it has no total yet.
+        UsageError: it has no total yet, or not this measure.
     """
     from perfdb.analysis.explain import explain as find
 
@@ -408,19 +504,24 @@ def explain(connection: Connection, session_id: str, last: int) -> Explanation:
     check_extent(connection, found)
     session = reading.read_session(connection, found)
     try:
-        return find(session, past_within(connection, session, last=last))
+        past = past_within(connection, session, last=last, with_data=not measure.is_duration)
+        return find(session, past, measure)
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
-def past_within(connection: Connection, session: Session, *, last: int) -> list[Session]:
+def past_within(
+    connection: Connection, session: Session, *, last: int, with_data: bool = False
+) -> list[Session]:
     """Return ``reading.past_sessions``, so many of the newest as an answer may read."""
     most, last = _most_steps(connection, session.pipeline), min(last, BIGGEST)
     if most is not None:
         kind: Chosen = {"pipeline": session.pipeline, "mode": session.mode, "counted": True}
         before: Chosen = {**kind, "status": COMPLETED, "until": session.start_time, "last": last}
         last, _ = extent.newest_within(connection, most, **before)
-    return reading.past_sessions(connection, session, last=last) if last else []
+    if not last:
+        return []
+    return reading.past_sessions(connection, session, last=last, with_data=with_data)
 
 
 def check_extent(connection: Connection, *session_ids: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
+from perfdb.measures import configured
 from perfdb.outputs import write_output
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from perfdb.analysis.explain import Explanation
+    from perfdb.settings import Settings
 
 
 class Reader(Protocol):
     """What a report asks of a History."""
 
     # fmt: off
+    @property
+    def settings(self) -> Settings: ...  # noqa: D102
     @property
     def sessions(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
     @property
@@ -94,6 +98,7 @@ def report(
         title = f"{session.pipeline}: {session.session_id}"
         return Report(document(title, body, [session], made_by=made_by), body, 1)
     from perfdb.analysis.bottlenecks import bottlenecks
+    from perfdb.analysis.measuring import recorded
     from perfdb.analysis.runs import runs_of
     from perfdb.analysis.trends import trends
     from perfdb.pages.overview import overview_html
@@ -117,6 +122,7 @@ def report(
         trends(runs_of(frame, steps)),
         bottlenecks(frame, steps),
         sentences=alerts["message"].tolist(),
+        measured=recorded(frame, steps, configured(history.settings.measures)),
     )
     title = f"perfdb: {counted(len(sessions), 'session')}"
     return Report(document(title, body, sessions, made_by=made_by), body, len(sessions))

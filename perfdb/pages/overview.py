@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 IN_FULL = 30  # newest sessions whose waterfall can be opened
 MOST_DOTS = 500
 MOST_BARS = 14
+MOST_MEASURED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,12 @@ class Totals:
 
 
 def overview_html(
-    sessions: Sequence[Session], trends: pd.DataFrame, ranked: pd.DataFrame, *, sentences: Sequence[str] = ()
+    sessions: Sequence[Session],
+    trends: pd.DataFrame,
+    ranked: pd.DataFrame,
+    *,
+    sentences: Sequence[str] = (),
+    measured: pd.DataFrame | None = None,
 ) -> str:
     """Return a fragment about sessions, oldest first.
 
@@ -48,7 +54,9 @@ def overview_html(
         trends: how each series did, as ``analysis.trends`` tells it of these sessions.
         ranked: what each step costs, as ``analysis.bottlenecks`` tells it of these sessions.
         sentences: what else was found: open alerts, for instance.
+        measured: what was recorded beside the durations, as ``analysis.measuring`` tells it.
     """
+    others = [] if measured is None else measured[measured["measure"] != "duration"].to_dict("records")
     series = _series(sessions)
     named = {kind: _named(*kind) for kind in series}
     ranked_rows = [
@@ -69,6 +77,8 @@ def overview_html(
         totals=[_totals(named[kind], group) for kind, group in series.items()],
         ranked=ranked_rows,
         trends=trends.to_dict("records"),
+        measured=others[:MOST_MEASURED],
+        more_measured=len(others) - MOST_MEASURED,
         newest=[(session, line, kinds_of(line)) for session, line in laid_out],
         most_rows=MOST_ROWS,
     )

@@ -21,6 +21,12 @@ from perfdb.text import counted, duration_text, inert, local_time, mode_text, st
 TEMPLATES = Path(__file__).parent / "templates"
 
 
+_FILTERS = (
+    "amount_of", "change", "difference", "difference_in", "drawn", "escaped", "in_unit", "pairs", "percent",
+    "seconds", "shown", "size", "value_text",
+)  # fmt: skip
+
+
 def environment(*folders: Path) -> Environment:
     """Return what makes HTML of the templates in these folders and of those of the reports."""
     made = Environment(
@@ -30,9 +36,7 @@ def environment(*folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for (
-        name
-    ) in "amount_of change difference drawn escaped pairs percent seconds shown size value_text".split():
+    for name in _FILTERS:
         made.filters[name] = getattr(words, name)
     made.filters.update(
         counted=counted,

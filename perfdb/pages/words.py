@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from perfdb.measures import Measure
-from perfdb.text import duration_text, inert, shortened, size_text
+from perfdb.text import amount_text, difference_text, duration_text, inert, shortened, size_text
 
 
 def shown(text: object, longest: int = 120) -> Markup:
@@ -78,6 +78,20 @@ def value_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
+def in_unit(value: float | None, unit: str) -> str:
+    """Return a value with its unit; a dash for none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{'−' if value < 0 else ''}{amount_text(abs(value), inert(unit))}"
+
+
+def difference_in(value: float | None, unit: str) -> str:
+    """Return a difference with its sign and unit; a dash for none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return difference_text(value, inert(unit)).replace("-", "−", 1)
+
+
 def amount_of(value: float | None, measure: Measure) -> str:
     """Return a value of a measure with its unit."""
-    return seconds(value) if measure.unit == "s" else size(value)
+    return in_unit(value, measure.unit)

@@ -17,13 +17,17 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Double,
     Text,
     and_,
     any_,
     bindparam,
+    case,
     cast,
+    column,
     func,
     literal,
+    literal_column,
     or_,
     select,
     text,
@@ -32,6 +36,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from perfdb.errors import StoreError
+from perfdb.measures import HUGE
 from perfdb.store.models import series, storable_text, to_json
 
 _INSTRUCTIONS = 1_000  # of SQLite between two looks at the clock: some ten microseconds
@@ -39,6 +44,7 @@ _LOOK = 1_000_000  # of SQLite between two looks at how many there were
 _CANCELLED = "57014"  # what PostgreSQL says of a statement that took longer than its limit
 _DELETED_AT_ONCE = 20
 _ORPHANS_AT_ONCE = 200
+_DIGITS = 300  # of a number in JSON
 
 _FIND_SERIES = select(series.c.id, series.c.step_name).where(
     series.c.pipeline == bindparam("pipeline"),
@@ -232,6 +238,40 @@ def has_attribute(
         number_types = or_(pair.c.type == "integer", pair.c.type == "real")
         same = and_(number_types, pair.c.atom == _storable_number(value))
     return select(literal(1)).select_from(pair).where(pair.c.key == key, same).exists()
+
+
+def number_in(connection: Connection, document: ColumnElement[Any], key: str) -> ColumnElement[Any]:
+    """Return the number that a document has under a key; NULL for anything else.
+
+    Numbers of so many digits that a sum of them could be infinite, which PostgreSQL refuses, are none.
+    """
+    if is_shared(connection):
+        document = cast(document, postgresql.JSONB)
+        digits = document.op("->>")(key)
+        is_number = func.jsonb_typeof(document.op("->")(key)) == "number"
+        return case((and_(is_number, func.length(digits) < _DIGITS), cast(digits, Double)))
+    if key.isprintable() and not set(key) & set('"\\'):
+        path = f'$."{key}"'
+        is_number = func.json_type(document, path).in_(("integer", "real"))
+        value = func.json_extract(document, path, type_=Double)
+        return case((and_(is_number, value.between(-HUGE, HUGE)), value))
+    pair = func.json_each(document).table_valued("key", "atom", "type")
+    is_number = pair.c.type.in_(("integer", "real")) & pair.c.atom.between(-HUGE, HUGE)
+    is_ours = and_(pair.c.key == key, is_number)
+    return select(pair.c.atom).select_from(pair).where(is_ours).scalar_subquery()
+
+
+def sum_in_list(connection: Connection, document: ColumnElement[Any], key: str) -> ColumnElement[Any]:
+    """Return the sum of the numbers that the objects of a document have under a key; NULL without a list."""
+    if is_shared(connection):
+        document = cast(document, postgresql.JSONB)
+        is_list = func.jsonb_typeof(document) == "array"
+        whole = case((is_list, document), else_=literal_column("'[]'::jsonb"))
+        each = func.jsonb_array_elements(whole).table_valued(column("value", postgresql.JSONB))
+    else:
+        whole = case((func.json_type(document) == "array", document), else_="[]")
+        each = func.json_each(whole).table_valued("value")
+    return select(func.sum(number_in(connection, each.c.value, key))).select_from(each).scalar_subquery()
 
 
 def _storable_number(value: int | float) -> int | float:

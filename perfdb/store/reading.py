@@ -166,10 +166,13 @@ def session_of(row: Row[Any], tags: Iterable[str]) -> Session:
     )
 
 
-def past_sessions(connection: Connection, session: Session, *, last: int) -> list[Session]:
+def past_sessions(
+    connection: Connection, session: Session, *, last: int, with_data: bool = False
+) -> list[Session]:
     """Return the newest ``last`` sessions of the same pipeline and mode that count and began before one.
 
-    Oldest first, with what is measured of their steps: without samples, attributes, data and events.
+    Oldest first, with what is measured of their steps: without samples, attributes, data and events, but
+    ``with_data`` with attributes and data.
     """
     chosen = choose_sessions(
         connection,
@@ -185,6 +188,9 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
         sessions.c.start_time,
         sessions.c.total_duration,
         sessions.c.success,
+        *(sessions.c[name] for name in NAMES),
+        sessions.c.product_count,
+        *([sessions.c.attributes] if with_data else []),
     )
     found = connection.execute(chosen).all()[::-1]
     query = (
@@ -199,6 +205,7 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
             steps.c.lane,
             steps.c.attempts,
             *(steps.c[name] for name in NAMES),
+            *([steps.c.additional_data] if with_data else []),
         )
         .where(steps.c.session_pk.in_([row.id for row in found]))
         .order_by(steps.c.session_pk, steps.c.seq)
@@ -221,7 +228,8 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
             parent_seq=parent,
             lane=lane,
             attempts=tuple(_known(Attempt, each) for each in _document(attempts) or ()),
-            **dict(zip(NAMES, measures, strict=True)),
+            additional_data=(_document(measures[-1]) or {}) if with_data else {},
+            **dict(zip(NAMES, measures, strict=not with_data)),
         )
         of_session.setdefault(pk, []).append(step)
     return [
@@ -234,6 +242,9 @@ def past_sessions(connection: Connection, session: Session, *, last: int) -> lis
             status=COMPLETED,
             success=row.success,
             steps=tuple(of_session.get(row.id, ())),
+            product_count=row.product_count,
+            attributes=(row.attributes or {}) if with_data else {},
+            **measured(row),
         )
         for row in found
     ]

@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from perfdb.analysis.series import Series, calm
+from perfdb.measures import DURATION, Measure
+from perfdb.store import measuring
 from perfdb.store.filters import UNCOUNTED, choose_sessions
 from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, steps, storable_name
 from perfdb.store.reading import driver_rows
@@ -29,6 +31,7 @@ class _Making:
     pipeline: str
     step_name: str | None
     mode: str
+    metric: str = "duration"
     session_ids: list[str] = field(default_factory=list)
     start_times: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
@@ -51,19 +54,26 @@ class _Making:
         return Series(**{name: getattr(self, name) for name in self.__slots__})
 
 
-def read_past(connection: Connection, *, step: str | None = None, **filters: Any) -> Iterator[Series]:
+def read_past(
+    connection: Connection, *, step: str | None = None, measure: Measure = DURATION, **filters: Any
+) -> Iterator[Series]:
     """Yield the runs that count of every series of the sessions that fit, totals first.
 
     Args:
         connection: of any role.
         step: only this step, without the totals.
+        measure: what the values are of; runs without it are left out.
         filters: choose sessions, see ``filters.choose_sessions``. A step that ran several times in a
             session counts once, with its mean.
 
     Raises:
         ValueError: a filter has a value that cannot be meant.
     """
-    chosen = choose_sessions(connection, **filters, counted=True).cte("chosen")
+    fitting = choose_sessions(connection, **filters, counted=True)
+    chosen = fitting.cte("chosen")
+    values = None
+    if step is None and not measure.is_duration:
+        values = measuring.of_sessions(connection, measure, fitting)
     named = {row.id: row for row in connection.execute(select(series))}
     query = (
         select(
@@ -82,20 +92,25 @@ def read_past(connection: Connection, *, step: str | None = None, **filters: Any
     totals: dict[int, _Making] = {}
     for place, (pk, series_id, session_id, start, duration, wait) in enumerate(connection.execute(query)):
         places[pk] = (place, session_id, start)
+        if values is not None:
+            duration = values.get(pk)
+            if duration is None:
+                continue
         past = totals.get(series_id)
         if past is None:
-            past = totals[series_id] = _begun(named[series_id])
+            past = totals[series_id] = _begun(named[series_id], measure)
         past.session_ids.append(session_id)
         past.start_times.append(start)
         past.values.append(duration)
-        past.calm.append(calm(duration, wait))
+        past.calm.append(calm(duration, wait) if measure.is_duration else duration)
     if step is None:
         yield from map(_all_counted, totals.values())
+    value = measuring.of_steps(connection, measure)
     mean = (
         select(
             steps.c.series_id,
             steps.c.session_pk,
-            func.avg(steps.c.duration),
+            func.avg(value),
             func.avg(func.coalesce(steps.c.cpu_wait_s, 0.0)),
         )
         .join(chosen, chosen.c.id == steps.c.session_pk)
@@ -107,13 +122,13 @@ def read_past(connection: Connection, *, step: str | None = None, **filters: Any
             steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
         )
     found: dict[int, list[tuple[int, str, float, float, float]]] = {}
-    for series_id, pk, duration, wait in connection.execute(mean):
-        if pk in places:
-            quiet = calm(float(duration), float(wait))
-            found.setdefault(series_id, []).append((*places[pk], float(duration), quiet))
+    for series_id, pk, amount, wait in connection.execute(mean):
+        if pk in places and amount is not None:
+            quiet = calm(float(amount), float(wait)) if measure.is_duration else float(amount)
+            found.setdefault(series_id, []).append((*places[pk], float(amount), quiet))
     for series_id, rows in found.items():
         rows.sort()
-        past = _begun(named[series_id])
+        past = _begun(named[series_id], measure)
         _, past.session_ids, past.start_times, past.values, past.calm = map(list, zip(*rows, strict=True))
         yield _all_counted(past)
 
@@ -190,12 +205,13 @@ def runs_of_series(
     last: int,
     since: float | None = None,
     until: float | None = None,
+    measure: Measure = DURATION,
 ) -> Series:
     """Return the runs of one series in the newest ``last`` ended sessions between two moments.
 
-    Runs that are tagged ``warmup`` or ``ignore`` are left out.
+    Runs that are tagged ``warmup`` or ``ignore`` are left out, and those without the measure.
     """
-    runs = _Making(pipeline, step_name, mode)
+    runs = _Making(pipeline, step_name, mode, measure.name)
     totals = select(series.c.id).where(
         series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
     )
@@ -208,10 +224,13 @@ def runs_of_series(
     if until is not None:
         ended = ended.where(sessions.c.start_time < until)
     if step_name is None:
+        found = connection.execute(ended).all()[::-1]
+        values = {row.id: row.total_duration for row in found}
+        if not measure.is_duration:
+            values = measuring.of_sessions(connection, measure, ended.with_only_columns(sessions.c.id))
         rows = [
-            (row.session_id, row.start_time, row.total_duration, row.counted, row.status)
-            for row in connection.execute(ended)
-        ][::-1]
+            (row.session_id, row.start_time, values.get(row.id), row.counted, row.status) for row in found
+        ]
     else:
         number = connection.execute(
             select(series.c.id).where(
@@ -221,7 +240,11 @@ def runs_of_series(
         chosen = ended.cte("chosen")
         query = (
             select(
-                chosen.c.session_id, chosen.c.start_time, steps.c.duration, steps.c.counted, steps.c.status
+                chosen.c.session_id,
+                chosen.c.start_time,
+                measuring.of_steps(connection, measure),
+                steps.c.counted,
+                steps.c.status,
             )
             .join(steps, steps.c.session_pk == chosen.c.id)
             .where(steps.c.series_id == number)
@@ -233,8 +256,8 @@ def runs_of_series(
     return runs.made()
 
 
-def _begun(row: Any) -> _Making:
-    return _Making(row.pipeline, row.step_name, row.mode)
+def _begun(row: Any, measure: Measure) -> _Making:
+    return _Making(row.pipeline, row.step_name, row.mode, measure.name)
 
 
 def _all_counted(past: _Making) -> Series:

@@ -10,19 +10,18 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import fmean
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, func, select
 
 from perfdb.analysis.series import Series, calm
-from perfdb.measures import METRICS, NAMES, measured
+from perfdb.measures import METRICS, NAMES, Measure, measured
+from perfdb.store import measuring
 from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
     environments,
-    from_json,
     series,
     sessions,
     steps,
@@ -202,7 +201,7 @@ def read_windows(
     runs: int,
     *,
     metrics: Collection[str] = ("duration",),
-    attributes: Mapping[str | None, Collection[str]] | None = None,
+    attributes: Mapping[str | None, Collection[Measure]] | None = None,
 ) -> list[Series]:
     """Return the last runs of the total and of each step name of a session, up to that session.
 
@@ -214,28 +213,33 @@ def read_windows(
         session: the one that ended; sessions that began later are not looked at.
         runs: how many sessions at most: completed or failed ones, and none of those tagged as not to count.
         metrics: of ``duration``, ``cpu_s`` and ``rss_peak_bytes``.
-        attributes: numeric attributes to read, by step name; None is the session.
+        attributes: other measures to read, by step name; None is the session's total.
     """
     if session.status not in (COMPLETED, FAILED):
         return []
-    named = connection.execute(_STEP_NAMES, {"pk": session.pk}).all()
-    count = sum(each.times for each in named)
+    ran = connection.execute(_STEP_NAMES, {"pk": session.pk}).all()
+    count = sum(each.times for each in ran)
     runs = max(1, min(runs, max(40, MOST_STEPS // max(1, count))))
-    with_facts = bool((attributes or {}).get(None))
     found = connection.execute(
-        _sessions_query(with_facts),
+        _SESSIONS,
         {"series_id": session.total_series, "until": session.start_time, "runs": runs},
     ).all()[::-1]
     if not found or found[-1].id != session.pk:
         found = [each for each in found if each.id != session.pk]  # of the same instant, or tagged: out
-        own = connection.execute(_own_session(with_facts), {"pk": session.pk}).all()
-        if not own:
+        last = connection.execute(_OWN_SESSION, {"pk": session.pk}).all()
+        if not last:
             return []
-        found += own
+        found += last
     order = {each.id: each for each in found}
     attributes = attributes or {}
-    made = _total_series(session, found, metrics, attributes.get(None, ()))
-    names = {each.series_id: each.step_name for each in named}
+    further = {
+        each.name: measuring.of_sessions(
+            connection, each, select(sessions.c.id).where(sessions.c.id.in_(order))
+        )
+        for each in attributes.get(None, ())
+    }
+    made = _total_series(session, found, metrics, further)
+    names = {each.series_id: each.step_name for each in ran}
     if not names:
         return made
     ordered = sorted(metrics)
@@ -258,7 +262,7 @@ def read_windows(
                 wait = row[-1] if ordered[at] == "duration" else None
                 lists.add(row[3 + 3 * at], row[4 + 3 * at], row[5 + 3 * at], wait)
     for number, step_name in names.items():
-        wanted = {*attributes.get(step_name, ()), *attributes.get("*", ())}
+        wanted = {each.name: each for of in (step_name, "*") for each in attributes.get(of, ())}.values()
         found_in = _attributes_of(connection, number, list(order), ids[number], wanted)
         for metric, lists in (by_metric[number] | found_in).items():
             made.append(
@@ -304,18 +308,20 @@ class _Lists:
 
 
 def _total_series(
-    session: SessionRef, found: Sequence[Any], metrics: Collection[str], attributes: Collection[str]
+    session: SessionRef,
+    found: Sequence[Any],
+    metrics: Collection[str],
+    further: Mapping[str, Mapping[int, float]],
 ) -> list[Series]:
     ids = [row.session_id for row in found]
     starts = [row.start_time for row in found]
     failed = [row.status == FAILED_CODE for row in found]
     lists = {metric: _Lists() for metric in sorted(metrics, key=lambda metric: metric != "duration")}
-    lists |= {name: _Lists() for name in attributes}
+    lists |= {name: _Lists() for name in further}
     for row in found:
         own = {"duration": row.total_duration, **measured(row)}
-        given = {"product_count": row.product_count, **(row.attributes or {})} if attributes else {}
         for metric, values in lists.items():
-            value = _number(given.get(metric)) if metric in attributes else own[metric]
+            value = further[metric].get(row.id) if metric in further else own[metric]
             if not row.counted:
                 value = None
             values.add(value, value, value, row.cpu_wait_s if metric == "duration" else None)
@@ -339,31 +345,26 @@ def _total_series(
 
 
 def _attributes_of(
-    connection: Connection, number: int, pks: list[int], session_ids: Sequence[str], names: Collection[str]
+    connection: Connection,
+    number: int,
+    pks: list[int],
+    session_ids: Sequence[str],
+    measures: Collection[Measure],
 ) -> dict[str, _Lists]:
-    """Read numeric attributes out of the JSON of the steps of a series whose rules name one."""
-    if not names:
+    """Read the further measures of the steps of a series."""
+    if not measures:
         return {}
-    query = select(sessions.c.session_id, steps.c.additional_data).join(
-        sessions, sessions.c.id == steps.c.session_pk
-    )
+    query = select(sessions.c.session_id).join(steps, sessions.c.id == steps.c.session_pk)
     query = query.where(steps.c.session_pk.in_(pks), steps.c.series_id == number, steps.c.counted.is_(True))
-    given: dict[str, list[Mapping[str, Any]]] = {}
-    for session_id, data in connection.execute(query):
-        given.setdefault(session_id, []).append(from_json(data) or {})
-    found = {name: _Lists() for name in names}
-    for name, lists in found.items():
+    for each in measures:
+        value = measuring.of_steps(connection, each)
+        query = query.add_columns(func.avg(value), func.max(value), func.min(value))
+    given = {row[0]: row[1:] for row in connection.execute(query.group_by(sessions.c.session_id))}
+    found = {each.name: _Lists() for each in measures}
+    for place, lists in enumerate(found.values()):
         for session_id in session_ids:
-            values = [_number(data.get(name)) for data in given.get(session_id, ())]
-            known = [value for value in values if value is not None]
-            lists.add(*(fmean(known), max(known), min(known)) if known else (None, None, None))
+            lists.add(*given[session_id][3 * place : 3 * place + 3] if session_id in given else (None,) * 3)
     return found
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e300 else None
 
 
 # --- statements: built once, so that SQLAlchemy compiles them once ------------------------------------
@@ -397,7 +398,6 @@ _ENDED = (
         sessions.c.counted,
         sessions.c.total_duration,
         *(sessions.c[name] for name in NAMES),
-        sessions.c.product_count,
     )
     .where(sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)))
     .where(~UNCOUNTED)
@@ -426,24 +426,12 @@ _NEWEST_GOOD = _NEWEST.where(_AGAIN.c.status == COMPLETED_CODE, _AGAIN.c.counted
 _COLUMNS = {name: steps.c[name] for name in METRICS}
 
 
-@cache
-def _ended(with_facts: bool) -> Select[Any]:
-    return _ENDED.add_columns(sessions.c.attributes) if with_facts else _ENDED
-
-
-@cache
-def _sessions_query(with_facts: bool) -> Select[Any]:
-    return (
-        _ended(with_facts)
-        .where(sessions.c.series_id == bindparam("series_id"), sessions.c.start_time <= bindparam("until"))
-        .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
-        .limit(bindparam("runs"))
-    )
-
-
-@cache
-def _own_session(with_facts: bool) -> Select[Any]:
-    return _ended(with_facts).where(sessions.c.id == bindparam("pk"))
+_SESSIONS = (
+    _ENDED.where(sessions.c.series_id == bindparam("series_id"), sessions.c.start_time <= bindparam("until"))
+    .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
+    .limit(bindparam("runs"))
+)
+_OWN_SESSION = _ENDED.where(sessions.c.id == bindparam("pk"))
 
 
 @cache

@@ -18,6 +18,7 @@ from perfdb.web.queries import (
     AlertsQuery,
     BottlenecksQuery,
     CompareQuery,
+    MeasuresQuery,
     RegressionsQuery,
     RuleQuery,
     SessionsQuery,
@@ -146,6 +147,12 @@ def get_bottlenecks(
 def get_what_if(history: History, query: Annotated[WhatIfQuery, Query()]) -> bottlenecks.WhatIf:
     """Return what sessions would have taken if a step had taken ``factor`` of its time, by replay."""
     return bottlenecks.what_if(history, query)
+
+
+@router.get("/measures", tags=["what is slow"], responses=problems(404))
+def get_measures(history: History, query: Annotated[MeasuresQuery, Query()]) -> schemas.MeasuresAnswer:
+    """Return what was measured: every number that was recorded, with its unit and range."""
+    return recorded.measures(history, query)
 
 
 @router.get("/violations", tags=["what is slow"], responses=problems(404))

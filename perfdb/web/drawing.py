@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from perfdb.analysis.trend_view import kept_places
 from perfdb.pages import svg
-from perfdb.text import duration_text, size_text
+from perfdb.text import amount_text, size_text
 from perfdb.vocabulary import FAILED
 from perfdb.web.answers.trends import Rate
 from perfdb.web.schemas import BarRow, SampleSeries, SessionAnswer, TimelineRow, TrendAnswer
@@ -89,7 +89,7 @@ def trend(answer: TrendAnswer, limits: Sequence[float] = (), marks: Sequence[flo
             points.start_time[place] - first,
             points.duration[place],
             points.failed[place],
-            duration_text(points.duration[place]),
+            amount_text(points.duration[place], answer.unit),
         )
         for place in kept_places(points.duration, MOST_DOTS)
     ]

@@ -113,6 +113,10 @@ class Filters(Query):
         }
 
 
+Measured = Annotated[Name | None, BeforeValidator(_empty_is_none)]
+OF_MEASURE = Field(None, description="Instead of the duration: cost_usd, or any number that was recorded.")
+
+
 class SessionsQuery(Filters):
     """A page of sessions."""
 
@@ -137,6 +141,7 @@ class TrendQuery(Query):
     since: MaybeMoment = None
     until: MaybeMoment = None
     period: Literal["day", "week"] = "day"
+    measure: Measured = OF_MEASURE
 
 
 class StepsQuery(Filters):
@@ -150,6 +155,13 @@ class ViolationsQuery(Filters):
     """Runs of the newest sessions that fit."""
 
     last: int = Field(1_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
+    measure: Measured = Field(None, description="Only what broke rules for this measure.")
+
+
+class MeasuresQuery(Filters):
+    """What was measured in the newest sessions that fit."""
+
+    last: int = Field(1_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
 
 
 class RegressionsQuery(Filters):
@@ -158,12 +170,14 @@ class RegressionsQuery(Filters):
     step: MaybeName = Field(None, description="Only this step, without the totals.")
     better: bool = Field(False, description="What moved for the better instead.")
     last: int | None = Field(None, ge=1, le=100_000, description="So many of the newest; all without.")
+    measure: Measured = OF_MEASURE
 
 
 class BottlenecksQuery(Filters):
     """What the steps of the last sessions cost."""
 
     last: int = Field(100, ge=1, le=2_000)
+    measure: Measured = OF_MEASURE
 
 
 class WhatIfQuery(BottlenecksQuery):
@@ -181,6 +195,7 @@ class CompareQuery(Filters):
     b: MaybeText = None
     by: MaybeText = Field(None, description="An attribute whose values make two groups.")
     last: int = Field(1_000, ge=2, le=10_000)
+    measure: Measured = OF_MEASURE
 
 
 class AlertsQuery(Query):

@@ -409,6 +409,36 @@ class TrendAnswer(Answer):
     limits: list[Limit]
     changes: list[Change]
     alerts: list[AlertRow]
+    measure: str = "duration"  # of which all values are, in this unit, and how it is called
+    unit: str = "s"
+    label: str = "duration"
+    better: Literal["lower", "higher"] = "lower"
+
+
+class MeasureRow(Answer):
+    """What was measured of one step, or of the sessions, see ``History.measures``."""
+
+    pipeline: str
+    step_name: str | None
+    measure: str
+    unit: str
+    label: str
+    better: Literal["lower", "higher"]
+    total: Literal["sum", "max", "last"]
+    n: int
+    low: float
+    median: float
+    high: float
+    last: float
+    last_session_id: str
+    last_time: float
+
+
+class MeasuresAnswer(Answer):
+    """What was measured, by pipeline."""
+
+    rows: list[MeasureRow]
+    note: str | None = None  # what was left out, because it is too much for one answer
 
 
 # --- alerts --------------------------------------------------------------------------------------------

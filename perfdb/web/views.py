@@ -23,6 +23,7 @@ from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import bottlenecks as of_bottlenecks
 from perfdb.web.answers import compare as of_compare
 from perfdb.web.answers import overview as of_overview
+from perfdb.web.answers import recorded as of_recorded
 from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
@@ -229,7 +230,8 @@ def get_trends(request: Request) -> Response:
     chosen = request.query_params.get("series")
     window = request.query_params.get("window")
     if chosen is not None or window is not None:  # what the form says, as an address of its own
-        return RedirectResponse(_address_of_series(request, chosen, window), 303)
+        measure = request.query_params.get("measure")
+        return RedirectResponse(_address_of_series(request, chosen, window, measure), 303)
     query = asked(queries.TrendQuery, request)
     answer = of_trends.trend(request.app.state.history, query)
     window = f"since={query.since}" if query.since is not None else f"last={query.last}"
@@ -245,6 +247,7 @@ def get_trends(request: Request) -> Response:
         alerts=[alert for alert in answer.alerts if alert.inhibited_by not in shown],
         window=window,
         windows=windows,
+        offered=of_recorded.offered(request.app.state.history),
         series_key=_series_key,
         least_for_moves=LEAST_FOR_MOVES,
         chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
@@ -264,10 +267,11 @@ def _series_key(series: SeriesName) -> str:
     return json.dumps([series.pipeline, series.step_name, series.mode])
 
 
-def _address_of_series(request: Request, chosen: str | None, window: str | None) -> str:
+def _address_of_series(request: Request, chosen: str | None, window: str | None, measure: str | None) -> str:
     given: dict[str, Any] = {name: request.query_params.get(name) for name in ("pipeline", "step", "mode")}
+    given["measure"] = measure if measure != "duration" else None
     if chosen:
-        given = dict(zip(("pipeline", "step", "mode"), _key_of(chosen, 3), strict=True))
+        given |= dict(zip(("pipeline", "step", "mode"), _key_of(chosen, 3), strict=True))
     if window and window != USUAL_WINDOW:
         name, _, value = window.partition("=")
         given[name] = value
@@ -308,7 +312,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     what_if = None
     if chosen is None and wanted is not None and steps:
         raise NotFoundError(f"none of these sessions has the step {inert(str(wanted[1]))!r} of this choice")
-    if chosen is not None:
+    if chosen is not None and chosen.measure == "duration":
         asking = {"pipeline": chosen.pipeline, "mode": chosen.mode, "step": chosen.step_name}
         what_if = of_bottlenecks.what_if(
             history, asked(queries.WhatIfQuery, request, "step", "factor", **asking, factor=factor or FACTOR)
@@ -319,11 +323,13 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         "Bottlenecks",
         answer=answer,
         given=query,
-        filtered=query.pipeline is not None,
+        filtered=query.pipeline is not None or query.measure is not None,
         lasts=LASTS if query.last in LASTS else sorted((*LASTS, query.last)),
         groups=kinds,
         worst=steps[0] if steps else None,
-        choices=offered if chosen is None or chosen in offered else [*offered, chosen],
+        choices=[] if what_if is None else offered if chosen in offered else [*offered, chosen],
+        offered=of_recorded.offered(history),
+        label=query.measure or "duration",
         most_rows=MOST_ROWS,
         many_kinds=len(kinds) > 1,
         choice_key=lambda row: json.dumps(_choice(row)),
@@ -377,6 +383,8 @@ def get_compare(request: Request) -> HTMLResponse:
         b=second,
         recent=recent,
         attributes=attributes,
+        measure=query.measure or "duration",
+        offered=of_recorded.offered(history),
         default_by=attributes[0] if attributes else "git_commit",
         groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],
         most_rows=MOST_ROWS,
@@ -389,8 +397,10 @@ def _largest_difference(answer: of_compare.SessionsCompared | of_compare.GroupsC
     if answer is None:
         return 0.0
     if isinstance(answer, of_compare.GroupsCompared):
-        return max((abs(row.difference_s or 0.0) for row in answer.rows), default=0.0)
-    return max((abs(row.critical_difference_s or 0.0) for row in answer.rows), default=0.0)
+        return max((abs(row.difference or 0.0) for row in answer.rows), default=0.0)
+    of_time = any(row.measure == "duration" for row in answer.rows)
+    parts = [row.critical_difference_s if of_time else row.difference for row in answer.rows]
+    return max((abs(part or 0.0) for part in parts), default=0.0)
 
 
 @router.get("/alerts")
@@ -421,7 +431,7 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
     alert = answer.alert
     limits = [alert.limit] if alert.limit is not None and kind_of(alert.kind).draws_limit else []
     trend = None
-    if alert.metric == "duration" and kind_of(alert.kind).looks_at != "failed":
+    if kind_of(alert.kind).looks_at != "failed":
         trend = of_trends.around_alert(history, alert, limits)
     rate = of_trends.rate_around(history, alert) if kind_of(alert.kind).looks_at == "failed" else None
     rate_top, rate_chart = (0.0, "") if rate is None else drawing.rate(rate, alert.limit, alert.since_time)

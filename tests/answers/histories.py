@@ -166,11 +166,15 @@ def three_pipelines(end: float) -> Made:
 
 
 def nested(end: float) -> Made:
-    """``Deduplicate`` in ``Transform`` takes 1.6 × as long from run 60 on, with another commit."""
+    """``Deduplicate`` in ``Transform`` takes 1.6 × as long and costs more from run 60 on: another commit."""
     for number in range(100):
         inside = [
-            Part("Parse", around(0.5, number, "parse")),
-            Part("Deduplicate", around(2.0, number, "dedup") * (1.6 if number >= 60 else 1.0)),
+            Part("Parse", around(0.5, number, "parse"), data={"cost_usd": around(0.01, number, "call")}),
+            Part(
+                "Deduplicate",
+                around(2.0, number, "dedup") * (1.6 if number >= 60 else 1.0),
+                data={"cost_usd": around(0.03, number, "calls") * (1.5 if number >= 60 else 1.0)},
+            ),
         ]
         parts = [Part("Extract", around(1.0, number, "extract")), Part("Transform", inside=inside)]
         commit = "badc0ffee0" if number >= 60 else "0a1b2c3d4e"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from perfdb.errors import PerfdbError
-from tests.answers import about_costs, about_runs, about_time
+from tests.answers import about_costs, about_measures, about_runs, about_time
 from tests.answers.histories import HISTORIES
 from tests.answers.known import cases
 from tests.answers.numbers import agree
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long  # hundreds of cases
 
 QUESTIONS: dict[str, Question] = {
     value.name: value
-    for module in (about_time, about_costs, about_runs)
+    for module in (about_time, about_costs, about_runs, about_measures)
     for value in vars(module).values()
     if isinstance(value, Question)
 }
@@ -31,6 +31,10 @@ DEAR = {  # surfaces that cost much: the histories in which their shapes differ
 ABOUT = {  # questions that are about some histories only
     "days": ("failing", "gaps", "many", "nested", "three_pipelines"),
     "groups": (*about_costs.BY, "few", "empty"),
+    "measures": ("few", "nested", "empty"),
+    "trends of cost": ("nested", "few"),
+    "shares of cost": ("nested",),
+    "regressions of cost": ("nested",),
     "failures": ("cached", "failing", "failing_newest", "few", "empty"),
     "violations": ("failing", "failing_newest", "many", "split", "empty"),
 }

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perfdb.analysis.series import Series, SeriesName
+    from perfdb.measures import Measure
 
 EVERY = "*"  # as the step of a rule: the total and every step
 PREVIOUS = 30  # runs that make the level before, at most
@@ -45,6 +46,7 @@ class Rule:
         pipeline: None is every pipeline.
         mode: the attributes that a session's mode must have; None is every mode, each by itself.
         metric: ``duration`` (s), ``cpu_s``, ``rss_peak_bytes``, or a numeric attribute.
+        measure: what the settings say of the metric; None: what its name says.
         limit: of ``max``, ``min`` and ``budget``, in the metric's unit; of ``error_rate``, a share.
         percent: of ``relative`` and ``pinned``.
         pinned: the baseline that ``pinned`` compares with; None where nobody pinned one.
@@ -69,6 +71,7 @@ class Rule:
     jitter: float = 0.0
     pinned: Level | None = None
     default: bool = False
+    measure: Measure | None = field(default=None, compare=False)
 
     def is_about(self, series: Series | SeriesName) -> bool:
         """Say whether it looks at a series."""

@@ -56,11 +56,12 @@ def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksA
     require_names(history, pipeline=query.pipeline, tag=query.tag)
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)
-    rows = rows_of(history.bottlenecks(last=query.last, **query.filters()))
+    found = history.bottlenecks(measure=query.measure or "duration", last=query.last, **query.filters())
+    rows = rows_of(found)
     worst: dict[str, float] = {}
     for row in rows:
         if row["kind"] == "step":
-            worst[row["pipeline"]] = max(worst.get(row["pipeline"], 0.0), row["critical_s"])
+            worst[row["pipeline"]] = max(worst.get(row["pipeline"], 0.0), row["value"])
     rows.sort(key=lambda row: -worst.get(row["pipeline"], 0.0))
     return BottlenecksAnswer(
         rows=[Bottleneck(**row) for row in rows],

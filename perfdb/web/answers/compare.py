@@ -58,7 +58,8 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
     require_names(history, pipeline=query.pipeline, tag=query.tag)
     if query.by is not None:
         return _groups(history, query)
-    found = history.compare(*history.usual_pair(query.a, query.b))
+    pair = history.usual_pair(query.a, query.b)
+    found = history.compare(*pair, measure=query.measure or "duration")
     return SessionsCompared(
         a=SessionRow.from_records(history.session(found.a)),
         b=SessionRow.from_records(history.session(found.b)),
@@ -69,7 +70,8 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
 
 def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
     a, b = (None if each is None else value_of(each) for each in (query.a, query.b))
-    found = history.compare(a, b, by=query.by or "", last=query.last, **query.filters())
+    measure = query.measure or "duration"
+    found = history.compare(a, b, by=query.by or "", measure=measure, last=query.last, **query.filters())
     return GroupsCompared(
         by=found.by,
         a=to_builtin(found.a),

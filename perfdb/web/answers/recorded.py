@@ -8,8 +8,10 @@ from perfdb.analysis.rows import Regression, Violation
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import notes
-from perfdb.web.queries import RegressionsQuery, StepsQuery, ViolationsQuery
-from perfdb.web.schemas import Answer, AnyStep
+from perfdb.web.queries import MeasuresQuery, RegressionsQuery, StepsQuery, ViolationsQuery
+from perfdb.web.schemas import Answer, AnyStep, MeasureRow, MeasuresAnswer
+
+MOST_OFFERED = 50
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
@@ -62,6 +64,24 @@ def steps(history: ServedHistory, query: StepsQuery) -> StepsAnswer:
     return StepsAnswer(rows=[RecordedStep(**row) for row in rows], note=_note())
 
 
+def measures(history: ServedHistory, query: MeasuresQuery) -> MeasuresAnswer:
+    """Return what was measured, by pipeline.
+
+    Raises:
+        NotFoundError: nothing is called so.
+    """
+    require_names(history, pipeline=query.pipeline, tag=query.tag)
+    filters = query.filters()
+    rows = rows_of(history.measures(last=history.affordable(query.last, **filters), **filters))
+    return MeasuresAnswer(rows=[MeasureRow(**row) for row in rows], note=_note())
+
+
+def offered(history: ServedHistory) -> list[str]:
+    """Return the names of the measures of the newest sessions, for the lists of pages."""
+    names = history.measures(last=history.affordable(MOST_OFFERED))["measure"]
+    return list(dict.fromkeys(["duration", *names]))
+
+
 def violations(history: ServedHistory, query: ViolationsQuery) -> ViolationsAnswer:
     """Return the runs that broke a limit, oldest first.
 
@@ -69,7 +89,7 @@ def violations(history: ServedHistory, query: ViolationsQuery) -> ViolationsAnsw
         NotFoundError: nothing is called so.
     """
     require_names(history, pipeline=query.pipeline, tag=query.tag)
-    rows = rows_of(history.violations(last=query.last, **query.filters()))
+    rows = rows_of(history.violations(measure=query.measure, last=query.last, **query.filters()))
     return ViolationsAnswer(rows=[Violation(**row) for row in rows], note=_note())
 
 
@@ -84,7 +104,9 @@ def regressions(history: ServedHistory, query: RegressionsQuery) -> RegressionsA
     looked_at = query.filters()
     looked_at["since"] = None  # it chooses of the moves: what was before is looked at too
     last = history.affordable(query.last, **looked_at)
-    rows = rows_of(history.regressions(step=query.step, better=query.better, last=last, **filters))
+    measure = query.measure or "duration"
+    found = history.regressions(step=query.step, better=query.better, measure=measure, last=last, **filters)
+    rows = rows_of(found)
     return RegressionsAnswer(rows=[Regression(**row) for row in rows], note=_note())
 
 

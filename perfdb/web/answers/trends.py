@@ -17,6 +17,7 @@ from perfdb.analysis.series import Series
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names, unknown
 from perfdb.history.values import to_builtin
+from perfdb.measures import DURATION, Measure, configured, named
 from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
@@ -52,15 +53,18 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
     if since is not None and "last" not in query.model_fields_set:  # a window is shown whole
         last = MOST_IN_WINDOW
     with history.reading() as connection:
+        measure = history._measure(connection, query.measure or "duration")
         names, hidden = ([], 0) if connection is None else browsing.series_names(connection, step=query.step)
         recent = [] if connection is None else browsing.total_series(connection, most=1_000)
         chosen = _chosen(query, names, recent)
         runs, found, cut = None, [], ""
         if connection is not None and chosen is not None:
-            runs = _runs(connection, chosen, last=last, since=since, until=until)
+            runs = _runs(connection, chosen, last=last, since=since, until=until, measure=measure)
             found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
             if since is not None and runs.start_times:
-                older = _runs(connection, chosen, last=1, since=since, until=runs.start_times[0])
+                older = _runs(
+                    connection, chosen, last=1, since=since, until=runs.start_times[0], measure=measure
+                )
                 cut = view.cut_words(len(runs.start_times)) if older.start_times else ""
     choices = [_named(*name) for name in names]
     if chosen is None and names:
@@ -70,27 +74,28 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
             raise unknown("mode", query.mode or "", modes, history.database)
     if runs is None or chosen is None or not runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen), hidden=hidden)
-    return _answer(history, query, runs, found, choices, cut, hidden=hidden)
+    return _answer(history, query, runs, found, choices, cut, hidden=hidden, measure=measure)
 
 
 def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float]) -> TrendAnswer:
     """Return the series of an alert from well before its move until now."""
     chosen = (alert.pipeline, alert.step_name, alert.mode)
+    measure = named(alert.metric, configured(history.settings.measures))
     query = TrendQuery.model_validate(
         {"pipeline": alert.pipeline, "step": alert.step_name, "mode": alert.mode, "last": MOST_IN_WINDOW}
     )
     with history.reading() as connection:
         if connection is None:
             return _empty(query, [], _named(*chosen))
-        newest = _runs(connection, chosen, last=1)
-        before = _runs(connection, chosen, last=AROUND, until=alert.since_time)
+        newest = _runs(connection, chosen, last=1, measure=measure)
+        before = _runs(connection, chosen, last=AROUND, until=alert.since_time, measure=measure)
         end = newest.start_times[-1] if newest.start_times else alert.since_time
         since = min(alert.since_time - (end - alert.since_time), *before.start_times[:1], alert.since_time)
-        runs = _runs(connection, chosen, last=MOST_IN_WINDOW, since=since)
+        runs = _runs(connection, chosen, last=MOST_IN_WINDOW, since=since, measure=measure)
         found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
     if not runs.start_times:
         return _empty(query, [], _named(*chosen))
-    return _answer(history, query, runs, found, [], "", limits)
+    return _answer(history, query, runs, found, [], "", limits, measure=measure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,7 @@ def _answer(
     further: Sequence[float] = (),
     *,
     hidden: int = 0,
+    measure: Measure = DURATION,
 ) -> TrendAnswer:
     series = _named(runs.pipeline, runs.step_name, runs.mode)
     whole = view.statistics(runs)
@@ -148,10 +154,11 @@ def _answer(
     lines = view.lines(starts, durations, [each.index for each in changes])
     limits = _limits(history, runs)
     top = view.scale_top(runs.values, [*(each.limit for each in limits), *further])
-    opened = [asdict(alert) for alert in found if alert.metric == "duration" and alert.is_open]
+    found = [alert for alert in found if alert.metric == measure.name]
+    opened = [asdict(alert) for alert in found if alert.is_open]
     newest = changes[-1] if changes else None
     sentence = view.finding(
-        view.name_of(runs.step_name, runs.pipeline),
+        view.name_of(runs.step_name, runs.pipeline, measure),
         durations,
         newest=None if newest is None else asdict(newest),
         since="" if newest is None else local_time(float(starts[newest.index])),
@@ -159,6 +166,7 @@ def _answer(
         limits=[each.limit for each in limits],
         drifted=whole["drift_percent"],
         failures=whole["failures"],
+        measure=measure,
     )
     begun = [
         (runs.start_times[place - 1], runs.start_times[place]) for place in view.pauses(runs.start_times)
@@ -171,7 +179,7 @@ def _answer(
         **{name: to_builtin(whole[name]) for name in _STATISTICS},
         points=points(runs, good, lines),
         top=top,
-        beyond=view.beyond_words(runs.values, top),
+        beyond=view.beyond_words(runs.values, top, measure.unit),
         pauses=begun,
         shown_by="run" if len(good) <= view.MOST_RUNS else view.unit_of(starts),
         cut=cut,
@@ -197,8 +205,12 @@ def _answer(
         alerts=[
             AlertRow.from_records(alert)
             for alert in found
-            if alert.metric == "duration" and (alert.is_open or alert.since_time >= runs.start_times[0])
+            if alert.is_open or alert.since_time >= runs.start_times[0]
         ],
+        measure=measure.name,
+        unit=measure.unit,
+        label=measure.words,
+        better="higher" if measure.better == "higher" else "lower",
     )
 
 
@@ -284,7 +296,7 @@ def _limits(history: ServedHistory, runs: Series) -> list[Limit]:
         for rule in read_alert_settings(history.settings.alerts, reading=True).rules
         if rule.kind == MAX.name
         and rule.limit is not None
-        and rule.metric == "duration"
+        and rule.metric == runs.metric
         and rule.is_about(runs)
     ]
     return sorted(found, key=lambda each: -SEVERITIES.index(each.severity))

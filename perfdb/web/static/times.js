@@ -48,6 +48,25 @@ export function seconds(value) {
   return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
 }
 
+const SIZES = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [0, "B"]];
+
+/** A value of any measure with its unit; much as perfdb.text.amount_text. */
+export function amount(value, unit) {
+  if (unit === "s" || value === null || Number.isNaN(value)) return seconds(value);
+  if (value < 0) return `−${amount(-value, unit)}`;
+  if (unit === "ms") return seconds(value / 1000);
+  if (unit === "usd") {
+    const digits = value >= 0.995 || value === 0 ? 2 : Math.min(12, 2 - Math.floor(Math.log10(value)));
+    return `$${value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: digits })}`;
+  }
+  if (unit === "bytes") {
+    const [size, name] = SIZES.find(([least]) => value >= least);
+    return `${Number((value / (size || 1)).toPrecision(3))} ${name}`;
+  }
+  const figure = value.toLocaleString("en", { maximumSignificantDigits: 6 });
+  return unit ? `${figure} ${unit === "percent" ? "%" : unit}` : figure;
+}
+
 /** What has run for so long, without digits that nobody can read. */
 function elapsed(value) {
   return value < 120 ? `${Math.max(0, value).toFixed(0)} s` : seconds(value);

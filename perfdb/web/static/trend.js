@@ -1,6 +1,6 @@
 // A series that can be zoomed: runs as dots, their median as a line, limits, and where the level moved.
 
-import { seconds, shortTime } from "./times.js";
+import { amount, shortTime } from "./times.js";
 
 const LONE = 1800; // seconds on both sides of the only run
 
@@ -75,7 +75,7 @@ function draw(root, first) {
     focus: { alpha: 1 },
     axes: [
       { ...axis, space: 80, values: days },
-      { ...axis, size: 66, values: (plot, ticks) => ticks.map((tick) => (tick ? short(tick) : "0")) },
+      { ...axis, size: 66, values: (plot, ticks) => ticks.map((tick) => (tick ? short(tick, trend.unit) : "0")) },
     ],
     series: [
       {},
@@ -115,7 +115,7 @@ function tell(plot, trend, tip) {
   if (tip.hidden) return;
   const { start_time: times, duration, failed } = trend.points;
   const took = document.createElement("b");
-  took.textContent = seconds(duration[place]);
+  took.textContent = amount(duration[place], trend.unit);
   const about = document.createElement("span");
   about.textContent = ` ${failed[place] ? "until it failed, " : ""}${shortTime(times[place])}`;
   tip.replaceChildren(took, about);
@@ -138,9 +138,9 @@ function days(plot, ticks, axis, space, step) {
   });
 }
 
-/** A tick in seconds without needless zeros. */
-function short(value) {
-  return seconds(value).replace(/(\.\d*?)0+ s$/, "$1 s").replace(". s", " s");
+/** A tick with its unit, without needless zeros. */
+function short(value, unit) {
+  return amount(value, unit).replace(/(\.\d*?)0+ s$/, "$1 s").replace(". s", " s");
 }
 
 function alone(plot) {
@@ -208,12 +208,12 @@ function marks(plot, trend) {
     line(ctx, colour("alarm"), [6 * scale, 4 * scale], left, y, left + width, y, scale);
     ctx.fillStyle = colour("alarm");
     ctx.textAlign = "left";
-    ctx.fillText(`${rule}: ${seconds(limit)}`, left + 6 * scale, y + (y - top < 20 * scale ? 14 : -5) * scale);
+    ctx.fillText(`${rule}: ${amount(limit, trend.unit)}`, left + 6 * scale, y + (y - top < 20 * scale ? 14 : -5) * scale);
   }
   for (const change of trend.changes) {
     const x = plot.valToPos(change.start_time, "x", true);
     line(ctx, colour("warn"), [], x, top, x, top + height, scale);
-    const words = `${seconds(change.before_median)} → ${seconds(change.after_median)}`;
+    const words = `${amount(change.before_median, trend.unit)} → ${amount(change.after_median, trend.unit)}`;
     const fits = x + ctx.measureText(words).width + 6 * scale < left + width;
     ctx.fillStyle = colour("warn");
     ctx.textAlign = fits ? "left" : "right";
@@ -248,7 +248,7 @@ function arrows(plot, trend, scale) {
     ctx.lineTo(x - 4 * scale, top + 7 * scale);
     ctx.lineTo(x + 4 * scale, top + 7 * scale);
     ctx.fill();
-    const words = seconds(value);
+    const words = amount(value, trend.unit);
     if (x < free || x + 7 * scale + ctx.measureText(words).width > left + width) return;
     ctx.fillText(words, x + 6 * scale, top + 11 * scale);
     free = x + 14 * scale + ctx.measureText(words).width;

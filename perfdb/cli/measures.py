@@ -1,0 +1,66 @@
+"""`perfdb measures`: what was measured, and so can be asked for by --measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from perfdb.cli.options import (
+    COUNT,
+    filter_options,
+    history_filters,
+    open_history,
+    say_what_next,
+    table_options,
+)
+from perfdb.cli.render import Column, colour, print_data, print_table
+from perfdb.cli.sorting import frame_in_order
+from perfdb.cli.text import amount_text, inert
+from perfdb.history.values import rows_of
+from perfdb.text import step_label
+
+COLUMNS = (
+    Column("measure", flexible=True),
+    Column("unit"),
+    Column("step", flexible=True),
+    Column("n", right=True),
+    Column("lowest", right=True),
+    Column("median", right=True),
+    Column("highest", right=True),
+    Column("last", right=True),
+)
+
+
+@click.command("measures")
+@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Number of newest sessions.")
+@filter_options
+@table_options
+def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
+    """List what was measured: every number that was recorded.
+
+    Each can be asked for with --measure: perfdb trends, regressions, bottlenecks, compare, explain,
+    violations, thresholds, baseline, rules and chart know it. The unit is that of the name's end (_s, _ms,
+    _bytes, _usd, _tokens, _percent), or what [measures] in the settings says.
+    """
+    given = history_filters(filters)
+    frame = frame_in_order(open_history(database).measures(last=last, **given))
+    if frame.empty:
+        say_what_next(given)
+    if print_data(frame, as_json=as_json, as_csv=as_csv):
+        return
+    for number, (pipeline, group) in enumerate(frame.groupby("pipeline", sort=False)):
+        click.echo("\n" * (number > 0) + colour(inert(pipeline), None, bold=True))
+        print_table(COLUMNS, [_cells(row) for row in rows_of(group)])
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    unit = "" if row["unit"] == "count" else row["unit"]
+    return (
+        row["measure"],
+        row["unit"],
+        step_label(row["step_name"]),
+        f"{row['n']:,}",
+        *(amount_text(row[name], unit) for name in ("low", "median", "high", "last")),
+    )

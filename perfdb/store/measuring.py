@@ -1,0 +1,118 @@
+"""Measures in SQL: what one is worth in a step and in a session, read out of where it was recorded.
+
+Nothing is copied: numbers stay in the columns and documents of ``steps`` and ``sessions``, so that old
+histories have their measures as new ones do. Steps lie clustered by session, and an index finds the runs of
+one step among the many of its sessions. ``analysis/measuring.py`` says the same of frames and records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, func, select
+
+from perfdb.measures import HUGE, KEPT, LAST, MAX, OF_ATTEMPTS, SUM, Measure
+from perfdb.store.dialects import number_in, sum_in_list
+from perfdb.store.models import series, sessions, steps, storable_name
+from perfdb.store.reading import driver_rows
+
+_OF_ATTEMPTS = {each.name: part for each, part in zip(OF_ATTEMPTS, ("duration", "wait"), strict=True)}
+
+
+def of_steps(connection: Connection, measure: Measure) -> ColumnElement[Any]:
+    """Return SQL for what a measure is worth in a step; NULL where it was not recorded."""
+    if measure.is_duration:
+        return steps.c.duration
+    if measure.has_column:
+        return steps.c[measure.name]
+    recorded = number_in(connection, steps.c.additional_data, storable_name(measure.name))
+    part = _OF_ATTEMPTS.get(measure.name)
+    if part is None:
+        return recorded
+    return func.coalesce(sum_in_list(connection, steps.c.attempts, part), recorded)
+
+
+def of_sessions(connection: Connection, measure: Measure, chosen: Select[tuple[int]]) -> dict[int, float]:
+    """Return what a measure is worth in each of the chosen sessions that has it, by the session's number.
+
+    What the session itself recorded wins; else the values of its steps make it, however they ended: what a
+    failed call cost was paid as well.
+    """
+    own = _own_of_sessions(connection, measure)
+    fits = sessions.c.id.in_(chosen)
+    found: list[tuple[int, Any]] = []
+    if measure.name not in KEPT:
+        found += _together(connection, measure, chosen)
+    found += driver_rows(connection, select(sessions.c.id, own).where(fits, own.is_not(None)))
+    return {pk: float(value) for pk, value in found if value is not None and abs(value) < HUGE}
+
+
+def is_recorded(connection: Connection, measure: Measure) -> bool:
+    """Say whether a measure was ever recorded: most often it is in one of the newest sessions."""
+    newest = select(sessions.c.id).order_by(sessions.c.start_time.desc()).limit(100)
+    of_step, own = of_steps(connection, measure), _own_of_sessions(connection, measure)
+    for chosen in (newest, None):
+        for key, value in ((steps.c.session_pk, of_step), (sessions.c.id, own)):
+            query = select(key).where(value.is_not(None)).limit(1)
+            if connection.execute(query if chosen is None else query.where(key.in_(chosen))).first():
+                return True
+    return False
+
+
+def _own_of_sessions(connection: Connection, measure: Measure) -> ColumnElement[Any]:
+    if measure.is_duration:
+        return sessions.c.total_duration
+    if measure.has_column:
+        return sessions.c[measure.name]
+    recorded = number_in(connection, sessions.c.attributes, storable_name(measure.name))
+    return func.coalesce(recorded, sessions.c.product_count) if measure.name == "product_count" else recorded
+
+
+def _together(
+    connection: Connection, measure: Measure, chosen: Select[tuple[int]]
+) -> Sequence[tuple[int, float]]:
+    value = of_steps(connection, measure)
+    within = steps.c.session_pk.in_(chosen)
+    if measure.total == LAST:
+        place = func.row_number().over(
+            partition_by=steps.c.session_pk, order_by=(steps.c.start_time.desc(), steps.c.seq.desc())
+        )
+        columns = steps.c.session_pk, value.label("value"), place.label("place")
+        each = select(*columns).where(within, value.is_not(None)).subquery()
+        return driver_rows(connection, select(each.c.session_pk, each.c.value).where(each.c.place == 1))
+    made = func.max(value) if measure.total == MAX else func.sum(value)
+    return driver_rows(
+        connection, select(steps.c.session_pk, made).where(within).group_by(steps.c.session_pk)
+    )
+
+
+def values_by_step(
+    connection: Connection, measure: Measure, session_ids: Sequence[str]
+) -> list[dict[str | None, float]]:
+    """Return, per session, what a measure is worth in the steps of each name, and under None what is left.
+
+    They add up to the session's value, whatever makes that: of a measure that has no sum, all of it is left.
+    """
+    pks: dict[str, int] = {}
+    for first in range(0, len(session_ids), 500):
+        ids = session_ids[first : first + 500]
+        known = select(sessions.c.session_id, sessions.c.id).where(sessions.c.session_id.in_(ids))
+        pks |= dict(driver_rows(connection, known))
+    chosen = select(sessions.c.id).where(sessions.c.id.in_(list(pks.values())))
+    totals = of_sessions(connection, measure, chosen)
+    found: dict[int, dict[str | None, float]] = {pk: {} for pk in pks.values()}
+    if measure.total == SUM:
+        value = func.sum(of_steps(connection, measure))
+        query = (
+            select(steps.c.session_pk, series.c.step_name, value)
+            .join(series, series.c.id == steps.c.series_id)
+            .where(steps.c.session_pk.in_(chosen))
+            .group_by(steps.c.session_pk, series.c.step_name)
+        )
+        for pk, name, spent in driver_rows(connection, query):
+            if spent is not None:
+                found[pk][name] = float(spent)
+    for pk, parts in found.items():
+        parts[None] = totals.get(pk, 0.0) - sum(parts.values())
+    return [found[pks[session_id]] for session_id in session_ids]

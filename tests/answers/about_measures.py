@@ -1,0 +1,149 @@
+"""What was measured beside the duration: which measures there are, and the questions of one of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tests.answers.about_costs import no_step
+from tests.answers.about_time import CHANGES, MOVES, TILES
+from tests.answers.numbers import number
+from tests.answers.pages import Table
+from tests.answers.questions import (
+    LAST,
+    WINDOW,
+    Key,
+    Question,
+    Rows,
+    below_kind,
+    cell_of,
+    frame_rows,
+    name_of,
+    numbered,
+    of_page,
+    series_of,
+    shown,
+    step_key,
+)
+from tests.answers.surfaces import Asked
+
+COST = ("--measure", "cost_usd", *WINDOW)
+STATISTICS = {"n": "n", "mean": "mean", "p50": "p50", "p90": "p90", "p95": "p95"}
+
+
+def measure_key(row: Mapping[str, Any]) -> Key:
+    return row["pipeline"], row["measure"], row["step_name"] or "Total"
+
+
+def printed_measure(table: Table, row: list[str]) -> Key:
+    return table.title, cell_of(table, row, "measure"), cell_of(table, row, "step")
+
+
+MEASURES = Question(
+    "measures",
+    {"n": "n", "low": "lowest", "median": "median", "high": "highest", "last": "last"},
+    truth=lambda asked: MEASURES.of_rows(frame_rows(asked.history.measures(last=LAST))),
+    words=("measures",),
+    options=lambda asked: WINDOW,
+    key=measure_key,
+    printed_key=printed_measure,
+    others={"api": lambda asked: MEASURES.of_rows(asked.api("measures", last=LAST)["rows"])},
+)
+
+
+def trends_of_api(asked: Asked) -> Rows:
+    found: Rows = {}
+    for series in series_of(asked):
+        answer = asked.api("trends", **series, measure="cost_usd", last=LAST)
+        if answer["n"]:
+            found[numbered(found, name_of(series))] = {name: answer[name] for name in STATISTICS}
+    return found
+
+
+def trends_of_pages(asked: Asked) -> Rows:
+    found: Rows = {}
+    for series in series_of(asked):
+        page = asked.page("/trends", **series, measure="cost_usd", last=LAST)
+        if "No run in this window" in page.text:
+            continue
+        row = {name: shown(page.tiles.get(title, "")) for name, title in TILES.items() if name in STATISTICS}
+        found[numbered(found, name_of(series))] = row
+    return found
+
+
+def trends_of_charts(asked: Asked) -> Rows:
+    figure = asked.chart("trend", measure="cost_usd", last=LAST)
+    title, subtitle, *_ = [text.get_text().replace("\n", " ").replace("\\$", "$") for text in figure.texts]
+    after = re.search(r"→ (.*?)\)", title)
+    assert after is not None, title
+    count = re.search(r"([\d,]+) runs", subtitle)
+    assert count is not None
+    return {("nightly", "Total"): {"n": number(count[1])}}
+
+
+TRENDS = Question(
+    "trends of cost",
+    STATISTICS,
+    truth=lambda asked: TRENDS.of_rows(frame_rows(asked.history.trends(measure="cost_usd", last=LAST))),
+    words=("trends",),
+    options=lambda asked: COST,
+    key=step_key,
+    printed_key=below_kind,
+    others={"api": trends_of_api, "page": trends_of_pages, "chart": trends_of_charts},
+    part=("chart",),
+)
+
+
+def shares_of_page(asked: Asked) -> Rows:
+    found: Rows = {}
+    titles = {"value": "Per session", "share_percent": "Share"}
+    for table in asked.page("/bottlenecks", measure="cost_usd", last=LAST).tables:
+        for key, row in of_page(titles, table, (table.title,)).items():
+            found[numbered(found, no_step(key))] = row
+    return found
+
+
+SHARES = Question(
+    "shares of cost",
+    {"value": "per session", "share_percent": "share", "n": "n"},
+    truth=lambda asked: SHARES.of_rows(frame_rows(asked.history.bottlenecks(measure="cost_usd", last=LAST))),
+    words=("bottlenecks",),
+    options=lambda asked: COST,
+    key=step_key,
+    printed_key=below_kind,
+    others={
+        "api": lambda asked: SHARES.of_rows(asked.api("bottlenecks", measure="cost_usd", last=LAST)["rows"]),
+        "page": shares_of_page,
+    },
+)
+
+
+def moves_of_pages(asked: Asked) -> Rows:
+    found: Rows = {}
+    for series in series_of(asked):
+        page = asked.page("/trends", **series, measure="cost_usd", last=LAST)
+        try:
+            table = page.table("What changed")
+        except LookupError:
+            continue
+        for row in reversed(table.rows):
+            values = {name: shown(cell_of(table, row, title)) for name, title in CHANGES.items()}
+            if values["effect"].value > 0:
+                found[numbered(found, name_of(series))] = values
+    return found
+
+
+MOVED = Question(
+    "regressions of cost",
+    {**MOVES, "difference": ""},
+    truth=lambda asked: MOVED.of_rows(frame_rows(asked.history.regressions(measure="cost_usd", last=LAST))),
+    words=("regressions",),
+    options=lambda asked: COST,
+    key=step_key,
+    printed_key=below_kind,
+    others={
+        "api": lambda asked: MOVED.of_rows(asked.api("regressions", measure="cost_usd", last=LAST)["rows"]),
+        "page": moves_of_pages,
+    },
+)
