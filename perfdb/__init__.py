@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from perfdb.history.history import History
     from perfdb.integrations.executors import Executor, carry_in_pools
-    from perfdb.recorder import create_tracker, current, join, prepare, track
+    from perfdb.recorder import Intake, create_tracker, current, join, prepare, track
     from perfdb.recording.context import carry, context
     from perfdb.recording.design_steps import (
         track_composite_creation,
@@ -57,7 +57,7 @@ _HOMES = {
     ),
     "perfdb.history.history": ("History",),
     "perfdb.integrations.executors": ("Executor", "carry_in_pools"),
-    "perfdb.recorder": ("create_tracker", "current", "join", "prepare", "track"),
+    "perfdb.recorder": ("Intake", "create_tracker", "current", "join", "prepare", "track"),
     "perfdb.recording.context": ("carry", "context"),
     "perfdb.recording.design_steps": (
         "track_composite_creation",
@@ -74,6 +74,7 @@ __all__ = [
     "Alert",
     "Executor",
     "History",
+    "Intake",
     "InvalidSessionIdError",
     "MissingExtraError",
     "NewerSchemaError",

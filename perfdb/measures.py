@@ -35,6 +35,7 @@ MEASURES = (
     Measure("cpu_s", "s", "CPU time", short="CPU"),
     Measure("rss_peak_bytes", "bytes", "peak memory"),
     Measure("rss_mean_bytes", "bytes", "mean memory", is_judged=False),
+    Measure("cpu_wait_s", "s", "wait for a CPU", is_judged=False),
 )
 NAMES = tuple(each.name for each in MEASURES)
 JUDGED = tuple(each for each in MEASURES if each.is_judged)

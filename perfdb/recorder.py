@@ -36,6 +36,8 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
+    from perfdb.records import Session
+
     P = ParamSpec("P")
     R = TypeVar("R")
     T = TypeVar("T", bound=Tracker)
@@ -253,6 +255,57 @@ def join(
     joined = _tracker(settings, health, live_lines=settings.console is True, fast_mode=None, kind=Joined)
     joined.join(session_id, seq)
     return joined
+
+
+class Intake:
+    """Records sessions that were measured elsewhere: by a test runner, an OpenTelemetry SDK, a collector.
+
+    Args:
+        home: folder of database and journals, as for ``create_tracker``.
+        database_url: another database.
+        settings: complete settings instead of the above.
+
+    Raises:
+        SettingsError: a setting is unknown, of the wrong type or out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: str | Path | None = None,
+        database_url: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self._health = Health()
+        self._settings = settings or _load(self._health, home=home, database_url=database_url)
+        # a tracker that never starts a session: what makes one is what this needs
+        self._tracker = _tracker(self._settings, self._health, live_lines=False, fast_mode=None, kind=Tracker)
+
+    def record(self, session: Session) -> bool:
+        """Record a finished session, without its credentials; return whether the journal has it.
+
+        Recorded again, it changes nothing. A failure of perfdb's own is counted in ``health()``.
+        """
+        worker = self._tracker._writer
+        if not isinstance(worker, Worker):
+            return False
+        try:
+            from perfdb.recording.finished import prepared
+
+            return worker.take(prepared(session, self._settings))
+        except Exception as error:
+            raise_foreign(error)
+            self._health.failed("recording a session", error)
+            return False
+
+    def flush(self, wait_s: float = EXIT_WAIT_S) -> bool:
+        """Wait until the database has all that was recorded; return whether it has."""
+        worker = self._tracker._writer
+        return not isinstance(worker, Worker) or worker.bring_in(wait_s)
+
+    def health(self) -> dict[str, Any]:
+        """Return what ``Tracker.health()`` does."""
+        return self._tracker.health()
 
 
 class _Nothing:

@@ -106,7 +106,8 @@ class Step:
     writer died in it. ``interrupted`` says that it was called off: it has an end and a reason
     (``error_message``), no success, and is no failure. ``seq`` counts from 0 in the order
     of starts; ``parent_seq`` is the enclosing step; ``lane`` numbers the thread it ran in
-    (0 is the first).
+    (0 is the first). ``cpu_wait_s`` is how long that thread was ready and the machine ran something
+    else; None where nobody tells, as of less than 1 ms.
     """
 
     step_name: str
@@ -123,6 +124,7 @@ class Step:
     cpu_s: float | None = None
     rss_peak_bytes: int | None = None
     rss_mean_bytes: int | None = None
+    cpu_wait_s: float | None = None
     interrupted: bool = False
 
     @property
@@ -166,6 +168,7 @@ class Session:
     cpu_s: float | None = None
     rss_peak_bytes: int | None = None
     rss_mean_bytes: int | None = None
+    cpu_wait_s: float | None = None
     utc_offset: int = 0
     host: str | None = None
     pid: int | None = None
@@ -218,6 +221,8 @@ def _further(record: type, last: str) -> dict[str, type]:
 # at the end of ``Session`` or ``Step`` needs a column, and somebody who says it.
 FURTHER_OF_SESSION = _further(Session, "utc_offset")
 FURTHER_OF_STEP = _further(Step, "interrupted")
+ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
+"""What of it many sessions share: it is stored once."""
 
 
 def is_cached(data: object) -> bool:

@@ -7,18 +7,17 @@ so that other writers hardly wait; a kill in between leaves some without their g
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import AlertSettings
-from perfdb.alerts.evaluation import LEAST_NEW, MOST_JITTERS, MOST_OPENED, fingerprint
+from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED, fingerprint
 from perfdb.alerts.messages import headline, message
 from perfdb.alerts.transactions import write_in_pieces
 from perfdb.analysis.regressions import Move, find_moves
-from perfdb.analysis.rules import JITTER_S, Level, Rule, Verdict, evaluate, kind_of
+from perfdb.analysis.rules import Level, Rule, Verdict, evaluate, kind_of
 from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.pinned import PINNED
@@ -47,14 +46,9 @@ def moves_of(
         looking_back: see ``find_moves``; what an import opens is what the rules would have opened.
         filters: as ``store.series.read_past`` takes them.
     """
-    pasts = list(read_past(connection, **filters))
-    steps = Counter((past.pipeline, past.mode) for past in pasts if past.step_name is not None)
     found: list[Move] = []
-    for past in pasts:
-        parts = 1
-        if past.step_name is None:  # the jitters of its steps add up in a total
-            parts = min(MOST_JITTERS, max(1, steps[past.pipeline, past.mode]))
-        found += find_moves(past, jitter=parts * JITTER_S, better=better, looking_back=looking_back)
+    for past in read_past(connection, **filters):
+        found += find_moves(past, better=better, looking_back=looking_back)
     return found
 
 
@@ -82,7 +76,7 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
         if pin is None:
             continue
         level = Level(pin.value, pin.spread, pin.n)
-        rule = Rule(name="pinned", kind=PINNED.name, jitter=JITTER_S, pinned=level, **PINNED.defaults)
+        rule = Rule(name="pinned", kind=PINNED.name, pinned=level, **PINNED.defaults)
         first = bisect_right(past.start_times, pin.until_time)  # not held against itself
         runs = past.between(first)
         verdict = evaluate(rule, runs.values)
@@ -94,8 +88,9 @@ def losses_of(connection: Connection, *, step: str | None = None, **filters: Any
 def with_causes(connection: Connection, moves: Iterable[Move], **filters: Any) -> list[Move]:
     """Return the moves with what explains them, among the sessions that they were found in.
 
-    Total and steps of one pipeline and mode that moved within 5 sessions are one event and share its cause;
-    the clearest of them says when it was.
+    Total and steps of one pipeline and mode that moved within 5 sessions, or at what may be the same session,
+    are one event and share its cause; the clearest of them says when it was. It was at the session where an
+    attribute switched, if it may have been there.
     """
     heads: list[Move] = []
     found: list[Move] = []
@@ -103,14 +98,18 @@ def with_causes(connection: Connection, moves: Iterable[Move], **filters: Any) -
         head = next((head for head in heads if _is_one_event(head, move)), None)
         if head is None:
             head = _with_cause(connection, move, filters)
+            if head.cause is not None and head.cause.switched_at is not None:
+                moved = head.moved_to(head.cause.switched_at)
+                head = head if moved is head else _with_cause(connection, moved, filters)
             heads.append(head)
-        found.append(replace(move, cause=head.cause, event_session_id=head.since_session_id))
+        moved = move.moved_to(head.since_time)
+        found.append(replace(moved, cause=head.cause, event_session_id=head.since_session_id))
     return found
 
 
 def _is_one_event(head: Move, move: Move) -> bool:
     same = (head.runs.pipeline, head.runs.mode) == (move.runs.pipeline, move.runs.mode)
-    return same and head.is_at(move.since_time)
+    return same and (head.is_at(move.since_time) or head.may_be(move))
 
 
 def _with_cause(connection: Connection, move: Move, filters: dict[str, Any]) -> Move:
@@ -123,6 +122,7 @@ def _with_cause(connection: Connection, move: Move, filters: dict[str, Any]) -> 
         since=move.began,
         until=min(ends, default=None),
         reach=move.reach,
+        likely=move.likely,
         among={name: value for name, value in filters.items() if name not in _OWN},
     )
     return replace(move, cause=cause)

@@ -5,8 +5,9 @@ In the caller's transaction; no pandas, because the worker asks when an alert op
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from perfdb.analysis.cause import Cause, Part, Suspect, find_cause
@@ -27,6 +28,7 @@ def cause_at(
     since: float | None = None,
     until: float | None = None,
     reach: tuple[float, float] | None = None,
+    likely: tuple[float, float] | None = None,
     most: int = 300,
     among: Mapping[str, Any] | None = None,
 ) -> Cause | None:
@@ -40,6 +42,7 @@ def cause_at(
         since: when the level before began: nothing older is looked at.
         until: when the new level ended.
         reach: the earliest and the latest moment at which the move may have been.
+        likely: the same as far as the data tell: what switched there is named where nothing did in ``reach``.
         most: sessions to look at on either side.
         among: only sessions that fit these filters, as ``store.neighbours`` takes them.
     """
@@ -48,18 +51,23 @@ def cause_at(
     )
     if not 0 < at < len(found):
         return None
-    if reach is None:
-        within = (at - REACH, at + REACH)
-    else:
-        starts = [each.start_time for each in found]
-        within = (sum(start < reach[0] for start in starts), sum(start <= reach[1] for start in starts) - 1)
-    return find_cause(
+    starts = [each.start_time for each in found]
+
+    def places(moments: tuple[float, float]) -> tuple[int, int]:
+        return bisect_left(starts, moments[0]), bisect_right(starts, moments[1]) - 1
+
+    within = (at - REACH, at + REACH) if reach is None else places(reach)
+    cause = find_cause(
         [each.seconds for each in found],
         [each.facts for each in found],
         at,
         within,
         [each.inside for each in found],
+        None if likely is None else places(likely),
     )
+    if not cause.suspects or not cause.suspects[0].is_switch:
+        return cause
+    return replace(cause, switched_at=starts[at + cause.suspects[0].offset])
 
 
 def as_details(cause: Cause) -> dict[str, Any]:

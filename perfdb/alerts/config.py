@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from perfdb.analysis.rules import JITTER_S, KINDS, TABLE, Rule
+from perfdb.analysis.rules import KINDS, TABLE, Rule
 from perfdb.recording.redaction import redact
 from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
@@ -184,7 +184,7 @@ def _rule(table: Table) -> Rule:
         if "step" in found:
             raise table.error("metric 'total' is the session's: leave 'step' out", "step")
         found["metric"] = "duration"
-    return Rule(jitter=JITTER_S if found.get("metric", "duration") == "duration" else 0.0, **found)
+    return Rule(**found)
 
 
 def _channel(table: Table, environ: Mapping[str, str] | None) -> Channel:

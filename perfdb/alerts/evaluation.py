@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from perfdb.alerts.causes import as_details, cause_at
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.digests import due_of, put_digests, source_of, urgency
-from perfdb.alerts.lifecycle import Seen, advance, frozen_of, group, remove_unruled
-from perfdb.alerts.messages import headline, message
+from perfdb.alerts.lifecycle import LONG_AGO, Seen, advance, frozen_of, group, remove_unruled
+from perfdb.alerts.messages import headline, host_of, message
 from perfdb.analysis.error_kinds import without_ids
 from perfdb.analysis.rules import EVERY, TABLE, Level, Rule, Verdict, evaluate, kind_of
 from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE, percent_over
@@ -33,13 +33,13 @@ from perfdb.store.windows import (
     SessionRef,
     errors_since,
     find_session_ref,
+    hosts_since,
     last_error,
     read_windows,
 )
 
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
-MOST_JITTERS = 5  # of its steps, that add up in a total
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is evaluated
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
@@ -183,10 +183,12 @@ def look_at_session(
         changes.append((moved, events))
     if not changes and not remove_unruled(active, (rule.name for rule in settings.rules), now):
         return None
-    return Findings(session, said, windows[0], _explained(connection, session, changes), historic)
+    return Findings(session, said, windows[0], _explained(connection, session, windows, changes), historic)
 
 
-def _explained(connection: Connection, session: SessionRef, changes: Iterable[Change]) -> list[Change]:
+def _explained(
+    connection: Connection, session: SessionRef, windows: Sequence[Series], changes: Iterable[Change]
+) -> list[Change]:
     """Return the changes with what explains them; it is looked for in the history."""
     causes: dict[str, dict[str, Any]] = {}
     found: list[Change] = []
@@ -195,6 +197,7 @@ def _explained(connection: Connection, session: SessionRef, changes: Iterable[Ch
             changed = _with_error(connection, session, changed)
         if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
             changed = _with_cause(connection, changed, causes)
+            changed = _with_everything(connection, session, windows, changed)
         found.append((changed, events))
     return found
 
@@ -336,7 +339,6 @@ def evaluate_rules(
         pins: see ``pins_of``.
         lately: judge the newest run that says something, though it is not of this session.
     """
-    steps = min(MOST_JITTERS, max(1, len({window.step_name for window in windows}) - 1))
     for rule in rules:
         if not rule.is_of(session.pipeline, session.mode):
             continue
@@ -363,8 +365,6 @@ def evaluate_rules(
             asked = _with_accepted(rule, baseline)
             if pin is not None:
                 asked = replace(asked, pinned=Level(pin.value, pin.spread, pin.n))
-            if window.step_name is None and rule.jitter:
-                asked = replace(asked, jitter=steps * rule.jitter)
             yield SeriesVerdict(rule, window, places, evaluate(asked, values, frozen))
 
 
@@ -381,6 +381,8 @@ def values_for(
         pairs = [(float(failed), index) for index, failed in enumerate(window.failed)]
     else:
         part = {"highest": window.highest, "lowest": window.lowest}.get(kind.looks_at, window.values)
+        if kind.compares or kind.finds == "run":  # runs of one moment with those of another
+            part = window.calm or part
         pairs = [(value, index) for index, value in enumerate(part) if window.counted[index]]
     if baseline is not None and kind.finds != "breach":
         pairs = [pair for pair in pairs if window.start_times[pair[1]] >= baseline.since_time]
@@ -566,8 +568,15 @@ def _grouped(
         others = [alert for alert in flagged if alert.last_session_id != session.session_id]
         flagged = [alert for alert in flagged if alert.last_session_id == session.session_id]
     times = total.start_times if total is not None else []
-    positions = {alert.id: bisect_left(times, alert.since_time) for alert in flagged}
-    return {alert.id: alert for alert in _worded([*group(flagged, positions), *others], touched)}
+    first = times[0] if times else -math.inf
+    positions = {
+        alert.id: bisect_left(times, alert.since_time) if alert.since_time >= first else LONG_AGO
+        for alert in flagged
+    }
+    grouped = group(flagged, positions)
+    spoken_for = _of_one_host(connection, grouped, total)
+    grouped = [replace(each, inhibited_by=spoken_for.get(each.id, each.inhibited_by)) for each in grouped]
+    return {alert.id: alert for alert in _worded([*grouped, *others], touched)}
 
 
 def _with_error(connection: Connection, session: SessionRef, alert: Alert) -> Alert:
@@ -592,6 +601,50 @@ def _with_cause(connection: Connection, alert: Alert, known: dict[str, dict[str,
         cause = cause_at(connection, alert.pipeline, alert.mode, alert.since_time, most=AROUND)
         known[alert.since_session_id] = {} if cause is None else {"cause": as_details(cause)}
     return replace(alert, details={**alert.details, **known[alert.since_session_id]})
+
+
+def _with_everything(
+    connection: Connection, session: SessionRef, windows: Sequence[Series], alert: Alert
+) -> Alert:
+    """Return the alert with the host on which every step moved by about as much, where that is so."""
+    if alert.metric != "duration" or alert.direction != "up":
+        return alert
+    from perfdb.analysis.regressions import moved_everywhere
+
+    everywhere = moved_everywhere(windows, alert.since_time)
+    if everywhere is None:
+        return replace(alert, details={k: v for k, v in alert.details.items() if k != "everything"})
+    hosts = hosts_since(connection, session, alert.since_time)
+    told = {"effect": everywhere[0], "steps": everywhere[1], "host": hosts.pop() if len(hosts) == 1 else None}
+    return replace(alert, details={**alert.details, "everything": told})
+
+
+def _of_one_host(connection: Connection, alerts: Sequence[Alert], total: Series | None) -> dict[int, int]:
+    """Return which alerts, by number, an older one of another pipeline or mode on the same host speaks for.
+
+    They began within 5 sessions of it, and both say that everything there moved.
+    """
+    heads = {each.id: host for each in alerts if each.inhibited_by is None and (host := host_of(each))}
+    if not heads or total is None:
+        return {}
+    own = {each.id for each in alerts}
+    foreign = [each for each in store.read_alerts(connection, "open") if each.id not in own and host_of(each)]
+    spoken_for: dict[int, int] = {}
+    for alert in alerts:
+        place = bisect_left(total.start_times, alert.since_time)
+        head = next(
+            (
+                each
+                for each in sorted(foreign, key=lambda each: each.id)
+                if each.id < alert.id
+                and host_of(each) == heads.get(alert.id)
+                and abs(bisect_left(total.start_times, each.since_time) - place) <= SAME_CHANGE
+            ),
+            None,
+        )
+        if head is not None:
+            spoken_for[alert.id] = head.id
+    return spoken_for
 
 
 def _worded(alerts: Sequence[Alert], touched: Collection[int]) -> Iterator[Alert]:

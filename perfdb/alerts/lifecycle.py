@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from perfdb.analysis.rules import Frozen, Rule, Verdict, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE
 from perfdb.analysis.rules.kind import contribution
+from perfdb.analysis.rules.trend import TREND_RUNS
 from perfdb.records import (
     ACKNOWLEDGED,
     EXPECTED,
@@ -29,6 +30,8 @@ from perfdb.vocabulary import INFO
 GOOD_RUNS = 3
 GOOD_RUNS_FLAPPING = 10
 FLAPPING_AFTER = 3  # times it came back
+PART_OF_TOTAL = 20  # sessions by which the moves of a step and of the total may seem apart
+LONG_AGO = -1  # place of a session that is older than the last ones
 REMEMBERED_RUNS = 20  # a resolved alert that comes back within so many runs is the same one
 
 
@@ -304,16 +307,26 @@ def is_due(alert: Alert, now: float, repeat_after_s: float) -> bool:
 def group(alerts: Sequence[Alert], positions: Mapping[int, int]) -> list[Alert]:
     """Return the alerts of one pipeline and mode with ``inhibited_by`` set: one speaks for its group.
 
-    Total and steps that moved together are one event, and so are two rules that see the same move. The most
-    severe speaks; among equals one that was acknowledged, then a step before the total, then the largest
-    contribution. When another comes to speak for a group, nobody is notified again.
+    Total and steps that moved together are one event, and so are two rules that see the same move. One of
+    today speaks for those of old data; the most severe speaks; among equals one that was acknowledged, then a
+    step before the total, then the largest contribution. When another comes to speak for a group, nobody is
+    notified again.
 
     Args:
         alerts: each with its number; those that do not fire are inhibited by nobody.
-        positions: per number the place of its ``since_session_id`` among the last sessions; members of a
-            group began within 5 sessions of the one that speaks.
+        positions: per number the place of its ``since_session_id`` among the last sessions, or ``LONG_AGO``.
+            Members of a group began within 5 sessions of the one that speaks, or are another view of its
+            move: the drift that a step in the level makes, and a total that the step makes most of, whose
+            noise hides where it moved.
     """
-    firing = [alert for alert in alerts if alert.state in (FIRING, ACKNOWLEDGED)]
+    levels_of_old = [
+        alert for alert in alerts if alert.state == HISTORIC and kind_of(alert.kind).finds == "level"
+    ]  # grouped by who looked at the whole history
+    firing = [
+        alert
+        for alert in alerts
+        if alert.state in (FIRING, ACKNOWLEDGED, HISTORIC) and alert not in levels_of_old
+    ]
     largest: dict[str | None, float] = {}
     for alert in firing:
         moved = abs(contribution(alert)) if alert.metric == "duration" else 0.0
@@ -321,6 +334,7 @@ def group(alerts: Sequence[Alert], positions: Mapping[int, int]) -> list[Alert]:
 
     def precedence(alert: Alert) -> tuple[object, ...]:
         return (
+            alert.state == HISTORIC,
             -SEVERITIES.index(alert.severity),
             alert.state != ACKNOWLEDGED,
             alert.step_name is None,
@@ -332,12 +346,19 @@ def group(alerts: Sequence[Alert], positions: Mapping[int, int]) -> list[Alert]:
 
     members: dict[int, list[Alert]] = {}
     heads: list[Alert] = []
+    spoken_for = {each.id: each.inhibited_by for each in levels_of_old if each.inhibited_by is not None}
     for alert in sorted(firing, key=precedence):
+        move = next((each for each in alerts if _is_drift_of(alert, each, positions)), None)
         head = next((head for head in heads if _belong_together(head, alert, positions)), None)
+        if move is not None and move.state == HISTORIC and alert.state == HISTORIC:
+            spoken_for[alert.id] = move.inhibited_by or move.id
+            continue
+        if head is None and move is not None:
+            head = next((each for each in heads if move in members[each.id]), None)
         if head is None:
             heads.append(alert)
         members.setdefault((head or alert).id, []).append(alert)
-    spoken_for = {alert.id: head for head, group in members.items() for alert in group if alert.id != head}
+    spoken_for |= {alert.id: head for head, group in members.items() for alert in group if alert.id != head}
     return [
         replace(_notified_with(alert, members.get(alert.id, ())), inhibited_by=spoken_for.get(alert.id))
         for alert in alerts
@@ -356,12 +377,35 @@ def _belong_together(head: Alert, alert: Alert, positions: Mapping[int, int]) ->
     finds = [kind_of(each.kind).finds for each in (head, alert)]
     if "loss" in finds and _is_same_loss(head, alert):
         return True
-    return (
-        head.metric == alert.metric
-        and head.direction == alert.direction
-        and finds.count("failures") != 1
-        and abs(positions.get(head.id, 0) - positions.get(alert.id, 0)) <= SAME_CHANGE
-    )
+    if (head.metric, head.direction) != (alert.metric, alert.direction) or finds.count("failures") == 1:
+        return False
+    places = [positions.get(each.id, 0) for each in (head, alert)]
+    if LONG_AGO in places:  # as it was then
+        together = (head.inhibited_by or head.id) == (alert.inhibited_by or alert.id)
+        return together or head.since_session_id == alert.since_session_id
+    apart = places[0] - places[1]
+    if abs(apart) <= SAME_CHANGE:
+        return True
+    return finds == ["level", "level"] and abs(apart) <= PART_OF_TOTAL and _makes_most(head, alert)
+
+
+def _is_drift_of(drift: Alert, move: Alert, positions: Mapping[int, int]) -> bool:
+    """Say whether a drift is what a step in the level of the same series makes: that lies in its window."""
+    if (kind_of(drift.kind).finds, kind_of(move.kind).finds) != ("drift", "level"):
+        return False
+    same = [(each.step_name, each.metric, each.direction) for each in (drift, move)]
+    began, moved = (positions.get(each.id, 0) for each in (drift, move))
+    return same[0] == same[1] and move.is_open and (began == LONG_AGO or 0 <= moved - began <= TREND_RUNS)
+
+
+def _makes_most(head: Alert, alert: Alert) -> bool:
+    """Say whether two alerts are of one series, or a step's move is at least half of the total's."""
+    if head.step_name == alert.step_name:
+        return True
+    if head.step_name is not None and alert.step_name is not None:
+        return False
+    step, total = (head, alert) if alert.step_name is None else (alert, head)
+    return abs(contribution(step)) >= 0.5 * abs(contribution(total))
 
 
 def _is_same_loss(head: Alert, alert: Alert) -> bool:

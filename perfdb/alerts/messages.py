@@ -18,7 +18,7 @@ from perfdb.analysis.cause import Cause, Part
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.rules.kind import contribution
 from perfdb.measures import UNITS
-from perfdb.records import Alert
+from perfdb.records import ACKNOWLEDGED, FIRING, Alert
 from perfdb.text import duration_text, mode_text, size_text, step_label
 from perfdb.vocabulary import OTHER
 
@@ -73,7 +73,20 @@ def message(alert: Alert, group: Sequence[Alert] = ()) -> str:
 
 def _what_moved(alert: Alert) -> str:
     said = kind_of(alert.kind).says(alert, partial(amount, metric=alert.metric))
-    return f"{subject(alert)} {said}"
+    everything = alert.details.get("everything")
+    if not everything:
+        return f"{subject(alert)} {said}"
+    where = f"on {everything['host']}" if everything["host"] else f"of {alert.pipeline}"
+    return (
+        f"everything {where} became {everything['effect']:.0f} % slower, {everything['steps']} steps alike: "
+        f"{subject(alert)} {said}"
+    )
+
+
+def host_of(alert: Alert) -> str | None:
+    """Return the host on which everything moved, as an alert says; None where it does not."""
+    everything = alert.details.get("everything")
+    return everything["host"] if everything and alert.state in (FIRING, ACKNOWLEDGED) else None
 
 
 def _arithmetic(alert: Alert) -> str:

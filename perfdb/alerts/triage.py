@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from perfdb.alerts.explain import AlertExplanation
+    from perfdb.alerts.hindsight import Replayed
     from perfdb.analysis.rules import Rule, Verdict
     from perfdb.settings import Settings
     from perfdb.store.alerts import AlertEvent, Silence
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
             """Return the error that says so."""
 
 
+REPLAY_S = 60.0
 MOST_JUDGED = 2_000  # verdicts in hindsight: some take more than a millisecond
 
 
@@ -118,6 +120,19 @@ class Checked:
     enough: bool  # some statistical rule had enough history for a verdict
     longest: int  # runs in the longest series
     historic: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """How often each rule would have rung over a history, and what became of that.
+
+    ``sessions``: that were looked at, ``of`` so many; ``left_out``: pipelines and modes without time left.
+    """
+
+    rules: tuple[Replayed, ...]
+    sessions: int
+    of: int
+    left_out: int
 
 
 class Triage:
@@ -436,6 +451,37 @@ class Triage:
             found = [each for each in islice(past, MOST_JUDGED) if each.verdict.enough]
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
         return len(found), hits
+
+    def replay(self, *, last: int = 1_000, seconds: float = REPLAY_S) -> Replay:
+        """Let every configured rule ring again over the newest sessions of every pipeline and mode.
+
+        Nothing is written; silences and what people decided play no part.
+
+        Args:
+            last: so many of the newest sessions of each pipeline and mode.
+            seconds: after which no further series is looked at, those that ran last being first.
+        """
+        from perfdb.alerts.hindsight import Replayed, replay
+        from perfdb.store.extent import count_sessions
+        from perfdb.store.windows import newest_sessions
+
+        rules = self.settings.rules
+        found = {rule.name: Replayed(rule) for rule in rules}
+        until = time.monotonic() + seconds
+        looked_at = left_out = of = 0
+        with self._history._reading() as connection:
+            newest = [] if connection is None else newest_sessions(connection)
+            of = 0 if connection is None else count_sessions(connection)
+            for session in sorted(newest, key=lambda session: -session.start_time):
+                if connection is None or (looked_at and time.monotonic() > until):
+                    left_out += 1
+                    continue
+                own, sessions = replay(connection, session, rules, last, until)
+                looked_at += sessions
+                for each in own:
+                    found[each.rule.name].runs += each.runs
+                    found[each.rule.name].outcomes += each.outcomes
+        return Replay(tuple(found.values()), looked_at, of, left_out)
 
     def rules(self) -> list[RuleState]:
         """Return every configured rule with its state."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
@@ -21,6 +21,7 @@ from perfdb.vocabulary import OTHER
 STEADY = 3  # sessions on either side of a switch that have the same value
 MOST_ODD = 0.05  # share of the sessions on one side that may have a value of the other
 MOST_SWITCHES = 0.1  # per session: what switches more often than that coincides with anything
+MOST_BY_CHANCE = 1 / 3  # of the switches of an attribute lie where a move may have been, when it is no cause
 LEAST_SHARE = 0.3  # by which a share must move
 LEAST_SHARE_Z = 3.29  # two-sided 0.1 %
 MOST_VALUES = 5  # an attribute with more has no shares worth a sentence
@@ -78,17 +79,24 @@ class Suspect:
     share_before: float | None = None
     share_after: float | None = None
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether it switched for all sessions, at one of them."""
+        return self.share_after is None
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
     """What explains a move: the parts of the total's, and who is suspected.
 
-    ``total_s``: by how much the median total moved (s); ``parts`` add up to it.
+    ``total_s``: by how much the median total moved (s); ``parts`` add up to it; ``switched_at``: when the
+    session began at which the first suspect switched (epoch s), if it did and that is known.
     """
 
     total_s: float
     parts: tuple[Part, ...]
     suspects: tuple[Suspect, ...]
+    switched_at: float | None = None
 
     @property
     def confounded(self) -> bool:
@@ -111,6 +119,7 @@ def find_cause(
     at: int,
     reach: tuple[int, int] | None = None,
     inside: Sequence[Mapping[tuple[str, str], float]] = (),
+    likely: tuple[int, int] | None = None,
 ) -> Cause:
     """Return what explains that the level moved at ``at``.
 
@@ -121,6 +130,8 @@ def find_cause(
         at: index of the first session of the new level, between 1 and the last.
         reach: first and last index where the move may have been, when that is known.
         inside: per session what the steps inside of a step held up by themselves, by the names of both.
+        likely: first and last index that explain the data about as well; a switch there is named where none
+            is in ``reach``.
 
     Raises:
         ValueError: there are no sessions on both sides.
@@ -129,7 +140,28 @@ def find_cause(
         raise ValueError(f"a move at {at} of {counted(len(seconds), 'session')} has no two sides")
     total, parts = contributions(seconds[:at], seconds[at:])
     parts = tuple(_with_leaf(part, inside[:at], inside[at:]) for part in parts)
-    return Cause(total, parts, find_suspects(facts, at, reach))
+    suspects = find_suspects(facts, at, reach)
+    if likely is not None and not any(each.is_switch for each in suspects):
+        suspects = (*_nearest(find_suspects(facts, at, likely), facts, likely), *suspects)
+    return Cause(total, parts, suspects)
+
+
+def _nearest(
+    suspects: Sequence[Suspect], facts: Sequence[Mapping[str, object]], likely: tuple[int, int]
+) -> Iterator[Suspect]:
+    """Yield the switches at one place, the nearest to the move, of attributes that seldom switch.
+
+    What switches now and then is within such a reach by chance as well.
+    """
+    width = likely[1] - likely[0] + 1
+    nearest = None
+    for each in suspects:
+        if each.is_switch and nearest in (None, each.offset):
+            keys = [_key(fact.get(each.name)) for fact in facts]
+            switches = sum(one != two for one, two in pairwise(keys))
+            if switches * width <= MOST_BY_CHANCE * len(facts):
+                nearest = each.offset
+                yield each
 
 
 def _with_leaf(

@@ -6,14 +6,19 @@ than a busy machine adds by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
 
 from perfdb.analysis.cause import Cause
-from perfdb.analysis.change_points import ChangePoint, find_change_points
-from perfdb.analysis.rules.base import LASTING_JITTERS, SAME_CHANGE, SHIFT_PERCENT
+from perfdb.analysis.change_points import ChangePoint, describe_changes, find_change_points
+from perfdb.analysis.rules.base import PREVIOUS, SAME_CHANGE, SHIFT_PERCENT, percent_over
 from perfdb.analysis.rules.change import RUNS_AFTER_CHANGE
 from perfdb.analysis.series import Series
+from perfdb.analysis.waves import changes_beside_wave
+
+LEAST_SIDE = 3  # runs before and since, of which a step's move is told
+LEAST_STEPS = 3  # that moved by about as much: the machine, rather than each of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +68,38 @@ class Move:
         high = min(last, self.change.index + SAME_CHANGE)
         return self.runs.start_times[low], self.runs.start_times[high]
 
+    @property
+    def likely(self) -> tuple[float, float]:
+        """The earliest and latest moment that explain the runs about as well (epoch s)."""
+        first, last = self.change.interval
+        return self.runs.start_times[first], self.runs.start_times[last]
+
+    def may_be(self, other: Move) -> bool:
+        """Say whether another move, in the same direction, may have been at the same session."""
+        same_way = self.change.effect_percent * other.change.effect_percent > 0
+        return same_way and other.likely[0] <= self.since_time <= other.likely[1]
+
+    def moved_to(self, moment: float) -> Move:
+        """Return the move since the first run from a moment on, if it may have been there; else as it is."""
+        place, change = self.runs.place_of(moment), self.change
+        if place == change.index or not change.interval[0] <= place <= change.interval[1]:
+            return self
+        first = change.index - change.before_n
+        level = self.runs.values[first : change.index + change.after_n]
+        (moved,) = describe_changes(level, [place - first])
+        moved = replace(moved, index=place, p_value=change.p_value, interval=change.interval)
+        return replace(self, change=moved)
+
     def is_at(self, moment: float) -> bool:
         """Say whether something that began at a moment is the same move: within 5 sessions."""
         return abs(self.runs.place_of(moment) - self.change.index) <= SAME_CHANGE
 
 
-def find_moves(
-    runs: Series, *, jitter: float = 0.0, better: bool = False, looking_back: bool = False
-) -> Iterator[Move]:
+def find_moves(runs: Series, *, better: bool = False, looking_back: bool = False) -> Iterator[Move]:
     """Yield where the level of a series moved, oldest first.
 
     Args:
         runs: of one series, those that count.
-        jitter: what the machine itself may add to a run (s); see ``Rule.jitter``.
         better: yield moves for the better instead.
         looking_back: tell what the trend's page and chart tell, and not only what would have opened an alert.
     """
@@ -84,7 +108,7 @@ def find_moves(
 
         changes = changes_in(runs.start_times, runs.values)
     else:
-        changes = find_change_points(runs.values)
+        changes = changes_beside_wave(runs.start_times, runs.values, find_change_points)
     for number, change in enumerate(changes):
         rose = change.after_median - change.before_median
         if better:
@@ -93,6 +117,37 @@ def find_moves(
             rose > 0
             and abs(change.effect_percent) >= SHIFT_PERCENT
             and change.after_n >= RUNS_AFTER_CHANGE
-            and rose >= LASTING_JITTERS * jitter
+            and _is_calm_too(runs, change)
         ):
             yield Move(runs, change, number == len(changes) - 1)
+
+
+def _is_calm_too(runs: Series, change: ChangePoint) -> bool:
+    """Say whether at least half of a move is left without what the machine added, where that is known."""
+    if not runs.calm:
+        return True
+    first, end = change.index - change.before_n, change.index + change.after_n
+    old, new = median(runs.calm[first : change.index]), median(runs.calm[change.index : end])
+    return abs(new - old) >= max(
+        abs(change.after_median - change.before_median) / 2, SHIFT_PERCENT / 100 * old
+    )
+
+
+def moved_everywhere(windows: Sequence[Series], since: float) -> tuple[float, int] | None:
+    """Return by how many percent a total moved, and how many steps moved by about as much; None when few did.
+
+    Args:
+        windows: durations of the total and of the steps of one pipeline and mode.
+        since: when the new level began (epoch s).
+    """
+    effects: dict[str | None, float] = {}
+    for window in windows:
+        if window.metric == "duration":
+            good = window.good
+            runs, place = good.calm or good.values, good.place_of(since)
+            if min(place, len(runs) - place) >= LEAST_SIDE:
+                effect = percent_over(median(runs[place:]), median(runs[max(0, place - PREVIOUS) : place]))
+                effects[window.step_name] = effect or 0.0
+    total = effects.pop(None, 0.0)
+    alike = sum(0.5 <= effect / total <= 2 for effect in effects.values()) if total else 0
+    return (total, alike) if alike >= max(LEAST_STEPS, 0.8 * len(effects)) else None

@@ -62,6 +62,7 @@ class Series:
         values: what a run took, in the metric's unit.
         counted: whether the value counts, which is NaN where there is none; failed: whether the run failed.
         highest: where the values are means of a session's runs, the highest of these; lowest: the lowest.
+        calm: the values without what the machine added, see ``calm``; empty where nobody knows.
     """
 
     pipeline: str
@@ -75,6 +76,7 @@ class Series:
     failed: Sequence[bool] = field(default=(), repr=False)
     highest: Sequence[float] = field(default=(), repr=False)
     lowest: Sequence[float] = field(default=(), repr=False)
+    calm: Sequence[float] = field(default=(), repr=False)
 
     @property
     def name(self) -> SeriesName:
@@ -101,6 +103,7 @@ class Series:
             self.failed[part],
             self.highest[part],
             self.lowest[part],
+            self.calm[part],
         )
 
     def at(self, places: Iterable[int]) -> Series:
@@ -115,9 +118,25 @@ class Series:
             failed=[self.failed[place] for place in chosen],
             highest=[self.highest[place] for place in chosen] if self.highest else (),
             lowest=[self.lowest[place] for place in chosen] if self.lowest else (),
+            calm=[self.calm[place] for place in chosen] if self.calm else (),
         )
 
     @property
     def good(self) -> Series:
         """The runs that count."""
         return self.at(place for place, counted in enumerate(self.counted) if counted)
+
+
+LEAST_WAIT = 0.01  # of a run: what waited for less was not disturbed
+MOST_WAIT_S = 0.1  # who waits longer for a CPU shares the machine, and that is a finding
+
+
+def calm(duration: float, wait: float | None) -> float:
+    """Return what a run took without the moments in which it was ready and the machine ran something else.
+
+    A busy machine adds milliseconds to a run, now and then for minutes: to one of milliseconds that is all,
+    and says nothing about the pipeline.
+    """
+    if wait is None or wait < LEAST_WAIT * duration:
+        return duration
+    return max(duration - min(wait, MOST_WAIT_S), LEAST_WAIT * duration)

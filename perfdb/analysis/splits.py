@@ -6,11 +6,14 @@ whole does not show, are told: what everybody sees needs no hint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from perfdb.analysis.regressions import Move, find_moves
+from perfdb.analysis.rules.base import percent_over
 from perfdb.analysis.series import Series
 from perfdb.stopping import look
 
@@ -70,12 +73,30 @@ def find_splits(sessions: Sequence[Mapping[Any, Any]], *, passed_over: Sequence[
                 continue
             for (_, value), part in groups.items():
                 if len(part) >= LEAST_RUNS:
+                    own = {id(row) for row in part}
+                    others = [row for row in rows if id(row) not in own]
                     found += [
                         Split(pipeline, mode, str(name), value, move)
                         for move in _moves(pipeline, mode, part)
-                        if move.lasts and not any(each.is_at(move.since_time) for each in whole)
+                        if move.lasts
+                        and not any(each.is_at(move.since_time) for each in whole)
+                        and not _is_everywhere(move, others)
                     ]
     return sorted(found, key=lambda each: -each.move.change.effect_percent)
+
+
+def _is_everywhere(move: Move, others: Sequence[Mapping[Any, Any]]) -> bool:
+    """Say whether the sessions with other values moved by half as much at that time, or more."""
+    end = math.inf if move.ended is None else move.ended
+    before: list[float] = []
+    after: list[float] = []
+    for row in others:
+        if move.began <= row["start_time"] < end:
+            (before if row["start_time"] < move.since_time else after).append(row["total_duration"])
+    if not before or not after:
+        return False
+    effect = percent_over(median(after), median(before))
+    return effect is not None and effect >= 0.5 * move.change.effect_percent
 
 
 def _moves(pipeline: str, mode: str, rows: Sequence[Mapping[Any, Any]]) -> list[Move]:

@@ -20,6 +20,7 @@ from perfdb.analysis.change_points import ChangePoint, describe_changes, find_pa
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import PERCENTILES, Series, percentile
 from perfdb.analysis.slopes import Floats, slopes
+from perfdb.analysis.waves import changes_beside_wave
 from perfdb.text import counted, duration_text, inert, shortened
 
 MOST_RUNS = 4_000
@@ -256,7 +257,7 @@ def changes_in(
 ) -> list[ChangePoint]:
     """Return where the level moved, of one point per session: of a long past by its periods."""
     if len(durations) <= MOST_RUNS:
-        return find_past_changes(durations)
+        return changes_beside_wave(start_times, durations, find_past_changes)
     good = np.ones(len(durations), dtype=bool)
     made = periods(start_times, durations, good, unit_of(start_times))
     return find_past_changes(durations, [each.first for each in made])

@@ -95,7 +95,8 @@ def _summary(checked: Checked) -> str:
         return fire + _passed(checked.passed) + _historic(checked.historic)
     said = "Quiet."
     if not checked.enough:
-        said = f"Quiet, but with too little history to judge: {checked.longest} runs; a baseline needs 15."
+        runs = counted(checked.longest, "run")
+        said = f"Quiet, but with too little history to judge: {runs}; a baseline needs 15."
     return said + _passed(checked.passed) + _historic(checked.historic)
 
 

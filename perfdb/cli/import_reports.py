@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 
 import click
@@ -13,25 +15,31 @@ from perfdb.cli.render import print_json
 from perfdb.cli.text import inert
 from perfdb.history.history import History
 from perfdb.maintenance.formats import FORMATS
-from perfdb.maintenance.importer import Imported, find_reports
+from perfdb.maintenance.importer import Imported, Watch, find_reports
 
 BAD_FILES_SHOWN = 20
+LOOK_AGAIN_S = 1.0
 HELP = f"""Import JSON reports into the database.
 
 PATH is {", ".join(each.words for each in reversed(FORMATS))}, a folder (every .json in and below it) or a
-quoted glob. Sessions that are already in the database are left alone. A file that is none of these is listed
-with the reason, and the other files are imported.
+quoted glob; a file is told by its content. Sessions that are already in the database are left alone. A file
+that is none of these is listed with the reason, and the other files are imported. With --watch the files are
+imported as they appear or change, until Ctrl-C.
 """
 
 
 @click.command("import", help=HELP)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @database_option
+@click.option("--watch", "watched", is_flag=True, help="Go on, and import files as they appear or change.")
 @json_option
-def command(paths: tuple[str, ...], database: str | None, as_json: bool) -> None:
+def command(paths: tuple[str, ...], database: str | None, watched: bool, as_json: bool) -> None:
     """Import JSON reports into the database."""
     history = History(database)
     history.require_access()
+    if watched:
+        _watch(history, paths, as_json)
+        return
     files = find_reports(paths)
     if not files:
         raise click.UsageError(f"No .json file in {', '.join(paths)}.")
@@ -51,6 +59,22 @@ def command(paths: tuple[str, ...], database: str | None, as_json: bool) -> None
         _tell(imported)
     if not any(each.error is None for each in imported):
         click.get_current_context().exit(2)
+
+
+def _watch(history: History, paths: tuple[str, ...], as_json: bool) -> None:
+    """Import what appears, a line or a row for each file, until it is interrupted."""
+    watch = Watch(paths)
+    click.echo(f"Write {history.database}; Ctrl-C ends", err=True)
+    with suppress(KeyboardInterrupt):
+        while True:
+            if ready := watch.ready():
+                imported = history.import_reports(ready)
+                if as_json:
+                    print_json(asdict(each) for each in imported)
+                else:
+                    _tell(imported)
+                sys.stdout.flush()
+            time.sleep(LOOK_AGAIN_S)
 
 
 def _tell(imported: Sequence[Imported]) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from perfdb.alerts.hindsight import Replayed
 from perfdb.alerts.messages import amount
-from perfdb.alerts.triage import RuleState, Triage
+from perfdb.alerts.triage import Replay, RuleState, Triage
+from perfdb.analysis.outcomes import Outcome
 from perfdb.analysis.rules import EVERY, TABLE
-from perfdb.cli.options import open_history, table_options
+from perfdb.cli.options import COUNT, open_history, table_options
 from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, short_time
-from perfdb.text import step_label
+from perfdb.text import counted, step_label
 
 COLUMNS = (
     Column("rule"),
@@ -27,6 +29,14 @@ COLUMNS = (
     Column("precision", right=True),
     Column("last run"),
 )
+REPLAY_COLUMNS = (
+    Column("rule"),
+    Column("severity"),
+    Column("runs", right=True),
+    Column("alerts", right=True),
+    *(Column(outcome, right=True) for outcome in get_args(Outcome)),
+    Column("precision", right=True),
+)
 
 
 _KINDS = "\n\n".join(f"{kind.name}: {kind.summary}." for kind in TABLE.values())
@@ -37,15 +47,31 @@ _DEFAULTS = sum(kind.default is not None for kind in TABLE.values())
 _HELP = f"""List the rules with their state, alerts and precision.
 
 Define rules as [[alerts.rules]] in perfdb.toml; {_NUMBERS[_DEFAULTS]} are on by default. Precision is the
-share of the alerts of a rule that were right. `perfdb alerts explain` shows the calculation of each rule on
-the newest runs.
+share of the alerts of a rule that were right; --replay measures it on your own history, before a channel is
+on. `perfdb alerts explain` shows the calculation of each rule on the newest runs.
 """
 
 
 @click.command("rules", help=_HELP, epilog=f"The kinds of rules fire at\n\n{_KINDS}")
+@click.option(
+    "--replay",
+    is_flag=True,
+    help="How often each rule would have rung over the recorded history, and what of it lasted.",
+)
+@click.option(
+    "-n",
+    "--last",
+    type=COUNT,
+    default=1_000,
+    show_default=True,
+    help="With --replay: number of newest sessions of each pipeline and mode.",
+)
 @table_options
-def command(database: str | None, as_json: bool, as_csv: bool) -> None:
+def command(replay: bool, last: int, database: str | None, as_json: bool, as_csv: bool) -> None:
     """List the rules; see its help."""
+    if replay:
+        _replay(Triage(open_history(database)).replay(last=last), as_json=as_json, as_csv=as_csv)
+        return
     states = in_order(Triage(open_history(database)).rules(), _row)
     if print_rows([_row(each) for each in states], as_json=as_json, as_csv=as_csv):
         return
@@ -55,6 +81,32 @@ def command(database: str | None, as_json: bool, as_csv: bool) -> None:
         click.echo(
             f"\nHistoric alerts, of old data: {', '.join(historic)}. perfdb alerts list --state historic"
         )
+
+
+def _replay(found: Replay, *, as_json: bool, as_csv: bool) -> None:
+    rules = in_order(found.rules, Replayed.as_dict)
+    looked_at = f"Looked at the last {found.sessions:,} of {counted(found.of, 'session')}"
+    if found.left_out:
+        looked_at += f"; no time was left for {counted(found.left_out, 'pipeline')} and mode"
+    click.echo(f"{looked_at}.", err=True)
+    if print_rows([each.as_dict() for each in rules], as_json=as_json, as_csv=as_csv):
+        return
+    print_table(REPLAY_COLUMNS, [_replay_cells(each) for each in rules])
+    click.echo(
+        "\nlasting: 60 runs later the level is still another one; temporary: 20 runs later; false: neither; "
+        "unknown: too few runs since, or a rule that counts failures."
+    )
+
+
+def _replay_cells(each: Replayed) -> tuple[str, ...]:
+    return (
+        each.rule.name,
+        each.rule.severity,
+        f"{each.runs:,}",
+        f"{each.alerts:,}",
+        *(f"{each.outcomes[outcome]:,}" for outcome in get_args(Outcome)),
+        "" if each.precision is None else f"{each.precision:.0%}",
+    )
 
 
 def _row(each: RuleState) -> dict[str, Any]:

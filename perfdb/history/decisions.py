@@ -16,6 +16,8 @@ from perfdb.recording.redaction import redact
 from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVERITIES, Alert
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.alerts.triage import Checked, Pinned, Story, Triage
     from perfdb.store.alerts import Silence
@@ -229,6 +231,26 @@ class Decisions(Access):
             NotFoundError: there is none of this number.
         """
         return self._triage().explanation(index(alert_id))
+
+    def replay_rules(self, *, last: int = 1_000, seconds: float = 60.0) -> pd.DataFrame:
+        """Return how often each rule would have rung over this history, and what of it lasted.
+
+        Args:
+            last: so many of the newest sessions of each pipeline and mode are looked at.
+            seconds: after which no further pipeline and mode is begun.
+
+        Returns:
+            One row per rule: ``rule``, ``kind``, ``severity``, ``runs`` (it was asked about), ``alerts``,
+            ``lasting``, ``temporary``, ``false``, ``unknown``, ``precision`` (real ones of the known) and
+            ``alerts_per_1000_runs``; ``attrs`` has ``sessions``, ``of`` and ``left_out``.
+        """
+        import pandas as pd
+
+        found = self._triage().replay(last=last, seconds=seconds)
+        rows = [each.as_dict() for each in found.rules]
+        frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else None)
+        frame.attrs.update(sessions=found.sessions, of=found.of, left_out=found.left_out)
+        return frame
 
     def check(
         self,

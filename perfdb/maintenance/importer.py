@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import gc
 import glob
-import json
 import os
 import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
-from perfdb.maintenance.formats import format_of
-from perfdb.recording.redaction import redact, withheld
-from perfdb.records import Session, Step, mode_of
+from perfdb.maintenance.formats import format_of, in_folder
+from perfdb.recording.finished import prepared
+from perfdb.records import Session
 from perfdb.settings import Settings
 from perfdb.store.database import HOLD_S, Database
 
@@ -51,8 +50,8 @@ class Imported:
 def find_reports(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the files that are meant.
 
-    A folder stands for every ``*.json`` in and below it, a glob for what it matches. A path that
-    leads nowhere is returned as it is, so that reading it says why.
+    A folder stands for every ``*.json`` in and below it, and for what else is of a known format; a glob for
+    what it matches. A path that leads nowhere is returned as it is, so that reading it says why.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -62,7 +61,7 @@ def find_reports(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(file for file in path.rglob("*.json") if file.is_file())
+        return list(in_folder(path))
     if not path.exists() and _GLOB_CHARACTERS.search(str(path)):
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
         return [file for match in matches for file in (_files_of(match) if match.is_dir() else [match])] or [
@@ -108,10 +107,42 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
                 evaluate_historic(database, added or before, settings.alerts)
 
 
+class Watch:
+    """Folders and globs whose files are taken in as they appear or change."""
+
+    def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+        self._paths = list(paths)
+        self._seen: dict[Path, tuple[int, int]] = {}
+        self._taken: dict[Path, tuple[int, int]] = {}
+
+    def ready(self) -> list[Path]:
+        """Return the files that are new or changed, and as they were at the last look: nobody writes them."""
+        now = {file: state for file in find_reports(self._paths) if (state := _state(file)) is not None}
+        still = {file for file, state in now.items() if self._seen.get(file) == state}
+        ready = [file for file in now if file in still and self._taken.get(file) != now[file]]
+        self._seen = now
+        self._taken |= {file: now[file] for file in ready}
+        return ready
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 def _read(file: Path) -> tuple[list[Session], str | None]:
     """Return the file's sessions, or the reason why it has none."""
     try:
-        return list(format_of(file).read(file)), None
+        form = format_of(file)
+        try:
+            return list(form.read(file)), None
+        except (ReportError, OSError):
+            raise
+        except Exception as error:  # of another package: its mistake stops no other file
+            return [], f"{form.words} cannot be read: {type(error).__name__}: {error}"
     except ReportError as error:
         return [], str(error)
     except OSError as error:
@@ -127,7 +158,7 @@ class _File:
         self.path = path
         found, self._error = _read(path)
         self.session_ids = [each.session_id for each in found]
-        self.pieces = list(pieces_of(_prepared(each, settings) for each in found))
+        self.pieces = list(pieces_of(prepared(each, settings) for each in found))
         self._inserting = Inserting()
 
     def insert(self, connection: Connection, piece: Piece) -> None:
@@ -192,59 +223,3 @@ def _no_garbage_collected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def _prepared(session: Session, settings: Settings) -> Session:
-    """Return the session without credentials, and with the mode of these settings where it names none.
-
-    The seed's own reports name none, and were written before anything was withheld.
-    """
-    session = replace(
-        session,
-        pipeline=redact(session.pipeline),
-        error_message=session.error_message and redact(session.error_message),
-        mode=_mode_without_credentials(session.mode, settings.redact),
-        tags=tuple(redact(tag) for tag in session.tags),
-        attributes=withheld(session.attributes, settings.redact),
-        host=session.host and redact(session.host),
-        python_version=session.python_version and redact(session.python_version),
-        perfdb_version=session.perfdb_version and redact(session.perfdb_version),
-        git_commit=session.git_commit and redact(session.git_commit),
-        command=session.command and redact(session.command),
-        steps=tuple(_step_without_credentials(step, settings.redact) for step in session.steps),
-    )
-    if session.perfdb_version is not None:
-        return session
-    attributes = {"fast_mode": session.fast_mode, **session.attributes}
-    return replace(session, mode=mode_of(attributes, settings.mode_attributes))
-
-
-def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
-    try:
-        values = json.loads(mode)
-    except (ValueError, RecursionError):
-        return redact(mode)
-    redacted = withheld(values, extra) if isinstance(values, dict) else redact(mode)
-    return (
-        mode
-        if redacted in (values, mode)
-        else mode_of(redacted, tuple(redacted))
-        if isinstance(redacted, dict)
-        else redacted
-    )
-
-
-def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:
-    return replace(
-        step,
-        step_name=redact(step.step_name),
-        error_message=step.error_message and redact(step.error_message),
-        additional_data=withheld(step.additional_data, extra),
-        attempts=tuple(
-            replace(each, error_message=each.error_message and redact(each.error_message))
-            for each in step.attempts
-        ),
-        events=tuple(
-            replace(each, name=redact(each.name), data=withheld(each.data, extra)) for each in step.events
-        ),
-    )

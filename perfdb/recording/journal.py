@@ -109,12 +109,14 @@ class Journal:
         _held[path] = os.getpid()
         return cls(path, descriptor, header)
 
-    def write(self, body: bytes) -> bool:
-        """Append one record; False when the disk did not take it.
+    def write(self, body: bytes, *more: bytes) -> bool:
+        """Append one record, or several that belong together; False when the disk took none.
 
         A short write is cut back, so that the lines before and after it stay whole.
         """
         line = b"%08x %b\n" % (zlib.crc32(body), body)
+        if more:
+            line += b"".join(map(frame, more))
         with self._lock:
             if self._descriptor < 0:
                 return False

@@ -13,7 +13,7 @@ from perfdb.recording import counters
 from perfdb.recording.console import Console
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
-from perfdb.recording.monitor import MAXRSS_UNIT, resident_bytes
+from perfdb.recording.monitor import MAXRSS_UNIT, Waits, resident_bytes
 from perfdb.recording.native import Latch, RLock, perf_counter
 from perfdb.recording.timed import Timed
 from perfdb.recording.values import MAX_NAME, Cleaner, clean_json, clean_name, to_json
@@ -121,7 +121,9 @@ class LiveSession:
         self._lanes: dict[int, int] = {}
         self._unwritten: list[tuple[float, float, int]] = []
         self._lock = RLock()
+        self._waits = Waits()
         _, self._cpu, self._highest_rss = self.read_usage()
+        self._wait_at_start = self._waits.newest
         self._used = counters.read()  # of further counters, first as they are now
         self.last_rss = self.rss_peak = resident_bytes() or 0
         self._rss_sum = self._rss_count = 0
@@ -143,6 +145,8 @@ class LiveSession:
         now = self.monotonic()
         used = getrusage(RUSAGE_SELF)
         self.reading: Reading = (now, used.ru_utime + used.ru_stime, used.ru_maxrss)
+        if now >= self._waits.next_at:
+            self._waits.read(now)
         return self.reading
 
     # -- lines -----------------------------------------------------------------
@@ -219,6 +223,10 @@ class LiveSession:
             step.rss_sum, step.rss_count = self.last_rss, 1
             if step.rss_peak < self.last_rss:
                 step.rss_peak = self.last_rss
+        if step.duration_us is not None and step.duration_us >= 1_000:
+            wait = self._waits.during(step.begun, step.duration_us / 1e6)
+            if wait is not None:
+                step.used = {**step.used, "cpu_wait_s": wait}
         data = "{}"
         if step.data:
             # a copy: others may change it meanwhile
@@ -344,6 +352,9 @@ class LiveSession:
         if highest_rss > self._highest_rss:
             self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
         self._used = counters.used_since(self._used)
+        wait = self._waits.since(self._wait_at_start)
+        if wait is not None:
+            self._used["cpu_wait_s"] = wait
         self.status = status
         self.ended = True
         self.success = status == COMPLETED

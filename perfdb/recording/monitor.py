@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from collections import deque
+from math import inf
 
 from perfdb.guard import raise_foreign
-from perfdb.recording.native import Flag, RLock, Thread, is_exiting, perf_counter, process_time
+from perfdb.recording.native import Flag, RLock, Thread, is_exiting, perf_counter, process_time, thread_id
 
 MIN_INTERVAL_S = 0.05
 MAX_INTERVAL_S = 1.0
@@ -20,6 +22,9 @@ _READINGS_PER_AGE = 20  # a session of 10 s is read every 0.5 s
 _IDLE_S = 2.0  # how long the thread outlives the last session
 
 _WAIT_FOR_END_S = 1.0
+
+_BETWEEN_READINGS_S = 0.001
+_READINGS_KEPT = 200
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -48,6 +53,52 @@ def resident_bytes() -> int | None:
             return int(statm.read().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError) as error:
         raise_foreign(error)
+        return None
+
+
+class Waits:
+    """How long threads were ready to run while the machine ran something else: readings, one a ms at most.
+
+    A reading takes 5 to 10 us. The steps that are too short for one are not delayed either.
+    """
+
+    def __init__(self) -> None:
+        self.next_at = -inf  # monotonic clock
+        self.newest: tuple[float, int, int] | None = None  # when, which thread, ns since it began
+        self._readings: deque[tuple[float, int, int]] = deque(maxlen=_READINGS_KEPT)
+
+    def read(self, now: float) -> None:
+        """Read that of this thread, if the system tells."""
+        try:
+            schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                ran, waiting, _ = os.read(schedstat, 80).split()
+            finally:
+                os.close(schedstat)
+            if int(ran):
+                self.newest = now, thread_id(), int(waiting)
+                self._readings.append(self.newest)
+            self.next_at = now + _BETWEEN_READINGS_S
+        except (OSError, ValueError, AttributeError) as error:
+            raise_foreign(error)
+            self.next_at = inf
+
+    def since(self, before: tuple[float, int, int] | None) -> float | None:
+        """Return the seconds that this thread waited since a reading; None when that is another thread's."""
+        if before is None or before[1] != thread_id():
+            return None
+        newest = next(iter([each for each in reversed(self._readings) if each[1] == before[1]]), before)
+        return max(0, newest[2] - before[2]) / 1e9
+
+    def during(self, begun: float, duration: float) -> float | None:
+        """Return the seconds that this thread waited in a step that has just ended there; None if unknown."""
+        thread = thread_id()
+        newest = None
+        for read_at, of_thread, waiting in reversed(self._readings):
+            if of_thread == thread:
+                newest = waiting if newest is None else newest
+                if read_at <= begun:
+                    return min(duration, max(0, newest - waiting) / 1e9)
         return None
 
 

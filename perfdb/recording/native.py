@@ -50,6 +50,7 @@ monotonic: Callable[[], float] = _time.monotonic
 perf_counter: Callable[[], float] = _time.perf_counter
 process_time: Callable[[], float] = _time.process_time
 sleep: Callable[[float], None] = _time.sleep
+thread_id: Callable[[], int] = _thread.get_ident
 
 _GONE_S = 0.1  # from the last line of a thread until the system has none of that number
 _QUICK_S = 0.00002

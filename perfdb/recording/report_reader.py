@@ -47,13 +47,13 @@ def read_report(source: str | Path | bytes, *, max_bytes: int = MAX_BYTES) -> Se
         raise ReportError(f"{name}: larger than {max_bytes} bytes: not read")
     if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise ReportError(f"{name}: holds more than {MAX_VALUES} values: not read")
-    values = _parse(content, name)
+    values = parse_document(content, name)
     if not isinstance(values, dict):
         raise ReportError(f"{name}: not a performance report: its top level is {_shown(values)}")
     for key in ("session_id", "steps"):
         if key not in values:
             raise ReportError(f"{name}: not a performance report: it has no {key!r}")
-    return _session(_Fields(values, name))
+    return _session(Fields(values, name))
 
 
 def _content(path: Path, max_bytes: int) -> bytes:
@@ -73,7 +73,18 @@ def _content(path: Path, max_bytes: int) -> bytes:
         raise ReportError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _parse(content: bytes, name: str) -> Any:
+def parse_document(content: bytes, name: str, *, strict: bool = True) -> Any:
+    """Return the values of a JSON document.
+
+    Args:
+        content: its bytes.
+        name: stands in the errors.
+        strict: refuse NaN and keys that appear twice; else they are None, and the last holds.
+
+    Raises:
+        ReportError: it is no JSON, or nested too deep.
+    """
+
     def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
         if len(values) < len(pairs):
@@ -94,9 +105,9 @@ def _parse(content: bytes, name: str) -> Any:
     try:
         values = json.loads(
             content.decode("utf-8-sig"),
-            object_pairs_hook=without_duplicates,
+            object_pairs_hook=without_duplicates if strict else None,
             parse_float=finite,
-            parse_constant=no_constant,
+            parse_constant=no_constant if strict else lambda text: None,
         )
     except ReportError:
         raise
@@ -141,7 +152,7 @@ def _storable(value: Any) -> Any:
 _REQUIRED: Any = object()
 
 
-class _Fields:
+class Fields:
     """The fields of one JSON object, each checked as it is taken; errors name file, field and value."""
 
     __slots__ = ("name", "prefix", "values")
@@ -154,6 +165,7 @@ class _Fields:
             raise ReportError(f"{name}: {prefix.rstrip('.')} must be an object, not {_shown(values)}")
 
     def refuse(self, key: str, expected: str) -> NoReturn:
+        """Say what must stand there instead."""
         if key not in self.values:
             raise ReportError(f"{self.name}: {self.prefix}{key} is missing; it must be {expected}")
         raise ReportError(
@@ -163,6 +175,7 @@ class _Fields:
     def number(
         self, key: str, default: Any = _REQUIRED, *, low: float = 0.0, high: float = _LAST_INSTANT
     ) -> Any:
+        """Return a number as a float."""
         value = self.values.get(key, default)
         if value is default and default is not _REQUIRED:
             return value
@@ -171,6 +184,7 @@ class _Fields:
         return self.refuse(key, f"a number from {low:g} to {high:g}")
 
     def whole(self, key: str, default: Any = _REQUIRED, *, low: int = 0, high: int = _BIGGEST) -> Any:
+        """Return a whole number."""
         value = self.values.get(key, default)
         if value is default and default is not _REQUIRED:
             return value
@@ -179,40 +193,48 @@ class _Fields:
         return self.refuse(key, f"a whole number from {low} to {high}")
 
     def typed(self, key: str, kind: type, expected: str, default: Any = _REQUIRED) -> Any:
+        """Return a value of that kind."""
         value = self.values.get(key, default)
         if isinstance(value, kind) or (value is default and default is not _REQUIRED):
             return value
         return self.refuse(key, expected)
 
     def text(self, key: str, default: Any = _REQUIRED) -> Any:
+        """Return a text."""
         return self.typed(key, str, "a text", default)
 
     def boolean(self, key: str, default: Any = _REQUIRED) -> Any:
+        """Return true or false."""
         return self.typed(key, bool, "true or false", default)
 
     def measured(self) -> dict[str, Any]:
+        """Return the measures."""
         return {
             each.name: (self.number if each.unit == "s" else self.whole)(each.name, None) for each in MEASURES
         }
 
     def further(self, kinds: dict[str, type]) -> dict[str, Any]:
+        """Return what passes by its name alone."""
         read = {float: self.number, int: self.whole, str: self.text, bool: self.boolean}
         return {name: read[kind](name, None) for name, kind in kinds.items()}
 
     def mapping(self, key: str) -> dict[str, Any]:
+        """Return an object, which may be missing."""
         value = self.values.get(key)
         return {} if value is None else self.typed(key, dict, "an object")
 
     def array(self, key: str) -> list[Any]:
+        """Return an array, which may be missing."""
         value = self.values.get(key)
         return [] if value is None else self.typed(key, list, "an array")
 
-    def objects(self, key: str) -> Iterable[_Fields]:
+    def objects(self, key: str) -> Iterable[Fields]:
+        """Return the objects of an array."""
         for index, value in enumerate(self.array(key)):
-            yield _Fields(value, self.name, f"{self.prefix}{key}[{index}].")
+            yield Fields(value, self.name, f"{self.prefix}{key}[{index}].")
 
 
-def _session(fields: _Fields) -> Session:
+def _session(fields: Fields) -> Session:
     version = fields.whole("schema_version", None)
     if version is not None and version > SCHEMA_VERSION:
         raise ReportError(f"{fields.name}: schema_version {version} is of a newer perfdb: upgrade perfdb")
@@ -249,7 +271,7 @@ def _session(fields: _Fields) -> Session:
     )
 
 
-def _status(fields: _Fields, success: bool | None, total_duration: float | None) -> str:
+def _status(fields: Fields, success: bool | None, total_duration: float | None) -> str:
     if "status" in fields.values:
         status: str = fields.values["status"]
         return status if status in records.STATUSES else fields.refuse("status", ", ".join(records.STATUSES))
@@ -258,7 +280,7 @@ def _status(fields: _Fields, success: bool | None, total_duration: float | None)
     return records.FAILED if success is False else records.COMPLETED
 
 
-def _naive_local(fields: _Fields) -> float:
+def _naive_local(fields: Fields) -> float:
     try:
         instant = datetime.fromisoformat(fields.text("timestamp")).timestamp()
     except (ValueError, OverflowError, OSError):
@@ -272,7 +294,7 @@ def _local_offset(instant: float) -> int:
     return time.localtime(instant).tm_gmtoff
 
 
-def _tags(fields: _Fields) -> tuple[str, ...]:
+def _tags(fields: Fields) -> tuple[str, ...]:
     tags = fields.array("tags")
     if not all(isinstance(tag, str) for tag in tags):
         fields.refuse("tags", "an array of texts")
@@ -283,13 +305,13 @@ def _tags(fields: _Fields) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _samples(fields: _Fields) -> tuple[Sample, ...]:
+def _samples(fields: Fields) -> tuple[Sample, ...]:
     samples = []
     for index, row in enumerate(fields.array("samples")):
         columns = (
             dict(zip(("time", "cpu_percent", "rss_bytes"), row, strict=False)) if type(row) is list else row
         )
-        sample = _Fields(columns, fields.name, f"samples[{index}].")
+        sample = Fields(columns, fields.name, f"samples[{index}].")
         samples.append(
             Sample(
                 time=sample.number("time"),
@@ -300,12 +322,12 @@ def _samples(fields: _Fields) -> tuple[Sample, ...]:
     return tuple(samples)
 
 
-def _steps(fields: _Fields) -> tuple[Step, ...]:
+def _steps(fields: Fields) -> tuple[Step, ...]:
     """Return the steps in the order of their starts, numbered so when the report does not number them."""
     rows = list(fields.objects("steps"))
     if not all("seq" in row.values for row in rows):
         rows.sort(key=lambda row: row.number("start_time"))
-        rows = [_Fields(row.values | {"seq": seq}, row.name, row.prefix) for seq, row in enumerate(rows)]
+        rows = [Fields(row.values | {"seq": seq}, row.name, row.prefix) for seq, row in enumerate(rows)]
     steps = [_step(row) for row in rows]
     seen: set[int] = set()
     for step, row in zip(steps, rows, strict=True):
@@ -315,7 +337,7 @@ def _steps(fields: _Fields) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _step(fields: _Fields) -> Step:
+def _step(fields: Fields) -> Step:
     start_time = fields.number("start_time")
     duration = fields.number("duration", None)
     end_time = fields.number("end_time", None)

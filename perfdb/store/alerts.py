@@ -18,6 +18,7 @@ from sqlalchemy import (
     RowMapping,
     Select,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -29,7 +30,16 @@ from sqlalchemy import (
 )
 
 from perfdb.errors import NotFoundError
-from perfdb.records import ALERT_ROW, ALERT_STATES, FALSE_ALARM, HISTORIC, OPEN_STATES, PENDING, Alert
+from perfdb.records import (
+    ALERT_ROW,
+    ALERT_STATES,
+    FALSE_ALARM,
+    HISTORIC,
+    OPEN_STATES,
+    PENDING,
+    SEVERITIES,
+    Alert,
+)
 from perfdb.store import dialects
 from perfdb.store.ids import Ids
 from perfdb.store.models import alert_events, alerts, baselines, series, silences, storable_text
@@ -126,7 +136,7 @@ def read_alerts(
     after: tuple[float, int] | None = None,
     limit: int | None = None,
 ) -> list[Alert]:
-    """Return alerts, the newest first.
+    """Return alerts, the newest first; of the open ones the most severe first.
 
     Args:
         connection: of any role.
@@ -140,7 +150,11 @@ def read_alerts(
     Raises:
         ValueError: it is none of these states.
     """
-    query = _alerts().order_by(alerts.c.opened_at.desc(), alerts.c.id.desc()).limit(limit)
+    keys: list[Any] = [alerts.c.opened_at, alerts.c.id]
+    if state == "open":
+        ranks = ((alerts.c.severity == name, rank) for rank, name in enumerate(SEVERITIES))
+        keys.insert(0, case(*ranks, else_=0))
+    query = _alerts().order_by(*(key.desc() for key in keys)).limit(limit)
     if state == "open":
         states = [each for each in OPEN_STATES if each != HISTORIC]
         query = query.where(alerts.c.state.in_(states), alerts.c.inhibited_by.is_(None))
@@ -157,7 +171,11 @@ def read_alerts(
             or_(alerts.c.since_session_id == of_session, alerts.c.last_session_id == of_session)
         )
     if after is not None:
-        query = query.where(tuple_(alerts.c.opened_at, alerts.c.id) < tuple_(*after))
+        place: tuple[Any, ...] = after
+        if state == "open":
+            severity = connection.execute(select(alerts.c.severity).where(alerts.c.id == after[1])).scalar()
+            place = (SEVERITIES.index(severity) if severity in SEVERITIES else 0, *after)
+        query = query.where(tuple_(*keys) < tuple_(*place))
     return _silenced_now(connection, [_alert_of(row) for row in connection.execute(query).mappings()])
 
 

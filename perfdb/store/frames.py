@@ -20,7 +20,7 @@ from sqlalchemy import CTE, Connection, Select, TableClause, column, select, tab
 from perfdb.errors import StoreError
 from perfdb.filters import Chosen
 from perfdb.measures import MEASURES, NAMES
-from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
+from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
 from perfdb.store.filters import choose_sessions, steps_with
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -33,7 +33,6 @@ from perfdb.store.models import (
     storable_name,
 )
 from perfdb.store.reading import driver_rows, success_of
-from perfdb.store.rows import ENVIRONMENT
 from perfdb.store.sanity import VALUE_BOUNDS
 
 if TYPE_CHECKING:
@@ -41,17 +40,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _EPOCH = datetime(1970, 1, 1)  # of UTC
-_MEASURED = (NAMES[0], "cpu_percent", *NAMES[1:])
+_MEASURED = (NAMES[0], "cpu_percent", *NAMES[1:3])
+_LATER = NAMES[3:]  # a view that exists takes further columns at its end only
 SESSION_COLUMNS = (
     "session_id", "pipeline", "status", "mode", "fast_mode", "success", "product_count", "start_time",
     "end_time", "total_duration", "started_at", "ended_at", "error_message",
-    *_MEASURED, "attributes", "tags", *FURTHER_OF_SESSION, "counted",
+    *_MEASURED, "attributes", "tags", *FURTHER_OF_SESSION, *_LATER, "counted",
 )  # fmt: skip
 
 STEP_COLUMNS = (
     "session_id", "pipeline", "step_name", "seq", "parent_seq", "lane", "start_time", "end_time", "duration",
     "success", "status", "error_message", "additional_data", "attempts", "events",
-    *_MEASURED, "fast_mode", "mode", "started_at", "ended_at", *FURTHER_OF_STEP, "counted",
+    *_MEASURED, "fast_mode", "mode", "started_at", "ended_at", *FURTHER_OF_STEP, *_LATER, "counted",
 )  # fmt: skip
 
 _V_SESSIONS = table("v_sessions", *map(column, SESSION_COLUMNS[:-1]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
 from typing import Any, TypeGuard
@@ -20,8 +20,8 @@ from sqlalchemy import BigInteger, Connection, Table, bindparam, case, func, or_
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
-from perfdb.measures import measured
-from perfdb.records import INTERRUPTED, RUNNING, Session, check_session_id
+from perfdb.recording.finished import OF_PROCESS, records_of
+from perfdb.records import Session, check_session_id
 from perfdb.store import rows
 from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.ids import Ids, forget_ids
@@ -200,7 +200,7 @@ def insert_rows_of(
     records = [
         record
         for session in named.values()
-        for record in _records_of(session)
+        for record in records_of(session)
         if with_end or record["type"] not in ("start", "end")
     ]
     headers: dict[str, Record] = {session_id: _header_of(session) for session_id, session in named.items()}
@@ -233,39 +233,8 @@ def _is_session_id(value: object) -> TypeGuard[str]:
     return True
 
 
-def _records_of(session: Session) -> Iterator[dict[str, Any]]:
-    """Say a finished session in the records of a journal, so that there is one way in."""
-    key = {"session_id": session.session_id}
-    yield {
-        "type": "start",
-        **key,
-        "pipeline": session.pipeline,
-        "start_time": session.start_time,
-        "utc_offset": session.utc_offset,
-        "fast_mode": session.fast_mode,
-        "mode": session.mode,
-        "attributes": dict(session.attributes),
-    }
-    for step in session.steps:
-        called_off = {"status": INTERRUPTED} if step.interrupted else {}
-        yield {"type": "step", **key, **asdict(step), **called_off}
-    yield {"type": "samples", **key, "rows": [(s.time, s.cpu_percent, s.rss_bytes) for s in session.samples]}
-    yield {
-        "type": "end",
-        **key,
-        "total_duration": session.total_duration,
-        "status": INTERRUPTED if session.status == RUNNING else session.status,
-        "success": session.success,
-        "product_count": session.product_count,
-        "error_message": session.error_message,
-        "attributes": dict(session.attributes),
-        **measured(session),
-        **{name: getattr(session, name) for name in rows.FURTHER_OF_SESSION},
-    }
-
-
 def _header_of(session: Session) -> dict[str, Any]:
-    return {name: getattr(session, name) for name in (*rows.ENVIRONMENT, "pid")}
+    return {name: getattr(session, name) for name in OF_PROCESS}
 
 
 # --- the rows -----------------------------------------------------------------------------------------
@@ -327,6 +296,7 @@ def _place_session(
             return _end_session(connection, placed, batch.end)
     else:
         start = batch.start
+        header = {**header, **start}  # a session of another machine says so itself
     pipeline, mode, _ = key = rows.series_key(start)
     row = {
         "session_id": session_id,

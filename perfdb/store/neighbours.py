@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from perfdb.critical_path import Span, critical_seconds, deepest_first, resolved_parents, since
+from perfdb.records import ENVIRONMENT
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import COMPLETED_CODE, environments, from_json, series, sessions, steps
 
 MOST_STEPS = 20_000  # read at once; sessions of more steps have fewer neighbours
-_ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ def _facts(row: Any) -> dict[str, object]:
     facts.pop("events", None)  # what happened, with times: never the same twice
     if row.fast_mode is not None:
         facts["fast_mode"] = row.fast_mode
-    return facts | {name: value for name in _ENVIRONMENT if (value := getattr(row, name)) is not None}
+    return facts | {name: value for name in ENVIRONMENT if (value := getattr(row, name)) is not None}
 
 
 def _add_steps(connection: Connection, found: Mapping[int, Neighbour]) -> None:
@@ -208,7 +208,7 @@ def _sessions() -> Select[Any]:
             sessions.c.total_duration,
             sessions.c.fast_mode,
             sessions.c.attributes,
-            *(environments.c[name] for name in _ENVIRONMENT),
+            *(environments.c[name] for name in ENVIRONMENT),
         )
         .join(series, series.c.id == sessions.c.series_id)
         .outerjoin(environments, environments.c.id == sessions.c.environment_id)

@@ -14,7 +14,7 @@ from typing import Any
 
 from perfdb import records
 from perfdb.measures import MEASURES
-from perfdb.records import INTERRUPTED, is_cached
+from perfdb.records import ENVIRONMENT, INTERRUPTED, is_cached
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
@@ -92,7 +92,6 @@ def seconds(value: object) -> float | None:
     return real(value, 0.0, _MAX_DURATION)
 
 
-ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
 _READERS: dict[type, Callable[[object], Any]] = {float: real, int: integer, str: text, bool: flag}
 _MEASURED = {each.name: seconds if each.unit == "s" else integer for each in MEASURES}
 _OF_THE_HEADER = (*ENVIRONMENT, "pid")

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from perfdb.analysis.series import Series
+from perfdb.analysis.series import Series, calm
 from perfdb.store.filters import UNCOUNTED, choose_sessions
 from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, steps, storable_name
 from perfdb.store.reading import driver_rows
@@ -32,6 +32,7 @@ class _Making:
     values: list[float] = field(default_factory=list)
     counted: list[bool] = field(default_factory=list)
     failed: list[bool] = field(default_factory=list)
+    calm: list[float] = field(default_factory=list)  # of read_past: see Series
 
     def add(self, session_id: str, start: float, duration: float | None, counted: bool, status: int) -> None:
         """Add a run, unless it neither counts nor failed."""
@@ -69,6 +70,7 @@ def read_past(connection: Connection, *, step: str | None = None, **filters: Any
             sessions.c.session_id,
             sessions.c.start_time,
             sessions.c.total_duration,
+            sessions.c.cpu_wait_s,
         )
         .join(chosen, chosen.c.id == sessions.c.id)
         .where(sessions.c.status == COMPLETED_CODE, sessions.c.total_duration.is_not(None))
@@ -76,7 +78,7 @@ def read_past(connection: Connection, *, step: str | None = None, **filters: Any
     )
     places: dict[int, tuple[int, str, float]] = {}
     totals: dict[int, _Making] = {}
-    for place, (pk, series_id, session_id, start, duration) in enumerate(connection.execute(query)):
+    for place, (pk, series_id, session_id, start, duration, wait) in enumerate(connection.execute(query)):
         places[pk] = (place, session_id, start)
         past = totals.get(series_id)
         if past is None:
@@ -84,10 +86,16 @@ def read_past(connection: Connection, *, step: str | None = None, **filters: Any
         past.session_ids.append(session_id)
         past.start_times.append(start)
         past.values.append(duration)
+        past.calm.append(calm(duration, wait))
     if step is None:
         yield from map(_all_counted, totals.values())
     mean = (
-        select(steps.c.series_id, steps.c.session_pk, func.avg(steps.c.duration))
+        select(
+            steps.c.series_id,
+            steps.c.session_pk,
+            func.avg(steps.c.duration),
+            func.avg(func.coalesce(steps.c.cpu_wait_s, 0.0)),
+        )
         .join(chosen, chosen.c.id == steps.c.session_pk)
         .where(steps.c.counted.is_(True))
         .group_by(steps.c.session_pk, steps.c.series_id)
@@ -96,14 +104,15 @@ def read_past(connection: Connection, *, step: str | None = None, **filters: Any
         mean = mean.where(
             steps.c.series_id.in_(select(series.c.id).where(series.c.step_name == storable_name(step)))
         )
-    found: dict[int, list[tuple[int, str, float, float]]] = {}
-    for series_id, pk, duration in connection.execute(mean):
+    found: dict[int, list[tuple[int, str, float, float, float]]] = {}
+    for series_id, pk, duration, wait in connection.execute(mean):
         if pk in places:
-            found.setdefault(series_id, []).append((*places[pk], float(duration)))
+            quiet = calm(float(duration), float(wait))
+            found.setdefault(series_id, []).append((*places[pk], float(duration), quiet))
     for series_id, rows in found.items():
         rows.sort()
         past = _begun(named[series_id])
-        _, past.session_ids, past.start_times, past.values = (list(part) for part in zip(*rows, strict=True))
+        _, past.session_ids, past.start_times, past.values, past.calm = map(list, zip(*rows, strict=True))
         yield _all_counted(past)
 
 
@@ -216,6 +225,8 @@ def _begun(row: Any) -> _Making:
 
 def _all_counted(past: _Making) -> Series:
     past.counted, past.failed = [True] * len(past.values), [False] * len(past.values)
+    if past.calm == past.values:
+        past.calm = []
     return past.made()
 
 

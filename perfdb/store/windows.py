@@ -15,13 +15,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, func, select
 
-from perfdb.analysis.series import Series
+from perfdb.analysis.series import Series, calm
 from perfdb.measures import METRICS, NAMES, measured
 from perfdb.records import COMPLETED, FAILED, STATUSES
 from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
+    environments,
     from_json,
     series,
     sessions,
@@ -118,6 +119,21 @@ def newest_sessions(
         if session is not None:
             found.append(session)
     return sorted(found, key=lambda session: (session.pipeline, session.mode))
+
+
+def hosts_since(connection: Connection, session: SessionRef, since: float) -> set[str | None]:
+    """Return the hosts of a session's series from a moment until that session."""
+    query = (
+        select(environments.c.host)
+        .select_from(sessions)
+        .outerjoin(environments, environments.c.id == sessions.c.environment_id)
+        .where(
+            sessions.c.series_id == session.total_series,
+            sessions.c.start_time.between(since, session.start_time),
+        )
+        .distinct()
+    )
+    return set(connection.execute(query).scalars())
 
 
 def last_error(connection: Connection, session: SessionRef, step_name: str | None) -> str | None:
@@ -225,7 +241,8 @@ def read_windows(
             starts[number].append(run.start_time)
             failed[number].append(bool(row[2]))
             for at, lists in enumerate(by_metric[number].values()):
-                lists.add(*row[3 + 3 * at : 6 + 3 * at])
+                wait = row[-1] if ordered[at] == "duration" else None
+                lists.add(row[3 + 3 * at], row[4 + 3 * at], row[5 + 3 * at], wait)
     for number, step_name in names.items():
         wanted = {*attributes.get(step_name, ()), *attributes.get("*", ())}
         found_in = _attributes_of(connection, number, list(order), ids[number], wanted)
@@ -243,6 +260,7 @@ def read_windows(
                     failed[number],
                     lists.highest,
                     lists.lowest,
+                    lists.calm,
                 )
             )
     return made
@@ -251,20 +269,24 @@ def read_windows(
 class _Lists:
     """The values of one metric while they are read; NaN where a run does not count."""
 
-    __slots__ = ("counted", "highest", "lowest", "values")
+    __slots__ = ("calm", "counted", "highest", "lowest", "values")
 
     def __init__(self) -> None:
         self.values: list[float] = []
         self.highest: list[float] = []
         self.lowest: list[float] = []
+        self.calm: list[float] = []
         self.counted: list[bool] = []
 
-    def add(self, mean: float | None, highest: float | None, lowest: float | None) -> None:
+    def add(
+        self, mean: float | None, highest: float | None, lowest: float | None, wait: float | None = None
+    ) -> None:
         counted = mean is not None and highest is not None and lowest is not None
         self.counted.append(counted)
         self.values.append(float(mean) if mean is not None else math.nan)
         self.highest.append(float(highest) if highest is not None else math.nan)
         self.lowest.append(float(lowest) if lowest is not None else math.nan)
+        self.calm.append(self.values[-1] if wait is None else calm(self.values[-1], wait))
 
 
 def _total_series(
@@ -282,7 +304,7 @@ def _total_series(
             value = _number(given.get(metric)) if metric in attributes else own[metric]
             if not row.counted:
                 value = None
-            values.add(value, value, value)
+            values.add(value, value, value, row.cpu_wait_s if metric == "duration" else None)
     return [
         Series(
             session.pipeline,
@@ -296,6 +318,7 @@ def _total_series(
             failed,
             each.highest,
             each.lowest,
+            each.calm,
         )
         for metric, each in lists.items()
     ]
@@ -419,6 +442,7 @@ def _steps_query(metrics: tuple[str, ...]) -> Select[Any]:
     for metric in metrics:
         counted = case((steps.c.counted, _COLUMNS[metric]))
         wanted += [func.avg(counted), func.max(counted), func.min(counted)]
+    wanted.append(func.avg(case((steps.c.counted, func.coalesce(steps.c.cpu_wait_s, 0.0)))))
     return (
         select(*wanted)
         .where(

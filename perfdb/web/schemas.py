@@ -136,6 +136,7 @@ class StepRow(Answer):
     cpu_percent: float | None
     rss_peak_bytes: int | None
     rss_mean_bytes: int | None
+    cpu_wait_s: float | None
     additional_data: dict[str, Any]
     attempts: list[AttemptRow]
     events: list[EventRow]
@@ -234,6 +235,7 @@ class SessionAnswer(Answer):
     cpu_s: float | None
     rss_peak_bytes: int | None
     rss_mean_bytes: int | None
+    cpu_wait_s: float | None
     host: str | None
     pid: int | None
     python_version: str | None
@@ -443,6 +445,7 @@ class RecordedStep(Answer):
     cpu_percent: float | None
     rss_peak_bytes: int | None
     rss_mean_bytes: int | None
+    cpu_wait_s: float | None
     fast_mode: bool | None
     mode: str
     started_at: str | None

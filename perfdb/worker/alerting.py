@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from perfdb.alerts.config import AlertSettings
     from perfdb.alerts.delivery import Delivery
     from perfdb.alerts.evaluation import Outcome
+    from perfdb.records import Session
 
 LOOP_TIME_SHARE = 0.02  # at most, of a loop of short sessions: the time is the host's, and other writers'
 MOST_REST_S = 5.0  # between two evaluations of a loop; one that pauses for a second is evaluated then
@@ -38,17 +39,26 @@ MOST_UNJUDGED = 10_000  # newest sessions that wait for evaluation: as many as a
 
 
 class Ended:
-    """What the rules need of an ended session, so that its tracker may free the session and its steps."""
+    """What the rules need of an ended session, so that its tracker may free the session and its steps.
+
+    ``session`` returns it while its host holds it, to be told of alerts; one measured elsewhere is None.
+    """
 
     __slots__ = ("mode", "pipeline", "session", "session_id", "status", "total_duration")
 
-    def __init__(self, session: LiveSession) -> None:
+    def __init__(self, session: LiveSession | Session) -> None:
         self.session_id = session.session_id
         self.pipeline = session.pipeline
         self.mode = session.mode
         self.status = session.status
         self.total_duration = session.total_duration
-        self.session = ref(session)
+        self.session: Callable[[], LiveSession | None] = (
+            ref(session) if isinstance(session, LiveSession) else _nobody
+        )
+
+
+def _nobody() -> None:
+    return None
 
 
 class Alerting:

@@ -15,7 +15,7 @@ from pathlib import Path
 from perfdb.errors import AbsentError, StoreError
 from perfdb.guard import raise_foreign
 from perfdb.recording.health import Health, debugging
-from perfdb.recording.journal import Journal
+from perfdb.recording.journal import Journal, encode
 from perfdb.recording.judged import note_unjudged
 from perfdb.recording.live import LiveSession
 from perfdb.recording.native import (
@@ -41,6 +41,7 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any
 
+    from perfdb.records import Session
     from perfdb.trust import Trust
     from perfdb.worker.upkeep import Upkeep
 
@@ -152,6 +153,26 @@ class Worker:
                 self._sessions.remove(session)
         self._ensure_thread()
         self._wake.set()
+
+    def take(self, session: Session) -> bool:
+        """Write a session that was measured elsewhere; return whether the journal has it, whole.
+
+        Given again, it changes nothing.
+        """
+        from perfdb.recording.finished import records_of
+
+        lines = [encode(record) for record in records_of(session, with_environment=True)]
+        with self._lock:
+            journal = self._journals.current(self._sessions, self._doubt)
+            if journal is None:
+                return False
+            if not journal.write(*lines):
+                self.health.count("refused", 1, f"the disk refuses records ({journal.path}): free some space")
+                return False
+            self._waiting.append(Ended(session))
+        self._ensure_thread()
+        self._wake.set()
+        return True
 
     def left_to_wait(self, session: LiveSession, until: float) -> float:
         """Return the seconds to wait before asking again; 0 when the database has it, or is away.
@@ -503,9 +524,7 @@ class Worker:
     def close(self, wait_s: float = EXIT_WAIT_S) -> None:
         """Bring everything to the database if it can be had in time, end the thread, let go of files."""
         until = monotonic() + wait_s
-        self._bring_in(until)
-        if not self._outage.is_known:
-            self._finish_alerts(until)
+        self.bring_in(wait_s)
         self._go_on_pruning(min(until, monotonic() + EXIT_PRUNE_S))
         self.end_thread()
         try:
@@ -535,6 +554,14 @@ class Worker:
                 )
                 if is_exiting():
                     session.go_on()
+
+    def bring_in(self, wait_s: float) -> bool:
+        """Have what waits brought in and evaluated, within the time; return whether all of it came in."""
+        until = monotonic() + wait_s
+        self._bring_in(until)
+        if not self._outage.is_known:
+            self._finish_alerts(until)
+        return not self._backlog()
 
     def _bring_in(self, until: float) -> None:
         """Move all rows within the time; a database that is known to be away is tried once more."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from perfdb.alerts.backfill import moves_of
 from perfdb.alerts.causes import of_details
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
@@ -119,3 +120,54 @@ def test_a_boundary_that_moves_is_the_same_alert(connection: Connection) -> None
 
 def _of_pipeline(session: Session, pipeline: str) -> Session:
     return replace(session, pipeline=pipeline)
+
+
+@pytest.mark.parametrize(("waits", "fires"), [(True, False), (False, True)])
+def test_what_the_machine_added_is_no_change_of_the_pipeline(
+    connection: Connection, waits: bool, fires: bool
+) -> None:
+    noise = random.Random(5)
+    for number in range(60):
+        added = 0.003 if number >= 45 else 0.0
+        step = noise.lognormvariate(0.0, 0.1) * 0.003 + added
+        session = session_of(number, {"work": step})
+        if waits:
+            (work,) = session.steps
+            session = replace(session, cpu_wait_s=added, steps=(replace(work, cpu_wait_s=added),))
+        record(connection, session)
+    assert bool(levels(connection)) is fires
+    assert bool(moves_of(connection)) is fires
+
+
+def test_a_machine_that_is_shared_for_good_is_told(connection: Connection) -> None:
+    for number in range(60):
+        added = 0.6 if number >= 45 else 0.0
+        session = session_of(number, {"work": 1.0 + number % 7 / 50 + added})
+        (work,) = session.steps
+        record(connection, replace(session, cpu_wait_s=added, steps=(replace(work, cpu_wait_s=added),)))
+    assert levels(connection)
+
+
+def test_what_moves_together_on_one_host_is_one_alert_about_the_host(connection: Connection) -> None:
+    noise = random.Random(2)
+    for number in range(120):
+        slower = 1.3 if number >= 90 else 1.0
+        pipeline = ("etl", "report")[number % 2]
+        steps = {name: slower * noise.lognormvariate(0, 0.02) for name in ("load", "work", "save")}
+        session = replace(session_of(number, steps), pipeline=pipeline, host="build-3")
+        record(connection, session)
+    (head,) = read_alerts(connection, "open")
+    assert head.headline.startswith("warning: everything on build-3 became 3")
+    spoken_for = [each for each in read_alerts(connection, "all") if each.state == "firing"]
+    assert {each.pipeline for each in spoken_for} == {"etl", "report"}
+    assert {each.notified_at for each in spoken_for if each.pipeline != head.pipeline} == {None}
+
+
+def test_a_step_that_moves_alone_says_nothing_about_its_host(connection: Connection) -> None:
+    noise = random.Random(2)
+    for number in range(60):
+        steps = {name: noise.lognormvariate(0, 0.02) for name in ("load", "work", "save")}
+        steps["work"] *= 1.5 if number >= 45 else 1.0
+        record(connection, replace(session_of(number, steps), host="build-3"))
+    (head,) = read_alerts(connection, "open")
+    assert head.headline.startswith("warning: work became slower")

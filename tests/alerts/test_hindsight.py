@@ -8,6 +8,7 @@ import pytest
 
 import perfdb
 from perfdb.alerts.triage import Triage
+from perfdb.analysis.outcomes import outcome_of
 from perfdb.records import Session
 from perfdb.settings import sqlite_url
 from perfdb.store.engine import open_engine
@@ -59,3 +60,36 @@ def test_the_newest_run_is_judged_as_it_is_now(desk: Triage) -> None:
         assert {(hit.step_name, hit.session_id): hit.verdict for hit in hits} == {
             name: verdict for name, verdict in now.items() if verdict.hit
         }
+
+
+def test_rules_ring_again_over_a_history_and_it_is_said_what_lasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = sqlite_url(tmp_path / "perfdb.sqlite3")
+    ensure_schema(url)
+    levels = [1.0] * 80 + [1.5] * 6 + [1.0] * 60 + [2.0] * 80  # what comes for six runs is no level
+    runs = [made(number, level * (1 + number % 7 / 100)) for number, level in enumerate(levels)]
+    engine = open_engine(url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, runs)
+    engine.dispose()
+    history = perfdb.History(url)
+    frame = history.replay_rules().set_index("rule")
+    shift = frame.loc["fast_shift"]
+    assert (shift["alerts"], shift["lasting"], shift["temporary"], shift["false"]) == (2, 1, 0, 1)
+    assert shift["precision"] == 0.5
+    assert (frame.attrs["sessions"], frame.attrs["of"]) == (len(levels), len(levels))
+    assert history.replay_rules(last=50).attrs["sessions"] < len(levels)
+    assert history.alerts("all").empty
+
+
+def test_what_became_of_a_level() -> None:
+    noise = [1 + number % 7 / 100 for number in range(200)]
+    risen = noise[:100] + [1.2 * value for value in noise[100:]]
+    assert outcome_of(risen, 100) == "lasting"
+    assert outcome_of(risen[:125], 100) == "lasting"
+    assert outcome_of(risen[:110], 100) == "unknown"
+    assert outcome_of([*risen[:122], *noise[122:]], 100) == "temporary"
+    assert outcome_of([*risen[:104], *noise[104:]], 100) == "false"
+    assert outcome_of([0.0] * 100 + [1.0] * 60, 100) == "lasting"

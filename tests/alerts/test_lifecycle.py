@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfdb.alerts.lifecycle import Seen, advance, decide, group, is_due, is_stale, remove_unruled
+from perfdb.alerts.lifecycle import LONG_AGO, Seen, advance, decide, group, is_due, is_stale, remove_unruled
 from perfdb.analysis.rules import Rule, Verdict
 from perfdb.records import (
     ACKNOWLEDGED,
@@ -207,6 +207,30 @@ def test_a_group_that_was_notified_is_not_notified_again_by_another_head() -> No
     total = firing(1, None, 9.0, notified_at=5.0, notified_severity="warning")
     head = group([total, firing(2, "a", 9.0)], {})[1]
     assert (head.inhibited_by, head.notified_at) == (None, 5.0)
+
+
+def test_the_drift_and_the_blurred_total_of_a_step_are_its_alert() -> None:
+    step = firing(1, "a", 7.0, kind="change_point")
+    drift = firing(2, "a", 5.0, kind="trend", severity="info")
+    total = firing(3, None, 8.0, kind="change_point")
+    other = firing(4, "b", 9.0, kind="change_point")
+    places = {1: 60, 2: 20, 3: 72, 4: 72}
+    assert heads([step, drift, total], places) == {1: None, 2: 1, 3: 1}
+    assert heads([step, other], places) == {1: None, 4: None}
+    assert heads([step, replace(total, value=20.0)], places) == {
+        1: None,
+        3: None,
+    }  # not most of it
+
+
+def test_old_data_that_fails_together_is_one_alert_and_long_ago_stays_as_it_was() -> None:
+    steps = [firing(1, None, 0.3, kind="error_rate"), firing(2, "a", 0.3, kind="error_rate")]
+    old = [replace(each, state=HISTORIC) for each in steps]
+    assert heads(old) == {1: 2, 2: None}
+    levels = [firing(1, None, 9.0, since_session_id="s1"), firing(2, "a", 9.0, since_session_id="s2")]
+    long_ago = {1: LONG_AGO, 2: LONG_AGO}
+    assert heads(levels, long_ago) == {1: None, 2: None}
+    assert heads([replace(levels[0], inhibited_by=2), levels[1]], long_ago) == {1: 2, 2: None}
 
 
 @given(st.lists(st.sampled_from("hgb."), max_size=60), st.integers(1, 3))

@@ -133,3 +133,16 @@ def test_hostile_names_and_values_are_inert() -> None:
 def test_a_move_needs_two_sides() -> None:
     with pytest.raises(ValueError, match="no two sides"):
         find_cause([{"a": 1.0}], [{}], 0)
+
+
+@pytest.mark.parametrize(("every", "named"), [(400, ["release"]), (9, [])])
+def test_a_switch_where_the_move_may_have_been_is_named_unless_it_is_there_by_chance(
+    every: int, named: list[str]
+) -> None:
+    known = [{"release": (number + every - 188) // every} for number in range(400)]
+    cause = find_cause([{"work": 1.0 + (number >= 200)} for number in range(400)], known, 200, (198, 202))
+    assert cause.suspects == ()
+    cause = find_cause(
+        [{"work": 1.0 + (number >= 200)} for number in range(400)], known, 200, (198, 202), likely=(180, 205)
+    )
+    assert [(each.name, each.offset) for each in cause.suspects] == [(name, -12) for name in named]

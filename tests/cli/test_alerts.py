@@ -151,6 +151,9 @@ def test_rules_say_how_well_they_did(perfdb: Any, firing: int) -> None:
     assert (rows["slow"]["state"], rows["slow"]["precision"], rows["slow"]["alerts"]) == ("firing", 1.0, 1)
     assert rows["fast_shift"]["state"] == "too little history"
     assert "max" in perfdb("rules").out
+    again = {row["rule"]: row for row in perfdb("rules", "--replay", "--json").rows}
+    assert (again["slow"]["alerts"], again["slow"]["unknown"], again["slow"]["precision"]) == (1, 1, None)
+    assert "Looked at the last" in perfdb("rules", "--replay").err
 
 
 def test_explain_prints_the_sum(perfdb: Any, firing: int) -> None:

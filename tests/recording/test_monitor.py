@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import resource
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +78,32 @@ def test_even_the_shortest_step_has_its_figures(tracker: Tracker) -> None:
     assert step.rss_peak_bytes is not None
     assert step.rss_mean_bytes is not None
     assert step.rss_mean_bytes <= step.rss_peak_bytes
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/thread-self/schedstat"), reason="the system does not tell")
+def test_steps_and_sessions_tell_how_long_they_waited_for_a_cpu(tracker: Tracker) -> None:
+    def run_elsewhere() -> None:
+        with tracker.step("elsewhere"):
+            time.sleep(0.003)
+
+    with tracker.step("short"):
+        pass
+    with tracker.step("long"), tracker.step("inside"):
+        time.sleep(0.003)
+    other = threading.Thread(target=perfdb.carry(run_elsewhere))
+    other.start()
+    other.join()
+    tracker.end_pipeline()
+    session = perfdb.History().session()
+    _, long, inside, elsewhere = session.steps
+    assert elsewhere.cpu_wait_s is None or elsewhere.cpu_wait_s <= (elsewhere.duration or 0.0)
+    for step in (long, inside):
+        assert step.cpu_wait_s is not None
+        assert 0 <= step.cpu_wait_s <= (step.duration or 0.0)
+    assert session.cpu_wait_s is not None
+    assert session.cpu_wait_s <= (session.total_duration or 0.0)
+    frame = perfdb.History().steps().set_index("step_name")
+    assert frame.loc["inside", "cpu_wait_s"] == inside.cpu_wait_s
 
 
 def test_without_monitor_nothing_is_sampled(tracker_with: Make) -> None:

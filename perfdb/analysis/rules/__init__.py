@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from perfdb.analysis.rules.anomaly import ANOMALY
-from perfdb.analysis.rules.base import EVERY, JITTER_S, Frozen, Level, Rule, Verdict, percent_over, usual
+from perfdb.analysis.rules.base import EVERY, Frozen, Level, Rule, Verdict, percent_over, usual
 from perfdb.analysis.rules.budget import BUDGET
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.failures import ERROR_RATE
@@ -25,7 +25,6 @@ from perfdb.analysis.rules.trend import TREND
 
 __all__ = [
     "EVERY",
-    "JITTER_S",
     "KINDS",
     "TABLE",
     "Frozen",

@@ -7,7 +7,6 @@ from statistics import median
 
 from perfdb.analysis.rules.base import (
     EVERY,
-    JITTER_S,
     LEAST_PREVIOUS,
     PREVIOUS,
     Frozen,
@@ -60,5 +59,5 @@ ANOMALY = Kind(
     window=PREVIOUS + 1,
     finds="run",
     information=True,
-    default=Rule(name="anomaly", kind="anomaly", step=EVERY, severity="info", jitter=JITTER_S, default=True),
+    default=Rule(name="anomaly", kind="anomaly", step=EVERY, severity="info", default=True),
 )

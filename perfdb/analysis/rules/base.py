@@ -20,13 +20,9 @@ PREVIOUS = 30  # runs that make the level before, at most
 LEAST_PREVIOUS = 10
 HYSTERESIS = 0.05  # a good run is better than the limit by this share
 LEAST_SIGMA = 0.03  # 3 %: a series may be quieter than anyone's patience
-LASTING_JITTERS = 4
 MEDIAN_ERROR = 1.2533  # standard error of a median of normal values, in sigma / sqrt(n)
 SHIFT_PERCENT = 5.0  # a smaller move of a level is nobody's business
 SAME_CHANGE = 5  # sessions by which a change may move and be the same one
-
-# A busy machine adds so much to a run, now and then for minutes: that is the scheduler, not the pipeline.
-JITTER_S = 0.0015
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +51,7 @@ class Rule:
         target: of ``budget``: the share of runs that shall keep the limit.
         direction: where worse is, ``up`` or ``down``.
         hits: sessions in a row that must agree before it fires.
-        jitter: what the machine itself may add to a run, in the metric's unit: no sigma is smaller, and a
-            lasting change has 4 times that. A total's is that of its steps together, 5 at most.
+        jitter: no sigma is smaller, in the metric's unit.
     """
 
     name: str

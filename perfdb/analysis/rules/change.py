@@ -7,8 +7,6 @@ from statistics import median
 
 from perfdb.analysis.rules.base import (
     EVERY,
-    JITTER_S,
-    LASTING_JITTERS,
     LEAST_PREVIOUS,
     PREVIOUS,
     SHIFT_PERCENT,
@@ -34,7 +32,7 @@ def evaluate_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
         return still_shifted(rule, values, frozen)
     if len(values) < LEAST_CHANGE_RUNS:
         return too_few(len(values), LEAST_CHANGE_RUNS)
-    if not _may_have_risen(values, LASTING_JITTERS * rule.jitter):
+    if not _may_have_risen(values):
         return Verdict(good=True, value=values[-1], n=len(values), arithmetic="no end of the runs is higher")
     from perfdb.analysis.change_points import find_change_points
 
@@ -46,11 +44,7 @@ def evaluate_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
     newest = found[-1]
     # It may lie some runs early: what still kept the old level is no part of the new one.
     since = begin(values, newest.after_n, middle_of(newest.before_median, newest.after_median))
-    hit = (
-        newest.effect_percent >= SHIFT_PERCENT
-        and newest.after_n >= RUNS_AFTER_CHANGE
-        and newest.after_median - newest.before_median >= LASTING_JITTERS * rule.jitter
-    )
+    hit = newest.effect_percent >= SHIFT_PERCENT and newest.after_n >= RUNS_AFTER_CHANGE
     return Verdict(
         hit=hit,
         good=not hit,
@@ -70,7 +64,7 @@ def evaluate_change(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
     )
 
 
-def _may_have_risen(values: Sequence[float], least: float) -> bool:
+def _may_have_risen(values: Sequence[float]) -> bool:
     """Say whether asking for change points can bring anything: some end of the runs lies higher.
 
     It saves the worker numpy on a healthy series; 3 % leaves room for levels that begin elsewhere.
@@ -80,7 +74,7 @@ def _may_have_risen(values: Sequence[float], least: float) -> bool:
         if len(before) < LEAST_PREVIOUS:
             return False
         old, new = median(before), median(values[-length:])
-        if new - old >= max(least, 0.03 * abs(old)):
+        if new - old >= 0.03 * abs(old):
             return True
     return False
 
@@ -93,5 +87,5 @@ CHANGE_POINT = Kind(
     finds="level",
     by_change_points=True,
     looks_back=True,
-    default=Rule(name="change_point", kind="change_point", step=EVERY, jitter=JITTER_S, default=True),
+    default=Rule(name="change_point", kind="change_point", step=EVERY, default=True),
 )

@@ -9,7 +9,6 @@ from statistics import median
 
 from perfdb.analysis.rules.base import (
     EVERY,
-    JITTER_S,
     LEAST_PREVIOUS,
     MEDIAN_ERROR,
     Frozen,
@@ -106,7 +105,6 @@ PINNED = Kind(
         kind="pinned",
         step=EVERY,
         percent=PINNED_PERCENT,
-        jitter=JITTER_S,
         default=True,
     ),
     says=_says,

@@ -8,7 +8,6 @@ from statistics import median
 
 from perfdb.analysis.rules.base import (
     EVERY,
-    JITTER_S,
     LEAST_PREVIOUS,
     MEDIAN_ERROR,
     PREVIOUS,
@@ -105,5 +104,5 @@ FAST_SHIFT = Kind(
     finds="level",
     by_change_points=True,
     # Two sessions in a row: five runs share a bad minute of the machine more often than one thinks.
-    default=Rule(name="fast_shift", kind="fast_shift", step=EVERY, hits=2, jitter=JITTER_S, default=True),
+    default=Rule(name="fast_shift", kind="fast_shift", step=EVERY, hits=2, default=True),
 )

@@ -9,8 +9,6 @@ from statistics import median
 
 from perfdb.analysis.rules.base import (
     EVERY,
-    JITTER_S,
-    LASTING_JITTERS,
     Frozen,
     Rule,
     Verdict,
@@ -40,7 +38,7 @@ def evaluate_trend(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
         arithmetic=f"median of the last {third} of {n} runs {new:.6g}, of the first {third} {old:.6g}: "
         f"{shown_percent(effect)} < +{TREND_PERCENT:g} %",
     )  # fmt: skip
-    if effect is None or effect < TREND_PERCENT or new - old < LASTING_JITTERS * rule.jitter:
+    if effect is None or effect < TREND_PERCENT:
         return calm  # most series end here: all pairs cost more than all else
     level, _, logarithmic = scale(window, (), 0.0)
     levels = [level(value) for value in window]
@@ -67,5 +65,5 @@ TREND = Kind(
     window=TREND_RUNS,
     finds="drift",
     information=True,
-    default=Rule(name="trend", kind="trend", step=EVERY, severity="info", jitter=JITTER_S, default=True),
+    default=Rule(name="trend", kind="trend", step=EVERY, severity="info", default=True),
 )

@@ -1,20 +1,31 @@
-"""The formats of the files that are imported, one entry each, told apart by what a file begins with.
+"""The formats of the files that are imported, one entry each, told apart by their content.
 
 A further format is a module here that ends with its entry, and its name in the table below: the import, its
-errors and the help of `perfdb import` read the entry.
+errors and the help of `perfdb import` read the entry. Another package adds its own by the entry point group
+``perfdb.formats``, whose objects are ``Format``.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from perfdb.maintenance.formats.base import BEGINNING_BYTES, Format
+from perfdb.maintenance.formats.dbt import DBT
 from perfdb.maintenance.formats.export import EXPORT
+from perfdb.maintenance.formats.github_benchmark import GITHUB_BENCHMARK
+from perfdb.maintenance.formats.hyperfine import HYPERFINE
 from perfdb.maintenance.formats.page import PAGE
+from perfdb.maintenance.formats.pytest_benchmark import PYTEST_BENCHMARK
 from perfdb.maintenance.formats.report import REPORT
 
-FORMATS = (PAGE, EXPORT, REPORT)
-"""Every format, in the order in which a file is tried; the last takes what no other does."""
+FORMATS = (PAGE, EXPORT, PYTEST_BENCHMARK, HYPERFINE, GITHUB_BENCHMARK, DBT, REPORT)
+"""Every format of ours, in the order in which a file is tried; the last takes what no other does."""
+
+ENTRY_POINTS = "perfdb.formats"
+logger = logging.getLogger(__name__)
 
 
 def format_of(file: Path) -> Format:
@@ -27,4 +38,33 @@ def format_of(file: Path) -> Format:
         return REPORT
     with file.open("rb") as stream:
         beginning = stream.read(BEGINNING_BYTES)
-    return next((each for each in FORMATS if each.fits(file, beginning)), REPORT)
+    return next((each for each in (*of_others(), *FORMATS) if each.fits(file, beginning)), REPORT)
+
+
+def in_folder(folder: Path) -> Iterator[Path]:
+    """Yield the files that a folder stands for: every ``*.json`` in and below it, and what fits a format."""
+    suffixes = {suffix for each in (*of_others(), *FORMATS) for suffix in each.suffixes}
+    for file in sorted(folder.rglob("*")):
+        named = file.suffix == ".json" or (file.suffix in suffixes and format_of(file).suffixes)
+        if named and file.is_file():
+            yield file
+
+
+@cache
+def of_others() -> tuple[Format, ...]:
+    """Return the formats that other packages bring; one that cannot be loaded is named in the log."""
+    from importlib.metadata import entry_points
+
+    found = []
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            found.append(_checked(point.load()))
+        except Exception as error:
+            logger.warning("the format %s of %s cannot be used: %r", point.name, point.value, error)
+    return tuple(found)
+
+
+def _checked(loaded: object) -> Format:
+    if not isinstance(loaded, Format):
+        raise TypeError(f"it must be a Format, not {type(loaded).__name__}")
+    return loaded

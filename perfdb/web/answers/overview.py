@@ -12,7 +12,7 @@ from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import Series, percentile
 from perfdb.records import FIRING, Alert
 from perfdb.store import browsing
-from perfdb.store.alerts import Baseline, accepted_baselines
+from perfdb.store.alerts import Baseline, accepted_baselines, read_alerts
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.series import last_runs
 from perfdb.vocabulary import RUNNING
@@ -100,13 +100,15 @@ def _running(session: Session, usual: dict[str | None, float]) -> RunningSession
 
 
 def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
+    spoken_for = [alert for alert in read_alerts(connection, FIRING) if alert.inhibited_by is not None]
     opened, moved = (
         {
             (alert.pipeline, alert.mode, alert.step_name): alert
-            for alert in reversed(alerts)
+            for alert in reversed(those)
             if alert.metric == "duration" and (kind_of(alert.kind).compares or not levels)
         }
-        for levels in (False, True)  # a rate of failures is no baseline of seconds
+        # a rate of failures is no baseline of seconds; another alert may speak for the one that has it
+        for levels, those in ((False, alerts), (True, [*alerts, *spoken_for]))
     )
     pins = {
         (pin.pipeline, pin.mode, pin.step_name): pin for pin in pinned(connection) if pin.metric == "duration"

@@ -1,0 +1,407 @@
+"""The pytest plugin: each run a session, each test a step; off until ``--perfdb``.
+
+Only the process that talks to the user records: with xdist the controller, where each worker is a lane.
+Nothing becomes the current session of a test. The line of a test is in the journal as soon as it has ended,
+and who reads the history next brings it in: no run waits for a database. What fails is said in the summary.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+TYPE_CHECKING = False  # most runs never use it: nothing is imported before it is asked for
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+    from perfdb.alerts.triage import Checked
+    from perfdb.recording.journal import Journal
+    from perfdb.settings import Settings
+
+DEFAULT_PIPELINE = "pytest"
+_RECORDER = "perfdb-recorder"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--perfdb`` and what goes with it."""
+    group = parser.getgroup("perfdb", "the performance history of the tests (perfdb)")
+    group.addoption("--perfdb", action="store_true", help="Record the duration of every test.")
+    group.addoption(
+        "--perfdb-check",
+        action="store_true",
+        help="Record, and fail the run when a test, or the run, became slower for good.",
+    )
+    group.addoption(
+        "--perfdb-durations",
+        type=int,
+        metavar="N",
+        help="Record, and show the N slowest tests beside their usual durations.",
+    )
+    parser.addini("perfdb", "record the duration of every test", type="bool", default=False)
+    parser.addini(
+        "perfdb_pipeline", "name of the pipeline that runs are recorded as", default=DEFAULT_PIPELINE
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to record where it is asked for, and not in a worker of xdist."""
+    asked = config.getoption("--perfdb-check") or config.getoption("--perfdb-durations") is not None
+    wanted = asked or config.getoption("--perfdb") or config.getini("perfdb")
+    if wanted and not hasattr(config, "workerinput") and not config.getoption("collectonly", False):
+        config.pluginmanager.register(Recorder(config), _RECORDER)
+
+
+class Recorder:
+    """Hears what became of each test."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._problem: str | None = None
+        self._settings: Settings | None = None
+        self._journal: Journal | None = None
+        self._session_id = ""
+        self._began = time.time()
+        self._cpu = time.process_time()
+        self._pipeline = config.getini("perfdb_pipeline") or DEFAULT_PIPELINE
+        self._top: int | None = config.getoption("--perfdb-durations")
+        self._mode = ""
+        self._attributes: dict[str, Any] = {}
+        self._lanes: dict[object, int] = {}
+        self._phases: dict[tuple[str, object], _Test] = {}
+        self._names: dict[str, str] = {}  # of tests, where they can stand as they are
+        self._steps = 0
+        self._counts: dict[str, int] = {}
+        self._deselected = 0
+        self._seconds: dict[str, float] = {}
+        self._checked: Checked | None = None
+        self._usual: dict[str, float] = {}
+
+    # -- the run ---------------------------------------------------------------------
+
+    @pytest.hookimpl
+    def pytest_sessionstart(self) -> None:
+        """Open a journal."""
+        with self._safely("beginning"):
+            from perfdb.recording.health import Health
+            from perfdb.recording.values import clean_name, to_json
+            from perfdb.settings import load
+            from perfdb.worker.journals import Journals
+
+            settings = self._settings = load(cwd=self._config.rootpath)
+            if settings.disabled:
+                return
+            self._clean_name, self._to_json = clean_name, to_json
+            health = Health()
+            folder = settings.home / "journal"
+            self._journal = Journals(folder, health, fsync=settings.fsync).current((), self._doubt)
+            self._problem = health.as_dict()["last_error"]
+            stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._began))
+            self._session_id = f"{stamp}_{os.urandom(5).hex()}"
+
+    def _doubt(self) -> str | None:
+        from perfdb.search import doubt_about_home
+        from perfdb.settings import trust_for
+
+        assert self._settings is not None  # noqa: S101
+        return doubt_about_home(self._settings.home, trust_for(self._settings))
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Count what does not run: a part of the tests is no whole run."""
+        self._deselected += len(items)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Look at all names at once: to look for credentials in each takes as long as a short test."""
+        self._learn_names([item.nodeid for item in items])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Do that in xdist's controller, which collects nothing itself."""
+        if not self._names:
+            self._learn_names(ids)
+
+    def _learn_names(self, names: list[str]) -> None:
+        if self._journal is None:
+            return
+        with self._safely("reading the names of the tests"):
+            from perfdb.recording.redaction import redact
+            from perfdb.vocabulary import MAX_NAME
+
+            plain = [
+                name for name in names if len(name) <= MAX_NAME and name.isascii() and name.isprintable()
+            ]
+            for begin in range(0, len(plain), 500):
+                few = plain[begin : begin + 500]
+                text = "\n".join(few)
+                if redact(text) == text:
+                    self._names |= {name: name for name in few}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in one phase of a test; its last one writes the step."""
+        if self._journal is None:
+            return
+        try:  # no context manager: it is as dear as all the rest
+            key = report.nodeid, getattr(report, "node", None)  # xdist's controller names the worker
+            test = self._phases.get(key)
+            if test is None:
+                if not self._mode:
+                    self._write(self._start())
+                test = self._phases[key] = _Test(report.start)
+            test.add(report)
+            if report.when == "teardown":
+                del self._phases[key]
+                self._end_test(key, test)
+        except Exception as error:
+            self._failed("recording a test", error)
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the end, and look back where that is asked for."""
+        gate = self._config.getoption("--perfdb-check")
+        if self._journal is not None:
+            with self._safely("ending"):
+                self._finish(self._journal, int(exitstatus), looks_back=gate or self._top is not None)
+        if gate and exitstatus == pytest.ExitCode.OK:
+            if self._problem:
+                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # a gate that cannot tell is not open
+            elif self._checked is not None and self._checked.failing:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _finish(self, journal: Journal, exitstatus: int, *, looks_back: bool) -> None:
+        if not self._mode:
+            self._journal = None
+            journal.close(remove=True)
+            return
+        for key, test in list(self._phases.items()):  # its worker crashed, or it was interrupted
+            test.outcome, test.message = "failed", test.message or "the test did not end"
+            self._end_test(key, test)
+        if self._top is not None:
+            self._look_back()
+        self._write(self._end(exitstatus))
+        self._journal = None
+        journal.close()
+        if looks_back:
+            self._judge()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._write_line(self._to_json(record))
+
+    def _write_line(self, line: str) -> None:
+        if self._journal is not None and not self._journal.write(line.encode("ascii")):
+            self._problem = f"the disk refuses records ({self._journal.path}): free some space"
+
+    def _start(self) -> dict[str, Any]:
+        from perfdb.recording.values import clean
+        from perfdb.vocabulary import mode_of
+
+        assert self._settings is not None  # noqa: S101
+        arguments = " ".join(map(str, self._config.invocation_params.args))
+        attributes = {"arguments": arguments, "pytest_version": pytest.__version__}
+        workers = self._config.getoption("numprocesses", None) or self._config.getoption("tx", None)
+        number = workers if isinstance(workers, int) else len(workers or ())
+        # a part of the tests, or other numbers of workers, take another time
+        mode: dict[str, Any] = {"selection": "part" if self._is_part() else "all"}
+        mode |= {"workers": number} if number else {}
+        self._attributes = clean(attributes | mode, self._settings.redact)
+        self._mode = mode_of(mode, tuple(mode))
+        return {
+            "type": "start",
+            "session_id": self._session_id,
+            "pipeline": self._clean_name(self._pipeline),
+            "start_time": round(self._began, 6),
+            "utc_offset": time.localtime(self._began).tm_gmtoff,
+            "fast_mode": None,
+            "mode": self._mode,
+            "attributes": self._attributes,
+        }
+
+    def _is_part(self) -> bool:
+        option = self._config.getoption
+        asked = any(option(name, None) for name in ("keyword", "markexpr", "lf", "ignore", "maxfail"))
+        named = self._config.args_source is pytest.Config.ArgsSource.ARGS
+        return bool(asked or named or self._deselected)
+
+    def _end_test(self, key: tuple[str, object], test: _Test) -> None:
+        nodeid, node = key
+        self._counts[test.outcome] = self._counts.get(test.outcome, 0) + 1
+        name = self._names.get(nodeid) or self._clean_name(nodeid)
+        lane = self._lanes.setdefault(node, len(self._lanes))
+        duration = test.duration
+        self._seconds[name] = self._seconds.get(name, 0.0) + duration
+        phases = ",".join([f'"{when}_s":{seconds:.6f}' for when, seconds in test.seconds.items()])
+        line = (
+            f'{{"type":"step","session_id":"{self._session_id}","seq":{self._steps},"step_name":{self._to_json(name)}'
+            f',"lane":{lane},"start_time":{test.start:.6f},"duration":{duration:.6f}'
+            f',"success":{"true" if test.outcome in _SUCCESSES else "false"}'
+        )
+        if test.outcome == "passed" and not test.attempts:
+            self._write_line(f'{line},"additional_data":{{{phases}}}}}')
+        else:
+            data = {f"{when}_s": round(seconds, 6) for when, seconds in test.seconds.items()}
+            self._write_line(line + self._to_json(self._reasons(test, data)).replace("{", ",", 1))
+        self._steps += 1
+
+    def _reasons(self, test: _Test, data: dict[str, Any]) -> dict[str, Any]:
+        """Return what else there is to say of a test that did not pass at once."""
+        from perfdb.recording.values import clean_error
+
+        said: dict[str, Any] = {"additional_data": {**data, "outcome": test.outcome}}
+        said["error_message"] = clean_error(test.message) if test.message else None
+        if test.outcome == "skipped":
+            said["status"] = "interrupted"
+        if test.attempts:
+            said["attempts"] = [*test.attempts, test.as_attempt(success=test.outcome in _SUCCESSES)]
+        return said
+
+    def _end(self, exitstatus: int) -> dict[str, Any]:
+        status = {0: "completed", 2: "interrupted", 5: "completed"}.get(exitstatus, "failed")
+        failed = self._counts.get("failed", 0)
+        said = {"failed": f"{failed} of {self._steps} tests failed", "interrupted": "the run was interrupted"}
+        return {
+            "type": "end",
+            "session_id": self._session_id,
+            "total_duration": round(max(0.0, time.time() - self._began), 6),
+            "status": status,
+            "success": status == "completed",
+            "product_count": None,
+            "error_message": said.get(status)
+            if failed or status != "failed"
+            else f"pytest ended with {exitstatus}",
+            "attributes": {**self._attributes, "tests": self._steps, **self._counts},
+            "cpu_s": round(time.process_time() - self._cpu, 6),
+        }
+
+    # -- what the history says ---------------------------------------------------------
+
+    def _take_in(self, settings: Settings) -> None:
+        """Bring in what this run and earlier ones left in their journals."""
+        from perfdb.settings import trust_for
+        from perfdb.worker.recovery import recover
+
+        recover(settings.home, settings.database_url, alerts=settings.alerts, trust=trust_for(settings))
+
+    def _look_back(self) -> None:
+        """Read what is usual, while this run is not part of it."""
+        from perfdb.worker.thread import usual_durations
+
+        assert self._settings is not None  # noqa: S101
+        self._take_in(self._settings)
+        self._usual = usual_durations(self._settings.database_url, self._pipeline, self._mode)
+
+    def _judge(self) -> None:
+        from perfdb.history.history import History
+
+        assert self._settings is not None  # noqa: S101
+        self._take_in(self._settings)
+        history = History(self._settings.database_url)
+        self._checked = history.check(since=self._began, pipeline=self._pipeline)
+
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Say what was recorded, what is slow, and what became slower."""
+        with self._safely("the summary"):
+            lines = list(self._summary())
+            if lines:
+                terminalreporter.section("perfdb")
+                for line in lines:
+                    terminalreporter.line(line)
+        if self._problem:
+            terminalreporter.line(f"perfdb: {self._problem}")
+
+    def _summary(self) -> Iterator[str]:
+        from perfdb.text import counted, duration_text, inert
+
+        if not self._steps:
+            return
+        yield f"recorded as {self._session_id}: perfdb show {self._session_id}"
+        if self._top is not None:
+            slowest = sorted(self._seconds.items(), key=lambda pair: -pair[1])[: self._top]
+            yield f"slowest {len(slowest)} of {len(self._seconds)} tests:"
+            for name, seconds in slowest:
+                usual = self._usual.get(name)
+                beside = f" (usually {duration_text(usual)})" if usual is not None else ""
+                yield f"  {duration_text(seconds):>9}  {inert(name)}{beside}"
+        if self._checked is not None:
+            for alert in self._checked.failing:
+                yield f"became slower: {inert(alert.message)}"
+            if not self._checked.enough:
+                runs = counted(self._checked.longest, "run")
+                yield f"too little history to judge: {runs}; a baseline needs 15"
+            elif not self._checked.failing:
+                yield "nothing became slower"
+
+    @contextmanager
+    def _safely(self, doing: str) -> Iterator[None]:
+        """Keep perfdb's own failures out of the run: the summary says the first."""
+        try:
+            yield
+        except Exception as error:
+            self._failed(doing, error)
+
+    def _failed(self, doing: str, error: Exception) -> None:
+        from perfdb.guard import raise_foreign
+
+        raise_foreign(error)
+        self._problem = self._problem or f"{doing} failed: {type(error).__name__}: {error}"
+
+
+_SUCCESSES = ("passed", "xfailed", "xpassed")
+
+
+class _Test:
+    """One test, from its set-up to its tear-down."""
+
+    __slots__ = ("attempts", "message", "outcome", "seconds", "since", "start")
+
+    def __init__(self, start: float) -> None:
+        self.start = self.since = start  # of its first try, and of the last one
+        self.outcome = "passed"
+        self.message = ""
+        self.seconds: dict[str, float] = {}
+        self.attempts: list[dict[str, Any]] = []
+
+    def add(self, report: pytest.TestReport) -> None:
+        """Take in a phase; a plugin that runs failed tests again says ``rerun``."""
+        self.seconds[report.when or "call"] = report.duration
+        self.since = self.since if len(self.seconds) > 1 else report.start
+        if report.outcome == "passed":
+            if hasattr(report, "wasxfail") and report.when == "call":
+                self.outcome = "xpassed"
+            return
+        if report.outcome == "skipped":
+            self.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+            self.message = getattr(report, "wasxfail", "") or _reason_of(report)
+            return
+        self.message = self.message or _reason_of(report)
+        if report.outcome == "failed":
+            self.outcome = "failed"
+        else:
+            self.attempts.append(self.as_attempt(success=False))
+            self.message, self.seconds = "", {}
+
+    @property
+    def duration(self) -> float:
+        """Seconds of all its tries."""
+        before: float = sum(each["duration"] for each in self.attempts)
+        return before + sum(self.seconds.values())
+
+    def as_attempt(self, *, success: bool) -> dict[str, Any]:
+        """Return the last try."""
+        return {
+            "start_time": round(self.since, 6),
+            "duration": round(sum(self.seconds.values()), 6),
+            "success": success,
+            "error_message": self.message or None,
+        }
+
+
+def _reason_of(report: pytest.TestReport) -> str:
+    """Return why a test was skipped or failed, in one line."""
+    found = report.longrepr
+    if isinstance(found, tuple):
+        return str(found[2]).removeprefix("Skipped: ")
+    crash = getattr(found, "reprcrash", None)
+    return str(crash.message if crash is not None else found or "").strip().split("\n", 1)[0]

@@ -1,0 +1,114 @@
+"""Sessions that were measured elsewhere: without credentials, and as the records of a journal.
+
+An import, a test run and a collector of OpenTelemetry hand over whole sessions. Each is said in the records
+that a tracker would have written, so that there is one way into the database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+from perfdb.measures import measured
+from perfdb.recording.redaction import redact, withheld
+from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, INTERRUPTED, RUNNING, Session, Step, mode_of
+from perfdb.settings import Settings
+
+OF_PROCESS = (*ENVIRONMENT, "pid")
+
+
+def records_of(session: Session, *, with_environment: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the session as a start, its steps, its samples and an end.
+
+    With its environment the start says on which machine it ran, whoever writes the journal. A session that
+    was saved while it ran is interrupted.
+    """
+    key = {"session_id": session.session_id}
+    environment = {name: getattr(session, name) for name in OF_PROCESS} if with_environment else {}
+    yield {
+        "type": "start",
+        **key,
+        "pipeline": session.pipeline,
+        "start_time": session.start_time,
+        "utc_offset": session.utc_offset,
+        "fast_mode": session.fast_mode,
+        "mode": session.mode,
+        "attributes": dict(session.attributes),
+        **environment,
+    }
+    for step in session.steps:
+        called_off = {"status": INTERRUPTED} if step.interrupted else {}
+        yield {"type": "step", **key, **asdict(step), **called_off}
+    if session.samples:
+        rows = [(each.time, each.cpu_percent, each.rss_bytes) for each in session.samples]
+        yield {"type": "samples", **key, "rows": rows}
+    yield {
+        "type": "end",
+        **key,
+        "total_duration": session.total_duration,
+        "status": INTERRUPTED if session.status == RUNNING else session.status,
+        "success": session.success,
+        "product_count": session.product_count,
+        "error_message": session.error_message,
+        "attributes": dict(session.attributes),
+        **measured(session),
+        **{name: getattr(session, name) for name in FURTHER_OF_SESSION if name not in OF_PROCESS},
+    }
+
+
+def prepared(session: Session, settings: Settings) -> Session:
+    """Return the session without credentials, and with the mode of these settings where it names none.
+
+    What perfdb did not write itself names none, and nothing was withheld in it.
+    """
+    session = replace(
+        session,
+        pipeline=redact(session.pipeline),
+        error_message=session.error_message and redact(session.error_message),
+        mode=_mode_without_credentials(session.mode, settings.redact),
+        tags=tuple(redact(tag) for tag in session.tags),
+        attributes=withheld(session.attributes, settings.redact),
+        host=session.host and redact(session.host),
+        python_version=session.python_version and redact(session.python_version),
+        perfdb_version=session.perfdb_version and redact(session.perfdb_version),
+        git_commit=session.git_commit and redact(session.git_commit),
+        command=session.command and redact(session.command),
+        steps=tuple(_step_without_credentials(step, settings.redact) for step in session.steps),
+    )
+    if session.perfdb_version is not None:
+        return session
+    attributes = {"fast_mode": session.fast_mode, **session.attributes}
+    return replace(session, mode=mode_of(attributes, settings.mode_attributes))
+
+
+def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
+    try:
+        values = json.loads(mode)
+    except (ValueError, RecursionError):
+        return redact(mode)
+    redacted = withheld(values, extra) if isinstance(values, dict) else redact(mode)
+    return (
+        mode
+        if redacted in (values, mode)
+        else mode_of(redacted, tuple(redacted))
+        if isinstance(redacted, dict)
+        else redacted
+    )
+
+
+def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:
+    return replace(
+        step,
+        step_name=redact(step.step_name),
+        error_message=step.error_message and redact(step.error_message),
+        additional_data=withheld(step.additional_data, extra),
+        attempts=tuple(
+            replace(each, error_message=each.error_message and redact(each.error_message))
+            for each in step.attempts
+        ),
+        events=tuple(
+            replace(each, name=redact(each.name), data=withheld(each.data, extra)) for each in step.events
+        ),
+    )

@@ -1,0 +1,38 @@
+"""The wave of the day: what swings with it is no move, and what it hides is one."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from perfdb.analysis.trend_view import changes_in
+from perfdb.analysis.waves import without_wave
+
+DAY = 86_400.0
+
+
+def series(wave: float, step: float, runs: int = 900, days: int = 45) -> tuple[list[float], list[float]]:
+    noise = random.Random(4)
+    starts = sorted(noise.random() * days * DAY for _ in range(runs))
+    values = [
+        2 * (1 + wave * math.sin(2 * math.pi * start / DAY)) * noise.lognormvariate(0, 0.15)
+        for start in starts
+    ]
+    return starts, [value * (step if place >= 700 else 1.0) for place, value in enumerate(values)]
+
+
+@pytest.mark.parametrize("wave", [0.1, 0.35, 0.5])
+def test_a_swing_of_every_day_is_no_move_and_a_step_inside_is(wave: float) -> None:
+    assert changes_in(*series(wave, 1.0)) == []
+    starts, values = series(wave, 1.4)
+    (change,) = changes_in(starts, values)
+    assert abs(change.index - 700) <= 5
+    assert change.after_median == pytest.approx(sorted(values[change.index :])[100], rel=0.05)
+
+
+def test_a_series_without_a_wave_is_as_it_was() -> None:
+    assert without_wave(*series(0.0, 1.4)) is None
+    assert without_wave(*series(0.5, 1.0, runs=60)) is None
+    assert without_wave([float(n) for n in range(300)], [1.0 + n % 2 for n in range(300)]) is None
