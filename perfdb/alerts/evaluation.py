@@ -42,6 +42,7 @@ from perfdb.store.windows import (
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
+WAVE_DAYS = 3  # of the runs at hand that may hide a move in their wave
 WAVE_RUNS = 1_500  # in which a wave of the day is looked for, where a level seems to have moved
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is evaluated
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
@@ -376,7 +377,8 @@ def evaluate_rules(
                 asked = replace(asked, pinned=Level(pin.value, pin.spread, pin.n))
             past = partial(_past_of, window, longer)
             in_wave = alert is not None and bool(alert.details.get("in_wave"))
-            yield SeriesVerdict(rule, window, places, judged(asked, values, frozen, past, in_wave=in_wave))
+            verdict = judged(asked, values, frozen, window, past, in_wave=in_wave)
+            yield SeriesVerdict(rule, window, places, verdict)
 
 
 def _past_of(window: Series, longer: Callable[[], Sequence[Series]] | None) -> Series:
@@ -389,6 +391,7 @@ def judged(
     rule: Rule,
     values: Sequence[float],
     frozen: Frozen | None,
+    window: Series,
     past: Callable[[], Series],
     *,
     in_wave: bool = False,
@@ -399,21 +402,32 @@ def judged(
         rule: what to ask.
         values: of the runs, oldest first.
         frozen: see ``evaluate``.
-        past: reads the series as far back as a wave is looked for, up to the newest of the values.
+        window: the series as far back as it is at hand, up to the newest of the values: where that is days, a
+            wave may hide a move.
+        past: reads it as far back as a wave is looked for.
         in_wave: the alert that is open rests on runs without their wave.
     """
     verdict = evaluate(rule, values, frozen)
     if rule.metric != "duration" or TABLE[rule.kind].finds != "level" or not values:
         return verdict
-    if not (in_wave if frozen is not None else verdict.hit):
+    asks_all = in_wave if frozen is not None else verdict.hit
+    if not asks_all and (
+        frozen is not None
+        or rule.kind != CHANGE_POINT.name
+        or window.start_times[-1] - window.start_times[0] < WAVE_DAYS * 86_400
+    ):
         return verdict
     from perfdb.analysis.waves import without_wave
 
-    runs = past().good
-    calm = without_wave(runs.start_times, runs.values)
-    if calm is None or calm.size < len(values):
-        return verdict
-    return replace(evaluate(rule, calm[-len(values) :].tolist(), frozen), in_wave=True)
+    for known in (past,) if asks_all else (lambda: window, past):  # the longer one knows the wave better
+        runs = known().good
+        calm = without_wave(runs.start_times, runs.values)
+        if calm is None or calm.size < len(values):
+            return verdict
+        verdict = replace(evaluate(rule, calm[-len(values) :].tolist(), frozen), in_wave=True)
+        if not verdict.hit:
+            break
+    return verdict
 
 
 def values_for(

@@ -180,7 +180,8 @@ def _rungs(rule: Rule, window: Series, values: Sequence[float], places: Sequence
         place = places[end - 1]
         past = partial(window.between, max(0, place + 1 - WAVE_RUNS), place + 1)
         in_wave = alert is not None and bool(alert.details.get("in_wave"))
-        verdict = judged(rule, values[first:end], frozen, past, in_wave=in_wave)
+        near = window.between(max(0, place - CHANGE_RUNS), place + 1)
+        verdict = judged(rule, values[first:end], frozen, near, past, in_wave=in_wave)
         at = places[min(first + verdict.since, end - 1)]
         distance = None
         if alert is not None:
