@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 import perfdb
-from perfdb.records import DESIGN_STEPS
 from perfdb.store.engine import open_engine
 from perfdb.store.schema import ensure_schema
 from perfdb.store.statistics import daily_statistics, step_statistics
+from perfdb.vocabulary import DESIGN_STEPS
 
 FIRST = 1_735_689_600  # 2025-01-01 UTC; sessions are spread over a year
 SECONDS = (8.0, 3.0, 2.0, 12.0)

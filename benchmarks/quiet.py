@@ -16,7 +16,7 @@ import time
 
 import perfdb
 from perfdb import recorder
-from perfdb.records import DESIGN_STEPS
+from perfdb.vocabulary import DESIGN_STEPS
 
 SHARES = (4.0, 3.0, 1.0, 2.0)  # of the steps, in the unit of --ms
 SIGMA = 0.12

@@ -26,7 +26,8 @@ from typing import Any
 
 import perfdb
 from perfdb import recorder
-from perfdb.records import DESIGN_STEPS, Session, Step
+from perfdb.records import Session, Step
+from perfdb.vocabulary import DESIGN_STEPS
 
 Line = tuple[str, str, str]  # what was measured, the figures, what is to be reached
 

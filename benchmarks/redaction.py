@@ -39,6 +39,11 @@ NASTY = {
     "doubtful names": "token auth=-", "names in entities": "essi&quot;auth=",
     "-pa": "-pa", "tags not closed": "<input sig</%3D", "programs": ">sk-otpmysql ",
 }  # fmt: skip
+MORE_PIECES = [
+    "token", "--", "secret", "_", "-", "<", ">", "%3D", "&quot;", "Bearer ", "name", "value", ",", "{", "}",
+    "1", "xxxxxxx", "auth", "sig", "sid", "code", "Cookie", "\\n", "\r\n", "é", "İ", "ß",
+]  # fmt: skip
+DENSE = 20  # texts of few pieces at random
 
 
 def main() -> None:
@@ -108,6 +113,11 @@ def long() -> None:
     inputs["counted names"] = "\n".join(f"VAR_KEY_{i}=value{i}" for i in range(60_000))[:1_000_000]
     inputs["base64"] = "".join(rng.choices(alphabet, k=1_000_000))
     inputs["all of it, at random"] = "".join(rng.choices(pieces, k=400_000))[:1_000_000]
+    for seed in range(DENSE):
+        chosen = rng.sample([*pieces, *MORE_PIECES], k=rng.randint(2, 6))
+        inputs[f"dense, {seed}: {' '.join(map(repr, chosen))}"] = "".join(rng.choices(chosen, k=1_000_000))[
+            :1_000_000
+        ]
     for name, text in inputs.items():
         began = time.process_time()
         redact(text)

@@ -1,6 +1,8 @@
 """How long a writer waits while `perfdb prune` takes 100,000 old sessions out of the database.
 
-    python benchmarks/retention.py [--sessions 100000] [--database sqlite|postgresql]
+With --copy: while `perfdb db copy` brings them in.
+
+    python benchmarks/retention.py [--sessions 100000] [--database sqlite|postgresql] [--copy]
 
 One process writes a session of four steps every few milliseconds, as a worker does; its waits without a
 pruning, measured before, are the floor. Another does the same in a database that nobody prunes, at the same
@@ -102,8 +104,10 @@ def milli(seconds: list[float]) -> str:
     )
 
 
-def measure(url: str, elsewhere: str, sessions: int) -> None:
-    fill(url, sessions)
+def measure(url: str, elsewhere: str, sessions: int, source: str | None = None) -> None:
+    fill(source or url, sessions)
+    if source is not None:
+        fill(url, 1)
     path = sqlite_path(url)
     before = path.stat().st_size if path else 0
     found: list[tuple[list[float], list[float]]] = []
@@ -111,20 +115,14 @@ def measure(url: str, elsewhere: str, sessions: int) -> None:
         time.sleep(FLOOR_S)
     with writing(elsewhere, found), writing(url, found):
         begun = time.perf_counter()
-        command = [
-            "-c",
-            "from perfdb.cli import main; main()",
-            "prune",
-            "--older-than",
-            "30d",
-            "--yes",
-            "-d",
-            url,
-        ]
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+        command = ["prune", "--older-than", "30d", "--yes", "-d", url]
+        if source is not None:
+            command = ["db", "copy", source, url]
+        main = "from perfdb.cli import main; main()"
+        done = subprocess.run([sys.executable, "-c", main, *command], capture_output=True, text=True)
         took = time.perf_counter() - begun
     print(done.stdout.strip().splitlines()[-1] if done.returncode == 0 else done.stderr, f"{took:.1f} s")
-    for what, (waits, wholes) in zip(("alone", "while pruning", "meanwhile elsewhere"), found, strict=True):
+    for what, (waits, wholes) in zip(("alone", "meanwhile", "meanwhile elsewhere"), found, strict=True):
         print(f"{what}: wait for the lock {milli(waits)}")
         print(f"{what}: whole transaction {milli(wholes)}")
     if path:
@@ -137,16 +135,20 @@ def main() -> None:
     )
     parser.add_argument("--sessions", type=int, default=100_000)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--copy", action="store_true", help="what `perfdb db copy` makes a writer wait for")
     arguments = parser.parse_args()
     if arguments.database == "sqlite":
         with tempfile.TemporaryDirectory() as folder:
-            url, elsewhere = (sqlite_url(Path(folder) / name) for name in ("perfdb.sqlite3", "other.sqlite3"))
-            measure(url, elsewhere, arguments.sessions)
+            url, elsewhere, source = (
+                sqlite_url(Path(folder) / f"{name}.sqlite3") for name in ("perfdb", "other", "source")
+            )
+            measure(url, elsewhere, arguments.sessions, source if arguments.copy else None)
     else:
         from cluster import running_cluster
 
         with running_cluster() as cluster:
-            measure(cluster.create(), cluster.create(), arguments.sessions)
+            source = cluster.create() if arguments.copy else None
+            measure(cluster.create(), cluster.create(), arguments.sessions, source)
 
 
 if __name__ == "__main__":

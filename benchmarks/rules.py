@@ -19,10 +19,11 @@ from pathlib import Path
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import after_session
 from perfdb.analysis.rules import Rule
-from perfdb.records import DESIGN_STEPS, Session, Step
+from perfdb.records import Session, Step
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from perfdb.vocabulary import DESIGN_STEPS
 
 SECONDS = (23.3, 12.4, 2.3, 7.1)
 CONFIGURED = (

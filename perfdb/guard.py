@@ -52,7 +52,13 @@ def foreign(error: BaseException, catcher: FrameType | None = None) -> BaseExcep
         error: as caught.
         catcher: the frame that caught it, so that only what came up below it counts; the caller's.
     """
-    catcher = catcher or sys._getframe(1)
+    try:
+        return _foreign(error, catcher or sys._getframe(1))
+    except MemoryError:  # too little is left even to look; most likely it is what perfdb met, too
+        return None if isinstance(error, Exception) else error
+
+
+def _foreign(error: BaseException, catcher: FrameType) -> BaseException | None:
     seen: BaseException | None = error
     for _ in range(20):  # contexts can be made to go round in circles
         if seen is None:

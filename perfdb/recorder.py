@@ -34,13 +34,25 @@ from perfdb.worker.thread import EXIT_WAIT_S, SHORTEST_WAIT_S, WAIT_BEFORE_FORK_
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
-    from typing import Any, ParamSpec, TypeVar
+    from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
 
     from perfdb.records import Session
 
     P = ParamSpec("P")
     R = TypeVar("R")
     T = TypeVar("T", bound=Tracker)
+
+    class Options(TypedDict, total=False):
+        """What ``create_tracker`` takes beside the name of the pipeline."""
+
+        home: str | Path | None
+        database_url: str | None
+        report_dir: str | Path | None
+        console: bool | None
+        monitor: bool | None
+        strict: bool | None
+        settings: Settings | None
+
 
 _workers: dict[tuple[Path, str], Worker] = {}
 _monitor = Monitor()
@@ -91,17 +103,7 @@ def create_tracker(
     return _tracker(settings, health, live_lines=live_lines, fast_mode=False, kind=Tracker)
 
 
-def prepare(
-    pipeline: str | None = None,
-    *,
-    home: str | Path | None = None,
-    database_url: str | None = None,
-    report_dir: str | Path | None = None,
-    console: bool | None = None,
-    monitor: bool | None = None,
-    strict: bool | None = None,
-    settings: Settings | None = None,
-) -> None:
+def prepare(pipeline: str | None = None, **options: Unpack[Options]) -> None:
     """Do at a server's start what its first session would wait for: imports, and the database's tables.
 
     Takes what ``create_tracker`` takes. Everything that it opened is closed when it returns, so that a server
@@ -111,16 +113,7 @@ def prepare(
     Raises:
         SettingsError: a setting is unknown, of the wrong type or out of range.
     """
-    tracker = create_tracker(
-        pipeline,
-        home=home,
-        database_url=database_url,
-        report_dir=report_dir,
-        console=console,
-        monitor=monitor,
-        strict=strict,
-        settings=settings,
-    )
+    tracker = create_tracker(pipeline, **options)
     worker = tracker._writer
     if not isinstance(worker, Worker):  # nothing is recorded
         return
@@ -281,10 +274,12 @@ class Intake:
         # a tracker that never starts a session: what makes one is what this needs
         self._tracker = _tracker(self._settings, self._health, live_lines=False, fast_mode=None, kind=Tracker)
 
-    def record(self, session: Session) -> bool:
+    def record(self, session: Session, *, provisional: bool = False) -> bool:
         """Record a finished session, without its credentials; return whether the journal has it.
 
-        Recorded again, it changes nothing. A failure of perfdb's own is counted in ``health()``.
+        Recorded again, it changes nothing; steps that it did not have before are added. A provisional one was
+        made without its beginning: what is recorded of it later takes its place. A failure of perfdb's own is
+        counted in ``health()``.
         """
         worker = self._tracker._writer
         if not isinstance(worker, Worker):
@@ -292,11 +287,15 @@ class Intake:
         try:
             from perfdb.recording.finished import prepared
 
-            return worker.take(prepared(session, self._settings))
+            return worker.take(prepared(session, self._settings), provisional=provisional)
         except Exception as error:
             raise_foreign(error)
-            self._health.failed("recording a session", error)
+            self.failed("recording a session", error)
             return False
+
+    def failed(self, doing: str, error: Exception) -> None:
+        """Count a failure of what hands sessions over."""
+        self._health.failed(doing, error)
 
     def flush(self, wait_s: float = EXIT_WAIT_S) -> bool:
         """Wait until the database has all that was recorded; return whether it has."""

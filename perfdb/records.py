@@ -12,61 +12,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from perfdb.vocabulary import (
-    ACKNOWLEDGED,
-    ALERT_STATES,
-    COMPLETED,
-    COMPOSITE_CREATION,
-    DESIGN_STEPS,
-    EXPECTED,
-    FAILED,
-    FALSE_ALARM,
-    FIRING,
-    HISTORIC,
-    IMAGE_GENERATION,
-    INTERRUPTED,
-    OPEN_STATES,
-    PENDING,
-    PRODUCT_SEARCH,
-    RESOLVED,
-    RUNNING,
-    SEVERITIES,
-    STATUSES,
-    UNCOUNTED_TAGS,
-    VISION_ANALYSIS,
-    check_session_id,
-    mode_of,
-)
-
-__all__ = [
-    "ACKNOWLEDGED",
-    "ALERT_STATES",
-    "COMPLETED",
-    "COMPOSITE_CREATION",
-    "DESIGN_STEPS",
-    "EXPECTED",
-    "FAILED",
-    "FALSE_ALARM",
-    "FIRING",
-    "HISTORIC",
-    "IMAGE_GENERATION",
-    "INTERRUPTED",
-    "OPEN_STATES",
-    "PENDING",
-    "PRODUCT_SEARCH",
-    "RESOLVED",
-    "RUNNING",
-    "SEVERITIES",
-    "STATUSES",
-    "VISION_ANALYSIS",
-    "Attempt",
-    "Event",
-    "Sample",
-    "Session",
-    "Step",
-    "check_session_id",
-    "mode_of",
-]
+from perfdb.vocabulary import COMPLETED, OPEN_STATES, UNCOUNTED_TAGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from perfdb.sharing import share_home
 from perfdb.surroundings import is_file, variables
 from perfdb.toml import Check, Table, nearest, parse, shown_value
 from perfdb.trust import Trust, group_id
+from perfdb.vocabulary import BACKENDS
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def sources(settings: Settings, *, environ: Mapping[str, str] | None = None) -> 
     environ = variables() if environ is None else environ
     file = settings.config_file
     table: Mapping[str, Any] = _NO_TABLE if file is None else _named_file(file, None)[1]
-    told: list[tuple[str, Any, str]] = []
+    found: list[tuple[str, Any, str]] = []
     for name in _CHECKS:
         value = getattr(settings, name)
         variable = f"PERFDB_{name.upper()}"
@@ -213,8 +214,8 @@ def sources(settings: Settings, *, environ: Mapping[str, str] | None = None) -> 
             value = shown_path(value)
         elif isinstance(value, tuple):
             value = list(value)
-        told.append((name, value, source))
-    return told
+        found.append((name, value, source))
+    return found
 
 
 def _without_password(url: str) -> str:
@@ -296,8 +297,8 @@ def _database(value: object) -> str:
         raise ValueError("must be a database URL such as sqlite:///perfdb.sqlite3 or postgresql://host/name")
     scheme, _, rest = value.partition("://")
     backend = scheme.partition("+")[0]
-    if backend not in ("sqlite", "postgresql"):
-        raise ValueError("must start with sqlite:/// or postgresql://")
+    if backend not in BACKENDS:
+        raise ValueError(f"must start with sqlite:/// or {'://, '.join(BACKENDS[1:])}://")
     if backend == "sqlite" and rest.partition("?")[0].lstrip("/") in ("", ":memory:"):
         raise ValueError("must name a database file, because nobody else could read one in memory")
     if backend == "sqlite" and not rest.startswith("/"):

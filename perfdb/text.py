@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from perfdb.vocabulary import OTHER, TOTAL
+from perfdb.vocabulary import MEDIANS, OTHER, TOTAL
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _BREAK = "\u200b"
@@ -27,7 +27,7 @@ _MARKUP = (
 )
 
 
-_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), "everything")
+_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything")
 _MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is
 
 
@@ -38,7 +38,10 @@ def inert(text: object) -> str:
         return shown
     if len(shown) > _MOST_ESCAPED:
         shown = f"{shown[:_MOST_ESCAPED]}… [{len(shown) - _MOST_ESCAPED} characters cut]"
-    return "".join(_escape(character) if _is_unsafe(character) else character for character in shown)
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if _is_unsafe(character) else character
+        for character in shown
+    )
 
 
 def one_line(text: str, characters: int = 200) -> str:
@@ -69,16 +72,17 @@ def _is_unsafe(character: str) -> bool:
     return category(character) in _UNSAFE and character != "\u200d"  # the joiner inside of emoji
 
 
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
-
-
 def shortened(text: str, characters: int) -> str:
-    """Return the text cut in its middle to so many characters; both ends of a long name tell it apart."""
+    """Return the text cut in its middle to so many characters; both ends distinguish long names."""
     if len(text) <= characters:
         return text
     head = (characters - 1) * 2 // 3
     return f"{text[:head].rstrip()}…{text[len(text) - (characters - 1 - head) :].lstrip()}"
+
+
+def so_far_text(seconds: float, usual: float | None) -> str:
+    """Return how long what has not ended has taken, beside what is usual: ``so far 12 s, usually 37 s``."""
+    return f"so far {duration_text(seconds)}" + ("" if usual is None else f", usually {duration_text(usual)}")
 
 
 def duration_text(seconds: float | None) -> str:
@@ -140,7 +144,7 @@ def step_label(step_name: str | None, kind: str = "step") -> str:
 
     Args:
         step_name: as it was recorded; None is the session's total.
-        kind: of the row: step, total or other.
+        kind: of the row: step, total, medians or other.
     """
     if step_name is None:
         return TOTAL

@@ -18,6 +18,8 @@ COMPOSITE_CREATION = "Composite Creation"
 IMAGE_GENERATION = "Image Generation"
 DESIGN_STEPS = (VISION_ANALYSIS, PRODUCT_SEARCH, COMPOSITE_CREATION, IMAGE_GENERATION)
 
+BACKENDS = ("sqlite", "postgresql")  # databases: store/engine.py opens one, store/dialects.py has its ways
+
 RUNNING = "running"
 COMPLETED = "completed"
 FAILED = "failed"
@@ -49,9 +51,10 @@ UNCOUNTED_TAGS = ("warmup", "ignore", "cached")  # sessions so tagged leave base
 MAX_SEQ = (1 << 53) - 1  # of a step: other processes than the first number theirs from random bits
 
 # What a table calls the whole session, and the time in which no step ran. A host may call its steps so:
-# what a row is says its `kind` (step, total, other), and inside perfdb both are None.
+# what a row is says its `kind` (step, total, other, medians), and inside perfdb both are None.
 TOTAL = "Total"
 OTHER = "Other"
+MEDIANS = "Medians of parts"  # what they leave of the median of the whole
 
 BIGGEST = (1 << 63) - 1  # that a database takes as a whole number; of nothing are there more
 
@@ -78,7 +81,7 @@ def check_session_id(session_id: object) -> str:
 
 
 def bounded(text: str) -> str:
-    """Return the text, or of a very long one its length and both ends, which tell it from others."""
+    """Return the text, or of a very long one its length and both ends, which distinguish it from others."""
     half = _MOST_LOOKED_AT // 2
     if len(text) <= _MOST_LOOKED_AT + 40:
         return text
@@ -104,6 +107,9 @@ def recorded_name(text: str) -> str:
 
     digest = sha256(bounded(text).encode("utf-8", "replace")).hexdigest()[:_DIGITS]
     return f"{text[: MAX_NAME - _DIGITS - 1]}…{digest}"
+
+
+PYTEST_MODE = frozenset({"selection", "workers"})  # what tells test runs apart, whatever the settings name
 
 
 def mode_of(attributes: Mapping[str, object], mode_attributes: tuple[str, ...]) -> str:

@@ -14,8 +14,9 @@ from perfdb.analysis.replay import Schedule, Scheduled
 from perfdb.analysis.timeline import timeline
 from perfdb.critical_path import Span, critical_path
 from perfdb.errors import TimeLimitError
-from perfdb.records import COMPLETED, Session, Step
+from perfdb.records import Session, Step
 from perfdb.stopping import limited, look, looking, most_steps, notes, seconds_left
+from perfdb.vocabulary import COMPLETED
 
 STEPS = 2_000
 SESSION = Session(

@@ -23,16 +23,17 @@ from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.pinned import PINNED
 from perfdb.analysis.series import Series, SeriesName
 from perfdb.errors import NotFoundError
-from perfdb.records import HISTORIC, Alert
+from perfdb.records import Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.database import Database
 from perfdb.store.series import kinds_of, read_past
+from perfdb.vocabulary import HISTORIC
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_OWN = ("pipeline", "mode", "since", "until")  # of a move, and told by themselves
+_OWN = ("pipeline", "mode", "since", "until")  # of a move: arguments of their own
 
 
 def moves_of(

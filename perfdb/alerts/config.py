@@ -12,10 +12,9 @@ from typing import Any
 
 from perfdb.analysis.rules import KINDS, TABLE, Rule
 from perfdb.recording.redaction import redact
-from perfdb.records import SEVERITIES
 from perfdb.settings import boolean, number, text, texts, whole
 from perfdb.toml import Table, nearest
-from perfdb.vocabulary import INFO, WARNING, recorded_name
+from perfdb.vocabulary import INFO, SEVERITIES, WARNING, recorded_name
 
 CHANNEL_KINDS = ("webhook", "apprise", "log", "console")
 DEFAULT_RULES = tuple(kind.default for kind in TABLE.values() if kind.default is not None)

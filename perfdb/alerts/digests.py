@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from perfdb.alerts.config import AlertSettings, Channel
 from perfdb.alerts.lifecycle import is_due
-from perfdb.records import SEVERITIES, Alert
+from perfdb.records import Alert
 from perfdb.store import outbox
 from perfdb.store.alerts import alert_row
-from perfdb.vocabulary import INFO
+from perfdb.vocabulary import INFO, SEVERITIES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -27,7 +27,7 @@ from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.series import Series, SeriesName
 from perfdb.measures import METRICS
-from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, Alert
+from perfdb.records import Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.windows import (
@@ -38,6 +38,7 @@ from perfdb.store.windows import (
     last_error,
     read_windows,
 )
+from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING
 
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
@@ -205,6 +206,7 @@ def _explained(
             changed = _with_error(connection, session, changed)
         if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
             changed = _with_cause(connection, changed, causes)
+        if kind_of(changed.kind).finds == "level" and not {"fired", *_BEGINNINGS}.isdisjoint(events):
             changed = _with_everything(connection, session, windows, changed)
         found.append((changed, events))
     return found
@@ -681,10 +683,14 @@ def _with_everything(
     return replace(alert, details={**alert.details, "everything": told})
 
 
-def _of_one_host(connection: Connection, alerts: Sequence[Alert], total: Series | None) -> dict[int, int]:
-    """Return which alerts, by number, an older one of another pipeline or mode on the same host speaks for.
+def _first(alert: Alert) -> tuple[float, str, str]:
+    return alert.since_time, alert.pipeline, alert.mode
 
-    They began within 5 sessions of it, and both say that everything there moved.
+
+def _of_one_host(connection: Connection, alerts: Sequence[Alert], total: Series | None) -> dict[int, int]:
+    """Return which alerts, by number, one of another pipeline or mode on the same host speaks for.
+
+    They began within 5 sessions of it, and both say that everything there moved; the first speaks.
     """
     heads = {each.id: host for each in alerts if each.inhibited_by is None and (host := host_of(each))}
     if not heads or total is None:
@@ -697,8 +703,8 @@ def _of_one_host(connection: Connection, alerts: Sequence[Alert], total: Series 
         head = next(
             (
                 each
-                for each in sorted(foreign, key=lambda each: each.id)
-                if each.id < alert.id
+                for each in sorted(foreign, key=_first)
+                if _first(each) < _first(alert)
                 and host_of(each) == heads.get(alert.id)
                 and abs(bisect_left(total.start_times, each.since_time) - place) <= SAME_CHANGE
             ),

@@ -14,18 +14,18 @@ from perfdb.analysis.rules import Frozen, Rule, Verdict, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE
 from perfdb.analysis.rules.kind import contribution
 from perfdb.analysis.rules.trend import TREND_RUNS
-from perfdb.records import (
+from perfdb.records import Alert
+from perfdb.vocabulary import (
     ACKNOWLEDGED,
     EXPECTED,
     FALSE_ALARM,
     FIRING,
     HISTORIC,
+    INFO,
     PENDING,
     RESOLVED,
     SEVERITIES,
-    Alert,
 )
-from perfdb.vocabulary import INFO
 
 GOOD_RUNS = 3
 GOOD_RUNS_FLAPPING = 10

@@ -18,9 +18,9 @@ from perfdb.analysis.cause import Cause, Part
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.rules.kind import contribution
 from perfdb.measures import UNITS
-from perfdb.records import ACKNOWLEDGED, FIRING, Alert
+from perfdb.records import Alert
 from perfdb.text import duration_text, mode_text, size_text, step_label
-from perfdb.vocabulary import OTHER
+from perfdb.vocabulary import ACKNOWLEDGED, FIRING, OTHER
 
 _MOST_NAMED = 3
 _EXPLAINS = 0.3  # of the total's move, at least

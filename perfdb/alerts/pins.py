@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from perfdb.analysis.baselines import LEAST_RUNS, level_of
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import Series
-from perfdb.records import RESOLVED
 from perfdb.store import alerts as store
 from perfdb.store import baselines
 from perfdb.store.baselines import Pin
 from perfdb.store.series import read_past
+from perfdb.vocabulary import RESOLVED
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -21,9 +21,9 @@ from perfdb.alerts.evaluation import (
 )
 from perfdb.analysis.rules import TABLE
 from perfdb.recording.native import sleep
-from perfdb.records import COMPLETED
 from perfdb.store.alerts import no_longer_silenced, take_turn
 from perfdb.store.database import Database
+from perfdb.vocabulary import COMPLETED
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

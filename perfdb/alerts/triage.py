@@ -19,9 +19,9 @@ from perfdb.analysis.rules import TABLE
 from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import Filters, checked_filters
 from perfdb.recording.redaction import redact
-from perfdb.records import EXPECTED, FIRING, SEVERITIES, Alert
+from perfdb.records import Alert
 from perfdb.text import mode_text, shortened, step_label
-from perfdb.vocabulary import WARNING, recorded_name
+from perfdb.vocabulary import EXPECTED, FIRING, HISTORIC, SEVERITIES, WARNING, recorded_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from perfdb.settings import Settings
     from perfdb.store.alerts import AlertEvent, Silence
     from perfdb.store.baselines import Pin
+    from perfdb.store.windows import SessionRef
 
     class Source(Protocol):
         """A database and the settings that named it: what a ``History`` hands over."""
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 
 REPLAY_S = 60.0
+MOST_PLACES = 500  # pipelines and modes that are judged now: each takes some milliseconds
 MOST_JUDGED = 2_000  # verdicts in hindsight: some take more than a millisecond
 
 
@@ -334,23 +336,7 @@ class Triage:
         note: str | None = None,
         **filters: Unpack[Filters],
     ) -> Pinned:
-        """Pin what past runs were like: from now on runs are held against it as well.
-
-        Every series of the sessions that fit is pinned, the total and each step, one per pipeline and mode.
-
-        Args:
-            step: only this step.
-            last: only so many of the newest runs of each series; None: all that fit.
-            before: only sessions that began before this one; ids as in ``History.session``.
-            first: only this session and later ones.
-            to: only this session and earlier ones.
-            note: why, for those who read it later.
-            filters: as in ``History.sessions``.
-
-        Raises:
-            NotFoundError: there is no such session.
-            UsageError: no series that fits has enough runs.
-        """
+        """Pin what past runs were like, as ``History.pin`` says."""
         from perfdb.alerts.pins import pin, pins_of_past
         from perfdb.analysis.baselines import LEAST_RUNS
         from perfdb.store.reading import find_session_id, read_session
@@ -485,8 +471,8 @@ class Triage:
 
     def rules(self) -> list[RuleState]:
         """Return every configured rule with its state."""
-        from perfdb.records import FALSE_ALARM
         from perfdb.store.alerts import historic_counts, precision, read_alerts, rule_counts
+        from perfdb.vocabulary import FALSE_ALARM
 
         settings = self.settings
         with self._history._reading() as connection:
@@ -525,6 +511,7 @@ class Triage:
         since: float | None = None,
         confirm: int = 1,
         pipeline: str | None = None,
+        state: str = FIRING,
     ) -> Checked:
         """Say whether anything fires that should stop a release.
 
@@ -533,6 +520,7 @@ class Triage:
             since: only what a session that began at or after it (epoch s) confirmed.
             confirm: how many sessions must have seen it.
             pipeline: only what fires in it.
+            state: alerts in this state fail, as in ``alerts``.
 
         Raises:
             NotFoundError: nothing is recorded.
@@ -542,7 +530,11 @@ class Triage:
         settings = self.settings
         known = {rule.name for rule in settings.rules}
         with self._history._recorded() as connection:
-            found = read_alerts(connection, "open")
+            wanted = read_alerts(connection, state)
+            if state != HISTORIC:
+                wanted = [each for each in wanted if each.inhibited_by is None]
+            ids = {alert.id for alert in wanted}
+            found = wanted + [each for each in read_alerts(connection, "open") if each.id not in ids]
             historic = sum(historic_counts(connection).values())
             verdicts = list(_evaluate_now(connection, settings.rules))
         if not verdicts and not found:
@@ -554,7 +546,7 @@ class Triage:
         passed: list[tuple[Alert, str]] = []
         for alert in found:
             reason = None
-            if alert.state != FIRING:
+            if alert.id not in ids:
                 reason = alert.state
             elif SEVERITIES.index(alert.severity) < SEVERITIES.index(fail_on):
                 reason = alert.severity
@@ -610,7 +602,7 @@ def _evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdic
 
     for good in (False, True):
         asked = [rule for rule in rules if (TABLE[rule.kind].looks_at != "failed") is good]
-        for session in newest_sessions(connection, good=good) if asked else ():
+        for session in _most_lately(newest_sessions(connection, good=good), asked) if asked else ():
             accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
             active = store.active_alerts(connection, session.pipeline, session.mode)
             by_fingerprint = {fingerprint(alert): alert for alert in active}
@@ -627,6 +619,14 @@ def _evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdic
                     found.window.start_times[newest],
                     found.verdict,
                 )
+
+
+def _most_lately(newest: Sequence[SessionRef], rules: Sequence[Rule]) -> list[SessionRef]:
+    """Return those of the pipelines and modes that ran lately, and of the pipelines that a rule names."""
+    named = {rule.pipeline for rule in rules}
+    lately = sorted(newest, key=lambda session: -session.start_time)[:MOST_PLACES]
+    shown = {session.pk for session in lately}
+    return [session for session in newest if session.pk in shown or session.pipeline in named]
 
 
 def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:

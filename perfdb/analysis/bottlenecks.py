@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from perfdb.analysis.replay import Schedule, Scheduled
+from perfdb.analysis.rows import CostRow, columns, frame_from
 from perfdb.analysis.runs import counted_sessions, seconds_of, spans_of
 from perfdb.critical_path import since
 from perfdb.stopping import look, looking
@@ -19,10 +20,7 @@ LEAST_FOR_VARIANCE = 10
 REPLAYED = 200  # newest sessions of a pipeline and mode that are replayed
 MOST_REPLAYED_NAMES = 200  # the costliest; a replay of each costs as much as all steps of its sessions
 
-COLUMNS = (
-    "pipeline", "mode", "step_name", "inside", "sessions", "n", "critical_s", "busy_s", "share_percent",
-    "variance_percent", "gain_x2_s", "gain_max_s", "workers", "pool_percent", "straggler_ratio", "kind",
-)  # fmt: skip
+COLUMNS = columns(CostRow)
 
 
 def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
@@ -55,9 +53,7 @@ def bottlenecks(sessions: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
     rows: list[tuple[object, ...]] = []
     for (pipeline, mode), group in counted.groupby(["pipeline", "mode"], sort=True):
         rows += [(pipeline, mode, *row) for row in _of_one_mode(group, seconds, chosen)]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    floats = [name for name in COLUMNS if name.endswith(("_s", "_percent", "_ratio"))]
-    return frame.astype(dict.fromkeys(floats, "float64") | {"workers": "Int64"})
+    return frame_from(rows, CostRow)
 
 
 def replayed_walls(

@@ -49,8 +49,8 @@ class Part:
     def as_dict(self) -> dict[str, object]:
         """Return the part as JSON has it: the rest is called Other, and is of another kind than a step."""
         name, kind = (OTHER, "other") if self.step_name is None else (self.step_name, "step")
-        told = {"step_name": name, "seconds": self.seconds, "percent": self.percent, "kind": kind}
-        return told if self.within is None else {**told, "within": self.within}
+        part = {"step_name": name, "seconds": self.seconds, "percent": self.percent, "kind": kind}
+        return part if self.within is None else {**part, "within": self.within}
 
     @classmethod
     def of_dict(cls, given: Mapping[str, Any], *, last: bool = False) -> Part:

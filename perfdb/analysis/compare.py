@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from perfdb.analysis.rows import GroupedRow, SideBySide, frame_from
 from perfdb.analysis.runs import Floats, counted_sessions, runs_of, text_or_none
+from perfdb.analysis.series import quantile
 from perfdb.critical_path import Span, name_seconds
 from perfdb.filters import Either
 from perfdb.records import Session
@@ -89,24 +91,10 @@ def compare_sessions(a: Session, b: Session) -> SessionComparison:
     wall_a, wall_b = a.total_duration or 0.0, b.total_duration or 0.0
     rows = [_side_by_side(name, spent_a.get(name), spent_b.get(name)) for name in {**spent_a, **spent_b}]
     rows.sort(key=lambda row: (row[0] is None, -abs(row[-1])))
-    total = (
-        TOTAL,
-        wall_a,
-        wall_b,
-        wall_b - wall_a,
-        _percent(wall_a, wall_b),
-        wall_a,
-        wall_b,
-        wall_b - wall_a,
-        "total",
-    )
+    longer, percent = wall_b - wall_a, _percent(wall_a, wall_b)
+    total = (TOTAL, wall_a, wall_b, longer, percent, wall_a, wall_b, longer, "total")
     named = [(OTHER, *rest, "other") if name is None else (name, *rest, "step") for name, *rest in rows]
-    columns = [
-        "step_name", "a_s", "b_s", "difference_s", "difference_percent",
-        "a_critical_s", "b_critical_s", "critical_difference_s", "kind",
-    ]  # fmt: skip
-    frame = pd.DataFrame([total, *named], columns=columns)
-    frame = frame.astype(dict.fromkeys(columns[1:-1], "float64"))
+    frame = frame_from([total, *named], SideBySide)
     return SessionComparison(a.session_id, b.session_id, _session_sentence(a, b, rows), frame)
 
 
@@ -189,8 +177,14 @@ def difference_interval(a: Floats, b: Floats) -> tuple[float, float] | None:
         return None
     rng = np.random.default_rng(SEED)
     differences = -resampled_medians(a, rng) + resampled_medians(b, rng)
-    low, high = np.quantile(differences, (0.025, 0.975))
-    return float(low), float(high)
+    ordered = np.sort(differences)
+    low, high = (quantile(ordered, share) for share in (0.025, 0.975))
+    return low, high
+
+
+def beyond_chance(low: float | None, high: float | None) -> bool:
+    """Say whether a difference is more than chance explains: its interval is known and excludes 0."""
+    return low is not None and high is not None and (low > 0 or high < 0)
 
 
 # --- two sessions -------------------------------------------------------------------------------------
@@ -328,11 +322,7 @@ def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
             row = (difference, _percent(median_a, median_b), low, high, cliffs_delta(a, b))
         name, kind = (TOTAL, "total") if step_name is None else (step_name, "step")
         rows.append((pipeline, mode, name, a.size, b.size, median_a, median_b, *row, kind))
-    columns = [
-        "pipeline", "mode", "step_name", "a_n", "b_n", "a_median", "b_median",
-        "difference_s", "difference_percent", "low_s", "high_s", "effect", "kind",
-    ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[5:-1], "float64"))
+    frame = frame_from(rows, GroupedRow)
     # the largest difference first, below the total of its pipeline and mode
     weight = frame["difference_s"].abs().fillna(-1.0).where(frame["kind"] != "total", np.inf)
     return (
@@ -388,8 +378,8 @@ def _group_sentence(frame: pd.DataFrame, by: str, a: object, b: object, confound
         f"n = {total['b_n']} and {total['a_n']}"
     )
     if total["low_s"] == total["low_s"]:
-        within = total["low_s"] <= 0 <= total["high_s"]
-        sentence += "; chance alone could explain it" if within else "; more than chance explains"
+        sure = beyond_chance(total["low_s"], total["high_s"])
+        sentence += "; more than chance explains" if sure else "; chance alone could explain it"
     else:
         sentence += "; too few to tell it from chance"
     if confounded:

@@ -1,7 +1,8 @@
 """Why was this session slow: what each step added over its usual seconds on the critical path, and why.
 
 The bars of the steps and of the rest add up exactly to the session's wall time minus the median of its
-matched history: sessions of the same pipeline and mode that count and began before it.
+matched history: sessions of the same pipeline and mode that count and began before it. Medians of parts do
+not add up to the median of the whole; what they leave has a row of its own, so that no part is blamed for it.
 """
 
 from __future__ import annotations
@@ -14,21 +15,20 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from perfdb.analysis.bottlenecks import most_at_once
+from perfdb.analysis.rows import ExplainedStep, columns, frame_from
 from perfdb.critical_path import Span, name_seconds
 from perfdb.records import Session, Step
 from perfdb.stopping import look, looking
 from perfdb.text import counted, duration_text, inert, mode_text, size_text
-from perfdb.vocabulary import OTHER
+from perfdb.vocabulary import MEDIANS, OTHER
 
 LEAST_HISTORY = 5
 _LARGE_PART = 0.3  # of the excess: a cause is named when it explains so much of it
 _SAME = 0.05  # what is within 5 % of its usual time is as usual
+_MICROSECOND = 1e-6
 _SMALL = 0.01  # of the wall time: less is not worth a reason
 
-COLUMNS = (
-    "step_name", "seconds", "usual_s", "excess_s", "percentile", "n", "busy_s", "attempts", "retry_s",
-    "wait_s", "queue_s", "cpu_s", "usual_cpu_s", "rss_peak_bytes", "usual_rss_peak_bytes", "cause", "kind",
-)  # fmt: skip
+_COLUMNS = columns(ExplainedStep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,13 @@ class Explanation:
         excess_s: wall_s - usual_s; percentile: of the wall time in the history, 0 to 100.
         n: how many sessions the history has.
         sentence: what is to be said first.
-        frame: one row per step and ``Other`` (no step, and what medians of parts leave over), the largest
-            excess first: ``step_name``; ``seconds`` on the critical path, ``usual_s`` their median,
-            ``excess_s``, which adds up to the session's; ``percentile`` among the ``n`` sessions of the
-            history that have the step; ``busy_s``; ``attempts`` made, ``retry_s`` in those that failed,
-            ``wait_s`` between them (back-off), ``queue_s`` waiting for a free worker; ``cpu_s`` and
-            ``rss_peak_bytes`` with their medians; ``cause`` in words; ``kind``: step or other.
+        frame: one row per step, the largest excess first, then what the medians leave, if they do, and
+            ``Other`` (no step): ``step_name``; ``seconds`` on the critical path, ``usual_s`` their median,
+            ``excess_s``, which adds up to the session's; ``percentile`` in the history, of which ``n``
+            sessions have the step, missing with none; ``busy_s``; ``attempts`` made, ``retry_s`` in those
+            that failed, ``wait_s`` between them (back-off), ``queue_s`` waiting for a free worker; ``cpu_s``
+            and ``rss_peak_bytes`` with their medians; ``cause`` in words; ``kind``: step, medians (with
+            nothing but ``excess_s``) or other.
     """
 
     session_id: str
@@ -126,26 +127,31 @@ def _frame(session: Session, wall: float, usual: float | None, before: Sequence[
     names = [name for name in dict.fromkeys([*own, *history.names]) if name is not None]
     for name in looking(names):
         seconds, busy = own.get(name, (0.0, 0.0))
-        row: dict[str, Any] = dict.fromkeys(COLUMNS)
+        row: dict[str, Any] = dict.fromkeys(_COLUMNS)
         row |= {"step_name": name, "kind": "step", "seconds": seconds}
         row |= {"busy_s": busy, "n": 0, "cause": ""} | spent.get(name, _NOTHING)._asdict()
         if usual is not None:
             past = history.critical(name)
             row |= {"usual_s": median(past), "n": history.times(name)}
-            row |= {"excess_s": seconds - row["usual_s"], "percentile": percentile_of(seconds, past)}
+            row["excess_s"] = seconds - row["usual_s"]
+            row["percentile"] = percentile_of(seconds, past) if row["n"] else None
             row |= history.usual_of(name)
             row["cause"] = _cause(row, history.spent(name), wall, name in own)
         rows.append(row)
     rows.sort(key=lambda row: -(row["excess_s"] if usual is not None else row["seconds"]))
     left, _ = own[None]
-    rest: dict[str, Any] = dict.fromkeys(COLUMNS)
+    rest: dict[str, Any] = dict.fromkeys(_COLUMNS)
     rest |= {"step_name": OTHER, "kind": "other", "seconds": left, "n": len(before), "cause": ""}
     if usual is not None:
-        rest["excess_s"] = (wall - usual) - sum(row["excess_s"] for row in rows)
-        rest["usual_s"] = left - rest["excess_s"]
-    frame = pd.DataFrame([*rows, rest], columns=list(COLUMNS))
-    floats = [name for name in COLUMNS if name not in ("step_name", "n", "attempts", "cause", "kind")]
-    return frame.astype(dict.fromkeys(floats, "float64") | {"attempts": "Int64", "n": "int64"})
+        rest["usual_s"] = median(history.critical(None))
+        rest["excess_s"] = left - rest["usual_s"]
+        over = (wall - usual) - sum(row["excess_s"] for row in [*rows, rest])
+        if abs(over) >= _MICROSECOND:
+            row = {"step_name": MEDIANS, "kind": "medians", "n": 0, "cause": "", "excess_s": over}
+            rows.append(row)
+        else:
+            rest["excess_s"] += over
+    return frame_from([*rows, rest], ExplainedStep)
 
 
 class _History:
@@ -153,21 +159,21 @@ class _History:
 
     def __init__(self, sessions: Sequence[Session]) -> None:
         self._count = len(sessions)
-        self._critical: dict[str, dict[int, float]] = {}  # by the places of the sessions that have the step
+        # by the places of the sessions that have the step; None is no step
+        self._critical: dict[str | None, dict[int, float]] = {None: {}}
         self._spent: dict[str, list[_Spent]] = {}
         for place, session in enumerate(sessions):
             look()
             for name, (seconds, _) in _own_seconds(session, session.total_duration or 0.0).items():
-                if name is not None:
-                    self._critical.setdefault(name, {})[place] = seconds
+                self._critical.setdefault(name, {})[place] = seconds
             for name, each in _spent_by_name(session.steps).items():
                 self._spent.setdefault(name, []).append(each)
 
     @property
-    def names(self) -> Iterable[str]:
+    def names(self) -> Iterable[str | None]:
         return self._critical
 
-    def critical(self, name: str) -> list[float]:
+    def critical(self, name: str | None) -> list[float]:
         seconds = [0.0] * self._count
         for place, each in self._critical.get(name, {}).items():
             seconds[place] = each
@@ -272,8 +278,8 @@ def _sentence(session: Session, wall: float, usual: float | None, n: int, frame:
     of_kind = f"{inert(session.pipeline)}{f' ({mode})' if mode else ''}"
     if usual is None:
         return (
-            f"{name}. There are {counted(n, 'earlier session')} of {of_kind} to compare it with; "
-            f"{LEAST_HISTORY} are needed to say what is usual."
+            f"{name}. There {'is' if n == 1 else 'are'} {counted(n, 'earlier session')} of {of_kind} "
+            f"to compare it with; {LEAST_HISTORY} are needed to say what is usual."
         )
     excess = wall - usual
     known = f"the median of {counted(n, 'earlier session')} of {of_kind} is {duration_text(usual)}"
@@ -281,9 +287,11 @@ def _sentence(session: Session, wall: float, usual: float | None, n: int, frame:
         return f"{name}, which is as usual: {known}."
     word = "longer" if excess > 0 else "less"
     sentence = f"{name}, {duration_text(abs(excess))} {word} than usual ({known})"
-    rows = frame.to_dict("records")
+    rows = [row for row in frame.to_dict("records") if row["kind"] != "medians"]
     worst = max(rows, key=lambda row: row["excess_s"] / excess)
     share = worst["excess_s"] / excess
+    if share <= _SAME:
+        return f"{sentence}: no step accounts for it."
     part = f"{100 * share:.0f} %" if share < 0.995 else "all"
     step = "time outside of steps" if worst["kind"] == "other" else inert(worst["step_name"])
     sentence += f": {step} accounts for {part} of it"

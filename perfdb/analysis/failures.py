@@ -9,7 +9,7 @@ import pandas as pd
 
 from perfdb.analysis.error_kinds import without_ids
 from perfdb.analysis.runs import text_or_none, untagged
-from perfdb.records import FAILED, INTERRUPTED
+from perfdb.vocabulary import FAILED, INTERRUPTED
 
 COLUMNS = (
     "pipeline", "step_name", "status", "reason", "n", "first_time", "last_time", "last_session_id",

@@ -1,6 +1,6 @@
 """Where the levels of a history moved for the worse: every series looked at from its first run on.
 
-Pure: sequences in, frozen findings out. A move is 5 % or more, with 5 runs or more of the new level, and more
+Pure: sequences in, frozen records out. A move is 5 % or more, with 5 runs or more of the new level, and more
 than a busy machine adds by itself.
 """
 
@@ -30,7 +30,7 @@ class Move:
         change: where and how far it moved, and how sure that is.
         lasts: no other move came after it.
         cause: the parts of the total's move and what switched with it, where that was asked.
-        event_session_id: where the event began that this move is part of: see ``alerts.retro``.
+        event_session_id: where the event began that this move is part of: see ``alerts.backfill``.
     """
 
     runs: Series = field(repr=False)

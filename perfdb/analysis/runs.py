@@ -15,9 +15,8 @@ import pandas as pd
 
 from perfdb.analysis.series import Series
 from perfdb.critical_path import Span, name_seconds
-from perfdb.records import COMPLETED, FAILED
 from perfdb.stopping import looking
-from perfdb.vocabulary import UNCOUNTED_TAGS
+from perfdb.vocabulary import COMPLETED, FAILED, UNCOUNTED_TAGS
 
 _UNCOUNTED = frozenset(UNCOUNTED_TAGS)
 

@@ -44,6 +44,13 @@ def quantile(ordered: Ordered, share: float) -> float:
     return float(ordered[low] + (above - ordered[low]) * part)
 
 
+def quantiles(rows: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.float64]:
+    """Return the ``quantile`` of each of many rows of sorted values."""
+    low, part = neighbours(rows.shape[1], share)
+    below, above = rows[:, low], rows[:, min(low + 1, rows.shape[1] - 1)]
+    return below + (above - below) * part
+
+
 def neighbours(n: int, share: float) -> tuple[int, float]:
     """Return the place of the value just below a quantile of n values, and how far it is to the next."""
     place = share * (n - 1)

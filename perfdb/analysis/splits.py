@@ -1,7 +1,7 @@
 """Attributes whose values tell different stories: one customer's move that is lost among the others'.
 
-Pure: the totals of sessions in, findings out. Only moves for the worse that last, and that the series as a
-whole does not show, are told: what everybody sees needs no hint.
+Pure: the totals of sessions in, frozen records out. Only moves for the worse that last, and that the series
+as a whole does not show, are returned: what everybody sees needs no hint.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from perfdb.analysis.rules.base import percent_over
 from perfdb.analysis.series import Series
 from perfdb.stopping import look
 
-LEAST_RUNS = 20  # of a value, of which a move can be told
+LEAST_RUNS = 20  # of a value, of which a move can be seen
 MOST_VALUES = 8  # of an attribute: with more it is no kind of session
 _SCALAR = (str, int, float, bool)
 

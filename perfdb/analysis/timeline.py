@@ -8,7 +8,7 @@ hundred parallel requests of eight workers take eight rows.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,9 +20,10 @@ from perfdb.critical_path import (
     parts_of_path,
     resolved_parents,
 )
-from perfdb.records import INTERRUPTED, RUNNING, Session, Step
+from perfdb.records import Session, Step
 from perfdb.stopping import look
-from perfdb.text import duration_text, inert, shortened
+from perfdb.text import duration_text, inert, shortened, so_far_text
+from perfdb.vocabulary import INTERRUPTED, RUNNING
 
 Interval = tuple[float, float]
 
@@ -43,6 +44,13 @@ class Bar:
     start: float
     end: float
     critical: tuple[Interval, ...]
+    is_open: bool = False  # it has not ended, nor has its session
+    usual_s: float | None = None  # of one that is open
+
+    @property
+    def so_far(self) -> str:
+        """How long one that is open has taken, in words; empty of one that has ended."""
+        return so_far_text(max(0.0, self.end - self.start), self.usual_s) if self.is_open else ""
 
     @property
     def waits(self) -> list[Interval]:
@@ -80,6 +88,11 @@ class Row:
     busy_s: float
     critical_s: float
 
+    @property
+    def so_far(self) -> str:
+        """How long the newest of its steps that is open has taken, in words; empty without one."""
+        return next((bar.so_far for bar in reversed(self.bars) if bar.is_open), "")
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
@@ -106,6 +119,10 @@ class Timeline:
     def bars(self) -> Iterator[Bar]:
         """Yield every step with its place."""
         return (bar for row in self.rows for bar in row.bars)
+
+    def newest_open(self) -> Bar | None:
+        """Return the step that began last of those that are open."""
+        return max((bar for bar in self.bars() if bar.is_open), key=lambda bar: bar.start, default=None)
 
     def cut(self, most_rows: int, most_bars: int) -> Timeline:
         """Return what a picture has room for: the rows that held up most, and of these the longest bars."""
@@ -139,10 +156,12 @@ class Timeline:
     def held_up_by(self) -> tuple[str, float] | None:
         """Return what held the session up longest, in words, and its seconds; None without steps.
 
-        A step that holds all others says nothing: of it the longest inside is told, or what no step inside
-        recorded, if that is longer.
+        A step that holds all others says nothing: the longest step inside it is named, or what no step inside
+        recorded, if that is longer. Nor is a step named where no step took longer.
         """
         worst, depth = self.most_critical(), 0
+        if worst is not None and self.other_s > worst.critical_s:
+            return "Time outside of steps", self.other_s
         while worst is not None:
             alike = [row for row in self.rows if row.depth == depth and row.count]
             inside = [row for row in self.rows if row.depth == depth + 1 and row.count]
@@ -156,8 +175,15 @@ class Timeline:
         return None if worst is None else (shortened(inert(worst.label), 60), worst.critical_s)
 
 
-def timeline(session: Session, now: float | None = None) -> Timeline:
-    """Lay out the steps of a session; what has not ended runs to now, or the last instant known of it."""
+def timeline(
+    session: Session, now: float | None = None, usual: Mapping[str | None, float] | None = None
+) -> Timeline:
+    """Lay out the steps of a session; what has not ended runs to now, or the last instant known of it.
+
+    ``usual`` are seconds by step name, for those that are open.
+    """
+    usual = usual or {}
+    is_live = session.status == RUNNING
     start, end = session.start_time, last_instant(session, now)
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in session.steps]
     parents = resolved_parents(spans)
@@ -180,6 +206,7 @@ def timeline(session: Session, now: float | None = None) -> Timeline:
                 step.start_time - start,
                 (end if step.end_time is None else step.end_time) - start,
                 critical.get(step.seq, ()),
+                *((True, usual.get(step.step_name)) if is_live and step.end_time is None else ()),
             )
             for step in group
         ]
@@ -194,8 +221,15 @@ def timeline(session: Session, now: float | None = None) -> Timeline:
 
 
 def headline(session: Session, laid_out: Timeline) -> str:
-    """Return the sentence above a waterfall: why it failed or was called off, or what held it up longest."""
+    """Return the sentence above a waterfall: why it failed or was called off, or what held it up longest.
+
+    Of one that runs: for how long, and in which step it is.
+    """
     worst = laid_out.held_up_by()
+    if session.status == RUNNING:
+        newest = laid_out.newest_open()
+        step = f", now in {shortened(inert(newest.step.step_name), 60)} ({newest.so_far})" if newest else ""
+        return f"It has run for {duration_text(laid_out.wall_s)}{step}"
     if session.error_message:
         ended = "Interrupted" if session.status == INTERRUPTED else "Failed"
         return (

@@ -18,7 +18,7 @@ import numpy as np
 
 from perfdb.analysis.change_points import ChangePoint, describe_changes, find_past_changes
 from perfdb.analysis.rules import kind_of
-from perfdb.analysis.series import PERCENTILES, Series, percentile
+from perfdb.analysis.series import PERCENTILES, Series, percentile, quantile, quantiles
 from perfdb.analysis.slopes import Floats, slopes
 from perfdb.analysis.waves import changes_beside_wave
 from perfdb.text import counted, duration_text, inert, shortened
@@ -26,8 +26,9 @@ from perfdb.text import counted, duration_text, inert, shortened
 MOST_RUNS = 4_000
 """More runs are shown, and asked for changes of their level, by their periods."""
 
-LEAST_FOR_P95 = 20  # runs; no p95 is drawn of fewer
+LEAST_FOR_P95 = PERCENTILES["p95"][1]  # runs; no p95 is drawn of fewer
 SIGNIFICANT = 0.05
+LEAST_FOR_MOVES = 15  # runs; of fewer nobody can tell whether their level moved
 LEAST_DRIFT = 5.0  # percent over all runs; less is nobody's business, as with a move of the level
 _FIRST = 5  # runs before the median's line begins
 _HEADROOM = 1.08
@@ -77,8 +78,8 @@ def scale_top(values: Sequence[float] | Floats, limits: Sequence[float] = ()) ->
     if not known.size:
         return 0.0
     largest = float(known.max())
-    if known.size >= LEAST_FOR_P95:
-        largest = min(largest, _WILD * float(np.percentile(known, 95)))
+    if (p95 := percentile(np.sort(known), "p95")) is not None:
+        largest = min(largest, _WILD * p95)
     return _HEADROOM * max([largest, *(limit for limit in limits if limit <= _NEAR * largest)]) or 1.0
 
 
@@ -162,7 +163,7 @@ def pauses(start_times: Sequence[float] | Floats) -> list[int]:
     if starts.size < 3:
         return []
     distances = np.diff(starts)
-    usual = float(np.percentile(distances, 90))
+    usual = quantile(np.sort(distances), 0.9)
     limit = max(_PAUSE * usual, float(starts[-1] - starts[0]) / _PARTS)
     return [int(place) + 1 for place in np.flatnonzero(distances > limit)] if limit > 0 else []
 
@@ -193,16 +194,20 @@ def lines(start_times: Sequence[float] | Floats, durations: Floats, changes: Seq
         if last - first < 2:
             continue
         begin = min(_FIRST, last - first - 1)
-        growing = [values[first:end] for end in range(first + begin, min(first + reach, last + 1))]
-        middle = [np.median(part) for part in growing]
-        high = [np.percentile(part, 95) if part.size >= LEAST_FOR_P95 else math.nan for part in growing]
+        growing = [np.sort(values[first:end]) for end in range(first + begin, min(first + reach, last + 1))]
+        middle, high = ([percentile(part, name) for part in growing] for name in ("p50", "p95"))
         if last - first >= reach:  # all at once: one by one takes most of the time of a page
-            whole = np.lib.stride_tricks.sliding_window_view(values[first:last], reach)
-            middle += np.median(whole, axis=1).tolist()
-            high += np.percentile(whole, 95, axis=1).tolist()
+            whole = np.sort(np.lib.stride_tricks.sliding_window_view(values[first:last], reach), axis=1)
+            middle += quantiles(whole, 0.5).tolist()
+            high += quantiles(whole, 0.95).tolist()
         at = slice(first + begin - 1, last)
         found.append(
-            Line(np.arange(values.size, dtype=float)[at], starts[at], np.array(middle), np.array(high))
+            Line(
+                np.arange(values.size, dtype=float)[at],
+                starts[at],
+                np.array(middle, dtype=float),
+                np.array(high, dtype=float),
+            )
         )
     return found
 
@@ -360,9 +365,9 @@ def finding(
             f"their beginning, bit by bit; the median is {middle}"
         )
     half = f"{what}: half of the runs take up to {middle}"
-    if values.size < LEAST_FOR_P95:
+    if (p95 := percentile(np.sort(values), "p95")) is None:
         return f"{half}, the longest {duration_text(float(values.max()))}"
-    return f"{half}, 95 % up to {duration_text(float(np.percentile(values, 95)))}"
+    return f"{half}, 95 % up to {duration_text(p95)}"
 
 
 def statistics(runs: Series) -> dict[str, Any]:

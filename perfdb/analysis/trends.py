@@ -38,8 +38,9 @@ def trends(runs: pd.DataFrame, *, by: By = "last", zone: tzinfo | None = UTC) ->
         zone: whose days and weeks; None is this machine's.
 
     Returns:
-        Per row ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``period`` (first day as
-        ISO text; None for ``last`` and ``all``), ``n`` and ``failures``; ``mean`` and ``p50`` to ``p99`` (s),
+        Per row ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``period`` (when its first
+        day began, datetime64[us] of the zone; NaT for ``last`` and ``all``), ``n`` and ``failures``; ``mean``
+        and ``p50`` to ``p99`` (s),
         missing with fewer than 1, 1, 10, 20 and 100 runs; ``slope_percent_per_session`` and
         ``slope_percent_per_day`` (of the median) with the ``p_value`` of there being none, missing with
         fewer than 10 points. With ``last`` the points are the sessions, and no slope per day is given for
@@ -63,22 +64,33 @@ def trends(runs: pd.DataFrame, *, by: By = "last", zone: tzinfo | None = UTC) ->
         days = np.array(_days(series.start_times, by, zone), dtype=int)
         for day in np.unique(days):
             of_day = series.at(np.flatnonzero(days == day).tolist())
-            rows.append((*key, first_day(int(day)), *_described(of_day), *_NOTHING))
-    frame = trends_frame(rows)
+            rows.append((*key, int(day), *_described(of_day), *_NOTHING))
+    frame = trends_frame(rows, zone)
     if by in ("last", "all"):
         return frame
     return with_slopes(frame, _medians(frame if by == "day" else trends(runs, by="day", zone=zone)), zone)
 
 
-def trends_frame(rows: list[tuple[object, ...]]) -> pd.DataFrame:
-    """Return rows in the order of ``COLUMNS`` as a frame with the right types."""
+def trends_frame(rows: list[tuple[object, ...]], zone: tzinfo | None = UTC) -> pd.DataFrame:
+    """Return rows in the order of ``COLUMNS``, a period as its first day since 1970, with the right types."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame["period"] = _beginnings([row[3] for row in rows], zone)
     whole = {"n": "int64", "failures": "int64"}
-    texts = ("pipeline", "step_name", "mode", "period")
+    others = ("pipeline", "step_name", "mode", "period")
     return frame.astype(
         whole
-        | {name: "float64" for name in COLUMNS if name not in whole and name not in texts}
-        | {"step_name": object, "period": object}
+        | {name: "float64" for name in COLUMNS if name not in whole and name not in others}
+        | {"step_name": object}
+    )
+
+
+def _beginnings(days: Sequence[object], zone: tzinfo | None) -> pd.DatetimeIndex:
+    """Return when days since 1970 began in a zone: at midnight, where there was one."""
+    dates = np.array(["NaT" if day is None else day for day in days], dtype="datetime64[D]")
+    first = np.ones(len(dates), dtype=bool)  # of two midnights, when clocks are put back
+    midnights = pd.DatetimeIndex(dates.astype("datetime64[us]"))
+    return midnights.tz_localize(
+        "tzlocal()" if zone is None else zone, ambiguous=first, nonexistent="shift_forward"
     )
 
 
@@ -97,11 +109,8 @@ def of_statistics(rows: list[tuple[Any, ...]], days: Iterable[tuple[Any, ...]] =
         return pipeline, mode, step_name is not None, -spent[row[:3]], str(step_name), day or 0
 
     ordered = sorted(rows, key=order)
-    periods = [None if row[3] is None else first_day(row[3]) for row in ordered]
-    frame = trends_frame(
-        [(*row[:3], period, *row[4:], *_NOTHING) for row, period in zip(ordered, periods, strict=True)]
-    )
-    if None in periods:
+    frame = trends_frame([(*row, *_NOTHING) for row in ordered])
+    if any(row[3] is None for row in ordered):
         return frame
     medians: dict[Key, tuple[list[int], list[float]]] = {}
     for row in sorted(days, key=lambda row: row[3]):
@@ -140,8 +149,8 @@ def _medians(periods: pd.DataFrame) -> Medians:
     found: dict[Key, tuple[list[int], list[float]]] = {}
     known = periods.dropna(subset="p50")
     for key, series in known.groupby(["pipeline", "step_name", "mode"], dropna=False):
-        days = [(datetime.fromisoformat(str(day)) - datetime(1970, 1, 1)).days for day in series["period"]]
-        found[tuple(text_or_none(part) for part in key)] = days, series["p50"].tolist()
+        days = series["period"].dt.tz_localize(None).to_numpy("datetime64[D]").astype("int64")
+        found[tuple(text_or_none(part) for part in key)] = days.tolist(), series["p50"].tolist()
     return found
 
 

@@ -7,16 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from perfdb.analysis.rows import Violation, columns, frame_from
 from perfdb.analysis.rules import TABLE, Rule, exceeds
 from perfdb.analysis.rules.base import percent_over
 from perfdb.analysis.runs import counted_sessions, text_or_none
 from perfdb.analysis.series import SeriesName
 from perfdb.measures import METRICS
 
-COLUMNS = (
-    "session_id", "start_time", "pipeline", "mode", "step_name", "metric", "value", "limit", "excess",
-    "excess_percent", "rule", "kind", "severity",
-)  # fmt: skip
+COLUMNS = columns(Violation)
 
 
 def violations(sessions: pd.DataFrame, steps: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
@@ -61,10 +59,7 @@ def violations(sessions: pd.DataFrame, steps: pd.DataFrame, rules: Iterable[Rule
                     }
                 )
     rows.sort(key=lambda row: (row["start_time"], row["session_id"], -row["excess_percent"]))
-    floats = ("start_time", "value", "limit", "excess", "excess_percent")
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
-        dict.fromkeys(floats, "float64") | {"step_name": object}
-    )
+    return frame_from(rows, Violation)
 
 
 def _worst_runs(runs: pd.DataFrame, rule: Rule) -> dict[tuple[str, str | None], dict[str, Any]]:

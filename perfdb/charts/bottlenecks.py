@@ -42,9 +42,8 @@ def bottlenecks(found: pd.DataFrame, *, context: str = "") -> Figure:
     is_step = found["kind"] == "step" if "kind" in found else found["step_name"] != OTHER
     steps = found[is_step].sort_values("critical_s", ascending=False, kind="stable")
     if steps.empty:
-        return sentence(
-            "No bottleneck to draw", "No finished session matches. Loosen the filters, or record runs first."
-        )
+        why = "No finished session matches. Loosen the filters, or record runs first."
+        return sentence("No bottleneck to draw", why if found.empty else "These sessions recorded no steps.")
     worst = steps.iloc[0]
     title = (
         f"{shortened(inert(step_label(worst['step_name'])), 60)} is the bottleneck: it holds a run up for "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from perfdb.analysis.compare import beyond_chance
 from perfdb.charts.style import (
     BLUE,
     HATCH_INK,
@@ -24,12 +25,13 @@ from perfdb.charts.style import (
     to_drawable,
     write,
 )
-from perfdb.text import duration_text, inert, shortened, step_label
+from perfdb.text import counted, duration_text, inert, shortened, step_label
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_STEPS = 12
+MOST_STEPS = 12  # each has two lines
+_ONE_LINE = 36
 
 
 def compare(
@@ -107,8 +109,9 @@ def compare(
         write(tick)
     axes.tick_params(axis="y", length=0, labelsize=11, labelcolor=INK)
     axes.set_ylim(max(len(shown), 4) - 0.4, -0.6)
-    axes.set_xlim(0, 1.5 * longest)
-    more = f"; {hidden} more steps not drawn" if hidden > 0 else ""
+    intervals = "low" in shown and shown["low"].notna().any()
+    axes.set_xlim(0, (2.0 if intervals else 1.5) * longest)  # the differences stand at the right
+    more = f"; {counted(hidden, 'more step')} not drawn" if hidden > 0 else ""
     duration_axis(axes.xaxis, longest, f"{of}{more}")
     legend = axes.legend(
         loc="lower left",
@@ -127,10 +130,10 @@ def compare(
 def _label(row: Mapping[Hashable, Any]) -> str:
     counts = (row.get("n_a"), row.get("n_b"))
     known = all(isinstance(count, int | float) and count == count for count in counts)
-    lines = [name_label(step_label(row["step_name"], row.get("kind", "")))]
-    if known and counts != (1, 1):
-        lines.append(f"n = {counts[0]:,.0f} and {counts[1]:,.0f}")
-    return "\n".join(lines)
+    name = step_label(row["step_name"], row.get("kind", ""))
+    if not known or counts == (1, 1):
+        return name_label(name)
+    return f"{to_drawable(shortened(inert(name), _ONE_LINE))}\nn = {counts[0]:,.0f} and {counts[1]:,.0f}"
 
 
 def _difference(row: Mapping[Hashable, Any]) -> tuple[str, str]:
@@ -140,14 +143,15 @@ def _difference(row: Mapping[Hashable, Any]) -> tuple[str, str]:
     seconds = b - a
     percent = round(100 * seconds / a) if a > 0 else 0
     text = f"{_signed(seconds)}" + (f" ({'−' if percent < 0 else '+'}{abs(percent)} %)" if percent else "")
-    low, high = (float(row.get(name, math.nan)) for name in ("low", "high"))
+    way = VERMILLION if seconds > 0 else BLUE
+    if "low" not in row:  # two sessions, of which it is a fact
+        return text, way if seconds else MUTED
+    low, high = float(row["low"]), float(row["high"])
     if math.isnan(low) or math.isnan(high):
-        return text, VERMILLION if seconds > 0 else BLUE
-    sure = low > 0 or high < 0
-    return (
-        f"{text}\n[{_signed(low)}, {_signed(high)}]{'' if sure else ' may be chance'}",
-        MUTED if not sure else VERMILLION if seconds > 0 else BLUE,
-    )
+        return f"{text}\ntoo few runs", MUTED
+    sure = beyond_chance(low, high)
+    text = f"{text}\n[{_signed(low)}, {_signed(high)}]{'' if sure else ' may be chance'}"
+    return text, way if sure else MUTED
 
 
 def _signed(seconds: float) -> str:

@@ -42,20 +42,9 @@ def draw_limits(axes: Axes, limits: Sequence[Mapping[str, Any]], durations: Floa
         inside = value <= top
         if inside:
             axes.axhline(value, color=VERMILLION, linewidth=1.6, linestyle=(0, (8, 2, 1, 2)), zorder=3)
-        write(
-            axes.annotate(
-                label if inside else f"{label}: above this picture",
-                (0, value if inside else top),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 4 if inside else -12),
-                textcoords="offset points",
-                ha="left",
-                fontsize=10,
-                color=VERMILLION,
-                bbox=_BOX,
-                zorder=5,
-            )
-        )
+        text = label if inside else f"{label}: above this picture"
+        at, offset = (0, value if inside else top), (4, 4 if inside else -12)
+        _words(axes, text, at, offset, VERMILLION, xycoords=("axes fraction", "data"), ha="left")
 
 
 def draw_pinned(axes: Axes, pinned: Mapping[str, Any], top: float) -> None:
@@ -65,20 +54,17 @@ def draw_pinned(axes: Axes, pinned: Mapping[str, Any], top: float) -> None:
     inside = value <= top
     if inside:
         axes.axhline(value, color=GREEN, linewidth=1.8, linestyle=(0, (2, 2)), zorder=3)
-    write(
-        axes.annotate(
-            label if inside else f"{label}: above this picture",
-            (1, min(value, top)),
-            xycoords=("axes fraction", "data"),
-            xytext=(-4, -12),
-            textcoords="offset points",
-            ha="right",
-            fontsize=10,
-            color=GREEN,
-            bbox=_BOX,
-            zorder=5,
-        )
-    )
+    text = label if inside else f"{label}: above this picture"
+    at, corner = (1, min(value, top)), ("axes fraction", "data")
+    _words(axes, text, at, (-4, -12), GREEN, xycoords=corner, ha="right")
+
+
+def _words(
+    axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], colour: str, **more: Any
+) -> None:
+    """Write words beside a place, in a box that keeps lines from crossing them."""
+    look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 10, "bbox": _BOX, "zorder": 5} | more
+    write(axes.annotate(text, at, xytext=offset, color=colour, **look))
 
 
 def draw_changes(
@@ -133,20 +119,8 @@ def draw_changes(
 def _draw_level(axes: Axes, x: Floats, start: int, end: int, median: float) -> None:
     first, last = max(0, start), min(len(x), end) - 1
     axes.plot([x[first], x[last]], [median, median], color=ORANGE, linewidth=3, alpha=0.95, zorder=4)
-    write(
-        axes.annotate(
-            f"median {duration_text(median)}, n = {end - start:,}",
-            ((x[first] + x[last]) / 2, median),
-            xytext=(0, -8),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=10,
-            color=INK,
-            bbox=_BOX,
-            zorder=5,
-        )
-    )
+    text, middle = f"median {duration_text(median)}, n = {end - start:,}", (x[first] + x[last]) / 2
+    _words(axes, text, (middle, median), (0, -8), INK, ha="center", va="top")
 
 
 def _draw_flags(axes: Axes, x: Floats, flags: Sequence[_Flag]) -> None:
@@ -180,22 +154,15 @@ def _draw_flags(axes: Axes, x: Floats, flags: Sequence[_Flag]) -> None:
             if needed == len(taken):
                 taken.append([])
             taken[needed].append((first, last))
-        write(
-            axes.annotate(
-                "\n".join(flag.lines),
-                (at, 0.965 - _LINE * row),
-                xycoords=("data", "axes fraction"),
-                xytext=(9 if left else -9, 0),
-                textcoords="offset points",
-                ha="left" if left else "right",
-                va="top",
-                fontsize=11,
-                fontweight="bold",
-                color=flag.colour,
-                bbox=_BOX,
-                zorder=6,
-            )
-        )
+        look: dict[str, Any] = {
+            "xycoords": ("data", "axes fraction"),
+            "va": "top",
+            "fontsize": 11,
+            "fontweight": "bold",
+        }
+        offset, side = ((9, 0), "left") if left else ((-9, 0), "right")
+        place_of_row = (at, 0.965 - _LINE * row)
+        _words(axes, "\n".join(flag.lines), place_of_row, offset, flag.colour, ha=side, zorder=6, **look)
 
 
 def _line(axes: Axes, x: Floats, index: int, colour: str) -> float:

@@ -64,7 +64,9 @@ def resources(session: Session) -> Figure:
     _draw_steps(below, shown, wall)
     hidden = len(rows) - len(shown)
     duration_axis(
-        below.xaxis, wall, "since the start" + (f"; {hidden} more steps not drawn" if hidden else "")
+        below.xaxis,
+        wall,
+        "since the start" + (f"; {counted(hidden, 'more step')} not drawn" if hidden else ""),
     )
     below.set_xlim(0, wall * 1.001)
     return made

@@ -12,12 +12,12 @@ import textwrap
 from datetime import datetime
 from functools import cache
 from typing import Any
-from unicodedata import east_asian_width
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
@@ -46,7 +46,7 @@ NOTHING: tuple[str, str] = ("#f0f0f0", "")
 HATCH_INK = "#33333388"
 
 _LEFT = 0.012
-_TITLE_CHARACTERS = 92
+_MOST_MEASURED = 400  # characters of which the usual width is taken
 _MINUTES = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 # What DejaVu Sans lacks is looked up in those of these that the machine has. Fonts of coloured emoji hold
 # bitmaps, which matplotlib cannot draw.
@@ -64,34 +64,50 @@ logger = logging.getLogger("perfdb")
 def figure(title: str, subtitle: str = "", footer: str = "") -> Figure:
     """Return an empty figure with a head line that says the finding, and small print below."""
     made = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
-    title = inert(title)
-    wide = sum(east_asian_width(character) in "WF" for character in title)
-    room = _TITLE_CHARACTERS - 3 * min(wide, 53) // 4  # 53 of them fill a line
-    lines = textwrap.wrap(title, room, max_lines=2, placeholder=" …") or [""]
-    top = 0.975 - 0.042 * len(lines)
-    write(
-        made.text(
-            _LEFT,
-            0.975,
-            "\n".join(map(to_drawable, lines)),
-            fontsize=16,
-            fontweight="bold",
-            color=INK,
-            va="top",
-        )
-    )
+    head = made.text(_LEFT, 0.975, "", fontweight="bold", color=INK, va="top")
+    top = 0.975 - 0.042 * _fit(head, title, (16, 2), (14, 2), (13, 2))
     if subtitle:
-        shown = to_drawable(textwrap.shorten(inert(subtitle), 160, placeholder=" …"))
-        write(made.text(_LEFT, top, shown, fontsize=11, color=MUTED, va="top"))
-        top -= 0.035
+        context = made.text(_LEFT, top, "", color=MUTED, va="top")
+        top -= 0.005 + 0.03 * _fit(context, subtitle, (11, 1), (10, 1), (9, 1), (9, 2))
     if footer:
-        shown = to_drawable(textwrap.shorten(inert(footer), 190, placeholder=" …"))
-        write(made.text(_LEFT, 0.012, shown, fontsize=9, color=MUTED, va="bottom"))
+        _fit(made.text(_LEFT, 0.012, "", color=MUTED, va="bottom"), footer, (9, 1), (8, 1))
     bottom = 0.04 if footer else 0.01
     made.set_layout_engine(
         ConstrainedLayoutEngine(rect=(0.006, bottom, 0.986, top - 0.012 - bottom), h_pad=0.06, w_pad=0.06)
     )
     return made
+
+
+def _fit(text: Text, said: str, *sizes: tuple[int, int]) -> int:
+    """Write into the first size and so many lines that hold it; return how many. The last one cuts it."""
+    said = inert(said)
+    most = (1 - 2 * _LEFT) * SIZE[0] * DPI
+    for size, most_lines in sizes:
+        text.set_fontsize(size)
+        part = said[:_MOST_MEASURED]
+        room = max(20, int(1.15 * len(part) * most / max(1.0, _width(text, part))))
+        lines = _wrapped(said, room, most_lines)
+        while _width(text, "\n".join(lines)) > most and room > 20:
+            room -= max(1, room // 40)
+            lines = _wrapped(said, room, most_lines)
+        if len(textwrap.wrap(said, room)) <= most_lines:
+            break
+    return len(lines)
+
+
+def _wrapped(said: str, room: int, most_lines: int) -> list[str]:
+    return textwrap.wrap(said, room, max_lines=most_lines, placeholder=" …") or [""]
+
+
+def _width(text: Text, said: str) -> float:
+    """Return the pixels that a text takes, which is set to it."""
+    text.set_text("\n".join(map(to_drawable, said.split("\n"))))
+    return float(write(text).get_window_extent(_ruler()).width)
+
+
+@cache
+def _ruler() -> RendererAgg:
+    return RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
 
 
 def sentence(title: str, text: str) -> Figure:

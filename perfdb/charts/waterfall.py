@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from heapq import nlargest
 
 from matplotlib.axes import Axes
@@ -25,8 +26,9 @@ from perfdb.charts.style import (
     write,
     zone,
 )
-from perfdb.records import COMPLETED, Session
+from perfdb.records import Session
 from perfdb.text import counted, duration_text, inert, mode_text, shortened
+from perfdb.vocabulary import COMPLETED
 
 MOST_ROWS = 32
 MOST_BARS = 2_000  # more than a picture has columns
@@ -35,9 +37,17 @@ _FAILED_BESIDE = "#f3c09b"
 _NARROWEST = 0.0015  # of the width: what is shorter would not be seen
 
 
-def waterfall(session: Session) -> Figure:
-    """Draw when each step of a session ran, and which of them held it up."""
-    laid_out = timeline(session)
+def waterfall(
+    session: Session, *, now: float | None = None, usual: Mapping[str | None, float] | None = None
+) -> Figure:
+    """Draw when each step of a session ran, and which of them held it up.
+
+    Args:
+        session: with its steps.
+        now: epoch seconds, where a running session ends for the time being; None: at the last moment known.
+        usual: usual seconds by step name, for the steps that are open.
+    """
+    laid_out = timeline(session, now, usual)
     if not laid_out.rows:
         return sentence(f"{session.session_id}: no steps", "This session recorded no steps.")
     shown = laid_out.cut(MOST_ROWS, MOST_BARS)
@@ -109,7 +119,8 @@ def _label(row: Row) -> str:
     times = f" × {row.count:,}" if row.count > 1 else ""
     depth = min(row.depth, DEEPEST)
     branch = "  " * (depth - 1) + "└ " if depth else ""
-    return branch + to_drawable(shortened(inert(row.label), 40 - 2 * depth)) + times
+    so_far = f"\n{row.so_far}" if row.so_far else ""
+    return branch + to_drawable(shortened(inert(row.label), 40 - 2 * depth)) + times + so_far
 
 
 def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:
@@ -143,6 +154,15 @@ def _draw_row(axes: Axes, place: int, row: Row, wall: float) -> None:
         facecolors="white",
         edgecolor=INK,
         linewidth=0.6,
+    )
+    axes.plot(
+        [bar.end for bar in row.bars if bar.is_open],
+        [place for bar in row.bars if bar.is_open],
+        marker=">",
+        markersize=9,
+        linestyle="none",
+        color=INK,
+        clip_on=False,
     )
     edges = [bar.start for bar in row.bars[1:]]
     if 0 < len(edges) < 200:

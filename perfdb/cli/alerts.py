@@ -10,26 +10,26 @@ import click
 from perfdb.alerts.triage import LiveVerdict, Triage
 from perfdb.analysis.rules import kind_of
 from perfdb.cli.completing import complete
-from perfdb.cli.options import COUNT, database_option, open_history, table_options
+from perfdb.cli.options import COUNT, database_option, last_option, name_option, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert, local_time, short_time
 from perfdb.errors import NotFoundError
 from perfdb.filters import parse_age, step_of
 from perfdb.history.history import History
-from perfdb.records import ALERT_STATES, Alert
+from perfdb.records import Alert
 from perfdb.text import counted, step_label
-from perfdb.vocabulary import CRITICAL, INFO, WARNING
+from perfdb.vocabulary import ALERT_STATES, CRITICAL, INFO, WARNING
 
 COLUMNS = (
     Column("id", right=True),
     Column("severity"),
     Column("state"),
-    Column("what moved", flexible=True),
+    Column("what moved", flexible=True, least=20),
     Column("effect", right=True),
     Column("since"),
     Column("runs", right=True),
-    Column("rule"),
+    Column("rule", optional=True),
 )
 COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 STATES = ("open", "all", *ALERT_STATES)
@@ -46,9 +46,7 @@ def age(ctx: click.Context, param: click.Parameter, value: str) -> float:
     return seconds
 
 
-_PIPELINE = click.option(
-    "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only alerts of this pipeline."
-)
+_PIPELINE = name_option("pipeline", "Only alerts of this pipeline.")
 
 
 _STATE = click.option(
@@ -59,7 +57,7 @@ _STATE = click.option(
     type=click.Choice(STATES),
     help="Only alerts in this state.",
 )
-_LAST = click.option("-n", "--last", type=COUNT, help="Number of newest alerts.  [all]")
+_LAST = last_option("Number of newest alerts.  [all]")
 
 
 @click.group("alerts", invoke_without_command=True)
@@ -98,7 +96,7 @@ def list_alerts(
     as_csv: bool,
     database: str | None,
 ) -> None:
-    """List alerts, newest first."""
+    """List alerts, newest first; of the open ones the most severe first."""
     _list(database or ctx.obj, state, last, pipeline, as_json, as_csv)
 
 
@@ -135,8 +133,8 @@ def _list(
 
 def _historic(triage: Triage) -> str:
     count = len(triage.alerts("historic"))
-    told = f" {counted(count, 'historic alert')} of old data: perfdb alerts list --state historic."
-    return told if count else ""
+    words = f" {counted(count, 'historic alert')} of old data: perfdb alerts list --state historic."
+    return words if count else ""
 
 
 def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
@@ -161,7 +159,7 @@ def _cells(alert: Alert, stale_after: float) -> tuple[str, ...]:
         f"{subject(alert)}{f' ({mode})' if mode not in ('', 'normal mode') else ''}",
         kind_of(alert.kind).effect_text(alert.effect),
         short_time(alert.since_time),
-        str(alert.hits),
+        f"{alert.n:,}",
         alert.rule,
     )
 
@@ -199,8 +197,8 @@ def show(ctx: click.Context, alert_id: int, as_json: bool, as_csv: bool, databas
         for each in story.group:
             click.echo(f"  {each.id}  {inert(each.headline)}")
     click.echo("Happened:")
-    for happening in _without_repetition([(e.at, e.event, e.session_id, e.note) for e in story.events]):
-        click.echo(f"  {happening}")
+    for line in _without_repetition([(e.at, e.event, e.session_id, e.note) for e in story.events]):
+        click.echo(f"  {line}")
 
 
 def _without_repetition(events: list[tuple[float, str, str | None, str | None]]) -> list[str]:
@@ -271,15 +269,8 @@ def undo(ctx: click.Context, alert_ids: tuple[int, ...], note: str | None, datab
 @click.option(
     "--rule", metavar="NAME", shell_complete=complete("rule"), help="Silence all alerts of this rule."
 )
-@click.option(
-    "--pipeline",
-    metavar="NAME",
-    shell_complete=complete("pipeline"),
-    help="Silence all alerts of this pipeline.",
-)
-@click.option(
-    "--step", metavar="NAME", shell_complete=complete("step"), help="Silence all alerts of this step."
-)
+@name_option("pipeline", "Silence all alerts of this pipeline.")
+@name_option("step", "Silence all alerts of this step.")
 @click.option("--reason", metavar="TEXT", help="The reason.")
 @database_option
 @click.pass_context

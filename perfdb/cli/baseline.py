@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     COUNT,
     database_option,
     filter_options,
     history_filters,
+    name_option,
     open_history,
     table_options,
 )
@@ -84,12 +84,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @command.command("pin")
-@click.option(
-    "--step",
-    metavar="NAME",
-    shell_complete=complete("step"),
-    help="Only this step.  [the total and every step]",
-)
+@name_option("step", "Only this step.  [the total and every step]")
 @click.option(
     "-n",
     "--last",
@@ -147,13 +142,8 @@ def pin(
 
 @command.command("unpin")
 @click.argument("baseline_ids", metavar="[ID...]", type=COUNT, nargs=-1)
-@click.option(
-    "--pipeline",
-    metavar="NAME",
-    shell_complete=complete("pipeline"),
-    help="Only baselines of this pipeline.",
-)
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only baselines of this step.")
+@name_option("pipeline", "Only baselines of this pipeline.")
+@name_option("step", "Only baselines of this step.")
 @click.option("--all", "everything", is_flag=True, help="Remove all of them.")
 @database_option
 @click.pass_context

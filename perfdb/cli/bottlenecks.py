@@ -17,24 +17,31 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, colour, print_data, print_table
 from perfdb.cli.sorting import frame_in_order
-from perfdb.cli.text import duration_text, inert, of_kind, percent_text
+from perfdb.cli.text import WITHIN, duration_text, inert, of_kind, percent_text
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
 COLUMNS = (
-    Column("step", flexible=True),
+    Column("step", flexible=True, least=26),
     Column("critical", right=True),
     Column("share", right=True),
-    Column("variance", right=True),
+    Column("variance", right=True, optional=True),
     Column("busy", right=True),
     Column("gain at ×2", right=True),
     Column("gain at most", right=True),
-    Column("in parallel", flexible=True),
+    Column("in parallel", optional=True),
 )
 
 
 @click.command("bottlenecks")
-@click.option("-n", "--last", default=100, show_default=True, type=COUNT, help="Number of newest sessions.")
+@click.option(
+    "-n",
+    "--last",
+    default=100,
+    show_default=True,
+    type=COUNT,
+    help="Number of newest sessions of each pipeline.",
+)
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:
@@ -75,7 +82,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         parallel = f"{row['workers']} at once, {used} busy, slowest {slowest}×"
     name = step_label(row["step_name"], row["kind"])
     return (
-        name if row["inside"] is None else f"{row['inside']} › {name}",
+        name if row["inside"] is None else f"{row['inside']}{WITHIN}{name}",
         duration_text(row["critical_s"]),
         percent_text(row["share_percent"]),
         percent_text(row["variance_percent"]),

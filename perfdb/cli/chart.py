@@ -10,7 +10,15 @@ import click
 from perfdb.charts.saving import FORMATS, image
 from perfdb.cli.completing import complete
 from perfdb.cli.files import has_a_name, is_terminal, output_name, write_whole
-from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
+from perfdb.cli.options import (
+    database_option,
+    filter_options,
+    history_filters,
+    last_option,
+    name_option,
+    open_history,
+    output_option,
+)
 from perfdb.history.charts import CHARTS
 
 _WIDTH = max(map(len, CHARTS)) + 2
@@ -27,27 +35,18 @@ HELP = "\n".join(
 @click.command("chart", help=HELP)
 @click.argument("kind", type=click.Choice(tuple(CHARTS)))
 @click.argument("session_ids", metavar="[ID]...", shell_complete=complete("session"), nargs=-1)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Output: FILE.png, FILE.svg, or - for stdout.",
-)
+@output_option("Output: FILE.png, FILE.svg, or - for stdout.", required=True)
 @click.option(
     "--format",
     "form",
     type=click.Choice(FORMATS),
     help="Format; the default depends on FILE, else png.",
 )
-@click.option(
-    "--step", metavar="NAME", shell_complete=complete("step"), help="trend: this step instead of the total."
-)
+@name_option("step", "trend: this step instead of the total.")
 @click.option(
     "--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode."
 )
-@click.option("-n", "--last", type=COUNT, help="Number of newest sessions.")
+@last_option()
 @filter_options
 @database_option
 def command(

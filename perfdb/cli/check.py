@@ -1,4 +1,4 @@
-"""`perfdb check`: a gate for CI: exit 0 when nothing fires, 1 when something does, 2 when it cannot tell."""
+"""`perfdb check`: a gate for CI: exit 0 when nothing fires, 1 when something does, 2 if it cannot answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perfdb.cli.sorting import in_order
 from perfdb.cli.text import inert
 from perfdb.records import ALERT_ROW, Alert
 from perfdb.text import counted
-from perfdb.vocabulary import CRITICAL, WARNING
+from perfdb.vocabulary import ALERT_STATES, CRITICAL, FIRING, HISTORIC, WARNING
 
 
 @click.command("check")
@@ -45,6 +45,16 @@ from perfdb.vocabulary import CRITICAL, WARNING
     shell_complete=complete("pipeline"),
     help="Only alerts of this pipeline.",
 )
+@click.option(
+    "--state",
+    "--status",
+    "state",
+    default=FIRING,
+    show_default=True,
+    type=click.Choice(("open", "all", *ALERT_STATES)),
+    help="State of the alerts that fail the check.",
+)
+@click.option("-n", "--last", type=COUNT, help="Number of newest alerts to list.  [all]")
 @table_options
 @click.pass_context
 def command(
@@ -54,17 +64,22 @@ def command(
     confirm: int,
     form: str,
     pipeline: str | None,
+    state: str,
+    last: int | None,
     as_json: bool,
     as_csv: bool,
     database: str | None,
 ) -> None:
     """Fail if an alert is firing: exit 0 quiet, 1 firing, 2 cannot answer.
 
-    Alerts that are acknowledged, silenced, historic or of severity info never fail the check. If there is too
+    Alerts that are silenced or of severity info never fail the check; those that are acknowledged or historic
+    only with --status. If there is too
     little history, the check says so and passes.
     """
-    checked = open_history(database).check(fail_on=fail_on, since=since, confirm=confirm, pipeline=pipeline)
-    failing = in_order(checked.failing, Alert.as_dict, ALERT_ROW)
+    checked = open_history(database).check(
+        fail_on=fail_on, since=since, confirm=confirm, pipeline=pipeline, state=state
+    )
+    failing = in_order(checked.failing[:last], Alert.as_dict, ALERT_ROW)
     if print_rows([alert.as_dict() for alert in failing], as_json=as_json, as_csv=as_csv):
         pass
     elif form == "github":
@@ -73,7 +88,7 @@ def command(
     else:
         for alert in failing:
             click.echo(f"{alert.severity.upper()}  {inert(alert.message)}")
-    click.echo(_summary(checked), err=True)
+    click.echo(_summary(checked, state), err=True)
     ctx.exit(1 if checked.failing else 0)
 
 
@@ -88,11 +103,14 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _summary(checked: Checked) -> str:
+def _summary(checked: Checked, state: str) -> str:
     if checked.failing:
         count = len(checked.failing)
         fire = f"{count} alert{'s fire' if count > 1 else ' fires'}."
-        return fire + _passed(checked.passed) + _historic(checked.historic)
+        if state != FIRING:
+            fire = counted(count, "alert") + (f" {_are(count)} {state}." if state != "all" else ".")
+        historic = "" if state in ("all", HISTORIC) else _historic(checked.historic)
+        return fire + _passed(checked.passed) + historic
     said = "Quiet."
     if not checked.enough:
         runs = counted(checked.longest, "run")
@@ -100,10 +118,16 @@ def _summary(checked: Checked) -> str:
     return said + _passed(checked.passed) + _historic(checked.historic)
 
 
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
 def _historic(count: int) -> str:
-    """Say what of old data is passed over: it was there when that data came."""
-    told = f" {counted(count, 'historic alert')} of old data not counted: perfdb alerts list --state historic"
-    return told if count else ""
+    """Say how many alerts of old data are not counted."""
+    words = (
+        f" {counted(count, 'historic alert')} of old data not counted: perfdb alerts list --state historic"
+    )
+    return words if count else ""
 
 
 def _passed(passed: Sequence[tuple[Alert, str]]) -> str:

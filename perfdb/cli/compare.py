@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.cli.completing import complete
-from perfdb.cli.options import COUNT, filter_options, history_filters, open_history, table_options
+from perfdb.cli.options import filter_options, history_filters, last_option, open_history, table_options
 from perfdb.cli.render import Column, colour, print_data, print_json, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import difference_text, duration_text, inert, of_kind, percent_text
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 @click.argument("a", required=False, shell_complete=complete("session"))
 @click.argument("b", required=False, shell_complete=complete("session"))
 @click.option("--by", metavar="ATTRIBUTE", help="Compare groups: fast_mode, model, git_commit, host, …")
-@click.option(
-    "-n", "--last", default=1000, show_default=True, type=COUNT, help="With --by: number of newest sessions."
-)
+@last_option("With --by: number of newest sessions.", default=1000)
 @filter_options
 @table_options
 def command(
@@ -148,4 +146,7 @@ def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _signed(percent: float | None) -> str:
-    return "" if percent is None else f"{'+' if percent >= 0 else '-'}{percent_text(abs(percent))}"
+    if percent is None:
+        return ""
+    text = percent_text(abs(percent))
+    return text if text == "0 %" else f"{'+' if percent >= 0 else '-'}{text}"

@@ -67,6 +67,24 @@ def check(database: str | None) -> None:
     click.echo("The tables are as expected.")
 
 
+@command.command("reindex")
+@database_option
+def reindex(database: str | None) -> None:
+    """Give recorded sessions the modes of mode_attributes in the settings.
+
+    Run it once after you have changed mode_attributes. perfdb changes sessions in small batches, and programs
+    may record meanwhile; running sessions keep their mode. You can interrupt it and run it again.
+    """
+    from perfdb.text import counted, inert
+
+    history = _existing(database, writes=True)
+    screen = sys.stderr.isatty()
+    shown = (lambda changed: click.echo(f"\r{changed:,} sessions", err=True, nl=False)) if screen else None
+    changed = history.reindex(each=shown)
+    names = ", ".join(history.settings.mode_attributes) or "no attribute"
+    click.echo(f"Changed {counted(changed, 'session')}: modes are of {inert(names)}.")
+
+
 @command.command("copy")
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
@@ -145,7 +163,7 @@ def _say_verified(copied: Sequence[Copied], there: History) -> None:
         click.echo("All rows are there, and equal.", err=True)
 
 
-def _existing(database: str | None) -> History:
+def _existing(database: str | None, *, writes: bool = False) -> History:
     from perfdb.store.engine import sqlite_path
 
     history = History(database)
@@ -153,5 +171,5 @@ def _existing(database: str | None) -> History:
     path = sqlite_path(history.url)
     if path is not None and not path.exists():
         raise StoreError(f"there is no database at {history.database}: perfdb db upgrade creates one")
-    click.echo(f"Read {history.database}", err=True)
+    click.echo(f"{'Write' if writes else 'Read'} {history.database}", err=True)
     return history

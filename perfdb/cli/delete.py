@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from perfdb.cli.completing import complete
-from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
+from perfdb.cli.options import database_option, filter_options, history_filters, last_option, open_history
 from perfdb.cli.text import duration_text, inert, local_time
 from perfdb.filters import Filters
 from perfdb.history.history import History
-from perfdb.records import RUNNING
 from perfdb.text import counted
+from perfdb.vocabulary import RUNNING
 
 MOST_SHOWN = 20
 _PIECE = 100  # sessions of one transaction, when filters choose
@@ -21,7 +21,7 @@ _PIECE = 100  # sessions of one transaction, when filters choose
 
 @click.command("delete")
 @click.argument("session_ids", metavar="[ID]...", shell_complete=complete("session"), nargs=-1)
-@click.option("-n", "--last", type=COUNT, help="Only this many of the newest matching sessions.")
+@last_option("Only this many of the newest matching sessions.")
 @click.option(
     "--everywhere",
     is_flag=True,

@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
-from perfdb.cli.files import STDOUT, has_a_name, is_terminal, output_name, write_whole
+from perfdb.cli.files import STDOUT, ExistingFile, has_a_name, is_terminal, output_name, write_whole
+from perfdb.cli.options import output_option
 from perfdb.errors import SettingsError, StoreError
 from perfdb.outputs import spare_databases
 
 
 @click.command("design")
-@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("image", type=ExistingFile())
 @click.option(
     "--design-style", default="modern", show_default=True, help="Style, such as modern or scandinavian."
 )
@@ -32,13 +33,7 @@ from perfdb.outputs import spare_databases
 @click.option(
     "--stand-in", is_flag=True, help="Use stand-in services on this machine; needs no keys and costs nothing."
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Also write the picture to FILE; - for stdout.",
-)
+@output_option("Also write the picture to FILE; - for stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print the responses as one JSON object.")
 def command(
     image: Path,

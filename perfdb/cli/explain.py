@@ -10,13 +10,7 @@ from typing import Any
 import click
 
 from perfdb.cli.completing import complete
-from perfdb.cli.options import (
-    COUNT,
-    filter_options,
-    open_history,
-    session_meant,
-    table_options,
-)
+from perfdb.cli.options import filter_options, last_option, open_history, session_meant, table_options
 from perfdb.cli.render import Column, print_data, print_json, print_table, screen_width
 from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import difference_text, duration_text, inert
@@ -26,7 +20,7 @@ from perfdb.vocabulary import TOTAL
 
 WIDEST = 120  # of prose
 COLUMNS = (
-    Column("step", flexible=True),
+    Column("step", flexible=True, least=20),
     Column("this run", right=True),
     Column("usually", right=True),
     Column("more", right=True),
@@ -37,14 +31,7 @@ COLUMNS = (
 
 @click.command("explain")
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
-@click.option(
-    "-n",
-    "--last",
-    default=100,
-    show_default=True,
-    type=COUNT,
-    help="Number of earlier sessions to compare with.",
-)
+@last_option("Number of earlier sessions to compare with.", default=100)
 @filter_options
 @table_options
 def command(
@@ -53,8 +40,8 @@ def command(
     """Explain why a session was slow, step by step against its past.
 
     The seconds are those on the critical path. "usually" is their median in earlier sessions of the same
-    pipeline and mode. The differences add up to the difference of the session. ID and filters as in
-    `perfdb show`.
+    pipeline and mode. The differences add up to the difference of the session; "Medians of parts" is what
+    the medians of the steps leave of the median of the sessions. ID and filters as in `perfdb show`.
     """
     history = open_history(database)
     found = history.explain(session_meant(history, session_id, filters), last=last)
@@ -92,12 +79,14 @@ def command(
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     name = step_label(row["step_name"], row["kind"])
+    if row["kind"] == "medians":
+        return name, "", "", difference_text(row["excess_s"]), "", ""
     if row["usual_s"] is None:
         return name, duration_text(row["seconds"]), "", "", "", ""
     return (
         name,
         duration_text(row["seconds"]),
-        duration_text(max(row["usual_s"], 0.0)),
+        duration_text(row["usual_s"]),
         difference_text(row["excess_s"]),
         f"{row['percentile']:.0f}" if row["percentile"] is not None else "",
         f"{row['n']:,}",

@@ -13,12 +13,13 @@ import click
 
 from perfdb.cli.files import STDOUT, is_terminal, output_name, write_whole
 from perfdb.cli.options import (
-    COUNT,
     database_option,
     expand_option,
     filter_options,
     history_filters,
+    last_option,
     open_history,
+    output_option,
     say_what_next,
 )
 from perfdb.history.exporting import Export
@@ -28,14 +29,7 @@ from perfdb.history.exporting import Export
 @click.option(
     "--format", "form", type=click.Choice(["json", "csv", "parquet"]), required=True, help="Output format."
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=STDOUT,
-    metavar="FILE",
-    help="Output file; the default is stdout (-).",
-)
+@output_option("Output file; the default is stdout (-).", default=STDOUT)
 @click.option(
     "--rows",
     type=click.Choice(["steps", "sessions"]),
@@ -44,7 +38,7 @@ from perfdb.history.exporting import Export
     help="What each row of CSV or Parquet contains.",
 )
 @click.option("--bom", is_flag=True, help="Start CSV with a byte order mark, which some spreadsheets need.")
-@click.option("-n", "--last", type=COUNT, help="Number of newest sessions.")
+@last_option()
 @expand_option
 @filter_options
 @database_option

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from perfdb.cli.completing import complete
 from perfdb.cli.options import (
-    COUNT,
     filter_options,
     history_filters,
+    last_option,
+    name_option,
     open_history,
     say_what_next,
     table_options,
@@ -34,8 +34,8 @@ COLUMNS = (
 
 
 @click.command("failures")
-@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Number of newest sessions.")
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
+@last_option(default=1000)
+@name_option("step", "Only this step.")
 @filter_options
 @table_options
 def command(

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import click
 
 from perfdb.errors import StoreError
 from perfdb.outputs import place_of, spare_databases, write_output
 from perfdb.settings import shown_path
 
 STDOUT = Path("-")
+
+
+class ExistingFile(click.Path):
+    """A file that is there; of one that cannot be looked at, the reason is told, not that there is none."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Return the path."""
+        try:
+            os.stat(value)
+        except FileNotFoundError:
+            pass  # click has the words
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            self.fail(f"{shown_path(Path(value))} cannot be read: {reason}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def write_whole(pieces: Iterable[bytes], path: Path) -> None:

@@ -94,7 +94,7 @@ def _explained(database: str | None, error: Exception) -> PerfdbError | None:
 
     try:
         return History(database).explained(error, certain=database is None)
-    except Exception:  # the first error tells more
+    except Exception:  # the first error says more
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
@@ -14,7 +15,7 @@ from perfdb.cli.group import DATABASE
 from perfdb.cli.sorting import remember_sort
 from perfdb.errors import FilterError, NotFoundError, UsageError
 from perfdb.filters import Filters, attribute_of, moment_of
-from perfdb.records import STATUSES
+from perfdb.vocabulary import STATUSES
 
 COUNT = click.IntRange(1)  # of things, or the number of one
 TYPED = "perfdb.cli.typed"  # moments as they were typed: a verb may mean another zone
@@ -96,6 +97,26 @@ expand_option = click.option(
 )
 
 
+def name_option(kind: str, words: str) -> Callable[[Command], Command]:
+    """Return an option that takes a recorded name: ``--pipeline``, ``--step`` or ``--tag``."""
+    return click.option(f"--{kind}", metavar="NAME", shell_complete=complete(kind), help=words)
+
+
+def last_option(
+    words: str = "Number of newest sessions.", default: int | None = None
+) -> Callable[[Command], Command]:
+    """Return the option that says how many are looked at."""
+    return click.option(
+        "-n", "--last", default=default, show_default=default is not None, type=COUNT, help=words
+    )
+
+
+def output_option(words: str, **more: Any) -> Callable[[Command], Command]:
+    """Return the option that says where the answer goes."""
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option("-o", "--output", type=kind, metavar="FILE", help=words, **more)
+
+
 def _attribute(flag: str, words: str) -> Callable[[Command], Command]:
     return click.option(flag, callback=attributes, multiple=True, metavar="KEY=VALUE", help=words)
 
@@ -106,9 +127,7 @@ _OF_STEPS = (
     _attribute("--session-attribute", "Only steps of sessions with this attribute."),
 )
 _FILTERS: tuple[Callable[[Any], Any], ...] = (
-    click.option(
-        "--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only this pipeline."
-    ),
+    name_option("pipeline", "Only this pipeline."),
     click.option(
         "--since",
         callback=instant,
@@ -119,9 +138,7 @@ _FILTERS: tuple[Callable[[Any], Any], ...] = (
     click.option("--fast-mode/--normal-mode", "fast_mode", default=None, help="Only sessions in this mode."),
     click.option("--status", type=click.Choice(STATUSES), help="Only sessions with this status."),
     _OF_SESSIONS,
-    click.option(
-        "--tag", metavar="NAME", shell_complete=complete("tag"), help="Only sessions with this tag."
-    ),
+    name_option("tag", "Only sessions with this tag."),
 )
 
 
@@ -170,6 +187,8 @@ def open_history(database: str | None, *, writes: bool = False, lists: bool = Fa
     click.echo(f"{'Write' if writes else 'Read'} {history.database}", err=True)
     if unknown:
         click.echo(unknown, err=True)
+    if lists and database is None and (stale := history.stale_modes()) is not None:
+        click.echo(stale, err=True)
     return history
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perfdb.cli.completing import complete
-from perfdb.cli.options import COUNT, database_option, json_option, require_known
+from perfdb.cli.options import COUNT, database_option, json_option, name_option, require_known
 from perfdb.cli.render import Column, print_json, print_table
 from perfdb.cli.text import local_time, size_text
 from perfdb.history.history import History
@@ -43,7 +42,7 @@ def _age(ctx: click.Context, param: click.Parameter, value: str | None) -> float
     metavar="N",
     help="Always keep the newest N sessions of each pipeline and mode.",
 )
-@click.option("--pipeline", metavar="NAME", shell_complete=complete("pipeline"), help="Only this pipeline.")
+@name_option("pipeline", "Only this pipeline.")
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and change nothing.")
 @click.option("--reports", is_flag=True, help="Also delete JSON reports and the pictures of designs.")
 @click.option("--compact", is_flag=True, help="Rewrite the file without free space. Writers wait meanwhile.")
@@ -148,7 +147,7 @@ def _size(history: History) -> int:
 
 
 def _make_small(history: History, store: Database, before: int, *, asked: bool) -> None:
-    """Compact the file if that was asked for, or if nobody would wait for it; say what it brought."""
+    """Compact the file if that was asked for, or if no writer would wait for it; say how much it freed."""
     from perfdb.store.upkeep import space
 
     with store.reading() as connection:

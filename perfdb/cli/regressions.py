@@ -10,11 +10,11 @@ import click
 
 from perfdb.alerts.causes import parts_of
 from perfdb.alerts.messages import parts_text
-from perfdb.cli.completing import complete
 from perfdb.cli.options import (
-    COUNT,
     filter_options,
     history_filters,
+    last_option,
+    name_option,
     open_history,
     say_what_next,
     table_options,
@@ -28,23 +28,21 @@ from perfdb.text import step_label
 WIDEST = 120  # of prose
 COLUMNS = (
     Column("since"),
-    Column("step", flexible=True),
+    Column("step", flexible=True, least=20),
     Column("before", right=True),
     Column("n", right=True),
     Column("after", right=True),
     Column("n", right=True),
     Column("change", right=True),
-    Column("p", right=True),
+    Column("p", right=True, optional=True),
     Column("alert"),
 )
 
 
 @click.command("regressions")
-@click.option(
-    "--step", metavar="NAME", shell_complete=complete("step"), help="Only this step, not the totals."
-)
+@name_option("step", "Only this step, not the totals.")
 @click.option("--by", metavar="ATTRIBUTE", help="Look at the sessions of each value by themselves.")
-@click.option("-n", "--last", type=COUNT, help="Number of newest sessions.  [all]")
+@last_option("Number of newest sessions.  [all]")
 @click.option("--better", is_flag=True, help="Find what became faster instead.")
 @filter_options
 @table_options
@@ -100,6 +98,15 @@ def _say_where_it_differs(history: Any, given: Mapping[str, Any]) -> None:
 def _say_why(history: Any, given: dict[str, Any], better: bool) -> None:
     if history.sessions(**{name: value for name, value in given.items() if name != "step"}, last=1).empty:
         say_what_next(given)
+        return
+    from perfdb.analysis.trend_view import LEAST_FOR_MOVES
+
+    sessions = history.count(
+        **{name: value for name, value in given.items() if name not in ("step", "since")}
+    )
+    if sessions < LEAST_FOR_MOVES:
+        few = f"{sessions} of {LEAST_FOR_MOVES} sessions"
+        click.echo(f"Too few to tell whether a level moved: {few}. To see each step: perfdb trends", err=True)
         return
     became = "faster" if better else "slower"
     click.echo(f"Nothing became {became} permanently. To see each step: perfdb trends", err=True)

@@ -27,11 +27,19 @@ _LEAST_FLEXIBLE = 8
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its title, its alignment, and whether it gives way when space is short."""
+    """A column of a table, and how it gives way when space is short.
+
+    Attributes:
+        title: its first line; right: whether it is aligned to the right.
+        flexible: its texts may be cut, and are still read with ``least`` columns of the screen.
+        optional: it is left out, which is said, before others are cut to less than that.
+    """
 
     title: str
     right: bool = False
     flexible: bool = False
+    least: int = _LEAST_FLEXIBLE
+    optional: bool = False
 
 
 def screen_width() -> int:
@@ -53,18 +61,18 @@ def print_table(
     """Print rows under their titles; no line is longer than the screen.
 
     Args:
-        columns: flexible ones are cut first when a line would not fit.
+        columns: flexible ones are cut when a line would not fit, after optional ones were left out.
         rows: one text per column; everything is made inert.
         colours: the colour of each row's first column.
     """
     texts = [[inert(cell) for cell in row] for row in rows]
+    all_columns = columns
     used = [index for index in range(len(columns)) if any(row[index] for row in texts)]
-    columns = [columns[index] for index in used]
+    sizes = {index: max(width(columns[index].title), *(width(row[index]) for row in texts)) for index in used}
+    left_out = _too_many({index: columns[index] for index in used}, sizes)
+    used = [index for index in used if index not in left_out]
+    columns, widths = [columns[index] for index in used], [sizes[index] for index in used]
     texts = [[row[index] for index in used] for row in texts]
-    widths = [
-        max(width(column.title), *(width(row[index]) for row in texts))
-        for index, column in enumerate(columns)
-    ]
     _make_fit(widths, columns)
     titles = [pad(cut(c.title, w), w, right=c.right) for c, w in zip(columns, widths, strict=True)]
     click.echo(colour(_GAP.join(titles).rstrip(), None, dim=True))
@@ -76,16 +84,36 @@ def print_table(
         if colours:
             cells[0] = colour(cells[0], colours[number])
         click.echo(_GAP.join(cells).rstrip())
+    if left_out:
+        names = ", ".join(all_columns[index].title for index in sorted(left_out))
+        click.echo(f"A wider terminal shows as well: {names}", err=True)
+
+
+def _too_many(columns: Mapping[int, Column], sizes: Mapping[int, int]) -> list[int]:
+    """Return which optional columns, the last first, others need the space of."""
+
+    def needed(index: int) -> int:
+        column = columns[index]
+        return min(sizes[index], column.least) if column.flexible else sizes[index]
+
+    left_out: list[int] = []
+    space = screen_width() + len(_GAP) - sum(needed(index) + len(_GAP) for index in columns)
+    for index in reversed([index for index, column in columns.items() if column.optional]):
+        if space >= 0:
+            break
+        left_out.append(index)
+        space += needed(index) + len(_GAP)
+    return left_out
 
 
 def _make_fit(widths: list[int], columns: Sequence[Column]) -> None:
     excess = sum(widths) + len(_GAP) * (len(widths) - 1) - screen_width()
-    for index in reversed([i for i, column in enumerate(columns) if column.flexible]):
-        if excess <= 0:
-            return
-        given = min(excess, max(0, widths[index] - _LEAST_FLEXIBLE))
-        widths[index] -= given
-        excess -= given
+    flexible = [index for index, column in enumerate(columns) if column.flexible]
+    for least in ([column.least for column in columns], [_LEAST_FLEXIBLE] * len(columns)):
+        for index in reversed(flexible):
+            given = min(max(0, excess), max(0, widths[index] - least[index]))
+            widths[index] -= given
+            excess -= given
 
 
 def print_data(frame: pd.DataFrame, *, as_json: bool, as_csv: bool) -> bool:

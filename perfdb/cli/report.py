@@ -9,20 +9,20 @@ import click
 
 from perfdb.cli.completing import complete
 from perfdb.cli.files import has_a_name, output_name, write_whole
-from perfdb.cli.options import COUNT, database_option, filter_options, history_filters, open_history
+from perfdb.cli.options import (
+    database_option,
+    filter_options,
+    history_filters,
+    last_option,
+    open_history,
+    output_option,
+)
 
 
 @click.command("report")
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), required=False)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Output: FILE.html, or - for stdout.",
-)
-@click.option("-n", "--last", type=COUNT, help="Report on this many of the newest sessions.")
+@output_option("Output: FILE.html, or - for stdout.", required=True)
+@last_option("Report on this many of the newest sessions.")
 @filter_options
 @database_option
 def command(

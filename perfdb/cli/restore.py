@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from perfdb.cli.files import ExistingFile
 from perfdb.cli.options import database_option
 from perfdb.errors import StoreError, UsageError
 from perfdb.history.history import History
@@ -18,7 +19,7 @@ from perfdb.worker.recovery import end_left_sessions
 
 
 @click.command("restore")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=ExistingFile())
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @database_option
 def command(file: Path, yes: bool, database: str | None) -> None:
@@ -43,7 +44,7 @@ def command(file: Path, yes: bool, database: str | None) -> None:
             f"{counted(living, 'program')} recording into {home}: stop recording first, then restore"
         )
     require_backup(file)
-    if not yes and target is not None and _holds_something(target):
+    if not yes and target is not None and target.exists() and target.stat().st_size > 0:
         if not sys.stdin.isatty():
             raise click.UsageError(
                 f"There is no terminal to ask for confirmation. Pass --yes to replace {history.database}."
@@ -58,10 +59,6 @@ def command(file: Path, yes: bool, database: str | None) -> None:
     text = f"Restored {counted(made.sessions, 'session')}, {counted(made.steps, 'step')}."
     saved = f" The previous database is in {shown_path(before)}." if before and before.exists() else ""
     click.echo(text + saved)
-
-
-def _holds_something(target: Path) -> bool:
-    return target.exists() and target.stat().st_size > 0
 
 
 def _name_beside(target: Path) -> Path:

@@ -22,12 +22,12 @@ COLUMNS = (
     Column("rule"),
     Column("kind", flexible=True),
     Column("severity"),
-    Column("watches", flexible=True),
+    Column("watches", flexible=True, least=20),
     Column("limit", right=True),
     Column("state"),
     Column("alerts", right=True),
-    Column("precision", right=True),
-    Column("last run"),
+    Column("precision", right=True, optional=True),
+    Column("last run", optional=True),
 )
 REPLAY_COLUMNS = (
     Column("rule"),
@@ -48,7 +48,8 @@ _HELP = f"""List the rules with their state, alerts and precision.
 
 Define rules as [[alerts.rules]] in perfdb.toml; {_NUMBERS[_DEFAULTS]} are on by default. Precision is the
 share of the alerts of a rule that were right; --replay measures it on your own history, before a channel is
-on. `perfdb alerts explain` shows the calculation of each rule on the newest runs.
+on. `perfdb alerts explain` shows the calculation of each rule on the newest runs. Of many pipelines and
+modes, the 500 that ran last are judged, and those that a rule names.
 """
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from perfdb.cli.options import (
-    COUNT,
     check_expand,
     expand_option,
     filter_options,
     history_filters,
+    last_option,
     open_history,
     say_what_next,
     table_options,
@@ -20,6 +20,7 @@ from perfdb.cli.options import (
 from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
 from perfdb.cli.text import COLOURS, duration_text, mark, short_time
+from perfdb.text import counted
 from perfdb.vocabulary import INTERRUPTED, RUNNING
 
 COLUMNS = (
@@ -33,7 +34,7 @@ COLUMNS = (
 
 
 @click.command("sessions")
-@click.option("-n", "--last", default=20, show_default=True, type=COUNT, help="Maximum number of sessions.")
+@last_option("Maximum number of sessions.", default=20)
 @expand_option
 @filter_options
 @table_options
@@ -74,5 +75,5 @@ def _note(row: Mapping[str, Any]) -> str:
     if row["error_message"]:
         tags.append(row["error_message"])
     elif row["product_count"] is not None:
-        tags.append(f"{row['product_count']} products")
+        tags.append(counted(row["product_count"], "product"))
     return " ".join(tags)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import wrap
 from typing import Any
 
 import click
 
 from perfdb.alerts.messages import amount
+from perfdb.analysis.timeline import last_instant
 from perfdb.cli.completing import complete
 from perfdb.cli.options import filter_options, open_history, session_meant, table_options
 from perfdb.cli.render import colour, print_rows, screen_width
@@ -23,13 +24,17 @@ from perfdb.cli.text import (
     inert,
     local_time,
     mark,
+    width,
 )
 from perfdb.cli.waterfall import waterfall
 from perfdb.measures import JUDGED
 from perfdb.recording.report import to_report
-from perfdb.records import FAILED, INTERRUPTED, Session
+from perfdb.records import Session
+from perfdb.text import counted, so_far_text
+from perfdb.vocabulary import FAILED, INTERRUPTED, RUNNING
 
 MOST_STEPS = 60
+MOST_OF_ERROR = 8  # lines
 WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 
 
@@ -63,32 +68,50 @@ def command(
         report["steps"], order = [row for row, _ in pairs], [step for _, step in pairs]
     if print_rows(report["steps"] if as_csv else [report], as_json=as_json, as_csv=as_csv):
         return
-    columns = min(screen_width(), WIDEST)
-    for line in _heading(session, columns):
+    columns, now, usual = min(screen_width(), WIDEST), time.time(), history.usual_seconds(session)
+    for line in _heading(session, columns, now, usual.get(None)):
         click.echo(cut(line, columns))
     if session.error_message:
         paint = COLOURS[INTERRUPTED if session.status == INTERRUPTED else FAILED]
-        click.echo(colour(cut(inert(session.error_message), columns), paint))
+        lines = wrap(inert(session.error_message), columns, max_lines=MOST_OF_ERROR, placeholder=" …")
+        for line in lines:
+            click.echo(colour(line, paint))
     if not session.steps:
         click.echo("No steps were recorded.")
         return
     click.echo()
     most = len(session.steps) if every_step else MOST_STEPS
-    for line in waterfall(session, columns=columns, now=time.time(), most=most, data=data, order=order):
+    drawn = waterfall(session, columns=columns, now=now, most=most, data=data, order=order, usual=usual)
+    for line in drawn:
         click.echo(line)
 
 
-def _heading(session: Session, columns: int) -> Iterator[str]:
+def _packed(facts: Iterable[str], columns: int) -> Iterator[str]:
+    """Yield facts in lines that hold as many of them as fit."""
+    line = ""
+    for fact in filter(None, map(inert, facts)):
+        if line and width(line) + width(fact) + 2 > columns:
+            yield line
+            line = ""
+        line += f"  {fact}" if line else fact
+    if line:
+        yield line
+
+
+def _heading(session: Session, columns: int, now: float, usual: float | None) -> Iterator[str]:
     status = f"{mark(session.status)} {session.status}"
+    took = duration_text(session.total_duration)
+    if session.status == RUNNING:
+        took = so_far_text(last_instant(session, now) - session.start_time, usual)
     click.echo(
         f"{colour(session.session_id, None, bold=True)}  {colour(status, COLOURS.get(session.status))}"
-        f"  {duration_text(session.total_duration)}"
+        f"  {took}"
     )
     facts = [session.pipeline, fast_text(session.fast_mode), local_time(session.start_time)]
     if session.product_count is not None:
-        facts.append(f"{session.product_count} products")
+        facts.append(counted(session.product_count, "product"))
     facts += [f"[{tag}]" for tag in session.tags]
-    yield "  ".join(inert(fact) for fact in facts if fact)
+    yield from _packed(facts, columns)
     machine = [
         f"on {session.host}" if session.host else "",
         f"Python {session.python_version}" if session.python_version else "",
@@ -99,8 +122,7 @@ def _heading(session: Session, columns: int) -> Iterator[str]:
             if (value := getattr(session, each.name))
         ),
     ]
-    if any(machine):
-        yield "  ".join(inert(fact) for fact in machine if fact)
+    yield from _packed(machine, columns)
     attributes = {key: value for key, value in session.attributes.items() if key != "fast_mode"}
     if attributes:
         yield from wrap(facts_text(attributes), columns)

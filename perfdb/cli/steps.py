@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from perfdb.cli.completing import complete
+from perfdb.analysis.timeline import DEEPEST
 from perfdb.cli.options import (
-    COUNT,
     check_expand,
     expand_option,
     history_filters,
+    last_option,
+    name_option,
     open_history,
     say_what_next,
     step_filter_options,
@@ -33,8 +34,8 @@ COLUMNS = (
 
 
 @click.command("steps")
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only steps with this name.")
-@click.option("-n", "--last", default=5, show_default=True, type=COUNT, help="Number of newest sessions.")
+@name_option("step", "Only steps with this name.")
+@last_option(default=5)
 @expand_option
 @step_filter_options
 @table_options
@@ -62,18 +63,32 @@ def command(
     rows.sort(key=lambda row: (-newest[row["session_id"]], row["session_id"], row["seq"]))
     rows = in_order(rows, columns=STEP_COLUMNS)
     if not print_rows(rows, as_json=as_json, as_csv=as_csv) and rows:
-        print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
+        depths = _depths(rows)
+        cells = [_cells(row, depth) for row, depth in zip(rows, depths, strict=True)]
+        print_table(COLUMNS, cells, [COLOURS.get(row["status"]) for row in rows])
     of_steps = {"step": step, "attribute": attribute}
     if not rows:
         say_what_next({**given, **{name: value for name, value in of_steps.items() if value}})
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _depths(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return in how many steps each step is, as far as these are among the rows."""
+    parents = {(row["session_id"], row["seq"]): row["parent_seq"] for row in rows}
+    depths = []
+    for row in rows:
+        depth, parent = 0, row["parent_seq"]
+        while parent is not None and depth < DEEPEST:
+            depth, parent = depth + 1, parents.get((row["session_id"], parent))
+        depths.append(depth)
+    return depths
+
+
+def _cells(row: Mapping[str, Any], depth: int) -> tuple[str, ...]:
     return (
         mark(row["status"]),
         row["session_id"],
         local_time(row["start_time"])[-8:],
-        row["step_name"] if row["parent_seq"] is None else "  " + row["step_name"],
+        "  " * depth + row["step_name"],
         duration_text(row["duration"]),
         row["error_message"] or "",
     )

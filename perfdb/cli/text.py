@@ -19,6 +19,7 @@ from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, RUNNING
 __all__ = [
     "COLOURS",
     "MARKS",
+    "WITHIN",
     "can_print",
     "cut",
     "difference_text",
@@ -36,6 +37,7 @@ __all__ = [
     "width",
 ]
 
+WITHIN = " › "
 MARKS = {COMPLETED: "✓", FAILED: "✗", INTERRUPTED: "!", RUNNING: "…"}
 ASCII_MARKS = {COMPLETED: "+", FAILED: "x", INTERRUPTED: "!", RUNNING: "~"}
 COLOURS = {COMPLETED: "green", FAILED: "red", INTERRUPTED: "yellow", RUNNING: "cyan"}
@@ -68,9 +70,16 @@ def _columns(character: str) -> int:
 
 
 def cut(text: str, columns: int) -> str:
-    """Shorten the text to so many columns; a cut is marked with an ellipsis."""
+    """Shorten the text to so many columns; a cut is marked with an ellipsis.
+
+    Of a step within another (``outer › inner``) the outer one is cut first: the text is about the inner.
+    """
     if width(text) <= columns:
         return text
+    outer, within, inner = text.rpartition(WITHIN)
+    if within:
+        room = columns - width(WITHIN) - width(inner)
+        return cut(outer, room) + WITHIN + inner if room > 1 else cut(inner, columns)
     dots = "…" if can_print("…") else "."
     kept, used = [], 1
     for character in text:

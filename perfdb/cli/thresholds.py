@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from perfdb.alerts.config import read_alert_settings
-from perfdb.cli.completing import complete
 from perfdb.cli.files import write_whole
 from perfdb.cli.options import (
-    COUNT,
     filter_options,
     history_filters,
+    last_option,
+    name_option,
     open_history,
     say_what_next,
     table_options,
@@ -31,7 +31,7 @@ from perfdb.settings import absolute, load_for_reading, shown_path
 from perfdb.text import step_label
 
 COLUMNS = (
-    Column("step", flexible=True),
+    Column("step", flexible=True, least=20),
     Column("n", right=True),
     Column("p50", right=True),
     Column("p95", right=True),
@@ -47,15 +47,8 @@ def command() -> None:
 
 
 @command.command("suggest")
-@click.option(
-    "-n",
-    "--last",
-    default=1000,
-    show_default=True,
-    type=COUNT,
-    help="Number of newest sessions to learn from.",
-)
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
+@last_option("Number of newest sessions to learn from.", default=1000)
+@name_option("step", "Only this step.")
 @click.option("--write", is_flag=True, help="Add the limits to perfdb.toml as rules.")
 @filter_options
 @table_options

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 import perfdb
-from perfdb.cli.completing import complete
 from perfdb.cli.options import (
-    COUNT,
     TYPED,
     filter_options,
     history_filters,
+    last_option,
+    name_option,
     open_history,
     say_what_next,
     table_options,
@@ -40,13 +40,8 @@ WIDE = 100  # columns; on narrower screens the names get the room of mean and p9
     show_default=True,
     help="Group: the last sessions, the whole history, each day or week.",
 )
-@click.option("--step", metavar="NAME", shell_complete=complete("step"), help="Only this step.")
-@click.option(
-    "-n",
-    "--last",
-    type=COUNT,
-    help="Number of newest sessions.  [200 by last without --since, else all]",
-)
+@name_option("step", "Only this step.")
+@last_option("Number of newest sessions.  [200 by last without --since, else all]")
 @click.option(
     "--zone",
     default="UTC",
@@ -78,19 +73,25 @@ def command(
     frame = history.trends(by=by, step=step, last=last, zone=zone, **given)
     if frame.empty:
         say_what_next(given | ({"step": step} if step else {}))
-    elif last is None and by == "last" and "since" not in given and "until" not in given:
+    elif (
+        last is None
+        and by == "last"
+        and "since" not in given
+        and "until" not in given
+        and (history.count(**given) > LAST_FOR_TRENDS)
+    ):
         click.echo(f"Of the newest {LAST_FOR_TRENDS} sessions; choose with --last or --since", err=True)
     if print_data(frame_in_order(frame), as_json=as_json, as_csv=as_csv):
         return
     wide = screen_width() >= WIDE
     shown = tuple(name for name in PERCENTILES if wide or name != "p99")
     columns = (
-        Column("step", flexible=True),
+        Column("step", flexible=True, least=20),
         Column(f"{by} ({zone})" if by in ("day", "week") else "period"),
         Column("n", right=True),
         Column("failed", right=True),
         *((Column("mean", right=True),) if wide else ()),
-        *(Column(name, right=True) for name in shown),
+        *(Column(name, right=True, optional=name != "p50") for name in shown),
         Column("trend"),
     )
     says = _open_alerts(history)

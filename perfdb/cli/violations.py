@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from perfdb.alerts.messages import amount
-from perfdb.cli.options import COUNT, filter_options, history_filters, open_history, table_options
+from perfdb.cli.options import filter_options, history_filters, last_option, open_history, table_options
 from perfdb.cli.render import Column, print_data, print_table
 from perfdb.cli.sorting import frame_in_order, is_sorted
 from perfdb.cli.text import of_kind, percent_text, short_time
@@ -19,10 +19,10 @@ from perfdb.vocabulary import CRITICAL, INFO, WARNING
 MOST = 50
 COLOURS = {CRITICAL: "red", WARNING: "yellow", INFO: None}
 COLUMNS = (
-    Column("severity"),
+    Column("severity", optional=True),
     Column("session"),
-    Column("started"),
-    Column("step", flexible=True),
+    Column("started", optional=True),
+    Column("step", flexible=True, least=14),
     Column("value", right=True),
     Column("limit", right=True),
     Column("beyond", right=True),
@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 @click.command("violations")
-@click.option("-n", "--last", default=1000, show_default=True, type=COUNT, help="Number of newest sessions.")
+@last_option(default=1000)
 @filter_options
 @table_options
 def command(last: int, database: str | None, as_json: bool, as_csv: bool, **filters: Any) -> None:

@@ -7,7 +7,7 @@ wall time, so those of the top-level steps and of Other sum to 100 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from perfdb.analysis.timeline import DEEPEST, Bar, in_tree_order, status_of, timeline
@@ -35,11 +35,12 @@ class _Glyphs:
     critical: str
     beside: str
     wait: str
+    open: str
     branch: str
 
 
-_UNICODE = _Glyphs(critical="█", beside="▒", wait="·", branch="└ ")
-_ASCII = _Glyphs(critical="#", beside="=", wait=".", branch="- ")
+_UNICODE = _Glyphs(critical="█", beside="▒", wait="·", open="►", branch="└ ")
+_ASCII = _Glyphs(critical="#", beside="=", wait=".", open=">", branch="- ")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def waterfall(
     most: int,
     data: bool = False,
     order: Sequence[Step] | None = None,
+    usual: Mapping[str | None, float] | None = None,
 ) -> Iterator[str]:
     """Yield the lines of a session's steps.
 
@@ -77,10 +79,11 @@ def waterfall(
         most: how many steps to draw; what is left out is counted in the last line.
         data: draw each step's additional_data below it.
         order: the steps as they are to be listed, not as a tree.
+        usual: usual seconds by step name, for the steps that are open.
     """
-    laid_out = timeline(session, now)
+    laid_out = timeline(session, now, usual)
     bars = {bar.step.seq: bar for bar in laid_out.bars()}
-    glyphs = _UNICODE if can_print("█▒·└") else _ASCII
+    glyphs = _UNICODE if can_print("█▒·►└") else _ASCII
     tree = in_tree_order(session.steps) if order is None else [(step, 0) for step in order]
     drawn = tree[:most]
     names = [_label(step, depth, glyphs) for step, depth in drawn]
@@ -106,11 +109,11 @@ def waterfall(
                 pad(str(step.lane), lane_columns - 1, right=True) if lanes else "",
                 " ",
                 colour(cells, paint if step.failed else "blue"),
-                pad(duration_text(step.duration), _DURATION, right=True),
+                pad(duration_text(None if bar.is_open else step.duration), _DURATION, right=True),
                 pad(share, _SHARE, right=True),
             )
         ).rstrip()
-        yield from _remarks(step, columns, data)
+        yield from _remarks(step, columns, data, bar.so_far)
     if laid_out.shows_other:
         filler = " " * (lane_columns - 1 if lanes else 0) + " " * (scale.columns + 1)
         yield (
@@ -121,7 +124,8 @@ def waterfall(
             + pad(laid_out.share_text(laid_out.other_s), _SHARE, right=True)
         )
     if len(tree) > most:
-        yield f"  and {len(tree) - most} more steps: perfdb show {session.session_id} --all"
+        more = f"{len(tree) - most} more step{'s' if len(tree) - most > 1 else ''}"
+        yield f"  and {more}: perfdb show {session.session_id} --all"
     legend = [
         f"{glyphs.critical} on the critical path" if glyphs.critical in used else "",
         f"{glyphs.beside} beside it" if glyphs.beside in used else "",
@@ -156,11 +160,13 @@ def _cells(bar: Bar, scale: _Scale, glyphs: _Glyphs) -> str:
         for part in parts:
             for place in scale.cells(*part):
                 cells[place] = glyph
+    if bar.is_open:
+        cells[-1] = glyphs.open
     return "".join(cells)
 
 
-def _remarks(step: Step, columns: int, data: bool) -> Iterator[str]:
-    remarks = []
+def _remarks(step: Step, columns: int, data: bool, so_far: str) -> Iterator[str]:
+    remarks = [f"open: {so_far}"] if so_far else []
     if len(step.attempts) > 1:
         wait = sum(attempt.wait for attempt in step.attempts)
         remarks.append(f"{len(step.attempts)} attempts, {duration_text(wait)} waiting between them")

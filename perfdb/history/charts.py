@@ -9,14 +9,16 @@ and a picture never mixes pipelines or modes: it shows those of the most session
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
-from perfdb.records import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING, Session
+from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
+from perfdb.vocabulary import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +46,7 @@ class Reader(Protocol):
     @property
     def count(self) -> Callable[..., int]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
+    def usual_seconds(self, session: Session) -> dict[str | None, float]: ...  # noqa: D102
     def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
     def baselines(self) -> pd.DataFrame: ...  # noqa: D102
     # fmt: on
@@ -72,7 +75,7 @@ class Asked:
     filters: Mapping[str, Any]
 
     def choice(self, last: int | None, *, detailed: bool = False) -> Choice | None:
-        """Return the newest sessions, ``last`` of them unless told otherwise; None where nothing fits.
+        """Return the newest sessions, ``last`` of them, or the usual number; None where nothing fits.
 
         Args:
             last: None is all of them.
@@ -174,7 +177,8 @@ def _steps_of(history: Reader, choice: Choice, step: str | None = None) -> pd.Da
 def _waterfall(asked: Asked) -> Figure:
     from perfdb.charts.waterfall import waterfall
 
-    return waterfall(asked.history.session(*asked.session_ids[:1]))
+    session = asked.history.session(*asked.session_ids[:1])
+    return waterfall(session, now=time.time(), usual=asked.history.usual_seconds(session))
 
 
 def _resources(asked: Asked) -> Figure:

@@ -13,7 +13,8 @@ from perfdb.errors import NotFoundError, StoreError, UsageError
 from perfdb.filters import Filters, Moment, checked_tag, moment_of
 from perfdb.history.access import Access
 from perfdb.recording.redaction import redact
-from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVERITIES, Alert
+from perfdb.records import Alert
+from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVERITIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -259,6 +260,7 @@ class Decisions(Access):
         since: Moment | None = None,
         confirm: int = 1,
         pipeline: str | None = None,
+        state: str = "firing",
     ) -> Checked:
         """Say whether anything fires that should stop a release: ``check().failing`` is empty if not.
 
@@ -267,15 +269,18 @@ class Decisions(Access):
             since: only what a session that began at or after it confirmed; forms as in ``sessions``.
             confirm: how many sessions must have seen it.
             pipeline: only what fires in it.
+            state: alerts in this state fail; as in ``alerts``.
 
         Raises:
             NotFoundError: nothing is recorded.
-            ValueError: there is no such severity, or ``since`` is no moment.
+            ValueError: there is no such severity or state, or ``since`` is no moment.
         """
         if fail_on not in SEVERITIES:
             raise ValueError(f"fail_on={fail_on!r} must be one of {', '.join(SEVERITIES)}")
         moment = None if since is None else moment_of(since)
-        return self._triage().check(fail_on=fail_on, since=moment, confirm=confirm, pipeline=pipeline)
+        return self._triage().check(
+            fail_on=fail_on, since=moment, confirm=confirm, pipeline=pipeline, state=state
+        )
 
     # --- baselines --------------------------------------------------------------------------------------
 

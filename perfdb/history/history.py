@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
@@ -11,6 +12,7 @@ from perfdb.errors import UsageError
 from perfdb.filters import Filters, checked_attributes, checked_filters, moment_of, step_of, zone_named
 from perfdb.history.keeping import Keeping
 from perfdb.records import Session
+from perfdb.vocabulary import RUNNING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +61,8 @@ class History(Keeping):
 
         Returns:
             The columns of the view ``v_sessions``, and ``counted``: whether its durations are in baselines
-            and trends; instants in epoch seconds UTC, durations in seconds. Empty, with all columns, when
+            and trends; instants in epoch seconds UTC, ``started_at`` and ``ended_at`` datetime64[us, UTC],
+            durations in seconds. Empty, with all columns, when
             nothing fits or nothing was recorded yet.
         """
         from perfdb.store import frames
@@ -113,7 +116,9 @@ class History(Keeping):
     def session_rows(
         self, *, last: int | None = None, expand_attributes: bool = False, **filters: Unpack[Filters]
     ) -> list[dict[str, Any]]:
-        """Return what ``sessions`` does as plain dictionaries, without importing pandas; None is unknown.
+        """Return what ``sessions`` does as plain dictionaries, without importing pandas.
+
+        What is unknown is None; ``started_at`` and ``ended_at`` are ISO text.
 
         Args:
             last: only so many of the newest sessions that fit.
@@ -176,6 +181,18 @@ class History(Keeping):
         with self._recorded() as connection:
             return reading.read_session(connection, reading.find_session_id(connection, session_id))
 
+    def usual_seconds(self, session: Session) -> dict[str | None, float]:
+        """Return what a session that runs usually takes, by step name, in s; None is its total.
+
+        The medians of the newest 20 sessions of its pipeline and mode that ended; empty of one that ended.
+        """
+        from perfdb.store.series import usual_seconds
+
+        if session.status != RUNNING:
+            return {}
+        with self._recorded() as connection:
+            return usual_seconds(connection, session.pipeline, session.mode)
+
     def each_session(self, *, last: int | None = None, **filters: Unpack[Filters]) -> Iterator[Session]:
         """Yield the sessions that fit one by one, oldest first, each with its steps and samples.
 
@@ -196,7 +213,7 @@ class History(Keeping):
         """Return what each step costs the sessions, per pipeline and mode, the costliest first.
 
         Args:
-            last: only so many of the newest sessions; None: all of them.
+            last: only so many of the newest sessions of each pipeline; None: all of them.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
 
         Returns:
@@ -222,7 +239,8 @@ class History(Keeping):
 
         Args:
             by: ``last``: one row per series, with its slope; ``all``: without; ``day`` and ``week`` (from
-                Monday): one row per series and period.
+                Monday): one row per series and ``period``, when its first day began (datetime64[us, UTC], or
+                of the zone).
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: 200 with ``by="last"`` and neither ``since`` nor
                 ``until``, else all.
@@ -353,10 +371,13 @@ class History(Keeping):
         with self._reading() as connection:
             return queries.differs_by(connection, modes, **checked_filters(last, filters))
 
-    def suggest_thresholds(self, *, last: int | None = 1000, **filters: Unpack[Filters]) -> pd.DataFrame:
+    def thresholds(
+        self, *, step: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
+    ) -> pd.DataFrame:
         """Return a limit for each series with at least 20 runs, and how many runs it would have flagged.
 
         Args:
+            step: only this step, without the totals.
             last: only so many of the newest sessions; None: all of them.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
 
@@ -367,20 +388,10 @@ class History(Keeping):
         from perfdb.history import queries
 
         with self._reading() as connection:
-            return queries.suggest_thresholds(connection, **checked_filters(last, filters))
-
-    def thresholds(
-        self, *, step: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
-    ) -> pd.DataFrame:
-        """Return what ``perfdb thresholds suggest`` does: ``suggest_thresholds``, of one step if it is named.
-
-        Args:
-            step: only this step, without the totals.
-            last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
-        """
-        found = self.suggest_thresholds(last=last, **filters)
+            found = queries.suggest_thresholds(connection, **checked_filters(last, filters))
         return found if step is None else found[found["step_name"] == step_of(step)].reset_index(drop=True)
+
+    suggest_thresholds = thresholds  # its first name
 
     @overload
     def compare(self) -> SessionComparison: ...
@@ -515,8 +526,6 @@ class History(Keeping):
         Raises:
             NotFoundError: as in ``session``.
         """
-        import time
-
         from perfdb.history.reports import report
 
         return report(self, session_id, made_at=time.time(), last=last, **filters)
@@ -588,7 +597,7 @@ class History(Keeping):
             return extent.count_sessions(connection, **checked_filters(None, filters))
 
     def alerts(self, state: str = "open") -> pd.DataFrame:
-        """Return one row per alert, the newest first.
+        """Return one row per alert, the newest first; of the open ones the most severe first.
 
         Args:
             state: ``open`` (pending, firing or acknowledged; one per group), ``pending``, ``firing``,
@@ -626,9 +635,11 @@ class History(Keeping):
 
     def _repr_html_(self) -> str:
         """Show the database and its five newest sessions, for Jupyter."""
+        from perfdb.history.values import instant_texts
         from perfdb.pages.rendering import render
 
         newest = self.sessions(last=5)
+        newest["started_at"] = instant_texts(newest["started_at"])
         columns = ["session_id", "pipeline", "status", "fast_mode", "total_duration", "started_at"]
         table = (
             newest[columns]
@@ -641,4 +652,4 @@ class History(Keeping):
 def _session_html(session: Session) -> str:
     from perfdb.pages.session import session_html
 
-    return session_html(session)
+    return session_html(session, now=time.time())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.errors import FilterError
 from perfdb.filters import checked_filters
 from perfdb.history.decisions import Decisions
+from perfdb.text import counted, inert
 
 if TYPE_CHECKING:
     from perfdb.maintenance.importer import Imported
@@ -28,7 +31,7 @@ class Keeping(Decisions):
 
         Args:
             paths: files, folders (every ``*.json`` in and below them) and globs.
-            each: is told of every file once its sessions are in the database.
+            each: called with every file once its sessions are in the database.
 
         Returns:
             What became of each file: ``path``, how many sessions were ``added`` and ``known`` already, and
@@ -47,6 +50,54 @@ class Keeping(Decisions):
             if each is not None:
                 each(one)
         return imported
+
+    def reindex(self, *, each: Callable[[int], object] | None = None) -> int:
+        """Give recorded sessions the modes that ``mode_attributes`` of the settings name now.
+
+        In pieces, while programs record; interrupted, it goes on when it is called again. Sessions that run
+        keep theirs. An alert of a mode whose sessions have several modes now is resolved.
+
+        Args:
+            each: is told after every piece how many sessions were changed so far.
+
+        Returns:
+            How many sessions were changed.
+
+        Raises:
+            StoreError: there is no database, or it takes no changes now.
+        """
+        from perfdb.history.pruning import BUSY_S, REST_S, require_database
+        from perfdb.store.database import Database
+        from perfdb.store.upkeep.reindexing import reindex
+        from perfdb.store.upkeep.retention import clear_errors
+
+        self.require_access()
+        require_database(self)
+        changed, begun = 0, time.monotonic()
+        with Database(self.url, BUSY_S) as store, clear_errors(self.url):
+            for moved in reindex(store, self._settings.mode_attributes):
+                changed += moved
+                if each is not None:
+                    each(changed)
+                time.sleep(max(REST_S, time.monotonic() - begun))
+                begun = time.monotonic()
+        return changed
+
+    def stale_modes(self) -> str | None:
+        """Return a sentence when sessions have modes of other attributes than the settings say; else None."""
+        from perfdb.store.upkeep.reindexing import stale_kinds
+
+        names = self._settings.mode_attributes
+        with self._reading() as connection:
+            stale = [] if connection is None else stale_kinds(connection, names)
+        if not stale:
+            return None
+        found = sorted({name for kind in stale for name in json.loads(kind.mode)})
+        now, before = (inert(", ".join(each)) or "none" for each in (names, found))
+        modes = counted(len(stale), "mode")
+        return (
+            f"mode_attributes are now {now}; sessions of {modes} ({before}) are as before: perfdb db reindex"
+        )
 
     def prune(
         self,

@@ -25,12 +25,12 @@ logger = logging.getLogger("perfdb")
 
 # At least, between two transactions: a writer that waits for the lock looks every 3 ms. Who has rested is not
 # the next to be stopped by a busy system.
-_REST_S = 0.005
+REST_S = 0.005
 BUSY_S = 30.0
 
 
 class Traces:
-    """The reports and the pictures that go with pruned sessions; what cannot be removed is told."""
+    """The reports and the pictures that go with pruned sessions; what cannot be removed is reported."""
 
     def __init__(self, history: Access, tell: Callable[[OSError], object]) -> None:
         self._report_dir = history.settings.report_dir
@@ -62,7 +62,7 @@ def delete(store: Database, shares: Iterable[Share], now: float, *, traces: Trac
         deleted += len(gone)
         if traces is not None and gone:
             traces.remove(gone)
-        time.sleep(max(_REST_S, time.monotonic() - begun))
+        time.sleep(max(REST_S, time.monotonic() - begun))
         begun = time.monotonic()
     return deleted
 

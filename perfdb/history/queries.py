@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from perfdb.errors import UsageError
 from perfdb.filters import Chosen, step_of
-from perfdb.records import COMPLETED, Alert, Session
+from perfdb.records import Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, reading, statistics
 from perfdb.text import counted, inert, mode_text
-from perfdb.vocabulary import BIGGEST
+from perfdb.vocabulary import BIGGEST, COMPLETED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,10 +37,21 @@ _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than o
 
 
 def bottlenecks(connection: Connection | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
-    """Return what ``analysis.bottlenecks`` finds among the sessions that fit."""
-    from perfdb.analysis.bottlenecks import bottlenecks as find
+    """Return what ``analysis.bottlenecks`` finds among those that fit, the ``last`` of each pipeline."""
+    import pandas as pd
 
-    return find(*sessions_and_steps(connection, **filters))
+    from perfdb.analysis.bottlenecks import bottlenecks as find
+    from perfdb.store.browsing import pipelines
+
+    names = [filters.get("pipeline")]
+    if connection is not None and names == [None] and filters.get("last") is not None:
+        names = [*pipelines(connection)] or names  # else one that runs often would leave no room for others
+    found = []
+    for name in names:
+        asked: Chosen = {**filters, "pipeline": name}
+        found.append(find(*sessions_and_steps(connection, **asked)))
+    kept = [frame for frame in found if len(frame)] or found[:1]
+    return pd.concat(kept, ignore_index=True) if len(kept) > 1 else kept[0]
 
 
 def failures(connection: Connection | None, *, step: str | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
@@ -99,18 +110,6 @@ def violations(
     return find(*sessions_and_steps(connection, **filters), rules)
 
 
-_MOVES: dict[str, str] = {
-    "pipeline": "object", "step_name": "object", "mode": "object", "against": "object",
-    "since_session_id": "object", "since_time": "float64", "before_median": "float64",
-    "after_median": "float64", "difference_s": "float64",
-    "effect": "float64", "before_n": "int64", "after_n": "int64", "p_value": "float64",
-    "first_session_id": "object", "last_session_id": "object", "lasts": "bool",
-    "event_session_id": "object", "total_s": "float64",
-    "contributes_percent": "float64", "parts": "object", "suspects": "object", "cause": "object",
-    "confounded": "bool", "alert_id": "Int64", "alert_state": "object",
-}  # fmt: skip
-
-
 def regressions(
     connection: Connection | None, *, step: str | None, better: bool, **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
@@ -123,24 +122,22 @@ def regressions(
         filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
             was before is read too.
     """
-    import pandas as pd
-
-    from perfdb.alerts import backfill as retro
+    from perfdb.alerts import backfill
+    from perfdb.analysis.rows import Regression, frame_from
     from perfdb.store.alerts import read_alerts
 
     rows: list[dict[str, Any]] = []
     since = filters.pop("since", None)
     if connection is not None:
-        moves = retro.moves_of(connection, better=better, looking_back=True, step=step, **filters)
+        moves = backfill.moves_of(connection, better=better, looking_back=True, step=step, **filters)
         moves = [move for move in moves if since is None or move.since_time >= since]
         alerts = read_alerts(connection, "all")
-        moves = retro.with_causes(connection, moves, **filters)
-        rows = [_move_row(move, retro.alert_of(move, alerts)) for move in moves]
+        moves = backfill.with_causes(connection, moves, **filters)
+        rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
         if not better:
-            rows += [_loss_row(loss, alerts) for loss in retro.losses_of(connection, step=step, **filters)]
+            rows += [_loss_row(loss, alerts) for loss in backfill.losses_of(connection, step=step, **filters)]
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))
-    columns = {name: [row[name] for row in rows] for name in _MOVES}
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in _MOVES.items()})
+    return frame_from(rows, Regression)
 
 
 def regressions_by(
@@ -265,8 +262,7 @@ def _loss_row(loss: Loss, alerts: Sequence[Alert]) -> dict[str, Any]:
         None,
     )
     value = pin.value if verdict.value is None else verdict.value
-    row: dict[str, Any] = dict.fromkeys(_MOVES)
-    return row | {
+    return {
         "pipeline": runs.pipeline,
         "step_name": runs.step_name,
         "mode": runs.mode,
@@ -491,7 +487,8 @@ def _note_what_is_cut(connection: Connection, filters: Chosen) -> None:
     whole: Chosen = {**filters, "last": None}
     count = extent.count_sessions(connection, **whole)
     if count > last:
-        notes().append(f"Used only the newest {last:,} of {counted(count, 'session')} of this window.")
+        of = f" of {inert(pipeline)}" if (pipeline := filters.get("pipeline")) is not None else ""
+        notes().append(f"Used only the newest {last:,} of {counted(count, 'session')}{of} of this window.")
 
 
 def sessions_and_steps(

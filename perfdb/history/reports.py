@@ -35,6 +35,7 @@ class Reader(Protocol):
     @property
     def each_session(self) -> Callable[..., Iterator[Session]]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
+    def usual_seconds(self, session: Session) -> dict[str | None, float]: ...  # noqa: D102
     def explain(self, session_id: str = "last") -> Explanation: ...  # noqa: D102
     def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
     # fmt: on
@@ -85,7 +86,10 @@ def report(
     if session_id is not None or (last is None and not filters):
         session = history.session(session_id or "last")
         body = session_html(
-            session, None if session.total_duration is None else history.explain(session.session_id)
+            session,
+            None if session.total_duration is None else history.explain(session.session_id),
+            now=made_at,
+            usual=history.usual_seconds(session),
         )
         title = f"{session.pipeline}: {session.session_id}"
         return Report(document(title, body, [session], made_by=made_by), body, 1)

@@ -10,10 +10,29 @@ if TYPE_CHECKING:
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows as dictionaries of built-in values; a missing one is None."""
-    columns = [[to_builtin(value) for value in frame[name].tolist()] for name in frame.columns]
+    """Return a frame's rows as dictionaries of built-in values; a missing one is None, an instant a text."""
+    columns = [
+        instant_texts(frame[name])
+        if frame[name].dtype.kind == "M"
+        else [to_builtin(value) for value in frame[name].tolist()]
+        for name in frame.columns
+    ]
     names = list(frame.columns)
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def instant_texts(instants: pd.Series[Any]) -> list[str | None]:
+    """Return a column of instants as the views have them, ISO text, UTC; of a ``period`` its first day."""
+    import numpy as np
+
+    if instants.name == "period":
+        micros = instants.dt.tz_localize(None).to_numpy("datetime64[D]")
+        texts = np.datetime_as_string(micros)
+    else:
+        texts = np.datetime_as_string(instants.to_numpy("datetime64[us]"), timezone="UTC")  # with a Z
+    return [
+        None if is_missing else str(each) for each, is_missing in zip(texts, instants.isna(), strict=True)
+    ]
 
 
 def to_builtin(value: Any) -> Any:

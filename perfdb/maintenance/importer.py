@@ -14,13 +14,15 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
 from perfdb.maintenance.formats import format_of, in_folder
+from perfdb.maintenance.formats.otlp import OTLP, spans_in, traces_in
+from perfdb.maintenance.formats.traces import Reading
 from perfdb.recording.finished import prepared
 from perfdb.records import Session
 from perfdb.settings import Settings
@@ -29,6 +31,7 @@ from perfdb.store.database import HOLD_S, Database
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from perfdb.maintenance.formats.spans import Span
     from perfdb.store.pieces import Piece
 
 WRITER_WAIT_S = 30.0
@@ -92,6 +95,11 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     with Database(settings.database_url, WRITER_WAIT_S) as database:
         with database.reading():
             pass  # whether it can be used at all is said before any file
+        traces = [file for file in remaining if _is_of_traces(file)]
+        if traces:
+            remaining = [file for file in remaining if file not in traces]
+            with _in_words(settings.database_url):
+                yield from _import_traces(database, traces, settings, added)
         while remaining:
             batch, remaining = remaining[:FILES_AT_A_TIME], remaining[FILES_AT_A_TIME:]
             # Read before a transaction begins: other writers wait while it is open.
@@ -147,6 +155,59 @@ def _read(file: Path) -> tuple[list[Session], str | None]:
         return [], str(error)
     except OSError as error:
         return [], error.strerror or str(error)
+
+
+def _is_of_traces(file: Path) -> bool:
+    try:
+        return format_of(file) is OTLP
+    except OSError:
+        return False
+
+
+def _import_traces(
+    database: Database, files: list[Path], settings: Settings, added: list[str]
+) -> Iterator[Imported]:
+    """Take in the spans of all files together; a trace that is known gets what is new."""
+    from perfdb.store.ingest import IMPORT, insert_rows_of
+    from perfdb.store.pieces import ROWS
+    from perfdb.store.reading import find_known
+
+    spans: list[Span] = []
+    in_file: dict[Path, set[str]] = {}
+    errors: dict[Path, str] = {}
+    for file in files:
+        try:
+            found = spans_in(file)
+        except (ReportError, OSError) as error:
+            errors[file] = getattr(error, "strerror", None) or str(error)
+        else:
+            spans += found
+            in_file[file] = {span.trace_id for span in found}
+    waiting = deque(
+        (replace(session, steps=session.steps[begin : begin + ROWS]), has_root)
+        for session, has_root in traces_in(spans, Reading())
+        for begin in range(0, max(1, len(session.steps)), ROWS)
+    )
+    new: set[str] = set()
+    seen: set[str] = set()
+    while waiting:
+        with _no_garbage_collected(), database.writing() as connection:
+            until = time.monotonic() + HOLD_S
+            while waiting and time.monotonic() < until:
+                session, has_root = waiting.popleft()
+                if session.session_id not in seen:
+                    seen.add(session.session_id)
+                    if not find_known(connection, [session.session_id]):
+                        new.add(session.session_id)
+                insert_rows_of(connection, [prepared(session, settings)], IMPORT, provisional=not has_root)
+        if waiting:
+            time.sleep(PAUSE_S)
+    added += sorted(new)
+    for file in files:
+        here = in_file.get(file, set()) & seen
+        first = here & new
+        new -= first
+        yield Imported(path=str(file), added=len(first), known=len(here) - len(first), error=errors.get(file))
 
 
 class _File:

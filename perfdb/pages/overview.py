@@ -13,8 +13,9 @@ from perfdb.analysis.timeline import timeline
 from perfdb.pages import svg
 from perfdb.pages.rendering import render
 from perfdb.pages.session import MOST_ROWS, kinds_of
-from perfdb.records import COMPLETED, FAILED, INTERRUPTED, Session
+from perfdb.records import Session
 from perfdb.text import counted, duration_text, inert, local_time, mode_text, shortened
+from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from perfdb.analysis.timeline import Timeline, headline, timeline
@@ -20,14 +20,22 @@ MOST_STEPS = 400
 _LONGEST_DATA = 600
 
 
-def session_html(session: Session, explanation: Explanation | None = None) -> str:
+def session_html(
+    session: Session,
+    explanation: Explanation | None = None,
+    *,
+    now: float | None = None,
+    usual: Mapping[str | None, float] | None = None,
+) -> str:
     """Return a fragment that shows the session and carries its own style.
 
     Args:
         session: with its steps and samples.
         explanation: where its seconds went, as ``analysis.explain`` tells it.
+        now: epoch seconds, where a running session ends for the time being; None: at the last moment known.
+        usual: usual seconds by step name, for the steps that are open.
     """
-    laid_out = timeline(session)
+    laid_out = timeline(session, now, usual)
     last_sample = max((sample.time for sample in session.samples), default=session.start_time)
     right = max(laid_out.wall_s, last_sample - session.start_time)
     return render(
@@ -40,6 +48,7 @@ def session_html(session: Session, explanation: Explanation | None = None) -> st
         right=right,
         resources=list(_resources(session, right)),
         on_path={bar.step.seq: bar.critical_s for bar in laid_out.bars()},
+        so_far={bar.step.seq: bar.so_far for bar in laid_out.bars() if bar.is_open},
         most_rows=MOST_ROWS,
         most_steps=MOST_STEPS,
         longest_data=_LONGEST_DATA,
@@ -54,6 +63,8 @@ def kinds_of(laid_out: Timeline) -> list[tuple[str, str]]:
         kinds.append(("k3", "failed"))
     if any(bar.waits for bar in bars):
         kinds.append(("k4", "waiting before a retry"))
+    if any(bar.is_open for bar in bars):
+        kinds.append(("k5", "has not ended"))
     return kinds
 
 

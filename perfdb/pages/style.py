@@ -62,6 +62,7 @@ margin:.15rem 0}
 .perfdb .critical{fill:var(--critical)}
 .perfdb .failed .critical{fill:var(--failed)}
 .perfdb .failed .beside{fill:var(--failed-beside);stroke:var(--failed)}
+.perfdb .open .beside{fill:none;stroke-dasharray:4 3}.perfdb .open .critical{opacity:.5}
 .perfdb .wait{fill:var(--paper);stroke:var(--ink);stroke-width:1;vector-effect:non-scaling-stroke}
 .perfdb .grid{stroke:var(--line);stroke-width:1;vector-effect:non-scaling-stroke}
 .perfdb .line{fill:none;stroke:var(--critical);stroke-width:2;vector-effect:non-scaling-stroke;
@@ -79,6 +80,7 @@ border-radius:2px}
 border:1px solid var(--edge)}
 .perfdb .key.k3{background:var(--failed)}.perfdb .key.k4{background:var(--paper);
 border:1px solid var(--ink)}
+.perfdb .key.k5{border:1px dashed var(--edge)}
 .perfdb .in1{padding-left:1.1em}.perfdb .in2{padding-left:2.2em}.perfdb .in3{padding-left:3.3em}
 .perfdb .in4{padding-left:4.4em}.perfdb .in5{padding-left:5.5em}.perfdb .in6{padding-left:6.6em}
 .perfdb .bad{color:var(--failed);font-weight:600}

@@ -30,6 +30,7 @@ class DrawnBar:
     critical: Sequence[Interval] = ()
     waits: Sequence[Interval] = ()
     failed: bool = False
+    so_far: str = ""
 
 
 def row_of_bars(row: Row, wall: float) -> str:
@@ -44,17 +45,20 @@ def bars(drawn: Iterable[DrawnBar], wall: float, *, inner: bool = False) -> str:
 
 
 def _drawn(bar: Bar) -> DrawnBar:
-    return DrawnBar(bar.step.step_name, bar.start, bar.end, bar.critical, bar.waits, failed=bar.step.failed)
+    return DrawnBar(
+        bar.step.step_name, bar.start, bar.end, bar.critical, bar.waits, bar.step.failed, bar.so_far
+    )
 
 
 def _bar(bar: DrawnBar, wall: float) -> str:
-    title = f"{escaped(bar.name)}: {duration_text(bar.end - bar.start)}, after {duration_text(bar.start)}"
+    took = bar.so_far or duration_text(bar.end - bar.start)
+    title = f"{escaped(bar.name)}: {took}, after {duration_text(bar.start)}"
     shapes = [
         _rectangle("beside", bar.start, bar.end, wall),
         *(_rectangle("critical", first, last, wall) for first, last in bar.critical[:MOST_SHAPES]),
         *(_rectangle("wait", first, last, wall, inset=5.5) for first, last in bar.waits),
     ]
-    kind = ' class="failed"' if bar.failed else ""
+    kind = ' class="failed"' if bar.failed else ' class="open"' if bar.so_far else ""
     return f"<g{kind}><title>{title}</title>{''.join(shapes)}</g>"
 
 
@@ -67,10 +71,11 @@ def pair_of_bars(critical: float, busy: float, longest: float) -> str:
     )
 
 
-def difference(seconds: float, largest: float) -> str:
-    """Return a bar from the middle: more to the right, less to the left."""
+def difference(seconds: float, largest: float, *, sure: bool = True) -> str:
+    """Return a bar from the middle: more to the right, less to the left; grey when it may be chance."""
     half = largest if largest > 0 else 1.0
     kind, first, last = ("more-of", 0.0, seconds) if seconds > 0 else ("less-of", seconds, 0.0)
+    kind = kind if sure else "chance-of"
     shape = _rectangle(kind, half + first, half + last, 2 * half, inset=4.0) if seconds else ""
     return _svg("bar", _HEIGHT, f'{shape}<path class="zero" d="M{WIDTH / 2:g} 0V{_HEIGHT:g}"/>')
 

@@ -21,7 +21,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, BinaryIO, cast
 
 from perfdb.pathway import missing_extra
@@ -320,7 +319,8 @@ def create_app(
         if not await anyio.Path(picture).is_file():
             return refusal("the picture was deleted since", 410, "gone")
         headers = {"Cache-Control": "private, max-age=3600"}
-        return FileResponse(picture, media_type=_media_type(picture), headers=headers)
+        kind = {".png": "image/png", ".webp": "image/webp"}.get(picture.suffix.lower(), "image/jpeg")
+        return FileResponse(picture, media_type=kind, headers=headers)
 
     return api
 
@@ -404,7 +404,7 @@ def _answer(job: Job, place: str) -> Response:
 
 
 async def _state(jobs: Jobs, job: Job, place: str) -> dict[str, Any]:
-    """Return a design as GET tells it."""
+    """Return a design as GET answers it."""
     progress = await anyio.to_thread.run_sync(job.watch.progress)  # may ask the database what is usual
     state = job.state  # once: it may end meanwhile
     ended = state not in (QUEUED, RUNNING)
@@ -443,10 +443,6 @@ def _server_timing(data: dict[str, Any], job: Job) -> str:
         f'{name.lower().replace(" ", "-")};desc="{name}";dur={duration * 1000:.1f}'
         for name, duration in seconds.items()
     )
-
-
-def _media_type(picture: Path) -> str:
-    return {".png": "image/png", ".webp": "image/webp"}.get(picture.suffix.lower(), "image/jpeg")
 
 
 def _named_hosts() -> list[str]:

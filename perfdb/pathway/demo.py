@@ -24,11 +24,11 @@ from perfdb.pathway.standin import StandIn
 from perfdb.pathway.standin.faults import rate_limited
 from perfdb.pathway.standin.latency import SEARCH, TIME_SCALE
 from perfdb.pathway.standin.pictures import draw_room
-from perfdb.records import DESIGN_STEPS
 from perfdb.settings import absolute, load, shown_path
 from perfdb.surroundings import variable, variables
 from perfdb.text import duration_text
 from perfdb.toml import Table
+from perfdb.vocabulary import DESIGN_STEPS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def plans() -> Iterator[_Plan]:
 
 
 def run_demo(seed: int, *, here: bool = False) -> None:
-    """Record the designs in a folder of the demo's own and tell what is there; channels hear nothing.
+    """Record the designs in a folder of the demo's own and print what is there; no channel is notified.
 
     Args:
         seed: draws times and products.
@@ -125,8 +125,8 @@ def run_demo(seed: int, *, here: bool = False) -> None:
                         raise perfdb.PerfdbError(f"the demo failed: {response['error']['message']}")
                     done += 1
             except KeyboardInterrupt:
-                told = f"Stopped: {done} designs are recorded. Look at them: {go}perfdb sessions"
-                click.echo(f"\n{told}", err=True)
+                message = f"Stopped: {done} designs are recorded. Look at them: {go}perfdb sessions"
+                click.echo(f"\n{message}", err=True)
                 raise click.Abort from None
     _tell(settings, apart=not here)
 

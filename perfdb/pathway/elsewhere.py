@@ -1,4 +1,4 @@
-"""Designs that another process of the service makes, or made: what the history tells of them.
+"""Designs that another process of the service makes, or made: what the history knows of them.
 
 The id of a design is enough to ask for it. The id of its session is derived from it, and not the other way
 round: every process that shares the history finds the session, and reading the history reveals no design's
@@ -45,7 +45,7 @@ def session_id_of(design_id: str) -> str | None:
 
 
 def created_at(design_id: str) -> float:
-    """Return when a design was asked for, epoch seconds; 0 when its id does not tell."""
+    """Return when a design was asked for, epoch seconds; 0 when its id does not contain it."""
     found = _ID.fullmatch(design_id)
     try:
         return time.mktime(time.strptime(found[1], "%Y%m%d_%H%M%S")) if found else 0.0
@@ -60,14 +60,14 @@ def may_wait(design_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What the history tells of a design."""
+    """What the history knows of a design."""
 
     session: Session
     state: str
     picture: Path | None
 
     def as_state(self, design_id: str, place: str) -> dict[str, Any]:
-        """Return it as ``GET /designs/{id}`` tells it."""
+        """Return it as ``GET /designs/{id}`` answers it."""
         session, ended = self.session, self.state != RUNNING
         running = [step.step_name for step in session.steps if step.duration is None]
         usage = session.attributes.get("usage")
@@ -93,7 +93,7 @@ class Elsewhere:
 
 
 def find(design_id: str, settings: Settings, folders: list[Path]) -> Elsewhere | None:
-    """Return what the history tells of a design; None when it tells nothing.
+    """Return what the history knows of a design; None for an unknown one.
 
     Args:
         design_id: as the service gave it.

@@ -96,7 +96,7 @@ def read_room(source: str | os.PathLike[str] | bytes, settings: PathwaySettings)
 
 
 def look(data: bytes, settings: PathwaySettings) -> None:
-    """Refuse what its header tells to be no usable picture; nothing is decoded.
+    """Refuse what is no usable picture by its header; nothing is decoded.
 
     Raises:
         ImageRefusedError: as ``read_room``, unless the pixels are broken.

@@ -148,7 +148,7 @@ def _is_from_right(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _has(name: str, size: int, cluster: str) -> bool:
-    """Say whether a font draws all of it: what it does not have it draws like a character that nobody has."""
+    """Say whether a font has all characters; it draws a missing one as it draws one that no font has."""
     font = _font(name, size)
     if font is None:
         return False

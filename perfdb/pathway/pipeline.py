@@ -11,7 +11,7 @@ import os
 import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypedDict, Unpack
 
 import perfdb
 from perfdb.pathway import composite, generation, logs, openai_service, outputs, search, vision
@@ -32,9 +32,9 @@ from perfdb.pathway.search_cache import SearchCache
 from perfdb.pathway.settings import PathwaySettings
 from perfdb.pathway.shortfalls import Shortfalls
 from perfdb.pathway.watching import UPLOAD, Watch, current, watched
-from perfdb.records import DESIGN_STEPS
 from perfdb.settings import Settings, load, shown_path
 from perfdb.store.session_files import DESIGNS, remember_folder
+from perfdb.vocabulary import DESIGN_STEPS
 
 Image = str | os.PathLike[str] | bytes | BinaryIO | RoomImage
 
@@ -42,6 +42,16 @@ FAILED_STATUS = 502
 CANCELLED_STATUS = 409
 _CALLED_OFF = (DesignCancelledError, UploadRefusedError)  # no failure of the pipeline's
 TIMEOUT_STATUS = 504
+
+
+class Wanted(TypedDict, total=False):
+    """What ``generate`` takes beside the image."""
+
+    design_style: str
+    design_type: str
+    fast_mode: bool
+    summary: bool
+    upload: bool
 
 
 class RealProductsPathway:
@@ -175,31 +185,14 @@ class RealProductsPathway:
         return response if failed is None else response | {"error": failed}
 
     async def generate_async(
-        self,
-        image: Image,
-        *,
-        design_style: str = "modern",
-        design_type: str = "interior redesign",
-        fast_mode: bool = False,
-        summary: bool = False,
-        upload: bool = False,
-        watch: Watch | None = None,
+        self, image: Image, *, watch: Watch | None = None, **wanted: Unpack[Wanted]
     ) -> dict[str, Any]:
         """Make one design as ``generate`` does, while the event loop goes on.
 
         At most ``max_designs`` are made at a time; others wait. When its task is cancelled, the design ends
         before its next paid step, and its session as interrupted.
         """
-        return await self._crew.generate(
-            self.generate,
-            image,
-            watch or Watch(),
-            design_style=design_style,
-            design_type=design_type,
-            fast_mode=fast_mode,
-            summary=summary,
-            upload=upload,
-        )
+        return await self._crew.generate(self.generate, image, watch or Watch(), **wanted)
 
     def close(self) -> None:
         """Call off what ``generate_async`` began, and close the HTTP connections."""

@@ -29,7 +29,7 @@ def busy_answer(busy: BusyError) -> JSONResponse:
 
 
 def unknown(design_id: str, *, again_s: int | None = None) -> JSONResponse:
-    """Return the answer for an id that nobody knows here; ``again_s``: another process may tell of it."""
+    """Return the answer for an unknown id; ``again_s``: another process may know it by then."""
     message = f"no design {design_id[:60]!r} is known here"
     if again_s is None:
         return refusal(message, 404, "not_found")
@@ -70,7 +70,7 @@ async def http_problem(request: Request, error: Exception) -> Response:
 
 
 async def own_failure(request: Request, error: Exception) -> Response:
-    """Say no more than the kind of a failure that nobody expected."""
+    """Return the answer for an unexpected failure: its kind and nothing else."""
     return refusal(f"the service failed ({type(error).__name__}): its log says more", 500, "internal")
 
 

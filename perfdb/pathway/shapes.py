@@ -88,7 +88,7 @@ class Usage(Shape):
 
 
 class _Paid(Shape):
-    """What of any answer tells its tokens."""
+    """The part of any answer that has its tokens."""
 
     usage: Annotated[Usage | None, _only(dict)] = None
 
@@ -191,7 +191,7 @@ def read(shape: type[Answer], body: bytes | str, who: str) -> Answer:
 
 
 def usage_in(body: bytes | str) -> Usage | None:
-    """Return the tokens that an answer tells, whatever else of it makes sense."""
+    """Return the tokens that an answer reports, even if the rest of it makes no sense."""
     try:
         return _Paid.model_validate_json(body).usage
     except ValidationError:

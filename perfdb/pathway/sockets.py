@@ -144,7 +144,8 @@ class _Bounded:
     sock: Any
 
     def connect(self) -> None:
-        self.timeout = _shorter(self.timeout)
+        if self.timeout is None or isinstance(self.timeout, int | float):
+            self.timeout = left(self.timeout)
         super().connect()  # type: ignore[misc]
         self.sock = _Socket(self.sock)
 
@@ -203,10 +204,6 @@ class _Adapter(requests.adapters.HTTPAdapter):
 def _bound(manager: Any) -> None:
     classes = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {scheme: _bounded(pool) for scheme, pool in classes.items()}
-
-
-def _shorter(timeout: Any) -> Any:
-    return left(timeout) if timeout is None or isinstance(timeout, int | float) else timeout
 
 
 def _sends() -> None:

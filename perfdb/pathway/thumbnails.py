@@ -1,4 +1,4 @@
-"""The pictures of products, from shops that nobody here knows: bounded in time and size, tried again."""
+"""The pictures of products, from unknown shops: bounded in time and size, with retries."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Dialect:
 
     @classmethod
     def of(cls, model: str) -> Dialect:
-        """Return the one that a model's name tells of."""
+        """Return the one that fits a model's name."""
         if _THINKS.match(model.rpartition("/")[2]):
             return cls("max_completion_tokens", {"temperature"})
         return cls()

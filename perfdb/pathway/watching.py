@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.pathway.errors import DesignCancelledError
-from perfdb.records import DESIGN_STEPS
+from perfdb.vocabulary import DESIGN_STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ class Progress:
 
     step: str | None  # that runs
     elapsed_s: float | None
-    usual_left_s: float | None  # None while the history cannot tell
+    usual_left_s: float | None  # None while the history is too short
 
 
 class Spending:
@@ -88,7 +88,7 @@ class Spending:
         self._counts: Counter[str] = Counter()
 
     def add(self, tokens: Counts) -> None:
-        """Count the tokens that one answer tells."""
+        """Count the tokens that one answer reports."""
         self._add(tokens.counts())
 
     def made(self) -> None:
@@ -181,7 +181,7 @@ def usage_of(steps: Sequence[Step]) -> Usage:
 
 
 def current() -> Watch:
-    """Return the watch of the design that this code works for; one that nobody holds where there is none."""
+    """Return the watch of the design that this code works for; a new one where there is none."""
     return _current.get() or Watch()
 
 

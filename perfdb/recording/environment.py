@@ -18,7 +18,10 @@ from perfdb.recording.values import clean_text
 from perfdb.search import open_file
 from perfdb.surroundings import exists, variables
 
-_MOST_BYTES = 64 << 20  # of git's packed references; a file may be anything
+# Of a file that may be anything: a read takes as much memory as it asks for, whatever is there.
+_SHORT_BYTES = 1 << 14
+_PIECE_BYTES = 1 << 16
+_MOST_PIECES = 1024  # of git's packed references
 
 
 def describe_process() -> dict[str, str | int | None]:
@@ -55,10 +58,22 @@ def host_name(environ: Mapping[str, str] | None = None, *, root: Path = Path("/"
     machine = (_content(root / "etc" / "machine-id") or "").strip()
     if len(machine) != 32:  # images are made with an empty one
         return name
-    load("hashlib")
-    from hashlib import sha256
+    return f"machine-{_sha256(f'perfdb {machine}'.encode())[:12]}"
 
-    return f"machine-{sha256(f'perfdb {machine}'.encode()).hexdigest()[:12]}"
+
+def _sha256(data: bytes) -> str:
+    """Return the digest in hex, of the interpreter's own function: ``hashlib`` loads OpenSSL, for 3 ms."""
+    module = "_sha2" if sys.version_info >= (3, 12) else "_sha256"
+    try:
+        load(module)
+        found = __import__(module).sha256(data).hexdigest()
+    except (ImportError, AttributeError) as error:  # built without it
+        raise_foreign(error)
+        load("hashlib")
+        from hashlib import sha256
+
+        return sha256(data).hexdigest()
+    return str(found)
 
 
 def command_line(arguments: list[str]) -> str:
@@ -95,18 +110,34 @@ def _resolve(git: Path, reference: str) -> str | None:
         if (loose := _content(place / reference)) is not None:
             return _as_commit(loose.strip())
     for place in places:
-        for line in (_content(place / "packed-refs") or "").splitlines():
-            commit, _, name = line.partition(" ")
-            if name == reference:
-                return _as_commit(commit)
+        if (commit := _packed(place / "packed-refs", f" {reference}".encode())) is not None:
+            return _as_commit(commit)
+    return None
+
+
+def _packed(path: Path, ending: bytes) -> str | None:
+    """Return the beginning of the line with this ending, of a file that may be long."""
+    try:
+        with open_file(path) as file:
+            rest = b""
+            for _ in range(_MOST_PIECES):
+                piece = file.read(_PIECE_BYTES)
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines if piece else [rest]:
+                    if line.endswith(ending):
+                        return line[: -len(ending)].decode(errors="replace")
+                if not piece or len(rest) > _SHORT_BYTES:
+                    break
+    except OSError as error:
+        raise_foreign(error)
     return None
 
 
 def _content(path: Path) -> str | None:
-    """Return the text of a file, None where there is none; a pipe in its place never blocks."""
+    """Return the text of a short file, None where there is none; a pipe in its place never blocks."""
     try:
         with open_file(path) as file:
-            return file.read(_MOST_BYTES).decode(errors="replace")
+            return file.read(_SHORT_BYTES).decode(errors="replace")
     except OSError as error:
         raise_foreign(error)
         return None

@@ -13,20 +13,25 @@ from typing import Any
 
 from perfdb.measures import measured
 from perfdb.recording.redaction import redact, withheld
-from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, INTERRUPTED, RUNNING, Session, Step, mode_of
+from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, Session, Step
 from perfdb.settings import Settings
+from perfdb.vocabulary import INTERRUPTED, RUNNING, mode_of
 
 OF_PROCESS = (*ENVIRONMENT, "pid")
 
 
-def records_of(session: Session, *, with_environment: bool = False) -> Iterator[dict[str, Any]]:
+def records_of(
+    session: Session, *, with_environment: bool = False, provisional: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield the session as a start, its steps, its samples and an end.
 
-    With its environment the start says on which machine it ran, whoever writes the journal. A session that
-    was saved while it ran is interrupted.
+    With its environment the start says on which machine it ran, whoever writes the journal. What is
+    provisional gives way to the same session's start and end from elsewhere, and keeps its steps. A session
+    that was saved while it ran is interrupted.
     """
     key = {"session_id": session.session_id}
     environment = {name: getattr(session, name) for name in OF_PROCESS} if with_environment else {}
+    marks = {"provisional": True} if provisional else {}
     yield {
         "type": "start",
         **key,
@@ -37,6 +42,7 @@ def records_of(session: Session, *, with_environment: bool = False) -> Iterator[
         "mode": session.mode,
         "attributes": dict(session.attributes),
         **environment,
+        **marks,
     }
     for step in session.steps:
         called_off = {"status": INTERRUPTED} if step.interrupted else {}
@@ -47,6 +53,7 @@ def records_of(session: Session, *, with_environment: bool = False) -> Iterator[
     yield {
         "type": "end",
         **key,
+        **marks,
         "total_duration": session.total_duration,
         "status": INTERRUPTED if session.status == RUNNING else session.status,
         "success": session.success,

@@ -56,9 +56,13 @@ class Health:
 
     def failed(self, doing: str, error: BaseException) -> None:
         """Note that perfdb itself failed at ``doing``; called in the ``except`` block."""
-        message = f"{doing} failed: {_named(error)}"
-        self._note("errors", f"{doing} {type(error).__name__}", message)
-        _log_trace(doing, error)
+        try:
+            message = f"{doing} failed: {_named(error)}"
+            self._note("errors", f"{doing} {type(error).__name__}", message)
+            _log_trace(doing, error)
+        except MemoryError:
+            self.counts["errors"] += 1
+            self.last_error = doing
         if self.strict:
             raise error
 

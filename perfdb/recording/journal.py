@@ -16,9 +16,9 @@ import json
 import os
 import stat
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from zlib import crc32
 
 from perfdb.guard import raise_foreign
 from perfdb.recording import judged
@@ -44,7 +44,7 @@ def encode(record: Mapping[str, Any]) -> bytes:
 
 def frame(body: bytes) -> bytes:
     """Return the line that holds a JSON body."""
-    return b"%08x %b\n" % (zlib.crc32(body), body)
+    return b"%08x %b\n" % (crc32(body), body)
 
 
 class Journal:
@@ -114,16 +114,17 @@ class Journal:
 
         A short write is cut back, so that the lines before and after it stay whole.
         """
-        line = b"%08x %b\n" % (zlib.crc32(body), body)
+        line = b"%08x %b\n" % (crc32(body), body)
         if more:
             line += b"".join(map(frame, more))
         with self._lock:
-            if self._descriptor < 0:
+            descriptor = self._descriptor
+            if descriptor < 0:
                 return False
             try:
                 if self._torn:
                     self._cut_back()
-                written = os.write(self._descriptor, line)
+                written = os.write(descriptor, line)
                 if written == len(line):
                     self.size += written
                     if self._fsync:
@@ -220,7 +221,7 @@ def read_lines(descriptor: int, offset: int = 0) -> Iterator[Line]:
 def decode(text: bytes) -> dict[str, Any] | None:
     """Return the record of a line without its newline; None when it is damaged or no record."""
     try:
-        if len(text) < 10 or text[8:9] != b" " or int(text[:8], 16) != zlib.crc32(text[9:]):
+        if len(text) < 10 or text[8:9] != b" " or int(text[:8], 16) != crc32(text[9:]):
             return None
         record = json.loads(text[9:])
     except (ValueError, RecursionError):

@@ -41,10 +41,17 @@ MAX_DATA = 16 << 20  # characters of their additional_data, likewise
 MAX_NAMES = 10_000
 MAX_SAMPLES = 2_000
 SAMPLES_PER_LINE = 20
-_SUCCEEDED = ',"success":true,"error_message":null'
+# Its times are whole microseconds with an exponent: to print a float takes three times as long.
+_LINE = (
+    b'{"type":"step","session_id":"ID","seq":%d,"parent_seq":%b,"step_name":%b,"lane":%d,'
+    b'"start_time":%de-6,"duration":%de-6%b,"additional_data":%b,"cpu_s":%de-6,'
+    b'"rss_peak_bytes":%d,"rss_mean_bytes":%d}'
+)
+_MEMORY = b',"rss_peak_bytes":'
+_SUCCEEDED = b',"success":true,"error_message":null'
 _CALLED_OFF = f',"status":"{INTERRUPTED}"'  # of a step whose success is false
 
-_names: dict[str, tuple[str, str]] = {}  # step names as they may stand on the disk, and as JSON
+KNOWN_NAMES: dict[str, tuple[str, bytes]] = {}  # step names as they may stand on the disk, and as JSON
 
 
 def _numbers_of_its_own() -> Iterator[int]:
@@ -118,7 +125,7 @@ class LiveSession:
         self._health = health
         self._debug = debugging()
         self._secret_words = tuple(secret_words)
-        self._lanes: dict[int, int] = {}
+        self.lanes: dict[int, int] = {}
         self._unwritten: list[tuple[float, float, int]] = []
         self._lock = RLock()
         self._waits = Waits()
@@ -127,7 +134,8 @@ class LiveSession:
         self._used = counters.read()  # of further counters, first as they are now
         self.last_rss = self.rss_peak = resident_bytes() or 0
         self._rss_sum = self._rss_count = 0
-        self._line_start = f'{{"type":"step","session_id":"{session_id}","seq":'
+        self.tells = console is not None or self._debug is not None
+        self._line = _LINE.replace(b"ID", session_id.encode("ascii"))
 
     def wall(self, instant: float) -> float:
         """Return the epoch seconds of an instant of the monotonic clock, to the microsecond.
@@ -154,7 +162,13 @@ class LiveSession:
     def write(self, body: bytes) -> None:
         """Put one record into the journal."""
         journal = self.journal
-        while journal is None or not journal.write(body):
+        if journal is None or not journal.write(body):
+            self._insist(journal, body)
+
+    def _insist(self, journal: Journal | None, body: bytes) -> None:
+        """Find another journal for a record when one was closed; count what the disk refuses."""
+        taken = False
+        while not taken:
             if journal is not None and not journal.is_closed:
                 refused = f"the disk refuses records ({journal.path}): free some space"
                 self._health.count("refused", 1, refused)
@@ -162,6 +176,7 @@ class LiveSession:
             journal = self.journal = self._open_journal()  # the worker rests, or the process ends
             if journal is None:
                 return
+            taken = journal.write(body)
 
     def begin(self) -> None:
         """Write that the session runs; a second line of that kind changes nothing."""
@@ -183,23 +198,6 @@ class LiveSession:
         )
         self.begun = True
 
-    def starting(self, step: Timed) -> None:
-        """Take in a step: its number and lane, and that it begins, before its clock runs."""
-        step.seq = seq = self.next_seq()
-        thread = get_ident()
-        step.lane = self._lanes[thread] if thread in self._lanes else self._new_lane(thread)
-        known = _names.get(step.name) if type(step.name) is str else None
-        step.name, step.name_json = known or _clean_name(step.name)
-        if self._debug is not None:
-            self._debug("step %d %r starts in lane %d, parent %s", seq, step.name, step.lane, step.parent_seq)
-        if self._console is not None:
-            self._console.step_started(step.name, step.depth, _detail_of(step))
-        self.open_steps[seq] = step
-        if len(self.steps) < MAX_STEPS:
-            self.steps.append(step)
-        else:
-            step.kept = False
-
     def unregister(self, step: Timed) -> None:
         """Forget a step whose beginning was broken off."""
         self.open_steps.pop(step.seq, None)
@@ -208,69 +206,82 @@ class LiveSession:
 
     def lane_here(self) -> int:
         """Return the lane of this thread; -1 when it has none."""
-        return self._lanes.get(get_ident(), -1)
+        return self.lanes.get(get_ident(), -1)
 
-    def _new_lane(self, thread: int) -> int:
+    def new_lane(self, thread: int) -> int:
+        """Return the lane of a thread whose first step in this session begins."""
         with self._lock:
-            return self._lanes.setdefault(thread, len(self._lanes))
+            return self.lanes.setdefault(thread, len(self.lanes))
 
     def closed(self, step: Timed) -> None:
-        """Write the line of a step that has just ended; again when that was interrupted: it counts once.
-
-        Its times are whole microseconds with an exponent: to print a float takes three times as long.
-        """
+        """Write the line of a step that has just ended; again when that was interrupted: it counts once."""
         if not step.rss_count:  # too short for a reading of its own
             step.rss_sum, step.rss_count = self.last_rss, 1
             if step.rss_peak < self.last_rss:
                 step.rss_peak = self.last_rss
         if step.duration_us is not None and step.duration_us >= 1_000:
-            wait = self._waits.during(step.begun, step.duration_us / 1e6)
-            if wait is not None:
-                step.used = {**step.used, "cpu_wait_s": wait}
-        data = "{}"
+            self._add_wait(step, step.duration_us / 1e6)
+        data = b"{}"
         if step.data:
             # a copy: others may change it meanwhile
             step.data, data = clean_json(step.data.copy(), self._secret_words)
-            self._data_kept += len(data)
-            if self._data_kept > MAX_DATA:
+            self._data_kept = kept = self._data_kept + len(data)
+            if kept > MAX_DATA:
                 step.data = {"…": "too much for the report: the database has it"}
-        duration_us = step.duration_us or 0
-        start_us = self._start_us + int((step.begun - self.started) * 1e6 + 0.5)
-        line = (
-            f"{self._line_start}{step.seq}"
-            f',"parent_seq":{"null" if step.parent_seq is None else step.parent_seq}'
-            f',"step_name":{step.name_json},"lane":{step.lane}'
-            f',"start_time":{start_us}e-6,"duration":{duration_us}e-6'
-            f"{_SUCCEEDED if step.success and step.error_message is None else _outcome_of(step)}"
-            f',"additional_data":{data},"cpu_s":{step.cpu_us}e-6,"rss_peak_bytes":{step.rss_peak or "null"}'
-            f',"rss_mean_bytes":{step.rss_sum // step.rss_count or "null"}'
-            f"{_used_of(step) if step.used else ''}"
-            f"{self._parts(step) if step.attempts or step.events else ''}}}"
+        parent_seq, rss_mean = step.parent_seq, step.rss_sum // step.rss_count
+        body = self._line % (
+            step.seq,
+            b"null" if parent_seq is None else b"%d" % parent_seq,
+            step.name_json,
+            step.lane,
+            self._start_us + int((step.begun - self.started) * 1e6 + 0.5),
+            step.duration_us,
+            _SUCCEEDED if step.success and step.error_message is None else _outcome_of(step),
+            data,
+            step.cpu_us,
+            step.rss_peak,
+            rss_mean,
         )
-        self.write(line.encode("ascii"))
+        if step.has_parts or not rss_mean:
+            body = _with_the_rest(body, step)
+        journal = self.journal
+        if journal is None or not journal.write(body):
+            self._insist(journal, body)
         if self.open_steps.pop(step.seq, None) is None:
             return
         if not step.kept:
-            self._add_up(step.name, duration_us / 1e6)
+            self._add_up(step.name, (step.duration_us or 0) / 1e6)
+        if self.tells:
+            self._tell_end(step, body)
+
+    def _add_wait(self, step: Timed, duration: float) -> None:
+        """Note how long the thread of a step that has just ended waited for a CPU meanwhile."""
+        now = self.reading[0]
+        if now >= self._waits.next_at:
+            self._waits.read(now)
+        wait = self._waits.during(step.begun, duration)
+        if wait is not None:
+            step.used, step.has_parts = {**step.used, "cpu_wait_s": wait}, True
+
+    def tell_start(self, step: Timed) -> None:
+        """Say on the console, or to the host's log, that a step begins."""
         if self._debug is not None:
-            self._debug("step %d %r ends: %s", step.seq, step.name, line)
+            self._debug(
+                "step %d %r starts in lane %d, parent %s", step.seq, step.name, step.lane, step.parent_seq
+            )
         if self._console is not None:
-            detail = _detail_of(step)
+            self._console.step_started(step.name, step.depth, _detail_of(step))
+
+    def _tell_end(self, step: Timed, body: bytes) -> None:
+        if self._debug is not None:
+            self._debug("step %d %r ends: %s", step.seq, step.name, body.decode("ascii"))
+        if self._console is not None:
+            detail, duration = _detail_of(step), (step.duration_us or 0) / 1e6
             if step.success:
-                self._console.step_completed(step.name, duration_us / 1e6, step.depth, detail)
+                self._console.step_completed(step.name, duration, step.depth, detail)
             else:
                 tell = self._console.step_interrupted if step.interrupted else self._console.step_failed
-                tell(step.name, duration_us / 1e6, step.error_message or "", step.depth, detail)
-
-    def _parts(self, step: Timed) -> str:
-        """Return the attempts and events of a step as further members of its JSON object."""
-        parts = ""
-        if step.attempts:
-            parts = f',"attempts":{to_json(step.attempts)}'
-        if step.events:
-            events = [{"name": name, "time": instant, "data": data} for name, instant, data in step.events]
-            parts += f',"events":{to_json(events)}'
-        return parts
+                tell(step.name, duration, step.error_message or "", step.depth, detail)
 
     def _add_up(self, name: str, duration: float) -> None:
         with self._lock:
@@ -435,24 +446,36 @@ class LiveSession:
         return (self._rss_sum // self._rss_count if self._rss_count else self.last_rss) or None
 
 
-def _used_of(step: Timed) -> str:
-    return "".join(f',"{name}":{to_json(amount)}' for name, amount in step.used.items())
-
-
-def _outcome_of(step: Timed) -> str:
-    return (
+def _outcome_of(step: Timed) -> bytes:
+    outcome = (
         f',"success":{"true" if step.success else "false"}{_CALLED_OFF if step.interrupted else ""}'
         f',"error_message":{"null" if step.error_message is None else to_json(step.error_message)}'
     )
+    return outcome.encode("ascii")
+
+
+def _with_the_rest(body: bytes, step: Timed) -> bytes:
+    """Add what only some steps have to their JSON object; nothing tells the memory where it is 0."""
+    if not step.rss_mean:
+        peak = b"%d" % step.rss_peak if step.rss_peak else b"null"
+        body = body[: body.rindex(_MEMORY)] + _MEMORY + peak + b',"rss_mean_bytes":null}'
+    parts = "".join(f',"{name}":{to_json(amount)}' for name, amount in step.used.items())
+    if step.attempts:
+        parts += f',"attempts":{to_json(step.attempts)}'
+    if step.events:
+        events = [{"name": name, "time": instant, "data": data} for name, instant, data in step.events]
+        parts += f',"events":{to_json(events)}'
+    return body[:-1] + parts.encode("ascii") + b"}"
 
 
 def _detail_of(step: Timed) -> str:
     return "" if step.detail is None else clean_name(step.detail)
 
 
-def _clean_name(name: object) -> tuple[str, str]:
+def know_name(name: object) -> tuple[str, bytes]:
+    """Return the name of a step as it may stand on the disk, and as JSON; remember it."""
     text = clean_name(name).strip() or "unnamed"
-    both = (text, to_json(text))
-    if type(name) is str and len(name) <= MAX_NAME and len(_names) < MAX_NAMES:
-        _names[name] = both
+    both = (text, to_json(text).encode("ascii"))
+    if type(name) is str and len(name) <= MAX_NAME and len(KNOWN_NAMES) < MAX_NAMES:
+        KNOWN_NAMES[name] = both
     return both

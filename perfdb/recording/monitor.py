@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 def resident_bytes() -> int | None:
-    """Return what the process holds in memory now; None where ``/proc`` does not tell."""
+    """Return what the process holds in memory now; None where ``/proc`` does not say it."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * resource.getpagesize()

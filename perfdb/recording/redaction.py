@@ -45,7 +45,7 @@ def redact(text: str) -> str:
         return text
     if (
         _separates(text) is not None
-        or (" " in text and _hints(text) is not None)
+        or ((" " in text or "\t" in text) and _hints(text) is not None)
         or ("earer " in text or "asic " in text)
     ):
         text = without_private_keys(text)

@@ -17,8 +17,9 @@ from perfdb.guard import raise_foreign
 from perfdb.measures import measured
 from perfdb.outputs import write_output, write_own
 from perfdb.recording.report_reader import SCHEMA_VERSION, read_report
-from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, INTERRUPTED, Session, Step, check_session_id
+from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, Session, Step
 from perfdb.surroundings import make_private_folder
+from perfdb.vocabulary import INTERRUPTED, check_session_id
 
 __all__ = ["read_report", "report_name", "to_report", "write_report"]
 

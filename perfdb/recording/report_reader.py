@@ -20,7 +20,8 @@ from perfdb import records
 from perfdb.errors import InvalidSessionIdError, ReportError
 from perfdb.measures import MEASURES
 from perfdb.recording.redaction import redact
-from perfdb.records import Attempt, Event, Sample, Session, Step, check_session_id, mode_of
+from perfdb.records import Attempt, Event, Sample, Session, Step
+from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED, STATUSES, check_session_id, mode_of
 
 SCHEMA_VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
@@ -265,7 +266,7 @@ def _session(fields: Fields) -> Session:
         tags=_tags(fields),
         steps=steps,
         samples=_samples(fields),
-        utc_offset=fields.whole("utc_offset", _local_offset(start_time), low=-86_399, high=86_399),
+        utc_offset=fields.whole("utc_offset", time.localtime(start_time).tm_gmtoff, low=-86_399, high=86_399),
         **fields.measured(),
         **fields.further(records.FURTHER_OF_SESSION),
     )
@@ -274,10 +275,10 @@ def _session(fields: Fields) -> Session:
 def _status(fields: Fields, success: bool | None, total_duration: float | None) -> str:
     if "status" in fields.values:
         status: str = fields.values["status"]
-        return status if status in records.STATUSES else fields.refuse("status", ", ".join(records.STATUSES))
+        return status if status in STATUSES else fields.refuse("status", ", ".join(STATUSES))
     if success is None and total_duration is None:
-        return records.INTERRUPTED
-    return records.FAILED if success is False else records.COMPLETED
+        return INTERRUPTED
+    return FAILED if success is False else COMPLETED
 
 
 def _naive_local(fields: Fields) -> float:
@@ -288,10 +289,6 @@ def _naive_local(fields: Fields) -> float:
     if not 0.0 <= instant <= _LAST_INSTANT:
         fields.refuse("timestamp", "a time after 1970")
     return round(instant, 6)
-
-
-def _local_offset(instant: float) -> int:
-    return time.localtime(instant).tm_gmtoff
 
 
 def _tags(fields: Fields) -> tuple[str, ...]:
@@ -344,7 +341,7 @@ def _step(fields: Fields) -> Step:
     if duration is None and end_time is not None:
         duration = max(0.0, round(end_time - start_time, 6))
     success = fields.boolean("success", None)
-    called_off = fields.values.get("status") == records.INTERRUPTED and success is False
+    called_off = fields.values.get("status") == INTERRUPTED and success is False
     return Step(
         step_name=fields.text("step_name"),
         start_time=start_time,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from perfdb.recording.secret_spans import compiled, end_of
+from perfdb.recording.secret_spans import MANY, compiled, end_of, is_dense
 
 # How each begins, and a pattern of what follows; as published by the providers.
 _WORD = r"[A-Za-z0-9]"
@@ -146,6 +146,7 @@ _FURTHEST_BACK = 40
 _SHORT = 3
 _LEAST_BEHIND = r"(?=[\w\-+/=]{8})"
 _ESCAPED = r"%[0-9A-Fa-f]{2}"
+_MANY_KEYS, _ROOM_OF_KEY = 5 * MANY, 24  # of what begins as many words do, sk-learn-pipeline for one
 _RUN = r"[\w\-]*+"
 _KEY = r"[\w\-.]*+"
 
@@ -165,7 +166,7 @@ def found(text: str) -> Iterator[tuple[int, int]]:
         searched = text.replace("\\n", "\\.").replace("\\r", "\\.").replace("\\t", "\\.")
     if "%" in text:
         searched = compiled(_ESCAPED).sub("%..", searched)
-    at, no_jwt_before, no_key_before = 0, 0, 0
+    at, no_jwt_before, no_key_before, looked = 0, 0, 0, 0
     while (hit := beginnings.search(searched, at)) is not None:
         begin, at = hit.span()
         end, start = 0, hit[0]
@@ -174,6 +175,10 @@ def found(text: str) -> Iterator[tuple[int, int]]:
                 end, no_jwt_before = _jwt(text, begin)
         elif start[1:] == "k-":
             if begin >= no_key_before:
+                looked += 1
+                if is_dense(looked, begin, _MANY_KEYS, _ROOM_OF_KEY):
+                    yield begin, len(text)
+                    return
                 end, no_key_before = _key(text, at)
         elif (rest := compiled(follows[start]).match(text, at)) is not None:
             end = rest.end()

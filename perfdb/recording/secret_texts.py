@@ -23,19 +23,20 @@ from perfdb.recording.secret_names import (
 from perfdb.recording.secret_spans import (
     MANY,
     REDACTED,
+    ROOM,
     compiled,
     end_of,
-    is_dense,
     small_of,
     without,
 )
 
 LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
 
-# A text is cut short that holds so many names: harmless ones take less time, the more so what was looked at.
-_ROOM_OF_NAME, _ROOM_OF_SEEN = 20, 8
-_MANY_NAMES = 5 * MANY
-_OF_DOUBTFUL = 0.75  # a short text may hold four times as many whose value decides
+# What each thing takes beside the former, in characters that could be read meanwhile: a stem, a name that was
+# seen before, another name, its value. A text where they take more than its characters is cut short.
+_OF_STEM, _OF_SEEN, _OF_NAME, _OF_VALUE = 6, 2, 28, ROOM + 24
+# A short text may hold more harmless names, and four times as many values that decide.
+_SPARE_OF_NAME, _SPARE_OF_DOUBTFUL = 24, 81
 
 # One stands in each name that may mean a credential.
 STEMS = (
@@ -231,8 +232,8 @@ def _without_named(text: str, small: str) -> str:
     Of a text that is little else than such names, the rest is withheld: it would take long to read.
     """
     parts: list[str] = []
-    kept = at = names = new_names = looked = 0
-    many: float = MANY
+    kept = at = taken = 0
+    spare = MANY * ROOM
     harmless: set[str] = set()
     reached: _Reached | None = None
     has_options = "-" in small and compiled(_OPTION).search(small) is not None
@@ -241,16 +242,21 @@ def _without_named(text: str, small: str) -> str:
     no_options: set[str] = set()
     for hit in _named("(?a)" if small.isascii() else "", has_options).finditer(small):
         kind = hit.lastgroup
+        stem, behind = start, _ = hit.span()
+        taken += _OF_STEM
+        if taken > spare and taken > behind:
+            parts += (text[kept : max(start, kept)], REDACTED)
+            kept = len(text)
+            break
         if kind is None:
             continue
-        stem, behind = start, _ = hit.span()
         if start < at:
             continue
         seen = text[start - _NEAR : behind] if start >= _NEAR else ""
         if kind == "gap" and seen in no_options:
             continue
-        if seen in no_names and (names < MANY or (names + 1) * _ROOM_OF_SEEN < behind):
-            names += 1
+        taken += _OF_SEEN
+        if seen in no_names:
             continue
         before = small[start - 1 : start]
         if before.isalnum() or before in _OF_NAMES:
@@ -271,38 +277,28 @@ def _without_named(text: str, small: str) -> str:
         is_known = word in harmless and text[start - 1 : start] not in _QUERY
         if not is_known and kind != "op" and _goes_on(small, start, behind):
             continue
-        names += 1
-        new_names += 1
-        place = None if is_known else _Place(text, small, start, word, hit)
+        taken += _OF_NAME
+        spare += _SPARE_OF_NAME
+        place = None
+        if not is_known:
+            place = _Place(text, small, start, word, hit)
+            taken += len(word)
+            spare += len(word)
         sensitivity = HARMLESS if place is None else _sensitivity_in(text, place)
-        value = end = -1
         if place is None or sensitivity == HARMLESS:
             if word.lower() != "identified":  # what follows it decides
                 harmless.add(word)
                 if seen:
                     no_names.add(seen)
-            if names < MANY or not (
-                is_dense(names, behind, room=_ROOM_OF_SEEN)
-                or is_dense(new_names, behind, _MANY_NAMES, _ROOM_OF_NAME)
-            ):
-                continue
-        else:
-            reached = reached or _Reached()
-            value, end, quoted = _value(text, place, sensitivity, reached)
-            if value < 0 or text.startswith(REDACTED, value):
-                continue
-            looked += 1
-            if sensitivity == DOUBTFUL:
-                many += _OF_DOUBTFUL
-            if not _withheld(
-                text[value : min(end, value + LONGEST_LOOKED_AT)], text, place, sensitivity, quoted
-            ):
-                value = -1
-        if is_dense(looked, behind, many) or value == end == -1:
-            parts += (text[kept : max(start, kept)], REDACTED)
-            kept = len(text)
-            break
-        if value >= 0:
+            continue
+        reached = reached or _Reached()
+        value, end, quoted = _value(text, place, sensitivity, reached)
+        if value < 0 or text.startswith(REDACTED, value):
+            continue
+        taken += _OF_VALUE
+        if sensitivity == DOUBTFUL:
+            spare += _SPARE_OF_DOUBTFUL
+        if _withheld(text[value : min(end, value + LONGEST_LOOKED_AT)], text, place, sensitivity, quoted):
             parts += (text[kept:value], REDACTED)
             kept = at = end
     return "".join(parts) + text[kept:] if parts else text

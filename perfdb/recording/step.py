@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from resource import RUSAGE_SELF, getrusage
+from threading import get_ident
 from types import TracebackType
 
 from perfdb.guard import foreign, raise_foreign, to_its_end
-from perfdb.recording import counters
-from perfdb.recording.context import CLOSED, OPEN, called_within, open_from
+from perfdb.recording import counters, live
+from perfdb.recording.context import CLOSED, NEW, OPEN, called_within, open_from
 from perfdb.recording.context import current as current_step
 from perfdb.recording.counters import COUNTERS
 from perfdb.recording.frames import innermost_on_stack, was_left
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 MAX_PARTS = 1_000  # attempts or events of one step
 FULL_ERRORS = 16  # attempts whose error is kept at length: a retry says the same again and again
 _READING_HOLDS_S = 2e-5  # a step that begins so soon after another one's end takes over its reading
+_NO_READING = (0.0, 0.0, 0)
 LEFT = "an exception left it before its end could be recorded"
 
 _KEPT = (
@@ -69,7 +72,7 @@ class Step(Timed):
     """
 
     session: LiveSession | None = None
-    _reading: Reading | None = None  # when it began, while it runs
+    _reading: Reading = _NO_READING  # when it began, while it runs
     _failed_until: float | None = None
     _cleaner: Cleaner | None = None  # of the events: one bound for all of them
 
@@ -80,6 +83,12 @@ class Step(Timed):
         self._parent = parent
         if "expected" in data:
             self.expected = take_expected(data)
+        # what every step asks for later: to find a class's value takes longer than to store one
+        self._state = NEW
+        self.duration_us = None
+        self._ended_elsewhere = self.has_parts = False
+        self.rss_peak = self.rss_count = 0
+        self.parent_seq = self.error_message = None
 
     # -- running ---------------------------------------------------------------
 
@@ -133,45 +142,80 @@ class Step(Timed):
         return Step(self._tracker, name, data, self)
 
     def _begin(self) -> None:
+        """Find its place, be taken in by the session, become current; the clock runs last.
+
+        This and ``_end`` run on the host's time: what only some steps need is in functions of their own.
+        """
+        tracker = self._tracker
+        session = tracker._live
+        if self._state != NEW or session is None or session.ended:
+            session = self._in_order(session)
+            if session is None:
+                return
+        outer = current_step.get()
+        while outer is not None and outer._state != OPEN:
+            outer = outer.outer
+        if self._parent is None and outer is tracker._scope and not session.open_steps:
+            if session.root_seq is not None:
+                self.parent_seq = session.root_seq
+        else:
+            outer = self._find_place(session, outer)
+        self.outer = outer
+        self.seq = seq = session.next_seq()
+        thread = get_ident()
+        try:
+            self.lane = session.lanes[thread]
+        except KeyError:
+            self.lane = session.new_lane(thread)
+        name = self.name
+        known = live.KNOWN_NAMES.get(name) if type(name) is str else None
+        self.name, self.name_json = known or live.know_name(name)
+        if session.tells:
+            session.tell_start(self)
+        session.open_steps[seq] = self
+        if len(session.steps) < live.MAX_STEPS:
+            session.steps.append(self)
+        else:
+            self.kept = False
+        current_step.set(self)
+        self.session = session
+        reading = session.reading
+        begun = session.monotonic()
+        if begun - reading[0] > _READING_HOLDS_S:
+            reading = session.read_usage()
+            begun = session.monotonic()
+        self._reading = reading
+        self.begun = begun
+        if COUNTERS:
+            self.used, self.has_parts = counters.read(), True
+        self._state = OPEN
+
+    def _in_order(self, session: LiveSession | None) -> LiveSession | None:
+        """Let an ended step begin anew; else return no session, and say what is out of order."""
         if self._state == OPEN:
             self._tracker._health.misused(
                 f"step {self.name!r} was started while it runs: make a new one with step()"
             )
-            return
-        session = self._tracker._live
+            return None
         if session is None or session.ended:
             when = "before start_pipeline()" if session is None else "after end_pipeline()"
             self._tracker._health.misused(
                 f"step {self.name!r} was entered {when}: it runs, but is not recorded"
             )
-            return
-        if self._state == CLOSED:
-            self._forget()
-        outer = current_step.get()
-        while outer is not None and outer._state != OPEN:
-            outer = outer.outer
+            return None
+        self._forget()
+        return session
+
+    def _find_place(self, session: LiveSession, outer: Node | None) -> Node | None:
+        """Take a parent, which may be none; return what is current."""
         parent: Timed | None = self._parent
         if parent is None or parent.session is not session:
-            if outer is self._tracker._scope and not session.open_steps:
-                parent = None
-            else:
-                parent, outer = self._find_parent(session, outer)
+            parent, outer = self._find_parent(session, outer)
         if parent is not None:
             self.parent_seq, self.depth = parent.seq, parent.depth + 1
         elif session.root_seq is not None:
             self.parent_seq = session.root_seq
-        self.outer = outer
-        session.starting(self)
-        current_step.set(self)
-        self.session = session
-        self._reading = reading = session.reading
-        self.begun = session.monotonic()
-        if self.begun - reading[0] > _READING_HOLDS_S:
-            self._reading = session.read_usage()
-            self.begun = session.monotonic()
-        if COUNTERS:
-            self.used = counters.read()
-        self._state = OPEN
+        return outer
 
     def _find_parent(self, session: LiveSession, outer: Node | None) -> tuple[Timed | None, Node | None]:
         """Return the innermost open step of the session from ``outer`` outwards, and what is current."""
@@ -221,7 +265,7 @@ class Step(Timed):
         if self._cleaner is None:
             self._cleaner = session.cleaner()
         event = (clean_name(name), round(session.now(), 6), self._cleaner.clean(data))
-        self.events = (*self.events, event)
+        self.events, self.has_parts = (*self.events, event), True
 
     def _forget(self) -> None:
         """Become new again: a handle may be entered several times."""
@@ -244,17 +288,20 @@ class Step(Timed):
                 self._tracker._health.misused(f"step {self.name!r} was stopped, but it does not run")
             return
         if self.duration_us is None:
-            if self.used:
+            if self.has_parts and self.used:
                 self.used = counters.used_since(self.used)
-            now, cpu_s, highest_rss = reading = session.read_usage()
-            _, cpu_before_s, rss_before = self._reading or reading
-            if highest_rss > rss_before:  # a new record of the process was set inside this step
+            before = self._reading
+            now = session.monotonic()
+            used = getrusage(RUSAGE_SELF)  # as ``session.read_usage`` does
+            cpu_s, highest_rss = used.ru_utime + used.ru_stime, used.ru_maxrss
+            session.reading = (now, cpu_s, highest_rss)
+            if highest_rss > before[2]:  # a new record of the process was set inside this step
                 self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
             self.success = success
             if error is not None:
                 status, self.error_message = outcome_of(success, error, self.expected + session.expected)
                 self.success, self.interrupted = status == COMPLETED, called_off or status == INTERRUPTED
-            self.cpu_us = int((cpu_s - cpu_before_s) * 1e6 + 0.5)
+            self.cpu_us = int((cpu_s - before[1]) * 1e6 + 0.5)
             self.duration_us = int((now - self.begun) * 1e6 + 0.5)
         if current_step.get() is self:
             outer = self.outer
@@ -263,7 +310,7 @@ class Step(Timed):
             session.closed(self)
         if by_end:
             self._ended_elsewhere = True
-        self._frame = self._reading = None  # the step itself is kept for the report
+        self._frame, self._reading = None, _NO_READING  # the step itself is kept for the report
         self._state = CLOSED
 
     # -- as a context manager and decorator ------------------------------------
@@ -350,6 +397,7 @@ class Attempt:
         success = error is None or status_of(error) == COMPLETED
         step._failed_until = None if success else now
         if len(step.attempts) < MAX_PARTS:
+            step.has_parts = True
             limit = MAX_TEXT if len(step.attempts) < FULL_ERRORS else MAX_NAME
             step.attempts = (
                 *step.attempts,

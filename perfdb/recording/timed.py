@@ -29,7 +29,7 @@ class Timed(Node):
     lane: int
     depth = 0  # a step of the session itself
     detail: str | None = None  # what tells it from others of its name, in its lines on the console
-    name_json: str
+    name_json: bytes
     begun = inf  # monotonic clock
     announced = False  # as open, in the journal
     kept = True  # in memory, for the report
@@ -45,6 +45,7 @@ class Timed(Node):
     rss_sum = 0
     rss_count = 0
     used: Mapping[str, float] = {}  # of further counters, first as they were when it began
+    has_parts = False  # it has some of the former or the following
     attempts: Sequence[dict[str, Any]] = ()
     events: Sequence[tuple[str, float, dict[str, Any]]] = ()
     _state = NEW

@@ -43,7 +43,7 @@ to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 # What was found harmless is not looked at again; all are emptied when they grow large.
 _CACHE_SIZE = 4_096
 _safe_texts: dict[str, str] = {}  # short texts that need no change, with their JSON
-_safe_keys: dict[str, str] = {}  # keys that are no credential, with their JSON and colon
+_safe_keys: dict[str, str] = {}  # keys that are no credential, as the JSON of a member begins: comma to colon
 _CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
@@ -101,40 +101,39 @@ def clean(data: Mapping[str, Any], extra_secret_words: Iterable[str] = ()) -> di
     return Cleaner(extra_secret_words).clean(data)
 
 
-def clean_json(data: dict[str, Any], extra_secret_words: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
+def clean_json(data: dict[str, Any], extra_secret_words: Iterable[str] = ()) -> tuple[dict[str, Any], bytes]:
     """Return ``clean(data)`` and its JSON; what needs no change is returned itself, not copied.
 
     This runs on the host's time, once per step: keys and short texts that were found
     harmless before are put together from their known JSON.
     """
-    parts = []
+    members = ""
     try:
         for key, value in data.items():
             kind = type(value)
             if kind is str:
                 if len(value) > MAX_KNOWN:
                     break
-                text = _safe_texts[value]
+                members += _safe_keys[key] + _safe_texts[value]
             elif kind is int:
                 if not -MAX_WHOLE < value < MAX_WHOLE:
                     break
-                text = str(value)
+                members += f"{_safe_keys[key]}{value}"
             elif kind is float:
                 if not -MAX_EXACT < value < MAX_EXACT:  # NaN is not between either
                     break
-                text = repr(value)
+                members += f"{_safe_keys[key]}{value!r}"
             elif value is None or kind is bool:
-                text = _CONSTANTS[value]
+                members += _safe_keys[key] + _CONSTANTS[value]
             else:
                 break
-            parts.append(_safe_keys[key] + text)
         else:
             if not extra_secret_words:
-                return data, "{" + ",".join(parts) + "}"
+                return data, b"{%b}" % members[1:].encode("ascii")
     except (KeyError, TypeError) as error:
         raise_foreign(error)
     cleaned = clean(data, extra_secret_words)
-    return cleaned, to_json(cleaned)
+    return cleaned, to_json(cleaned).encode("ascii")
 
 
 class Cleaner:
@@ -170,7 +169,7 @@ class Cleaner:
                 if name in _safe_texts and depth == 0 and not may_withhold(name):
                     if len(_safe_keys) >= _CACHE_SIZE:
                         _safe_keys.clear()
-                    _safe_keys[name] = f"{_safe_texts[name]}:"
+                    _safe_keys[name] = f",{_safe_texts[name]}:"
         return cleaned
 
     def value(self, value: Any, depth: int) -> Any:

@@ -30,20 +30,11 @@ from sqlalchemy import (
 )
 
 from perfdb.errors import NotFoundError
-from perfdb.records import (
-    ALERT_ROW,
-    ALERT_STATES,
-    FALSE_ALARM,
-    HISTORIC,
-    OPEN_STATES,
-    PENDING,
-    SEVERITIES,
-    Alert,
-)
+from perfdb.records import ALERT_ROW, Alert
 from perfdb.store import dialects
 from perfdb.store.ids import Ids
 from perfdb.store.models import alert_events, alerts, baselines, series, silences, storable_text
-from perfdb.vocabulary import BIGGEST
+from perfdb.vocabulary import ALERT_STATES, BIGGEST, FALSE_ALARM, HISTORIC, OPEN_STATES, PENDING, SEVERITIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +53,7 @@ _FIELDS = tuple(field.name for field in fields(Alert) if field.name not in (*_OF
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """What nobody wants to hear of until ``expires_at``; None fits everything."""
+    """Which alerts are silenced until ``expires_at``; None fits everything."""
 
     id: int
     rule: str | None

@@ -132,6 +132,12 @@ def pipelines(connection: Connection) -> list[str]:
     return sorted(connection.execute(query).scalars())
 
 
+def pipelines_with(connection: Connection, step: str) -> list[str]:
+    """Return the names of the pipelines that have a step of this name, sorted."""
+    query = select(series.c.pipeline).where(series.c.step_name == storable_name(step)).distinct()
+    return sorted(connection.execute(query).scalars())
+
+
 _NAMES = {"pipeline": series.c.pipeline, "step": series.c.step_name, "tag": session_tags.c.name}
 
 

@@ -20,7 +20,7 @@ from perfdb.recording.native import RLock
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
-    from sqlalchemy.pool import PoolProxiedConnection
+    from sqlalchemy.pool import Pool, PoolProxiedConnection
 
     from perfdb.store.engine import Role
 
@@ -125,8 +125,10 @@ class Database:
         from perfdb.store.engine import QUERY_ERRORS, is_busy, let_go, reason_of
 
         reader = self._open("reader")
+        pools: set[Pool] = {reader.pool}
         try:
             with self._connect(reader) as connection, self._limited(connection):
+                pools.add(reader.pool)
                 if checked:
                     self._require_tables(connection)
                 yield connection
@@ -140,6 +142,8 @@ class Database:
                 self.forget()  # what it remembers of a file that was written over in place is wrong for good
             raise
         finally:
+            for pool in pools - {reader.pool}:  # let go of by another thread while this connection was in use
+                pool.dispose()
             if self._is_alone or self._engines.get("reader") is not reader:  # forgotten meanwhile
                 let_go(reader)
 
@@ -239,8 +243,7 @@ class Database:
     # -- engines ---------------------------------------------------------------------------
 
     def _open(self, role: Role) -> Engine:
-        if self._ends is not None and self._ends():
-            raise EndingError("the thread ends")
+        self._require_no_end()
         from perfdb.store.engine import open_engine, sqlite_path
 
         if self._process != os.getpid():
@@ -261,9 +264,14 @@ class Database:
                 self.file = self._identity()
             if self.file is None and not self._migrates:
                 raise AbsentError(f"there is no database at {self._path}: check the path")
+            self._require_no_end()  # whoever ends it forgets the engines after that
             if role not in self._engines:
                 self._engines[role] = open_engine(self.url, role=role, busy_timeout_s=self._busy_timeout_s)
             return self._engines[role]
+
+    def _require_no_end(self) -> None:
+        if self._ends is not None and self._ends():
+            raise EndingError("the thread ends")
 
     def _connect(self, reader: Engine) -> Connection:
         """Connect; where the server gives us one connection at a time, let the writer's go first."""

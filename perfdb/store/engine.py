@@ -37,7 +37,7 @@ _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _PIECE_OF_WAITING_MS = 8  # SQLite sleeps 1, 2 and 5 ms in it
 _CHECKPOINT_WAIT_MS = 20  # for readers, while other writers wait for us
 _READER_BUSY_TIMEOUT_S = 5.0
-_LONGEST_VALUE = 64 * 1024 * 1024  # bytes; no report is longer
+LONGEST_VALUE = 64 * 1024 * 1024  # bytes; no report is longer
 
 
 def let_go(engine: Engine, *, close: bool = True) -> None:
@@ -48,6 +48,8 @@ def let_go(engine: Engine, *, close: bool = True) -> None:
     """
     pool: Any = engine.pool
     engine.dispose(close=close)  # makes another pool
+    if close:
+        pool.dispose()  # what another thread gave back meanwhile
     for part in (engine, pool, engine.pool, engine.dialect):
         drop_callbacks(part)
 
@@ -377,7 +379,7 @@ def _connect_read_only(path: Path, options: str) -> sqlite3.Connection:
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.execute("PRAGMA cell_size_check=ON")
         copy_own_views(connection)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
     except BaseException:  # an interrupt too leaves nothing open
         connection.close()
         raise

@@ -1,4 +1,4 @@
-"""Erase what is told of sessions outside of their own rows: alerts, what happened to them, and messages.
+"""Erase what is kept of sessions outside of their own rows: alerts, what happened to them, and messages.
 
 A message or an alert may quote a customer's name; who is to be forgotten must be forgotten there too.
 """

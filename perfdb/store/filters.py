@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, Connection, Select, exists, or_, select
 from perfdb.errors import FilterError
 from perfdb.filters import Either
 from perfdb.recording.redaction import redact
-from perfdb.records import STATUSES
 from perfdb.store.dialects import has_attribute
 from perfdb.store.models import (
     STATUS_CODES,
@@ -21,7 +20,7 @@ from perfdb.store.models import (
     storable_name,
     storable_text,
 )
-from perfdb.vocabulary import UNCOUNTED_TAGS
+from perfdb.vocabulary import STATUSES, UNCOUNTED_TAGS
 
 UNCOUNTED = exists().where(
     session_tags.c.session_pk == sessions.c.id, session_tags.c.name.in_(UNCOUNTED_TAGS)

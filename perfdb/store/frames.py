@@ -20,7 +20,7 @@ from sqlalchemy import CTE, Connection, Select, TableClause, column, select, tab
 from perfdb.errors import StoreError
 from perfdb.filters import Chosen
 from perfdb.measures import MEASURES, NAMES
-from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, FURTHER_OF_STEP, STATUSES
+from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, FURTHER_OF_STEP
 from perfdb.store.filters import choose_sessions, steps_with
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -34,6 +34,7 @@ from perfdb.store.models import (
 )
 from perfdb.store.reading import driver_rows, success_of
 from perfdb.store.sanity import VALUE_BOUNDS
+from perfdb.vocabulary import STATUSES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,10 +88,10 @@ def sessions_frame(
         filters: see ``filters.choose_sessions``.
 
     Returns:
-        Instants (epoch s), durations (s) and ``cpu_percent`` are float64; counts, sizes and ``pid``
-        Int64; ``fast_mode`` and ``success`` boolean; ``counted`` (it is in baselines
-        and trends) bool; ``attributes`` dicts; ``tags`` lists of names,
-        sorted; the rest is text. What is unknown is missing, never 0.
+        Instants (epoch s), durations (s) and ``cpu_percent`` are float64, ``started_at`` and ``ended_at``
+        datetime64[us, UTC]; counts, sizes and ``pid`` Int64; ``fast_mode`` and
+        ``success`` boolean; ``counted`` (it is in baselines and trends) bool; ``attributes``
+        dicts; ``tags`` lists of names, sorted; the rest is text. What is unknown is missing, never 0.
 
     Raises:
         ValueError: a filter has a value that cannot be meant.
@@ -255,15 +256,15 @@ def _plain_rows(connection: Connection, query: Select[Any]) -> list[dict[str, An
     return rows
 
 
-def _instant_text(epoch: float | None, told: str | None) -> str | None:
-    """Return an instant as ISO text, UTC; what the database told where it is beyond the calendar."""
+def _instant_text(epoch: float | None, as_stored: str | None) -> str | None:
+    """Return an instant as ISO text, UTC; what the database has where it is beyond the calendar."""
     if epoch is None:
         return None
     try:
         moment = _EPOCH + timedelta(microseconds=round(epoch * 1e6))
     except (OverflowError, ValueError):
-        return told
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if moment.year >= 1000 else told
+        return as_stored
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if moment.year >= 1000 else as_stored
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -401,8 +402,8 @@ def _frame(
     made["end_time"] = made["start_time"] + lasted
     with np.errstate(divide="ignore", invalid="ignore"):
         made["cpu_percent"] = np.where(lasted > 0, 100.0 * made["cpu_s"] / lasted, np.nan)
-    made["started_at"] = pd.array(_iso(made["start_time"]), dtype=text_type())
-    made["ended_at"] = pd.array(_iso(made["end_time"]), dtype=text_type())
+    made["started_at"] = _instants(made["start_time"])
+    made["ended_at"] = _instants(made["end_time"])
     return pd.DataFrame({name: made[name] for name in order}, copy=False)
 
 
@@ -430,10 +431,12 @@ def _integers(values: Sequence[int | None]) -> Any:
         return pd.arrays.IntegerArray(np.array([each or 0 for each in values], dtype="int64"), missing)
 
 
-def _iso(instants: np.ndarray[Any, Any]) -> list[str | None]:
+def _instants(epochs: np.ndarray[Any, Any]) -> Any:
+    """Return epoch seconds as a column of instants, UTC."""
     import numpy as np
+    import pandas as pd
 
-    known = ~np.isnan(instants)
-    micros = np.rint(np.where(known, instants, 0.0) * 1e6).astype("int64").view("datetime64[us]")
-    texts: list[str | None] = np.datetime_as_string(micros, timezone="UTC").tolist()  # with a Z
-    return texts if known.all() else [each if known[place] else None for place, each in enumerate(texts)]
+    known = ~np.isnan(epochs)
+    micros = np.rint(np.where(known, epochs, 0.0) * 1e6).astype("int64").view("datetime64[us]")
+    micros[~known] = np.datetime64("NaT")
+    return pd.DatetimeIndex(micros).tz_localize("UTC").array

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from perfdb.errors import InvalidSessionIdError, NotFoundError
 from perfdb.recording.finished import OF_PROCESS, records_of
-from perfdb.records import Session, check_session_id
+from perfdb.records import Session
 from perfdb.store import rows
 from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.ids import Ids, forget_ids
@@ -39,9 +39,10 @@ from perfdb.store.models import (
 from perfdb.store.prepared import Prepared
 from perfdb.store.rows import Record, Row
 from perfdb.store.sessions import close_open_steps, counts, recount_session, tag_session
-from perfdb.vocabulary import PROCESS_ENDED
+from perfdb.vocabulary import PROCESS_ENDED, check_session_id
 
-_JOURNAL, IMPORT, ORPHAN = range(len(SOURCES))
+_JOURNAL, IMPORT, ORPHAN, PROVISIONAL = range(len(SOURCES))
+_REPLACED = (ORPHAN, PROVISIONAL)  # by a start that is more
 _CHUNK = 200  # sessions per batch of an import
 ANY_OFFSET = -1
 
@@ -84,9 +85,11 @@ class _Batch:
                 return False
             self.samples += filter(None, map(rows.sample_row, record["rows"]))
         elif kind == "start":
-            self.start = self.start or record
+            if self.start is None or self.start.get("provisional"):
+                self.start = record
         elif kind == "end":
-            self.end = record
+            if self.end is None or not record.get("provisional"):
+                self.end = record
         else:
             return False
         return True
@@ -100,6 +103,14 @@ class _Batch:
         """Return the first instant that it names."""
         instants = [row["start_time"] for row in self.step_rows()] + [row["time"] for row in self.samples]
         return min((instant for instant in instants if instant), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The records of a batch by session, to be written once."""
+
+    batches: dict[str, _Batch]
+    skipped: int
 
 
 @dataclass(slots=True)
@@ -118,7 +129,7 @@ class _Placed:
 def apply_records(
     connection: Connection,
     header: Record,
-    records: Iterable[Record],
+    records: Iterable[Record] | Gathered,
     *,
     offset: int,
     since: int = ANY_OFFSET,
@@ -129,7 +140,8 @@ def apply_records(
     Args:
         connection: of a writer's engine, in a transaction that the caller commits.
         header: the journal's first record.
-        records: any of ``start``, ``open``, ``step``, ``samples``, ``end``, in the order of the file.
+        records: any of ``start``, ``open``, ``step``, ``samples``, ``end``, in the order of the file; or what
+            was gathered of them.
         offset: bytes of the journal that are in the database once this batch is.
         since: those that must be there for the batch to follow. Where others are, no record is written, and
             the answer's ``offset`` says which.
@@ -138,11 +150,12 @@ def apply_records(
     Raises:
         sqlalchemy.exc.DBAPIError: see ``engine.is_transient``; nothing is kept after the roll-back.
     """
+    gathered = records if isinstance(records, Gathered) else gather(records)
+    batches = gathered.batches
     try:
         journal_pk, reached = _save_journal(connection, header, offset, since, quarantined)
         if journal_pk is None:
             return Applied(offset=reached, follows=False)
-        batches, skipped = _gather(records)
         written = _apply(connection, batches, dict.fromkeys(batches, header), journal_pk, _JOURNAL)
     except IntegrityError:
         forget_ids(connection)  # rows that we knew are gone: the next try looks for them again
@@ -153,7 +166,7 @@ def apply_records(
         sessions=len(batches),
         steps=written[0],
         samples=written[1],
-        skipped=skipped,
+        skipped=gathered.skipped,
     )
 
 
@@ -193,24 +206,36 @@ def insert_sessions(
 
 
 def insert_rows_of(
-    connection: Connection, found: Iterable[Session], source: int, *, with_end: bool = True
+    connection: Connection,
+    found: Iterable[Session],
+    source: int,
+    *,
+    with_end: bool = True,
+    provisional: bool = False,
 ) -> None:
-    """Add the rows of finished sessions, but their tags; ``with_end`` false: their own row is there."""
+    """Add the rows of finished sessions, but their tags; ``with_end`` false: their own row is there.
+
+    Rows that are there stay; a provisional session gives way to one that is not.
+    """
     named = {session.session_id: session for session in found}
     records = [
         record
         for session in named.values()
-        for record in records_of(session)
+        for record in records_of(session, provisional=provisional)
         if with_end or record["type"] not in ("start", "end")
     ]
-    headers: dict[str, Record] = {session_id: _header_of(session) for session_id, session in named.items()}
-    _apply(connection, _gather(records)[0], headers, None, source)
+    headers: dict[str, Record] = {
+        session_id: {name: getattr(session, name) for name in OF_PROCESS}
+        for session_id, session in named.items()
+    }
+    _apply(connection, gather(records).batches, headers, None, source)
 
 
 # --- records, gathered by session ---------------------------------------------------------------------
 
 
-def _gather(records: Iterable[Record]) -> tuple[dict[str, _Batch], int]:
+def gather(records: Iterable[Record]) -> Gathered:
+    """Make the rows of records, apart from their keys: it needs no database, and so no lock."""
     batches: dict[str, _Batch] = {}
     skipped = 0
     for record in records:
@@ -222,7 +247,7 @@ def _gather(records: Iterable[Record]) -> tuple[dict[str, _Batch], int]:
             batches[session_id] = first
         else:
             skipped += 1
-    return batches, skipped
+    return Gathered(batches, skipped)
 
 
 def _is_session_id(value: object) -> TypeGuard[str]:
@@ -231,10 +256,6 @@ def _is_session_id(value: object) -> TypeGuard[str]:
     except InvalidSessionIdError:
         return False
     return True
-
-
-def _header_of(session: Session) -> dict[str, Any]:
-    return {name: getattr(session, name) for name in OF_PROCESS}
 
 
 # --- the rows -----------------------------------------------------------------------------------------
@@ -297,6 +318,7 @@ def _place_session(
     else:
         start = batch.start
         header = {**header, **start}  # a session of another machine says so itself
+        source = PROVISIONAL if start.get("provisional") else source
     pipeline, mode, _ = key = rows.series_key(start)
     row = {
         "session_id": session_id,
@@ -316,8 +338,8 @@ def _place_session(
     placed, stored_source = _find_session(connection, session_id)
     if placed is None:
         raise NotFoundError(f"session {session_id} was deleted in the middle of a batch")
-    if stored_source == ORPHAN and source != ORPHAN:
-        placed = _adopt(connection, ids, placed, row, pipeline, mode)
+    if stored_source in _REPLACED and source not in _REPLACED:
+        placed = replace(_adopt(connection, ids, placed, row, pipeline, mode), has_ended=False)
     return _end_session(connection, placed, batch.end)
 
 
@@ -349,20 +371,46 @@ def _adopt(
         sessions.c.attributes, bindparam("given", row["attributes"], type_=sessions.c.attributes.type)
     )
     connection.execute(update(sessions).where(sessions.c.id == placed.pk).values(**values))
-    of_session = steps.c.session_pk == placed.pk
-    used = select(series.c.step_name).where(series.c.id.in_(select(steps.c.series_id).where(of_session)))
-    names = connection.execute(used).scalars().all()
+    move_steps(connection, ids, placed.pk, pipeline, mode)
+    return replace(placed, pipeline=pipeline, mode=mode)
+
+
+def move_steps(
+    connection: Connection, ids: Ids, pk: int, pipeline: str, mode: str, *, most: int | None = None
+) -> int:
+    """Give the steps of a session the series of this pipeline and mode; return how many have it now anew.
+
+    Args:
+        connection: a writer's.
+        ids: of this transaction.
+        pk: the session.
+        pipeline: what all of its steps are of then.
+        mode: and their mode.
+        most: only so many of those that are of another.
+    """
+    old = series.alias()
+    elsewhere = (
+        select(steps.c.seq, old.c.step_name)
+        .join(old, old.c.id == steps.c.series_id)
+        .where(steps.c.session_pk == pk, (old.c.pipeline != pipeline) | (old.c.mode != mode))
+    )
+    found = connection.execute(elsewhere.limit(most)).all()
+    if not found:
+        return 0
+    names = dict.fromkeys(row.step_name for row in found)
     ids.look_up(pipeline, mode, names)
     for step_name in names:
         ids.of_series((pipeline, mode, step_name))
-    old = series.alias()
     new = (
         select(series.c.id)
         .join(old, old.c.step_name == series.c.step_name)
         .where(series.c.pipeline == pipeline, series.c.mode == mode, old.c.id == steps.c.series_id)
     )
-    connection.execute(update(steps).where(of_session).values(series_id=new.scalar_subquery()))
-    return replace(placed, pipeline=pipeline, mode=mode)
+    change = update(steps).where(steps.c.session_pk == pk).values(series_id=new.scalar_subquery())
+    if most is not None:
+        change = change.where(steps.c.seq.in_([row.seq for row in found]))
+    connection.execute(change)
+    return len(found)
 
 
 def _end_session(connection: Connection, placed: _Placed, end: Record | None) -> _Placed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from perfdb.errors import NotFoundError
 from perfdb.recording.native import sleep
@@ -105,11 +105,7 @@ def delete_rows_of(database: Database, pk: int) -> None:
             found = list(connection.execute(select(key).where(table.c.session_pk == pk)).scalars())
         for piece in _pieces(found):
             with database.writing() as connection:
-                connection.execute(_deletion(table, key, pk, piece))
-
-
-def _deletion(table: Table, key: Any, pk: int, piece: Sequence[Any]) -> Any:
-    return delete(table).where(table.c.session_pk == pk, key.in_(piece))
+                connection.execute(delete(table).where(table.c.session_pk == pk, key.in_(piece)))
 
 
 def _pieces(found: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -41,6 +41,7 @@ from perfdb.errors import StoreError
 from perfdb.measures import MEASURES
 from perfdb.vocabulary import (
     ALERT_STATES,
+    BACKENDS,
     COMPLETED,
     FAILED,
     INTERRUPTED,
@@ -60,8 +61,9 @@ COMPLETED_CODE = STATUS_CODES[COMPLETED]
 FAILED_CODE = STATUS_CODES[FAILED]
 INTERRUPTED_CODE = STATUS_CODES[INTERRUPTED]
 
-# Where a session's row came from; ORPHAN: the line with its start was lost, and is awaited.
-SOURCES = ("journal", "import", "orphan")
+# Where a session's row came from; orphan: the line with its start was lost, and is awaited; provisional: it
+# was made of what had come, without its beginning, which takes its place when it comes.
+SOURCES = ("journal", "import", "orphan", "provisional")
 
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for INTEGER
@@ -74,6 +76,11 @@ VIEWS = {"v_sessions": "7d06c5dd362ff85c", "v_steps": "09460d638db6a96e"}
 
 def _measured() -> list[Column[Any]]:
     return [Column(each.name, Double() if each.unit == "s" else BigInteger()) for each in MEASURES]
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Return what makes an index partial, in each of the databases."""
+    return {f"{backend}_where": text(condition) for backend in BACKENDS}
 
 
 metadata = MetaData(
@@ -100,8 +107,7 @@ series = Table(
         "pipeline",
         "mode",
         unique=True,
-        sqlite_where=text("step_name IS NULL"),
-        postgresql_where=text("step_name IS NULL"),
+        **_where("step_name IS NULL"),
     ),
 )
 
@@ -168,8 +174,7 @@ sessions = Table(
     Index(
         "ix_sessions_running",
         "journal_pk",
-        sqlite_where=text("status = 0"),
-        postgresql_where=text("status = 0"),
+        **_where("status = 0"),
     ),
 )
 
@@ -205,8 +210,7 @@ steps = Table(
         "series_id",
         "duration",
         "counted",
-        sqlite_where=text("counted"),
-        postgresql_where=text("counted"),
+        **_where("counted"),
     ),
     Index(
         "ix_steps_day",
@@ -214,14 +218,12 @@ steps = Table(
         "day",
         "duration",
         "counted",
-        sqlite_where=text("counted"),
-        postgresql_where=text("counted"),
+        **_where("counted"),
     ),
     Index(
         "ix_steps_failed",
         "series_id",
-        sqlite_where=text("status = 2"),
-        postgresql_where=text("status = 2"),
+        **_where("status = 2"),
     ),
     sqlite_with_rowid=False,
 )
@@ -294,8 +296,7 @@ alerts = Table(
         "metric",
         "direction",
         unique=True,
-        sqlite_where=text("active"),
-        postgresql_where=text("active"),
+        **_where("active"),
     ),
     Index("ix_alerts_opened_at", "opened_at"),
 )
@@ -332,13 +333,12 @@ outbox = Table(
     Index(
         "ix_outbox_waiting",
         "next_at",
-        sqlite_where=text("state = 'waiting'"),
-        postgresql_where=text("state = 'waiting'"),
+        **_where("state = 'waiting'"),
     ),
     Index("ix_outbox_channel", "channel", "created_at"),  # how many in the last hour
 )
 
-# What nobody wants to hear of for a while; a NULL fits everything.
+# Which alerts are silenced for a while; a NULL fits everything.
 silences = Table(
     "silences",
     metadata,

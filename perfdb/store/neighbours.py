@@ -1,4 +1,4 @@
-"""Read the sessions on both sides of a moment: what each step held up, and what was said of the session.
+"""Read the sessions on both sides of a moment: the critical seconds of each step, and facts.
 
 Two queries along the indexes, for the sessions that count; plain values, because the worker asks too.
 """

@@ -109,7 +109,7 @@ def postgres_engine(url: URL, role: str, lock_wait_s: float) -> Engine:
         "lock_timeout": max(1, int(lock_wait_s * 1000)),
         "statement_timeout": int(statement_s * 1000),
         # A host that was stopped in a transaction must not keep its locks.
-        "idle_in_transaction_session_timeout": _idle_limit_ms(role),
+        "idle_in_transaction_session_timeout": int(_IDLE_IN_TRANSACTION_S * 1000) if role == "writer" else 0,
     }
 
     @event.listens_for(engine, "do_connect")
@@ -168,7 +168,3 @@ def _statement_limit_s(role: str, lock_wait_s: float) -> float:
     if role == "reader":
         return _LONGEST_STATEMENT_S
     return min(_LONGEST_STATEMENT_S, max(_SHORTEST_STATEMENT_S, 40 * lock_wait_s))
-
-
-def _idle_limit_ms(role: str) -> int:
-    return int(_IDLE_IN_TRANSACTION_S * 1000) if role == "writer" else 0

@@ -14,7 +14,7 @@ from typing import Any
 
 from perfdb import records
 from perfdb.measures import MEASURES
-from perfdb.records import ENVIRONMENT, INTERRUPTED, is_cached
+from perfdb.records import ENVIRONMENT, is_cached
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
@@ -23,7 +23,7 @@ from perfdb.store.models import (
     STATUS_CODES,
     storable_text,
 )
-from perfdb.vocabulary import MAX_NAME, MAX_SEQ, recorded_name
+from perfdb.vocabulary import INTERRUPTED, MAX_NAME, MAX_SEQ, recorded_name
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]

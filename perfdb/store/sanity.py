@@ -141,7 +141,9 @@ def _check(table: Table, column: Column[Any]) -> str:
         low, high = VALUE_BOUNDS.get(column.name, (-1e300, 1e300))
         parts.append(f"typeof({name}) NOT IN {types} OR {name} NOT BETWEEN {low!r} AND {high!r}")
     else:
-        parts.append(f"typeof({name}) NOT IN ('text', 'null')")
+        parts.append(
+            f"typeof({name}) NOT IN ('text', 'null') OR length({name}) < 0"
+        )  # reads it: some are too long
         if column.name in _NAMES:
             parts.append(f"length({name}) > {_LONGEST_NAME}")
         if column.name == "mode":

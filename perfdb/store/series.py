@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
@@ -17,6 +18,7 @@ from perfdb.store.filters import UNCOUNTED, choose_sessions
 from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, steps, storable_name
 from perfdb.store.reading import driver_rows
 
+USUAL_OF = 20  # newest sessions, whose median is what is usual of late
 MOST_STEPS = 20_000  # read for the last runs of one pipeline and mode
 
 
@@ -129,6 +131,18 @@ def kinds_of(connection: Connection, session_ids: Sequence[str]) -> Counter[tupl
         for pipeline, mode, count in connection.execute(query):
             found[pipeline, mode] += count
     return found
+
+
+def usual_seconds(connection: Connection, pipeline: str, mode: str) -> dict[str | None, float]:
+    """Return the median seconds of the total (None) and of each step in the newest sessions that ended."""
+    query = select(series.c.id).where(
+        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
+    )
+    series_id = connection.execute(query).scalar()
+    if series_id is None:
+        return {}
+    found = last_runs(connection, series_id, last=USUAL_OF)
+    return {runs.step_name: median(runs.good.values) for runs in found if runs.good.values}
 
 
 def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Series]:

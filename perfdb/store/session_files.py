@@ -17,11 +17,11 @@ from pathlib import Path
 
 from perfdb.errors import InvalidSessionIdError
 from perfdb.guard import raise_foreign
-from perfdb.records import check_session_id
 from perfdb.settings import DATABASE_FILE, Settings, load_for_reading
 from perfdb.settings import output_dir as output_dir_of
 from perfdb.sharing import share
 from perfdb.store.engine import sqlite_path
+from perfdb.vocabulary import check_session_id
 
 DESIGNS = "designs"  # the folder in the home, unless another one is set
 _LIST = "picture_folders.jsonl"  # in the home: the others, a JSON text a line

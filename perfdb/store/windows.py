@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Select, bindparam, case, func, select
 
 from perfdb.analysis.series import Series, calm
 from perfdb.measures import METRICS, NAMES, measured
-from perfdb.records import COMPLETED, FAILED, STATUSES
 from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -28,6 +27,7 @@ from perfdb.store.models import (
     sessions,
     steps,
 )
+from perfdb.vocabulary import COMPLETED, FAILED, STATUSES
 
 MOST_SERIES = 500  # a session with a number in its step names has as many series as steps
 MOST_STEPS = 40_000  # read for one session's rules; more steps a session make a shorter window
@@ -109,15 +109,29 @@ def newest_sessions(
     connection: Connection, pipeline: str | None = None, *, good: bool = False
 ) -> list[SessionRef]:
     """Return the newest ended session of each pipeline and mode; with ``good`` the newest that counts."""
-    query = select(series.c.id, series.c.pipeline).where(series.c.step_name.is_(None))
-    found = []
-    for series_id, of_pipeline in connection.execute(query).all():
-        if pipeline is not None and of_pipeline != pipeline:
-            continue
-        session_id = connection.execute(_NEWEST_GOOD if good else _NEWEST, {"series_id": series_id}).scalar()
-        session = find_session_ref(connection, session_id) if session_id is not None else None
-        if session is not None:
-            found.append(session)
+    newest = (_NEWEST_GOOD if good else _NEWEST).where(_AGAIN.c.series_id == series.c.id).correlate(series)
+    query = (
+        select(
+            sessions.c.id,
+            sessions.c.session_id,
+            series.c.pipeline,
+            series.c.mode,
+            sessions.c.start_time,
+            sessions.c.status,
+            series.c.id.label("total"),
+        )
+        .select_from(series)
+        .join(sessions, sessions.c.id == newest.scalar_subquery())
+        .where(series.c.step_name.is_(None))
+    )
+    if pipeline is not None:
+        query = query.where(series.c.pipeline == pipeline)
+    found = [
+        SessionRef(
+            row.id, row.session_id, row.pipeline, row.mode, row.start_time, STATUSES[row.status], row.total
+        )
+        for row in connection.execute(query)
+    ]
     return sorted(found, key=lambda session: (session.pipeline, session.mode))
 
 
@@ -401,14 +415,14 @@ _AFTER = (
     .limit(1)
     .offset(bindparam("runs"))
 )
+_AGAIN = sessions.alias()
 _NEWEST = (
-    select(sessions.c.session_id)
-    .where(sessions.c.series_id == bindparam("series_id"))
-    .where(sessions.c.status.in_((COMPLETED_CODE, FAILED_CODE)))
-    .order_by(sessions.c.start_time.desc(), sessions.c.id.desc())
+    select(_AGAIN.c.id)
+    .where(_AGAIN.c.status.in_((COMPLETED_CODE, FAILED_CODE)))
+    .order_by(_AGAIN.c.start_time.desc(), _AGAIN.c.id.desc())
     .limit(1)
 )
-_NEWEST_GOOD = _NEWEST.where(sessions.c.status == COMPLETED_CODE, sessions.c.counted.is_(True))
+_NEWEST_GOOD = _NEWEST.where(_AGAIN.c.status == COMPLETED_CODE, _AGAIN.c.counted.is_(True))
 _COLUMNS = {name: steps.c[name] for name in METRICS}
 
 

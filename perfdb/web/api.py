@@ -123,7 +123,7 @@ def get_session(history: History, session_id: SessionId) -> schemas.SessionAnswe
 
 
 @router.get("/steps", tags=["sessions"], responses=problems(404))
-def get_steps(history: History, query: Annotated[StepsQuery, Query()]) -> schemas.StepsAnswer:
+def get_steps(history: History, query: Annotated[StepsQuery, Query()]) -> recorded.StepsAnswer:
     """Return the steps of the newest sessions that fit, oldest session first."""
     return recorded.steps(history, query)
 
@@ -137,19 +137,19 @@ def get_trend(history: History, query: Annotated[TrendQuery, Query()]) -> schema
 @router.get("/bottlenecks", tags=["what is slow"], responses=problems(404))
 def get_bottlenecks(
     history: History, query: Annotated[BottlenecksQuery, Query()]
-) -> schemas.BottlenecksAnswer:
+) -> bottlenecks.BottlenecksAnswer:
     """Return the steps by the seconds they put on the critical path."""
     return bottlenecks.bottlenecks(history, query)
 
 
 @router.get("/what-if", tags=["what is slow"], responses=problems(404))
-def get_what_if(history: History, query: Annotated[WhatIfQuery, Query()]) -> schemas.WhatIf:
+def get_what_if(history: History, query: Annotated[WhatIfQuery, Query()]) -> bottlenecks.WhatIf:
     """Return what sessions would have taken if a step had taken ``factor`` of its time, by replay."""
     return bottlenecks.what_if(history, query)
 
 
 @router.get("/violations", tags=["what is slow"], responses=problems(404))
-def get_violations(history: History, query: Annotated[ViolationsQuery, Query()]) -> schemas.ViolationsAnswer:
+def get_violations(history: History, query: Annotated[ViolationsQuery, Query()]) -> recorded.ViolationsAnswer:
     """Return the runs that broke a limit of the settings, oldest first."""
     return recorded.violations(history, query)
 
@@ -157,7 +157,7 @@ def get_violations(history: History, query: Annotated[ViolationsQuery, Query()])
 @router.get("/regressions", tags=["what is slow"], responses=problems(404))
 def get_regressions(
     history: History, query: Annotated[RegressionsQuery, Query()]
-) -> schemas.RegressionsAnswer:
+) -> recorded.RegressionsAnswer:
     """Return where the level of any series moved for the worse, and what explains it, oldest first."""
     return recorded.regressions(history, query)
 
@@ -165,7 +165,7 @@ def get_regressions(
 @router.get("/compare", tags=["what is slow"], responses=problems(404, 409))
 def get_comparison(
     history: History, query: Annotated[CompareQuery, Query()]
-) -> schemas.SessionsCompared | schemas.GroupsCompared:
+) -> compare.SessionsCompared | compare.GroupsCompared:
     """Return two sessions side by side, or with ``by`` two groups of them."""
     with conflicts():
         return compare.compare(history, query)
@@ -213,7 +213,7 @@ _decision("undo", ServedHistory.undo, "Undo the last decision about an alert: it
 
 @router.post("/alerts/{alert_id}/silence", tags=["alerts"], responses=problems(404))
 def post_silence(history: History, alert_id: AlertId, order: schemas.SilenceOrder) -> schemas.AlertAnswer:
-    """Tell nobody of an alert for a while."""
+    """Silence an alert for a while."""
     return alerts.silence(history, alert_id, order.seconds, order.reason)
 
 
@@ -224,7 +224,7 @@ def post_unsilence(history: History, alert_id: AlertId) -> schemas.AlertAnswer:
 
 
 @router.get("/rules", tags=["alerts"])
-def get_rules(history: History) -> schemas.RulesAnswer:
+def get_rules(history: History) -> rules.RulesAnswer:
     """Return every configured rule with its state and its precision."""
     return rules.rules(history)
 
@@ -234,6 +234,6 @@ def get_rule(
     history: History,
     name: Annotated[str, Path(max_length=200)],
     query: Annotated[RuleQuery, Query()],
-) -> schemas.RuleAnswer:
+) -> rules.RuleAnswer:
     """Return one rule: what it says of the newest runs, and what it would have flagged."""
     return rules.rule(history, name, query)

@@ -1,4 +1,4 @@
-"""The connections of the dashboard: who says nothing, or half of it, keeps nobody else out.
+"""The connections of the dashboard: an idle or slow client keeps no other client out.
 
 uvicorn waits for the end of a request for ever, and takes connections until no descriptor is left. Here a
 request has to be there in time, and when there are too many connections the one that has waited longest for
@@ -64,7 +64,7 @@ def origin(host: str) -> str:
 
 
 class Turns:
-    """Who has sent requests ahead: one of these is answered at a time, in half of the time at most."""
+    """Clients that sent requests ahead: one of these is answered at a time, in half of the time at most."""
 
     def __init__(self) -> None:
         self._waiting: deque[PatientProtocol] = deque()

@@ -30,7 +30,7 @@ def waterfall(answer: SessionAnswer) -> Iterator[tuple[TimelineRow, str]]:
             ]
             name = row.label if step is None else step.step_name
             failed = bar.status == FAILED
-            bars.append(svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed=failed))
+            bars.append(svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed, bar.so_far))
         yield row, svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0)
 
 
@@ -48,6 +48,8 @@ def waterfall_keys(answer: SessionAnswer) -> list[tuple[str, str]]:
         kinds.append(("k3", "failed"))
     if any(attempt.wait for step in answer.steps for attempt in step.attempts):
         kinds.append(("k4", "waiting before a retry"))
+    if any(bar.so_far for row in answer.timeline.rows for bar in row.bars):
+        kinds.append(("k5", "has not ended"))
     return kinds
 
 

@@ -12,9 +12,8 @@ from markupsafe import Markup
 from perfdb.alerts.messages import amount
 from perfdb.analysis.rules import kind_of
 from perfdb.pages.words import change, shown
-from perfdb.records import FIRING, SEVERITIES
 from perfdb.text import counted, duration_text
-from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, INTERRUPTED, WARNING
+from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, FIRING, INTERRUPTED, SEVERITIES, WARNING
 from perfdb.web.answers.overview import RECENT
 from perfdb.web.schemas import AlertRow, Live, SeriesNow
 from perfdb.web.words import when
@@ -78,6 +77,9 @@ def health(
             text = Markup("No alert fires; {} takes {} of late").format(
                 name, _longer(worst.change_percent or 0.0)
             )
+            return HealthSentence("", text, Markup(" ").join(more))
+        if all(each.baseline is None for each in series):
+            text = Markup("No alert fires; there are too few runs yet to say more")
             return HealthSentence("", text, Markup(" ").join(more))
         return HealthSentence("good", Markup("All is well: no alert fires"), Markup(" ").join(more))
     first = urgent[0]

@@ -1,4 +1,4 @@
-"""What moves, pushed to whoever listens: one cheap look at a time for all of them, none for nobody.
+"""What moves, pushed to all who listen: one cheap look at the database for all of them, none if nobody does.
 
 A look asks SQLite for its ``data_version`` (PostgreSQL for the end of its log); only when that moved
 is anything read, once for all listeners.

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from perfdb.analysis.rows import AlertState
 from perfdb.filters import Filters as HistoryFilters
 from perfdb.filters import attribute_of, moment_of
 from perfdb.store.browsing import Key
 from perfdb.vocabulary import MAX_NAME, recorded_name
-from perfdb.web.schemas import AlertState, Status
+from perfdb.web.schemas import Status
 
 MOST_ON_A_PAGE = 200
 _KEY = re.compile(r"(-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,2})?)_([0-9]{1,18})")

@@ -10,10 +10,12 @@ from typing import Any
 from jinja2 import Environment
 
 from perfdb.alerts.messages import amount
+from perfdb.analysis.compare import beyond_chance
 from perfdb.analysis.trend_view import percent_words
 from perfdb.pages.rendering import environment
 from perfdb.pages.style import COLOURS, SHAPES
 from perfdb.pages.words import drawn
+from perfdb.text import so_far_text
 from perfdb.version import __version__
 from perfdb.web import words
 from perfdb.web.health import (
@@ -57,12 +59,14 @@ def _environment() -> Environment:
     made.filters.update(
         ago=words.ago,
         amount=amount,
+        beyond_chance=beyond_chance,
         day=words.day,
         effect_of=effect_of,
         judged=judged,
         judges_shares=judges_shares,
         moved=percent_words,
         reasons=reasons,
+        so_far=so_far_text,
         what_moved=what_moved,
         when=words.when,
     )

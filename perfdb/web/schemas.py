@@ -1,22 +1,24 @@
 """What the dashboard answers, as types: the JSON of ``/api/v1`` and what the pages show.
 
-Names are those of the report: instants are epoch seconds UTC, durations seconds, sizes bytes. A missing
-value is null, never 0. ``step_name`` null is the session's total.
+Here is what several answers share; what one function answers stands beside it. Names are those of the
+report: instants are epoch seconds UTC, durations seconds, sizes bytes. A missing value is null, never 0.
+``step_name`` null is the session's total.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, create_model
+from pydantic.dataclasses import dataclass
 
-from perfdb.store.alerts import AlertEvent
+from perfdb.analysis.rows import AlertState, ExplainedStep, Severity
+from perfdb.measures import MEASURES
+from perfdb.records import Attempt, Event
+from perfdb.store.alerts import AlertEvent, Silence
 from perfdb.text import mode_text
 
 Status = Literal["running", "completed", "failed", "interrupted"]
-RowKind = Literal["step", "total", "other"]  # other: the time of no step
-Severity = Literal["info", "warning", "critical"]
-AlertState = Literal["pending", "firing", "acknowledged", "historic", "resolved", "expected", "false alarm"]
 
 
 class Answer(BaseModel):
@@ -45,10 +47,32 @@ class OfMode(Answer):
         return mode_text(self.mode)
 
 
+@dataclass(frozen=True)
+class RowOfMode:
+    """The root of a row of an analysis that is of one mode."""
+
+    mode: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def mode_text(self) -> str:
+        """The mode in words."""
+        return mode_text(self.mode)
+
+
 class SeriesName(OfMode):
     """A series that can be asked for."""
 
     step_name: str | None
+
+
+if TYPE_CHECKING:
+    Measured = Answer
+else:  # the root of what is measured: a field per measure
+    kinds = {each.name: (float if each.unit == "s" else int) | None for each in MEASURES}
+    Measured = create_model(
+        "Measured", __base__=Answer, **{name: (kind, ...) for name, kind in kinds.items()}
+    )
 
 
 class Problem(Answer):
@@ -64,6 +88,36 @@ class HealthAnswer(Answer):
     version: str
     database: str
     detail: str | None = None
+
+
+class AlertRow(SeriesName):
+    """An alert, as ``History.alerts`` has it."""
+
+    id: int
+    rule: str
+    kind: str
+    severity: Severity
+    state: AlertState
+    is_open: bool
+    metric: str
+    direction: Literal["up", "down"]
+    value: float
+    baseline: float | None
+    effect: float | None
+    limit: float | None
+    n: int
+    baseline_n: int
+    hits: int
+    since_session_id: str
+    since_time: float
+    last_session_id: str
+    last_time: float
+    opened_at: float
+    closed_at: float | None
+    silenced: bool
+    inhibited_by: int | None
+    headline: str
+    message: str
 
 
 # --- sessions ------------------------------------------------------------------------------------------
@@ -96,29 +150,8 @@ class SessionPage(Answer):
     tags: list[str]
 
 
-class AttemptRow(Answer):
-    """One try at a step's work."""
-
-    start_time: float
-    duration: float
-    wait: float
-    success: bool
-    error_message: str | None
-
-
-class EventRow(Answer):
-    """Something that happened at one instant of a step."""
-
-    name: str
-    time: float
-    data: dict[str, Any]
-
-
-class StepRow(Answer):
-    """One step; ``critical_s`` are the seconds in which it held the run up, or a step inside it did.
-
-    ``own_s``: those of the steps inside it left out; of all steps they add up with the time of no step.
-    """
+class AnyStep(Measured):
+    """The root of what is of one step."""
 
     seq: int
     parent_seq: int | None
@@ -130,16 +163,21 @@ class StepRow(Answer):
     success: bool | None
     status: Status
     error_message: str | None
+    cpu_percent: float | None
+    additional_data: dict[str, Any]
+
+
+class StepRow(AnyStep):
+    """One step; ``critical_s`` are the seconds in which it held the run up, or a step inside it did.
+
+    ``own_s``: those of the steps inside it left out; of all steps they add up with the time of no step.
+    """
+
     critical_s: float | None
     own_s: float | None
-    cpu_s: float | None
-    cpu_percent: float | None
-    rss_peak_bytes: int | None
-    rss_mean_bytes: int | None
-    cpu_wait_s: float | None
-    additional_data: dict[str, Any]
-    attempts: list[AttemptRow]
-    events: list[EventRow]
+    usual_s: float | None  # of one that is open, its median of late
+    attempts: list[Attempt]
+    events: list[Event]
 
 
 class BarRow(Answer):
@@ -149,6 +187,7 @@ class BarRow(Answer):
     start: float
     end: float
     status: Status
+    so_far: str  # of one that is open, in words; else empty
     critical: list[tuple[float, float]]
 
 
@@ -192,28 +231,6 @@ class SampleSeries(Answer):
     of: int  # samples that were recorded
 
 
-class ExplainedStep(Answer):
-    """What one step added to the session's time over what is usual."""
-
-    step_name: str
-    seconds: float | None
-    usual_s: float | None
-    excess_s: float | None
-    percentile: float | None
-    n: int | None
-    busy_s: float | None
-    attempts: float | None
-    retry_s: float | None
-    wait_s: float | None
-    queue_s: float | None
-    cpu_s: float | None
-    usual_cpu_s: float | None
-    rss_peak_bytes: float | None
-    usual_rss_peak_bytes: float | None
-    cause: str | None
-    kind: RowKind
-
-
 class ExplanationAnswer(Answer):
     """Why a session took as long as it did; the ``excess_s`` add up to the session's."""
 
@@ -227,15 +244,13 @@ class ExplanationAnswer(Answer):
     rows: list[ExplainedStep]
 
 
-class SessionAnswer(Answer):
-    """One session in full."""
+class SessionAnswer(Measured):
+    """One session in full; of one that runs, every duration is taken at ``now``."""
 
+    now: float  # of the server's clock
+    usual_s: float | None  # of one that runs, the median of late
     session: SessionRow
     attributes: dict[str, Any]
-    cpu_s: float | None
-    rss_peak_bytes: int | None
-    rss_mean_bytes: int | None
-    cpu_wait_s: float | None
     host: str | None
     pid: int | None
     python_version: str | None
@@ -280,7 +295,7 @@ class SeriesNow(SeriesName):
 
 
 class OpenStep(Answer):
-    """A step that runs now; ``usual_s`` is its median of late."""
+    """A step that runs now; ``usual_s`` is its recent median."""
 
     step_name: str
     start_time: float
@@ -388,7 +403,7 @@ class TrendAnswer(Answer):
     beyond: str  # how many runs are larger, and how far; empty for none
     pauses: list[tuple[float, float]]  # from one run to the next: no line crosses them
     shown_by: Literal["run", "hour", "day", "week"]  # what a point of the median's line sums up
-    cut: str  # what of the window was left out; empty for nothing
+    cut: str  # which part of the window was left out; empty if none
     periods: list[Period]
     period: Literal["day", "week"]
     limits: list[Limit]
@@ -396,244 +411,7 @@ class TrendAnswer(Answer):
     alerts: list[AlertRow]
 
 
-class Bottleneck(OfMode):
-    """What one step costs the sessions of a pipeline and mode, see ``History.bottlenecks``."""
-
-    step_name: str
-    inside: str | None
-    sessions: int
-    n: int
-    critical_s: float | None
-    busy_s: float | None
-    share_percent: float | None
-    variance_percent: float | None
-    gain_x2_s: float | None
-    gain_max_s: float | None
-    workers: int | None
-    pool_percent: float | None
-    straggler_ratio: float | None
-    kind: RowKind
-
-
-class BottlenecksAnswer(Answer):
-    """The steps by the seconds they put on the critical path, the costliest first."""
-
-    rows: list[Bottleneck]
-    pipelines: list[str]
-    note: str | None = None  # what was left out, because it is too much for one answer
-
-
-class RecordedStep(Answer):
-    """One step, with the columns of ``History.steps``."""
-
-    session_id: str
-    pipeline: str
-    step_name: str
-    seq: int
-    parent_seq: int | None
-    lane: int
-    start_time: float
-    end_time: float | None
-    duration: float | None
-    success: bool | None
-    status: Status
-    error_message: str | None
-    additional_data: dict[str, Any]
-    attempts: list[dict[str, Any]]
-    events: list[dict[str, Any]]
-    cpu_s: float | None
-    cpu_percent: float | None
-    rss_peak_bytes: int | None
-    rss_mean_bytes: int | None
-    cpu_wait_s: float | None
-    fast_mode: bool | None
-    mode: str
-    started_at: str | None
-    ended_at: str | None
-    counted: bool
-
-
-class StepsAnswer(Answer):
-    """The steps of the newest sessions that fit, oldest session first."""
-
-    rows: list[RecordedStep]
-    note: str | None = None  # what was left out, because it is too much for one answer
-
-
-class Violation(Answer):
-    """One run that broke a limit, see ``History.violations``."""
-
-    session_id: str
-    start_time: float
-    pipeline: str
-    mode: str
-    step_name: str | None
-    metric: str
-    value: float
-    limit: float
-    excess: float
-    excess_percent: float
-    rule: str
-    kind: str
-    severity: Severity
-
-
-class ViolationsAnswer(Answer):
-    """The runs that broke a ``max`` or ``min`` rule, oldest first."""
-
-    rows: list[Violation]
-    note: str | None = None  # what was left out, because it is too much for one answer
-
-
-class Regression(Answer):
-    """Where the level of a series moved, see ``History.regressions``."""
-
-    pipeline: str
-    step_name: str | None
-    mode: str
-    against: Literal["level", "pinned"]
-    since_session_id: str
-    since_time: float
-    before_median: float | None
-    after_median: float | None
-    difference_s: float | None
-    effect: float | None
-    before_n: int
-    after_n: int
-    p_value: float | None
-    first_session_id: str
-    last_session_id: str
-    lasts: bool
-    event_session_id: str
-    total_s: float | None
-    contributes_percent: float | None
-    parts: list[dict[str, Any]]
-    suspects: list[dict[str, Any]]
-    cause: str
-    confounded: bool
-    alert_id: int | None
-    alert_state: AlertState | None
-
-
-class RegressionsAnswer(Answer):
-    """Where the level of any series moved for the worse, or for the better, oldest first."""
-
-    rows: list[Regression]
-    note: str | None = None  # what was left out, because it is too much for one answer
-
-
-class WhatIf(Answer):
-    """What a session would take if a step took ``factor`` of its time: a replay, not a guess."""
-
-    pipeline: str
-    mode: str
-    step_name: str
-    factor: float
-    sessions: int  # that were replayed
-    wall_s: float | None  # mean, as recorded
-    replayed_s: float | None  # mean, replayed
-    gain_s: float | None
-    gain_percent: float | None
-    sentence: str
-
-
-class SideBySide(Answer):
-    """One step of two sessions; the critical seconds add up to the total's."""
-
-    step_name: str
-    a_s: float | None
-    b_s: float | None
-    difference_s: float | None
-    difference_percent: float | None
-    a_critical_s: float | None
-    b_critical_s: float | None
-    critical_difference_s: float | None
-    kind: RowKind
-
-
-class SessionsCompared(Answer):
-    """Two sessions step by step."""
-
-    kind: Literal["sessions"] = "sessions"
-    a: SessionRow
-    b: SessionRow
-    sentence: str
-    rows: list[SideBySide]
-
-
-class GroupRow(OfMode):
-    """One series of two groups of sessions."""
-
-    step_name: str
-    a_n: int
-    b_n: int
-    a_median: float | None
-    b_median: float | None
-    difference_s: float | None
-    difference_percent: float | None
-    low_s: float | None
-    high_s: float | None
-    effect: float | None
-    kind: RowKind
-
-
-class GroupsCompared(Answer):
-    """Two groups of sessions."""
-
-    kind: Literal["groups"] = "groups"
-    by: str
-    a: Any
-    b: Any
-    sentence: str
-    rows: list[GroupRow]
-    confounded: list[str]
-    left_out: list[Any]
-
-
 # --- alerts --------------------------------------------------------------------------------------------
-
-
-class AlertRow(SeriesName):
-    """An alert, as ``History.alerts`` has it."""
-
-    id: int
-    rule: str
-    kind: str
-    severity: Severity
-    state: AlertState
-    is_open: bool
-    metric: str
-    direction: Literal["up", "down"]
-    value: float
-    baseline: float | None
-    effect: float | None
-    limit: float | None
-    n: int
-    baseline_n: int
-    hits: int
-    since_session_id: str
-    since_time: float
-    last_session_id: str
-    last_time: float
-    opened_at: float
-    closed_at: float | None
-    silenced: bool
-    inhibited_by: int | None
-    headline: str
-    message: str
-
-
-class SilenceRow(Answer):
-    """What nobody wants to hear of until ``expires_at``; null fits everything."""
-
-    id: int
-    rule: str | None
-    pipeline: str | None
-    step_name: str | None
-    alert_id: int | None
-    reason: str | None
-    created_at: float
-    expires_at: float
 
 
 class AlertPage(Answer):
@@ -642,7 +420,7 @@ class AlertPage(Answer):
     rows: list[AlertRow]
     after: str | None
     counts: dict[str, int]  # per state
-    silences: list[SilenceRow]  # in force
+    silences: list[Silence]  # in force
 
 
 class AlertAnswer(Answer):
@@ -651,72 +429,9 @@ class AlertAnswer(Answer):
     alert: AlertRow
     group: list[AlertRow]  # for which it speaks
     events: list[AlertEvent]
-    silences: list[SilenceRow]
+    silences: list[Silence]
     found: str | None  # the sum that opened it
     arithmetic: str | None  # the newest one
-
-
-class RuleRow(Answer):
-    """A rule with what it has done so far."""
-
-    rule: str
-    kind: str
-    severity: Severity
-    pipeline: str | None
-    step_name: str | None
-    everything: bool  # it watches the total and every step
-    metric: str
-    mode: dict[str, Any] | None
-    limit: float | None
-    limit_text: str  # with its unit: of the metric, a share or a percentage; empty where there is no limit
-    percent: float | None
-    default: bool
-    state: Literal["firing", "quiet", "too little history", "no data"]
-    series: int
-    alerts: int
-    false_alarms: int
-    historic: int  # alerts of old data, which are in none of these
-    precision: float | None
-    last_evaluated_run_at: float | None
-
-
-class RulesAnswer(Answer):
-    """Every configured rule."""
-
-    rows: list[RuleRow]
-
-
-class RuleHit(Answer):
-    """A run that a rule would have flagged."""
-
-    session_id: str
-    start_time: float
-    pipeline: str
-    step_name: str | None
-    mode: str
-    value: float
-    value_text: str
-    arithmetic: str
-
-
-class RuleAnswer(Answer):
-    """One rule: what it says of the newest runs, and what it would have flagged among the last ones."""
-
-    rule: RuleRow
-    verdicts: list[RuleVerdict]
-    judged: int  # runs that were judged for ``flagged``
-    flagged: int
-    hits: list[RuleHit]  # the newest of them
-
-
-class RuleVerdict(SeriesName):
-    """What a rule says of the newest run of a series."""
-
-    session_id: str
-    start_time: float
-    hit: bool
-    enough: bool
-    arithmetic: str
 
 
 # --- changes -------------------------------------------------------------------------------------------
@@ -730,14 +445,8 @@ class Decision(BaseModel):
 
 
 class SilenceOrder(BaseModel):
-    """For how long nobody wants to hear of an alert."""
+    """For how long an alert is silenced."""
 
     model_config = ConfigDict(extra="forbid")
     seconds: float = Field(86_400.0, gt=0, lt=1e9)
     reason: str | None = None
-
-
-SessionAnswer.model_rebuild()
-Overview.model_rebuild()
-TrendAnswer.model_rebuild()
-RuleAnswer.model_rebuild()

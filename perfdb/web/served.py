@@ -38,7 +38,8 @@ class ServedHistory(History):
         super().__init__(history.url, home=history.settings.home)
         self._settings = history.settings  # which remember whether somebody named the home
         self._explicit = history.is_explicit
-        self._database = Database(history.url, migrates=False, limit_s=limit_s)
+        self._database = Database(history.url, migrates=False, limit_s=limit_s, ends=lambda: self._is_closed)
+        self._is_closed = False
         self._taking_in = threading.Lock()
         self._taken_in_at = 0.0
 
@@ -78,5 +79,6 @@ class ServedHistory(History):
             self._taking_in.release()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections; an answer that is still worked on opens none any more."""
+        self._is_closed = True
         self._database.forget()

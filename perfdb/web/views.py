@@ -13,10 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
+from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
-from perfdb.records import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.store.alerts import AlertEvent
 from perfdb.text import inert
+from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import bottlenecks as of_bottlenecks
@@ -27,7 +28,7 @@ from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
-from perfdb.web.schemas import Bottleneck, GroupsCompared, SeriesName, SeriesNow, SessionsCompared
+from perfdb.web.schemas import SeriesName, SeriesNow
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
 
@@ -98,9 +99,15 @@ def asked(question: type[Question], request: Request, *others: str, **fixed: Any
 
 
 def page(
-    request: Request, template: str, name: str = "", *, status: int = 200, **context: Any
+    request: Request,
+    template: str,
+    name: str = "",
+    *,
+    status: int = 200,
+    now: float | None = None,
+    **context: Any,
 ) -> HTMLResponse:
-    """Return a template with what every page knows."""
+    """Return a template with what every page knows; all of it is as of ``now``."""
     history: ServedHistory = request.app.state.history
     if "firing_count" not in context:
         context["firing_count"] = len(firing(of_alerts.open_alerts(history)))
@@ -109,7 +116,7 @@ def page(
             template,
             page=name,
             pages=PAGES,
-            now=time.time(),
+            now=time.time() if now is None else now,
             token=request.app.state.gate.change_token,
             database=history.database,
             **context,
@@ -141,11 +148,13 @@ def get_overview(request: Request) -> HTMLResponse:
         request,
         "overview.html",
         "Overview",
+        now=answer.live.now,
         firing_count=len(urgent),
         answer=answer,
         health=health(answer.alerts, answer.live, answer.series),
         alerts=urgent,
         others=others,
+        stale_modes=request.app.state.history.stale_modes(),
         groups=_steps_now(answer.series),
     )
 
@@ -195,6 +204,7 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         request,
         "session.html",
         "Sessions",
+        now=answer.now,
         answer=answer,
         alerts=[alert for alert in answer.alerts if alert.inhibited_by is None and alert.severity != INFO],
         rows=list(drawing.waterfall(answer)),
@@ -236,6 +246,7 @@ def get_trends(request: Request) -> Response:
         window=window,
         windows=windows,
         series_key=_series_key,
+        least_for_moves=LEAST_FOR_MOVES,
         chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
         data=link(
             "/api/v1/trends",
@@ -254,7 +265,7 @@ def _series_key(series: SeriesName) -> str:
 
 
 def _address_of_series(request: Request, chosen: str | None, window: str | None) -> str:
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {name: request.query_params.get(name) for name in ("pipeline", "step", "mode")}
     if chosen:
         given = dict(zip(("pipeline", "step", "mode"), _key_of(chosen, 3), strict=True))
     if window and window != USUAL_WINDOW:
@@ -323,7 +334,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     )
 
 
-def _choice(row: Bottleneck) -> list[str | None]:
+def _choice(row: of_bottlenecks.Bottleneck) -> list[str | None]:
     return [row.pipeline, row.step_name, row.mode]
 
 
@@ -373,11 +384,11 @@ def get_compare(request: Request) -> HTMLResponse:
     )
 
 
-def _largest_difference(answer: SessionsCompared | GroupsCompared | None) -> float:
+def _largest_difference(answer: of_compare.SessionsCompared | of_compare.GroupsCompared | None) -> float:
     """Return what the longest bar stands for: of two sessions the differences on the critical path add up."""
     if answer is None:
         return 0.0
-    if isinstance(answer, GroupsCompared):
+    if isinstance(answer, of_compare.GroupsCompared):
         return max((abs(row.difference_s or 0.0) for row in answer.rows), default=0.0)
     return max((abs(row.critical_difference_s or 0.0) for row in answer.rows), default=0.0)
 
@@ -389,13 +400,14 @@ def get_alerts(request: Request) -> HTMLResponse:
     query = asked(queries.AlertsQuery, request)
     answer = of_alerts.alert_page(history, query)
     opened = of_alerts.open_alerts(history)
+    now = of_overview.overview(history)  # the sentence of the first page, whatever it says of the runs
     return page(
         request,
         "alerts.html",
         "Alerts",
         firing_count=len(firing(opened)),
         answer=answer,
-        health=health(opened, of_overview.live(history)),
+        health=health(opened, now.live, now.series),
         state=query.state,
         states=STATES,
     )

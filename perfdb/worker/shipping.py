@@ -7,6 +7,7 @@ again at any time, and a kill at any point neither loses nor duplicates a row.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from itertools import islice
 
 from perfdb.errors import NotFoundError
@@ -15,6 +16,10 @@ from perfdb.recording.journal import Journal, Line
 from perfdb.recording.quarantine import put_aside
 from perfdb.store.database import MOST_ROWS, Database
 from perfdb.vocabulary import COMPLETED
+
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 BATCH_BYTES = 512 << 10
 LONG_JOURNAL = 256 << 10  # bytes behind which an end may be that of a large session
@@ -37,6 +42,10 @@ class Batch:
     def lines(self) -> int:
         """How many there are."""
         return len(self.good) + len(self.bad)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield those of its good lines."""
+        return (line.record for line in self.good if line.record is not None)
 
     def refuse(self) -> None:
         """Count all its lines as bad."""
@@ -127,18 +136,19 @@ def _move_singly(
 def _move(
     database: Database, journal: Journal, health: Health, batch: Batch, limit: int
 ) -> tuple[int, int, tuple[str, ...]]:
-    from perfdb.store.ingest import apply_records, journal_offset
+    from perfdb.store.ingest import apply_records, gather, journal_offset
 
+    gathered = gather(batch.records())  # while others may have the lock
     with database.writing() as connection:
         begun = time.monotonic()
         if not batch.lines:
             batch = Batch(journal, journal_offset(connection, str(journal.header["journal_id"])), limit)
+            gathered = gather(batch.records())
         while batch.lines:
-            records = (line.record for line in batch.good if line.record is not None)
             applied = apply_records(
                 connection,
                 journal.header,
-                records,
+                gathered,
                 offset=batch.end,
                 since=batch.offset,
                 quarantined=len(batch.bad),
@@ -146,6 +156,7 @@ def _move(
             if applied.follows:
                 break
             batch = Batch(journal, applied.offset, limit)  # somebody moved some, or it is another database
+            gathered = gather(batch.records())
         else:
             return 0, batch.offset, ()
         # before the commit: better twice than lost

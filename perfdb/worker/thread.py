@@ -34,8 +34,6 @@ from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
 from perfdb.worker.journals import Journals
 from perfdb.worker.outage import Outage, is_away
-from perfdb.worker.recovery import recover_dead
-from perfdb.worker.shipping import move_batch
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -154,14 +152,16 @@ class Worker:
         self._ensure_thread()
         self._wake.set()
 
-    def take(self, session: Session) -> bool:
+    def take(self, session: Session, *, provisional: bool = False) -> bool:
         """Write a session that was measured elsewhere; return whether the journal has it, whole.
 
-        Given again, it changes nothing.
+        Given again, it changes nothing; what is new in it is added.
         """
         from perfdb.recording.finished import records_of
 
-        lines = [encode(record) for record in records_of(session, with_environment=True)]
+        lines = [
+            encode(record) for record in records_of(session, with_environment=True, provisional=provisional)
+        ]
         with self._lock:
             journal = self._journals.current(self._sessions, self._doubt)
             if journal is None:
@@ -202,6 +202,7 @@ class Worker:
         """Import what the thread will need, make or upgrade the database, and let go of it."""
         with self.turn_lock:  # a fork must not happen meanwhile
             from perfdb.store import ingest, leases  # noqa: F401
+            from perfdb.worker import recovery, shipping  # noqa: F401
 
             try:
                 with self._database.writing():
@@ -445,6 +446,8 @@ class Worker:
 
     def _recover_dead(self) -> None:
         if monotonic() - self._looked_for_dead > LOOK_FOR_DEAD_S:
+            from perfdb.worker.recovery import recover_dead
+
             self._looked_for_dead = monotonic()
             found = recover_dead(
                 self.folder, self._database, self.health, self.alerting.evaluate_left, trust=self._trust
@@ -479,6 +482,8 @@ class Worker:
             self._heard_of = monotonic()
 
     def _drain(self, journal: Journal, until: float) -> None:
+        from perfdb.worker.shipping import move_batch
+
         while journal.size > (known := self._journals.read_to(journal)):
             records, end, finished = move_batch(self._database, journal, self.health, known)
             self._journals.note_read(journal, end)

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 import perfdb
+from perfdb.alerts import triage
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.outcomes import outcome_of
+from perfdb.analysis.rules import Rule
 from perfdb.records import Session
 from perfdb.settings import sqlite_url
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import ensure_schema
+from perfdb.store.windows import SessionRef
 from perfdb.testing import make_session
 
 NOON = 1_767_268_800.0
@@ -93,3 +96,14 @@ def test_what_became_of_a_level() -> None:
     assert outcome_of([*risen[:122], *noise[122:]], 100) == "temporary"
     assert outcome_of([*risen[:104], *noise[104:]], 100) == "false"
     assert outcome_of([0.0] * 100 + [1.0] * 60, 100) == "lasting"
+
+
+def test_the_rules_are_those_of_the_pipelines_that_ran_lately(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [("old", 1.0), ("named", 2.0), ("new", 3.0), ("newest", 4.0)]
+    places = [
+        SessionRef(number, f"run{number}", pipeline, "{}", at, "completed", number)
+        for number, (pipeline, at) in enumerate(known)
+    ]
+    monkeypatch.setattr(triage, "MOST_PLACES", 2)
+    rule = Rule(name="slow", kind="max", pipeline="named", limit=1.0)
+    assert [each.pipeline for each in triage._most_lately(places, [rule])] == ["named", "new", "newest"]

@@ -10,16 +10,8 @@ from hypothesis import strategies as st
 
 from perfdb.alerts.lifecycle import LONG_AGO, Seen, advance, decide, group, is_due, is_stale, remove_unruled
 from perfdb.analysis.rules import Rule, Verdict
-from perfdb.records import (
-    ACKNOWLEDGED,
-    EXPECTED,
-    FALSE_ALARM,
-    FIRING,
-    HISTORIC,
-    PENDING,
-    RESOLVED,
-    Alert,
-)
+from perfdb.records import Alert
+from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING, HISTORIC, PENDING, RESOLVED
 
 RULE = Rule(name="slow", kind="max", limit=1.0)
 HIT = Verdict(hit=True, value=2.0, baseline=1.0, effect=100.0, bound=0.95, n=1)

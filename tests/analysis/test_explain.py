@@ -110,6 +110,35 @@ def test_the_bars_add_up_to_the_difference(make: Make, runs: list[list[float]]) 
     assert found.frame["step_name"].tolist()[-1] == "Other"
 
 
+@pytest.mark.parametrize("left", [0.5, 3.0])
+def test_no_part_is_blamed_for_what_medians_leave_over(make: Make, left: float) -> None:
+    def seconds(number: int) -> dict[str, float]:
+        return {"load": 9.0 if number % 3 == 0 else 1.0, "parse": 9.0 if number % 3 == 1 else 1.0}
+
+    past = make(
+        [seconds(number) for number in range(12)],
+        sessions=lambda number: {"total_duration": left + sum(seconds(number).values())},
+    )
+    found = explain(session({"load": 1.0, "parse": 1.0}), *past)
+    other, medians = row_of(found, "Other"), row_of(found, "Medians of parts")
+    assert other["usual_s"] == pytest.approx(left)
+    assert other["excess_s"] == pytest.approx(other["seconds"] - left)
+    assert medians["excess_s"] == pytest.approx(-8.0)
+    assert found.frame["excess_s"].sum() == pytest.approx(found.excess_s)
+    assert "Medians" not in found.sentence
+
+
+def test_a_step_that_never_ran_has_no_place_among_its_past(make: Make) -> None:
+    found = explain(session({"load": 1.0, "new": 1.0}), *make([{"load": 1.0}] * 6))
+    assert np.isnan(row_of(found, "new")["percentile"])
+    assert row_of(found, "new")["n"] == 0
+
+
+@pytest.mark.parametrize(("n", "said"), [(0, "are 0 earlier sessions"), (1, "is 1 earlier session ")])
+def test_few_sessions_are_counted_in_words_that_fit(make: Make, n: int, said: str) -> None:
+    assert f"There {said}" in explain(session({"load": 2.0}), *make([{"load": 1.0}] * n)).sentence
+
+
 def test_only_earlier_sessions_of_its_kind_that_count_say_what_is_usual(make: Make) -> None:
     changes: list[dict[str, Any]] = [{}] * 5 + [
         {"mode": '{"fast_mode":true}'},

@@ -77,6 +77,9 @@ def test_three_of_twenty_failures_are_too_many_and_two_are_not() -> None:
     assert judged("error_rate", [0.0] * 17 + [1.0] * 3).hit
     assert not judged("error_rate", [0.0] * 18 + [1.0] * 2).hit
     assert not judged("error_rate", [1.0] * 9).enough
+    for after in (3, 12, 20):  # however many runs later it is looked at first
+        found = judged("error_rate", [0.0] * 15 + [0.0, 1.0] * after)
+        assert (found.hit, found.since, found.baseline) == (True, 16, 0.0), after
 
 
 def test_the_t_of_a_shift_is_the_formula() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -117,6 +118,16 @@ def test_the_headline_names_the_longest_on_the_path_or_the_failure() -> None:
     assert headline(failed, timeline(failed)) == "Failed after 10.00 s: no route"
 
 
+def test_a_step_that_is_open_says_how_long_so_far_and_how_long_usually() -> None:
+    runs = session(step(0, "a", 0, 8.0), step(1, "b", 8.0, None, success=None), total=None, status="running")
+    laid_out = timeline(runs, START + 20.0, {"b": 37.0})
+    assert [row.so_far for row in laid_out.rows] == ["", "so far 12.00 s, usually 37.00 s"]
+    told = "It has run for 20.00 s, now in b (so far 12.00 s, usually 37.00 s)"
+    assert headline(runs, laid_out) == told
+    died = replace(runs, status="interrupted")
+    assert [row.so_far for row in timeline(died, START + 20.0).rows] == ["", ""]
+
+
 def test_time_spent_adds_up_per_session_and_keeps_their_order() -> None:
     totals = pd.DataFrame(
         {"session_id": ["x", "y"], "start_time": [START, START + 100], "total_duration": [10.0, 4.0]}
@@ -169,6 +180,10 @@ def test_of_one_step_that_holds_all_others_the_longest_inside_is_told() -> None:
     inside = (step(1, "Parse", 0, 7.0, parent_seq=0), step(2, "Write", 7.0, 2.0, parent_seq=0))
     made = session(step(0, "Ingest", 0, 10.0), *inside)
     assert headline(made, timeline(made)) == "Parse held this run up for 7.00 s of 10.00 s (70 %)"
+    made = session(step(0, "Ingest", 0, 2.0))
+    assert headline(made, timeline(made)).startswith(
+        "Time outside of steps held this run up for 8.00 s of 10"
+    )
     made = session(step(0, "Ingest", 0, 10.0), step(1, "Parse", 0, 2.0, parent_seq=0))
     told = "Unrecorded time in Ingest held this run up for 8.00 s of 10.00 s (80 %)"
     assert headline(made, timeline(made)) == told

@@ -72,10 +72,14 @@ def test_modes_are_never_mixed(make: Make) -> None:
 def test_days_and_weeks_each_have_their_row(make: Make) -> None:
     made = make([{"load": 1.0 + number} for number in range(40)], every=6 * 3600.0)
     days = load(made, by="day")
-    assert days["period"].tolist()[:2] == ["2026-01-01", "2026-01-02"]
+    assert days["period"].tolist()[:2] == [
+        pd.Timestamp(day, tz="UTC") for day in ("2026-01-01", "2026-01-02")
+    ]
     assert days["n"].tolist() == [4] * 10
     weeks = load(made, by="week")
-    assert weeks["period"].tolist() == ["2025-12-29", "2026-01-05"]
+    assert weeks["period"].tolist() == [pd.Timestamp(day, tz="UTC") for day in ("2025-12-29", "2026-01-05")]
+    assert {str(load(made, by=by)["period"].dtype) for by in ("last", "day")} == {"datetime64[us, UTC]"}
+    assert load(made)["period"].isna().all()
     assert weeks["n"].tolist() == [16, 24]
     assert days["slope_percent_per_day"].tolist() == pytest.approx([100 * 4 / 20.5] * 10)
     assert weeks["slope_percent_per_day"].isna().all(), "two weeks make no trend"

@@ -152,6 +152,7 @@ def little_history_claims_nothing(asked: Asked) -> Wrong:
         asked.page("/trends", **series).text for series in series_of(asked)
     )
     said += asked.command("explain").out + asked.page("/sessions/last").text + asked.page("/").text
+    said += asked.command("regressions").err
     for words in (
         "did not move",
         "has not moved",
@@ -160,6 +161,9 @@ def little_history_claims_nothing(asked: Asked) -> Wrong:
         "faster",
         "drifts",
         "longer than usual",
+        "No lasting move",
+        "All is well",
+        "permanently",
     ):
         if words in said:
             yield f"{words!r} of {len(asked.sessions)} runs"
@@ -168,6 +172,8 @@ def little_history_claims_nothing(asked: Asked) -> Wrong:
 def health_is_not_good_over_what_is_bad(asked: Asked) -> Wrong:
     """All is well is said of something, and neither above a step painted as worse nor of failing runs."""
     for page in (asked.page("/"), asked.page("/alerts")):
+        if page.heading != asked.page("/").heading:
+            yield f"{page.heading}, and {asked.page('/').heading}"
         if not page.heading.startswith("All is well"):
             continue
         if not asked.sessions:
@@ -178,6 +184,22 @@ def health_is_not_good_over_what_is_bad(asked: Asked) -> Wrong:
         failed = sum(each.status == "failed" for each in newest)
         if failed >= 5:
             yield f"{page.heading}, with {failed} of the newest {len(newest)} runs failed"
+
+
+def what_is_usual_was_measured(asked: Asked) -> Wrong:
+    """What a step, or no step, usually takes lies between the least and the most that it took."""
+    this = asked.history.session("last")
+    past = [each for each in asked.sessions if each.counted and each.start_time < this.start_time]
+    past = [each for each in past if (each.pipeline, each.mode) == (this.pipeline, this.mode)]
+    longest = max((each.total_duration or 0.0 for each in past), default=0.0)
+    rows = frame_rows(asked.history.explain("last").frame)
+    for row in rows:
+        if row["usual_s"] is not None and not -1e-6 <= row["usual_s"] <= longest + 1e-6:
+            yield f"{row['step_name']} usually takes {row['usual_s']:g} s of at most {longest:g} s"
+        if row["usual_s"] is not None and abs(row["seconds"] - row["usual_s"] - row["excess_s"]) > 2e-6:
+            yield f"{row['step_name']}: {row['seconds']} - {row['usual_s']} is not {row['excess_s']}"
+        if row["n"] == 0 and row["percentile"] is not None:
+            yield f"{row['step_name']} has a place among none"
 
 
 # --- the overview ---------------------------------------------------------------------------------------

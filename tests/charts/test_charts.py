@@ -19,6 +19,7 @@ from perfdb.charts.compare import compare
 from perfdb.charts.resources import resources
 from perfdb.charts.saving import image
 from perfdb.charts.steps import steps
+from perfdb.charts.style import MUTED
 from perfdb.charts.trend import trend
 from perfdb.charts.waterfall import MOST_BARS, waterfall
 from perfdb.records import Attempt, Sample, Session, Step
@@ -97,6 +98,19 @@ def test_the_title_of_a_trend_says_what_moved_since_when_and_by_how_much() -> No
     assert title(drawn).endswith("(1.00 s → 2.00 s)")
     assert "+100 %" in texts(drawn)
     assert "median 1.00 s, n = 20" in texts(drawn)
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "W" * 60, "i" * 60, "nightly-etl-customer-analytics-warehouse-eu-central"]
+)
+def test_the_head_lines_fit_into_the_picture(name: str) -> None:
+    head = f"{name} took 2 min 00 s, 85.87 s more than {name} (34.13 s); and on the critical path others less"
+    context = f"{name}, normal mode, without 729 sessions of other modes or pipelines, 1,639 runs, of 90 days"
+    made = style.figure(head, context, f"{context}; {context}")
+    edges = [text.get_window_extent(style._ruler()) for text in made.texts]
+    assert max(edge.x1 for edge in edges) <= 1200
+    assert edges[0].y0 >= edges[1].y1, "the lines are below each other"
+    assert "…" not in made.texts[1].get_text()
 
 
 def test_without_a_change_the_title_says_how_many_runs_are_over_the_limit() -> None:
@@ -235,17 +249,22 @@ def test_resources_name_the_step_of_each_peak() -> None:
 def test_a_comparison_says_what_may_be_chance() -> None:
     found = pd.DataFrame(
         {
-            "step_name": ["Total", "Search", "New"],
-            "a": [1.0, 0.5, np.nan],
-            "b": [2.0, 0.51, 0.2],
-            "low": [0.8, -0.1, np.nan],
-            "high": [1.2, 0.1, np.nan],
+            "step_name": ["Total", "Search", "New", "Rare"],
+            "a": [1.0, 0.5, np.nan, 1.0],
+            "b": [2.0, 0.51, 0.2, 1.4],
+            "low": [0.8, -0.1, np.nan, np.nan],
+            "high": [1.2, 0.1, np.nan, np.nan],
         }
     )
-    shown = texts(compare(found, name_a="x", name_b="y", title="y is slower"))
+    made = compare(found, name_a="x", name_b="y", title="y is slower")
+    shown = texts(made)
     assert "+1.00 s (+100 %)\n[+800 ms, +1.20 s]" in shown
     assert "may be chance" in shown
     assert "no such step" in shown
+    differences = [each for each in made.axes[0].texts if each.get_text().startswith(("+", "−"))]
+    assert len(differences) == 3
+    for each in differences:  # colour is significance, as the words are
+        assert (each.get_color() == MUTED) == ("chance" in each.get_text() or "too few" in each.get_text())
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])

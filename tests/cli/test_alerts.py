@@ -86,6 +86,15 @@ def test_undoing_the_second_decision_leaves_the_first(perfdb: Any, firing: int) 
     assert "is firing again" in perfdb("alerts", "undo", str(firing)).out
 
 
+def test_check_takes_alerts_in_another_state(perfdb: Any, firing: int) -> None:
+    assert (perfdb("check", "--status", "acknowledged").code, perfdb("check", "-n", "1").code) == (0, 1)
+    assert perfdb("alerts", "ack", str(firing)).code == 0
+    failing = perfdb("check", "--status", "acknowledged", "--json")
+    assert failing.code == 1
+    assert firing in [row["id"] for row in failing.rows]
+    assert "acknowledged." in failing.err
+
+
 def test_check_speaks_to_github(perfdb: Any, firing: int) -> None:
     line = perfdb("check", "--format", "github").out
     assert line.startswith("::warning title=perfdb%3A work [slow]::work is at ")

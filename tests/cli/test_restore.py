@@ -75,6 +75,15 @@ def test_a_damaged_or_missing_database_is_replaced(
     assert ids(perfdb) == everything
 
 
+def test_what_cannot_be_looked_at_is_not_said_to_be_missing(perfdb: Any, tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")  # as a closed folder, which does not stop root
+    for command in (("restore",), ("design",)):
+        answer = perfdb(*command, str(tmp_path / "a"))
+        assert answer.code == 2
+        assert "cannot be read: Too many levels" in answer.err
+
+
 def test_the_database_of_another_program_is_left_alone(
     perfdb: Callable[..., Any], recorded: list[Session], folder: Path
 ) -> None:

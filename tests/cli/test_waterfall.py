@@ -90,6 +90,8 @@ def test_a_running_step_reaches_to_now() -> None:
     lines = draw(session(step("slow", 0.0, None), total=None, status="running"), now=4.0)
     assert "100.0 %" in line_of(lines, "slow")
     assert "─ 4.00 s" in lines[0]
+    assert "█► " in line_of(lines, "slow")
+    assert "open: so far 4.00 s" in lines[2]
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])

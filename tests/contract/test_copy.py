@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 import perfdb
 from perfdb.alerts.triage import Triage
@@ -425,6 +425,45 @@ def test_a_large_session_goes_on_where_its_copy_was_cut_off(
     assert not any(each.wrong for each in copy_history(here, there))
     assert len(perfdb.History(there).session("large").steps) == 100
     assert len(perfdb.History(there).session("small").steps) == 3
+
+
+def test_no_transaction_of_a_copy_is_long(filled_file: Path, tmp_path: Path) -> None:
+    """Other writers wait for as long as one takes: it is bounded by its rows, whatever the source holds."""
+    source, target = (f"sqlite:///{tmp_path / name}" for name in ("many.sqlite3", "new.sqlite3"))
+    shutil.copy(filled_file, tmp_path / "many.sqlite3")
+    for into, values in (
+        ("series (pipeline, step_name, mode)", "'p', 'step ' || i, '{}'"),
+        ("journals (journal_id, byte_offset, quarantined, updated_at)", "'j' || i, 5, 0, 1.7e9"),
+        ("samples (session_pk, time)", "(SELECT min(id) FROM sessions), 1.9e9 + i"),
+        ("session_tags (session_pk, name)", "(SELECT min(id) FROM sessions), 'tag ' || i"),
+        ("alert_events (alert_id, at, event)", "(SELECT min(id) FROM alerts), 1.7e9 + i, 'seen'"),
+    ):
+        execute(
+            source,
+            "WITH RECURSIVE number(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM number WHERE i < 1500) "
+            f"INSERT INTO {into} SELECT {values} FROM number",
+        )
+    rows, longest = 0, 0
+
+    def begun(*_: Any) -> None:
+        nonlocal rows
+        rows = 0
+
+    def asked(_: Any, __: Any, statement: str, given: Any, ___: Any, many: bool) -> None:
+        nonlocal rows, longest
+        if not statement.lstrip().upper().startswith(("SELECT", "CREATE")):
+            rows += len(given) if many else 1
+            longest = max(longest, rows)
+
+    schema.ensure_schema(target)
+    event.listen(Engine, "begin", begun)
+    event.listen(Engine, "before_cursor_execute", asked)
+    try:
+        assert not any(each.wrong for each in copy_history(source, target))
+    finally:
+        event.remove(Engine, "begin", begun)
+        event.remove(Engine, "before_cursor_execute", asked)
+    assert 100 < longest <= 400  # 200, and the rows of the session that they belong to
 
 
 def test_alerts_go_over_in_pieces_and_whole(filled_file: Path, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from perfdb.records import DESIGN_STEPS, Attempt, Event, Sample, Session, Step
+from perfdb.records import Attempt, Event, Sample, Session, Step
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.schema import HEAD, ensure_schema
+from perfdb.vocabulary import DESIGN_STEPS
 
 BEGUN = 1767323045.123456  # 2026-01-02 03:04:05 UTC
 HOSTILE = "<script>alert('✗')</script>\n\x1b[31m"

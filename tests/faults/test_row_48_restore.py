@@ -21,6 +21,14 @@ from perfdb.store.ingest import insert_sessions
 
 VIEWS = ("DROP VIEW v_sessions", "DROP VIEW v_steps")
 RECURSIVE = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n"
+WRITABLE = "PRAGMA writable_schema = ON"
+
+
+def in_table(words: str, others: str) -> str:
+    """Return the statement that has other words in the making of each table."""
+    return f"UPDATE sqlite_master SET sql = replace(sql, '{words}', '{others}') WHERE type = 'table'"
+
+
 BROKEN = {
     "no sessions": (*VIEWS, "DROP TABLE sessions"),
     "no steps": (*VIEWS, "DROP TABLE steps"),
@@ -48,6 +56,18 @@ BROKEN = {
     "rows that refer to nothing": ("INSERT INTO session_tags VALUES (12345, 'lost')",),
     "no unique key": ("DROP INDEX uq_alerts_active",),
     "a unique key more": ("CREATE UNIQUE INDEX one ON sessions (status)",),
+    "a key that replaces": (
+        WRITABLE,
+        in_table("UNIQUE (session_id)", "UNIQUE (session_id) ON CONFLICT REPLACE"),
+    ),
+    "a condition more": (
+        WRITABLE,
+        in_table("pipeline TEXT NOT NULL", "pipeline TEXT NOT NULL CHECK (id < 9)"),
+    ),
+    "a key that keeps rows": (WRITABLE, in_table("ON DELETE CASCADE", "ON DELETE RESTRICT")),
+    "an index that computes": ("CREATE INDEX one ON sessions (abs(start_time))",),
+    "an index of some rows": ("CREATE INDEX one ON sessions (start_time) WHERE abs(id) > 1",),
+    "a text that no reader takes": ("UPDATE sessions SET error_message = hex(zeroblob(34000000))",),
     "an unknown revision": ("UPDATE alembic_version SET version_num = 'abc'",),
     "a newer revision": ("UPDATE alembic_version SET version_num = '9999'",),
     "an older revision than its tables": ("UPDATE alembic_version SET version_num = '0001'",),
@@ -222,6 +242,40 @@ def test_a_backup_of_every_released_schema_is_brought_up_to_date(
     assert (code, "Restored" in out) == (0, True), err
     assert say("db", "check")[0] == 0
     assert released.read_bytes() == held
+
+
+@pytest.mark.parametrize("page_size", [512, 65536])
+def test_a_backup_with_pages_of_another_size_is_restored(
+    say: Callable[..., Any], backup: Path, home: Path, page_size: int
+) -> None:
+    with closing(sqlite3.connect(backup, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size = {page_size}")
+        connection.execute("VACUUM")
+    assert say("restore", str(backup), "--yes")[0] == 0
+    assert list(perfdb.History().sessions()["session_id"]) == ["theirs"]
+
+
+@pytest.mark.parametrize("there", ["another", "nothing", "no bytes"])
+def test_the_log_of_a_database_that_was_replaced_is_not_applied(
+    say: Callable[..., Any], backup: Path, home: Path, tmp_path: Path, there: str
+) -> None:
+    database, log = home / "perfdb.sqlite3", home / "perfdb.sqlite3-wal"
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("UPDATE sessions SET total_duration = 7.0")
+        connection.execute("CREATE TABLE more AS SELECT * FROM steps")
+        hot = log.read_bytes()
+    database.unlink()
+    if there != "nothing":
+        database.write_bytes(backup.read_bytes() if there == "another" else b"")
+    log.write_bytes(hot)
+    assert say("restore", str(backup), "--yes")[0] == 0
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("SELECT session_id, total_duration FROM sessions").fetchall() == [
+            ("theirs", 1.0)
+        ]
+        assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'more'").fetchall()
 
 
 def test_the_database_behind_a_link_is_replaced_and_the_link_stays(

@@ -126,6 +126,7 @@ def test_an_export_expands_too(perfdb: Perfdb, url: str, history: package.Histor
         options = ("--rows", rows, "--expand", "-o", str(file), "-d", url)
         assert perfdb("export", "--format", "parquet", *options).code == 0
         found = pd.read_parquet(file)
+        assert [found[name].dtype.kind for name in ("started_at", "ended_at")] == ["M", "M"]
         assert list(found) == columns
         assert set(found["mixed"].dropna()) == {"1", "one"}
     assert perfdb("export", "--format", "json", "--expand", "-d", url).code == 2

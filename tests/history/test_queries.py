@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import perfdb
+from perfdb.history.values import rows_of
 from perfdb.recorder import create_tracker
 from perfdb.records import Session, Step
 from perfdb.store.engine import open_engine
@@ -157,7 +158,15 @@ def test_days_and_the_moments_that_bound_them_stand_on_one_footing(
 
     def days(**options: Any) -> list[tuple[str, int]]:
         frame = perfdb.History().trends(by="day", **options)
-        return list(zip(frame["period"], frame["n"], strict=True))
+        assert frame["period"].tolist() == [pd.Timestamp(day, tz=zone_of(options)) for day in dates(frame)]
+        return list(zip(dates(frame), frame["n"], strict=True))
+
+    def dates(frame: pd.DataFrame) -> list[str]:
+        return [row["period"] for row in rows_of(frame)]
+
+    def zone_of(options: dict[str, Any]) -> Any:
+        zone = options.get("zone", "UTC")
+        return "tzlocal()" if zone == "local" else zone
 
     for local in ("Europe/Berlin", "America/New_York"):
         monkeypatch.setenv("TZ", local)
@@ -170,6 +179,14 @@ def test_days_and_the_moments_that_bound_them_stand_on_one_footing(
     time.tzset()
     with pytest.raises(ValueError, match="time zone"):
         perfdb.History(f"sqlite:///{tmp_path}/zones.sqlite3").trends(by="day", zone="Mars/Olympus")
+
+
+def test_the_last_sessions_of_bottlenecks_are_those_of_each_pipeline(history: perfdb.History) -> None:
+    add(history, *(one(f"often-{number}", NOON * 1.01 + number) for number in range(40)))  # newer
+    found = history.bottlenecks(last=20)
+    assert found.groupby("pipeline")["sessions"].first().to_dict()["often"] == 20
+    own = history.bottlenecks(last=20, pipeline="etl")
+    pd.testing.assert_frame_equal(found[found["pipeline"] == "etl"].reset_index(drop=True), own)
 
 
 def test_trends_say_where_the_level_moved_by_session_day_and_week(
@@ -201,3 +218,71 @@ def test_trends_say_where_the_level_moved_by_session_day_and_week(
         assert newest["since_time"] == pytest.approx(begun + 60 * 86_400, abs=3 * 86_400), by
     assert history.trends(by="last", since=begun)["n"].tolist() == [900], "a window is not cut"
     assert history.trends()["n"].tolist() == [200]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (None, None, ("etl-1", "etl-3")),  # the newest of all, and the one before of its pipeline and mode
+        (None, "etl-1", ("etl-0", "etl-1")),
+        ("etl-0", None, ("etl-0", "etl-3")),
+        ("web-1", None, ("web-0", "web-1")),  # it is the newest itself: beside the one before
+        (None, "fast-0", "before fast-0"),
+        ("web-0", "etl-3", ("web-0", "etl-3")),  # what is named is taken as it is
+    ],
+)
+def test_a_usual_pair_is_of_one_pipeline_and_mode(
+    history: perfdb.History, a: str | None, b: str | None, expected: tuple[str, str] | str
+) -> None:
+    names = ["etl-0", "web-0", "etl-1", "web-1", "fast-0", "etl-3"]
+    modes = {"fast-0": '{"fast_mode":true,"x":1}'}
+    found = (one(name, NOON * 1.01 + at, mode=modes.get(name, "{}")) for at, name in enumerate(names))
+    add(history, *found)
+    if isinstance(expected, str):
+        with pytest.raises(perfdb.UsageError, match=expected):
+            history.usual_pair(a, b)
+    else:
+        assert history.usual_pair(a, b) == expected
+
+
+def test_one_customers_regression_is_found_by_the_attribute_that_splits_the_series(
+    history: perfdb.History,
+) -> None:
+    rng = np.random.default_rng(3)
+    customers = ["acme", "umbrella", "initech", "hooli"]
+    runs = []
+    for number, noise in enumerate(rng.lognormal(0.0, 0.05, size=240)):
+        name, start = customers[number % 4], NOON * 1.01 + 60.0 * number
+        seconds = float(noise) * (1.7 if name == "acme" and number >= 120 else 1.0)
+        runs.append(one(f"c-{number}", start, seconds=seconds, customer=name, odd=number))
+    add(history, *runs)
+    mixed = history.regressions(pipeline="c", fast_mode=False)
+    (split,) = rows_of(history.differs_by(pipeline="c"))
+    assert (split["attribute"], split["value"]) == ("customer", "acme")
+    assert split["effect"] == pytest.approx(70, abs=15)
+    by = history.regressions(by="customer", pipeline="c")
+    assert set(by["value"]) == {"acme"}
+    assert by["since_session_id"].tolist() == [split["since_session_id"]]
+    assert by["effect"].tolist() == [pytest.approx(split["effect"])]
+    assert list(by.columns) == ["value", *mixed.columns]
+    assert history.differs_by(pipeline="c", attribute={"customer": "acme"}).empty  # it does not differ within
+    assert history.regressions(by="customer", pipeline="c", since=NOON * 2).empty
+    with pytest.raises(perfdb.UsageError, match="more than 50 values"):
+        history.regressions(by="odd")
+    with pytest.raises(perfdb.UsageError, match="'colour'"):
+        history.regressions(by="colour")
+
+
+def one(name: str, start: float, *, seconds: float = 1.0, mode: str = "{}", **attributes: Any) -> Session:
+    return Session(
+        session_id=name, pipeline=name.partition("-")[0].replace("fast", "etl"), start_time=start,
+        total_duration=seconds, status="completed", success=True, mode=mode, fast_mode=False,
+        attributes=attributes,
+    )  # fmt: skip
+
+
+def add(history: perfdb.History, *sessions: Session) -> None:
+    engine = open_engine(history.url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(connection, list(sessions))
+    engine.dispose()

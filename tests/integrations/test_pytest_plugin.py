@@ -14,6 +14,7 @@ from perfdb.records import Session
 from perfdb.vocabulary import COMPLETED, FAILED
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.process
 
 OUTCOMES = """
     import pytest
@@ -44,7 +45,7 @@ def recorded(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Call
 
 def test_it_is_off_until_it_is_asked_for(pytester: pytest.Pytester, recorded: Callable[[], Session]) -> None:
     pytester.makepyfile(test_a="def test_one(): pass")
-    pytester.runpytest_inprocess()
+    pytester.runpytest_subprocess()
     assert not (pytester.path / "performance_tracking").exists()
 
 
@@ -52,7 +53,7 @@ def test_each_test_is_a_step_with_its_outcome(
     pytester: pytest.Pytester, recorded: Callable[[], Session]
 ) -> None:
     pytester.makepyfile(test_a=OUTCOMES)
-    result = pytester.runpytest_inprocess("--perfdb")
+    result = pytester.runpytest_subprocess("--perfdb")
     result.assert_outcomes(passed=1, failed=1, skipped=1, xfailed=1, errors=1)
     session = recorded()
     result.stdout.fnmatch_lines([f"recorded as {session.session_id}: perfdb show *"])
@@ -81,7 +82,7 @@ def test_a_part_of_the_tests_is_never_compared_with_all(
     pytester.makepyfile(test_a="def test_one(): pass\ndef test_two(): pass")
     modes = []
     for arguments in ([], ["-k", "one"], ["test_a.py::test_two"]):
-        pytester.runpytest_inprocess("--perfdb", *arguments)
+        pytester.runpytest_subprocess("--perfdb", *arguments)
         modes.append((recorded().status, recorded().mode))
     assert modes == [
         (COMPLETED, '{"selection":"all"}'),
@@ -96,12 +97,12 @@ def test_the_run_fails_when_a_rule_fires(pytester: pytest.Pytester, recorded: Ca
         ".toml",
         perfdb='[[alerts.rules]]\nname = "quick"\nkind = "max"\nlimit = 0.01\nstep = "test_a.py::test_one"\n',
     )
-    result = pytester.runpytest_inprocess("--perfdb-check", "--perfdb-durations", "1")
+    result = pytester.runpytest_subprocess("--perfdb-check", "--perfdb-durations", "1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["slowest 1 of 2 tests:", "*ms  test_a.py::test_one", "became slower: *"])
-    assert pytester.runpytest_inprocess("--perfdb").ret == pytest.ExitCode.OK
-    again = pytester.runpytest_inprocess("--perfdb-durations", "1")
+    assert pytester.runpytest_subprocess("--perfdb").ret == pytest.ExitCode.OK
+    again = pytester.runpytest_subprocess("--perfdb-durations", "1")
     again.stdout.fnmatch_lines(["*ms  test_a.py::test_one (usually *ms)"])
 
 
@@ -110,13 +111,12 @@ def test_a_gate_that_cannot_tell_is_closed(
 ) -> None:
     pytester.makepyfile(test_a="def test_one(): pass")
     pytester.makefile(".toml", perfdb="home = 3\n")
-    result = pytester.runpytest_inprocess("--perfdb-check")
+    result = pytester.runpytest_subprocess("--perfdb-check")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     result.stdout.fnmatch_lines(["perfdb: beginning failed: SettingsError: *home*"])
-    assert pytester.runpytest_inprocess("--perfdb").ret == pytest.ExitCode.OK
+    assert pytester.runpytest_subprocess("--perfdb").ret == pytest.ExitCode.OK
 
 
-@pytest.mark.process
 def test_workers_of_xdist_are_lanes_of_one_session(
     pytester: pytest.Pytester, recorded: Callable[[], Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +134,6 @@ def test_workers_of_xdist_are_lanes_of_one_session(
     assert len(History(home=pytester.path / "performance_tracking").sessions()) == 1
 
 
-@pytest.mark.process
 def test_what_had_ended_survives_a_kill(pytester: pytest.Pytester, recorded: Callable[[], Session]) -> None:
     pytester.makepyfile(
         test_a="import os, signal\ndef test_one(): pass\ndef test_two(): os.kill(os.getpid(), signal.SIGKILL)"
@@ -167,10 +166,12 @@ def test_tries_of_one_test_are_attempts() -> None:
     assert test.as_attempt(success=True)["start_time"] == 5.0
 
 
-def test_the_home_is_the_projects(pytester: pytest.Pytester, recorded: Callable[[], Session]) -> None:
+def test_the_home_is_the_projects(
+    pytester: pytest.Pytester, recorded: Callable[[], Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
     below = Path(pytester.path / "tests")
     below.mkdir()
     (below / "test_a.py").write_text("def test_one(): pass")
-    os.chdir(below)
-    pytester.runpytest_inprocess("--perfdb")
+    monkeypatch.chdir(below)
+    pytester.runpytest_subprocess("--perfdb")
     assert recorded().steps[0].step_name == "tests/test_a.py::test_one"

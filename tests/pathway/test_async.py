@@ -11,7 +11,7 @@ import pytest
 import perfdb
 from perfdb.pathway.standin import faults
 from perfdb.pathway.watching import Watch
-from perfdb.records import DESIGN_STEPS
+from perfdb.vocabulary import DESIGN_STEPS
 
 
 def test_a_design_is_awaited_and_answers_the_same(pathway: Any, room: bytes) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from perfdb.pathway import lookups
 from perfdb.pathway.budget import within
-from perfdb.records import DESIGN_STEPS
+from perfdb.vocabulary import DESIGN_STEPS
 
 STEPS = dict(zip(("vision", "search", "thumbnail", "image"), DESIGN_STEPS, strict=True))
 

@@ -19,7 +19,7 @@ from perfdb.pathway import standin as stand_in_package
 from perfdb.pathway.standin import faults
 from perfdb.pathway.standin.named import named
 from perfdb.pathway.standin.pictures import draw_room
-from perfdb.records import DESIGN_STEPS
+from perfdb.vocabulary import DESIGN_STEPS
 
 ONE_BY_ONE = "data:image/png;base64," + base64.b64encode(b"no picture").decode()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,25 @@ def test_the_commit_is_read_from_the_files_of_git(tmp_path: Path) -> None:
     assert git_commit(tmp_path) == commit
     git(tmp_path, "checkout", "-q", "--detach")
     assert git_commit(tmp_path) == commit
+
+
+def test_many_packed_references_take_little_memory(tmp_path: Path) -> None:
+    """A program with a limit of memory records, whatever repository and container it runs in."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "machine-id").write_text("0a" * 16)
+    (tmp_path / ".dockerenv").touch()
+    repository = tmp_path / ".git"
+    repository.mkdir()
+    (repository / "HEAD").write_text("ref: refs/heads/main\n")
+    others = "".join(f"{number:040x} refs/tags/{number}\n" for number in range(30_000))
+    (repository / "packed-refs").write_text(f"# pack-refs with: peeled\n{others}{'a' * 40} refs/heads/main\n")
+    tracemalloc.start()
+    try:
+        assert git_commit(tmp_path) == "a" * 40
+        assert host_name({}, root=tmp_path).startswith("machine-")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_worktree_has_its_own_commit(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections import defaultdict
 from typing import Any
@@ -69,7 +70,7 @@ def test_a_name_that_held_nothing_before_is_judged_again() -> None:
         for _ in range(2):
             clean_json({"session_token": empty, "auth": "basic"})
         for given in ("wonderland", "a" * 70):
-            assert given not in clean_json({"session_token": given, "auth": "basic"})[1]
+            assert given.encode() not in clean_json({"session_token": given, "auth": "basic"})[1]
     for _ in range(2):
         clean_json({"auth": "basic", "value": "plain"})
     assert clean_json({"auth": "Zq7hunter2Xk", "value": "plain"})[0] == {"auth": REDACTED, "value": "plain"}
@@ -243,3 +244,22 @@ def test_a_name_is_known_by_its_whole_wherever_its_stem_stands(text: str) -> Non
 )
 def test_many_names_without_a_value_are_left(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (" ", "-p", "auth", "-"),
+        ("=", "eyJ", "sk-"),
+        ("1", "key", " ", "sk-"),
+        ("ß", "--", "code", "key", " "),
+    ],
+)
+def test_a_text_that_is_little_else_than_many_kinds_of_signs_is_cut_short(pieces: tuple[str, ...]) -> None:
+    """Each kind alone may be read to its end; together they would take several times as long."""
+    text = "".join(random.Random(1).choices(pieces, k=60_000))
+    assert len(redact(text)) < len(text) / 2
+
+
+def test_a_tab_separates_a_name_from_its_value() -> None:
+    assert redact("password\tZq7hunter2Xk9mWp4L") == f"password\t{REDACTED}"

@@ -91,6 +91,23 @@ def test_frames_have_the_same_columns_and_types(connection: Connection) -> None:
     assert (frame.dtypes == empty.dtypes).all()
 
 
+def test_of_the_open_alerts_the_most_severe_come_first_on_every_page(connection: Connection) -> None:
+    for severity in ("warning", "critical", "info"):
+        for number in (1, 2):
+            rule = Rule(name=f"{severity}-{number}", kind="max", step="work", limit=3.0, severity=severity)
+            record(connection, session(10 * number, 4.0), settings=AlertSettings(rules=(rule,)))
+            for each in alerts.read_alerts(connection, "all"):
+                kept = replace(each, active=False, inhibited_by=None, state="firing")
+                alerts.save_alert(connection, kept)
+    found = alerts.read_alerts(connection, "open")
+    assert [each.severity for each in found] == ["critical"] * 2 + ["warning"] * 2 + ["info"] * 2
+    paged, after = [], None
+    while page := alerts.read_alerts(connection, "open", after=after, limit=1):
+        paged += page
+        after = page[-1].opened_at, page[-1].id
+    assert paged == found
+
+
 def test_silences_hold_back_until_they_end(connection: Connection) -> None:
     slow = AlertSettings(
         rules=(Rule(name="slow", kind="max", step="work", limit=3.0),), channels=SETTINGS.channels

@@ -43,8 +43,11 @@ def test_frames_have_the_columns_of_the_views(history: Connection, frame: str) -
     view = history.execute(text(f"SELECT * FROM v_{frame} ORDER BY start_time")).mappings().all()
     assert list(found.columns) == [*view[0].keys(), "counted"]
     assert len(found) == len(view)
+    rows = rows_of(found)
     for column in ("started_at", "ended_at", "status", "mode", "cpu_percent", "end_time"):
-        assert found[column].tolist() == [row[column] for row in view]
+        assert [row[column] for row in rows] == [row[column] for row in view]
+    for made in (found, getattr(frames, f"empty_{frame}_frame")()):
+        assert [str(made[name].dtype) for name in ("started_at", "ended_at")] == ["datetime64[us, UTC]"] * 2
 
 
 @pytest.mark.parametrize("of", ["session", "step"])
@@ -231,5 +234,5 @@ def test_an_empty_history_says_what_to_do(connection: Connection) -> None:
 def test_the_iso_time_has_microseconds_and_carries(connection: Connection, run_records: Records) -> None:
     ingest.apply_records(connection, {"journal_id": "j"}, run_records(start=1767323045.123456), offset=1)
     expected = "2026-01-02T03:04:05.123456Z"
-    assert frames.sessions_frame(connection)["started_at"].tolist() == [expected]
+    assert rows_of(frames.sessions_frame(connection))[0]["started_at"] == expected
     assert connection.execute(text("SELECT started_at FROM v_sessions")).scalar_one() == expected

@@ -323,6 +323,15 @@ def test_two_sessions_and_two_groups_are_compared(dashboard: Any) -> None:
     groups = dashboard.get("compare", by="git_commit", fast_mode="false")
     assert (groups["a"], groups["b"]) == ("0a1b2c3d", "4e5f6a7b")
     assert "time" in groups["confounded"]
+    drawn = [row for row in dashboard.get("compare", by="git_commit")["rows"] if row["difference_s"]]
+    sure = [row for row in drawn if row["low_s"] is not None and (row["low_s"] > 0 or row["high_s"] < 0)]
+    page = dashboard.client.get("/compare", params={"by": "git_commit"}).text.partition("</style>")[2]
+    colours = [page.count(f'"{name}-of"') for name in ("more", "less", "chance")]
+    assert colours == [
+        sum(row["difference_s"] > 0 for row in sure),
+        sum(row["difference_s"] < 0 for row in sure),
+        len(drawn) - len(sure),
+    ]
     named = dashboard.get("compare", by="fast_mode", a="false", b="true")
     assert (named["a"], named["b"]) == (False, True)
     oldest = dashboard.get("sessions", sort="oldest", limit=1)["rows"][0]["session_id"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 
 import perfdb
 from perfdb.store.database import Database
+from perfdb.text import so_far_text
 from perfdb.web.live import LiveFeed
 from perfdb.web.served import ServedHistory
 
@@ -40,6 +42,20 @@ def until(found: Iterator[dict[str, Any]], fits: Callable[[dict[str, Any]], bool
     pytest.fail("the stream ended")
 
 
+def looks_open(dashboard: Any, session_id: str, usual: float) -> None:
+    """Check that all that is said of a running session is of one moment, and its open step looks open."""
+    answer = dashboard.get(f"sessions/{session_id}")
+    ((bar,),) = (row["bars"] for row in answer["timeline"]["rows"])
+    assert answer["timeline"]["wall_s"] == pytest.approx(answer["now"] - answer["session"]["start_time"])
+    assert bar["end"] == pytest.approx(answer["timeline"]["wall_s"])
+    assert answer["steps"][0]["usual_s"] == usual
+    assert bar["so_far"] == so_far_text(bar["end"] - bar["start"], usual)
+    assert bar["so_far"] in answer["timeline"]["headline"]
+    page = dashboard.client.get(f"/sessions/{session_id}").text.partition("</style>")[2]
+    assert len(set(re.findall(r"so far [^<),]+, usually [^<),]+", page))) == 1
+    assert 'class="open"' in page
+
+
 def test_a_session_appears_moves_and_ends_without_being_asked_for(dashboard: Any) -> None:
     with dashboard.client.stream("GET", "/api/v1/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -57,6 +73,7 @@ def test_a_session_appears_moves_and_ends_without_being_asked_for(dashboard: Any
             assert running["open_steps"][0]["step_name"] == "Vision Analysis"
             assert running["open_steps"][0]["usual_s"] > 15
             assert running["usual_s"] > 30
+            looks_open(dashboard, tracker.session_id, running["open_steps"][0]["usual_s"])
         tracker.end_pipeline(success=True)
         ended = until(found, lambda live: not live["running"])
         assert ended["sessions"][0]["session_id"] == tracker.session_id

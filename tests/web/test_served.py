@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import text
 
 from perfdb.errors import StoreError, TimeLimitError
 from perfdb.history.history import History
+from perfdb.records import Session, Step
 from perfdb.settings import sqlite_url
+from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
+from perfdb.store.ingest import insert_sessions
+from perfdb.web import drawing
+from perfdb.web.answers.trends import rate_around
+from perfdb.web.schemas import AlertRow
 from perfdb.web.served import ServedHistory
 
 
@@ -94,3 +103,84 @@ def test_after_a_file_was_written_over_in_place_nothing_of_the_old_one_is_rememb
     migrated_copy.write_bytes(other.read_bytes())
     assert asked(reader, "SELECT count(*) FROM cakes") == 0
     reader.close()
+
+
+@pytest.mark.parametrize("step_name", [None, "work"])
+def test_the_picture_of_a_failure_rate_has_the_share_of_the_last_20_at_each_run(
+    migrated_copy: Path, step_name: str | None
+) -> None:
+    begun, url = 1_767_268_800.0, sqlite_url(migrated_copy)
+    failed = [number >= 45 and number % 2 == 0 for number in range(70)]
+    engine = open_engine(url, role="writer")
+    with engine.begin() as connection:
+        insert_sessions(
+            connection,
+            [
+                Session(
+                    session_id=f"s{at:02}", pipeline="p", start_time=begun + at, total_duration=1.0,
+                    status="failed" if bad else "completed", success=not bad,
+                    steps=(Step(step_name="work", start_time=begun + at, duration=0.5, success=not bad),),
+                )
+                for at, bad in enumerate(failed)
+            ],
+        )  # fmt: skip
+    engine.dispose()
+    history = ServedHistory(History(url))
+    since = begun + 46
+    alert = cast(AlertRow, SimpleNamespace(pipeline="p", step_name=step_name, mode="{}", since_time=since))
+    found = rate_around(history, alert)
+    history.close()
+    assert found is not None
+    assert found.start_times[0] < since < found.start_times[-1]
+    places = [round(start - begun) for start in found.start_times]
+    assert found.failed == [failed[place] for place in places]
+    windows = [failed[max(0, place - 19) : place + 1] for place in places if place >= 19]
+    assert found.shares[-len(windows) :] == [pytest.approx(sum(each) / 20) for each in windows]
+    top, shape = drawing.rate(found, 0.05, since)
+    assert max(found.shares) < top <= 1.0
+    assert (shape.count('class="mark"'), shape.count('class="limit"')) == (1, 1)
+    assert shape.count("dot failed") == sum(found.failed)
+
+
+@pytest.fixture
+def left_open(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Return what counts the connections that nobody has closed: those that are only forgotten, too."""
+    opened: list[sqlite3.Connection] = []
+    closed: list[sqlite3.Connection] = []
+
+    class Counted(sqlite3.Connection):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            opened.append(self)
+
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *arguments, **named: connect(*arguments, factory=Counted, **named)
+    )
+    return lambda: len({id(each) for each in opened} - {id(each) for each in closed})
+
+
+@pytest.mark.parametrize("let_go", ["rest", "forget"])
+def test_a_connection_that_was_in_use_when_all_were_let_go_of_is_closed(
+    migrated_copy: Path, left_open: Callable[[], int], let_go: str
+) -> None:
+    with Database(sqlite_url(migrated_copy), migrates=False) as database:
+        with database.reading(), database.reading():
+            getattr(database, let_go)()
+        database.rest()
+        assert left_open() == 0
+
+
+def test_an_answer_that_goes_on_after_the_end_opens_nothing(
+    migrated_copy: Path, left_open: Callable[[], int]
+) -> None:
+    served = ServedHistory(History(str(migrated_copy)))
+    with served.reading():
+        served.close()
+    with pytest.raises(StoreError), served.reading():
+        pass
+    assert left_open() == 0

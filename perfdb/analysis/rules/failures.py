@@ -24,14 +24,23 @@ def wilson_lower(failures: int, n: int, z: float = 1.96) -> float:
 
 
 def evaluate_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
-    """Evaluate the share of failed runs by the lower bound of its 95 % interval."""
+    """Evaluate the share of failed runs by the lower bound of its 95 % interval.
+
+    It is so since the first failure of the first window, of those without a gap up to now, that is a hit;
+    what was before is compared with it. An import finds runs that failed so often long before the newest.
+    """
     limit = ERROR_RATE_LIMIT if rule.limit is None else rule.limit
     if len(values) < LEAST_ERROR_RUNS:
         return too_few(len(values), LEAST_ERROR_RUNS)
-    window, before = values[-ERROR_RUNS:], values[:-ERROR_RUNS]
+    window = values[-ERROR_RUNS:]
     failures, n = sum(value > 0 for value in window), len(window)
     lower = wilson_lower(failures, n)
-    first = next((index for index, value in enumerate(window) if value), n - 1)
+    start = len(values) - n
+    if lower > limit:
+        while start and wilson_lower(sum(value > 0 for value in values[start - 1 :][:n]), n) > limit:
+            start -= 1
+    since = next((index for index in range(start, len(values)) if values[index]), len(values) - 1)
+    before = values[:start]
     bound = limit * (1 - HYSTERESIS)
     usual = sum(value > 0 for value in before) / len(before) if before else None
     usual_n = len(before)
@@ -47,7 +56,7 @@ def evaluate_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) 
         bound=bound,
         n=n,
         baseline_n=usual_n,
-        since=len(values) - n + first,
+        since=since,
         arithmetic=f"{failures} of {n} failed: Wilson lower bound {100 * lower:.1f} % > {100 * limit:g} % "
         f"is {yes(lower > limit)}",
     )

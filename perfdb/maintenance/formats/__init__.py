@@ -1,4 +1,4 @@
-"""The formats of the files that are imported, one entry each, told apart by their content.
+"""The formats of the files that are imported, one entry each, distinguished by their content.
 
 A further format is a module here that ends with its entry, and its name in the table below: the import, its
 errors and the help of `perfdb import` read the entry. Another package adds its own by the entry point group
@@ -17,11 +17,12 @@ from perfdb.maintenance.formats.dbt import DBT
 from perfdb.maintenance.formats.export import EXPORT
 from perfdb.maintenance.formats.github_benchmark import GITHUB_BENCHMARK
 from perfdb.maintenance.formats.hyperfine import HYPERFINE
+from perfdb.maintenance.formats.otlp import OTLP
 from perfdb.maintenance.formats.page import PAGE
 from perfdb.maintenance.formats.pytest_benchmark import PYTEST_BENCHMARK
 from perfdb.maintenance.formats.report import REPORT
 
-FORMATS = (PAGE, EXPORT, PYTEST_BENCHMARK, HYPERFINE, GITHUB_BENCHMARK, DBT, REPORT)
+FORMATS = (PAGE, EXPORT, PYTEST_BENCHMARK, HYPERFINE, GITHUB_BENCHMARK, DBT, OTLP, REPORT)
 """Every format of ours, in the order in which a file is tried; the last takes what no other does."""
 
 ENTRY_POINTS = "perfdb.formats"

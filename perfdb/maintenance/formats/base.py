@@ -15,7 +15,8 @@ from typing import Any
 
 from perfdb.errors import ReportError
 from perfdb.recording.report_reader import MAX_BYTES, Fields, parse_document
-from perfdb.records import COMPLETED, FAILED, Session, Step, mode_of
+from perfdb.records import Session, Step
+from perfdb.vocabulary import COMPLETED, FAILED, mode_of
 
 LARGEST_EXPORT_BYTES = 1 << 30
 BEGINNING_BYTES = 65_536

@@ -11,7 +11,8 @@ from pathlib import Path
 from perfdb.errors import InvalidSessionIdError
 from perfdb.maintenance.formats.base import Format, document, holds, instant, numbers, session
 from perfdb.recording.report_reader import Fields
-from perfdb.records import Session, Step, check_session_id
+from perfdb.records import Session, Step
+from perfdb.vocabulary import check_session_id
 
 _FAILURES = {"error", "fail", "runtime error", "partial success"}
 _SKIPPED = {"skipped", "no-op"}

@@ -1,9 +1,9 @@
 """Copy a history into another database: what is missing there is added, what went on is brought on.
 
 The source is only read, all of it as of one moment, while others may write to it. Rows go over in
-transactions of some hundred rows, so that the target's other writers hardly wait: sessions whole with their
-steps, a large one in several. A copy that was cut off is simply made again. Nothing in the target goes back:
-what it knows better, it keeps. Every batch is read again from both databases and compared.
+transactions of at most two hundred rows, so that the target's other writers hardly wait: sessions whole with
+their steps, a large one in several. A copy that was cut off is simply made again. Nothing in the target goes
+back: what it knows better, it keeps. Every batch is read again from both databases and compared.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ from perfdb.store.upkeep.portable import (
 from perfdb.vocabulary import WAITING
 
 _SESSIONS = 200  # that are looked at together
-_PIECE = 500  # rows per transaction
+_PIECE = 200  # rows per transaction, 20 ms
 _ALERTS = 25  # per transaction, 30 ms
+_JOURNALS = 50
 _ROWS = 2_000  # per statement
 _CHILDREN = (steps, samples, session_tags)
 _NAMED = (series, environments, journals)
@@ -111,8 +112,9 @@ class _Copy:
         self._look_up(series)  # others may have brought some meanwhile
         self._copy_alerts()
         added = {table.name: self._copy_rows(table) for table in (alert_events, outbox, silences, baselines)}
-        with self._target.begin() as target:
-            self._advance_journals(target)
+        for batch in _batches(self._source.execute(select(journals)).all(), _JOURNALS):
+            with self._target.begin() as target:
+                self._advance_journals(target, batch)
         with self._witness.connect() as target:
             for table in (series, environments, journals):
                 self._compare(target, table, written=self._here[table.name].values())
@@ -132,7 +134,7 @@ class _Copy:
         if table is journals:
             self._new_journals = {key_of(row) for row in missing}
         self._copied[table.name].added = len(missing)
-        for batch in _batches(missing):
+        for batch in _batches(missing, _PIECE):
             with self._target.begin() as target:
                 given = [self._values(table, row) for row in batch]
                 if table is journals:
@@ -147,10 +149,10 @@ class _Copy:
             self._there[table.name] = {row.id: key_of(row) for row in target.execute(select(table))}
         self._numbers[table.name] = {key: number for number, key in self._there[table.name].items()}
 
-    def _advance_journals(self, target: Connection) -> None:
+    def _advance_journals(self, target: Connection, rows: Iterable[Row[Any]]) -> None:
         """Say that the source's journals are read so far: all their rows are here now."""
         heard = {"seen_at": server_time()} if is_shared(target) else {}
-        for row in self._source.execute(select(journals)):
+        for row in rows:
             behind = journals.c.journal_id == row.journal_id, journals.c.byte_offset < row.byte_offset
             read = {name: row._mapping[name] for name in ("byte_offset", "quarantined", "updated_at")}
             moved = target.execute(update(journals).where(*behind).values(**read, **heard)).rowcount
@@ -426,7 +428,7 @@ def _since(connection: Connection, table: Table, newest: int) -> Iterator[Row[An
     yield from connection.execute(select(table).where(table.c.id > newest).order_by(table.c.id))
 
 
-def _batches(rows: Sequence[_Row], size: int = _ROWS) -> Iterator[Sequence[_Row]]:
+def _batches(rows: Sequence[_Row], size: int) -> Iterator[Sequence[_Row]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 

@@ -6,9 +6,11 @@ What is refused, and what fails, leaves everything as it was.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -16,10 +18,9 @@ from typing import Any
 
 from perfdb.errors import InvalidSessionIdError, StoreError
 from perfdb.outputs import place_of, take_place
-from perfdb.records import check_session_id
 from perfdb.settings import sqlite_url
 from perfdb.sharing import share
-from perfdb.store.engine import QUERY_ERRORS, connected, reason_of, shown_url, sqlite_path
+from perfdb.store.engine import LONGEST_VALUE, QUERY_ERRORS, connected, reason_of, shown_url, sqlite_path
 from perfdb.store.models import metadata
 from perfdb.store.sanity import nonsense
 from perfdb.store.schema import ensure_schema, upgrade
@@ -32,8 +33,11 @@ from perfdb.store.upkeep.backup import (
     unfinished_copy,
     verify,
 )
+from perfdb.vocabulary import check_session_id
 
 _MAGIC = b"SQLite format 3\0"
+_CONDITIONS = re.compile(r"\b(?:CHECK|COLLATE|CONFLICT|DEFERRABLE|STRICT)\b")
+_CONDITIONS_OF_INDEX = re.compile(r"\(.*\(|\bWHERE\b|\bCOLLATE\b", re.DOTALL)
 _LOGS = ("-wal", "-shm", "-journal")
 
 
@@ -71,6 +75,7 @@ def restore(backup: Path, url: str, *, before: Path | None = None) -> Backup:
         ):
             counts = _bring_up_to_date(copy, backup)
             if readable:
+                _take_page_size(copy, place)
                 _replace_rows(copy, place, url, before)
             else:
                 _take_place(copy, place)
@@ -171,6 +176,8 @@ def _differences(found: sqlite3.Connection, expected: sqlite3.Connection) -> Ite
                 yield f"{name}.{column} is not as perfdb makes it"
         if name != "alembic_version" and _indexes(found, name) != _indexes(expected, name):
             yield f"the indexes of {name} are not as perfdb makes them"
+        if columns and _conditions(found, name) != _conditions(expected, name):
+            yield f"the table {name} has other conditions than perfdb makes"
     views, wanted_views = _views_of(found), _views_of(expected)
     for name in sorted(wanted_views.keys() | views.keys()):
         if views.get(name) != wanted_views.get(name):
@@ -207,6 +214,18 @@ def _indexes(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]
     return found
 
 
+def _conditions(connection: sqlite3.Connection, table: str) -> tuple[Any, ...]:
+    """Return what a table, or an index on it, says of each row: it might refuse, replace or fail writes."""
+    statements = connection.execute(
+        "SELECT type, upper(sql) FROM sqlite_master WHERE tbl_name = ? AND sql != ''", (table,)
+    )
+    words: Counter[str] = Counter()
+    for kind, sql in statements.fetchall():
+        words.update((_CONDITIONS if kind == "table" else _CONDITIONS_OF_INDEX).findall(sql))
+    keys = {row[2:7] for row in connection.execute(f'PRAGMA foreign_key_list("{table}")')}
+    return words, keys
+
+
 def _views_of(connection: sqlite3.Connection) -> dict[str, str]:
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
     return {name: " ".join(sql.split()) for name, sql in rows}
@@ -216,6 +235,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA cell_size_check=ON")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)  # what no reader takes fails here
     return connection
 
 
@@ -257,6 +277,15 @@ def _is_whole(path: Path, url: str) -> bool:
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+def _take_page_size(copy: Path, place: Path) -> None:
+    """Give the copy pages of the size that the database has: one in WAL mode cannot change it."""
+    with closing(_connect(copy)) as source, closing(_connect(place)) as target:
+        sizes = [each.execute("PRAGMA page_size").fetchone()[0] for each in (source, target)]
+        if sizes[0] != sizes[1] and _has_tables(target):
+            source.execute(f"PRAGMA page_size={sizes[1]}")
+            source.execute("VACUUM")
 
 
 def _replace_rows(copy: Path, place: Path, url: str, before: Path | None) -> None:

@@ -32,7 +32,6 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from perfdb.errors import StoreError
-from perfdb.records import OPEN_STATES
 from perfdb.store.dialects import commit_at_leisure, deleted_at_once, take_free_turn
 from perfdb.store.engine import connected, shown_url
 from perfdb.store.models import (
@@ -48,7 +47,7 @@ from perfdb.store.models import (
     storable_text,
 )
 from perfdb.store.prepared import Prepared
-from perfdb.vocabulary import SENT
+from perfdb.vocabulary import OPEN_STATES, SENT
 
 _LOCK = 0x70657266_7072  # "perfpr": one automatic pruning at a time per PostgreSQL database
 _CANDIDATES = 1_000  # sessions that one look brings

@@ -9,7 +9,7 @@ from perfdb.alerts.triage import Triage
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
 from perfdb.web.queries import AlertsQuery, key_of, text_of_key
-from perfdb.web.schemas import AlertAnswer, AlertPage, AlertRow, SilenceRow
+from perfdb.web.schemas import AlertAnswer, AlertPage, AlertRow
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
@@ -34,7 +34,7 @@ def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
         rows=[AlertRow.from_records(each) for each in page],
         after=text_of_key(last),
         counts=counts,
-        silences=[SilenceRow.from_records(each) for each in history.silences()],
+        silences=list(history.silences()),
     )
 
 
@@ -50,7 +50,7 @@ def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
         alert=AlertRow.from_records(story.alert),
         group=[AlertRow.from_records(each) for each in story.group],
         events=list(story.events),
-        silences=[SilenceRow.from_records(each) for each in history.silences() if each.fits(story.alert)],
+        silences=[each for each in history.silences() if each.fits(story.alert)],
         found=details.get("found"),
         arithmetic=details.get("arithmetic"),
     )
@@ -76,7 +76,7 @@ def decide(
 
 
 def silence(history: ServedHistory, alert_id: int, seconds: float, reason: str | None) -> AlertAnswer:
-    """Tell nobody of an alert for so long.
+    """Silence an alert for so long.
 
     Raises:
         NotFoundError: there is none of this number.

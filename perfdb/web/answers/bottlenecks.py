@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic.dataclasses import dataclass
+
+from perfdb.analysis.rows import CostRow
 from perfdb.errors import NotFoundError
 from perfdb.filters import Filters
 from perfdb.history.names import require_names
@@ -12,7 +15,7 @@ from perfdb.stopping import notes
 from perfdb.store import browsing
 from perfdb.text import counted, duration_text, inert
 from perfdb.web.queries import BottlenecksQuery, WhatIfQuery
-from perfdb.web.schemas import Bottleneck, BottlenecksAnswer, WhatIf
+from perfdb.web.schemas import Answer, RowOfMode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,19 +23,45 @@ if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
 
 
+@dataclass(frozen=True)
+class Bottleneck(CostRow, RowOfMode):
+    """What one step costs the sessions of a pipeline and mode, see ``History.bottlenecks``."""
+
+
+class BottlenecksAnswer(Answer):
+    """The steps by the seconds they put on the critical path, the costliest first."""
+
+    rows: list[Bottleneck]
+    pipelines: list[str]
+    note: str | None = None  # what was left out, because it is too much for one answer
+
+
+class WhatIf(Answer):
+    """What a session would take if a step took ``factor`` of its time: a replay, not a guess."""
+
+    pipeline: str
+    mode: str
+    step_name: str
+    factor: float
+    sessions: int  # that were replayed
+    wall_s: float | None  # mean, as recorded
+    replayed_s: float | None  # mean, replayed
+    gain_s: float | None
+    gain_percent: float | None
+    sentence: str
+
+
 def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksAnswer:
     """Return the steps by their seconds on the critical path, in the last sessions of each pipeline."""
     require_names(history, pipeline=query.pipeline, tag=query.tag)
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)
-    groups = []
-    for name in names if query.pipeline is None else [query.pipeline]:
-        asked: Filters = {**query.filters(), "pipeline": name}
-        groups.append(rows_of(history.bottlenecks(last=query.last, **asked)))
-    groups.sort(
-        key=lambda rows: -max((row["critical_s"] for row in rows if row["kind"] == "step"), default=0.0)
-    )
-    rows = [row for group in groups for row in group]
+    rows = rows_of(history.bottlenecks(last=query.last, **query.filters()))
+    worst: dict[str, float] = {}
+    for row in rows:
+        if row["kind"] == "step":
+            worst[row["pipeline"]] = max(worst.get(row["pipeline"], 0.0), row["critical_s"])
+    rows.sort(key=lambda row: -worst.get(row["pipeline"], 0.0))
     return BottlenecksAnswer(
         rows=[Bottleneck(**row) for row in rows],
         pipelines=names,
@@ -50,24 +79,25 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     from perfdb.analysis.runs import counted_sessions
 
     require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag)
-    asked = query.filters()
-    kind = None
-    while True:
+    with history.reading() as connection:
+        names = [] if connection is None else browsing.pipelines_with(connection, query.step)
+    best = None
+    for name in names if query.pipeline is None else [query.pipeline]:
+        asked: Filters = {**query.filters(), "pipeline": name}  # so many of its sessions, as in the table
         all_sessions, steps = history.sessions_and_steps(last=query.last, **asked)
         sessions = counted_sessions(all_sessions)
         having = sessions[
             sessions["session_id"].isin(set(steps.loc[steps["step_name"] == query.step, "session_id"]))
         ]
-        kind = _kind(having, query)
-        if kind is None or asked.get("pipeline") is not None:
-            break
-        asked = {**asked, "pipeline": kind[0]}  # so many of its sessions, as in the table
-    if kind is None:
+        kind, count = _kind(having, query)
+        if kind is not None and (best is None or count > best[1]):
+            best = kind, count, sessions, steps
+    if best is None:
         raise NotFoundError(
             f"none of the last {query.last} sessions that fit has a step {query.step!r}; "
             "see /api/v1/bottlenecks for those there are"
         )
-    pipeline, mode = kind
+    (pipeline, mode), _, sessions, steps = best
     chosen = sessions[(sessions["pipeline"] == pipeline) & (sessions["mode"] == mode)]
     walls = replayed_walls(chosen, steps, query.step, query.factor)
     wall = sum(before for before, _ in walls) / len(walls)
@@ -87,14 +117,16 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     )
 
 
-def _kind(having: pd.DataFrame, query: WhatIfQuery) -> tuple[Any, Any] | None:
+def _kind(having: pd.DataFrame, query: WhatIfQuery) -> tuple[tuple[Any, Any] | None, int]:
+    """Return the pipeline and mode that most of the sessions have, and how many of them."""
     if query.mode is not None:
         having = having[having["mode"] == query.mode]
     if having.empty:
-        return None
+        return None, 0
     groups = having.groupby(["pipeline", "mode"], sort=False).size()
-    pipeline, mode = groups.index[int(groups.to_numpy().argmax())]
-    return pipeline, mode
+    place = int(groups.to_numpy().argmax())
+    pipeline, mode = groups.index[place]
+    return (pipeline, mode), int(groups.iloc[place])
 
 
 def _sentence(query: WhatIfQuery, n: int, wall: float, replayed: float) -> str:

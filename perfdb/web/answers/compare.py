@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic.dataclasses import dataclass
+
+from perfdb.analysis.rows import GroupedRow, SideBySide
 from perfdb.errors import NotFoundError
 from perfdb.filters import value_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
 from perfdb.web.queries import CompareQuery
-from perfdb.web.schemas import GroupRow, GroupsCompared, SessionRow, SessionsCompared, SideBySide
+from perfdb.web.schemas import Answer, RowOfMode, SessionRow
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
+
+
+@dataclass(frozen=True)
+class GroupRow(GroupedRow, RowOfMode):
+    """One series of two groups of sessions."""
+
+
+class SessionsCompared(Answer):
+    """Two sessions step by step."""
+
+    kind: Literal["sessions"] = "sessions"
+    a: SessionRow
+    b: SessionRow
+    sentence: str
+    rows: list[SideBySide]
+
+
+class GroupsCompared(Answer):
+    """Two groups of sessions."""
+
+    kind: Literal["groups"] = "groups"
+    by: str
+    a: Any
+    b: Any
+    sentence: str
+    rows: list[GroupRow]
+    confounded: list[str]
+    left_out: list[Any]
 
 
 def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | GroupsCompared:

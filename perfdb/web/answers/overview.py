@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import Series, percentile
-from perfdb.records import FIRING, Alert
+from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines, read_alerts
 from perfdb.store.baselines import Pin, pinned
-from perfdb.store.series import last_runs
-from perfdb.vocabulary import RUNNING
+from perfdb.store.series import USUAL_OF, last_runs, usual_seconds
+from perfdb.vocabulary import FIRING, RUNNING
 from perfdb.web.schemas import AlertRow, Live, OpenStep, Overview, RunningSession, SeriesNow, SessionRow
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST_RUNNING = 20
 NEWEST = 10
 LAST = 200  # sessions behind the figures of a series
-RECENT = 20  # of which so many are now, and the others the past
+RECENT = USUAL_OF  # of which so many are now, and the others the past
 LEAST_PAST = 10
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
@@ -40,7 +40,8 @@ def live(history: ServedHistory, version: int = 0) -> Live:
     with history.reading() as connection:
         running = [] if connection is None else browsing.running_sessions(connection, most=MOST_RUNNING)
         newest = [] if connection is None else _newest(connection)
-        usual = {} if connection is None else _usual(connection, running)
+        kinds = {(session.pipeline, session.mode) for session in running}
+        usual = {} if connection is None else {kind: usual_seconds(connection, *kind) for kind in kinds}
     return Live(
         version=version,
         now=time.time(),
@@ -69,21 +70,6 @@ def overview(history: ServedHistory, version: int = 0) -> Overview:
 def _newest(connection: Connection) -> list[Session]:
     page = browsing.session_page(connection, limit=NEWEST + MOST_RUNNING)
     return [session for session in page.sessions if session.status != RUNNING][:NEWEST]
-
-
-def _usual(connection: Connection, running: list[Session]) -> dict[tuple[str, str], dict[str | None, float]]:
-    """Return per pipeline and mode the median seconds of the total (None) and of each step of late."""
-    kinds = {
-        (pipeline, mode): number for number, pipeline, mode in browsing.total_series(connection, most=1000)
-    }
-    return {
-        (session.pipeline, session.mode): {
-            runs.step_name: median(good)
-            for runs in last_runs(connection, kinds[session.pipeline, session.mode], last=RECENT)
-            if (good := _counted(runs))
-        }
-        for session in running
-    }
 
 
 def _running(session: Session, usual: dict[str | None, float]) -> RunningSession:

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from perfdb.analysis.rows import Regression, Violation
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import notes
 from perfdb.web.queries import RegressionsQuery, StepsQuery, ViolationsQuery
-from perfdb.web.schemas import (
-    RecordedStep,
-    Regression,
-    RegressionsAnswer,
-    StepsAnswer,
-    Violation,
-    ViolationsAnswer,
-)
+from perfdb.web.schemas import Answer, AnyStep
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
+
+
+class RecordedStep(AnyStep):
+    """One step, with the columns of ``History.steps``."""
+
+    session_id: str
+    pipeline: str
+    attempts: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    fast_mode: bool | None
+    mode: str
+    started_at: str | None
+    ended_at: str | None
+    counted: bool
+
+
+class StepsAnswer(Answer):
+    """The steps of the newest sessions that fit, oldest session first."""
+
+    rows: list[RecordedStep]
+    note: str | None = None  # what was left out, because it is too much for one answer
+
+
+class ViolationsAnswer(Answer):
+    """The runs that broke a ``max`` or ``min`` rule, oldest first."""
+
+    rows: list[Violation]
+    note: str | None = None  # what was left out, because it is too much for one answer
+
+
+class RegressionsAnswer(Answer):
+    """Where the level of any series moved for the worse, or for the better, oldest first."""
+
+    rows: list[Regression]
+    note: str | None = None  # what was left out, because it is too much for one answer
 
 
 def steps(history: ServedHistory, query: StepsQuery) -> StepsAnswer:

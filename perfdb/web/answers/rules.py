@@ -3,19 +3,83 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import RuleState, Triage
+from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.errors import NotFoundError
 from perfdb.web.queries import RuleQuery
-from perfdb.web.schemas import RuleAnswer, RuleHit, RuleRow, RulesAnswer, RuleVerdict
+from perfdb.web.schemas import Answer, SeriesName
 
 if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
 
 MOST_HITS = 50
+
+
+class RuleRow(Answer):
+    """A rule with what it has done so far."""
+
+    rule: str
+    kind: str
+    severity: Severity
+    pipeline: str | None
+    step_name: str | None
+    everything: bool  # it watches the total and every step
+    metric: str
+    mode: dict[str, Any] | None
+    limit: float | None
+    limit_text: str  # with its unit: of the metric, a share or a percentage; empty where there is no limit
+    percent: float | None
+    default: bool
+    state: Literal["firing", "quiet", "too little history", "no data"]
+    series: int
+    alerts: int
+    false_alarms: int
+    historic: int  # alerts of old data, which are in none of these
+    precision: float | None
+    last_evaluated_run_at: float | None
+
+
+class RulesAnswer(Answer):
+    """Every configured rule."""
+
+    rows: list[RuleRow]
+
+
+class RuleVerdict(SeriesName):
+    """What a rule says of the newest run of a series."""
+
+    session_id: str
+    start_time: float
+    hit: bool
+    enough: bool
+    arithmetic: str
+
+
+class RuleHit(Answer):
+    """A run that a rule would have flagged."""
+
+    session_id: str
+    start_time: float
+    pipeline: str
+    step_name: str | None
+    mode: str
+    value: float
+    value_text: str
+    arithmetic: str
+
+
+class RuleAnswer(Answer):
+    """One rule: what it says of the newest runs, and what it would have flagged among the last ones."""
+
+    rule: RuleRow
+    verdicts: list[RuleVerdict]
+    judged: int  # runs that were judged for ``flagged``
+    flagged: int
+    hits: list[RuleHit]  # the newest of them
 
 
 def rules(history: ServedHistory) -> RulesAnswer:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from perfdb.analysis.explain import explain
+from perfdb.analysis.rows import ExplainedStep
 from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, status_of, timeline
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
@@ -18,11 +19,12 @@ from perfdb.history.values import rows_of
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
+from perfdb.store.series import usual_seconds
+from perfdb.vocabulary import RUNNING
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
 from perfdb.web.schemas import (
     AlertRow,
     BarRow,
-    ExplainedStep,
     ExplanationAnswer,
     PathSegment,
     SampleSeries,
@@ -98,9 +100,11 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
         past = queries.past_within(connection, found, last=EXPLAINED_BY)
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
+        is_live = found.status == RUNNING
+        usual = usual_seconds(connection, found.pipeline, found.mode) if is_live else {}
     explanation, not_explained = _explanation(found, past)
     now = time.time()  # one for all that is drawn of a session that runs
-    laid_out = timeline(found, now)
+    laid_out = timeline(found, now, usual)
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in found.steps]
     start, end = found.start_time, last_instant(found, now)
     names = {step.seq: step.step_name for step in found.steps}
@@ -108,6 +112,8 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
     seconds = critical_seconds(spans, start, end, inclusive=True)
     return SessionAnswer.from_records(
         found,
+        now=now,
+        usual_s=usual.get(None),
         session=SessionRow.from_records(found),
         timeline=_timeline(found, laid_out),
         critical_path=[
@@ -119,7 +125,10 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
             )
             for each in critical_path(spans, start, end)[:MOST_BARS]
         ],
-        steps=[_step(step, found, seconds, own) for step in found.steps[:MOST_STEPS]],
+        steps=[
+            _step(step, found, seconds, own, None if step.duration is not None else usual.get(step.step_name))
+            for step in found.steps[:MOST_STEPS]
+        ],
         hidden_steps=max(0, len(found.steps) - MOST_STEPS),
         samples=_samples(found),
         explanation=explanation,
@@ -188,10 +197,18 @@ def _status(step: Step, session: Session) -> Status:
 
 
 def _step(
-    step: Step, session: Session, seconds: Mapping[int | None, float], own: Mapping[int | None, float]
+    step: Step,
+    session: Session,
+    seconds: Mapping[int | None, float],
+    own: Mapping[int | None, float],
+    usual_s: float | None,
 ) -> StepRow:
     return StepRow.from_records(
-        step, status=_status(step, session), critical_s=seconds.get(step.seq), own_s=own.get(step.seq)
+        step,
+        status=_status(step, session),
+        critical_s=seconds.get(step.seq),
+        own_s=own.get(step.seq),
+        usual_s=usual_s,
     )
 
 

@@ -17,11 +17,12 @@ from perfdb.analysis.series import Series
 from perfdb.filters import moment_of
 from perfdb.history.names import require_names, unknown
 from perfdb.history.values import to_builtin
-from perfdb.records import SEVERITIES, Alert
+from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
 from perfdb.store.series import runs_of_series
 from perfdb.text import local_time
+from perfdb.vocabulary import SEVERITIES
 from perfdb.web.queries import TrendQuery
 from perfdb.web.schemas import AlertRow, Change, Limit, Period, Points, SeriesName, TrendAnswer
 

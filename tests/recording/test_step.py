@@ -38,6 +38,25 @@ def test_data_given_and_set_become_additional_data(tracker: Tracker) -> None:
     assert recorded(tracker)["load"].additional_data == {"rows": 4, "name": "x", "ok": True}
 
 
+def test_the_line_of_a_step_says_null_where_nothing_tells_the_memory(tracker: Tracker) -> None:
+    """Whatever its own data are called, and whatever else it has; ``%`` in a text means nothing."""
+    live = tracker._live
+    assert live is not None
+    with tracker.step("100 %d", rss_peak_bytes=0, rss_mean_bytes=0, share="%s") as step:
+        step.event("hit", rss_peak_bytes=0)
+        with step.attempt():
+            pass
+        live.last_rss = step.rss_peak = step.rss_count = 0
+    assert live.journal is not None
+    written = [line.record for line in live.journal.lines()][-1]
+    assert written is not None
+    assert (written["rss_peak_bytes"], written["rss_mean_bytes"]) == (None, None)
+    assert written["step_name"] == "100 %d"
+    assert written["additional_data"] == {"rss_peak_bytes": 0, "rss_mean_bytes": 0, "share": "%s"}
+    assert written["events"][0]["data"] == {"rss_peak_bytes": 0}
+    assert len(written["attempts"]) == 1
+
+
 def test_an_exception_is_recorded_and_passes_as_the_same_object(tracker: Tracker) -> None:
     error = RuntimeError("no tokens left")
     with pytest.raises(RuntimeError) as caught, tracker.step("call"):

@@ -13,7 +13,7 @@ from perfdb.pathway import budget, composite, generation
 from perfdb.pathway.errors import DesignTimeoutError, ServiceError
 from perfdb.pathway.standin import faults
 from perfdb.pathway.standin.named import named
-from perfdb.records import DESIGN_STEPS
+from perfdb.vocabulary import DESIGN_STEPS
 
 TIMEOUTS = ("vision_timeout_s", "search_timeout_s", "thumbnail_timeout_s", "image_timeout_s")
 STEPS = dict(zip(("vision", "search", "thumbnail", "image"), DESIGN_STEPS, strict=True))

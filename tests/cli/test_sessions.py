@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from perfdb.records import Session
+from perfdb.cli.render import Column, print_table
+from perfdb.recording.report import to_report, write_report
+from perfdb.records import Session, Step
+from tests.commands import NOON, make_session
 
 
 def test_an_empty_history_says_what_to_do_next(perfdb: Callable[..., Any], folder: Path) -> None:
@@ -157,3 +161,53 @@ def test_no_line_is_longer_than_the_screen(
     monkeypatch.setenv("COLUMNS", "80")
     for command in (["sessions"], ["steps"], ["show", "--data"]):
         assert max(map(len, perfdb(*command).out.splitlines())) <= 80, command
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_what_a_row_is_about_is_read_on_every_screen(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step in another is not taken for the outer one, and what has no space is left out, which is said."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    table = [Column("step", flexible=True, least=26)]
+    table += [Column(f"figure {number}", right=True, optional=number > 3) for number in range(8)]
+    names = ("Deduplicate", "Deduplicate › Fuzzy match", "Candidate generation of a kind › Fuzzy match")
+    print_table(table, [(name, *["1.23 ms"] * 8) for name in names])
+    printed = capsys.readouterr()
+    title, *lines = printed.out.splitlines()
+    assert max(map(len, [title, *lines])) <= columns
+    assert ["Fuzzy match" in line for line in lines] == [False, True, True]
+    left_out = [column.title for column in table[1:] if column.title not in title]
+    assert all(title in printed.err for title in left_out)
+    assert bool(left_out) == (columns < 120)
+
+
+def test_steps_are_indented_by_what_they_are_in(perfdb: Callable[..., Any], folder: Path) -> None:
+    steps = [("outer", 0, None), ("inner", 1, 0), ("innermost", 2, 1), ("next", 3, None)]
+    made = tuple(
+        Step(step_name=name, start_time=NOON, duration=1.0, success=True, seq=seq, parent_seq=parent)
+        for name, seq, parent in steps
+    )
+    write_report(to_report(make_session(1, steps=made)), folder / "reports")
+    perfdb("import", "reports")
+    lines = perfdb("steps").out.splitlines()[1:]
+    indents = [re.split(r"\d\d:\d\d:\d\d  ", line)[1] for line in lines]
+    assert [len(text) - len(text.lstrip()) for text in indents] == [0, 2, 4, 0]
+
+
+def test_nothing_of_a_session_is_cut_above_its_waterfall(
+    perfdb: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    message = "OperationalError: could not connect to " + "warehouse.example.com " * 5 + "(10.2.3.4)"
+    made = make_session(
+        1, host="worker-b.internal.example.com", git_commit="fa35e19212ab", python_version="3.11.7",
+        cpu_s=0.2, rss_peak_bytes=8 * 10**8, status="failed", success=False,
+        error_message=message, product_count=1,
+    )  # fmt: skip
+    write_report(to_report(made), folder / "reports")
+    perfdb("import", "reports")
+    shown = perfdb("show").out
+    assert max(map(len, shown.splitlines())) <= 60
+    for fact in (message, "worker-b.internal.example.com", "commit fa35e19212ab", "800 MB", "1 product "):
+        assert fact in " ".join(f"{shown} ".split()) + " ", fact

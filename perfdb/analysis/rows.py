@@ -1,0 +1,170 @@
+"""The rows of the answers about the past: the names, the order and the types of their columns, in one place.
+
+Frames are made with ``frame_from``; the dashboard's API answers with the rows themselves. Instants are epoch
+seconds UTC; a missing value is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RowKind = Literal["step", "total", "medians", "other"]  # other: the time of no step
+Severity = Literal["info", "warning", "critical"]
+AlertState = Literal["pending", "firing", "acknowledged", "historic", "resolved", "expected", "false alarm"]
+
+_DTYPES = {
+    "float": "float64", "float | None": "float64", "int": "int64", "int | None": "Int64", "bool": "bool",
+    "str | None": "object",
+}  # fmt: skip
+
+
+def columns(row: Any) -> tuple[str, ...]:
+    """Return the names of a row's columns, in their order."""
+    return tuple(each.name for each in fields(row))
+
+
+def frame_from(rows: Iterable[Any], row: Any) -> pd.DataFrame:
+    """Return tuples in the order of a row's columns, or dictionaries by their names, as a frame."""
+    import pandas as pd
+
+    named = [(each.name, _DTYPES.get(str(each.type))) for each in fields(row)]
+    values: dict[str, list[Any]] = {name: [] for name, _ in named}
+    for found in rows:
+        cells = found if isinstance(found, Mapping) else dict(zip(values, found, strict=True))
+        for name, column in values.items():
+            column.append(cells.get(name))
+    return pd.DataFrame({name: pd.Series(values[name], dtype=kind) for name, kind in named})
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What one step costs the sessions of a pipeline and mode, see ``History.bottlenecks``."""
+
+    pipeline: str
+    mode: str
+    step_name: str
+    inside: str | None
+    sessions: int
+    n: int
+    critical_s: float | None
+    busy_s: float | None
+    share_percent: float | None
+    variance_percent: float | None
+    gain_x2_s: float | None
+    gain_max_s: float | None
+    workers: int | None
+    pool_percent: float | None
+    straggler_ratio: float | None
+    kind: RowKind
+
+
+@dataclass(frozen=True)
+class ExplainedStep:
+    """What one step added to the session's time over what is usual."""
+
+    step_name: str
+    seconds: float | None
+    usual_s: float | None
+    excess_s: float | None
+    percentile: float | None
+    n: int
+    busy_s: float | None
+    attempts: int | None
+    retry_s: float | None
+    wait_s: float | None
+    queue_s: float | None
+    cpu_s: float | None
+    usual_cpu_s: float | None
+    rss_peak_bytes: float | None
+    usual_rss_peak_bytes: float | None
+    cause: str
+    kind: RowKind
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One run that broke a limit, see ``History.violations``."""
+
+    session_id: str
+    start_time: float
+    pipeline: str
+    mode: str
+    step_name: str | None
+    metric: str
+    value: float
+    limit: float
+    excess: float
+    excess_percent: float
+    rule: str
+    kind: str
+    severity: Severity
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Where the level of a series moved, see ``History.regressions``."""
+
+    pipeline: str
+    step_name: str | None
+    mode: str
+    against: Literal["level", "pinned"]
+    since_session_id: str
+    since_time: float
+    before_median: float | None
+    after_median: float | None
+    difference_s: float | None
+    effect: float | None
+    before_n: int
+    after_n: int
+    p_value: float | None
+    first_session_id: str
+    last_session_id: str
+    lasts: bool
+    event_session_id: str
+    total_s: float | None
+    contributes_percent: float | None
+    parts: list[dict[str, Any]]
+    suspects: list[dict[str, Any]]
+    cause: str
+    confounded: bool
+    alert_id: int | None
+    alert_state: AlertState | None
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """One step of two sessions; the critical seconds add up to the total's."""
+
+    step_name: str
+    a_s: float | None
+    b_s: float | None
+    difference_s: float | None
+    difference_percent: float | None
+    a_critical_s: float | None
+    b_critical_s: float | None
+    critical_difference_s: float | None
+    kind: RowKind
+
+
+@dataclass(frozen=True)
+class GroupedRow:
+    """One series of two groups of sessions."""
+
+    pipeline: str
+    mode: str
+    step_name: str
+    a_n: int
+    b_n: int
+    a_median: float | None
+    b_median: float | None
+    difference_s: float | None
+    difference_percent: float | None
+    low_s: float | None
+    high_s: float | None
+    effect: float | None
+    kind: RowKind

@@ -1,0 +1,217 @@
+"""Spans gathered into traces until each is whole, and recorded as a session then.
+
+Spans come in any order, in several requests, again after a time-out, and late. A trace is closed when its
+root is there and it has been quiet for a while, or without a root after a longer one; what comes later
+opens it again. Its session's id, and the numbers of its steps, are those of the trace and its spans, so
+that whatever is recorded twice is there once.
+
+A receiver keeps what it acknowledged in files of its own until the journal has it: a request's body is a
+line of such a file. Whoever receives next takes over what a dead one left.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from perfdb.errors import ReportError
+from perfdb.maintenance.formats.spans import Span, from_json, from_protobuf
+from perfdb.maintenance.formats.traces import Reading
+from perfdb.recording.journal import Journal, encode, journals_in, new_journal_id
+from perfdb.records import Session
+
+QUIET_S = 2.0  # after the last span of a trace whose root is there
+ROOTLESS_QUIET_S = 30.0
+REMEMBERED_S = 600.0  # a closed trace whose root was not there
+MOST_SPANS = 500_000  # in open traces; more are refused until some are closed
+SPOOL_BYTES = 16 << 20  # of one file
+PROTOBUF, JSON = "protobuf", "json"
+READERS: dict[str, Callable[[bytes], list[Span]]] = {PROTOBUF: from_protobuf, JSON: from_json}
+
+
+class Recorder(Protocol):
+    """What takes sessions: a ``perfdb.Intake``."""
+
+    def record(self, session: Session, *, provisional: bool = False) -> bool:
+        """Record a session; return whether the journal has it."""
+
+
+@dataclass(slots=True)
+class _Trace:
+    spans: dict[str, Span] = field(default_factory=dict)
+    heard: float = 0.0
+    has_root: bool = False
+    closed: bool = False  # recorded, and nothing has come since
+    files: set[Path] = field(default_factory=set)
+
+
+class Assembler:
+    """Gathers spans, and records each trace when it is whole. May be shared by threads.
+
+    Args:
+        intake: takes the sessions.
+        reading: how spans become sessions.
+        quiet_s: how long a trace with its root waits for more.
+        rootless_quiet_s: how long one without it does.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        intake: Recorder,
+        reading: Reading | None = None,
+        *,
+        quiet_s: float = QUIET_S,
+        rootless_quiet_s: float = ROOTLESS_QUIET_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._intake = intake
+        self._reading = reading or Reading()
+        self._quiet_s = quiet_s
+        self._rootless_quiet_s = rootless_quiet_s
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._traces: OrderedDict[str, _Trace] = OrderedDict()  # the one that was quiet for longest first
+        self.open_spans = 0
+
+    def add(self, spans: Iterable[Span], file: Path | None = None) -> None:
+        """Take spans in; ``file`` holds them until they are recorded."""
+        with self._lock:
+            now = self._clock()
+            for span in spans:
+                trace = self._traces.get(span.trace_id)
+                if trace is None:
+                    trace = self._traces[span.trace_id] = _Trace()
+                if span.span_id not in trace.spans:
+                    self.open_spans += 1
+                trace.spans[span.span_id] = span
+                trace.heard, trace.closed = now, False
+                trace.has_root = trace.has_root or span.parent_id is None
+                if file is not None:
+                    trace.files.add(file)
+                self._traces.move_to_end(span.trace_id)
+
+    def close_due(self) -> int:
+        """Record the traces that have been quiet long enough; return how many."""
+        now = self._clock()
+        return self._close(
+            lambda trace: now - trace.heard >= (self._quiet_s if trace.has_root else self._rootless_quiet_s)
+        )
+
+    def close_all(self) -> int:
+        """Record every trace as it is; return how many."""
+        return self._close(lambda _: True)
+
+    def files_in_use(self) -> set[Path]:
+        """Return the files that hold spans of traces that are not recorded yet."""
+        with self._lock:
+            return set().union(*(trace.files for trace in self._traces.values() if not trace.closed))
+
+    def _close(self, is_due: Callable[[_Trace], bool]) -> int:
+        closed = 0
+        with self._lock:
+            for trace_id, trace in list(self._traces.items()):
+                if trace.closed:
+                    if self._clock() - trace.heard > REMEMBERED_S:
+                        self._forget(trace_id)
+                elif is_due(trace):
+                    if not self._record(trace):
+                        break  # the disk is full: the files keep them
+                    closed += 1
+                    trace.closed, trace.files = True, set()
+                    if trace.has_root:  # what comes late is added to it
+                        self._forget(trace_id)
+        return closed
+
+    def _record(self, trace: _Trace) -> bool:
+        session = self._reading.session_of(trace.spans.values())
+        return session is None or self._intake.record(session, provisional=not trace.has_root)
+
+    def _forget(self, trace_id: str) -> None:
+        self.open_spans -= len(self._traces.pop(trace_id).spans)
+
+
+class Spool:
+    """Requests on disk until their traces are recorded.
+
+    Args:
+        folder: of this and of every other receiver of the home.
+        assembler: gets the spans.
+    """
+
+    def __init__(self, folder: Path, assembler: Assembler) -> None:
+        self._folder = folder
+        self._assembler = assembler
+        self._lock = threading.Lock()
+        self._files: list[Journal] = []  # the last one is written
+
+    def accept(self, body: bytes, kind: str) -> bool:
+        """Keep a request and take its spans in; return whether it may be acknowledged.
+
+        Raises:
+            ReportError: it is no OTLP.
+        """
+        spans = READERS[kind](body)
+        if not spans:
+            return True
+        if self._assembler.open_spans + len(spans) > MOST_SPANS:
+            return False
+        record = {"type": "otlp", "kind": kind, "body": base64.b64encode(body).decode("ascii")}
+        with self._lock:
+            try:
+                file = self._current()
+                if not file.write(encode(record)):
+                    return False
+            except OSError:
+                return False
+            self._assembler.add(spans, file.path)
+        return True
+
+    def _current(self) -> Journal:
+        if not self._files or self._files[-1].size >= SPOOL_BYTES:
+            header = {"journal_id": new_journal_id(), "created": round(time.time(), 6)}
+            self._files.append(Journal.create(self._folder, header))
+        return self._files[-1]
+
+    def take_over(self) -> int:
+        """Take in what dead receivers kept; return how many requests that were."""
+        taken = 0
+        for path in journals_in(self._folder):
+            claimed = Journal.claim(path)
+            if claimed is None:
+                continue
+            for line in claimed.lines():
+                record = line.record or {}
+                if record.get("type") == "otlp":
+                    try:
+                        spans = READERS[record["kind"]](base64.b64decode(record["body"]))
+                    except (ReportError, KeyError, TypeError, ValueError):
+                        continue
+                    self._assembler.add(spans, path)
+                    taken += 1
+            with self._lock:
+                self._files.insert(0, claimed)
+        return taken
+
+    def tidy(self) -> None:
+        """Remove the files whose traces are recorded."""
+        with self._lock:
+            in_use = self._assembler.files_in_use()
+            for file in list(self._files):
+                if file.path not in in_use and (file is not self._files[-1] or file.size >= SPOOL_BYTES):
+                    self._files.remove(file)
+                    file.close(remove=True)
+
+    def close(self) -> None:
+        """Let go of the files; those whose traces are recorded are removed."""
+        with self._lock:
+            in_use = self._assembler.files_in_use()
+            for file in self._files:
+                file.close(remove=file.path not in in_use)
+            self._files.clear()

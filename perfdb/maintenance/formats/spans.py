@@ -1,0 +1,314 @@
+"""Spans of OpenTelemetry as one shape, from OTLP in protobuf or JSON and from the SDK of this process."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from perfdb.errors import MissingExtraError, ReportError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+SERVER, CONSUMER = 2, 5  # kinds
+ERROR = 2  # of a status
+_HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
+MOST_DEPTH = 20  # of attributes inside of attributes
+_LAST_NS = 253_402_300_799_000_000_000  # year 9999
+
+Attributes = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a span."""
+
+    name: str
+    time_ns: int
+    attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One span; ids are 32 and 16 hex digits, times nanoseconds of the epoch."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    name: str
+    kind: int
+    start_ns: int
+    end_ns: int
+    status: int = 0
+    status_message: str = ""
+    attributes: Attributes = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    resource: Attributes = field(default_factory=dict)
+    scope: str = ""
+    flags: int = 0
+    trace_state: str = ""
+
+    @property
+    def has_remote_parent(self) -> bool:
+        """Whether its parent is known to be of another process."""
+        return (
+            self.parent_id is not None and self.flags & _HAS_IS_REMOTE != 0 and self.flags & _IS_REMOTE != 0
+        )
+
+
+# -- protobuf --------------------------------------------------------------------------
+
+
+def from_protobuf(body: bytes) -> list[Span]:
+    """Return the spans of an ``ExportTraceServiceRequest``.
+
+    Raises:
+        ReportError: it is none.
+        MissingExtraError: opentelemetry-proto is not installed.
+    """
+    try:
+        from google.protobuf.message import DecodeError
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+    except ImportError:
+        raise MissingExtraError(
+            "OTLP in protobuf needs opentelemetry-proto: pip install 'perfdb[otel]'"
+        ) from None
+    request = ExportTraceServiceRequest()
+    try:
+        request.ParseFromString(body)
+    except (DecodeError, RecursionError):
+        raise ReportError("not an OTLP request in protobuf") from None
+    found = []
+    for of_resource in request.resource_spans:
+        resource = _values_of(of_resource.resource.attributes)
+        for of_scope in of_resource.scope_spans:
+            for each in of_scope.spans:
+                parent = each.parent_span_id
+                found.append(
+                    Span(
+                        _id(each.trace_id.hex(), 32, "traceId"),
+                        _id(each.span_id.hex(), 16, "spanId"),
+                        _id(parent.hex(), 16, "parentSpanId") if parent.strip(b"\0") else None,
+                        each.name,
+                        each.kind,
+                        _instant(each.start_time_unix_nano, "startTimeUnixNano"),
+                        _instant(each.end_time_unix_nano, "endTimeUnixNano"),
+                        each.status.code,
+                        each.status.message,
+                        _values_of(each.attributes),
+                        tuple(Event(e.name, e.time_unix_nano, _values_of(e.attributes)) for e in each.events),
+                        tuple((link.trace_id.hex(), link.span_id.hex()) for link in each.links),
+                        resource,
+                        of_scope.scope.name,
+                        each.flags,
+                        each.trace_state,
+                    )
+                )
+    return found
+
+
+def _values_of(pairs: Iterable[Any], depth: int = 0) -> dict[str, Any]:
+    return {pair.key: _value_of(pair.value, depth) for pair in pairs}
+
+
+def _value_of(value: Any, depth: int) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return (
+            [_value_of(each, depth + 1) for each in value.array_value.values] if depth < MOST_DEPTH else "…"
+        )
+    if kind == "kvlist_value":
+        return _values_of(value.kvlist_value.values, depth + 1) if depth < MOST_DEPTH else "…"
+    if kind == "bytes_value":
+        return base64.b64encode(value.bytes_value).decode("ascii")
+    return getattr(value, kind) if kind else None
+
+
+# -- JSON ------------------------------------------------------------------------------
+
+
+def from_json(body: bytes | str) -> list[Span]:
+    """Return the spans of OTLP in JSON: ids are hex, 64-bit numbers may be texts, unknown fields are ignored.
+
+    Raises:
+        ReportError: it is none; the field is named.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ReportError("not OTLP: not JSON") from None
+    if isinstance(document, dict) and "resourceSpans" not in document and document:
+        raise ReportError("not OTLP: it has no resourceSpans")
+    return list(_spans_in(_of(document, dict, "the document")))
+
+
+def _spans_in(document: dict[str, Any]) -> Iterator[Span]:
+    for of_resource in _list(document, "resourceSpans"):
+        resource = _pairs(_get(of_resource, "resource", dict, {}).get("attributes"), 0)
+        for of_scope in _list(of_resource, "scopeSpans") or _list(of_resource, "instrumentationLibrarySpans"):
+            scope = _get(of_scope, "scope", dict, {})
+            for each in _list(of_scope, "spans"):
+                parent = _get(each, "parentSpanId", str, "")
+                status = _get(each, "status", dict, {})
+                yield Span(
+                    _id(_get(each, "traceId", str), 32, "traceId"),
+                    _id(_get(each, "spanId", str), 16, "spanId"),
+                    _id(parent, 16, "parentSpanId") if parent.strip("0") else None,
+                    _get(each, "name", str, ""),
+                    _enum(each.get("kind", 0), _KINDS),
+                    _instant(_whole(each, "startTimeUnixNano"), "startTimeUnixNano"),
+                    _instant(_whole(each, "endTimeUnixNano"), "endTimeUnixNano"),
+                    _enum(status.get("code", 0), _CODES),
+                    _get(status, "message", str, ""),
+                    _pairs(each.get("attributes"), 0),
+                    tuple(
+                        Event(
+                            _get(e, "name", str, ""),
+                            _whole(e, "timeUnixNano"),
+                            _pairs(e.get("attributes"), 0),
+                        )
+                        for e in _list(each, "events")
+                    ),
+                    tuple(
+                        (_get(link, "traceId", str, "").lower(), _get(link, "spanId", str, "").lower())
+                        for link in _list(each, "links")
+                    ),
+                    resource,
+                    _get(scope, "name", str, ""),
+                    _whole(each, "flags"),
+                    _get(each, "traceState", str, ""),
+                )
+
+
+_KINDS = {
+    f"SPAN_KIND_{name}": i
+    for i, name in enumerate("UNSPECIFIED INTERNAL SERVER CLIENT PRODUCER CONSUMER".split())
+}
+_CODES = {f"STATUS_CODE_{name}": i for i, name in enumerate("UNSET OK ERROR".split())}
+
+
+def _enum(value: Any, names: Mapping[str, int]) -> int:
+    found = names.get(value, value) if isinstance(value, str) else value
+    return found if isinstance(found, int) else 0
+
+
+def _of(value: Any, kind: type, name: str) -> Any:
+    if not isinstance(value, kind):
+        raise ReportError(f"not OTLP: {name} must be {_WORDS[kind]}")
+    return value
+
+
+_WORDS: dict[type, str] = {dict: "an object", list: "an array", str: "a text"}
+_REQUIRED: Any = object()
+
+
+def _get(values: Any, key: str, kind: type, default: Any = _REQUIRED) -> Any:
+    found = _of(values, dict, f"what holds {key}").get(key)
+    if found is None and default is not _REQUIRED:
+        return default
+    return _of(found, kind, key)
+
+
+def _list(values: Any, key: str) -> list[Any]:
+    found: list[Any] = _get(values, key, list, [])
+    return found
+
+
+def _whole(values: dict[str, Any], key: str) -> int:
+    found = _of(values, dict, f"what holds {key}").get(key, 0)
+    try:
+        if isinstance(found, str) and len(found) <= 30:
+            return int(found)
+        if isinstance(found, int | float) and math.isfinite(found):
+            return int(found)
+    except ValueError:
+        pass
+    raise ReportError(f"not OTLP: {key} must be a whole number")
+
+
+def _pairs(found: Any, depth: int) -> dict[str, Any]:
+    pairs = found or []
+    return {
+        _get(pair, "key", str): _plain(_get(pair, "value", dict, {}), depth)
+        for pair in _of(pairs, list, "attributes")
+    }
+
+
+def _plain(value: dict[str, Any], depth: int) -> Any:
+    for kind, found in value.items():
+        if kind == "intValue":
+            return _whole(value, kind)
+        if kind == "doubleValue":
+            return _double(found)
+        if kind == "arrayValue":
+            each = _list(found, "values") if depth < MOST_DEPTH else []
+            return [_plain(_of(one, dict, "a value"), depth + 1) for one in each]
+        if kind == "kvlistValue":
+            return (
+                _pairs(found.get("values"), depth + 1)
+                if isinstance(found, dict) and depth < MOST_DEPTH
+                else {}
+            )
+        if kind in ("stringValue", "boolValue", "bytesValue"):
+            return found
+    return None
+
+
+def _double(found: Any) -> Any:
+    """Return a number, which JSON may hold as a text such as NaN."""
+    try:
+        return float(found)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _id(found: str, digits: int, name: str) -> str:
+    try:
+        if len(binascii.unhexlify(found)) * 2 == digits and found.strip("0"):
+            return found.lower()
+    except (binascii.Error, ValueError):
+        pass
+    raise ReportError(
+        f"not OTLP: {name} must be {digits} hexadecimal digits and not zero, not {found[:40]!r}"
+    )
+
+
+def _instant(found: int, name: str) -> int:
+    if not 0 <= found <= _LAST_NS:
+        raise ReportError(f"not OTLP: {name} must be nanoseconds since 1970, not {str(found)[:40]}")
+    return found
+
+
+# -- the SDK -------------------------------------------------------------------------------
+
+
+def from_sdk(span: ReadableSpan) -> Span | None:
+    """Return a span of this process's own SDK; None of one that has not ended."""
+    context, parent = span.get_span_context(), span.parent
+    if context is None or span.start_time is None or span.end_time is None:
+        return None
+    remote = _HAS_IS_REMOTE | (_IS_REMOTE if parent is not None and parent.is_remote else 0)
+    return Span(
+        f"{context.trace_id:032x}",
+        f"{context.span_id:016x}",
+        f"{parent.span_id:016x}" if parent is not None else None,
+        span.name,
+        span.kind.value + 1,  # the SDK counts from INTERNAL = 0
+        span.start_time,
+        span.end_time,
+        span.status.status_code.value,
+        span.status.description or "",
+        dict(span.attributes or {}),
+        tuple(Event(each.name, each.timestamp, dict(each.attributes or {})) for each in span.events),
+        tuple((f"{link.context.trace_id:032x}", f"{link.context.span_id:016x}") for link in span.links),
+        dict(span.resource.attributes),
+        span.instrumentation_scope.name if span.instrumentation_scope is not None else "",
+        int(context.trace_flags) | remote,
+        str(context.trace_state.to_header()) if context.trace_state else "",
+    )

@@ -1,0 +1,253 @@
+"""From the spans of one trace to a session: its topmost span is the session, the others are its steps.
+
+Which attributes are kept is an allow-list: prompts, answers and pictures come as attributes, too. Numbers
+and truths stay, except for those of ports and threads; texts stay when their name is listed here or in the
+settings, or when it belongs to no convention.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from perfdb.maintenance.formats.spans import CONSUMER, ERROR, SERVER, Attributes, Span
+from perfdb.records import Event, Session, Step
+from perfdb.tokens import NAMES, used_by
+from perfdb.vocabulary import COMPLETED, FAILED, MAX_SEQ, mode_of
+
+LONGEST_TEXT = 1_000  # characters of an attribute; a prompt's, an image's are thousands
+MOST_LINKS = 20  # and entries of an attribute
+_KEPT = (
+    "http.request.method", "http.method", "http.route", "http.target", "url.path", "url.template",
+    "http.response.status_code", "http.status_code", "server.address", "peer.service",
+    "db.system*", "db.operation*", "db.namespace", "db.collection.name", "db.query.summary", "rpc.*",
+    "messaging.system", "messaging.operation*", "messaging.destination*", "messaging.message.id",
+    "celery.*", "graphql.operation.*", "faas.*", "code.function*", "code.namespace", "error.type",
+    "exception.*", "gen_ai.operation.name", "gen_ai.tool.name", "gen_ai.agent.name",
+    "gen_ai.response.finish_reasons", "openinference.span.kind", "traceloop.span.kind",
+    "traceloop.workflow.name", "traceloop.entity.name", "tool.name", "user.id", "session.id", "enduser.id",
+)  # fmt: skip
+_OF_CONVENTIONS = frozenset(
+    (
+        "http url net network server client user_agent db rpc messaging gen_ai llm input output "
+        "traceloop openinference embedding retrieval reranker document message tool_call tool "
+        "metadata tag image audio prompt completion asgi wsgi thread code celery otel telemetry "
+        "process peer enduser exception graphql faas aws gcp azure k8s openai anthropic langchain "
+        "llamaindex crewai session user "
+    ).split()
+)
+_NO_MEASURES = (
+    "net.", "network.", "thread.", "server.port", "client.port", "process.", "http.flavor", "asgi.",
+    "llm.token_count.", "llm.usage.", "gen_ai.usage.",
+)  # fmt: skip
+_NOISE = re.compile(r" (?:http|websocket) (?:send|receive)\Z")
+_HOST, _COMMIT = (
+    ("host.name", "k8s.pod.name", "container.id"),
+    ("vcs.ref.head.revision", "vcs.repository.ref.revision"),
+)
+_OF_RESOURCE = ("service.name", "service.namespace", "service.version", "deployment.environment.name",
+                "deployment.environment", "telemetry.sdk.language")  # fmt: skip
+
+
+class Reading:
+    """How spans become sessions: what the settings say in ``[otlp]``.
+
+    Args:
+        pipeline: a template of the session's pipeline, such as ``{service.name} {name}``; None takes the
+            route of the topmost span, or its name.
+        attributes: patterns of further attributes that are kept, such as ``app.*``.
+    """
+
+    def __init__(self, pipeline: str | None = None, attributes: Iterable[str] = ()) -> None:
+        self._pipeline = pipeline
+        self._kept = (*_KEPT, *attributes)
+        self._patterns = tuple(each for each in self._kept if "*" in each or "?" in each)
+        self._names = frozenset(self._kept)
+        self._known: dict[str, bool] = {}
+
+    def session_of(self, spans: Iterable[Span]) -> Session | None:
+        """Return the session of a trace's spans; None when all of them are noise."""
+        found = {span.span_id: span for span in spans if not is_noise(span)}
+        if not found:
+            return None
+        ordered = sorted(found.values(), key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
+        top = topmost(found)
+        first = top or ordered[0]
+        start_ns = first.start_ns
+        end_ns = top.end_ns if top is not None else max(span.end_ns for span in ordered)
+        lanes = _lanes(ordered)
+        steps = [self._step(span, top, lanes[span.span_id]) for span in ordered if span is not top]
+        failed = top if top is not None else next((span for span in ordered if span.status == ERROR), None)
+        error = reason_of(failed) if failed is not None and failed.status == ERROR else None
+        resource = first.resource
+        start_time = start_ns / 1e9
+        attributes = {name: resource[name] for name in _OF_RESOURCE if resource.get(name)}
+        if top is not None:
+            attributes |= self._data(top)
+            if top.events:
+                attributes["events"] = [
+                    {"name": each.name, "time": each.time, **({"data": dict(each.data)} if each.data else {})}
+                    for each in self._events(top)
+                ]
+        return Session(
+            session_id=first.trace_id,
+            pipeline=self._pipeline_of(first, is_top=top is not None),
+            start_time=start_time,
+            total_duration=max(0, end_ns - start_ns) / 1e9,
+            status=FAILED if error is not None else COMPLETED,
+            success=error is None,
+            error_message=error,
+            mode=mode_of({}, ()),
+            attributes=attributes,
+            steps=tuple(steps),
+            utc_offset=time.localtime(start_time).tm_gmtoff,
+            host=_text(resource, _HOST),
+            pid=pid if isinstance(pid := resource.get("process.pid"), int) else None,
+            python_version=_text(resource, ("process.runtime.version",))
+            if resource.get("telemetry.sdk.language") == "python"
+            else None,
+            git_commit=_text(resource, _COMMIT),
+            command=_text(resource, ("process.command_line", "process.command")),
+        )
+
+    def _pipeline_of(self, span: Span, *, is_top: bool) -> str:
+        facts: dict[str, Any] = {**span.resource, **span.attributes, "name": span.name}
+        if self._pipeline is not None:
+            filled = re.sub(r"\{([^{}]+)\}", lambda found: str(facts.get(found[1], "")), self._pipeline)
+            return filled.strip() or span.name
+        if not is_top:
+            return str(span.resource.get("service.name") or span.name)
+        method, route = facts.get("http.request.method") or facts.get("http.method"), facts.get("http.route")
+        if span.kind == SERVER and method and route:
+            return f"{method} {route}"
+        return span.name or str(span.resource.get("service.name") or "trace")
+
+    def _step(self, span: Span, top: Span | None, lane: int) -> Step:
+        of_session = span.parent_id is None or (top is not None and span.parent_id == top.span_id)
+        data = {**self._data(span), "span_id": span.span_id}
+        if span.links:
+            data["links"] = [{"trace_id": t, "span_id": s} for t, s in span.links[:MOST_LINKS]]
+        service = span.resource.get("service.name")
+        if top is not None and service and service != top.resource.get("service.name"):
+            data["service.name"] = service
+        return Step(
+            step_name=span.name or "unnamed",
+            start_time=span.start_ns / 1e9,
+            duration=max(0, span.end_ns - span.start_ns) / 1e9,
+            success=span.status != ERROR,
+            error_message=reason_of(span) if span.status == ERROR else None,
+            additional_data=data,
+            seq=number_of(span.span_id),
+            parent_seq=None if of_session or span.parent_id is None else number_of(span.parent_id),
+            lane=lane,
+            events=self._events(span),
+        )
+
+    def _events(self, span: Span) -> tuple[Event, ...]:
+        return tuple(
+            Event(name=each.name or "event", time=each.time_ns / 1e9, data=self._kept_of(each.attributes))
+            for each in span.events
+        )
+
+    def _data(self, span: Span) -> dict[str, Any]:
+        data = {**self._kept_of(span.attributes), **used_by(span.attributes)}
+        if (probability := sampled_with(span.trace_state)) is not None:
+            data["sampling_probability"] = probability
+        return data
+
+    def _kept_of(self, attributes: Attributes) -> dict[str, Any]:
+        return {name: value for name, value in attributes.items() if self._is_kept(name, value)}
+
+    def _is_kept(self, name: str, value: Any) -> bool:
+        if name in NAMES:  # said under our own names
+            return False
+        known = self._known.get(name)
+        if known is None:
+            known = name in self._names or any(fnmatchcase(name, each) for each in self._patterns)
+            if len(self._known) < 10_000:
+                self._known[name] = known
+        if known:
+            return True
+        if isinstance(value, bool | int | float):
+            return not name.startswith(_NO_MEASURES)
+        if name.split(".", 1)[0] in _OF_CONVENTIONS:
+            return False
+        if isinstance(value, list | tuple):
+            return len(value) <= MOST_LINKS and all(map(_is_small, value))
+        return _is_small(value)
+
+
+def topmost(spans: Mapping[str, Span]) -> Span | None:
+    """Return the span that is the session; None when none can stand for all.
+
+    It is the one without a parent. Where the root is elsewhere, it is the first request or message that
+    was served for somebody who is not here.
+    """
+    roots = [span for span in spans.values() if span.parent_id is None]
+    if roots:
+        return min(roots, key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
+    served = [
+        span
+        for span in spans.values()
+        if span.parent_id not in spans and (span.kind in (SERVER, CONSUMER) or span.has_remote_parent)
+    ]
+    return min(served, key=lambda span: (span.start_ns, -span.end_ns, span.span_id), default=None)
+
+
+def is_noise(span: Span) -> bool:
+    """Say whether a span is one message of a request: ``GET / http send``."""
+    return "asgi.event.type" in span.attributes or _NOISE.search(span.name) is not None
+
+
+def number_of(span_id: str) -> int:
+    """Return the number of a step: of its span's id, because others may come later, and from elsewhere."""
+    return int(span_id, 16) & MAX_SEQ
+
+
+def reason_of(span: Span) -> str:
+    """Return why a span failed: its last exception, else what its status says."""
+    for event in reversed(span.events):
+        if event.name == "exception":
+            kind, message = event.attributes.get("exception.type"), event.attributes.get("exception.message")
+            said = str(message or "")
+            return f"{kind}: {said}" if kind and not said.startswith(f"{kind}:") else said or str(kind)
+    return span.status_message or str(span.attributes.get("error.type") or "status ERROR")
+
+
+def sampled_with(trace_state: str) -> float | None:
+    """Return the probability with which a trace was sampled, as its ``tracestate`` says (``ot=th:8``)."""
+    found = re.search(r"(?:\A|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})", trace_state) if trace_state else None
+    return 1.0 - int(found[1].ljust(14, "0"), 16) / 2.0**56 if found else None
+
+
+def _lanes(ordered: list[Span]) -> dict[str, int]:
+    """Return a lane for each span: its parent's while nobody else is in it, else the first that is free."""
+    lanes: dict[str, int] = {}
+    open_in: list[list[Span]] = []  # of each lane, innermost last
+    for span in ordered:
+        for stack in open_in:
+            while stack and stack[-1].end_ns <= span.start_ns:
+                stack.pop()
+        of_parent = lanes.get(span.parent_id or "", 0)
+        for lane in (of_parent, *range(len(open_in))):
+            stack = open_in[lane] if lane < len(open_in) else []
+            if not stack or stack[-1].span_id == span.parent_id:
+                break
+        else:
+            lane = len(open_in)
+        while len(open_in) <= lane:
+            open_in.append([])
+        open_in[lane].append(span)
+        lanes[span.span_id] = lane
+    return lanes
+
+
+def _is_small(value: Any) -> bool:
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= LONGEST_TEXT)
+
+
+def _text(values: Attributes, names: Iterable[str]) -> str | None:
+    return next((str(values[name]) for name in names if values.get(name)), None)

@@ -1,0 +1,334 @@
+"""Traces become sessions: whatever the encoding, the order and the repetitions."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfdb import Intake
+from perfdb.errors import ReportError
+from perfdb.history.history import History
+from perfdb.integrations.otel.assembly import JSON, PROTOBUF, Assembler, Spool
+from perfdb.maintenance.formats.spans import from_json, from_protobuf
+from perfdb.maintenance.formats.traces import Reading, number_of
+from perfdb.recording.journal import journals_in
+from perfdb.records import Session
+from perfdb.settings import load
+from perfdb.testing import ManualClock
+from tests.integrations.otel.payloads import START_NS, TRACE, as_protobuf, pairs, request, span
+
+SERVER = 2
+ROOT = span(
+    1,
+    name="POST /design",
+    ms=100,
+    kind=SERVER,
+    attributes={"http.method": "POST", "http.route": "/design/{id}", "http.status_code": 200},
+)
+CHILDREN = [
+    span(2, 1, name="search", begin_ms=5, ms=60, attributes={"rows": 2**40, "ratio": 0.5, "cached": False}),
+    span(3, 2, name="GET", begin_ms=6, ms=40, kind=3),
+    span(4, 2, name="GET", begin_ms=7, ms=50, kind=3),
+    span(5, 1, name="POST /design http send", begin_ms=99, ms=0.1),
+    span(6, 1, name="chat", begin_ms=70, ms=20.000001),
+]
+
+
+def session_of(*spans: dict[str, Any], reading: Reading | None = None) -> Session:
+    found = (reading or Reading()).session_of(from_json(request(spans)))
+    assert found is not None
+    return found
+
+
+def test_a_trace_is_a_session_and_its_topmost_span_is_not_a_step() -> None:
+    session = session_of(*CHILDREN, ROOT)
+    assert (session.session_id, session.pipeline, session.status) == (TRACE, "POST /design/{id}", "completed")
+    assert (session.start_time, session.total_duration) == (START_NS / 1e9, 0.1)
+    assert (session.host, session.pid) == ("build-3", 42)
+    assert session.attributes["service.name"] == "shop"
+    assert session.attributes["http.status_code"] == 200
+    steps = {step.seq: step for step in session.steps}
+    assert {step.step_name for step in session.steps} == {"search", "GET", "chat"}
+    assert steps[2].parent_seq is None
+    assert steps[3].parent_seq == steps[4].parent_seq == 2
+    assert steps[3].lane != steps[4].lane
+    assert steps[6].duration == 0.020000001  # to the nanosecond
+    assert steps[2].additional_data == {"rows": 2**40, "ratio": 0.5, "cached": False, "span_id": f"{2:016x}"}
+
+
+def test_both_encodings_say_the_same() -> None:
+    body = request([*CHILDREN, ROOT])
+    assert from_protobuf(as_protobuf(body)) == from_json(body)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"traceId": "00" * 16}, "traceId must be 32 hexadecimal digits"),
+        ({"spanId": "xyz"}, "spanId must be 16 hexadecimal digits"),
+        ({"startTimeUnixNano": "soon"}, "startTimeUnixNano must be a whole number"),
+        ({"endTimeUnixNano": -5}, "endTimeUnixNano must be nanoseconds since 1970"),
+        ({"name": 3}, "name must be a text"),
+        ({"attributes": {"a": 1}}, "attributes must be an array"),
+        ({"attributes": [{"key": "n", "value": {"intValue": "many"}}]}, "intValue must be a whole number"),
+    ],
+)
+def test_what_is_no_otlp_is_named(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ReportError, match=words):
+        from_json(request([span(1) | change]))
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff\xfe", b'{"rows": []}', b"[" * 100_000])
+def test_what_is_no_document_of_otlp_is_refused(body: bytes) -> None:
+    with pytest.raises(ReportError, match="not OTLP"):
+        from_json(body)
+    if body:
+        with pytest.raises(ReportError, match="not an OTLP request"):
+            from_protobuf(body)
+
+
+def test_an_exception_says_why_it_failed() -> None:
+    exception = {
+        "timeUnixNano": str(START_NS + 10**6),
+        "name": "exception",
+        "attributes": pairs({"exception.type": "ValueError", "exception.message": "no products"}),
+    }
+    session = session_of(span(1, status={"code": 2}, events=[exception]), span(2, 1, status={"code": 2}))
+    assert (session.status, session.error_message) == ("failed", "ValueError: no products")
+    assert session.attributes["events"][0]["data"]["exception.type"] == "ValueError"
+    (step,) = session.steps
+    assert (step.failed, step.error_message) == (True, "status ERROR")
+
+
+def test_prompts_stay_out_and_tokens_get_one_name() -> None:
+    openinference = {
+        "llm.model_name": "gpt-4o",
+        "llm.token_count.prompt": 1158,
+        "llm.token_count.completion": 126,
+        "llm.token_count.prompt_details.audio": 0,
+        "input.value": "Describe the room",
+        "llm.input_messages.0.message.content": "secret",
+    }
+    openllmetry = {
+        "gen_ai.request.model": "gpt-4o",
+        "gen_ai.usage.input_tokens": 1158,
+        "gen_ai.usage.output_tokens": 126,
+        "gen_ai.prompt.0.content": "Describe the room",
+        "traceloop.entity.input": "x" * 60_000,
+    }
+    for attributes in (openinference, openllmetry):
+        (step,) = session_of(ROOT, span(2, 1, attributes=attributes)).steps
+        assert step.additional_data == {
+            "model": "gpt-4o",
+            "input_tokens": 1158,
+            "output_tokens": 126,
+            "span_id": f"{2:016x}",
+        }
+
+
+def test_attributes_of_ones_own_are_kept_while_they_are_short() -> None:
+    mine = {
+        "tier": "gold",
+        "app.region": "eu",
+        "app.page": "x" * 5_000,
+        "net.peer.port": 4242,
+        "db.statement": "q",
+    }
+    (step,) = session_of(ROOT, span(2, 1, attributes=mine)).steps
+    assert set(step.additional_data) == {"tier", "app.region", "span_id"}
+    (step,) = session_of(ROOT, span(2, 1, attributes=mine), reading=Reading(attributes=["db.state*"])).steps
+    assert step.additional_data["db.statement"] == "q"
+
+
+def test_a_template_names_the_pipeline() -> None:
+    session = session_of(ROOT, reading=Reading("{service.name}: {name} {nothing}"))
+    assert session.pipeline == "shop: POST /design"
+
+
+def test_where_the_root_is_elsewhere_the_served_request_stands_for_it() -> None:
+    remote = span(1, 99, name="GET /health", kind=SERVER, flags=768)
+    session = session_of(span(2, 1, name="read"), remote)
+    assert (session.pipeline, [step.step_name for step in session.steps]) == ("GET /health", ["read"])
+
+
+def test_a_span_without_any_of_its_ancestors_is_a_step() -> None:
+    session = session_of(span(2, 99, name="chat", kind=3))
+    assert (session.pipeline, [step.step_name for step in session.steps]) == ("shop", ["chat"])
+
+
+def test_sampling_is_said() -> None:
+    assert session_of(span(1, traceState="x=1,ot=th:8")).attributes["sampling_probability"] == 0.5
+
+
+# -- gathered -------------------------------------------------------------------------
+
+
+class Clock(ManualClock):
+    def __call__(self) -> float:
+        return self.monotonic()
+
+
+@pytest.fixture
+def intake(tmp_path: Path) -> Intake:
+    return Intake(settings=load(cwd=tmp_path, environ={}))
+
+
+@pytest.fixture
+def stored(intake: Intake, tmp_path: Path) -> Callable[[], list[Session]]:
+    """Return what brings everything in and reads it."""
+
+    def stored() -> list[Session]:
+        assert intake.flush(30)
+        history = History(tmp_path / "performance_tracking" / "perfdb.sqlite3")
+        return sorted(history.each_session(), key=lambda session: session.session_id)
+
+    return stored
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_order_and_repetition_change_nothing(
+    intake: Intake, stored: Callable[[], list[Session]], seed: int
+) -> None:
+    clock = Clock()
+    assembler = Assembler(intake, clock=clock)
+    draw = random.Random(seed)
+    spans = [*CHILDREN, ROOT]
+    spans += draw.sample(spans, 3)
+    draw.shuffle(spans)
+    for each in spans:
+        assembler.add(from_json(request([each])))
+        if draw.random() < 0.3:
+            clock.advance(60)
+            assembler.close_due()
+    assembler.close_all()
+    (session,) = stored()
+    assert (session.pipeline, session.total_duration, session.attributes["http.status_code"]) == (
+        "POST /design/{id}",
+        0.1,
+        200,
+    )
+    assert {step.seq for step in session.steps} == {2, 3, 4, 6}
+
+
+def test_a_trace_waits_for_more_and_opens_again(intake: Intake, stored: Callable[[], list[Session]]) -> None:
+    clock = Clock()
+    assembler = Assembler(intake, clock=clock)
+    assembler.add(from_json(request([ROOT])))
+    clock.advance(1.0)
+    assert assembler.close_due() == 0
+    clock.advance(1.5)
+    assert assembler.close_due() == 1
+    assembler.add(from_json(request(CHILDREN)))
+    clock.advance(29.0)
+    assert assembler.close_due() == 0
+    clock.advance(1.5)
+    assert assembler.close_due() == 1
+    (session,) = stored()
+    assert (session.pipeline, len(session.steps)) == ("POST /design/{id}", 4)
+
+
+def test_the_request_of_another_service_becomes_a_step_when_the_root_comes(
+    intake: Intake, stored: Callable[[], list[Session]]
+) -> None:
+    assembler = Assembler(intake)
+    assembler.add(from_json(request([span(2, 1, name="GET /stock", kind=SERVER, flags=768), span(3, 2)])))
+    assembler.close_all()
+    assert [session.pipeline for session in stored()] == ["GET /stock"]
+    assembler.add(from_json(request([ROOT])))
+    assembler.close_all()
+    (session,) = stored()
+    assert (session.pipeline, session.total_duration) == ("POST /design/{id}", 0.1)
+    assert {step.step_name for step in session.steps} == {"GET /stock", "step 3"}
+
+
+def test_what_was_acknowledged_is_on_disk_until_it_is_recorded(
+    intake: Intake, stored: Callable[[], list[Session]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "otlp"
+    assembler = Assembler(intake)
+    spool = Spool(folder, assembler)
+    body = request([*CHILDREN, ROOT])
+    assert spool.accept(body, JSON)
+    assert spool.accept(as_protobuf(request([span(1, trace="ab" * 16)])), PROTOBUF)
+    spool.close()  # as if it had died: nothing is recorded
+    assert not (tmp_path / "performance_tracking" / "perfdb.sqlite3").exists()
+    next_one = Assembler(intake)
+    successor = Spool(folder, next_one)
+    assert successor.take_over() == 2
+    next_one.close_all()
+    successor.close()
+    assert journals_in(folder) == []
+    assert {session.session_id for session in stored()} == {TRACE, "ab" * 16}
+
+
+def test_a_request_that_cannot_be_kept_is_not_acknowledged(intake: Intake, tmp_path: Path) -> None:
+    (tmp_path / "otlp").write_text("in the way")
+    assembler = Assembler(intake)
+    assert not Spool(tmp_path / "otlp", assembler).accept(request([ROOT]), JSON)
+    assert assembler.open_spans == 0
+
+
+# -- files -------------------------------------------------------------------------------
+
+
+def test_files_of_one_import_are_one_history(tmp_path: Path) -> None:
+    (tmp_path / "a.pb").write_bytes(as_protobuf(request(CHILDREN[:2])))
+    (tmp_path / "b.jsonl").write_bytes(b"\n".join([request(CHILDREN[2:]), request([ROOT]), b""]))
+    (tmp_path / "c.json").write_bytes(request([span(1, trace="ab" * 16)]))
+    (tmp_path / "d.jsonl").write_bytes(request([ROOT]) + b"\n" + request([span(2, traceId="x")]) + b"\n")
+    history = History(tmp_path / "h.sqlite3")
+    imported = {Path(each.path).name: each for each in history.import_reports(tmp_path)}
+    assert {name: (each.added, each.known) for name, each in imported.items()} == {
+        "a.pb": (1, 0),
+        "b.jsonl": (0, 1),
+        "c.json": (1, 0),
+        "d.jsonl": (0, 0),
+    }
+    assert "d.jsonl: line 2: not OTLP: traceId" in str(imported["d.jsonl"].error)
+    assert {step.step_name for step in history.session(TRACE).steps} == {"search", "GET", "chat"}
+    again = history.import_reports(tmp_path)
+    assert [each.added for each in again] == [0, 0, 0, 0]
+    assert len(history.sessions()) == 2
+
+
+def test_a_later_import_completes_a_trace(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.sqlite3")
+    for name, spans in (("a.json", CHILDREN[1:]), ("b.json", [ROOT]), ("c.json", CHILDREN[:1])):
+        (tmp_path / name).write_bytes(request(spans))
+        history.import_reports(tmp_path / name)
+    session = history.session(TRACE)
+    assert (session.pipeline, session.total_duration) == ("POST /design/{id}", 0.1)
+    assert [step.step_name for step in session.steps] == ["search", "GET", "GET", "chat"]
+
+
+# -- the SDK ------------------------------------------------------------------------------
+
+
+def test_the_sdk_of_this_process(tmp_path: Path, stored: Callable[[], list[Session]]) -> None:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+    from perfdb.integrations.otel import SpanExporter
+
+    provider = TracerProvider(resource=Resource.create({"service.name": "shop"}))
+    provider.add_span_processor(SimpleSpanProcessor(SpanExporter(home=tmp_path / "performance_tracking")))
+    tracer = provider.get_tracer("made")
+    with tracer.start_as_current_span("nightly", attributes={"rows": 3}) as root:
+        with tracer.start_as_current_span("load"):
+            pass
+        with pytest.raises(KeyError), tracer.start_as_current_span("draw"):
+            raise KeyError("x")
+    provider.shutdown()
+    (session,) = stored()
+    assert session.session_id == f"{root.get_span_context().trace_id:032x}"
+    assert (session.pipeline, session.attributes["rows"]) == ("nightly", 3)
+    assert [(step.step_name, step.success) for step in session.steps] == [("load", True), ("draw", False)]
+    assert session.steps[1].error_message == "KeyError: 'x'"
+    assert number_of(session.steps[0].additional_data["span_id"]) == session.steps[0].seq
+    assert json.dumps(session.attributes["telemetry.sdk.language"]) == '"python"'
