@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from perfdb.alerts.digests import due_of, put_digests, source_of, urgency
 from perfdb.alerts.lifecycle import LONG_AGO, Seen, advance, frozen_of, group, remove_unruled
 from perfdb.alerts.messages import headline, host_of, message
 from perfdb.analysis.error_kinds import without_ids
-from perfdb.analysis.rules import EVERY, TABLE, Level, Rule, Verdict, evaluate, kind_of
+from perfdb.analysis.rules import EVERY, TABLE, Frozen, Level, Rule, Verdict, evaluate, kind_of
 from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE, percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.limits import MAX
@@ -42,6 +43,8 @@ from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING
 MOST_OPENED = 100  # by one session; more say nothing that these do not
 MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32nd, 64th …
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
+WAVE_DAYS = 3  # of the runs at hand that may hide a move in their wave
+WAVE_RUNS = 1_500  # in which a wave of the day is looked for, where a level seems to have moved
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is evaluated
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = METRICS
@@ -164,12 +167,17 @@ def look_at_session(
     by_fingerprint = {fingerprint(alert): alert for alert in active}
     changes: list[Change] = []
     opened = 0
-    for found in evaluate_rules(session, windows, rules, said.accepted, by_fingerprint, said.pins):
+    longer = cache(lambda: windows_of(connection, session, rules, most=WAVE_RUNS))
+    for found in evaluate_rules(
+        session, windows, rules, said.accepted, by_fingerprint, said.pins, longer=longer
+    ):
         key = (found.rule.name, found.window.step_name, found.rule.metric, found.rule.direction)
         alert = by_fingerprint.get(key)
         moved, events = advance(alert, found.rule, found.verdict, _seen(session, found, alert, now, historic))
         if moved is None or moved == alert:
             continue
+        if found.verdict.in_wave and not moved.details.get("in_wave"):
+            moved = replace(moved, details={**moved.details, "in_wave": True})
         pin = said.pins.get((moved.step_name, moved.metric))
         if pin is not None and kind_of(moved.kind).finds == "level":
             moved = replace(moved, details={**moved.details, "pinned": {"value": pin.value, "n": pin.n}})
@@ -342,6 +350,7 @@ def evaluate_rules(
     pins: Mapping[tuple[str | None, str], Pin],
     *,
     lately: bool = False,
+    longer: Callable[[], Sequence[Series]] | None = None,
 ) -> Iterator[SeriesVerdict]:
     """Yield each rule's verdict on each series that it is about.
 
@@ -353,6 +362,7 @@ def evaluate_rules(
         active: the alerts that verdicts look at, by fingerprint.
         pins: see ``pins_of``.
         lately: judge the newest run that says something, though it is not of this session.
+        longer: reads windows that are long enough for a wave of the day; None where these are.
     """
     for rule in rules:
         if not rule.is_of(session.pipeline, session.mode):
@@ -380,7 +390,59 @@ def evaluate_rules(
             asked = _with_accepted(rule, baseline)
             if pin is not None:
                 asked = replace(asked, pinned=Level(pin.value, pin.spread, pin.n))
-            yield SeriesVerdict(rule, window, places, evaluate(asked, values, frozen))
+            past = partial(_past_of, window, longer)
+            in_wave = alert is not None and bool(alert.details.get("in_wave"))
+            verdict = judged(asked, values, frozen, window, past, in_wave=in_wave)
+            yield SeriesVerdict(rule, window, places, verdict)
+
+
+def _past_of(window: Series, longer: Callable[[], Sequence[Series]] | None) -> Series:
+    known = [window] if longer is None else longer()
+    same = [each for each in known if (each.name, each.metric) == (window.name, window.metric)]
+    return same[0] if same else window
+
+
+def judged(
+    rule: Rule,
+    values: Sequence[float],
+    frozen: Frozen | None,
+    window: Series,
+    past: Callable[[], Series],
+    *,
+    in_wave: bool = False,
+) -> Verdict:
+    """Return a rule's verdict; that on a level is asked again without the wave of the day, if there is one.
+
+    Args:
+        rule: what to ask.
+        values: of the runs, oldest first.
+        frozen: see ``evaluate``.
+        window: the series as far back as it is at hand, up to the newest of the values: where that is days, a
+            wave may hide a move.
+        past: reads it as far back as a wave is looked for.
+        in_wave: the alert that is open rests on runs without their wave.
+    """
+    verdict = evaluate(rule, values, frozen)
+    if rule.metric != "duration" or TABLE[rule.kind].finds != "level" or not values:
+        return verdict
+    asks_all = in_wave if frozen is not None else verdict.hit
+    if not asks_all and (
+        frozen is not None
+        or rule.kind != CHANGE_POINT.name
+        or window.start_times[-1] - window.start_times[0] < WAVE_DAYS * 86_400
+    ):
+        return verdict
+    from perfdb.analysis.waves import without_wave
+
+    for known in (past,) if asks_all else (lambda: window, past):  # the longer one knows the wave better
+        runs = known().good
+        calm = without_wave(runs.start_times, runs.values)
+        if calm is None or calm.size < len(values):
+            return verdict
+        verdict = replace(evaluate(rule, calm[-len(values) :].tolist(), frozen), in_wave=True)
+        if not verdict.hit:
+            break
+    return verdict
 
 
 def values_for(

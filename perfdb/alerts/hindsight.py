@@ -6,14 +6,17 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, get_args
 
 from perfdb.alerts.evaluation import (
     MEASURED,
+    WAVE_RUNS,
     SeriesVerdict,
     evaluate_rules,
+    judged,
     measure_of,
     pins_of,
     values_for,
@@ -21,7 +24,7 @@ from perfdb.alerts.evaluation import (
 )
 from perfdb.alerts.lifecycle import Seen, advance, frozen_of
 from perfdb.analysis.outcomes import Outcome, outcome_of
-from perfdb.analysis.rules import EVERY, TABLE, Level, Rule, evaluate
+from perfdb.analysis.rules import EVERY, TABLE, Level, Rule
 from perfdb.analysis.rules.base import SAME_CHANGE
 from perfdb.analysis.rules.change import CHANGE_RUNS
 from perfdb.analysis.rules.kind import contribution
@@ -176,8 +179,11 @@ def _rungs(rule: Rule, window: Series, values: Sequence[float], places: Sequence
             first = max(0, end - CHANGE_RUNS)
             since = sum(window.start_times[place] < alert.since_time for place in places[first:end])
             frozen = replace(frozen, since=since)
-        verdict = evaluate(rule, values[first:end], frozen)
         place = places[end - 1]
+        past = partial(window.between, max(0, place + 1 - WAVE_RUNS), place + 1)
+        in_wave = alert is not None and bool(alert.details.get("in_wave"))
+        near = window.between(max(0, place - CHANGE_RUNS), place + 1)
+        verdict = judged(rule, values[first:end], frozen, near, past, in_wave=in_wave)
         at = places[min(first + verdict.since, end - 1)]
         distance = None
         if alert is not None:
@@ -194,6 +200,8 @@ def _rungs(rule: Rule, window: Series, values: Sequence[float], places: Sequence
             distance=distance,
         )
         alert, events = advance(alert, rule, verdict, seen)
+        if alert is not None and verdict.in_wave:
+            alert = replace(alert, details={**alert.details, "in_wave": True})
         if alert is not None and "fired" in events:
             known: Outcome = "unknown"
             if kind.looks_at != "failed":

@@ -14,7 +14,17 @@ from statistics import NormalDist
 
 import numpy as np
 
-from perfdb.analysis.levels import Floats, Series, chain, inflation, misfit, robust_sd, triples, winsorised
+from perfdb.analysis.levels import (
+    Floats,
+    Series,
+    chain,
+    inflation,
+    misfit,
+    noise,
+    robust_sd,
+    triples,
+    winsorised,
+)
 
 # Sums of the last k scores, k after a candidate, and the limit that each has to pass (benchmarks/README.md).
 _FAST = np.arange(3, 15)  # normal scores, which see how extreme a few values are
@@ -36,6 +46,15 @@ _SETTLE = 5  # a change may move by this much while points arrive,
 _SETTLED_AFTER = 60  # and no more after this many
 _NEIGHBOURS = 200  # points before a change that locate it
 _BLOCK = 1024
+
+# What else an alarm has to have, so that people believe it (benchmarks/README.md). A run of the new level
+# lies beyond one of those before in so large a share of the pairs, less one standard error while it is young.
+_BEYOND, _BEYOND_LATER = 0.75, 0.70
+_STAYED = 40  # a level that stayed so long is no burst,
+_EXCURSION = 30  # nor, after so many points, what comes back from an excursion
+_KNOWN_LIMIT = 1.15  # times the limits, for a young level where more than
+_KNOWN, _LONG_BEFORE = 0.01, 500  # so many of so many points before have been already
+_AMONG_WILD = 4  # points at least, where wild runs came before
 
 _PENALTY = 4.5  # times sqrt(f) ln n, what each alarm has to explain to be reported
 
@@ -76,8 +95,10 @@ def _first_alarm(series: Series, start: int, looked: int) -> tuple[int, int] | N
     while begin < segment.size:
         end = min(2 * begin + 64, begin + _BLOCK, segment.size)
         _add_scores(sums, begin, np.fromiter(ranks, dtype=np.float64, count=end - begin))
-        for t, n in _suspects(segment, sums, max(begin, looked - start) + 1, end):
-            if series.matters(start + max(0, t - _REFERENCE), start + t, start + n):
+        for t, n, size in _suspects(segment, sums, max(begin, looked - start) + 1, end):
+            if series.matters(start + max(0, t - _REFERENCE), start + t, start + n) and _is_believed(
+                series.levels, start, start + t, start + n, size
+            ):
                 return start + _locate(segment[:n], t, _MIN_BASELINE, n - 3), start + n
         begin = end
     return None
@@ -106,8 +127,8 @@ def _add_scores(sums: Floats, begin: int, ranks: Floats) -> None:
         row[begin + 1 : begin + 1 + ranks.size] = row[begin] + np.cumsum(scores)
 
 
-def _suspects(levels: Floats, sums: Floats, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Yield (candidate, points seen) for each n in ``first`` … ``last`` whose largest sum passes the limit.
+def _suspects(levels: Floats, sums: Floats, first: int, last: int) -> Iterator[tuple[int, int, float]]:
+    """Yield (candidate, points seen, sum / limit) for n in ``first`` … ``last`` whose largest sum passes it.
 
     The variance of a sum grows with f = (1 + rho) / (1 - rho), rho being the lag-1 autocorrelation before the
     candidate less 0.2 standard errors: independent noise has to pay little for the correction. A level
@@ -126,9 +147,43 @@ def _suspects(levels: Floats, sums: Floats, first: int, last: int) -> Iterator[t
     for row in np.flatnonzero(sizes.max(axis=1, initial=0) > 1):
         end = int(n[row, 0])
         if z[row].max() > 1:
-            yield int(t[row, z[row].argmax()]), end
+            yield int(t[row, z[row].argmax()]), end, float(z[row].max())
         elif _outside(levels, start := int(t[row, sizes[row].argmax()]), end):
-            yield start, end
+            yield start, end, float(sizes[row].max())
+
+
+def _is_believed(levels: Floats, start: int, index: int, end: int, size: float) -> bool:
+    """Say whether a move at ``index`` of the level since ``start`` is more than noise that wanders or bursts.
+
+    A young level is held against the runs just before, an excursion and what was before it alike. ``size`` is
+    its sum in units of the limit.
+    """
+    after, young = levels[index:end], end - index < _STAYED
+    own = levels[max(start, index - _RANGE_OF) : index]
+    before = levels[max(0, index - _RANGE_OF) : index] if after.size < _EXCURSION else own
+    sign = math.copysign(1.0, float(np.median(after) - np.median(own)))
+    share = _share_beyond(sign * before, sign * after)
+    error = share * math.sqrt(
+        (1 - share) / (1 + share) * (1 / after.size + 1 / before.size) * inflation(noise(before, after))
+    )
+    if not young:
+        return share >= _BEYOND_LATER
+    if share - error < _BEYOND:
+        return False
+    if after.size < _AMONG_WILD:
+        rest = before - np.median(before)
+        if np.abs(rest).max() > _OUTSIDE_SD * robust_sd(rest):
+            return False
+    past = sign * levels[max(0, index - _LONG_BEFORE) : index]
+    was_there = float(np.mean(past >= np.quantile(sign * after, 0.25)))
+    return size >= _KNOWN_LIMIT or was_there <= _KNOWN
+
+
+def _share_beyond(before: Floats, after: Floats) -> float:
+    """Return in which share of all pairs the later point is larger; ties count half (AUC)."""
+    ordered = np.sort(before)
+    ranks = np.searchsorted(ordered, after, "left") + np.searchsorted(ordered, after, "right")
+    return float(ranks.mean()) / (2 * before.size)
 
 
 def _outside(levels: Floats, start: int, end: int) -> bool:
@@ -148,14 +203,14 @@ def _lasting(levels: Floats, alarms: list[int]) -> list[int]:
     """
     if not alarms:
         return []
-    noise = np.concatenate([part - np.median(part) for part in np.split(levels, alarms)])
-    reach = 2 * robust_sd(noise)
+    rest = np.concatenate([part - np.median(part) for part in np.split(levels, alarms)])
+    reach = 2 * robust_sd(rest)
     if reach == 0:
         return alarms
-    clipped = np.clip(noise, -reach, reach)
-    steps = (levels - noise + clipped - levels.mean()) / math.sqrt(float(clipped @ clipped) / clipped.size)
+    clipped = np.clip(rest, -reach, reach)
+    steps = (levels - rest + clipped - levels.mean()) / math.sqrt(float(clipped @ clipped) / clipped.size)
     sums = np.r_[0.0, np.cumsum(steps)]
-    penalty = _PENALTY * math.sqrt(inflation(noise)) * math.log(levels.size)
+    penalty = _PENALTY * math.sqrt(inflation(rest)) * math.log(levels.size)
     bounds = np.array([0, *alarms, levels.size])
     cost, previous = np.zeros(bounds.size), [0] * bounds.size
     for i in range(1, bounds.size):

@@ -15,7 +15,7 @@ from perfdb.analysis.change_points import ChangePoint, describe_changes
 from perfdb.analysis.levels import Floats
 
 LEAST_RUNS = 100
-LEAST_DAYS = 4.0
+LEAST_DAYS = 2.0
 LEAST_EXPLAINED = 0.1  # share of the variance within the level
 LEAST_SURE = 0.01  # probability that chance does so much at any of the places
 LEAST_F = 10.0  # and so many times what chance explains: neighbours that resemble each other make it more

@@ -23,7 +23,7 @@ from perfdb.store.ingest import insert_sessions
 from perfdb.testing import make_session
 
 NOON = 1_767_268_800.0
-SEEDS = (0, 3)  # of those that were tried, these have a first slow run that looks like an old one
+SEEDS = (13, 16)  # of those that were tried, these have a first slow run that looks like an old one
 NORMAL = '{"fast_mode":false}'
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
+from perfdb.alerts.evaluation import judged
+from perfdb.analysis.rules.change import CHANGE_POINT
+from perfdb.analysis.series import Series
 from perfdb.analysis.trend_view import changes_in
 from perfdb.analysis.waves import without_wave
 
@@ -36,3 +40,21 @@ def test_a_series_without_a_wave_is_as_it_was() -> None:
     assert without_wave(*series(0.0, 1.4)) is None
     assert without_wave(*series(0.5, 1.0, runs=60)) is None
     assert without_wave([float(n) for n in range(300)], [1.0 + n % 2 for n in range(300)]) is None
+
+
+@pytest.mark.parametrize(("step", "hits"), [(1.0, False), (1.4, True)])
+def test_a_rule_compares_runs_of_the_evening_with_those_of_other_evenings(step: float, hits: bool) -> None:
+    noise = random.Random(5)
+    starts = sorted(noise.random() * 20 * DAY for _ in range(1_000))
+    values = [
+        2 * (1 + 0.33 * math.sin(2 * math.pi * start / DAY)) * noise.lognormvariate(0, 0.1)
+        for start in starts
+    ]
+    values[960:] = [value * step for value in values[960:]]
+    total = Series("p", None, "{}", "duration", [str(start) for start in starts], starts, values)
+    total = replace(total, counted=[True] * 1_000, failed=[False] * 1_000)
+    told = []
+    for end in range(960, 1_001, 4):
+        known, past = total.between(end - 200, end), lambda end=end: total.between(0, end)
+        told.append(judged(CHANGE_POINT.default, known.values, None, known, past).hit)
+    assert any(told) is hits

@@ -116,6 +116,7 @@ class Verdict:
         since: index of the run it began with.
         usual: range of the middle 80 % of the runs before, None with fewer than 5.
         arithmetic: the sum as a person would write it, with the actual values.
+        in_wave: runs were compared without the wave of the day, see ``analysis.waves``.
     """
 
     hit: bool = False
@@ -131,6 +132,7 @@ class Verdict:
     since: int = 0
     usual: tuple[float, float] | None = None
     arithmetic: str = ""
+    in_wave: bool = False
 
 
 def percent_over(value: float | None, base: float | None) -> float | None:
