@@ -261,7 +261,7 @@ class LiveSession:
             self._waits.read(now)
         wait = self._waits.during(step.begun, duration)
         if wait is not None:
-            step.used, step.has_parts = {**step.used, "cpu_wait_s": wait}, True
+            step.used, step.has_parts = {**step.used, "cpu_wait_s": round(wait, 6)}, True
 
     def tell_start(self, step: Timed) -> None:
         """Say on the console, or to the host's log, that a step begins."""
@@ -365,7 +365,7 @@ class LiveSession:
         self._used = counters.used_since(self._used)
         wait = self._waits.since(self._wait_at_start)
         if wait is not None:
-            self._used["cpu_wait_s"] = wait
+            self._used["cpu_wait_s"] = round(wait, 6)
         self.status = status
         self.ended = True
         self.success = status == COMPLETED

@@ -27,8 +27,8 @@ for _ in range(3):
 """
 VERBS = {
     "sessions": [], "steps": [], "failures": [], "show": [], "chart": ["trend", "-o", "x.png"],
-    "report": ["-o", "x.html"],
-    "bottlenecks": [], "trends": [], "regressions": [], "explain": [], "compare": [], "violations": [],
+    "report": ["-o", "x.html"], "bottlenecks": [], "measures": [], "trends": [],
+    "regressions": [], "explain": [], "compare": [], "violations": [],
     "thresholds": ["suggest"], "baseline": ["list"], "alerts": [], "rules": [], "check": [], "watch": [],
     "serve": ["--port", "0"], "tag": ["last", "x"], "untag": ["last", "x"], "delete": ["last", "--yes"],
     "import": ["x.json"], "export": ["--format", "csv"], "prune": ["--older-than", "90d"],

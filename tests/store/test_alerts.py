@@ -24,6 +24,7 @@ from perfdb.alerts.transactions import evaluate_session
 from perfdb.analysis.rules import Rule
 from perfdb.analysis.series import Series
 from perfdb.errors import NotFoundError
+from perfdb.measures import named
 from perfdb.records import Session, Step
 from perfdb.store import alerts, outbox
 from perfdb.store.ingest import insert_sessions
@@ -140,7 +141,9 @@ def test_windows_hold_what_counts_up_to_the_session(connection: Connection) -> N
     tag_session(connection, "s002", "warmup")
     ref = find_session_ref(connection, "s003")
     assert ref is not None
-    found = read_windows(connection, ref, 10, metrics=("duration", "cpu_s"), attributes={"load": {"rows"}})
+    found = read_windows(
+        connection, ref, 10, metrics=("duration", "cpu_s"), attributes={"load": [named("rows")]}
+    )
     windows = {(window.step_name, window.metric): window for window in found}
     assert {name for name, _ in windows} == {None, "load", "work"}
     total, load, work = windows[None, "duration"], windows["load", "rows"], windows["work", "cpu_s"]

@@ -36,6 +36,7 @@ from perfdb.store.upkeep.backup import (
 from perfdb.vocabulary import check_session_id
 
 _MAGIC = b"SQLite format 3\0"
+_FIRST_TABLES = ("sessions", "steps", "samples", "series", "journals")  # of every schema there ever was
 _CONDITIONS = re.compile(r"\b(?:CHECK|COLLATE|CONFLICT|DEFERRABLE|STRICT)\b")
 _CONDITIONS_OF_INDEX = re.compile(r"\(.*\(|\bWHERE\b|\bCOLLATE\b", re.DOTALL)
 _LOGS = ("-wal", "-shm", "-journal")
@@ -126,6 +127,10 @@ def _bring_up_to_date(copy: Path, backup: Path) -> dict[str, int]:
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
             raise StoreError(f"{backup} is damaged ({found}): it is not restored")
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for name in _FIRST_TABLES:  # an upgrade would stumble over what is missing
+            if name not in tables:
+                raise StoreError(f"{backup} is no whole backup of perfdb: the table {name} is missing")
         dangling = connection.execute("PRAGMA foreign_key_check").fetchone()
         if dangling is not None:
             raise StoreError(f"{backup} is damaged: rows of {dangling[0]} refer to what it does not have")
