@@ -68,6 +68,8 @@ class Tracker:
     Made by ``perfdb.create_tracker`` and ``perfdb.track``. It may be shared by threads.
     """
 
+    _measures = True  # CPU time and memory of its sessions
+
     def __init__(
         self,
         settings: Settings,
@@ -202,6 +204,7 @@ class Tracker:
             clock=self._clock,
             console=self._console if self._live_lines else None,
             secret_words=self._settings.redact,
+            measured=self._measures,
         )
         live.expected = expected
         self._enter(live)
