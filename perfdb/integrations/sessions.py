@@ -190,7 +190,8 @@ class _Held:
         """Keep nothing of it, its end neither."""
         with self._lock:
             if not self.is_closed:
-                self.keeps, self._live.begun, self._lines = False, True, []
+                self.keeps, self._lines = False, []
+                self._live.begun = self._live.finished = True  # as far as lines go
 
     def journal(self) -> Any:
         """Return what takes lines now."""
@@ -204,7 +205,7 @@ class _Held:
         """Bring it to the database, or drop it."""
         if not self.is_closed and not self.keeps:
             self.is_closed, self._lines = True, []
-            session.journal = None
+            session.ended, session.journal = True, None
             return
         self.release()
         self._worker.ended(session)
