@@ -103,6 +103,10 @@ class Sessions:
         return recording
 
 
+class CalledOffError(GeneratorExit):
+    """What runs was called off: no failure."""
+
+
 class Recording(Tracker):
     """A session of many; its end does not wait for the database."""
 
@@ -127,7 +131,7 @@ class Recording(Tracker):
     def end(self, error: BaseException | str | None = None, *, interrupted: bool = False) -> None:
         """End it; a text is the reason of a failure, or of an interruption."""
         if interrupted:
-            self._break_off(error if isinstance(error, BaseException) else GeneratorExit(error))
+            self.end_pipeline(error=error if isinstance(error, BaseException) else CalledOffError(error))
         else:
             self.end_pipeline(success=error is None, error=error)
 
