@@ -17,6 +17,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+# messages that send the body: the second names a file to the server
+_BODIES = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
+
 
 class PerfdbMiddleware:
     """Records each request from its first byte to the last one of the response and its background tasks.
@@ -78,7 +81,7 @@ class PerfdbMiddleware:
             except OSError:
                 gone = True
                 raise
-            if kind == "http.response.body" and not message.get("more_body", False):
+            if kind in _BODIES and not message.get("more_body", False):
                 complete = True
 
         error: BaseException | None = None
@@ -88,9 +91,9 @@ class PerfdbMiddleware:
             error = escaped
             raise
         finally:
-            if gone and not complete:
+            if gone and (error is None or _is_of_disconnect(error)):
                 error = DisconnectedError("the client disconnected")
-            elif error is None and request.status and not complete and not _has_other_body(scope):
+            elif error is None and request.status and not complete:
                 error = RuntimeError("the response was not completed")
             request.end(error)
             del error  # it holds this frame
@@ -118,10 +121,9 @@ def _route_of(scope: MutableMapping[str, Any], path: str, root: str) -> str | No
     return template
 
 
-def _has_other_body(scope: MutableMapping[str, Any]) -> bool:
-    """Whether the server may send the body itself, from a file."""
-    extensions = scope.get("extensions") or {}
-    return "http.response.pathsend" in extensions or "http.response.zerocopysend" in extensions
+def _is_of_disconnect(error: BaseException) -> bool:
+    """Whether a framework ends a request so whose client has gone; what else it raises is a failure."""
+    return isinstance(error, (OSError, asyncio.CancelledError)) or type(error).__name__ == "ClientDisconnect"
 
 
 def _header(scope: MutableMapping[str, Any], wanted: bytes) -> str:

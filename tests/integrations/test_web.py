@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -193,6 +193,43 @@ def test_a_request_is_a_session_named_by_its_route(
     assert broken.error_message == "KeyError: 'rows'"
     assert endless.error_message == "DisconnectedError: the client disconnected"
     assert not list(tmp_path.glob("performance_report_*"))
+
+
+@pytest.mark.parametrize(
+    ("after", "status", "message"),
+    [
+        (None, "interrupted", "DisconnectedError: the client disconnected"),
+        (OSError("gone"), "interrupted", "DisconnectedError: the client disconnected"),
+        (asyncio.CancelledError(), "interrupted", "DisconnectedError: the client disconnected"),
+        (KeyError("rows"), "failed", "KeyError: 'rows'"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_follows_a_disconnect_is_a_failure_only_if_it_is_one(
+    tmp_path: Path,
+    recorded: Callable[[], list[Session]],
+    after: BaseException | None,
+    status: str,
+    message: str,
+) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        assert (await receive())["type"] == "http.disconnect"
+        if after is not None:
+            raise after
+        await send({"type": "http.response.body"})
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        pass
+
+    app = asgi.PerfdbMiddleware(application, home=tmp_path)
+    with suppress(OSError, asyncio.CancelledError, KeyError):
+        asyncio.run(app({"type": "http", "method": "GET", "path": "/"}, receive, send))
+    (session,) = recorded()
+    assert (session.status, session.error_message) == (status, message)
 
 
 def test_flask_and_its_streams(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
