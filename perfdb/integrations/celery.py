@@ -13,7 +13,7 @@ from typing import Any
 from celery import signals
 
 from perfdb.guard import raise_foreign
-from perfdb.integrations.sessions import Recording, Sessions
+from perfdb.integrations.sessions import TRACEPARENT, Recording, Sessions
 from perfdb.recording.context import context
 
 SENT_AT = "perfdb_sent_at"  # header of a message: epoch seconds
@@ -104,6 +104,7 @@ def _attributes_of(request: Any, task_id: str) -> dict[str, Any]:
         if request.eta:  # a task that is put off does not wait until then
             sent = max(sent, datetime.fromisoformat(request.eta).timestamp())
         found["queue_s"] = round(max(0.0, time.time() - sent), 6)
-    if trace := getattr(request, "traceparent", None) or headers.get("traceparent"):
-        found["traceparent"] = str(trace)
+    trace = getattr(request, "traceparent", None) or headers.get("traceparent")
+    if isinstance(trace, str) and TRACEPARENT.fullmatch(trace):
+        found["traceparent"] = trace
     return found

@@ -18,7 +18,7 @@ from typing import Any
 
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
-from perfdb.integrations.sessions import Recording, Sessions
+from perfdb.integrations.sessions import TRACEPARENT, Recording, Sessions
 from perfdb.settings import Settings
 from perfdb.vocabulary import bounded
 
@@ -26,9 +26,6 @@ UNMATCHED = "<unmatched>"
 METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT QUERY".split())  # others: OTHER
 MOST_TIMINGS = 20  # steps of one Server-Timing header
 
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?"
-)
 _NO_TOKEN = re.compile(r"[^A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -86,7 +83,7 @@ class Web:
         if self._sessions.settings.disabled or (self._ignored is not None and self._ignored(path)):
             return None
         method = method if method in METHODS else "OTHER"
-        came = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+        came = TRACEPARENT.fullmatch(traceparent) if traceparent else None
         attributes = {"traceparent": came[0]} if came is not None else {}
         return Request(self, method, self._sessions.begin(method, attributes, held=True), came, find_route)
 

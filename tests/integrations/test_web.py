@@ -79,14 +79,14 @@ def served_by_wsgi(app: Any) -> Iterator[str]:
             thread.join(30)
 
 
-def fastapi_app(gone: threading.Event) -> FastAPI:
+def fastapi_app(gone: threading.Event, sent: list[str]) -> FastAPI:
     app = FastAPI()
     router = APIRouter(prefix="/v1/{tenant}")
 
     @router.get("/items/{id}")
     def item(tenant: str, id: int) -> int:  # noqa: A002
         with perfdb.current().step("load rows", id=id), perfdb.current().step("query"):
-            pass
+            sent.append(perfdb.context().traceparent)
         return id
 
     @app.get("/later")
@@ -142,7 +142,8 @@ def test_a_request_is_a_session_named_by_its_route(
     tmp_path: Path, recorded: Callable[[], list[Session]], around: bool
 ) -> None:
     gone = threading.Event()
-    app: Any = fastapi_app(gone)
+    sent: list[str] = []
+    app: Any = fastapi_app(gone, sent)
     options: dict[str, Any] = {"home": tmp_path, "ignore": ["/health*"]}
     if around:
         app = asgi.PerfdbMiddleware(app, **options)
@@ -185,6 +186,7 @@ def test_a_request_is_a_session_named_by_its_route(
     assert first.attributes["traceparent"] == TRACE
     assert item.headers["traceparent"].startswith(TRACE[:36])
     assert item.headers["traceparent"] != TRACE
+    assert [each[:36] for each in sent] == [TRACE[:36]]  # to whom the handler asks
     assert item.headers["server-timing"].startswith("load_rows;dur=")
     assert item.headers["server-timing"].endswith(';desc="load rows"')
     assert [step.step_name for step in later.steps] == ["answer", "clean up"]
