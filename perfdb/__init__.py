@@ -118,3 +118,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Let ``%load_ext perfdb`` give a notebook ``%%perfdb NAME``."""
+    from perfdb.integrations.notebooks import load
+
+    load(shell)

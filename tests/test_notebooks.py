@@ -67,8 +67,8 @@ def test_a_notebook_runs_on_any_history(
     assert said == [], "a cell shows neither an answer nor a reason"
 
 
-def executed(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a notebook that was run on the history of a home."""
+def executed(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, notebook: Any = None) -> Any:
+    """Return a notebook that was run on the history of a home; of a path when none is given."""
     import nbclient
     import nbformat
 
@@ -78,7 +78,7 @@ def executed(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("IPYTHONDIR", str(home.parent / "ipython"))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
-    notebook = nbformat.read(path, as_version=4)
+    notebook = notebook or nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(home.parent))
     return notebook
 
@@ -93,3 +93,32 @@ def test_a_notebook_is_thin_and_without_outputs(path: Path) -> None:
     assert "perfdb.History(" in code[0].source
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
     assert all("sqlite3" not in cell.source and "SELECT" not in cell.source for cell in code)
+
+
+def test_a_cell_is_a_step_with_its_waterfall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbclient
+    import nbformat
+
+    cells = [
+        "%load_ext perfdb",
+        "%%perfdb load rows\nwith perfdb.current().step('query'):\n    rows = [1, 2]\nsum(rows)",
+        "rows.append(3)",
+        "%%perfdb broken\nrows.append(4)\nrows['x']",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
+    notebook.cells[0].source = "import perfdb\n" + cells[0]
+    path = tmp_path / "magic.ipynb"
+    nbformat.write(notebook, path)
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="list indices"):
+        executed(path, tmp_path / "home", monkeypatch, notebook)
+    said = [each.data for each in notebook.cells[1].outputs if "data" in each]
+    assert any(each.get("text/plain") == "3" for each in said)
+    assert any("load rows" in each.get("text/html", "") and "query" in each["text/html"] for each in said)
+    broken = [each.output_type for each in notebook.cells[3].outputs]
+    assert broken == ["display_data", "error"]
+    assert ", line 2" in notebook.cells[3].outputs[1].traceback[-2]
+    history = perfdb.History(home=tmp_path / "home")
+    ok, failed = [history.session(each) for each in history.sessions()["session_id"]]
+    assert [(step.step_name, step.parent_seq) for step in ok.steps] == [("load rows", None), ("query", 0)]
+    assert (ok.pipeline, ok.status, failed.status) == ("notebook", "completed", "failed")
+    assert failed.error_message == "TypeError: list indices must be integers or slices, not str"

@@ -258,7 +258,9 @@ class Context(str):
     Empty, and therefore false, where nothing is recorded.
     """
 
-    __slots__ = ()
+    __slots__ = ("trace_id",)
+
+    trace_id: str  # 32 hex digits of the trace that the session continues; not there if it continues none
 
     @property
     def environ(self) -> dict[str, str]:
@@ -267,14 +269,18 @@ class Context(str):
 
     @property
     def traceparent(self) -> str:
-        """Return it as a W3C ``traceparent``; its ids are made from the session's and the step's."""
+        """Return it as a W3C ``traceparent``; its ids are made from the session's and the step's.
+
+        A session that continues a trace keeps the id of that.
+        """
         if not self:
             return ""
         load("hashlib")
         from hashlib import sha256
 
         trace, span = sha256(self.partition(":")[0].encode()), sha256(self.encode())
-        return f"00-{trace.hexdigest()[:32]}-{span.hexdigest()[:16]}-01"
+        trace_id = getattr(self, "trace_id", None) or trace.hexdigest()[:32]
+        return f"00-{trace_id}-{span.hexdigest()[:16]}-01"
 
 
 def context() -> Context:
@@ -286,7 +292,10 @@ def context() -> Context:
         seq = node.session.root_seq
     else:
         seq = getattr(node, "seq", None)
-    return Context(node.session.session_id if seq is None else f"{node.session.session_id}:{seq}")
+    found = Context(node.session.session_id if seq is None else f"{node.session.session_id}:{seq}")
+    if trace_id := getattr(node.session, "trace_id", ""):
+        found.trace_id = trace_id
+    return found
 
 
 def read_token(token: str) -> tuple[str, int | None]:

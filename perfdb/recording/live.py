@@ -72,6 +72,7 @@ class SystemClock:
 class LiveSession:
     """What the tracker knows of the session that runs, until it is finished and for its report."""
 
+    trace_id = ""  # of a W3C trace that it continues
     root_seq: int | None = None  # the step of another process that all steps of this one are inside of
 
     def __init__(
@@ -87,6 +88,7 @@ class LiveSession:
         clock: Clock,
         console: Console | None = None,
         secret_words: Iterable[str] = (),
+        measured: bool = True,
     ) -> None:
         self.session_id = session_id
         self.pipeline = pipeline
@@ -129,10 +131,12 @@ class LiveSession:
         self._unwritten: list[tuple[float, float, int]] = []
         self._lock = RLock()
         self._waits = Waits()
-        _, self._cpu, self._highest_rss = self.read_usage()
+        self._is_measured = measured  # of many at once in a process none has a CPU time of its own
+        self.reading: Reading = (float("-inf"), 0.0, 0)
+        self._cpu, self._highest_rss = self.read_usage()[1:] if measured else (0.0, 0)
         self._wait_at_start = self._waits.newest
-        self._used = counters.read()  # of further counters, first as they are now
-        self.last_rss = self.rss_peak = resident_bytes() or 0
+        self._used = counters.read() if measured else {}  # of further counters, first as they are now
+        self.last_rss = self.rss_peak = (resident_bytes() or 0) if measured else 0
         self._rss_sum = self._rss_count = 0
         self.tells = console is not None or self._debug is not None
         self._line = _LINE.replace(b"ID", session_id.encode("ascii"))
@@ -152,7 +156,7 @@ class LiveSession:
         """Read the clock and what the process has used: CPU seconds, and the most memory so far."""
         now = self.monotonic()
         used = getrusage(RUSAGE_SELF)
-        self.reading: Reading = (now, used.ru_utime + used.ru_stime, used.ru_maxrss)
+        self.reading = (now, used.ru_utime + used.ru_stime, used.ru_maxrss)
         if now >= self._waits.next_at:
             self._waits.read(now)
         return self.reading
@@ -358,14 +362,15 @@ class LiveSession:
         """Write that the session has ended; a further process of it leaves that to the one that began it."""
         if self.total_duration is None:
             self.total_duration = round(max(0.0, self.monotonic() - self.started), 6)
-        _, cpu, highest_rss = self.read_usage()
-        self.cpu_s = round(max(0.0, cpu - self._cpu), 6)
-        if highest_rss > self._highest_rss:
-            self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
-        self._used = counters.used_since(self._used)
-        wait = self._waits.since(self._wait_at_start)
-        if wait is not None:
-            self._used["cpu_wait_s"] = round(wait, 6)
+        if self._is_measured:
+            _, cpu, highest_rss = self.read_usage()
+            self.cpu_s = round(max(0.0, cpu - self._cpu), 6)
+            if highest_rss > self._highest_rss:
+                self.rss_peak = max(self.rss_peak, highest_rss * MAXRSS_UNIT)
+            self._used = counters.used_since(self._used)
+            wait = self._waits.since(self._wait_at_start)
+            if wait is not None:
+                self._used["cpu_wait_s"] = round(wait, 6)
         self.status = status
         self.ended = True
         self.success = status == COMPLETED

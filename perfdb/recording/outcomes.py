@@ -35,6 +35,8 @@ _INTERRUPTIONS = frozenset(
         "celery.exceptions.TaskPredicate",  # Retry, Ignore, Reject
         "huey.exceptions.RetryTask",
         "huey.exceptions.CancelExecution",
+        "huey.exceptions.TaskLockedException",  # it was not run
+        "huey.exceptions.RateLimitExceeded",
         "dramatiq.errors.Retry",
         "arq.worker.Retry",
         "airflow.exceptions.AirflowSkipException",

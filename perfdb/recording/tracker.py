@@ -24,7 +24,7 @@ from perfdb.recording.monitor import Monitor
 from perfdb.recording.native import load, monotonic, wait_for
 from perfdb.recording.outcomes import message_of, outcome_of, take_expected
 from perfdb.recording.step import LEFT, Step
-from perfdb.recording.values import MAX_ITEMS, clean, clean_name, is_true
+from perfdb.recording.values import MAX_ITEMS, clean_json, clean_name, is_true
 from perfdb.search import doubt_about_home, short_path
 from perfdb.settings import Settings, trust_for
 from perfdb.vocabulary import INTERRUPTED, check_session_id, mode_of
@@ -67,6 +67,8 @@ class Tracker:
 
     Made by ``perfdb.create_tracker`` and ``perfdb.track``. It may be shared by threads.
     """
+
+    _measures = True  # CPU time and memory of its sessions
 
     def __init__(
         self,
@@ -190,7 +192,7 @@ class Tracker:
             self._end(self._live, INTERRUPTED, None, "another session was started on the same tracker")
         expected = take_expected(attributes)
         self._attributes, self._cleaner = dict(attributes), None
-        cleaned = clean(attributes, self._settings.redact)
+        cleaned, _ = clean_json(dict(attributes), self._settings.redact)
         live = self._live = LiveSession(
             session_id,
             clean_name(self.pipeline),
@@ -202,6 +204,7 @@ class Tracker:
             clock=self._clock,
             console=self._console if self._live_lines else None,
             secret_words=self._settings.redact,
+            measured=self._measures,
         )
         live.expected = expected
         self._enter(live)
@@ -258,7 +261,8 @@ class Tracker:
             self._health.misused(f"end_pipeline() found steps still open and closed them as failed: {names}")
 
     def _all_attributes(self) -> dict[str, Any]:
-        cleaned = clean(self._attributes.copy(), self._settings.redact)  # others may change them meanwhile
+        # a copy: others may change them meanwhile
+        cleaned, _ = clean_json(self._attributes.copy(), self._settings.redact)
         return cleaned if self._cleaner is None else {**cleaned, "events": self._events}
 
     def _new_session_id(self) -> str:

@@ -1,0 +1,133 @@
+"""ASGI middleware: each request of FastAPI, Starlette, Litestar or Django is a session.
+
+app.add_middleware(PerfdbMiddleware, ignore=["/health*"])
+app = PerfdbMiddleware(app)  # around any ASGI application
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from perfdb.integrations.web import DisconnectedError, Request, Web, filled, route_of_django
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+# messages that send the body: the second names a file to the server
+_BODIES = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
+
+
+class PerfdbMiddleware:
+    """Records each request from its first byte to the last one of the response and its background tasks.
+
+    Args:
+        app: the application.
+        options: what ``perfdb.integrations.web.Web`` takes: ``home``, ``ignore``, ``share``, …
+    """
+
+    def __init__(self, app: Application, **options: Any) -> None:
+        self._app = app
+        self._web = Web(**options)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._prepare()
+        request = None
+        if kind == "http":
+            path, root = scope.get("path", "/"), scope.get("root_path", "")
+            request = self._web.begin(
+                scope.get("method", ""),
+                path,
+                _header(scope, b"traceparent"),
+                lambda: _route_of(scope, path, root),
+            )
+        if request is None:
+            await self._app(scope, receive, send)
+            return
+        await self._record(request, scope, receive, send)
+
+    async def _prepare(self) -> None:
+        if asyncio._get_running_loop() is not None:
+            await asyncio.to_thread(self._web.prepare)
+        else:  # under trio
+            self._web.prepare()
+
+    async def _record(
+        self, request: Request, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        gone = complete = False
+
+        async def listening() -> Message:
+            nonlocal gone
+            message = await receive()
+            if not complete and message["type"] == "http.disconnect":
+                gone = True
+            return message
+
+        async def sending(message: Message) -> None:
+            nonlocal complete, gone
+            kind = message["type"]
+            if kind == "http.response.start" and (further := request.answers(message["status"])):
+                more = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in further]
+                message = {**message, "headers": [*message.get("headers", ()), *more]}
+            try:
+                await send(message)
+            except OSError:
+                gone = True
+                raise
+            if kind in _BODIES and not message.get("more_body", False):
+                complete = True
+
+        error: BaseException | None = None
+        try:
+            await self._app(scope, listening, sending)
+        except BaseException as escaped:
+            error = escaped
+            raise
+        finally:
+            if gone and (error is None or _is_of_disconnect(error)):
+                error = DisconnectedError("the client disconnected")
+            elif error is None and request.status and not complete:
+                error = RuntimeError("the response was not completed")
+            request.end(error)
+            del error  # it holds this frame
+
+
+def _route_of(scope: MutableMapping[str, Any], path: str, root: str) -> str | None:
+    template: str | None = scope.get("path_template")  # Litestar
+    if template:
+        return template
+    route = scope.get("route")
+    parameters = scope.get("path_params") or {}
+    if route is not None:
+        chosen = scope.get("fastapi")  # its included routers know their prefix
+        chosen = chosen.get("effective_route_context") if isinstance(chosen, dict) else None
+        if chosen is None or getattr(chosen, "original_route", None) is not route:
+            chosen = route
+        template = getattr(chosen, "path_format", None) or getattr(chosen, "path", None)
+    if template is None and scope.get("endpoint") is not None:  # an older Starlette
+        return filled(path, parameters)
+    if template is None:
+        return route_of_django(path)
+    inner = scope.get("root_path", "")
+    if inner != root and inner.startswith(root):  # of an application that is mounted
+        return filled(inner[len(root) :], parameters) + template
+    return template
+
+
+def _is_of_disconnect(error: BaseException) -> bool:
+    """Whether a framework ends a request so whose client has gone; what else it raises is a failure."""
+    return isinstance(error, (OSError, asyncio.CancelledError)) or type(error).__name__ == "ClientDisconnect"
+
+
+def _header(scope: MutableMapping[str, Any], wanted: bytes) -> str:
+    for name, value in scope.get("headers", ()):
+        if name == wanted:
+            return bytes(value).decode("latin-1")
+    return ""

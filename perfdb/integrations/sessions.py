@@ -1,0 +1,233 @@
+"""Sessions of what a server or a queue runs: many at once, each current in its own thread or task.
+
+Web middleware and task queues begin and end one for each request or task. Their ends wait for no database,
+and no reports are written. A session may be held back: its lines stay in memory until it is released under
+its final name, or dropped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from perfdb.guard import raise_foreign
+from perfdb.recorder import create_tracker, prepare
+from perfdb.recording.console import Console
+from perfdb.recording.health import Health
+from perfdb.recording.live import LiveSession
+from perfdb.recording.native import RLock
+from perfdb.recording.tracker import Tracker
+from perfdb.recording.values import clean_name
+from perfdb.settings import Settings, load
+from perfdb.worker.thread import Worker
+
+_process = itertools.count(0)  # of ids; another object in a forked child
+
+
+def _begin_process() -> None:
+    global _process
+    _process = itertools.count(int.from_bytes(os.urandom(5), "big"))
+
+
+_begin_process()
+os.register_at_fork(after_in_child=_begin_process)
+
+TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?"
+)
+MOST_HELD = 10_000  # lines of a session that waits; with more it is released as it is
+
+
+class Sessions:
+    """Begins sessions with the same settings.
+
+    Args:
+        home: folder of database and journals, as for ``perfdb.create_tracker``.
+        database_url: another database.
+        settings: complete settings instead of the above.
+        waits: whether an end waits for the database, for a process that ends at once.
+
+    Raises:
+        SettingsError: a setting is unknown, of the wrong type or out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: str | Path | None = None,
+        database_url: str | None = None,
+        settings: Settings | None = None,
+        waits: bool = False,
+    ) -> None:
+        self.settings = settings or load(home=home, database_url=database_url, console=False, monitor=False)
+        self.health = Health()
+        self._console = Console()
+        self._waits = waits
+        self._first: Tracker | None = None  # what makes one finds the worker
+
+    def prepare(self) -> None:
+        """Do what the first session would wait for; a fork may follow."""
+        prepare(settings=self.settings)
+
+    def begin(self, pipeline: str, attributes: dict[str, Any], *, held: bool = False) -> Recording:
+        """Begin a session, and make it current here."""
+        if self._first is None:
+            try:
+                self._first = create_tracker(settings=self.settings)
+                self.health.share_what_was_said(self._first._health)
+            except Exception as error:
+                raise_foreign(error)
+                self.health.failed("preparing a tracker", error)
+        worker = self._first._writer if self._first is not None else None
+        recording = Recording(
+            self.settings,
+            None if held else worker,
+            health=self.health,
+            console=self._console,
+            live_lines=False,
+            monitor=None,
+            fast_mode=None,
+        )
+        recording.waits = self._waits
+        recording._measures = not held
+        recording.pipeline = pipeline
+        try:
+            recording.start_pipeline(**attributes)
+        except BaseException as error:  # of the host's, just before or after
+            recording._break_off(error)
+            raise
+        if recording._live is not None and (trace := attributes.get("traceparent")):
+            recording._live.trace_id = str(trace)[3:35]
+        if held and recording._live is not None and isinstance(worker, Worker):
+            recording.held = _Held(worker, recording._live)
+            recording._writer = recording.held
+        return recording
+
+
+class CalledOffError(GeneratorExit):
+    """What runs was called off: no failure."""
+
+
+class Recording(Tracker):
+    """A session of many; its end does not wait for the database."""
+
+    waits = False
+    held: _Held | None = None
+
+    def _new_session_id(self) -> str:
+        """Return a new id, without asking the machine for random bits for each of thousands."""
+        stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._clock.time()))
+        return f"{stamp}_{next(_process) & 0xFF_FFFF_FFFF:010x}"
+
+    def _wait_for(self, live: LiveSession) -> None:
+        if self.waits:
+            super()._wait_for(live)
+
+    def name(self, pipeline: str) -> None:
+        """Give a session that is held back its name."""
+        self.pipeline = pipeline
+        if self._live is not None:
+            self._live.pipeline = clean_name(pipeline)
+
+    def end(self, error: BaseException | str | None = None, *, interrupted: bool = False) -> None:
+        """End it; a text is the reason of a failure, or of an interruption."""
+        if interrupted:
+            self.end_pipeline(error=error if isinstance(error, BaseException) else CalledOffError(error))
+        else:
+            self.end_pipeline(success=error is None, error=error)
+
+
+class _Held:
+    """Stands for the worker and for the journal of a session that is held back."""
+
+    path = Path(os.devnull)
+    is_closed = False
+
+    def __init__(self, worker: Worker, live: LiveSession) -> None:
+        self.header: dict[str, Any] = {}
+        self.keeps = True  # what becomes of it at its end
+        self.find_name: Callable[[], str | None] | None = None  # once it is known, nothing is held back
+        self._worker = worker
+        self._live = live
+        self._is_released = False
+        self._lines: list[bytes] = []
+        self._lock = RLock()
+        self._process = _process
+        live._open_journal = self.journal
+        live.journal = self  # type: ignore[assignment]
+
+    def write(self, body: bytes) -> bool:
+        """Keep a line; False once it is to be written."""
+        with self._lock:
+            if self.is_closed:
+                return False
+            if self.keeps:
+                self._lines.append(body)
+            if not self._is_released and self._is_to_be_written():
+                self.release()
+            return True
+
+    def _is_to_be_written(self) -> bool:
+        if self.find_name is not None and (name := self.find_name()) is not None:
+            self._live.pipeline = clean_name(name)
+            return True
+        return len(self._lines) > MOST_HELD
+
+    def release(self) -> None:
+        """Write what was held back; what follows is written at once."""
+        live = self._live
+        with self._lock:
+            if self.is_closed or self._process is not _process:  # a forked child's copy is not its to write
+                return
+            self._is_released = True
+            if not live.begun:
+                live.begin()
+                self._lines.insert(0, self._lines.pop())
+            self._worker.started(live)
+            live.journal = journal = self._worker.journal()
+            self.is_closed = True
+            lines, self._lines = self._lines, []
+            if journal is None or not journal.write(*lines):
+                for line in lines:
+                    live.write(line)
+
+    def drop(self) -> None:
+        """Keep nothing of it, its end neither."""
+        with self._lock:
+            if not self.is_closed:
+                self.keeps, self._lines = False, []
+                self._live.begun = self._live.finished = True  # as far as lines go
+
+    def journal(self) -> Any:
+        """Return what takes lines now."""
+        with self._lock:
+            return self._worker.journal() if self.is_closed else self
+
+    def started(self, session: LiveSession) -> None:
+        """Leave it to the release."""
+
+    def ended(self, session: LiveSession) -> None:
+        """Bring it to the database, or drop it."""
+        if not self.is_closed and not self.keeps:
+            self.is_closed, self._lines = True, []
+            session.ended, session.journal = True, None
+            return
+        self.release()
+        self._worker.ended(session)
+
+    def left_to_wait(self, session: LiveSession, until: float) -> float:
+        """Wait for nothing."""
+        return 0.0
+
+    def usual(self, session: LiveSession) -> Any:
+        """Return what the worker knows."""
+        return self._worker.usual(session)
+
+    def status(self) -> dict[str, Any]:
+        """Return the worker's."""
+        return self._worker.status()

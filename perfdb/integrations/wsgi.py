@@ -1,0 +1,111 @@
+"""WSGI middleware: each request of Flask or Django is a session.
+
+app.wsgi_app = PerfdbMiddleware(app.wsgi_app)  # Flask
+application = PerfdbMiddleware(get_wsgi_application())  # Django
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from perfdb.integrations.web import DisconnectedError, Request, Web, route_of_django
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Any], Iterable[bytes]]
+
+
+class PerfdbMiddleware:
+    """Records each request until the last part of its response was taken, or its client has gone.
+
+    Args:
+        app: the application.
+        options: what ``perfdb.integrations.web.Web`` takes: ``home``, ``ignore``, ``share``, …
+    """
+
+    def __init__(self, app: Application, **options: Any) -> None:
+        self._app = app
+        self._web = Web(**options)
+
+    def prepare(self) -> None:
+        """Do what the first request would wait for; a server may fork afterwards."""
+        self._web.prepare()
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Serve one request."""
+        request = self._web.begin(
+            environ.get("REQUEST_METHOD", ""),
+            environ.get("PATH_INFO", "") or "/",
+            environ.get("HTTP_TRACEPARENT", ""),
+            lambda: _route_of(environ),
+        )
+        if request is None:
+            return self._app(environ, start_response)
+
+        def starting(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            number = status[:3]
+            further = request.answers(int(number) if number.isdigit() else 0)
+            return start_response(status, [*headers, *further], *exc_info)
+
+        try:
+            body = self._app(environ, starting)
+        except BaseException as error:
+            request.end(error)
+            raise
+        kind = _SizedBody if hasattr(body, "__len__") else _Body
+        return kind(body, request, done=environ.get("REQUEST_METHOD") == "HEAD")
+
+
+def _route_of(environ: Environ) -> str | None:
+    rule = getattr(environ.get("werkzeug.request"), "url_rule", None)  # Flask
+    return str(rule.rule) if rule is not None else route_of_django(environ.get("PATH_INFO", ""))
+
+
+class _Body:
+    """The parts of a response; its end is the session's."""
+
+    def __init__(self, body: Iterable[bytes], request: Request, *, done: bool) -> None:
+        self._body = body
+        self._parts: Iterator[bytes] | None = None
+        self._request: Request | None = request
+        self._done = done  # whether its client has all that it asked for
+        self._error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            if self._parts is None:
+                self._parts = iter(self._body)
+            return next(self._parts)
+        except StopIteration:
+            self._done = True
+            raise
+        except BaseException as error:
+            self._error = error
+            raise
+
+    def close(self) -> None:
+        """End the response: the server calls it, whatever happened."""
+        request, self._request = self._request, None
+        error = self._error
+        try:
+            if (close := getattr(self._body, "close", None)) is not None:
+                close()
+        except BaseException as raised:
+            error = error or raised
+            raise
+        finally:
+            if request is not None:
+                if error is None and not self._done:
+                    error = DisconnectedError("the client disconnected")
+                request.end(error)
+            self._error = error = None
+
+
+class _SizedBody(_Body):
+    """One whose number of parts the server may ask for."""
+
+    def __len__(self) -> int:
+        return len(self._body)  # type: ignore[arg-type]

@@ -1,0 +1,231 @@
+"""Tasks of Celery, RQ and Huey as sessions, with real workers and a real Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import perfdb
+from perfdb.records import Session
+from tests.faults.test_row_37_passing_exceptions import redis_server
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Session]]:
+    """Return what reads all sessions, oldest first; the home is that of all programs of this test."""
+    monkeypatch.setenv("PERFDB_HOME", str(tmp_path / "home"))
+
+    def read() -> list[Session]:
+        perfdb.Intake().flush()
+        history = perfdb.History()
+        found = [history.session(each) for each in history.sessions()["session_id"]]
+        return sorted(found, key=lambda session: session.start_time)
+
+    return read
+
+
+TASKS = """
+    import os, sys, time
+    import perfdb
+    from celery import Celery
+    from celery.exceptions import SoftTimeLimitExceeded
+    from perfdb.integrations.celery import record_tasks
+
+    app = Celery("tasks", broker="redis://127.0.0.1:PORT/0", backend="redis://127.0.0.1:PORT/1")
+    record_tasks()
+
+    @app.task(name="add")
+    def add(x):
+        with perfdb.current().step("sum"):
+            return x + 1
+
+    @app.task(name="flaky", bind=True, max_retries=2)
+    def flaky(self):
+        if self.request.retries < 2:
+            raise self.retry(countdown=0, exc=KeyError("away"))
+        return "done"
+
+    @app.task(name="broken")
+    def broken():
+        raise KeyError("rows")
+
+    @app.task(name="limited", soft_time_limit=1, time_limit=60)
+    def limited():
+        until = time.time() + 60
+        while time.time() < until:
+            with perfdb.current().step("s"):
+                sum(range(50))
+
+    @app.task(name="killed")
+    def killed():
+        with open(f"acknowledged.{os.getpid()}", "a") as file:
+            for n in range(10_000):
+                with perfdb.current().step("s", n=n):
+                    pass
+                file.write(f"{n}\\n")
+                file.flush()
+                time.sleep(0.001)
+"""
+
+
+def test_celery_tasks_their_retries_and_killed_workers(
+    tmp_path: Path, recorded: Callable[[], list[Session]]
+) -> None:
+    pytest.importorskip("celery")
+    with redis_server(tmp_path) as port:
+        (tmp_path / "tasks.py").write_text(textwrap.dedent(TASKS).replace("PORT", str(port)))
+        options = "-A tasks worker -c 5 -l error --prefetch-multiplier 1".split()
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "celery", *options], cwd=tmp_path, start_new_session=True
+        )
+        ask = """
+            import perfdb, tasks
+            with perfdb.track("asks", console=False) as run, run.step("send"):
+                made = tasks.add.delay(1)
+            made = [made, tasks.flaky.delay(), tasks.broken.delay(), tasks.limited.delay()]
+            for each in made:
+                each.get(timeout=90, propagate=False)
+            print([each.state for each in made])
+            for _ in range(5):
+                tasks.killed.delay()
+        """
+        try:
+            asked = subprocess.run(
+                [sys.executable, "-c", textwrap.dedent(ask)],
+                cwd=tmp_path, capture_output=True, text=True, timeout=120,
+            )  # fmt: skip
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and len(busy := list(tmp_path.glob("acknowledged.*"))) < 5:
+                time.sleep(0.05)
+            children = [int(each.suffix[1:]) for each in busy]
+            worker.send_signal(signal.SIGSTOP)  # it forks no others
+            for pid in children:
+                os.kill(pid, signal.SIGKILL)
+        finally:
+            for process in [*psutil.Process(worker.pid).children(recursive=True), worker]:
+                process.kill()
+            worker.wait(30)
+    assert asked.stdout == "['SUCCESS', 'SUCCESS', 'FAILURE', 'FAILURE']\n", asked.stderr
+    sessions = recorded()
+    by_name: dict[str, list[Session]] = {}
+    for session in sessions:
+        by_name.setdefault(session.pipeline, []).append(session)
+    (add,), flaky = by_name["add"], by_name["flaky"]
+    assert (add.status, [step.step_name for step in add.steps]) == ("completed", ["sum"])
+    assert 0 <= add.attributes["queue_s"] < 60
+    assert add.attributes["traceparent"].startswith("00-")
+    assert [each.status for each in flaky] == ["interrupted", "interrupted", "completed"]
+    assert [each.attributes["retries"] for each in flaky] == [0, 1, 2]
+    assert len({each.attributes["root_id"] for each in flaky}) == 1
+    assert [each.error_message for each in by_name["broken"]] == ["KeyError: 'rows'"]
+    (limited,) = by_name["limited"]
+    assert (limited.status, limited.error_message) == (
+        "failed",
+        "SoftTimeLimitExceeded: SoftTimeLimitExceeded()",
+    )
+    assert len(by_name["killed"]) == len(children) == 5
+    for session in by_name["killed"]:
+        assert (session.status, session.total_duration) == ("interrupted", None)
+        found = {step.additional_data.get("n") for step in session.steps}
+        said = (tmp_path / f"acknowledged.{session.pid}").read_text().split()
+        assert found >= {int(n) for n in said}
+
+
+def test_rq_jobs_and_their_retries(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
+    rq, redis = pytest.importorskip("rq"), pytest.importorskip("redis")
+    jobs = """
+        import time
+        import perfdb
+        def add(x):
+            with perfdb.current().step("sum"):
+                return x + 1
+        def broken():
+            raise KeyError("rows")
+        def endless():
+            while True:
+                with perfdb.current().step("s"):
+                    sum(range(50))
+    """
+    (tmp_path / "jobs.py").write_text(textwrap.dedent(jobs))
+    with redis_server(tmp_path) as port:
+        connection = redis.Redis(port=port)
+        queue = rq.Queue(connection=connection)
+        queue.enqueue("jobs.add", 1)
+        queue.enqueue("jobs.broken", retry=rq.Retry(max=1))
+        queue.enqueue("jobs.endless", job_timeout=1)
+        options = f"worker --burst --url redis://127.0.0.1:{port}".split()
+        subprocess.run(
+            [sys.executable, "-m", "rq.cli", *options, "--worker-class", "perfdb.integrations.rq.Worker"],
+            cwd=tmp_path, timeout=120, check=True, capture_output=True,
+        )  # fmt: skip
+        connection.close()
+    sessions = sorted(recorded(), key=lambda session: (session.pipeline, session.start_time))
+    assert [(each.pipeline, each.status, each.attributes["retries"]) for each in sessions] == [
+        ("jobs.add", "completed", 0),
+        ("jobs.broken", "failed", 0),
+        ("jobs.broken", "failed", 1),
+        ("jobs.endless", "failed", 0),
+    ]
+    assert [step.step_name for step in sessions[0].steps] == ["sum"]
+    assert sessions[1].attributes["root_id"] == sessions[2].attributes["root_id"]
+    assert sessions[3].error_message.startswith("JobTimeoutException: ")
+    assert all(0 <= each.attributes["queue_s"] < 120 for each in sessions)
+
+
+def test_huey_tasks_and_their_retries(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
+    huey = pytest.importorskip("huey")
+    from huey.exceptions import CancelExecution, RetryTask
+
+    from perfdb.integrations.huey import record_tasks
+
+    instance = huey.MemoryHuey("tests", immediate=True)
+    record_tasks(instance)
+    tries: list[int] = []
+
+    @instance.task()
+    def add(x: int) -> int:
+        with perfdb.current().step("sum"):
+            return x + 1
+
+    @instance.task(retries=1)
+    def flaky() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise KeyError("away")
+        return "done"
+
+    @instance.task()
+    def again() -> None:
+        tries.append(2)
+        if tries.count(2) == 1:
+            raise RetryTask
+
+    @instance.task()
+    def cancelled() -> None:
+        raise CancelExecution(retry=False)
+
+    for each in (add, flaky, again, cancelled):
+        each(1) if each is add else each()
+    sessions: Any = sorted(recorded(), key=lambda session: (session.pipeline, session.start_time))
+    said = [(each.pipeline, each.status, each.error_message, each.attributes["retries"]) for each in sessions]
+    assert said == [
+        ("add", "completed", None, 0),
+        ("again", "interrupted", "RetryTask: None", 0),
+        ("again", "completed", None, 0),
+        ("cancelled", "interrupted", "CalledOffError: the task was canceled", 0),
+        ("flaky", "failed", "KeyError: 'away'", 0),
+        ("flaky", "completed", None, 1),
+    ]
+    assert [step.step_name for step in sessions[0].steps] == ["sum"]
