@@ -23,7 +23,7 @@ def evaluate_past(
     accepted: Mapping[tuple[str | None, str], Baseline],
     last: int,
 ) -> Iterator[tuple[SeriesVerdict, int]]:
-    """Yield the verdicts on the last runs of each series, the newest first, each with its index in the window.
+    """Yield the verdicts on the last runs of each series, the newest first, and the place of each run.
 
     Args:
         connection: of any role.

@@ -228,7 +228,9 @@ def _session_sentence(a: Session, b: Session, rows: Sequence[_Row]) -> str:
             ways = ("more", "less") if difference > 0 else ("less", "more")
             sentence += f"; on the critical path {_part(most[0])} took {part} {ways[0]}, and others {ways[1]}"
     ends = [f"{session.session_id} {session.status}" for session in (a, b) if session.status != COMPLETED]
-    if ends:
+    if a.status == b.status != COMPLETED:
+        sentence += f". Both {a.status}"
+    elif ends:
         sentence += f". Not alike: {' and '.join(ends)}"
     if a.mode != b.mode or a.pipeline != b.pipeline:
         what = "pipelines" if a.pipeline != b.pipeline else "modes"
