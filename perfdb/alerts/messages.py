@@ -78,7 +78,17 @@ def _what_moved(alert: Alert) -> str:
 
 def _arithmetic(alert: Alert) -> str:
     """Return the sum behind the figures that the message tells: of now, not of when the alert opened."""
-    return str(alert.details.get("arithmetic") or alert.details.get("found", ""))
+    return sum_text(
+        str(alert.details.get("arithmetic") or alert.details.get("found", "")), alert.kind, alert.metric
+    )
+
+
+def sum_text(said: str, kind: str, metric: str) -> str:
+    """Return the sum of a rule with the unit of its figures, where they are values of the metric."""
+    unit, judge = UNITS.get(metric), kind_of(kind)
+    if not said or unit is None or judge.looks_at == "failed" or judge.finds == "share":
+        return said
+    return f"{said} (figures in {unit})"
 
 
 def _usual(alert: Alert) -> str:
