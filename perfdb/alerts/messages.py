@@ -131,7 +131,11 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     everyone = (alert, *group)
     cause = of_details(alert.details)
     if cause is not None:
-        return " ".join(part for part in (_parts_of(cause, alert.step_name), _suspicion(cause)) if part)
+        details = alert.details
+        later = details.get("found") and details.get("arithmetic") not in (None, details.get("found"))
+        when = "So it was when it opened." if later else ""  # the alert's figures are of now
+        said = (_parts_of(cause, alert.step_name), when, _suspicion(cause))
+        return " ".join(part for part in said if part)
     total = next((each for each in everyone if each.step_name is None), None)
     steps_moved: dict[str, float] = {}
     for each in everyone:
