@@ -366,17 +366,20 @@ def _tells_apart(values: Sequence[str], groups: Sequence[bool]) -> bool:
 
 
 def _group_sentence(frame: pd.DataFrame, by: str, a: object, b: object, confounded: Sequence[str]) -> str:
-    groups = f"{inert(by)} = {inert(_shown(b))}"
+    named_a, named_b = (inert(_shown(value)) for value in (a, b))
+    if named_a == named_b:  # the text "1" and the number 1
+        named_a, named_b = inert(_key(a)), inert(_key(b))
+    groups = f"{inert(by)} = {named_b}"
     totals = frame[(frame["kind"] == "total") & frame["difference_s"].notna()]
     if totals.empty:
-        return f"No pipeline and mode has sessions of both {groups} and {inert(_shown(a))}."
+        return f"No pipeline and mode has sessions of both {groups} and {named_a}."
     total = totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]
     difference = float(total["difference_s"])
     of_mode = mode_text(str(total["mode"]))
     sentence = (
         f"With {groups} a session of {inert(total['pipeline'])}{f' ({of_mode})' if of_mode else ''} took "
         f"{duration_text(float(total['b_median']))} in the median, {_more(difference)} with "
-        f"{inert(_shown(a))} ({duration_text(float(total['a_median']))}); "
+        f"{named_a} ({duration_text(float(total['a_median']))}); "
         f"n = {total['b_n']} and {total['a_n']}"
     )
     if total["low_s"] == total["low_s"]:
