@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from perfdb.alerts.causes import cause_at
+from perfdb.alerts.causes import cause_at, of_details
 from perfdb.alerts.evaluation import values_for, windows_of
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.rules import Rule, kind_of
@@ -19,6 +19,7 @@ from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.measures import named
 from perfdb.records import Alert
 from perfdb.store.windows import SessionRef, find_session_ref, newest_sessions, runs_since, session_after
+from perfdb.vocabulary import HISTORIC
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -36,13 +37,13 @@ class AlertExplanation:
         values: one per run, in the metric's unit; 1.0 for a failed run and 0.0 for a good one where the rule
             counts failures. ``session_ids`` and ``start_times`` (epoch s) are of the same runs.
         at: index of the first run that it is about; None when that is older than these runs.
-        before_median: of the ``before_n`` runs just before, of the same level where the level moved;
-            after_median: of the ``after_n`` since, while that level lasted.
+        before_median: of the ``before_n`` runs just before: those that its baseline was made of, or of the
+            same level where the level moved; after_median: of the ``after_n`` since, while that level lasted.
         effect: percent by which they differ.
         p_value: that chance moves a level so much (Mann-Whitney, corrected for autocorrelation); None
             where no change point lies.
         interval: ids of the sessions between which the level moved (95 %).
-        cause: the parts of the total's move and what switched with it, now.
+        cause: the parts of the total's move and what switched with it: now, or as a historic alert found it.
     """
 
     alert: Alert
@@ -99,6 +100,8 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
         first = max(0, at - alert.baseline_n)
     if change is not None:
         first, end = change.index - change.before_n, change.index + change.after_n
+    if kind.finds == "level" and 0 < alert.baseline_n <= at:  # the runs that its baseline was made of
+        first = at - alert.baseline_n
     before, after = values[first:at], values[at:end]
     old, new = (median(side) if side else None for side in (before, after))
     return AlertExplanation(
@@ -123,11 +126,15 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
 def _reach(connection: Connection, alert: Alert, session: SessionRef) -> tuple[SessionRef, int | None]:
     """Return until which session, and how many runs, what the alert is about reaches from well before it."""
     since = runs_since(connection, session, alert.since_time)
-    if since + _BEFORE <= _USUAL:
+    before = _BEFORE
+    if kind_of(alert.kind).finds == "level":  # its baseline is shown as it is told
+        room = max(_MOST - since, _MOST // 2)
+        before = min(max(_BEFORE, alert.baseline_n + alert.baseline_n // 10), room)
+    if since + before <= _USUAL:
         return session, None
-    if since + _BEFORE > _MOST:  # until now is too far: as much as there is room for
-        return session_after(connection, session, alert.since_time, _MOST - _BEFORE), _MOST
-    return session, since + _BEFORE
+    if since + before > _MOST:  # until now is too far: as much as there is room for
+        return session_after(connection, session, alert.since_time, _MOST - before), _MOST
+    return session, since + before
 
 
 def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:
@@ -140,6 +147,8 @@ def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:
 def _cause(connection: Connection, alert: Alert, since: float | None, until: float | None) -> Cause | None:
     if not kind_of(alert.kind).compares:
         return None
+    if alert.state == HISTORIC and (kept := of_details(alert.details)) is not None:
+        return kept
     return cause_at(
         connection,
         alert.pipeline,

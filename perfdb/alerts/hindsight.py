@@ -45,7 +45,7 @@ def evaluate_past(
     accepted: Mapping[tuple[str | None, str], Baseline],
     last: int,
 ) -> Iterator[tuple[SeriesVerdict, int]]:
-    """Yield the verdicts on the last runs of each series, and the index of the run in its window.
+    """Yield the verdicts on the last runs of each series, the newest first, and the place of each run.
 
     Args:
         connection: of any role.
@@ -67,7 +67,7 @@ def evaluate_past(
         return
     pins = pins_of(connection, session.pipeline, session.mode)
     total = windows[0]  # has every session
-    for session_id, start in list(zip(total.session_ids, total.start_times, strict=True))[-last:]:
+    for session_id, start in list(zip(total.session_ids, total.start_times, strict=True))[: -last - 1 : -1]:
         then = [window.between(0, bisect_right(window.start_times, start)) for window in windows]
         there = replace(session, session_id=session_id, start_time=start)
         for found in evaluate_rules(there, then, [rule], accepted, {}, pins):

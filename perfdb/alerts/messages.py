@@ -84,7 +84,17 @@ def host_of(alert: Alert) -> str | None:
 
 def _arithmetic(alert: Alert) -> str:
     """Return the sum behind the figures that the message tells: of now, not of when the alert opened."""
-    return str(alert.details.get("arithmetic") or alert.details.get("found", ""))
+    return sum_text(
+        str(alert.details.get("arithmetic") or alert.details.get("found", "")), alert.kind, alert.metric
+    )
+
+
+def sum_text(said: str, kind: str, metric: str) -> str:
+    """Return the sum of a rule with the unit of its figures, where they are values of the metric."""
+    unit, judge = unit_of(metric) or None, kind_of(kind)
+    if not said or unit is None or judge.looks_at == "failed" or judge.finds == "share":
+        return said
+    return f"{said} (figures in {unit})"
 
 
 def _usual(alert: Alert) -> str:
@@ -127,8 +137,11 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
     everyone = (alert, *group)
     cause = of_details(alert.details)
     if cause is not None:
-        told = _parts_of(cause, alert.step_name, unit_of(alert.metric))
-        return " ".join(part for part in (told, _suspicion(cause)) if part)
+        details = alert.details
+        later = details.get("found") and details.get("arithmetic") not in (None, details.get("found"))
+        when = "So it was when it opened." if later else ""  # the alert's figures are of now
+        said = (_parts_of(cause, alert.step_name, unit_of(alert.metric)), when, _suspicion(cause))
+        return " ".join(part for part in said if part)
     if alert.metric != "duration":
         return ""
     total = next((each for each in everyone if each.step_name is None), None)

@@ -62,7 +62,8 @@ if TYPE_CHECKING:
 
 REPLAY_S = 60.0
 MOST_PLACES = 500  # pipelines and modes that are judged now: each takes some milliseconds
-MOST_JUDGED = 2_000  # verdicts in hindsight: some take more than a millisecond
+MOST_JUDGED, MOST_SEARCHED = 2_000, 500  # verdicts in hindsight; where a search is made for each, some ms
+MOST_SHARES = 8  # pipelines and modes that share them
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,7 +426,8 @@ class Triage:
     def would_have_flagged(self, rule_name: str, *, last: int = 50) -> tuple[int, list[LiveVerdict]]:
         """Evaluate a rule on the last sessions of every pipeline and mode, each as if it were the newest.
 
-        Open alerts are left out of it: every run is evaluated afresh, and 2,000 at most, so that it is quick.
+        Open alerts are left out of it: every run is evaluated afresh, and 2,000 at most (500 of a rule that
+        searches for changes), the newest of each pipeline and mode, so that it is quick.
 
         Args:
             rule_name: of the settings.
@@ -440,7 +442,7 @@ class Triage:
         rule = _rule_of(self.settings, rule_name)
         with self._history._reading() as connection:
             past = () if connection is None else _evaluate_past(connection, rule, last)
-            found = [each for each in islice(past, MOST_JUDGED) if each.verdict.enough]
+            found = [each for each in past if each.verdict.enough]
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
         return len(found), hits
 
@@ -477,10 +479,21 @@ class Triage:
 
     def rules(self) -> list[RuleState]:
         """Return every configured rule with its state."""
+        return self._states(self.settings.rules)[0]
+
+    def rule(self, name: str) -> tuple[RuleState, list[LiveVerdict]]:
+        """Return one rule with its state, and its verdicts as ``verdicts`` does.
+
+        Raises:
+            NotFoundError: there is no rule of this name.
+        """
+        states, verdicts = self._states((_rule_of(self.settings, name),))
+        return states[0], verdicts
+
+    def _states(self, rules: Sequence[Rule]) -> tuple[list[RuleState], list[LiveVerdict]]:
         from perfdb.store.alerts import historic_counts, precision, read_alerts, rule_counts
         from perfdb.vocabulary import FALSE_ALARM
 
-        settings = self.settings
         with self._history._reading() as connection:
             counts: Mapping[str, Mapping[str, int]] = {}
             verdicts: list[LiveVerdict] = []
@@ -488,10 +501,10 @@ class Triage:
             historic: Mapping[str, int] = {}
             if connection is not None:
                 counts, historic = rule_counts(connection), historic_counts(connection)
-                verdicts = list(_evaluate_now(connection, settings.rules))
+                verdicts = list(_evaluate_now(connection, rules))
                 firing = {alert.rule for alert in read_alerts(connection, FIRING)}
         states = []
-        for rule in settings.rules:
+        for rule in rules:
             own = [each for each in verdicts if each.rule is rule]
             judged = [each for each in own if each.verdict.enough]
             state = "no data" if not own else "quiet" if judged else "too little history"
@@ -508,7 +521,7 @@ class Triage:
                     historic=historic.get(rule.name, 0),
                 )
             )
-        return states
+        return states, verdicts
 
     def check(
         self,
@@ -640,10 +653,16 @@ def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdi
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_sessions
 
-    newest = newest_sessions(connection, good=TABLE[rule.kind].looks_at != "failed")
+    kind = TABLE[rule.kind]
+    newest = newest_sessions(connection, good=kind.looks_at != "failed")
+    newest = [session for session in newest if rule.is_of(session.pipeline, session.mode)]
+    left = MOST_SEARCHED if kind.by_change_points else MOST_JUDGED
+    share = math.ceil(left / max(1, min(len(newest), MOST_SHARES)))
     for session in sorted(newest, key=lambda session: -session.start_time):
         accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
-        for found, index in evaluate_past(connection, session, rule, accepted, last):
+        past = evaluate_past(connection, session, rule, accepted, last)
+        for found, index in islice(past, min(left, share)):
+            left -= 1
             window = found.window
             yield LiveVerdict(
                 rule,
@@ -654,3 +673,5 @@ def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdi
                 window.start_times[index],
                 found.verdict,
             )
+        if left <= 0:
+            return

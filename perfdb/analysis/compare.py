@@ -289,7 +289,9 @@ def _session_sentence(a: Session, b: Session, rows: Sequence[_Row]) -> str:
             ways = ("more", "less") if difference > 0 else ("less", "more")
             sentence += f"; on the critical path {_part(most[0])} took {part} {ways[0]}, and others {ways[1]}"
     ends = [f"{session.session_id} {session.status}" for session in (a, b) if session.status != COMPLETED]
-    if ends:
+    if a.status == b.status != COMPLETED:
+        sentence += f". Both {a.status}"
+    elif ends:
         sentence += f". Not alike: {' and '.join(ends)}"
     if a.mode != b.mode or a.pipeline != b.pipeline:
         what = "pipelines" if a.pipeline != b.pipeline else "modes"
@@ -433,10 +435,13 @@ def _tells_apart(values: Sequence[str], groups: Sequence[bool]) -> bool:
 def _group_sentence(
     frame: pd.DataFrame, by: str, a: object, b: object, confounded: Sequence[str], measure: Measure
 ) -> str:
-    groups = f"{inert(by)} = {inert(_shown(b))}"
+    named_a, named_b = (inert(_shown(value)) for value in (a, b))
+    if named_a == named_b:  # the text "1" and the number 1
+        named_a, named_b = inert(_key(a)), inert(_key(b))
+    groups = f"{inert(by)} = {named_b}"
     totals = frame[(frame["kind"] == "total") & frame["difference"].notna()]
     if totals.empty:
-        return f"No pipeline and mode has sessions of both {groups} and {inert(_shown(a))}."
+        return f"No pipeline and mode has sessions of both {groups} and {named_a}."
     total = totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]
     difference = float(total["difference"])
     before, after = (amount_text(float(total[f"{side}_median"]), measure.unit) for side in "ab")
@@ -446,7 +451,7 @@ def _group_sentence(
     of_mode = mode_text(str(total["mode"]))
     sentence = (
         f"With {groups} a session of {inert(total['pipeline'])}{f' ({of_mode})' if of_mode else ''} {verb} "
-        f"{after} in the median, {more} with {inert(_shown(a))} ({before}); "
+        f"{after} in the median, {more} with {named_a} ({before}); "
         f"n = {total['b_n']} and {total['a_n']}"
     )
     if total["low"] == total["low"]:

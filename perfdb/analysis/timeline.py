@@ -23,7 +23,7 @@ from perfdb.critical_path import (
 from perfdb.records import Session, Step
 from perfdb.stopping import look
 from perfdb.text import duration_text, inert, shortened, so_far_text
-from perfdb.vocabulary import INTERRUPTED, RUNNING
+from perfdb.vocabulary import FAILED, INTERRUPTED, RUNNING
 
 Interval = tuple[float, float]
 
@@ -230,11 +230,11 @@ def headline(session: Session, laid_out: Timeline) -> str:
         newest = laid_out.newest_open()
         step = f", now in {shortened(inert(newest.step.step_name), 60)} ({newest.so_far})" if newest else ""
         return f"It has run for {duration_text(laid_out.wall_s)}{step}"
-    if session.error_message:
-        ended = "Interrupted" if session.status == INTERRUPTED else "Failed"
-        return (
-            f"{ended} after {duration_text(laid_out.wall_s)}: {shortened(inert(session.error_message), 110)}"
-        )
+    failed = session.status == FAILED
+    if session.error_message or failed:
+        ended = f"{'Failed' if failed else 'Interrupted'} after {duration_text(laid_out.wall_s)}"
+        why = session.error_message or _failed_within(session)
+        return f"{ended}: {shortened(inert(why), 110)}" if why else ended
     if worst is None or laid_out.wall_s <= 0:
         return f"Session {session.session_id}"
     what, seconds = worst
@@ -242,6 +242,15 @@ def headline(session: Session, laid_out: Timeline) -> str:
         f"{what} held this run up for {duration_text(seconds)} "
         f"of {duration_text(laid_out.wall_s)} ({100 * seconds / laid_out.wall_s:.0f} %)"
     )
+
+
+def _failed_within(session: Session) -> str:
+    """Return why the last step that failed did so: a run that was called a failure has no reason itself."""
+    failed = [step for step in session.steps if step.success is False and step.error_message]
+    if not failed:
+        return ""
+    newest = max(failed, key=lambda step: (step.end_time or step.start_time, -step.seq))
+    return f"{newest.step_name}: {newest.error_message}"
 
 
 def last_instant(session: Session, now: float | None = None) -> float:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from statistics import median
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -250,12 +250,15 @@ def medians_at(made: Sequence[Line], places: Sequence[int]) -> list[float | None
 def per_session(
     session_ids: Sequence[str], start_times: Sequence[float] | Floats, durations: Sequence[float] | Floats
 ) -> tuple[list[int], Floats, Floats]:
-    """Return one point per session of runs that count: place and start of its first run, and its median."""
+    """Return one point per session of runs that count: place and start of its first run, and their mean.
+
+    The mean, as for rules and `regressions`: one move has one number wherever it is told.
+    """
     of_session: dict[str, list[int]] = {}
     for place, session_id in enumerate(session_ids):
         of_session.setdefault(session_id, []).append(place)
     firsts = [places[0] for places in of_session.values()]
-    values = [median(float(durations[place]) for place in places) for places in of_session.values()]
+    values = [fmean(float(durations[place]) for place in places) for places in of_session.values()]
     return firsts, np.asarray(start_times, dtype=float)[firsts], np.array(values, dtype=float)
 
 
@@ -273,12 +276,25 @@ def changes_in(
 def changes_of(
     session_ids: Sequence[str], start_times: Sequence[float] | Floats, durations: Sequence[float] | Floats
 ) -> list[ChangePoint]:
-    """Return where the level of runs that count moved; a step may run several times in a session."""
+    """Return where the level of runs that count moved, at the places and with the numbers of these runs.
+
+    A step may run several times in a session: medians, effect and chance are then of one point per session.
+    """
     firsts, starts, values = per_session(session_ids, start_times, durations)
     found = changes_in(starts, values)
     if len(firsts) == len(durations):
         return found
-    return describe_changes(durations, [firsts[change.index] for change in found])
+    of_runs = describe_changes(durations, [firsts[change.index] for change in found])
+    return [
+        replace(
+            change,
+            index=runs.index,
+            before_n=runs.before_n,
+            after_n=runs.after_n,
+            interval=(firsts[change.interval[0]], firsts[change.interval[1]]),
+        )
+        for change, runs in zip(found, of_runs, strict=True)
+    ]
 
 
 def drift(start_times: Floats, per_run: float, per_day: float, p_value: float, n: int) -> float | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdb.alerts.explain import AlertExplanation
-from perfdb.alerts.messages import amount, failure_kinds, parts_text, remedy
+from perfdb.alerts.messages import amount, failure_kinds, parts_text, remedy, sum_text
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.trend_view import beyond, shown_bounds
 from perfdb.cli.plot import plot
@@ -138,9 +138,11 @@ def _facts(found: AlertExplanation) -> Iterator[tuple[str, str]]:
         )
     found_by, newest = (alert.details.get(name, "") for name in ("found", "arithmetic"))
     is_old = bool(newest) and newest != found_by
-    yield "rule", f"{inert(alert.rule)}{', when it opened' if is_old else ''}: {inert(found_by)}"
+    kind, metric = alert.kind, alert.metric
+    when = ", when it opened" if is_old else ""
+    yield "rule", f"{inert(alert.rule)}{when}: {inert(sum_text(found_by, kind, metric))}"
     if is_old:
-        yield "newest run", inert(newest)
+        yield "newest run", inert(sum_text(newest, kind, metric))
     yield "ends", remedy(alert)
     for number, (command, purpose) in enumerate(_next(alert)):
         yield "" if number else "next", f"{command}  ({purpose})"

@@ -363,13 +363,18 @@ def explain(ctx: click.Context, what: str | None, as_json: bool, as_csv: bool, d
         return
     if not verdicts:
         click.echo("No run to evaluate yet.", err=True)
+    from perfdb.alerts.messages import sum_text
+
     named: tuple[str, str] | None = None
     for each in verdicts:
         if named != (each.pipeline, each.mode):
             named = (each.pipeline, each.mode)
             click.echo(f"{inert(each.pipeline)} {inert(each.mode)}, newest run {each.session_id}")
         step = "total" if each.step_name is None else inert(step_label(each.step_name))
-        click.echo(f"  {each.rule.name}, {step}: {each.verdict.arithmetic}")
+        said = each.verdict.arithmetic
+        if each.verdict.enough:
+            said = sum_text(said, each.rule.kind, each.rule.metric)
+        click.echo(f"  {each.rule.name}, {step}: {said}")
 
 
 def _verdict_row(each: LiveVerdict) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import takewhile
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ from perfdb.text import step_label
 
 if TYPE_CHECKING:
     from perfdb.analysis.compare import GroupComparison, SessionComparison
+
+
+_SAME_KEPT = 6  # characters that two titles may have in common before they are left out
 
 
 @click.command("compare")
@@ -132,7 +136,7 @@ def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _print_groups(found: GroupComparison) -> None:
-    before, after = (value if isinstance(value, str) else json.dumps(value) for value in (found.a, found.b))
+    before, after = _told_apart(found.a, found.b)
     columns = (
         Column("step", flexible=True),
         Column(inert(before), right=True, flexible=True),
@@ -152,6 +156,17 @@ def _print_groups(found: GroupComparison) -> None:
         more = len(found.left_out) - len(named)
         others = f" and {more:,} more" if more else ""
         click.echo(f"Not compared: {inert(', '.join(named))}{others}", err=True)
+
+
+def _told_apart(a: Any, b: Any) -> tuple[str, str]:
+    """Return two values as titles that differ, also where a title is cut: from near where they differ on."""
+    before, after = (value if isinstance(value, str) else json.dumps(value) for value in (a, b))
+    if before == after:  # the text "1" and the number 1
+        before, after = json.dumps(a), json.dumps(b)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))
+    if same > _SAME_KEPT:
+        before, after = (f"…{text[same - _SAME_KEPT // 2 :]}" for text in (before, after))
+    return before, after
 
 
 def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:

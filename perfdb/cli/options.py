@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar, cast
 
 import click
@@ -15,6 +16,7 @@ from perfdb.cli.group import DATABASE
 from perfdb.cli.sorting import remember_sort
 from perfdb.errors import FilterError, NotFoundError, UsageError
 from perfdb.filters import Filters, attribute_of, moment_of
+from perfdb.text import inert
 from perfdb.vocabulary import STATUSES
 
 COUNT = click.IntRange(1)  # of things, or the number of one
@@ -197,8 +199,8 @@ def open_history(database: str | None, *, writes: bool = False, lists: bool = Fa
     click.echo(f"{'Write' if writes else 'Read'} {history.database}", err=True)
     if unknown:
         click.echo(unknown, err=True)
-    if lists and database is None and (stale := history.stale_modes()) is not None:
-        click.echo(stale, err=True)
+    if lists and (stale := history.stale_modes()) is not None:
+        click.echo(stale if database is None else f"{stale} -d {quote(inert(database))}", err=True)
     return history
 
 

@@ -48,11 +48,17 @@ def screen_width() -> int:
     return max(60, shutil.get_terminal_size((fallback, 24)).columns)
 
 
+_ON_BOTH = {"red": 196, "green": 28, "yellow": 166, "blue": 33, "cyan": 31}
+"""Colours of 256 that can be read on black and on white alike: terminals' own yellow and blue cannot."""
+
+
 def colour(text: str, name: str | None, *, bold: bool = False, dim: bool = False) -> str:
     """Colour the text on a terminal that wants it (not with NO_COLOR or TERM=dumb)."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
-    return click.style(text, fg=name, bold=bold or None, dim=dim or None)
+    many = "256color" in os.environ.get("TERM", "") or "COLORTERM" in os.environ
+    fg = _ON_BOTH.get(name, name) if many and name is not None else name
+    return click.style(text, fg=fg, bold=bold or None, dim=dim or None)
 
 
 def print_table(

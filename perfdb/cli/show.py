@@ -12,7 +12,7 @@ import click
 from perfdb.alerts.messages import amount
 from perfdb.analysis.timeline import last_instant
 from perfdb.cli.completing import complete
-from perfdb.cli.options import filter_options, open_history, session_meant, table_options
+from perfdb.cli.options import COUNT, filter_options, open_history, session_meant, table_options
 from perfdb.cli.render import colour, print_rows, screen_width
 from perfdb.cli.sorting import in_order, is_sorted
 from perfdb.cli.text import (
@@ -41,12 +41,14 @@ WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 @click.command("show")
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
 @click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not only the first {MOST_STEPS}.")
+@click.option("--steps", "most", type=COUNT, help="Number of steps to show, the first ones.")
 @click.option("--data", is_flag=True, help="Show the additional data of each step.")
 @filter_options
 @table_options
 def command(
     session_id: str,
     every_step: bool,
+    most: int | None,
     data: bool,
     database: str | None,
     as_json: bool,
@@ -66,6 +68,8 @@ def command(
     if is_sorted():
         pairs = in_order(list(zip(report["steps"], session.steps, strict=True)), lambda pair: pair[0])
         report["steps"], order = [row for row, _ in pairs], [step for _, step in pairs]
+    if most is not None and report:
+        report["steps"] = report["steps"][:most]
     if print_rows(report["steps"] if as_csv else [report], as_json=as_json, as_csv=as_csv):
         return
     columns, now, usual = min(screen_width(), WIDEST), time.time(), history.usual_seconds(session)
@@ -80,7 +84,7 @@ def command(
         click.echo("No steps were recorded.")
         return
     click.echo()
-    most = len(session.steps) if every_step else MOST_STEPS
+    most = len(session.steps) if every_step else most or MOST_STEPS
     drawn = waterfall(session, columns=columns, now=now, most=most, data=data, order=order, usual=usual)
     for line in drawn:
         click.echo(line)

@@ -28,6 +28,7 @@ from perfdb.filters import moment_of, zone_named
 from perfdb.history.history import LAST_FOR_TRENDS
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
+from perfdb.vocabulary import SEVERITIES
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
 WIDE = 100  # columns; on narrower screens the names get the room of mean and p99
@@ -122,12 +123,13 @@ def _moments(zone: str, filters: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _open_alerts(history: perfdb.History, measure: str) -> dict[tuple[Any, ...], str]:
-    """Return per series what the newest of its open alerts says of its level."""
+    """Return per series what the most severe of its open alerts says of its level, and the best founded."""
     from perfdb.analysis.trend_view import says_it_moved
 
     found: dict[tuple[Any, ...], str] = {}
     for state in ("pending", "acknowledged", "firing"):
-        for row in reversed(rows_of(history.alerts(state))):
+        rows = rows_of(history.alerts(state))
+        for row in sorted(rows, key=lambda row: (SEVERITIES.index(row["severity"]), row["baseline_n"])):
             if row["metric"] == measure and says_it_moved(row):
                 words = f"alert {row['id']}: {_percent(row['effect'])}"
                 found[row["pipeline"], row["step_name"], row["mode"]] = words

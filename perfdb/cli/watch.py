@@ -17,6 +17,7 @@ from perfdb.cli.render import colour, screen_width
 from perfdb.cli.text import COLOURS, cut, duration_text, inert, mark, short_time
 from perfdb.errors import StoreError
 from perfdb.history.values import rows_of
+from perfdb.text import so_far_text
 from perfdb.vocabulary import CRITICAL, FIRING, RUNNING, WARNING
 
 MOST_RUNNING, MOST_ENDED, MOST_ALERTS = 8, 5, 8
@@ -68,6 +69,9 @@ def lines(history: perfdb.History) -> Iterator[str]:
             if row["status"] != RUNNING
         ]
         steps = rows_of(history.steps(status=RUNNING, last=MOST_RUNNING)) if running else []
+        usual = {
+            row["session_id"]: history.usual_seconds(history.session(row["session_id"])) for row in running
+        }
         alerts = Triage(history).alerts()
     except StoreError as error:  # it may come, or come back
         yield cut(inert(str(error)), size)
@@ -76,12 +80,14 @@ def lines(history: perfdb.History) -> Iterator[str]:
     yield ""
     yield colour(f"Running ({len(running)})", None, dim=True)
     for row in running:
+        of_late = usual[row["session_id"]]
         open_steps = [
-            f"{step['step_name']} for {duration_text(max(0.0, now - step['start_time']))}"
+            f"{name} {so_far_text(max(0.0, now - step['start_time']), of_late.get(name))}"
             for step in steps
             if step["session_id"] == row["session_id"] and step["status"] == RUNNING
+            for name in (step["step_name"],)
         ]
-        elapsed = duration_text(max(0.0, now - row["start_time"]))
+        elapsed = so_far_text(max(0.0, now - row["start_time"]), of_late.get(None))
         text = f"{mark('running')} {row['session_id']}  {inert(row['pipeline'])}  {elapsed}"
         yield colour(cut(text + (f"  {inert(', '.join(open_steps))}" if open_steps else ""), size), "cyan")
     if not running:

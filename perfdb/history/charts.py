@@ -88,6 +88,14 @@ class Asked:
             wanted = self.history.affordable(wanted, **self.filters) or wanted
         return choose(self.history, last=wanted, **self.filters)
 
+    def choice_of_pipeline(self, last: int) -> Choice | None:
+        """Return the newest sessions of one pipeline, the one that most of the newest of all are of."""
+        newest = self.choice(last, detailed=True)
+        if newest is None or "pipeline" in self.filters:
+            return newest
+        filters = {**self.filters, "pipeline": newest.pipeline}
+        return replace(self, filters=filters).choice(last, detailed=True) or newest
+
     @property
     def nothing(self) -> Figure:
         """The picture that says that nothing fits."""
@@ -212,7 +220,7 @@ def _steps(asked: Asked) -> Figure:
 
 
 def _bottlenecks(asked: Asked) -> Figure:
-    choice = asked.choice(50, detailed=True)
+    choice = asked.choice_of_pipeline(100)
     if choice is None:
         return asked.nothing
     from perfdb.analysis.bottlenecks import bottlenecks as rank

@@ -98,6 +98,15 @@ def test_what_became_of_a_level() -> None:
     assert outcome_of([0.0] * 100 + [1.0] * 60, 100) == "lasting"
 
 
+def test_what_is_judged_is_the_newest_of_each_series(desk: Triage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triage, "MOST_JUDGED", 12)
+    judged, hits = desk.would_have_flagged("slow", last=35)
+    assert (judged, [hit.session_id for hit in hits]) == (12, ["run_39", "run_29"])
+    state, verdicts = desk.rule("slow")
+    assert state == next(each for each in desk.rules() if each.rule.name == "slow")
+    assert verdicts == desk.verdicts("slow")
+
+
 def test_the_rules_are_those_of_the_pipelines_that_ran_lately(monkeypatch: pytest.MonkeyPatch) -> None:
     known = [("old", 1.0), ("named", 2.0), ("new", 3.0), ("newest", 4.0)]
     places = [

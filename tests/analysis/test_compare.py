@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,21 @@ def test_no_difference_is_said_to_be_chance(make: Make) -> None:
     rng = np.random.default_rng(6)
     values = rng.normal(10, 1, (2, 30)).tolist()
     assert "chance alone could explain it" in compare_groups(*groups(make, *values), by="model").sentence
+
+
+def test_sessions_that_ended_alike_are_not_called_unlike() -> None:
+    a, b = (replace(session(name, {"load": 1.0}), status="failed") for name in "ab")
+    assert compare_sessions(a, b).sentence.endswith(". Both failed.")
+    assert ". Not alike: b failed." in compare_sessions(session("a", {"load": 1.0}), b).sentence
+
+
+def test_a_number_and_a_text_of_the_same_characters_are_told_apart(make: Make) -> None:
+    made = make(
+        [{"load": 1.0}] * 12, sessions=lambda number: {"attributes": {"level": 1 if number % 2 else "1"}}
+    )
+    said = compare_groups(*made, by="level").sentence
+    assert "level = 1 " in said
+    assert 'with "1"' in said
 
 
 def test_what_tells_the_groups_apart_as_well_is_named(make: Make) -> None:

@@ -116,6 +116,14 @@ def test_the_headline_names_the_longest_on_the_path_or_the_failure() -> None:
     assert headline(made, timeline(made)) == "a held this run up for 8.00 s of 10.00 s (80 %)"
     failed = session(step(0, "a", 0, 8.0), status="failed", error_message="no route")
     assert headline(failed, timeline(failed)) == "Failed after 10.00 s: no route"
+    called = session(
+        step(0, "a", 0, 2.0, success=False, error_message="disk full"),
+        step(1, "b", 2.0, 1.0),
+        status="failed",
+    )
+    assert headline(called, timeline(called)) == "Failed after 10.00 s: a: disk full"
+    called = replace(called, steps=called.steps[1:])
+    assert headline(called, timeline(called)) == "Failed after 10.00 s"
 
 
 def test_a_step_that_is_open_says_how_long_so_far_and_how_long_usually() -> None:

@@ -96,6 +96,18 @@ def test_a_step_that_runs_often_in_a_session_is_one_point_of_the_level() -> None
     assert change.before_n + change.after_n == 240
 
 
+def test_a_move_has_the_number_that_rules_and_regressions_have() -> None:
+    per_run = np.tile([1.0, 1.0, 4.0], 80) * np.repeat([1.0, 2.0], 120) * np.repeat(noise(80), 3)
+    per_run[120::3] += 3.0  # more in the longest runs only: the mean of a session moves, its median less
+    ids = [f"s{place // 3}" for place in range(240)]
+    (change,) = view.changes_of(ids, NOON + np.arange(240) * 60.0, per_run)
+    means = per_run.reshape(80, 3).mean(axis=1)
+    at = change.index // 3
+    before, after = float(np.median(means[:at])), float(np.median(means[at:]))
+    assert (change.before_median, change.after_median) == pytest.approx((before, after))
+    assert change.effect_percent == pytest.approx(100 * (after / before - 1))
+
+
 def test_the_drift_is_what_the_slope_amounts_to_or_nothing() -> None:
     drifting = series(noise(200) * np.linspace(1, 1.4, 200), every=DAY / 4)
     found = view.statistics(drifting)

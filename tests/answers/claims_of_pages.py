@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from tests.answers.numbers import Number, number, numbers
@@ -16,9 +16,9 @@ Wrong = Iterator[str]
 # --- sentences and their tables -------------------------------------------------------------------------
 
 
-def stand_in(sentence: str, tables: str, facts: str = "") -> Wrong:
+def stand_in(sentence: str, tables: str, facts: str = "", more: Sequence[Number] = ()) -> Wrong:
     """Yield the times and shares of a sentence that its tables do not show, nor the facts a difference."""
-    known = [each for each in numbers(f"{tables} {facts}") if each.unit]
+    known = [*(each for each in numbers(f"{tables} {facts}") if each.unit), *more]
     of_facts = [each for each in numbers(facts) if each.unit]
     differences = [
         Number(a.value - b.value, a.within + b.within, a.unit)
@@ -60,10 +60,9 @@ def sentences_of_commands(asked: Asked) -> Wrong:
             sentence = table.title if words[0] == "bottlenecks" else out.split("\n\n")[0].replace("\n", " ")
             cells = " ".join(" ".join(row) for row in table.rows)
             totals = " ".join(row[1] for row in table.rows)  # of which the whole is the sum
-            whole = f"{sum(n.value for n in numbers(totals) if n.unit == 's'):.2f} s"
-            yield from stand_in(
-                sentence, f"{cells} {whole}", " ".join(" ".join(row[:4]) for row in table.rows)
-            )
+            seconds = [each for each in numbers(totals) if each.unit == "s"]
+            whole = Number(sum(n.value for n in seconds), sum(n.within for n in seconds), "s")
+            yield from stand_in(sentence, cells, " ".join(" ".join(row[:4]) for row in table.rows), [whole])
 
 
 def our_words_are_not_names(asked: Asked) -> Wrong:

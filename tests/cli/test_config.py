@@ -26,6 +26,14 @@ def test_every_setting_is_shown_with_its_source(perfdb: Perfdb, monkeypatch: pyt
     assert rows["retention"]["source"] == "perfdb.toml"
 
 
+def test_a_long_value_goes_on_in_the_next_line(perfdb: Perfdb, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    url = f"sqlite:////{'a-long-name/' * 12}perfdb.sqlite3"
+    lines = perfdb("config", "-d", url).out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert url in "".join(line[17:].split("  ")[0].strip() for line in lines)
+
+
 def test_no_password_is_shown(perfdb: Perfdb, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "s3cret"
     for url in (

@@ -72,6 +72,14 @@ def test_a_picture_shows_the_mode_of_the_most_sessions_and_says_so() -> None:
     assert "design, fast mode, 3 runs" in said(history.chart("trend", fast_mode=True))
 
 
+def test_bottlenecks_are_drawn_of_as_many_sessions_of_one_pipeline_as_the_table_has() -> None:
+    often = [run(number, session_id=f"often_{number}") for number in range(40, 120)]
+    others = [run(number, pipeline="other", session_id=f"other_{number}") for number in range(120, 170)]
+    drawn = recorded(*often, *others).chart("bottlenecks")
+    assert "design, normal mode" in said(drawn)
+    assert "80 runs" in said(drawn) or "80 sessions" in said(drawn)
+
+
 def test_the_pinned_baseline_of_the_series_is_drawn() -> None:
     history = recorded(*(run(number) for number in range(12)))
     Triage(history).pin_baseline(step="Search")

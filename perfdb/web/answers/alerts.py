@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from perfdb.alerts.messages import sum_text
 from perfdb.alerts.triage import Triage
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
@@ -12,6 +13,7 @@ from perfdb.web.queries import AlertsQuery, key_of, text_of_key
 from perfdb.web.schemas import AlertAnswer, AlertPage, AlertRow
 
 if TYPE_CHECKING:
+    from perfdb.records import Alert
     from perfdb.web.served import ServedHistory
 
 
@@ -45,15 +47,19 @@ def alert(history: ServedHistory, alert_id: int) -> AlertAnswer:
         NotFoundError: there is none of this number.
     """
     story = history.alert(alert_id)
-    details = story.alert.details
     return AlertAnswer(
         alert=AlertRow.from_records(story.alert),
         group=[AlertRow.from_records(each) for each in story.group],
         events=list(story.events),
         silences=[each for each in history.silences() if each.fits(story.alert)],
-        found=details.get("found"),
-        arithmetic=details.get("arithmetic"),
+        found=_with_unit(story.alert, "found"),
+        arithmetic=_with_unit(story.alert, "arithmetic"),
     )
+
+
+def _with_unit(alert: Alert, name: str) -> str | None:
+    said = alert.details.get(name)
+    return None if said is None else sum_text(str(said), alert.kind, alert.metric)
 
 
 def decide(

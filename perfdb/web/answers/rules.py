@@ -9,7 +9,6 @@ from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import RuleState, Triage
 from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
-from perfdb.errors import NotFoundError
 from perfdb.web.queries import RuleQuery
 from perfdb.web.schemas import Answer, SeriesName
 
@@ -94,10 +93,7 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
         NotFoundError: there is no rule of this name.
     """
     triage = Triage(history)
-    verdicts = triage.verdicts(name)
-    state = next((each for each in triage.rules() if each.rule.name == name), None)
-    if state is None:
-        raise NotFoundError(f"there is no rule {name!r}")
+    state, verdicts = triage.rule(name)
     judged, hits = triage.would_have_flagged(name, last=query.last)
     return RuleAnswer(
         rule=_row(state),
