@@ -206,8 +206,8 @@ class History(Keeping):
         with self._reading() as connection:
             if connection is None:
                 return
-            for row in frames.session_rows(connection, **chosen):
-                yield reading.read_session(connection, row["session_id"])
+            ids = [row["session_id"] for row in frames.session_rows(connection, **chosen)]
+            yield from reading.read_sessions(connection, ids)
 
     def bottlenecks(self, *, last: int | None = 100, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return what each step costs the sessions, per pipeline and mode, the costliest first.

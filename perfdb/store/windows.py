@@ -134,6 +134,13 @@ def newest_sessions(
     return sorted(found, key=lambda session: (session.pipeline, session.mode))
 
 
+def series_with_several(connection: Connection) -> set[int]:
+    """Return the series of totals that have more than one session with a duration."""
+    ended = select(sessions.c.series_id).where(sessions.c.total_duration.is_not(None))
+    several = ended.group_by(sessions.c.series_id).having(func.count() > 1)
+    return set(connection.execute(several).scalars())
+
+
 def last_error(connection: Connection, session: SessionRef, step_name: str | None) -> str | None:
     """Return why a session failed, or one of its steps."""
     if step_name is None:
