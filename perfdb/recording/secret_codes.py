@@ -12,7 +12,7 @@ from perfdb.recording.secret_names import HARMLESS, looks_random, sensitivity_of
 from perfdb.recording.secret_spans import compiled
 
 _CODES = (
-    r"(?<![a-z0-9])(?:pin|t?otp|cvv2?|cvc2?|one[-_ ]time[-_ ](?:pass)?(?:code|word))"
+    r"(?:p(?<![a-z0-9]p)in|t(?<![a-z0-9]t)otp|o(?<![a-z0-9]o)tp|c(?<![a-z0-9]c)v[vc]2?)"
     r"(?:[-_ ]?(?:code|number|value))?[\"'\])]{0,2}"
     r"(?:\s{0,3}(?:=>|[=:]|%3[ad])\s{0,3}|\s(?:is|lautet|est|es)\s|(?P<gap>\s))"
     r"[\"'(]?(?P<code>\d{4,8})(?![\w%]|[.,:/\-]\d)"

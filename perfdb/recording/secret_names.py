@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+from perfdb.guard import raise_foreign
 from perfdb.recording.secret_spans import compiled
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -138,6 +139,9 @@ def sensitivity_of(name: str) -> int:
 
 
 def _sensitivity_of_name(name: str) -> int:
+    if "\\x" in name:  # of bytes, as they are shown
+        name = compiled(r"\\x([0-9a-f]{2})").sub(lambda found: chr(int(found[1], 16)), name)
+        name = text_of(name.encode("latin-1", "replace"))
     if name.isascii():
         return _sensitivity_of_words([word.lower() for word in _SEGMENT.findall(name)])
     small = name.lower()
@@ -149,6 +153,15 @@ def _sensitivity_of_name(name: str) -> int:
     if any([each in small for each in _ELSEWHERE_WEAK]):
         return DOUBTFUL
     return _sensitivity_of_words(words)
+
+
+def text_of(name: bytes) -> str:
+    """Return a name that is given in bytes."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise_foreign(error)
+        return name.decode("latin-1")
 
 
 def _without_signs(name: str) -> str:
@@ -278,7 +291,7 @@ def is_secret_pair(pair: Sequence[Any], extra: Iterable[str] = ()) -> bool:
     """Tell whether two values are a header with a credential; many libraries keep headers as pairs."""
     if len(pair) != 2:
         return False
-    key = pair[0].decode("latin-1") if type(pair[0]) is bytes and len(pair[0]) <= LONGEST_NAME else pair[0]
+    key = text_of(pair[0]) if type(pair[0]) is bytes and len(pair[0]) <= LONGEST_NAME else pair[0]
     return type(key) is str and len(key) <= LONGEST_NAME and withholds(key, pair[1], extra)
 
 

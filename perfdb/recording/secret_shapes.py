@@ -160,7 +160,7 @@ def may_hold(text: str) -> bool:
 
 def without_shapes(text: str) -> str:
     """Return the text without credentials that are known by their form."""
-    if _beginnings()[0].search(text) is not None or "\\" in text or "%" in text:
+    if "\\" in text or "%" in text or _beginnings()[0].search(text) is not None:
         text = without(text, found(text))
     if (
         "$" in text or ":AA" in text or "-us" in text or "Q~" in text or "NRAL" in text or ".atlasv1." in text

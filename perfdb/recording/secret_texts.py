@@ -35,9 +35,10 @@ LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
 
 # What each thing takes beside the former, in characters that could be read meanwhile: a stem, a name that was
 # seen before, another name, its value. A text where they take more than its characters is cut short.
-_OF_STEM, _OF_SEEN, _OF_NAME, _OF_VALUE = 6, 2, 28, ROOM + 24
+_OF_STEM_ELSEWHERE, _OF_OTHER_LETTERS = 11, 2  # each search takes longer
+_OF_STEM, _OF_SEEN, _OF_NAME, _OF_VALUE = 7, 3, 34, ROOM + 36
 # A short text may hold more harmless names, and four times as many values that decide.
-_SPARE_OF_NAME, _SPARE_OF_DOUBTFUL = 24, 81
+_SPARE_OF_NAME, _SPARE_OF_DOUBTFUL = 30, 93
 
 # One stands in each name that may mean a credential.
 STEMS = (
@@ -155,7 +156,7 @@ def without_private_keys(text: str) -> str:
 def without_said(text: str, small: str) -> str:
     """Return the text without what it calls credentials; ``small`` is the text in lower case."""
     if (elsewhere := _may_name_elsewhere(small)) or _may_name(small):
-        if ":\n" in text or ": \n" in text or ":\r" in text:
+        if "\n" in text:
             text = without(text, next_lines(text))
             small = small_of(text)
         if "val" in small:
@@ -174,9 +175,9 @@ def without_said(text: str, small: str) -> str:
         text = _without_named(text, small, elsewhere)
         if elsewhere and not small.isascii():
             text = without(text, unspaced(text))
-        if "otp" in small or "cv" in small:
+        if "otp" in small or "pin" in small or "cv" in small:
             text = without(text, codes(small_of(text)))
-    if "pin" in small:
+    elif "pin" in small:
         text = without(text, codes(small_of(text)))
     if "bearer " in small or "basic " in small:
         text = compiled(_SCHEME).sub(rf"\1{REDACTED}", text)
@@ -272,6 +273,9 @@ def _without_named(text: str, small: str, elsewhere: bool) -> str:
     parts: list[str] = []
     kept = at = taken = 0
     spare = MANY * ROOM
+    of_stem = _OF_STEM_ELSEWHERE if elsewhere else _OF_STEM
+    if not small.isascii():
+        of_stem += _OF_OTHER_LETTERS
     harmless: set[str] = set()
     reached: _Reached | None = None
     has_options = "-" in small and compiled(_OPTION).search(small) is not None
@@ -281,7 +285,7 @@ def _without_named(text: str, small: str, elsewhere: bool) -> str:
     for hit in _named("(?a)" if small.isascii() else "", has_options, elsewhere).finditer(small):
         kind = hit.lastgroup
         stem, behind = start, _ = hit.span()
-        taken += _OF_STEM
+        taken += of_stem
         if taken > spare and taken > behind:
             parts += (text[kept : max(start, kept)], REDACTED)
             kept = len(text)
