@@ -346,8 +346,8 @@ def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[st
         newest_first = sorted(newest_sessions(connection), key=lambda place: -place.start_time)
         repeated = series_with_several(connection)
         ids = [place.session_id for place in newest_first if place.total_series in repeated]
-        newest = newest_first[0].session_id if newest_first else reading.find_session_id(connection, "last")
-        candidates = [reading.read_session(connection, each) for each in ids[:_MOST_CANDIDATES] or [newest]]
+        latest = newest_first[0].session_id if newest_first else reading.find_session_id(connection, "last")
+        candidates = [reading.read_session(connection, each) for each in ids[:_MOST_CANDIDATES] or [latest]]
         kind = candidates[0].pipeline, candidates[0].mode
     for session in candidates:
         before = neighbours(connection, session)[0]

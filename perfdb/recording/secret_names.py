@@ -129,6 +129,8 @@ _known: dict[str, int] = {}  # a name is looked at once
 def sensitivity_of(name: str) -> int:
     """Return SECRET, HARMLESS, or DOUBTFUL: its value decides."""
     found = _known.get(name)
+    if found is None and "\\" in name and len(name) <= LONGEST_NAME and (read := _unescaped(name)) != name:
+        return sensitivity_of(read)
     if found is None and name and name[-1] in _NO_WORD and len(name) <= LONGEST_NAME:  # step_17, step_18
         return sensitivity_of(name.rstrip(_NO_WORD))
     if found is None:
@@ -139,9 +141,6 @@ def sensitivity_of(name: str) -> int:
 
 
 def _sensitivity_of_name(name: str) -> int:
-    if "\\x" in name:  # of bytes, as they are shown
-        name = compiled(r"\\x([0-9a-f]{2})").sub(lambda found: chr(int(found[1], 16)), name)
-        name = text_of(name.encode("latin-1", "replace"))
     if name.isascii():
         return _sensitivity_of_words([word.lower() for word in _SEGMENT.findall(name)])
     small = name.lower()
@@ -153,6 +152,16 @@ def _sensitivity_of_name(name: str) -> int:
     if any([each in small for each in _ELSEWHERE_WEAK]):
         return DOUBTFUL
     return _sensitivity_of_words(words)
+
+
+def _unescaped(name: str) -> str:
+    """Return the name without the escapes of bytes that are shown, or of JSON."""
+    if "\\x" in name:  # of bytes, as they are shown
+        name = compiled(r"\\x([0-9a-f]{2})").sub(lambda found: chr(int(found[1], 16)), name)
+        name = text_of(name.encode("latin-1", "replace"))
+    if "\\u" in name:  # of JSON
+        name = compiled(r"\\u([0-9a-fA-F]{4})").sub(lambda found: chr(int(found[1], 16)), name)
+    return name
 
 
 def text_of(name: bytes) -> str:

@@ -35,8 +35,8 @@ LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
 
 # What each thing takes beside the former, in characters that could be read meanwhile: a stem, a name that was
 # seen before, another name, its value. A text where they take more than its characters is cut short.
-_OF_STEM_ELSEWHERE, _OF_OTHER_LETTERS = 11, 2  # each search takes longer
-_OF_STEM, _OF_SEEN, _OF_NAME, _OF_VALUE = 7, 3, 34, ROOM + 36
+_OF_STEM_ELSEWHERE, _OF_OTHER_LETTERS = 12, 2  # each search takes longer
+_OF_STEM, _OF_SEEN, _OF_NAME, _OF_VALUE = 8, 3, 34, ROOM + 36
 # A short text may hold more harmless names, and four times as many values that decide.
 _SPARE_OF_NAME, _SPARE_OF_DOUBTFUL = 30, 93
 
@@ -139,8 +139,12 @@ _INPUT = (
 _NETRC = r"\blogin\s{1,4}[^\s]{1,100}+\s{1,4}password\s{1,4}(?!\[redacted)([^\s]{1,300}+)"
 _LETTERS = dict.fromkeys(stem[0] for stem in STEMS)  # tried one by one: fewer are quicker
 _ANY_STEM = "|".join(f"{a}(?:{'|'.join(stem[1:] for stem in STEMS if stem[0] == a)})" for a in _LETTERS)
+_ESCAPED_SIGNS = tuple(
+    re.escape("".join(letter if letter.isascii() else f"\\u{ord(letter):04x}" for letter in each))
+    for each in (*_IN_SIGNS, "contraseñ", "schlüss")
+)
 _TAIL = r"(?:\x20(?:d[eia](?:l|lla)?\x20\w{1,20}|api)|(?:\x20d['’]\w{1,20}))?+"  # clave de acceso
-_ANY_STEM_ELSEWHERE = "|".join((_ANY_STEM, *_ELSEWHERE, *_IN_SIGNS))
+_ANY_STEM_ELSEWHERE = "|".join((_ANY_STEM, *_ESCAPED_SIGNS, *_ELSEWHERE, *_IN_SIGNS))
 _TAGS = (
     rf"<(?=[^<]{{0,80}}?(?:{_ANY_STEM}))(?:key>([^<>]{{1,80}}+)</key>\s{{0,80}}+<string"
     r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>([^<]++)"
@@ -201,6 +205,7 @@ def _may_name_elsewhere(s: str) -> bool:
         or "schl" in s or "mdp" in s or "enha" in s or "gangs" in s or "alasan" in s or "sifr" in s
         or "segre" in s or "slapt" in s or "sandi" in s or "nonce" in s or "cv" in s
         or ("z" in s and ("zapor" in s or "lozin" in s or "elszo" in s))
+        or ("\\u" in s and compiled("|".join(_ESCAPED_SIGNS)).search(s) is not None)
         or (not s.isascii() and compiled("|".join(_IN_SIGNS)).search(s) is not None)
     )  # fmt: skip
 
@@ -236,9 +241,15 @@ def _named(flags: str, has_options: bool, elsewhere: bool) -> re.Pattern[str]:
     half the time.
     """
     gap = r"[^\S\n]"
-    stem, tail, sign = (_ANY_STEM_ELSEWHERE, _TAIL, "|[：＝]") if elsewhere else (_ANY_STEM, "", "")
+    stem, more, sign = _ANY_STEM, "", ""
+    if elsewhere:
+        stem, more, sign = (
+            _ANY_STEM_ELSEWHERE,
+            rf"(?:\\u(?!00[0-7])[0-9a-f]{{4}}[\w.$\-]*+)*+{_TAIL}",
+            "|[：＝]",
+        )
     return compiled(
-        rf"{flags}(?:{stem})[\w.$\-]*+{tail}(?=(?:"
+        rf"{flags}(?:{stem})[\w.$\-]*+{more}(?=(?:"
         rf"(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
         rf"(?P<op>(?:=>|:=|={{1,2}}|:(?!//)|%3[ad]|->|\\u003[ad]|&#(?:58|61|x3[ad]);{sign}){gap}{{0,8}}+)"
         rf"|(?P<pair>\\*{_QUOTE}\s{{0,4}},\s{{0,4}})(?=[bur]{{0,2}}\\*{_QUOTE})"
@@ -315,7 +326,9 @@ def _without_named(text: str, small: str, elsewhere: bool) -> str:
             if seen:
                 no_options.add(seen)
             continue
-        word = text[start:behind].rstrip(_COUNTS)
+        word = text[start:behind]
+        if not elsewhere or "\\" not in word:
+            word = word.rstrip(_COUNTS)
         is_known = word in harmless and text[start - 1 : start] not in _QUERY
         if not is_known and kind != "op" and _goes_on(small, start, behind):
             continue
