@@ -232,7 +232,7 @@ def is_harmless(name: str, value: object) -> bool:
     if value is None or isinstance(value, (bool, float)):
         return True
     if isinstance(value, int):
-        if is_code(name, str(value) if -1 < value < 10**8 else ""):
+        if is_code(name, str(value) if -1 < value < 100_000_000 else ""):
             return False
         small = name.lower().rstrip("_0123456789")
         return "token" in small or (small.endswith("s") and not small.endswith("pass"))
@@ -286,7 +286,7 @@ def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
         if isinstance(value, (list, tuple)):  # auth=("user", "password")
             return len(value) == 2 and key.lower().endswith("auth") and all([type(x) is str for x in value])
         if not isinstance(value, str):
-            return type(value) is int and is_code(key, str(value) if -1 < value < 10**8 else "")
+            return type(value) is int and is_code(key, str(value) if -1 < value < 100_000_000 else "")
         return looks_random(value[:300], least_of(key)) or is_code(key, value)
     return False
 

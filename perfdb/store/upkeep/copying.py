@@ -51,7 +51,7 @@ from perfdb.vocabulary import WAITING
 
 _SESSIONS = 200  # that are looked at together
 _PIECE = 120  # rows per transaction, 12 ms; on a busy machine twice as long
-_ALERTS = 12  # per transaction, 15 ms
+_ALERTS = 25  # per transaction, 30 ms
 _JOURNALS = 50
 _ROWS = 2_000  # per statement
 _CHILDREN = (steps, samples, session_tags)

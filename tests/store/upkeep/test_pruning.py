@@ -465,7 +465,9 @@ def test_of_many_orphans_one_that_somebody_begins_to_use_meanwhile_stays(
     with database.writing() as connection:
         given = [{"pipeline": "p", "step_name": f"s{number}", "mode": "{}"} for number in range(3_000)]
         connection.execute(models.series.insert(), given)
-    looked, looks, used = orphans._orphan_series, [], []
+    looked = orphans._orphan_series
+    looks: list[list[int]] = []
+    used: list[float] = []
 
     def look(connection: Any) -> list[int]:
         time.sleep(0.1)  # of a large history: what it found is used for as long
@@ -474,7 +476,8 @@ def test_of_many_orphans_one_that_somebody_begins_to_use_meanwhile_stays(
 
     def rest(seconds: float) -> None:
         if seconds == orphans._LET_WRITE_S and not used:
-            used.append(add(database, session(1, days_old=1, pipeline="p", steps=["s0"])))
+            used.append(seconds)
+            add(database, session(1, days_old=1, pipeline="p", steps=["s0"]))
 
     monkeypatch.setattr(orphans, "_orphan_series", look)
     monkeypatch.setattr(orphans, "time", SimpleNamespace(monotonic=time.monotonic, sleep=rest))
