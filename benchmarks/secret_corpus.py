@@ -173,7 +173,9 @@ NAMES = (
     "clientSecret api_key apiKey API_KEY api-key apikey OPENAI_API_KEY access_token accessToken "
     "auth_token refresh_token token AWS_SECRET_ACCESS_KEY secret_key private_key PGPASSWORD MYSQL_PWD "
     "DB_PASS smtp_pass AccountKey SharedAccessKey x-api-key X-Auth-Token session_token signing_key "
-    "encryption_key credentials webhook_secret license_key Ocp-Apim-Subscription-Key REDIS_PASSWORD"
+    "encryption_key credentials webhook_secret license_key Ocp-Apim-Subscription-Key REDIS_PASSWORD "
+    "contraseña clave Passwort kennwort mot_de_passe senha parola wachtwoord lösenord hasło пароль 密码 "
+    "パスワード 비밀번호 סיסמה api_schlüssel nonce"
 ).split()
 SAID = {
     "env": "{name}={value}",
@@ -235,6 +237,12 @@ PLACES = {
     "ALTER": "ALTER ROLE me PASSWORD '{}'",
     "netrc": "machine h login me password {}",
     "prose": "wrong password: {}",
+    "next line": "Username: me\nPassword:\n{}\n",
+    "next line, indented": "Enter password for root: \r\n  {}\r\nlast",
+    "mot de passe": "Mot de passe : {}",
+    "clave de acceso": "Clave de acceso: {}",
+    "Passwort": "Das Passwort lautet {}",
+    "without blanks": "密码是{}",
     "SAS": "https://a.blob.core.windows.net/c?sv=1&sig={}",
     "key of an address": "https://maps.example.org/geocode?key={}",
     "Azure": "DefaultEndpointsProtocol=https;AccountName=a;AccountKey={};EndpointSuffix=core",
@@ -263,7 +271,8 @@ HARMLESS_NAMES = (
     "compass passenger credential_source credentials_path certificate encoding code status_code "
     "error_code idempotency_key routing_method hash sha256 checksum bearer_count api_version api_url "
     "api_key_count accounts next_page_token stop_token special_tokens apikey_age_days private_key_path "
-    "authorship cookiecutter salted_rows"
+    "authorship cookiecutter salted_rows "
+    "contraseña_longitud passwort_laenge pin_count gpio_pin otp_version motif hasloch"
 ).split()
 HARMLESS_TEXTS = [
     "sk-learn-pipeline",
@@ -367,6 +376,20 @@ HARMLESS_TEXTS = [
     "session_id=20260102_030405_0a1b2c3d4e",
 ]
 
+HARMLESS_TEXTS += [
+    "Password:\n",
+    "Password:\nUsername: me",
+    "password:\n  type: string\n  minLength: 8",
+    "Passwords:\n- none",
+    "keys:\n  a: 1",
+    "token:\n  count: 5",
+    "password:\n\nThe end",
+    "Enter password:\nPermission denied, please try again.",
+    "token:\nUnexpected end of input",
+    "code:\nprint('x1')",
+    "secret:\n  name: db",
+    "seed:\n1234",
+]
 HARMLESS_TEXTS += _lines("harmless_texts.txt")
 
 

@@ -18,9 +18,15 @@ _MARKUP = (
     (re.compile(r"[<@|\\]|[&!](?=[\w#])"), rf"\g<0>{_BREAK}"),  # tags, mentions, spoilers, entities
     (re.compile(r"\](?=[(\[:])"), f"]{_BREAK}"),  # links and pictures
     (
-        re.compile(r"(:)(?=//)|\b(www)(?=\.)|\b(mailto|javascript|data)(?=:)", re.IGNORECASE),
+        re.compile(
+            r"(:)(?=//)|\b(www)(?=\.)|\b(mailto|javascript|data|tel|sms|xmpp|sips?|magnet|tg)(?=:)",
+            re.IGNORECASE,
+        ),
         rf"\g<0>{_BREAK}",
     ),
+    # domains without a scheme, which many services make links of, with every dot that IDNA knows; addresses
+    (re.compile(r"(?<=[^\W_])[.\u3002\uff0e\uff61](?=[^\W\d_][^\W_])"), rf"\g<0>{_BREAK}"),
+    (re.compile(r"\b\d{1,3}(?=\.\d{1,3}\.\d{1,3}\.\d{1,3}\b)"), rf"\g<0>{_BREAK}"),
     (re.compile(r"\*"), "\u2217"),
     (re.compile(r"`"), "\u02cb"),
     (re.compile(r"~"), "\u223c"),

@@ -24,6 +24,7 @@ from perfdb.text import counted, mode_text
 if TYPE_CHECKING:
     from perfdb.store.upkeep.retention import Counted, Share
 
+_SAY_EVERY_S = 1.0
 _WORTH_IT = 1 << 20  # bytes
 
 
@@ -92,7 +93,10 @@ def command(
             click.echo("Nothing deleted.", err=True)
             return
         size = _size(history)
-        deleted = delete(store, shares, now, traces=Traces(history, _tell) if reports else None)
+        traces = Traces(history, _tell) if reports else None
+        deleted = delete(
+            store, shares, now, traces=traces, progress=_Progress(going) if sys.stderr.isatty() else None
+        )
         click.echo(f"Deleted {counted(deleted, 'session')}.", err=as_json)
         _make_small(history, store, size, asked=compact)
 
@@ -125,6 +129,21 @@ def _show(planned: list[tuple[Share, Counted]], *, as_json: bool) -> None:
         for share, each in planned
     ]
     print_table(columns, rows)
+
+
+class _Progress:
+    """Says on one line of a terminal how far a long prune is."""
+
+    def __init__(self, going: int) -> None:
+        self._going = going
+        self._said = time.monotonic()
+
+    def __call__(self, deleted: int) -> None:
+        if time.monotonic() - self._said < _SAY_EVERY_S:
+            return
+        self._said = time.monotonic()
+        rest = "" if deleted < self._going else ", now what belongs to none any more"
+        click.echo(f"\r{deleted:,} of {self._going:,} sessions{rest}\x1b[K\r", nl=False, err=True)
 
 
 def _reasons(found: Counted) -> str:

@@ -207,8 +207,8 @@ class History(Keeping):
         with self._reading() as connection:
             if connection is None:
                 return
-            for row in frames.session_rows(connection, **chosen):
-                yield reading.read_session(connection, row["session_id"])
+            ids = [row["session_id"] for row in frames.session_rows(connection, **chosen)]
+            yield from reading.read_sessions(connection, ids)
 
     def measures(self, *, last: int | None = 1000, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return what was measured beside the duration, and every attribute that is a number.

@@ -53,8 +53,18 @@ class Traces:
             self._tell(error)
 
 
-def delete(store: Database, shares: Iterable[Share], now: float, *, traces: Traces | None) -> int:
-    """Prune at most half of the time, so that others find the database free; return how many went."""
+def delete(
+    store: Database,
+    shares: Iterable[Share],
+    now: float,
+    *,
+    traces: Traces | None,
+    progress: Callable[[int], object] | None = None,
+) -> int:
+    """Prune at most half of the time, so that others find the database free; return how many went.
+
+    ``progress`` is told now and then how many are gone.
+    """
     deleted = 0
     shares = list(shares)
     begun = time.monotonic()
@@ -62,6 +72,8 @@ def delete(store: Database, shares: Iterable[Share], now: float, *, traces: Trac
         deleted += len(gone)
         if traces is not None and gone:
             traces.remove(gone)
+        if progress is not None:
+            progress(deleted)
         time.sleep(max(REST_S, time.monotonic() - begun))
         begun = time.monotonic()
     return deleted

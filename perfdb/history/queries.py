@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.trends import By
 
 _MOST_LOOKED_AT = 1_000  # newest sessions, for the names of measures when one is not known
+_MOST_CANDIDATES = 20  # that are looked at for the newest that has one before it
 _MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
 _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than one more of the same
@@ -421,7 +422,7 @@ def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[st
         UsageError: there is no other session of that kind.
     """
     from perfdb.store.browsing import neighbours
-    from perfdb.store.windows import newest_sessions
+    from perfdb.store.windows import newest_sessions, series_with_several
 
     if a is not None and b is not None:
         return a, b
@@ -436,8 +437,10 @@ def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[st
         candidates = [named]
     else:
         newest_first = sorted(newest_sessions(connection), key=lambda place: -place.start_time)
-        ids = [place.session_id for place in newest_first] or [reading.find_session_id(connection, "last")]
-        candidates = [reading.read_session(connection, session_id) for session_id in ids]
+        repeated = series_with_several(connection)
+        ids = [place.session_id for place in newest_first if place.total_series in repeated]
+        latest = newest_first[0].session_id if newest_first else reading.find_session_id(connection, "last")
+        candidates = [reading.read_session(connection, each) for each in ids[:_MOST_CANDIDATES] or [latest]]
         kind = candidates[0].pipeline, candidates[0].mode
     for session in candidates:
         before = neighbours(connection, session)[0]

@@ -38,9 +38,7 @@ _OTHERS = r"\d{1,5}(?::\d{1,5})?|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]
 
 def without_options(text: str) -> str:
     """Return the text without the passwords of short options."""
-    if " -" in text or "'-" in text or '"-' in text or text[0] == "-":
-        return without(text, _options(text))
-    return text
+    return without(text, _options(text))
 
 
 def _options(text: str) -> Iterator[tuple[int, int]]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+from perfdb.guard import raise_foreign
 from perfdb.recording.secret_spans import compiled
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
@@ -21,7 +22,9 @@ HARMLESS, DOUBTFUL, SECRET = 0, 1, 2
 _NOUNS = frozenset(
     "authorization bearer cookie cookies token secret secrets password passwords passwd pwd pw passphrase "
     "passphrases passcode passcodes apikey apikeys dsn jwt jwts credential credentials creds psk mnemonic "
-    "totp passwort kennwort senha contrasena wachtwoord pgpass".split()
+    "totp passwort kennwort senha contrasena wachtwoord pgpass cvv cvc".split()
+    + "contrasenia contrasenya losungswort passe mdp motdepasse lozinka zaporka jelszo salasana losenord "
+    "passord adgangskode slaptazodis parool adgangsord lykilord".split()
 )
 # Of a name in one word: accesstoken, PGPASSWORD.
 _ENDINGS = (
@@ -43,7 +46,7 @@ _MAYBE_KEYS = frozenset(
     "function anon google github gitlab aws azure gcp hf dd maps slack storage x partner merchant developer "
     "host".split()
 )
-_CODES = frozenset("recovery backup verification security otp mfa auth login seed".split())
+_CODES = frozenset("recovery backup verification security time otp mfa auth login seed".split())
 _PASSES = frozenset(
     "db database user mysql mariadb pg postgres postgresql smtp ftp sftp redis admin root mail email imap "
     "login ssh sudo http proxy mongo mongodb rabbitmq amqp ldap become keystore truststore wifi my app "
@@ -51,7 +54,25 @@ _PASSES = frozenset(
 )
 # Credentials when their value looks like one, and nothing follows.
 _MAYBE = frozenset(
-    "auth oauth pass sas sig signature otp pat pin salt seed sid hmac csrf xsrf ticket".split()
+    "auth oauth pass sas sig signature otp pat pin salt seed sid hmac csrf xsrf ticket nonce".split()
+)
+# In other languages words that mean something else as well, such as a key of a table.
+_MAYBE_ELSEWHERE = frozenset(
+    "clave parola parole haslo heslo geslo sifre sandi chave cle schluessel schlussel geheim geheimnis "
+    "secreto segreto segredo nyckel sleutel chiave klucz klic khau lozinku parolu hasla hesla".split()
+)
+_ELSEWHERE_WEAK = (
+    "ключ", "секрет", "密钥", "密鑰", "令牌", "токен", "رمز", "암호", "暗号", "रहस्य", "гасло",
+)  # fmt: skip
+_ELSEWHERE = (
+    "парол", "密码", "密碼", "口令", "パスワード", "暗証番号", "비밀번호", "패스워드",
+    "كلمة_السر", "كلمة السر", "كلمة المرور", "كلمة_المرور", "סיסמ", "κωδικό", "κωδικο",
+    "συνθηματικ", "पासवर्ड", "รหัสผ่าน", "лозинк",
+)  # fmt: skip
+_SHORT_ELSEWHERE = tuple(_MAYBE_ELSEWHERE)
+_PLAIN = str.maketrans("łøđıßæœ", "lodisao")  # letters that are no other letter with a sign
+_ABOUT_ELSEWHERE = frozenset(
+    "longitud laenge lange longueur lunghezza dlugosc tipo typ anzahl primaria".split()
 )
 _VALUES = frozenset("header string data value raw text b64 base64 json basic".split())  # of auth: auth_header
 # A list of tokens is what a model reads, unless one of these stands before.
@@ -99,7 +120,7 @@ _NO_WORD = "0123456789_-.\"'`]) "  # the words of a name are before these
 _NAME_KEYS = "name Name NAME key Key KEY header Header variable field param k ParameterKey".split()
 VALUE_KEYS = frozenset("value val v stringvalue parametervalue".split())
 _FLAGS = frozenset("true false yes no on off none null".split())  # --cookies off
-_OF_DIGITS = frozenset("otp pin".split())
+_OF_DIGITS = frozenset("otp pin totp cvv cvc".split())
 _ANYTHING = "aB3$aB3$"  # a value that any doubtful name withholds
 _CACHE_SIZE = 4_096
 _known: dict[str, int] = {}  # a name is looked at once
@@ -108,13 +129,55 @@ _known: dict[str, int] = {}  # a name is looked at once
 def sensitivity_of(name: str) -> int:
     """Return SECRET, HARMLESS, or DOUBTFUL: its value decides."""
     found = _known.get(name)
+    if found is None and "\\" in name and len(name) <= LONGEST_NAME and (read := _unescaped(name)) != name:
+        return sensitivity_of(read)
     if found is None and name and name[-1] in _NO_WORD and len(name) <= LONGEST_NAME:  # step_17, step_18
         return sensitivity_of(name.rstrip(_NO_WORD))
     if found is None:
         if len(_known) >= _CACHE_SIZE:
             _known.clear()
-        found = _known[name] = _sensitivity_of_words([word.lower() for word in _SEGMENT.findall(name[-200:])])
+        found = _known[name] = _sensitivity_of_name(name[-200:])
     return found
+
+
+def _sensitivity_of_name(name: str) -> int:
+    if name.isascii():
+        return _sensitivity_of_words([word.lower() for word in _SEGMENT.findall(name)])
+    small = name.lower()
+    words = [word.lower() for word in _SEGMENT.findall(_without_signs(name))]
+    if words and (words[-1] in _ABOUT or words[-1] in _ABOUT_ELSEWHERE):
+        return HARMLESS
+    if any([each in small for each in _ELSEWHERE]):
+        return SECRET
+    if any([each in small for each in _ELSEWHERE_WEAK]):
+        return DOUBTFUL
+    return _sensitivity_of_words(words)
+
+
+def _unescaped(name: str) -> str:
+    """Return the name without the escapes of bytes that are shown, or of JSON."""
+    if "\\x" in name:  # of bytes, as they are shown
+        name = compiled(r"\\x([0-9a-f]{2})").sub(lambda found: chr(int(found[1], 16)), name)
+        name = text_of(name.encode("latin-1", "replace"))
+    if "\\u" in name:  # of JSON
+        name = compiled(r"\\u([0-9a-fA-F]{4})").sub(lambda found: chr(int(found[1], 16)), name)
+    return name
+
+
+def text_of(name: bytes) -> str:
+    """Return a name that is given in bytes."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise_foreign(error)
+        return name.decode("latin-1")
+
+
+def _without_signs(name: str) -> str:
+    """Return a name in letters without their signs: contraseña, contrasena."""
+    from unicodedata import combining, normalize
+
+    return "".join([each for each in normalize("NFKD", name) if not combining(each)]).translate(_PLAIN)
 
 
 def _sensitivity_of_words(words: list[str]) -> int:
@@ -124,7 +187,11 @@ def _sensitivity_of_words(words: list[str]) -> int:
     if at < 0:
         return _sensitivity_without_noun(words)
     noun, before, after = words[at], words[at - 1] if at else "", words[at + 1 :]
-    if after and after[-1] in _ABOUT and not (after == ["id"] and noun == "secret"):
+    if (
+        after
+        and (after[-1] in _ABOUT or after[-1] in _ABOUT_ELSEWHERE)
+        and not (after == ["id"] and noun == "secret")
+    ):
         return HARMLESS
     if noun == "token" and before in _OTHER_TOKENS:
         return HARMLESS
@@ -153,6 +220,8 @@ def _sensitivity_without_noun(words: list[str]) -> int:
         return SECRET if words[-1] == "header" else DOUBTFUL
     if words[-1] in _MAYBE or words[-1] in _ONE_WORD:
         return DOUBTFUL
+    if not _MAYBE_ELSEWHERE.isdisjoint(words):
+        return HARMLESS if words[-1] in _ABOUT or words[-1] in _ABOUT_ELSEWHERE else DOUBTFUL
     if any([after in ("key", "keys") and before in _MAYBE_KEYS for before, after in pairwise(words)]):
         return HARMLESS if words[-1] in _ABOUT else DOUBTFUL
     return HARMLESS
@@ -163,6 +232,8 @@ def is_harmless(name: str, value: object) -> bool:
     if value is None or isinstance(value, (bool, float)):
         return True
     if isinstance(value, int):
+        if is_code(name, str(value) if -1 < value < 100_000_000 else ""):
+            return False
         small = name.lower().rstrip("_0123456789")
         return "token" in small or (small.endswith("s") and not small.endswith("pass"))
     if not isinstance(value, str):
@@ -172,9 +243,22 @@ def is_harmless(name: str, value: object) -> bool:
     return name[-3:].lower() == "pwd" and compiled(_PATH).match(value) is not None
 
 
+def is_code(name: str, value: str) -> bool:
+    """Tell whether a value is a PIN or a one-time password, by its digits: no number of a pin on a board."""
+    if not (4 <= len(value) <= 8 and value.isascii() and value.isdigit()):
+        return False
+    words = _SEGMENT.findall(name[-40:])
+    while words and words[-1].lower() in ("code", "number", "value"):
+        words.pop()
+    return bool(words) and words[-1].lower() in _OF_DIGITS
+
+
 def least_of(name: str) -> int:
     """Return the least length of a credential under a doubtful name."""
-    return 5 if name.rstrip("\\\"'`]").lower().endswith("pass") else 8
+    small = name.rstrip("\\\"'`]").lower()
+    if small.isascii() and not small.endswith(_SHORT_ELSEWHERE):
+        return 5 if small.endswith("pass") else 8
+    return 6
 
 
 def looks_random(text: str, least: int = 8) -> bool:
@@ -202,10 +286,8 @@ def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
         if isinstance(value, (list, tuple)):  # auth=("user", "password")
             return len(value) == 2 and key.lower().endswith("auth") and all([type(x) is str for x in value])
         if not isinstance(value, str):
-            return False
-        return looks_random(value[:300], least_of(key)) or (
-            key.lower() in _OF_DIGITS and value.isdigit() and 4 <= len(value) <= 8
-        )
+            return type(value) is int and is_code(key, str(value) if -1 < value < 100_000_000 else "")
+        return looks_random(value[:300], least_of(key)) or is_code(key, value)
     return False
 
 
@@ -218,7 +300,7 @@ def is_secret_pair(pair: Sequence[Any], extra: Iterable[str] = ()) -> bool:
     """Tell whether two values are a header with a credential; many libraries keep headers as pairs."""
     if len(pair) != 2:
         return False
-    key = pair[0].decode("latin-1") if type(pair[0]) is bytes and len(pair[0]) <= LONGEST_NAME else pair[0]
+    key = text_of(pair[0]) if type(pair[0]) is bytes and len(pair[0]) <= LONGEST_NAME else pair[0]
     return type(key) is str and len(key) <= LONGEST_NAME and withholds(key, pair[1], extra)
 
 

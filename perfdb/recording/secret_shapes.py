@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from perfdb.recording.secret_spans import MANY, compiled, end_of, is_dense
+from perfdb.recording.secret_spans import MANY, compiled, end_of, is_dense, without
 
 # How each begins, and a pattern of what follows; as published by the providers.
 _WORD = r"[A-Za-z0-9]"
@@ -156,6 +156,17 @@ _short_runs = re.compile(r"(?:[\w\-]{0,10}+[^\w\-]++)*+").match
 def may_hold(text: str) -> bool:
     """Tell whether a text has a run of eleven characters, as each credential has."""
     return len(text) - _short_runs(text).end() > 10  # type: ignore[union-attr]
+
+
+def without_shapes(text: str) -> str:
+    """Return the text without credentials that are known by their form."""
+    if "\\" in text or "%" in text or _beginnings()[0].search(text) is not None:
+        text = without(text, found(text))
+    if (
+        "$" in text or ":AA" in text or "-us" in text or "Q~" in text or "NRAL" in text or ".atlasv1." in text
+    ):  # of _WITHIN and _HASHES
+        text = without(text, found_within(text))
+    return text
 
 
 def found(text: str) -> Iterator[tuple[int, int]]:

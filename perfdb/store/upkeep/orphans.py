@@ -6,6 +6,7 @@ waits for that: the write lock is taken late, for what is known to go, and not f
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,14 +22,18 @@ from perfdb.store.upkeep.retention import delete_rows
 _TRIES = 5  # to find a moment in which nobody else writes
 _KEPT_JOURNAL_S = 30 * 86400.0  # a process may be idle for weeks and go on in the same journal
 _REST_S = 0.001
+_LET_WRITE_S = 0.005  # between two transactions: a writer that waits for the lock looks every 3 ms
+_MOST_ALONE = 200  # rows per statement, of SQLite: half a millisecond
+_MANY = 1_000  # orphans, for which a look per transaction would take long
 
 
 def delete_orphans(url: str, now: float, seconds: float) -> Iterator[int]:
-    """Delete them in transactions that lock for so long; yield after each how many went.
+    """Delete them in transactions that lock for so long; yield now and then how many went.
 
-    In SQLite the look and the delete are one transaction, which fails when anybody wrote in between; in
-    PostgreSQL it fails when somebody took an orphan. It is tried again a few times, then left to the next
-    prune. A writer that remembers a deleted series is refused by its foreign key and makes it anew.
+    In SQLite the look and the delete are one transaction, which fails when anybody wrote in between; what was
+    found holds for the next transactions until somebody writes. In PostgreSQL it fails when somebody took an
+    orphan. It is tried again a few times, then left to the next prune. A writer that remembers a deleted
+    series is refused by its foreign key and makes it anew.
     """
     engine = open_engine(url, role="migration")  # SQLite: without foreign keys, which would scan per row
     try:
@@ -37,15 +42,8 @@ def delete_orphans(url: str, now: float, seconds: float) -> Iterator[int]:
             tries = 0
             while tries < _TRIES and orphans != []:
                 try:
-                    with engine.begin() as connection:
-                        if give_lock_up(connection):
-                            orphans = None
-                        if orphans is None:
-                            orphans = _find_orphans(connection, table, now)
-                            # After a long computation the system suspends a process soon: not while
-                            # it holds the lock.
-                            time.sleep(_REST_S)
-                        deleted = delete_rows(connection, table, orphans, seconds)
+                    with engine.connect() as connection:
+                        orphans, deleted = _delete_some(connection, table, orphans, now, seconds)
                 except DBAPIError as error:
                     if not (is_busy(error) or isinstance(error, IntegrityError)):
                         raise
@@ -54,6 +52,31 @@ def delete_orphans(url: str, now: float, seconds: float) -> Iterator[int]:
                     yield deleted
     finally:
         engine.dispose()
+
+
+def _delete_some(
+    connection: Connection, table: Table, orphans: list[int] | None, now: float, seconds: float
+) -> tuple[list[int] | None, int]:
+    """Delete some orphans; return those that are left, if that is known for certain, and how many went.
+
+    It takes about as long as the look at all sessions and steps did, so that many orphans take a few looks.
+    """
+    deleted, seen, until = 0, None, math.inf
+    while True:
+        with connection.begin():
+            alone = give_lock_up(connection)
+            version = connection.exec_driver_sql("PRAGMA data_version").scalar() if alone else None
+            if orphans is None or version != seen:
+                begun = time.monotonic()
+                orphans, seen = _find_orphans(connection, table, now), version
+                until = min(until, 2 * time.monotonic() - begun)
+                # After a long computation the system suspends a process soon: not while
+                # it holds the lock.
+                time.sleep(_REST_S)
+            deleted += delete_rows(connection, table, orphans, seconds, most=_MOST_ALONE if alone else None)
+        if not alone or len(orphans) < _MANY or time.monotonic() > until:
+            return (None if alone and orphans else orphans), deleted
+        time.sleep(_LET_WRITE_S)
 
 
 def _find_orphans(connection: Connection, table: Table, now: float) -> list[int]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # suspends a process that computes for 3 ms without a rest, for 10 to 100 ms: not one that holds the lock.
 HELD_S = 0.001
 SHARED_HELD_S = 0.01  # PostgreSQL locks the rows that go, for which nobody waits
+_SHARES = 20  # that are looked at in one go
+_TOGETHER = 200  # sessions of several shares
 SENT_KEPT_S = 30 * DAY_S  # messages that reached their channel; what they said stays with the alerts
 _SHORTEST_S, _LONGEST_S = 3600.0, 1e10
 
@@ -95,29 +97,44 @@ def prune(database: Database, shares: Iterable[Share], now: float) -> Iterator[l
     from perfdb.store.upkeep.orphans import delete_orphans
 
     seconds = SHARED_HELD_S if database.is_shared else HELD_S
-    for share in shares:
-        yield from _prune_share(database, share, seconds)
+    yield from _prune_shares(database, shares, seconds)
     yield from _delete_sent(database, now - SENT_KEPT_S, seconds)
     for _ in delete_orphans(database.url, now, seconds):
         yield []
     yield from _shrink(database)
 
 
-def _prune_share(database: Database, share: Share, seconds: float) -> Iterator[list[str]]:
+def _prune_shares(database: Database, shares: Iterable[Share], seconds: float) -> Iterator[list[str]]:
+    """Delete what may go of each share; those of many small ones go together."""
     from perfdb.store.upkeep import retention as store
 
-    last: Doomed | None = None
-    while True:
-        with database.reading() as connection:
-            doomed = store.find_doomed(connection, share, last)
-        if not doomed:
-            return
-        last = doomed[-1]
+    doomed: list[Doomed] = []
+    for number, share in enumerate(shares):
+        if number % _SHARES == _SHARES - 1:  # others get their time
+            yield []
+        last: Doomed | None = None
+        while True:
+            with database.reading() as connection:
+                found = store.find_doomed(connection, share, last)
+            doomed += found
+            if len(doomed) >= _TOGETHER:
+                yield []
+                yield from _delete(database, doomed, seconds)
+            if len(found) < store.CANDIDATES:
+                break
+            last = found[-1]
+    if doomed:
         yield []
-        while doomed:
-            with database.writing() as connection:
-                gone = store.delete_sessions(connection, doomed, seconds)
-            yield gone
+        yield from _delete(database, doomed, seconds)
+
+
+def _delete(database: Database, doomed: list[Doomed], seconds: float) -> Iterator[list[str]]:
+    from perfdb.store.upkeep import retention as store
+
+    while doomed:
+        with database.writing() as connection:
+            gone = store.delete_sessions(connection, doomed, seconds)
+        yield gone
 
 
 def _delete_sent(database: Database, until: float, seconds: float) -> Iterator[list[str]]:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    null,
     or_,
     select,
     tuple_,
@@ -50,7 +51,7 @@ from perfdb.store.prepared import Prepared
 from perfdb.vocabulary import OPEN_STATES, SENT
 
 _LOCK = 0x70657266_7072  # "perfpr": one automatic pruning at a time per PostgreSQL database
-_CANDIDATES = 1_000  # sessions that one look brings
+CANDIDATES = 1_000  # sessions that one look brings
 _AT_ONCE = 100  # steps and samples of a session
 _FEW = 20  # rows per statement, between two looks at the clock
 
@@ -114,7 +115,7 @@ def sole_claim(url: str) -> Iterator[bool]:
 def find_shares(
     connection: Connection, *, until: float | None, keep_last: int | None, pipeline: str | None = None
 ) -> list[Share]:
-    """Return what a policy leaves to be pruned, per pipeline and mode.
+    """Return what a policy leaves to be pruned, per pipeline and mode that has such sessions.
 
     Args:
         connection: of any role.
@@ -122,18 +123,22 @@ def find_shares(
         keep_last: the newest so many of each pipeline and mode stay in any case.
         pipeline: only this one.
     """
-    totals = select(series.c.id, series.c.pipeline, series.c.mode).where(series.c.step_name.is_(None))
+    of_series = sessions.c.series_id == series.c.id
+    oldest = select(func.min(sessions.c.start_time)).where(of_series).scalar_subquery()
+    last_kept = select(sessions.c.start_time).where(of_series).order_by(sessions.c.start_time.desc())
+    nth = last_kept.limit(1).offset(keep_last - 1).scalar_subquery() if keep_last else null()
+    totals = select(series.c.id, series.c.pipeline, series.c.mode, oldest, nth)
+    totals = totals.where(series.c.step_name.is_(None))
     if pipeline is not None:
         totals = totals.where(series.c.pipeline == storable_text(pipeline))
     shares = []
-    for series_id, name, mode in connection.execute(totals.order_by(series.c.pipeline, series.c.mode)).all():
+    for series_id, name, mode, first, kept in connection.execute(
+        totals.order_by(series.c.pipeline, series.c.mode)
+    ).all():
         before = math.inf if until is None else until
         if keep_last:
-            newest = sessions.c.start_time.desc()
-            of_series = select(sessions.c.start_time).where(sessions.c.series_id == series_id)
-            last_kept = connection.execute(of_series.order_by(newest).limit(1).offset(keep_last - 1)).scalar()
-            before = -math.inf if last_kept is None else min(before, last_kept)
-        if before > -math.inf:
+            before = -math.inf if kept is None else min(before, kept)
+        if first is not None and first < before:
             shares.append(Share(series_id, name, mode, min(before, 1e300)))
     return shares
 
@@ -160,7 +165,7 @@ def find_doomed(connection: Connection, share: Share, after: Doomed | None) -> l
     query = select(sessions.c.id, sessions.c.session_id, sessions.c.start_time).where(_in(share), ~_kept())
     if after is not None:
         query = query.where(tuple_(sessions.c.start_time, sessions.c.id) > (after.start_time, after.pk))
-    found = connection.execute(query.order_by(sessions.c.start_time, sessions.c.id).limit(_CANDIDATES)).all()
+    found = connection.execute(query.order_by(sessions.c.start_time, sessions.c.id).limit(CANDIDATES)).all()
     rows = dict.fromkeys((pk for pk, _, _ in found), 0)
     for table in (steps, samples):
         owner = table.c.session_pk
@@ -225,17 +230,29 @@ def find_sent(connection: Connection, until: float) -> list[int]:
     return list(connection.execute(sent).scalars())
 
 
-def delete_rows(connection: Connection, table: Table, ids: list[int], seconds: float) -> int:
-    """Delete rows by their keys for so long, and take these out of ``ids``; return how many were there."""
+def delete_rows(
+    connection: Connection, table: Table, ids: list[int], seconds: float, *, most: int | None = None
+) -> int:
+    """Delete rows by their keys for so long, and take these out of ``ids``; return how many were there.
+
+    Args:
+        connection: of a role that writes, in a transaction.
+        table: whose rows.
+        ids: the keys, in place.
+        seconds: after which it ends.
+        most: that go per statement, between two looks at the clock: few at first, more while there is time.
+    """
+    few = _FEW
     until = time.monotonic() + seconds
     commit_at_leisure(connection)
     deleted = 0
     while ids:
-        gone = delete(table).where(table.c.id.in_(ids[-_FEW:]))
+        gone = delete(table).where(table.c.id.in_(ids[-few:]))
         deleted += connection.execute(gone).rowcount
-        del ids[-_FEW:]
+        del ids[-few:]
         if time.monotonic() > until:
             break
+        few = min(2 * few, most or _FEW)
     return deleted
 
 

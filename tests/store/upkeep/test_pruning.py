@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -452,4 +453,36 @@ def test_a_short_program_prunes_at_its_end(tmp_path: Path, monkeypatch: pytest.M
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert len(left(database)) == 1
+    database.forget()
+
+
+def test_of_many_orphans_one_that_somebody_begins_to_use_meanwhile_stays(
+    tmp_path: Path, migrated_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "perfdb.sqlite3"
+    path.write_bytes(migrated_file.read_bytes())
+    database = Database(f"sqlite:///{path}", 10.0)
+    with database.writing() as connection:
+        given = [{"pipeline": "p", "step_name": f"s{number}", "mode": "{}"} for number in range(3_000)]
+        connection.execute(models.series.insert(), given)
+    looked = orphans._orphan_series
+    looks: list[list[int]] = []
+    used: list[float] = []
+
+    def look(connection: Any) -> list[int]:
+        time.sleep(0.1)  # of a large history: what it found is used for as long
+        looks.append(found := looked(connection))
+        return found
+
+    def rest(seconds: float) -> None:
+        if seconds == orphans._LET_WRITE_S and not used:
+            used.append(seconds)
+            add(database, session(1, days_old=1, pipeline="p", steps=["s0"]))
+
+    monkeypatch.setattr(orphans, "_orphan_series", look)
+    monkeypatch.setattr(orphans, "time", SimpleNamespace(monotonic=time.monotonic, sleep=rest))
+    monkeypatch.setattr(orphans, "_MANY", 1)
+    assert sum(orphans.delete_orphans(database.url, NOW, 0.0)) == 2_999
+    assert rows(database, models.series) == {"series": 2}
+    assert len(looks[0]) > len(looks[1])
     database.forget()

@@ -1,0 +1,56 @@
+"""Find credentials in texts in further ways: PINs, a value on the line after its name, names without blanks.
+
+A PIN and a one-time password are digits: by themselves they say nothing, by their name and their number of
+digits they do. Where a program asks, the answer stands on the next line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from perfdb.recording.secret_names import HARMLESS, looks_random, sensitivity_of
+from perfdb.recording.secret_spans import compiled
+
+_CODES = (
+    r"(?:p(?<![a-z0-9]p)in|t(?<![a-z0-9]t)otp|o(?<![a-z0-9]o)tp|c(?<![a-z0-9]c)v[vc]2?)"
+    r"(?:[-_ ]?(?:code|number|value))?[\"'\])]{0,2}"
+    r"(?:\s{0,3}(?:=>|[=:]|%3[ad])\s{0,3}|\s(?:is|lautet|est|es)\s|(?P<gap>\s))"
+    r"[\"'(]?(?P<code>\d{4,8})(?![\w%]|[.,:/\-]\d)"
+)
+_YEARS = ("19", "20")
+_NEXT_LINES = r":[ \t]{0,4}\r?\n[ \t]{0,8}([^\s:]{4,200})[ \t]{0,4}(?=[\r\n]|\Z)"
+_LONGEST_LABEL = 80
+_UNSPACED = (
+    r"(?:密码|密碼|口令|密钥|パスワード|暗証番号|비밀번호|암호)"
+    r"(?:是|为|為|は|은|는|\s?[:：=＝])\s?([!-~]{4,200})"
+)
+
+
+def codes(small: str) -> Iterator[tuple[int, int]]:
+    """Yield where PINs and one-time passwords stand; ``small`` is the text in lower case."""
+    for found in compiled(_CODES).finditer(small):
+        begin, end = found.span("code")
+        is_year = found["gap"] is not None and end - begin == 4 and found["code"].startswith(_YEARS)
+        yield begin, begin if is_year else end
+
+
+def next_lines(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where values stand on the line after a name and a colon."""
+    harmless: set[str] = set()
+    for found in compiled(_NEXT_LINES).finditer(text):
+        at = found.start()
+        label = text[text.rfind("\n", max(0, at - _LONGEST_LABEL), at) + 1 : at][-_LONGEST_LABEL:]
+        if label in harmless:
+            continue
+        if sensitivity_of(label) == HARMLESS:
+            if len(harmless) < 1_000:
+                harmless.add(label)
+        elif looks_random(found[1], 6):
+            yield found.span(1)
+
+
+def unspaced(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where values stand behind names of languages that put no blanks between words."""
+    for found in compiled(_UNSPACED).finditer(text):
+        begin, end = found.span(1)
+        yield begin, end if looks_random(found[1], 6) else begin
