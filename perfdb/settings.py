@@ -54,14 +54,14 @@ class Settings:
 
     Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves nothing;
     ``shown_path`` gives the short form for people. ``console`` None leaves it to the entry point.
-    ``pathway``, ``alerts`` and ``retention`` are tables as read, with their lines, for the parts that
-    understand them. ``home_named`` says that the home was named explicitly and may belong to another user;
-    ``warnings`` say what was ignored, ``closed_home`` a folder above that may be a home.
+    ``pathway``, ``alerts``, ``retention`` and ``otlp`` are tables as read, with their lines, for the parts
+    that understand them. ``home_named`` says that the home was named explicitly and may belong to another
+    user; ``warnings`` say what was ignored, ``closed_home`` a folder above that may be a home.
     """
 
     __slots__ = (
         "alerts", "closed_home", "config_file", "console", "database_url", "disabled", "fsync", "home",
-        "home_named", "mode_attributes", "monitor", "pathway", "pipeline", "redact", "report_dir",
+        "home_named", "mode_attributes", "monitor", "otlp", "pathway", "pipeline", "redact", "report_dir",
         "retention", "shared_group", "strict", "wait_s", "warnings",
     )  # fmt: skip
 
@@ -80,6 +80,7 @@ class Settings:
     pathway: Table
     alerts: Table
     retention: Table
+    otlp: Table
     config_file: Path | None
     shared_group: str | None
     home_named: bool
@@ -105,6 +106,7 @@ class Settings:
         pathway: Table = _NO_TABLE,
         alerts: Table = _NO_TABLE,
         retention: Table = _NO_TABLE,
+        otlp: Table = _NO_TABLE,
         config_file: Path | None = None,
         shared_group: str | None = None,
         home_named: bool = True,
@@ -366,8 +368,9 @@ _CHECKS: dict[str, Check] = {
     "pathway": _table,
     "alerts": _table,
     "retention": _table,
+    "otlp": _table,
 }
-_TABLES = ("pathway", "alerts", "retention")
+_TABLES = ("pathway", "alerts", "retention", "otlp")
 _FROM_WORD: dict[str, Callable[[str], object]] = {
     "home": str,
     "database_url": str,

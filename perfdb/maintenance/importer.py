@@ -22,7 +22,7 @@ from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
 from perfdb.maintenance.formats import format_of, in_folder
 from perfdb.maintenance.formats.otlp import OTLP, spans_in, traces_in
-from perfdb.maintenance.formats.traces import Reading
+from perfdb.maintenance.formats.traces import read_otlp_settings
 from perfdb.recording.finished import prepared
 from perfdb.records import Session
 from perfdb.settings import Settings
@@ -172,6 +172,7 @@ def _import_traces(
     from perfdb.store.pieces import ROWS
     from perfdb.store.reading import find_known
 
+    reading = read_otlp_settings(settings.otlp).reading()
     spans: list[Span] = []
     in_file: dict[Path, set[str]] = {}
     errors: dict[Path, str] = {}
@@ -185,7 +186,7 @@ def _import_traces(
             in_file[file] = {span.trace_id for span in found}
     waiting = deque(
         (replace(session, steps=session.steps[begin : begin + ROWS]), has_root)
-        for session, has_root in traces_in(spans, Reading())
+        for session, has_root in traces_in(spans, reading)
         for begin in range(0, max(1, len(session.steps)), ROWS)
     )
     new: set[str] = set()

@@ -22,12 +22,10 @@ from typing import Protocol
 
 from perfdb.errors import ReportError
 from perfdb.maintenance.formats.spans import Span, from_json, from_protobuf
-from perfdb.maintenance.formats.traces import Reading
+from perfdb.maintenance.formats.traces import QUIET_S, ROOTLESS_QUIET_S, Reading
 from perfdb.recording.journal import Journal, encode, journals_in, new_journal_id
 from perfdb.records import Session
 
-QUIET_S = 2.0  # after the last span of a trace whose root is there
-ROOTLESS_QUIET_S = 30.0
 REMEMBERED_S = 600.0  # a closed trace whose root was not there
 MOST_SPANS = 500_000  # in open traces; more are refused until some are closed
 SPOOL_BYTES = 16 << 20  # of one file
@@ -108,6 +106,14 @@ class Assembler:
         """Record every trace as it is; return how many."""
         return self._close(lambda _: True)
 
+    def has_room(self, spans: int) -> bool:
+        """Say whether so many spans may come; traces that are recorded and remembered make room."""
+        with self._lock:
+            if self.open_spans + spans > MOST_SPANS:
+                for trace_id in [each for each, trace in self._traces.items() if trace.closed]:
+                    self._forget(trace_id)
+            return self.open_spans + spans <= MOST_SPANS
+
     def files_in_use(self) -> set[Path]:
         """Return the files that hold spans of traces that are not recorded yet."""
         with self._lock:
@@ -122,6 +128,8 @@ class Assembler:
                         self._forget(trace_id)
                 elif is_due(trace):
                     if not self._record(trace):
+                        trace.heard = self._clock()  # later: it keeps no other one from its turn
+                        self._traces.move_to_end(trace_id)
                         break  # the disk is full: the files keep them
                     closed += 1
                     trace.closed, trace.files = True, set()
@@ -160,7 +168,7 @@ class Spool:
         spans = READERS[kind](body)
         if not spans:
             return True
-        if self._assembler.open_spans + len(spans) > MOST_SPANS:
+        if not self._assembler.has_room(len(spans)):
             return False
         record = {"type": "otlp", "kind": kind, "body": base64.b64encode(body).decode("ascii")}
         with self._lock:

@@ -10,14 +10,19 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from perfdb.maintenance.formats.spans import CONSUMER, ERROR, SERVER, Attributes, Span
 from perfdb.records import Event, Session, Step
+from perfdb.settings import number, text, texts
 from perfdb.tokens import NAMES, used_by
+from perfdb.toml import Table
 from perfdb.vocabulary import COMPLETED, FAILED, MAX_SEQ, mode_of
 
+QUIET_S = 2.0  # after the last span of a trace whose root is there
+ROOTLESS_QUIET_S = 30.0
 LONGEST_TEXT = 1_000  # characters of an attribute; a prompt's, an image's are thousands
 MOST_LINKS = 20  # and entries of an attribute
 _KEPT = (
@@ -44,12 +49,49 @@ _NO_MEASURES = (
     "llm.token_count.", "llm.usage.", "gen_ai.usage.",
 )  # fmt: skip
 _NOISE = re.compile(r" (?:http|websocket) (?:send|receive)\Z")
+_FIELD = re.compile(r"\{([^{}]+)\}")
 _HOST, _COMMIT = (
     ("host.name", "k8s.pod.name", "container.id"),
     ("vcs.ref.head.revision", "vcs.repository.ref.revision"),
 )
 _OF_RESOURCE = ("service.name", "service.namespace", "service.version", "deployment.environment.name",
                 "deployment.environment", "telemetry.sdk.language")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpSettings:
+    """The ``[otlp]`` of the settings: how spans become sessions, and when a trace is whole."""
+
+    pipeline: str | None = None
+    attributes: tuple[str, ...] = ()
+    quiet_s: float = QUIET_S
+    rootless_quiet_s: float = ROOTLESS_QUIET_S
+
+    def reading(self) -> Reading:
+        """Return what makes sessions of spans."""
+        return Reading(self.pipeline, self.attributes)
+
+
+def read_otlp_settings(table: Table) -> OtlpSettings:
+    """Return the ``[otlp]`` of the settings.
+
+    Raises:
+        SettingsError: a key or value that perfdb does not know.
+    """
+    checks = {
+        "pipeline": _template,
+        "attributes": texts,
+        "quiet_s": number(0, 3600),
+        "rootless_quiet_s": number(0, 86_400),
+    }
+    return OtlpSettings(**table.read(checks))
+
+
+def _template(value: object) -> str:
+    found = text(value)
+    if not _FIELD.search(found) or set(_FIELD.sub("", found)) & set("{}"):
+        raise ValueError('must hold attributes in braces, such as "{service.name} {name}"')
+    return found
 
 
 class Reading:
@@ -116,7 +158,7 @@ class Reading:
     def _pipeline_of(self, span: Span, *, is_top: bool) -> str:
         facts: dict[str, Any] = {**span.resource, **span.attributes, "name": span.name}
         if self._pipeline is not None:
-            filled = re.sub(r"\{([^{}]+)\}", lambda found: str(facts.get(found[1], "")), self._pipeline)
+            filled = _FIELD.sub(lambda found: str(facts.get(found[1], "")), self._pipeline)
             return filled.strip() or span.name
         if not is_top:
             return str(span.resource.get("service.name") or span.name)
