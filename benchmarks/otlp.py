@@ -100,7 +100,8 @@ class Receiver:
         for line in self._process.stderr:
             if found := re.search(r"Traces: (http://\S+)", line):
                 self.url = found[1]
-                break
+                return
+        raise RuntimeError("the receiver did not start")
 
     def kill_and_start_again(self) -> None:
         self._process.kill()

@@ -169,7 +169,7 @@ def _import_traces(
 ) -> Iterator[Imported]:
     """Take in the spans of all files together; a trace that is known gets what is new."""
     from perfdb.store.ingest import IMPORT, insert_rows_of
-    from perfdb.store.pieces import ROWS
+    from perfdb.store.pieces import ROWS, add_tags
     from perfdb.store.reading import find_known
 
     reading = read_otlp_settings(settings.otlp).reading()
@@ -183,7 +183,7 @@ def _import_traces(
             errors[file] = getattr(error, "strerror", None) or str(error)
         else:
             spans += found
-            in_file[file] = {span.trace_id for span in found}
+            in_file[file] = {span.session_id for span in found}
     waiting = deque(
         (replace(session, steps=session.steps[begin : begin + ROWS]), has_root)
         for session, has_root in traces_in(spans, reading)
@@ -201,6 +201,8 @@ def _import_traces(
                     if not find_known(connection, [session.session_id]):
                         new.add(session.session_id)
                 insert_rows_of(connection, [prepared(session, settings)], IMPORT, provisional=not has_root)
+                if session.tags and session.session_id in new:
+                    add_tags(connection, session)
         if waiting:
             time.sleep(PAUSE_S)
     added += sorted(new)

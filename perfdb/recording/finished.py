@@ -115,11 +115,15 @@ def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
 
 
 def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:
+    name, data = redact(step.step_name), withheld(step.additional_data, extra)
+    plain = not (step.error_message or step.attempts or step.events)
+    if plain and name == step.step_name and data == step.additional_data:
+        return step
     return replace(
         step,
-        step_name=redact(step.step_name),
+        step_name=name,
         error_message=step.error_message and redact(step.error_message),
-        additional_data=withheld(step.additional_data, extra),
+        additional_data=data,
         attempts=tuple(
             replace(each, error_message=each.error_message and redact(each.error_message))
             for each in step.attempts

@@ -83,17 +83,18 @@ class Assembler:
         with self._lock:
             now = self._clock()
             for span in spans:
-                trace = self._traces.get(span.trace_id)
+                session_id = span.session_id
+                trace = self._traces.get(session_id)
                 if trace is None:
-                    trace = self._traces[span.trace_id] = _Trace()
+                    trace = self._traces[session_id] = _Trace()
                 if span.span_id not in trace.spans:
                     self.open_spans += 1
                 trace.spans[span.span_id] = span
                 trace.heard, trace.closed = now, False
-                trace.has_root = trace.has_root or span.parent_id is None
+                trace.has_root = trace.has_root or span.is_root
                 if file is not None:
                     trace.files.add(file)
-                self._traces.move_to_end(span.trace_id)
+                self._traces.move_to_end(session_id)
 
     def close_due(self) -> int:
         """Record the traces that have been quiet long enough; return how many."""

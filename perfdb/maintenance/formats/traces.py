@@ -7,6 +7,7 @@ settings, or when it belongs to no convention.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,18 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from perfdb.maintenance.formats.spans import CONSUMER, ERROR, SERVER, Attributes, Span
+from perfdb.errors import ReportError
+from perfdb.maintenance.formats.spans import (
+    CONSUMER,
+    ERROR,
+    EXPORTED,
+    OF_SESSION,
+    OF_STEP,
+    SERVER,
+    Attributes,
+    Span,
+)
+from perfdb.recording.report_reader import read_report
 from perfdb.records import Event, Session, Step
 from perfdb.settings import number, text, texts
 from perfdb.tokens import NAMES, used_by
@@ -117,6 +129,8 @@ class Reading:
             return None
         ordered = sorted(found.values(), key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
         top = topmost(found)
+        if top is not None and (own := _exported(top, ordered)) is not None:
+            return own
         first = top or ordered[0]
         start_ns = first.start_ns
         end_ns = top.end_ns if top is not None else max(span.end_ns for span in ordered)
@@ -128,7 +142,9 @@ class Reading:
         start_time = start_ns / 1e9
         attributes = {name: resource[name] for name in _OF_RESOURCE if resource.get(name)}
         if top is not None:
-            attributes |= self._data(top)
+            attributes |= {**self._data(top), "span_id": top.span_id}
+            if top.parent_id is not None:
+                attributes["parent_span_id"] = top.parent_id
             if top.events:
                 attributes["events"] = [
                     {"name": each.name, "time": each.time, **({"data": dict(each.data)} if each.data else {})}
@@ -222,13 +238,30 @@ class Reading:
         return _is_small(value)
 
 
+def _exported(top: Span, ordered: Iterable[Span]) -> Session | None:
+    """Return the session that `perfdb export` made these spans of; None when they are of somebody else."""
+    told = top.attributes.get(OF_SESSION)
+    if top.scope != EXPORTED or not isinstance(told, dict):
+        return None
+    steps = []
+    for span in ordered:
+        if isinstance(of_step := span.attributes.get(OF_STEP), dict):
+            data = {name: value for name, value in span.attributes.items() if name != OF_STEP}
+            steps.append({**of_step, "step_name": span.name, "additional_data": data})
+    attributes = {name: value for name, value in top.attributes.items() if name != OF_SESSION}
+    try:
+        return read_report(json.dumps({**told, "attributes": attributes, "steps": steps}).encode())
+    except (ReportError, ValueError):
+        return None
+
+
 def topmost(spans: Mapping[str, Span]) -> Span | None:
     """Return the span that is the session; None when none can stand for all.
 
     It is the one without a parent. Where the root is elsewhere, it is the first request or message that
     was served for somebody who is not here.
     """
-    roots = [span for span in spans.values() if span.parent_id is None]
+    roots = [span for span in spans.values() if span.is_root]
     if roots:
         return min(roots, key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
     served = [
