@@ -88,6 +88,7 @@ def create_app(
     app.add_middleware(AnswerLimits, limit_s=query_limit_s)
     app.add_middleware(SecurityMiddleware, gate=gate, receiver=receiver)
     app.include_router(api.router)
+    app.include_router(api.metrics_router)
     app.include_router(views.router)
     app.mount(static_path(), StaticFiles(directory=STATIC), name="static")
     for kind in (PerfdbError, ValueError, RequestValidationError, HTTPException):
