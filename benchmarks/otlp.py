@@ -116,6 +116,8 @@ class Receiver:
                 break
         self._process.terminate()
         self._process.communicate()
+        recover = [str(Path(sys.executable).with_name("perfdb")), "recover"]  # what its end did not wait for
+        subprocess.run(recover, cwd=self._folder, env=self._environment, check=True, capture_output=True)
 
 
 def lost_and_doubled(folder: Path, traces: int, requests: int, kills: int, seed: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from perfdb.maintenance.formats.spans import EXPORTED, OF_SESSION, OF_STEP
-from perfdb.recording.context import Context
+from perfdb.recording.context import Context, parent_of
 from perfdb.recording.report import to_report
 from perfdb.records import Session, Step
 from perfdb.version import __version__
@@ -22,7 +22,6 @@ from perfdb.vocabulary import FAILED
 
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}").fullmatch
 _SPAN_ID = re.compile(r"(?!0{16})[0-9a-f]{16}").fullmatch
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-[0-9a-f]{2}.*")
 _OF_HOST = {
     "host": "host.name",
     "pid": "process.pid",
@@ -104,9 +103,9 @@ def _ids(session: Session) -> tuple[str, str, str | None]:
     """Return the ids of the trace, of the session's span, and of the span around it."""
     _, trace_id, root_id, _ = Context(session.session_id).traceparent.split("-")
     attributes = session.attributes
-    came_in = _TRACEPARENT.fullmatch(str(attributes.get("traceparent", "")).strip().lower())
+    came_in = parent_of(attributes)
     if came_in is not None:
-        return came_in[1], root_id, came_in[2]
+        return came_in[0], root_id, came_in[1]
     if _TRACE_ID(session.session_id) is not None:
         own, parent = str(attributes.get("span_id", "")), str(attributes.get("parent_span_id", ""))
         own = own if _SPAN_ID(own) is not None else root_id

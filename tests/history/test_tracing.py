@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+import perfdb
 from perfdb.errors import StoreError, UsageError
 from perfdb.history.history import History
 from perfdb.history.sending import send_traces
 from perfdb.history.tracing import chrome_pieces, otlp_lines, speedscope_pieces
 from perfdb.maintenance.formats.spans import from_json, from_protobuf
+from perfdb.recording.context import parent_of
 from perfdb.records import Attempt, Event, Sample, Session, Step
 
 START = 1_767_261_600.123456
@@ -187,3 +189,18 @@ def test_sessions_are_sent_to_a_collector_that_was_busy(
     for wrong in ("localhost:4318", "file:///etc/passwd", "http://", "http://a:b@localhost"):
         with pytest.raises(UsageError, match="give a URL such as"):
             send_traces([made()], wrong)
+
+
+def test_a_session_continues_the_trace_that_came_in(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with perfdb.track("design", home=home, console=False, traceparent=PARENT.upper()) as run:
+        of_session = perfdb.context().traceparent.split("-")
+        with run.step("draw"):
+            of_step = perfdb.context().traceparent.split("-")
+    for wrong in ("", "00-" + "0" * 32 + "-b7ad6b7169203331-01", "ff" + PARENT[2:], "00-é-1-2", 5, None):
+        assert parent_of({"traceparent": wrong}) is None
+    (session,) = perfdb.History(home / "perfdb.sqlite3").each_session()
+    root, step = from_json(next(otlp_lines([session])))
+    assert [root.trace_id, root.span_id] == of_session[1:3] == [PARENT[3:35], root.span_id]
+    assert [step.trace_id, step.span_id] == of_step[1:3]
+    assert root.parent_id == PARENT[36:52]
