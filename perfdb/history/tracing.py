@@ -159,7 +159,7 @@ def _value(value: Any) -> dict[str, Any]:
         return {}
     if isinstance(value, bool):
         return {"boolValue": value}
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
+    if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
         return {"intValue": str(value)}
     if isinstance(value, float):
         return {"doubleValue": value}

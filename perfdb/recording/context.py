@@ -302,7 +302,7 @@ def parent_of(attributes: Mapping[str, Any]) -> tuple[str, str] | None:
     parts = given.strip().lower().split("-") if isinstance(given, str) else []
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2] or parts[0] == "ff":
         return None
-    if any(part.strip("0123456789abcdef") for part in parts[:4]):
+    if "".join(parts[:4]).strip("0123456789abcdef"):
         return None
     trace_id, span_id = parts[1:3]
     return (trace_id, span_id) if trace_id.strip("0") and span_id.strip("0") else None
