@@ -55,9 +55,10 @@ class Settings:
 
     Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves nothing;
     ``shown_path`` gives the short form for people. ``console`` None leaves it to the entry point.
-    ``pathway``, ``alerts``, ``measures`` and ``retention`` are tables as read, with their lines, for the
-    parts that understand them. ``home_named`` says that the home was named explicitly and may belong to
-    another user; ``warnings`` say what was ignored, ``closed_home`` a folder above that may be a home.
+    ``pathway``, ``alerts``, ``measures``, ``retention``, ``prices`` and ``otlp`` are tables as read, with
+    their lines, for the parts that understand them. ``home_named`` says that the home was named explicitly
+    and may belong to another user; ``warnings`` say what was ignored, ``closed_home`` a folder above that may
+    be a home.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Settings:
         "measures",
         "mode_attributes",
         "monitor",
+        "otlp",
         "pathway",
         "pipeline",
         "prices",
@@ -102,6 +104,7 @@ class Settings:
     measures: Table
     retention: Table
     prices: Table
+    otlp: Table
     config_file: Path | None
     shared_group: str | None
     home_named: bool
@@ -129,6 +132,7 @@ class Settings:
         measures: Table = _NO_TABLE,
         retention: Table = _NO_TABLE,
         prices: Table = _NO_TABLE,
+        otlp: Table = _NO_TABLE,
         config_file: Path | None = None,
         shared_group: str | None = None,
         home_named: bool = True,
@@ -392,8 +396,9 @@ _CHECKS: dict[str, Check] = {
     "measures": _table,
     "retention": _table,
     "prices": _table,
+    "otlp": _table,
 }
-_TABLES = ("pathway", "alerts", "measures", "retention", "prices")
+_TABLES = ("pathway", "alerts", "measures", "retention", "prices", "otlp")
 _FROM_WORD: dict[str, Callable[[str], object]] = {
     "home": str,
     "database_url": str,

@@ -33,6 +33,8 @@ NAMES = frozenset(name for names in TABLE.values() for name in names)
 def used_by(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return model, provider, tokens and cost that a span's attributes say."""
     found: dict[str, Any] = {}
+    if NAMES.isdisjoint(attributes):
+        return found
     for ours, theirs in TABLE.items():
         for name in theirs:
             value = attributes.get(name)

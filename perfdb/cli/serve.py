@@ -29,9 +29,18 @@ from perfdb.cli.options import database_option, open_history
     metavar="NAME",
     help="Another host name that the dashboard answers to.",
 )
+@click.option(
+    "--otlp", is_flag=True, help="Record the OpenTelemetry traces that programs send to /v1/traces."
+)
 @database_option
 def command(
-    host: str, port: int, opens: bool, token: str | None, allow_hosts: tuple[str, ...], database: str | None
+    host: str,
+    port: int,
+    opens: bool,
+    token: str | None,
+    allow_hosts: tuple[str, ...],
+    otlp: bool,
+    database: str | None,
 ) -> None:
     """Serve the dashboard, which shows the history in a browser.
 
@@ -46,6 +55,8 @@ def command(
 
     def started(address: Address) -> None:
         click.echo(f"perfdb: {address.link}", err=True)
+        if otlp:
+            click.echo(f"Traces: {address.url}v1/traces", err=True)
         click.echo("Ctrl-C ends it.", err=True)
         if opens:
             click.launch(address.link)
@@ -56,5 +67,6 @@ def command(
         port=port,
         token=token or None,
         allow_hosts=allow_hosts,
+        otlp=otlp,
         started=started,
     )

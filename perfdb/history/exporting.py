@@ -13,6 +13,7 @@ from perfdb.errors import MissingExtraError, StoreError
 from perfdb.history.forms import csv_pieces, json_pieces
 from perfdb.outputs import spare_databases, write_output
 from perfdb.recording.report import to_report
+from perfdb.records import Session
 from perfdb.settings import shown_path
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from perfdb.history.history import History
 
-FORMATS = ("json", "csv", "parquet")
+TRACES = ("otlp", "chrome", "speedscope")
+FORMATS = ("json", "csv", "parquet", *TRACES)
 ROWS = ("steps", "sessions")
 
 
@@ -63,14 +65,18 @@ class Export:
         if self._bom:
             yield codecs.BOM_UTF8
         if self._form == "json":
-            yield from (piece.encode() for piece in json_pieces(self._reports()))
+            yield from (piece.encode() for piece in json_pieces(map(to_report, self._sessions())))
+        elif self._form in TRACES:
+            from perfdb.history.tracing import PIECES
+
+            yield from PIECES[self._form](self._sessions())
         else:
             yield from csv_pieces(self._frame()) if self._form == "csv" else self._parquet()
 
-    def _reports(self) -> Iterator[dict[str, Any]]:
+    def _sessions(self) -> Iterator[Session]:
         for session in self._history.each_session(**self._filters):
             self.written += 1
-            yield to_report(session)
+            yield session
 
     def _frame(self) -> pd.DataFrame:
         read = self._history.steps if self._rows == "steps" else self._history.sessions

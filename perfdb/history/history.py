@@ -588,7 +588,7 @@ class History(Keeping):
     def export(
         self,
         path: str | os.PathLike[str],
-        format: Literal["json", "csv", "parquet"] | None = None,  # noqa: A002  # as the option
+        format: Literal["json", "csv", "parquet", "otlp", "chrome", "speedscope"] | None = None,  # noqa: A002
         *,
         rows: Literal["steps", "sessions"] = "steps",
         last: int | None = None,
@@ -599,8 +599,8 @@ class History(Keeping):
 
         Args:
             path: the file; an existing one is replaced, but no database.
-            format: ``json`` (whole reports, which ``import_reports`` reads), ``csv`` or ``parquet``; None:
-                what the file's name ends with.
+            format: ``json`` (whole reports, which ``import_reports`` reads), ``csv``, ``parquet``, or traces:
+                ``otlp`` (JSON lines), ``chrome``, ``speedscope``; None: what the file's name ends with.
             rows: of CSV and Parquet: ``steps`` or ``sessions``.
             last: only so many of the newest sessions.
             expand_attributes: of CSV and Parquet, as in ``sessions``.

@@ -18,6 +18,7 @@ from pathlib import Path
 from shlex import quote
 
 from perfdb.errors import PerfdbError
+from perfdb.maintenance.formats.traces import read_otlp_settings
 from perfdb.recording.journal import has_living_writer, journals_in, next_record
 from perfdb.recording.quarantine import BAD_SUFFIX, quarantines_in
 from perfdb.search import doubt_about_home
@@ -123,6 +124,10 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
                 yield Finding("channels", WARNING, each.off, "set it where your programs run, and here")
     except PerfdbError as error:
         yield Finding("rules", ERROR, str(error), "correct that line: programs refuse to start with it")
+    try:
+        read_otlp_settings(settings.otlp)
+    except PerfdbError as error:
+        yield Finding("otlp", ERROR, str(error), "correct that line: traces are not taken with it")
     try:
         policy = read_policy(settings.retention)
     except PerfdbError as error:

@@ -22,7 +22,7 @@ from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
 from perfdb.maintenance.formats import format_of, in_folder
 from perfdb.maintenance.formats.otlp import OTLP, spans_in, traces_in
-from perfdb.maintenance.formats.traces import Reading
+from perfdb.maintenance.formats.traces import read_otlp_settings
 from perfdb.recording.finished import prepared
 from perfdb.records import Session
 from perfdb.settings import Settings
@@ -169,9 +169,10 @@ def _import_traces(
 ) -> Iterator[Imported]:
     """Take in the spans of all files together; a trace that is known gets what is new."""
     from perfdb.store.ingest import IMPORT, insert_rows_of
-    from perfdb.store.pieces import ROWS
+    from perfdb.store.pieces import ROWS, add_tags
     from perfdb.store.reading import find_known
 
+    reading = read_otlp_settings(settings.otlp).reading()
     spans: list[Span] = []
     in_file: dict[Path, set[str]] = {}
     errors: dict[Path, str] = {}
@@ -182,10 +183,10 @@ def _import_traces(
             errors[file] = getattr(error, "strerror", None) or str(error)
         else:
             spans += found
-            in_file[file] = {span.trace_id for span in found}
+            in_file[file] = {span.session_id for span in found}
     waiting = deque(
         (replace(session, steps=session.steps[begin : begin + ROWS]), has_root)
-        for session, has_root in traces_in(spans, Reading())
+        for session, has_root in traces_in(spans, reading)
         for begin in range(0, max(1, len(session.steps)), ROWS)
     )
     new: set[str] = set()
@@ -200,6 +201,8 @@ def _import_traces(
                     if not find_known(connection, [session.session_id]):
                         new.add(session.session_id)
                 insert_rows_of(connection, [prepared(session, settings)], IMPORT, provisional=not has_root)
+                if session.tags and session.session_id in new:
+                    add_tags(connection, session)
         if waiting:
             time.sleep(PAUSE_S)
     added += sorted(new)

@@ -9,7 +9,7 @@ skips it.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextvars import ContextVar
 
 from perfdb.errors import InvalidSessionIdError, UsageError
@@ -258,9 +258,7 @@ class Context(str):
     Empty, and therefore false, where nothing is recorded.
     """
 
-    __slots__ = ("trace_id",)
-
-    trace_id: str  # 32 hex digits of the trace that the session continues; not there if it continues none
+    trace_id = ""  # of the trace that the session was given
 
     @property
     def environ(self) -> dict[str, str]:
@@ -271,7 +269,7 @@ class Context(str):
     def traceparent(self) -> str:
         """Return it as a W3C ``traceparent``; its ids are made from the session's and the step's.
 
-        A session that continues a trace keeps the id of that.
+        A session that was given a ``traceparent`` continues that trace.
         """
         if not self:
             return ""
@@ -279,8 +277,7 @@ class Context(str):
         from hashlib import sha256
 
         trace, span = sha256(self.partition(":")[0].encode()), sha256(self.encode())
-        trace_id = getattr(self, "trace_id", None) or trace.hexdigest()[:32]
-        return f"00-{trace_id}-{span.hexdigest()[:16]}-01"
+        return f"00-{self.trace_id or trace.hexdigest()[:32]}-{span.hexdigest()[:16]}-01"
 
 
 def context() -> Context:
@@ -293,9 +290,21 @@ def context() -> Context:
     else:
         seq = getattr(node, "seq", None)
     found = Context(node.session.session_id if seq is None else f"{node.session.session_id}:{seq}")
-    if trace_id := getattr(node.session, "trace_id", ""):
-        found.trace_id = trace_id
+    came_in = parent_of(node.session.attributes)
+    found.trace_id = getattr(node.session, "trace_id", "") or (came_in[0] if came_in is not None else "")
     return found
+
+
+def parent_of(attributes: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return trace and span of the ``traceparent`` among a session's attributes; None without a valid one."""
+    given = attributes.get("traceparent")
+    parts = given.strip().lower().split("-") if isinstance(given, str) else []
+    if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2] or parts[0] == "ff":
+        return None
+    if "".join(parts[:4]).strip("0123456789abcdef"):
+        return None
+    trace_id, span_id = parts[1:3]
+    return (trace_id, span_id) if trace_id.strip("0") and span_id.strip("0") else None
 
 
 def read_token(token: str) -> tuple[str, int | None]:

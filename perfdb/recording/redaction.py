@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from perfdb.recording import secret_shapes
 from perfdb.recording.secret_addresses import without_hooks, without_users
@@ -67,6 +68,9 @@ def redact(text: str) -> str:
     return text
 
 
+_redact_name = lru_cache(2_000)(redact)  # of a key: the same few come again and again
+
+
 def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
     """Return a JSON value without what looks like a credential; twice is the same as once."""
     if isinstance(value, str):
@@ -79,7 +83,7 @@ def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
     if isinstance(value, Mapping):
         named = secret_name_in(value, extra)
         return {
-            redact(key): REDACTED
+            _redact_name(key): REDACTED
             if withholds(key, item, extra) or (named and key.lower() in VALUE_KEYS)
             else withheld(item, extra)
             for key, item in value.items()

@@ -94,7 +94,7 @@ class Inserting:
                 return
         if piece.part != "last":
             insert_rows_of(connection, [session], ORPHAN, with_end=piece.part == "first")
-            _tag(connection, session)
+            add_tags(connection, session)
             return
         of_session = sessions.c.session_id == text(session.session_id)
         connection.execute(update(sessions).where(of_session).values(source=IMPORT))
@@ -106,7 +106,7 @@ class Inserting:
             del named[session_id]
         insert_rows_of(connection, list(named.values()), IMPORT)
         for session in named.values():
-            _tag(connection, session)
+            add_tags(connection, session)
         self.added += len(named)
         self.known += len(given) - len(named)
 
@@ -121,7 +121,8 @@ class Inserting:
         return [row.session_id for row in found]
 
 
-def _tag(connection: Connection, session: Session) -> None:
+def add_tags(connection: Connection, session: Session) -> None:
+    """Add the tags of a session that is there."""
     names = dict.fromkeys(name for tag in session.tags if (name := str(text(tag.strip()))[:64]))
     if not names:
         return

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from perfdb.errors import PerfdbError, UsageError
 from perfdb.version import __version__
-from perfdb.web import schemas
+from perfdb.web import metrics, schemas
 from perfdb.web.answers import alerts, bottlenecks, compare, overview, recorded, rules, sessions, trends
 from perfdb.web.queries import (
     AlertId,
@@ -81,6 +81,15 @@ def health(history: History) -> schemas.HealthAnswer:
             detail=str(error),
         )
     return schemas.HealthAnswer(status="ok", version=__version__, database=history.database)
+
+
+metrics_router = APIRouter()
+
+
+@metrics_router.get("/metrics", include_in_schema=False)
+def get_metrics(history: History) -> Response:
+    """Return the figures of the first page in OpenMetrics."""
+    return Response(metrics.openmetrics(overview.overview(history)), media_type=metrics.CONTENT_TYPE)
 
 
 @router.get("/overview", tags=["now"])

@@ -25,6 +25,7 @@ try:
     from perfdb.web.rendering import STATIC, static_path
     from perfdb.web.security import Gate, SecurityMiddleware
     from perfdb.web.served import ServedHistory
+    from perfdb.web.traces import TraceReceiver
 except ModuleNotFoundError as error:
     raise missing_extra(error) from error
 
@@ -42,6 +43,7 @@ def create_app(
     any_address: bool = False,
     token: str | None = None,
     query_limit_s: float = 5.0,
+    otlp: bool = False,
 ) -> FastAPI:
     """Return the dashboard over a history.
 
@@ -51,14 +53,20 @@ def create_app(
         any_address: any IP address too; for a server that listens on all of them.
         token: what everybody must show; needed for anything but loopback.
         query_limit_s: how long one answer may take, in its queries and in what computes with their rows.
+        otlp: take traces at ``/v1/traces``, and record them in the history's database.
     """
     served = ServedHistory(history if history is not None else History(), limit_s=query_limit_s)
     gate = Gate(hosts=hosts, any_address=any_address, token=token)
+    receiver = TraceReceiver(served.settings.replaced(database_url=served.url)) if otlp else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         taking_in = asyncio.create_task(asyncio.to_thread(served.take_in))
+        if receiver is not None:
+            receiver.start()
         yield
+        if receiver is not None:
+            await asyncio.to_thread(receiver.close)
         await taking_in
         await app.state.feed.close()
         served.close()
@@ -78,8 +86,9 @@ def create_app(
     app.add_middleware(_DatabaseInWords, served=served)  # within the others, which it must not pass by
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_TO_PACK, compresslevel=6)
     app.add_middleware(AnswerLimits, limit_s=query_limit_s)
-    app.add_middleware(SecurityMiddleware, gate=gate)
+    app.add_middleware(SecurityMiddleware, gate=gate, receiver=receiver)
     app.include_router(api.router)
+    app.include_router(api.metrics_router)
     app.include_router(views.router)
     app.mount(static_path(), StaticFiles(directory=STATIC), name="static")
     for kind in (PerfdbError, ValueError, RequestValidationError, HTTPException):

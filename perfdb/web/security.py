@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perfdb.gate import HEADERS, READING, Hosts, foreign_page, foreign_reading, is_own_origin, is_request
+from perfdb.web import traces
 from perfdb.web.rendering import static_path, style_sheet
 
 logger = logging.getLogger("perfdb")
@@ -98,11 +99,15 @@ class Gate:
 
 
 class SecurityMiddleware:
-    """ASGI middleware that asks the gate, limits bodies and adds the headers to every answer."""
+    """ASGI middleware that asks the gate, limits bodies and adds the headers to every answer.
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+    What programs send goes to ``receiver``, which has limits of its own.
+    """
+
+    def __init__(self, app: ASGIApp, gate: Gate, receiver: ASGIApp | None = None) -> None:
         self._app = app
         self._gate = gate
+        self._receiver = receiver
         self._headers = {"Content-Security-Policy": policy(), **HEADERS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,6 +133,8 @@ class SecurityMiddleware:
                 await refused(scope, receive, with_headers)
             elif scope["method"] == "HEAD":  # as GET, so that every route knows it
                 await self._app({**scope, "method": "GET"}, receive, _without_body(with_headers))
+            elif self._is_received(scope):
+                await self._receiver(scope, receive, with_headers)  # type: ignore[misc]
             else:
                 await self._app(scope, _limited(receive), with_headers)
         except Exception:  # answered here: whatever stands further out knows none of the headers
@@ -145,6 +152,14 @@ class SecurityMiddleware:
                 403,
                 "this dashboard does not answer to that Host; see: perfdb serve --help (--allow-host)",
             )
+        if self._is_received(scope):
+            if "origin" in headers or "sec-fetch-site" in headers:
+                return _refuse(scope, 403, "traces are taken from programs, not from pages in a browser")
+            if not gate.lets_in(headers):
+                return _refuse(
+                    scope, 401, f"traces need the token of this server in the header {TOKEN_HEADER}"
+                )
+            return None
         is_page = not scope["path"].startswith("/api/")
         costly = scope["path"].strip("/") in COSTLY_PAGES
         if scope["method"] in READING and foreign_reading(headers, page=is_page, costly=costly):
@@ -161,6 +176,9 @@ class SecurityMiddleware:
             if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
                 return _refuse(scope, 413, f"a change is at most {MOST_BODY_BYTES} bytes long")
         return None
+
+    def _is_received(self, scope: Scope) -> bool:
+        return self._receiver is not None and scope["path"] == traces.PATH
 
     def _without_token(self, scope: Scope) -> Response:
         """Turn the token of a link into a cookie, once, so that it stays out of later addresses."""

@@ -55,6 +55,7 @@ def serve(
     port: int = 8787,
     token: str | None = None,
     allow_hosts: Sequence[str] = (),
+    otlp: bool = False,
     started: Callable[[Address], None],
 ) -> None:
     """Serve the dashboard of a history until SIGINT or SIGTERM.
@@ -65,6 +66,7 @@ def serve(
         port: 0 takes a free one.
         token: what everybody must show.
         allow_hosts: further names that a Host header may hold, behind a proxy for instance.
+        otlp: take traces at ``/v1/traces`` too.
         started: called with the address, once the port is open.
 
     Raises:
@@ -80,7 +82,9 @@ def serve(
     listener = _listen(host, port)
     address = Address(host, listener.getsockname()[1], token)
     names = list(allow_hosts) if loopback else [*allow_hosts, host, socket.gethostname(), socket.getfqdn()]
-    app = create_app(history, hosts=[name for name in names if name], any_address=not loopback, token=token)
+    app = create_app(
+        history, hosts=[name for name in names if name], any_address=not loopback, token=token, otlp=otlp
+    )
     server = PatientServer(app, timeout_graceful_shutdown=_SHUT_DOWN_S)
     started(address)
     with listener:

@@ -120,12 +120,16 @@ def test_reading_leaves_every_byte_of_the_history_alone(dashboard: Any, history:
         for path, operations in dashboard.get("openapi.json")["paths"].items()
         if "get" in operations and not path.endswith("/events")
     ]
-    before = history.alerts("all").to_json(), history.sessions().to_json()
+
+    def recorded() -> list[str]:
+        return [frame.to_json(date_format="iso") for frame in (history.alerts("all"), history.sessions())]
+
+    before = recorded()
     for path in paths:
         known = {"session_id": "last", "alert_id": "1", "name": "anomaly"}
         answer = dashboard.client.get(path.format(**known), params={"step": "Search", "factor": 0.5})
         assert answer.status_code in (200, 422), answer.text
-    assert (history.alerts("all").to_json(), history.sessions().to_json()) == before
+    assert recorded() == before
 
 
 def test_every_answer_carries_the_headers_that_keep_others_out(dashboard: Any) -> None:

@@ -22,12 +22,10 @@ from typing import Protocol
 
 from perfdb.errors import ReportError
 from perfdb.maintenance.formats.spans import Span, from_json, from_protobuf
-from perfdb.maintenance.formats.traces import Reading
+from perfdb.maintenance.formats.traces import QUIET_S, ROOTLESS_QUIET_S, Reading
 from perfdb.recording.journal import Journal, encode, journals_in, new_journal_id
 from perfdb.records import Session
 
-QUIET_S = 2.0  # after the last span of a trace whose root is there
-ROOTLESS_QUIET_S = 30.0
 REMEMBERED_S = 600.0  # a closed trace whose root was not there
 MOST_SPANS = 500_000  # in open traces; more are refused until some are closed
 SPOOL_BYTES = 16 << 20  # of one file
@@ -85,17 +83,18 @@ class Assembler:
         with self._lock:
             now = self._clock()
             for span in spans:
-                trace = self._traces.get(span.trace_id)
+                session_id = span.session_id
+                trace = self._traces.get(session_id)
                 if trace is None:
-                    trace = self._traces[span.trace_id] = _Trace()
+                    trace = self._traces[session_id] = _Trace()
                 if span.span_id not in trace.spans:
                     self.open_spans += 1
                 trace.spans[span.span_id] = span
                 trace.heard, trace.closed = now, False
-                trace.has_root = trace.has_root or span.parent_id is None
+                trace.has_root = trace.has_root or span.is_root
                 if file is not None:
                     trace.files.add(file)
-                self._traces.move_to_end(span.trace_id)
+                self._traces.move_to_end(session_id)
 
     def close_due(self) -> int:
         """Record the traces that have been quiet long enough; return how many."""
@@ -107,6 +106,14 @@ class Assembler:
     def close_all(self) -> int:
         """Record every trace as it is; return how many."""
         return self._close(lambda _: True)
+
+    def has_room(self, spans: int) -> bool:
+        """Say whether so many spans may come; traces that are recorded and remembered make room."""
+        with self._lock:
+            if self.open_spans + spans > MOST_SPANS:
+                for trace_id in [each for each, trace in self._traces.items() if trace.closed]:
+                    self._forget(trace_id)
+            return self.open_spans + spans <= MOST_SPANS
 
     def files_in_use(self) -> set[Path]:
         """Return the files that hold spans of traces that are not recorded yet."""
@@ -122,6 +129,8 @@ class Assembler:
                         self._forget(trace_id)
                 elif is_due(trace):
                     if not self._record(trace):
+                        trace.heard = self._clock()  # later: it keeps no other one from its turn
+                        self._traces.move_to_end(trace_id)
                         break  # the disk is full: the files keep them
                     closed += 1
                     trace.closed, trace.files = True, set()
@@ -160,7 +169,7 @@ class Spool:
         spans = READERS[kind](body)
         if not spans:
             return True
-        if self._assembler.open_spans + len(spans) > MOST_SPANS:
+        if not self._assembler.has_room(len(spans)):
             return False
         record = {"type": "otlp", "kind": kind, "body": base64.b64encode(body).decode("ascii")}
         with self._lock:

@@ -55,11 +55,11 @@ def traces_in(spans: Iterable[Span], reading: Reading) -> Iterator[tuple[Session
     """Yield the session of each trace, and whether its root is there."""
     traces: dict[str, dict[str, Span]] = {}
     for span in spans:
-        traces.setdefault(span.trace_id, {})[span.span_id] = span
+        traces.setdefault(span.session_id, {})[span.span_id] = span
     for found in traces.values():
         session = reading.session_of(found.values())
         if session is not None:
-            yield session, any(span.parent_id is None for span in found.values())
+            yield session, any(span.is_root for span in found.values())
 
 
 def _read(file: Path) -> Iterator[Session]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SERVER, CONSUMER = 2, 5  # kinds
 ERROR = 2  # of a status
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
+EXPORTED, OF_SESSION, OF_STEP = "perfdb", "perfdb.session", "perfdb.step"  # the scope and names of our own
 MOST_DEPTH = 20  # of attributes inside of attributes
 _LAST_NS = 253_402_300_799_000_000_000  # year 9999
 
@@ -53,6 +54,21 @@ class Span:
     scope: str = ""
     flags: int = 0
     trace_state: str = ""
+
+    @property
+    def is_root(self) -> bool:
+        """Whether nothing is around it: it has no parent, or is a session that perfdb exported."""
+        return self.parent_id is None or (self.scope == EXPORTED and OF_SESSION in self.attributes)
+
+    @property
+    def session_id(self) -> str:
+        """The session that it belongs to: its trace, or what perfdb exported it of."""
+        if self.scope == EXPORTED:
+            for name in (OF_SESSION, OF_STEP):
+                told = self.attributes.get(name)
+                if isinstance(told, dict) and isinstance(found := told.get("session_id"), str):
+                    return found
+        return self.trace_id
 
     @property
     def has_remote_parent(self) -> bool:

@@ -7,17 +7,34 @@ settings, or when it belongs to no convention.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from perfdb.maintenance.formats.spans import CONSUMER, ERROR, SERVER, Attributes, Span
+from perfdb.errors import ReportError
+from perfdb.maintenance.formats.spans import (
+    CONSUMER,
+    ERROR,
+    EXPORTED,
+    OF_SESSION,
+    OF_STEP,
+    SERVER,
+    Attributes,
+    Span,
+)
+from perfdb.recording.report_reader import read_report
 from perfdb.records import Event, Session, Step
+from perfdb.settings import number, text, texts
 from perfdb.tokens import NAMES, used_by
+from perfdb.toml import Table
 from perfdb.vocabulary import COMPLETED, FAILED, MAX_SEQ, mode_of
 
+QUIET_S = 2.0  # after the last span of a trace whose root is there
+ROOTLESS_QUIET_S = 30.0
 LONGEST_TEXT = 1_000  # characters of an attribute; a prompt's, an image's are thousands
 MOST_LINKS = 20  # and entries of an attribute
 _KEPT = (
@@ -44,12 +61,49 @@ _NO_MEASURES = (
     "llm.token_count.", "llm.usage.", "gen_ai.usage.",
 )  # fmt: skip
 _NOISE = re.compile(r" (?:http|websocket) (?:send|receive)\Z")
+_FIELD = re.compile(r"\{([^{}]+)\}")
 _HOST, _COMMIT = (
     ("host.name", "k8s.pod.name", "container.id"),
     ("vcs.ref.head.revision", "vcs.repository.ref.revision"),
 )
 _OF_RESOURCE = ("service.name", "service.namespace", "service.version", "deployment.environment.name",
                 "deployment.environment", "telemetry.sdk.language")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpSettings:
+    """The ``[otlp]`` of the settings: how spans become sessions, and when a trace is whole."""
+
+    pipeline: str | None = None
+    attributes: tuple[str, ...] = ()
+    quiet_s: float = QUIET_S
+    rootless_quiet_s: float = ROOTLESS_QUIET_S
+
+    def reading(self) -> Reading:
+        """Return what makes sessions of spans."""
+        return Reading(self.pipeline, self.attributes)
+
+
+def read_otlp_settings(table: Table) -> OtlpSettings:
+    """Return the ``[otlp]`` of the settings.
+
+    Raises:
+        SettingsError: a key or value that perfdb does not know.
+    """
+    checks = {
+        "pipeline": _template,
+        "attributes": texts,
+        "quiet_s": number(0, 3600),
+        "rootless_quiet_s": number(0, 86_400),
+    }
+    return OtlpSettings(**table.read(checks))
+
+
+def _template(value: object) -> str:
+    found = text(value)
+    if not _FIELD.search(found) or set(_FIELD.sub("", found)) & set("{}"):
+        raise ValueError('must hold attributes in braces, such as "{service.name} {name}"')
+    return found
 
 
 class Reading:
@@ -75,6 +129,8 @@ class Reading:
             return None
         ordered = sorted(found.values(), key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
         top = topmost(found)
+        if top is not None and (own := _exported(top, ordered)) is not None:
+            return own
         first = top or ordered[0]
         start_ns = first.start_ns
         end_ns = top.end_ns if top is not None else max(span.end_ns for span in ordered)
@@ -86,7 +142,9 @@ class Reading:
         start_time = start_ns / 1e9
         attributes = {name: resource[name] for name in _OF_RESOURCE if resource.get(name)}
         if top is not None:
-            attributes |= self._data(top)
+            attributes |= {**self._data(top), "span_id": top.span_id}
+            if top.parent_id is not None:
+                attributes["parent_span_id"] = top.parent_id
             if top.events:
                 attributes["events"] = [
                     {"name": each.name, "time": each.time, **({"data": dict(each.data)} if each.data else {})}
@@ -116,7 +174,7 @@ class Reading:
     def _pipeline_of(self, span: Span, *, is_top: bool) -> str:
         facts: dict[str, Any] = {**span.resource, **span.attributes, "name": span.name}
         if self._pipeline is not None:
-            filled = re.sub(r"\{([^{}]+)\}", lambda found: str(facts.get(found[1], "")), self._pipeline)
+            filled = _FIELD.sub(lambda found: str(facts.get(found[1], "")), self._pipeline)
             return filled.strip() or span.name
         if not is_top:
             return str(span.resource.get("service.name") or span.name)
@@ -180,13 +238,30 @@ class Reading:
         return _is_small(value)
 
 
+def _exported(top: Span, ordered: Iterable[Span]) -> Session | None:
+    """Return the session that `perfdb export` made these spans of; None when they are of somebody else."""
+    told = top.attributes.get(OF_SESSION)
+    if top.scope != EXPORTED or not isinstance(told, dict):
+        return None
+    steps = []
+    for span in ordered:
+        if isinstance(of_step := span.attributes.get(OF_STEP), dict):
+            data = {name: value for name, value in span.attributes.items() if name != OF_STEP}
+            steps.append({**of_step, "step_name": span.name, "additional_data": data})
+    attributes = {name: value for name, value in top.attributes.items() if name != OF_SESSION}
+    try:
+        return read_report(json.dumps({**told, "attributes": attributes, "steps": steps}).encode())
+    except (ReportError, ValueError):
+        return None
+
+
 def topmost(spans: Mapping[str, Span]) -> Span | None:
     """Return the span that is the session; None when none can stand for all.
 
     It is the one without a parent. Where the root is elsewhere, it is the first request or message that
     was served for somebody who is not here.
     """
-    roots = [span for span in spans.values() if span.parent_id is None]
+    roots = [span for span in spans.values() if span.is_root]
     if roots:
         return min(roots, key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
     served = [

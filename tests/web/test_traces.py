@@ -1,0 +1,143 @@
+"""Traces that programs send to the dashboard's port: who may, in what form, and what comes of them."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb.errors import SettingsError
+from perfdb.maintenance.formats.traces import read_otlp_settings
+from perfdb.recording.journal import journals_in
+from perfdb.settings import load
+from perfdb.web import traces
+from tests.integrations.otel.payloads import TRACE, as_protobuf, request, span
+from tests.web.conftest import serving
+
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+SERVER = 2
+ROOT = span(1, name="POST /design", ms=100, kind=SERVER)
+CHILD = span(2, 1, name="search", begin_ms=5, ms=60)
+BODY = request([ROOT, CHILD])
+TOKEN = "t" * 20
+
+
+@pytest.fixture
+def receiver(web_folder: Path, serve: Callable[..., Any]) -> Any:
+    return serve(perfdb.History(), otlp=True)
+
+
+def post(receiver: Any, body: bytes = BODY, kind: str = JSON, **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return receiver.client.post("/v1/traces", content=body, headers={"Content-Type": kind} | named)
+
+
+def test_traces_of_both_encodings_become_sessions(web_folder: Path) -> None:
+    (web_folder / "perfdb.toml").write_text(
+        '[otlp]\npipeline = "{service.name}: {name}"\nattributes = ["app.*"]\nquiet_s = 0\n'
+    )
+    other = as_protobuf(request([span(1, trace="ab" * 16, name="nightly")]))
+    history = perfdb.History()
+    with serving(history, otlp=True) as receiver:
+        for answer in (post(receiver), post(receiver, gzip.compress(BODY), Content_Encoding="gzip")):
+            assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, JSON, b"{}")
+        answer = post(receiver, other, PROTOBUF)
+        assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, PROTOBUF, b"")
+    found = {session.session_id: session for session in history.each_session()}
+    assert {each.pipeline for each in found.values()} == {"shop: POST /design", "shop: nightly"}
+    assert (found[TRACE].host, [step.step_name for step in found[TRACE].steps]) == ("build-3", ["search"])
+    assert journals_in(web_folder / "performance_tracking" / "otlp") == []
+
+
+def test_what_is_refused(receiver: Any) -> None:
+    gz = {"Content_Encoding": "gzip"}
+    for status, body, headers in (
+        (403, BODY, {"Origin": "http://127.0.0.1:8787"}),
+        (403, BODY, {"Origin": "null"}),
+        (403, BODY, {"Sec_Fetch_Site": "same-origin"}),
+        (403, BODY, {"Host": "elsewhere.example"}),
+        (415, BODY, {"kind": "text/plain"}),
+        (415, BODY, {"kind": "application/x-www-form-urlencoded"}),
+        (415, BODY, {"Content_Encoding": "br"}),
+        (400, b"{", {}),
+        (400, b"\xff\xff", {"kind": PROTOBUF}),
+        (400, BODY, gz),
+        (400, gzip.compress(BODY)[:-9], gz),
+        (400, gzip.compress(b"") * 100, gz),
+        (413, gzip.compress(bytes(traces.MOST_BYTES + 1)), gz),
+        (413, bytes(traces.MOST_BYTES + 1), {}),
+    ):
+        answer = post(receiver, body, **headers)
+        assert answer.status_code == status, (headers, body[:20], answer.text)
+        if status == 400:
+            kind = headers.get("kind", JSON)
+            assert answer.headers["content-type"] == kind
+            if kind == JSON:
+                assert answer.json()["code"] == 3
+            else:  # a google.rpc.Status: the code and the message
+                said = b"not an OTLP request in protobuf"
+                assert answer.content == b"\x08\x03\x12" + bytes([len(said)]) + said
+
+
+def test_only_post_and_only_when_it_was_asked_for(
+    receiver: Any, serve: Callable[..., Any], history: perfdb.History
+) -> None:
+    answer = receiver.client.get("/v1/traces")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert post(serve(history)).status_code in (403, 404)
+
+
+def test_a_token_in_a_header_as_exporters_send_it(web_folder: Path, serve: Callable[..., Any]) -> None:
+    receiver = serve(perfdb.History(), otlp=True, token=TOKEN)
+    assert post(receiver).status_code == 401
+    assert post(receiver, Authorization="Bearer wrong").status_code == 401
+    assert post(receiver, Authorization=f"Bearer {TOKEN}").status_code == 200
+    assert post(receiver, X_Perfdb_Token=TOKEN).status_code == 200
+
+
+@pytest.mark.parametrize("full", ["disk", "memory", "requests"])
+def test_what_cannot_be_kept_is_to_be_sent_again(
+    web_folder: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    if full == "disk":
+        home = web_folder / "performance_tracking"
+        home.mkdir()
+        (home / "otlp").write_text("in the way")
+    elif full == "memory":
+        monkeypatch.setattr("perfdb.integrations.otel.assembly.MOST_SPANS", 1)
+    else:
+        monkeypatch.setattr(traces, "MOST_HELD_BYTES", 10)
+    answer = post(serve(perfdb.History(), otlp=True))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json()["code"] in (8, 14)
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ('pipeline = "shop"', "'pipeline' in [otlp] must hold attributes in braces"),
+        ('pipeline = "{name"', "must hold attributes in braces"),
+        ("quiet_s = -1", "'quiet_s' in [otlp] must be a number from 0 to 3600"),
+        ('attributes = "app.*"', "'attributes' in [otlp] must be an array of texts"),
+        ("quiet = 1", "unknown setting 'quiet' in [otlp]; did you mean 'quiet_s'?"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_named(web_folder: Path, toml: str, words: str) -> None:
+    (web_folder / "perfdb.toml").write_text(f"[otlp]\n{toml}\n")
+    with pytest.raises(SettingsError) as raised:
+        read_otlp_settings(load().otlp)
+    assert words in str(raised.value)
+    (web_folder / "t.json").write_bytes(BODY)
+    with pytest.raises(SettingsError):
+        perfdb.History().import_reports("t.json")
+
+
+def test_the_settings_hold_for_imported_files(web_folder: Path) -> None:
+    (web_folder / "perfdb.toml").write_text('[otlp]\npipeline = "{service.name}"\n')
+    (web_folder / "t.json").write_bytes(BODY)
+    perfdb.History().import_reports("t.json")
+    assert [session.pipeline for session in perfdb.History().each_session()] == ["shop"]
