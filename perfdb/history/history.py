@@ -57,7 +57,8 @@ class History(Keeping):
                 * ``fast_mode``: only sessions with this value;
                 * ``status``: ``running``, ``completed``, ``failed`` or ``interrupted``;
                 * ``attribute``: only sessions whose attributes have all these values;
-                * ``tag``: only sessions with this tag.
+                * ``tag``: only sessions with this tag;
+                * ``branch``: only sessions that ran on this branch of git.
 
         Returns:
             The columns of the view ``v_sessions``, and ``counted``: whether its durations are in baselines
@@ -93,7 +94,7 @@ class History(Keeping):
             last: only those of so many of the newest sessions that fit.
             expand_attributes: a further column for each attribute of the sessions, as in ``sessions``:
                 ``steps.groupby("customer")``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag; of
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch; of
                 the sessions, not of the steps.
 
         Returns:
@@ -123,7 +124,7 @@ class History(Keeping):
         Args:
             last: only so many of the newest sessions that fit.
             expand_attributes: as in ``sessions``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
         from perfdb.store import frames
         from perfdb.store.expanding import expanded_rows
@@ -150,7 +151,7 @@ class History(Keeping):
                 their session; ``attribute`` is of the sessions alone.
             last: only the steps of so many of the newest sessions that fit.
             expand_attributes: as in ``steps``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
         from perfdb.store import expanding, frames
 
@@ -198,7 +199,7 @@ class History(Keeping):
 
         Args:
             last: only so many of the newest sessions that fit.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
         from perfdb.store import frames, reading
 
@@ -214,7 +215,7 @@ class History(Keeping):
 
         Args:
             last: only so many of the newest sessions of each pipeline; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             ``step_name`` (``Other`` is the time of no step), mean seconds on the critical path
@@ -246,7 +247,7 @@ class History(Keeping):
                 ``until``, else all.
             zone: whose days and weeks, and with ``day`` and ``week`` also what a ``since`` or ``until``
                 without a zone means: ``UTC``, ``local`` or a name such as ``Europe/Berlin``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             ``n``, ``failures``, ``mean``, ``p50``, ``p90``, ``p95``, ``p99`` (s; none with too few runs), the
@@ -281,7 +282,7 @@ class History(Keeping):
         Args:
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             One row per pipeline, step and reason: ``status`` (``failed`` or ``interrupted``), ``reason``,
@@ -297,7 +298,7 @@ class History(Keeping):
 
         Args:
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             One row per session, rule and series: ``value``, ``limit``, ``excess``, ``rule``, ``severity`` and
@@ -359,7 +360,7 @@ class History(Keeping):
 
         Args:
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             ``pipeline``, ``mode``, ``attribute``, ``value``, ``since_session_id``, ``since_time`` (epoch s),
@@ -379,7 +380,7 @@ class History(Keeping):
         Args:
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             ``pipeline``, ``step_name``, ``mode``, ``n``, ``p50``, ``p95``, ``max``, ``limit`` (s) and
@@ -497,7 +498,7 @@ class History(Keeping):
             by: of ``trend``: ``session`` (at equal distances) or ``time``; of ``compare``: the attribute
                 whose values make the two groups.
             last: how many of the newest sessions.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Raises:
             UsageError: there is no such kind, or an argument is not for this kind.
@@ -549,7 +550,7 @@ class History(Keeping):
             rows: of CSV and Parquet: ``steps`` or ``sessions``.
             last: only so many of the newest sessions.
             expand_attributes: of CSV and Parquet, as in ``sessions``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Raises:
             ValueError: there is no such format, or no such rows.
@@ -573,7 +574,7 @@ class History(Keeping):
         Args:
             last: None: all of them.
             times: how often it reads each step.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
         from perfdb.history import queries
 
@@ -587,7 +588,7 @@ class History(Keeping):
         """Return how many sessions fit.
 
         Args:
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
         from perfdb.store import extent
 

@@ -70,8 +70,8 @@ BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 # The newest file in migrations/versions, and what its views are; tests compare.
-HEAD = "0006"
-VIEWS = {"v_sessions": "bef505d71ee4b17b", "v_steps": "c2d91ddab3240c07"}
+HEAD = "0007"
+VIEWS = {"v_sessions": "2881a5cbd08e7ebf", "v_steps": "c2d91ddab3240c07"}
 
 
 def _measured() -> list[Column[Any]]:
@@ -121,6 +121,7 @@ environments = Table(
     Column("perfdb_version", Text),
     Column("git_commit", Text),
     Column("command", Text),
+    Column("git_branch", Text),
     UniqueConstraint("digest"),
 )
 
