@@ -156,7 +156,8 @@ def test_a_released_database_is_upgraded_and_read(released: Path, tmp_path: Path
             "20260102_050607_2c3d4e5f": "interrupted",
             "nightly-1": "completed",
         }
-        assert sessions.loc["20260102_030405_0a1b2c3d", "started_at"] == "2026-01-02T03:04:05.123456Z"
+        begun = sessions.loc["20260102_030405_0a1b2c3d", "started_at"]
+        assert begun.isoformat() == "2026-01-02T03:04:05.123456+00:00"
         assert sessions.loc["nightly-1", "tags"] == ["warmup"]
         assert len(frames.steps_frame(connection)) == 10
         session = reading.read_session(connection, "20260102_040506_1b2c3d4e")
