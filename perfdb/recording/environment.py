@@ -1,4 +1,4 @@
-"""What a session records of the place it ran in: host, process, versions, git commit and branch, command line.
+"""What a session records of the place it ran in: host, process, versions, git commit and branch, command.
 
 Read once per journal. No subprocess is started; git is read from its files. What this place lacks (a working
 folder, a command line) is left out.
@@ -121,8 +121,8 @@ def git_branch(folder: Path | None = None, environ: Mapping[str, str] | None = N
     return _branch_of_build(variables() if environ is None else environ)
 
 
-# Variables of a build, by whose they are, the source of a merge request first; a variable that names a tag; and
-# what says that the build is theirs, where a name could be anybody's.
+# Variables of a build, by whose they are, the source of a merge request first; a variable that names a tag;
+# and what says that the build is theirs, where a name could be anybody's.
 _BUILDS = (
     (("GITHUB_HEAD_REF", "GITHUB_REF_NAME"), "", ""),  # Gitea and Forgejo, too; see GITHUB_REF_TYPE
     (

@@ -162,6 +162,18 @@ def names_of(connection: Connection, kind: str, *, most: int = 10_000) -> list[s
     return list(connection.execute(query).scalars())
 
 
+def newest_branch(connection: Connection, *, besides: str) -> str | None:
+    """Return the branch of the newest session that ran on another one than this."""
+    query = (
+        select(environments.c.git_branch)
+        .join(sessions, sessions.c.environment_id == environments.c.id)
+        .where(environments.c.git_branch != besides)
+        .order_by(sessions.c.start_time.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
+
+
 def tags(connection: Connection, *, most: int = 100) -> list[str]:
     """Return the tags that were given to sessions, sorted."""
     query = select(session_tags.c.name).distinct().limit(most)
