@@ -19,9 +19,9 @@ from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVE
 if TYPE_CHECKING:
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.alerts.triage import Checked, Pinned, Story, Triage
+    from perfdb.history.history import History
     from perfdb.store.alerts import Silence
     from perfdb.store.baselines import Pin
-    from perfdb.history.history import History
 
 DAY_S = 86_400.0
 
