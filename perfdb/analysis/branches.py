@@ -63,8 +63,12 @@ def judge(new: Sequence[float], base: Sequence[float], *, steps: int = 1) -> tup
     if not new or len(base) < (LEAST_OF_ALONE if few else LEAST_BASE):
         return UNKNOWN, f"{len(new)} of {LEAST_RUNS} and {len(base)} of {LEAST_BASE} runs"
     now, old, n = median(new), median(base), len(base)
-    level, sigma, _ = scale(base, new, JITTER_S * max(1, min(steps, 5)))
-    t = (level(now) - level(old)) / (MEDIAN_ERROR * sigma * math.sqrt(1 / len(new) + 1 / n))
+    level, sigma, _ = scale(base, new, 0.0)
+    jitter = JITTER_S * max(1, min(steps, 5))
+    error = MEDIAN_ERROR * math.sqrt(1 / len(new) + 1 / n)
+    t = (level(now) - level(old)) / (sigma * error) if sigma else math.copysign(math.inf, now - old)
+    beside_machine = (now - old) / (jitter * error)  # as seconds: of a short step jitter is no share
+    t = min(t, beside_machine, key=abs)
     effect = percent_over(now, old)
     limit = SHIFT_LIMIT * (ALONE if few else 1.0)
     large = effect is not None and abs(effect) >= SHIFT_PERCENT
@@ -73,8 +77,8 @@ def judge(new: Sequence[float], base: Sequence[float], *, steps: int = 1) -> tup
     clear = abs(t) >= limit and large and beyond
     return (SLOWER if worse else FASTER) if clear else UNKNOWN if few else SAME, (
         f"T = (median of {len(new)} {shown(now)} - median of {n} {shown(old)}) / ({MEDIAN_ERROR} x "
-        f"{sigma:.4g} x sqrt(1/{len(new)} + 1/{n})) = {t:.2f}, limit {limit:g}; {shown_percent(effect)}, "
-        f"limit {SHIFT_PERCENT:g} %; outside of the runs before ({yes(beyond)}): {yes(clear)}"
+        f"{sigma:.4g} x sqrt(1/{len(new)} + 1/{n})), at most that of a sigma of {jitter:g} s, = {t:.2f}, limit "
+        f"{limit:g}; {shown_percent(effect)}, limit {SHIFT_PERCENT:g} %; outside of the runs before ({yes(beyond)}): {yes(clear)}"
     )
 
 

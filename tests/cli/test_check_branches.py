@@ -127,6 +127,7 @@ BASE = [1.0, 1.02, 0.98, 1.01, 0.99] * 6
         ([1.5, 1.0, 1.0], BASE, SAME),
         ([1.5] * 3, [*BASE[:25], 1.6, 1.6, 1.6, 1.6, 1.6], SAME),
         ([0.004] * 5, [0.001] * 30, SAME),  # what the machine itself adds
+        ([0.6] * 3, [0.0003] * 6, SLOWER),
         ([9.0], BASE, SLOWER),
         ([1.1], BASE, UNKNOWN),
         ([9.0], BASE[:9], UNKNOWN),
