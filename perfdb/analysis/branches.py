@@ -77,8 +77,9 @@ def judge(new: Sequence[float], base: Sequence[float], *, steps: int = 1) -> tup
     clear = abs(t) >= limit and large and beyond
     return (SLOWER if worse else FASTER) if clear else UNKNOWN if few else SAME, (
         f"T = (median of {len(new)} {shown(now)} - median of {n} {shown(old)}) / ({MEDIAN_ERROR} x "
-        f"{sigma:.4g} x sqrt(1/{len(new)} + 1/{n})), at most that of a sigma of {jitter:g} s, = {t:.2f}, limit "
-        f"{limit:g}; {shown_percent(effect)}, limit {SHIFT_PERCENT:g} %; outside of the runs before ({yes(beyond)}): {yes(clear)}"
+        f"{sigma:.4g} x sqrt(1/{len(new)} + 1/{n})), at most that of a sigma of {jitter:g} s, = {t:.2f}, "
+        f"limit {limit:g}; {shown_percent(effect)}, limit {SHIFT_PERCENT:g} %; "
+        f"outside of the runs before ({yes(beyond)}): {yes(clear)}"
     )
 
 
