@@ -8,10 +8,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session, Step
@@ -21,11 +19,19 @@ pytestmark = pytest.mark.process
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "ci.md"
 
 
-def workflow(title: str) -> dict[str, Any]:
+def commands(title: str) -> list[tuple[str, bool]]:
+    """Return the scripts of a workflow, and whether each runs only under a condition."""
     found = re.search(rf"^## {title}\n+```yaml\n(.*?)^```", DOCS.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     assert found is not None
-    read: dict[str, Any] = yaml.safe_load(found[1])
-    return read
+    scripts = []
+    for item in re.findall(r"^ +- (.*(?:\n {8,}.*)*)", found[1], re.MULTILINE):
+        if (
+            script := re.search(
+                r"^(?: *run: (?:\|\n)?|(?=pip|for|if \[))(.*)", item, re.DOTALL | re.MULTILINE
+            )
+        ) is not None:
+            scripts.append((script[1], item.startswith("if:")))
+    return scripts
 
 
 def run(script: str, folder: Path, **build: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +44,7 @@ def run(script: str, folder: Path, **build: str) -> subprocess.CompletedProcess[
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTEST_ADDOPTS": "-p perfdb.integrations.pytest_plugin -p no:cacheprovider",
     }
-    script = "\n".join(line for line in script.splitlines() if not line.startswith("pip install"))
+    script = "\n".join(line for line in script.splitlines() if not line.lstrip().startswith("pip install"))
     return subprocess.run(
         ["sh", "-e", "-c", script], cwd=folder, env=environ | build, capture_output=True, text=True
     )
@@ -48,11 +54,11 @@ def test_the_documented_commands_do_what_is_said(tmp_path: Path) -> None:
     (tmp_path / "test_a.py").write_text("def test_one(): pass\n")
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text("0" * 40)
-    steps = workflow("GitHub Actions")["jobs"]["performance"]["steps"]
-    every = [step["run"] for step in steps if "run" in step and "if" not in step]
-    asked = [step["run"] for step in steps if "run" in step and "if" in step]
-    gitlab = [line for line in workflow("GitLab")["performance"]["script"] if not line.startswith("pip")]
-
+    steps = commands("GitHub Actions")
+    every = [script for script, has_condition in steps if not has_condition]
+    asked = [script for script, has_condition in steps if has_condition]
+    gitlab = [script for script, _ in commands("GitLab")]
+    assert (len(every), len(asked), len(gitlab)) == (3, 1, 3)
     for number in range(10):  # what main has from before
         step = Step(step_name="test_a.py::test_one", start_time=NOON + number, duration=0.001, success=True)
         before = Session(
