@@ -4,8 +4,7 @@ Nothing is changed by any of them. An answer is bounded in time, rows and bytes,
 has no credentials in it. What cannot be answered is an error of the tool, in the words a person would get.
 """
 
-from __future__ import annotations
-
+# no postponed annotations: the SDK makes each tool's schema of them
 import json
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -66,7 +66,7 @@ def test_the_sdks_client_asks_over_stdin_and_stdout(history: History, folder: Pa
 
 def ask(history: History, *questions: tuple[str, dict[str, Any]]) -> list[Any]:
     async def asked() -> list[Any]:
-        async with create_connected_server_and_client_session(mcp.server(history)) as client:
+        async with create_connected_server_and_client_session(mcp.server(history)._mcp_server) as client:
             return [await client.call_tool(name, arguments) for name, arguments in questions]
 
     return anyio.run(asked)
