@@ -159,6 +159,7 @@ class Filters(TypedDict, total=False):
     status: str | None
     attribute: Mapping[str, Any] | None  # the attributes have all these values
     tag: str | None
+    branch: str | None  # of git, that was checked out
 
 
 class Chosen(TypedDict, total=False):
@@ -172,6 +173,7 @@ class Chosen(TypedDict, total=False):
     status: str | None
     attribute: Mapping[str, Any] | None
     tag: str | None
+    branch: str | None
     mode: str | None
     counted: bool | None
     step_attribute: Mapping[str, Any] | None  # of steps: their own, or their session's
@@ -191,10 +193,11 @@ def checked_filters(last: int | None, filters: Filters) -> Chosen:
     if last is not None:
         _check_count(last)
     pipeline, tag, status = filters.get("pipeline"), filters.get("tag"), filters.get("status")
+    branch = filters.get("branch")
     since, until = filters.get("since"), filters.get("until")
     if status is not None and status not in STATUSES:
         raise FilterError(f"status={status!r} must be one of {', '.join(STATUSES)}")
-    for name, value in (("pipeline", pipeline), ("tag", tag)):
+    for name, value in (("pipeline", pipeline), ("tag", tag), ("branch", branch)):
         if value is not None and not isinstance(value, str):
             raise FilterError(f"{name}={value!r} must be a name")
     return {
@@ -206,6 +209,7 @@ def checked_filters(last: int | None, filters: Filters) -> Chosen:
         "status": status,
         "attribute": checked_attributes(filters.get("attribute")),
         "tag": None if tag is None else recorded_name(tag),
+        "branch": branch,
     }
 
 

@@ -122,6 +122,7 @@ class Session:
     perfdb_version: str | None = None
     git_commit: str | None = None
     command: str | None = None
+    git_branch: str | None = None
 
     @property
     def end_time(self) -> float | None:
@@ -167,7 +168,7 @@ def _further(record: type, last: str) -> dict[str, type]:
 # at the end of ``Session`` or ``Step`` needs a column, and somebody who says it.
 FURTHER_OF_SESSION = _further(Session, "utc_offset")
 FURTHER_OF_STEP = _further(Step, "interrupted")
-ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command")
+ENVIRONMENT = ("host", "python_version", "perfdb_version", "git_commit", "command", "git_branch")
 """What of it many sessions share: it is stored once."""
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from perfdb.alerts.against import Against
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.alerts.hindsight import Replayed
     from perfdb.analysis.rules import Rule, Verdict
@@ -119,7 +120,8 @@ class RuleState:
 class Checked:
     """The answer of a check: the alerts that fail it, those that were let pass with the reason, and notes.
 
-    ``historic``: how many alerts of old data there are, which never fail it.
+    ``historic``: how many alerts of old data there are, which never fail it. ``against``: what came of the
+    comparison with another branch, where that was asked.
     """
 
     failing: tuple[Alert, ...]
@@ -127,6 +129,7 @@ class Checked:
     enough: bool  # some statistical rule had enough history for a verdict
     longest: int  # runs in the longest series
     historic: int = 0
+    against: Against | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -588,6 +591,51 @@ class Triage:
             enough=any(each.verdict.enough for each in statistical) or not statistical,
             longest=max((each.verdict.n for each in statistical), default=0),
             historic=historic,
+        )
+
+    def check_against(
+        self,
+        base: str,
+        branch: str,
+        *,
+        fail_on: str = WARNING,
+        since: float | None = None,
+        confirm: int = 1,
+        pipeline: str | None = None,
+    ) -> Checked:
+        """Say whether the newest runs of a branch are slower than the level of another one.
+
+        Args:
+            base: the branch whose level is expected.
+            branch: the one that is judged.
+            fail_on: the least severity that fails: what is slower is a warning.
+            since: only runs that began at or after it (epoch s).
+            confirm: how many runs must have shown it.
+            pipeline: only this one.
+
+        Raises:
+            NotFoundError: nothing is recorded.
+        """
+        from perfdb.alerts.against import compare_branches
+        from perfdb.analysis.branches import UNKNOWN
+
+        with self._history._recorded() as connection:
+            found = compare_branches(connection, branch, base, pipeline=_named(pipeline), since=since)
+        failing: list[Alert] = []
+        passed: list[tuple[Alert, str]] = []
+        for alert in found.alerts():
+            if SEVERITIES.index(alert.severity) < SEVERITIES.index(fail_on):
+                passed.append((alert, alert.severity))
+            elif alert.n < confirm:
+                passed.append((alert, f"seen by {alert.n} of {confirm} sessions"))
+            else:
+                failing.append(alert)
+        return Checked(
+            failing=tuple(failing),
+            passed=tuple(passed),
+            enough=any(each.verdict != UNKNOWN for each in found.compared),
+            longest=max((each.n + each.baseline_n for each in found.compared), default=0),
+            against=found,
         )
 
 

@@ -32,7 +32,7 @@ RESAMPLES = 5_000
 LEAST_FOR_INTERVAL = 5
 SEED = 20_260_101
 SEPARATES = 0.95  # an attribute that names the group of this share of the sessions is confounded with it
-FACTS = ("host", "python_version", "perfdb_version", "git_commit", "command", "fast_mode")
+FACTS = ("host", "python_version", "perfdb_version", "git_commit", "command", "git_branch", "fast_mode")
 
 
 @dataclass(frozen=True, slots=True)

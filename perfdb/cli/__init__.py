@@ -70,6 +70,10 @@ SECTIONS = {
             "perfdb.cli.serve",
             "Serve the dashboard, which shows the history in a browser.",
         ),
+        "mcp": (
+            "perfdb.cli.mcp",
+            "Answer an agent's questions over stdin and stdout (Model Context Protocol).",
+        ),
     },
     "Change it": {
         "tag": ("perfdb.cli.tag", "Add a tag to a session, such as warmup or ignore."),

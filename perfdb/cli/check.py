@@ -8,6 +8,7 @@ import click
 
 from perfdb.alerts.messages import subject
 from perfdb.alerts.triage import Checked
+from perfdb.cli.check_formats import code_quality, junit, print_github
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, instant, open_history, table_options
 from perfdb.cli.render import print_rows
@@ -37,7 +38,11 @@ from perfdb.vocabulary import ALERT_STATES, CRITICAL, FIRING, HISTORIC, WARNING
     help="Number of sessions that must confirm an alert.",
 )
 @click.option(
-    "--format", "form", type=click.Choice(("text", "github")), default="text", help="Output format."
+    "--format",
+    "form",
+    type=click.Choice(("text", "github", "gitlab", "junit")),
+    default="text",
+    help="Output format: annotations and step summary, code quality report, or JUnit XML.",
 )
 @click.option(
     "--pipeline",
@@ -54,6 +59,18 @@ from perfdb.vocabulary import ALERT_STATES, CRITICAL, FIRING, HISTORIC, WARNING
     type=click.Choice(("open", "all", *ALERT_STATES)),
     help="State of the alerts that fail the check.",
 )
+@click.option(
+    "--against",
+    metavar="BRANCH",
+    shell_complete=complete("branch"),
+    help="Judge the newest runs of this branch of git by the last runs of BRANCH instead.",
+)
+@click.option(
+    "--branch",
+    metavar="NAME",
+    shell_complete=complete("branch"),
+    help="The branch that --against judges.  [that of the working folder]",
+)
 @click.option("-n", "--last", type=COUNT, help="Number of newest alerts to list.  [all]")
 @table_options
 @click.pass_context
@@ -65,6 +82,8 @@ def command(
     form: str,
     pipeline: str | None,
     state: str,
+    against: str | None,
+    branch: str | None,
     last: int | None,
     as_json: bool,
     as_csv: bool,
@@ -75,35 +94,37 @@ def command(
     Alerts that are silenced or of severity info never fail the check; those that are acknowledged or historic
     only with --status. If there is too
     little history, the check says so and passes.
+
+    With --against main the newest 5 runs of this branch are compared with the level of the last runs of main,
+    series by series; 3 runs of this branch and 5 of main tell, fewer only what is far off. On main itself the
+    alerts are asked.
     """
+    if branch is not None and against is None:
+        raise click.UsageError("--branch is for --against.")
     checked = open_history(database).check(
-        fail_on=fail_on, since=since, confirm=confirm, pipeline=pipeline, state=state
-    )
+        fail_on=fail_on, since=since, confirm=confirm, pipeline=pipeline, state=state, against=against,
+        branch=branch,
+    )  # fmt: skip
+    summary = _summary(checked, state)
     failing = in_order(checked.failing[:last], Alert.as_dict, ALERT_ROW)
     if print_rows([alert.as_dict() for alert in failing], as_json=as_json, as_csv=as_csv):
         pass
     elif form == "github":
-        for alert in failing:
-            click.echo(annotation(alert))
+        print_github(failing, summary)
+    elif form == "gitlab":
+        click.echo(code_quality(failing))
+    elif form == "junit":
+        click.echo(junit(failing, summary, enough=checked.enough))
     else:
         for alert in failing:
             click.echo(f"{alert.severity.upper()}  {inert(alert.message)}")
-    click.echo(_summary(checked, state), err=True)
+    click.echo(summary, err=True)
     ctx.exit(1 if checked.failing else 0)
 
 
-def annotation(alert: Alert) -> str:
-    """Return an alert as a workflow command of GitHub, its texts escaped."""
-    level = "error" if alert.severity == CRITICAL else "warning"
-    title = _escaped(f"perfdb: {subject(alert)} [{alert.rule}]").replace(":", "%3A").replace(",", "%2C")
-    return f"::{level} title={title}::{_escaped(alert.message)}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
 def _summary(checked: Checked, state: str) -> str:
+    if checked.against is not None:
+        return checked.against.sentence + _passed(checked.passed)
     if checked.failing:
         count = len(checked.failing)
         fire = f"{count} alert{'s fire' if count > 1 else ' fires'}."
@@ -133,6 +154,6 @@ def _historic(count: int) -> str:
 def _passed(passed: Sequence[tuple[Alert, str]]) -> str:
     if not passed:
         return ""
-    listed = ", ".join(f"{alert.id} ({reason})" for alert, reason in passed[:5])
+    listed = ", ".join(f"{alert.id or inert(subject(alert))} ({reason})" for alert, reason in passed[:5])
     more = f" and {len(passed) - 5} more" if len(passed) > 5 else ""
     return f" Ignored: {listed}{more}."

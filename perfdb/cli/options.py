@@ -110,7 +110,7 @@ expand_option = click.option(
 
 
 def name_option(kind: str, words: str) -> Callable[[Command], Command]:
-    """Return an option that takes a recorded name: ``--pipeline``, ``--step`` or ``--tag``."""
+    """Return an option that takes a recorded name: ``--pipeline``, ``--step``, ``--tag`` or ``--branch``."""
     return click.option(f"--{kind}", metavar="NAME", shell_complete=complete(kind), help=words)
 
 
@@ -151,6 +151,7 @@ _FILTERS: tuple[Callable[[Any], Any], ...] = (
     click.option("--status", type=click.Choice(STATUSES), help="Only sessions with this status."),
     _OF_SESSIONS,
     name_option("tag", "Only sessions with this tag."),
+    name_option("branch", "Only sessions that ran on this branch of git."),
 )
 
 
@@ -209,7 +210,8 @@ def require_known(history: perfdb.History, *kinds: str) -> None:
     from perfdb.history.names import require_names
 
     named = {
-        kind: click.get_current_context().params.get(kind) for kind in kinds or ("pipeline", "step", "tag")
+        kind: click.get_current_context().params.get(kind)
+        for kind in kinds or ("pipeline", "step", "tag", "branch")
     }
     require_names(history, **{kind: name for kind, name in named.items() if isinstance(name, str)})
 

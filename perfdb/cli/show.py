@@ -120,6 +120,7 @@ def _heading(session: Session, columns: int, now: float, usual: float | None) ->
         f"on {session.host}" if session.host else "",
         f"Python {session.python_version}" if session.python_version else "",
         f"commit {session.git_commit[:12]}" if session.git_commit else "",
+        f"branch {session.git_branch}" if session.git_branch else "",
         *(
             f"{each.short} {amount(value, each.name)}"
             for each in JUDGED

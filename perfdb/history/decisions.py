@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import index  # also of what a frame holds
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from perfdb.errors import NotFoundError, StoreError, UsageError
 from perfdb.filters import Filters, Moment, checked_tag, moment_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from perfdb.alerts.explain import AlertExplanation
     from perfdb.alerts.triage import Checked, Pinned, Story, Triage
+    from perfdb.history.history import History
     from perfdb.store.alerts import Silence
     from perfdb.store.baselines import Pin
 
@@ -261,6 +262,8 @@ class Decisions(Access):
         confirm: int = 1,
         pipeline: str | None = None,
         state: str = "firing",
+        against: str | None = None,
+        branch: str | None = None,
     ) -> Checked:
         """Say whether anything fires that should stop a release: ``check().failing`` is empty if not.
 
@@ -270,17 +273,40 @@ class Decisions(Access):
             confirm: how many sessions must have seen it.
             pipeline: only what fires in it.
             state: alerts in this state fail; as in ``alerts``.
+            against: instead of alerts, whether the newest 5 runs of ``branch`` are slower than the last runs
+                on this branch of git; on that branch itself the alerts.
+            branch: what is judged with ``against``; default: the branch of the working folder or build, else
+                that of the newest session on another one.
 
         Raises:
-            NotFoundError: nothing is recorded.
+            NotFoundError: nothing is recorded, or nothing on ``against`` or ``branch``.
             ValueError: there is no such severity or state, or ``since`` is no moment.
         """
         if fail_on not in SEVERITIES:
             raise ValueError(f"fail_on={fail_on!r} must be one of {', '.join(SEVERITIES)}")
         moment = None if since is None else moment_of(since)
+        if against is not None and (judged := self._branch_to_judge(against, branch)) != against:
+            return self._triage().check_against(
+                against, judged, fail_on=fail_on, since=moment, confirm=confirm, pipeline=pipeline
+            )
         return self._triage().check(
             fail_on=fail_on, since=moment, confirm=confirm, pipeline=pipeline, state=state
         )
+
+    def _branch_to_judge(self, base: str, branch: str | None) -> str:
+        from perfdb.history.names import require_names
+        from perfdb.recording.environment import git_branch
+        from perfdb.store.browsing import newest_branch
+
+        judged = branch or git_branch()
+        if judged is None:
+            with self._recorded() as connection:
+                judged = newest_branch(connection, besides=base)
+        if judged is None:
+            raise UsageError(f"which branch is to be judged by {base}? say so: --branch NAME")
+        for name in {base, judged}:
+            require_names(cast("History", self), branch=name)
+        return judged
 
     # --- baselines --------------------------------------------------------------------------------------
 

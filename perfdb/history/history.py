@@ -58,7 +58,8 @@ class History(Keeping):
                 * ``fast_mode``: only sessions with this value;
                 * ``status``: ``running``, ``completed``, ``failed`` or ``interrupted``;
                 * ``attribute``: only sessions whose attributes have all these values;
-                * ``tag``: only sessions with this tag.
+                * ``tag``: only sessions with this tag;
+                * ``branch``: only sessions that ran on this branch of git.
 
         Returns:
             The columns of the view ``v_sessions``, and ``counted``: whether its durations are in baselines
@@ -94,7 +95,7 @@ class History(Keeping):
             last: only those of so many of the newest sessions that fit.
             expand_attributes: a further column for each attribute of the sessions, as in ``sessions``:
                 ``steps.groupby("customer")``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag; of
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch; of
                 the sessions, not of the steps.
 
         Returns:
@@ -124,7 +125,7 @@ class History(Keeping):
         Args:
             last: only so many of the newest sessions that fit.
             expand_attributes: as in ``sessions``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
         from perfdb.store import frames
         from perfdb.store.expanding import expanded_rows
@@ -151,7 +152,7 @@ class History(Keeping):
                 their session; ``attribute`` is of the sessions alone.
             last: only the steps of so many of the newest sessions that fit.
             expand_attributes: as in ``steps``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
         from perfdb.store import expanding, frames
 
@@ -199,7 +200,7 @@ class History(Keeping):
 
         Args:
             last: only so many of the newest sessions that fit.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
         from perfdb.store import frames, reading
 
@@ -237,7 +238,7 @@ class History(Keeping):
         Args:
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions of each pipeline; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             ``step_name`` (``Other`` is the time of no step), mean seconds on the critical path
@@ -273,7 +274,7 @@ class History(Keeping):
                 ``until``, else all.
             zone: whose days and weeks, and with ``day`` and ``week`` also what a ``since`` or ``until``
                 without a zone means: ``UTC``, ``local`` or a name such as ``Europe/Berlin``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             ``n``, ``failures``, ``mean``, ``p50``, ``p90``, ``p95``, ``p99`` (s; none with too few runs), the
@@ -308,7 +309,7 @@ class History(Keeping):
         Args:
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             One row per pipeline, step and reason: ``status`` (``failed`` or ``interrupted``), ``reason``,
@@ -327,7 +328,7 @@ class History(Keeping):
         Args:
             measure: only what broke rules for this measure.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             One row per session, rule and series: ``value``, ``limit``, ``excess``, ``rule``, ``severity`` and
@@ -396,7 +397,7 @@ class History(Keeping):
 
         Args:
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             ``pipeline``, ``mode``, ``attribute``, ``value``, ``since_session_id``, ``since_time`` (epoch s),
@@ -422,7 +423,7 @@ class History(Keeping):
             step: only this step, without the totals.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             ``pipeline``, ``step_name``, ``mode``, ``n``, ``p50``, ``p95``, ``max``, ``limit`` (s) and
@@ -550,7 +551,7 @@ class History(Keeping):
                 whose values make the two groups.
             measure: of ``trend``, ``steps``, ``bottlenecks`` and ``compare``: as in ``trends``.
             last: how many of the newest sessions.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Raises:
             UsageError: there is no such kind, or an argument is not for this kind.
@@ -604,7 +605,7 @@ class History(Keeping):
             rows: of CSV and Parquet: ``steps`` or ``sessions``.
             last: only so many of the newest sessions.
             expand_attributes: of CSV and Parquet, as in ``sessions``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Raises:
             ValueError: there is no such format, or no such rows.
@@ -628,7 +629,7 @@ class History(Keeping):
         Args:
             last: None: all of them.
             times: how often it reads each step.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
         from perfdb.history import queries
 
@@ -642,7 +643,7 @@ class History(Keeping):
         """Return how many sessions fit.
 
         Args:
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
         from perfdb.store import extent
 

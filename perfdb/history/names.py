@@ -26,6 +26,7 @@ def require_names(
     pipeline: str | None = None,
     step: str | None = None,
     tag: str | None = None,
+    branch: str | None = None,
 ) -> None:
     """Let a question pass whose names are known, with or without runs that fit; anything where nothing is.
 
@@ -38,7 +39,7 @@ def require_names(
 
     given = {
         kind: name
-        for kind, name in (("pipeline", pipeline), ("step", step), ("tag", tag))
+        for kind, name in (("pipeline", pipeline), ("step", step), ("tag", tag), ("branch", branch))
         if name is not None
     }
     if not given:

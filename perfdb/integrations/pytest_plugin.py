@@ -37,10 +37,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Record, and fail the run when a test, or the run, became slower for good.",
     )
     group.addoption(
+        "--perfdb-against",
+        metavar="BRANCH",
+        help="As --perfdb-check, but judge this branch of git by the last runs on BRANCH.",
+    )
+    group.addoption(
         "--perfdb-durations",
         type=int,
         metavar="N",
-        help="Record, and show the N slowest tests beside their usual durations.",
+        help="Record, and show the N slowest tests beside their usual durations; 0: all.",
     )
     parser.addini("perfdb", "record the duration of every test", type="bool", default=False)
     parser.addini(
@@ -50,10 +55,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin to record where it is asked for, and not in a worker of xdist."""
-    asked = config.getoption("--perfdb-check") or config.getoption("--perfdb-durations") is not None
+    asked = _is_gate(config) or config.getoption("--perfdb-durations") is not None
     wanted = asked or config.getoption("--perfdb") or config.getini("perfdb")
-    if wanted and not hasattr(config, "workerinput") and not config.getoption("collectonly", False):
+    runs_nothing = any(config.getoption(name, False) for name in ("collectonly", "setuponly", "setupplan"))
+    if wanted and not hasattr(config, "workerinput") and not runs_nothing:
         config.pluginmanager.register(Recorder(config), _RECORDER)
+
+
+def _is_gate(config: pytest.Config) -> bool:
+    return bool(config.getoption("--perfdb-check") or config.getoption("--perfdb-against"))
 
 
 class Recorder:
@@ -72,13 +82,15 @@ class Recorder:
         self._mode = ""
         self._attributes: dict[str, Any] = {}
         self._lanes: dict[object, int] = {}
+        self._branch: str | None = None
         self._phases: dict[tuple[str, object], _Test] = {}
-        self._names: dict[str, str] = {}  # of tests, where they can stand as they are
+        self._names: dict[str, str] = {}  # of tests, where they can stand as they are, as JSON
         self._steps = 0
         self._counts: dict[str, int] = {}
         self._deselected = 0
         self._seconds: dict[str, float] = {}
         self._checked: Checked | None = None
+        self._checked_not = ""
         self._usual: dict[str, float] = {}
 
     # -- the run ---------------------------------------------------------------------
@@ -100,6 +112,8 @@ class Recorder:
             folder = settings.home / "journal"
             self._journal = Journals(folder, health, fsync=settings.fsync).current((), self._doubt)
             self._problem = health.as_dict()["last_error"]
+            if self._journal is not None:
+                self._branch = self._journal.header.get("git_branch")
             stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._began))
             self._session_id = f"{stamp}_{os.urandom(5).hex()}"
 
@@ -139,7 +153,10 @@ class Recorder:
                 few = plain[begin : begin + 500]
                 text = "\n".join(few)
                 if redact(text) == text:
-                    self._names |= {name: name for name in few}
+                    self._names |= {
+                        name: f'"{name}"' if '"' not in name and "\\" not in name else self._to_json(name)
+                        for name in few
+                    }
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in one phase of a test; its last one writes the step."""
@@ -151,7 +168,7 @@ class Recorder:
             if test is None:
                 if not self._mode:
                     self._write(self._start())
-                test = self._phases[key] = _Test(report.start)
+                test = self._phases[key] = _Test(report.start or time.time())  # a crashed worker's has none
             test.add(report)
             if report.when == "teardown":
                 del self._phases[key]
@@ -161,7 +178,7 @@ class Recorder:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the end, and look back where that is asked for."""
-        gate = self._config.getoption("--perfdb-check")
+        gate = _is_gate(self._config)
         if self._journal is not None:
             with self._safely("ending"):
                 self._finish(self._journal, int(exitstatus), looks_back=gate or self._top is not None)
@@ -176,8 +193,10 @@ class Recorder:
             self._journal = None
             journal.close(remove=True)
             return
-        for key, test in list(self._phases.items()):  # its worker crashed, or it was interrupted
-            test.outcome, test.message = "failed", test.message or "the test did not end"
+        for key, test in list(self._phases.items()):  # its worker crashed, or somebody ended the run
+            called_off = exitstatus == pytest.ExitCode.INTERRUPTED and test.outcome != "failed"
+            test.outcome = "interrupted" if called_off else "failed"
+            test.message = test.message or "the test did not end"
             self._end_test(key, test)
         if self._top is not None:
             self._look_back()
@@ -195,11 +214,12 @@ class Recorder:
             self._problem = f"the disk refuses records ({self._journal.path}): free some space"
 
     def _start(self) -> dict[str, Any]:
+        from perfdb.recording.environment import command_line
         from perfdb.recording.values import clean
         from perfdb.vocabulary import mode_of
 
         assert self._settings is not None  # noqa: S101
-        arguments = " ".join(map(str, self._config.invocation_params.args))
+        arguments = command_line(list(map(str, self._config.invocation_params.args)))
         attributes = {"arguments": arguments, "pytest_version": pytest.__version__}
         workers = self._config.getoption("numprocesses", None) or self._config.getoption("tx", None)
         number = workers if isinstance(workers, int) else len(workers or ())
@@ -221,40 +241,53 @@ class Recorder:
 
     def _is_part(self) -> bool:
         option = self._config.getoption
-        asked = any(option(name, None) for name in ("keyword", "markexpr", "lf", "ignore", "maxfail"))
+        asked = any(option(name, None) for name in _CHOOSING)
         named = self._config.args_source is pytest.Config.ArgsSource.ARGS
         return bool(asked or named or self._deselected)
 
     def _end_test(self, key: tuple[str, object], test: _Test) -> None:
         nodeid, node = key
-        self._counts[test.outcome] = self._counts.get(test.outcome, 0) + 1
-        name = self._names.get(nodeid) or self._clean_name(nodeid)
-        lane = self._lanes.setdefault(node, len(self._lanes))
-        duration = test.duration
-        self._seconds[name] = self._seconds.get(name, 0.0) + duration
-        phases = ",".join([f'"{when}_s":{seconds:.6f}' for when, seconds in test.seconds.items()])
+        outcome, phases = test.outcome, test.seconds
+        self._counts[outcome] = self._counts.get(outcome, 0) + 1
+        name = self._names.get(nodeid) or self._to_json(self._clean_name(nodeid))
+        lane = self._lanes.get(node)
+        if lane is None:
+            lane = self._lanes[node] = len(self._lanes)
+        plain = outcome == "passed" and not test.attempts
+        duration = sum(phases.values()) if plain else test.duration
+        if self._top is not None:
+            self._seconds[name] = self._seconds.get(name, 0.0) + duration
         line = (
-            f'{{"type":"step","session_id":"{self._session_id}","seq":{self._steps},"step_name":{self._to_json(name)}'
+            f'{{"type":"step","session_id":"{self._session_id}","seq":{self._steps},"step_name":{name}'
             f',"lane":{lane},"start_time":{test.start:.6f},"duration":{duration:.6f}'
-            f',"success":{"true" if test.outcome in _SUCCESSES else "false"}'
         )
-        if test.outcome == "passed" and not test.attempts:
-            self._write_line(f'{line},"additional_data":{{{phases}}}}}')
+        if plain and len(phases) == 3:
+            line += (
+                f',"success":true,"additional_data":{{"setup_s":{phases["setup"]:.6f}'
+                f',"call_s":{phases["call"]:.6f},"teardown_s":{phases["teardown"]:.6f}}}}}'
+            )
         else:
-            data = {f"{when}_s": round(seconds, 6) for when, seconds in test.seconds.items()}
-            self._write_line(line + self._to_json(self._reasons(test, data)).replace("{", ",", 1))
+            success = "true" if outcome in _SUCCESSES else "false"
+            data = {f"{when}_s": round(seconds, 6) for when, seconds in phases.items()}
+            line += f',"success":{success}' + self._to_json(self._reasons(test, data)).replace("{", ",", 1)
+        self._write_line(line)
         self._steps += 1
 
     def _reasons(self, test: _Test, data: dict[str, Any]) -> dict[str, Any]:
         """Return what else there is to say of a test that did not pass at once."""
         from perfdb.recording.values import clean_error
 
-        said: dict[str, Any] = {"additional_data": {**data, "outcome": test.outcome}}
+        if test.outcome != "passed" or test.attempts:
+            data["outcome"] = test.outcome
+        said: dict[str, Any] = {"additional_data": data}
         said["error_message"] = clean_error(test.message) if test.message else None
-        if test.outcome == "skipped":
+        if test.outcome in ("skipped", "interrupted"):
             said["status"] = "interrupted"
         if test.attempts:
-            said["attempts"] = [*test.attempts, test.as_attempt(success=test.outcome in _SUCCESSES)]
+            tries = [*test.attempts, test.as_attempt(success=test.outcome in _SUCCESSES)]
+            for each in tries:
+                each["error_message"] = each["error_message"] and clean_error(each["error_message"])
+            said["attempts"] = tries
         return said
 
     def _end(self, exitstatus: int) -> dict[str, Any]:
@@ -272,7 +305,8 @@ class Recorder:
             if failed or status != "failed"
             else f"pytest ended with {exitstatus}",
             "attributes": {**self._attributes, "tests": self._steps, **self._counts},
-            "cpu_s": round(time.process_time() - self._cpu, 6),
+            # with xdist the tests ran in other processes
+            "cpu_s": None if self._lanes.keys() - {None} else round(time.process_time() - self._cpu, 6),
         }
 
     # -- what the history says ---------------------------------------------------------
@@ -299,12 +333,22 @@ class Recorder:
         self._usual = usual_durations(self._settings.database_url, self._pipeline, self._mode)
 
     def _judge(self) -> None:
+        from perfdb.errors import NotFoundError, UsageError
         from perfdb.history.history import History
 
         assert self._settings is not None  # noqa: S101
         self._take_in(self._settings)
         history = History(self._settings.database_url)
-        self._checked = history.check(since=self._began, pipeline=self._pipeline)
+        against, branch = self._config.getoption("--perfdb-against"), self._branch
+        if not against or against == branch:
+            self._checked = history.check(since=self._began, pipeline=self._pipeline)
+            return
+        if branch is None:
+            raise UsageError("no branch of git is checked out, and the build names none")
+        try:
+            self._checked = history.check(pipeline=self._pipeline, against=against, branch=branch)
+        except NotFoundError as error:  # the first runs of a project judge nothing
+            self._checked_not = str(error)
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Say what was recorded, what is slow, and what became slower."""
@@ -318,21 +362,31 @@ class Recorder:
             terminalreporter.line(f"perfdb: {self._problem}")
 
     def _summary(self) -> Iterator[str]:
+        import json
+
         from perfdb.text import counted, duration_text, inert
 
         if not self._steps:
             return
         yield f"recorded as {self._session_id}: perfdb show {self._session_id}"
         if self._top is not None:
-            slowest = sorted(self._seconds.items(), key=lambda pair: -pair[1])[: self._top]
+            slowest = sorted(self._seconds.items(), key=lambda pair: -pair[1])
+            slowest = slowest[: self._top] if self._top > 0 else slowest
             yield f"slowest {len(slowest)} of {len(self._seconds)} tests:"
-            for name, seconds in slowest:
+            for quoted, seconds in slowest:
+                name = json.loads(quoted)
                 usual = self._usual.get(name)
                 beside = f" (usually {duration_text(usual)})" if usual is not None else ""
                 yield f"  {duration_text(seconds):>9}  {inert(name)}{beside}"
+        if self._checked_not:
+            yield f"nothing to judge by: {inert(self._checked_not)}"
+        if self._checked is not None and self._checked.against is not None:
+            yield inert(self._checked.against.sentence)
         if self._checked is not None:
             for alert in self._checked.failing:
                 yield f"became slower: {inert(alert.message)}"
+            if self._checked.against is not None:
+                return
             if not self._checked.enough:
                 runs = counted(self._checked.longest, "run")
                 yield f"too little history to judge: {runs}; a baseline needs 15"
@@ -354,6 +408,8 @@ class Recorder:
         self._problem = self._problem or f"{doing} failed: {type(error).__name__}: {error}"
 
 
+_PHASES = ("setup", "call", "teardown")
+_CHOOSING = ("keyword", "markexpr", "lf", "ignore", "ignore_glob", "deselect", "maxfail", "stepwise")
 _SUCCESSES = ("passed", "xfailed", "xpassed")
 
 
@@ -371,13 +427,16 @@ class _Test:
 
     def add(self, report: pytest.TestReport) -> None:
         """Take in a phase; a plugin that runs failed tests again says ``rerun``."""
-        self.seconds[report.when or "call"] = report.duration
+        when = report.when
+        self.seconds[when if when in _PHASES else "call"] = report.duration  # a crashed worker's is "???"
         self.since = self.since if len(self.seconds) > 1 else report.start
         if report.outcome == "passed":
             if hasattr(report, "wasxfail") and report.when == "call":
                 self.outcome = "xpassed"
             return
         if report.outcome == "skipped":
+            if getattr(report, "context", None) is not None:
+                return  # a part of a test, a subtest, says nothing of the whole
             self.outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
             self.message = getattr(report, "wasxfail", "") or _reason_of(report)
             return

@@ -1,4 +1,4 @@
-"""What a session records of the place it ran in: host, process, versions, git commit, command line.
+"""What a session records of the place it ran in: host, process, versions, git commit and branch, command.
 
 Read once per journal. No subprocess is started; git is read from its files. What this place lacks (a working
 folder, a command line) is left out.
@@ -25,13 +25,14 @@ _MOST_PIECES = 1024  # of git's packed references
 
 
 def describe_process() -> dict[str, str | int | None]:
-    """Return ``host``, ``pid``, ``python_version``, ``git_commit`` of the working folder, ``command``."""
+    """Return ``host``, ``pid``, ``python_version``, ``command``, ``git_commit`` and ``git_branch``."""
     return {
         "host": clean_text(host_name(), 200),
         "pid": os.getpid(),
         "python_version": sys.version.partition(" ")[0],
         "git_commit": git_commit(),
         "command": command_line(getattr(sys, "argv", None) or []),
+        "git_branch": clean_text(branch, 200) if (branch := git_branch()) else None,
     }
 
 
@@ -88,19 +89,88 @@ def git_commit(folder: Path | None = None) -> str | None:
         folder: the working folder when None, if there still is one.
     """
     try:
-        folder = folder or Path.cwd()
-        git = next(iter([each / ".git" for each in (folder, *folder.parents) if exists(each / ".git")]), None)
+        git, head = _head(folder)
         if git is None:
             return None
-        if (pointer := _content(git)) is not None:  # a worktree or submodule points to its folder
-            git = git.parent / pointer.removeprefix("gitdir:").strip()
-        head = (_content(git / "HEAD") or "").strip()
         if not head.startswith("ref:"):
             return _as_commit(head)
         return _resolve(git, head.removeprefix("ref:").strip())
     except (OSError, ValueError) as error:
         raise_foreign(error)
         return None
+
+
+def git_branch(folder: Path | None = None, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the branch that is checked out in ``folder`` or the nearest parent.
+
+    Where none is, as in most builds, it is what the build says that it builds; None when that is a tag.
+
+    Args:
+        folder: the working folder when None, if there still is one.
+        environ: the environment; that of the process when None.
+    """
+    try:
+        _, head = _head(folder)
+    except (OSError, ValueError) as error:
+        raise_foreign(error)
+        head = ""
+    reference = head.removeprefix("ref:").strip() if head.startswith("ref:") else ""
+    branch = reference.removeprefix("refs/heads/")
+    if branch != reference and branch != ".invalid":  # what git writes where references are no files
+        return branch
+    return _branch_of_build(variables() if environ is None else environ)
+
+
+# Variables of a build, by whose they are, the source of a merge request first; a variable that names a tag;
+# and what says that the build is theirs, where a name could be anybody's.
+_BUILDS = (
+    (("GITHUB_HEAD_REF", "GITHUB_REF_NAME"), "", ""),  # Gitea and Forgejo, too; see GITHUB_REF_TYPE
+    (
+        ("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "CI_COMMIT_BRANCH", "CI_COMMIT_REF_NAME"),
+        "CI_COMMIT_TAG",
+        "",
+    ),
+    (("BUILDKITE_BRANCH",), "BUILDKITE_TAG", ""),
+    (("CIRCLE_BRANCH",), "CIRCLE_TAG", ""),
+    (("BITBUCKET_BRANCH",), "BITBUCKET_TAG", ""),
+    (("SYSTEM_PULLREQUEST_SOURCEBRANCH", "BUILD_SOURCEBRANCH"), "", "TF_BUILD"),
+    (("TRAVIS_PULL_REQUEST_BRANCH", "TRAVIS_BRANCH"), "TRAVIS_TAG", ""),
+    (("DRONE_SOURCE_BRANCH", "DRONE_BRANCH"), "DRONE_TAG", ""),
+    (("CI_COMMIT_SOURCE_BRANCH",), "CI_COMMIT_TAG", ""),
+    (("APPVEYOR_PULL_REQUEST_HEAD_REPO_BRANCH", "APPVEYOR_REPO_BRANCH"), "APPVEYOR_REPO_TAG_NAME", ""),
+    (("CODEBUILD_WEBHOOK_HEAD_REF",), "", ""),
+    (("SEMAPHORE_GIT_PR_BRANCH", "SEMAPHORE_GIT_BRANCH"), "SEMAPHORE_GIT_TAG_NAME", ""),
+    (("CIRRUS_BRANCH",), "CIRRUS_TAG", ""),
+    (("CHANGE_BRANCH", "BRANCH_NAME"), "TAG_NAME", "JENKINS_URL"),
+    (("GIT_BRANCH",), "TAG_NAME", "JENKINS_URL"),
+    (("BRANCH_NAME",), "TAG_NAME", "CI"),
+)
+
+
+def _branch_of_build(environ: Mapping[str, str]) -> str | None:
+    for names, tag, theirs in _BUILDS:
+        given = [value for name in names if (value := environ.get(name, "").strip())]
+        if not given or (theirs and not environ.get(theirs)):
+            continue
+        branch = given[0]
+        if environ.get(tag) or (names[0].startswith("GITHUB_") and environ.get("GITHUB_REF_TYPE") == "tag"):
+            return None
+        if branch.startswith("refs/") and not branch.startswith("refs/heads/"):
+            return None
+        branch = branch.removeprefix("refs/heads/")
+        return branch.removeprefix("origin/") if names == ("GIT_BRANCH",) else branch
+    return None
+
+
+def _head(folder: Path | None) -> tuple[Path | None, str]:
+    """Return the folder where git keeps what is checked out, None outside of git, and what its HEAD says."""
+    folder = folder or Path.cwd()
+    git = next(iter([each / ".git" for each in (folder, *folder.parents) if exists(each / ".git")]), None)
+    if git is None:
+        return None, ""
+    if (pointer := _content(git)) is not None:  # a worktree or submodule points to its folder
+        git = git.parent / pointer.removeprefix("gitdir:").strip()
+    return git, (_content(git / "HEAD") or "").strip()
 
 
 def _resolve(git: Path, reference: str) -> str | None:

@@ -91,6 +91,7 @@ def prepared(session: Session, settings: Settings) -> Session:
         perfdb_version=session.perfdb_version and redact(session.perfdb_version),
         git_commit=session.git_commit and redact(session.git_commit),
         command=session.command and redact(session.command),
+        git_branch=session.git_branch and redact(session.git_branch),
         steps=tuple(_step_without_credentials(step, settings.redact) for step in session.steps),
     )
     if session.perfdb_version is not None:

@@ -15,6 +15,7 @@ from perfdb.records import Session
 from perfdb.store.dialects import starts_with
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
+    environments,
     series,
     session_tags,
     sessions,
@@ -138,11 +139,16 @@ def pipelines_with(connection: Connection, step: str) -> list[str]:
     return sorted(connection.execute(query).scalars())
 
 
-_NAMES = {"pipeline": series.c.pipeline, "step": series.c.step_name, "tag": session_tags.c.name}
+_NAMES = {
+    "pipeline": series.c.pipeline,
+    "step": series.c.step_name,
+    "tag": session_tags.c.name,
+    "branch": environments.c.git_branch,
+}
 
 
 def has_name(connection: Connection, kind: str, name: str) -> bool:
-    """Say whether a pipeline, a step or a tag was ever called so; of deleted sessions too."""
+    """Say whether a pipeline, a step, a tag or a branch was ever called so; of deleted sessions too."""
     column = _NAMES[kind]
     return (
         connection.execute(select(column).where(column == storable_name(name)).limit(1)).first() is not None
@@ -150,10 +156,22 @@ def has_name(connection: Connection, kind: str, name: str) -> bool:
 
 
 def names_of(connection: Connection, kind: str, *, most: int = 10_000) -> list[str]:
-    """Return the names that pipelines, steps or tags have."""
+    """Return the names that pipelines, steps, tags or branches have."""
     column = _NAMES[kind]
     query = select(column).where(column.is_not(None)).distinct().limit(most)
     return list(connection.execute(query).scalars())
+
+
+def newest_branch(connection: Connection, *, besides: str) -> str | None:
+    """Return the branch of the newest session that ran on another one than this."""
+    query = (
+        select(environments.c.git_branch)
+        .join(sessions, sessions.c.environment_id == environments.c.id)
+        .where(environments.c.git_branch != besides)
+        .order_by(sessions.c.start_time.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
 
 
 def tags(connection: Connection, *, most: int = 100) -> list[str]:

@@ -13,6 +13,7 @@ from perfdb.recording.redaction import redact
 from perfdb.store.dialects import has_attribute
 from perfdb.store.models import (
     STATUS_CODES,
+    environments,
     series,
     session_tags,
     sessions,
@@ -39,6 +40,7 @@ def choose_sessions(
     status: str | None = None,
     attribute: Mapping[str, Any] | None = None,
     tag: str | None = None,
+    branch: str | None = None,
     mode: str | None = None,
     counted: bool | None = None,
     step_attribute: Mapping[str, Any] | None = None,
@@ -76,6 +78,9 @@ def choose_sessions(
     if tag is not None:
         tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_name(redact(tag)))
         wanted = wanted.where(sessions.c.id.in_(tagged))
+    if branch is not None:
+        there = select(environments.c.id).where(environments.c.git_branch == storable_text(redact(branch)))
+        wanted = wanted.where(sessions.c.environment_id.in_(there))
     for number, (key, value) in enumerate((attribute or {}).items()):
         wanted = wanted.where(_has_attribute(connection, sessions.c.attributes, key, value, f"{number}"))
     for number, (key, value) in enumerate((step_attribute or {}).items()):

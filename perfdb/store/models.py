@@ -70,8 +70,8 @@ BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 # The newest file in migrations/versions, and what its views are; tests compare.
-HEAD = "0008"
-VIEWS = {"v_sessions": "7d06c5dd362ff85c", "v_steps": "09460d638db6a96e"}
+HEAD = "0009"
+VIEWS = {"v_sessions": "a7bc345198e08de9", "v_steps": "09460d638db6a96e"}
 
 
 def _measured() -> list[Column[Any]]:
@@ -121,6 +121,7 @@ environments = Table(
     Column("perfdb_version", Text),
     Column("git_commit", Text),
     Column("command", Text),
+    Column("git_branch", Text),
     UniqueConstraint("digest"),
 )
 

@@ -256,6 +256,7 @@ class SessionAnswer(Measured):
     python_version: str | None
     perfdb_version: str | None
     git_commit: str | None
+    git_branch: str | None
     command: str | None
     timeline: TimelineAnswer
     critical_path: list[PathSegment]

@@ -246,6 +246,7 @@ def mixed(end: float) -> Made:
             mode='{"fast_mode":true}' if fast else '{"fast_mode":false}',
             attributes={"customer": "acme" if acme else "bolt", "version": "2.4" if number >= 120 else "2.3"},
             git_commit="badc0ffee0" if number >= 120 else "0a1b2c3d4e",
+            git_branch="main" if number % 3 else "topic",
             tags=("release",) if number % 2 else (),
         )
 

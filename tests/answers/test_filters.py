@@ -24,6 +24,7 @@ FILTERS: dict[str, tuple[tuple[str, ...], Mapping[str, Any], Fits]] = {
     "until": (("--until", str(MIDDLE)), {"until": MIDDLE}, lambda each: each.start_time < MIDDLE),
     "status": (("--status", "completed"), {"status": "completed"}, lambda each: each.status == "completed"),
     "tag": (("--tag", "release"), {"tag": "release"}, lambda each: "release" in each.tags),
+    "branch": (("--branch", "main"), {"branch": "main"}, lambda each: each.git_branch == "main"),
     "attribute": (
         ("--attribute", "customer=acme"), {"attribute": {"customer": "acme"}},
         lambda each: each.attributes["customer"] == "acme",

@@ -22,7 +22,13 @@ from tests.commands import Perfdb, make_session
 
 pytestmark = pytest.mark.long  # hundreds of cases
 
-SERVED = {("serve",), ("watch",), ("demo",), ("design",)}  # they go on, or record, when nothing is wrong
+SERVED = {
+    ("serve",),
+    ("mcp",),
+    ("watch",),
+    ("demo",),
+    ("design",),
+}  # they go on, or record, when nothing is wrong
 
 
 def commands(

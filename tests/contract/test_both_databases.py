@@ -195,6 +195,7 @@ TRIAGE: dict[str, Callable[[Triage, int], Any]] = {
         pins(d),
     ],
     "check": lambda d, alert: d.check(),
+    "check_against": lambda d, alert: d.check_against("main", "topic"),
     "check strictly": lambda d, alert: d.check(fail_on="info", confirm=2),
 }
 

@@ -25,6 +25,7 @@ ENVIRONMENT: dict[str, Any] = {
     "perfdb_version": "0.1.0",
     "git_commit": "0" * 40,
     "command": "python design.py",
+    "git_branch": "main",
 }
 
 

@@ -30,6 +30,7 @@ VERBS = {
     "report": ["-o", "x.html"], "bottlenecks": [], "measures": [], "trends": [],
     "regressions": [], "explain": [], "compare": [], "violations": [],
     "thresholds": ["suggest"], "baseline": ["list"], "alerts": [], "rules": [], "check": [], "watch": [],
+    "mcp": [],
     "serve": ["--port", "0"], "tag": ["last", "x"], "untag": ["last", "x"], "delete": ["last", "--yes"],
     "import": ["x.json"], "export": ["--format", "csv"], "prune": ["--older-than", "90d"],
     "backup": ["x.sqlite3"], "restore": ["x.json"], "recover": [], "db": ["check"],

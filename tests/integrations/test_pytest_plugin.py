@@ -175,3 +175,116 @@ def test_the_home_is_the_projects(
     monkeypatch.chdir(below)
     pytester.runpytest_subprocess("--perfdb")
     assert recorded().steps[0].step_name == "tests/test_a.py::test_one"
+
+
+ANY_TEST = """
+    import unittest, pytest
+
+    class TestOld(unittest.TestCase):
+        def test_parts(self):
+            with self.subTest("one"):
+                self.skipTest("not this part")
+            with self.subTest("two"):
+                pass
+        def test_good(self): pass
+
+    @pytest.mark.parametrize("n", ["token=canary001secret", "é\\n", "x" * 5000, 'quoted"\\\\', "{}"])
+    def test_named(n): pass
+
+    def double(n):
+        \'\'\'Doubles.
+
+        >>> double(2)
+        4
+        \'\'\'
+        return 2 * n
+"""
+
+
+def test_whatever_a_test_is_and_is_called(pytester: pytest.Pytester, recorded: Callable[[], Session]) -> None:
+    pytester.makepyfile(test_a=ANY_TEST)
+    pytester.runpytest_inprocess("--perfdb", "--doctest-modules", "--strict-config", "-p", "no:unraisable")
+    session = recorded()
+    assert len(session.steps) == 8
+    assert not any(step.failed for step in session.steps)
+    assert any("test_a.double" in step.step_name for step in session.steps)
+    assert any('quoted"' in step.step_name for step in session.steps)
+    assert "canary001" not in repr(session)
+
+
+@pytest.mark.parametrize(
+    ("body", "options", "status", "last"),
+    [
+        ("raise KeyboardInterrupt", (), "interrupted", "interrupted"),
+        ("pytest.exit('enough', returncode=7)", (), FAILED, "failed"),
+        ("assert 0", ("-x", "-p", "no:terminal", "--api-key", "canary002"), FAILED, "failed"),
+        ("os._exit(3)", ("-n", "1", "--max-worker-restart", "0"), FAILED, "failed"),
+    ],
+)
+def test_however_a_run_ends(
+    pytester: pytest.Pytester,
+    recorded: Callable[[], Session],
+    body: str,
+    options: tuple[str, ...],
+    status: str,
+    last: str,
+) -> None:
+    pytester.makepyfile(
+        test_a=f"import os, pytest\ndef test_one(): pass\ndef test_two(): {body}\ndef test_three(): pass",
+        conftest="def pytest_addoption(parser): parser.addoption('--api-key')",
+    )
+    pytester.runpytest_subprocess("--perfdb", *(("-p", "xdist") if "-n" in options else ()), *options)
+    session = recorded()
+    assert (session.status, len(session.steps)) == (status, 2)
+    step = session.steps[1]
+    assert ("interrupted" if step.interrupted else "failed" if step.failed else "") == last
+    assert session.start_time <= step.start_time <= session.start_time + 600
+    assert set(step.additional_data) <= {"setup_s", "call_s", "teardown_s", "outcome"}
+    assert "canary" not in repr(session)
+
+
+@pytest.mark.parametrize(
+    ("options", "disabled", "code"),
+    [
+        (("--collect-only",), "", 0),
+        (("--setup-plan",), "", 0),
+        (("-k", "nothing"), "", 5),
+        (("--perfdb-check",), "1", 0),
+        (("broken.py",), "", 2),
+    ],
+)
+def test_where_nothing_runs_or_is_wanted_nothing_is_recorded(
+    pytester: pytest.Pytester,
+    recorded: Callable[[], Session],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    disabled: str,
+    code: int,
+) -> None:
+    if disabled:
+        monkeypatch.setenv("PERFDB_DISABLED", disabled)
+    pytester.makepyfile(test_a="def test_one(): pass", broken="import nothing_like_it")
+    assert pytester.runpytest_inprocess("--perfdb", *options).ret == code
+    assert not list(pytester.path.glob("performance_tracking/**/*.journal"))
+
+
+def test_a_branch_is_judged_by_another_one(
+    pytester: pytest.Pytester, recorded: Callable[[], Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where a folder cannot be written to, the run says so and goes on."""
+    pytester.makepyfile(test_a="def test_one(): pass")
+    git = pytester.mkdir(".git")
+    (git / "HEAD").write_text("ref: refs/heads/topic\n")
+    first = pytester.runpytest_inprocess("--perfdb-against", "main")
+    assert first.ret == 0
+    first.stdout.fnmatch_lines(["nothing to judge by: no branch *"])
+    (git / "HEAD").write_text("ref: refs/heads/main\n")
+    assert pytester.runpytest_inprocess("--perfdb-against", "main").ret == 0
+    (git / "HEAD").write_text("ref: refs/heads/topic\n")
+    again = pytester.runpytest_inprocess("--perfdb-against", "main")
+    again.stdout.fnmatch_lines(["topic against main: 2 runs here, 1 there, *"])
+    assert again.ret == 0
+    monkeypatch.setenv("PERFDB_HOME", str(pytester.path / "test_a.py"))
+    closed = pytester.runpytest_inprocess("--perfdb")
+    assert closed.ret == 0
+    closed.stdout.fnmatch_lines(["perfdb: *test_a.py*"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfdb.recording.environment import command_line, describe_process, git_commit, host_name
+from perfdb.recording.environment import command_line, describe_process, git_branch, git_commit, host_name
 from perfdb.recording.redaction import REDACTED
 
 
@@ -32,6 +32,56 @@ def test_the_commit_is_read_from_the_files_of_git(tmp_path: Path) -> None:
     assert git_commit(tmp_path) == commit
     git(tmp_path, "checkout", "-q", "--detach")
     assert git_commit(tmp_path) == commit
+
+
+def test_the_branch_is_read_from_the_files_of_git(tmp_path: Path) -> None:
+    assert git_branch(tmp_path, {}) is None
+    main = tmp_path / "main"
+    main.mkdir()
+    git(main, "init", "-q", "-b", "feature/größe")
+    assert git_branch(main, {}) == "feature/größe", "before its first commit"
+    git(main, "commit", "-q", "--allow-empty", "-m", "first")
+    git(main, "pack-refs", "--all")
+    assert git_branch(main, {"GITHUB_REF_NAME": "other"}) == "feature/größe", "what is checked out is sure"
+    git(main, "worktree", "add", "-q", "-b", "second", "../other")
+    assert git_branch(tmp_path / "other", {}) == "second"
+    git(main, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(main), "below")
+    assert git_branch(main / "below", {}) == "feature/größe"
+    git(main, "checkout", "-q", "--detach")
+    assert git_branch(main, {}) is None
+    (main / ".git" / "HEAD").write_text("ref: refs/heads/.invalid\n")  # references kept as tables
+    assert git_branch(main, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "branch"),
+    [
+        ({"GITHUB_HEAD_REF": "fix", "GITHUB_REF_NAME": "12/merge"}, "fix"),
+        ({"GITHUB_HEAD_REF": "", "GITHUB_REF_NAME": "main", "GITHUB_REF_TYPE": "branch"}, "main"),
+        ({"GITHUB_REF_NAME": "v1.2", "GITHUB_REF_TYPE": "tag"}, None),
+        ({"CI_COMMIT_REF_NAME": "main"}, "main"),
+        (
+            {"CI_COMMIT_REF_NAME": "refs/merge-requests/1/head", "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "f"},
+            "f",
+        ),
+        ({"CI_COMMIT_REF_NAME": "v1", "CI_COMMIT_TAG": "v1"}, None),
+        ({"BUILDKITE_BRANCH": "a/b"}, "a/b"),
+        ({"BRANCH_NAME": "PR-7", "CHANGE_BRANCH": "fix", "JENKINS_URL": "https://ci"}, "fix"),
+        ({"GIT_BRANCH": "origin/main", "JENKINS_URL": "https://ci"}, "main"),
+        ({"BRANCH_NAME": "main", "CI": "true"}, "main"),
+        ({"BRANCH_NAME": "of-a-bank"}, None),
+        ({"TF_BUILD": "True", "BUILD_SOURCEBRANCH": "refs/heads/a/b"}, "a/b"),
+        ({"TF_BUILD": "True", "BUILD_SOURCEBRANCH": "refs/tags/v1"}, None),
+        ({"CIRCLE_BRANCH": "main"}, "main"),
+        ({}, None),
+    ],
+)
+def test_a_build_of_no_branch_says_what_it_builds(
+    tmp_path: Path, environ: dict[str, str], branch: str | None
+) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("0" * 40)
+    assert git_branch(tmp_path, environ) == branch
 
 
 def test_many_packed_references_take_little_memory(tmp_path: Path) -> None:
@@ -76,7 +126,7 @@ def test_values_of_secret_options_are_withheld() -> None:
 
 def test_the_process_is_described() -> None:
     described = describe_process()
-    assert set(described) == {"host", "pid", "python_version", "git_commit", "command"}
+    assert set(described) == {"host", "pid", "python_version", "git_commit", "git_branch", "command"}
     assert described["host"]
 
 

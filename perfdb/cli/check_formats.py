@@ -1,0 +1,137 @@
+"""What a check says to a CI service: GitHub's annotations and summary, GitLab's code quality, JUnit's XML.
+
+Names that were recorded may be hostile: nothing in them is obeyed in any of these forms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from xml.etree import ElementTree
+
+import click
+
+from perfdb.alerts.messages import subject
+from perfdb.cli.text import inert
+from perfdb.records import Alert
+from perfdb.text import duration_text, shortened
+from perfdb.vocabulary import CRITICAL, WARNING
+
+MOST_SUMMARY = 1_024_000  # bytes: GitHub drops the summary of a step that is longer than 1,024 kB
+_SPECIAL = str.maketrans(
+    {each: f"\\{each}" for each in "\\`*_{}[]()#+-.!|~"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+)
+
+
+def print_github(failing: Sequence[Alert], summary: str) -> None:
+    """Print annotations, and append to the summary of the step where GitHub says where that is."""
+    for alert in failing:
+        click.echo(annotation(alert))
+    if path := os.environ.get("GITHUB_STEP_SUMMARY", "").strip():
+        try:
+            with open(path, "ab") as file:
+                file.write(step_summary(failing, summary, MOST_SUMMARY - file.tell()))
+        except OSError as error:
+            click.echo(f"perfdb: the summary was not written: {error}", err=True)
+
+
+def annotation(alert: Alert) -> str:
+    """Return an alert as a workflow command of GitHub, its texts escaped."""
+    level = "error" if alert.severity == CRITICAL else "warning"
+    title = _escaped(f"perfdb: {subject(alert)} [{alert.rule}]").replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={title}::{_escaped(alert.message)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def step_summary(failing: Sequence[Alert], summary: str, most: int) -> bytes:
+    """Return the Markdown of a summary in at most so many bytes; it says how many alerts it left out."""
+    head = f"### perfdb check\n\n{_markdown(summary)}\n"
+    if failing:
+        head += (
+            "\n| severity | what | now | before | change | since | rule |\n|---|---|--:|--:|--:|---|---|\n"
+        )
+    parts, left = [head.encode()], most - len(head.encode()) - 100
+    if left < 0:
+        return b""
+    for number, alert in enumerate(failing):
+        row = _row(alert).encode()
+        if len(row) > left:
+            parts.append(f"\n{len(failing) - number:,} more are in the log.\n".encode())
+            break
+        left -= len(row)
+        parts.append(row)
+    return b"".join([*parts, b"\n"])
+
+
+def _row(alert: Alert) -> str:
+    of_time = alert.metric in ("duration", "cpu_s") and alert.limit is None
+    amount: Callable[[float | None], str] = (
+        duration_text if of_time else lambda value: "" if value is None else f"{value:,.4g}"
+    )
+    change = "" if alert.effect is None else f"{alert.effect:+.0f} %"
+    cells = (
+        alert.severity, shortened(subject(alert), 200), amount(alert.value), amount(alert.baseline), change,
+        alert.since_session_id, alert.rule,
+    )  # fmt: skip
+    return f"| {' | '.join(map(_markdown, cells))} |\n"
+
+
+def _markdown(text: str) -> str:
+    return inert(text).translate(_SPECIAL)
+
+
+def code_quality(failing: Sequence[Alert]) -> str:
+    """Return GitLab's code quality report, which the merge request compares with that of its target."""
+    rows = []
+    for alert in failing:
+        about = [alert.rule, alert.pipeline, alert.step_name, alert.mode, alert.metric]
+        rows.append(
+            {
+                "description": inert(alert.message),
+                "check_name": f"perfdb: {inert(alert.rule)}",
+                "fingerprint": sha256(json.dumps(about).encode()).hexdigest(),
+                "severity": {CRITICAL: "critical", WARNING: "major"}.get(alert.severity, "info"),
+                "location": {"path": _file_of(alert), "lines": {"begin": 1}},
+            }
+        )
+    return json.dumps(rows, indent=2)
+
+
+def _file_of(alert: Alert) -> str:
+    """Return the file of a test that is a step; of anything else the settings, where the rules stand."""
+    file, colons, _ = (alert.step_name or "").partition("::")
+    is_inside = file.endswith(".py") and not file.startswith("/") and ".." not in file.split("/")
+    return inert(file) if colons and is_inside else "perfdb.toml"
+
+
+def junit(failing: Sequence[Alert], summary: str, *, enough: bool) -> str:
+    """Return JUnit's XML: a failed case per alert, or one that passed, or was skipped for want of history."""
+    suite = ElementTree.Element("testsuite", name="perfdb check", errors="0", skipped="0")
+    suite.set("tests", str(max(1, len(failing))))
+    suite.set("failures", str(len(failing)))
+    for alert in failing:
+        case = _case(
+            suite, f"perfdb.{inert(alert.pipeline)}", f"{inert(subject(alert))} [{inert(alert.rule)}]"
+        )
+        failure = ElementTree.SubElement(case, "failure", type=alert.severity)
+        failure.set("message", inert(alert.headline or alert.message))
+        failure.text = inert(alert.message)
+    if not failing:
+        case = _case(suite, "perfdb", "check")
+        if not enough:
+            suite.set("skipped", "1")
+            ElementTree.SubElement(case, "skipped", message=inert(summary))
+    ElementTree.SubElement(suite, "system-out").text = inert(summary)
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    ElementTree.indent(suites)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(suites, encoding="unicode")}'
+
+
+def _case(suite: ElementTree.Element, of: str, name: str) -> ElementTree.Element:
+    return ElementTree.SubElement(suite, "testcase", classname=of, name=name, time="0")
