@@ -111,7 +111,7 @@ def compare_branches(
             for name, runs in new.items()
             if name[::2] == total[::2] and runs.session_ids[-1] == newest  # what it still has
         ]
-        found += (_compared(new[name], levels.get(name, []), steps=len(own) - 1) for name in own)
+        found += (_compared(new[name], levels.get(name, [])) for name in own)
     found.sort(key=lambda each: -(each.effect or 0.0))
     return Against(branch, base, tuple(found))
 
@@ -127,9 +127,9 @@ def _level_of(values: Iterable[float]) -> list[float]:
     return runs[-MOST_BASE:]
 
 
-def _compared(runs: Series, base: list[float], *, steps: int) -> Compared:
+def _compared(runs: Series, base: list[float]) -> Compared:
     newest = runs.between(max(0, len(runs) - RECENT))
-    verdict, arithmetic = judge(newest.values, base, steps=steps if runs.step_name is None else 1)
+    verdict, arithmetic = judge(newest.values, base)
     value, baseline = median(newest.values), median(base) if base else None
     return Compared(
         runs.name,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from statistics import median
 
 from perfdb.analysis.rules.base import (
-    JITTER_S,
     MEDIAN_ERROR,
     PREVIOUS,
     SHIFT_PERCENT,
@@ -51,24 +50,20 @@ class Compared:
     start_times: Sequence[float] = ()
 
 
-def judge(new: Sequence[float], base: Sequence[float], *, steps: int = 1) -> tuple[str, str]:
+def judge(new: Sequence[float], base: Sequence[float]) -> tuple[str, str]:
     """Return what the newest runs of a branch are beside a level, and the arithmetic of that.
 
     Args:
         new: runs of the branch, at most 5.
         base: runs of the level, at most 30.
-        steps: how many steps a total consists of: so often the machine may add to it.
     """
     few = len(new) < LEAST_RUNS
     if not new or len(base) < (LEAST_OF_ALONE if few else LEAST_BASE):
         return UNKNOWN, f"{len(new)} of {LEAST_RUNS} and {len(base)} of {LEAST_BASE} runs"
     now, old, n = median(new), median(base), len(base)
     level, sigma, _ = scale(base, new, 0.0)
-    jitter = JITTER_S * max(1, min(steps, 5))
     error = MEDIAN_ERROR * math.sqrt(1 / len(new) + 1 / n)
     t = (level(now) - level(old)) / (sigma * error) if sigma else math.copysign(math.inf, now - old)
-    beside_machine = (now - old) / (jitter * error)  # as seconds: of a short step jitter is no share
-    t = min(t, beside_machine, key=abs)
     effect = percent_over(now, old)
     limit = SHIFT_LIMIT * (ALONE if few else 1.0)
     large = effect is not None and abs(effect) >= SHIFT_PERCENT
@@ -77,7 +72,7 @@ def judge(new: Sequence[float], base: Sequence[float], *, steps: int = 1) -> tup
     clear = abs(t) >= limit and large and beyond
     return (SLOWER if worse else FASTER) if clear else UNKNOWN if few else SAME, (
         f"T = (median of {len(new)} {shown(now)} - median of {n} {shown(old)}) / ({MEDIAN_ERROR} x "
-        f"{sigma:.4g} x sqrt(1/{len(new)} + 1/{n})), at most that of a sigma of {jitter:g} s, = {t:.2f}, "
+        f"{sigma:.4g} x sqrt(1/{len(new)} + 1/{n})) = {t:.2f}, "
         f"limit {limit:g}; {shown_percent(effect)}, limit {SHIFT_PERCENT:g} %; "
         f"outside of the runs before ({yes(beyond)}): {yes(clear)}"
     )
