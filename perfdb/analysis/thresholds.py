@@ -27,7 +27,7 @@ COLUMNS = (
     "limit",
     "flagged",
     "flagged_percent",
-    "kind",
+    "rule_kind",
 )
 
 
@@ -45,7 +45,7 @@ def suggest_thresholds(runs: pd.DataFrame, *, higher_is_better: bool = False) ->
     Returns:
         ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``n``, ``p50``, ``p95``, ``max``
         and ``limit`` (s), ``flagged``: how many of the ``n`` runs the limit would have flagged, and
-        ``flagged_percent``, and the ``kind`` of the rule: ``max`` or ``min``. Totals first, then the
+        ``flagged_percent``, and ``rule_kind``: ``max`` or ``min``. Totals first, then the
         steps by the time they took.
     """
     rows: list[tuple[object, ...]] = []
@@ -67,7 +67,7 @@ def suggest_thresholds(runs: pd.DataFrame, *, higher_is_better: bool = False) ->
     floats = ("p50", "p95", "max", "limit", "flagged_percent")
     whole = {"n": "int64", "flagged": "int64"}
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
-        dict.fromkeys(floats, "float64") | whole | {"step_name": object, "kind": object}
+        dict.fromkeys(floats, "float64") | whole | {"step_name": object, "rule_kind": object}
     )
 
 

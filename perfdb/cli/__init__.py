@@ -82,7 +82,10 @@ SECTIONS = {
     },
     "Import and export": {
         "import": ("perfdb.cli.import_reports", "Import JSON reports into the database."),
-        "export": ("perfdb.cli.export", "Export the history as JSON, CSV or Parquet."),
+        "export": (
+            "perfdb.cli.export",
+            "Export the history as JSON, CSV or Parquet, or as traces: otlp, chrome, speedscope.",
+        ),
     },
     "Maintain it": {
         "doctor": (

@@ -75,7 +75,8 @@ class LazyGroup(click.Group):
         """Run the command; a reader that went away (`| head`) is no error."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if not sys.stdout.closed:  # as the protocol of agents leaves it
+                sys.stdout.flush()
         except BrokenPipeError:
             discard_output()
             ctx.exit(0)

@@ -22,4 +22,6 @@ def command(database: str | None) -> None:
         if (error.name or "").partition(".")[0] in ("mcp", "anyio", "pydantic"):
             raise UsageError("perfdb mcp needs the official SDK: pip install 'perfdb[mcp]'") from None
         raise
-    run(open_history(database))
+    history = open_history(database)
+    history.count()  # what cannot be read is said before an agent asks
+    run(history)

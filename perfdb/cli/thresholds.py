@@ -128,7 +128,7 @@ def _write(history: History, rows: Sequence[Mapping[str, Any]]) -> None:
     kept = []
     for row in rows:
         mode = tuple((name, value) for name, value in json.loads(row["mode"]).items() if value is not None)
-        name = rule_name(row["step_name"], row["pipeline"], mode, row["measure"], row["kind"])
+        name = rule_name(row["step_name"], row["pipeline"], mode, row["measure"], row["rule_kind"])
         if name in rules:  # another pipeline has a step of this name
             name = f"{row['pipeline']}-{name}"
         if name in known:
@@ -165,7 +165,7 @@ def _rule(header: str, name: str, row: Mapping[str, Any], mode: Sequence[tuple[s
     lines = [
         f"[[{header}]]  # from {row['n']} runs, {_figures(row)}",
         f"name = {_toml(name)}",
-        f"kind = {_toml(row['kind'])}",
+        f"kind = {_toml(row['rule_kind'])}",
         f"pipeline = {_toml(row['pipeline'])}",
     ]
     if row["step_name"] is not None:

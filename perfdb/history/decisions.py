@@ -334,7 +334,7 @@ class Decisions(Access):
             first: only this session and later ones.
             to: only this session and earlier ones.
             note: why, for those who read it later.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Raises:
             NotFoundError: there is no such session.

@@ -216,7 +216,7 @@ class History(Keeping):
 
         Args:
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 
         Returns:
             One row per pipeline, measure and step, that of the session (``step_name`` None) first:
@@ -368,7 +368,7 @@ class History(Keeping):
             last: only so many of the newest sessions.
             filters: ``since``: only what moved at or after it; what was before is looked at too. The others
                 choose the sessions that make the history: ``pipeline``, ``until``, ``fast_mode``, ``status``,
-                ``attribute``, ``tag``, as in ``sessions``.
+                ``attribute``, ``tag``, ``branch``, as in ``sessions``.
 
         Returns:
             ``pipeline``, ``step_name`` (None: the session's total), ``mode``; ``against``: ``level``, the
@@ -477,7 +477,7 @@ class History(Keeping):
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: with ``by``: only so many of the newest sessions; None: all of them.
             filters: with ``by``, as in ``sessions``: pipeline, since, until, fast_mode, status, attribute,
-                tag.
+                tag, branch.
 
         Raises:
             UsageError: there are not two sessions or groups to compare.
@@ -577,7 +577,7 @@ class History(Keeping):
             session_id: one session, as in ``session``; the last one without any argument.
             last: instead, so many of the newest sessions together.
             filters: instead, the sessions that fit; as in ``sessions``: pipeline, since, until, fast_mode,
-                status, attribute, tag.
+                status, attribute, tag, branch.
 
         Raises:
             NotFoundError: as in ``session``.

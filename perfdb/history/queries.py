@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from perfdb.analysis.rules import Rule
     from perfdb.analysis.trends import By
 
+_MOST_PIPELINES = 50  # that are looked at one by one
 _MOST_LOOKED_AT = 1_000  # newest sessions, for the names of measures when one is not known
 _MOST_CANDIDATES = 20  # that are looked at for the newest that has one before it
 _MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
@@ -105,13 +106,29 @@ def bottlenecks(
 
     names = [filters.get("pipeline")]
     if connection is not None and names == [None] and filters.get("last") is not None:
-        names = [*pipelines(connection)] or names  # else one that runs often would leave no room for others
+        each = list(pipelines(connection))
+        if _fit_together(connection, each, filters):
+            names = [*each] or names  # else one that runs often would leave no room for others
     found = []
     for name in names:
         asked: Chosen = {**filters, "pipeline": name}
         found.append(find(*sessions_and_steps(connection, **asked), measure))
     kept = [frame for frame in found if len(frame)] or found[:1]
     return pd.concat(kept, ignore_index=True) if len(kept) > 1 else kept[0]
+
+
+def _fit_together(connection: Connection, pipelines: Sequence[str], filters: Chosen) -> bool:
+    """Say whether one answer may read the sessions of each pipeline; else the newest of all are looked at."""
+    if len(pipelines) > _MOST_PIPELINES:
+        return False
+    for pipeline in pipelines:
+        asked: Chosen = {**filters, "pipeline": pipeline}
+        most = _most_steps(connection, pipeline)
+        if most is not None:
+            kept, count = extent.newest_within(connection, most // len(pipelines), **asked)
+            if kept < count:
+                return False
+    return True
 
 
 def failures(connection: Connection | None, *, step: str | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
@@ -211,7 +228,7 @@ def regressions(
             rows += [_loss_row(loss, alerts) for loss in losses]
         for row in rows:
             row |= {"measure": measure.name, "unit": measure.unit}
-            row |= {"difference": row["difference_s"], "total_difference": row["total_s"]}
+            row |= {"difference": row["difference_s"], "total_difference": row.get("total_s")}
             if measure.unit != "s":
                 row |= {"difference_s": None, "total_s": None}
         rows.sort(key=lambda row: (row["since_time"], row["pipeline"], row["mode"], row["step_name"] or ""))

@@ -42,11 +42,13 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1)  # of UTC
 _MEASURED = (NAMES[0], "cpu_percent", *NAMES[1:3])
-_LATER = NAMES[3:]  # a view that exists takes further columns at its end only
+_LATER = NAMES[3:]  # a view that exists takes further columns at its end only,
+_AND_LATER = ("git_branch",)  # in the order in which they came
 SESSION_COLUMNS = (
     "session_id", "pipeline", "status", "mode", "fast_mode", "success", "product_count", "start_time",
     "end_time", "total_duration", "started_at", "ended_at", "error_message",
-    *_MEASURED, "attributes", "tags", *FURTHER_OF_SESSION, *_LATER, "counted",
+    *_MEASURED, "attributes", "tags",
+    *(name for name in FURTHER_OF_SESSION if name not in _AND_LATER), *_LATER, *_AND_LATER, "counted",
 )  # fmt: skip
 
 STEP_COLUMNS = (

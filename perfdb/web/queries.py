@@ -96,6 +96,7 @@ class Filters(Query):
     fast_mode: MaybeBool = Field(None, description="Only sessions with this value.")
     status: Annotated[Status | None, BeforeValidator(_empty_is_none)] = Field(None, description="Only these.")
     tag: MaybeText = Field(None, description="Only with this tag.")
+    branch: MaybeText = Field(None, description="Only those that ran on this branch of git.")
     attribute: Annotated[list[Pair], Field(max_length=8)] = Field(
         default_factory=list, description="Only with this attribute, as key=value; may be repeated."
     )
@@ -109,6 +110,7 @@ class Filters(Query):
             "fast_mode": self.fast_mode,
             "status": self.status,
             "tag": self.tag,
+            "branch": self.branch,
             "attribute": dict(attribute_of(pair) for pair in self.attribute) or None,
         }
 

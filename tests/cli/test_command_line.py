@@ -45,8 +45,8 @@ def test_the_help_says_what_the_command_says(name: str, module: str, text: str) 
 
 def test_every_file_of_commands_is_offered() -> None:
     helpers = {
-        "__init__", "alert_story", "completing", "files", "group", "options", "plot", "render", "sorting",
-        "text", "waterfall",
+        "__init__", "alert_story", "check_formats", "completing", "files", "group", "options", "plot",
+        "render", "sorting", "text", "waterfall",
     }  # fmt: skip
     files = {path.stem for path in Path(importlib.import_module("perfdb.cli").__file__).parent.glob("*.py")}
     assert files - helpers == {module.rpartition(".")[2] for _, module, _ in COMMANDS}

@@ -182,6 +182,7 @@ TRIAGE: dict[str, Callable[[Triage, int], Any]] = {
         d.story(alert),
     ],
     "verdicts": lambda d, alert: d.verdicts(),
+    "rule": lambda d, alert: d.rule("vision-slow"),
     "verdicts of a rule": lambda d, alert: d.verdicts("vision-slow"),
     "would_have_flagged": lambda d, alert: d.would_have_flagged("vision-slow"),
     "rules": lambda d, alert: d.rules(),

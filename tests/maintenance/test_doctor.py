@@ -305,7 +305,7 @@ def test_sessions_of_a_backup_that_ran_when_it_was_made(
     tracker = package.create_tracker(console=False)
     tracker.start_pipeline(session_id="ran")
     give_up = time.monotonic() + 30
-    while "ran" not in perfdb("sessions", "--json").out and time.monotonic() < give_up:
+    while '"ran"' not in perfdb("sessions", "--json").out and time.monotonic() < give_up:
         time.sleep(0.05)
     assert perfdb("backup", "copy.sqlite3").code == 0
     tracker.end_pipeline()
