@@ -440,5 +440,5 @@ def _instants(epochs: np.ndarray[Any, Any]) -> Any:
 
     known = ~np.isnan(epochs)
     micros = np.rint(np.where(known, epochs, 0.0) * 1e6).astype("int64").view("datetime64[us]")
-    micros[~known] = np.datetime64("NaT")
+    micros[~known] = np.datetime64("NaT", "us")
     return pd.DatetimeIndex(micros).tz_localize("UTC").array
