@@ -81,7 +81,7 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
         settings: which database, and which attributes make the mode of a report that names none.
 
     Yields:
-        One result per file, in order, when its sessions are in the database.
+        One result per file when its sessions are in the database: files of traces first, all else in order.
 
     Raises:
         StoreError: the database cannot be used at all, or no longer.
@@ -95,11 +95,11 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     with Database(settings.database_url, WRITER_WAIT_S) as database:
         with database.reading():
             pass  # whether it can be used at all is said before any file
-        traces = [file for file in remaining if _is_of_traces(file)]
+        traces = dict.fromkeys(file for file in remaining if _is_of_traces(file))
         if traces:
             remaining = [file for file in remaining if file not in traces]
             with _in_words(settings.database_url):
-                yield from _import_traces(database, traces, settings, added)
+                yield from _import_traces(database, list(traces), settings, added)
         while remaining:
             batch, remaining = remaining[:FILES_AT_A_TIME], remaining[FILES_AT_A_TIME:]
             # Read before a transaction begins: other writers wait while it is open.
