@@ -113,16 +113,13 @@ def report(
     if kept is not None and kept < len(frame):
         last, frame = kept, history.sessions(last=kept, **filters)
     steps = history.steps(last=last, **filters)
+    shown = set(frame["pipeline"])
+    found = trends(runs_of(frame, steps)), bottlenecks(frame, steps)
+    measured = recorded(frame, steps, configured(history.settings.measures))
+    del frame, steps  # they take as much room as the sessions do
     sessions = list(history.each_session(last=last, **filters))
-    shown = {session.pipeline for session in sessions}
     alerts = history.alerts(state="open")
     alerts = alerts[(alerts["severity"] != INFO) & alerts["pipeline"].isin(shown)]
-    body = overview_html(
-        sessions,
-        trends(runs_of(frame, steps)),
-        bottlenecks(frame, steps),
-        sentences=alerts["message"].tolist(),
-        measured=recorded(frame, steps, configured(history.settings.measures)),
-    )
+    body = overview_html(sessions, *found, sentences=alerts["message"].tolist(), measured=measured)
     title = f"perfdb: {counted(len(sessions), 'session')}"
     return Report(document(title, body, sessions, made_by=made_by), body, len(sessions))

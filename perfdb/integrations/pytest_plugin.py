@@ -75,7 +75,7 @@ class Recorder:
         self._settings: Settings | None = None
         self._journal: Journal | None = None
         self._session_id = ""
-        self._began = time.time()
+        self._began = round(time.time(), 6)  # as it is recorded
         self._cpu = time.process_time()
         self._pipeline = config.getini("perfdb_pipeline") or DEFAULT_PIPELINE
         self._top: int | None = config.getoption("--perfdb-durations")
