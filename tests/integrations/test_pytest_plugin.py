@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import perfdb
+from perfdb import recorder
 from perfdb.history.history import History
 from perfdb.integrations.pytest_plugin import _Test
 from perfdb.records import Session
@@ -29,6 +31,18 @@ OUTCOMES = """
     def broken(): raise ValueError("boom")
     def test_error(broken): pass
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Load what reads a history first: pytester unloads what a test loads, and NumPy loads only once."""
+    home = tmp_path_factory.mktemp("loaded")
+    with perfdb.track("p", home=home):
+        pass
+    recorder.close(30)
+    history = History(home=home)
+    history.session("last")
+    assert history.sessions()["pipeline"].tolist() == ["p"]
 
 
 @pytest.fixture
