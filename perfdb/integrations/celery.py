@@ -13,8 +13,8 @@ from typing import Any
 from celery import signals
 
 from perfdb.guard import raise_foreign
-from perfdb.integrations.sessions import TRACEPARENT, Recording, Sessions
-from perfdb.recording.context import context
+from perfdb.integrations.sessions import Recording, Sessions
+from perfdb.recording.context import context, read_traceparent
 
 SENT_AT = "perfdb_sent_at"  # header of a message: epoch seconds
 
@@ -105,6 +105,6 @@ def _attributes_of(request: Any, task_id: str) -> dict[str, Any]:
             sent = max(sent, datetime.fromisoformat(request.eta).timestamp())
         found["queue_s"] = round(max(0.0, time.time() - sent), 6)
     trace = getattr(request, "traceparent", None) or headers.get("traceparent")
-    if isinstance(trace, str) and TRACEPARENT.fullmatch(trace):
+    if isinstance(trace, str) and read_traceparent(trace) is not None:
         found["traceparent"] = trace
     return found

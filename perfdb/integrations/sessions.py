@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,9 +36,6 @@ def _begin_process() -> None:
 _begin_process()
 os.register_at_fork(after_in_child=_begin_process)
 
-TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?"
-)
 MOST_HELD = 10_000  # lines of a session that waits; with more it is released as it is
 
 
@@ -101,8 +97,6 @@ class Sessions:
         except BaseException as error:  # of the host's, just before or after
             recording._break_off(error)
             raise
-        if recording._live is not None and (trace := attributes.get("traceparent")):
-            recording._live.trace_id = str(trace)[3:35]
         if held and recording._live is not None and isinstance(worker, Worker):
             recording.held = _Held(worker, recording._live)
             recording._writer = recording.held

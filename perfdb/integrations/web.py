@@ -18,7 +18,8 @@ from typing import Any
 
 from perfdb.errors import SettingsError
 from perfdb.guard import raise_foreign
-from perfdb.integrations.sessions import TRACEPARENT, Recording, Sessions
+from perfdb.integrations.sessions import Recording, Sessions
+from perfdb.recording.context import read_traceparent
 from perfdb.settings import Settings
 from perfdb.vocabulary import bounded
 
@@ -83,8 +84,8 @@ class Web:
         if self._sessions.settings.disabled or (self._ignored is not None and self._ignored(path)):
             return None
         method = method if method in METHODS else "OTHER"
-        came = TRACEPARENT.fullmatch(traceparent) if traceparent else None
-        attributes = {"traceparent": came[0]} if came is not None else {}
+        came = read_traceparent(traceparent)
+        attributes = {"traceparent": traceparent} if came is not None else {}
         return Request(self, method, self._sessions.begin(method, attributes, held=True), came, find_route)
 
     def failed(self, doing: str, error: Exception) -> None:
@@ -102,7 +103,7 @@ class Request:
         web: Web,
         method: str,
         recording: Recording,
-        came: re.Match[str] | None,
+        came: tuple[str, str, str] | None,
         find_route: Callable[[], str | None],
     ) -> None:
         self._web = web
@@ -128,8 +129,9 @@ class Request:
                     timings = [_timing(each.name, each.duration or 0.0) for each in steps[:MOST_TIMINGS]]
                     found.append(("Server-Timing", ", ".join(timings)))
             if self._came is not None and live is not None:
+                trace_id, _, flags = self._came
                 span = sha256(live.session_id.encode()).hexdigest()[:16]
-                found.append(("traceparent", f"00-{self._came[1]}-{span}-{self._came[2]}"))
+                found.append(("traceparent", f"00-{trace_id}-{span}-{flags}"))
         except Exception as error:
             raise_foreign(error)
             self._web.failed("telling a response's headers", error)

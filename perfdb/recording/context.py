@@ -291,20 +291,27 @@ def context() -> Context:
         seq = getattr(node, "seq", None)
     found = Context(node.session.session_id if seq is None else f"{node.session.session_id}:{seq}")
     came_in = parent_of(node.session.attributes)
-    found.trace_id = getattr(node.session, "trace_id", "") or (came_in[0] if came_in is not None else "")
+    if came_in is not None:
+        found.trace_id = came_in[0]
     return found
 
 
 def parent_of(attributes: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return trace and span of the ``traceparent`` among a session's attributes; None without a valid one."""
     given = attributes.get("traceparent")
-    parts = given.strip().lower().split("-") if isinstance(given, str) else []
+    found = read_traceparent(given.strip().lower()) if isinstance(given, str) else None
+    return None if found is None else found[:2]
+
+
+def read_traceparent(text: str) -> tuple[str, str, str] | None:
+    """Return trace, span and flags of a W3C ``traceparent``; None of what is none."""
+    parts = text.split("-")
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2] or parts[0] == "ff":
         return None
     if "".join(parts[:4]).strip("0123456789abcdef"):
         return None
-    trace_id, span_id = parts[1:3]
-    return (trace_id, span_id) if trace_id.strip("0") and span_id.strip("0") else None
+    _, trace_id, span_id, flags = parts[:4]
+    return (trace_id, span_id, flags) if trace_id.strip("0") and span_id.strip("0") else None
 
 
 def read_token(token: str) -> tuple[str, int | None]:

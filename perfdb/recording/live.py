@@ -72,7 +72,6 @@ class SystemClock:
 class LiveSession:
     """What the tracker knows of the session that runs, until it is finished and for its report."""
 
-    trace_id = ""  # of a W3C trace that it continues
     root_seq: int | None = None  # the step of another process that all steps of this one are inside of
 
     def __init__(
