@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from perfdb.alerts.late import evaluate_historic
 from perfdb.errors import PerfdbError, ReportError, StoreError
 from perfdb.maintenance.formats import format_of, in_folder
+from perfdb.maintenance.formats.base import Format
 from perfdb.maintenance.formats.otlp import OTLP, spans_in, traces_in
 from perfdb.maintenance.formats.traces import read_otlp_settings
 from perfdb.recording.finished import prepared
@@ -86,24 +87,24 @@ def import_reports(files: Iterable[Path], settings: Settings) -> Iterator[Import
     Raises:
         StoreError: the database cannot be used at all, or no longer.
     """
-    remaining = list(files)
+    remaining = [(file, _format_of(file)) for file in files]
     added: list[str] = []
     before: list[str] = []
-    if not any(os.path.lexists(file) for file in remaining):  # a slip of the pen makes no database
-        yield from (_File(file, settings).result for file in remaining)
+    if not any(os.path.lexists(file) for file, _ in remaining):  # a slip of the pen makes no database
+        yield from (_File(file, form, settings).result for file, form in remaining)
         return
     with Database(settings.database_url, WRITER_WAIT_S) as database:
         with database.reading():
             pass  # whether it can be used at all is said before any file
-        traces = dict.fromkeys(file for file in remaining if _is_of_traces(file))
+        traces = [file for file, form in remaining if form is OTLP]
         if traces:
-            remaining = [file for file in remaining if file not in traces]
+            remaining = [(file, form) for file, form in remaining if form is not OTLP]
             with _in_words(settings.database_url):
-                yield from _import_traces(database, list(traces), settings, added)
+                yield from _import_traces(database, traces, settings, added)
         while remaining:
             batch, remaining = remaining[:FILES_AT_A_TIME], remaining[FILES_AT_A_TIME:]
             # Read before a transaction begins: other writers wait while it is open.
-            read = [_File(file, settings) for file in batch]
+            read = [_File(file, form, settings) for file, form in batch]
             with _in_words(settings.database_url):
                 _insert(database, read)
             for file in read:
@@ -141,27 +142,26 @@ def _state(file: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def _read(file: Path) -> tuple[list[Session], str | None]:
-    """Return the file's sessions, or the reason why it has none."""
+def _format_of(file: Path) -> Format | OSError:
+    """Return the format of a file, or why it cannot be looked at."""
     try:
-        form = format_of(file)
-        try:
-            return list(form.read(file)), None
-        except (ReportError, OSError):
-            raise
-        except Exception as error:  # of another package: its mistake stops no other file
-            return [], f"{form.words} cannot be read: {type(error).__name__}: {error}"
+        return format_of(file)
+    except OSError as error:
+        return error
+
+
+def _read(file: Path, form: Format | OSError) -> tuple[list[Session], str | None]:
+    """Return the file's sessions, or the reason why it has none."""
+    if isinstance(form, OSError):
+        return [], form.strerror or str(form)
+    try:
+        return list(form.read(file)), None
     except ReportError as error:
         return [], str(error)
     except OSError as error:
         return [], error.strerror or str(error)
-
-
-def _is_of_traces(file: Path) -> bool:
-    try:
-        return format_of(file) is OTLP
-    except OSError:
-        return False
+    except Exception as error:  # of another package: its mistake stops no other file
+        return [], f"{form.words} cannot be read: {type(error).__name__}: {error}"
 
 
 def _import_traces(
@@ -216,11 +216,11 @@ def _import_traces(
 class _File:
     """One file on its way into the database."""
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, form: Format | OSError, settings: Settings) -> None:
         from perfdb.store.pieces import Inserting, pieces_of
 
         self.path = path
-        found, self._error = _read(path)
+        found, self._error = _read(path, form)
         self.session_ids = [each.session_id for each in found]
         self.pieces = list(pieces_of(prepared(each, settings) for each in found))
         self._inserting = Inserting()
