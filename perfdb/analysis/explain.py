@@ -191,10 +191,7 @@ def _value_sentence(
     mode = mode_text(session.mode)
     of_kind = f"{inert(session.pipeline)}{f' ({mode})' if mode else ''}"
     if usual is None:
-        return (
-            f"{name}. There are {counted(n, 'earlier session')} of {of_kind} to compare it with; "
-            f"{LEAST_HISTORY} are needed to say what is usual."
-        )
+        return _too_few(name, n, of_kind)
     excess = value - usual
     known = (
         f"the median of {counted(n, 'earlier session')} of {of_kind} is {amount_text(usual, measure.unit)}"
@@ -378,15 +375,19 @@ def _cause(row: Mapping[str, Any], history: Sequence[_Spent], wall: float, ran: 
     return f"waiting, not computing ({computing}){pressure}"
 
 
+def _too_few(name: str, n: int, of_kind: str) -> str:
+    return (
+        f"{name}. There {'is' if n == 1 else 'are'} {counted(n, 'earlier session')} of {of_kind} "
+        f"to compare it with; {LEAST_HISTORY} are needed to say what is usual."
+    )
+
+
 def _sentence(session: Session, wall: float, usual: float | None, n: int, frame: pd.DataFrame) -> str:
     name = f"Session {session.session_id} took {duration_text(wall)}"
     mode = mode_text(session.mode)
     of_kind = f"{inert(session.pipeline)}{f' ({mode})' if mode else ''}"
     if usual is None:
-        return (
-            f"{name}. There {'is' if n == 1 else 'are'} {counted(n, 'earlier session')} of {of_kind} "
-            f"to compare it with; {LEAST_HISTORY} are needed to say what is usual."
-        )
+        return _too_few(name, n, of_kind)
     excess = wall - usual
     known = f"the median of {counted(n, 'earlier session')} of {of_kind} is {duration_text(usual)}"
     if abs(excess) <= _SAME * usual:
