@@ -20,7 +20,7 @@ from perfdb.errors import NotFoundError, UsageError
 from perfdb.filters import Filters, checked_filters
 from perfdb.recording.redaction import redact
 from perfdb.records import Alert
-from perfdb.text import mode_text, shortened, step_label
+from perfdb.text import counted, mode_text, shortened, step_label
 from perfdb.vocabulary import EXPECTED, FIRING, HISTORIC, SEVERITIES, WARNING, recorded_name
 
 if TYPE_CHECKING:
@@ -130,6 +130,12 @@ class Checked:
     longest: int  # runs in the longest series
     historic: int = 0
     against: Against | None = None
+
+    @property
+    def doubt(self) -> str:
+        """Why a quiet answer may say little; empty where it does not."""
+        runs = counted(self.longest, "run")
+        return "" if self.enough else f"too little history to judge: {runs}; a baseline needs 15"
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,9 +133,8 @@ def _summary(checked: Checked, state: str) -> str:
         historic = "" if state in ("all", HISTORIC) else _historic(checked.historic)
         return fire + _passed(checked.passed) + historic
     said = "Quiet."
-    if not checked.enough:
-        runs = counted(checked.longest, "run")
-        said = f"Quiet, but with too little history to judge: {runs}; a baseline needs 15."
+    if checked.doubt:
+        said = f"Quiet, but with {checked.doubt}."
     return said + _passed(checked.passed) + _historic(checked.historic)
 
 

@@ -274,8 +274,8 @@ class Questions:
             said = "Something fires." if checked.failing else "Quiet."
             if checked.against is not None:
                 said = checked.against.sentence
-            elif not checked.failing and not checked.enough:
-                said = f"Quiet, but with too little history to judge: {checked.longest} runs; 15 are needed."
+            elif not checked.failing and checked.doubt:
+                said = f"Quiet, but with {checked.doubt}."
             return said, [alert.as_dict() for alert in checked.failing]
 
         return await self._ask(found, MOST_ROWS)

@@ -364,7 +364,7 @@ class Recorder:
     def _summary(self) -> Iterator[str]:
         import json
 
-        from perfdb.text import counted, duration_text, inert
+        from perfdb.text import duration_text, inert
 
         if not self._steps:
             return
@@ -388,8 +388,7 @@ class Recorder:
             if self._checked.against is not None:
                 return
             if not self._checked.enough:
-                runs = counted(self._checked.longest, "run")
-                yield f"too little history to judge: {runs}; a baseline needs 15"
+                yield self._checked.doubt
             elif not self._checked.failing:
                 yield "nothing became slower"
 
