@@ -1,0 +1,278 @@
+"""How long steps and sessions take over a whole lake: exactly, or within 0.5 % by roll-ups, which is said.
+
+Rows are those of ``store.statistics``. Over a period each task answers for its days alone. Over everything
+the tasks first count logarithmic buckets, unless the roll-ups have, and then fetch the durations of those
+buckets in which a percentile lies: few of all, so that no process has to hold a series.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from perfdb.lake import engine, rollups
+from perfdb.lake.engine import File
+from perfdb.lake.place import HISTORY, Place
+from perfdb.lake.rollups import BUCKET, COUNTS, FAILED, GAMMA, Counted, Key, period_of, where_of
+from perfdb.lake.rows import DAY_US
+from perfdb.stopping import notes
+
+Percentile = tuple[float, int]
+Row = tuple[Any, ...]
+
+_AT_ONCE = 4_000_000  # rows of which a process holds the durations
+_FROM_ROLLUPS = 8_000_000  # rows, from which on roll-ups answer
+
+
+def statistics(
+    place: Place,
+    percentiles: Sequence[Percentile],
+    *,
+    by: str,
+    step: str | None = None,
+    pipeline: str | None = None,
+    exactly: bool | None = None,
+) -> list[Row]:
+    """Return (pipeline, step name, mode, day or None, n, failures, mean, one per percentile) of each series.
+
+    Args:
+        place: of the lake.
+        percentiles: shares, each with the least n for which it is given.
+        by: ``all``, ``day`` or ``week``.
+        step: only this step.
+        pipeline: only this pipeline.
+        exactly: from the files; else from the roll-ups; None: exactly while that is cheap.
+    """
+    table = place.open(HISTORY)
+    with place.in_words("read"):
+        files = engine.files_of(table) if table is not None else []
+        own, answered, rest = rollups.current(place, files)
+        dropped = answered - {file.day for file in files}
+        many = sum(file.rows for file in files) > _FROM_ROLLUPS
+        if not files and not own:
+            return []
+        if dropped or (many if exactly is None else not exactly):
+            notes().append(
+                f"Percentiles are within {rollups.WITHIN_PERCENT} %: they are from daily roll-ups."
+            )
+            return _from_rollups(place, own, rest, percentiles, by, step, pipeline)
+        if by == "all" and many:
+            return _in_two_passes(place, files, own if not rest else [], percentiles, step, pipeline)
+        return _at_once(place, files, percentiles, by, step, pipeline)
+
+
+# --- exactly ----------------------------------------------------------------------------------------------
+
+
+def _at_once(
+    place: Place,
+    files: Sequence[File],
+    percentiles: Sequence[Percentile],
+    by: str,
+    step: str | None,
+    pipeline: str | None,
+) -> list[Row]:
+    shares = ", ".join(repr(share) for share, _ in percentiles)
+    period = period_of(by, f"(start_us // {DAY_US})::INTEGER")
+    questions = []
+    for first, last, some in _spans(files, by):
+        within = "TRUE" if first is None else f"start_us >= {first} AND start_us < {last}"
+        sql = f"""
+            SELECT pipeline, step_name, mode, {period} AS period, count(*) FILTER ({COUNTS}) AS n,
+                count(*) FILTER ({FAILED}) AS failures, avg(duration_us) FILTER ({COUNTS}) / 1e6 AS mean,
+                quantile_cont(duration_us, [{shares}]) FILTER ({COUNTS}) AS found
+            FROM h WHERE {within} AND {where_of(pipeline, step)} GROUP BY ALL HAVING n > 0 OR failures > 0"""
+        questions.append((some, sql))
+    rows: list[Row] = []
+    for part in engine.ask_each(place, questions):
+        columns = [part.column(name).to_pylist() for name in part.column_names]
+        for *key, n, failures, mean, found in zip(*columns, strict=True):
+            each = zip(found or [None] * len(percentiles), percentiles, strict=True)
+            kept = (value / 1e6 if n >= max(least, 1) else None for value, (_, least) in each)
+            rows.append((*key, n, failures, mean, *kept))
+    return rows
+
+
+def _spans(files: Sequence[File], by: str) -> Iterator[tuple[int | None, int | None, list[File]]]:
+    """Yield spans of whole periods, and all files that have a run in them."""
+    if by == "all":
+        yield None, None, list(files)
+        return
+    length = DAY_US if by == "day" else 7 * DAY_US
+    offset = 0 if by == "day" else 4 * DAY_US  # Mondays
+    ends: list[int] = []
+    rows = 0
+    for file in sorted(files, key=lambda each: each.first_us):
+        rows += file.rows
+        if rows > _AT_ONCE:
+            end = (file.first_us - offset) // length * length + offset
+            if not ends or end > ends[-1]:
+                ends.append(end)
+                rows = file.rows
+    bounds = [-(1 << 62), *ends, 1 << 62]
+    for first, last in pairwise(bounds):
+        some = [file for file in files if file.first_us < last and file.last_us >= first]
+        if some:
+            yield first, last, some
+
+
+def _in_two_passes(
+    place: Place,
+    files: Sequence[File],
+    own: Sequence[File],
+    percentiles: Sequence[Percentile],
+    step: str | None,
+    pipeline: str | None,
+) -> list[Row]:
+    import numpy as np
+
+    if own:
+        counted = rollups.read_buckets(place, own, by="all", pipeline=pipeline, step=step)
+    else:
+        counted = _count_buckets(place, files, "all", step, pipeline)
+    wanted: dict[tuple[int, int], int] = {}  # (place of the series, bucket): how many are below it
+    ranks: list[list[tuple[int, int, float] | None]] = []
+    for place_of, (_, n, _, _, buckets, counts) in enumerate(counted):
+        below = np.concatenate(([0], np.cumsum(np.array(counts, dtype="int64"))))
+        of_series: list[tuple[int, int, float] | None] = []
+        for share, least in percentiles:
+            if n < max(least, 1):
+                of_series.append(None)
+                continue
+            low = math.floor(share * (n - 1))
+            high = min(low + 1, n - 1)
+            of_series.append((low, high, share * (n - 1) - low))
+            for rank in (low, high):
+                number = rollups.at_rank(buckets, counts, rank)
+                wanted[place_of, buckets[number]] = int(below[number])
+        ranks.append(of_series)
+    values = _fetch(place, files, [each[0] for each in counted], wanted)
+    rows: list[Row] = []
+    for place_of, (key, n, failures, total, buckets, counts) in enumerate(counted):
+        found: list[float | None] = []
+        for each in ranks[place_of]:
+            if each is None:
+                found.append(None)
+                continue
+            pair = []
+            for rank in each[:2]:
+                bucket = buckets[rollups.at_rank(buckets, counts, rank)]
+                pair.append(float(values[place_of, bucket][rank - wanted[place_of, bucket]]))
+            found.append((pair[0] + (pair[1] - pair[0]) * each[2]) / 1e6)
+        rows.append((*key, n, failures, total / n / 1e6 if n else None, *found))
+    return rows
+
+
+def _fetch(
+    place: Place, files: Sequence[File], keys: Sequence[Key], wanted: dict[tuple[int, int], int]
+) -> dict[tuple[int, int], Any]:
+    """Return the sorted durations (µs) of each wanted bucket."""
+    import numpy as np
+
+    listed = list(wanted)
+    lines = []
+    for number, (series, bucket) in enumerate(listed):
+        pipeline, step, mode, _ = keys[series]
+        name = "NULL" if step is None else engine.text(step)
+        low, high = (0, 0) if bucket < 0 else (GAMMA ** (bucket - 1) * (1 - 1e-9), GAMMA**bucket * (1 + 1e-9))
+        lines.append(
+            f"({number}, {engine.text(pipeline)}, {name}, {engine.text(mode)}, {bucket}, "
+            f"{math.floor(low)}, {math.ceil(high)})"
+        )
+    if not lines:
+        return {}
+    sql = f"""
+        WITH w(number, pipeline, step_name, mode, bucket, low, high) AS (VALUES {", ".join(lines)})
+        SELECT w.number, h.duration_us FROM h JOIN w ON h.pipeline = w.pipeline AND h.mode = w.mode
+            AND coalesce(h.step_name, chr(1)) = coalesce(w.step_name, chr(1))
+        WHERE duration_us BETWEEN low AND high AND {COUNTS.replace("step_name", "h.step_name")}
+            AND {BUCKET} = w.bucket"""
+    parts = list(engine.ask_each(place, [(some, sql) for some in _pieces(files)]))
+    numbers = np.concatenate([part.column(0).to_numpy() for part in parts])
+    durations = np.concatenate([part.column(1).to_numpy() for part in parts])
+    order = np.lexsort((durations, numbers))
+    ends = np.searchsorted(numbers[order], np.arange(len(listed) + 1))
+    durations = durations[order]
+    return {key: durations[ends[n] : ends[n + 1]] for n, key in enumerate(listed)}
+
+
+def _pieces(files: Sequence[File]) -> Iterator[list[File]]:
+    """Yield the files in groups of some rows."""
+    piece: list[File] = []
+    for file in files:
+        if piece and sum(each.rows for each in piece) + file.rows > 2 * _AT_ONCE:
+            yield piece
+            piece = []
+        piece.append(file)
+    if piece:
+        yield piece
+
+
+def _count_buckets(
+    place: Place, files: Sequence[File], by: str, step: str | None, pipeline: str | None
+) -> list[Counted]:
+    """Return what ``rollups.read_buckets`` does, of the files themselves."""
+    period = period_of(by, f"(start_us // {DAY_US})::INTEGER")
+    sql = f"""
+        SELECT pipeline, step_name, mode, {period} AS period, CASE WHEN {COUNTS} THEN {BUCKET} END AS bucket,
+            count(*) AS count, count(*) FILTER ({FAILED}) AS failures,
+            coalesce(sum(duration_us) FILTER ({COUNTS}), 0)::DOUBLE AS sum_us
+        FROM h WHERE {where_of(pipeline, step)} GROUP BY ALL"""
+    found: dict[Key, tuple[dict[int, int], list[float]]] = {}
+    for part in engine.ask_each(place, [(some, sql) for some in _pieces(files)]):
+        columns = [part.column(name).to_pylist() for name in part.column_names]
+        for p, s, m, first, bucket, count, failures, total in zip(*columns, strict=True):
+            counts, sums = found.setdefault((p, s, m, first), ({}, [0, 0.0]))
+            sums[0] += failures
+            sums[1] += total
+            if bucket is not None:
+                counts[bucket] = counts.get(bucket, 0) + count
+    rows = []
+    for key, (counts, (failed, total)) in found.items():
+        buckets = sorted(counts)
+        n = sum(counts.values())
+        if n or failed:
+            rows.append((key, n, int(failed), total, buckets, [counts[bucket] for bucket in buckets]))
+    return rows
+
+
+# --- from the roll-ups --------------------------------------------------------------------------------------
+
+
+def _from_rollups(
+    place: Place,
+    own: Sequence[File],
+    rest: Sequence[File],
+    percentiles: Sequence[Percentile],
+    by: str,
+    step: str | None,
+    pipeline: str | None,
+) -> list[Row]:
+    found = rollups.read_buckets(place, own, by=by, pipeline=pipeline, step=step)
+    if rest:  # days that were not summed up yet
+        found = _together([*found, *_count_buckets(place, rest, by, step, pipeline)])
+    rows: list[Row] = []
+    for key, n, failures, total, buckets, counts in found:
+        kept = (
+            rollups.quantile_of(buckets, counts, n, share) if n >= max(least, 1) else None
+            for share, least in percentiles
+        )
+        rows.append((*key, n, failures, total / n / 1e6 if n else None, *kept))
+    return rows
+
+
+def _together(counted: Sequence[Counted]) -> list[Counted]:
+    """Add up what is of the same series and period."""
+    merged: dict[Key, tuple[Counted, dict[int, int]]] = {}
+    for each in counted:
+        key, n, failures, total, buckets, counts = each
+        known, by_bucket = merged.get(key, ((key, 0, 0, 0.0, [], []), {}))
+        for bucket, count in zip(buckets, counts, strict=True):
+            by_bucket[bucket] = by_bucket.get(bucket, 0) + count
+        merged[key] = ((key, known[1] + n, known[2] + failures, known[3] + total, [], []), by_bucket)
+    return [
+        (*known[:4], sorted(by_bucket), [by_bucket[bucket] for bucket in sorted(by_bucket)])
+        for known, by_bucket in merged.values()
+    ]
