@@ -133,7 +133,9 @@ def to_arrow(of_sessions: Columns, of_steps: Columns) -> pa.Table:
         },
         "began_us": began,
         "start_us": began,
+        "start_exact": _exact(of_sessions["start_time"]),
         "duration_us": _us(of_sessions["total_duration"]),
+        "duration_exact": _exact(of_sessions["total_duration"]),
         "data": of_sessions["attributes"],
     }
     places = of_steps["place"]
@@ -148,6 +150,8 @@ def to_arrow(of_sessions: Columns, of_steps: Columns) -> pa.Table:
         "began_us": [began[place] for place in places],
         "start_us": _us(of_steps["start_time"]),
         "duration_us": _us(of_steps["duration"]),
+        "start_exact": _exact(of_steps["start_time"]),
+        "duration_exact": _exact(of_steps["duration"]),
         "data": of_steps["additional_data"],
     }
     both = pa.concat_tables([_table(total), _table(step)])
@@ -178,6 +182,11 @@ def _booleans(values: Any, kind: Any) -> Any:
 
 def _us(seconds: Any) -> list[int | None]:
     return [None if each is None else round(each * 1e6) for each in seconds]
+
+
+def _exact(seconds: Any) -> list[float | None]:
+    """Return what whole microseconds do not hold; nothing of what perfdb recorded itself."""
+    return [None if each is None or round(each * 1e6) / 1e6 == each else each for each in seconds]
 
 
 def _standing(place: Place, source: str) -> _Standing | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from perfdb.errors import AbsentError
 from perfdb.lake.place import CHANGES, HISTORY, Place, require_libraries
-from perfdb.lake.windows import Asked, build
+from perfdb.lake.windows import Asked, fill_from, read
 from perfdb.settings import sqlite_url
 from perfdb.store.database import Database
 
@@ -76,8 +76,9 @@ class Lake:
                     raise AbsentError(
                         f"nothing is sealed in {self.place.shown} yet: perfdb lake seal {self.place.shown}"
                     )
-                url = self._new()
-                whole = build(self.place, table, asked, url)
+                rows, whole = read(self.place, table, asked)
+            url = self._new()
+            fill_from(url, rows)
             database = Database(url, migrates=False, limit_s=self._limit_s, ends=self._ends)
             self._kept[_WHOLE if whole else repr(asked)] = (mark, database)
             while len(self._kept) > _KEPT or (whole and len(self._kept) > 1):

@@ -39,6 +39,8 @@ def schema() -> pa.Schema:
         "seq": pa.int64(),
         "start_us": whole,
         "duration_us": whole,
+        "start_exact": pa.float64(),  # s, of what is no whole microsecond: foreign clocks
+        "duration_exact": pa.float64(),
         "status": pa.int8(),
         "counted": pa.bool_(),
         "excluded": pa.bool_(),  # its session is tagged as not to count

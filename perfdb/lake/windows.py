@@ -18,7 +18,7 @@ from perfdb.filters import Chosen, Either
 from perfdb.lake import engine, rollups
 from perfdb.lake.engine import File
 from perfdb.lake.place import HISTORY, ROLLUPS, Place
-from perfdb.lake.rows import DAY_US, conformed
+from perfdb.lake.rows import DAY_US, conformed, schema
 from perfdb.lake.sealing import changed, read_changes
 from perfdb.stopping import notes
 from perfdb.vocabulary import STATUSES
@@ -55,14 +55,13 @@ class _Share:
     rows: int
 
 
-def build(place: Place, table: Any, asked: Asked, url: str) -> bool:
-    """Fill a database with what a question needs; return whether that is the whole lake.
+def read(place: Place, table: Any, asked: Asked) -> tuple[pa.Table, bool]:
+    """Return the rows that a question needs, and whether they are the whole lake.
 
     Args:
         place: of the lake.
         table: its history at some version.
         asked: the question.
-        url: of a database that is empty but for its tables.
     """
     files = engine.files_of(table)
     whole = sum(file.rows for file in files) <= SMALL
@@ -71,9 +70,8 @@ def build(place: Place, table: Any, asked: Asked, url: str) -> bool:
         rows = engine.ask(place, files, "SELECT * FROM h", whole=True) if files else None
     else:
         rows = _chosen(place, files, asked)
-    if rows is not None and len(rows):
-        _fill(url, changed(conformed(rows), changes))
-    return whole
+    rows = schema().empty_table() if rows is None else conformed(rows)
+    return changed(rows, changes), whole
 
 
 def _chosen(place: Place, files: Sequence[File], asked: Asked) -> pa.Table | None:
@@ -277,7 +275,8 @@ def _on_its_day(place: Place, files: Sequence[File], name: str, sql: str) -> pa.
 # --- into a database ----------------------------------------------------------------------------------------
 
 
-def _fill(url: str, rows: pa.Table) -> None:
+def fill_from(url: str, rows: pa.Table) -> None:
+    """Put the rows of a lake into a database that is empty but for its tables."""
     import pyarrow.compute as pc
 
     from perfdb.store.engine import connected
@@ -293,16 +292,16 @@ def _fill(url: str, rows: pa.Table) -> None:
         name: of_sessions.column(name).to_pylist() for name in of_sessions.column_names
     }
     sessions |= {
-        "start_time": _seconds(sessions["start_us"]),
-        "total_duration": _seconds(sessions["duration_us"]),
+        "start_time": _seconds(sessions, "start"),
+        "total_duration": _seconds(sessions, "duration"),
         "attributes": sessions["data"],
     }
     steps: dict[str, Sequence[Any]] = {
         name: of_steps.column(name).to_pylist() for name in of_steps.column_names
     }
     steps |= {
-        "start_time": _seconds(steps["start_us"]),
-        "duration": _seconds(steps["duration_us"]),
+        "start_time": _seconds(steps, "start"),
+        "duration": _seconds(steps, "duration"),
         "additional_data": steps["data"],
         "place": [places[name] for name in steps["session_id"]],
     }
@@ -310,5 +309,8 @@ def _fill(url: str, rows: pa.Table) -> None:
         fill(connection, sessions, steps)
 
 
-def _seconds(us: Sequence[int | None]) -> list[float | None]:
-    return [None if each is None else each / 1e6 for each in us]
+def _seconds(columns: Mapping[str, Sequence[Any]], name: str) -> list[float | None]:
+    return [
+        exact if exact is not None else None if us is None else us / 1e6
+        for us, exact in zip(columns[f"{name}_us"], columns[f"{name}_exact"], strict=True)
+    ]
