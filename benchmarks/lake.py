@@ -118,6 +118,7 @@ def rows_of(day: int, sessions: int, pipelines: int, seed: int) -> Any:
 
 def fill(place: Place, steps: int, *, days: int, pipelines: int) -> dict[str, Any]:
     """Write a lake of so many steps (without the sessions' rows)."""
+    import pyarrow as pa
     from deltalake import write_deltalake
 
     from perfdb.lake.rows import writer_properties
@@ -125,11 +126,13 @@ def fill(place: Place, steps: int, *, days: int, pipelines: int) -> dict[str, An
     place.create()
     sessions = max(1, steps // days // 5)
     spent = rows = 0.0
-    for day in range(days):
-        table = rows_of(day, sessions, pipelines, day)
+    at_once = max(1, 1_000_000 // (6 * sessions))  # days in one commit
+    for first in range(0, days, at_once):
+        some = range(first, min(days, first + at_once))
+        table = pa.concat_tables([rows_of(day, sessions, pipelines, day) for day in some])
         before = cpu()
         write_deltalake(
-            place.table_url(HISTORY),
+            place.open(HISTORY) or place.table_url(HISTORY),
             table,
             mode="append",
             partition_by=["day"],

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from perfdb.errors import AbsentError, MissingExtraError, StoreError
 from perfdb.settings import absolute, shown_path
@@ -61,27 +61,25 @@ class Place:
     def __init__(self, text: str) -> None:
         self.known: dict[str, tuple[object, Any]] = {}  # what was read of a version, by its name
         self._options: dict[str, str] = {}
-        self._query = ""
-        self._user = ""
         if "://" not in text:
             self.local: Path | None = absolute(text)
             self.url = str(self.local)
             return
-        parts = urlsplit(text)
-        self.local = absolute(unquote(parts.path)) if parts.scheme == "file" else None
-        user, _, host = parts.netloc.rpartition("@")
-        self._user, self._query = user, parts.query
+        scheme, _, rest = text.partition("://")
+        named, _, query = rest.partition("?")
+        user, _, path = named.rpartition("@")  # a secret may have a slash
+        self.local = absolute(unquote(path)) if scheme == "file" else None
         name, _, secret = user.partition(":")
         if user:
             self._options = {"AWS_ACCESS_KEY_ID": unquote(name), "AWS_SECRET_ACCESS_KEY": unquote(secret)}
-        given = dict(parse_qsl(parts.query))
+        given = dict(parse_qsl(query))
         for option, value in given.items():
             if option in _OPTIONS:
                 self._options[_OPTIONS[option]] = value
         endpoint = self._options.get("AWS_ENDPOINT_URL")
         if endpoint is not None and "://" not in endpoint:
             self._options["AWS_ENDPOINT_URL"] = f"{given.get('scheme', 'https')}://{endpoint}"
-        self.url = str(self.local) if self.local else f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+        self.url = str(self.local) if self.local else f"{scheme}://{path.rstrip('/')}"
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out what was read: a worker of a cluster needs the place only."""
@@ -119,18 +117,7 @@ class Place:
             return fs.LocalFileSystem(), str(self.local)
         scheme, _, rest = self.url.partition("://")
         if scheme in ("s3", "s3a"):
-            query = self._query
-            endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-            if endpoint and "endpoint_override" not in query:
-                kind, _, host = endpoint.partition("://")
-                query += f"{'&' if query else ''}scheme={kind}&endpoint_override={quote(host.rstrip('/'))}"
-            if "region" not in query and os.environ.get("AWS_REGION"):
-                query += f"{'&' if query else ''}region={os.environ['AWS_REGION']}"
-            if "allow_bucket_creation" not in query:
-                query += f"{'&' if query else ''}allow_bucket_creation=true"
-            user = f"{self._user}@" if self._user else ""
-            found = fs.FileSystem.from_uri(f"s3://{user}{rest}?{query}")
-            return found[0], found[1]
+            return fs.S3FileSystem(**self._arguments()), rest
         try:
             system, path = fs.FileSystem.from_uri(self.url)
             return system, path
@@ -141,6 +128,19 @@ class Place:
                 raise MissingExtraError(f"{scheme}:// needs fsspec: pip install fsspec") from None
             system, path = fsspec.core.url_to_fs(self.url)
             return fs.PyFileSystem(fs.FSSpecHandler(system)), path
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return what pyarrow's S3 is told; no address, because it would say one that it cannot read."""
+        known = {**os.environ, **self._options}
+        found: dict[str, Any] = {"allow_bucket_creation": True}
+        if endpoint := known.get("AWS_ENDPOINT_URL"):
+            kind, _, host = endpoint.partition("://")
+            found |= {"scheme": kind, "endpoint_override": host.rstrip("/")}
+        if region := known.get("AWS_REGION"):
+            found["region"] = region
+        if name := self._options.get("AWS_ACCESS_KEY_ID"):
+            found |= {"access_key": name, "secret_key": self._options["AWS_SECRET_ACCESS_KEY"]}
+        return found
 
     @property
     def files(self) -> Any:
