@@ -50,7 +50,7 @@ def rows_of(day: int, sessions: int, pipelines: int, seed: int) -> Any:
     import numpy as np
     import pyarrow as pa
 
-    from perfdb.lake.rows import conformed
+    from perfdb.lake.rows import conformed, series_of
 
     chance = np.random.default_rng(seed)
     pipeline = np.sort(chance.integers(0, pipelines, sessions))
@@ -97,12 +97,19 @@ def rows_of(day: int, sessions: int, pipelines: int, seed: int) -> Any:
             "day": pa.array(np.full(len(steps), START_US // DAY_US + day, "int32")).cast(pa.date32()),
             "pipeline": known.take(pa.array(np.repeat(pipeline, count))),
             "mode": pa.array([MODE]).take(pa.array(np.zeros(len(steps), "int32"))),
+            "series": pa.array(
+                [series_of(f"pipeline-{p:02d}", s, MODE) for p in range(pipelines) for s in names]
+            ).take(pa.array(np.repeat(pipeline, count) * count + np.tile(np.arange(count), sessions))),
             "session_id": texts,
             "began_us": np.repeat(began, count),
             "step_name": pa.array(names).take(pa.array(np.tile(np.arange(count), sessions))),
             "seq": pa.array(np.tile(np.arange(count), sessions), mask=is_total),
             "start_us": steps,
             "duration_us": durations,
+            "source": pa.array(np.zeros(len(steps), "int8"), mask=~is_total),
+            "utc_offset": pa.array(np.zeros(len(steps), "int32"), mask=~is_total),
+            "fast_mode": pa.array(np.zeros(len(steps), bool), mask=~is_total),
+            "success": pa.array(~np.repeat(failed, count), mask=~is_total),
             "status": pa.array(np.where(failure, 2, 1).astype("int8")),
             "counted": pa.array(~np.repeat(failed, count)),
             "excluded": pa.array(np.zeros(len(steps), bool)),

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import lru_cache
 
 from perfdb.lake import engine
 from perfdb.lake.engine import File
 from perfdb.lake.place import HISTORY, ROLLUPS, Place
-from perfdb.lake.rows import COMPLETED_CODE, DAY_US, FAILED_CODE, rollup_schema
+from perfdb.lake.rows import DAY_US, FAILED_CODE, rollup_schema
 
 GAMMA = 1.01
 WITHIN_PERCENT = 0.5
 _ROWS_OF_A_TASK = 8_000_000
 
 # What counts in a series, and what failed in it: as store/statistics.py has it.
-COUNTS = f"(counted AND duration_us IS NOT NULL AND (step_name IS NOT NULL OR status = {COMPLETED_CODE}))"
-FAILED = f"(status = {FAILED_CODE} AND NOT excluded AND (step_name IS NOT NULL OR duration_us IS NOT NULL))"
+# Only sessions have no seq, and what is counted has completed.
+COUNTS = "(counted AND duration_us IS NOT NULL)"
+FAILED = f"(status = {FAILED_CODE} AND NOT excluded AND (seq IS NOT NULL OR duration_us IS NOT NULL))"
 BUCKET = f"CASE WHEN duration_us < 1 THEN -1 ELSE ceil(ln(duration_us) / {math.log(GAMMA)!r})::INTEGER END"
 
 
+@lru_cache(maxsize=10_000)
 def value_of(bucket: int) -> float:
     """Return the seconds that stand for a bucket."""
     return 0.0 if bucket < 0 else 2 * GAMMA**bucket / (GAMMA + 1) / 1e6
@@ -127,17 +131,19 @@ def _chunks(days: Sequence[tuple[date, list[File]]]) -> Iterable[list[tuple[date
 def sums_sql() -> str:
     """Return the query for the roll-ups of some days, without ``of_files``."""
     return f"""
-        WITH b AS (
-            SELECT day, pipeline, step_name, mode, (start_us // {DAY_US})::INTEGER AS run_day,
+        WITH names AS (SELECT DISTINCT series, pipeline, step_name, mode FROM h),
+        b AS (
+            SELECT day, series, (start_us // {DAY_US})::INTEGER AS run_day,
                 CASE WHEN {COUNTS} THEN {BUCKET} END AS bucket, count(*) AS rows,
                 count(*) FILTER ({FAILED}) AS failures, sum(duration_us) FILTER ({COUNTS}) AS sum_us
             FROM h GROUP BY ALL)
-        SELECT day, pipeline, step_name, mode, run_day, sum(rows)::BIGINT AS rows,
+        SELECT day, pipeline, step_name, mode, series, run_day, sum(rows)::BIGINT AS rows,
             coalesce(sum(rows) FILTER (bucket IS NOT NULL), 0)::BIGINT AS n,
             sum(failures)::BIGINT AS failures, coalesce(sum(sum_us), 0)::DOUBLE AS sum_us,
             list(bucket ORDER BY bucket) FILTER (bucket IS NOT NULL) AS buckets,
             list(rows ORDER BY bucket) FILTER (bucket IS NOT NULL) AS counts
-        FROM b GROUP BY day, pipeline, step_name, mode, run_day ORDER BY ALL"""
+        FROM b JOIN names USING (series)
+        GROUP BY day, pipeline, step_name, mode, series, run_day ORDER BY day, pipeline, step_name, run_day"""
 
 
 def where_of(pipeline: str | None, step: str | None) -> str:
@@ -188,20 +194,24 @@ def read_buckets(
     ]
 
 
-def at_rank(buckets: Sequence[int], counts: Sequence[int], rank: int) -> int:
-    """Return the place in ``buckets`` of the run of this rank, which counts from 0."""
-    below = 0
-    for place, count in enumerate(counts):
-        below += count
-        if rank < below:
-            return place
-    return len(buckets) - 1
-
-
-def quantile_of(buckets: Sequence[int], counts: Sequence[int], n: int, share: float) -> float:
-    """Return a percentile in s, within 0.5 %."""
+def quantile_of(buckets: Sequence[int], upto: Sequence[int], n: int, share: float) -> float:
+    """Return a percentile in s, within 0.5 %; ``upto``: how many runs are in a bucket and those before it."""
     position = share * (n - 1)
     low = math.floor(position)
-    first = value_of(buckets[at_rank(buckets, counts, low)])
-    second = value_of(buckets[at_rank(buckets, counts, min(low + 1, n - 1))])
+    first = value_of(buckets[bisect_right(upto, low)])
+    second = value_of(buckets[bisect_right(upto, min(low + 1, n - 1))])
     return first + (second - first) * (position - low)
+
+
+def names_of(
+    place: Place, own: Sequence[File], rest: Sequence[File]
+) -> dict[int, tuple[str, str | None, str]]:
+    """Return pipeline, step name and mode of each series."""
+    found: dict[int, tuple[str, str | None, str]] = {}
+    for files, table in ((own, ROLLUPS), (rest, HISTORY)):
+        if files:
+            sql = "SELECT DISTINCT series, pipeline, step_name, mode FROM h"
+            part = engine.ask(place, files, sql, table=table)
+            for series, *names in zip(*(part.column(n).to_pylist() for n in range(4)), strict=True):
+                found[series] = (names[0], names[1], names[2])
+    return found

@@ -8,15 +8,16 @@ buckets in which a percentile lies: few of all, so that no process has to hold a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 from perfdb.lake import engine, rollups
 from perfdb.lake.engine import File
 from perfdb.lake.place import HISTORY, Place
 from perfdb.lake.rollups import BUCKET, COUNTS, FAILED, GAMMA, Counted, Key, period_of, where_of
-from perfdb.lake.rows import DAY_US
+from perfdb.lake.rows import DAY_US, series_of
 from perfdb.stopping import notes
 
 Percentile = tuple[float, int]
@@ -60,7 +61,7 @@ def statistics(
             return _from_rollups(place, own, rest, percentiles, by, step, pipeline)
         if by == "all" and many:
             return _in_two_passes(place, files, own if not rest else [], percentiles, step, pipeline)
-        return _at_once(place, files, percentiles, by, step, pipeline)
+        return _at_once(place, files, rollups.names_of(place, own, rest), percentiles, by, step, pipeline)
 
 
 # --- exactly ----------------------------------------------------------------------------------------------
@@ -69,6 +70,7 @@ def statistics(
 def _at_once(
     place: Place,
     files: Sequence[File],
+    names: Mapping[int, tuple[str, str | None, str]],
     percentiles: Sequence[Percentile],
     by: str,
     step: str | None,
@@ -79,19 +81,24 @@ def _at_once(
     questions = []
     for first, last, some in _spans(files, by):
         within = "TRUE" if first is None else f"start_us >= {first} AND start_us < {last}"
+        where = f"{within} AND {where_of(pipeline, step)}"
         sql = f"""
-            SELECT pipeline, step_name, mode, {period} AS period, count(*) FILTER ({COUNTS}) AS n,
-                count(*) FILTER ({FAILED}) AS failures, avg(duration_us) FILTER ({COUNTS}) / 1e6 AS mean,
-                quantile_cont(duration_us, [{shares}]) FILTER ({COUNTS}) AS found
-            FROM h WHERE {within} AND {where_of(pipeline, step)} GROUP BY ALL HAVING n > 0 OR failures > 0"""
+            WITH d AS (SELECT series, {period} AS period, count(*) AS n, avg(duration_us) / 1e6 AS mean,
+                quantile_cont(duration_us, [{shares}]) AS found FROM h
+                WHERE {where} AND {COUNTS} GROUP BY ALL),
+            f AS (SELECT series, {period} AS period, count(*) AS failures FROM h
+                WHERE {where} AND {FAILED} GROUP BY ALL)
+            SELECT coalesce(d.series, f.series) AS series, coalesce(d.period, f.period) AS period,
+                coalesce(n, 0) AS n, coalesce(failures, 0) AS failures, mean, found
+            FROM d FULL JOIN f ON d.series = f.series AND coalesce(d.period, 0) = coalesce(f.period, 0)"""
         questions.append((some, sql))
     rows: list[Row] = []
     for part in engine.ask_each(place, questions):
         columns = [part.column(name).to_pylist() for name in part.column_names]
-        for *key, n, failures, mean, found in zip(*columns, strict=True):
+        for series, first_day, n, failures, mean, found in zip(*columns, strict=True):
             each = zip(found or [None] * len(percentiles), percentiles, strict=True)
             kept = (value / 1e6 if n >= max(least, 1) else None for value, (_, least) in each)
-            rows.append((*key, n, failures, mean, *kept))
+            rows.append((*names[series], first_day, n, failures, mean, *kept))
     return rows
 
 
@@ -126,41 +133,39 @@ def _in_two_passes(
     step: str | None,
     pipeline: str | None,
 ) -> list[Row]:
-    import numpy as np
-
     if own:
         counted = rollups.read_buckets(place, own, by="all", pipeline=pipeline, step=step)
     else:
         counted = _count_buckets(place, files, "all", step, pipeline)
     wanted: dict[tuple[int, int], int] = {}  # (place of the series, bucket): how many are below it
-    ranks: list[list[tuple[int, int, float] | None]] = []
+    ranks: list[list[tuple[float, list[tuple[int, int]]] | None]] = []  # of each percentile: rank and bucket
     for place_of, (_, n, _, _, buckets, counts) in enumerate(counted):
-        below = np.concatenate(([0], np.cumsum(np.array(counts, dtype="int64"))))
-        of_series: list[tuple[int, int, float] | None] = []
+        upto = list(accumulate(counts))
+        of_series: list[tuple[float, list[tuple[int, int]]] | None] = []
         for share, least in percentiles:
             if n < max(least, 1):
                 of_series.append(None)
                 continue
             low = math.floor(share * (n - 1))
-            high = min(low + 1, n - 1)
-            of_series.append((low, high, share * (n - 1) - low))
-            for rank in (low, high):
-                number = rollups.at_rank(buckets, counts, rank)
-                wanted[place_of, buckets[number]] = int(below[number])
+            pair = []
+            for rank in (low, min(low + 1, n - 1)):
+                number = bisect_right(upto, rank)
+                pair.append((rank, buckets[number]))
+                wanted[place_of, buckets[number]] = upto[number] - counts[number]
+            of_series.append((share * (n - 1) - low, pair))
         ranks.append(of_series)
     values = _fetch(place, files, [each[0] for each in counted], wanted)
     rows: list[Row] = []
-    for place_of, (key, n, failures, total, buckets, counts) in enumerate(counted):
+    for place_of, (key, n, failures, total, _, _) in enumerate(counted):
         found: list[float | None] = []
         for each in ranks[place_of]:
             if each is None:
                 found.append(None)
                 continue
-            pair = []
-            for rank in each[:2]:
-                bucket = buckets[rollups.at_rank(buckets, counts, rank)]
-                pair.append(float(values[place_of, bucket][rank - wanted[place_of, bucket]]))
-            found.append((pair[0] + (pair[1] - pair[0]) * each[2]) / 1e6)
+            low_us, high_us = (
+                float(values[place_of, bucket][rank - wanted[place_of, bucket]]) for rank, bucket in each[1]
+            )
+            found.append((low_us + (high_us - low_us) * each[0]) / 1e6)
         rows.append((*key, n, failures, total / n / 1e6 if n else None, *found))
     return rows
 
@@ -175,20 +180,15 @@ def _fetch(
     lines = []
     for number, (series, bucket) in enumerate(listed):
         pipeline, step, mode, _ = keys[series]
-        name = "NULL" if step is None else engine.text(step)
         low, high = (0, 0) if bucket < 0 else (GAMMA ** (bucket - 1) * (1 - 1e-9), GAMMA**bucket * (1 + 1e-9))
-        lines.append(
-            f"({number}, {engine.text(pipeline)}, {name}, {engine.text(mode)}, {bucket}, "
-            f"{math.floor(low)}, {math.ceil(high)})"
-        )
+        name = series_of(pipeline, step, mode)
+        lines.append(f"({number}, {name}, {bucket}, {math.floor(low)}, {math.ceil(high)})")
     if not lines:
         return {}
     sql = f"""
-        WITH w(number, pipeline, step_name, mode, bucket, low, high) AS (VALUES {", ".join(lines)})
-        SELECT w.number, h.duration_us FROM h JOIN w ON h.pipeline = w.pipeline AND h.mode = w.mode
-            AND coalesce(h.step_name, chr(1)) = coalesce(w.step_name, chr(1))
-        WHERE duration_us BETWEEN low AND high AND {COUNTS.replace("step_name", "h.step_name")}
-            AND {BUCKET} = w.bucket"""
+        WITH w(number, series, bucket, low, high) AS (VALUES {", ".join(lines)})
+        SELECT w.number, h.duration_us FROM h JOIN w ON h.series = w.series
+            AND duration_us >= low AND duration_us <= high WHERE {COUNTS} AND {BUCKET} = w.bucket"""
     parts = list(engine.ask_each(place, [(some, sql) for some in _pieces(files)]))
     numbers = np.concatenate([part.column(0).to_numpy() for part in parts])
     durations = np.concatenate([part.column(1).to_numpy() for part in parts])
@@ -216,15 +216,16 @@ def _count_buckets(
     """Return what ``rollups.read_buckets`` does, of the files themselves."""
     period = period_of(by, f"(start_us // {DAY_US})::INTEGER")
     sql = f"""
-        SELECT pipeline, step_name, mode, {period} AS period, CASE WHEN {COUNTS} THEN {BUCKET} END AS bucket,
+        SELECT series, {period} AS period, CASE WHEN {COUNTS} THEN {BUCKET} END AS bucket,
             count(*) AS count, count(*) FILTER ({FAILED}) AS failures,
             coalesce(sum(duration_us) FILTER ({COUNTS}), 0)::DOUBLE AS sum_us
         FROM h WHERE {where_of(pipeline, step)} GROUP BY ALL"""
+    names = rollups.names_of(place, [], files)
     found: dict[Key, tuple[dict[int, int], list[float]]] = {}
     for part in engine.ask_each(place, [(some, sql) for some in _pieces(files)]):
         columns = [part.column(name).to_pylist() for name in part.column_names]
-        for p, s, m, first, bucket, count, failures, total in zip(*columns, strict=True):
-            counts, sums = found.setdefault((p, s, m, first), ({}, [0, 0.0]))
+        for series, first, bucket, count, failures, total in zip(*columns, strict=True):
+            counts, sums = found.setdefault((*names[series], first), ({}, [0, 0.0]))
             sums[0] += failures
             sums[1] += total
             if bucket is not None:
@@ -255,8 +256,9 @@ def _from_rollups(
         found = _together([*found, *_count_buckets(place, rest, by, step, pipeline)])
     rows: list[Row] = []
     for key, n, failures, total, buckets, counts in found:
+        upto = list(accumulate(counts))
         kept = (
-            rollups.quantile_of(buckets, counts, n, share) if n >= max(least, 1) else None
+            rollups.quantile_of(buckets, upto, n, share) if n >= max(least, 1) else None
             for share, least in percentiles
         )
         rows.append((*key, n, failures, total / n / 1e6 if n else None, *kept))
