@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import click
@@ -14,7 +15,7 @@ from perfdb.text import counted
 
 
 @click.command("archive")
-@click.argument("lake")
+@click.argument("lake", required=False)
 @click.option("--follow", is_flag=True, help="Go on, and push what ends from now on.")
 @click.option(
     "--every", default="1m", show_default=True, metavar="AGE", help="How often to look with --follow."
@@ -22,24 +23,33 @@ from perfdb.text import counted
 @click.option("--seal", "seals", is_flag=True, help="Seal the lake after each push.")
 @json_option
 @database_option
-def command(lake: str, follow: bool, every: str, seals: bool, as_json: bool, database: str | None) -> None:
+def command(
+    lake: str | None, follow: bool, every: str, seals: bool, as_json: bool, database: str | None
+) -> None:
     """Push sessions that have ended to LAKE: a folder, s3://bucket/lake, or another object store.
 
     What was pushed before is left out; sending again does no harm. perfdb lake seal takes the pieces in.
-    Needs perfdb[lake].
+    Without LAKE, the one of [archive] in the settings. Needs perfdb[lake].
     """
     from perfdb.history.access import reading
     from perfdb.lake.archive import push
     from perfdb.lake.place import Place, require_libraries
     from perfdb.lake.sealing import seal
     from perfdb.store.database import Database
+    from perfdb.worker.archiving import LAKE, read_archive
 
     try:
         pause = max(1.0, parse_age(every))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--every") from None
     require_libraries()
-    place, history = Place(lake), History(database)
+    history = History(database)
+    named = lake or os.environ.get(LAKE, "").strip()
+    if not named and (configured := read_archive(history.settings.archive)) is not None:
+        named = configured[0]
+    if not named:
+        raise click.UsageError("Name the lake: a folder, or an address such as s3://bucket/lake.")
+    place = Place(named)
     history.require_access()
     click.echo(f"Read {history.database}", err=True)
     click.echo(f"Write {place.shown}", err=True)
