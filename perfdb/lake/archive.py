@@ -122,7 +122,7 @@ def to_arrow(of_sessions: Columns, of_steps: Columns) -> pa.Table:
     """Return the rows of a lake, sorted by pipeline and time."""
     import pyarrow as pa
 
-    from perfdb.lake.rows import SORTED, series_of
+    from perfdb.lake.rows import in_order, series_of
 
     began = _us(of_sessions.get("start_time", ()))
     total = {
@@ -160,7 +160,7 @@ def to_arrow(of_sessions: Columns, of_steps: Columns) -> pa.Table:
     names = zip(*(both.column(name).to_pylist() for name in ("pipeline", "step_name", "mode")), strict=True)
     series = pa.array([series_of(*each) for each in names], pa.int64())
     both = both.set_column(both.schema.get_field_index("series"), "series", series)
-    return both.sort_by(SORTED)
+    return in_order(both)
 
 
 def _table(columns: dict[str, Any]) -> pa.Table:

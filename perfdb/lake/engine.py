@@ -46,7 +46,9 @@ def files_of(table: Any, *, days: Collection[date] | None = None) -> list[File]:
     first, last = actions.get("min.start_us", nothing), actions.get("max.start_us", nothing)
     found = []
     for n in range(count):
-        day = actions["partition.day"][n]
+        day = actions["partition.day"][n] if "partition.day" in actions else None
+        if day is None:  # roll-ups have months
+            day = date.fromisoformat(f"{actions['partition.month'][n]}-01")
         began = (day - date(1970, 1, 1)).days * DAY_US
         if days is None or day in days:
             rows, size = actions["num_records"][n], actions["size_bytes"][n]
@@ -67,6 +69,7 @@ def ask(
     *,
     table: str = "history",
     whole: bool = False,
+    where: str = "TRUE",
     tables: Mapping[str, pa.Table] | None = None,
 ) -> pa.Table:
     """Return what one query says of the rows ``h`` of some files.
@@ -77,9 +80,10 @@ def ask(
         sql: in DuckDB's words.
         table: whose files they are.
         whole: with all columns, also those that some files lack.
+        where: which rows ``h`` has.
         tables: that the query names beside ``h``.
     """
-    return run(_task(place, files, sql, table, whole) | {"tables": dict(tables or {})})
+    return run(_task(place, files, sql, table, whole) | {"tables": dict(tables or {}), "where": where})
 
 
 def ask_each(
@@ -143,10 +147,14 @@ def run(task: dict[str, Any]) -> pa.Table:
             paths = [str(place.local / task["table"] / path) for path in task["paths"]]
             named = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
             union = "true" if task["whole"] else "false"
-            how = f"hive_partitioning = true, hive_types = {{'day': DATE}}, union_by_name = {union}"
-            connection.execute(f"CREATE VIEW h AS SELECT * FROM read_parquet([{named}], {how})")
+            is_history = task["table"] == "history"  # whose days are in the paths only
+            by_path = "true, hive_types = {'day': DATE}" if is_history else "false"
+            how = f"hive_partitioning = {by_path}, union_by_name = {union}"
+            source = f"read_parquet([{named}], {how})"
         else:
-            connection.register("h", _dataset(place, task))
+            connection.register("stored", _dataset(place, task))
+            source = "stored"
+        connection.execute(f"CREATE VIEW h AS SELECT * FROM {source} WHERE {task.get('where', 'TRUE')}")
         for name, known in task.get("tables", {}).items():
             connection.register(name, known)
         found: pa.Table = connection.sql(task["sql"]).to_arrow_table()
@@ -162,7 +170,8 @@ def _dataset(place: Place, task: dict[str, Any]) -> Any:
 
     schema = rows.schema() if task["table"] == "history" else rows.rollup_schema()
     paths = [place.path(task["table"], path) for path in task["paths"]]
-    partitioning = ds.partitioning(pa.schema([("day", pa.date32())]), flavor="hive")
+    days = pa.schema([("day", pa.date32())] if task["table"] == "history" else [])
+    partitioning = ds.partitioning(days, flavor="hive")
     return ds.dataset(
         paths,
         schema=schema,

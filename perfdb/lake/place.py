@@ -228,11 +228,13 @@ class Place:
     @contextlib.contextmanager
     def in_words(self, what: str) -> Iterator[None]:
         """Say what could not be done with the lake when a library fails at it."""
+        import duckdb
+        import pyarrow as pa
         from deltalake.exceptions import DeltaError
 
         try:
             yield
-        except (OSError, DeltaError) as error:
+        except (OSError, DeltaError, duckdb.Error, pa.ArrowException) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise StoreError(f"{self.shown} cannot be {what}: {reason[:300]}") from None
 

@@ -10,13 +10,18 @@ import hashlib
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from perfdb.lake import engine
 from perfdb.lake.engine import File
 from perfdb.lake.place import HISTORY, ROLLUPS, Place
 from perfdb.lake.rows import DAY_US, FAILED_CODE, rollup_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 GAMMA = 1.01
 WITHIN_PERCENT = 0.5
@@ -48,26 +53,38 @@ def by_day(files: Iterable[File]) -> dict[date, list[File]]:
     return found
 
 
-def current(place: Place, files: Iterable[File]) -> tuple[list[File], set[date], list[File]]:
-    """Return the roll-ups' own files, the days that they answer for, and other days' files of the history."""
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """The roll-ups that are true: files, and which of their rows."""
+
+    files: tuple[File, ...] = ()
+    where: str = "TRUE"
+
+    def ask(self, place: Place, sql: str) -> pa.Table:
+        """Return what a query says of them."""
+        return engine.ask(place, self.files, sql, table=ROLLUPS, where=self.where)
+
+
+def current(place: Place, files: Iterable[File]) -> tuple[Summed, set[date], list[File]]:
+    """Return the roll-ups that are true, the days that they answer for, and other days' files."""
     table = place.open(ROLLUPS)
     days = by_day(files)
     if table is None:
-        return [], set(), [file for of_day in days.values() for file in of_day]
-    own = engine.files_of(table)
+        return Summed(), set(), [file for of_day in days.values() for file in of_day]
+    own = tuple(engine.files_of(table))
     known = place.once("digests", table.version(), lambda: _digests(place, own))
-    answered = {day for day, digest in known.items() if day not in days or digest_of(days[day]) == digest}
+    stale = [day for day, digest in known.items() if day in days and digest_of(days[day]) != digest]
+    answered = set(known).difference(stale)
     rest = [file for day, of_day in days.items() if day not in answered for file in of_day]
-    return [file for file in own if file.day in answered], answered, rest
+    where = f"day NOT IN ({', '.join(f'DATE {str(day)!r}' for day in stale)})" if stale else "TRUE"
+    return Summed(own, where) if answered else Summed(), answered, rest
 
 
 def _digests(place: Place, own: Sequence[File]) -> dict[date, str]:
     if not own:
         return {}
-    found = engine.ask(
-        place, own, "SELECT day, any_value(of_files) AS files FROM h GROUP BY day", table=ROLLUPS
-    )
-    return dict(zip(found.column("day").to_pylist(), found.column("files").to_pylist(), strict=True))
+    found = engine.ask(place, own, "SELECT DISTINCT day, of_files FROM h", table=ROLLUPS)
+    return dict(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
 
 def bring_up_to_date(place: Place) -> int:
@@ -92,19 +109,24 @@ def bring_up_to_date(place: Place) -> int:
             for part in engine.ask_each(place, [(files, sums_sql())]):
                 digests = {day: digest_of(of_day) for day, of_day in chunk}
                 column = [digests[day] for day in part.column("day").to_pylist()]
-                made.append(part.append_column("of_files", pa.array(column, pa.string())))
+                months = [f"{day:%Y-%m}" for day in part.column("day").to_pylist()]
+                part = part.append_column("of_files", pa.array(column, pa.string()))
+                made.append(part.append_column("month", pa.array(months, pa.string())))
         rows = pa.concat_tables(made).select(rollup_schema().names).cast(rollup_schema())
+        parts = ", ".join(sorted({f"'{day:%Y-%m}'" for day, _ in stale}))
         names = ", ".join(f"'{day}'" for day, _ in stale)
         try:
             if table is None:
                 write_deltalake(
                     place.table_url(ROLLUPS),
                     rows,
-                    partition_by=["day"],
+                    partition_by=["month"],
                     storage_options=place.storage_options,
                 )
             else:
-                write_deltalake(table, rows, mode="overwrite", predicate=f"day IN ({names})")
+                write_deltalake(
+                    table, rows, mode="overwrite", predicate=f"month IN ({parts}) AND day IN ({names})"
+                )
         except CommitFailedError:
             return 0
         except DeltaError:
@@ -166,12 +188,17 @@ Counted = tuple[Key, int, int, float, list[int], list[int]]  # n, failures, µs,
 
 
 def read_buckets(
-    place: Place, own: Sequence[File], *, by: str, pipeline: str | None, step: str | None
+    place: Place, own: Summed, *, by: str, pipeline: str | None, step: str | None
 ) -> list[Counted]:
     """Return (series and period, n, failures, sum in µs, buckets, their counts) of the roll-ups."""
-    if not own:
+    if not own.files:
         return []
     where = where_of(pipeline, step)
+    if by == "day":  # a day of runs is rarely in two partitions: nothing has to be taken apart
+        sql = f"""
+            SELECT pipeline, step_name, mode, run_day, n, failures, sum_us, buckets, counts FROM h
+            WHERE {where} AND (n > 0 OR failures > 0)"""
+        return _listed(own.ask(place, sql))
     sql = f"""
         WITH r AS (SELECT *, {period_of(by, "run_day")} AS period FROM h WHERE {where}),
         b AS (SELECT pipeline, step_name, mode, period, unnest(buckets) AS bucket, unnest(counts) AS count
@@ -186,7 +213,10 @@ def read_buckets(
         FROM s LEFT JOIN l ON s.pipeline = l.pipeline AND s.mode = l.mode
             AND s.step_name IS NOT DISTINCT FROM l.step_name AND s.period IS NOT DISTINCT FROM l.period
         WHERE s.n > 0 OR s.failures > 0"""
-    found = engine.ask(place, own, sql, table=ROLLUPS)
+    return _listed(own.ask(place, sql))
+
+
+def _listed(found: pa.Table) -> list[Counted]:
     columns = [found.column(name).to_pylist() for name in found.column_names]
     return [
         ((row[0], row[1], row[2], row[3]), row[4], row[5], row[6], row[7] or [], row[8] or [])
@@ -203,15 +233,27 @@ def quantile_of(buckets: Sequence[int], upto: Sequence[int], n: int, share: floa
     return first + (second - first) * (position - low)
 
 
-def names_of(
-    place: Place, own: Sequence[File], rest: Sequence[File]
-) -> dict[int, tuple[str, str | None, str]]:
+def names_of(place: Place, own: Summed, rest: Sequence[File]) -> dict[int, tuple[str, str | None, str]]:
     """Return pipeline, step name and mode of each series."""
     found: dict[int, tuple[str, str | None, str]] = {}
-    for files, table in ((own, ROLLUPS), (rest, HISTORY)):
-        if files:
-            sql = "SELECT DISTINCT series, pipeline, step_name, mode FROM h"
-            part = engine.ask(place, files, sql, table=table)
-            for series, *names in zip(*(part.column(n).to_pylist() for n in range(4)), strict=True):
-                found[series] = (names[0], names[1], names[2])
+    sql = "SELECT DISTINCT series, pipeline, step_name, mode FROM h"
+    parts = [own.ask(place, sql)] if own.files else []
+    parts += [engine.ask(place, rest, sql)] if rest else []
+    for part in parts:
+        for series, *names in zip(*(part.column(n).to_pylist() for n in range(4)), strict=True):
+            found[series] = (names[0], names[1], names[2])
     return found
+
+
+def read_failures(
+    place: Place, own: Summed, *, by: str, pipeline: str | None, step: str | None
+) -> dict[tuple[int, int | None], int]:
+    """Return how many runs of each series and period failed, by the roll-ups."""
+    if not own.files:
+        return {}
+    sql = f"""
+        SELECT series, {period_of(by, "run_day")} AS period, sum(failures)::BIGINT AS failures FROM h
+        WHERE {where_of(pipeline, step)} GROUP BY ALL HAVING sum(failures) > 0"""
+    found = own.ask(place, sql)
+    columns = [found.column(n).to_pylist() for n in range(3)]
+    return {(series, period): failures for series, period, failures in zip(*columns, strict=True)}

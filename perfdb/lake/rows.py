@@ -74,6 +74,7 @@ def rollup_schema() -> pa.Schema:
 
     whole = pa.int64()
     columns = {
+        "month": pa.string(),  # of the day: the partition
         "day": pa.date32(),  # the partition of the history that it sums up
         "of_files": pa.string(),  # which files that was: of others it knows nothing
         "pipeline": pa.string(),
@@ -126,9 +127,23 @@ def conformed(table: pa.Table) -> pa.Table:
     return table.select([*wanted.names, *further])
 
 
-SORTED = [
-    ("pipeline", "ascending"),
-    ("began_us", "ascending"),
-    ("session_id", "ascending"),
-    ("seq", "ascending"),
-]
+def in_order(table: pa.Table) -> pa.Table:
+    """Return the rows sorted by pipeline and by start of their session, each session's in its own order.
+
+    Numbers are sorted, and texts only where there are few: that takes a third of the time.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    pipelines = table.column("pipeline").combine_chunks().dictionary_encode()
+    if isinstance(pipelines, pa.ChunkedArray):
+        pipelines = pipelines.combine_chunks()
+    rank = np.argsort(np.argsort(np.array(pipelines.dictionary.to_pylist(), dtype=object)))
+    keys = (
+        table.column("seq").fill_null(-(1 << 62)).to_numpy(),
+        table.column("began_us").to_numpy(),
+        rank[pipelines.indices.to_numpy(zero_copy_only=False)] if len(table) else np.array([], dtype="int64"),
+    )
+    # most columns have nothing in most pieces: to take them along would cost more than all others
+    filled = [name for name in table.column_names if table.column(name).null_count < len(table)]
+    return conformed(table.select(filled).take(pa.array(np.lexsort(keys))))

@@ -19,7 +19,7 @@ from perfdb.errors import StoreError
 from perfdb.lake import engine, rollups
 from perfdb.lake.archive import bounds_of, note_of
 from perfdb.lake.place import CHANGES, HISTORY, INBOX, ROLLUPS, SOURCES, Place
-from perfdb.lake.rows import SORTED, conformed, writer_properties
+from perfdb.lake.rows import conformed, in_order, writer_properties
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -163,7 +163,7 @@ def _new(place: Place, table: Any, pieces: list[pa.Table]) -> pa.Table:
         known.update(named)
         parts.append(rows)
     together = pa.concat_tables(parts, promote_options="default") if len(parts) > 1 else parts[0]
-    return together.sort_by(SORTED) if len(parts) > 1 else together
+    return in_order(together) if len(parts) > 1 else together
 
 
 def _commit(place: Place, table: Any, rows: pa.Table, reached: dict[str, int]) -> bool:
@@ -246,7 +246,7 @@ def _rewrite(place: Place, day: date, changes: list[dict[str, Any]]) -> None:
             rows = conformed(
                 engine.ask(place, engine.files_of(table, days={day}), "SELECT * FROM h", whole=True)
             )
-            rows = changed(_once(rows), changes).sort_by(SORTED)
+            rows = in_order(changed(_once(rows), changes))
             try:
                 if len(rows) == 0:
                     table.delete(f"day = '{day}'")
@@ -268,9 +268,10 @@ def _rewrite(place: Place, day: date, changes: list[dict[str, Any]]) -> None:
 
 def _once(rows: pa.Table) -> pa.Table:
     """Return the rows with each step of a session once: two sources may have sent it at the same moment."""
+    import numpy as np
     import pyarrow as pa
 
-    keys = rows.append_column("place", pa.array(range(len(rows)), pa.int64()))
+    keys = rows.select(["session_id", "seq"]).append_column("place", pa.array(np.arange(len(rows))))
     first = keys.group_by(["session_id", "seq"]).aggregate([("place", "min")])
     if len(first) == len(rows):
         return rows

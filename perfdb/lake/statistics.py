@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
@@ -16,14 +17,14 @@ from typing import Any
 from perfdb.lake import engine, rollups
 from perfdb.lake.engine import File
 from perfdb.lake.place import HISTORY, Place
-from perfdb.lake.rollups import BUCKET, COUNTS, FAILED, GAMMA, Counted, Key, period_of, where_of
+from perfdb.lake.rollups import BUCKET, COUNTS, FAILED, GAMMA, Counted, Key, Summed, period_of, where_of
 from perfdb.lake.rows import DAY_US, series_of
 from perfdb.stopping import notes
 
 Percentile = tuple[float, int]
 Row = tuple[Any, ...]
 
-_AT_ONCE = 4_000_000  # rows of which a process holds the durations
+_AT_ONCE = 3_000_000  # rows of which a process holds the durations
 _FROM_ROLLUPS = 8_000_000  # rows, from which on roll-ups answer
 
 
@@ -52,16 +53,17 @@ def statistics(
         own, answered, rest = rollups.current(place, files)
         dropped = answered - {file.day for file in files}
         many = sum(file.rows for file in files) > _FROM_ROLLUPS
-        if not files and not own:
+        if not files and not own.files:
             return []
-        if dropped or (many if exactly is None else not exactly):
+        if dropped or ((many and by == "all") if exactly is None else not exactly):
             notes().append(
                 f"Percentiles are within {rollups.WITHIN_PERCENT} %: they are from daily roll-ups."
             )
             return _from_rollups(place, own, rest, percentiles, by, step, pipeline)
         if by == "all" and many:
-            return _in_two_passes(place, files, own if not rest else [], percentiles, step, pipeline)
-        return _at_once(place, files, rollups.names_of(place, own, rest), percentiles, by, step, pipeline)
+            return _in_two_passes(place, files, own if not rest else Summed(), percentiles, step, pipeline)
+        names = rollups.names_of(place, own, rest)
+        return _at_once(place, files, own if not rest else Summed(), names, percentiles, by, step, pipeline)
 
 
 # --- exactly ----------------------------------------------------------------------------------------------
@@ -70,6 +72,7 @@ def statistics(
 def _at_once(
     place: Place,
     files: Sequence[File],
+    own: Summed,
     names: Mapping[int, tuple[str, str | None, str]],
     percentiles: Sequence[Percentile],
     by: str,
@@ -82,24 +85,34 @@ def _at_once(
     for first, last, some in _spans(files, by):
         within = "TRUE" if first is None else f"start_us >= {first} AND start_us < {last}"
         where = f"{within} AND {where_of(pipeline, step)}"
-        sql = f"""
-            WITH d AS (SELECT series, {period} AS period, count(*) AS n, avg(duration_us) / 1e6 AS mean,
+        measured = f"""SELECT series, {period} AS period, count(*) AS n, avg(duration_us) / 1e6 AS mean,
                 quantile_cont(duration_us, [{shares}]) AS found FROM h
-                WHERE {where} AND {COUNTS} GROUP BY ALL),
+                WHERE {where} AND {COUNTS} GROUP BY ALL"""
+        if own.files:  # which have counted the failures
+            sql = f"SELECT series, period, n, 0 AS failures, mean, found FROM ({measured})"
+            questions.append((some, sql))
+            continue
+        sql = f"""
+            WITH d AS ({measured}),
             f AS (SELECT series, {period} AS period, count(*) AS failures FROM h
                 WHERE {where} AND {FAILED} GROUP BY ALL)
             SELECT coalesce(d.series, f.series) AS series, coalesce(d.period, f.period) AS period,
                 coalesce(n, 0) AS n, coalesce(failures, 0) AS failures, mean, found
             FROM d FULL JOIN f ON d.series = f.series AND coalesce(d.period, 0) = coalesce(f.period, 0)"""
         questions.append((some, sql))
+    failed = rollups.read_failures(place, own, by=by, pipeline=pipeline, step=step)
     rows: list[Row] = []
     for part in engine.ask_each(place, questions):
         columns = [part.column(name).to_pylist() for name in part.column_names]
-        for series, first_day, n, failures, mean, found in zip(*columns, strict=True):
+        for series, first_day, n, counted, mean, found in zip(*columns, strict=True):
+            failures = failed.pop((series, first_day), counted)
             each = zip(found or [None] * len(percentiles), percentiles, strict=True)
             kept = (value / 1e6 if n >= max(least, 1) else None for value, (_, least) in each)
             rows.append((*names[series], first_day, n, failures, mean, *kept))
-    return rows
+    nothing = [None] * len(percentiles)
+    return rows + [
+        (*names[series], day, 0, number, None, *nothing) for (series, day), number in failed.items()
+    ]
 
 
 def _spans(files: Sequence[File], by: str) -> Iterator[tuple[int | None, int | None, list[File]]]:
@@ -128,12 +141,12 @@ def _spans(files: Sequence[File], by: str) -> Iterator[tuple[int | None, int | N
 def _in_two_passes(
     place: Place,
     files: Sequence[File],
-    own: Sequence[File],
+    own: Summed,
     percentiles: Sequence[Percentile],
     step: str | None,
     pipeline: str | None,
 ) -> list[Row]:
-    if own:
+    if own.files:
         counted = rollups.read_buckets(place, own, by="all", pipeline=pipeline, step=step)
     else:
         counted = _count_buckets(place, files, "all", step, pipeline)
@@ -202,7 +215,7 @@ def _pieces(files: Sequence[File]) -> Iterator[list[File]]:
     """Yield the files in groups of some rows."""
     piece: list[File] = []
     for file in files:
-        if piece and sum(each.rows for each in piece) + file.rows > 2 * _AT_ONCE:
+        if piece and sum(each.rows for each in piece) + file.rows > _AT_ONCE:
             yield piece
             piece = []
         piece.append(file)
@@ -220,7 +233,7 @@ def _count_buckets(
             count(*) AS count, count(*) FILTER ({FAILED}) AS failures,
             coalesce(sum(duration_us) FILTER ({COUNTS}), 0)::DOUBLE AS sum_us
         FROM h WHERE {where_of(pipeline, step)} GROUP BY ALL"""
-    names = rollups.names_of(place, [], files)
+    names = rollups.names_of(place, Summed(), files)
     found: dict[Key, tuple[dict[int, int], list[float]]] = {}
     for part in engine.ask_each(place, [(some, sql) for some in _pieces(files)]):
         columns = [part.column(name).to_pylist() for name in part.column_names]
@@ -244,7 +257,7 @@ def _count_buckets(
 
 def _from_rollups(
     place: Place,
-    own: Sequence[File],
+    own: Summed,
     rest: Sequence[File],
     percentiles: Sequence[Percentile],
     by: str,
@@ -252,8 +265,9 @@ def _from_rollups(
     pipeline: str | None,
 ) -> list[Row]:
     found = rollups.read_buckets(place, own, by=by, pipeline=pipeline, step=step)
-    if rest:  # days that were not summed up yet
-        found = _together([*found, *_count_buckets(place, rest, by, step, pipeline)])
+    if rest or by == "day":  # days that were not summed up yet; days in two partitions
+        counted = _count_buckets(place, rest, by, step, pipeline) if rest else []
+        found = _together([*found, *counted])
     rows: list[Row] = []
     for key, n, failures, total, buckets, counts in found:
         upto = list(accumulate(counts))
@@ -268,6 +282,9 @@ def _from_rollups(
 def _together(counted: Sequence[Counted]) -> list[Counted]:
     """Add up what is of the same series and period."""
     merged: dict[Key, tuple[Counted, dict[int, int]]] = {}
+    twice = {key for key, number in Counter(each[0] for each in counted).items() if number > 1}
+    if not twice:
+        return list(counted)
     for each in counted:
         key, n, failures, total, buckets, counts = each
         known, by_bucket = merged.get(key, ((key, 0, 0, 0.0, [], []), {}))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.filters import Chosen, Either
 from perfdb.lake import engine, rollups
 from perfdb.lake.engine import File
-from perfdb.lake.place import HISTORY, ROLLUPS, Place
+from perfdb.lake.place import Place
 from perfdb.lake.rows import DAY_US, conformed, schema
 from perfdb.lake.sealing import changed, read_changes
 from perfdb.stopping import notes
@@ -106,13 +106,13 @@ def _extents(place: Place, files: Sequence[File]) -> dict[str, list[_Share]]:
     own, _, rest = rollups.current(place, files)
     days = {file.day for file in files}
     found: list[tuple[str, date, int, int]] = []
-    for some, kind, count in ((own, ROLLUPS, "rows"), (rest, HISTORY, "1")):
+    for some, count in ((own.files, "rows"), (rest, "1")):
         if some:
             sql = (
                 f"SELECT pipeline, day, coalesce(sum({count}) FILTER (step_name IS NULL), 0)::BIGINT, "
                 f"sum({count})::BIGINT FROM h GROUP BY ALL"
             )
-            part = engine.ask(place, some, sql, table=kind)
+            part = own.ask(place, sql) if count == "rows" else engine.ask(place, rest, sql)
             found += zip(*(part.column(n).to_pylist() for n in range(4)), strict=True)
     extents: dict[str, list[_Share]] = {}
     for pipeline, day, sessions, rows in sorted(found, key=lambda each: each[1], reverse=True):
