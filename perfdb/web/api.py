@@ -19,8 +19,10 @@ from perfdb.web.queries import (
     BottlenecksQuery,
     CompareQuery,
     MeasuresQuery,
+    OverviewQuery,
     RegressionsQuery,
     RuleQuery,
+    RulesQuery,
     SessionsQuery,
     StepsQuery,
     TrendQuery,
@@ -93,9 +95,11 @@ def get_metrics(history: History) -> Response:
 
 
 @router.get("/overview", tags=["now"])
-def get_overview(request: Request, history: History) -> schemas.Overview:
+def get_overview(
+    request: Request, history: History, query: Annotated[OverviewQuery, Query()]
+) -> schemas.Overview:
     """Return health now: what runs, what fires, and every step beside its past."""
-    return overview.overview(history, request.app.state.feed.version)
+    return overview.overview(history, query, request.app.state.feed.version)
 
 
 @router.get("/live", tags=["now"])
@@ -240,9 +244,9 @@ def post_unsilence(history: History, alert_id: AlertId) -> schemas.AlertAnswer:
 
 
 @router.get("/rules", tags=["alerts"])
-def get_rules(history: History) -> rules.RulesAnswer:
-    """Return every configured rule with its state and its precision."""
-    return rules.rules(history)
+def get_rules(history: History, query: Annotated[RulesQuery, Query()]) -> rules.RulesAnswer:
+    """Return the configured rules, each with its state and its precision."""
+    return rules.rules(history, query)
 
 
 @router.get("/rules/{name}", tags=["alerts"], responses=problems(404))
