@@ -77,6 +77,14 @@ SECTIONS = {
     },
     "Change it": {
         "tag": ("perfdb.cli.tag", "Add a tag to a session, such as warmup or ignore."),
+        "annotate": (
+            "perfdb.cli.annotate",
+            'Note an event, such as a deployment: perfdb annotate "deploy 1.4".',
+        ),
+        "annotations": (
+            "perfdb.cli.annotations",
+            "List annotations, oldest first; perfdb annotate adds one.",
+        ),
         "untag": ("perfdb.cli.untag", "Remove a tag from a session."),
         "delete": ("perfdb.cli.delete", "Delete sessions from the database."),
     },

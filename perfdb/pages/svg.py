@@ -135,6 +135,9 @@ def dots(
     *,
     limits: Sequence[float] = (),
     marks: Sequence[float] = (),
+    events: Sequence[float] = (),
+    pauses: Iterable[tuple[float, float]] = (),
+    ribbons: Iterable[Sequence[tuple[float, float, float]]] = (),
 ) -> str:
     """Return dots and a line, in pieces, through the same plane.
 
@@ -145,8 +148,22 @@ def dots(
         top: the largest y; what is above is an arrow at the edge.
         limits: y of lines across.
         marks: x of lines upright.
+        events: x of fainter ones.
+        pauses: from x to x, where nothing ran.
+        ribbons: x, the lower and the upper y of areas.
     """
-    shapes = [f'<path class="mark" d="M{_place(x, 0.0, right, top, 100.0)[0]:.1f} 0V100"/>' for x in marks]
+    shapes = []
+    for first, last in pauses:
+        left, right_end = (_place(x, 0.0, right, top, 100.0)[0] for x in (first, last))
+        shapes.append(
+            f'<rect class="pause" x="{left:.1f}" y="0" width="{max(0.0, right_end - left):.1f}" height="100"/>'
+        )
+    for ribbon in ribbons:
+        edge = [(x, high) for x, _, high in ribbon] + [(x, low) for x, low, _ in reversed(ribbon)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(x, y, right, top, 100.0) for x, y in edge))
+        shapes.append(f'<polygon class="ribbon" points="{path}"/>')
+    shapes += [f'<path class="event" d="M{_place(x, 0.0, right, top, 100.0)[0]:.1f} 0V100"/>' for x in events]
+    shapes += [f'<path class="mark" d="M{_place(x, 0.0, right, top, 100.0)[0]:.1f} 0V100"/>' for x in marks]
     shapes += [
         f'<path class="limit" d="M0 {_place(0.0, y, right, top, 100.0)[1]:.1f}H{WIDTH:g}"/>' for y in limits
     ]

@@ -244,6 +244,8 @@ def neighbours(connection: Connection, session: Session) -> tuple[str | None, st
 
 def _fitting(connection: Connection, prefix: str | None, filters: Mapping[str, Any]) -> Select[Any]:
     query: Select[Any] = choose_sessions(connection, **filters)
+    if filters.get("last") is not None:  # its order and limit are of the choice, not of a page
+        query = select(sessions.c.id).where(sessions.c.id.in_(query))
     if prefix is not None:
         query = query.where(starts_with(connection, sessions.c.session_id, storable_text(prefix)))
     return query

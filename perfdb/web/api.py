@@ -16,6 +16,7 @@ from perfdb.web.answers import alerts, bottlenecks, compare, overview, recorded,
 from perfdb.web.queries import (
     AlertId,
     AlertsQuery,
+    AnnotationsQuery,
     BottlenecksQuery,
     CompareQuery,
     MeasuresQuery,
@@ -146,6 +147,12 @@ def get_steps(history: History, query: Annotated[StepsQuery, Query()]) -> record
 def get_trend(history: History, query: Annotated[TrendQuery, Query()]) -> schemas.TrendAnswer:
     """Return how long the runs of one series took, and where that is going."""
     return trends.trend(history, query)
+
+
+@router.get("/annotations", tags=["what is slow"], responses=problems(404))
+def get_annotations(history: History, query: Annotated[AnnotationsQuery, Query()]) -> recorded.Annotations:
+    """Return what was annotated, oldest first."""
+    return recorded.annotated(history, query)
 
 
 @router.get("/bottlenecks", tags=["what is slow"], responses=problems(404))

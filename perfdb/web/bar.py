@@ -1,8 +1,8 @@
 """The bar of every page: which time, pipeline and mode. All of it is in the address, and is read here alone.
 
-``since`` and ``until`` are moments as in ``History.sessions``, ``all``, or ``commit:0a1b2c3`` (since its
-first run); ``last`` is so many runs; ``pipeline`` and ``mode`` are names. A page hands what it is asked to
-``asked``, and its links keep the window: see ``words.link``.
+``since`` and ``until`` are moments as in ``History.sessions``, ``all``, ``commit:0a1b2c3`` (since its first
+run) or ``deploy:1.4`` (since what was annotated so); ``last`` is so many runs; ``pipeline`` and ``mode`` are
+names. A page hands what it is asked to ``asked``, and its links keep the window: see ``words.link``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pydantic import BaseModel, ValidationError
 from perfdb.errors import FilterError, StoreError
 from perfdb.filters import moment_of, zone_named
 from perfdb.store import browsing
-from perfdb.text import mode_text
+from perfdb.store.annotations import annotated_at, read_annotations
+from perfdb.text import mode_text, shortened
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import link
 
@@ -65,7 +66,7 @@ class Bar:
     zone: tzinfo = UTC
     pipelines: Sequence[str] = ()
     modes: Sequence[str] = ()
-    marks: Sequence[str] = ()  # commits that the window can begin with, the newest first
+    marks: Sequence[tuple[str, str]] = ()  # what a window can begin with, and its words
 
     @property
     def pipeline(self) -> str | None:
@@ -109,7 +110,7 @@ class Bar:
     def windows(self, usual: str) -> list[tuple[str, str]]:
         """Return what can be chosen, each as the form sends it; ``usual`` is what a page shows by itself."""
         offered = [("", usual), *(each for each in PRESETS if each[1] != usual)]
-        marks = [(f"since=commit:{commit}", f"since commit {commit[:10]}") for commit in self.marks]
+        marks = [(f"since={moment}", words) for moment, words in self.marks]
         known = dict([*offered, *marks])
         own = [] if self.chosen in (*known, DATES) else [(self.chosen, self.chosen.replace("=", " "))]
         return [*offered, *own, *marks, (DATES, "between dates…")]
@@ -145,7 +146,7 @@ def _read(request: Request) -> Bar:
     zone = zone_of(request.cookies.get(ZONE_COOKIE))
     with history.reading() as connection:
         kinds = [] if connection is None else browsing.total_series(connection, most=_MOST_KINDS)
-        marks = [] if connection is None else browsing.newest_commits(connection, most=_MARKS_OFFERED)
+        marks = [] if connection is None else _marks(connection, given.get("pipeline"))
         moments = {
             name: _moment(connection, name, given[name], zone) for name in ("since", "until") if name in given
         }
@@ -160,6 +161,16 @@ def _read(request: Request) -> Bar:
     )
 
 
+def _marks(connection: Any, pipeline: str | None) -> list[tuple[str, str]]:
+    """Return the newest annotations and commits, as a window can begin with them."""
+    said = read_annotations(connection, pipeline=pipeline, newest=_MARKS_OFFERED)[::-1]
+    commits = browsing.newest_commits(connection, most=_MARKS_OFFERED)
+    return [
+        *dict.fromkeys((f"deploy:{each.text}", f"since {shortened(each.text, 40)}") for each in said),
+        *((f"commit:{commit}", f"since commit {commit[:10]}") for commit in commits),
+    ]
+
+
 def _moment(connection: Any, name: str, text: str, zone: tzinfo) -> float:
     if text == "all":
         return 0.0
@@ -169,6 +180,11 @@ def _moment(connection: Any, name: str, text: str, zone: tzinfo) -> float:
             found = None if connection is None else browsing.first_run_of_commit(connection, word)
             if found is None:
                 raise FilterError(f"no session ran on a commit {word[:80]!r}")
+            return found
+        if colon and kind == "deploy":
+            found = None if connection is None else annotated_at(connection, word)
+            if found is None:
+                raise FilterError(f"nothing is annotated with {word[:80]!r}; see: perfdb annotations")
             return found
         return moment_of(text, zone=zone)
     except FilterError as error:

@@ -159,6 +159,14 @@ class TrendQuery(Query):
     measure: Measured = OF_MEASURE
 
 
+class AnnotationsQuery(Query):
+    """What was said to have happened."""
+
+    pipeline: MaybeName = Field(None, description="Only what concerns this pipeline.")
+    since: MaybeMoment = Field(None, description="Only what happened at or after: 7d, 2026-01-31.")
+    until: MaybeMoment = Field(None, description="Only what happened before; the same forms.")
+
+
 class StepsQuery(Filters):
     """The steps of the newest sessions that fit."""
 

@@ -347,7 +347,8 @@ class Period(Answer):
 class Points(Answer):
     """Runs of a series, oldest first; at most 2,000, extremes kept; ``of`` is how many there are.
 
-    ``median`` is the height of the median's line at each, where there is one.
+    ``median`` is the height of the median's line at each, where there is one; 8 of 10 runs behind it lie
+    between ``low`` and ``high``.
     """
 
     session_id: list[str]
@@ -355,6 +356,8 @@ class Points(Answer):
     duration: list[float]
     failed: list[bool]
     median: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
     of: int
 
 
@@ -378,6 +381,14 @@ class Change(Answer):
     after_n: int
     effect_percent: float | None
     p_value: float | None
+
+
+class Mark(Answer):
+    """What happened while the runs of a series ran: an annotation (``note``), or a switch of theirs."""
+
+    kind: Literal["note", "commit", "host", "Python", "perfdb", "model", "version"]
+    text: str
+    at: float
 
 
 class TrendAnswer(Answer):
@@ -410,6 +421,9 @@ class TrendAnswer(Answer):
     limits: list[Limit]
     changes: list[Change]
     alerts: list[AlertRow]
+    bands: list[Period]  # of more than 2,000 runs all of them, by hour, day or week
+    bands_by: Literal["hour", "day", "week"]
+    marks: list[Mark]  # what happened meanwhile
     measure: str = "duration"  # of which all values are, in this unit, and how it is called
     unit: str = "s"
     label: str = "duration"

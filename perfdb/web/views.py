@@ -65,6 +65,7 @@ ORDERS = {
     "fastest": "shortest first",
 }
 MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
+MOST_MARKS = 20  # in words; the chart has all
 FACTOR = 0.5
 RECENT = 30  # sessions that are offered for a comparison
 MOST_ROWS = 500  # of a table; the API has all
@@ -214,6 +215,8 @@ def get_trends(request: Request) -> HTMLResponse:
         offered=of_recorded.offered(request.app.state.history),
         series_key=_series_key,
         least_for_moves=LEAST_FOR_MOVES,
+        most_marks=MOST_MARKS,
+        of_series={} if series is None else _of_series(series) | {"measure": query.measure},
         chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
         data=link(
             "/api/v1/trends",

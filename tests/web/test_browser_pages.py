@@ -271,9 +271,30 @@ def test_a_chart_tells_the_run_under_the_pointer_zooms_and_opens_it(browse: Brow
     page.mouse.up()
     page.mouse.move(box["x"] + 3, middle[1])
     assert tip.inner_text() != first
-    assert page.url.endswith("Analysis"), "the end of a drag is not a click"
+    assert "/trends?" in page.url, "the end of a drag is not a click"
     page.mouse.click(*middle)
     page.wait_for_url("**/sessions/*")
+
+
+def test_a_zoom_is_a_window_in_the_address_that_the_whole_page_follows(browse: Browse) -> None:
+    page = browse("/trends?step=Vision+Analysis")
+    whole = page.url
+    page.locator("#chart .u-over").wait_for()
+    count = page.locator("#head .sub").inner_text()
+    page.locator("#chart").focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator("#chart .tip", has_text="usually").wait_for()
+    page.keyboard.press("+")
+    page.wait_for_url("**since=*until=*")
+    page.wait_for_function("(count) => document.querySelector('#head .sub').innerText !== count", arg=count)
+    zoomed = page.locator("#head .sub").inner_text()
+    page.reload()
+    assert page.locator("#head .sub").inner_text() == zoomed
+    assert "since=" in page.get_by_role("link", name="Sessions", exact=True).get_attribute("href")
+    page.locator("#chart .u-over").wait_for()
+    page.locator("#chart").focus()
+    page.keyboard.press("0")
+    page.wait_for_url(whole)
 
 
 def test_a_finger_zooms_in_and_out(browse: Browse) -> None:
