@@ -31,6 +31,7 @@ class DrawnBar:
     waits: Sequence[Interval] = ()
     failed: bool = False
     so_far: str = ""
+    seq: int | None = None  # of the step, for a page that can tell more of it
 
 
 def row_of_bars(row: Row, wall: float) -> str:
@@ -59,7 +60,15 @@ def _bar(bar: DrawnBar, wall: float) -> str:
         *(_rectangle("wait", first, last, wall, inset=5.5) for first, last in bar.waits),
     ]
     kind = ' class="failed"' if bar.failed else ' class="open"' if bar.so_far else ""
+    kind += "" if bar.seq is None else f' data-seq="{bar.seq}"'
     return f"<g{kind}><title>{title}</title>{''.join(shapes)}</g>"
+
+
+def minimap(critical: Iterable[Interval], ends: Iterable[Interval], wall: float) -> str:
+    """Return a whole session in one row: where any step ran, and of it the critical path."""
+    shapes = [_rectangle("beside", first, last, wall, inset=4.0) for first, last in ends]
+    shapes += [_rectangle("critical", first, last, wall, inset=6.0) for first, last in critical]
+    return _svg("bar", _HEIGHT, "".join(shapes[:MOST_SHAPES]))
 
 
 def pair_of_bars(critical: float, busy: float, longest: float) -> str:
@@ -155,9 +164,8 @@ def dots(
     shapes = []
     for first, last in pauses:
         left, right_end = (_place(x, 0.0, right, top, 100.0)[0] for x in (first, last))
-        shapes.append(
-            f'<rect class="pause" x="{left:.1f}" y="0" width="{max(0.0, right_end - left):.1f}" height="100"/>'
-        )
+        width = max(0.0, right_end - left)
+        shapes.append(f'<rect class="pause" x="{left:.1f}" y="0" width="{width:.1f}" height="100"/>')
     for ribbon in ribbons:
         edge = [(x, high) for x, _, high in ribbon] + [(x, low) for x, low, _ in reversed(ribbon)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(x, y, right, top, 100.0) for x, y in edge))

@@ -24,6 +24,7 @@ from perfdb.web.queries import (
     RegressionsQuery,
     RuleQuery,
     RulesQuery,
+    SessionQuery,
     SessionsQuery,
     StepsQuery,
     TrendQuery,
@@ -132,9 +133,11 @@ def get_sessions(history: History, query: Annotated[SessionsQuery, Query()]) -> 
 
 
 @router.get("/sessions/{session_id}", tags=["sessions"], responses=problems(404))
-def get_session(history: History, session_id: SessionId) -> schemas.SessionAnswer:
+def get_session(
+    history: History, session_id: SessionId, query: Annotated[SessionQuery, Query()]
+) -> schemas.SessionAnswer:
     """Return one session in full."""
-    return sessions.session(history, session_id)
+    return sessions.session(history, session_id, most_explained=None if query.explain else 0)
 
 
 @router.get("/steps", tags=["sessions"], responses=problems(404))

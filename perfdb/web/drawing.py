@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
+from perfdb.analysis.timeline import guides
 from perfdb.analysis.trend_view import kept_places
 from perfdb.pages import svg
 from perfdb.text import amount_text, size_text
@@ -15,11 +17,19 @@ from perfdb.web.schemas import BarRow, SampleSeries, SessionAnswer, TimelineRow,
 MOST_DOTS = 300
 
 
-def waterfall(answer: SessionAnswer) -> Iterator[tuple[TimelineRow, str]]:
-    """Yield the rows of a session's waterfall, each with its bars."""
+def waterfall(answer: SessionAnswer, most: int) -> Iterator[tuple[TimelineRow, str, str]]:
+    """Yield the rows of a session's waterfall, each with its bars and its guides; of too many the weightiest.
+
+    The weightiest are those that held the session up most; later rows of the same steps stay with the first.
+    """
     steps = {step.seq: step for step in answer.steps}
     begun = answer.session.start_time
-    for row in answer.timeline.rows:
+    rows = answer.timeline.rows
+    if len(rows) > most:
+        firsts = list(accumulate(range(len(rows)), lambda first, at: at if rows[at].count else first))
+        order = sorted(range(len(rows)), key=lambda at: (-rows[firsts[at]].critical_s, firsts[at], at))
+        rows = [rows[at] for at in sorted(order[:most])]
+    for row, guide in zip(rows, guides([row.depth for row in rows]), strict=True):
         bars = []
         for bar in _longest(row.bars, svg.MOST_SHAPES):
             step = steps.get(bar.seq)
@@ -30,8 +40,17 @@ def waterfall(answer: SessionAnswer) -> Iterator[tuple[TimelineRow, str]]:
             ]
             name = row.label if step is None else step.step_name
             failed = bar.status == FAILED
-            bars.append(svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed, bar.so_far))
-        yield row, svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0)
+            bars.append(
+                svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed, bar.so_far, bar.seq)
+            )
+        yield row, svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0), guide
+
+
+def minimap(answer: SessionAnswer) -> str:
+    """Return the whole session in one row, from which a part can be chosen."""
+    top = [bar for row in answer.timeline.rows if row.depth == 0 for bar in row.bars]
+    path = [(part.start, part.end) for part in answer.critical_path if part.seq is not None]
+    return svg.minimap(path, [(bar.start, bar.end) for bar in top], answer.timeline.wall_s)
 
 
 def _longest(bars: Sequence[BarRow], most: int) -> Sequence[BarRow]:

@@ -132,6 +132,12 @@ class SessionsQuery(Filters):
     limit: int = Field(50, ge=1, le=MOST_ON_A_PAGE)
 
 
+class SessionQuery(Query):
+    """How much of a session."""
+
+    explain: bool = Field(True, description="Why it took that long; without, an answer takes less time.")
+
+
 class OverviewQuery(Query):
     """What the first page is about; without a window the newest runs."""
 

@@ -26,6 +26,7 @@ from perfdb.web.answers import recorded as of_recorded
 from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
+from perfdb.web.answers.sessions import MOST_STEPS
 from perfdb.web.bar import NAMES, BarRoute, asked, bar_of, bar_or_none, key_of
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
@@ -55,6 +56,8 @@ USUAL = {
 }
 """What a page shows while its address has no window; elsewhere everything."""
 
+EXPLAINED_AT_ONCE = 500  # steps of a session; more when it is asked
+ROWS_SHOWN, STEPS_IN_TABLE = 120, 100  # of a session, without all=1
 STEPS_SHOWN = 10  # on the first page, of each pipeline and mode
 KINDS_IN_FULL = 4
 STATES = ("open", ACKNOWLEDGED, RESOLVED, EXPECTED, FALSE_ALARM, HISTORIC, "all")
@@ -172,7 +175,11 @@ def get_sessions(request: Request) -> HTMLResponse:
 @router.get("/sessions/{session_id}")
 def get_session(request: Request, session_id: str) -> HTMLResponse:
     """Show one session in full."""
-    answer = of_sessions.session(request.app.state.history, session_id)
+    bar_of(request)  # says what is wrong with it
+    most_explained = None if request.query_params.get("why") == "1" else EXPLAINED_AT_ONCE
+    answer = of_sessions.session(request.app.state.history, session_id, most_explained=most_explained)
+    whole = request.query_params.get("all") == "1"
+    most, most_steps = (MOST_STEPS, MOST_STEPS) if whole else (ROWS_SHOWN, STEPS_IN_TABLE)
     parents = {step.seq: step.parent_seq for step in answer.steps}
     right, shapes = drawing.resources(answer.samples, answer.session.start_time, answer.timeline.wall_s)
     return page(
@@ -182,7 +189,12 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         now=answer.now,
         answer=answer,
         alerts=[alert for alert in answer.alerts if alert.inhibited_by is None and alert.severity != INFO],
-        rows=list(drawing.waterfall(answer)),
+        rows=list(drawing.waterfall(answer, most)),
+        minimap=drawing.minimap(answer),
+        asks_why=len(answer.steps) + answer.hidden_steps > EXPLAINED_AT_ONCE,
+        more_rows=max(0, len(answer.timeline.rows) - most) + answer.timeline.hidden_rows,
+        steps=answer.steps[:most_steps],
+        more_steps=max(0, len(answer.steps) - most_steps) + answer.hidden_steps,
         kinds=drawing.waterfall_keys(answer),
         resources=shapes,
         right=right,
