@@ -50,6 +50,10 @@ SECTIONS = {
             "perfdb.cli.compare",
             "Compare two sessions, or two groups of sessions by attribute.",
         ),
+        "common": (
+            "perfdb.cli.common",
+            "Show what slow runs have in common: customer=acme: 78 % of them, 25 % of the rest.",
+        ),
         "failures": ("perfdb.cli.failures", "Count the reasons why runs failed or were cancelled."),
         "violations": ("perfdb.cli.violations", "List runs that violated a limit, newest first."),
         "thresholds": ("perfdb.cli.thresholds", "Suggest limits for rules of kind max."),

@@ -12,12 +12,23 @@ from fastapi.responses import Response, StreamingResponse
 from perfdb.errors import PerfdbError, UsageError
 from perfdb.version import __version__
 from perfdb.web import metrics, schemas
-from perfdb.web.answers import alerts, bottlenecks, compare, overview, recorded, rules, sessions, trends
+from perfdb.web.answers import (
+    alerts,
+    bottlenecks,
+    common,
+    compare,
+    overview,
+    recorded,
+    rules,
+    sessions,
+    trends,
+)
 from perfdb.web.queries import (
     AlertId,
     AlertsQuery,
     AnnotationsQuery,
     BottlenecksQuery,
+    CommonQuery,
     CompareQuery,
     MeasuresQuery,
     OverviewQuery,
@@ -199,6 +210,13 @@ def get_comparison(
     """Return two sessions side by side, or with ``by`` two groups of them."""
     with conflicts():
         return compare.compare(history, query)
+
+
+@router.get("/common", tags=["what is slow"], responses=problems(404, 409))
+def get_common(history: History, query: Annotated[CommonQuery, Query()]) -> common.CommonAnswer:
+    """Return what slow runs have in common: values that are more frequent among them than in the rest."""
+    with conflicts():
+        return common.common(history, query)
 
 
 @router.get("/alerts", tags=["alerts"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 
 from perfdb.analysis.timeline import guides
 from perfdb.analysis.trend_view import kept_places
@@ -26,7 +25,9 @@ def waterfall(answer: SessionAnswer, most: int) -> Iterator[tuple[TimelineRow, s
     begun = answer.session.start_time
     rows = answer.timeline.rows
     if len(rows) > most:
-        firsts = list(accumulate(range(len(rows)), lambda first, at: at if rows[at].count else first))
+        firsts: list[int] = []
+        for at, row in enumerate(rows):
+            firsts.append(at if row.count or not firsts else firsts[-1])
         order = sorted(range(len(rows)), key=lambda at: (-rows[firsts[at]].critical_s, firsts[at], at))
         rows = [rows[at] for at in sorted(order[:most])]
     for row, guide in zip(rows, guides([row.depth for row in rows]), strict=True):

@@ -232,6 +232,19 @@ class CompareQuery(Filters):
     measure: Measured = OF_MEASURE
 
 
+class CommonQuery(Filters):
+    """The slow ones of the sessions that fit."""
+
+    slowest: float = Field(
+        5.0, gt=0, le=50, description="How many percent of each pipeline and mode are slow."
+    )
+    over: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(
+        None, ge=0, description="Instead: runs that took longer than so many seconds."
+    )
+    step: MaybeName = Field(None, description="What is slow is this step, not the whole.")
+    last: int = Field(2_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
+
+
 class AlertsQuery(Query):
     """A page of alerts."""
 

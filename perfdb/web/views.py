@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from perfdb.analysis.compare import FACTS as FACTS_OF_RUNS
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.analysis.trend_view import LEAST_FOR_MOVES
@@ -20,6 +21,7 @@ from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RES
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import bottlenecks as of_bottlenecks
+from perfdb.web.answers import common as of_common
 from perfdb.web.answers import compare as of_compare
 from perfdb.web.answers import overview as of_overview
 from perfdb.web.answers import recorded as of_recorded
@@ -41,6 +43,7 @@ PAGES = {
     "Sessions": "/sessions",
     "Trends": "/trends",
     "Bottlenecks": "/bottlenecks",
+    "In common": "/common",
     "Compare": "/compare",
     "Alerts": "/alerts",
     "Rules": "/rules",
@@ -51,6 +54,7 @@ USUAL = {
     "Overview": "the newest runs",
     "Trends": "the last 500 runs",
     "Bottlenecks": "the last 100 of each pipeline",
+    "In common": "the last 2,000 runs",
     "Compare": "the last 1,000 runs",
     "Rules": "the last 50 of each pipeline",
 }
@@ -67,6 +71,7 @@ ORDERS = {
     "slowest": "longest first",
     "fastest": "shortest first",
 }
+MOST_IN_COMMON = 10_000  # sessions
 MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
 MOST_MARKS = 20  # in words; the chart has all
 FACTOR = 0.5
@@ -361,6 +366,37 @@ def _largest_difference(answer: of_compare.SessionsCompared | of_compare.GroupsC
     of_time = any(row.measure == "duration" for row in answer.rows)
     parts = [row.critical_difference_s if of_time else row.difference for row in answer.rows]
     return max((abs(part or 0.0) for part in parts), default=0.0)
+
+
+@router.get("/common")
+def get_common(request: Request) -> HTMLResponse:
+    """Show what slow runs have in common."""
+    history = request.app.state.history
+    bar = bar_of(request)
+    whole = {"last": MOST_IN_COMMON} if bar.is_timed and "last" not in bar.given else {}
+    query = asked(queries.CommonQuery, request, **whole)
+    answer, problem = None, ""
+    try:
+        answer = of_common.common(history, query)
+    except (NotFoundError, StoreError):
+        raise
+    except PerfdbError as error:  # the form stays, so that it can be asked again
+        problem = str(error)
+    rows = [] if answer is None else answer.rows
+    return page(
+        request,
+        "common.html",
+        "In common",
+        answer=answer,
+        problem=problem,
+        given=query,
+        has_sessions=bool(bar.pipelines),
+        linked={
+            row.attribute
+            for row in rows
+            if row.attribute not in FACTS_OF_RUNS and "(UTC)" not in row.attribute
+        },
+    )
 
 
 @router.get("/alerts")
