@@ -282,7 +282,8 @@ class SeriesNow(SeriesName):
     """
 
     n: int
-    failures: int
+    failures: int  # among the newest ``runs``
+    runs: int
     p50: float | None
     p95: float | None
     baseline: float | None
@@ -324,8 +325,34 @@ class Live(Answer):
     newest_alert_id: int | None
 
 
+class PipelineNow(OfMode):
+    """How the runs of a pipeline and mode do now: their total, and the worst that is known of its steps.
+
+    ``state``: ``critical`` or ``warning`` where an alert fires, ``failing`` where many of the newest runs
+    failed, ``slower`` where a step or the whole takes clearly longer, ``new`` with too few runs to say, else
+    ``good``.
+    """
+
+    state: Literal["critical", "warning", "failing", "slower", "new", "good"]
+    why: str  # in words
+    n: int  # runs that count, of those that are now
+    failures: int
+    failed_percent: float | None
+    runs_per_day: float | None
+    p50: float | None
+    p95: float | None
+    baseline: float | None
+    change_percent: float | None
+    cost_usd: float | None  # mean per run, where it is recorded
+    alerts: int  # open ones
+    last_time: float | None
+    sparkline: list[float]
+
+
 class Overview(Answer):
-    """The first page: health now."""
+    """The first page: health now; ``pipelines`` worst first."""
+
+    pipelines: list[PipelineNow]
 
     live: Live
     database: str

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from perfdb.analysis.compare import FACTS as FACTS_OF_RUNS
 from perfdb.analysis.rules import kind_of
@@ -63,7 +64,7 @@ USUAL = {
 EXPLAINED_AT_ONCE = 500  # steps of a session; more when it is asked
 ROWS_SHOWN, STEPS_IN_TABLE = 120, 100  # of a session, without all=1
 STEPS_SHOWN = 10  # on the first page, of each pipeline and mode
-KINDS_IN_FULL = 4
+KINDS_IN_FULL = 3
 STATES = ("open", ACKNOWLEDGED, RESOLVED, EXPECTED, FALSE_ALARM, HISTORIC, "all")
 ORDERS = {
     "newest": "newest first",
@@ -141,6 +142,54 @@ def get_overview(request: Request) -> HTMLResponse:
         others=others,
         stale_modes=request.app.state.history.stale_modes(),
         groups=_steps_now(answer.series),
+    )
+
+
+@router.get("/pipelines")
+def get_pipelines(request: Request) -> RedirectResponse:
+    """Go to the pipeline that the bar names, or to all of them."""
+    bar = bar_of(request)
+    given = {name: value for name, value in bar.given.items() if name != "pipeline"}
+    path = "/" if bar.pipeline is None else f"/pipelines/{bar.pipeline}"
+    return RedirectResponse(link(path, **given), 303)
+
+
+@router.get("/pipelines/{pipeline:path}")
+def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
+    """Show how one pipeline does: what is slow in it, since when, and what happened."""
+    history = request.app.state.history
+    bar = bar_of(request)
+    request.state.bar = replace(bar, given={**bar.given, "pipeline": pipeline})
+    answer = of_overview.overview(history, asked(queries.OverviewQuery, request))
+    chosen = answer.pipelines[0].mode if answer.pipelines else bar.mode
+    trend = of_trends.trend(history, asked(queries.TrendQuery, request, mode=chosen))
+    series = trend.series
+    return page(
+        request,
+        "pipeline.html",
+        "Overview",
+        now=answer.live.now,
+        bar_action="/pipelines",
+        pipeline=pipeline,
+        answer=answer,
+        health=health(answer.alerts, answer.live, answer.series),
+        alerts=answer.alerts,
+        groups=[(kind, rows, 0) for kind, rows in _kinds(answer.series)],
+        trend=trend,
+        chart=drawing.trend(
+            trend, [each.limit for each in trend.limits], [c.start_time for c in trend.changes]
+        ),
+        most_marks=MOST_MARKS,
+        of_series={} if series is None else _of_series(series),
+        data=link(
+            "/api/v1/trends",
+            **{
+                name: value
+                for name, value in bar_of(request).asked.items()
+                if name in ("since", "until", "last")
+            },
+            **({} if series is None else _of_series(series)),
+        ),
     )
 
 

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import Series, percentile
 from perfdb.analysis.trend_view import kept_places
-from perfdb.filters import moment_of
+from perfdb.filters import DAY_S, moment_of
 from perfdb.history.names import require_names
+from perfdb.measures import named
 from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines, read_alerts
 from perfdb.store.baselines import Pin, pinned
-from perfdb.store.series import USUAL_OF, last_runs, usual_seconds
+from perfdb.store.series import USUAL_OF, last_runs, runs_of_series, usual_seconds
 from perfdb.vocabulary import FIRING, RUNNING
+from perfdb.web.health import STATES, state_of
 from perfdb.web.queries import OverviewQuery
-from perfdb.web.schemas import AlertRow, Live, OpenStep, Overview, RunningSession, SeriesNow, SessionRow
+from perfdb.web.schemas import (
+    AlertRow,
+    Live,
+    OpenStep,
+    Overview,
+    PipelineNow,
+    RunningSession,
+    SeriesNow,
+    SessionRow,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -40,6 +52,7 @@ MOST_KINDS = 12  # pipelines and modes
 MOST_ASKED = 1_000  # of which they are chosen
 MOST_IN_WINDOW = 100_000  # sessions of each
 MOST_STEPS_IN_WINDOW = 400_000
+COST = named("cost_usd", {})
 MOST_SERIES = 40  # per pipeline and mode
 
 
@@ -98,12 +111,13 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
     ]
     with history.reading() as connection:
         count = 0 if connection is None else browsing.count_sessions(connection, most=0)[0]
-        series = [] if connection is None else _all_series(connection, alerts, query, window)
+        series, pipelines = ([], []) if connection is None else _all_series(connection, alerts, query, window)
     return Overview(
         live=live(history, version, query),
         database=history.database,
         session_count=count,
         series=series,
+        pipelines=sorted(pipelines, key=lambda each: STATES.index(each.state)),
         alerts=[AlertRow.from_records(each) for each in alerts],
     )
 
@@ -128,7 +142,7 @@ def _running(session: Session, usual: dict[str | None, float]) -> RunningSession
 
 def _all_series(
     connection: Connection, alerts: list[Alert], query: OverviewQuery, window: Window
-) -> list[SeriesNow]:
+) -> tuple[list[SeriesNow], list[PipelineNow]]:
     spoken_for = [alert for alert in read_alerts(connection, FIRING) if alert.inhibited_by is not None]
     opened, moved = (
         {
@@ -143,6 +157,8 @@ def _all_series(
         (pin.pipeline, pin.mode, pin.step_name): pin for pin in pinned(connection) if pin.metric == "duration"
     }
     found: list[SeriesNow] = []
+    pipelines: list[PipelineNow] = []
+    rows = [AlertRow.from_records(each) for each in alerts]
     kinds = [
         kind
         for kind in browsing.total_series(connection, most=MOST_ASKED)
@@ -153,12 +169,46 @@ def _all_series(
         of_kind = _now_and_before(connection, number, window)
         total, steps = of_kind[:1], of_kind[1:]
         steps.sort(key=lambda pair: -sum(pair[0].values[-RECENT:]))
+        own: list[SeriesNow] = []
         for runs, past in [*total, *steps][:MOST_SERIES]:
             name = (pipeline, mode, runs.step_name)
             since = accepted.get((runs.step_name, "duration"))
             usual = _baseline(past, pins.get(name), moved.get(name), since)
-            found.append(_series_now(runs, usual, opened.get(name), RECENT if window.is_usual else None))
-    return found
+            own.append(_series_now(runs, usual, opened.get(name), RECENT if window.is_usual else None))
+        found += own
+        if own:
+            costs = runs_of_series(
+                connection, pipeline, None, mode, last=RECENT, until=window.until, measure=COST
+            )
+            of_kind_alerts = [each for each in rows if (each.pipeline, each.mode) == (pipeline, mode)]
+            pipelines.append(_pipeline_now(total[0][0], own, of_kind_alerts, costs, window))
+    return found, pipelines
+
+
+def _pipeline_now(
+    total: Series, own: Sequence[SeriesNow], alerts: Sequence[AlertRow], costs: Series, window: Window
+) -> PipelineNow:
+    first = own[0]
+    state, why = state_of(own, alerts)
+    return PipelineNow.from_records(
+        first,
+        state=state,
+        why=why,
+        failed_percent=100 * first.failures / first.runs if first.runs else None,
+        runs_per_day=_runs_per_day(total, window),
+        cost_usd=fmean(costs.good.values) if costs.good.values else None,
+        alerts=len(alerts),
+    )
+
+
+def _runs_per_day(runs: Series, window: Window) -> float | None:
+    """Return how often it runs: over the window, or else from the first of these runs to the last."""
+    starts = runs.start_times
+    if window.since:
+        end = time.time() if window.until is None else window.until
+        return DAY_S * len(starts) / (end - window.since) if end > window.since else None
+    span = starts[-1] - starts[0] if starts else 0.0
+    return DAY_S * (len(starts) - 1) / span if span > 0 else None
 
 
 def _now_and_before(connection: Connection, number: int, window: Window) -> list[tuple[Series, Series]]:
@@ -217,6 +267,7 @@ def _series_now(
         step_name=runs.step_name,
         mode=runs.mode,
         n=len(recent),
+        runs=len(runs.counted if newest is None else runs.counted[-newest:]),
         failures=sum(not counted for counted in (runs.counted if newest is None else runs.counted[-newest:])),
         p50=p50,
         p95=percentile(sorted(recent), "p95"),
