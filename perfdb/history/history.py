@@ -323,7 +323,7 @@ class History(Keeping):
     def violations(
         self, *, measure: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
     ) -> pd.DataFrame:
-        """Return the runs that broke a ``max`` or ``min`` rule of the settings, oldest first.
+        """Return the runs that broke a ``max``, ``min`` or ``sum`` rule of the settings, oldest first.
 
         Args:
             measure: only what broke rules for this measure.

@@ -185,10 +185,17 @@ def _statistics(
 def violations(
     connection: Connection | None, rules: Iterable[Rule], **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
-    """Return the runs among the sessions that fit which broke a ``max`` or ``min`` rule."""
+    """Return the runs among the sessions that fit which broke a ``max``, ``min`` or ``sum`` rule."""
+    from perfdb.analysis.rules import TABLE
     from perfdb.analysis.violations import violations as find
+    from perfdb.store.windows import offsets_of
 
-    return find(*sessions_and_steps(connection, **filters), rules)
+    rules = list(rules)
+    sessions, steps = sessions_and_steps(connection, **filters)
+    offsets = None
+    if connection is not None and any(TABLE[rule.kind].looks_at == "day" for rule in rules) and len(sessions):
+        offsets = offsets_of(connection, float(sessions["start_time"].min()))
+    return find(sessions, steps, rules, offsets)
 
 
 def regressions(
