@@ -497,6 +497,39 @@ class History(Keeping):
                 raise UsageError('give two sessions, compare("last~1", "last"), or by="fast_mode"')
             return queries.compare_sessions(connection, *queries.usual_pair(connection, a, b), of)
 
+    def pareto(
+        self,
+        *,
+        by: str = "model",
+        step: str | None = None,
+        measure: str = "cost_usd",
+        last: int | None = 1000,
+        **filters: Unpack[Filters],
+    ) -> pd.DataFrame:
+        """Return how long each value of an attribute takes against what it costs, such as models.
+
+        Args:
+            by: an attribute of the sessions, or else of steps: then each step by itself.
+            step: only this step, by its own attribute or that of its session.
+            measure: what is held against the seconds, as ``measures`` lists them.
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+
+        Returns:
+            ``value``, ``n``, ``seconds`` and ``cost`` (medians) with their 95 % intervals, and ``front``:
+            whether no other one is as fast and as cheap: see ``analysis.pareto``.
+
+        Raises:
+            UsageError: nothing that counts has the attribute.
+        """
+        from perfdb.history import queries
+
+        with self._reading() as connection:
+            of = self._measure(connection, measure)
+            chosen = checked_filters(last, filters)
+            modes = self._settings.mode_attributes
+            return queries.choices(connection, by=by, step=step, measure=of, mode_attributes=modes, **chosen)
+
     def usual_pair(self, a: str | None = None, b: str | None = None) -> tuple[str, str]:
         """Return the ids of the two sessions to compare where not both are named, of one pipeline and mode.
 
@@ -546,10 +579,11 @@ class History(Keeping):
             kind: ``trend``, ``waterfall`` or another that ``perfdb chart --help`` lists.
             session_ids: of ``waterfall`` and ``resources`` one session (the last one), of ``compare`` two
                 (the last two).
-            step: of ``trend``: this step, not the total.
+            step: of ``trend``: this step, not the total; of ``pareto``: only this one.
             by: of ``trend``: ``session`` (at equal distances) or ``time``; of ``compare``: the attribute
-                whose values make the two groups.
-            measure: of ``trend``, ``steps``, ``bottlenecks`` and ``compare``: as in ``trends``.
+                whose values make the two groups; of ``pareto``: that whose values are drawn (``model``).
+            measure: of ``trend``, ``steps``, ``bottlenecks`` and ``compare``: as in ``trends``; of
+                ``pareto``: what the seconds are held against (``cost_usd``).
             last: how many of the newest sessions.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 

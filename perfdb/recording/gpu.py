@@ -1,4 +1,4 @@
-"""What graphics processors do for this process, as NVIDIA's library tells the monitor's thread (extra ``gpu``).
+"""What graphics processors do for this process, as NVIDIA's library tells the monitor (extra ``gpu``).
 
 Without the library, a driver, or a device that this process uses, there is nothing, and nothing changes.
 """

@@ -19,6 +19,7 @@ from perfdb.web.queries import (
     BottlenecksQuery,
     CompareQuery,
     MeasuresQuery,
+    ParetoQuery,
     RegressionsQuery,
     RuleQuery,
     SessionsQuery,
@@ -185,6 +186,13 @@ def get_comparison(
     """Return two sessions side by side, or with ``by`` two groups of them."""
     with conflicts():
         return compare.compare(history, query)
+
+
+@router.get("/pareto", tags=["what is slow"], responses=problems(404, 409))
+def get_pareto(history: History, query: Annotated[ParetoQuery, Query()]) -> compare.ParetoAnswer:
+    """Return how long each value of an attribute takes against what it costs, such as models."""
+    with conflicts():
+        return compare.pareto(history, query)
 
 
 @router.get("/alerts", tags=["alerts"])
