@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -182,6 +183,32 @@ class History(Keeping):
         show_as(Session, "text/html", _session_html)
         with self._recorded() as connection:
             return reading.read_session(connection, reading.find_session_id(connection, session_id))
+
+    def spending(self) -> pd.DataFrame:
+        """Return what each pipeline and mode costs, where dollars or tokens were recorded.
+
+        Returns:
+            ``pipeline``, ``mode``; ``today_usd`` and ``today_tokens`` since midnight (local time), of
+            ``today_n`` sessions however they ended; ``run_usd``: the median of the newest ``n`` completed
+            sessions (20 at most), ``usual_usd`` that of the ``usual_n`` before them, if those are 10 or more,
+            and ``change_percent``.
+        """
+        import pandas as pd
+
+        from perfdb.store.spending import Spending, spending
+
+        with self._reading() as connection:
+            found = [] if connection is None else spending(connection, time.time())
+        return pd.DataFrame(
+            [asdict(each) for each in found], columns=[each.name for each in fields(Spending)]
+        )
+
+    def spent_by(self, session_ids: Collection[str]) -> dict[str, dict[str, float]]:
+        """Return ``cost_usd`` and ``tokens`` (in and out) of those of these sessions that have any."""
+        from perfdb.store.spending import spent_by
+
+        with self._reading() as connection:
+            return {} if connection is None else spent_by(connection, session_ids)
 
     def usual_seconds(self, session: Session) -> dict[str | None, float]:
         """Return what a session that runs usually takes, by step name, in s; None is its total.

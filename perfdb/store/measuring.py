@@ -48,11 +48,11 @@ def of_sessions(connection: Connection, measure: Measure, chosen: Select[tuple[i
     return {pk: float(value) for pk, value in found if value is not None and abs(value) < HUGE}
 
 
-def is_recorded(connection: Connection, measure: Measure) -> bool:
-    """Say whether a measure was ever recorded: most often it is in one of the newest sessions."""
+def is_recorded(connection: Connection, measure: Measure, *, lately: bool = False) -> bool:
+    """Say whether a measure was ever recorded, or ``lately``: it is most often in the newest sessions."""
     newest = select(sessions.c.id).order_by(sessions.c.start_time.desc()).limit(100)
     of_step, own = of_steps(connection, measure), _own_of_sessions(connection, measure)
-    for chosen in (newest, None):
+    for chosen in (newest,) if lately else (newest, None):
         for key, value in ((steps.c.session_pk, of_step), (sessions.c.id, own)):
             query = select(key).where(value.is_not(None)).limit(1)
             if connection.execute(query if chosen is None else query.where(key.in_(chosen))).first():

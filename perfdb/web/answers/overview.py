@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
@@ -15,8 +16,18 @@ from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines, read_alerts
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.series import USUAL_OF, last_runs, usual_seconds
+from perfdb.store.spending import spending, spent_by
 from perfdb.vocabulary import FIRING, RUNNING
-from perfdb.web.schemas import AlertRow, Live, OpenStep, Overview, RunningSession, SeriesNow, SessionRow
+from perfdb.web.schemas import (
+    AlertRow,
+    Live,
+    OpenStep,
+    Overview,
+    RunningSession,
+    SeriesNow,
+    SessionRow,
+    SpendingRow,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
     from perfdb.records import Session
     from perfdb.web.served import ServedHistory
 
+_NOTHING: dict[str, float] = {}
 MOST_RUNNING = 20
 NEWEST = 10
 LAST = 200  # sessions behind the figures of a series
@@ -39,14 +51,14 @@ def live(history: ServedHistory, version: int = 0) -> Live:
     alerts = Triage(history).alerts()
     with history.reading() as connection:
         running = [] if connection is None else browsing.running_sessions(connection, most=MOST_RUNNING)
-        newest = [] if connection is None else _newest(connection)
+        newest = [] if connection is None else session_rows(connection, _newest(connection))
         kinds = {(session.pipeline, session.mode) for session in running}
         usual = {} if connection is None else {kind: usual_seconds(connection, *kind) for kind in kinds}
     return Live(
         version=version,
         now=time.time(),
         running=[_running(session, usual[session.pipeline, session.mode]) for session in running],
-        sessions=[SessionRow.from_records(session) for session in newest],
+        sessions=newest,
         firing=sum(alert.state == FIRING for alert in alerts),
         newest_alert_id=max((alert.id for alert in alerts), default=None),
     )
@@ -58,13 +70,21 @@ def overview(history: ServedHistory, version: int = 0) -> Overview:
     with history.reading() as connection:
         count = 0 if connection is None else browsing.count_sessions(connection, most=0)[0]
         series = [] if connection is None else _all_series(connection, alerts)
+        spent = [] if connection is None else spending(connection, time.time())
     return Overview(
         live=live(history, version),
         database=history.database,
         session_count=count,
         series=series,
         alerts=[AlertRow.from_records(each) for each in alerts],
+        spending=[SpendingRow.from_records(each) for each in spent],
     )
+
+
+def session_rows(connection: Connection, sessions: Sequence[Session]) -> list[SessionRow]:
+    """Return sessions as a list has them, with what they cost."""
+    spent = spent_by(connection, [session.session_id for session in sessions])
+    return [SessionRow.from_records(each, **spent.get(each.session_id, _NOTHING)) for each in sessions]
 
 
 def _newest(connection: Connection) -> list[Session]:
