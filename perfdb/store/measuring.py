@@ -92,7 +92,8 @@ def values_by_step(
 ) -> list[dict[str | None, float]]:
     """Return, per session, what a measure is worth in the steps of each name, and under None what is left.
 
-    They add up to the session's value, whatever makes that: of a measure that has no sum, all of it is left.
+    They add up to the session's value, whatever makes that: of a measure that has no sum, the step that made
+    it has all of it.
     """
     pks: dict[str, int] = {}
     for first in range(0, len(session_ids), 500):
@@ -113,6 +114,22 @@ def values_by_step(
         for pk, name, spent in driver_rows(connection, query):
             if spent is not None:
                 found[pk][name] = float(spent)
+    else:
+        own = of_steps(connection, measure)
+        each = (
+            select(steps.c.session_pk, series.c.step_name, steps.c.start_time, steps.c.seq, own)
+            .join(series, series.c.id == steps.c.series_id)
+            .where(steps.c.session_pk.in_(chosen), own.is_not(None))
+        )
+        made: dict[int, tuple[tuple[float, ...], str, float]] = {}
+        for pk, name, start, seq, spent in driver_rows(connection, each):
+            amount = float(spent)
+            place = (amount, -start, -seq) if measure.total == MAX else (start, seq)
+            if pk not in made or place > made[pk][0]:
+                made[pk] = place, name, amount
+        for pk, (_, name, amount) in made.items():
+            if amount == totals.get(pk):
+                found[pk][name] = amount
     for pk, parts in found.items():
         parts[None] = totals.get(pk, 0.0) - sum(parts.values())
     return [found[pks[session_id]] for session_id in session_ids]
