@@ -66,11 +66,12 @@ def spent_by(connection: Connection, session_ids: Collection[str]) -> dict[str, 
 
 def _values(connection: Connection, chosen: Any) -> tuple[dict[int, float], dict[int, float]]:
     """Return dollars, and tokens, of the chosen sessions by number."""
+    costs, *parts = measuring.sums_of_sessions(connection, (COST, *TOKENS), chosen)
     tokens: dict[int, float] = {}
-    for measure in TOKENS:
-        for pk, value in measuring.of_sessions(connection, measure, chosen).items():
+    for part in parts:
+        for pk, value in part.items():
             tokens[pk] = tokens.get(pk, 0.0) + value
-    return measuring.of_sessions(connection, COST, chosen), tokens
+    return costs, tokens
 
 
 def spending(connection: Connection, now: float) -> list[Spending]:
@@ -96,7 +97,9 @@ def spending(connection: Connection, now: float) -> list[Spending]:
             .limit(LAST)
         )
         pks = [pk for (pk,) in driver_rows(connection, newest)]
-        known = measuring.of_sessions(connection, COST, select(sessions.c.id).where(sessions.c.id.in_(pks)))
+        (known,) = measuring.sums_of_sessions(
+            connection, (COST,), select(sessions.c.id).where(sessions.c.id.in_(pks))
+        )
         costs = [known[pk] for pk in pks if pk in known]
         recent, past = costs[:USUAL_OF], costs[USUAL_OF:]
         if not (today or tokens or costs):
