@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ADDED = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "image_tokens", "images")
 """What several answers of one step add up to."""
 BY_MODEL = "used_by_model"  # what they used of each model, where that was more than one
-MOST = 10**15
+MOST = 1_000_000_000_000_000
 _LONGEST = 200  # characters of a model's name
 _SDKS = ("openai", "anthropic")
 _MADE = ("image_generation.completed", "image_edit.completed")
