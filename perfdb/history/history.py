@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from perfdb.analysis.common import Common
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
     from perfdb.history.reports import Report
@@ -556,6 +557,40 @@ class History(Keeping):
             chosen = checked_filters(last, filters)
             modes = self._settings.mode_attributes
             return queries.choices(connection, by=by, step=step, measure=of, mode_attributes=modes, **chosen)
+
+    def common(
+        self,
+        slow: Collection[str] | None = None,
+        *,
+        slowest: float = 5.0,
+        over: float | None = None,
+        step: str | None = None,
+        last: int | None = 2000,
+        **filters: Unpack[Filters],
+    ) -> Common:
+        """Return what slow runs have in common: values that are more frequent among them than in the rest.
+
+        Args:
+            slow: the ids of the slow runs; without, ``over`` or ``slowest`` says which they are.
+            slowest: how many percent of the runs of each pipeline and mode are its slow ones.
+            over: instead, runs that took longer than so many seconds.
+            step: what is slow is this step (the mean of its runs in a session), not the whole.
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+
+        Returns:
+            ``sentence``, and ``frame`` with ``attribute``, ``value``, ``slow_n`` of ``slow_of``,
+            ``slow_percent`` with its 95 % interval, ``rest_percent``, ``lift`` and ``sure``: see
+            ``analysis.common``.
+
+        Raises:
+            UsageError: too few runs fit, or all or none of them are slow.
+        """
+        from perfdb.history import queries
+
+        with self._recorded() as connection:
+            chosen = checked_filters(last, filters)
+            return queries.common(connection, slow=slow, slowest=slowest, over=over, step=step, **chosen)
 
     def usual_pair(self, a: str | None = None, b: str | None = None) -> tuple[str, str]:
         """Return the ids of the two sessions to compare where not both are named, of one pipeline and mode.
