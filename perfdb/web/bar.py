@@ -29,7 +29,7 @@ from perfdb.web.words import link
 
 WINDOW = ("since", "until", "last")
 NAMES = (*WINDOW, "pipeline", "mode")
-FORM = ("window", "from", "to", "zone", "series", "of")
+FORM = ("window", "from", "to", "zone", "series", "of", "pick")
 """Fields of forms that stand for others: an address with one of them is changed into one without."""
 
 PRESETS = (
@@ -269,6 +269,10 @@ def _settled(request: Request) -> str:
         kept |= _window(window or DATES, asked_for)
     if kept.get("measure") == ["duration"]:
         del kept["measure"]
+    if picked := asked_for.getlist("pick"):
+        if len(picked) != 2:
+            raise ValueError(f"choose two sessions to compare, not {len(picked)}")
+        kept["a"], kept["b"] = sorted(picked)  # ids begin with the time of the start
     if chosen := asked_for.get("series"):
         kept |= _series(chosen, asked_for)
     return link(request.url.path, **kept)

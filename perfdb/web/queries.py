@@ -125,6 +125,9 @@ class SessionsQuery(Filters):
     """A page of sessions."""
 
     search: MaybeText = Field(None, description="How the session's id begins.")
+    text: MaybeText = Field(
+        None, description="What stands in the pipeline's name, the error or an attribute."
+    )
     last: int | None = Field(None, ge=1, le=100_000, description="Of so many of the newest that fit.")
     sort: Literal["newest", "oldest", "slowest", "fastest"] = "newest"
     after: MaybeKey = Field(None, description="The page after this key.")

@@ -136,6 +136,7 @@ class SessionRow(OfMode):
     total_duration: float | None
     error_message: str | None
     tags: list[str]
+    usual_s: float | None = None  # in a list of sessions: the median of late of its pipeline and mode
 
 
 class SessionPage(Answer):
