@@ -191,6 +191,20 @@ def _moment(connection: Any, name: str, text: str, zone: tzinfo) -> float:
         raise ValueError(f"{name}: {error}") from None
 
 
+def moment_in(request: Request, name: str) -> float | None:
+    """Return a moment that a field of the page itself names, in the forms of the bar; None without one.
+
+    Raises:
+        ValueError: it is of no form that can be meant, or there is no such commit.
+    """
+    text = request.query_params.get(name, "").strip()
+    if not text:
+        return None
+    history: ServedHistory = request.app.state.history
+    with history.reading() as connection:
+        return _moment(connection, name, text, bar_of(request).zone)
+
+
 def zone_of(name: str | None) -> tzinfo:
     """Return a viewer's zone; UTC where a browser said none that there is."""
     if name is None or not _ZONE.fullmatch(name) or name == "local":

@@ -231,6 +231,7 @@ class CompareQuery(Filters):
     a: MaybeText = Field(None, description="A session as in `perfdb show`, or a value of the attribute.")
     b: MaybeText = None
     by: MaybeText = Field(None, description="An attribute whose values make two groups.")
+    split: MaybeMoment = Field(None, description="Instead: the runs before this moment, and those since.")
     last: int = Field(1_000, ge=2, le=10_000)
     measure: Measured = OF_MEASURE
 

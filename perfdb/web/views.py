@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -30,7 +31,7 @@ from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.answers.sessions import MOST_STEPS
-from perfdb.web.bar import NAMES, BarRoute, asked, bar_of, bar_or_none, key_of
+from perfdb.web.bar import NAMES, BarRoute, asked, bar_of, bar_or_none, key_of, moment_in
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
 from perfdb.web.schemas import SeriesName, SeriesNow, SessionPage
@@ -334,6 +335,7 @@ def get_trends(request: Request) -> HTMLResponse:
         least_for_moves=LEAST_FOR_MOVES,
         most_marks=MOST_MARKS,
         of_series={} if series is None else _of_series(series) | {"measure": query.measure},
+        of_series_kind={} if series is None else {"pipeline": series.pipeline, "mode": series.mode},
         chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
         snippet=in_python("trends", request, step=query.step, measure=query.measure),
         data=link(
@@ -420,7 +422,9 @@ def _kinds(rows: Iterable[Any]) -> list[tuple[tuple[str, str], list[Any]]]:
 def get_compare(request: Request) -> HTMLResponse:
     """Show two sessions, or two groups of sessions, side by side."""
     history = request.app.state.history
-    query = asked(queries.CompareQuery, request)
+    split = moment_in(request, "split")
+    fixed = {} if split is None else {"split": datetime.fromtimestamp(split, UTC).isoformat()}
+    query = asked(queries.CompareQuery, request, "split", **fixed)
     asked_of = {name: value for name, value in bar_of(request).asked.items() if name != "last"}
     recent = of_sessions.session_page(
         history, queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
@@ -446,6 +450,8 @@ def get_compare(request: Request) -> HTMLResponse:
         answer=answer,
         problem=problem,
         by=query.by,
+        split=request.query_params.get("split", ""),
+        marks=bar_of(request).marks,
         a=first,
         b=second,
         recent=recent,
