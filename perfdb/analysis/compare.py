@@ -31,6 +31,9 @@ from perfdb.vocabulary import COMPLETED, OTHER, TOTAL
 RESAMPLES = 5_000
 LEAST_FOR_INTERVAL = 5
 SEED = 20_260_101
+PERIOD = "period"
+"""What two periods are told apart by, as if it were an attribute: ``before`` and ``after``."""
+
 SEPARATES = 0.95  # an attribute that names the group of this share of the sessions is confounded with it
 _SECONDS = {
     "a_s": "a_median", "b_s": "b_median", "more_s": "difference_s", "more_low_s": "low_s",
@@ -494,7 +497,7 @@ def _confounded(chosen: pd.DataFrame, first: str, by: str) -> tuple[str, ...]:
     starts = chosen["start_time"].tolist()
     before = [start for start, is_first in zip(starts, groups, strict=True) if is_first]
     after = [start for start, is_first in zip(starts, groups, strict=True) if not is_first]
-    if max(before) < min(after) or max(after) < min(before):
+    if by != PERIOD and (max(before) < min(after) or max(after) < min(before)):
         found.append("time")
     return tuple(found)
 
@@ -525,9 +528,10 @@ def _group_sentence(
     if not measure.is_duration:
         more, verb = _more_of(difference, measure.unit), f"has {inert(measure.words)}"
     of_mode = mode_text(str(total["mode"]))
+    begins, beside = (f"With {groups}", f"with {named_a}") if by != PERIOD else ("Since then", "before")
     sentence = (
-        f"With {groups} a session of {inert(total['pipeline'])}{f' ({of_mode})' if of_mode else ''} {verb} "
-        f"{after} in the median, {more} with {named_a} ({before}); "
+        f"{begins} a session of {inert(total['pipeline'])}{f' ({of_mode})' if of_mode else ''} {verb} "
+        f"{after} in the median, {more} {beside} ({before}); "
         f"n = {total['b_n']} and {total['a_n']}"
     )
     if total["low"] == total["low"]:

@@ -44,6 +44,7 @@ WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
 @click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not only the first {MOST_STEPS}.")
 @click.option("--steps", "most", type=COUNT, help="Number of steps to show, the first ones.")
+@click.option("--depth", type=COUNT, help="Levels of steps in steps to show.  [all]")
 @click.option("--data", is_flag=True, help="Show the additional data of each step.")
 @filter_options
 @table_options
@@ -51,6 +52,7 @@ def command(
     session_id: str,
     every_step: bool,
     most: int | None,
+    depth: int | None,
     data: bool,
     database: str | None,
     as_json: bool,
@@ -87,7 +89,9 @@ def command(
         return
     click.echo()
     most = len(session.steps) if every_step else most or MOST_STEPS
-    drawn = waterfall(session, columns=columns, now=now, most=most, data=data, order=order, usual=usual)
+    drawn = waterfall(
+        session, columns=columns, now=now, most=most, data=data, depth=depth, order=order, usual=usual
+    )
     for line in drawn:
         click.echo(line)
 

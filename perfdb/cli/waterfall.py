@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from perfdb.analysis.measuring import of_step
-from perfdb.analysis.timeline import DEEPEST, Bar, in_tree_order, status_of, timeline
+from perfdb.analysis.timeline import DEEPEST, Bar, guides, in_tree_order, status_of, timeline
 from perfdb.cli.render import colour
 from perfdb.cli.text import (
     COLOURS,
@@ -40,11 +40,11 @@ class _Glyphs:
     beside: str
     wait: str
     open: str
-    branch: str
+    tree: dict[int, int]  # what the guides of a tree are written with
 
 
-_UNICODE = _Glyphs(critical="█", beside="▒", wait="·", open="►", branch="└ ")
-_ASCII = _Glyphs(critical="#", beside="=", wait=".", open=">", branch="- ")
+_UNICODE = _Glyphs(critical="█", beside="▒", wait="·", open="►", tree={})
+_ASCII = _Glyphs(critical="#", beside="=", wait=".", open=">", tree=str.maketrans("│├└", "||`"))
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def waterfall(
     now: float,
     most: int,
     data: bool = False,
+    depth: int | None = None,
     order: Sequence[Step] | None = None,
     usual: Mapping[str | None, float] | None = None,
 ) -> Iterator[str]:
@@ -82,15 +83,22 @@ def waterfall(
         now: epoch seconds; where a running session ends for the time being.
         most: how many steps to draw; what is left out is counted in the last line.
         data: draw each step's additional_data below it.
+        depth: how many levels of steps in steps to draw; all of them without.
         order: the steps as they are to be listed, not as a tree.
         usual: usual seconds by step name, for the steps that are open.
     """
     laid_out = timeline(session, now, usual)
     bars = {bar.step.seq: bar for bar in laid_out.bars()}
-    glyphs = _UNICODE if can_print("█▒·►└") else _ASCII
+    glyphs = _UNICODE if can_print("█▒·►│├└") else _ASCII
     tree = in_tree_order(session.steps) if order is None else [(step, 0) for step in order]
+    levels = len(session.steps) if depth is None else depth
+    tree = [(step, level) for step, level in tree if level < levels]
     drawn = tree[:most]
-    names = [_label(step, depth, glyphs) for step, depth in drawn]
+    before = guides([min(level, DEEPEST) for _, level in tree])
+    names = [
+        guide.translate(glyphs.tree) + inert(step.step_name)
+        for (step, _), guide in zip(drawn, before, strict=False)
+    ]
     lanes = any(step.lane for step, _ in drawn)
     lane_columns = 6 if lanes else 0
     costs = {step.seq: of_step(step, COST) for step, _ in drawn}
@@ -133,6 +141,8 @@ def waterfall(
     if len(tree) > most:
         more = f"{len(tree) - most} more step{'s' if len(tree) - most > 1 else ''}"
         yield f"  and {more}: perfdb show {session.session_id} --all"
+    if below := len(session.steps) - len(tree):
+        yield f"  and {below} step{'s' if below > 1 else ''} inside: --depth {levels + 1}"
     legend = [
         f"{glyphs.critical} on the critical path" if glyphs.critical in used else "",
         f"{glyphs.beside} beside it" if glyphs.beside in used else "",
@@ -144,11 +154,6 @@ def waterfall(
 
 def _money(cost: float | None) -> str:
     return "" if cost is None else amount_text(cost, COST.unit)
-
-
-def _label(step: Step, depth: int, glyphs: _Glyphs) -> str:
-    indent = "  " * (min(depth, DEEPEST) - 1) + glyphs.branch if depth else ""
-    return indent + inert(step.step_name)
 
 
 def _axis(name_columns: int, lane_columns: int, bar: int, wall: float, cost_columns: int) -> str:

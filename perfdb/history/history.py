@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from perfdb.errors import UsageError
-from perfdb.filters import Filters, checked_attributes, checked_filters, moment_of, step_of, zone_named
+from perfdb.filters import (
+    Filters,
+    Moment,
+    checked_attributes,
+    checked_filters,
+    moment_of,
+    step_of,
+    zone_named,
+)
 from perfdb.history.keeping import Keeping
 from perfdb.measures import configured
 from perfdb.records import Session
@@ -484,12 +492,23 @@ class History(Keeping):
         **filters: Unpack[Filters],
     ) -> GroupComparison: ...
 
+    @overload
+    def compare(
+        self,
+        *,
+        split: Moment,
+        measure: str = "duration",
+        last: int | None = 1000,
+        **filters: Unpack[Filters],
+    ) -> GroupComparison: ...
+
     def compare(
         self,
         a: Any = None,
         b: Any = None,
         *,
         by: str | None = None,
+        split: Moment | None = None,
         measure: str = "duration",
         last: int | None = 1000,
         **filters: Unpack[Filters],
@@ -502,6 +521,8 @@ class History(Keeping):
             b: the second session; with ``by``: the value of the second group.
             by: an attribute of the sessions, or ``git_commit``, ``host``, …; without ``a`` and ``b`` its
                 two newest values make the groups.
+            split: instead, a moment as in ``sessions``: the runs before it are compared with those since
+                then; ``since`` and ``until`` say where the two periods begin and end.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: with ``by``: only so many of the newest sessions; None: all of them.
             filters: with ``by``, as in ``sessions``: pipeline, since, until, fast_mode, status, attribute,
@@ -515,6 +536,16 @@ class History(Keeping):
 
         with self._recorded() as connection:
             of = self._measure(connection, measure)
+            if split is not None:
+                if by is not None or a is not None or b is not None:
+                    raise UsageError("split= compares two periods: it goes with neither by= nor two sessions")
+                return queries.compare_periods(
+                    connection,
+                    split=moment_of(split),
+                    mode_attributes=self._settings.mode_attributes,
+                    measure=of,
+                    **checked_filters(last, filters),
+                )
             if by is not None:
                 modes = self._settings.mode_attributes
                 chosen = checked_filters(last, filters)

@@ -553,6 +553,41 @@ def choices(
         raise UsageError(str(error)) from None
 
 
+def compare_periods(
+    connection: Connection | None,
+    *,
+    split: float,
+    mode_attributes: Sequence[str],
+    measure: Measure = DURATION,
+    **filters: Unpack[Chosen],
+) -> GroupComparison:
+    """Return how the sessions before a moment compare with those since then.
+
+    Raises:
+        UsageError: there are none on one of its sides.
+    """
+    import pandas as pd
+
+    from perfdb.analysis.compare import PERIOD
+    from perfdb.analysis.compare import compare_groups as compare
+
+    sessions, steps = _measured(connection, measure, **filters)
+    sides = ["before" if start < split else "after" for start in sessions["start_time"]]
+    if len(set(sides)) < 2:
+        where = "before" if "before" not in sides else "since"
+        raise UsageError(f"no session that fits began {where} then: choose a longer time, or another moment")
+    attributes = [{**own, PERIOD: side} for own, side in zip(sessions["attributes"], sides, strict=True)]
+    return compare(
+        sessions.assign(attributes=pd.Series(attributes, index=sessions.index, dtype=object)),
+        steps,
+        by=PERIOD,
+        a="before",
+        b="after",
+        mode_attributes=mode_attributes,
+        measure=measure,
+    )
+
+
 def common(
     connection: Connection | None,
     *,

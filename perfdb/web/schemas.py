@@ -138,6 +138,7 @@ class SessionRow(OfMode):
     tags: list[str]
     cost_usd: float | None = None  # where any was recorded
     tokens: float | None = None  # that went in and came out
+    usual_s: float | None = None  # in a list of sessions: the median of late of its pipeline and mode
 
 
 class SessionPage(Answer):

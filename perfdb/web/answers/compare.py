@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
 from perfdb.analysis.rows import ChoiceRow, GroupedRow, SideBySide
 from perfdb.errors import NotFoundError
-from perfdb.filters import Filters, value_of
+from perfdb.filters import Filters, moment_of, value_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
 from perfdb.stopping import notes
@@ -86,7 +87,7 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
         UsageError: there are not two sessions or groups to compare.
     """
     require_names(history, pipeline=query.pipeline, tag=query.tag)
-    if query.by is not None:
+    if query.by is not None or query.split is not None:
         return _groups(history, query)
     b = query.b
     filters: Filters = {**query.filters(), "status": query.status or COMPLETED}
@@ -108,7 +109,11 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
 def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
     a, b = (None if each is None else value_of(each) for each in (query.a, query.b))
     measure = query.measure or "duration"
-    found = history.compare(a, b, by=query.by or "", measure=measure, last=query.last, **query.filters())
+    if query.split is not None:
+        split = moment_of(query.split, zone=UTC)
+        found = history.compare(split=split, measure=measure, last=query.last, **query.filters())
+    else:
+        found = history.compare(a, b, by=query.by or "", measure=measure, last=query.last, **query.filters())
     return GroupsCompared(
         by=found.by,
         a=to_builtin(found.a),

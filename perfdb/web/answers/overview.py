@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from statistics import fmean, median
@@ -132,10 +132,21 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
     )
 
 
-def session_rows(connection: Connection, sessions: Sequence[Session]) -> list[SessionRow]:
-    """Return sessions as a list has them, with what they cost."""
+def session_rows(
+    connection: Connection,
+    sessions: Sequence[Session],
+    usual: Mapping[tuple[str, str], float | None] | None = None,
+) -> list[SessionRow]:
+    """Return sessions as a list has them, with what they cost; ``usual`` has seconds by pipeline and mode."""
     spent = spent_by(connection, [session.session_id for session in sessions])
-    return [SessionRow.from_records(each, **spent.get(each.session_id, _NOTHING)) for each in sessions]
+    return [
+        SessionRow.from_records(
+            each,
+            usual_s=(usual or {}).get((each.pipeline, each.mode)),
+            **spent.get(each.session_id, _NOTHING),
+        )
+        for each in sessions
+    ]
 
 
 def _newest(connection: Connection, **filters: Any) -> list[Session]:

@@ -72,11 +72,16 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             before=None if query.before is None else key_of(query.before),
             limit=query.limit,
             prefix=query.search,
+            words=query.text,
             **filters,
         )
-        count, exact = browsing.count_sessions(connection, most=MOST_COUNTED, prefix=query.search, **filters)
+        count, exact = browsing.count_sessions(
+            connection, most=MOST_COUNTED, prefix=query.search, words=query.text, **filters
+        )
+        kinds = {(session.pipeline, session.mode) for session in page.sessions}
+        usual = {kind: usual_seconds(connection, *kind).get(None) for kind in kinds}
         return SessionPage(
-            rows=session_rows(connection, page.sessions),
+            rows=session_rows(connection, page.sessions, usual),
             after=text_of_key(page.after),
             before=text_of_key(page.before),
             count=count,
