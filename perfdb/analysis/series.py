@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -133,6 +133,10 @@ class Series:
         """The runs that count."""
         return self.at(place for place, counted in enumerate(self.counted) if counted)
 
+
+WAVE_DAYS = 45.0  # whose runs tell the wave of a day; a shorter window is asked with those before it
+Past: TypeAlias = Callable[[SeriesName, float], Series]
+"""Gives runs of a series from ``WAVE_DAYS`` before a moment on, thinned: they tell the wave of the day."""
 
 LEAST_WAIT = 0.01  # of a run: what waited for less was not disturbed
 MOST_WAIT_S = 0.1  # who waits longer for a CPU shares the machine, and that is a finding

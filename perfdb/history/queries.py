@@ -18,6 +18,7 @@ from perfdb.measures import DURATION, FIXED, Measure, named
 from perfdb.records import Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, measuring, reading, statistics
+from perfdb.store.series import days_before
 from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import BIGGEST, COMPLETED, recorded_name
 
@@ -165,7 +166,8 @@ def trends(
         return _said(found, measure)
     runs = runs_of(*_measured(connection, measure, **filters))
     runs = runs if step is None else runs[runs["step_name"] == step]
-    return _said(analysis.trends(runs, by=by, zone=zone), measure)
+    past = None if connection is None else days_before(connection, measure)
+    return _said(analysis.trends(runs, by=by, zone=zone, past=past), measure)
 
 
 def _statistics(

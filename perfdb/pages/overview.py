@@ -127,8 +127,7 @@ def _totals(words: str, group: Sequence[Session]) -> Totals:
     counting = [place for place, session in enumerate(group) if session.counted]
     starts = [group[place].start_time for place in counting]
     values = np.array([durations[place] for place in counting])
-    ids = [group[place].session_id for place in counting]
-    changes = [each.index for each in view.changes_of(ids, starts, values)]
+    changes = [each.index for each in view.changes_in(starts, values)]
     pieces = [
         [
             (float(counting[round(place)]), height)
