@@ -188,18 +188,8 @@ def open_history(database: str | None, *, writes: bool = False, lists: bool = Fa
     history = perfdb.History(database)
     history.require_access()
     require_home(history)
-    unknown = ""
-    try:
-        if lists:
-            require_known(history, "step")
-        require_known(history)
-    except NotFoundError as error:
-        if not lists or str(error).startswith("no step "):
-            raise
-        unknown = f"perfdb: {error}"  # an empty table says by itself that there is none
+    require_known(history)
     click.echo(f"{'Write' if writes else 'Read'} {history.database}", err=True)
-    if unknown:
-        click.echo(unknown, err=True)
     if lists and (stale := history.stale_modes()) is not None:
         click.echo(stale if database is None else f"{stale} -d {quote(inert(database))}", err=True)
     return history
