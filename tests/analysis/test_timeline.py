@@ -122,6 +122,8 @@ def test_the_headline_names_the_longest_on_the_path_or_the_failure() -> None:
         status="failed",
     )
     assert headline(called, timeline(called)) == "Failed after 10.00 s: a: disk full"
+    silent = replace(called, steps=(replace(called.steps[0], error_message=None), called.steps[1]))
+    assert headline(silent, timeline(silent)) == "Failed after 10.00 s: a ended with success=False"
     called = replace(called, steps=called.steps[1:])
     assert headline(called, timeline(called)) == "Failed after 10.00 s"
 
