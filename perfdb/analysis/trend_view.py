@@ -276,6 +276,9 @@ def per_session(
     of_session: dict[str, list[int]] = {}
     for place, session_id in enumerate(session_ids):
         of_session.setdefault(session_id, []).append(place)
+    if len(of_session) == len(session_ids):
+        places = list(range(len(session_ids)))
+        return places, np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
     firsts = [places[0] for places in of_session.values()]
     values = [fmean(float(durations[place]) for place in places) for places in of_session.values()]
     return firsts, np.asarray(start_times, dtype=float)[firsts], np.array(values, dtype=float)
@@ -291,7 +294,7 @@ def changes_in(
 def changes_of(good: Series, past: Past | None = None) -> list[ChangePoint]:
     """Return where the level of a series moved, as ``course`` does: its runs are one per session."""
     found = changes_in(good.start_times, good.values)
-    if found and (calm := _calm_by_past(good, good.start_times, good.values, past)) is not None:
+    if found and (calm := calm_by_past(good, good.start_times, good.values, past)) is not None:
         found = _changes(good.start_times, good.values, calm)
     return found
 
@@ -305,7 +308,7 @@ def _calm(start_times: Sequence[float] | Floats, values: Sequence[float] | Float
     return without_wave_of((starts[part], runs[part]), starts, runs)
 
 
-def _calm_by_past(
+def calm_by_past(
     good: Series,
     starts: Sequence[float] | Floats,
     values: Sequence[float] | Floats,
@@ -341,7 +344,7 @@ def course(good: Series, past: Past | None = None) -> Course:
     firsts, starts, values = per_session(good.session_ids, good.start_times, good.values)
     found = _course(starts, values, _calm(starts, values))
     if (found.changes or found.drift is not None) and (
-        calm := _calm_by_past(good, starts, values, past)
+        calm := calm_by_past(good, starts, values, past)
     ) is not None:
         found = _course(starts, values, calm)
     if len(firsts) == len(good):

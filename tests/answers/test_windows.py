@@ -126,4 +126,6 @@ def test_of_a_few_hours_nothing_is_said_that_is_the_wave_of_the_day(
         page = asked.api("trends", last=last, step=row["step_name"])
         assert (page["changes"], page["drift_percent"]) == ([], None)
         assert page["p_value"] == row["p_value"]
+    now = asked.api("overview")["series"]
+    assert [(each["at_these_hours"], abs(each["change_percent"]) < 10) for each in now] == [(True, True)] * 2
     assert "since" not in asked.chart("trend", last=last).texts[0].get_text()

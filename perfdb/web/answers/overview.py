@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import kind_of
-from perfdb.analysis.series import Series, percentile
+from perfdb.analysis.series import Past, Series, percentile
 from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines, read_alerts
 from perfdb.store.baselines import Pin, pinned
-from perfdb.store.series import USUAL_OF, last_runs, usual_seconds
+from perfdb.store.series import USUAL_OF, days_before, last_runs, usual_seconds
 from perfdb.vocabulary import FIRING, RUNNING
 from perfdb.web.schemas import AlertRow, Live, OpenStep, Overview, RunningSession, SeriesNow, SessionRow
 
@@ -29,6 +29,7 @@ NEWEST = 10
 LAST = 200  # sessions behind the figures of a series
 RECENT = USUAL_OF  # of which so many are now, and the others the past
 LEAST_PAST = 10
+FAR_PERCENT = 15.0  # from the past: so far may be the hour of the day
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
 MOST_SERIES = 40  # per pipeline and mode
@@ -109,8 +110,25 @@ def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
             name = (pipeline, mode, runs.step_name)
             since = accepted.get((runs.step_name, "duration"))
             usual = _baseline(runs, pins.get(name), moved.get(name), since)
-            found.append(_series_now(runs, usual, opened.get(name)))
+            now = _series_now(runs, usual, opened.get(name))
+            if now.baseline_of == "past" and abs(now.change_percent or 0.0) >= FAR_PERCENT:
+                now = _without_wave(now, runs.good, since, days_before(connection))
+            found.append(now)
     return found
+
+
+def _without_wave(now: SeriesNow, good: Series, accepted: Baseline | None, past: Past) -> SeriesNow:
+    """Return a series beside its past at the same hours, where the wave of the day is what sets it apart."""
+    from perfdb.analysis.trend_view import calm_by_past
+
+    calm = calm_by_past(good, good.start_times, good.values, past)
+    if calm is None or now.p50 is None:
+        return now
+    first = 0 if accepted is None else good.place_of(accepted.since_time)
+    usual = now.p50 * median(calm[first:-RECENT].tolist()) / median(calm[-RECENT:].tolist())
+    return now.model_copy(
+        update={"baseline": usual, "change_percent": 100 * (now.p50 - usual) / usual, "at_these_hours": True}
+    )
 
 
 def _baseline(
