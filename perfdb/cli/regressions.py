@@ -144,5 +144,9 @@ def _reason(row: Mapping[str, Any]) -> str:
     if row["total_difference"] is None:
         return f"{said}too few sessions to say why."
     parts = parts_text(parts_of(row["parts"]), row["unit"])
-    said += f"total {difference_text(row['total_difference'], row['unit'])}, of which {inert(parts)}. "
+    moved = difference_text(row["total_difference"], row["unit"])
+    sides = row["total_before_n"], row["total_after_n"]
+    if None not in sides and sides != (row["before_n"], row["after_n"]):
+        moved += f" between {sides[0]:,} runs before and {sides[1]:,} since"
+    said += f"total {moved}, of which {inert(parts)}. "
     return said + (f"Suspect: {row['cause']}." if row["cause"] else "No attribute switched with it.")
