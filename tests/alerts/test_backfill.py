@@ -174,7 +174,7 @@ def test_figures_of_fewer_runs_say_so_and_a_move_in_a_wave_has_its_chance(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = noisy(640, lambda number: (3.0 if number < 400 else 3.9) + math.sin(2 * math.pi * number / 24))
-    made = [later(each, 3_600 * number) for number, each in enumerate(made)]
+    made = [later(each, 3_540 * number) for number, each in enumerate(made)]
     fill(file, made)
     with Database(f"sqlite:///{file}", 5.0) as database:
         ids = [each.session_id for each in made]
