@@ -23,7 +23,7 @@ from perfdb.critical_path import (
 )
 from perfdb.records import Session, Step
 from perfdb.stopping import look
-from perfdb.text import duration_text, inert, shortened, so_far_text
+from perfdb.text import duration_text, inert, shortened, so_far_text, step_label
 from perfdb.vocabulary import FAILED, INTERRUPTED, RUNNING
 
 Interval = tuple[float, float]
@@ -171,9 +171,9 @@ class Timeline:
             unrecorded = worst.critical_s - sum(row.critical_s for row in inside)
             largest = max(inside, key=lambda row: row.critical_s)
             if unrecorded > largest.critical_s:
-                return f"Unrecorded time in {shortened(inert(worst.label), 60)}", unrecorded
+                return f"Unrecorded time in {shortened(inert(step_label(worst.label)), 60)}", unrecorded
             worst, depth = largest, depth + 1
-        return None if worst is None else (shortened(inert(worst.label), 60), worst.critical_s)
+        return None if worst is None else (shortened(inert(step_label(worst.label)), 60), worst.critical_s)
 
 
 def timeline(

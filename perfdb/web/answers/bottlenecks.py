@@ -13,7 +13,7 @@ from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import notes
 from perfdb.store import browsing
-from perfdb.text import counted, duration_text, inert
+from perfdb.text import counted, duration_text, inert, step_label
 from perfdb.web.queries import BottlenecksQuery, WhatIfQuery
 from perfdb.web.schemas import Answer, RowOfMode
 
@@ -131,7 +131,7 @@ def _kind(having: pd.DataFrame, query: WhatIfQuery) -> tuple[tuple[Any, Any] | N
 
 
 def _sentence(query: WhatIfQuery, n: int, wall: float, replayed: float) -> str:
-    step = inert(query.step)
+    step = inert(step_label(query.step))
     if query.factor == 1:
         return f"A session takes {duration_text(wall)} in the mean of {counted(n, 'session')}."
     how = "took no time" if query.factor == 0 else f"took {100 * query.factor:.0f} % of its time"
