@@ -79,12 +79,12 @@ def _list(
     as_json: bool,
     as_csv: bool,
     measure: str | None = None,
-    pipeline: str | None = None,
+    of_pipeline: str | None = None,
     last: int | None = None,
 ) -> None:
     frame = open_history(database).baselines(measure=measure)
-    if pipeline is not None:
-        frame = frame[frame["pipeline"] == recorded_name(pipeline)]
+    if of_pipeline is not None:
+        frame = frame[frame["pipeline"] == recorded_name(of_pipeline)]
     frame = frame_in_order(frame.head(len(frame) if last is None else last))
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
