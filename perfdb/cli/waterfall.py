@@ -24,6 +24,7 @@ from perfdb.cli.text import (
     width,
 )
 from perfdb.records import Session, Step
+from perfdb.text import step_label
 
 _NAME_SHARE = 0.4
 _LEAST_BAR = 12
@@ -137,7 +138,7 @@ def waterfall(
 
 def _label(step: Step, depth: int, glyphs: _Glyphs) -> str:
     indent = "  " * (min(depth, DEEPEST) - 1) + glyphs.branch if depth else ""
-    return indent + inert(step.step_name)
+    return indent + inert(step_label(step.step_name))
 
 
 def _axis(name_columns: int, lane_columns: int, bar: int, wall: float) -> str:

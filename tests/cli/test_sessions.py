@@ -83,6 +83,16 @@ def test_no_session_that_fits_is_an_answer(perfdb: Callable[..., Any], recorded:
     assert "is called 'another'; there are 'design'" in answer.err
 
 
+@pytest.mark.parametrize("verb", ["bottlenecks", "regressions"])
+def test_sessions_of_which_none_counts_are_said_to_be_there(
+    perfdb: Callable[..., Any], recorded: list[Session], verb: str
+) -> None:
+    answer = perfdb(verb, "--status", "failed")
+    assert answer.code == 0
+    assert "No session matches" not in answer.err
+    assert "permanently" not in answer.err
+
+
 def test_a_moment_that_is_none_is_named(perfdb: Callable[..., Any]) -> None:
     answer = perfdb("sessions", "--since", "yesterday-ish")
     assert answer.code == 2
