@@ -28,7 +28,7 @@ from perfdb.records import Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.database import Database
-from perfdb.store.series import kinds_of, read_past
+from perfdb.store.series import days_before, kinds_of, read_past
 from perfdb.vocabulary import HISTORIC
 
 if TYPE_CHECKING:
@@ -55,9 +55,10 @@ def moves_of(
         filters: as ``store.series.read_past`` takes them.
     """
     falls = better != (measure.direction == "down")
+    past = days_before(connection, measure)
     found: list[Move] = []
-    for past in read_past(connection, measure=measure, **filters):
-        found += find_moves(past, better=falls, looking_back=looking_back)
+    for runs in read_past(connection, measure=measure, **filters):
+        found += find_moves(runs, better=falls, looking_back=looking_back, past=past)
     return found
 
 

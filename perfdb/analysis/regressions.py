@@ -14,7 +14,7 @@ from perfdb.analysis.cause import Cause
 from perfdb.analysis.change_points import ChangePoint, describe_changes, find_change_points
 from perfdb.analysis.rules.base import PREVIOUS, SAME_CHANGE, SHIFT_PERCENT, percent_over
 from perfdb.analysis.rules.change import RUNS_AFTER_CHANGE
-from perfdb.analysis.series import Series
+from perfdb.analysis.series import Past, Series
 from perfdb.analysis.waves import changes_beside_wave
 
 LEAST_SIDE = 3  # runs before and since, of which a step's move is told
@@ -95,18 +95,21 @@ class Move:
         return abs(self.runs.place_of(moment) - self.change.index) <= SAME_CHANGE
 
 
-def find_moves(runs: Series, *, better: bool = False, looking_back: bool = False) -> Iterator[Move]:
+def find_moves(
+    runs: Series, *, better: bool = False, looking_back: bool = False, past: Past | None = None
+) -> Iterator[Move]:
     """Yield where the level of a series moved, oldest first.
 
     Args:
         runs: of one series, those that count.
         better: yield moves for the better instead.
         looking_back: tell what the trend's page and chart tell, and not only what would have opened an alert.
+        past: for that, what came before the runs.
     """
     if looking_back:
-        from perfdb.analysis.trend_view import changes_in
+        from perfdb.analysis.trend_view import changes_of
 
-        changes = changes_in(runs.start_times, runs.values)
+        changes = changes_of(runs, past)
     else:
         changes = changes_beside_wave(runs.start_times, runs.values, find_change_points)
     for number, change in enumerate(changes):

@@ -414,7 +414,8 @@ class History(Keeping):
             ``before_n``, ``after_n``, ``p_value``;
             ``first_session_id`` and ``last_session_id``, between which it moved (95 %); ``lasts``: nothing
             moved since; ``event_session_id``: the same for total and steps that moved within 5 sessions;
-            ``total_s``: the total's move (s), ``parts`` of it by step, which add up, and
+            ``total_s``: the total's move (s) between ``total_before_n`` and ``total_after_n`` sessions around
+            the event, ``parts`` of it by step, which add up, and
             ``contributes_percent``, this step's; ``suspects``: attributes that switched there, ``cause`` in
             words, ``confounded``; ``alert_id`` and ``alert_state`` of the alert that tells of it;
             ``difference`` and ``total_difference``: the same in the ``unit`` of the ``measure``.

@@ -18,6 +18,7 @@ from perfdb.measures import DURATION, FIXED, Measure, named
 from perfdb.records import Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, measuring, reading, statistics
+from perfdb.store.series import days_before
 from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import BIGGEST, COMPLETED, recorded_name
 
@@ -166,7 +167,8 @@ def trends(
         return _said(found, measure)
     runs = runs_of(*_measured(connection, measure, **filters))
     runs = runs if step is None else runs[runs["step_name"] == step]
-    return _said(analysis.trends(runs, by=by, zone=zone), measure)
+    past = None if connection is None else days_before(connection, measure)
+    return _said(analysis.trends(runs, by=by, zone=zone, past=past), measure)
 
 
 def _statistics(
@@ -349,6 +351,8 @@ def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
         "lasts": move.lasts,
         "event_session_id": move.event_session_id,
         "total_s": None if cause is None else cause.total_s,
+        "total_before_n": None if cause is None or cause.sides is None else cause.sides[0],
+        "total_after_n": None if cause is None or cause.sides is None else cause.sides[1],
         "contributes_percent": None if own is None else own.percent,
         "parts": [] if cause is None else [part.as_dict() for part in cause.parts],
         "suspects": [] if cause is None else [asdict(suspect) for suspect in cause.suspects],
@@ -390,6 +394,8 @@ def _loss_row(loss: Loss, alerts: Sequence[Alert]) -> dict[str, Any]:
         "last_session_id": pin.until_session_id,
         "lasts": True,
         "event_session_id": runs.session_ids[verdict.since],
+        "total_before_n": None,
+        "total_after_n": None,
         "parts": [],
         "suspects": [],
         "cause": "",

@@ -5,6 +5,7 @@ Few queries and no frames: 100,000 sessions with their steps pass in seconds.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from perfdb.analysis.series import Series, calm
+from perfdb.analysis.series import WAVE_DAYS, Past, Series, SeriesName, calm
 from perfdb.measures import DURATION, Measure
 from perfdb.store import measuring
 from perfdb.store.filters import UNCOUNTED, choose_sessions
@@ -21,6 +22,7 @@ from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, s
 from perfdb.store.reading import driver_rows
 
 USUAL_OF = 20  # newest sessions, whose median is what is usual of late
+RUNS_FOR_WAVE = 2_000  # of all days together, about
 MOST_STEPS = 20_000  # read for the last runs of one pipeline and mode
 
 
@@ -216,10 +218,12 @@ def runs_of_series(
     since: float | None = None,
     until: float | None = None,
     measure: Measure = DURATION,
+    thinned: bool = False,
 ) -> Series:
     """Return the runs of one series in the newest ``last`` ended sessions between two moments.
 
-    Runs that are tagged ``warmup`` or ``ignore`` are left out, and those without the measure.
+    Runs that are tagged ``warmup`` or ``ignore`` are left out, and those without the measure. Thinned, about
+    ``last`` sessions come from all of the time between the two moments.
     """
     runs = _Making(pipeline, step_name, mode, measure.name)
     totals = select(series.c.id).where(
@@ -229,6 +233,10 @@ def runs_of_series(
     if total is None:
         return runs.made()
     ended = _between(_ended(total, last), since, until)
+    if thinned:
+        of = connection.execute(select(func.count()).select_from(ended.limit(None).subquery())).scalar_one()
+        every = max(1, round(of / last))  # hardly ever the same ones of pipelines and modes that take turns
+        ended = ended.where(sessions.c.id * 40_503 // 1_024 % every == 0).limit(None)
     if step_name is None:
         found = connection.execute(ended).all()[::-1]
         values = {row.id: row.total_duration for row in found}
@@ -260,6 +268,23 @@ def runs_of_series(
     for session_id, *run in rows:
         runs.add(session_id, *run)
     return runs.made()
+
+
+def days_before(connection: Connection, measure: Measure = DURATION) -> Past:
+    """Return what reads the days until a moment, which know the wave of the day better than a few hours."""
+
+    def read(name: SeriesName, newest: float) -> Series:
+        return runs_of_series(
+            connection,
+            *name,
+            last=RUNS_FOR_WAVE,
+            since=newest - WAVE_DAYS * 86_400,
+            until=math.nextafter(newest, math.inf),
+            measure=measure,
+            thinned=True,
+        )
+
+    return read
 
 
 def _begun(row: Any, measure: Measure) -> _Making:
