@@ -55,6 +55,21 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("r8_", _WORD + "{20,}"),
     ("xai- pplx- tvly- csk- nvapi-", r"[\w\-]{20,}"),
     ("fc-", "[a-f0-9]{28,}"),
+    ("rpa_", r"(?=[A-Z0-9]{20})\w{30,}"),
+    ("mdb_sa_sk_ ory_at_ ory_pat_ ory_rt_ polar_oat_ polar_pat_ xnd_production_ xnd_development_", r"[\w\-]{20,}"),
+    ("dbtc_ dbtu_ fio-u- tr_prod_ tr_dev_ zpka_ kpat_ spat_ CCDB1_ tsec_ ddp_ ddo_", r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w\-]{20,}"),
+    ("signkey-prod- signkey-test- secret-live- secret-test- pdl_live_apikey_ pdl_sdbx_apikey_", r"[\w\-=]{20,}"),
+    ("access_token$production$ access_token$sandbox$", r"\w{10,}\$[a-f0-9]{20,}"),
+    ("hcaik_ hcbik_ hcxik_ hcamk_ hcalk_ hcxlk_", r"[a-z0-9]{20,}"),
+    ("sdk- mob- api-", r"[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}"),  # LaunchDarkly
+    ("AQVN", r"(?=[A-Za-z]{0,40}+[\d_\-])[\w\-]{30,}"),
+    ("y0_ y1_", r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w\-]{36,}"),
+    ("t1.", r"[\w\-]{20,}={0,2}\.[\w\-]{60,}={0,2}"),  # Yandex
+    ("as- ak-", r"(?=[A-Za-z]{0,21}+\d)(?=[a-z0-9]{0,21}+[A-Z])(?=[A-Z0-9]{0,21}+[a-z])[A-Za-z0-9]{22}(?![\w\-])"),  # Modal
+    ("SCW", r"[A-Z0-9]{17}(?!\w)"),
+    ("p8e-", r"[a-z0-9]{32}(?![a-z0-9])"),
+    ("SSWS ", r"[\w\-]{36,}"),
+    ("cflt", r"(?=[A-Za-z+/]{0,60}+\d)[A-Za-z0-9+/]{58,}"),
     ("lsv2_pt_ lsv2_sk_", r"\w{20,}"),
     ("apify_api_", _WORD + "{20,}"),
     ("xoxa- xoxb- xoxc- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs- xoxe.", r"[\w\-.%+/=]{8,}"),  # Slack
@@ -144,7 +159,7 @@ _HASHES = (
 _FURTHEST_BACK = 40
 # Shorter beginnings stand in many texts that hold nothing: what follows them is looked at in the same search.
 _SHORT = 3
-_LEAST_BEHIND = r"(?=[\w\-+/=]{8})"
+_LEAST_BEHIND = r"(?=[\w\-+/=.$]{8})"
 _ESCAPED = r"%[0-9A-Fa-f]{2}"
 _MANY_KEYS, _ROOM_OF_KEY = 5 * MANY, 24  # of what begins as many words do, sk-learn-pipeline for one
 _RUN = r"[\w\-]*+"
@@ -215,11 +230,13 @@ def found_within(text: str) -> Iterator[tuple[int, int]]:
 def _key(text: str, begin: int) -> tuple[int, int]:
     """Return the end of a key that begins so, 0 if it is none, and where the next may begin.
 
-    One of its parts has eight characters with a digit among them, or twenty: sk-learn-pipeline is no key.
+    One of its parts has eight characters with a digit among them, or twenty, or two have seven: sk-learn-pipeline
+    is no key.
     """
     end = end_of(_KEY, text, begin)
     parts = text[begin:end].replace(".", "-").split("-") if end - begin >= 8 else ()
-    if any([len(part) >= 20 or (len(part) >= 8 and any(map(str.isdigit, part))) for part in parts]):
+    mixed = [len(part) for part in parts if len(part) >= 7 and any(map(str.isdigit, part))]
+    if (mixed and (len(mixed) > 1 or mixed[0] > 7)) or any([len(part) >= 20 for part in parts]):
         return end, end
     return 0, end
 

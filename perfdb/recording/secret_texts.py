@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from perfdb.recording.secret_codes import codes, next_lines, unspaced
+from perfdb.recording.secret_codes import codes, next_lines, parts_of_forms, unspaced
 from perfdb.recording.secret_names import (
     DOUBTFUL,
     HARMLESS,
@@ -49,21 +49,24 @@ STEMS = (
 _ELSEWHERE = (
     "contras", "clave", "wort", "geheim", "schl", "mdp", "parol", "chave", "chiave", "senha", "woord",
     "senord", "adgang", "salasan", "haslo", "heslo", "geslo", "jelszo", "sifre", "sandi", "zapork", "lozink",
-    "segre", "slaptaz", "nonce", "cvv", "cvc",
+    "segre", "slaptaz", "nonce", "cvv", "cvc", "jeton", "laluan", "nenosiri", "pasahitz", "contrasinal",
+    "cyfrinair", "fjalekalim", "lykilor", "klucz", "anahtar", "nyckel",
 )  # fmt: skip
 _IN_SIGNS = (
     "парол", "секрет", "ключ", "токен", "лозинк", "гасло", "密码", "密碼", "口令", "密钥", "密鑰", "令牌",
     "パスワード", "暗証番号", "비밀번호", "패스워드", "암호", "كلمة", "رمز", "סיסמ", "κωδικ", "συνθηματ",
     "पासवर्ड", "रहस्य", "รหัสผ่าน", "clé", "hasło", "hasła", "jelszó", "lösenord", "slaptaž", "şifre", "khẩu",
+    "lykilorð", "fjalëkalim", "鍵", "مفتاح", "κλειδ", "құпия", "нууц", "პაროლ", "գաղտնաբառ", "পাসওয়ার্ড", "கடவுச்சொல்", "پاس ورڈ",
+    "گذرواژه",
 )  # fmt: skip
 # What people write between a name and its value.
 _FILLERS = (
     "is|was|are|be|lautet|ist|est|es|è|é|provided|given|used|value|equals|supplied|set|changed|reset|to|by|now|new|your|my|the"
-    r"|for (?:key |user |role )?[^\s:=]{1,60}"
+    r"|(?:for|of|to|on) (?:[^\s:=]{1,40} ){1,4}(?:is|was)|for (?:key |user |role )?[^\s:=]{1,60}"
 )
 _FIRST_WORDS = frozenset(
     "api access secret private encryption signing master license account auth recovery backup seed "
-    "verification time storage subscription openai anthropic gemini serpapi stripe".split()
+    "verification time one-time two-factor storage subscription openai anthropic gemini serpapi stripe".split()
 )
 _SECOND_WORDS = (" key", " phrase", " code")
 _FIRST_WORD = rf"(?<![\w.$\-])(-{{0,2}}(?:{'|'.join(sorted(_FIRST_WORDS))}))\Z"
@@ -97,7 +100,9 @@ _HARMLESS_VALUES = frozenset(
     "falsch ungültig fehlt leer abgelaufen erforderlich unbekannt incorrecta incorrecto inválida inválido "
     "requerida requerido requis requise incorrecte invalide manquant expiré errata errato sbagliata "
     "incorreta inválida onjuist verplicht felaktigt saknas forkert feil mangler brak błędne chybné yok "
-    "неверный неверно неправильный нет 错误 無 なし".split()
+    "неверный неверно неправильный нет 错误 無 なし rejected accepted disabled enabled blocked allowed denied "
+    "absent present deleted cleared created refreshed renewed revoked rotated valid verified loaded found sent "
+    "received stored hidden masked encrypted hashed ignored skipped pending active inactive".split()
 )
 _PLACEHOLDER = (
     r"\*+|x{3,}|\$\{.*|\$[A-Z_]+|\$\(.*|%[sdr]|%\(\w+\)s|\{\{[\w. ]*\}\}|\{\d?\}"
@@ -143,7 +148,11 @@ _ESCAPED_SIGNS = tuple(
     re.escape("".join(letter if letter.isascii() else f"\\u{ord(letter):04x}" for letter in each))
     for each in (*_IN_SIGNS, "contraseñ", "schlüss")
 )
-_TAIL = r"(?:\x20(?:d[eia](?:l|lla)?\x20\w{1,20}|api)|(?:\x20d['’]\w{1,20}))?+"  # clave de acceso
+# clave de acceso, clé secrète, κωδικός πρόσβασης
+_TAIL = (
+    r"(?:\x20(?:d[eia](?:l|lla)?\x20\w{1,20}|api)|\x20d['’]\w{1,20}"
+    r"|\x20[^\W\d_]{2,20}+(?=\s{0,3}(?:=>|[:=：＝→]|(?:es|est|è|é|ist|is)\s)))?+"
+)
 _ANY_STEM_ELSEWHERE = "|".join((_ANY_STEM, *_ESCAPED_SIGNS, *_ELSEWHERE, *_IN_SIGNS))
 _TAGS = (
     rf"<(?=[^<]{{0,80}}?(?:{_ANY_STEM}))(?:key>([^<>]{{1,80}}+)</key>\s{{0,80}}+<string"
@@ -162,6 +171,9 @@ def without_said(text: str, small: str) -> str:
     if (elsewhere := _may_name_elsewhere(small)) or _may_name(small):
         if "\n" in text:
             text = without(text, next_lines(text))
+            small = small_of(text)
+        if 'name="' in text:
+            text = without(text, parts_of_forms(text))
             small = small_of(text)
         if "val" in small:
             text = without(text, _values_of_names(text, small))
@@ -203,8 +215,11 @@ def _may_name_elsewhere(s: str) -> bool:
     return (
         "ord" in s or "ave" in s or "slo" in s or "parol" in s or "wort" in s or "contr" in s or "gehe" in s
         or "schl" in s or "mdp" in s or "enha" in s or "gangs" in s or "alasan" in s or "sifr" in s
-        or "segre" in s or "slapt" in s or "sandi" in s or "nonce" in s or "cv" in s
-        or ("z" in s and ("zapor" in s or "lozin" in s or "elszo" in s))
+        or "segre" in s or "slapt" in s or "sandi" in s or "nonce" in s or "cv" in s or "eton" in s
+        or ("z" in s and ("zapor" in s or "lozin" in s or "elszo" in s or "klucz" in s or "pasahitz" in s))
+        or ("l" in s and ("laluan" in s or "nyckel" in s or "lykilor" in s or "fjale" in s))
+        or ("in" in s and ("nenosiri" in s or "cyfrinair" in s or "contrasin" in s))
+        or "anahtar" in s
         or ("\\u" in s and compiled("|".join(_ESCAPED_SIGNS)).search(s) is not None)
         or (not s.isascii() and compiled("|".join(_IN_SIGNS)).search(s) is not None)
     )  # fmt: skip
@@ -246,14 +261,14 @@ def _named(flags: str, has_options: bool, elsewhere: bool) -> re.Pattern[str]:
         stem, more, sign = (
             _ANY_STEM_ELSEWHERE,
             rf"(?:\\u(?!00[0-7])[0-9a-f]{{4}}[\w.$\-]*+)*+{_TAIL}",
-            "|[：＝]",
+            "|[：＝→]",
         )
     return compiled(
         rf"{flags}(?:{stem})[\w.$\-]*+{more}(?=(?:"
         rf"(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
-        rf"(?P<op>(?:=>|:=|={{1,2}}|:(?!//)|%3[ad]|->|\\u003[ad]|&#(?:58|61|x3[ad]);{sign}){gap}{{0,8}}+)"
+        rf"(?P<op>(?:=>|:=|={{1,2}}|:(?!//)|%3[ad]|->|\|(?=\S)|\\u003[ad]|&#(?:58|61|x3[ad]);{sign}){gap}{{0,8}}+)"
         rf"|(?P<pair>\\*{_QUOTE}\s{{0,4}},\s{{0,4}})(?=[bur]{{0,2}}\\*{_QUOTE})"
-        rf"|(?P<gap>{gap}{{1,4}}+(?:[|\-]{gap}{{1,4}}+)?+(?:(?:{_FILLERS})[:=]?{gap}{{1,4}}+){{0,3}}+"
+        rf"|(?P<gap>{gap}{{1,4}}+(?:(?:[|\-]|<<<){gap}{{1,4}}+)?+(?:(?:{_FILLERS})[:=]?{gap}{{1,4}}+){{0,3}}+"
         rf"(?:[:=]{gap}{{0,4}}+)?+)"
         # in prose, a value has a digit or quotes, or is long
         r"(?P<prose>(?=[^\s\d\"'`]{0,80}+[\d\"'`]|\S{16}|\[redacted))"
@@ -476,6 +491,8 @@ def _withheld(value: str, text: str, place: _Place, sensitivity: int, quoted: bo
         if flag:
             return value[0] != "-" and value.strip("[]<>").lower() not in name.lower()
         return looks_random(value, 6) if not quoted else _is_password(name) or looks_random(value)
+    if not quoted and (place.separator[0] in "|→" or (" " in name and not place.word.endswith(_SECOND_WORDS))):
+        return looks_random(value, 6)  # a column, or a longer name: Passwort vergessen
     if not quoted and place.separator[0] == ":" and (flag or not _is_strong(name)):
         return _is_header(name) or looks_random(value, 6) or _is_alone(text, place, value)
     return True
