@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PROGRAMS = (
-    r"\b(?:mysql\w*|mariadb\w*|sshpass|mongo\w*|login|sqlcmd|bcp|redis-cli|ldap\w+|zip|7z\w?|unzip"
-    r"|smbclient|curl|wget|http|https|ftp|lftp|htpasswd|influx|cqlsh|clickhouse-client|rabbitmqadmin|snowsql)\b"
+    r"(?:m(?<!\wm)(?:ysql\w*|ariadb\w*|ongo\w*|osquitto_\w+)|s(?<!\ws)(?:shpass|qlcmd|mbclient|nowsql)"
+    r"|l(?<!\wl)(?:ogin|dap\w+|ftp)|b(?<!\wb)cp|r(?<!\wr)(?:edis-cli|abbitmqadmin)|z(?<!\wz)ip|7(?<!\w7)z\w?"
+    r"|u(?<!\wu)nzip|c(?<!\wc)(?:url|qlsh|lickhouse-client)|w(?<!\ww)get|h(?<!\wh)t(?:tps?|passwd)|f(?<!\wf)tp"
+    r"|i(?<!\wi)nflux|t(?<!\wt)wine)\b"
 )
 # Programs that take a password with each short option.
 _WITH_PASSWORDS = {
-    "p": ("mysql", "mariadb", "sshpass", "mongo", "login", "7z", "influx", "cqlsh", "smbclient"),
+    "p": ("mysql", "mariadb", "sshpass", "mongo", "login", "7z", "influx", "cqlsh", "smbclient", "twine"),
     "pw": ("",),
-    "P": ("zip", "unzip", "sqlcmd", "bcp"),
+    "P": ("zip", "unzip", "sqlcmd", "bcp", "mosquitto"),
     "u": ("curl", "wget", "http", "ftp", "lftp", "influx"),
     "a": ("redis-cli",),
     "w": ("ldap",),
@@ -35,15 +37,17 @@ _OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
 _OPTIONS_OF_PROGRAMS = rf"{_FLAG}(?P<gap>{_APART}|){_VALUE}"
 # Programs that take a password without an option, or from a pipe.
 _WORD = r"[\"']?([^\s\"'<>|-][^\s\"'<>|]{3,300}+)"
+# Each begins with a letter of its own: so a search passes over all others quickly.
 _PLACES = (
-    rf"\brabbitmqctl (?:add_user|change_password|authenticate_user) \S+ {_WORD}"
-    rf"|\bhtpasswd -\w*b\w* \S+ \S+ {_WORD}"
-    rf"|\b(?:vault login|bw unlock|wpa_passphrase \S+|mc alias set(?: \S+){{3}}) {_WORD}"
-    rf"|\bnet use (?:\S+ )?\\\\\S+ (?![*/]){_WORD}"
-    rf"|\bssh-keygen (?:-[a-zA-MO-Z] \S{{1,60}}+ ){{0,4}}+-[NP] {_WORD}"
-    rf"|\b(?:echo|printf)(?: -n)? {_WORD}[\"']? ?\|[^|\n]{{0,100}}?(?:-stdin|-fd 0|--with-token|sudo -S|chpasswd)"
-    rf"|\b(?:sudo -S [^\n<]{{0,60}}|chpasswd ?)<<< ?{_WORD}"
-    r"|(?<![\w-])-(?:U|-user[= ]) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"
+    rf"r(?<!\wr)abbitmqctl (?:add_user|change_password|authenticate_user) \S+ {_WORD}"
+    rf"|h(?<!\wh)tpasswd -\w*b\w* \S+ \S+ {_WORD}"
+    rf"|v(?<!\wv)ault login {_WORD}|b(?<!\wb)w unlock {_WORD}|w(?<!\ww)pa_passphrase \S+ {_WORD}"
+    rf"|m(?<!\wm)c alias set(?: \S+){{3}} {_WORD}"
+    rf"|n(?<!\wn)et use (?:\S+ )?\\\\\S+ (?![*/]){_WORD}"
+    rf"|s(?<!\ws)(?:sh-keygen (?:-[a-zA-MO-Z] \S{{1,60}}+ ){{0,4}}+-[NP] {_WORD}"
+    rf"|udo -S [^\n<]{{0,60}}<<< ?{_WORD})|c(?<!\wc)hpasswd ?<<< ?{_WORD}"
+    rf"|e(?<!\we)cho(?: -n)? {_WORD}[\"']? ?\|[^|\n]{{0,100}}?(?:-stdin|-fd 0|--with-token|sudo -S|chpasswd)"
+    r"|-(?:U(?<![\w\-]-U)|-user[= ](?<![\w\-]--user.)) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"
 )
 _TAKING = frozenset("rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient".split())
 _OTHERS = r"\d{1,5}(?::\d{1,5})?|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"

@@ -31,7 +31,8 @@ _NOUNS = frozenset(
 _ENDINGS = (
     "apikey", "apikeys", "password", "passwd", "passphrase", "secret", "token", "accesskey", "secretkey",
     "privatekey", "signingkey", "masterkey", "accountkey", "authkey", "dbpass", "userpass", "smtppass",
-    "credentials", "pwd", "storepass", "keypass", "requirepass", "passwort", "kennwort", "wachtwoord", "losenord",
+    "credentials", "pwd", "storepass", "keypass", "requirepass", "passwort", "kennwort", "wachtwoord",
+    "losenord",
 )  # fmt: skip
 _ONE_WORD = frozenset("sessionid phpsessid jsessionid csrf xsrf".split())
 _KEYS = frozenset(
@@ -40,14 +41,16 @@ _KEYS = frozenset(
     "datadog stripe replicate perplexity xai deepseek tavily langsmith newrelic sentry "
     "aes hmac rsa gpg pgp recovery wallet consumer license licence preshared application functions webhook "
     "shared symmetric cipher crypto service fernet vapid openrouter fireworks cerebras nvidia deepgram "
-    "elevenlabs assemblyai firecrawl postmark mailchimp algolia supabase airtable rapidapi".split()
+    "activation elevenlabs assemblyai firecrawl postmark mailchimp algolia supabase airtable rapidapi".split()
 )
 _MAYBE_KEYS = frozenset(
     "client app session role admin deploy integration server project bot write ingest ingestion routing "
     "function anon google github gitlab aws azure gcp hf dd maps slack storage x partner merchant developer "
     "host".split()
 )
-_CODES = frozenset("recovery backup verification security time otp mfa auth login seed".split())
+_CODES = frozenset(
+    "recovery backup verification security time otp mfa fa sms auth login seed activation".split()
+)
 _PASSES = frozenset(
     "db database user mysql mariadb pg postgres postgresql smtp ftp sftp redis admin root mail email imap "
     "login ssh sudo http proxy mongo mongodb rabbitmq amqp ldap become keystore truststore wifi my app "
@@ -57,9 +60,14 @@ _PASSES = frozenset(
 _MAYBE = frozenset(
     "auth oauth pass sas sig signature otp pat pin salt seed sid hmac csrf xsrf ticket nonce".split()
 )
+# Of keys in capitals: SORT_KEY=2f1a9c
+_OF_DATA = frozenset(
+    "sort cache primary partition foreign public object hash group row shard routing lookup index unique "
+    "idempotency dedup file image dataset record item s bucket".split()
+)
 _NO_PASSES = frozenset(
-    "by com encom sur tres over under first second one two single multi forward backward render low high band "
-    "all".split()
+    "by com encom sur tres over under first second one two single multi forward backward render low high "
+    "band all".split()
 )
 # In other languages words that mean something else as well, such as a key of a table.
 _MAYBE_ELSEWHERE = frozenset(
@@ -68,8 +76,8 @@ _MAYBE_ELSEWHERE = frozenset(
     "anahtar kulcs".split()
 )
 _ELSEWHERE_WEAK = (
-    "ключ", "секрет", "密钥", "密鑰", "令牌", "токен", "رمز", "암호", "暗号", "रहस्य", "гасло", "鍵", "مفتاح", "κλειδ",
-    "құпия", "нууц",
+    "ключ", "секрет", "密钥", "密鑰", "令牌", "токен", "رمز", "암호", "暗号", "रहस्य", "гасло", "鍵", "مفتاح",
+    "κλειδ", "құпия", "нууц",
 )  # fmt: skip
 _ELSEWHERE = (
     "парол", "密码", "密碼", "口令", "パスワード", "暗証番号", "비밀번호", "패스워드",
@@ -123,7 +131,12 @@ _ABOUT = frozenset(
 _SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _PATH = r"[/~.]|[A-Za-z]:[\\/]"
 _MEASURE = r"[-+]?[\d.,:/]+(?:e[-+]?\d+)?(?:[a-z]{1,3}|%|/s)?|v?\d+(?:\.\d+)+\S{0,12}|\d{4}-\d\d-\d\d\S{0,24}"
+_NOT_MADE = r"[/:\\]|@\w+\.|[^!-~]"
+_TURNS = r"[a-z](?=[A-Z])|[A-Za-z](?=\d)|\d(?=[A-Za-z])|[!@#$%^*+?~]"
+_SIGNS = r"[!@#$%^*+~](?=.)"
+_ALL_KINDS = r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)"
 _HEADER_NAME = r"[A-Za-z]{1,20}(?:-[A-Za-z]{1,20}){1,4}|Authorization"
+_NUMBERED = r"[a-z]{2,20}[_-]\d{1,3}"  # shadow_2
 _CAMEL = r"[A-Z]?[a-z]++(?:[-_.]?[A-Z]?[a-z]++)*+|[A-Z][A-Z_\-.]*"
 
 LONGEST_NAME = 200
@@ -131,7 +144,8 @@ _NO_WORD = "0123456789_-.\"'`]) "  # the words of a name are before these
 # What names a value in a mapping, and the value.
 _NAME_KEYS = "name Name NAME key Key KEY header Header variable field param k ParameterKey".split()
 VALUE_KEYS = frozenset(
-    "value val v stringvalue parametervalue old new oldvalue newvalue old_value new_value before after".split()
+    "value val v stringvalue parametervalue old new oldvalue newvalue old_value new_value before "
+    "after".split()
 )
 _FLAGS = frozenset("true false yes no on off none null".split())  # --cookies off
 _OF_DIGITS = frozenset("otp pin totp cvv cvc".split())
@@ -156,7 +170,11 @@ def sensitivity_of(name: str) -> int:
 
 def _sensitivity_of_name(name: str) -> int:
     if name.isascii():
-        return _sensitivity_of_words([word.lower() for word in _SEGMENT.findall(name)])
+        words = [word.lower() for word in _SEGMENT.findall(name)]
+        found = _sensitivity_of_words(words)
+        if found == HARMLESS and name.endswith("_KEY") and len(words) == 2 and words[0] not in _OF_DATA:
+            return DOUBTFUL  # KAGGLE_KEY
+        return found
     small = name.lower()
     words = [word.lower() for word in _SEGMENT.findall(_without_signs(name))]
     if words and (words[-1] in _ABOUT or words[-1] in _ABOUT_ELSEWHERE):
@@ -278,9 +296,27 @@ def is_of_a_board(value: str) -> bool:
     return compiled(r"[A-Za-z]{1,5}[_-]?\d{1,3}|[a-f0-9]{32,}").fullmatch(value) is not None
 
 
+def looks_made(text: str) -> bool:
+    """Tell whether a text is a password or a key that was made at random: digits, capitals, signs in turns.
+
+    No identifier, version or name of a model is.
+    """
+    if compiled(_NOT_MADE).search(text) is not None:
+        return False
+    for part in compiled(r"[-_.]").split(text):
+        turns = len(compiled(_TURNS).findall(part)) if 7 < len(part) < 129 else 0
+        if turns > 1 and compiled(_SIGNS).search(part) is not None:
+            return True
+        if turns > 2 and compiled(_ALL_KINDS).match(part) is not None:
+            return True
+    return False
+
+
 def least_of(name: str) -> int:
     """Return the least length of a credential under a doubtful name."""
     small = name.rstrip("\\\"'`]").lower()
+    if name.endswith("_KEY") and _sensitivity_of_words(small.split("_")) == HARMLESS:
+        return 20
     if small.isascii() and not small.endswith(_SHORT_ELSEWHERE):
         return 5 if small.endswith("pass") else 6 if small.endswith("pin") else 8
     return 6
@@ -288,7 +324,13 @@ def least_of(name: str) -> int:
 
 def looks_random(text: str, least: int = 8) -> bool:
     """Tell whether a text is likely to be a key or a password, and no word, number, path or address."""
-    if len(text) < least or compiled(_PATH).match(text) or "://" in text or any(map(str.isspace, text)):
+    if (
+        len(text) < least
+        or compiled(_NUMBERED).fullmatch(text)
+        or compiled(_PATH).match(text)
+        or "://" in text
+        or any(map(str.isspace, text))
+    ):
         return False
     if compiled(_MEASURE).fullmatch(text) or compiled(_CAMEL).fullmatch(text):
         return len(text) >= 24 and text.isalnum() and text.islower()
@@ -337,4 +379,7 @@ def secret_name_in(values: Mapping[Any, Any], extra: Iterable[str] = ()) -> bool
         name = values.get(key)
         if type(name) is str and len(name) <= LONGEST_NAME and withholds(name, _ANYTHING, extra):
             return True
+    kind = values.get("type")  # a token is something else to a parser
+    if type(kind) is str and len(kind) <= LONGEST_NAME and "pass" in kind.lower():
+        return withholds(kind, _ANYTHING, extra)
     return False
