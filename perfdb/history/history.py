@@ -238,14 +238,13 @@ class History(Keeping):
             last: only so many of the newest sessions that fit.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
         """
-        from perfdb.store import frames, reading
+        from perfdb.store import reading
 
         chosen = checked_filters(last, filters)
         with self._reading() as connection:
-            if connection is None:
-                return
-            ids = [row["session_id"] for row in frames.session_rows(connection, **chosen)]
-            yield from reading.read_sessions(connection, ids)
+            if connection is not None:
+                ids = reading.find_session_ids(connection, **chosen)
+                yield from reading.read_sessions(connection, ids)
 
     def measures(self, *, last: int | None = 1000, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return what was measured beside the duration, and every attribute that is a number.

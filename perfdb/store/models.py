@@ -54,6 +54,7 @@ from perfdb.vocabulary import (
     UNCOUNTED_TAGS as UNCOUNTED_TAGS,
 )
 
+LONGEST_TEXT = 65_536  # characters that are read of a message: perfdb writes none that is longer
 # Stored as the place in STATUSES: SQLite keeps 0 and 1 in no bytes at all, the words would take 45 a run.
 STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}
 RUNNING_CODE = STATUS_CODES[RUNNING]

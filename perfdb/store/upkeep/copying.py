@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from perfdb.errors import StoreError
 from perfdb.store.alerts import take_turn
+from perfdb.store.database import garbage_collected_later
 from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.engine import connected, open_engine, shown_url
 from perfdb.store.ingest import finish_step
@@ -115,7 +116,7 @@ class _Copy:
         self._copy_alerts()
         added = {table.name: self._copy_rows(table) for table in _ADDED}
         for batch in _batches(self._source.execute(select(journals)).all(), _JOURNALS):
-            with self._target.begin() as target:
+            with garbage_collected_later(), self._target.begin() as target:
                 self._advance_journals(target, batch)
         with self._witness.connect() as target:
             for table in (series, environments, journals):
@@ -137,7 +138,7 @@ class _Copy:
             self._new_journals = {key_of(row) for row in missing}
         self._copied[table.name].added = len(missing)
         for batch in _batches(missing, _PIECE):
-            with self._target.begin() as target:
+            with garbage_collected_later(), self._target.begin() as target:
                 given = [self._values(table, row) for row in batch]
                 if table is journals:
                     # Up to where it was read is true only once all its rows are there.
@@ -171,7 +172,7 @@ class _Copy:
         ).all():
             for piece in self._pieces(rows):
                 self._here["sessions"] = {row.id: (row.session_id,) for row in piece}
-                with self._target.connect() as target:
+                with garbage_collected_later(), self._target.connect() as target:
                     target.begin()
                     written = self._write_sessions(target, piece)
                     target.commit()
@@ -297,7 +298,7 @@ class _Copy:
         with self._witness.connect() as target:  # nobody waits meanwhile
             look(target)
         for piece in _batches(rows, _ALERTS):
-            with self._target.begin() as target:
+            with garbage_collected_later(), self._target.begin() as target:
                 take_turn(target)
                 look(target)
                 self._alerts_written |= {
@@ -359,7 +360,7 @@ class _Copy:
         with self._witness.connect() as target:  # nobody waits meanwhile
             look(target)
         for piece in _batches(rows, _PIECE):
-            with self._target.begin() as target:
+            with garbage_collected_later(), self._target.begin() as target:
                 look(target)
                 missing = {key: row for key, row in piece if key not in known and key not in added}
                 if missing:

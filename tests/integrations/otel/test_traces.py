@@ -14,7 +14,7 @@ from perfdb import Intake
 from perfdb.errors import ReportError
 from perfdb.history.history import History
 from perfdb.integrations.otel.assembly import JSON, PROTOBUF, Assembler, Spool
-from perfdb.maintenance.formats.spans import from_json, from_protobuf
+from perfdb.maintenance.formats.spans import Span, from_json, from_protobuf
 from perfdb.maintenance.formats.traces import Reading, number_of
 from perfdb.recording.journal import journals_in
 from perfdb.records import Session
@@ -159,6 +159,18 @@ def test_where_the_root_is_elsewhere_the_served_request_stands_for_it() -> None:
 def test_a_span_without_any_of_its_ancestors_is_a_step() -> None:
     session = session_of(span(2, 99, name="chat", kind=3))
     assert (session.pipeline, [step.step_name for step in session.steps]) == ("shop", ["chat"])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_thousands_of_spans_at_the_same_time_find_their_lanes(nested: bool) -> None:
+    # each looked at the lanes of all others: a request of 8 MB kept the receiver for minutes
+    spans = [
+        Span(TRACE, f"{n:016x}", f"{n - 1 if nested else 1:016x}" if n > 1 else None, "a", 1, n, 10**9 - n)
+        for n in range(1, 15_001)
+    ]
+    found = Reading().session_of(spans)
+    assert found is not None
+    assert {step.lane for step in found.steps} == ({0} if nested else set(range(14_999)))
 
 
 def test_sampling_is_said() -> None:
