@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REDACTED", "VALUE_KEYS", "has_options", "is_harmless", "is_secret_key", "is_secret_pair", "may_withhold",
-    "redact", "redact_arguments", "secret_name_in", "withheld", "withholds",
+    "redact", "redact_arguments", "redact_name", "secret_name_in", "withheld", "withholds",
 ]  # fmt: skip
 
 _SHORTEST = 5  # of a text that holds a credential and its name
@@ -68,7 +68,7 @@ def redact(text: str) -> str:
     return text
 
 
-_redact_name = lru_cache(2_000)(redact)  # of a key: the same few come again and again
+redact_name = lru_cache(2_000)(redact)  # of a key or a step: the same few come again and again
 
 
 def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
@@ -83,7 +83,7 @@ def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
     if isinstance(value, Mapping):
         named = secret_name_in(value, extra)
         return {
-            _redact_name(key): REDACTED
+            redact_name(key): REDACTED
             if withholds(key, item, extra) or (named and key.lower() in VALUE_KEYS)
             else withheld(item, extra)
             for key, item in value.items()

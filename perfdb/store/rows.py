@@ -186,7 +186,8 @@ def step_row(step: Record, seq: int) -> Row:
         "events": document(step.get("events")),
     }
     for key, read in _OF_STEP:
-        row[key] = read(step.get(key))
+        value = step.get(key)
+        row[key] = None if value is None else read(value)  # most are not measured
     return row
 
 

@@ -60,6 +60,7 @@ _NO_MEASURES = (
     "net.", "network.", "thread.", "server.port", "client.port", "process.", "http.flavor", "asgi.",
     "llm.token_count.", "llm.usage.", "gen_ai.usage.",
 )  # fmt: skip
+_ALL, _NONE, _NUMBERS, _TEXTS, _SMALL = "all none numbers texts small".split()  # what is kept of an attribute
 _NOISE = re.compile(r" (?:http|websocket) (?:send|receive)\Z")
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HOST, _COMMIT = (
@@ -220,22 +221,31 @@ class Reading:
         return {name: value for name, value in attributes.items() if self._is_kept(name, value)}
 
     def _is_kept(self, name: str, value: Any) -> bool:
-        if name in NAMES:  # said under our own names
-            return False
         known = self._known.get(name)
         if known is None:
-            known = name in self._names or any(fnmatchcase(name, each) for each in self._patterns)
+            known = self._kinds_kept(name)
             if len(self._known) < 10_000:
                 self._known[name] = known
-        if known:
-            return True
+        if known is _ALL or known is _NONE:
+            return known is _ALL
         if isinstance(value, bool | int | float):
-            return not name.startswith(_NO_MEASURES)
-        if name.split(".", 1)[0] in _OF_CONVENTIONS:
+            return known is not _TEXTS
+        if known is _NUMBERS:
             return False
         if isinstance(value, list | tuple):
             return len(value) <= MOST_LINKS and all(map(_is_small, value))
         return _is_small(value)
+
+    def _kinds_kept(self, name: str) -> str:
+        """Return which values of an attribute are kept."""
+        if name in NAMES:  # said under our own names
+            return _NONE
+        if name in self._names or any(fnmatchcase(name, each) for each in self._patterns):
+            return _ALL
+        of_convention = name.split(".", 1)[0] in _OF_CONVENTIONS
+        if name.startswith(_NO_MEASURES):
+            return _NONE if of_convention else _TEXTS
+        return _NUMBERS if of_convention else _SMALL
 
 
 def _exported(top: Span, ordered: Iterable[Span]) -> Session | None:
