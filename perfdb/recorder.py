@@ -285,9 +285,13 @@ class Intake:
         if not isinstance(worker, Worker):
             return False
         try:
-            from perfdb.recording.finished import prepared
+            from perfdb.recording.finished import plain, prepared
 
-            return worker.take(prepared(session, self._settings), provisional=provisional)
+            session = prepared(session, self._settings)
+            try:
+                return worker.take(session, provisional=provisional)
+            except (TypeError, ValueError, RecursionError):  # it holds what JSON cannot say
+                return worker.take(plain(session), provisional=provisional)
         except Exception as error:
             raise_foreign(error)
             self.failed("recording a session", error)

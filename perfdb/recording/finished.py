@@ -14,6 +14,7 @@ from typing import Any
 
 from perfdb.measures import measured
 from perfdb.recording.redaction import redact, redact_name, withheld
+from perfdb.recording.values import clean
 from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, Attempt, Event, Session, Step
 from perfdb.settings import Settings
 from perfdb.vocabulary import INTERRUPTED, RUNNING, mode_of
@@ -84,25 +85,40 @@ def prepared(session: Session, settings: Settings) -> Session:
 
     What perfdb did not write itself names none, and nothing was withheld in it.
     """
-    session = replace(
+    extra = settings.redact
+    attributes = withheld(session.attributes, extra)
+    if session.perfdb_version is None:
+        mode = mode_of({"fast_mode": session.fast_mode, **attributes}, settings.mode_attributes)
+    else:
+        mode = _mode_without_credentials(session.mode, extra)
+    return replace(
         session,
-        pipeline=redact(session.pipeline),
+        pipeline=redact_name(session.pipeline),
         error_message=session.error_message and redact(session.error_message),
-        mode=_mode_without_credentials(session.mode, settings.redact),
+        mode=mode,
         tags=tuple(redact(tag) for tag in session.tags),
-        attributes=withheld(session.attributes, settings.redact),
-        host=session.host and redact(session.host),
-        python_version=session.python_version and redact(session.python_version),
-        perfdb_version=session.perfdb_version and redact(session.perfdb_version),
-        git_commit=session.git_commit and redact(session.git_commit),
+        attributes=attributes,
+        host=session.host and redact_name(session.host),
+        python_version=session.python_version and redact_name(session.python_version),
+        perfdb_version=session.perfdb_version and redact_name(session.perfdb_version),
+        git_commit=session.git_commit and redact_name(session.git_commit),
         command=session.command and redact(session.command),
-        git_branch=session.git_branch and redact(session.git_branch),
-        steps=tuple(_step_without_credentials(step, settings.redact) for step in session.steps),
+        git_branch=session.git_branch and redact_name(session.git_branch),
+        steps=tuple([_step_without_credentials(step, extra) for step in session.steps]),
     )
-    if session.perfdb_version is not None:
-        return session
-    attributes = {"fast_mode": session.fast_mode, **session.attributes}
-    return replace(session, mode=mode_of(attributes, settings.mode_attributes))
+
+
+def plain(session: Session) -> Session:
+    """Return the session with attributes and data as JSON can say them: no NaN, no bytes, no objects."""
+    steps = tuple(
+        replace(
+            step,
+            additional_data=clean(step.additional_data),
+            events=tuple(replace(each, data=clean(each.data)) for each in step.events),
+        )
+        for step in session.steps
+    )
+    return replace(session, attributes=clean(session.attributes), steps=steps)
 
 
 def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:

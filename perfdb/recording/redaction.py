@@ -71,10 +71,25 @@ def redact(text: str) -> str:
 redact_name = lru_cache(2_000)(redact)  # of a key or a step: the same few come again and again
 
 
+_CACHE_SIZE, _LONGEST_KEPT = 4_096, 64
+_harmless: set[str] = set()  # short texts that need no change: most values come again and again
+
+
+def _shown(text: str) -> str:
+    if text in _harmless:
+        return text
+    found = redact(text)
+    if found == text and len(text) <= _LONGEST_KEPT:
+        if len(_harmless) >= _CACHE_SIZE:
+            _harmless.clear()
+        _harmless.add(text)
+    return found
+
+
 def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
     """Return a JSON value without what looks like a credential; twice is the same as once."""
     if isinstance(value, str):
-        return redact(value)
+        return _shown(value)
     if isinstance(value, (list, tuple)):
         if is_secret_pair(value, extra):
             return [redact(value[0]), REDACTED]
