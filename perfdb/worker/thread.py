@@ -507,8 +507,11 @@ class Worker:
         with self._lock:
             early = [each for each in self._sessions if each.session_id in finished and each.ended]
             self._sessions = [each for each in self._sessions if each not in early]
-            done = [each for each in self._waiting if each.session_id in finished]
-            if done:
+            done = []
+            while self._waiting and self._waiting[0].session_id in finished:  # as they mostly come
+                done.append(self._waiting.popleft())
+            if len(done) + len(early) < len(finished):
+                done += [each for each in self._waiting if each.session_id in finished]
                 left = (each for each in self._waiting if each.session_id not in finished)
                 self._waiting = deque(left, MOST_WAITING)
         done += map(Ended, early)
