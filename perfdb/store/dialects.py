@@ -18,7 +18,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Double,
+    Integer,
     Text,
+    TextClause,
     and_,
     any_,
     bindparam,
@@ -60,6 +62,13 @@ _MAKE_SERIES_SHARED = text(  # PostgreSQL takes them in one piece
     "INSERT INTO series (pipeline, mode, step_name) SELECT :pipeline, :mode, name "
     "FROM unnest(CAST(:names AS text[])) AS name ON CONFLICT DO NOTHING"
 )
+_DAYS = 0x70657266  # "perf": the locks of days, each with its own
+# A server's writers share the lock of each day that they write to.
+_MARK_SHARED = text(
+    "INSERT INTO stale_days (day, claim) SELECT day, 0 FROM unnest(CAST(:days AS integer[])) AS day "
+    f"WHERE pg_advisory_xact_lock_shared({_DAYS}, day) IS NOT NULL ON CONFLICT DO NOTHING"
+)
+_MARK = text("INSERT INTO stale_days (day, claim) VALUES (:day, 0) ON CONFLICT DO NOTHING")
 _END_OF_LOG = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
 )
@@ -157,6 +166,19 @@ def take_free_turn(connection: Connection, lock: int) -> bool:
     if not is_shared(connection):
         return True
     return connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({lock})").scalar() is True
+
+
+def marking(dialect: Dialect) -> TextClause:
+    """Return the statement that marks days as stale: of a server all ``days``, else one ``day``."""
+    return _MARK_SHARED if is_shared(dialect) else _MARK
+
+
+def take_day(connection: Connection, day: int) -> bool:
+    """Keep others from changing the runs of a day until the transaction ends; False: somebody is at it."""
+    if not is_shared(connection):
+        return True
+    taken = connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_DAYS}, {day})")
+    return taken.scalar() is True
 
 
 def begin_migration(connection: Connection, lock: int) -> None:
@@ -284,6 +306,13 @@ def starts_with(connection: Connection, column: ColumnElement[str], prefix: str)
     if is_shared(connection):
         return like
     return and_(like, column >= prefix, column < f"{prefix}\U0010ffff")  # LIKE reads all, takes a for A
+
+
+def holds_bytes(connection: Connection, column: ColumnElement[bytes], part: bytes) -> ColumnElement[bool]:
+    """Return whether bytes are somewhere among others."""
+    if is_shared(connection):
+        return func.position(literal(part).op("IN")(column), type_=Integer) > 0
+    return func.instr(column, part) > 0
 
 
 def as_text(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
