@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from perfdb.analysis.series import quantile
-from perfdb.store import ingest, sessions, statistics
+from perfdb.store import frames, ingest, sessions, statistics
 from perfdb.store.buckets import ERROR_PERCENT, Figures, Together, unpacked
 from perfdb.store.database import Database
 from perfdb.store.models import rollups, stale_days
@@ -249,6 +249,26 @@ def test_runs_that_another_program_changed_are_found_and_their_day_is_made_anew(
     past.roll()
     with database.reading() as connection:
         assert wrong_days(connection, most=7) == []
+
+
+def test_sessions_with_a_value_are_found_by_the_digests_of_days(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(value: object) -> list[str]:
+        with database.reading() as connection:
+            return [row["session_id"] for row in frames.session_rows(connection, attribute={"model": value})]
+
+    past = Past(database)
+    for day in (0, 1, 3, 3):
+        past.record(day, 1.0, "whole")
+    past.roll()
+    past.record(1, 1.0, "whole")  # of a day that is stale
+    some = {value: found(value) for value in ("m0", "m1", "m3", "m9", 3, None)}
+    assert [len(ids) for ids in some.values()] == [1, 2, 2, 0, 0, 0]
+    past.roll()
+    assert {value: found(value) for value in some} == some
+    monkeypatch.setattr("perfdb.store.attribute_digests._MOST_HOURS", 0)  # looked for among all
+    assert {value: found(value) for value in some} == some
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=60), st.integers(1, 59))
