@@ -12,11 +12,15 @@ import pandas as pd
 import pytest
 
 import perfdb
+from perfdb.filters import DAY_S
 from perfdb.history.values import rows_of
 from perfdb.recorder import create_tracker
 from perfdb.records import Session, Step
+from perfdb.stopping import limited
+from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from perfdb.store.rollups import roll_up
 from perfdb.store.schema import ensure_schema
 
 NOON = 1_767_268_800.0
@@ -286,3 +290,24 @@ def add(history: perfdb.History, *sessions: Session) -> None:
     with engine.begin() as connection:
         insert_sessions(connection, list(sessions))
     engine.dispose()
+
+
+@pytest.mark.parametrize("by", ["all", "day", "week"])
+def test_daily_figures_answer_as_the_runs_do(
+    history: perfdb.History, monkeypatch: pytest.MonkeyPatch, by: Any
+) -> None:
+    """Days that are rolled up and one that is not; percentiles within half a percent, the rest the same."""
+    exact = history.trends(by=by)
+    with Database(history.url) as database:
+        list(roll_up(database, until=NOON + 7 * DAY_S))
+    monkeypatch.setattr("perfdb.store.statistics.EXACT_RUNS", -1)
+    with limited() as notes:
+        found = history.trends(by=by)
+    assert notes == [found.attrs["note"]]
+    assert "0.5 %" in notes[0]
+    whole = ["pipeline", "step_name", "mode", "period", "n", "failures"]
+    pd.testing.assert_frame_equal(found[whole], exact[whole])
+    pd.testing.assert_series_equal(found["mean"], exact["mean"])
+    percentiles = ["p50", "p90", "p95", "p99"]
+    pd.testing.assert_frame_equal(found[percentiles], exact[percentiles], rtol=0.005)
+    assert len(history.trends(by=by, step="load")) == (exact["step_name"] == "load").sum()
