@@ -35,15 +35,12 @@ KEYS: dict[str, tuple[str, ...]] = {
     "outbox": ("channel", "kind", "session_id", "created_at"),
     "silences": ("rule", "pipeline", "step_name", "alert_id", "created_at"),
     "baselines": ("series_id", "metric", "since_session_id", "created_at"),
+    "annotations": ("at", "text", "pipeline", "created_at"),
     "rollups": ("series_id", "measure", "pruned", "day"),
     "stale_days": ("day", "claim"),
     "daily_values": ("day",),
 }
-DERIVED = (
-    "rollups",
-    "stale_days",
-    "daily_values",
-)  # of other rows, but for what is of pruned runs
+DERIVED = ("rollups", "stale_days", "daily_values")  # of other rows, but for what tells of pruned runs
 # The number of a row, and a reading of one server's clock, mean nothing elsewhere.
 LOCAL = ("id", "seen_at")
 
