@@ -5,6 +5,7 @@ Connections are opened in ``engine.py`` and ``postgres.py``, the types of column
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,9 +37,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import OperationalError
 
 from perfdb.errors import StoreError
 from perfdb.measures import HUGE
+from perfdb.recording.native import sleep
 from perfdb.store.models import series, storable_text, to_json
 
 _INSTRUCTIONS = 1_000  # of SQLite between two looks at the clock: some ten microseconds
@@ -62,6 +65,8 @@ _MAKE_SERIES_SHARED = text(  # PostgreSQL takes them in one piece
     "INSERT INTO series (pipeline, mode, step_name) SELECT :pipeline, :mode, name "
     "FROM unnest(CAST(:names AS text[])) AS name ON CONFLICT DO NOTHING"
 )
+_SHORT_PAUSE_S, _LONG_PAUSE_S = 0.001, 0.05  # between two tries to get a turn
+_LOCK_TIMEOUT = "SELECT setting::integer FROM pg_settings WHERE name = 'lock_timeout'"  # ms; 0 is none
 _DAYS = 0x70657266  # "perf": the locks of days, each with its own
 # A server's writers share the lock of each day that they write to.
 _MARK_SHARED = text(
@@ -156,9 +161,29 @@ def shown(connection: Connection) -> str:
 
 
 def take_turn(connection: Connection, lock: int) -> None:
-    """Let nobody else have this turn until the transaction ends; SQLite's BEGIN did that."""
-    if is_shared(connection):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
+    """Let nobody else have this turn until the transaction ends; SQLite's BEGIN did that.
+
+    A server is asked now and then, because it logs each wait that it cancels as an error.
+
+    Raises:
+        OperationalError: others had it for as long as a lock is waited for; try again later.
+    """
+    pause, until = _SHORT_PAUSE_S, None
+    while not take_free_turn(connection, lock):
+        if until is None:
+            limit = connection.exec_driver_sql(_LOCK_TIMEOUT).scalar() or math.inf
+            until = time.monotonic() + limit / 1000
+        if time.monotonic() > until:
+            raise _had_by_others(lock)
+        sleep(pause)
+        pause = min(2 * pause, _LONG_PAUSE_S)
+
+
+def _had_by_others(lock: int) -> OperationalError:
+    from psycopg.errors import LockNotAvailable
+
+    reason = LockNotAvailable("another program has had its turn for as long as we wait")
+    return OperationalError(f"pg_try_advisory_xact_lock({lock})", None, reason)
 
 
 def take_free_turn(connection: Connection, lock: int) -> bool:
@@ -185,7 +210,7 @@ def begin_migration(connection: Connection, lock: int) -> None:
     """Wait for other migrations, however long they take; SQLite's BEGIN did that."""
     if is_shared(connection):
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-        take_turn(connection, lock)
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
 
 
 def check_migration(connection: Connection) -> None:

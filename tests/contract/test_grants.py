@@ -1,0 +1,64 @@
+"""What the documentation grants is enough to record, to prune and to query, and no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+import perfdb
+from perfdb.store.database import Database
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.rollups import roll_up
+from perfdb.store.upkeep.pruning import Policy, find_shares, prune
+from perfdb.testing import NOON, make_session
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "postgresql.md"
+ROLES = ("perfdb_writer", "perfdb_pruner", "perfdb_reader")
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+def urls(create_database: Callable[..., str], migrated_database: str) -> Iterator[dict[str, str]]:
+    """Give the URLs of a database by role; the owner has granted what the documentation says."""
+    owner = create_database(migrated_database)
+    grants = re.search(r"```sql\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    assert grants is not None
+    engine = create_engine(
+        owner.replace("postgresql:", "postgresql+psycopg:", 1), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        for role in ROLES:
+            connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        for statement in re.sub("--.*", "", grants[1]).split(";"):
+            if statement.strip():
+                connection.execute(text(statement))
+        yield {
+            role: make_url(owner).set(username=role).render_as_string(hide_password=False) for role in ROLES
+        } | {"owner": owner}
+        for role in ROLES:
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))
+    engine.dispose()
+
+
+def test_each_role_can_do_its_work(urls: dict[str, str]) -> None:
+    with Database(urls["perfdb_writer"]) as database:
+        with database.writing() as connection:
+            insert_sessions(
+                connection, [make_session(number, {"load": 1.0}, every_s=DAY_S) for number in range(12)]
+            )
+        assert len(list(roll_up(database))) == 12
+    with Database(urls["perfdb_pruner"]) as database:
+        now = NOON + 100 * DAY_S
+        gone = list(prune(database, find_shares(database, Policy(keep_last=2), now), now))
+        assert sum(map(len, gone)) == 10
+    history = perfdb.History(urls["perfdb_reader"])
+    assert len(history.sessions()) == 2
+    assert history.trends(by="all")["n"].tolist() == [12, 12]
+    with pytest.raises(perfdb.PerfdbError, match="permission denied"):
+        history.tag("run-0011", "ignore")
