@@ -62,3 +62,23 @@ def test_each_role_can_do_its_work(urls: dict[str, str]) -> None:
     assert history.trends(by="all")["n"].tolist() == [12, 12]
     with pytest.raises(perfdb.PerfdbError, match="permission denied"):
         history.tag("run-0011", "ignore")
+
+
+def test_several_hosts_and_services_are_addresses_too(
+    urls: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_url(urls["owner"])
+    with Database(urls["owner"]) as database, database.writing() as connection:
+        insert_sessions(connection, [make_session(0, {"load": 1.0})])
+    where = {
+        "user": url.username,
+        "dbname": url.database,
+        "host": url.host or url.query.get("host"),
+        "port": url.port,
+    }
+    known = {name: value for name, value in where.items() if value is not None}
+    (tmp_path / "services").write_text("[perfdb]\n" + "".join(f"{name}={known[name]}\n" for name in known))
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    hosts = f"host=127.0.0.1:1&host={known['host']}:{known.get('port', 5432)}&target_session_attrs=read-write"
+    for address in ("postgresql:///?service=perfdb", f"postgresql://{url.username}@/{url.database}?{hosts}"):
+        assert len(perfdb.History(address).sessions()) == 1, address
