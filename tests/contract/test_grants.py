@@ -14,8 +14,10 @@ import perfdb
 from perfdb.store.database import Database
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.rollups import roll_up
+from perfdb.store.schema import check
 from perfdb.store.upkeep.pruning import Policy, find_shares, prune
-from perfdb.testing import NOON, make_session
+from perfdb.store.upkeep.space import compact
+from perfdb.testing import NOON, make_history, make_session
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "postgresql.md"
 ROLES = ("perfdb_writer", "perfdb_pruner", "perfdb_reader")
@@ -62,6 +64,9 @@ def test_each_role_can_do_its_work(urls: dict[str, str]) -> None:
     assert history.trends(by="all")["n"].tolist() == [12, 12]
     with pytest.raises(perfdb.PerfdbError, match="permission denied"):
         history.tag("run-0011", "ignore")
+    compact(urls["owner"])
+    with pytest.raises(perfdb.PerfdbError, match="permission denied to vacuum.*owner"):
+        compact(urls["perfdb_writer"])
 
 
 def test_several_hosts_and_services_are_addresses_too(
@@ -82,3 +87,20 @@ def test_several_hosts_and_services_are_addresses_too(
     hosts = f"host=127.0.0.1:1&host={known['host']}:{known.get('port', 5432)}&target_session_attrs=read-write"
     for address in ("postgresql:///?service=perfdb", f"postgresql://{url.username}@/{url.database}?{hosts}"):
         assert len(perfdb.History(address).sessions()) == 1, address
+
+
+def test_a_schema_of_its_own_beside_tables_of_others(create_database: Callable[..., str]) -> None:
+    url = create_database()
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:", 1), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE TABLE sessions (whose text)"))
+        connection.execute(text("CREATE SCHEMA perfdb"))
+    own = make_url(url).update_query_dict({"options": "-csearch_path=perfdb"}).render_as_string(False)
+    history = make_history(own, [])
+    with Database(own) as database, database.writing() as connection:
+        insert_sessions(connection, [make_session(0, {"load": 1.0})])
+    assert len(history.sessions()) == 1
+    assert check(own) == []
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM public.sessions")).scalar() == 0
+    engine.dispose()
