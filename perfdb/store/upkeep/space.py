@@ -49,7 +49,7 @@ def give_back(connection: Connection, seconds: float) -> bool:
 
 
 def compact(url: str) -> None:
-    """Rewrite a SQLite file, or the tables of a server, without their free space; a file then shrinks by itself.
+    """Rewrite a SQLite file, or a server's tables, without free space; a file then shrinks in small pieces.
 
     Everybody else who writes waits meanwhile: about a second per 100 MB.
 
