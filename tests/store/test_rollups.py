@@ -39,7 +39,7 @@ def recorded(database: Database) -> Runs:
     """Recompute: what the views say of each series and day."""
     with database.reading() as connection:
         totals = connection.exec_driver_sql(
-            "SELECT r.pipeline, NULL, r.mode, floor(s.start_time / 86400), s.total_duration, s.status "
+            "SELECT r.pipeline, NULL, r.mode, s.start_time / 86400, s.total_duration, s.status "
             "FROM sessions s JOIN series r ON r.id = s.series_id WHERE s.total_duration IS NOT NULL "
             "AND (s.status = 2 OR s.status = 1 AND s.counted) AND s.id NOT IN "
             "(SELECT session_pk FROM session_tags WHERE name IN ('ignore', 'warmup'))"
