@@ -135,6 +135,18 @@ class Series:
             of_day=[self.of_day[place] for place in chosen] if self.of_day else (),
         )
 
+    def joined(self, later: Series) -> Series:
+        """Return these runs and later ones of the same series, without what is known of either beside."""
+        return Series(
+            *self.name,
+            self.metric,
+            [*self.session_ids, *later.session_ids],
+            [*self.start_times, *later.start_times],
+            [*self.values, *later.values],
+            [*self.counted, *later.counted],
+            [*self.failed, *later.failed],
+        )
+
     @property
     def good(self) -> Series:
         """The runs that count."""

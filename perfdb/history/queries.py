@@ -39,6 +39,7 @@ _MOST_LOOKED_AT = 1_000  # newest sessions, for the names of measures when one i
 _MOST_CANDIDATES = 20  # that are looked at for the newest that has one before it
 _MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
+FROM_DAYS = "Percentiles are within 0.5 %: they come from daily figures."
 _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than one more of the same
 
 
@@ -161,9 +162,11 @@ def trends(
         pipeline = filters.get("pipeline")
         percentiles = list(PERCENTILES.values())
         read = partial(_statistics, connection, step=step, pipeline=pipeline)
-        found = analysis.of_statistics(
-            read(by, percentiles), days=read("day", percentiles[:1]) if by == "week" else ()
-        )
+        rows, from_days = read(by, percentiles)
+        found = analysis.of_statistics(rows, days=read("day", percentiles[:1])[0] if by == "week" else ())
+        if from_days:
+            notes().append(FROM_DAYS)
+            found.attrs["note"] = FROM_DAYS
         return _said(found, measure)
     runs = runs_of(*_measured(connection, measure, **filters))
     runs = runs if step is None else runs[runs["step_name"] == step]
@@ -178,11 +181,12 @@ def _statistics(
     *,
     step: str | None,
     pipeline: str | None,
-) -> list[statistics.Row]:
-    rows = statistics.of_steps[by](connection, percentiles, step=step, pipeline=pipeline)
-    if step is None:
-        rows = [*statistics.of_totals(connection, percentiles, by=by, pipeline=pipeline), *rows]
-    return rows
+) -> tuple[list[statistics.Row], bool]:
+    """Return the rows, and whether they come from daily figures."""
+    found = statistics.by_days(connection, percentiles, by=by, step=step, pipeline=pipeline)
+    if found is not None:
+        return found, True
+    return statistics.by_runs(connection, percentiles, by=by, step=step, pipeline=pipeline), False
 
 
 def violations(

@@ -34,6 +34,7 @@ from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
 from perfdb.worker.journals import Journals
 from perfdb.worker.outage import Outage, is_away
+from perfdb.worker.upkeep import Rolling, Upkeep
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from perfdb.records import Session
     from perfdb.trust import Trust
-    from perfdb.worker.upkeep import Upkeep
 
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
@@ -114,9 +114,9 @@ class Worker:
         )
         self._upkeep: Upkeep | None = None
         self._evaluates = self._prunes = False  # there is more to do soon
+        self._rolling = Rolling(self._database, health)
         if retention:
             from perfdb.store.upkeep.pruning import read_policy
-            from perfdb.worker.upkeep import Upkeep
 
             self._upkeep = Upkeep(home, read_policy(retention), self._database, health, find_folders)
 
@@ -473,6 +473,7 @@ class Worker:
 
     def _prune(self) -> None:
         self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not self._moved)
+        self._prunes |= self._rolling.turn(moved=self._moved)
 
     def _be_heard_of(self) -> None:
         """Renew the leases of our sessions: other hosts cannot see the locks of our journals."""
@@ -632,6 +633,7 @@ class Worker:
         if self._upkeep is not None:
             self._upkeep.after_fork_in_child()
             self._prunes = False
+        self._rolling.after_fork_in_child()
         self._waiting.clear()
         sessions, self._sessions = self._sessions, []
         for session in sessions:
