@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
@@ -287,7 +287,13 @@ class Access:
 # --- for perfdb's own parts: a History answers questions, and has no connections on its face ------------
 
 
-def reading(history: Access, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]:
+class Readable(Protocol):
+    """What gives a connection to read with."""
+
+    def _reading(self, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]: ...
+
+
+def reading(history: Readable, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]:
     """Give a connection for ``perfdb.store`` that sees one moment; None where nothing is recorded yet.
 
     Args:
