@@ -20,7 +20,7 @@ BIN = str(Path(sys.executable).parent)
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 
 # Of these every Python block and every command runs, in this order. Other tests run ci, channels and pathway.
-RUN = ("record", "../README", "read", "analyse", "alerts", "importing", "maintenance", "promises")
+RUN = ("record", "../README", "read", "analyse", "alerts", "importing", "fleet", "maintenance", "promises")
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in RUN}
 README = PAGES["../README"]
 
@@ -108,7 +108,7 @@ def test_the_commands_that_install_are_run_by_ci() -> None:
         )
 
 
-@pytest.mark.parametrize("page", ["alerts", "settings", "maintenance", "channels"])
+@pytest.mark.parametrize("page", ["alerts", "settings", "maintenance", "channels", "fleet"])
 def test_the_settings_are_understood(page: str, tmp_path: Path) -> None:
     for block in blocks("toml", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")):
         (tmp_path / "perfdb.toml").write_text(block)

@@ -99,7 +99,7 @@ def ask_each(
         from distributed import as_completed
 
         futures = client.map(run, tasks, pure=False)
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
+        for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
             yield future.result()
             future.release()
 

@@ -86,19 +86,21 @@ class Flaky(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """Give the address of a bucket, with credentials, on a server that fails now and then."""
-    import boto3
     from moto.server import ThreadedMotoServer
+    from pyarrow import fs
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     _, Flaky.behind = server.get_host_and_port()
-    boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{Flaky.behind}",
-        region_name="us-east-1",
-        aws_access_key_id=KEY,
-        aws_secret_access_key=SECRET,
-    ).create_bucket(Bucket="lakes")
+    store = fs.S3FileSystem(
+        endpoint_override=f"127.0.0.1:{Flaky.behind}",
+        scheme="http",
+        region="us-east-1",
+        access_key=KEY,
+        secret_key=SECRET,
+        allow_bucket_creation=True,
+    )
+    store.create_dir("lakes")
     front = ThreadingHTTPServer(("127.0.0.1", 0), Flaky)
     thread = threading.Thread(target=front.serve_forever, daemon=True)
     thread.start()

@@ -28,6 +28,7 @@ from perfdb.store.models import (
     to_json,
 )
 from perfdb.store.reading import driver_rows
+from perfdb.store.rollups import day_of, spoil
 from perfdb.store.rows import environment_columns
 from perfdb.vocabulary import UNCOUNTED_TAGS
 
@@ -200,6 +201,7 @@ def fill(connection: Connection, of_sessions: Columns, of_steps: Columns) -> Non
             strict=True,
         ),
     )
+    spoil(connection, {day_of(start) for start in (*of_sessions["start_time"], *of_steps["start_time"])})
     tags = [
         (n, tag)
         for n, text in zip(numbers, of_sessions["tags"], strict=True)
