@@ -113,16 +113,40 @@ def find_moves(
     else:
         changes = changes_beside_wave(runs.start_times, runs.values, find_change_points)
     for number, change in enumerate(changes):
-        rose = change.after_median - change.before_median
-        if better:
-            rose = -rose
-        if (
-            rose > 0
-            and abs(change.effect_percent) >= SHIFT_PERCENT
-            and change.after_n >= RUNS_AFTER_CHANGE
-            and _is_calm_too(runs, change)
-        ):
-            yield Move(runs, change, number == len(changes) - 1)
+        move = Move(runs, change, number == len(changes) - 1)
+        if _is_told(move, better=better):
+            yield move
+
+
+def find_move(
+    before: Series, after: Series, later: Series, *, lasts: bool, better: bool = False
+) -> Move | None:
+    """Return the move between two parts of a long past, if it is one; its numbers are of these parts.
+
+    Args:
+        before: the runs before it, as many as are looked at; those that count.
+        after: the runs since, as many, until the level moved again at most.
+        later: the run after these, if there is one.
+        lasts: the level did not move again.
+        better: only a move for the better instead.
+    """
+    if not before or not after:
+        return None
+    runs = before.joined(after)
+    (change,) = describe_changes(runs.values, [len(before)])
+    move = Move(runs.joined(later), change, lasts)
+    return move if _is_told(move, better=better) else None
+
+
+def _is_told(move: Move, *, better: bool) -> bool:
+    change = move.change
+    rose = change.after_median - change.before_median
+    return (
+        (-rose if better else rose) > 0
+        and abs(change.effect_percent) >= SHIFT_PERCENT
+        and change.after_n >= RUNS_AFTER_CHANGE
+        and _is_calm_too(move.runs, change)
+    )
 
 
 def _is_calm_too(runs: Series, change: ChangePoint) -> bool:

@@ -39,6 +39,7 @@ _MOST_LOOKED_AT = 1_000  # newest sessions, for the names of measures when one i
 _MOST_CANDIDATES = 20  # that are looked at for the newest that has one before it
 _MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
+FROM_DAYS = "Percentiles are within 0.5 %: they come from daily figures."
 _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than one more of the same
 
 
@@ -161,9 +162,11 @@ def trends(
         pipeline = filters.get("pipeline")
         percentiles = list(PERCENTILES.values())
         read = partial(_statistics, connection, step=step, pipeline=pipeline)
-        found = analysis.of_statistics(
-            read(by, percentiles), days=read("day", percentiles[:1]) if by == "week" else ()
-        )
+        rows, from_days = read(by, percentiles)
+        found = analysis.of_statistics(rows, days=read("day", percentiles[:1])[0] if by == "week" else ())
+        if from_days:
+            notes().append(FROM_DAYS)
+            found.attrs["note"] = FROM_DAYS
         return _said(found, measure)
     runs = runs_of(*_measured(connection, measure, **filters))
     runs = runs if step is None else runs[runs["step_name"] == step]
@@ -178,20 +181,28 @@ def _statistics(
     *,
     step: str | None,
     pipeline: str | None,
-) -> list[statistics.Row]:
-    rows = statistics.of_steps[by](connection, percentiles, step=step, pipeline=pipeline)
-    if step is None:
-        rows = [*statistics.of_totals(connection, percentiles, by=by, pipeline=pipeline), *rows]
-    return rows
+) -> tuple[list[statistics.Row], bool]:
+    """Return the rows, and whether they come from daily figures."""
+    found = statistics.by_days(connection, percentiles, by=by, step=step, pipeline=pipeline)
+    if found is not None:
+        return found, True
+    return statistics.by_runs(connection, percentiles, by=by, step=step, pipeline=pipeline), False
 
 
 def violations(
     connection: Connection | None, rules: Iterable[Rule], **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
-    """Return the runs among the sessions that fit which broke a ``max`` or ``min`` rule."""
+    """Return the runs among the sessions that fit which broke a ``max``, ``min`` or ``sum`` rule."""
+    from perfdb.analysis.rules import TABLE
     from perfdb.analysis.violations import violations as find
+    from perfdb.store.windows import offsets_of
 
-    return find(*sessions_and_steps(connection, **filters), rules)
+    rules = list(rules)
+    sessions, steps = sessions_and_steps(connection, **filters)
+    offsets = None
+    if connection is not None and any(TABLE[rule.kind].looks_at == "day" for rule in rules) and len(sessions):
+        offsets = offsets_of(connection, float(sessions["start_time"].min()))
+    return find(sessions, steps, rules, offsets)
 
 
 def regressions(
@@ -511,12 +522,80 @@ def compare_groups(
         UsageError: there are not two such groups.
     """
     from perfdb.analysis.compare import compare_groups as compare
+    from perfdb.analysis.compare import with_seconds
+    from perfdb.analysis.measuring import measured
 
-    sessions, steps = _measured(connection, measure, **filters)
+    sessions, steps = sessions_and_steps(connection, **filters)
+    groups = partial(compare, by=by, mode_attributes=mode_attributes)
     try:
-        return compare(sessions, steps, by=by, a=a, b=b, mode_attributes=mode_attributes, measure=measure)
+        found = groups(*measured(sessions, steps, measure), a=a, b=b, measure=measure)
+        if measure.is_duration:
+            return found
+        return with_seconds(found, groups(sessions, steps, a=found.a, b=found.b))
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def choices(
+    connection: Connection | None,
+    *,
+    by: str,
+    step: str | None,
+    measure: Measure,
+    mode_attributes: Sequence[str],
+    **filters: Unpack[Chosen],
+) -> pd.DataFrame:
+    """Return what ``analysis.pareto`` finds: seconds against a measure, per value of an attribute.
+
+    Raises:
+        UsageError: nothing has the attribute.
+    """
+    from perfdb.analysis.pareto import choices as find
+    from perfdb.analysis.rows import ChoiceRow, frame_from
+
+    if connection is None:
+        return frame_from([], ChoiceRow)
+    try:
+        read = sessions_and_steps(connection, **filters)
+        modes = tuple(mode_attributes)
+        return find(*read, by=by, step=step_of(step), measure=measure, mode_attributes=modes)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def compare_periods(
+    connection: Connection | None,
+    *,
+    split: float,
+    mode_attributes: Sequence[str],
+    measure: Measure = DURATION,
+    **filters: Unpack[Chosen],
+) -> GroupComparison:
+    """Return how the sessions before a moment compare with those since then.
+
+    Raises:
+        UsageError: there are none on one of its sides.
+    """
+    import pandas as pd
+
+    from perfdb.analysis.compare import PERIOD
+    from perfdb.analysis.compare import compare_groups as compare
+
+    sessions, steps = _measured(connection, measure, **filters)
+    sides = ["before" if start < split else "after" for start in sessions["start_time"]]
+    if len(set(sides)) < 2:
+        where = "before" if "before" not in sides else "since"
+        raise UsageError(f"no session that fits began {where} then: choose a longer time, or another moment")
+    attributes = [{**own, PERIOD: side} for own, side in zip(sessions["attributes"], sides, strict=True)]
+    return compare(
+        sessions.assign(attributes=pd.Series(attributes, index=sessions.index, dtype=object)),
+        steps,
+        by=PERIOD,
+        a="before",
+        b="after",
+        mode_attributes=mode_attributes,
+        measure=measure,
+    )
 
 
 def common(

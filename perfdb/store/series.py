@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from dataclasses import dataclass, field, replace
+from statistics import fmean, median
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
@@ -285,6 +285,62 @@ def days_before(connection: Connection, measure: Measure = DURATION) -> Past:
         )
 
     return read
+
+
+def runs_beside(
+    connection: Connection,
+    pipeline: str,
+    step_name: str | None,
+    mode: str,
+    moment: float,
+    *,
+    since: float | None,
+    until: float | None,
+    most: int,
+) -> tuple[Series, Series, Series]:
+    """Return the runs that count before a moment, those after it, and what comes then.
+
+    They are of one series, of ``most`` sessions on either side between two other moments, one point for each.
+    """
+    name = connection, pipeline, step_name, mode
+    before = runs_of_series(*name, last=most, since=since, until=moment)
+    totals = select(series.c.id).where(
+        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
+    )
+    further = (
+        select(sessions.c.session_id, sessions.c.start_time)
+        .where(sessions.c.series_id == totals.scalar_subquery(), sessions.c.start_time >= moment)
+        .order_by(sessions.c.start_time)
+        .limit(1)
+        .offset(most)
+    )
+    if until is not None:  # or what comes then is the first of the next level
+        reached = sessions.c.start_time >= until
+        further = further.offset(0).where(reached) if _fewer(connection, further, until) else further
+    found = connection.execute(further).first()
+    end = None if found is None else found.start_time
+    after = runs_of_series(*name, last=most, since=moment, until=end)
+    later = _Making(pipeline, step_name, mode)
+    if found is not None:
+        later.add(found.session_id, found.start_time, 0.0, True, COMPLETED_CODE)
+    return each_once(before.good), each_once(after.good), later.made()
+
+
+def _fewer(connection: Connection, further: Select[Any], until: float) -> bool:
+    found = connection.execute(further).first()
+    return found is None or found.start_time >= until
+
+
+def each_once(runs: Series) -> Series:
+    """Return runs with one for each session, the mean of its own."""
+    if len(set(runs.session_ids)) == len(runs):
+        return runs
+    of_session: dict[str, list[int]] = {}
+    for place, session_id in enumerate(runs.session_ids):
+        of_session.setdefault(session_id, []).append(place)
+    firsts = runs.at(places[0] for places in of_session.values())
+    means = [fmean(runs.values[place] for place in places) for places in of_session.values()]
+    return replace(firsts, values=means)
 
 
 def _begun(row: Any, measure: Measure) -> _Making:
