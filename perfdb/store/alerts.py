@@ -481,7 +481,7 @@ def _alerts() -> Select[Any]:
 
 
 def _alert_of(row: RowMapping) -> Alert:
-    values = {
+    values: dict[str, Any] = {
         name: value[:LONGEST_TEXT] if isinstance(value := row[name], str | bytes) else value
         for name in (*_FIELDS, *_OF_SERIES, "id")
     }
