@@ -6,6 +6,7 @@ rule of the same name replaces one, ``off`` takes it away.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -177,6 +178,7 @@ def _rule(table: Table, measures: Mapping[str, Measure]) -> Rule:
         table.read(_COMMON | {key: _anything for key in table if key not in _COMMON})  # says which are known
         raise table.error("there is no such kind", "kind")
     checks = _COMMON | {name: number(*limits) for name, limits in kind.settings.items()}
+    checks = checks | {name: _one_of(words) for name, words in kind.choices.items()}
     if kind.sided:
         checks = checks | {"direction": _one_of(("up", "down"))}
     found = table.read(checks)
@@ -202,6 +204,25 @@ def _rule(table: Table, measures: Mapping[str, Measure]) -> Rule:
     if kind.sided:
         found.setdefault("direction", measure.direction)
     return Rule(measure=measure, **found)
+
+
+def rule_lines(rule: Rule) -> str:
+    """Return a rule as it stands in ``perfdb.toml``; read again, it is the same rule."""
+    kind = TABLE[rule.kind]
+    given: dict[str, object] = {"name": rule.name, "kind": rule.kind, "severity": rule.severity}
+    given |= {name: getattr(rule, name) for name in ("step", "pipeline") if getattr(rule, name) is not None}
+    if rule.metric != "duration":
+        given["metric"] = rule.metric
+    given |= {name: getattr(rule, name) for name in kind.settings if getattr(rule, name) is not None}
+    if kind.sided:
+        given["direction"] = rule.direction
+    if rule.hits != 1:
+        given["hits"] = rule.hits
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in given.items()]
+    if rule.mode is not None:
+        pairs = (f"{json.dumps(name)} = {json.dumps(value, ensure_ascii=False)}" for name, value in rule.mode)
+        lines.append(f"mode = {{ {', '.join(pairs)} }}")
+    return "\n".join(["[[alerts.rules]]", *lines])
 
 
 def _channel(table: Table, environ: Mapping[str, str] | None) -> Channel:

@@ -14,6 +14,7 @@ from perfdb.cli.completing import complete
 from perfdb.cli.options import (
     filter_options,
     history_filters,
+    instant,
     last_option,
     measure_option,
     open_history,
@@ -37,7 +38,10 @@ _SAME_KEPT = 6  # characters that two titles may have in common before they are 
 @click.argument("a", required=False, shell_complete=complete("session"))
 @click.argument("b", required=False, shell_complete=complete("session"))
 @click.option("--by", metavar="ATTRIBUTE", help="Compare groups: fast_mode, model, git_commit, host, …")
-@last_option("With --by: number of newest sessions.", default=1000)
+@click.option(
+    "--split", callback=instant, metavar="WHEN", help="Compare the runs before WHEN with those since then."
+)
+@last_option("With --by or --split: number of newest sessions.", default=1000)
 @measure_option
 @filter_options
 @table_options
@@ -45,6 +49,7 @@ def command(
     a: str | None,
     b: str | None,
     by: str | None,
+    split: float | None,
     last: int,
     measure: str,
     database: str | None,
@@ -56,14 +61,21 @@ def command(
 
     A and B are sessions as in `perfdb show` (default: the last session and the one before it of its pipeline
     and mode). With --by they are two values of the
-    attribute (default: the two newest).
+    attribute (default: the two newest). --split compares two periods.
     """
     given = history_filters(filters)
-    if by is None and given:
+    if split is not None and (by, a, b) != (None, None, None):
+        raise click.UsageError("--split compares two periods: it goes with neither --by nor sessions")
+    if by is None and split is None and given:
         raise click.UsageError(
             f"--{next(iter(given)).replace('_', '-')} needs --by: two sessions need no filter"
         )
     history = open_history(database, lists=True)
+    if split is not None:
+        _answer_groups(
+            history.compare(split=split, measure=measure, last=last, **given), measure, as_json, as_csv
+        )
+        return
     if by is None:
         sessions = history.compare(*history.usual_pair(a, b), measure=measure)
         facts: dict[str, Any] = {"a": sessions.a, "b": sessions.b, "measure": measure}
@@ -77,7 +89,11 @@ def command(
         last=last,
         **given,
     )
-    facts = {"by": by, "a": groups.a, "b": groups.b, "measure": measure}
+    _answer_groups(groups, measure, as_json, as_csv)
+
+
+def _answer_groups(groups: GroupComparison, measure: str, as_json: bool, as_csv: bool) -> None:
+    facts: dict[str, Any] = {"by": groups.by, "a": groups.a, "b": groups.b, "measure": measure}
     facts |= {"confounded": list(groups.confounded), "left_out": list(groups.left_out)}
     if not _answered(groups, facts, as_json=as_json, as_csv=as_csv):
         _print_groups(groups)
@@ -137,7 +153,7 @@ def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _print_groups(found: GroupComparison) -> None:
     before, after = _told_apart(found.a, found.b)
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("step", flexible=True),
         Column(inert(before), right=True, flexible=True),
         Column("n", right=True),
@@ -148,6 +164,8 @@ def _print_groups(found: GroupComparison) -> None:
         Column("95 % interval"),
         Column("effect", right=True),
     )
+    if (found.frame["measure"] != "duration").any():
+        columns += (Column("time", right=True, optional=True), Column("more time", right=True, optional=True))
     for number, ((pipeline, mode), group) in enumerate(found.frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
         print_table(columns, [_group_cells(row) for row in rows_of(frame_in_order(group))])
@@ -184,7 +202,17 @@ def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         _signed(row["difference_percent"]),
         interval,
         f"{row['effect']:+.2f}" if known else "",
+        *(() if row["measure"] == "duration" else _time_beside(row)),
     )
+
+
+def _time_beside(row: Mapping[str, Any]) -> tuple[str, str]:
+    from perfdb.analysis.compare import beyond_chance
+
+    if row["more_s"] is None:
+        return duration_text(row["b_s"]) if row["b_s"] is not None else "", ""
+    sure = beyond_chance(row["more_low_s"], row["more_high_s"])
+    return duration_text(row["b_s"]), f"{difference_text(row['more_s'])}{'' if sure else ', by chance?'}"
 
 
 def _signed(percent: float | None) -> str:

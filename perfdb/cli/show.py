@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from perfdb.alerts.messages import amount
+from perfdb.analysis.measuring import of_session
 from perfdb.analysis.timeline import last_instant
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, filter_options, open_history, session_meant, table_options
@@ -17,6 +18,7 @@ from perfdb.cli.render import colour, print_rows, screen_width
 from perfdb.cli.sorting import in_order, is_sorted
 from perfdb.cli.text import (
     COLOURS,
+    amount_text,
     cut,
     duration_text,
     facts_text,
@@ -27,7 +29,7 @@ from perfdb.cli.text import (
     width,
 )
 from perfdb.cli.waterfall import waterfall
-from perfdb.measures import JUDGED
+from perfdb.measures import JUDGED, named
 from perfdb.recording.report import to_report
 from perfdb.records import Session
 from perfdb.text import counted, so_far_text
@@ -41,7 +43,8 @@ WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 @click.command("show")
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
 @click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not only the first {MOST_STEPS}.")
-@click.option("--steps", "most", type=COUNT, help="Number of steps to show, the first ones.")
+@click.option("-n", "--steps", "most", type=COUNT, help="Number of steps to show, the first ones.")
+@click.option("--depth", type=COUNT, help="Levels of steps in steps to show.  [all]")
 @click.option("--data", is_flag=True, help="Show the additional data of each step.")
 @filter_options
 @table_options
@@ -49,6 +52,7 @@ def command(
     session_id: str,
     every_step: bool,
     most: int | None,
+    depth: int | None,
     data: bool,
     database: str | None,
     as_json: bool,
@@ -85,7 +89,9 @@ def command(
         return
     click.echo()
     most = len(session.steps) if every_step else most or MOST_STEPS
-    drawn = waterfall(session, columns=columns, now=now, most=most, data=data, order=order, usual=usual)
+    drawn = waterfall(
+        session, columns=columns, now=now, most=most, data=data, depth=depth, order=order, usual=usual
+    )
     for line in drawn:
         click.echo(line)
 
@@ -125,6 +131,11 @@ def _heading(session: Session, columns: int, now: float, usual: float | None) ->
             f"{each.short} {amount(value, each.name)}"
             for each in JUDGED
             if (value := getattr(session, each.name))
+        ),
+        *(
+            f"{each.words} {amount_text(value, each.unit).removesuffix(' tokens')}"
+            for each in (named(name) for name in ("cost_usd", "input_tokens", "output_tokens"))
+            if (value := of_session(session, each)) is not None
         ),
     ]
     yield from _packed(machine, columns)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
-from perfdb.measures import DURATION, Measure
+from perfdb.history.access import Readable, reading
+from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from perfdb.settings import Settings
 
 MOST_IN_DETAIL = 6_000
+COST = named("cost_usd")
 
 
-class Reader(Protocol):
+class Reader(Readable, Protocol):
     """What a chart asks of a History."""
 
     # fmt: off
@@ -44,6 +46,8 @@ class Reader(Protocol):
     def affordable(self) -> Callable[..., int | None]: ...  # noqa: D102
     @property
     def compare(self) -> Callable[..., Any]: ...  # noqa: D102
+    @property
+    def pareto(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
     @property
     def count(self) -> Callable[..., int]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
@@ -237,9 +241,10 @@ def _trend(asked: Asked) -> Figure:
         return asked.nothing
     history, step, by, measure = asked.history, asked.step, asked.by, asked.measure
     from perfdb.analysis.measuring import measured
-    from perfdb.analysis.slopes import slopes
-    from perfdb.analysis.trend_view import changes_of, drift, per_session
+    from perfdb.analysis.series import Series
+    from perfdb.analysis.trend_view import course
     from perfdb.charts.trend import trend
+    from perfdb.store.series import days_before
 
     if by not in (None, "session", "time"):
         raise UsageError(f"by={by!r}: a trend is drawn by 'session' or by 'time'")
@@ -259,8 +264,10 @@ def _trend(asked: Asked) -> Figure:
         points = points.assign(start_time=points["session_id"].map(begun).astype("float64"))
         points = points.sort_values("start_time", kind="stable")  # of the session, as everywhere
     points = points[points["duration"].notna()].reset_index(drop=True)
-    durations, starts = (points[name].to_numpy(dtype=float) for name in ("duration", "start_time"))
-    _, moments, values = per_session(points["session_id"].tolist(), starts, durations)
+    session_ids, starts, values = (points[name].tolist() for name in points)
+    runs = Series(choice.pipeline, step, choice.mode, measure.name, session_ids, starts, values)
+    with reading(history) as connection:
+        going = course(runs, None if connection is None else days_before(connection, measure))
     return trend(
         points,
         what=step or f"A run of {choice.pipeline}",
@@ -268,10 +275,10 @@ def _trend(asked: Asked) -> Figure:
         by="time" if by == "time" else "session",
         failures=choice.failed[["start_time"]],
         limits=_limits(history.settings, choice, step, measure),
-        changes=[asdict(each) for each in changes_of(points["session_id"].tolist(), starts, durations)],
+        changes=[asdict(each) for each in going.changes],
         alerts=_alerts(history, choice, step, measure),
         pinned=_pinned(history, choice, step, measure),
-        drifted=drift(moments, *slopes(moments, values), values.size),
+        drifted=going.drift,
         measure=measure,
     )
 
@@ -374,6 +381,32 @@ def _compare(asked: Asked) -> Figure:
     )
 
 
+def _pareto(asked: Asked) -> Figure:
+    from perfdb.charts.pareto import pareto
+
+    by = asked.by or "model"
+    measure = COST if asked.measure.is_duration else asked.measure
+    last = 1_000 if asked.last is None else asked.last
+    found = asked.history.pareto(by=by, step=asked.step, measure=measure.name, last=last, **asked.filters)
+    if found.empty:
+        return (
+            asked.nothing
+            if not asked.history.count(**asked.filters)
+            else pareto(found, by=by, measure=measure)
+        )
+    runs = found.groupby(["pipeline", "mode"], sort=False)["n"].sum()
+    pipeline, mode = runs.index[int(runs.to_numpy().argmax())]
+    own = found[(found["pipeline"] == pipeline) & (found["mode"] == mode)]
+    several = own.groupby("step_name", dropna=False)["value"].transform("size") > 1
+    own = own[several] if several.any() else own  # where there is something to choose
+    words = [
+        inert(pipeline),
+        mode_text(mode),
+        f"{counted(int(own['n'].sum()), 'run')} of the newest {last:,} sessions",
+    ]
+    return pareto(own, by=by, measure=measure, context=", ".join(word for word in words if word))
+
+
 def _first_sentence(text: str) -> str:
     """Return what a head line has room for."""
     return text.partition(". ")[0].rstrip(".")
@@ -396,5 +429,6 @@ CHARTS = {
     "compare": Chart(
         "two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)", _compare, of_sessions=True
     ),
+    "pareto": Chart("seconds against money, per model (or --by ATTRIBUTE)", _pareto),
 }
 KINDS = tuple(CHARTS)

@@ -6,6 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from resource import RUSAGE_SELF, getrusage
 from threading import get_ident
 
@@ -22,6 +23,8 @@ from perfdb.vocabulary import COMPLETED, INTERRUPTED, RUNNING
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any, Protocol, TypeAlias
+
+    from perfdb.recording.gpu import Use
 
     # instant, CPU seconds (user and system, all threads), highest resident memory in MAXRSS_UNIT bytes
     Reading: TypeAlias = tuple[float, float, int]
@@ -60,6 +63,10 @@ def _numbers_of_its_own() -> Iterator[int]:
         block = int.from_bytes(os.urandom(5), "big") >> 3
         if block:  # the process that started the session counts from 0
             yield from range(block << 16, (block + 1) << 16)
+
+
+_CONSTANTS = {None: "null", True: "true", False: "false"}
+_quoted = lru_cache(500)(to_json)  # of pipelines and modes
 
 
 class SystemClock:
@@ -114,6 +121,8 @@ class LiveSession:
         self._seconds_not_kept: dict[str, float] = {}
         self._data_kept = 0
         self.open_steps: dict[int, Timed] = {}
+        self.of_gpu: dict[str, Any] = {}  # what the monitor read of graphics processors
+        self._gpu: dict[int | None, Use] = {}  # the same while it is made, by step; None is the session
         self.samples: list[tuple[float, float, int]] = []  # epoch s, percent of a core, bytes
         self.next_seq = itertools.count().__next__
         self.in_database = Latch()  # set by the worker when its end is committed
@@ -185,20 +194,13 @@ class LiveSession:
         """Write that the session runs; a second line of that kind changes nothing."""
         if self._debug is not None:
             self._debug("session %s of %s starts, mode %s", self.session_id, self.pipeline, self.mode)
-        self.write(
-            encode(
-                {
-                    "type": "start",
-                    "session_id": self.session_id,
-                    "pipeline": self.pipeline,
-                    "start_time": self.start_time,
-                    "utc_offset": self.utc_offset,
-                    "fast_mode": self.fast_mode,
-                    "mode": self.mode,
-                    "attributes": self.attributes,
-                }
-            )
+        line = (
+            f'{{"type":"start","session_id":"{self.session_id}","pipeline":{_quoted(self.pipeline)}'
+            f',"start_time":{self.start_time!r},"utc_offset":{self.utc_offset}'
+            f',"fast_mode":{_CONSTANTS[self.fast_mode]},"mode":{_quoted(self.mode)}'
+            f',"attributes":{to_json(self.attributes) if self.attributes else "{}"}}}'
         )
+        self.write(line.encode("ascii"))
         self.begun = True
 
     def unregister(self, step: Timed) -> None:
@@ -344,6 +346,19 @@ class LiveSession:
             if len(self._unwritten) >= SAMPLES_PER_LINE:
                 self.write_samples()
 
+    def observe_gpu(self, percent: float, memory: int) -> None:
+        """Take a reading of the graphics processors, for the session and for its open steps.
+
+        It goes into the data of a step while that is open: who has no such processor pays nothing for it.
+        """
+        from perfdb.recording.gpu import Use
+
+        self._gpu.setdefault(None, Use()).add(percent, memory, self.of_gpu)
+        for seq, step in list(self.open_steps.items()):
+            self._gpu.setdefault(seq, Use()).add(percent, memory, step.data)
+        if len(self._gpu) > MAX_NAMES:  # steps that have ended
+            self._gpu = {seq: use for seq, use in self._gpu.items() if seq in (None, *self.open_steps)}
+
     def unobserved(self, error: Exception) -> None:
         """Note that the monitor has failed: the session goes on without readings."""
         self._health.failed("reading CPU and memory", error)
@@ -375,7 +390,7 @@ class LiveSession:
         self.success = status == COMPLETED
         self.product_count = product_count
         self.error_message = error
-        self.attributes = attributes
+        self.attributes = attributes = {**self.of_gpu, **attributes}
         if self._debug is not None:
             self._debug("session %s is %s after %.6f s", self.session_id, status, self.total_duration)
         if self.inherited:
@@ -384,21 +399,15 @@ class LiveSession:
         if not self.begun:
             self.begin()
         self.write_samples()
-        self.write(
-            encode(
-                {
-                    "type": "end",
-                    "session_id": self.session_id,
-                    "total_duration": self.total_duration,
-                    "status": status,
-                    "success": self.success,
-                    "product_count": product_count,
-                    "error_message": error,
-                    "attributes": attributes,
-                    **self.measured(),
-                }
-            )
+        line = (
+            f'{{"type":"end","session_id":"{self.session_id}","total_duration":{self.total_duration!r}'
+            f',"status":"{status}","success":{_CONSTANTS[self.success]}'
+            f',"attributes":{to_json(attributes) if attributes else "{}"}'
         )
+        further = {"product_count": product_count, "error_message": error, **self.measured()}
+        if said := {name: value for name, value in further.items() if value is not None}:
+            line += "," + to_json(said)[1:-1]
+        self.write(f"{line}}}".encode("ascii"))
         self.finished = True
 
     def go_on(self) -> None:

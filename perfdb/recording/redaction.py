@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REDACTED", "VALUE_KEYS", "has_options", "is_harmless", "is_secret_key", "is_secret_pair", "may_withhold",
-    "redact", "redact_arguments", "secret_name_in", "withheld", "withholds",
+    "redact", "redact_arguments", "redact_name", "secret_name_in", "withheld", "withholds",
 ]  # fmt: skip
 
 _SHORTEST = 5  # of a text that holds a credential and its name
@@ -77,13 +77,28 @@ def redact(text: str) -> str:
     return text
 
 
-_redact_name = lru_cache(2_000)(redact)  # of a key: the same few come again and again
+redact_name = lru_cache(2_000)(redact)  # of a key or a step: the same few come again and again
+
+
+_CACHE_SIZE, _LONGEST_KEPT = 4_096, 64
+_harmless: set[str] = set()  # short texts that need no change: most values come again and again
+
+
+def _shown(text: str) -> str:
+    if text in _harmless:
+        return text
+    found = redact(text)
+    if found == text and len(text) <= _LONGEST_KEPT:
+        if len(_harmless) >= _CACHE_SIZE:
+            _harmless.clear()
+        _harmless.add(text)
+    return found
 
 
 def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
     """Return a JSON value without what looks like a credential; twice is the same as once."""
     if isinstance(value, str):
-        return redact(value)
+        return _shown(value)
     if isinstance(value, (list, tuple)):
         if is_secret_pair(value, extra):
             return [redact(value[0]), REDACTED]
@@ -92,7 +107,7 @@ def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
     if isinstance(value, Mapping):
         named = secret_name_in(value, extra)
         return {
-            _redact_name(key): REDACTED
+            redact_name(key): REDACTED
             if withholds(key, item, extra) or (named and key.lower() in VALUE_KEYS)
             else withheld(item, extra)
             for key, item in value.items()

@@ -143,6 +143,7 @@ LONGEST_NAME = 200
 _NO_WORD = "0123456789_-.\"'`]) "  # the words of a name are before these
 # What names a value in a mapping, and the value.
 _NAME_KEYS = "name Name NAME key Key KEY header Header variable field param k ParameterKey".split()
+_NAMES_OF_KEYS = frozenset(_NAME_KEYS)
 VALUE_KEYS = frozenset(
     "value val v stringvalue parametervalue old new oldvalue newvalue old_value new_value before "
     "after".split()
@@ -375,6 +376,8 @@ def is_secret_pair(pair: Sequence[Any], extra: Iterable[str] = ()) -> bool:
 
 def secret_name_in(values: Mapping[Any, Any], extra: Iterable[str] = ()) -> bool:
     """Tell whether a mapping names a credential: ``{"name": "DB_PASSWORD", "value": "X"}``."""
+    if _NAMES_OF_KEYS.isdisjoint(values):
+        return False
     for key in _NAME_KEYS:
         name = values.get(key)
         if type(name) is str and len(name) <= LONGEST_NAME and withholds(name, _ANYTHING, extra):

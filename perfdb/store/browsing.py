@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, Select, func, select, text, tuple_
+from sqlalchemy import Connection, Select, Text, cast, func, or_, select, text, tuple_
 
 from perfdb.records import Session
-from perfdb.store.dialects import starts_with
+from perfdb.store.dialects import as_text, starts_with
 from perfdb.store.filters import choose_sessions
 from perfdb.store.models import (
     environments,
@@ -60,6 +60,7 @@ def session_page(
     before: Key | None = None,
     limit: int = 50,
     prefix: str | None = None,
+    words: str | None = None,
     **filters: Any,
 ) -> Page:
     """Return a page of the sessions that fit.
@@ -71,12 +72,13 @@ def session_page(
         before: instead, the page that ends before this key.
         limit: sessions on a page.
         prefix: of their ids.
+        words: that stand in the pipeline's name, the error or the attributes, whatever their case.
         filters: see ``filters.choose_sessions``.
     """
     column, falling = _SORTS[sort]
     backwards = before is not None
     key = before if before is not None else after
-    query = _fitting(connection, prefix, filters).with_only_columns(
+    query = _fitting(connection, prefix, words, filters).with_only_columns(
         sessions, series.c.pipeline, series.c.mode
     )
     query = query.join(series, series.c.id == sessions.c.series_id)
@@ -103,12 +105,17 @@ def session_page(
 
 
 def count_sessions(
-    connection: Connection, *, most: int, prefix: str | None = None, **filters: Any
+    connection: Connection,
+    *,
+    most: int,
+    prefix: str | None = None,
+    words: str | None = None,
+    **filters: Any,
 ) -> tuple[int, bool]:
     """Return how many sessions fit, and whether that is all of them; counting stops at ``most``."""
-    if prefix is None and all(value is None for value in filters.values()):
+    if prefix is None and words is None and all(value is None for value in filters.values()):
         return int(connection.execute(select(func.count()).select_from(sessions)).scalar_one()), True
-    fitting = _fitting(connection, prefix, filters).limit(most + 1).subquery()
+    fitting = _fitting(connection, prefix, words, filters).limit(most + 1).subquery()
     count = int(connection.execute(select(func.count()).select_from(fitting)).scalar_one())
     return min(count, most), count <= most
 
@@ -242,12 +249,26 @@ def neighbours(connection: Connection, session: Session) -> tuple[str | None, st
     return connection.execute(before).scalar(), connection.execute(after).scalar()
 
 
-def _fitting(connection: Connection, prefix: str | None, filters: Mapping[str, Any]) -> Select[Any]:
+def _fitting(
+    connection: Connection, prefix: str | None, words: str | None, filters: Mapping[str, Any]
+) -> Select[Any]:
     query: Select[Any] = choose_sessions(connection, **filters)
     if filters.get("last") is not None:  # its order and limit are of the choice, not of a page
         query = select(sessions.c.id).where(sessions.c.id.in_(query))
     if prefix is not None:
         query = query.where(starts_with(connection, sessions.c.session_id, storable_text(prefix)))
+    if words is not None:
+        wanted = storable_text(words)
+        named = select(series.c.id).where(
+            series.c.step_name.is_(None), series.c.pipeline.icontains(wanted, autoescape=True)
+        )
+        inside = (sessions.c.error_message, as_text(connection, sessions.c.attributes))
+        query = query.where(
+            or_(
+                sessions.c.series_id.in_(named),
+                *(cast(column, Text).icontains(wanted, autoescape=True) for column in inside),
+            )
+        )
     return query
 
 

@@ -29,7 +29,7 @@ from perfdb.web.words import link
 
 WINDOW = ("since", "until", "last")
 NAMES = (*WINDOW, "pipeline", "mode")
-FORM = ("window", "from", "to", "zone", "series", "of")
+FORM = ("window", "from", "to", "zone", "series", "of", "pick")
 """Fields of forms that stand for others: an address with one of them is changed into one without."""
 
 PRESETS = (
@@ -191,6 +191,20 @@ def _moment(connection: Any, name: str, text: str, zone: tzinfo) -> float:
         raise ValueError(f"{name}: {error}") from None
 
 
+def moment_in(request: Request, name: str) -> float | None:
+    """Return a moment that a field of the page itself names, in the forms of the bar; None without one.
+
+    Raises:
+        ValueError: it is of no form that can be meant, or there is no such commit.
+    """
+    text = request.query_params.get(name, "").strip()
+    if not text:
+        return None
+    history: ServedHistory = request.app.state.history
+    with history.reading() as connection:
+        return _moment(connection, name, text, bar_of(request).zone)
+
+
 def zone_of(name: str | None) -> tzinfo:
     """Return a viewer's zone; UTC where a browser said none that there is."""
     if name is None or not _ZONE.fullmatch(name) or name == "local":
@@ -269,6 +283,10 @@ def _settled(request: Request) -> str:
         kept |= _window(window or DATES, asked_for)
     if kept.get("measure") == ["duration"]:
         del kept["measure"]
+    if picked := asked_for.getlist("pick"):
+        if len(picked) != 2:
+            raise ValueError(f"choose two sessions to compare, not {len(picked)}")
+        kept["a"], kept["b"] = sorted(picked)  # ids begin with the time of the start
     if chosen := asked_for.get("series"):
         kept |= _series(chosen, asked_for)
     return link(request.url.path, **kept)

@@ -125,6 +125,9 @@ class SessionsQuery(Filters):
     """A page of sessions."""
 
     search: MaybeText = Field(None, description="How the session's id begins.")
+    text: MaybeText = Field(
+        None, description="What stands in the pipeline's name, the error or an attribute."
+    )
     last: int | None = Field(None, ge=1, le=100_000, description="Of so many of the newest that fit.")
     sort: Literal["newest", "oldest", "slowest", "fastest"] = "newest"
     after: MaybeKey = Field(None, description="The page after this key.")
@@ -228,8 +231,18 @@ class CompareQuery(Filters):
     a: MaybeText = Field(None, description="A session as in `perfdb show`, or a value of the attribute.")
     b: MaybeText = None
     by: MaybeText = Field(None, description="An attribute whose values make two groups.")
+    split: MaybeMoment = Field(None, description="Instead: the runs before this moment, and those since.")
     last: int = Field(1_000, ge=2, le=10_000)
     measure: Measured = OF_MEASURE
+
+
+class ParetoQuery(Filters):
+    """Seconds against a measure, per value of an attribute."""
+
+    by: MaybeText = Field(None, description="An attribute of sessions, or else of steps; `model` without.")
+    step: MaybeText = Field(None, description="Only this step.")
+    last: int = Field(1_000, ge=2, le=10_000)
+    measure: Measured = Field(None, description="What the seconds are held against; `cost_usd` without.")
 
 
 class CommonQuery(Filters):

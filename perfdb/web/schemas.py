@@ -136,6 +136,9 @@ class SessionRow(OfMode):
     total_duration: float | None
     error_message: str | None
     tags: list[str]
+    cost_usd: float | None = None  # where any was recorded
+    tokens: float | None = None  # that went in and came out
+    usual_s: float | None = None  # in a list of sessions: the median of late of its pipeline and mode
 
 
 class SessionPage(Answer):
@@ -250,6 +253,7 @@ class SessionAnswer(Measured):
     now: float  # of the server's clock
     usual_s: float | None  # of one that runs, the median of late
     session: SessionRow
+    usual_cost_usd: float | None  # the median of the sessions that explain it
     attributes: dict[str, Any]
     host: str | None
     pid: int | None
@@ -278,7 +282,8 @@ class SeriesNow(SeriesName):
     """How a series does now, beside its past.
 
     ``p50`` and ``p95`` are of the newest ``n`` runs, p95 with 20 or more of them. ``baseline`` is what a
-    person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before.
+    person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before,
+    ``at_these_hours``: where it seems far off, but for the wave that the day of the series has.
     """
 
     n: int
@@ -289,6 +294,7 @@ class SeriesNow(SeriesName):
     baseline: float | None
     baseline_n: int
     baseline_of: Literal["pin", "alert", "past"] | None
+    at_these_hours: bool = False
     change_percent: float | None
     last: float | None
     last_time: float | None
@@ -325,6 +331,19 @@ class Live(Answer):
     newest_alert_id: int | None
 
 
+class SpendingRow(OfMode):
+    """What a pipeline and mode costs, today and per run, see ``History.spending``."""
+
+    today_usd: float | None
+    today_tokens: float | None
+    today_n: int
+    run_usd: float | None
+    n: int
+    usual_usd: float | None
+    usual_n: int
+    change_percent: float | None
+
+
 class PipelineNow(OfMode):
     """How the runs of a pipeline and mode do now: their total, and the worst that is known of its steps.
 
@@ -359,6 +378,7 @@ class Overview(Answer):
     session_count: int
     series: list[SeriesNow]
     alerts: list[AlertRow]
+    spending: list[SpendingRow]  # empty where neither dollars nor tokens were recorded
 
 
 class Period(Answer):

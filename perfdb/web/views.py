@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,7 +16,8 @@ from perfdb.analysis.compare import FACTS as FACTS_OF_RUNS
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.analysis.trend_view import LEAST_FOR_MOVES
-from perfdb.errors import NotFoundError, PerfdbError, StoreError
+from perfdb.errors import NotFoundError, PerfdbError, StoreError, TimeLimitError
+from perfdb.measures import configured, named
 from perfdb.store.alerts import AlertEvent
 from perfdb.text import inert
 from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
@@ -30,10 +32,10 @@ from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.answers.sessions import MOST_STEPS
-from perfdb.web.bar import NAMES, BarRoute, asked, bar_of, bar_or_none, key_of
+from perfdb.web.bar import NAMES, BarRoute, asked, bar_of, bar_or_none, key_of, moment_in
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
-from perfdb.web.schemas import SeriesName, SeriesNow
+from perfdb.web.schemas import SeriesName, SeriesNow, SessionPage
 from perfdb.web.served import ServedHistory
 from perfdb.web.words import keeping, link
 
@@ -105,9 +107,19 @@ def page(
             now=time.time() if now is None else now,
             token=request.app.state.gate.change_token,
             database=history.database,
-            **{"bar_action": PAGES.get(name, "/"), **context},
+            **{"bar_action": PAGES.get(name, "/"), "snippet": "", **context},
         )
     return HTMLResponse(html, status)
+
+
+def in_python(method: str, request: Request, **arguments: object) -> str:
+    """Return the question of a page as a line of Python; what the bar says is part of it."""
+    given = {name: value for name, value in bar_of(request).asked.items() if name not in arguments}
+    words = []
+    for name, value in (given | arguments).items():
+        if value not in (None, [], {}):
+            words.append(f"{name}={int(str(value)) if name == 'last' else repr(value)}")
+    return f"perfdb.History().{method}({', '.join(words)})"
 
 
 def error_page(request: Request, status: int, sentence: str) -> HTMLResponse:
@@ -142,6 +154,7 @@ def get_overview(request: Request) -> HTMLResponse:
         others=others,
         stale_modes=request.app.state.history.stale_modes(),
         groups=_steps_now(answer.series),
+        snippet=in_python("trends", request),
     )
 
 
@@ -207,8 +220,13 @@ def _steps_now(series: Sequence[SeriesNow]) -> Iterator[tuple[tuple[str, str], l
 @router.get("/sessions")
 def get_sessions(request: Request) -> HTMLResponse:
     """Show a page of sessions."""
-    query = asked(queries.SessionsQuery, request)
-    answer = of_sessions.session_page(request.app.state.history, query)
+    try:
+        query = asked(queries.SessionsQuery, request)
+        answer = of_sessions.session_page(request.app.state.history, query)
+    except (StoreError, TimeLimitError):
+        raise
+    except (ValueError, PerfdbError) as error:  # the form stays as it was filled in
+        return _sessions_asked_wrongly(request, error)
     own = query.model_dump(exclude={"after", "before", *NAMES}, exclude_defaults=True)
     given = {name: value for name, value in own.items() if value not in (None, [])}
     given |= dict(bar_of(request).given)
@@ -222,7 +240,41 @@ def get_sessions(request: Request) -> HTMLResponse:
         orders=ORDERS,
         filtered=bool(set(given) - {"sort", "limit"}),
         live=query.after is None and query.before is None,
-        longest=max((row.total_duration or 0.0 for row in answer.rows), default=0.0),
+        problem="",
+        snippet=in_python(
+            "sessions",
+            request,
+            status=query.status,
+            tag=query.tag,
+            attribute=dict(pair.split("=", 1) for pair in query.attribute),
+        ),
+    )
+
+
+def _sessions_asked_wrongly(request: Request, error: Exception) -> HTMLResponse:
+    """Return the page of sessions with what is wrong and the form as it was filled in."""
+    fields = queries.SessionsQuery.model_fields
+    given: dict[str, Any] = {
+        name: value for name, value in request.query_params.items() if name in fields and name not in NAMES
+    }
+    if "attribute" in given:
+        given["attribute"] = request.query_params.getlist("attribute")
+    given = {name: value for name, value in given.items() if name not in ("sort", "limit", "fast_mode")}
+    nothing = SessionPage(
+        rows=[], after=None, before=None, count=0, count_is_exact=True, pipelines=[], tags=[]
+    )
+    return page(
+        request,
+        "sessions.html",
+        "Sessions",
+        status=404 if isinstance(error, NotFoundError) else 400,
+        answer=nothing,
+        given=queries.SessionsQuery.model_construct(**given),
+        query={},
+        orders=ORDERS,
+        filtered=True,
+        live=False,
+        problem=str(error),
     )
 
 
@@ -253,6 +305,7 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         resources=shapes,
         right=right,
         depths={seq: _depth(seq, parents) for seq in parents},
+        snippet=f"perfdb.History().explain({answer.session.session_id!r})",
         most_rows=MOST_ROWS,
     )
 
@@ -283,7 +336,9 @@ def get_trends(request: Request) -> HTMLResponse:
         least_for_moves=LEAST_FOR_MOVES,
         most_marks=MOST_MARKS,
         of_series={} if series is None else _of_series(series) | {"measure": query.measure},
+        of_series_kind={} if series is None else {"pipeline": series.pipeline, "mode": series.mode},
         chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
+        snippet=in_python("trends", request, step=query.step, measure=query.measure),
         data=link(
             "/api/v1/trends",
             **query.model_dump(exclude_unset=True, exclude={"pipeline", "step", "mode"}),
@@ -332,6 +387,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         answer=answer,
         given=query,
         filtered=bool(bar.given) or query.measure is not None,
+        snippet=in_python("bottlenecks", request, measure=query.measure, last=query.last),
         groups=kinds,
         worst=steps[0] if steps else None,
         choices=[] if what_if is None else offered if chosen in offered else [*offered, chosen],
@@ -367,7 +423,9 @@ def _kinds(rows: Iterable[Any]) -> list[tuple[tuple[str, str], list[Any]]]:
 def get_compare(request: Request) -> HTMLResponse:
     """Show two sessions, or two groups of sessions, side by side."""
     history = request.app.state.history
-    query = asked(queries.CompareQuery, request)
+    split = moment_in(request, "split")
+    fixed = {} if split is None else {"split": datetime.fromtimestamp(split, UTC).isoformat()}
+    query = asked(queries.CompareQuery, request, "split", **fixed)
     asked_of = {name: value for name, value in bar_of(request).asked.items() if name != "last"}
     recent = of_sessions.session_page(
         history, queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
@@ -393,11 +451,14 @@ def get_compare(request: Request) -> HTMLResponse:
         answer=answer,
         problem=problem,
         by=query.by,
+        split=request.query_params.get("split", ""),
+        marks=bar_of(request).marks,
         a=first,
         b=second,
         recent=recent,
         attributes=attributes,
         measure=query.measure or "duration",
+        better=named(query.measure or "duration", configured(history.settings.measures)).better,
         offered=of_recorded.offered(history),
         default_by=attributes[0] if attributes else "git_commit",
         groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],
@@ -440,6 +501,9 @@ def get_common(request: Request) -> HTMLResponse:
         problem=problem,
         given=query,
         has_sessions=bool(bar.pipelines),
+        snippet=in_python(
+            "common", request, slowest=query.slowest, over=query.over, step=query.step, last=query.last
+        ),
         linked={
             row.attribute
             for row in rows

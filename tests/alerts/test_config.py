@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from perfdb.alerts.config import DEFAULT_RULES, AlertSettings, read_alert_settings
+from perfdb.alerts.config import DEFAULT_RULES, AlertSettings, read_alert_settings, rule_lines
+from perfdb.analysis.rules import Rule
 from perfdb.errors import SettingsError
 from perfdb.toml import parse
 
@@ -108,3 +111,35 @@ def test_a_reader_keeps_a_channel_whose_variable_only_the_programs_have() -> Non
     )
     settings = read_alert_settings(table.table("alerts"), {}, reading=True)
     assert [each.name for each in settings.channels] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        *DEFAULT_RULES,
+        *read(
+            """
+[[alerts.rules]]
+name = "slow \\"quoted\\" ☃"
+kind = "max"
+step = "Vision Analysis"
+pipeline = "design"
+limit = 30.5
+severity = "critical"
+mode = { fast_mode = false, "my model" = "gpt" }
+hits = 2
+
+[[alerts.rules]]
+name = "costs"
+kind = "relative"
+metric = "cost_usd"
+percent = 12
+direction = "down"
+"""
+        ).rules[:2],
+    ],
+    ids=lambda rule: rule.name,
+)
+def test_the_lines_of_a_rule_are_read_as_the_same_rule(rule: Rule) -> None:
+    again = next(each for each in read(rule_lines(rule)).rules if each.name == rule.name)
+    assert again == replace(rule, default=False)

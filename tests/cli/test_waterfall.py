@@ -38,7 +38,8 @@ def line_of(lines: list[str], name: str) -> str:
 
 
 def shares(lines: list[str]) -> float:
-    return sum(float(share) for line in lines if "└" not in line for share in re.findall(r"([\d.]+) %", line))
+    top = [line for line in lines if not re.search("[├└]", line)]
+    return sum(float(share) for line in top for share in re.findall(r"([\d.]+) %", line))
 
 
 def test_shares_of_steps_and_the_rest_are_the_whole() -> None:
@@ -84,6 +85,21 @@ def test_children_follow_their_parent() -> None:
     )
     names = [line[2:].split()[0] for line in lines[1:4]]
     assert names == ["a", "└", "b"]
+
+
+def test_guides_and_depth_show_what_belongs_to_what() -> None:
+    deep = session(
+        step("a", 0.0, 5.0),
+        step("b", 0.0, 2.0, seq=1, parent_seq=0),
+        step("c", 0.0, 1.0, seq=2, parent_seq=1),
+        step("d", 2.0, 3.0, seq=3, parent_seq=0),
+        step("e", 5.0, 5.0, seq=4),
+    )
+    names = [re.match(r"..([│├└ ]*\w)", line)[1] for line in draw(deep)[1:6]]  # type: ignore[index]
+    assert names == ["a", "├ b", "│ └ c", "└ d", "e"]
+    lines = list(waterfall(deep, columns=80, now=10.0, most=60, depth=1))
+    assert [line[2] for line in lines[1:3]] == ["a", "e"]
+    assert "  and 3 steps inside: --depth 2" in lines
 
 
 def test_a_running_step_reaches_to_now() -> None:

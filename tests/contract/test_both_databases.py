@@ -28,7 +28,7 @@ Pair = tuple[History, History]
 # What names the database itself; everything else must be equal.
 OF_THE_DATABASE = {
     "url", "database", "settings", "is_explicit", "backup", "require_access", "affordable", "explained",
-    "picture_folders",
+    "picture_folders", "is_lake",
 }  # fmt: skip
 
 
@@ -73,6 +73,9 @@ READS: dict[str, Callable[[History], Any]] = {
     "each_session": lambda h: list(h.each_session()),
     "bottlenecks": lambda h: h.bottlenecks(last=None),
     "measures": lambda h: h.measures(last=None),
+    "pareto": lambda h: h.pareto(measure="products_found"),
+    "spending": lambda h: h.spending(),
+    "spent_by": lambda h: h.spent_by(h.sessions(last=20)["session_id"].tolist()),
     "replay_rules": lambda h: h.replay_rules(last=50),
     "trends of a measure": lambda h: h.trends(measure="products_found", by="day"),
     "bottlenecks of a measure": lambda h: h.bottlenecks(measure="products_found", last=None),

@@ -13,6 +13,7 @@ import perfdb
 from perfdb.records import Step
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from tests.answers.pages import Page
 
 PHONE = {"width": 390, "height": 844}
 PAGES = {
@@ -349,6 +350,42 @@ def test_a_session_of_many_steps_stays_light(history: perfdb.History, dashboard:
     assert "1,400 more steps not shown" in page
     assert len(dashboard.get("sessions/wide", explain=False)["timeline"]["rows"]) == 1_500
     assert 'id="step-1499"' in dashboard.client.get("/sessions/wide?all=1").text
+
+
+def test_two_sessions_are_chosen_and_compared_and_keys_are_told(browse: Browse) -> None:
+    page = browse("/sessions?text=GPT-4O-MINI")
+    assert page.locator("h1").inner_text() == "20 sessions that fit"
+    boxes = page.locator("#rows input[name=pick]")
+    newer, older = (boxes.nth(place).get_attribute("value") for place in (0, 3))
+    boxes.nth(0).check()
+    boxes.nth(3).check()
+    page.get_by_role("button", name="Compare the two chosen").click()
+    page.wait_for_url(f"**/compare?a={older}&b={newer}")
+    ready(page)
+    page.keyboard.press("?")
+    page.get_by_role("dialog").get_by_text("bring the page up to date").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("p")
+    assert page.get_by_role("button", name="Follow").get_attribute("aria-pressed") == "true"
+    page.wait_for_selector("#pulse:not(.on)", state="attached")
+    page.keyboard.press("p")
+    page.wait_for_selector("#pulse.on", state="attached")
+
+
+def test_a_wrong_filter_keeps_the_form(dashboard: Any) -> None:
+    answer = dashboard.client.get("/sessions?attribute=no-pair&text=lamp&tag=nosuch")
+    assert answer.status_code == 400
+    assert "no-pair" in answer.text.partition("<main")[2].partition("</h1>")[2][:300]
+    assert 'name="text" value="lamp"' in answer.text
+    assert 'name="attribute" value="no-pair"' in answer.text
+
+
+def test_a_page_says_its_question_in_python(history: perfdb.History, dashboard: Any) -> None:
+    for path in ("/", "/sessions?last=7", "/trends?since=7d", "/bottlenecks?pipeline=design", "/common"):
+        page = Page(dashboard.client.get(path).text)
+        line = next(text for text in page.texts if "In Python:" in text).partition("perfdb.")[2]
+        question = "perfdb." + line.removesuffix(" copy")
+        assert eval(question, {"perfdb": perfdb}) is not None, question
 
 
 def test_a_finger_zooms_in_and_out(browse: Browse) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from perfdb.analysis.rows import GroupedRow, SideBySide
+from perfdb.analysis.rows import ChoiceRow, GroupedRow, SideBySide
 from perfdb.errors import NotFoundError
-from perfdb.filters import Filters, value_of
+from perfdb.filters import Filters, moment_of, value_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
+from perfdb.stopping import notes
 from perfdb.vocabulary import COMPLETED
-from perfdb.web.queries import CompareQuery
+from perfdb.web.queries import CompareQuery, ParetoQuery
 from perfdb.web.schemas import Answer, RowOfMode, SessionRow
 
 if TYPE_CHECKING:
@@ -47,6 +49,34 @@ class GroupsCompared(Answer):
     left_out: list[Any]
 
 
+@dataclass(frozen=True)
+class Choice(ChoiceRow, RowOfMode):
+    """One value of an attribute, see ``History.pareto``."""
+
+
+class ParetoAnswer(Answer):
+    """What one would choose between, the fastest of each pipeline, mode and step first."""
+
+    by: str
+    rows: list[Choice]
+    note: str | None = None  # what was left out, because it is too much for one answer
+
+
+def pareto(history: ServedHistory, query: ParetoQuery) -> ParetoAnswer:
+    """Return the medians of seconds and of a measure, per value of an attribute.
+
+    Raises:
+        NotFoundError: nothing is called so.
+        UsageError: nothing has the attribute.
+    """
+    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag)
+    by, measure = query.by or "model", query.measure or "cost_usd"
+    found = history.pareto(by=by, step=query.step, measure=measure, last=query.last, **query.filters())
+    rows = [{**row, "value": to_builtin(row["value"])} for row in rows_of(found)]
+    note = " ".join(dict.fromkeys(notes())) or None
+    return ParetoAnswer(by=by, rows=[Choice(**row) for row in rows], note=note)
+
+
 def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | GroupsCompared:
     """Return two sessions, or with ``by`` two groups of them.
 
@@ -56,8 +86,8 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
         NotFoundError: there is no such session.
         UsageError: there are not two sessions or groups to compare.
     """
-    require_names(history, pipeline=query.pipeline, tag=query.tag)
-    if query.by is not None:
+    require_names(history, pipeline=query.pipeline, tag=query.tag, branch=query.branch)
+    if query.by is not None or query.split is not None:
         return _groups(history, query)
     b = query.b
     filters: Filters = {**query.filters(), "status": query.status or COMPLETED}
@@ -79,7 +109,11 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
 def _groups(history: ServedHistory, query: CompareQuery) -> GroupsCompared:
     a, b = (None if each is None else value_of(each) for each in (query.a, query.b))
     measure = query.measure or "duration"
-    found = history.compare(a, b, by=query.by or "", measure=measure, last=query.last, **query.filters())
+    if query.split is not None:
+        split = moment_of(query.split, zone=UTC)
+        found = history.compare(split=split, measure=measure, last=query.last, **query.filters())
+    else:
+        found = history.compare(a, b, by=query.by or "", measure=measure, last=query.last, **query.filters())
     return GroupsCompared(
         by=found.by,
         a=to_builtin(found.a),

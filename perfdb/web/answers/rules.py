@@ -8,6 +8,7 @@ from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from perfdb.alerts.config import rule_lines
 from perfdb.alerts.messages import amount
 from perfdb.alerts.triage import LiveVerdict, RuleState, Triage
 from perfdb.analysis.rows import Severity
@@ -82,6 +83,7 @@ class RuleAnswer(Answer):
     """One rule: what it says of the newest runs, and what it would have flagged among the last ones."""
 
     rule: RuleRow
+    toml: str  # as it stands in perfdb.toml
     verdicts: list[RuleVerdict]
     judged: int  # runs that were judged for ``flagged``
     flagged: int
@@ -163,6 +165,7 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
     judged, hits = triage.would_have_flagged(name, last=query.last, fits=fits)
     return RuleAnswer(
         rule=_row(state),
+        toml=rule_lines(state.rule),
         verdicts=[RuleVerdict.from_records(each, each.verdict, start_time=each.at) for each in verdicts],
         judged=judged,
         flagged=len(hits),

@@ -1,5 +1,6 @@
 // Small comforts: copy a command, filters that apply by themselves, a few keys.
 
+import { pause, refresh } from "./live.js";
 import { fieldTime } from "./times.js";
 
 export function comforts() {
@@ -12,12 +13,30 @@ export function comforts() {
     if (chosen?.value === "dates") openDates(chosen.form);
     else if (chosen) chosen.form.requestSubmit();
   });
+  document.getElementById("shortcuts")?.addEventListener("click", showKeys);
+  document.getElementById("copy-link")?.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      say("The address of this page is copied");
+    } catch {
+      prompt("The address of this page:", location.href);
+    }
+  });
+  document.getElementById("pause")?.addEventListener("click", (event) => {
+    const isPaused = pause();
+    event.target.textContent = isPaused ? "Follow" : "Pause";
+    event.target.setAttribute("aria-pressed", String(isPaused));
+    say(isPaused ? "The page stands still" : "The page follows what happens");
+  });
   const bar = document.getElementById("bar");
   if (bar) inTheViewersZone(bar);
   document.addEventListener("submit", (event) => leaveOutEmpty(event.target));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
     if (event.key === "/") focusSearch(event);
+    if (event.key === "?") showKeys();
+    if (event.key === "p") document.getElementById("pause")?.click();
+    if (event.key === "r") refresh();
     if (event.key === "j" || event.key === "k") nextRow(event.key === "j" ? 1 : -1);
   });
   document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -39,6 +58,42 @@ function inTheViewersZone(bar) {
     field.disabled = false;
     field.value = zone;
   });
+}
+
+const KEYS = [
+  ["/", "find a session, or a step of the waterfall"], ["j, k", "next and previous row"], ["⏎", "open it"],
+  ["r", "bring the page up to date"], ["p", "pause, and follow again"], ["?", "these keys"],
+  ["← →", "in a chart: from run to run; in the waterfall: fold, unfold"], ["↑ ↓", "in the waterfall: from row to row"],
+  ["+, 0", "in a chart: zoom, and all again"], ["Esc", "close"],
+];
+
+function showKeys() {
+  let dialog = document.getElementById("keys");
+  if (!dialog) {
+    dialog = document.createElement("dialog");
+    dialog.id = "keys";
+    const heading = document.createElement("h2");
+    heading.textContent = "Keys";
+    dialog.setAttribute("aria-label", "Keys");
+    const list = document.createElement("dl");
+    list.className = "facts";
+    for (const [key, meaning] of KEYS) {
+      const [term, words] = [document.createElement("dt"), document.createElement("dd")];
+      const cap = document.createElement("kbd");
+      cap.textContent = key;
+      term.append(cap);
+      words.textContent = meaning;
+      list.append(term, words);
+    }
+    const form = document.createElement("form");
+    form.method = "dialog";
+    const close = document.createElement("button");
+    close.textContent = "Close";
+    form.append(close);
+    dialog.append(heading, list, form);
+    document.body.append(dialog);
+  }
+  if (!dialog.open) dialog.showModal();
 }
 
 function openDates(bar) {

@@ -10,6 +10,7 @@ let askAgain = false;
 let askedAt = 0;
 let source = null;
 let version = null;
+let paused = false;
 
 export function follow() {
   if (!document.hidden) listen();
@@ -29,8 +30,21 @@ function stop() {
   source = null;
 }
 
+/** Stand still, or follow again; say which. */
+export function pause() {
+  paused = !paused;
+  if (paused) {
+    stop();
+    document.getElementById("pulse").classList.remove("on", "off");
+  } else {
+    listen();
+    refresh();
+  }
+  return paused;
+}
+
 function listen() {
-  if (source) return;
+  if (source || paused) return;
   const loaded = Number(document.querySelector('meta[name="perfdb-now"]').content);
   source = new EventSource("/api/v1/events");
   source.addEventListener("live", (event) => {
