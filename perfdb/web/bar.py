@@ -19,8 +19,9 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
-from perfdb.errors import FilterError, StoreError
+from perfdb.errors import FilterError
 from perfdb.filters import moment_of, zone_named
+from perfdb.guard import raise_foreign
 from perfdb.store import browsing
 from perfdb.store.annotations import annotated_at, read_annotations
 from perfdb.text import mode_text, shortened
@@ -341,5 +342,6 @@ def bar_or_none(request: Request) -> Bar:
     """Return the bar for a page that says what is wrong: an empty one, if the bar itself is."""
     try:
         return bar_of(request)
-    except (ValueError, StoreError):
+    except Exception as error:  # whatever the database holds: this page says what is wrong with it
+        raise_foreign(error)
         return Bar({})

@@ -121,9 +121,8 @@ KINDS: dict[str, Make] = {
     **{f"no {name}": sql(f"DROP TABLE {name}") for name in ("sessions", "steps", "alerts")},
     "a blob for a text": sql("UPDATE sessions SET error_message = zeroblob(20000000) WHERE id = 1"),
     "messages of megabytes": sql(
-        "UPDATE alerts SET headline = zeroblob(3000000), message = replace(hex(zeroblob(1500000)), '0', 'é')",
-        "UPDATE sessions SET error_message = replace(hex(zeroblob(1500000)), '0', 'x')",
-        "UPDATE steps SET error_message = replace(hex(zeroblob(1500000)), '0', 'x') WHERE session_pk > 20",
+        "UPDATE alerts SET headline = zeroblob(1000000) WHERE id < 3",
+        "UPDATE sessions SET error_message = replace(hex(zeroblob(500000)), '0', 'x') WHERE id > 24",
     ),
     "names of a megabyte": huge,
 }
