@@ -15,7 +15,7 @@ from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from perfdb.alerts.causes import as_details, cause_at
+from perfdb.alerts.causes import as_details, cause_at, facts_before
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.digests import due_of, put_digests, source_of, urgency
 from perfdb.alerts.lifecycle import LONG_AGO, Seen, advance, frozen_of, group, remove_unruled
@@ -210,6 +210,8 @@ def _explained(
     for changed, events in changes:
         if events and kind_of(changed.kind).finds == "failures":
             changed = _with_error(connection, session, changed)
+        if kind_of(changed.kind).finds == "modes" and not _BEGINNINGS.isdisjoint(events):
+            changed = _with_switch(connection, session, windows, changed)
         if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
             measure = named(changed.metric, settings.measures)
             changed = _with_cause(connection, changed, measure, causes)
@@ -413,6 +415,8 @@ def judged(
 ) -> Verdict:
     """Return a rule's verdict; that on a level is asked again without the wave of the day, if there is one.
 
+    A level to which the runs have come back before is no move, see ``analysis.modes``.
+
     Args:
         rule: what to ask.
         values: of the runs, oldest first.
@@ -422,6 +426,38 @@ def judged(
         past: reads it as far back as a wave is looked for.
         in_wave: the alert that is open rests on runs without their wave.
     """
+    verdict = _beside_wave(rule, values, frozen, window, past, in_wave=in_wave)
+    if not verdict.hit or frozen is not None or TABLE[rule.kind].finds != "level":
+        return verdict
+    from perfdb.analysis.modes import begin_of_new
+    from perfdb.analysis.waves import without_wave
+
+    runs = past().good
+    known = runs.calm or runs.values
+    calm = without_wave(runs.start_times, known) if verdict.in_wave else None
+    levels = known if calm is None else calm.tolist()
+    first = len(runs) - len(values) + verdict.since
+    begin = first if first <= 0 else begin_of_new(levels, first)
+    if begin is None:
+        said = f"{verdict.arithmetic}; but the runs come and go between that level and the one before: no"
+        return replace(verdict, hit=False, good=True, arithmetic=said)
+    if begin > first:
+        level = median(levels[begin:])
+        since, n = verdict.since + begin - first, len(levels) - begin
+        effect = percent_over(level, verdict.baseline)
+        return replace(verdict, value=level, effect=effect, n=n, since=since)
+    return verdict
+
+
+def _beside_wave(
+    rule: Rule,
+    values: Sequence[float],
+    frozen: Frozen | None,
+    window: Series,
+    past: Callable[[], Series],
+    *,
+    in_wave: bool,
+) -> Verdict:
     verdict = evaluate(rule, values, frozen)
     if rule.metric != "duration" or TABLE[rule.kind].finds != "level" or not values:
         return verdict
@@ -684,6 +720,23 @@ def _with_cause(
         )
         known[key] = {} if cause is None else {"cause": as_details(cause)}
     return replace(alert, details={**alert.details, **known[key]})
+
+
+def _with_switch(
+    connection: Connection, session: SessionRef, windows: Sequence[Series], alert: Alert
+) -> Alert:
+    """Return the alert with the attribute that tells at which of its two levels a run is, if one does."""
+    from perfdb.analysis.modes import by_words, explained_by
+
+    window = next(
+        each for each in windows if (each.step_name, each.metric) == (alert.step_name, alert.metric)
+    ).good
+    levels = dict(zip(window.session_ids, window.values, strict=True))
+    facts = facts_before(connection, session.pipeline, session.mode, session.start_time, CHANGE_RUNS)
+    by = explained_by(levels, facts, alert.step_name)
+    if by is None:
+        return alert
+    return replace(alert, details={**alert.details, "switches_with": by_words(by)})
 
 
 def _with_everything(

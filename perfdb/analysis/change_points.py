@@ -130,7 +130,8 @@ def find_past_changes(
     moved = [change for change in found if past.matters(*_reach(change))]
     kept = [] if _is_wave(moved) else [places[change.index] for change in moved]
     kept = [index for index in kept if index <= young]
-    kept += [index for index in watched if index > young and not _is_near(index, kept)]
+    told = _described(runs, kept)
+    kept += [index for index in watched if index > young and not any(_is_of(index, each) for each in told)]
     return _described(runs, sorted(kept))
 
 
@@ -152,8 +153,9 @@ def _is_wave(changes: Sequence[ChangePoint]) -> bool:
     )
 
 
-def _is_near(index: int, others: Sequence[int]) -> bool:
-    return any(abs(index - other) <= _SAME for other in others)
+def _is_of(index: int, change: ChangePoint) -> bool:
+    """Say whether a change at an index may be this one."""
+    return change.interval[0] - _SAME <= index <= change.interval[1] + _SAME
 
 
 def _reach(change: ChangePoint) -> tuple[int, int, int]:

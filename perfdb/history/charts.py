@@ -238,7 +238,7 @@ def _trend(asked: Asked) -> Figure:
     history, step, by, measure = asked.history, asked.step, asked.by, asked.measure
     from perfdb.analysis.measuring import measured
     from perfdb.analysis.slopes import slopes
-    from perfdb.analysis.trend_view import changes_of, drift, per_session
+    from perfdb.analysis.trend_view import changes_of, drift, per_session, rhythm
     from perfdb.charts.trend import trend
 
     if by not in (None, "session", "time"):
@@ -273,6 +273,7 @@ def _trend(asked: Asked) -> Figure:
         pinned=_pinned(history, choice, step, measure),
         drifted=drift(moments, *slopes(moments, values), values.size),
         measure=measure,
+        spoken=rhythm(points["session_id"].tolist(), starts, durations, unit=measure.unit),
     )
 
 

@@ -409,6 +409,27 @@ class History(Keeping):
         with self._reading() as connection:
             return queries.differs_by(connection, modes, **checked_filters(last, filters))
 
+    def switches(
+        self, *, step: str | None = None, last: int | None = None, **filters: Unpack[Filters]
+    ) -> pd.DataFrame:
+        """Return the series that come and go between two known levels: two hosts, two regions, a cache.
+
+        Args:
+            step: only this step, without the totals.
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+
+        Returns:
+            One row per series: ``pipeline``, ``step_name`` (None: the session's total), ``mode``;
+            ``low_median`` and ``high_median`` (s), how many ``switches`` there were in its newest ``n`` runs;
+            the ``attribute`` that tells at which level a run is, if one does, with the commonest
+            ``low_value`` and ``high_value``.
+        """
+        from perfdb.history import queries
+
+        with self._reading() as connection:
+            return queries.switches(connection, step=step, **checked_filters(last, filters))
+
     def thresholds(
         self,
         *,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _MOST_PIPELINES = 50  # that are looked at one by one
 _MOST_LOOKED_AT = 1_000  # newest sessions, for the names of measures when one is not known
 _MOST_CANDIDATES = 20  # that are looked at for the newest that has one before it
+_SWITCHES_IN = 500  # newest runs of a series that are asked whether they come and go between two levels
 _MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
 _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than one more of the same
@@ -314,6 +315,37 @@ def differs_by(
     columns = [
         "pipeline", "mode", "attribute", "value", "since_session_id", "since_time", "before_median",
         "after_median", "effect",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def switches(connection: Connection | None, *, step: str | None = None, **filters: Any) -> pd.DataFrame:
+    """Return the series among the sessions that fit which switch between two known levels."""
+    import pandas as pd
+
+    from perfdb.alerts.causes import facts_before
+    from perfdb.analysis.modes import explained_by, find_modes
+    from perfdb.analysis.waves import without_wave
+    from perfdb.store.series import read_past
+
+    rows = []
+    if connection is not None:
+        for runs in read_past(connection, step=step, **filters):
+            newest = runs.between(max(0, len(runs) - _SWITCHES_IN))
+            calm = without_wave(newest.start_times, newest.values)
+            levels = list(newest.values) if calm is None else calm.tolist()
+            modes = find_modes(levels)
+            if modes is None:
+                continue
+            facts = facts_before(connection, runs.pipeline, runs.mode, newest.start_times[-1], _SWITCHES_IN)
+            of_session = dict(zip(newest.session_ids, levels, strict=True))
+            by = explained_by(of_session, facts, runs.step_name)
+            explained = (None, None, None) if by is None else (by.name, by.low, by.high)
+            row = (runs.pipeline, runs.step_name, runs.mode, modes.low, modes.high, modes.switches)
+            rows.append((*row, len(newest), *explained))
+    columns = [
+        "pipeline", "step_name", "mode", "low_median", "high_median", "switches", "n", "attribute",
+        "low_value", "high_value",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
