@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from perfdb.analysis.levels import robust_sd
-from perfdb.analysis.regressions import Move, find_moves
+from perfdb.analysis.regressions import LEAST_SIDE, Move, find_moves
 from perfdb.analysis.series import Series
 from perfdb.analysis.waves import without_wave
 from perfdb.stopping import look
@@ -22,6 +22,7 @@ from perfdb.stopping import look
 LEAST_RUNS = 20  # of a value, of which a move can be seen
 SURE = 4.0  # standard errors by which its move differs from that of the other sessions
 MOST_VALUES = 8  # of an attribute: with more it is no kind of session
+_AROUND = 51  # runs, whose median is what all of them do
 _SCALAR = (str, int, float, bool)
 
 
@@ -49,41 +50,67 @@ def find_splits(sessions: Sequence[Mapping[Any, Any]], *, passed_over: Sequence[
     found: list[Split] = []
     for (pipeline, mode), rows in of_kind.items():
         whole = _series(pipeline, mode, rows)
+        groups = [
+            (name, value, places)
+            for name in dict.fromkeys(name for row in rows for name in row["attributes"])
+            if name not in passed_over
+            for value, places in _groups(name, rows)
+            if _may_have_moved(whole, places)
+        ]
+        if not groups:
+            continue
         moves = [*find_moves(whole, looking_back=True), *find_moves(whole, better=True, looking_back=True)]
         calm = without_wave(whole.start_times, whole.values)
         if calm is not None:
             whole = replace(whole, values=calm.tolist())
-        for name in dict.fromkeys(name for row in rows for name in row["attributes"]):
-            if name not in passed_over:
-                found += _of_attribute(str(name), rows, whole, moves)
+        for name, value, places in groups:
+            look()
+            found += [Split(pipeline, mode, name, value, move) for move in _own_moves(whole, places, moves)]
     return sorted(found, key=lambda each: -each.move.change.effect_percent)
 
 
-def _of_attribute(
-    name: str, rows: Sequence[Mapping[Any, Any]], whole: Series, moves: Sequence[Move]
-) -> Iterator[Split]:
+def _groups(name: str, rows: Sequence[Mapping[Any, Any]]) -> list[tuple[object, list[int]]]:
+    """Return the values of an attribute that have enough runs, with their places; none of too many values."""
     groups: dict[tuple[type, object], list[int]] = {}
     for place, row in enumerate(rows):
         value = row["attributes"].get(name)
         if isinstance(value, _SCALAR):
             groups.setdefault((type(value), value), []).append(place)
         if len(groups) > MOST_VALUES:
-            return
+            return []
     if len(groups) < 2:
-        return
-    for (_, value), places in groups.items():
-        if len(places) < LEAST_RUNS:
-            continue
-        look()
-        own = set(places)
-        others = whole.at(place for place in range(len(whole)) if place not in own)
-        for move in find_moves(whole.at(places), looking_back=True):
-            if (
-                move.lasts
-                and not any(each.is_at(move.since_time) for each in moves)
-                and _is_of_its_own(move, others)
-            ):
-                yield Split(whole.pipeline, whole.mode, name, value, move)
+        return []
+    return [(value, places) for (_, value), places in groups.items() if len(places) >= LEAST_RUNS]
+
+
+def _may_have_moved(whole: Series, places: Sequence[int]) -> bool:
+    """Say whether some end of these runs lies apart from those before it, beside what all the runs do.
+
+    It saves looking at most values: hardly one in a hundred that does not move gets further.
+    """
+    values = np.array(whole.values)
+    if values.min() <= 0:
+        return False
+    logs = np.log(values)
+    width = min(_AROUND, (len(values) - 1) // 2 * 2 + 1)
+    around = np.median(np.lib.stride_tricks.sliding_window_view(logs, width), axis=1)
+    level = np.pad(around, (width // 2, logs.size - around.size - width // 2), mode="edge")
+    rest = (logs - level)[list(places)]
+    reach = 2 * robust_sd(rest - np.median(rest))
+    rest = np.clip(rest - np.median(rest), -reach, reach)
+    n, ends = rest.size, np.arange(LEAST_SIDE, rest.size - LEAST_SIDE)
+    sums = np.cumsum(rest - rest.mean())[ends - 1]
+    scale = float(rest.std()) * np.sqrt(ends * (n - ends) / n)
+    return bool(scale.size) and bool((np.abs(sums) >= SURE * scale).any()) and float(rest.std()) > 0
+
+
+def _own_moves(whole: Series, places: Sequence[int], moves: Sequence[Move]) -> Iterator[Move]:
+    own = set(places)
+    others = whole.at(place for place in range(len(whole)) if place not in own)
+    for move in find_moves(whole.at(places), looking_back=True):
+        of_all = any(each.is_at(move.since_time) for each in moves)
+        if move.lasts and not of_all and _is_of_its_own(move, others):
+            yield move
 
 
 def _is_of_its_own(move: Move, others: Series) -> bool:

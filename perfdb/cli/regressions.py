@@ -144,9 +144,10 @@ def _say_why(history: Any, given: dict[str, Any], better: bool, measure: str) ->
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     alert = "" if row["alert_id"] is None else f"{row['alert_id']} {row['alert_state']}"
+    only = "" if row["attribute"] is None else f", {row['attribute']} = {row['attribute_value']}"
     return (
         short_time(row["since_time"]),
-        step_label(row["step_name"]),
+        inert(f"{step_label(row['step_name'])}{only}"),
         amount_text(row["before_median"], row["unit"]),
         f"{row['before_n']:,}",
         amount_text(row["after_median"], row["unit"]),

@@ -381,7 +381,8 @@ class History(Keeping):
             ``total_s``: the total's move (s), ``parts`` of it by step, which add up, and
             ``contributes_percent``, this step's; ``suspects``: attributes that switched there, ``cause`` in
             words, ``confounded``; ``alert_id`` and ``alert_state`` of the alert that tells of it;
-            ``difference`` and ``total_difference``: the same in the ``unit`` of the ``measure``.
+            ``difference`` and ``total_difference``: the same in the ``unit`` of the ``measure``;
+            ``attribute`` and ``attribute_value``: of whose sessions it is, where all together do not show it.
         """
         from perfdb.history import queries
 
@@ -390,7 +391,10 @@ class History(Keeping):
             of = self._measure(connection, measure)
             if by is not None:
                 return queries.regressions_by(connection, by, step=step, better=better, measure=of, **chosen)
-            return queries.regressions(connection, step=step, better=better, measure=of, **chosen)
+            modes = self._settings.mode_attributes
+            return queries.regressions(
+                connection, step=step, better=better, measure=of, mode_attributes=modes, **chosen
+            )
 
     def differs_by(self, *, last: int | None = 5000, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return the moves that the sessions with one value of an attribute show, and all together do not.
