@@ -25,6 +25,7 @@ from perfdb.analysis.rules import EVERY, TABLE, Frozen, Level, Rule, Verdict, ev
 from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE, percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.limits import MAX
+from perfdb.analysis.rules.shift import FAST_SHIFT
 from perfdb.analysis.series import Series, SeriesName
 from perfdb.measures import METRICS, Measure, named
 from perfdb.records import Alert
@@ -45,6 +46,7 @@ MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
 WAVE_DAYS = 3  # of the runs at hand that may hide a move in their wave
 WAVE_RUNS = 1_500  # in which a wave of the day is looked for, where a level seems to have moved
+KNOWN_OF, KNOWN_SHARE = 500, 0.01  # runs before; with more at a level, the five of `fast_shift` are too few
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is evaluated
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = METRICS
@@ -438,6 +440,9 @@ def judged(
     levels = known if calm is None else calm.tolist()
     first = len(runs) - len(values) + verdict.since
     begin = first if first <= 0 else begin_of_new(levels, first)
+    if rule.kind == FAST_SHIFT.name and first > 0 and _was_there(levels, first):
+        said = f"{verdict.arithmetic}; but runs of that level were there before: no"
+        return replace(verdict, hit=False, good=True, arithmetic=said)
     if begin is None:
         said = f"{verdict.arithmetic}; but the runs come and go between that level and the one before: no"
         return replace(verdict, hit=False, good=True, arithmetic=said)
@@ -447,6 +452,13 @@ def judged(
         effect = percent_over(level, verdict.baseline)
         return replace(verdict, value=level, effect=effect, n=n, since=since)
     return verdict
+
+
+def _was_there(levels: Sequence[float], first: int) -> bool:
+    """Say whether the level since a run is one that single runs had before: five runs say too little then."""
+    before, after = levels[max(0, first - KNOWN_OF) : first], sorted(levels[first:])
+    low = after[len(after) // 4]
+    return sum(each >= low for each in before) > max(1, KNOWN_SHARE * len(before))
 
 
 def _beside_wave(
