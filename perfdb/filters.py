@@ -160,6 +160,7 @@ class Filters(TypedDict, total=False):
     attribute: Mapping[str, Any] | None  # the attributes have all these values
     tag: str | None
     branch: str | None  # of git, that was checked out
+    mode: str | None  # canonical JSON, as in every answer
 
 
 class Chosen(TypedDict, total=False):
@@ -193,14 +194,14 @@ def checked_filters(last: int | None, filters: Filters) -> Chosen:
     if last is not None:
         _check_count(last)
     pipeline, tag, status = filters.get("pipeline"), filters.get("tag"), filters.get("status")
-    branch = filters.get("branch")
+    branch, mode = filters.get("branch"), filters.get("mode")
     since, until = filters.get("since"), filters.get("until")
     if status is not None and status not in STATUSES:
         raise FilterError(f"status={status!r} must be one of {', '.join(STATUSES)}")
-    for name, value in (("pipeline", pipeline), ("tag", tag), ("branch", branch)):
+    for name, value in (("pipeline", pipeline), ("tag", tag), ("branch", branch), ("mode", mode)):
         if value is not None and not isinstance(value, str):
             raise FilterError(f"{name}={value!r} must be a name")
-    return {
+    chosen: Chosen = {
         "pipeline": None if pipeline is None else recorded_name(pipeline),
         "since": None if since is None else moment_of(since),
         "until": None if until is None else moment_of(until),
@@ -211,6 +212,9 @@ def checked_filters(last: int | None, filters: Filters) -> Chosen:
         "tag": None if tag is None else recorded_name(tag),
         "branch": branch,
     }
+    if mode is not None:
+        chosen["mode"] = mode
+    return chosen
 
 
 def _check_count(last: object) -> None:

@@ -17,6 +17,7 @@ import perfdb
 ROOT = Path(__file__).resolve().parents[1]
 COMES_ALONG = {"numpy", "starlette", "pydantic", "markupsafe"}  # pandas, fastapi and jinja2 show their types
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TOOLS = ("dev", "docs")  # extras that nothing in the package imports
 
 
 def names_in(requirements: list[str]) -> Iterator[str]:
@@ -69,11 +70,11 @@ def test_the_lowest_versions_that_are_tried_are_the_lowest_that_are_allowed() ->
     allowed = {
         requirement["name"].lower(): requirement["version"]
         for extra, listed in project.items()
-        if extra != "dev"
+        if extra not in TOOLS
         for each in listed
         if (requirement := re.match(r"(?P<name>[\w.-]+)(\[\w+\])?>=(?P<version>[\d.]+)", each))
     }
-    declared = {name for extra in project for name in names_in(project[extra]) if extra != "dev"}
+    declared = {name for extra in project for name in names_in(project[extra]) if extra not in TOOLS}
     assert set(allowed) == declared, "every dependency says what its lowest version is"
     ours, _, _ = (ROOT / "tests" / "constraints-lowest.txt").read_text().partition("\n\n")
     tried = dict(line.split("==") for line in ours.splitlines() if not line.startswith("#"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -432,7 +432,9 @@ class Triage:
         with self._history._reading() as connection:
             return [] if connection is None else list(_evaluate_now(connection, rules))
 
-    def would_have_flagged(self, rule_name: str, *, last: int = 50) -> tuple[int, list[LiveVerdict]]:
+    def would_have_flagged(
+        self, rule_name: str, *, last: int = 50, fits: Callable[[LiveVerdict], bool] | None = None
+    ) -> tuple[int, list[LiveVerdict]]:
         """Evaluate a rule on the last sessions of every pipeline and mode, each as if it were the newest.
 
         Open alerts are left out of it: every run is evaluated afresh, and 2,000 at most (500 of a rule that
@@ -441,6 +443,7 @@ class Triage:
         Args:
             rule_name: of the settings.
             last: so many of the newest sessions of each pipeline and mode.
+            fits: chooses the runs that are asked about; all of them without.
 
         Returns:
             How many runs had enough history for a verdict, and the verdicts that hit, the newest first.
@@ -451,7 +454,7 @@ class Triage:
         rule = _rule_of(self.settings, rule_name)
         with self._history._reading() as connection:
             past = () if connection is None else _evaluate_past(connection, rule, last)
-            found = [each for each in past if each.verdict.enough]
+            found = [each for each in past if each.verdict.enough and (fits is None or fits(each))]
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
         return len(found), hits
 

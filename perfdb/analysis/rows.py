@@ -169,6 +169,24 @@ class SideBySide:
 
 
 @dataclass(frozen=True)
+class CommonRow:
+    """A value of an attribute among slow runs and among the rest."""
+
+    attribute: str
+    value: str
+    slow_n: int
+    slow_of: int
+    slow_percent: float
+    low_percent: float
+    high_percent: float
+    rest_n: int
+    rest_of: int
+    rest_percent: float
+    lift: float | None
+    sure: bool
+
+
+@dataclass(frozen=True)
 class GroupedRow:
     """One series of two groups of sessions."""
 

@@ -281,6 +281,23 @@ def in_tree_order(steps: Sequence[Step]) -> list[tuple[Step, int]]:
     return order
 
 
+def guides(depths: Sequence[int]) -> list[str]:
+    """Return what stands before each row of a tree, so that one sees what belongs to what: ``│ ├ ``.
+
+    Args:
+        depths: of the rows in their order, 0 at the top.
+    """
+    found: list[str] = []
+    goes_on: list[bool] = []  # per depth, whether a row of it follows below the same parent
+    for depth in reversed(depths):
+        del goes_on[depth + 1 :]
+        goes_on += [False] * (depth + 1 - len(goes_on))
+        above = "".join("│ " if goes_on[each] else "  " for each in range(1, depth))
+        found.append(above + ("" if depth == 0 else "├ " if goes_on[depth] else "└ "))
+        goes_on[depth] = True
+    return found[::-1]
+
+
 def status_of(step: Step, session: Session) -> Literal["running", "completed", "failed", "interrupted"]:
     """Return how a step ended, or that it runs; it was interrupted where its session was."""
     if step.interrupted:

@@ -30,6 +30,9 @@ from perfdb.text import amount_text, counted, inert, shortened
 MOST_RUNS = 4_000
 """More runs are shown, and asked for changes of their level, by their periods."""
 
+USUAL = (0.1, 0.9)
+"""Between these shares of the runs behind a point is what is usual."""
+
 LEAST_FOR_P95 = PERCENTILES["p95"][1]  # runs; no p95 is drawn of fewer
 SIGNIFICANT = 0.05
 LEAST_FOR_MOVES = 15  # runs; of fewer nobody can tell whether their level moved
@@ -38,8 +41,8 @@ _FIRST = 5  # runs before the median's line begins
 _HEADROOM = 1.08
 _NEAR = 1.5  # times the largest run shown: a limit that far away is still drawn
 _WILD = 2.2  # times the 95th percentile: what is beyond does not set the scale
-_PAUSE = 10  # times the usual distance of runs is a pause, if it is a 40th of the picture as well
-_PARTS = 40
+_PAUSE = 10  # times the usual distance of runs is a pause, if it is a 100th of the picture as well
+_PARTS = 100
 _HOUR, _DAY, _WEEK = 3_600.0, 86_400.0, 604_800.0
 _MONDAY = 4 * _DAY  # 1970 began on a Thursday
 
@@ -61,13 +64,16 @@ class Period:
 class Line:
     """An unbroken piece of the lines: the place and the start of a run, the median and the p95 behind it.
 
-    ``p95`` is NaN where too few runs are behind it.
+    ``p95`` is NaN where too few runs are behind it. 8 of 10 runs behind a point lie between ``low`` and
+    ``high``.
     """
 
     places: Floats
     times: Floats
     p50: Floats
     p95: Floats
+    low: Floats
+    high: Floats
 
 
 # --- the scale ----------------------------------------------------------------------------------------------
@@ -200,10 +206,13 @@ def lines(start_times: Sequence[float] | Floats, durations: Floats, changes: Seq
         begin = min(_FIRST, last - first - 1)
         growing = [np.sort(values[first:end]) for end in range(first + begin, min(first + reach, last + 1))]
         middle, high = ([percentile(part, name) for part in growing] for name in ("p50", "p95"))
+        least, most = ([quantile(part, share) for part in growing] for share in USUAL)
         if last - first >= reach:  # all at once: one by one takes most of the time of a page
             whole = np.sort(np.lib.stride_tricks.sliding_window_view(values[first:last], reach), axis=1)
             middle += quantiles(whole, 0.5).tolist()
             high += quantiles(whole, 0.95).tolist()
+            least += quantiles(whole, USUAL[0]).tolist()
+            most += quantiles(whole, USUAL[1]).tolist()
         at = slice(first + begin - 1, last)
         found.append(
             Line(
@@ -211,6 +220,8 @@ def lines(start_times: Sequence[float] | Floats, durations: Floats, changes: Seq
                 starts[at],
                 np.array(middle, dtype=float),
                 np.array(high, dtype=float),
+                np.array(least, dtype=float),
+                np.array(most, dtype=float),
             )
         )
     return found
@@ -231,18 +242,24 @@ def _lines_of_periods(starts: Floats, values: Floats, changes: Sequence[int]) ->
                 np.array([(starts[each.first] + starts[each.end - 1]) / 2 for each in part]),
                 np.array([each.p50 for each in part], dtype=float),
                 np.array([math.nan if each.p95 is None else each.p95 for each in part]),
+                *(
+                    np.array([quantile(np.sort(values[each.first : each.end]), share) for each in part])
+                    for share in USUAL
+                ),
             )
         )
     return made
 
 
-def medians_at(made: Sequence[Line], places: Sequence[int]) -> list[float | None]:
-    """Return the height of the median's line at some places; None where there is none."""
+def medians_at(
+    made: Sequence[Line], places: Sequence[int], of: Literal["p50", "low", "high"] = "p50"
+) -> list[float | None]:
+    """Return the height of the median's line, or of another, at some places; None where there is none."""
     at = np.asarray(places, dtype=float)
     heights = np.full(at.size, math.nan)
     for line in made:
         inside = (line.places[0] <= at) & (at <= line.places[-1])
-        heights[inside] = np.interp(at[inside], line.places, line.p50)
+        heights[inside] = np.interp(at[inside], line.places, getattr(line, of))
     return [None if height != height else height for height in heights.tolist()]
 
 

@@ -50,6 +50,10 @@ SECTIONS = {
             "perfdb.cli.compare",
             "Compare two sessions, or two groups of sessions by attribute.",
         ),
+        "common": (
+            "perfdb.cli.common",
+            "Show what slow runs have in common: customer=acme: 78 % of them, 25 % of the rest.",
+        ),
         "failures": ("perfdb.cli.failures", "Count the reasons why runs failed or were cancelled."),
         "violations": ("perfdb.cli.violations", "List runs that violated a limit, newest first."),
         "thresholds": ("perfdb.cli.thresholds", "Suggest limits for rules of kind max."),
@@ -77,6 +81,14 @@ SECTIONS = {
     },
     "Change it": {
         "tag": ("perfdb.cli.tag", "Add a tag to a session, such as warmup or ignore."),
+        "annotate": (
+            "perfdb.cli.annotate",
+            'Note an event, such as a deployment: perfdb annotate "deploy 1.4".',
+        ),
+        "annotations": (
+            "perfdb.cli.annotations",
+            "List annotations, oldest first; perfdb annotate adds one.",
+        ),
         "untag": ("perfdb.cli.untag", "Remove a tag from a session."),
         "delete": ("perfdb.cli.delete", "Delete sessions from the database."),
     },

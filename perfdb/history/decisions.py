@@ -5,6 +5,7 @@ Each decision is written as a whole or not at all, from Python, the command line
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from operator import index  # also of what a frame holds
 from typing import TYPE_CHECKING, Any, Unpack, cast
@@ -14,7 +15,7 @@ from perfdb.filters import Filters, Moment, checked_tag, moment_of
 from perfdb.history.access import Access
 from perfdb.recording.redaction import redact
 from perfdb.records import Alert
-from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVERITIES
+from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVERITIES, recorded_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,13 +24,73 @@ if TYPE_CHECKING:
     from perfdb.alerts.triage import Checked, Pinned, Story, Triage
     from perfdb.history.history import History
     from perfdb.store.alerts import Silence
+    from perfdb.store.annotations import Annotation
     from perfdb.store.baselines import Pin
 
 DAY_S = 86_400.0
+MOST_WORDS = 200  # characters of an annotation
 
 
 class Decisions(Access):
     """The methods of a History that write, and those that help to decide."""
+
+    # --- what happened around the runs ------------------------------------------------------------------
+
+    def annotate(self, text: str, *, at: Moment | None = None, pipeline: str | None = None) -> Annotation:
+        """Note what happened, such as ``deploy 1.4``: trends show it, and a window can begin with it.
+
+        Args:
+            text: a few words; credentials in it are redacted.
+            at: when, as ``since`` in ``sessions``; now without.
+            pipeline: that it concerns; every one without.
+
+        Raises:
+            UsageError: the text is empty, or longer than 200 characters.
+            FilterError: the moment cannot be meant.
+            NotFoundError: no pipeline is called so.
+        """
+        from perfdb.history.names import require_names
+        from perfdb.store.annotations import add_annotation
+
+        words = " ".join(text.split())
+        if not 0 < len(words) <= MOST_WORDS:
+            raise UsageError(f"an annotation has 1 to {MOST_WORDS} characters, such as: deploy 1.4")
+        now = time.time()
+        moment = now if at is None else moment_of(at, now=now)
+        require_names(cast("History", self), pipeline=pipeline)
+        name = None if pipeline is None else recorded_name(pipeline)
+        with self._writing() as connection:
+            return add_annotation(connection, redact(words), moment, now, name)
+
+    def annotations(
+        self, *, pipeline: str | None = None, since: Moment | None = None, until: Moment | None = None
+    ) -> tuple[Annotation, ...]:
+        """Return what was annotated, oldest first; ``pandas.DataFrame(history.annotations())`` is a table.
+
+        Args:
+            pipeline: only what concerns it; what concerns all of them does.
+            since: only what happened at or after, as in ``sessions``.
+            until: only what happened before.
+        """
+        from perfdb.store.annotations import read_annotations
+
+        first, last = (None if each is None else moment_of(each) for each in (since, until))
+        name = None if pipeline is None else recorded_name(pipeline)
+        with self._reading() as connection:
+            if connection is None:
+                return ()
+            return tuple(read_annotations(connection, pipeline=name, since=first, until=last))
+
+    def remove_annotation(self, number: int) -> None:
+        """Forget an annotation by its number.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        from perfdb.store.annotations import remove_annotation
+
+        with self._writing() as connection:
+            remove_annotation(connection, index(number))
 
     # --- sessions ---------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from perfdb.analysis.common import Common
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
     from perfdb.history.reports import Report
@@ -521,6 +522,40 @@ class History(Keeping):
             if (a is None) != (b is None):
                 raise UsageError('give two sessions, compare("last~1", "last"), or by="fast_mode"')
             return queries.compare_sessions(connection, *queries.usual_pair(connection, a, b), of)
+
+    def common(
+        self,
+        slow: Collection[str] | None = None,
+        *,
+        slowest: float = 5.0,
+        over: float | None = None,
+        step: str | None = None,
+        last: int | None = 2000,
+        **filters: Unpack[Filters],
+    ) -> Common:
+        """Return what slow runs have in common: values that are more frequent among them than in the rest.
+
+        Args:
+            slow: the ids of the slow runs; without, ``over`` or ``slowest`` says which they are.
+            slowest: how many percent of the runs of each pipeline and mode are its slow ones.
+            over: instead, runs that took longer than so many seconds.
+            step: what is slow is this step (the mean of its runs in a session), not the whole.
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+
+        Returns:
+            ``sentence``, and ``frame`` with ``attribute``, ``value``, ``slow_n`` of ``slow_of``,
+            ``slow_percent`` with its 95 % interval, ``rest_percent``, ``lift`` and ``sure``: see
+            ``analysis.common``.
+
+        Raises:
+            UsageError: too few runs fit, or all or none of them are slow.
+        """
+        from perfdb.history import queries
+
+        with self._recorded() as connection:
+            chosen = checked_filters(last, filters)
+            return queries.common(connection, slow=slow, slowest=slowest, over=over, step=step, **chosen)
 
     def usual_pair(self, a: str | None = None, b: str | None = None) -> tuple[str, str]:
         """Return the ids of the two sessions to compare where not both are named, of one pipeline and mode.

@@ -6,7 +6,7 @@ A connection goes in, a finding comes out; None stands for a home in which nothi
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, tzinfo
 from functools import partial
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from perfdb.alerts.backfill import Loss
+    from perfdb.analysis.common import Common
     from perfdb.analysis.compare import GroupComparison, SessionComparison
     from perfdb.analysis.explain import Explanation
     from perfdb.analysis.regressions import Move
@@ -571,6 +572,44 @@ def compare_groups(
     sessions, steps = _measured(connection, measure, **filters)
     try:
         return compare(sessions, steps, by=by, a=a, b=b, mode_attributes=mode_attributes, measure=measure)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def common(
+    connection: Connection | None,
+    *,
+    slow: Collection[str] | None,
+    slowest: float,
+    over: float | None,
+    step: str | None,
+    **filters: Unpack[Chosen],
+) -> Common:
+    """Return what ``analysis.common`` finds among the sessions that fit and count.
+
+    Raises:
+        UsageError: they are too few, or all or none of them are slow.
+    """
+    from perfdb.analysis.common import common as find
+
+    if not 0 < slowest <= 50:
+        raise UsageError(f"slowest={slowest!r} is a percentage of up to 50")
+    sessions = frames.empty_sessions_frame()
+    if connection is not None:
+        sessions = frames.sessions_frame(connection, **filters)
+    sessions = sessions[sessions["counted"]]
+    if step is None:
+        seconds = sessions.set_index("session_id")["total_duration"]
+    else:
+        of_step = frames.empty_steps_frame()
+        if connection is not None:
+            of_step = frames.steps_frame(connection, step=step_of(step), **filters)
+        seconds = of_step[of_step["counted"]].groupby("session_id")["duration"].mean()
+    seconds = seconds.dropna()
+    if slow is None and over is not None:
+        slow = set(seconds.index[seconds > over])
+    try:
+        return find(sessions, seconds, slow=slow, percent=slowest)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -72,6 +72,8 @@ stroke-linejoin:round}
 .perfdb .dot{fill:none;stroke:var(--critical);stroke-width:6;stroke-linecap:round;
 vector-effect:non-scaling-stroke}
 .perfdb .dot.failed{stroke:var(--failed);stroke-width:9;stroke-linecap:square}
+.perfdb .ribbon{fill:var(--second);opacity:.16}.perfdb .pause{fill:var(--muted);opacity:.13}
+.perfdb .event{stroke:var(--muted);stroke-width:1;stroke-dasharray:2 3;vector-effect:non-scaling-stroke}
 .perfdb .beyond{fill:var(--ink)}.perfdb .beyond.failed{fill:var(--failed)}
 .perfdb .keys span{display:inline-block;margin-right:1em}
 .perfdb .key{display:inline-block;width:1.5em;height:.8em;margin-right:.35em;vertical-align:-.05em;

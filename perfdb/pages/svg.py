@@ -31,6 +31,7 @@ class DrawnBar:
     waits: Sequence[Interval] = ()
     failed: bool = False
     so_far: str = ""
+    seq: int | None = None  # of the step, for a page that can tell more of it
 
 
 def row_of_bars(row: Row, wall: float) -> str:
@@ -59,7 +60,15 @@ def _bar(bar: DrawnBar, wall: float) -> str:
         *(_rectangle("wait", first, last, wall, inset=5.5) for first, last in bar.waits),
     ]
     kind = ' class="failed"' if bar.failed else ' class="open"' if bar.so_far else ""
+    kind += "" if bar.seq is None else f' data-seq="{bar.seq}"'
     return f"<g{kind}><title>{title}</title>{''.join(shapes)}</g>"
+
+
+def minimap(critical: Iterable[Interval], ends: Iterable[Interval], wall: float) -> str:
+    """Return a whole session in one row: where any step ran, and of it the critical path."""
+    shapes = [_rectangle("beside", first, last, wall, inset=4.0) for first, last in ends]
+    shapes += [_rectangle("critical", first, last, wall, inset=6.0) for first, last in critical]
+    return _svg("bar", _HEIGHT, "".join(shapes[:MOST_SHAPES]))
 
 
 def pair_of_bars(critical: float, busy: float, longest: float) -> str:
@@ -135,6 +144,9 @@ def dots(
     *,
     limits: Sequence[float] = (),
     marks: Sequence[float] = (),
+    events: Sequence[float] = (),
+    pauses: Iterable[tuple[float, float]] = (),
+    ribbons: Iterable[Sequence[tuple[float, float, float]]] = (),
 ) -> str:
     """Return dots and a line, in pieces, through the same plane.
 
@@ -145,8 +157,21 @@ def dots(
         top: the largest y; what is above is an arrow at the edge.
         limits: y of lines across.
         marks: x of lines upright.
+        events: x of fainter ones.
+        pauses: from x to x, where nothing ran.
+        ribbons: x, the lower and the upper y of areas.
     """
-    shapes = [f'<path class="mark" d="M{_place(x, 0.0, right, top, 100.0)[0]:.1f} 0V100"/>' for x in marks]
+    shapes = []
+    for first, last in pauses:
+        left, right_end = (_place(x, 0.0, right, top, 100.0)[0] for x in (first, last))
+        width = max(0.0, right_end - left)
+        shapes.append(f'<rect class="pause" x="{left:.1f}" y="0" width="{width:.1f}" height="100"/>')
+    for ribbon in ribbons:
+        edge = [(x, high) for x, _, high in ribbon] + [(x, low) for x, low, _ in reversed(ribbon)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(x, y, right, top, 100.0) for x, y in edge))
+        shapes.append(f'<polygon class="ribbon" points="{path}"/>')
+    shapes += [f'<path class="event" d="M{_place(x, 0.0, right, top, 100.0)[0]:.1f} 0V100"/>' for x in events]
+    shapes += [f'<path class="mark" d="M{_place(x, 0.0, right, top, 100.0)[0]:.1f} 0V100"/>' for x in marks]
     shapes += [
         f'<path class="limit" d="M0 {_place(0.0, y, right, top, 100.0)[1]:.1f}H{WIDTH:g}"/>' for y in limits
     ]

@@ -124,6 +124,10 @@ def read_alerts(
     *,
     of_series: tuple[str, str | None, str] | None = None,
     of_session: str | None = None,
+    pipeline: str | None = None,
+    mode: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
     after: tuple[float, int] | None = None,
     limit: int | None = None,
 ) -> list[Alert]:
@@ -135,6 +139,10 @@ def read_alerts(
             ``ALERT_STATES``, or ``all``.
         of_series: only those of this pipeline, step name (None: the total) and mode.
         of_session: only those that this session opened or confirmed last.
+        pipeline: only those of this pipeline.
+        mode: only those of this mode.
+        since: only those of a move since then, or that were confirmed since (epoch s).
+        until: only those of a move before (epoch s).
         after: only those that follow one with this ``opened_at`` and ``id``.
         limit: so many at most.
 
@@ -156,7 +164,15 @@ def read_alerts(
     if of_series is not None:
         pipeline, step_name, mode = of_series
         same = series.c.step_name.is_(None) if step_name is None else series.c.step_name == step_name
-        query = query.where(series.c.pipeline == pipeline, series.c.mode == mode, same)
+        query = query.where(same)
+    if pipeline is not None:
+        query = query.where(series.c.pipeline == pipeline)
+    if mode is not None:
+        query = query.where(series.c.mode == mode)
+    if since is not None:
+        query = query.where(alerts.c.last_time >= since)
+    if until is not None:
+        query = query.where(alerts.c.since_time < until)
     if of_session is not None:
         query = query.where(
             or_(alerts.c.since_session_id == of_session, alerts.c.last_session_id == of_session)

@@ -174,6 +174,24 @@ def newest_branch(connection: Connection, *, besides: str) -> str | None:
     return connection.execute(query).scalar()
 
 
+def newest_commits(connection: Connection, *, most: int) -> list[str]:
+    """Return the commits that were seen last, the newest first: of the environments, which are few."""
+    query = select(environments.c.git_commit).order_by(environments.c.id.desc()).limit(200)
+    found = dict.fromkeys(commit for commit in connection.execute(query).scalars() if commit)
+    return list(found)[:most]
+
+
+def first_run_of_commit(connection: Connection, beginning: str) -> float | None:
+    """Return when the first session ran on the commit that begins so; None if there is none."""
+    if not beginning:
+        return None
+    places = select(environments.c.id).where(
+        starts_with(connection, environments.c.git_commit, storable_text(beginning))
+    )
+    query = select(func.min(sessions.c.start_time)).where(sessions.c.environment_id.in_(places))
+    return connection.execute(query).scalar()
+
+
 def tags(connection: Connection, *, most: int = 100) -> list[str]:
     """Return the tags that were given to sessions, sorted."""
     query = select(session_tags.c.name).distinct().limit(most)
@@ -226,6 +244,8 @@ def neighbours(connection: Connection, session: Session) -> tuple[str | None, st
 
 def _fitting(connection: Connection, prefix: str | None, filters: Mapping[str, Any]) -> Select[Any]:
     query: Select[Any] = choose_sessions(connection, **filters)
+    if filters.get("last") is not None:  # its order and limit are of the choice, not of a page
+        query = select(sessions.c.id).where(sessions.c.id.in_(query))
     if prefix is not None:
         query = query.where(starts_with(connection, sessions.c.session_id, storable_text(prefix)))
     return query

@@ -291,6 +291,13 @@ def as_text(connection: Connection, column: ColumnElement[Any]) -> ColumnElement
     return cast(column, Text) if is_shared(connection) else column
 
 
+def text_in(connection: Connection, document: ColumnElement[Any], key: str) -> ColumnElement[Any]:
+    """Return the value that a document has under a plain key, as text; NULL where it has none."""
+    if is_shared(connection):
+        return cast(document, postgresql.JSONB).op("->>")(key)
+    return func.json_extract(document, f"$.{key}")
+
+
 def deleted_at_once(dialect: Dialect) -> tuple[int, ColumnElement[Any]]:
     """Return how many rows a DELETE shall take, and what their key is compared with: the parameter ``pks``.
 

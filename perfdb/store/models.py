@@ -70,7 +70,7 @@ BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 # The newest file in migrations/versions, and what its views are; tests compare.
-HEAD = "0009"
+HEAD = "0011"
 VIEWS = {"v_sessions": "a7bc345198e08de9", "v_steps": "09460d638db6a96e"}
 
 
@@ -375,6 +375,19 @@ baselines = Table(
     Column("until_time", Double),
     Column("note", Text),
     Index("ix_baselines_series_id", "series_id", "metric"),
+)
+
+
+# What happened around the runs, as a person or a deployment said it: a NULL pipeline is all of them.
+annotated = Table(
+    "annotations",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("pipeline", Text),
+    Column("created_at", Double, nullable=False),
+    Index("ix_annotations_at", "at"),
 )
 
 

@@ -160,25 +160,35 @@ def usual_seconds(connection: Connection, pipeline: str, mode: str) -> dict[str 
     return {runs.step_name: median(runs.good.values) for runs in found if runs.good.values}
 
 
-def last_runs(connection: Connection, series_id: int, *, last: int) -> list[Series]:
+def last_runs(
+    connection: Connection,
+    series_id: int,
+    *,
+    last: int,
+    since: float | None = None,
+    until: float | None = None,
+    most_steps: int = MOST_STEPS,
+) -> list[Series]:
     """Return the runs of a total's series and of its steps in its newest ``last`` ended sessions.
 
-    Runs that are tagged ``warmup`` or ``ignore`` are left out.
+    Runs that are tagged ``warmup`` or ``ignore`` are left out, and sessions that did not start between two
+    moments.
     """
+    ended = _between(_ended(series_id, last), since, until)
     name = connection.execute(select(series).where(series.c.id == series_id)).one()
     total = _Making(name.pipeline, None, name.mode)
     starts: dict[int, tuple[str, float]] = {}
-    for pk, session_id, start, *run in reversed(driver_rows(connection, _ended(series_id, last))):
+    for pk, session_id, start, *run in reversed(driver_rows(connection, ended)):
         starts[pk] = session_id, start
         total.add(session_id, start, *run)
     if not starts:
         return []
-    chosen = _ended(series_id, last).cte("chosen")
+    chosen = ended.cte("chosen")
     query = (
         select(steps.c.session_pk, steps.c.series_id, steps.c.duration, steps.c.counted, steps.c.status)
         .select_from(chosen)
         .join(steps, steps.c.session_pk == chosen.c.id)
-        .limit(MOST_STEPS)
+        .limit(most_steps)
     )
     of_session: dict[int, list[Any]] = {}
     for pk, *run in driver_rows(connection, query):
@@ -218,11 +228,7 @@ def runs_of_series(
     total = connection.execute(totals).scalar()
     if total is None:
         return runs.made()
-    ended = _ended(total, last)
-    if since is not None:
-        ended = ended.where(sessions.c.start_time >= since)
-    if until is not None:
-        ended = ended.where(sessions.c.start_time < until)
+    ended = _between(_ended(total, last), since, until)
     if step_name is None:
         found = connection.execute(ended).all()[::-1]
         values = {row.id: row.total_duration for row in found}
@@ -265,6 +271,12 @@ def _all_counted(past: _Making) -> Series:
     if past.calm == past.values:
         past.calm = []
     return past.made()
+
+
+def _between(query: Select[Any], since: float | None, until: float | None) -> Select[Any]:
+    if since is not None:
+        query = query.where(sessions.c.start_time >= since)
+    return query if until is None else query.where(sessions.c.start_time < until)
 
 
 def _ended(series_id: int, last: int) -> Select[Any]:

@@ -12,15 +12,30 @@ from fastapi.responses import Response, StreamingResponse
 from perfdb.errors import PerfdbError, UsageError
 from perfdb.version import __version__
 from perfdb.web import metrics, schemas
-from perfdb.web.answers import alerts, bottlenecks, compare, overview, recorded, rules, sessions, trends
+from perfdb.web.answers import (
+    alerts,
+    bottlenecks,
+    common,
+    compare,
+    overview,
+    recorded,
+    rules,
+    sessions,
+    trends,
+)
 from perfdb.web.queries import (
     AlertId,
     AlertsQuery,
+    AnnotationsQuery,
     BottlenecksQuery,
+    CommonQuery,
     CompareQuery,
     MeasuresQuery,
+    OverviewQuery,
     RegressionsQuery,
     RuleQuery,
+    RulesQuery,
+    SessionQuery,
     SessionsQuery,
     StepsQuery,
     TrendQuery,
@@ -93,9 +108,11 @@ def get_metrics(history: History) -> Response:
 
 
 @router.get("/overview", tags=["now"])
-def get_overview(request: Request, history: History) -> schemas.Overview:
+def get_overview(
+    request: Request, history: History, query: Annotated[OverviewQuery, Query()]
+) -> schemas.Overview:
     """Return health now: what runs, what fires, and every step beside its past."""
-    return overview.overview(history, request.app.state.feed.version)
+    return overview.overview(history, query, request.app.state.feed.version)
 
 
 @router.get("/live", tags=["now"])
@@ -127,9 +144,11 @@ def get_sessions(history: History, query: Annotated[SessionsQuery, Query()]) -> 
 
 
 @router.get("/sessions/{session_id}", tags=["sessions"], responses=problems(404))
-def get_session(history: History, session_id: SessionId) -> schemas.SessionAnswer:
+def get_session(
+    history: History, session_id: SessionId, query: Annotated[SessionQuery, Query()]
+) -> schemas.SessionAnswer:
     """Return one session in full."""
-    return sessions.session(history, session_id)
+    return sessions.session(history, session_id, most_explained=None if query.explain else 0)
 
 
 @router.get("/steps", tags=["sessions"], responses=problems(404))
@@ -142,6 +161,12 @@ def get_steps(history: History, query: Annotated[StepsQuery, Query()]) -> record
 def get_trend(history: History, query: Annotated[TrendQuery, Query()]) -> schemas.TrendAnswer:
     """Return how long the runs of one series took, and where that is going."""
     return trends.trend(history, query)
+
+
+@router.get("/annotations", tags=["what is slow"], responses=problems(404))
+def get_annotations(history: History, query: Annotated[AnnotationsQuery, Query()]) -> recorded.Annotations:
+    """Return what was annotated, oldest first."""
+    return recorded.annotated(history, query)
 
 
 @router.get("/bottlenecks", tags=["what is slow"], responses=problems(404))
@@ -185,6 +210,13 @@ def get_comparison(
     """Return two sessions side by side, or with ``by`` two groups of them."""
     with conflicts():
         return compare.compare(history, query)
+
+
+@router.get("/common", tags=["what is slow"], responses=problems(404, 409))
+def get_common(history: History, query: Annotated[CommonQuery, Query()]) -> common.CommonAnswer:
+    """Return what slow runs have in common: values that are more frequent among them than in the rest."""
+    with conflicts():
+        return common.common(history, query)
 
 
 @router.get("/alerts", tags=["alerts"])
@@ -240,9 +272,9 @@ def post_unsilence(history: History, alert_id: AlertId) -> schemas.AlertAnswer:
 
 
 @router.get("/rules", tags=["alerts"])
-def get_rules(history: History) -> rules.RulesAnswer:
-    """Return every configured rule with its state and its precision."""
-    return rules.rules(history)
+def get_rules(history: History, query: Annotated[RulesQuery, Query()]) -> rules.RulesAnswer:
+    """Return the configured rules, each with its state and its precision."""
+    return rules.rules(history, query)
 
 
 @router.get("/rules/{name}", tags=["alerts"], responses=problems(404))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
+from perfdb.analysis.timeline import guides
 from perfdb.analysis.trend_view import kept_places
 from perfdb.pages import svg
 from perfdb.text import amount_text, size_text
@@ -15,11 +16,21 @@ from perfdb.web.schemas import BarRow, SampleSeries, SessionAnswer, TimelineRow,
 MOST_DOTS = 300
 
 
-def waterfall(answer: SessionAnswer) -> Iterator[tuple[TimelineRow, str]]:
-    """Yield the rows of a session's waterfall, each with its bars."""
+def waterfall(answer: SessionAnswer, most: int) -> Iterator[tuple[TimelineRow, str, str]]:
+    """Yield the rows of a session's waterfall, each with its bars and its guides; of too many the weightiest.
+
+    The weightiest are those that held the session up most; later rows of the same steps stay with the first.
+    """
     steps = {step.seq: step for step in answer.steps}
     begun = answer.session.start_time
-    for row in answer.timeline.rows:
+    rows = answer.timeline.rows
+    if len(rows) > most:
+        firsts: list[int] = []
+        for at, row in enumerate(rows):
+            firsts.append(at if row.count or not firsts else firsts[-1])
+        order = sorted(range(len(rows)), key=lambda at: (-rows[firsts[at]].critical_s, firsts[at], at))
+        rows = [rows[at] for at in sorted(order[:most])]
+    for row, guide in zip(rows, guides([row.depth for row in rows]), strict=True):
         bars = []
         for bar in _longest(row.bars, svg.MOST_SHAPES):
             step = steps.get(bar.seq)
@@ -30,8 +41,17 @@ def waterfall(answer: SessionAnswer) -> Iterator[tuple[TimelineRow, str]]:
             ]
             name = row.label if step is None else step.step_name
             failed = bar.status == FAILED
-            bars.append(svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed, bar.so_far))
-        yield row, svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0)
+            bars.append(
+                svg.DrawnBar(name, bar.start, bar.end, bar.critical, waits, failed, bar.so_far, bar.seq)
+            )
+        yield row, svg.bars(bars, answer.timeline.wall_s, inner=row.depth > 0), guide
+
+
+def minimap(answer: SessionAnswer) -> str:
+    """Return the whole session in one row, from which a part can be chosen."""
+    top = [bar for row in answer.timeline.rows if row.depth == 0 for bar in row.bars]
+    path = [(part.start, part.end) for part in answer.critical_path if part.seq is not None]
+    return svg.minimap(path, [(bar.start, bar.end) for bar in top], answer.timeline.wall_s)
 
 
 def _longest(bars: Sequence[BarRow], most: int) -> Sequence[BarRow]:
@@ -73,7 +93,9 @@ def resources(samples: SampleSeries, begun: float, wall_s: float) -> tuple[float
 
 
 def trend(answer: TrendAnswer, limits: Sequence[float] = (), marks: Sequence[float] = ()) -> str:
-    """Return the runs of a series as dots over time, with the line of the median.
+    """Return the runs of a series as dots over time, with the line of the median and a ribbon of the usual.
+
+    More runs than there is room for are drawn by their periods: the median, and the area up to the p95.
 
     Args:
         answer: the series, as pictures show it.
@@ -93,13 +115,17 @@ def trend(answer: TrendAnswer, limits: Sequence[float] = (), marks: Sequence[flo
         )
         for place in kept_places(points.duration, MOST_DOTS)
     ]
+    lines, ribbons = (_bands if answer.bands else _pieces)(answer)
     return svg.dots(
-        shown,
-        _pieces(answer),
+        [] if answer.bands else shown,
+        lines,
         last - first,
         answer.top,
         limits=[limit for limit in limits if limit < answer.top],
         marks=[mark - first for mark in marks if first <= mark <= last],
+        events=[mark.at - first for mark in answer.marks if first <= mark.at <= last],
+        pauses=[(start - first, end - first) for start, end in answer.pauses],
+        ribbons=ribbons,
     )
 
 
@@ -130,15 +156,50 @@ def rate(found: Rate, limit: float | None, mark: float) -> tuple[float, str]:
     return top, shape
 
 
-def _pieces(answer: TrendAnswer) -> list[list[tuple[float, float]]]:
-    """Return the median's line in pieces: it crosses neither a pause nor a change of the level."""
+Lines = list[list[tuple[float, float]]]
+Ribbons = list[list[tuple[float, float, float]]]
+
+
+def _pieces(answer: TrendAnswer) -> tuple[Lines, Ribbons]:
+    """Return the median's line in pieces, and what is usual: neither crosses a pause or a change of level."""
     points = answer.points
-    cuts = sorted([*(end for _, end in answer.pauses), *(each.start_time for each in answer.changes)])
-    pieces: list[list[tuple[float, float]]] = [[] for _ in range(len(cuts) + 1)]
-    for time, height in zip(points.start_time, points.median, strict=True):
-        if height is not None:
-            pieces[bisect_right(cuts, time)].append((time - points.start_time[0], height))
-    return [[piece[place] for place in _evenly(len(piece))] for piece in pieces if piece]
+    cuts = _cuts(answer)
+    found: Ribbons = [[] for _ in range(len(cuts) + 1)]
+    medians: Lines = [[] for _ in range(len(cuts) + 1)]
+    for time, height, low, high in zip(
+        points.start_time, points.median, points.low, points.high, strict=True
+    ):
+        if height is not None and low is not None and high is not None:
+            place, x = bisect_right(cuts, time), time - points.start_time[0]
+            medians[place].append((x, height))
+            found[place].append((x, low, high))
+    return (
+        [[piece[place] for place in _evenly(len(piece))] for piece in medians if piece],
+        [[piece[place] for place in _evenly(len(piece))] for piece in found if len(piece) > 1],
+    )
+
+
+def _bands(answer: TrendAnswer) -> tuple[Lines, Ribbons]:
+    """Return the medians of the periods as a line, and the areas from there to their p95."""
+    first, last = answer.points.start_time[0], answer.points.start_time[-1]
+    medians: Lines = [[]]
+    areas: Ribbons = [[]]
+    before = first
+    for band in answer.bands:
+        if band.p50 is None:
+            continue
+        if any(before < end and start < band.start_time for start, end in answer.pauses):
+            medians.append([])
+            areas.append([])
+        before = band.start_time
+        x = min(max(0.0, band.start_time - first), last - first)
+        medians[-1].append((x, band.p50))
+        areas[-1].append((x, band.p50, band.p50 if band.p95 is None else band.p95))
+    return [piece for piece in medians if piece], [piece for piece in areas if len(piece) > 1]
+
+
+def _cuts(answer: TrendAnswer) -> list[float]:
+    return sorted([*(end for _, end in answer.pauses), *(each.start_time for each in answer.changes)])
 
 
 def _evenly(count: int) -> list[int]:

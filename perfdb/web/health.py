@@ -6,15 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from markupsafe import Markup
 
 from perfdb.alerts.messages import amount
 from perfdb.analysis.rules import kind_of
 from perfdb.pages.words import change, shown
-from perfdb.text import counted, duration_text
+from perfdb.text import counted, duration_text, inert
 from perfdb.vocabulary import COMPLETED, CRITICAL, FAILED, FIRING, INTERRUPTED, SEVERITIES, WARNING
-from perfdb.web.answers.overview import RECENT
 from perfdb.web.schemas import AlertRow, Live, SeriesNow
 from perfdb.web.words import when
 
@@ -65,12 +65,12 @@ def health(
             return HealthSentence("", Markup("Nothing is recorded yet"), Markup(""))
         if series is None:
             return HealthSentence("good", Markup("No alert fires"), Markup(" ").join(more))
-        failing = [each for each in series if _fails(each)]
+        failing = [each for each in series if fails(each)]
         if failing:
-            worst = max(failing, key=lambda each: each.failures / _newest_runs(each))
+            worst = max(failing, key=lambda each: each.failures / each.runs)
             name = shown(worst.pipeline, 60) if worst.step_name is None else shown(worst.step_name)
             text = Markup("No alert fires, but {} of the newest {} runs of {} failed").format(
-                worst.failures, _newest_runs(worst), name
+                worst.failures, worst.runs, name
             )
             return HealthSentence(WARNING, text, Markup(" ").join(more))
         slower = [each for each in series if is_worse(each)]
@@ -98,12 +98,36 @@ def is_worse(row: SeriesNow) -> bool:
     return row.change_percent is not None and row.change_percent >= least
 
 
-def _newest_runs(row: SeriesNow) -> int:
-    return min(RECENT, row.n + row.failures)
+def fails(row: SeriesNow) -> bool:
+    """Say whether so many of the newest runs of a series failed that all is not well."""
+    return row.failures >= MANY_FAILURES and row.failures >= MANY_FAIL * row.runs
 
 
-def _fails(row: SeriesNow) -> bool:
-    return row.failures >= MANY_FAILURES and row.failures >= MANY_FAIL * _newest_runs(row)
+State = Literal["critical", "warning", "failing", "slower", "new", "good"]
+STATES: tuple[State, ...] = ("critical", "warning", "failing", "slower", "new", "good")  # worst first
+
+
+def state_of(rows: Sequence[SeriesNow], alerts: Sequence[AlertRow]) -> tuple[State, str]:
+    """Return how the series of a pipeline and mode do, and why, as ``health`` says it of all together."""
+    if urgent := firing(alerts):
+        first = urgent[0]
+        words = str(what_moved(first).striptags())
+        more = f" and {len(urgent) - 1} more" if len(urgent) > 1 else ""
+        return (CRITICAL if first.severity == CRITICAL else WARNING), words + more  # type: ignore[return-value]
+    if failing := [each for each in rows if fails(each)]:
+        worst = max(failing, key=lambda each: each.failures / each.runs)
+        return "failing", f"{worst.failures} of {counted(worst.runs, 'run')} failed{_in(worst)}"
+    if slower := [each for each in rows if is_worse(each)]:
+        worst = max(slower, key=lambda each: each.change_percent or 0.0)
+        name = "it" if worst.step_name is None else inert(worst.step_name)
+        return "slower", f"{name} takes {_longer(worst.change_percent or 0.0)}"
+    if all(each.baseline is None for each in rows):
+        return "new", "too few runs to say more"
+    return "good", "as usual"
+
+
+def _in(row: SeriesNow) -> str:
+    return "" if row.step_name is None else f" in {inert(row.step_name)}"
 
 
 def _longer(percent: float) -> str:

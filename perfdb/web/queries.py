@@ -93,6 +93,7 @@ class Filters(Query):
     pipeline: MaybeName = Field(None, description="Only this pipeline.")
     since: MaybeMoment = Field(None, description="Started at or after: 7d, 24h, 2026-01-31, epoch seconds.")
     until: MaybeMoment = Field(None, description="Started before; the same forms.")
+    mode: MaybeMode = Field(None, description="Only this mode: canonical JSON, as in every answer.")
     fast_mode: MaybeBool = Field(None, description="Only sessions with this value.")
     status: Annotated[Status | None, BeforeValidator(_empty_is_none)] = Field(None, description="Only these.")
     tag: MaybeText = Field(None, description="Only with this tag.")
@@ -107,6 +108,7 @@ class Filters(Query):
             "pipeline": self.pipeline,
             "since": self.since,
             "until": self.until,
+            "mode": self.mode,
             "fast_mode": self.fast_mode,
             "status": self.status,
             "tag": self.tag,
@@ -123,10 +125,27 @@ class SessionsQuery(Filters):
     """A page of sessions."""
 
     search: MaybeText = Field(None, description="How the session's id begins.")
+    last: int | None = Field(None, ge=1, le=100_000, description="Of so many of the newest that fit.")
     sort: Literal["newest", "oldest", "slowest", "fastest"] = "newest"
     after: MaybeKey = Field(None, description="The page after this key.")
     before: MaybeKey = Field(None, description="The page before this key.")
     limit: int = Field(50, ge=1, le=MOST_ON_A_PAGE)
+
+
+class SessionQuery(Query):
+    """How much of a session."""
+
+    explain: bool = Field(True, description="Why it took that long; without, an answer takes less time.")
+
+
+class OverviewQuery(Query):
+    """What the first page is about; without a window the newest runs."""
+
+    pipeline: MaybeName = Field(None, description="Only this pipeline.")
+    mode: MaybeMode = Field(None, description="Only this mode: canonical JSON.")
+    since: MaybeMoment = Field(None, description="Runs since then, beside those before.")
+    until: MaybeMoment = Field(None, description="Started before; the same forms.")
+    last: int | None = Field(None, ge=1, le=10_000, description="So many of the newest runs of each series.")
 
 
 class TrendQuery(Query):
@@ -144,6 +163,14 @@ class TrendQuery(Query):
     until: MaybeMoment = None
     period: Literal["day", "week"] = "day"
     measure: Measured = OF_MEASURE
+
+
+class AnnotationsQuery(Query):
+    """What was said to have happened."""
+
+    pipeline: MaybeName = Field(None, description="Only what concerns this pipeline.")
+    since: MaybeMoment = Field(None, description="Only what happened at or after: 7d, 2026-01-31.")
+    until: MaybeMoment = Field(None, description="Only what happened before; the same forms.")
 
 
 class StepsQuery(Filters):
@@ -188,6 +215,11 @@ class WhatIfQuery(BottlenecksQuery):
     step: Name
     factor: float = Field(ge=0.0, le=10.0, description="Of its time: 0.5 is twice as fast, 0 takes none.")
     mode: MaybeMode = Field(None, description="Canonical JSON; the one of the most sessions without.")
+    within: MaybeMode = Field(None, description="Only of this mode are so many sessions taken.")
+
+    def filters(self) -> HistoryFilters:
+        """Return the filters of the sessions; the mode is chosen of those that have the step."""
+        return {**super().filters(), "mode": self.within}
 
 
 class CompareQuery(Filters):
@@ -200,15 +232,41 @@ class CompareQuery(Filters):
     measure: Measured = OF_MEASURE
 
 
+class CommonQuery(Filters):
+    """The slow ones of the sessions that fit."""
+
+    slowest: float = Field(
+        5.0, gt=0, le=50, description="How many percent of each pipeline and mode are slow."
+    )
+    over: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(
+        None, ge=0, description="Instead: runs that took longer than so many seconds."
+    )
+    step: MaybeName = Field(None, description="What is slow is this step, not the whole.")
+    last: int = Field(2_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
+
+
 class AlertsQuery(Query):
     """A page of alerts."""
 
     state: Literal["open", "all"] | AlertState = "open"
+    pipeline: MaybeName = Field(None, description="Only of this pipeline.")
+    mode: MaybeMode = Field(None, description="Only of this mode: canonical JSON.")
+    since: MaybeMoment = Field(None, description="Only of moves since then, or that are open still.")
+    until: MaybeMoment = Field(None, description="Only of moves before; the same forms.")
     after: MaybeKey = None
     limit: int = Field(50, ge=1, le=MOST_ON_A_PAGE)
 
 
-class RuleQuery(Query):
+class RulesQuery(Query):
+    """Which rules, and whose alerts are counted."""
+
+    pipeline: MaybeName = Field(None, description="Only of this pipeline.")
+    mode: MaybeMode = Field(None, description="Only of this mode: canonical JSON.")
+    since: MaybeMoment = Field(None, description="Only what happened at or after: 7d, 2026-01-31.")
+    until: MaybeMoment = Field(None, description="Only what happened before; the same forms.")
+
+
+class RuleQuery(RulesQuery):
     """How far to look back for what a rule would have flagged."""
 
     last: int = Field(50, ge=1, le=200, description="Sessions of each pipeline and mode.")

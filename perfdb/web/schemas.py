@@ -282,7 +282,8 @@ class SeriesNow(SeriesName):
     """
 
     n: int
-    failures: int
+    failures: int  # among the newest ``runs``
+    runs: int
     p50: float | None
     p95: float | None
     baseline: float | None
@@ -324,8 +325,34 @@ class Live(Answer):
     newest_alert_id: int | None
 
 
+class PipelineNow(OfMode):
+    """How the runs of a pipeline and mode do now: their total, and the worst that is known of its steps.
+
+    ``state``: ``critical`` or ``warning`` where an alert fires, ``failing`` where many of the newest runs
+    failed, ``slower`` where a step or the whole takes clearly longer, ``new`` with too few runs to say, else
+    ``good``.
+    """
+
+    state: Literal["critical", "warning", "failing", "slower", "new", "good"]
+    why: str  # in words
+    n: int  # runs that count, of those that are now
+    failures: int
+    failed_percent: float | None
+    runs_per_day: float | None
+    p50: float | None
+    p95: float | None
+    baseline: float | None
+    change_percent: float | None
+    cost_usd: float | None  # mean per run, where it is recorded
+    alerts: int  # open ones
+    last_time: float | None
+    sparkline: list[float]
+
+
 class Overview(Answer):
-    """The first page: health now."""
+    """The first page: health now; ``pipelines`` worst first."""
+
+    pipelines: list[PipelineNow]
 
     live: Live
     database: str
@@ -347,7 +374,8 @@ class Period(Answer):
 class Points(Answer):
     """Runs of a series, oldest first; at most 2,000, extremes kept; ``of`` is how many there are.
 
-    ``median`` is the height of the median's line at each, where there is one.
+    ``median`` is the height of the median's line at each, where there is one; 8 of 10 runs behind it lie
+    between ``low`` and ``high``.
     """
 
     session_id: list[str]
@@ -355,6 +383,8 @@ class Points(Answer):
     duration: list[float]
     failed: list[bool]
     median: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
     of: int
 
 
@@ -378,6 +408,14 @@ class Change(Answer):
     after_n: int
     effect_percent: float | None
     p_value: float | None
+
+
+class Mark(Answer):
+    """What happened while the runs of a series ran: an annotation (``note``), or a switch of theirs."""
+
+    kind: Literal["note", "commit", "host", "Python", "perfdb", "model", "version"]
+    text: str
+    at: float
 
 
 class TrendAnswer(Answer):
@@ -410,6 +448,9 @@ class TrendAnswer(Answer):
     limits: list[Limit]
     changes: list[Change]
     alerts: list[AlertRow]
+    bands: list[Period]  # of more than 2,000 runs all of them, by hour, day or week
+    bands_by: Literal["hour", "day", "week"]
+    marks: list[Mark]  # what happened meanwhile
     measure: str = "duration"  # of which all values are, in this unit, and how it is called
     unit: str = "s"
     label: str = "duration"

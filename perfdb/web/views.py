@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pydantic import BaseModel, ValidationError
 
+from perfdb.analysis.compare import FACTS as FACTS_OF_RUNS
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.analysis.trend_view import LEAST_FOR_MOVES
@@ -21,34 +22,49 @@ from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RES
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
 from perfdb.web.answers import bottlenecks as of_bottlenecks
+from perfdb.web.answers import common as of_common
 from perfdb.web.answers import compare as of_compare
 from perfdb.web.answers import overview as of_overview
 from perfdb.web.answers import recorded as of_recorded
 from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
+from perfdb.web.answers.sessions import MOST_STEPS
+from perfdb.web.bar import NAMES, BarRoute, asked, bar_of, bar_or_none, key_of
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
 from perfdb.web.schemas import SeriesName, SeriesNow
 from perfdb.web.served import ServedHistory
-from perfdb.web.words import link
+from perfdb.web.words import keeping, link
 
-router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse, route_class=BarRoute)
 
 PAGES = {
     "Overview": "/",
     "Sessions": "/sessions",
     "Trends": "/trends",
     "Bottlenecks": "/bottlenecks",
+    "In common": "/common",
     "Compare": "/compare",
     "Alerts": "/alerts",
     "Rules": "/rules",
 }
 """The pages that each page links to, by the names that they give ``page``."""
 
+USUAL = {
+    "Overview": "the newest runs",
+    "Trends": "the last 500 runs",
+    "Bottlenecks": "the last 100 of each pipeline",
+    "In common": "the last 2,000 runs",
+    "Compare": "the last 1,000 runs",
+    "Rules": "the last 50 of each pipeline",
+}
+"""What a page shows while its address has no window; elsewhere everything."""
+
+EXPLAINED_AT_ONCE = 500  # steps of a session; more when it is asked
+ROWS_SHOWN, STEPS_IN_TABLE = 120, 100  # of a session, without all=1
 STEPS_SHOWN = 10  # on the first page, of each pipeline and mode
-KINDS_IN_FULL = 4
-LASTS = (50, 100, 300, 1_000)
+KINDS_IN_FULL = 3
 STATES = ("open", ACKNOWLEDGED, RESOLVED, EXPECTED, FALSE_ALARM, HISTORIC, "all")
 ORDERS = {
     "newest": "newest first",
@@ -56,47 +72,12 @@ ORDERS = {
     "slowest": "longest first",
     "fastest": "shortest first",
 }
-WINDOWS = (
-    ("last=100", "the last 100 runs"),
-    ("last=500", "the last 500 runs"),
-    ("last=2000", "the last 2,000 runs"),
-    ("since=24h", "24 hours"),
-    ("since=7d", "7 days"),
-    ("since=30d", "30 days"),
-    ("since=90d", "90 days"),
-    ("since=365d", "a year"),
-)
-USUAL_WINDOW = "last=500"
+MOST_IN_COMMON = 10_000  # sessions
+MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
+MOST_MARKS = 20  # in words; the chart has all
 FACTOR = 0.5
 RECENT = 30  # sessions that are offered for a comparison
 MOST_ROWS = 500  # of a table; the API has all
-
-Question = TypeVar("Question", bound=BaseModel)
-
-
-def asked(question: type[Question], request: Request, *others: str, **fixed: Any) -> Question:
-    """Return what a page was asked; fields of a form that were left empty are not asked at all.
-
-    Args:
-        question: one of ``queries``.
-        request: whose address has the fields.
-        others: fields of the page itself.
-        fixed: what the page decides.
-
-    Raises:
-        ValueError: a field has a value of another form.
-    """
-    given: dict[str, Any] = {
-        name: value for name, value in request.query_params.items() if value.strip() and name not in others
-    }
-    if "attribute" in given:
-        given["attribute"] = [each for each in request.query_params.getlist("attribute") if each.strip()]
-    try:
-        return question.model_validate(given | fixed)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def page(
@@ -108,22 +89,25 @@ def page(
     now: float | None = None,
     **context: Any,
 ) -> HTMLResponse:
-    """Return a template with what every page knows; all of it is as of ``now``."""
+    """Return a template with what every page knows; all of it is as of ``now``, and links keep the bar."""
     history: ServedHistory = request.app.state.history
+    bar = bar_or_none(request)
     if "firing_count" not in context:
         context["firing_count"] = len(firing(of_alerts.open_alerts(history)))
-    return HTMLResponse(
-        render(
+    with keeping(bar.window):
+        html = render(
             template,
             page=name,
             pages=PAGES,
+            bar=bar,
+            usual=USUAL.get(name, "any time"),
+            own_button=False,
             now=time.time() if now is None else now,
             token=request.app.state.gate.change_token,
             database=history.database,
-            **context,
-        ),
-        status,
-    )
+            **{"bar_action": PAGES.get(name, "/"), **context},
+        )
+    return HTMLResponse(html, status)
 
 
 def error_page(request: Request, status: int, sentence: str) -> HTMLResponse:
@@ -142,7 +126,8 @@ def error_page(request: Request, status: int, sentence: str) -> HTMLResponse:
 @router.get("/")
 def get_overview(request: Request) -> HTMLResponse:
     """Show health now."""
-    answer = of_overview.overview(request.app.state.history)
+    query = asked(queries.OverviewQuery, request)
+    answer = of_overview.overview(request.app.state.history, query)
     urgent = firing(answer.alerts)
     others = [alert for alert in answer.alerts if alert not in urgent]
     return page(
@@ -157,6 +142,54 @@ def get_overview(request: Request) -> HTMLResponse:
         others=others,
         stale_modes=request.app.state.history.stale_modes(),
         groups=_steps_now(answer.series),
+    )
+
+
+@router.get("/pipelines")
+def get_pipelines(request: Request) -> RedirectResponse:
+    """Go to the pipeline that the bar names, or to all of them."""
+    bar = bar_of(request)
+    given = {name: value for name, value in bar.given.items() if name != "pipeline"}
+    path = "/" if bar.pipeline is None else f"/pipelines/{bar.pipeline}"
+    return RedirectResponse(link(path, **given), 303)
+
+
+@router.get("/pipelines/{pipeline:path}")
+def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
+    """Show how one pipeline does: what is slow in it, since when, and what happened."""
+    history = request.app.state.history
+    bar = bar_of(request)
+    request.state.bar = replace(bar, given={**bar.given, "pipeline": pipeline})
+    answer = of_overview.overview(history, asked(queries.OverviewQuery, request))
+    chosen = answer.pipelines[0].mode if answer.pipelines else bar.mode
+    trend = of_trends.trend(history, asked(queries.TrendQuery, request, mode=chosen))
+    series = trend.series
+    return page(
+        request,
+        "pipeline.html",
+        "Overview",
+        now=answer.live.now,
+        bar_action="/pipelines",
+        pipeline=pipeline,
+        answer=answer,
+        health=health(answer.alerts, answer.live, answer.series),
+        alerts=answer.alerts,
+        groups=[(kind, rows, 0) for kind, rows in _kinds(answer.series)],
+        trend=trend,
+        chart=drawing.trend(
+            trend, [each.limit for each in trend.limits], [c.start_time for c in trend.changes]
+        ),
+        most_marks=MOST_MARKS,
+        of_series={} if series is None else _of_series(series),
+        data=link(
+            "/api/v1/trends",
+            **{
+                name: value
+                for name, value in bar_of(request).asked.items()
+                if name in ("since", "until", "last")
+            },
+            **({} if series is None else _of_series(series)),
+        ),
     )
 
 
@@ -176,11 +209,9 @@ def get_sessions(request: Request) -> HTMLResponse:
     """Show a page of sessions."""
     query = asked(queries.SessionsQuery, request)
     answer = of_sessions.session_page(request.app.state.history, query)
-    given = {
-        name: value
-        for name, value in query.model_dump(exclude={"after", "before"}, exclude_defaults=True).items()
-        if value not in (None, [])
-    }
+    own = query.model_dump(exclude={"after", "before", *NAMES}, exclude_defaults=True)
+    given = {name: value for name, value in own.items() if value not in (None, [])}
+    given |= dict(bar_of(request).given)
     return page(
         request,
         "sessions.html",
@@ -198,7 +229,11 @@ def get_sessions(request: Request) -> HTMLResponse:
 @router.get("/sessions/{session_id}")
 def get_session(request: Request, session_id: str) -> HTMLResponse:
     """Show one session in full."""
-    answer = of_sessions.session(request.app.state.history, session_id)
+    bar_of(request)  # says what is wrong with it
+    most_explained = None if request.query_params.get("why") == "1" else EXPLAINED_AT_ONCE
+    answer = of_sessions.session(request.app.state.history, session_id, most_explained=most_explained)
+    whole = request.query_params.get("all") == "1"
+    most, most_steps = (MOST_STEPS, MOST_STEPS) if whole else (ROWS_SHOWN, STEPS_IN_TABLE)
     parents = {step.seq: step.parent_seq for step in answer.steps}
     right, shapes = drawing.resources(answer.samples, answer.session.start_time, answer.timeline.wall_s)
     return page(
@@ -208,7 +243,12 @@ def get_session(request: Request, session_id: str) -> HTMLResponse:
         now=answer.now,
         answer=answer,
         alerts=[alert for alert in answer.alerts if alert.inhibited_by is None and alert.severity != INFO],
-        rows=list(drawing.waterfall(answer)),
+        rows=list(drawing.waterfall(answer, most)),
+        minimap=drawing.minimap(answer),
+        asks_why=len(answer.steps) + answer.hidden_steps > EXPLAINED_AT_ONCE,
+        more_rows=max(0, len(answer.timeline.rows) - most) + answer.timeline.hidden_rows,
+        steps=answer.steps[:most_steps],
+        more_steps=max(0, len(answer.steps) - most_steps) + answer.hidden_steps,
         kinds=drawing.waterfall_keys(answer),
         resources=shapes,
         right=right,
@@ -224,18 +264,11 @@ def _depth(seq: int, parents: Mapping[int, int | None]) -> int:
     return depth
 
 
-@router.get("/trends", response_model=None)
-def get_trends(request: Request) -> Response:
+@router.get("/trends")
+def get_trends(request: Request) -> HTMLResponse:
     """Show one series over time."""
-    chosen = request.query_params.get("series")
-    window = request.query_params.get("window")
-    if chosen is not None or window is not None:  # what the form says, as an address of its own
-        measure = request.query_params.get("measure")
-        return RedirectResponse(_address_of_series(request, chosen, window, measure), 303)
     query = asked(queries.TrendQuery, request)
     answer = of_trends.trend(request.app.state.history, query)
-    window = f"since={query.since}" if query.since is not None else f"last={query.last}"
-    windows = WINDOWS if window in dict(WINDOWS) else (*WINDOWS, (window, window.replace("=", " ")))
     series = answer.series
     limits = [limit.limit for limit in answer.limits]
     shown = {alert.id for alert in answer.alerts}
@@ -245,17 +278,18 @@ def get_trends(request: Request) -> Response:
         "Trends",
         answer=answer,
         alerts=[alert for alert in answer.alerts if alert.inhibited_by not in shown],
-        window=window,
-        windows=windows,
         offered=of_recorded.offered(request.app.state.history),
         series_key=_series_key,
         least_for_moves=LEAST_FOR_MOVES,
+        most_marks=MOST_MARKS,
+        of_series={} if series is None else _of_series(series) | {"measure": query.measure},
         chart=drawing.trend(answer, limits, [each.start_time for each in answer.changes]),
         data=link(
             "/api/v1/trends",
             **query.model_dump(exclude_unset=True, exclude={"pipeline", "step", "mode"}),
             **({} if series is None else _of_series(series)),
         ),
+        of=None if series is None else _series_key(series),
     )
 
 
@@ -267,55 +301,29 @@ def _series_key(series: SeriesName) -> str:
     return json.dumps([series.pipeline, series.step_name, series.mode])
 
 
-def _address_of_series(request: Request, chosen: str | None, window: str | None, measure: str | None) -> str:
-    given: dict[str, Any] = {name: request.query_params.get(name) for name in ("pipeline", "step", "mode")}
-    given["measure"] = measure if measure != "duration" else None
-    if chosen:
-        given |= dict(zip(("pipeline", "step", "mode"), _key_of(chosen, 3), strict=True))
-    if window and window != USUAL_WINDOW:
-        name, _, value = window.partition("=")
-        given[name] = value
-    return link("/trends", **given)
-
-
-def _key_of(text: str, size: int) -> list[str | None]:
-    """Return what a field of a form that stands for several values holds.
-
-    Raises:
-        ValueError: no page of this dashboard wrote it.
-    """
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if (
-        not isinstance(found, list)
-        or len(found) != size
-        or not all(isinstance(each, str | None) for each in found)
-    ):
-        raise ValueError(f"{text[:80]!r} is no choice of this page: choose one of the list")
-    return found
-
-
 @router.get("/bottlenecks")
 def get_bottlenecks(request: Request) -> HTMLResponse:
     """Show what the steps cost, and what a faster one would bring."""
     history = request.app.state.history
-    query = asked(queries.BottlenecksQuery, request, "step", "factor")
+    bar = bar_of(request)
+    own = ("step", "factor", "measure")
+    whole = {"last": MOST_OF_WINDOW} if bar.is_timed and "last" not in bar.given else {}
+    query = asked(queries.BottlenecksQuery, request, "step", "factor", **whole)
     answer = of_bottlenecks.bottlenecks(history, query)
     steps = [row for row in answer.rows if row.kind == "step"]
     kinds = _kinds(answer.rows)
     offered = steps[:MOST_ROWS]
     step, factor = request.query_params.get("step"), request.query_params.get("factor")
-    wanted = _key_of(step, 3) if step else None
+    wanted = key_of(step, 3) if step else None
     chosen = next((row for row in steps if wanted in (None, _choice(row))), None)
     what_if = None
     if chosen is None and wanted is not None and steps:
         raise NotFoundError(f"none of these sessions has the step {inert(str(wanted[1]))!r} of this choice")
     if chosen is not None and chosen.measure == "duration":
-        asking = {"pipeline": chosen.pipeline, "mode": chosen.mode, "step": chosen.step_name}
+        asking = {"pipeline": chosen.pipeline, "mode": chosen.mode, "step": chosen.step_name, **whole}
         what_if = of_bottlenecks.what_if(
-            history, asked(queries.WhatIfQuery, request, "step", "factor", **asking, factor=factor or FACTOR)
+            history,
+            asked(queries.WhatIfQuery, request, *own, **asking, factor=factor or FACTOR, within=bar.mode),
         )
     return page(
         request,
@@ -323,8 +331,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         "Bottlenecks",
         answer=answer,
         given=query,
-        filtered=query.pipeline is not None or query.measure is not None,
-        lasts=LASTS if query.last in LASTS else sorted((*LASTS, query.last)),
+        filtered=bool(bar.given) or query.measure is not None,
         groups=kinds,
         worst=steps[0] if steps else None,
         choices=[] if what_if is None else offered if chosen in offered else [*offered, chosen],
@@ -336,7 +343,11 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         chosen=None if chosen is None else json.dumps(_choice(chosen)),
         what_if=what_if,
         factor=FACTOR if what_if is None else what_if.factor,
-        data=link("/api/v1/what-if", last=query.last),
+        data=link(
+            "/api/v1/what-if",
+            **{name: value for name, value in bar.asked.items() if name not in ("pipeline", "mode")}
+            | {"last": query.last, "within": bar.mode},
+        ),
     )
 
 
@@ -357,7 +368,10 @@ def get_compare(request: Request) -> HTMLResponse:
     """Show two sessions, or two groups of sessions, side by side."""
     history = request.app.state.history
     query = asked(queries.CompareQuery, request)
-    recent = of_sessions.session_page(history, queries.SessionsQuery.model_validate({"limit": RECENT})).rows
+    asked_of = {name: value for name, value in bar_of(request).asked.items() if name != "last"}
+    recent = of_sessions.session_page(
+        history, queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
+    ).rows
     answer, problem, status = None, "", 200
     try:
         answer = of_compare.compare(history, query)
@@ -365,7 +379,7 @@ def get_compare(request: Request) -> HTMLResponse:
         raise
     except PerfdbError as error:  # the form stays, so that it can be asked again
         problem = str(error)
-        if query.model_fields_set:
+        if query.model_fields_set - set(NAMES):
             status = 404 if isinstance(error, NotFoundError) else 400
     attributes = of_compare.groupable(history)
     first, second = (answer.a, answer.b) if answer is not None else (query.a, query.b)
@@ -401,6 +415,37 @@ def _largest_difference(answer: of_compare.SessionsCompared | of_compare.GroupsC
     of_time = any(row.measure == "duration" for row in answer.rows)
     parts = [row.critical_difference_s if of_time else row.difference for row in answer.rows]
     return max((abs(part or 0.0) for part in parts), default=0.0)
+
+
+@router.get("/common")
+def get_common(request: Request) -> HTMLResponse:
+    """Show what slow runs have in common."""
+    history = request.app.state.history
+    bar = bar_of(request)
+    whole = {"last": MOST_IN_COMMON} if bar.is_timed and "last" not in bar.given else {}
+    query = asked(queries.CommonQuery, request, **whole)
+    answer, problem = None, ""
+    try:
+        answer = of_common.common(history, query)
+    except (NotFoundError, StoreError):
+        raise
+    except PerfdbError as error:  # the form stays, so that it can be asked again
+        problem = str(error)
+    rows = [] if answer is None else answer.rows
+    return page(
+        request,
+        "common.html",
+        "In common",
+        answer=answer,
+        problem=problem,
+        given=query,
+        has_sessions=bool(bar.pipelines),
+        linked={
+            row.attribute
+            for row in rows
+            if row.attribute not in FACTS_OF_RUNS and "(UTC)" not in row.attribute
+        },
+    )
 
 
 @router.get("/alerts")
@@ -465,7 +510,7 @@ def _newest_first(events: Sequence[AlertEvent]) -> list[tuple[AlertEvent, int]]:
 @router.get("/rules")
 def get_rules(request: Request) -> HTMLResponse:
     """Show every rule with its state."""
-    answer = of_rules.rules(request.app.state.history)
+    answer = of_rules.rules(request.app.state.history, asked(queries.RulesQuery, request))
     return page(request, "rules.html", "Rules", answer=answer)
 
 
@@ -473,4 +518,4 @@ def get_rules(request: Request) -> HTMLResponse:
 def get_rule(request: Request, name: str) -> HTMLResponse:
     """Show what a rule says, and what it would have flagged."""
     answer = of_rules.rule(request.app.state.history, name, asked(queries.RuleQuery, request))
-    return page(request, "rule.html", "Rules", answer=answer)
+    return page(request, "rule.html", "Rules", answer=answer, bar_action=request.url.path)

@@ -5,6 +5,9 @@ Times are ``<time>`` elements in UTC, which a script turns into the viewer's zon
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -40,8 +43,27 @@ def ago(seconds_ago: float) -> str:
     return "just now"
 
 
+_KEPT: ContextVar[Mapping[str, str] | None] = ContextVar("perfdb_kept_window", default=None)
+
+
+@contextmanager
+def keeping(window: Mapping[str, str]) -> Iterator[None]:
+    """Let the links between pages keep the window of the page that is written: fields of its address."""
+    token = _KEPT.set(window)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 def link(path: str, **parameters: Any) -> str:
-    """Return an address with the parameters that have a value; a list stands for several of one name."""
+    """Return an address with the parameters that have a value; a list stands for several of one name.
+
+    To another page, the window that is kept goes with it.
+    """
+    kept = _KEPT.get()
+    if kept and not path.startswith("/api/") and not any(parameters.get(name) for name in kept):
+        parameters = {**parameters, **kept}
     given = [
         (name, _word(each))
         for name, value in parameters.items()

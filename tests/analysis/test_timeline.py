@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfdb.analysis.time_spent import time_spent
-from perfdb.analysis.timeline import headline, in_tree_order, last_instant, status_of, timeline
+from perfdb.analysis.timeline import guides, headline, in_tree_order, last_instant, status_of, timeline
 from perfdb.records import Sample, Session, Step
 
 START = 1_767_268_800.0
@@ -195,3 +195,10 @@ def test_of_one_step_that_holds_all_others_the_longest_inside_is_told() -> None:
     made = session(step(0, "Ingest", 0, 10.0), step(1, "Parse", 0, 2.0, parent_seq=0))
     told = "Unrecorded time in Ingest held this run up for 8.00 s of 10.00 s (80 %)"
     assert headline(made, timeline(made)) == told
+
+
+def test_guides_say_what_belongs_to_what() -> None:
+    depths = [0, 1, 2, 2, 1, 0, 1]
+    assert guides(depths) == ["", "├ ", "│ ├ ", "│ └ ", "└ ", "", "└ "]
+    assert guides([]) == []
+    assert guides([2]) == ["  └ "]

@@ -7,7 +7,7 @@ import math
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,12 @@ READS: dict[str, Callable[[History], Any]] = {
     "report of many": lambda h: h.report(last=20, pipeline="design"),
 }
 
+NOTES = (
+    (60, "deploy 1.4", "design"),
+    (0, "a new <machine> password=hunter2", None),
+    (30, "elsewhere", "open"),
+)
+
 WRITES: dict[str, Callable[[History], Any]] = {
     "tag": lambda h: [
         h.tag("last~2", "ignore"),
@@ -151,6 +157,13 @@ WRITES: dict[str, Callable[[History], Any]] = {
     "undo what nobody decided": lambda h: h.undo(first(h)),
     "silence": lambda h: [h.silence(first(h), seconds=60, reason="<b>"), h.alert(first(h)), h.check()],
     "silences": lambda h: [h.silence(rule="vision-slow", step="Vision Analysis"), h.silences()],
+    "annotate": lambda h: [
+        [h.annotate(words, at=1_767_268_800 + at, pipeline=of).text for at, words, of in NOTES],
+        [replace(each, created_at=0.0) for each in h.annotations(pipeline="design")],
+        h.remove_annotation(2),
+        len(h.annotations()),
+        answer(lambda: h.remove_annotation(2)),
+    ],
     "unsilence": lambda h: [h.silence(first(h)), h.unsilence(first(h)), h.silences()],
     "pin": lambda h: [h.pin(pipeline="design", note="<b>"), h.baselines()],
     "pin of few": lambda h: h.pin(pipeline="open"),

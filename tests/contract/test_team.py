@@ -1,4 +1,4 @@
-"""A team's PostgreSQL as the README sets it up, and as people with few rights see it."""
+"""A team's PostgreSQL as the documentation sets it up, and as people with few rights see it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perfdb import recorder
 from perfdb.errors import StoreError
 from perfdb.store.schema import ensure_schema
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "postgresql.md").read_text(encoding="utf-8")
 URL = "postgresql://perfdb@db.example.org/perfdb"
 
 
@@ -41,9 +41,8 @@ def grant(url: str, *statements: str) -> None:
             server.execute(statement.encode())
 
 
-def test_the_readme_sets_it_up(create_database: Callable[..., str], tmp_path: Path) -> None:
-    section = README.split("## PostgreSQL for a team\n")[1].split("\n## ")[0]
-    script = "".join(re.findall(r"^```bash\n(.*?)^```", section, re.DOTALL | re.MULTILINE))
+def test_the_documentation_sets_it_up(create_database: Callable[..., str], tmp_path: Path) -> None:
+    script = "".join(re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
     assert script.count(URL) == 2
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PERFDB_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"

@@ -271,9 +271,84 @@ def test_a_chart_tells_the_run_under_the_pointer_zooms_and_opens_it(browse: Brow
     page.mouse.up()
     page.mouse.move(box["x"] + 3, middle[1])
     assert tip.inner_text() != first
-    assert page.url.endswith("Analysis"), "the end of a drag is not a click"
+    assert "/trends?" in page.url, "the end of a drag is not a click"
     page.mouse.click(*middle)
     page.wait_for_url("**/sessions/*")
+
+
+def test_a_zoom_is_a_window_in_the_address_that_the_whole_page_follows(browse: Browse) -> None:
+    page = browse("/trends?step=Vision+Analysis")
+    whole = page.url
+    page.locator("#chart .u-over").wait_for()
+    count = page.locator("#head .sub").inner_text()
+    page.locator("#chart").focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator("#chart .tip", has_text="usually").wait_for()
+    page.keyboard.press("+")
+    page.wait_for_url("**since=*until=*")
+    page.wait_for_function("(count) => document.querySelector('#head .sub').innerText !== count", arg=count)
+    zoomed = page.locator("#head .sub").inner_text()
+    page.reload()
+    assert page.locator("#head .sub").inner_text() == zoomed
+    assert "since=" in page.get_by_role("link", name="Sessions", exact=True).get_attribute("href")
+    page.locator("#chart .u-over").wait_for()
+    page.locator("#chart").focus()
+    page.keyboard.press("0")
+    page.wait_for_url(whole)
+
+
+def test_a_waterfall_folds_finds_zooms_and_tells_of_a_step(browse: Browse) -> None:
+    page = browse("/sessions/last#step-2")
+    drawer = page.locator("#drawer")
+    drawer.get_by_text("of its last").wait_for()
+    assert "query" in drawer.inner_text()
+    page.keyboard.press("Escape")
+    assert not drawer.is_visible()
+    rows = page.locator("#tree .pick")
+    names = rows.all_inner_texts()
+    assert names == ["Vision Analysis", "Product Search", "Search", "Composite Creation", "Image Generation"]
+    page.get_by_role("button", name="Fold Product Search").click()
+    assert "Search" not in rows.all_inner_texts()
+    page.get_by_role("button", name="Unfold Product Search").click()
+    page.locator("#tree").get_by_role("button", name="× 8").click()
+    assert rows.count() == 5 + 8
+    page.keyboard.press("/")
+    page.keyboard.type("image")
+    page.locator("#found", has_text="1 steps found").wait_for()
+    assert rows.all_inner_texts() == ["Image Generation"]
+    page.keyboard.press("Escape")
+    page.get_by_label("critical path only").check()
+    page.get_by_label("critical path only").uncheck()
+    box = page.locator("#minimap").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 5)
+    page.mouse.up()
+    assert page.locator("#tree .scale span").first.inner_text() != "0"
+    page.get_by_role("button", name="Whole run").click()
+    assert page.locator("#tree .scale span").first.inner_text() == "0"
+    rows.first.click()
+    page.wait_for_url("**#step-0")
+    assert "Vision Analysis" in drawer.inner_text()
+
+
+def test_a_session_of_many_steps_stays_light(history: perfdb.History, dashboard: Any) -> None:
+    newest = history.session("last")
+    begun = newest.start_time + 1_000
+    steps = tuple(
+        Step(step_name=f"page {seq}", start_time=begun + seq, duration=1.0, success=True, seq=seq)
+        for seq in range(1_500)
+    )
+    engine = open_engine(history.url, role="writer")
+    with engine.begin() as connection:
+        made = replace(newest, session_id="wide", start_time=begun, total_duration=1_500.0, steps=steps)
+        insert_sessions(connection, [made])
+    engine.dispose()
+    page = dashboard.client.get("/sessions/wide").text
+    assert len(page.encode()) < 250_000
+    assert "1,400 more steps not shown" in page
+    assert len(dashboard.get("sessions/wide", explain=False)["timeline"]["rows"]) == 1_500
+    assert 'id="step-1499"' in dashboard.client.get("/sessions/wide?all=1").text
 
 
 def test_a_finger_zooms_in_and_out(browse: Browse) -> None:

@@ -26,10 +26,16 @@ ROUTES = sorted(
 ASKED = {  # the last part of a route and what it may be asked
     "sessions": queries.SessionsQuery, "trends": queries.TrendQuery, "bottlenecks": queries.BottlenecksQuery,
     "what-if": queries.WhatIfQuery, "compare": queries.CompareQuery, "alerts": queries.AlertsQuery,
-    "{name}": queries.RuleQuery,
+    "{name}": queries.RuleQuery, "common": queries.CommonQuery, "annotations": queries.AnnotationsQuery,
+    "rules": queries.RulesQuery,
 }  # fmt: skip
 NEEDED = {"what-if": "step=Vision%20Analysis&factor=0.5&"}
-KNOWN = {"{session_id}": "last", "{alert_id}": "1", "{name}": "vision-slow"}
+KNOWN = {
+    "{session_id}": "last",
+    "{alert_id}": "1",
+    "{name}": "vision-slow",
+    "{pipeline:path}": "design",
+}
 HOSTILE = [
     "nosuch", "-1", "9" * 30, "1e999", "nan", "[1]", "{}", "[" * 500, "\x00", "\u202e", "\ud800", "<script>",
     "9999-12-31", "a=[[[[", "=", "'; --", "%", "x" * 5_000, '["design", "nosuch", "{}"]', "0001-01-01",
@@ -62,12 +68,12 @@ def sentence_of(answer: Any) -> str:
 
 
 def filled(route: str) -> str:
-    return re.sub(r"{\w+}", lambda found: KNOWN[found[0]], route)
+    return re.sub(r"{[\w:]+}", lambda found: KNOWN[found[0]], route)
 
 
 def test_the_routes_are_known() -> None:
     assert len(ROUTES) > 15
-    assert all(found in KNOWN for route in ROUTES for found in re.findall(r"{\w+}", route))
+    assert all(found in KNOWN for route in ROUTES for found in re.findall(r"{[\w:]+}", route))
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "{" in route])

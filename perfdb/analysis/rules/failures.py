@@ -13,14 +13,19 @@ ERROR_RUNS, LEAST_ERROR_RUNS = 20, 10
 ERROR_RATE_LIMIT = 0.05
 
 
-def wilson_lower(failures: int, n: int, z: float = 1.96) -> float:
-    """Return the lower bound of Wilson's interval for a share (Wilson 1927); 95 % for z = 1.96."""
+def wilson_interval(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Return Wilson's interval for a share (Wilson 1927); 95 % for z = 1.96."""
     if n == 0:
-        return 0.0
-    share, square = failures / n, z * z
+        return 0.0, 1.0
+    share, square = hits / n, z * z
     middle = share + square / (2 * n)
     spread = z * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
-    return max(0.0, (middle - spread) / (1 + square / n))
+    return max(0.0, (middle - spread) / (1 + square / n)), min(1.0, (middle + spread) / (1 + square / n))
+
+
+def wilson_lower(failures: int, n: int) -> float:
+    """Return the lower bound of the 95 % interval of a share."""
+    return wilson_interval(failures, n)[0]
 
 
 def evaluate_errors(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:

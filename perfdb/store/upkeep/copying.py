@@ -24,6 +24,7 @@ from perfdb.store.models import (
     RUNNING_CODE,
     alert_events,
     alerts,
+    annotated,
     baselines,
     environments,
     journals,
@@ -56,6 +57,7 @@ _JOURNALS = 50
 _ROWS = 2_000  # per statement
 _CHILDREN = (steps, samples, session_tags)
 _NAMED = (series, environments, journals)
+_ADDED = (alert_events, outbox, silences, baselines, annotated)
 
 _Row = TypeVar("_Row")
 Progress = Callable[[int, int], None]  # sessions so far, of how many
@@ -111,7 +113,7 @@ class _Copy:
         self._copy_sessions()
         self._look_up(series)  # others may have brought some meanwhile
         self._copy_alerts()
-        added = {table.name: self._copy_rows(table) for table in (alert_events, outbox, silences, baselines)}
+        added = {table.name: self._copy_rows(table) for table in _ADDED}
         for batch in _batches(self._source.execute(select(journals)).all(), _JOURNALS):
             with self._target.begin() as target:
                 self._advance_journals(target, batch)
@@ -119,7 +121,7 @@ class _Copy:
             for table in (series, environments, journals):
                 self._compare(target, table, written=self._here[table.name].values())
             self._compare(target, alerts, written=self._alerts_written)
-            for table in (alert_events, outbox, silences, baselines):
+            for table in _ADDED:
                 self._compare(target, table, written=added[table.name])
         return list(self._copied.values())
 
@@ -379,7 +381,7 @@ class _Copy:
     # -- comparing -------------------------------------------------------------------------------------------
 
     def _compare(self, target: Connection, table: Table, written: Iterable[Key]) -> None:
-        if table in (alert_events, outbox, silences, baselines):
+        if table in _ADDED:
             rows: Iterable[Row[Any]] = (row for _, row in self._rows_here(table))
         else:
             rows = self._source.execute(select(table))

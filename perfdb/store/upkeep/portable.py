@@ -35,6 +35,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "outbox": ("channel", "kind", "session_id", "created_at"),
     "silences": ("rule", "pipeline", "step_name", "alert_id", "created_at"),
     "baselines": ("series_id", "metric", "since_session_id", "created_at"),
+    "annotations": ("at", "text", "pipeline", "created_at"),
 }
 # The number of a row, and a reading of one server's clock, mean nothing elsewhere.
 LOCAL = ("id", "seen_at")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.messages import sum_text
 from perfdb.alerts.triage import Triage
+from perfdb.filters import moment_of
+from perfdb.history.names import require_names
 from perfdb.store.alerts import read_alerts, state_counts
 from perfdb.store.browsing import Key
 from perfdb.web.queries import AlertsQuery, key_of, text_of_key
@@ -23,12 +26,26 @@ def open_alerts(history: ServedHistory) -> list[AlertRow]:
 
 
 def alert_page(history: ServedHistory, query: AlertsQuery) -> AlertPage:
-    """Return a page of alerts, the newest first, with how many there are in each state."""
+    """Return a page of alerts, the newest first, with how many there are in each state.
+
+    Raises:
+        NotFoundError: nothing was ever recorded under the pipeline's name.
+    """
+    require_names(history, pipeline=query.pipeline)
     after = None if query.after is None else key_of(query.after)
     with history.reading() as connection:
         if connection is None:
             return AlertPage(rows=[], after=None, counts={}, silences=[])
-        found = read_alerts(connection, query.state, after=after, limit=query.limit + 1)
+        found = read_alerts(
+            connection,
+            query.state,
+            pipeline=query.pipeline,
+            mode=query.mode,
+            since=None if query.since is None else moment_of(query.since, zone=UTC),
+            until=None if query.until is None else moment_of(query.until, zone=UTC),
+            after=after,
+            limit=query.limit + 1,
+        )
         counts = state_counts(connection)
     page = found[: query.limit]
     last = Key(page[-1].opened_at, page[-1].id) if len(found) > query.limit else None

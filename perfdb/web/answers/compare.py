@@ -8,9 +8,10 @@ from pydantic.dataclasses import dataclass
 
 from perfdb.analysis.rows import GroupedRow, SideBySide
 from perfdb.errors import NotFoundError
-from perfdb.filters import value_of
+from perfdb.filters import Filters, value_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
+from perfdb.vocabulary import COMPLETED
 from perfdb.web.queries import CompareQuery
 from perfdb.web.schemas import Answer, RowOfMode, SessionRow
 
@@ -58,7 +59,14 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
     require_names(history, pipeline=query.pipeline, tag=query.tag)
     if query.by is not None:
         return _groups(history, query)
-    pair = history.usual_pair(query.a, query.b)
+    b = query.b
+    filters: Filters = {**query.filters(), "status": query.status or COMPLETED}
+    if query.a is None and b is None and any(value is not None for value in query.filters().values()):
+        newest = history.session_rows(last=1, **filters)
+        if not newest:
+            raise NotFoundError("no session that fits has ended: choose a longer time, or another pipeline")
+        b = newest[0]["session_id"]
+    pair = history.usual_pair(query.a, b)
     found = history.compare(*pair, measure=query.measure or "duration")
     return SessionsCompared(
         a=SessionRow.from_records(history.session(found.a)),

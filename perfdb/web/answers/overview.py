@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import math
 import time
-from statistics import median
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import Series, percentile
+from perfdb.analysis.trend_view import kept_places
+from perfdb.filters import DAY_S, moment_of
+from perfdb.history.names import require_names
+from perfdb.measures import named
 from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines, read_alerts
 from perfdb.store.baselines import Pin, pinned
-from perfdb.store.series import USUAL_OF, last_runs, usual_seconds
+from perfdb.store.series import USUAL_OF, last_runs, runs_of_series, usual_seconds
 from perfdb.vocabulary import FIRING, RUNNING
-from perfdb.web.schemas import AlertRow, Live, OpenStep, Overview, RunningSession, SeriesNow, SessionRow
+from perfdb.web.health import STATES, state_of
+from perfdb.web.queries import OverviewQuery
+from perfdb.web.schemas import (
+    AlertRow,
+    Live,
+    OpenStep,
+    Overview,
+    PipelineNow,
+    RunningSession,
+    SeriesNow,
+    SessionRow,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,15 +49,23 @@ RECENT = USUAL_OF  # of which so many are now, and the others the past
 LEAST_PAST = 10
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
+MOST_ASKED = 1_000  # of which they are chosen
+MOST_IN_WINDOW = 100_000  # sessions of each
+MOST_STEPS_IN_WINDOW = 400_000
+COST = named("cost_usd", {})
 MOST_SERIES = 40  # per pipeline and mode
 
 
-def live(history: ServedHistory, version: int = 0) -> Live:
+def live(history: ServedHistory, version: int = 0, query: OverviewQuery | None = None) -> Live:
     """Return what moves: running sessions, the newest that ended, how many alerts fire."""
     alerts = Triage(history).alerts()
+    pipeline, mode = (None, None) if query is None else (query.pipeline, query.mode)
     with history.reading() as connection:
         running = [] if connection is None else browsing.running_sessions(connection, most=MOST_RUNNING)
-        newest = [] if connection is None else _newest(connection)
+        running = [
+            each for each in running if pipeline in (None, each.pipeline) and mode in (None, each.mode)
+        ]
+        newest = [] if connection is None else _newest(connection, pipeline=pipeline, mode=mode)
         kinds = {(session.pipeline, session.mode) for session in running}
         usual = {} if connection is None else {kind: usual_seconds(connection, *kind) for kind in kinds}
     return Live(
@@ -52,23 +78,52 @@ def live(history: ServedHistory, version: int = 0) -> Live:
     )
 
 
-def overview(history: ServedHistory, version: int = 0) -> Overview:
-    """Return the first page."""
-    alerts = Triage(history).alerts()
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which runs are now: those between two moments, or so many of the newest; the others are the past."""
+
+    since: float | None = None
+    until: float | None = None
+    last: int | None = None
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether nobody asked for other runs than the newest."""
+        return self == Window()
+
+
+def overview(history: ServedHistory, query: OverviewQuery | None = None, version: int = 0) -> Overview:
+    """Return the first page.
+
+    Raises:
+        NotFoundError: nothing was ever recorded under the pipeline's name.
+    """
+    query = OverviewQuery.model_validate({}) if query is None else query
+    require_names(history, pipeline=query.pipeline)
+    since, until = (
+        None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
+    )
+    window = Window(since, until, query.last)
+    alerts = [
+        alert
+        for alert in Triage(history).alerts()
+        if query.pipeline in (None, alert.pipeline) and query.mode in (None, alert.mode)
+    ]
     with history.reading() as connection:
         count = 0 if connection is None else browsing.count_sessions(connection, most=0)[0]
-        series = [] if connection is None else _all_series(connection, alerts)
+        series, pipelines = ([], []) if connection is None else _all_series(connection, alerts, query, window)
     return Overview(
-        live=live(history, version),
+        live=live(history, version, query),
         database=history.database,
         session_count=count,
         series=series,
+        pipelines=sorted(pipelines, key=lambda each: STATES.index(each.state)),
         alerts=[AlertRow.from_records(each) for each in alerts],
     )
 
 
-def _newest(connection: Connection) -> list[Session]:
-    page = browsing.session_page(connection, limit=NEWEST + MOST_RUNNING)
+def _newest(connection: Connection, **filters: Any) -> list[Session]:
+    page = browsing.session_page(connection, limit=NEWEST + MOST_RUNNING, **filters)
     return [session for session in page.sessions if session.status != RUNNING][:NEWEST]
 
 
@@ -85,7 +140,9 @@ def _running(session: Session, usual: dict[str | None, float]) -> RunningSession
     )
 
 
-def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
+def _all_series(
+    connection: Connection, alerts: list[Alert], query: OverviewQuery, window: Window
+) -> tuple[list[SeriesNow], list[PipelineNow]]:
     spoken_for = [alert for alert in read_alerts(connection, FIRING) if alert.inhibited_by is not None]
     opened, moved = (
         {
@@ -100,21 +157,89 @@ def _all_series(connection: Connection, alerts: list[Alert]) -> list[SeriesNow]:
         (pin.pipeline, pin.mode, pin.step_name): pin for pin in pinned(connection) if pin.metric == "duration"
     }
     found: list[SeriesNow] = []
-    for number, pipeline, mode in browsing.total_series(connection, most=MOST_KINDS):
-        of_kind = last_runs(connection, number, last=LAST)
+    pipelines: list[PipelineNow] = []
+    rows = [AlertRow.from_records(each) for each in alerts]
+    kinds = [
+        kind
+        for kind in browsing.total_series(connection, most=MOST_ASKED)
+        if query.pipeline in (None, kind[1]) and query.mode in (None, kind[2])
+    ]
+    for number, pipeline, mode in kinds[:MOST_KINDS]:
         accepted = accepted_baselines(connection, pipeline, mode)
+        of_kind = _now_and_before(connection, number, window)
         total, steps = of_kind[:1], of_kind[1:]
-        steps.sort(key=lambda runs: -sum(runs.values[-RECENT:]))
-        for runs in [*total, *steps][:MOST_SERIES]:
+        steps.sort(key=lambda pair: -sum(pair[0].values[-RECENT:]))
+        own: list[SeriesNow] = []
+        for runs, past in [*total, *steps][:MOST_SERIES]:
             name = (pipeline, mode, runs.step_name)
             since = accepted.get((runs.step_name, "duration"))
-            usual = _baseline(runs, pins.get(name), moved.get(name), since)
-            found.append(_series_now(runs, usual, opened.get(name)))
-    return found
+            usual = _baseline(past, pins.get(name), moved.get(name), since)
+            own.append(_series_now(runs, usual, opened.get(name), RECENT if window.is_usual else None))
+        found += own
+        if own:
+            costs = runs_of_series(
+                connection, pipeline, None, mode, last=RECENT, until=window.until, measure=COST
+            )
+            of_kind_alerts = [each for each in rows if (each.pipeline, each.mode) == (pipeline, mode)]
+            pipelines.append(_pipeline_now(total[0][0], own, of_kind_alerts, costs, window))
+    return found, pipelines
+
+
+def _pipeline_now(
+    total: Series, own: Sequence[SeriesNow], alerts: Sequence[AlertRow], costs: Series, window: Window
+) -> PipelineNow:
+    first = own[0]
+    state, why = state_of(own, alerts)
+    return PipelineNow.from_records(
+        first,
+        state=state,
+        why=why,
+        failed_percent=100 * first.failures / first.runs if first.runs else None,
+        runs_per_day=_runs_per_day(total, window),
+        cost_usd=fmean(costs.good.values) if costs.good.values else None,
+        alerts=len(alerts),
+    )
+
+
+def _runs_per_day(runs: Series, window: Window) -> float | None:
+    """Return how often it runs: over the window, or else from the first of these runs to the last."""
+    starts = runs.start_times
+    if window.since:
+        end = time.time() if window.until is None else window.until
+        return DAY_S * len(starts) / (end - window.since) if end > window.since else None
+    span = starts[-1] - starts[0] if starts else 0.0
+    return DAY_S * (len(starts) - 1) / span if span > 0 else None
+
+
+def _now_and_before(connection: Connection, number: int, window: Window) -> list[tuple[Series, Series]]:
+    """Return the runs of a total's series and of its steps, each with those before them, the total first."""
+    if window.is_usual:
+        found = last_runs(connection, number, last=LAST)
+        return [(runs, _but_newest(runs, RECENT)) for runs in found]
+    now = last_runs(
+        connection,
+        number,
+        last=window.last or MOST_IN_WINDOW,
+        since=window.since,
+        until=window.until,
+        most_steps=MOST_STEPS_IN_WINDOW,
+    )
+    if not now:
+        return []
+    before = {
+        runs.step_name: runs for runs in last_runs(connection, number, last=LAST, until=now[0].start_times[0])
+    }
+    nothing = Series(now[0].pipeline, None, now[0].mode)
+    return [(runs, before.get(runs.step_name, nothing)) for runs in now]
+
+
+def _but_newest(runs: Series, count: int) -> Series:
+    """Return the runs that count, without so many of the newest."""
+    return runs.good.at(range(max(0, len(runs.good.values) - count)))
 
 
 def _baseline(
-    runs: Series, pin: Pin | None, alert: Alert | None, accepted: Baseline | None
+    past: Series, pin: Pin | None, alert: Alert | None, accepted: Baseline | None
 ) -> tuple[Literal["pin", "alert", "past"], float, int] | None:
     """Return what the newest runs are held against: where from, seconds, of how many runs."""
     if pin is not None:
@@ -122,20 +247,19 @@ def _baseline(
     if alert is not None and alert.baseline is not None:
         return "alert", alert.baseline, alert.baseline_n
     since = -math.inf if accepted is None else accepted.since_time
-    times = [start for start, counted in zip(runs.start_times, runs.counted, strict=True) if counted]
-    past = [
-        value for value, start in list(zip(_counted(runs), times, strict=True))[:-RECENT] if start >= since
-    ]
-    return ("past", median(past), len(past)) if len(past) >= LEAST_PAST else None
+    good = past.good
+    values = [value for value, start in zip(good.values, good.start_times, strict=True) if start >= since]
+    return ("past", median(values), len(values)) if len(values) >= LEAST_PAST else None
 
 
 def _series_now(
     runs: Series,
     usual: tuple[Literal["pin", "alert", "past"], float, int] | None,
     alert: Alert | None,
+    newest: int | None,
 ) -> SeriesNow:
-    good = _counted(runs)
-    recent = good[-RECENT:]
+    good = list(runs.good.values)
+    recent = good if newest is None else good[-newest:]
     p50 = median(recent) if recent else None
     baseline = None if usual is None else usual[1]
     return SeriesNow(
@@ -143,7 +267,8 @@ def _series_now(
         step_name=runs.step_name,
         mode=runs.mode,
         n=len(recent),
-        failures=sum(not counted for counted in runs.counted[-RECENT:]),
+        runs=len(runs.counted if newest is None else runs.counted[-newest:]),
+        failures=sum(not counted for counted in (runs.counted if newest is None else runs.counted[-newest:])),
         p50=p50,
         p95=percentile(sorted(recent), "p95"),
         baseline=baseline,
@@ -152,10 +277,8 @@ def _series_now(
         change_percent=None if p50 is None or not baseline else 100 * (p50 - baseline) / baseline,
         last=good[-1] if good else None,
         last_time=runs.start_times[-1] if runs.start_times else None,
-        sparkline=good[-SPARKS:],
+        sparkline=good[-SPARKS:]
+        if newest is not None
+        else [good[place] for place in kept_places(good, SPARKS)],
         alert_id=None if alert is None else alert.id,
     )
-
-
-def _counted(runs: Series) -> list[float]:
-    return [value for value, counted in zip(runs.values, runs.counted, strict=True) if counted]

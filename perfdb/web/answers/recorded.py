@@ -8,7 +8,8 @@ from perfdb.analysis.rows import Regression, Violation
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import notes
-from perfdb.web.queries import MeasuresQuery, RegressionsQuery, StepsQuery, ViolationsQuery
+from perfdb.store.annotations import Annotation
+from perfdb.web.queries import AnnotationsQuery, MeasuresQuery, RegressionsQuery, StepsQuery, ViolationsQuery
 from perfdb.web.schemas import Answer, AnyStep, MeasureRow, MeasuresAnswer
 
 MOST_OFFERED = 50
@@ -50,6 +51,24 @@ class RegressionsAnswer(Answer):
 
     rows: list[Regression]
     note: str | None = None  # what was left out, because it is too much for one answer
+
+
+class Annotations(Answer):
+    """What was annotated, oldest first, see ``History.annotations``."""
+
+    rows: list[Annotation]
+
+
+def annotated(history: ServedHistory, query: AnnotationsQuery) -> Annotations:
+    """Return what was annotated, oldest first.
+
+    Raises:
+        NotFoundError: no pipeline is called so.
+    """
+    require_names(history, pipeline=query.pipeline)
+    return Annotations(
+        rows=list(history.annotations(pipeline=query.pipeline, since=query.since, until=query.until))
+    )
 
 
 def steps(history: ServedHistory, query: StepsQuery) -> StepsAnswer:

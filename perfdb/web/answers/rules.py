@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.alerts.messages import amount
-from perfdb.alerts.triage import RuleState, Triage
+from perfdb.alerts.triage import LiveVerdict, RuleState, Triage
 from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
-from perfdb.web.queries import RuleQuery
+from perfdb.filters import moment_of
+from perfdb.history.names import require_names
+from perfdb.store.alerts import precision, read_alerts
+from perfdb.vocabulary import FALSE_ALARM, HISTORIC, PENDING
+from perfdb.web.queries import RuleQuery, RulesQuery
 from perfdb.web.schemas import Answer, SeriesName
 
 if TYPE_CHECKING:
@@ -81,20 +88,79 @@ class RuleAnswer(Answer):
     hits: list[RuleHit]  # the newest of them
 
 
-def rules(history: ServedHistory) -> RulesAnswer:
-    """Return every configured rule with its state."""
-    return RulesAnswer(rows=[_row(each) for each in Triage(history).rules()])
+def rules(history: ServedHistory, query: RulesQuery) -> RulesAnswer:
+    """Return the configured rules that watch what is asked about, with their alerts of that time.
+
+    Raises:
+        NotFoundError: nothing was ever recorded under the pipeline's name.
+    """
+    require_names(history, pipeline=query.pipeline)
+    states = [
+        state
+        for state in Triage(history).rules()
+        if query.pipeline is None or state.rule.pipeline in (None, query.pipeline)
+    ]
+    if query.model_fields_set:
+        states = _within(history, query, states)
+    return RulesAnswer(rows=[_row(each) for each in states])
+
+
+def _within(history: ServedHistory, query: RulesQuery, states: list[RuleState]) -> list[RuleState]:
+    since, until = _window(query)
+    counts: dict[str, Counter[str]] = {}
+    with history.reading() as connection:
+        found = (
+            []
+            if connection is None
+            else read_alerts(
+                connection, "all", pipeline=query.pipeline, mode=query.mode, since=since, until=until
+            )
+        )
+    for alert in found:
+        counts.setdefault(alert.rule, Counter())[alert.state] += 1
+    made = []
+    for state in states:
+        count = counts.get(state.rule.name, Counter())
+        historic = count.pop(HISTORIC, 0)
+        count.pop(PENDING, None)
+        made.append(
+            replace(
+                state,
+                alerts=sum(count.values()),
+                false_alarms=count[FALSE_ALARM],
+                precision=precision(+count),
+                historic=historic,
+            )
+        )
+    return made
+
+
+def _window(query: RulesQuery) -> tuple[float | None, float | None]:
+    since, until = (
+        None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
+    )
+    return since, until
 
 
 def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
     """Return one rule: its verdicts on the newest runs, and what it would have flagged among the last.
 
     Raises:
-        NotFoundError: there is no rule of this name.
+        NotFoundError: there is no rule of this name, or no pipeline of that one.
     """
+    require_names(history, pipeline=query.pipeline)
+    since, until = _window(query)
+
+    def is_of(each: LiveVerdict) -> bool:
+        return query.pipeline in (None, each.pipeline) and query.mode in (None, each.mode)
+
+    def fits(each: LiveVerdict) -> bool:
+        return is_of(each) and (since is None or each.at >= since) and (until is None or each.at < until)
+
     triage = Triage(history)
     state, verdicts = triage.rule(name)
-    judged, hits = triage.would_have_flagged(name, last=query.last)
+    verdicts = list(filter(is_of, verdicts))
+    judged, hits = triage.would_have_flagged(name, last=query.last, fits=fits)
     return RuleAnswer(
         rule=_row(state),
         verdicts=[RuleVerdict.from_records(each, each.verdict, start_time=each.at) for each in verdicts],

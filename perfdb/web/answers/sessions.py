@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from perfdb.web.served import ServedHistory
 
 MOST_COUNTED = 10_000
-MOST_STEPS = 1_000
-MOST_ROWS = 500
+MOST_STEPS = 2_000
+MOST_ROWS = 2_000
 MOST_BARS = 4_000
 MOST_SAMPLES = 2_000
 MOST_ALERTS = 50
@@ -58,7 +58,7 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
         NotFoundError: nothing was ever recorded under the pipeline's or the tag's name.
     """
     require_names(history, pipeline=query.pipeline, tag=query.tag)
-    filters = checked_filters(None, query.filters())
+    filters = checked_filters(query.last, query.filters())
     with history.reading() as connection:
         if connection is None:
             return SessionPage(
@@ -85,8 +85,13 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
         )
 
 
-def session(history: ServedHistory, session_id: str) -> SessionAnswer:
+def session(history: ServedHistory, session_id: str, *, most_explained: int | None = None) -> SessionAnswer:
     """Return one session in full.
+
+    Args:
+        history: of the session.
+        session_id: as in ``History.session``.
+        most_explained: steps; a session of more is not held against its past, which takes seconds.
 
     Raises:
         NotFoundError: there is none of this id; prefixes and ``last`` are taken as in ``History.session``.
@@ -97,12 +102,13 @@ def session(history: ServedHistory, session_id: str) -> SessionAnswer:
         whole_id = reading.find_session_id(connection, session_id)
         queries.check_extent(connection, whole_id)
         found = reading.read_session(connection, whole_id)
-        past = queries.past_within(connection, found, last=EXPLAINED_BY)
+        is_explained = most_explained is None or len(found.steps) <= most_explained
+        past = queries.past_within(connection, found, last=EXPLAINED_BY) if is_explained else []
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
         is_live = found.status == RUNNING
         usual = usual_seconds(connection, found.pipeline, found.mode) if is_live else {}
-    explanation, not_explained = _explanation(found, past)
+    explanation, not_explained = _explanation(found, past) if is_explained else (None, None)
     now = time.time()  # one for all that is drawn of a session that runs
     laid_out = timeline(found, now, usual)
     spans = [Span(step.seq, step.parent_seq, step.start_time, step.end_time) for step in found.steps]

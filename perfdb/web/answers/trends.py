@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC
@@ -23,11 +24,12 @@ from perfdb.measures import DURATION, Measure, configured, named
 from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
+from perfdb.store.annotations import read_annotations, switches
 from perfdb.store.series import runs_of_series
 from perfdb.text import local_time
 from perfdb.vocabulary import SEVERITIES
 from perfdb.web.queries import TrendQuery
-from perfdb.web.schemas import AlertRow, Change, Limit, Period, Points, SeriesName, TrendAnswer
+from perfdb.web.schemas import AlertRow, Change, Limit, Mark, Period, Points, SeriesName, TrendAnswer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -61,8 +63,10 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
         recent = [] if connection is None else browsing.total_series(connection, most=1_000)
         chosen = _chosen(query, names, recent)
         runs, found, cut, spoken = None, [], "", ("", "")
+        marks: list[Mark] = []
         if connection is not None and chosen is not None:
             runs = _runs(connection, chosen, last=last, since=since, until=until, measure=measure)
+            marks = marks_of(connection, runs, until)
             found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
             spoken = _rhythm(connection, runs, measure)
             if since is not None and runs.start_times:
@@ -78,7 +82,18 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
             raise unknown("mode", query.mode or "", modes, history.database)
     if runs is None or chosen is None or not runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen), hidden=hidden)
-    return _answer(history, query, runs, found, choices, cut, hidden=hidden, measure=measure, spoken=spoken)
+    return _answer(
+        history,
+        query,
+        runs,
+        found,
+        choices,
+        cut,
+        hidden=hidden,
+        measure=measure,
+        marks=marks,
+        spoken=spoken,
+    )
 
 
 def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float]) -> TrendAnswer:
@@ -97,9 +112,25 @@ def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float
         since = min(alert.since_time - (end - alert.since_time), *before.start_times[:1], alert.since_time)
         runs = _runs(connection, chosen, last=MOST_IN_WINDOW, since=since, measure=measure)
         found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
+        marks = marks_of(connection, runs)
     if not runs.start_times:
         return _empty(query, [], _named(*chosen))
-    return _answer(history, query, runs, found, [], "", limits, measure=measure)
+    return _answer(history, query, runs, found, [], "", limits, measure=measure, marks=marks)
+
+
+def marks_of(connection: Connection, runs: Series, until: float | None = None) -> list[Mark]:
+    """Return what happened from the first of the runs to the last, or until then: said, or seen in them."""
+    if not runs.start_times:
+        return []
+    first, last = runs.start_times[0], runs.start_times[-1]
+    end = last if until is None else until
+    said = read_annotations(
+        connection, pipeline=runs.pipeline, since=first, until=math.nextafter(end, math.inf)
+    )
+    seen = switches(connection, runs.pipeline, runs.mode, first, last)
+    found = [Mark(kind="note", text=each.text, at=each.at) for each in said]
+    found += [Mark.model_validate({"kind": each.kind, "text": each.value, "at": each.at}) for each in seen]
+    return sorted(found, key=lambda each: each.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +194,7 @@ def _answer(
     *,
     hidden: int = 0,
     measure: Measure = DURATION,
+    marks: Sequence[Mark] = (),
     spoken: tuple[str, str] = ("", ""),
 ) -> TrendAnswer:
     series = _named(runs.pipeline, runs.step_name, runs.mode)
@@ -211,6 +243,9 @@ def _answer(
             for each in view.periods(runs.start_times, runs.values, runs.counted, query.period)
         ],
         period=query.period,
+        bands_by=view.unit_of(runs.start_times),
+        bands=_bands(runs) if len(runs.values) > MOST_POINTS else [],
+        marks=list(marks),
         limits=limits,
         changes=[
             Change(
@@ -276,7 +311,10 @@ def _empty(
         if choices
         else "Nothing recorded yet. Record a run with perfdb.track(...), or try: perfdb demo",
         **nothing,
-        points=Points(session_id=[], start_time=[], duration=[], failed=[], median=[], of=0),
+        points=Points(session_id=[], start_time=[], duration=[], failed=[], median=[], low=[], high=[], of=0),
+        bands=[],
+        bands_by="day",
+        marks=[],
         top=0.0,
         beyond="",
         pauses=[],
@@ -290,18 +328,32 @@ def _empty(
     )
 
 
+def _bands(runs: Series) -> list[Period]:
+    """Return all of the runs by the period that a long past is shown by."""
+    unit = view.unit_of(runs.start_times)
+    return [
+        Period(start_time=each.start_time, n=each.n, failures=each.failures, p50=each.p50, p95=each.p95)
+        for each in view.periods(runs.start_times, runs.values, runs.counted, unit)
+    ]
+
+
 def points(runs: Series, good: Sequence[int], lines: Sequence[view.Line]) -> Points:
     """Return the runs as points; of too many, the fastest and the slowest of each of 1,000 equal parts."""
     places = view.kept_places(runs.values, MOST_POINTS)
     number = {place: index for index, place in enumerate(good)}
     counting = [place for place in places if place in number]
-    heights = dict(zip(counting, view.medians_at(lines, [number[place] for place in counting]), strict=True))
+    at = [number[place] for place in counting]
+    heights, least, most = (
+        dict(zip(counting, view.medians_at(lines, at, of), strict=True)) for of in ("p50", "low", "high")
+    )
     return Points(
         session_id=[runs.session_ids[place] for place in places],
         start_time=[runs.start_times[place] for place in places],
         duration=[runs.values[place] for place in places],
         failed=[not runs.counted[place] for place in places],
         median=[heights.get(place) for place in places],
+        low=[least.get(place) for place in places],
+        high=[most.get(place) for place in places],
         of=len(runs.values),
     )
 

@@ -8,6 +8,7 @@ import { comforts } from "./comforts.js";
 const MODULES = {
   trend: () => import("./trend.js"),
   "what-if": () => import("./what-if.js"),
+  waterfall: () => import("./waterfall.js"),
   decide: () => import("./decide.js"),
 };
 

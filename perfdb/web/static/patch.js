@@ -4,13 +4,19 @@
 /** Make `old` like `fresh`. Elements are the same when their `data-key` or `id` is; `data-own` is left alone. */
 export function patch(old, fresh) {
   for (const name of old.getAttributeNames()) {
-    if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && !isChosen(old, name)) old.removeAttribute(name);
   }
   for (const name of fresh.getAttributeNames()) {
+    if (isChosen(old, name)) continue;
     if (old.getAttribute(name) !== fresh.getAttribute(name)) old.setAttribute(name, fresh.getAttribute(name));
   }
   if (old.hasAttribute("data-own") || old === document.activeElement) return;
   patchChildren(old, fresh);
+}
+
+/** What is unfolded is the viewer's choice. */
+function isChosen(element, name) {
+  return name === "open" && element.nodeName === "DETAILS";
 }
 
 function patchChildren(old, fresh) {

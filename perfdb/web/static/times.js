@@ -27,6 +27,11 @@ function fullTime(epoch) {
   return `${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())} ${two(then.getHours())}:${two(then.getMinutes())}:${two(then.getSeconds())}`;
 }
 
+/** As a field for date and time has it. */
+export function fieldTime(epoch) {
+  return fullTime(epoch).replace(" ", "T").slice(0, 16);
+}
+
 function age(epoch) {
   const seconds = now() - epoch;
   if (seconds < 60) return "just now";

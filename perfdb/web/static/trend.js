@@ -1,19 +1,22 @@
-// A series that can be zoomed: runs as dots, their median as a line, limits, and where the level moved.
+// A series over time: runs as dots with a ribbon of the usual, or periods as bands; what happened as upright
+// lines. A zoom is a window in the address: the page, its figures and other pages follow it.
 
+import { refresh } from "./live.js";
 import { amount, shortTime } from "./times.js";
 
 const LONE = 1800; // seconds on both sides of the only run
+const LANES = 3; // of labels at the top; what finds no room is told by the pointer
 
 export async function begin(root) {
-  const [trend] = await Promise.all([ask(root), script("./vendor/uPlot.iife.min.js")]);
-  if (!trend) return;
-  const { plot, show } = draw(root, trend);
+  const [trend] = await Promise.all([ask(root.dataset.source), script("./vendor/uPlot.iife.min.js")]);
+  if (!trend || !trend.points.of) return;
+  const chart = draw(root, trend);
   document.addEventListener("perfdb:refreshed", async () => {
-    const fresh = await ask(root);
-    if (fresh) show(fresh);
+    const fresh = await ask(sourceOf(root));
+    if (fresh?.points.of) chart.show(fresh);
   });
-  new ResizeObserver(() => plot.setSize(sizeOf(root))).observe(root);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => plot.redraw(false));
+  new ResizeObserver(() => chart.plot.setSize(sizeOf(root))).observe(root);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart.plot.redraw(false));
 }
 
 function script(path) {
@@ -24,13 +27,24 @@ function script(path) {
   });
 }
 
-async function ask(root) {
+async function ask(source) {
   try {
-    const answer = await fetch(root.dataset.source);
+    const answer = await fetch(source);
     return answer.ok ? await answer.json() : null;
   } catch {
     return null;
   }
+}
+
+/** Where the data of the window in the address are. */
+function sourceOf(root) {
+  const source = new URL(root.dataset.source, location.origin);
+  const zoomed = history.state?.zoom;
+  if (!zoomed) return source;
+  source.searchParams.delete("last");
+  source.searchParams.set("since", zoomed[0]);
+  source.searchParams.set("until", zoomed[1]);
+  return source;
 }
 
 function sizeOf(root) {
@@ -42,11 +56,19 @@ function colour(name) {
   return getComputedStyle(document.body).getPropertyValue(`--${name}`).trim();
 }
 
+/** Times, good runs, medians, failed runs, the lower and the upper edge of the area. */
 function columnsOf(trend) {
-  const { start_time: times, duration, failed, median } = trend.points;
+  if (trend.bands.length) {
+    const bands = trend.bands;
+    const nothing = bands.map(() => null);
+    const p50 = bands.map((band) => band.p50);
+    const times = bands.map((band) => band.start_time);
+    return [times, nothing, p50, nothing, p50, bands.map((band) => band.p95 ?? band.p50)];
+  }
+  const { start_time: times, duration, failed, median, low, high } = trend.points;
   const good = duration.map((value, place) => (failed[place] ? null : value));
   const bad = duration.map((value, place) => (failed[place] ? value : null));
-  return [times, good, median, bad];
+  return [times, good, median, bad, low, high];
 }
 
 function draw(root, first) {
@@ -54,6 +76,7 @@ function draw(root, first) {
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.hidden = true;
+  tip.setAttribute("role", "status");
   const stroke = (name) => () => colour(name);
   const dots = (name, size) => ({
     show: true, size, width: 0, fill: stroke(name), stroke: stroke(name),
@@ -64,6 +87,8 @@ function draw(root, first) {
     grid: { stroke: stroke("line"), width: 1 },
     ticks: { show: false },
   };
+  const gaps = (plot) => breaks(plot, trend);
+  const edge = { stroke: null, width: 0, points: { show: false }, gaps };
   const options = {
     ...sizeOf(root),
     scales: {
@@ -71,68 +96,160 @@ function draw(root, first) {
       y: { range: (plot, low, high) => [0, isZoomed(plot) ? 1.08 * high : trend.top || 1] },
     },
     legend: { show: false },
-    cursor: { drag: { x: true, y: false, setScale: true }, points: { size: 8 }, focus: { prox: 24 } },
+    cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 8 }, focus: { prox: 24 } },
     focus: { alpha: 1 },
     axes: [
       { ...axis, space: 80, values: days },
       { ...axis, size: 66, values: (plot, ticks) => ticks.map((tick) => (tick ? short(tick, trend.unit) : "0")) },
     ],
+    bands: [{ series: [5, 4], fill: () => `color-mix(in srgb, ${colour("second")} 18%, transparent)` }],
     series: [
       {},
       { paths: () => null, points: dots("critical", 5) },
-      { stroke: stroke("second"), width: 2, points: { show: false }, gaps: (plot) => pauses(plot, trend) },
+      { stroke: stroke("second"), width: 2, points: { show: false }, gaps },
       { paths: () => null, points: dots("failed", 8) },
+      edge,
+      { ...edge },
     ],
     hooks: {
+      drawClear: [(plot) => outages(plot, trend)],
       draw: [(plot) => marks(plot, trend)],
       setCursor: [(plot) => tell(plot, trend, tip)],
+      setSelect: [(plot) => {
+        const { left, width } = plot.select;
+        plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+        if (width > 10) zoom([plot.posToVal(left, "x"), plot.posToVal(left + width, "x")]);
+      }],
     },
   };
   const held = document.createElement("div");
   const plot = new uPlot(options, columnsOf(trend), held);
   plot.over.append(tip);
   root.replaceChildren(held);
-  zoomByTouch(plot);
-  openOnClick(plot, () => trend.points.session_id[plot.cursor.idx]);
+
+  /** Show a part at once, then ask for it: it may have more to show. The address says which part it is. */
+  function zoom([from, to]) {
+    if (to - from < 1 || alone(plot)) return;
+    plot.setScale("x", { min: from, max: to });
+    const moments = [from, to].map((moment) => new Date(1000 * moment).toISOString());
+    const address = new URL(location.href);
+    address.searchParams.delete("last");
+    address.searchParams.set("since", moments[0]);
+    address.searchParams.set("until", moments[1]);
+    history.pushState({ zoom: moments, home: history.state?.home ?? location.href }, "", address);
+    refresh();
+  }
+
+  function zoomOut() {
+    const home = history.state?.home;
+    if (home) location.assign(home);
+    else plot.setScale("x", { min: plot.data[0][0], max: plot.data[0].at(-1) });
+  }
+  addEventListener("popstate", () => location.reload());
+  plot.over.addEventListener("dblclick", zoomOut);
+  zoomByTouch(plot, zoom, zoomOut);
+  const runAt = (place) => (trend.bands.length ? null : trend.points.session_id[place]);
+  openOnClick(plot, () => runAt(plot.cursor.idx));
+  byKeyboard(root, plot, { zoom, zoomOut, open: () => openRun(runAt(plot.cursor.idx)) });
   return {
     plot,
     show(fresh) {
       trend = fresh;
-      plot.setData(columnsOf(trend), !isZoomed(plot));
+      plot.setData(columnsOf(trend), true);
     },
   };
 }
 
-/** Where the median's line is broken, in pixels: a failed run breaks it not. */
-function pauses(plot, trend) {
+/** Arrows go from run to run, Enter opens it, + and − zoom, 0 shows all again. */
+function byKeyboard(root, plot, { zoom, zoomOut, open }) {
+  root.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const times = plot.data[0];
+    const { min, max } = plot.scales.x;
+    const place = plot.cursor.idx ?? times.length - 1;
+    const steps = { ArrowLeft: -1, ArrowRight: 1 };
+    if (event.key in steps) {
+      const next = Math.max(0, Math.min(times.length - 1, place + steps[event.key]));
+      plot.setCursor({ left: plot.valToPos(times[next], "x"), top: plot.over.clientHeight / 2 });
+    } else if (event.key === "+") zoom([times[place] - (max - min) / 4, times[place] + (max - min) / 4]);
+    else if (event.key === "-" || event.key === "0" || event.key === "Escape") zoomOut();
+    else if (event.key === "Enter") open();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+}
+
+/** Where lines and areas are broken, in pixels: a failed run breaks them not. */
+function breaks(plot, trend) {
   return trend.pauses.map((ends) => ends.map((time) => plot.valToPos(time, "x", true)));
 }
 
-/** Say what the run under the pointer was. */
+/** Grey where nothing ran. */
+function outages(plot, trend) {
+  const { ctx } = plot;
+  const { left, top, width, height } = plot.bbox;
+  ctx.save();
+  ctx.fillStyle = colour("muted");
+  ctx.globalAlpha = 0.13;
+  for (const [from, to] of breaks(plot, trend)) {
+    const begin = Math.max(left, from);
+    const end = Math.min(left + width, to);
+    if (end > begin) ctx.fillRect(begin, top, end - begin, height);
+  }
+  ctx.restore();
+}
+
+/** Say which run is under the pointer, what it took, and what was usual then. */
 function tell(plot, trend, tip) {
   const place = plot.cursor.idx;
   tip.hidden = place === null || place === undefined || plot.cursor.left < 0;
   if (tip.hidden) return;
-  const { start_time: times, duration, failed } = trend.points;
+  const time = plot.data[0][place];
   const took = document.createElement("b");
-  took.textContent = amount(duration[place], trend.unit);
-  const about = document.createElement("span");
-  about.textContent = ` ${failed[place] ? "until it failed, " : ""}${shortTime(times[place])}`;
-  tip.replaceChildren(took, about);
-  const x = plot.valToPos(times[place], "x");
-  const y = Math.max(0, plot.valToPos(duration[place], "y"));
-  const left = x + 14 + tip.offsetWidth > plot.over.clientWidth ? x - 14 - tip.offsetWidth : x + 14;
+  const about = [];
+  let height;
+  if (trend.bands.length) {
+    const band = trend.bands[place];
+    height = band.p50 ?? 0;
+    took.textContent = band.p50 === null ? "–" : amount(band.p50, trend.unit);
+    about.push(` median of ${band.n} runs of this ${trend.bands_by}`);
+    if (band.p95 !== null) about.push(`p95 ${amount(band.p95, trend.unit)}`);
+    if (band.failures) about.push(`${band.failures} failed`);
+  } else {
+    const { duration, failed, median, session_id: ids } = trend.points;
+    height = duration[place];
+    took.textContent = amount(duration[place], trend.unit);
+    about.push(failed[place] ? " until it failed" : "");
+    if (median[place] !== null) about.push(`usually ${amount(median[place], trend.unit)}`);
+    about.push(ids[place]);
+  }
+  about.push(shortTime(time));
+  const near = trend.marks.filter((mark) => Math.abs(plot.valToPos(mark.at, "x") - plot.cursor.left) < 6);
+  about.push(...near.slice(0, 3).map(words));
+  const said = document.createElement("span");
+  said.textContent = about.filter(Boolean).join(" · ");
+  tip.replaceChildren(took, said);
+  const x = plot.valToPos(time, "x");
+  const y = Math.max(0, plot.valToPos(height, "y"));
+  const wide = tip.offsetWidth;
+  const left = x + 14 + wide > plot.over.clientWidth ? Math.max(0, x - 14 - wide) : x + 14;
   tip.style.transform = `translate(${left}px, ${Math.max(0, y - 34)}px)`;
+}
+
+function words(mark) {
+  const text = mark.kind === "commit" ? mark.text.slice(0, 10) : mark.text;
+  return mark.kind === "note" ? text : `${mark.kind} ${text}`;
 }
 
 /** Days for long spans, days and times for short ones. */
 function days(plot, ticks, axis, space, step) {
   let last = "";
   return ticks.map((tick) => {
-    const words = shortTime(tick);
-    const [day, time] = [words.slice(0, -6), words.slice(-5)];
+    const said = shortTime(tick);
+    const [day, time] = [said.slice(0, -6), said.slice(-5)];
     if (step >= 86400) return day;
-    const text = day === last ? time : words;
+    const text = day === last ? time : said;
     last = day;
     return text;
   });
@@ -155,7 +272,7 @@ function isZoomed(plot) {
 }
 
 /** A finger that goes to the right zooms to where it went, one that goes to the left zooms out. */
-function zoomByTouch(plot) {
+function zoomByTouch(plot, zoom, zoomOut) {
   const { over } = plot;
   let from = null;
   const place = (event) => event.clientX - over.getBoundingClientRect().left;
@@ -176,9 +293,8 @@ function zoomByTouch(plot) {
     const [left, right] = [from, place(event)];
     from = null;
     plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-    const times = plot.data[0];
-    if (right - left > 10) plot.setScale("x", { min: plot.posToVal(left, "x"), max: plot.posToVal(right, "x") });
-    else if (left - right > 10) plot.setScale("x", { min: times[0], max: times.at(-1) });
+    if (right - left > 10) zoom([plot.posToVal(left, "x"), plot.posToVal(right, "x")]);
+    else if (left - right > 10) zoomOut();
   });
 }
 
@@ -188,12 +304,18 @@ function openOnClick(plot, sessionId) {
   plot.over.addEventListener("mousedown", (event) => { from = event.clientX; });
   plot.over.addEventListener("click", (event) => {
     if (from === null || Math.abs(event.clientX - from) > 3) return;
-    const found = sessionId();
-    if (found) location.href = `/sessions/${encodeURIComponent(found)}`;
+    openRun(sessionId());
   });
 }
 
-/** Draw limits across, and upright lines where the level moved or an alert began. */
+function openRun(sessionId) {
+  if (!sessionId) return;
+  const kept = new URLSearchParams(location.search);
+  for (const name of [...kept.keys()]) if (!["since", "until", "last"].includes(name)) kept.delete(name);
+  location.href = `/sessions/${encodeURIComponent(sessionId)}${kept.size ? `?${kept}` : ""}`;
+}
+
+/** Draw limits across, and upright lines for what happened, where the level moved, or an alert began. */
 function marks(plot, trend) {
   const { ctx } = plot;
   const { left, top, width, height } = plot.bbox;
@@ -203,23 +325,37 @@ function marks(plot, trend) {
   ctx.rect(left, top, width, height);
   ctx.clip();
   ctx.font = `${12 * scale}px system-ui, sans-serif`;
+  const free = Array(LANES).fill(-Infinity); // where the last label of each lane ends
+  for (const mark of trend.marks) {
+    const x = plot.valToPos(mark.at, "x", true);
+    if (x < left || x > left + width) continue;
+    line(ctx, colour("muted"), [2 * scale, 3 * scale], x, top, x, top + height, scale);
+    const text = shortened(words(mark), 24);
+    const wide = ctx.measureText(text).width;
+    const lane = free.findIndex((end) => x > end);
+    if (lane < 0 || x + wide + 6 * scale > left + width) continue;
+    label(ctx, text, x + 4 * scale, top + (15 + 15 * lane) * scale, colour(mark.kind === "note" ? "ink" : "muted"));
+    free[lane] = x + wide + 14 * scale;
+  }
   for (const { limit, rule } of trend.limits) {
     const y = plot.valToPos(limit, "y", true);
     line(ctx, colour("alarm"), [6 * scale, 4 * scale], left, y, left + width, y, scale);
-    ctx.fillStyle = colour("alarm");
     ctx.textAlign = "left";
-    ctx.fillText(`${rule}: ${amount(limit, trend.unit)}`, left + 6 * scale, y + (y - top < 20 * scale ? 14 : -5) * scale);
+    label(ctx, `${rule}: ${amount(limit, trend.unit)}`, left + 6 * scale, y + (y - top < 60 * scale ? 14 : -5) * scale, colour("alarm"));
   }
+  let bottom = -Infinity;
   for (const change of trend.changes) {
     const x = plot.valToPos(change.start_time, "x", true);
     line(ctx, colour("warn"), [], x, top, x, top + height, scale);
-    const words = `${amount(change.before_median, trend.unit)} → ${amount(change.after_median, trend.unit)}`;
-    const fits = x + ctx.measureText(words).width + 6 * scale < left + width;
-    ctx.fillStyle = colour("warn");
-    ctx.textAlign = fits ? "left" : "right";
-    ctx.fillText(words, x + (fits ? 5 : -5) * scale, top + height - 16 * scale);
+    const text = `${amount(change.before_median, trend.unit)} → ${amount(change.after_median, trend.unit)}`;
+    const wide = ctx.measureText(text).width;
+    const fits = x + wide + 6 * scale < left + width;
+    const begin = fits ? x + 5 * scale : x - wide - 5 * scale;
+    if (begin < bottom) continue;
+    label(ctx, text, begin, top + height - 16 * scale, colour("warn"));
+    bottom = begin + wide + 8 * scale;
   }
-  arrows(plot, trend, scale);
+  if (!trend.bands.length) arrows(plot, trend, scale);
   ctx.fillStyle = colour("alarm");
   for (const alert of trend.alerts.filter((each) => each.inhibited_by === null)) {
     const x = plot.valToPos(alert.since_time, "x", true);
@@ -232,12 +368,27 @@ function marks(plot, trend) {
   ctx.restore();
 }
 
+function shortened(text, most) {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}
+
+/** Write over whatever is below, so that it can be read. */
+function label(ctx, text, x, y, ink) {
+  ctx.textAlign = "left";
+  ctx.lineJoin = "round";
+  ctx.lineWidth = 3 * devicePixelRatio;
+  ctx.strokeStyle = colour("raise");
+  ctx.strokeText(text, x, y);
+  ctx.fillStyle = ink;
+  ctx.fillText(text, x, y);
+}
+
 /** An arrow at the top for each run beyond the scale, with its value where there is room. */
 function arrows(plot, trend, scale) {
   const { ctx } = plot;
   const { left, top, width } = plot.bbox;
   const { start_time: times, duration, failed } = trend.points;
-  let free = -Infinity;
+  let free = trend.marks.length ? Infinity : -Infinity; // labels of what happened are there
   ctx.textAlign = "left";
   duration.forEach((value, place) => {
     const x = plot.valToPos(times[place], "x", true);
@@ -248,10 +399,10 @@ function arrows(plot, trend, scale) {
     ctx.lineTo(x - 4 * scale, top + 7 * scale);
     ctx.lineTo(x + 4 * scale, top + 7 * scale);
     ctx.fill();
-    const words = amount(value, trend.unit);
-    if (x < free || x + 7 * scale + ctx.measureText(words).width > left + width) return;
-    ctx.fillText(words, x + 6 * scale, top + 11 * scale);
-    free = x + 14 * scale + ctx.measureText(words).width;
+    const text = amount(value, trend.unit);
+    if (x < free || x + 7 * scale + ctx.measureText(text).width > left + width) return;
+    ctx.fillText(text, x + 6 * scale, top + 11 * scale);
+    free = x + 14 * scale + ctx.measureText(text).width;
   });
 }
 

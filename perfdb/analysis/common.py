@@ -1,0 +1,195 @@
+"""What slow runs have in common: attribute values that are over-represented among them.
+
+Each value is counted among the slow runs and among the rest; Wilson's interval says what chance leaves of the
+difference. Pure and deterministic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perfdb.analysis.compare import FACTS
+from perfdb.analysis.rows import CommonRow, frame_from
+from perfdb.analysis.rules.failures import wilson_interval
+from perfdb.analysis.series import quantile
+from perfdb.text import counted, inert, shortened
+
+SLOWEST = 5.0  # percent of the runs of each pipeline and mode
+LEAST_RUNS = 20  # of a pipeline and mode, before some are called its slowest
+LEAST_SLOW = 3  # with a value, before it is told
+MOST_VALUES = 10  # numbers of more values are told by quarters
+MOST_ROWS = 100
+_NO_GROUPS = {"command"}  # texts that name single runs rather than what they share
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What slow runs have in common.
+
+    Attributes:
+        sentence: what is to be said first.
+        frame: one row per attribute and value, the most over-represented first: ``attribute``, ``value``,
+            ``slow_n`` of ``slow_of`` slow runs have it, which is ``slow_percent``, with its 95 % interval
+            ``low_percent`` to ``high_percent``; ``rest_n``, ``rest_of``, ``rest_percent`` the same of the
+            rest; ``lift``: how many times as frequent it is among the slow ones (missing where no other run
+            has it); ``sure``: that is more than chance explains, however many values were looked at.
+        slow: the ids of the slow runs; rest: how many others were looked at.
+    """
+
+    sentence: str
+    frame: pd.DataFrame
+    slow: Sequence[str] = field(repr=False)
+    rest: int
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def common(
+    sessions: pd.DataFrame, seconds: pd.Series[float], *, slow: Collection[str] | None, percent: float
+) -> Common:
+    """Return what the slow ones of these sessions have in common.
+
+    Args:
+        sessions: as ``History.sessions`` gives them, of runs that count.
+        seconds: what each of them took, by session id; those without are left out.
+        slow: the ids of the slow ones; without, the slowest of each pipeline and mode.
+        percent: how many of each pipeline and mode are its slowest.
+
+    Raises:
+        ValueError: there are too few runs, or none is slow, or none is not.
+    """
+    known = sessions[sessions["session_id"].isin(seconds.index)]
+    took = seconds.reindex(known["session_id"]).to_numpy(dtype=float)
+    is_slow = (
+        _slowest(known, took, percent) if slow is None else known["session_id"].isin(set(slow)).to_numpy()
+    )
+    slow_of, rest_of = int(is_slow.sum()), int((~is_slow).sum())
+    if slow is None and slow_of == 0:
+        raise ValueError(
+            f"too few runs to call some of them the slowest: {LEAST_RUNS} of one kind are needed"
+        )
+    if slow_of == 0 or rest_of == 0:
+        raise ValueError(f"{slow_of} of {slow_of + rest_of} runs are slow: there is nothing to compare")
+    rows = sorted(_rows(known, is_slow), key=_rank)
+    return Common(
+        _sentence(rows, slow_of, rest_of),
+        frame_from(rows[:MOST_ROWS], CommonRow),
+        list(known.loc[is_slow, "session_id"]),
+        rest_of,
+    )
+
+
+def _slowest(known: pd.DataFrame, took: np.ndarray[Any, Any], percent: float) -> np.ndarray[Any, Any]:
+    found = np.zeros(len(known), dtype=bool)
+    for places in known.groupby(["pipeline", "mode"], sort=False).indices.values():
+        if len(places) < LEAST_RUNS:
+            continue
+        values = took[places]
+        count = max(1, math.floor(len(places) * percent / 100))
+        limit = np.sort(values)[-count]
+        found[places] = values >= limit if limit > values.min() else False
+    return found
+
+
+def _rows(known: pd.DataFrame, is_slow: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+    facts = [name for name in FACTS if name in known.columns and name not in _NO_GROUPS]
+    of_runs: list[dict[Any, Any]] = []
+    columns = [*facts, "pipeline", "attributes", "start_time"]
+    for row in known[columns].to_dict("records"):
+        attributes: Mapping[str, Any] = row.pop("attributes")
+        moment = pd.Timestamp(row.pop("start_time"), unit="s", tz="UTC")
+        of_runs.append(
+            {**attributes, **row, "hour (UTC)": f"{moment.hour:02}", "weekday (UTC)": moment.day_name()}
+        )
+    slow_of, rest_of = int(is_slow.sum()), int((~is_slow).sum())
+    found: list[dict[str, Any]] = []
+    looked_at = 0
+    for name in dict.fromkeys(name for row in of_runs for name in row):
+        values = _values(name, [row.get(str(name)) for row in of_runs])
+        slow = Counter(value for value, hit in zip(values, is_slow, strict=True) if hit)
+        rest = Counter(value for value, hit in zip(values, is_slow, strict=True) if not hit)
+        looked_at += sum(count >= LEAST_SLOW for value, count in (slow + rest).items() if value is not None)
+        for value, count in slow.items():
+            if value is None or count < LEAST_SLOW or count / slow_of <= rest[value] / rest_of:
+                continue
+            low, high = wilson_interval(count, slow_of)
+            found.append(
+                {
+                    "attribute": str(name),
+                    "value": value,
+                    "slow_n": count,
+                    "slow_of": slow_of,
+                    "slow_percent": 100 * count / slow_of,
+                    "low_percent": 100 * low,
+                    "high_percent": 100 * high,
+                    "rest_n": rest[value],
+                    "rest_of": rest_of,
+                    "rest_percent": 100 * rest[value] / rest_of,
+                    "lift": (count / slow_of) / (rest[value] / rest_of) if rest[value] else None,
+                }
+            )
+    z = NormalDist().inv_cdf(1 - 0.025 / max(1, looked_at))  # of many values some stand out by chance
+    for each in found:
+        low, _ = wilson_interval(each["slow_n"], slow_of, z)
+        _, high = wilson_interval(each["rest_n"], rest_of, z)
+        each |= {"sure": low > high, "excess": low - high}
+    return found
+
+
+def _values(name: object, given: Sequence[Any]) -> list[str | None]:
+    """Return the values as texts; numbers of many values as the quarter that they are in."""
+    numbers = [
+        float(value)
+        for value in given
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    ]
+    if len(set(numbers)) > MOST_VALUES:
+        ordered = sorted(numbers)
+        edges = [quantile(ordered, share) for share in (0.25, 0.5, 0.75)]
+        words = [f"up to {edges[0]:g}", *(f"{a:g} to {b:g}" for a, b in pairwise(edges))]
+        words.append(f"over {edges[2]:g}")
+        return [
+            words[sum(value > edge for edge in edges)]
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            else None
+            for value in given
+        ]
+    return [_text(value) for value in given]
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, dict | list) or value != value:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Put what chance explains least first."""
+    return (-row["excess"], -row["slow_percent"], row["attribute"], row["value"])
+
+
+def _sentence(rows: Sequence[Mapping[str, Any]], slow_of: int, rest_of: int) -> str:
+    sure = [row for row in rows if row["sure"]]
+    if not sure:
+        return (
+            f"Nothing that is recorded tells the {counted(slow_of, 'slow run')} from the other "
+            f"{rest_of:,}: no value is more frequent among them than chance explains"
+        )
+    first = sure[0]
+    name = f"{shortened(inert(first['attribute']), 40)}={shortened(inert(first['value']), 40)}"
+    return (
+        f"{name}: {first['slow_percent']:.0f} % of {counted(slow_of, 'slow run')}, "
+        f"{first['rest_percent']:.0f} % of the other {rest_of:,}"
+    )

@@ -1,0 +1,53 @@
+"""What slow runs have in common, of the sessions that the bar chooses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic.dataclasses import dataclass
+
+from perfdb.analysis.rows import CommonRow
+from perfdb.history.names import require_names
+from perfdb.history.values import rows_of
+from perfdb.web.queries import CommonQuery
+from perfdb.web.schemas import Answer
+
+if TYPE_CHECKING:
+    from perfdb.web.served import ServedHistory
+
+MOST_SLOW = 200
+
+
+@dataclass(frozen=True)
+class CommonValue(CommonRow):
+    """A value of an attribute among slow runs and among the rest, see ``History.common``."""
+
+
+class CommonAnswer(Answer):
+    """What slow runs have in common, the most over-represented first."""
+
+    sentence: str
+    slow: int
+    rest: int
+    slow_session_ids: list[str]  # the newest of them
+    rows: list[CommonValue]
+
+
+def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
+    """Return what the slow ones of the sessions that fit have in common.
+
+    Raises:
+        NotFoundError: nothing is called so.
+        UsageError: too few runs fit, or all or none of them are slow.
+    """
+    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag)
+    found = history.common(
+        slowest=query.slowest, over=query.over, step=query.step, last=query.last, **query.filters()
+    )
+    return CommonAnswer(
+        sentence=found.sentence,
+        slow=len(found.slow),
+        rest=found.rest,
+        slow_session_ids=list(found.slow)[-MOST_SLOW:],
+        rows=[CommonValue(**row) for row in rows_of(found.frame)],
+    )

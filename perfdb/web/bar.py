@@ -1,0 +1,327 @@
+"""The bar of every page: which time, pipeline and mode. All of it is in the address, and is read here alone.
+
+``since`` and ``until`` are moments as in ``History.sessions``, ``all``, ``commit:0a1b2c3`` (since its first
+run) or ``deploy:1.4`` (since what was annotated so); ``last`` is so many runs; ``pipeline`` and ``mode`` are
+names. A page hands what it is asked to ``asked``, and its links keep the window: see ``words.link``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+
+from perfdb.errors import FilterError, StoreError
+from perfdb.filters import moment_of, zone_named
+from perfdb.store import browsing
+from perfdb.store.annotations import annotated_at, read_annotations
+from perfdb.text import mode_text, shortened
+from perfdb.web.served import ServedHistory
+from perfdb.web.words import link
+
+WINDOW = ("since", "until", "last")
+NAMES = (*WINDOW, "pipeline", "mode")
+FORM = ("window", "from", "to", "zone", "series", "of")
+"""Fields of forms that stand for others: an address with one of them is changed into one without."""
+
+PRESETS = (
+    ("since=1h", "the last hour"),
+    ("since=today", "today"),
+    ("since=24h", "24 hours"),
+    ("since=7d", "7 days"),
+    ("since=30d", "30 days"),
+    ("since=90d", "90 days"),
+    ("since=365d", "a year"),
+    ("since=all", "all time"),
+    ("last=50", "the last 50 runs"),
+    ("last=100", "the last 100 runs"),
+    ("last=500", "the last 500 runs"),
+    ("last=2000", "the last 2,000 runs"),
+)
+DATES = "dates"
+ZONE_COOKIE = "perfdb_zone"
+_ZONE = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
+_MOST_LAST = 100_000
+_MOST_KINDS = 1_000
+_MARKS_OFFERED = 6
+
+Question = TypeVar("Question", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What the bar says: as it stands in the address, and what that means; and what can be chosen."""
+
+    given: Mapping[str, str]
+    since: float | None = None
+    until: float | None = None
+    zone: tzinfo = UTC
+    pipelines: Sequence[str] = ()
+    modes: Sequence[str] = ()
+    marks: Sequence[tuple[str, str]] = ()  # what a window can begin with, and its words
+
+    @property
+    def pipeline(self) -> str | None:
+        """The pipeline that is chosen."""
+        return self.given.get("pipeline")
+
+    @property
+    def mode(self) -> str | None:
+        """The mode that is chosen, as canonical JSON."""
+        return self.given.get("mode")
+
+    @property
+    def window(self) -> dict[str, str]:
+        """What of the address is about time."""
+        return {name: self.given[name] for name in WINDOW if name in self.given}
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the window has a beginning or an end."""
+        return self.since is not None or self.until is not None
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """All of it as questions take it: moments in ISO, with their zone."""
+        moments = {"since": self.since, "until": self.until}
+        return dict(self.given) | {
+            name: datetime.fromtimestamp(at, UTC).isoformat()
+            for name, at in moments.items()
+            if at is not None
+        }
+
+    @property
+    def chosen(self) -> str:
+        """Which entry of the list of windows is chosen."""
+        if len(self.window) == 1 and "until" not in self.window:
+            name, value = next(iter(self.window.items()))
+            if (word := f"{name}={value}") in dict(PRESETS) or name == "last" or ":" in value[:8]:
+                return word
+        return DATES if self.window else ""
+
+    def windows(self, usual: str) -> list[tuple[str, str]]:
+        """Return what can be chosen, each as the form sends it; ``usual`` is what a page shows by itself."""
+        offered = [("", usual), *(each for each in PRESETS if each[1] != usual)]
+        marks = [(f"since={moment}", words) for moment, words in self.marks]
+        known = dict([*offered, *marks])
+        own = [] if self.chosen in (*known, DATES) else [(self.chosen, self.chosen.replace("=", " "))]
+        return [*offered, *own, *marks, (DATES, "between dates…")]
+
+    def link(self, path: str, **more: Any) -> str:
+        """Return the address of another page with the same bar."""
+        return link(path, **{**self.given, **more})
+
+    def local(self, moment: float | None) -> str:
+        """Return a moment as a field for date and time has it, in the viewer's zone."""
+        if moment is None or moment <= 0:
+            return ""
+        return f"{datetime.fromtimestamp(moment, self.zone):%Y-%m-%dT%H:%M}"
+
+
+def bar_of(request: Request) -> Bar:
+    """Return what the bar of this address says.
+
+    Raises:
+        ValueError: a moment is of no form that can be meant, or there is no such commit.
+    """
+    known: Bar | None = getattr(request.state, "bar", None)
+    if known is None:
+        known = request.state.bar = _read(request)
+    return known
+
+
+def _read(request: Request) -> Bar:
+    given = {
+        name: value.strip() for name, value in request.query_params.items() if name in NAMES and value.strip()
+    }
+    history: ServedHistory = request.app.state.history
+    zone = zone_of(request.cookies.get(ZONE_COOKIE))
+    with history.reading() as connection:
+        kinds = [] if connection is None else browsing.total_series(connection, most=_MOST_KINDS)
+        marks = [] if connection is None else _marks(connection, given.get("pipeline"))
+        moments = {
+            name: _moment(connection, name, given[name], zone) for name in ("since", "until") if name in given
+        }
+    own = [mode for _, pipeline, mode in kinds if given.get("pipeline") in (None, pipeline)]
+    return Bar(
+        given,
+        **moments,
+        zone=zone,
+        pipelines=sorted({pipeline for _, pipeline, _ in kinds}),
+        modes=sorted(set(own), key=lambda mode: (mode_text(mode), mode)),
+        marks=marks,
+    )
+
+
+def _marks(connection: Any, pipeline: str | None) -> list[tuple[str, str]]:
+    """Return the newest annotations and commits, as a window can begin with them."""
+    said = read_annotations(connection, pipeline=pipeline, newest=_MARKS_OFFERED)[::-1]
+    commits = browsing.newest_commits(connection, most=_MARKS_OFFERED)
+    return [
+        *dict.fromkeys((f"deploy:{each.text}", f"since {shortened(each.text, 40)}") for each in said),
+        *((f"commit:{commit}", f"since commit {commit[:10]}") for commit in commits),
+    ]
+
+
+def _moment(connection: Any, name: str, text: str, zone: tzinfo) -> float:
+    if text == "all":
+        return 0.0
+    kind, colon, word = text.partition(":")
+    try:
+        if colon and kind == "commit":
+            found = None if connection is None else browsing.first_run_of_commit(connection, word)
+            if found is None:
+                raise FilterError(f"no session ran on a commit {word[:80]!r}")
+            return found
+        if colon and kind == "deploy":
+            found = None if connection is None else annotated_at(connection, word)
+            if found is None:
+                raise FilterError(f"nothing is annotated with {word[:80]!r}; see: perfdb annotations")
+            return found
+        return moment_of(text, zone=zone)
+    except FilterError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def zone_of(name: str | None) -> tzinfo:
+    """Return a viewer's zone; UTC where a browser said none that there is."""
+    if name is None or not _ZONE.fullmatch(name) or name == "local":
+        return UTC
+    try:
+        return zone_named(name) or UTC
+    except ValueError:
+        return UTC
+
+
+def asked(question: type[Question], request: Request, *others: str, **fixed: Any) -> Question:
+    """Return what a page was asked; fields of a form that were left empty are not asked at all.
+
+    Args:
+        question: one of ``queries``; of the bar it is asked what it has fields for.
+        request: whose address has the fields.
+        others: fields of the page itself.
+        fixed: what the page decides.
+
+    Raises:
+        ValueError: a field has a value of another form.
+    """
+    given: dict[str, Any] = {
+        name: value
+        for name, value in request.query_params.items()
+        if value.strip() and name not in (*others, *NAMES)
+    }
+    if "attribute" in given:
+        given["attribute"] = [each for each in request.query_params.getlist("attribute") if each.strip()]
+    fields = question.model_fields
+    bar = {name: value for name, value in bar_of(request).asked.items() if name in fields}
+    if bar.get("last", "").isdecimal() and (most := _most(fields["last"])) < int(bar["last"]) <= _MOST_LAST:
+        bar["last"] = str(most)  # another page shows more of them
+    try:
+        return question.model_validate(bar | given | fixed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _most(field: Any) -> int:
+    return next((each.le for each in field.metadata if hasattr(each, "le")), _MOST_LAST)
+
+
+class BarRoute(APIRoute):
+    """A page whose forms may say a window in words: it is then asked again, by an address that says it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers, with the change of address before it."""
+        answer = super().get_route_handler()
+
+        async def settle_and_answer(request: Request) -> Response:
+            if not any(name in request.query_params for name in FORM):
+                return await answer(request)
+            return RedirectResponse(_settled(request), 303)
+
+        return settle_and_answer
+
+
+def _settled(request: Request) -> str:
+    """Return the address that says what the fields of a form stand for.
+
+    Raises:
+        ValueError: no page of this dashboard wrote one of them.
+    """
+    asked_for = request.query_params
+    kept: dict[str, Any] = {}
+    for name, value in asked_for.multi_items():
+        if value.strip() and name not in FORM:
+            kept.setdefault(name, []).append(value)
+    window = asked_for.get("window")
+    if window is not None or asked_for.get("from") or asked_for.get("to"):
+        for name in WINDOW:
+            kept.pop(name, None)
+        kept |= _window(window or DATES, asked_for)
+    if kept.get("measure") == ["duration"]:
+        del kept["measure"]
+    if chosen := asked_for.get("series"):
+        kept |= _series(chosen, asked_for)
+    return link(request.url.path, **kept)
+
+
+def _window(window: str, asked_for: Mapping[str, str]) -> dict[str, str]:
+    if window != DATES:
+        name, equals, value = window.partition("=")
+        if not equals or name not in ("since", "last"):
+            raise ValueError(f"{window[:80]!r} is no choice of this page: choose one of the list")
+        return {name: value}
+    zone = zone_of(asked_for.get("zone"))
+    found = {}
+    for name, field in (("since", "from"), ("until", "to")):
+        if text := asked_for.get(field, "").strip():
+            moment = datetime.fromtimestamp(moment_of(text, zone=zone), UTC)
+            found[name] = f"{moment:%Y-%m-%dT%H:%MZ}"
+    return found
+
+
+def _series(chosen: str, asked_for: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the series that is meant: the list's, or what the bar made of the one that was shown."""
+    names = ("pipeline", "step", "mode")
+    wanted = dict(zip(names, key_of(chosen, 3), strict=True))
+    if asked_for.get("of") != chosen:
+        return wanted
+    pipeline, mode = asked_for.get("pipeline") or None, asked_for.get("mode") or None
+    step = wanted["step"] if pipeline in (None, wanted["pipeline"]) else None
+    return {"pipeline": pipeline, "step": step, "mode": mode}
+
+
+def key_of(text: str, size: int) -> list[str | None]:
+    """Return what a field of a form that stands for several values holds.
+
+    Raises:
+        ValueError: no page of this dashboard wrote it.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if (
+        not isinstance(found, list)
+        or len(found) != size
+        or not all(isinstance(each, str | None) for each in found)
+    ):
+        raise ValueError(f"{text[:80]!r} is no choice of this page: choose one of the list")
+    return found
+
+
+def bar_or_none(request: Request) -> Bar:
+    """Return the bar for a page that says what is wrong: an empty one, if the bar itself is."""
+    try:
+        return bar_of(request)
+    except (ValueError, StoreError):
+        return Bar({})

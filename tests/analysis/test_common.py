@@ -1,0 +1,92 @@
+"""What slow runs have in common: values of attributes, with the share among them and among the rest."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb.errors import UsageError
+from perfdb.testing import make_history, make_session
+
+RUNS = 600
+
+
+def recorded(place: Any, *, slow_customer: str = "acme") -> perfdb.History:
+    """A tenth of the runs is of each of ten customers; one of them takes three times as long, mostly."""
+    chance = random.Random(4)
+
+    def seconds(customer: str) -> float:
+        slow = customer == slow_customer and chance.random() < 0.6
+        return chance.uniform(0.9, 1.1) * (3.0 if slow else 1.0)
+
+    names = ["acme", *(f"other-{number}" for number in range(9))]
+    return make_history(
+        place,
+        [
+            make_session(
+                number,
+                {"load": seconds(name), "store": chance.uniform(1, 1.2)},
+                attributes={"customer": name, "rows": chance.randrange(10_000), "big": number % 2 == 0},
+                host=f"host-{number % 3}",
+            )
+            for number in range(RUNS)
+            for name in [chance.choice(names)]
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> perfdb.History:
+    return recorded(tmp_path_factory.mktemp("common"))
+
+
+def test_what_makes_runs_slow_comes_first_with_its_counts(history: perfdb.History) -> None:
+    found = history.common()
+    first = found.frame.iloc[0]
+    assert (first["attribute"], first["value"], first["slow_of"]) == ("customer", "acme", RUNS // 20)
+    assert first["slow_percent"] == 100
+    assert first["low_percent"] < 100 <= first["high_percent"]
+    sessions = history.sessions()
+    acme = sum(each["customer"] == "acme" for each in sessions["attributes"])
+    assert first["slow_n"] + first["rest_n"] == acme
+    assert found.sentence.startswith("customer=acme: 100 % of 30 slow runs, ")
+    assert list(found.frame.loc[found.frame["sure"], "attribute"]) == ["customer"]
+
+
+def test_slow_runs_are_the_slowest_those_over_a_limit_or_a_given_set(history: perfdb.History) -> None:
+    over = history.common(over=3.0)
+    assert over.slow == list(history.sessions().query("total_duration > 3")["session_id"])
+    given = history.common([f"run-{number:04}" for number in range(0, RUNS, 2)])
+    assert list(given.frame.loc[given.frame["sure"], "attribute"]) == ["big"]
+    of_step = history.common(step="store")
+    assert not of_step.frame["sure"].any()
+    assert "than chance explains" in of_step.sentence
+    assert {"load", "store"} & set(of_step.frame["attribute"]) == set()
+
+
+def test_numbers_of_many_values_are_told_by_quarters(tmp_path: Path) -> None:
+    runs = [
+        make_session(number, {"load": 1.0 + number / 1000}, attributes={"rows": number}, every_s=1)
+        for number in range(200)
+    ]
+    first = make_history(tmp_path, runs).common(slowest=10).frame.iloc[0]
+    assert (first["attribute"], first["value"], first["slow_percent"]) == ("rows", "over 149.25", 100)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"over": 100.0}, "0 of 600 runs are slow"),
+        ({"over": 0.0}, "600 of 600"),
+        ({"last": 10}, "too few runs"),
+    ],
+)
+def test_where_nothing_can_be_compared_that_is_said(
+    history: perfdb.History, asked: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        history.common(**asked)

@@ -1,0 +1,101 @@
+"""The bar of time, pipeline and mode: pages obey it, links keep it, and its form becomes an address."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.answers.pages import Page
+
+NORMAL = '{"fast_mode":false}'
+PATHS = ("/", "/sessions", "/trends", "/bottlenecks", "/compare", "/alerts", "/rules", "/rules/fast_shift",
+         "/sessions/last", "/alerts/1")  # fmt: skip
+
+
+def asked(dashboard: Any, path: str, **fields: str) -> Any:
+    return dashboard.client.get(path, params=fields)
+
+
+def page(dashboard: Any, path: str, **fields: str) -> Page:
+    answer = asked(dashboard, path, **fields)
+    assert answer.status_code == 200, answer.text[-2000:]
+    return Page(answer.text)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_page_has_the_bar_and_its_links_keep_the_window(shared_dashboard: Any, path: str) -> None:
+    found = page(shared_dashboard, path, since="7d", pipeline="design", mode=NORMAL)
+    assert '<option value="since=7d" selected>' in found.html
+    assert re.search(r'<option value="design" selected>', found.html)
+    assert "normal mode</option>" in found.html
+    others = [link for link in found.links if link.startswith("/") and "#" not in link and "=" in link]
+    assert len(others) > 7
+    assert [
+        link
+        for link in others
+        if "commit%3A" not in link and parse_qs(urlsplit(link).query).get("since") != ["7d"]
+    ] == []
+
+
+def test_pages_show_the_runs_of_the_window_alone(shared_dashboard: Any) -> None:
+    rows = shared_dashboard.get("sessions", limit=200)["rows"]
+    since = sorted(row["start_time"] for row in rows)[-20]
+    moment = datetime.fromtimestamp(since - 0.01, UTC).isoformat()
+    inside = [row for row in rows if row["start_time"] >= since - 0.01]
+    slow = [row for row in inside if row["mode"] == NORMAL]
+    assert page(shared_dashboard, "/sessions", since=moment).heading == f"{len(inside)} sessions that fit"
+    assert page(shared_dashboard, "/sessions", since=moment, mode=NORMAL).heading.startswith(f"{len(slow)} ")
+    assert page(shared_dashboard, "/sessions", last="7").heading == "7 sessions that fit"
+    counted = f"{len(slow)} runs that count"
+    assert counted in page(shared_dashboard, "/trends", since=moment, mode=NORMAL).text
+    costs = page(shared_dashboard, "/bottlenecks", since=moment, mode=NORMAL)
+    assert f"{len(slow)} sessions; means" in costs.text
+    now = shared_dashboard.get("overview", since=moment, mode=NORMAL)["series"]
+    assert {row["mode"] for row in now} == {NORMAL}
+    assert now[0]["n"] == len(slow)
+    assert now[0]["baseline"] is not None, "the runs before the window are its past"
+    assert "No alert" in page(shared_dashboard, "/alerts", until="2020-01-01").text
+    assert "0 of 0" in page(shared_dashboard, "/rules/fast_shift", until="2020-01-01").text
+
+
+def test_a_window_begins_with_a_commit(shared_dashboard: Any) -> None:
+    rows = shared_dashboard.get("sessions", limit=200)["rows"]  # those in fast mode ran on it from the first
+    first = min(row["start_time"] for row in rows if row["fast_mode"])
+    begun = page(shared_dashboard, "/sessions", since="commit:4e5f")
+    assert begun.heading == f"{sum(row['start_time'] >= first for row in rows)} sessions that fit"
+    assert '<option value="since=commit:4e5f6a7b">' in page(shared_dashboard, "/").html
+    assert asked(shared_dashboard, "/", since="commit:nosuch").status_code == 400
+
+
+def test_the_form_becomes_an_address_in_the_viewers_zone(shared_dashboard: Any) -> None:
+    fields = {
+        "window": "dates",
+        "from": "2026-01-31T08:00",
+        "to": "",
+        "zone": "Asia/Tokyo",
+        "status": "failed",
+    }
+    answer = shared_dashboard.client.get("/sessions", params=fields, follow_redirects=False)
+    assert answer.status_code == 303
+    assert parse_qs(urlsplit(answer.headers["location"]).query) == {
+        "status": ["failed"], "since": ["2026-01-30T23:00Z"]
+    }  # fmt: skip
+    again = shared_dashboard.client.get("/", params={"window": "last=50"}, follow_redirects=False)
+    assert again.headers["location"] == "/?last=50"
+    assert asked(shared_dashboard, "/", window="colour=red").status_code == 400
+
+
+def test_today_began_at_the_viewers_midnight(shared_dashboard: Any) -> None:
+    zone = {"Cookie": "perfdb_zone=Pacific/Kiritimati"}  # 14 hours ahead of UTC
+    shown = shared_dashboard.client.get("/sessions?since=today&limit=200", headers=zone).text
+    midnight = time.time() - (time.time() + 14 * 3_600) % 86_400
+    rows = shared_dashboard.get("sessions", limit=200)["rows"]
+    due = {row["session_id"] for row in rows if row["start_time"] >= midnight}
+    assert set(re.findall(r'data-key="([\w-]+)"', shown)) == due
+    hostile = {"Cookie": "perfdb_zone=../../etc/passwd"}
+    assert shared_dashboard.client.get("/sessions?since=today", headers=hostile).status_code == 200

@@ -1,0 +1,92 @@
+"""One row for each pipeline, worst first, in agreement with the sentence above; and the page of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import perfdb
+from perfdb.testing import NOON, make_history, make_session
+from tests.answers.pages import Page
+
+
+def runs(pipeline: str, of: list[float], *, failed: int = 0) -> list[Any]:
+    """Return a run an hour, the newest ones failed."""
+    return [
+        make_session(
+            number,
+            {"work": seconds},
+            every_s=3_600,
+            session_id=f"{pipeline[0]}-{number}",
+            pipeline=pipeline,
+            attributes={"cost_usd": 0.5},
+            **({"status": "failed", "success": False} if number >= len(of) - failed else {}),
+        )
+        for number, seconds in enumerate(of)
+    ]
+
+
+@pytest.fixture
+def served(web_folder: Any, serve: Any) -> Any:
+    usual = [1.0 + number % 3 / 100 for number in range(60)]
+    made = [
+        *runs("a well", usual),
+        *runs("b few", usual[:5]),
+        *runs("c/slower?", [*usual[:40], *(2.0 + value for value in usual[:20])]),
+        *runs("d fails", usual, failed=8),
+    ]
+    return serve(make_history(web_folder / "home", made))
+
+
+def test_the_worst_pipeline_is_first_and_the_sentence_is_its(served: Any) -> None:
+    rows = served.get("overview")["pipelines"]
+    assert [(row["pipeline"], row["state"]) for row in rows] == [
+        ("d fails", "failing"), ("c/slower?", "slower"), ("b few", "new"), ("a well", "good")
+    ]  # fmt: skip
+    assert rows[0]["failed_percent"] == pytest.approx(40)
+    assert rows[3]["runs_per_day"] == pytest.approx(24)
+    assert rows[3]["cost_usd"] == pytest.approx(0.5)
+    page = Page(served.client.get("/").text)
+    table = page.table("Pipelines")
+    assert [row[0] for row in table.rows] == [row["pipeline"] for row in rows]
+    assert "8 of the newest 20 runs of d fails failed" in page.heading
+    assert table.column(table.rows[0], "How it is") == "8 of 20 runs failed"
+    assert table.column(table.rows[1], "How it is") == "it takes 3.0 × as long"
+    assert table.column(table.rows[0], "Failed") == "40 %"
+
+
+def test_each_row_leads_to_a_page_whose_figures_are_the_same(served: Any) -> None:
+    overview = Page(served.client.get("/").text)
+    for row in overview.table("Pipelines").rows:
+        name = row[0]
+        answer = served.client.get(next(link for link in overview.links if link == _address(name)))
+        assert answer.status_code == 200, name
+        page = Page(answer.text)
+        assert page.table("How it is").rows == [row]
+        assert page.heading.startswith(name)
+        assert page.has("Each step now")
+    assert served.client.get("/pipelines/nosuch").status_code == 404
+
+
+def test_the_bar_goes_to_the_page_of_another_pipeline(served: Any) -> None:
+    answer = served.client.get("/pipelines", params={"pipeline": "c/slower?", "since": "7d"})
+    assert answer.headers["location"] == "/pipelines/c/slower%3F?since=7d"
+
+
+def test_a_window_holds_its_runs_against_those_before(served: Any) -> None:
+    since = NOON + 40 * 3_600 - 1
+    (row,) = served.get("overview", since=f"{since:.0f}", pipeline="c/slower?")["pipelines"]
+    assert (row["n"], row["state"]) == (20, "slower")
+    assert row["change_percent"] == pytest.approx(198, abs=3)
+
+
+def _address(name: str) -> str:
+    from perfdb.web.words import link
+
+    return link(f"/pipelines/{name}", mode="{}")
+
+
+def test_perfdb_has_no_pipeline_yet(web_folder: Any, serve: Any) -> None:
+    served = serve(perfdb.History())
+    assert "Nothing is recorded yet" in served.client.get("/").text
