@@ -46,7 +46,8 @@ MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
 WAVE_DAYS = 3  # of the runs at hand that may hide a move in their wave
 WAVE_RUNS = 1_500  # in which a wave of the day is looked for, where a level seems to have moved
-KNOWN_OF, KNOWN_SHARE = 500, 0.01  # runs before; with more at a level, the five of `fast_shift` are too few
+KNOWN_OF, KNOWN_SHARE = 500, 0.01  # runs before, and the share that may have been at a level that is new
+STAYED = 10  # runs, and change points, that a level has to show otherwise: it may be a burst
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is evaluated
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = METRICS
@@ -440,7 +441,8 @@ def judged(
     levels = known if calm is None else calm.tolist()
     first = len(runs) - len(values) + verdict.since
     begin = first if first <= 0 else begin_of_new(levels, first)
-    if rule.kind == FAST_SHIFT.name and first > 0 and _was_there(levels, first):
+    few = rule.kind == FAST_SHIFT.name or len(levels) - first < STAYED
+    if few and first > 0 and _was_there(levels, first):
         said = f"{verdict.arithmetic}; but runs of that level were there before: no"
         return replace(verdict, hit=False, good=True, arithmetic=said)
     if begin is None:
@@ -455,7 +457,7 @@ def judged(
 
 
 def _was_there(levels: Sequence[float], first: int) -> bool:
-    """Say whether the level since a run is one that single runs had before: five runs say too little then."""
+    """Say whether the level since a run is one of single runs before: few runs since say too little."""
     before, after = levels[max(0, first - KNOWN_OF) : first], sorted(levels[first:])
     low = after[len(after) // 4]
     return sum(each >= low for each in before) > max(1, KNOWN_SHARE * len(before))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from statistics import median
 
 from perfdb.analysis.rules.base import EVERY, Frozen, Rule, Verdict, percent_over, too_few, yes
 from perfdb.analysis.rules.change import CHANGE_RUNS
@@ -47,9 +47,10 @@ def evaluate_switching(rule: Rule, values: Sequence[float], frozen: Frozen | Non
 
 def _has_heaps(values: Sequence[float]) -> bool:
     """Say whether the runs may be two heaps: it saves the worker numpy on a series of one."""
-    return _is_split(values) or _is_split(
-        [median(values[first : first + _BLOCK]) for first in range(0, len(values) - _BLOCK + 1, _BLOCK)]
-    )
+    if _is_split(values):
+        return True
+    blocks = range(0, len(values) - _BLOCK + 1, _BLOCK)
+    return _is_split([sorted(values[first : first + _BLOCK])[_BLOCK // 2] for first in blocks])
 
 
 def _is_split(values: Sequence[float]) -> bool:
@@ -59,7 +60,7 @@ def _is_split(values: Sequence[float]) -> bool:
     if low <= 0 or high < low * (1 + _LEAST_APART):
         return False
     third = math.pow(high / low, 1 / 3)
-    between = sum(low * third < value < high / third for value in ordered)
+    between = bisect_left(ordered, high / third) - bisect_right(ordered, low * third)
     return between <= _MOST_BETWEEN * len(ordered)
 
 
