@@ -187,14 +187,15 @@ class History(Keeping):
     def usual_seconds(self, session: Session) -> dict[str | None, float]:
         """Return what a session that runs usually takes, by step name, in s; None is its total.
 
-        The medians of the newest 20 sessions of its pipeline and mode that ended; empty of one that ended.
+        The medians of the newest 20 sessions of its pipeline and mode that ended, at its hour and weekday
+        where the totals have a wave of these; empty of one that ended.
         """
         from perfdb.store.series import usual_seconds
 
         if session.status != RUNNING:
             return {}
         with self._recorded() as connection:
-            return usual_seconds(connection, session.pipeline, session.mode)
+            return usual_seconds(connection, session.pipeline, session.mode, session.start_time)
 
     def each_session(self, *, last: int | None = None, **filters: Unpack[Filters]) -> Iterator[Session]:
         """Yield the sessions that fit one by one, oldest first, each with its steps and samples.

@@ -107,7 +107,7 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
         is_live = found.status == RUNNING
-        usual = usual_seconds(connection, found.pipeline, found.mode) if is_live else {}
+        usual = usual_seconds(connection, found.pipeline, found.mode, found.start_time) if is_live else {}
     explanation, not_explained = _explanation(found, past) if is_explained else (None, None)
     now = time.time()  # one for all that is drawn of a session that runs
     laid_out = timeline(found, now, usual)
