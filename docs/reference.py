@@ -157,7 +157,7 @@ def rules_page() -> str:
     kinds, defaults = [], []
     for kind in TABLE.values():
         numbers = (f"`{name}`{' (required)' if name in kind.needs else ''}" for name in kind.settings)
-        own = [*numbers, *(["`direction`"] if kind.sided else [])]
+        own = [*numbers, *map(code, kind.choices), *(["`direction`"] if kind.sided else [])]
         kinds.append((code(kind.name), kind.summary, ", ".join(own), "yes" if kind.information else ""))
         if kind.default is not None:
             about = {None: "the total", "*": "the total and every step"}[kind.default.step]
@@ -364,6 +364,8 @@ def frames() -> dict[str, Any]:
         "differs_by()": history.differs_by(),
         "failures()": history.failures(),
         "measures()": history.measures(),
+        "pareto()": history.pareto(by="pipeline", measure="duration"),
+        "spending()": history.spending(),
         "thresholds()": history.thresholds(),
         "violations()": history.violations(),
         "alerts()": history.alerts(),

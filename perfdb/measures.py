@@ -98,6 +98,9 @@ KEPT = ("duration", *NAMES)  # of sessions as of steps, in columns: no sum of it
 FIXED = (*KEPT, *(each.name for each in OF_ATTEMPTS))  # are measures whatever was recorded
 METRICS = ("duration", *(each.name for each in JUDGED))  # of rules; others are attributes
 
+SPENT = ("cost_usd", "input_tokens", "output_tokens", "cached_tokens", "image_tokens", "images")
+"""What calls of models use up and cost, as ``perfdb.usage`` and prices name it: attributes of steps."""
+
 _KNOWN = {each.name: each for each in (DURATION, *MEASURES, *OF_ATTEMPTS)}
 _UNITS = {  # by the end of a name; whether the words of an attribute leave it out
     "_s": ("s", True),

@@ -392,7 +392,7 @@ def usage(response: R) -> R:
     answers of one step add up. What it is given is not changed; where nothing is recorded it does nothing.
     """
     try:
-        from perfdb.recording.usage import Stream, added, is_stream, used_in
+        from perfdb.recording.usage import Manager, Stream, added, is_manager, is_stream, used_in
 
         node = current()
         if isinstance(node, _Nothing):
@@ -403,6 +403,8 @@ def usage(response: R) -> R:
             before = node.data if isinstance(node, Step) else node._attributes
             node.set(**added(before, found))
 
+        if is_manager(response):
+            return Manager(response, put)  # type: ignore[return-value]
         if is_stream(response):
             return Stream(response, put)  # type: ignore[return-value]
         put(used_in(response))

@@ -12,6 +12,11 @@ import re
 
 from perfdb.vocabulary import MEDIANS, OTHER, TOTAL
 
+TYPE_CHECKING = False  # see perfdb/__init__.py
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _BREAK = "\u200b"
 _MARKUP = (
@@ -203,3 +208,21 @@ def step_label(step_name: str | None, kind: str = "step") -> str:
 def counted(number: int, noun: str) -> str:
     """Return ``1 session``, ``12 sessions``, ``100,000 sessions``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def spending_text(row: Mapping[str, Any]) -> str:
+    """Return what was spent today and what a run costs beside the usual: a row of ``History.spending``."""
+    parts = []
+    if row["today_usd"] is not None:
+        tokens = f", {row['today_tokens']:,.0f} tokens" if row["today_tokens"] else ""
+        parts.append(
+            f"{amount_text(row['today_usd'], 'usd')} today in {counted(row['today_n'], 'run')}{tokens}"
+        )
+    if row["run_usd"] is not None:
+        text = f"a run costs {amount_text(row['run_usd'], 'usd')} (median of {row['n']})"
+        if row["usual_usd"] is not None:
+            change = row["change_percent"]
+            moved = f" ({change:+.0f} %)" if change is not None and abs(change) >= 0.5 else ""
+            text += f", usually {amount_text(row['usual_usd'], 'usd')}{moved}"
+        parts.append(text)
+    return "; ".join(parts)

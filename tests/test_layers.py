@@ -150,11 +150,13 @@ def test_only_the_store_speaks_sql() -> None:
     assert wrong == []
 
 
-def test_what_runs_in_the_hosts_threads_needs_the_standard_library_and_psutil_only() -> None:
+def test_what_runs_in_the_hosts_threads_needs_the_standard_library_and_the_monitors_psutil_and_pynvml() -> (
+    None
+):
     outside = {
         name.split(".")[0] for part, module in parts() if LAYERS[part] <= 1 for name in imports_of(module)
     } - set(sys.stdlib_module_names)
-    assert outside <= {"perfdb", "psutil"}
+    assert outside <= {"perfdb", "psutil", "pynvml"}
 
 
 def test_the_worker_needs_no_pandas() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,10 @@ def cause_at(
         cause = find_cause(parts, facts, at, within, [each.inside for each in found], probable)
     else:
         parts = values_by_step(connection, measure, [each.session_id for each in found])
-        known = [_without(each, measure.name) for each in facts]
+        having = {name for part in parts for name in part if name is not None}
+        others = {name for each in found for name in each.seconds if name is not None}
+        others |= {name for each in found for _, name in each.inside}
+        known = [_without(each, measure.name, others - having if having else ()) for each in facts]
         cause = find_cause(parts, known, at, within, likely=probable)
     if not cause.suspects or not cause.suspects[0].is_switch:
         return cause
@@ -85,9 +88,14 @@ def facts_before(
     return {each.session_id: each.facts for each in found}
 
 
-def _without(facts: Mapping[str, object], name: str) -> dict[str, object]:
-    """Return the facts but for the measure itself, which moved and is no cause of that."""
-    return {key: value for key, value in facts.items() if key != name and not key.startswith(f"{name} of ")}
+def _without(facts: Mapping[str, object], name: str, others: Collection[str]) -> dict[str, object]:
+    """Return the facts but for the measure itself, which moved, and those of steps that have none of it."""
+    foreign = tuple(f" of {each}" for each in others)
+    return {
+        key: value
+        for key, value in facts.items()
+        if key != name and not key.startswith(f"{name} of ") and not key.endswith(foreign)
+    }
 
 
 def as_details(cause: Cause) -> dict[str, Any]:

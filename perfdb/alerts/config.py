@@ -177,6 +177,7 @@ def _rule(table: Table, measures: Mapping[str, Measure]) -> Rule:
         table.read(_COMMON | {key: _anything for key in table if key not in _COMMON})  # says which are known
         raise table.error("there is no such kind", "kind")
     checks = _COMMON | {name: number(*limits) for name, limits in kind.settings.items()}
+    checks = checks | {name: _one_of(words) for name, words in kind.choices.items()}
     if kind.sided:
         checks = checks | {"direction": _one_of(("up", "down"))}
     found = table.read(checks)

@@ -38,6 +38,7 @@ from perfdb.store.windows import (
     hosts_since,
     last_error,
     read_windows,
+    with_day_sums,
 )
 from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, FIRING
 
@@ -338,7 +339,21 @@ def windows_of(
     # Some of the last sessions failed or were tagged: a few more than the rules ask for.
     runs = (most or max(TABLE[rule.kind].window for rule in fitting)) + 10
     further = {step: of_step.values() for step, of_step in attributes.items()}
-    return read_windows(connection, session, runs, metrics=metrics, attributes=further)
+    windows = read_windows(connection, session, runs, metrics=metrics, attributes=further)
+    return with_sums(connection, windows, fitting)
+
+
+def with_sums(connection: Connection, windows: Sequence[Series], rules: Iterable[Rule]) -> list[Series]:
+    """Return the windows, with the sums of days where a rule looks at them."""
+    adding = [rule for rule in rules if TABLE[rule.kind].looks_at == "day"]
+
+    def made(window: Series) -> Series:
+        for rule in adding:
+            if rule.metric == window.metric and rule.is_about(window):
+                return with_day_sums(connection, window, measure_of(rule))
+        return window
+
+    return [made(window) for window in windows]
 
 
 def measure_of(rule: Rule) -> Measure:
@@ -506,6 +521,8 @@ def values_for(
     kind = TABLE[rule.kind]
     if kind.looks_at == "failed":
         pairs = [(float(failed), index) for index, failed in enumerate(window.failed)]
+    elif kind.looks_at == "day":  # also of runs that failed: they were paid for
+        pairs = [(value, index) for index, value in enumerate(window.of_day) if value == value]
     else:
         part = {"highest": window.highest, "lowest": window.lowest}.get(kind.looks_at, window.values)
         if kind.compares or kind.finds == "run":  # runs of one moment with those of another

@@ -21,6 +21,7 @@ from perfdb.alerts.evaluation import (
     pins_of,
     values_for,
     windows_of,
+    with_sums,
 )
 from perfdb.alerts.lifecycle import Seen, advance, frozen_of
 from perfdb.analysis.outcomes import Outcome, outcome_of
@@ -65,6 +66,7 @@ def evaluate_past(
     )
     if not windows:
         return
+    windows = with_sums(connection, windows, [rule])
     pins = pins_of(connection, session.pipeline, session.mode)
     total = windows[0]  # has every session
     for session_id, start in list(zip(total.session_ids, total.start_times, strict=True))[: -last - 1 : -1]:

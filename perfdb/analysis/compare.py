@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,10 @@ RESAMPLES = 5_000
 LEAST_FOR_INTERVAL = 5
 SEED = 20_260_101
 SEPARATES = 0.95  # an attribute that names the group of this share of the sessions is confounded with it
+_SECONDS = {
+    "a_s": "a_median", "b_s": "b_median", "more_s": "difference_s", "more_low_s": "low_s",
+    "more_high_s": "high_s",
+}  # fmt: skip
 FACTS = ("host", "python_version", "perfdb_version", "git_commit", "command", "git_branch", "fast_mode")
 
 
@@ -69,7 +73,8 @@ class GroupComparison:
             ``low_s`` and ``high_s`` (95 % bootstrap interval of the difference, with 5 runs or more in
             both), ``effect``: Cliff's delta, from -1 (all of b are faster) to 1 (all are slower);
             ``kind``: total or step; ``difference``, ``low`` and ``high``: the same of any ``measure``, in
-            its ``unit``, where ``_s`` is missing if that is not seconds.
+            its ``unit``, where ``_s`` is missing if that is not seconds; ``a_s`` and ``b_s``: median seconds
+            of both groups, whatever the measure, with ``more_s``, ``more_low_s`` and ``more_high_s``.
         confounded: other attributes that tell the groups apart as well, so that the difference may be theirs;
             ``time`` when one group ended before the other began.
         left_out: values of ``by`` that are in neither group.
@@ -179,27 +184,54 @@ def compare_groups(
         ValueError: no session has the attribute, or there are not two values, or not these.
     """
     known = counted_sessions(sessions)
-    values = [_value(row, by) for row in known[[*FACTS, "pipeline", "attributes"]].to_dict("records")]
-    known = known.assign(group=pd.Series([_key(value) for value in values], index=known.index, dtype=object))
-    shown = {_key(value): value for value in values if value is not None}
+    values = attribute_of(known, by)
+    words = inert(by)
+    if known.size and not any(value is not None for value in values):
+        values, of_step = _of_steps(known, steps, by, a, b)
+        words += "" if of_step is None else f" of {inert(of_step)}"
+    known = known.assign(
+        group=pd.Series([key_of(value) for value in values], index=known.index, dtype=object)
+    )
+    shown = {key_of(value): value for value in values if value is not None}
     first, second, left_out = _two_groups([key for key in known["group"] if key != "null"], by, a, b)
     chosen = known[known["group"].isin([first, second])]
     runs = runs_of(chosen, steps).query("counted")
     groups = dict(zip(chosen["session_id"], chosen["group"], strict=True))
     runs = runs.assign(
         group=[groups[session_id] for session_id in runs["session_id"]],
-        mode=[_without(mode, by) for mode in runs["mode"]] if by in mode_attributes else runs["mode"],
+        mode=[without(mode, by) for mode in runs["mode"]] if by in mode_attributes else runs["mode"],
     )
     frame = _group_frame(runs, first, second)
     figures = {name: frame[f"{name}_s"] for name in ("difference", "low", "high")}
+    if measure.is_duration:
+        figures |= {name: frame[of] for name, of in _SECONDS.items()}
     frame = frame.assign(**figures, measure=measure.name, unit=measure.unit)
     if measure.unit != "s":
         frame = frame.assign(difference_s=math.nan, low_s=math.nan, high_s=math.nan)
     confounded = _confounded(chosen, first, by)
-    sentence = _group_sentence(frame, by, shown[first], shown[second], confounded, measure)
+    sentence = _group_sentence(frame, words, shown[first], shown[second], confounded, measure)
     return GroupComparison(
         by, shown[first], shown[second], sentence, frame, confounded, tuple(shown[key] for key in left_out)
     )
+
+
+def with_seconds(found: GroupComparison, seconds: GroupComparison) -> GroupComparison:
+    """Return a comparison of any measure with the seconds of the same groups beside."""
+    keys = ["pipeline", "mode", "kind", "step_name"]
+    beside = seconds.frame[[*keys, *_SECONDS]]
+    frame = found.frame.drop(columns=list(_SECONDS)).merge(beside, on=keys, how="left")
+    totals = frame[(frame["kind"] == "total") & frame["difference"].notna() & frame["more_s"].notna()]
+    sentence = found.sentence
+    if len(totals):
+        total = totals.iloc[int((totals["a_n"] + totals["b_n"]).to_numpy().argmax())]
+        more = float(total["more_s"])
+        sure = beyond_chance(total["more_low_s"], total["more_high_s"])
+        chance = "" if sure or not more else ", which chance alone could explain"
+        than = "as long as before" if not more else f"{difference_text(more)}{chance}"
+        time = f"It takes {duration_text(float(total['b_s']))}, {than}."
+        first, stop, rest = sentence.partition(". Beware:")
+        sentence = f"{first.removesuffix('.')}. {time}{' Beware:' if stop else ''}{rest}"
+    return replace(found, frame=frame, sentence=sentence)
 
 
 # --- statistics ---------------------------------------------------------------------------------------
@@ -322,6 +354,45 @@ def _percent(before: float | None, after: float | None) -> float | None:
 # --- two groups ---------------------------------------------------------------------------------------
 
 
+def attribute_of(sessions: pd.DataFrame, by: str) -> list[object]:
+    """Return what each session has of an attribute, or of a column such as ``host``; None where nothing."""
+    return [_value(row, by) for row in sessions[[*FACTS, "pipeline", "attributes"]].to_dict("records")]
+
+
+def _of_steps(
+    sessions: pd.DataFrame, steps: pd.DataFrame, by: str, a: object, b: object
+) -> tuple[list[object], str | None]:
+    """Return what the steps of one name have of an attribute, per session, and that name.
+
+    It is the name with the wanted values, or else with two, of which the newest appeared last. A session
+    whose steps of that name differ has none.
+    """
+    order = {session_id: place for place, session_id in enumerate(sessions["session_id"])}
+    having: dict[str, dict[int, dict[str, object]]] = {}
+    columns = (steps[name].tolist() for name in ("session_id", "step_name", "additional_data"))
+    for session_id, name, data in zip(*columns, strict=True):
+        value = data.get(by) if isinstance(data, Mapping) else None
+        if value is not None and session_id in order:
+            having.setdefault(name, {}).setdefault(order[session_id], {})[key_of(value)] = value
+    best: tuple[tuple[int, int, int], str] | None = None
+    for name, of_sessions in having.items():
+        first: dict[str, int] = {}
+        for place in sorted(of_sessions):
+            for key in of_sessions[place]:
+                first.setdefault(key, place)
+        wanted = sum(key_of(_meant(each, list(first))) in first for each in (a, b) if each is not None)
+        rank = (wanted, min(len(first), 2), max(first.values()))
+        if best is None or rank > best[0]:
+            best = rank, name
+    if best is None:
+        return [None] * len(sessions), None
+    found = having[best[1]]
+    values = [
+        next(iter(found[n].values())) if len(found.get(n, ())) == 1 else None for n in range(len(order))
+    ]
+    return values, best[1]
+
+
 def _value(row: Mapping[Hashable, Any], by: str) -> object:
     attributes = row["attributes"]
     if isinstance(attributes, Mapping) and by in attributes:
@@ -330,11 +401,13 @@ def _value(row: Mapping[Hashable, Any], by: str) -> object:
     return None if value is None or value is pd.NA or value != value else value
 
 
-def _key(value: object) -> str:
+def key_of(value: object) -> str:
+    """Return a value as JSON, which tells the number 1 from the text."""
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _without(mode: str, by: str) -> str:
+def without(mode: str, by: str) -> str:
+    """Return a mode without one of its attributes."""
     values = json.loads(mode)
     values.pop(by, None)
     return json.dumps(values, sort_keys=True, separators=(",", ":"))
@@ -350,26 +423,26 @@ def _two_groups(keys: Sequence[str], by: str, a: object, b: object) -> tuple[str
         raise ValueError(f"no session that counts has the attribute {by!r}")
     a, b = _meant(a, seen), _meant(b, seen)
     for value in (a, b):
-        if value is not None and _key(value) not in seen:
+        if value is not None and key_of(value) not in seen:
             some = ", ".join(seen[:8]) + (", …" if len(seen) > 8 else "")
-            raise ValueError(f"no session that counts has {by} = {_key(value)}; there are {some}")
+            raise ValueError(f"no session that counts has {by} = {key_of(value)}; there are {some}")
     if len(seen) < 2:
         raise ValueError(f"all sessions have {by} = {seen[0]}: there is nothing to compare them with")
-    free = [key for key in seen if key not in (_key(a), _key(b))]
+    free = [key for key in seen if key not in (key_of(a), key_of(b))]
     if b is not None and a is None:
-        return free[-1], _key(b), free[:-1]
+        return free[-1], key_of(b), free[:-1]
     if a is not None:
-        second = _key(b) if b is not None else free[-1]
-        return _key(a), second, [key for key in free if key != second]
+        second = key_of(b) if b is not None else free[-1]
+        return key_of(a), second, [key for key in free if key != second]
     return free[-2], free[-1], free[:-2]
 
 
 def _meant(value: object, seen: Sequence[str]) -> object:
     """Return which of the values that a person may mean there is."""
     if isinstance(value, Either):
-        return next((each for each in value if _key(each) in seen), value[-1])
-    is_text = value is None or isinstance(value, str) or _key(value) in seen
-    return value if is_text else _key(value)
+        return next((each for each in value if key_of(each) in seen), value[-1])
+    is_text = value is None or isinstance(value, str) or key_of(value) in seen
+    return value if is_text else key_of(value)
 
 
 def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
@@ -391,7 +464,7 @@ def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
             row = (difference, _percent(median_a, median_b), low, high, cliffs_delta(a, b))
         name, kind = (TOTAL, "total") if step_name is None else (step_name, "step")
         rows.append((pipeline, mode, name, a.size, b.size, median_a, median_b, *row, kind))
-    frame = frame_from([(*row, *(None,) * 5) for row in rows], GroupedRow)
+    frame = frame_from([(*row, *(None,) * 10) for row in rows], GroupedRow)
     # the largest difference first, below the total of its pipeline and mode
     weight = frame["difference_s"].abs().fillna(-1.0).where(frame["kind"] != "total", np.inf)
     return (
@@ -405,15 +478,18 @@ def _group_frame(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 def _confounded(chosen: pd.DataFrame, first: str, by: str) -> tuple[str, ...]:
     """Return the other attributes from which the group of a session could be guessed almost always.
 
-    An attribute of which every session has its own value tells nothing and is passed over.
+    An attribute of which every session has its own value tells nothing and is passed over, as is one that
+    says the same as ``by`` does, such as a session's of its steps.
     """
-    groups = [key == first for key in chosen["group"]]
+    groups, same = [key == first for key in chosen["group"]], chosen["group"].tolist()
     rows = chosen[[*FACTS, "pipeline", "attributes"]].to_dict("records")
     names = dict.fromkeys((*FACTS, "pipeline", *(name for row in rows for name in row["attributes"])))
     found = [
         str(name)
         for name in looking(names)
-        if name != by and _tells_apart([_key(_value(row, str(name))) for row in rows], groups)
+        if name != by
+        and (keys := [key_of(_value(row, str(name))) for row in rows]) != same
+        and _tells_apart(keys, groups)
     ]
     starts = chosen["start_time"].tolist()
     before = [start for start, is_first in zip(starts, groups, strict=True) if is_first]
@@ -437,8 +513,8 @@ def _group_sentence(
 ) -> str:
     named_a, named_b = (inert(_shown(value)) for value in (a, b))
     if named_a == named_b:  # the text "1" and the number 1
-        named_a, named_b = inert(_key(a)), inert(_key(b))
-    groups = f"{inert(by)} = {named_b}"
+        named_a, named_b = inert(key_of(a)), inert(key_of(b))
+    groups = f"{by} = {named_b}"
     totals = frame[(frame["kind"] == "total") & frame["difference"].notna()]
     if totals.empty:
         return f"No pipeline and mode has sessions of both {groups} and {named_a}."
@@ -465,4 +541,4 @@ def _group_sentence(
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) else _key(value)
+    return value if isinstance(value, str) else key_of(value)

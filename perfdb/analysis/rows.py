@@ -208,3 +208,28 @@ class GroupedRow:
     high: float | None
     measure: str
     unit: str
+    a_s: float | None
+    b_s: float | None
+    more_s: float | None
+    more_low_s: float | None
+    more_high_s: float | None
+
+
+@dataclass(frozen=True)
+class ChoiceRow:
+    """One value of an attribute: how long its runs take, and what they cost; see ``analysis.pareto``."""
+
+    pipeline: str
+    mode: str
+    step_name: str | None
+    value: Any
+    n: int
+    seconds: float
+    seconds_low: float | None
+    seconds_high: float | None
+    cost: float
+    cost_low: float | None
+    cost_high: float | None
+    front: bool
+    measure: str
+    unit: str

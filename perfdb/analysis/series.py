@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Ordered: TypeAlias = Sequence[float] | npt.NDArray[np.float64]
 
 
+DAY_S = 86_400
+
+
 class SeriesName(NamedTuple):
     """Whose past it is; ``step_name`` None is the session's total."""
 
@@ -70,6 +73,7 @@ class Series:
         counted: whether the value counts, which is NaN where there is none; failed: whether the run failed.
         highest: where the values are means of a session's runs, the highest of these; lowest: the lowest.
         calm: the values without what the machine added, see ``calm``; empty where nobody knows.
+        of_day: what the day of a run had come to when it ended, see ``day_sums``; empty where nobody asked.
     """
 
     pipeline: str
@@ -84,6 +88,7 @@ class Series:
     highest: Sequence[float] = field(default=(), repr=False)
     lowest: Sequence[float] = field(default=(), repr=False)
     calm: Sequence[float] = field(default=(), repr=False)
+    of_day: Sequence[float] = field(default=(), repr=False)
 
     @property
     def name(self) -> SeriesName:
@@ -111,6 +116,7 @@ class Series:
             self.highest[part],
             self.lowest[part],
             self.calm[part],
+            self.of_day[part],
         )
 
     def at(self, places: Iterable[int]) -> Series:
@@ -126,12 +132,38 @@ class Series:
             highest=[self.highest[place] for place in chosen] if self.highest else (),
             lowest=[self.lowest[place] for place in chosen] if self.lowest else (),
             calm=[self.calm[place] for place in chosen] if self.calm else (),
+            of_day=[self.of_day[place] for place in chosen] if self.of_day else (),
         )
 
     @property
     def good(self) -> Series:
         """The runs that count."""
         return self.at(place for place, counted in enumerate(self.counted) if counted)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one session adds to the sum of its day."""
+
+    session_id: str
+    start_time: float  # epoch s
+    end_time: float
+    utc_offset: int  # of the writer's local time: whose day it is (s)
+    value: float
+
+    @property
+    def day(self) -> int:
+        """Its day, counted since 1970."""
+        return math.floor((self.start_time + self.utc_offset) / DAY_S)
+
+
+def day_sums(spent: Iterable[Spent]) -> dict[str, float]:
+    """Return, by session, what the day that it began in had come to when it ended, itself included."""
+    sums: dict[int, float] = {}
+    found: dict[str, float] = {}
+    for each in sorted(spent, key=lambda each: (each.end_time, each.session_id)):
+        found[each.session_id] = sums[each.day] = sums.get(each.day, 0.0) + each.value
+    return found
 
 
 LEAST_WAIT = 0.01  # of a run: what waited for less was not disturbed

@@ -43,9 +43,11 @@ HELP = "\n".join(
     type=click.Choice(FORMATS),
     help="Format; the default depends on FILE, else png.",
 )
-@name_option("step", "trend: this step instead of the total.")
+@name_option("step", "trend: this step instead of the total. pareto: only this step.")
 @click.option(
-    "--by", metavar="WHAT", help="trend: session or time. compare: an attribute, such as fast_mode."
+    "--by",
+    metavar="WHAT",
+    help="trend: session or time. compare, pareto: an attribute, such as fast_mode or model.",
 )
 @measure_option
 @last_option()

@@ -137,7 +137,7 @@ def _session_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _print_groups(found: GroupComparison) -> None:
     before, after = _told_apart(found.a, found.b)
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("step", flexible=True),
         Column(inert(before), right=True, flexible=True),
         Column("n", right=True),
@@ -148,6 +148,8 @@ def _print_groups(found: GroupComparison) -> None:
         Column("95 % interval"),
         Column("effect", right=True),
     )
+    if (found.frame["measure"] != "duration").any():
+        columns += (Column("time", right=True, optional=True), Column("more time", right=True, optional=True))
     for number, ((pipeline, mode), group) in enumerate(found.frame.groupby(["pipeline", "mode"])):
         click.echo("\n" * (number > 0) + colour(of_kind(str(pipeline), str(mode)), None, bold=True))
         print_table(columns, [_group_cells(row) for row in rows_of(frame_in_order(group))])
@@ -184,7 +186,17 @@ def _group_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         _signed(row["difference_percent"]),
         interval,
         f"{row['effect']:+.2f}" if known else "",
+        *(() if row["measure"] == "duration" else _time_beside(row)),
     )
+
+
+def _time_beside(row: Mapping[str, Any]) -> tuple[str, str]:
+    from perfdb.analysis.compare import beyond_chance
+
+    if row["more_s"] is None:
+        return duration_text(row["b_s"]) if row["b_s"] is not None else "", ""
+    sure = beyond_chance(row["more_low_s"], row["more_high_s"])
+    return duration_text(row["b_s"]), f"{difference_text(row['more_s'])}{'' if sure else ', by chance?'}"
 
 
 def _signed(percent: float | None) -> str:

@@ -14,8 +14,9 @@ def command(seed: int, here: bool) -> None:
     """Record 60 runs of the design pipeline offline, then explore them.
 
     The demo makes 48 normal and 12 fast designs with the real SDKs against stand-in services on this machine,
-    in accelerated time. At some point one step becomes slower. Everything is recorded as in a real run, but
-    into its own folder, perfdb-demo/: nothing is added to your history, and no notification is sent.
+    in accelerated time. At some point one step becomes slower, and another model makes a run dearer.
+    Everything is recorded as in a real run, but into its own folder, perfdb-demo/: nothing is added to your
+    history, and no notification is sent.
     """
     from perfdb.pathway import missing_extra
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,10 +19,16 @@ from perfdb.cli.options import (
 )
 from perfdb.cli.render import Column, print_rows, print_table
 from perfdb.cli.sorting import in_order
-from perfdb.cli.text import COLOURS, duration_text, mark, short_time
-from perfdb.text import counted
+from perfdb.cli.text import COLOURS, amount_text, duration_text, mark, of_kind, short_time
+from perfdb.history.values import rows_of
+from perfdb.measures import unit_of
+from perfdb.text import counted, spending_text
 from perfdb.vocabulary import INTERRUPTED, RUNNING
 
+if TYPE_CHECKING:
+    from perfdb.history.history import History
+
+SPENT = {"cost_usd": Column("cost", right=True), "tokens": Column("tokens", right=True, optional=True)}
 COLUMNS = (
     Column(""),
     Column("session"),
@@ -48,24 +54,40 @@ def command(
     history = open_history(database, lists=True)
     given = history_filters(filters)
     found = history.session_rows(last=last + 1, expand_attributes=expand, **given)[::-1]
+    spent = history.spent_by([row["session_id"] for row in found[:last]])
+    having = [name for name in SPENT if any(name in each for each in spent.values())]
+    for row in found[:last]:
+        row |= {name: spent.get(row["session_id"], {}).get(name) for name in having if name not in row}
     rows = in_order(found[:last], columns=SESSION_COLUMNS)
     if not print_rows(rows, as_json=as_json, as_csv=as_csv) and rows:
-        print_table(COLUMNS, [_cells(row) for row in rows], [COLOURS.get(row["status"]) for row in rows])
+        columns = (*COLUMNS[:-1], *(SPENT[name] for name in having), COLUMNS[-1])
+        cells = [_cells(row, spent.get(row["session_id"], {}), having) for row in rows]
+        print_table(columns, cells, [COLOURS.get(row["status"]) for row in rows])
+        for line in _today(history) if having else ():
+            click.echo(line, err=True)
     if not rows:
         say_what_next(given)
     elif len(found) > last:
         click.echo(f"The newest {last}; there are more: --last {last * 5}", err=True)
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], spent: Mapping[str, float], having: Iterable[str]) -> tuple[str, ...]:
     return (
         mark(row["status"]),
         row["session_id"],
         short_time(row["start_time"]),
         row["pipeline"] + (" (fast)" if row["fast_mode"] else ""),
         duration_text(row["total_duration"]),
+        *(amount_text(spent[name], unit_of(name)) if name in spent else "" for name in having),
         _note(row),
     )
+
+
+def _today(history: History) -> Iterator[str]:
+    """Yield what was spent today, and what a run costs beside the usual."""
+    for row in rows_of(history.spending()):
+        if row["run_usd"] is not None or row["today_usd"] is not None:
+            yield f"{of_kind(row['pipeline'], row['mode'])}: {spending_text(row)}"
 
 
 def _note(row: Mapping[str, Any]) -> str:

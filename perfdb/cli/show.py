@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from perfdb.alerts.messages import amount
+from perfdb.analysis.measuring import of_session
 from perfdb.analysis.timeline import last_instant
 from perfdb.cli.completing import complete
 from perfdb.cli.options import COUNT, filter_options, open_history, session_meant, table_options
@@ -17,6 +18,7 @@ from perfdb.cli.render import colour, print_rows, screen_width
 from perfdb.cli.sorting import in_order, is_sorted
 from perfdb.cli.text import (
     COLOURS,
+    amount_text,
     cut,
     duration_text,
     facts_text,
@@ -27,7 +29,7 @@ from perfdb.cli.text import (
     width,
 )
 from perfdb.cli.waterfall import waterfall
-from perfdb.measures import JUDGED
+from perfdb.measures import JUDGED, named
 from perfdb.recording.report import to_report
 from perfdb.records import Session
 from perfdb.text import counted, so_far_text
@@ -125,6 +127,11 @@ def _heading(session: Session, columns: int, now: float, usual: float | None) ->
             f"{each.short} {amount(value, each.name)}"
             for each in JUDGED
             if (value := getattr(session, each.name))
+        ),
+        *(
+            f"{each.words} {amount_text(value, each.unit).removesuffix(' tokens')}"
+            for each in (named(name) for name in ("cost_usd", "input_tokens", "output_tokens"))
+            if (value := of_session(session, each)) is not None
         ),
     ]
     yield from _packed(machine, columns)

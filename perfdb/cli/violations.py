@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """List runs that violated a limit, newest first.
 
-    Limits are the rules of kind max and min in perfdb.toml. `perfdb thresholds suggest` suggests limits.
+    Limits are the rules of kind max, min and sum in perfdb.toml. `perfdb thresholds suggest` suggests limits.
     """
     history = open_history(database, lists=True)
     given = history_filters(filters)
@@ -72,7 +72,7 @@ def _say_why(history: Any, measure: str | None) -> None:
     rules = tuple(rule for rule in rules if measure in (None, rule.metric))
     limits = sum(TABLE[rule.kind].finds == "breach" for rule in rules)
     if limits:
-        click.echo(f"No run violated a limit ({limits} rules of kind max or min).", err=True)
+        click.echo(f"No run violated a limit ({limits} rules of kind max, min or sum).", err=True)
     elif measure is not None:
         hint = f"perfdb thresholds suggest --measure {measure}"
         click.echo(inert(f"No limit is set on {measure}. To get suggestions: {hint}"), err=True)
@@ -82,7 +82,7 @@ def _say_why(history: Any, measure: str | None) -> None:
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     name = step_label(row["step_name"])
-    sign = "+" if row["kind"] == "max" else "-"
+    sign = "-" if row["kind"] == "min" else "+"
     return (
         row["severity"],
         row["session_id"],

@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from perfdb.analysis.measuring import of_step
 from perfdb.analysis.timeline import DEEPEST, Bar, in_tree_order, status_of, timeline
 from perfdb.cli.render import colour
 from perfdb.cli.text import (
     COLOURS,
+    amount_text,
     can_print,
     cut,
     duration_text,
@@ -23,11 +25,13 @@ from perfdb.cli.text import (
     pad,
     width,
 )
+from perfdb.measures import named
 from perfdb.records import Session, Step
 
 _NAME_SHARE = 0.4
 _LEAST_BAR = 12
-_DURATION, _SHARE = 11, 8
+_DURATION, _SHARE, _COST = 11, 8, 12
+COST = named("cost_usd")
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,12 @@ def waterfall(
     names = [_label(step, depth, glyphs) for step, depth in drawn]
     lanes = any(step.lane for step, _ in drawn)
     lane_columns = 6 if lanes else 0
-    room = columns - lane_columns - _DURATION - _SHARE - 4  # for names and bars
+    costs = {step.seq: of_step(step, COST) for step, _ in drawn}
+    cost_columns = _COST if any(cost is not None for cost in costs.values()) else 0
+    room = columns - lane_columns - _DURATION - _SHARE - cost_columns - 4  # for names and bars
     name_columns = min(max(map(width, [*names, "Other"])), int(columns * _NAME_SHARE), room - _LEAST_BAR)
     scale = _Scale(laid_out.wall_s, room - name_columns)
-    yield _axis(name_columns, lane_columns, scale.columns, laid_out.wall_s)
+    yield _axis(name_columns, lane_columns, scale.columns, laid_out.wall_s, cost_columns)
     used: set[str] = set()
     for (step, _), name in zip(drawn, names, strict=True):
         bar = bars[step.seq]
@@ -111,6 +117,7 @@ def waterfall(
                 colour(cells, paint if step.failed else "blue"),
                 pad(duration_text(None if bar.is_open else step.duration), _DURATION, right=True),
                 pad(share, _SHARE, right=True),
+                pad(_money(costs[step.seq]), cost_columns, right=True) if cost_columns else "",
             )
         ).rstrip()
         yield from _remarks(step, columns, data, bar.so_far)
@@ -135,17 +142,22 @@ def waterfall(
         yield colour(cut("  " + "   ".join(filter(None, legend)), columns), None, dim=True)
 
 
+def _money(cost: float | None) -> str:
+    return "" if cost is None else amount_text(cost, COST.unit)
+
+
 def _label(step: Step, depth: int, glyphs: _Glyphs) -> str:
     indent = "  " * (min(depth, DEEPEST) - 1) + glyphs.branch if depth else ""
     return indent + inert(step.step_name)
 
 
-def _axis(name_columns: int, lane_columns: int, bar: int, wall: float) -> str:
+def _axis(name_columns: int, lane_columns: int, bar: int, wall: float, cost_columns: int) -> str:
     right = duration_text(wall)
     lane = pad("lane", lane_columns - 1, right=True) if lane_columns else ""
     line = "─" if can_print("─") else "-"
     middle = f"0 {line * max(1, bar - width(right) - 3)} {right}"
     titles = pad("duration", _DURATION, right=True) + pad("share", _SHARE, right=True)
+    titles += pad("cost", cost_columns, right=True) if cost_columns else ""
     return colour("  " + pad("step", name_columns) + lane + " " + middle + titles, None, dim=True)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
-from perfdb.measures import DURATION, Measure
+from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import ACKNOWLEDGED, COMPLETED, FAILED, FIRING, PENDING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from perfdb.settings import Settings
 
 MOST_IN_DETAIL = 6_000
+COST = named("cost_usd")
 
 
 class Reader(Protocol):
@@ -44,6 +45,8 @@ class Reader(Protocol):
     def affordable(self) -> Callable[..., int | None]: ...  # noqa: D102
     @property
     def compare(self) -> Callable[..., Any]: ...  # noqa: D102
+    @property
+    def pareto(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
     @property
     def count(self) -> Callable[..., int]: ...  # noqa: D102
     def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
@@ -375,6 +378,32 @@ def _compare(asked: Asked) -> Figure:
     )
 
 
+def _pareto(asked: Asked) -> Figure:
+    from perfdb.charts.pareto import pareto
+
+    by = asked.by or "model"
+    measure = COST if asked.measure.is_duration else asked.measure
+    last = 1_000 if asked.last is None else asked.last
+    found = asked.history.pareto(by=by, step=asked.step, measure=measure.name, last=last, **asked.filters)
+    if found.empty:
+        return (
+            asked.nothing
+            if not asked.history.count(**asked.filters)
+            else pareto(found, by=by, measure=measure)
+        )
+    runs = found.groupby(["pipeline", "mode"], sort=False)["n"].sum()
+    pipeline, mode = runs.index[int(runs.to_numpy().argmax())]
+    own = found[(found["pipeline"] == pipeline) & (found["mode"] == mode)]
+    several = own.groupby("step_name", dropna=False)["value"].transform("size") > 1
+    own = own[several] if several.any() else own  # where there is something to choose
+    words = [
+        inert(pipeline),
+        mode_text(mode),
+        f"{counted(int(own['n'].sum()), 'run')} of the newest {last:,} sessions",
+    ]
+    return pareto(own, by=by, measure=measure, context=", ".join(word for word in words if word))
+
+
 def _first_sentence(text: str) -> str:
     """Return what a head line has room for."""
     return text.partition(". ")[0].rstrip(".")
@@ -397,5 +426,6 @@ CHARTS = {
     "compare": Chart(
         "two sessions (A B, or the last two), or two groups (--by ATTRIBUTE)", _compare, of_sessions=True
     ),
+    "pareto": Chart("seconds against money, per model (or --by ATTRIBUTE)", _pareto),
 }
 KINDS = tuple(CHARTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -184,6 +185,32 @@ class History(Keeping):
         with self._recorded() as connection:
             return reading.read_session(connection, reading.find_session_id(connection, session_id))
 
+    def spending(self) -> pd.DataFrame:
+        """Return what each pipeline and mode costs, where dollars or tokens were recorded.
+
+        Returns:
+            ``pipeline``, ``mode``; ``today_usd`` and ``today_tokens`` since midnight (local time), of
+            ``today_n`` sessions however they ended; ``run_usd``: the median of the newest ``n`` completed
+            sessions (20 at most), ``usual_usd`` that of the ``usual_n`` before them, if those are 10 or more,
+            and ``change_percent``.
+        """
+        import pandas as pd
+
+        from perfdb.store.spending import Spending, spending
+
+        with self._reading() as connection:
+            found = [] if connection is None else spending(connection, time.time())
+        return pd.DataFrame(
+            [asdict(each) for each in found], columns=[each.name for each in fields(Spending)]
+        )
+
+    def spent_by(self, session_ids: Collection[str]) -> dict[str, dict[str, float]]:
+        """Return ``cost_usd`` and ``tokens`` (in and out) of those of these sessions that have any."""
+        from perfdb.store.spending import spent_by
+
+        with self._reading() as connection:
+            return {} if connection is None else spent_by(connection, session_ids)
+
     def usual_seconds(self, session: Session) -> dict[str | None, float]:
         """Return what a session that runs usually takes, by step name, in s; None is its total.
 
@@ -325,7 +352,7 @@ class History(Keeping):
     def violations(
         self, *, measure: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
     ) -> pd.DataFrame:
-        """Return the runs that broke a ``max`` or ``min`` rule of the settings, oldest first.
+        """Return the runs that broke a ``max``, ``min`` or ``sum`` rule of the settings, oldest first.
 
         Args:
             measure: only what broke rules for this measure.
@@ -524,6 +551,39 @@ class History(Keeping):
                 raise UsageError('give two sessions, compare("last~1", "last"), or by="fast_mode"')
             return queries.compare_sessions(connection, *queries.usual_pair(connection, a, b), of)
 
+    def pareto(
+        self,
+        *,
+        by: str = "model",
+        step: str | None = None,
+        measure: str = "cost_usd",
+        last: int | None = 1000,
+        **filters: Unpack[Filters],
+    ) -> pd.DataFrame:
+        """Return how long each value of an attribute takes against what it costs, such as models.
+
+        Args:
+            by: an attribute of the sessions, or else of steps: then each step by itself.
+            step: only this step, by its own attribute or that of its session.
+            measure: what is held against the seconds, as ``measures`` lists them.
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+
+        Returns:
+            ``value``, ``n``, ``seconds`` and ``cost`` (medians) with their 95 % intervals, and ``front``:
+            whether no other one is as fast and as cheap: see ``analysis.pareto``.
+
+        Raises:
+            UsageError: nothing that counts has the attribute.
+        """
+        from perfdb.history import queries
+
+        with self._reading() as connection:
+            of = self._measure(connection, measure)
+            chosen = checked_filters(last, filters)
+            modes = self._settings.mode_attributes
+            return queries.choices(connection, by=by, step=step, measure=of, mode_attributes=modes, **chosen)
+
     def common(
         self,
         slow: Collection[str] | None = None,
@@ -607,10 +667,11 @@ class History(Keeping):
             kind: ``trend``, ``waterfall`` or another that ``perfdb chart --help`` lists.
             session_ids: of ``waterfall`` and ``resources`` one session (the last one), of ``compare`` two
                 (the last two).
-            step: of ``trend``: this step, not the total.
+            step: of ``trend``: this step, not the total; of ``pareto``: only this one.
             by: of ``trend``: ``session`` (at equal distances) or ``time``; of ``compare``: the attribute
-                whose values make the two groups.
-            measure: of ``trend``, ``steps``, ``bottlenecks`` and ``compare``: as in ``trends``.
+                whose values make the two groups; of ``pareto``: that whose values are drawn (``model``).
+            measure: of ``trend``, ``steps``, ``bottlenecks`` and ``compare``: as in ``trends``; of
+                ``pareto``: what the seconds are held against (``cost_usd``).
             last: how many of the newest sessions.
             filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
 

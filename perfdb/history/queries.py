@@ -189,10 +189,17 @@ def _statistics(
 def violations(
     connection: Connection | None, rules: Iterable[Rule], **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
-    """Return the runs among the sessions that fit which broke a ``max`` or ``min`` rule."""
+    """Return the runs among the sessions that fit which broke a ``max``, ``min`` or ``sum`` rule."""
+    from perfdb.analysis.rules import TABLE
     from perfdb.analysis.violations import violations as find
+    from perfdb.store.windows import offsets_of
 
-    return find(*sessions_and_steps(connection, **filters), rules)
+    rules = list(rules)
+    sessions, steps = sessions_and_steps(connection, **filters)
+    offsets = None
+    if connection is not None and any(TABLE[rule.kind].looks_at == "day" for rule in rules) and len(sessions):
+        offsets = offsets_of(connection, float(sessions["start_time"].min()))
+    return find(sessions, steps, rules, offsets)
 
 
 def regressions(
@@ -568,10 +575,43 @@ def compare_groups(
         UsageError: there are not two such groups.
     """
     from perfdb.analysis.compare import compare_groups as compare
+    from perfdb.analysis.compare import with_seconds
+    from perfdb.analysis.measuring import measured
 
-    sessions, steps = _measured(connection, measure, **filters)
+    sessions, steps = sessions_and_steps(connection, **filters)
+    groups = partial(compare, by=by, mode_attributes=mode_attributes)
     try:
-        return compare(sessions, steps, by=by, a=a, b=b, mode_attributes=mode_attributes, measure=measure)
+        found = groups(*measured(sessions, steps, measure), a=a, b=b, measure=measure)
+        if measure.is_duration:
+            return found
+        return with_seconds(found, groups(sessions, steps, a=found.a, b=found.b))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def choices(
+    connection: Connection | None,
+    *,
+    by: str,
+    step: str | None,
+    measure: Measure,
+    mode_attributes: Sequence[str],
+    **filters: Unpack[Chosen],
+) -> pd.DataFrame:
+    """Return what ``analysis.pareto`` finds: seconds against a measure, per value of an attribute.
+
+    Raises:
+        UsageError: nothing has the attribute.
+    """
+    from perfdb.analysis.pareto import choices as find
+    from perfdb.analysis.rows import ChoiceRow, frame_from
+
+    if connection is None:
+        return frame_from([], ChoiceRow)
+    try:
+        read = sessions_and_steps(connection, **filters)
+        modes = tuple(mode_attributes)
+        return find(*read, by=by, step=step_of(step), measure=measure, mode_attributes=modes)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
-from perfdb.measures import configured
+from perfdb.measures import configured, named
 from perfdb.outputs import write_output
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
@@ -116,10 +116,13 @@ def report(
     shown = set(frame["pipeline"])
     found = trends(runs_of(frame, steps)), bottlenecks(frame, steps)
     measured = recorded(frame, steps, configured(history.settings.measures))
+    costs = bottlenecks(frame, steps, named("cost_usd")) if "cost_usd" in set(measured["measure"]) else None
     del frame, steps  # they take as much room as the sessions do
     sessions = list(history.each_session(last=last, **filters))
     alerts = history.alerts(state="open")
     alerts = alerts[(alerts["severity"] != INFO) & alerts["pipeline"].isin(shown)]
-    body = overview_html(sessions, *found, sentences=alerts["message"].tolist(), measured=measured)
+    body = overview_html(
+        sessions, *found, sentences=alerts["message"].tolist(), measured=measured, costs=costs
+    )
     title = f"perfdb: {counted(len(sessions), 'session')}"
     return Report(document(title, body, sessions, made_by=made_by), body, len(sessions))

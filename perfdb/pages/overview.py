@@ -46,6 +46,7 @@ def overview_html(
     *,
     sentences: Sequence[str] = (),
     measured: pd.DataFrame | None = None,
+    costs: pd.DataFrame | None = None,
 ) -> str:
     """Return a fragment about sessions, oldest first.
 
@@ -55,6 +56,7 @@ def overview_html(
         ranked: what each step costs, as ``analysis.bottlenecks`` tells it of these sessions.
         sentences: what else was found: open alerts, for instance.
         measured: what was recorded beside the durations, as ``analysis.measuring`` tells it.
+        costs: the dollars of each step, as ``analysis.bottlenecks`` tells it of these sessions.
     """
     others = [] if measured is None else measured[measured["measure"] != "duration"].to_dict("records")
     series = _series(sessions)
@@ -77,6 +79,7 @@ def overview_html(
         totals=[_totals(named[kind], group) for kind, group in series.items()],
         ranked=ranked_rows,
         trends=trends.to_dict("records"),
+        costs=[] if costs is None else costs[costs["value"] > 0].head(MOST_MEASURED).to_dict("records"),
         measured=others[:MOST_MEASURED],
         more_measured=len(others) - MOST_MEASURED,
         newest=[(session, line, kinds_of(line)) for session, line in laid_out],

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from perfdb.analysis.timeline import Timeline, headline, timeline
+from perfdb.measures import SPENT
 from perfdb.pages import svg
 from perfdb.pages.rendering import render
+from perfdb.recording.report import spent_of
 from perfdb.records import Session
 from perfdb.text import size_text
 
@@ -37,6 +39,7 @@ def session_html(
     """
     laid_out = timeline(session, now, usual)
     last_sample = max((sample.time for sample in session.samples), default=session.start_time)
+    spent = spent_of(session)
     right = max(laid_out.wall_s, last_sample - session.start_time)
     return render(
         "report_session.html",
@@ -45,6 +48,8 @@ def session_html(
         line=laid_out,
         kinds=kinds_of(laid_out),
         explanation=explanation,
+        spent=spent,
+        spent_names=[name for name in SPENT if name in spent],
         right=right,
         resources=list(_resources(session, right)),
         on_path={bar.step.seq: bar.critical_s for bar in laid_out.bars()},

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from perfdb.analysis.timeline import Bar, Interval, Row, longest
+from perfdb.measures import LOWER
 from perfdb.pages.words import escaped
 from perfdb.text import duration_text
 
@@ -80,11 +81,14 @@ def pair_of_bars(critical: float, busy: float, longest: float) -> str:
     )
 
 
-def difference(seconds: float, largest: float, *, sure: bool = True) -> str:
-    """Return a bar from the middle: more to the right, less to the left; grey when it may be chance."""
+def difference(seconds: float, largest: float, *, sure: bool = True, better: str = LOWER) -> str:
+    """Return a bar from the middle: more to the right, less to the left; grey when it may be chance.
+
+    Its colour says whether that is worse, which less may be.
+    """
     half = largest if largest > 0 else 1.0
-    kind, first, last = ("more-of", 0.0, seconds) if seconds > 0 else ("less-of", seconds, 0.0)
-    kind = kind if sure else "chance-of"
+    first, last = min(0.0, seconds), max(0.0, seconds)
+    kind = ("more-of" if (seconds > 0) == (better == LOWER) else "less-of") if sure else "chance-of"
     shape = _rectangle(kind, half + first, half + last, 2 * half, inset=4.0) if seconds else ""
     return _svg("bar", _HEIGHT, f'{shape}<path class="zero" d="M{WIDTH / 2:g} 0V{_HEIGHT:g}"/>')
 

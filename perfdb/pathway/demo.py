@@ -1,4 +1,4 @@
-"""The demo: 60 recorded designs in accelerated time, with a step that becomes slower.
+"""The demo: 60 recorded designs in accelerated time; a model becomes dearer, and a step slower.
 
 The SDKs, the pictures and the recording are real, only the services are stand-ins
 and their time is scaled.
@@ -26,8 +26,8 @@ from perfdb.pathway.standin.latency import SEARCH, TIME_SCALE
 from perfdb.pathway.standin.pictures import draw_room
 from perfdb.settings import absolute, load, shown_path
 from perfdb.surroundings import variable, variables
-from perfdb.text import duration_text
-from perfdb.toml import Table
+from perfdb.text import amount_text, duration_text
+from perfdb.toml import Table, parse
 from perfdb.vocabulary import DESIGN_STEPS
 
 if TYPE_CHECKING:
@@ -38,11 +38,36 @@ if TYPE_CHECKING:
 NORMAL, FAST = 48, 12
 SLOWER_FROM = NORMAL - 12  # which normal design is the first with a slower step
 SLOWER_BY = 2.5  # of the search service; the whole step becomes about twice as slow
+DEARER_FROM = 30  # which of all designs is the first with another image model
+DEARER_MODEL = "gpt-image-2.6-sunburst"
 FOLDER = "perfdb-demo"
-SETTINGS_FILE = """\
+PRICES = """\
+[prices."gpt-4o"]
+input = 2.5
+cached = 1.25
+output = 10
+
+[prices."gpt-4o-mini"]
+input = 0.15
+cached = 0.075
+output = 0.6
+
+[prices."gpt-image-2.5-sunburst"]
+input = 5
+image_tokens = 8
+output = 2
+
+[prices."gpt-image-2.6-sunburst"]
+input = 5
+image_tokens = 8
+output = 3
+"""
+SETTINGS_FILE = f"""\
 # The demo's own settings: nothing of it gets into a history of your own, and no channel hears of it.
 home = "performance_tracking"
-"""
+
+# Invented prices, in dollars per million tokens.
+{PRICES}"""
 STYLES = ("modern", "scandinavian", "industrial", "japandi", "mid-century")
 
 __all__ = ["TIME_SCALE", "run_demo"]
@@ -54,6 +79,7 @@ class _Plan:
 
     fast_mode: bool
     slower: bool
+    dearer: bool
     style: str
     last: bool
 
@@ -66,6 +92,7 @@ def plans() -> Iterator[_Plan]:
         yield _Plan(
             fast_mode=fast,
             slower=not fast and normal >= SLOWER_FROM,
+            dearer=number >= DEARER_FROM,
             style=STYLES[number % len(STYLES)],
             last=number == NORMAL + FAST - 1,
         )
@@ -106,9 +133,11 @@ def run_demo(seed: int, *, here: bool = False) -> None:
         click.echo(
             f"Recording {NORMAL + FAST} designs in {shown_path(settings.home)}/ (stand-in services)", err=True
         )
+        dearer = replace(used, image_model=DEARER_MODEL)
         with (
-            RealProductsPathway(used, perfdb_settings=quiet) as silent,
-            RealProductsPathway(used, perfdb_settings=settings) as telling,
+            RealProductsPathway(used, perfdb_settings=quiet) as usual,
+            RealProductsPathway(dearer, perfdb_settings=quiet) as silent,
+            RealProductsPathway(dearer, perfdb_settings=settings) as telling,
             click.progressbar(list(plans()), file=sys.stderr, label="Designs", width=30) as designs,
         ):
             try:
@@ -118,7 +147,7 @@ def run_demo(seed: int, *, here: bool = False) -> None:
                         designs.finish()
                         designs.render_progress()
                         click.echo("\n\nThe last one, as your own program would show it:\n", err=True)
-                    response = (telling if plan.last else silent).generate(
+                    response = (telling if plan.last else silent if plan.dearer else usual).generate(
                         room, design_style=plan.style, fast_mode=plan.fast_mode, summary=plan.last
                     )
                     if not response["success"]:
@@ -151,7 +180,11 @@ def _settings_apart() -> Settings:
 def _settings_here() -> Settings:
     settings = load(wait_s=20.0)
     rules = {name: value for name, value in settings.alerts.items() if name != "channels"}
-    return settings.replaced(alerts=Table(rules, source=settings.alerts.source))
+    prices = {**parse(PRICES, source="the demo").table("prices"), **settings.prices}
+    return settings.replaced(
+        alerts=Table(rules, source=settings.alerts.source),
+        prices=Table(prices, path=("prices",), source=settings.prices.source),
+    )
 
 
 def _tell(settings: Settings, *, apart: bool) -> None:
@@ -171,6 +204,10 @@ def _tell(settings: Settings, *, apart: bool) -> None:
         click.echo("\nOne step became slower on the way, and perfdb noticed:\n")
         for line in wrap(_slower(history, settings.pipeline) or str(fired["message"].iloc[-1]), 96):
             click.echo(f"  {line}")
+    if costs := _dearer(history, settings.pipeline):
+        click.echo("\nA run costs more than at first, too:\n")
+        for line in wrap(costs, 96):
+            click.echo(f"  {line}")
     click.echo("\nLook closer:\n")
     if apart:
         click.echo(f"  cd {FOLDER:<22}nothing of it is in a history of your own")
@@ -181,6 +218,8 @@ def _tell(settings: Settings, *, apart: bool) -> None:
         explain = f"perfdb alerts explain {fired['id'].iloc[-1]}"
         click.echo(f"  {explain:<25}the whole story, with a picture; perfdb check exits 1 while it fires")
         click.echo("  perfdb regressions       everything that became slower, and since when")
+    if costs:
+        click.echo("  perfdb regressions --measure cost_usd     what became dearer, and since when")
     click.echo("  perfdb sessions          the runs, newest first")
     click.echo("  perfdb show              the last run as a waterfall")
     click.echo("  perfdb steps --json      every step, for your own tools")
@@ -199,6 +238,23 @@ def _slower(history: perfdb.History, pipeline: str) -> str:
         f"{row['step_name']} is slower since session {row['since_session_id']}: "
         f"{duration_text(row['before_median'])} -> {duration_text(row['after_median'])} "
         f"({row['effect']:+.0f} %, medians of {row['before_n']} and {row['after_n']} runs){share}; "
+        f"{row['cause'] or 'no attribute switched with it'}."
+    )
+
+
+def _dearer(history: perfdb.History, pipeline: str) -> str:
+    """Say since when a run costs more, and what switched then; nothing where it does not."""
+    try:
+        found = history.regressions(measure="cost_usd", pipeline=pipeline)
+    except perfdb.PerfdbError:  # nothing has a price
+        return ""
+    found = found[found["step_name"].isna() & found["lasts"] & (found["against"] == "level")]
+    if found.empty:
+        return ""
+    row: dict[Any, Any] = found.sort_values("difference").iloc[-1].to_dict()
+    before, after = (amount_text(row[f"{side}_median"], "usd") for side in ("before", "after"))
+    return (
+        f"{before} -> {after} ({row['effect']:+.0f} %) since session {row['since_session_id']}; "
         f"{row['cause'] or 'no attribute switched with it'}."
     )
 

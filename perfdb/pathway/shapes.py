@@ -71,6 +71,11 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
+class _InputDetails(Shape):
+    cached_tokens: Count = None
+    image_tokens: Count = None
+
+
 class Usage(Shape):
     """Tokens, in both of OpenAI's vocabularies."""
 
@@ -78,12 +83,23 @@ class Usage(Shape):
     output_tokens: Count = None
     prompt_tokens: Count = None
     completion_tokens: Count = None
+    input_tokens_details: Annotated[_InputDetails | None, _only(dict)] = None
+    prompt_tokens_details: Annotated[_InputDetails | None, _only(dict)] = None
 
     def counts(self) -> dict[str, int]:
-        """Return ``input_tokens`` and ``output_tokens``, as far as they are known."""
+        """Return all tokens that went in, those of them that were cached or of pictures, and that came out.
+
+        Only what is known; names as those of ``perfdb.usage``.
+        """
         read = self.prompt_tokens if self.input_tokens is None else self.input_tokens
         written = self.completion_tokens if self.output_tokens is None else self.output_tokens
-        counts = {"input_tokens": read, "output_tokens": written}
+        details = self.input_tokens_details or self.prompt_tokens_details or _InputDetails()
+        counts = {
+            "input_tokens": read,
+            "output_tokens": written,
+            "cached_tokens": details.cached_tokens,
+            "image_tokens": details.image_tokens,
+        }
         return {name: count for name, count in counts.items() if count is not None}
 
 

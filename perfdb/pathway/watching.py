@@ -50,7 +50,7 @@ class Counts(Protocol):
 class Usage:
     """What a design used of what is paid for, all attempts together: those as well that brought nothing.
 
-    ``cost`` stays None until prices are known: it is the place of a figure, never a guess.
+    ``cost`` stays None: prices are known where the history is written, as ``cost_usd`` of the steps.
     """
 
     input_tokens: int = 0
@@ -93,7 +93,7 @@ class Spending:
 
     def made(self) -> None:
         """Count a picture that came."""
-        self._add({"pictures": 1})
+        self._add({"pictures": 1, "images": 1})  # the name here, and the one that prices are of
 
     def _add(self, counts: dict[str, int]) -> None:
         for name, count in counts.items():

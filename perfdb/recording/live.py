@@ -23,6 +23,8 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Any, Protocol, TypeAlias
 
+    from perfdb.recording.gpu import Use
+
     # instant, CPU seconds (user and system, all threads), highest resident memory in MAXRSS_UNIT bytes
     Reading: TypeAlias = tuple[float, float, int]
 
@@ -114,6 +116,8 @@ class LiveSession:
         self._seconds_not_kept: dict[str, float] = {}
         self._data_kept = 0
         self.open_steps: dict[int, Timed] = {}
+        self.of_gpu: dict[str, Any] = {}  # what the monitor read of graphics processors
+        self._gpu: dict[int | None, Use] = {}  # the same while it is made, by step; None is the session
         self.samples: list[tuple[float, float, int]] = []  # epoch s, percent of a core, bytes
         self.next_seq = itertools.count().__next__
         self.in_database = Latch()  # set by the worker when its end is committed
@@ -344,6 +348,19 @@ class LiveSession:
             if len(self._unwritten) >= SAMPLES_PER_LINE:
                 self.write_samples()
 
+    def observe_gpu(self, percent: float, memory: int) -> None:
+        """Take a reading of the graphics processors, for the session and for its open steps.
+
+        It goes into the data of a step while that is open: who has no such processor pays nothing for it.
+        """
+        from perfdb.recording.gpu import Use
+
+        self._gpu.setdefault(None, Use()).add(percent, memory, self.of_gpu)
+        for seq, step in list(self.open_steps.items()):
+            self._gpu.setdefault(seq, Use()).add(percent, memory, step.data)
+        if len(self._gpu) > MAX_NAMES:  # steps that have ended
+            self._gpu = {seq: use for seq, use in self._gpu.items() if seq in (None, *self.open_steps)}
+
     def unobserved(self, error: Exception) -> None:
         """Note that the monitor has failed: the session goes on without readings."""
         self._health.failed("reading CPU and memory", error)
@@ -375,7 +392,7 @@ class LiveSession:
         self.success = status == COMPLETED
         self.product_count = product_count
         self.error_message = error
-        self.attributes = attributes
+        self.attributes = attributes = {**self.of_gpu, **attributes}
         if self._debug is not None:
             self._debug("session %s is %s after %.6f s", self.session_id, status, self.total_duration)
         if self.inherited:

@@ -33,6 +33,10 @@ TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
     from typing import Protocol
 
+    import psutil
+
+    from perfdb.recording import gpu
+
     class Watched(Protocol):
         """A session as the monitor sees it."""
 
@@ -41,6 +45,9 @@ if TYPE_CHECKING:
 
         def observe(self, now: float, cpu_percent: float, rss_bytes: int) -> None:
             """Take one reading."""
+
+        def observe_gpu(self, percent: float, memory: int) -> None:
+            """Take one reading of the graphics processors that the process uses."""
 
         def unobserved(self, error: Exception) -> None:
             """Hear that there will be no further readings."""
@@ -179,10 +186,19 @@ class Monitor:
         self._importing = True
         try:
             import psutil
+
+            from perfdb.recording.gpu import devices
+
+            graphics = devices()
         finally:
             self._importing = False
+        try:
+            self._read_on(psutil.Process(os.getpid()), graphics)
+        finally:
+            if graphics is not None:
+                graphics.close()
 
-        process = psutil.Process(os.getpid())
+    def _read_on(self, process: psutil.Process, graphics: gpu.Devices | None) -> None:
         last_busy = last = perf_counter()
         last_cpu = process_time()
         while not self._ends:
@@ -202,7 +218,21 @@ class Monitor:
                 percent = 100.0 * max(0.0, cpu - last_cpu) / max(now - last, 1e-9)
                 for session in watched:
                     session.observe(now, percent, rss)
+                if graphics is not None and not self._observe_gpu(graphics, watched):
+                    graphics = None
             last, last_cpu = now, cpu
+
+    def _observe_gpu(self, graphics: gpu.Devices, watched: list[Watched]) -> bool:
+        """Read the graphics processors; False when that failed, and will again."""
+        try:
+            used = graphics.read()
+        except Exception as error:
+            raise_foreign(error)
+            return False
+        if used is not None:
+            for session in watched:
+                session.observe_gpu(*used)
+        return True
 
     def _interval(self) -> float:
         now = perf_counter()

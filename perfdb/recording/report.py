@@ -14,7 +14,7 @@ from typing import Any
 
 from perfdb.errors import ReportError
 from perfdb.guard import raise_foreign
-from perfdb.measures import measured
+from perfdb.measures import SPENT, measured, number
 from perfdb.outputs import write_output, write_own
 from perfdb.recording.report_reader import SCHEMA_VERSION, read_report
 from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, Session, Step
@@ -46,11 +46,37 @@ def to_report(session: Session) -> dict[str, Any]:
         "step_durations": {name: _rounded(seconds) for name, seconds in session.step_durations.items()},
         **_measured(session, session.total_duration),
         **{name: _rounded(getattr(session, name)) for name in FURTHER_OF_SESSION},
+        **({"spent": spent} if (spent := spent_of(session)) else {}),
         "samples": [
             [_rounded(sample.time), _rounded(sample.cpu_percent), sample.rss_bytes]
             for sample in session.samples
         ],
     }
+
+
+def spent_of(session: Session) -> dict[str, Any]:
+    """Return dollars, tokens and images of the session, and under ``steps`` by step name; empty without any.
+
+    What the session says of itself wins; else its steps make it together.
+    """
+    steps: dict[str, dict[str, float]] = {}
+    together: dict[str, float] = {}
+    for step in session.steps:
+        for name in SPENT:
+            amount = number(step.additional_data.get(name))
+            if amount is not None:
+                own = steps.setdefault(step.step_name, {})
+                own[name] = own.get(name, 0) + amount
+                together[name] = together.get(name, 0) + amount
+    said = {name: amount for name in SPENT if (amount := number(session.attributes.get(name))) is not None}
+    total = {name: _tidy((together | said)[name]) for name in SPENT if name in together or name in said}
+    by_step = {step: {name: _tidy(amount) for name, amount in own.items()} for step, own in steps.items()}
+    return {**total, "steps": by_step} if total else {}
+
+
+def _tidy(amount: float) -> float:
+    """Return an amount without what binary fractions add to it: a count as a whole number."""
+    return int(amount) if amount == int(amount) else round(amount, 9)
 
 
 def _step_to_report(step: Step) -> dict[str, Any]:

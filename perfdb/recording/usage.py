@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
+from numbers import Number
 
 from perfdb.guard import raise_foreign
 
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
 
 ADDED = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "image_tokens", "images")
 """What several answers of one step add up to."""
+BY_MODEL = "used_by_model"  # what they used of each model, where that was more than one
+MOST = 1_000_000_000_000_000
+_LONGEST = 200  # characters of a model's name
+_SDKS = ("openai", "anthropic")
+_MADE = ("image_generation.completed", "image_edit.completed")
 
 
 def used_in(response: Any) -> dict[str, Any]:
@@ -23,8 +30,9 @@ def used_in(response: Any) -> dict[str, Any]:
     """
     usage = _get(response, "usage")
     found: dict[str, Any] = {}
-    if (model := _get(response, "model")) is not None:
-        found["model"] = str(model)
+    model = _get(response, "model")
+    if isinstance(model, str) and model.strip():
+        found["model"] = model[:_LONGEST]
     if usage is not None:
         found |= _tokens(usage)
     data = _get(response, "data")
@@ -46,9 +54,10 @@ def _tokens(usage: Any) -> dict[str, Any]:
     read, made = _get(usage, "cache_read_input_tokens"), _get(usage, "cache_creation_input_tokens")
     if read is not None or made is not None:  # Anthropic counts them beside its input_tokens
         found["cached_tokens"] = read
-        if _is_count(found["input_tokens"]):
-            found["input_tokens"] += sum(each for each in (read, made) if _is_count(each))
-    return {name: value for name, value in found.items() if _is_count(value)}
+        given = _count(found["input_tokens"])
+        if given is not None:
+            found["input_tokens"] = given + sum(_count(each) or 0 for each in (read, made))
+    return {name: count for name, value in found.items() if (count := _count(value)) is not None}
 
 
 class Stream:
@@ -59,6 +68,7 @@ class Stream:
         self._events: Any = None
         self._put = put
         self._found: dict[str, Any] = {}
+        self._ended = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -110,16 +120,58 @@ class Stream:
     def _see(self, event: Any) -> None:
         """Take one event in: both SDKs send running totals, so that the last word counts."""
         try:
-            for part in (event, _get(event, "message"), _get(event, "response")):
+            for part in (event, *(_get(event, name) for name in ("message", "response", "chunk"))):
                 if part is not None:
                     self._found |= {name: value for name, value in used_in(part).items() if value}
+            if _get(event, "type") in _MADE:
+                self._found["images"] = self._found.get("images", 0) + 1
         except Exception as error:
             raise_foreign(error)
 
     def _end(self) -> None:
+        """Put what was said; where the events went by another way (``text_stream``), what the stream kept."""
+        if not self._ended and "input_tokens" not in self._found:
+            for name in ("current_message_snapshot", "current_completion_snapshot"):
+                try:
+                    self._see(getattr(self._stream, name, None))
+                except Exception as error:  # there is none yet
+                    raise_foreign(error)
+        self._ended = True
         found, self._found = self._found, {}
         if found:
             self._put(found)
+
+
+class Manager:
+    """Stands for what an SDK opens a stream with, in ``with`` or ``async with``."""
+
+    def __init__(self, manager: Any, put: Callable[[dict[str, Any]], None]) -> None:
+        self._manager = manager
+        self._put = put
+        self._stream: Stream | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._manager, name)
+
+    def __enter__(self) -> Stream:
+        self._stream = Stream(self._manager.__enter__(), self._put)
+        return self._stream
+
+    def __exit__(self, *error: Any) -> Any:
+        self._end()
+        return self._manager.__exit__(*error)
+
+    async def __aenter__(self) -> Stream:
+        self._stream = Stream(await self._manager.__aenter__(), self._put)
+        return self._stream
+
+    async def __aexit__(self, *error: Any) -> Any:
+        self._end()
+        return await self._manager.__aexit__(*error)
+
+    def _end(self) -> None:
+        if self._stream is not None:
+            self._stream._end()
 
 
 def is_stream(response: Any) -> bool:
@@ -128,12 +180,34 @@ def is_stream(response: Any) -> bool:
     return _get(response, "usage") is None and (hasattr(kind, "__next__") or hasattr(kind, "__anext__"))
 
 
+def is_manager(response: Any) -> bool:
+    """Say whether it is what an SDK opens a stream with."""
+    kind = type(response)
+    opens = hasattr(kind, "__enter__") or hasattr(kind, "__aenter__")
+    return opens and kind.__module__.partition(".")[0] in _SDKS and kind.__name__.endswith("StreamManager")
+
+
 def added(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a step says after one more answer."""
-    return {
-        name: before[name] + value if name in ADDED and _is_count(before.get(name)) else value
-        for name, value in found.items()
-    }
+    """Return what a step says after one more answer; of a further model, also what each of them used."""
+    sums = _sums(before, found)
+    by_model = before.get(BY_MODEL)
+    known, model = before.get("model"), found.get("model")
+    if not isinstance(by_model, Mapping):
+        counts = {name: before[name] for name in ADDED if _count(before.get(name)) is not None}
+        if model is None or known in (None, model) or not counts:
+            return sums
+        by_model = {known: counts}
+    used = {name: value for name, value in found.items() if name in ADDED}
+    model = model if model is not None else known
+    return sums | {BY_MODEL: {**by_model, model: _sums(by_model.get(model, {}), used)}}
+
+
+def _sums(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    def sum_of(name: str, value: Any) -> Any:
+        earlier = _count(before.get(name)) if name in ADDED else None
+        return value if earlier is None else earlier + value
+
+    return {name: sum_of(name, value) for name, value in found.items()}
 
 
 def _first(thing: Any, *names: str) -> Any:
@@ -147,5 +221,17 @@ def _get(thing: Any, name: str) -> Any:
     return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _count(value: Any) -> int | None:
+    """Return a whole number, of whatever type, as one of Python's; None for anything else."""
+    if not isinstance(value, Number) or isinstance(value, bool):
+        return None
+    try:
+        count = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        try:
+            count = int(value)  # type: ignore[call-overload]
+            if count != value:
+                return None
+        except (TypeError, ValueError, OverflowError, ArithmeticError):  # NaN, an infinity, a complex one
+            return None
+    return count if 0 <= count < MOST else None

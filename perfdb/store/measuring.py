@@ -48,11 +48,30 @@ def of_sessions(connection: Connection, measure: Measure, chosen: Select[tuple[i
     return {pk: float(value) for pk, value in found if value is not None and abs(value) < HUGE}
 
 
-def is_recorded(connection: Connection, measure: Measure) -> bool:
-    """Say whether a measure was ever recorded: most often it is in one of the newest sessions."""
+def sums_of_sessions(
+    connection: Connection, measures: Sequence[Measure], chosen: Select[tuple[int]]
+) -> list[dict[int, float]]:
+    """Return what ``of_sessions`` does of several attributes that add up, in one pass over the steps."""
+    of_each = [func.sum(of_steps(connection, each)) for each in measures]
+    within = select(steps.c.session_pk, *of_each).where(steps.c.session_pk.in_(chosen))
+    own = [_own_of_sessions(connection, each) for each in measures]
+    rows = [
+        *driver_rows(connection, within.group_by(steps.c.session_pk)),
+        *driver_rows(connection, select(sessions.c.id, *own).where(sessions.c.id.in_(chosen))),
+    ]
+    found: list[dict[int, float]] = [{} for _ in measures]
+    for pk, *values in rows:
+        for of_measure, value in zip(found, values, strict=True):
+            if value is not None and abs(value) < HUGE:
+                of_measure[pk] = float(value)
+    return found
+
+
+def is_recorded(connection: Connection, measure: Measure, *, lately: bool = False) -> bool:
+    """Say whether a measure was ever recorded, or ``lately``: it is most often in the newest sessions."""
     newest = select(sessions.c.id).order_by(sessions.c.start_time.desc()).limit(100)
     of_step, own = of_steps(connection, measure), _own_of_sessions(connection, measure)
-    for chosen in (newest, None):
+    for chosen in (newest,) if lately else (newest, None):
         for key, value in ((steps.c.session_pk, of_step), (sessions.c.id, own)):
             query = select(key).where(value.is_not(None)).limit(1)
             if connection.execute(query if chosen is None else query.where(key.in_(chosen))).first():
@@ -92,7 +111,8 @@ def values_by_step(
 ) -> list[dict[str | None, float]]:
     """Return, per session, what a measure is worth in the steps of each name, and under None what is left.
 
-    They add up to the session's value, whatever makes that: of a measure that has no sum, all of it is left.
+    They add up to the session's value, whatever makes that: of a measure that has no sum, the step that made
+    it has all of it.
     """
     pks: dict[str, int] = {}
     for first in range(0, len(session_ids), 500):
@@ -113,6 +133,22 @@ def values_by_step(
         for pk, name, spent in driver_rows(connection, query):
             if spent is not None:
                 found[pk][name] = float(spent)
+    else:
+        own = of_steps(connection, measure)
+        each = (
+            select(steps.c.session_pk, series.c.step_name, steps.c.start_time, steps.c.seq, own)
+            .join(series, series.c.id == steps.c.series_id)
+            .where(steps.c.session_pk.in_(chosen), own.is_not(None))
+        )
+        made: dict[int, tuple[tuple[float, ...], str, float]] = {}
+        for pk, name, start, seq, spent in driver_rows(connection, each):
+            amount = float(spent)
+            place = (amount, -start, -seq) if measure.total == MAX else (start, seq)
+            if pk not in made or place > made[pk][0]:
+                made[pk] = place, name, amount
+        for pk, (_, name, amount) in made.items():
+            if amount == totals.get(pk):
+                found[pk][name] = amount
     for pk, parts in found.items():
         parts[None] = totals.get(pk, 0.0) - sum(parts.values())
     return [found[pks[session_id]] for session_id in session_ids]

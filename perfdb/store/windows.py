@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, func, select
 
-from perfdb.analysis.series import Series, calm
+from perfdb.analysis.series import DAY_S, Series, Spent, calm, day_sums
 from perfdb.measures import METRICS, NAMES, Measure, measured
 from perfdb.store import measuring
 from perfdb.store.filters import UNCOUNTED
@@ -26,6 +26,7 @@ from perfdb.store.models import (
     sessions,
     steps,
 )
+from perfdb.store.reading import driver_rows
 from perfdb.vocabulary import COMPLETED, FAILED, STATUSES
 
 MOST_SERIES = 500  # a session with a number in its step names has as many series as steps
@@ -289,6 +290,62 @@ def read_windows(
                 )
             )
     return made
+
+
+def with_day_sums(connection: Connection, window: Series, measure: Measure) -> Series:
+    """Return a window of ``read_windows`` with what the day of each run had come to when it ended.
+
+    Every session of the pipeline and mode counts, however it ended and whatever its tags: it was paid for.
+
+    Args:
+        connection: of any role.
+        window: of a step name, or of the total.
+        measure: what the window is of.
+    """
+    if not window.start_times:
+        return window
+    # of a day that began elsewhere, and of those that began later and ended earlier
+    since, until = window.start_times[0] - 2 * DAY_S, window.start_times[-1] + DAY_S
+    of_series = (
+        sessions.c.series_id.in_(
+            select(series.c.id).where(
+                series.c.pipeline == window.pipeline,
+                series.c.step_name.is_(None),
+                series.c.mode == window.mode,
+            )
+        ),
+        sessions.c.start_time.between(since, until),
+    )
+    if window.step_name is None:
+        values = measuring.of_sessions(connection, measure, select(sessions.c.id).where(*of_series))
+    else:
+        value = func.sum(measuring.of_steps(connection, measure))
+        query = (
+            select(steps.c.session_pk, value)
+            .join(series, series.c.id == steps.c.series_id)
+            .where(
+                steps.c.session_pk.in_(select(sessions.c.id).where(*of_series)),
+                series.c.step_name == window.step_name,
+            )
+            .group_by(steps.c.session_pk)
+        )
+        values = {pk: float(found) for pk, found in connection.execute(query) if found is not None}
+    columns = (
+        sessions.c.id, sessions.c.session_id, sessions.c.start_time, sessions.c.total_duration,
+        sessions.c.utc_offset,
+    )  # fmt: skip
+    sums = day_sums(
+        Spent(session_id, start, start + (duration or 0.0), offset, values[pk])
+        for pk, session_id, start, duration, offset in connection.execute(select(*columns).where(*of_series))
+        if pk in values
+    )
+    return replace(window, of_day=[sums.get(each, math.nan) for each in window.session_ids])
+
+
+def offsets_of(connection: Connection, since: float) -> dict[str, int]:
+    """Return the offset of the local time, in s, of the sessions that began since a moment."""
+    query = select(sessions.c.session_id, sessions.c.utc_offset).where(sessions.c.start_time >= since)
+    return dict(driver_rows(connection, query))
 
 
 class _Lists:

@@ -32,6 +32,7 @@ from perfdb.web.queries import (
     CompareQuery,
     MeasuresQuery,
     OverviewQuery,
+    ParetoQuery,
     RegressionsQuery,
     RuleQuery,
     RulesQuery,
@@ -210,6 +211,13 @@ def get_comparison(
     """Return two sessions side by side, or with ``by`` two groups of them."""
     with conflicts():
         return compare.compare(history, query)
+
+
+@router.get("/pareto", tags=["what is slow"], responses=problems(404, 409))
+def get_pareto(history: History, query: Annotated[ParetoQuery, Query()]) -> compare.ParetoAnswer:
+    """Return how long each value of an attribute takes against what it costs, such as models."""
+    with conflicts():
+        return compare.pareto(history, query)
 
 
 @router.get("/common", tags=["what is slow"], responses=problems(404, 409))

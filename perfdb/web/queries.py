@@ -232,6 +232,15 @@ class CompareQuery(Filters):
     measure: Measured = OF_MEASURE
 
 
+class ParetoQuery(Filters):
+    """Seconds against a measure, per value of an attribute."""
+
+    by: MaybeText = Field(None, description="An attribute of sessions, or else of steps; `model` without.")
+    step: MaybeText = Field(None, description="Only this step.")
+    last: int = Field(1_000, ge=2, le=10_000)
+    measure: Measured = Field(None, description="What the seconds are held against; `cost_usd` without.")
+
+
 class CommonQuery(Filters):
     """The slow ones of the sessions that fit."""
 

@@ -136,6 +136,8 @@ class SessionRow(OfMode):
     total_duration: float | None
     error_message: str | None
     tags: list[str]
+    cost_usd: float | None = None  # where any was recorded
+    tokens: float | None = None  # that went in and came out
 
 
 class SessionPage(Answer):
@@ -250,6 +252,7 @@ class SessionAnswer(Measured):
     now: float  # of the server's clock
     usual_s: float | None  # of one that runs, the median of late
     session: SessionRow
+    usual_cost_usd: float | None  # the median of the sessions that explain it
     attributes: dict[str, Any]
     host: str | None
     pid: int | None
@@ -325,6 +328,19 @@ class Live(Answer):
     newest_alert_id: int | None
 
 
+class SpendingRow(OfMode):
+    """What a pipeline and mode costs, today and per run, see ``History.spending``."""
+
+    today_usd: float | None
+    today_tokens: float | None
+    today_n: int
+    run_usd: float | None
+    n: int
+    usual_usd: float | None
+    usual_n: int
+    change_percent: float | None
+
+
 class PipelineNow(OfMode):
     """How the runs of a pipeline and mode do now: their total, and the worst that is known of its steps.
 
@@ -359,6 +375,7 @@ class Overview(Answer):
     session_count: int
     series: list[SeriesNow]
     alerts: list[AlertRow]
+    spending: list[SpendingRow]  # empty where neither dollars nor tokens were recorded
 
 
 class Period(Answer):

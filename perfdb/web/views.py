@@ -16,6 +16,7 @@ from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
+from perfdb.measures import configured, named
 from perfdb.store.alerts import AlertEvent
 from perfdb.text import inert
 from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
@@ -398,6 +399,7 @@ def get_compare(request: Request) -> HTMLResponse:
         recent=recent,
         attributes=attributes,
         measure=query.measure or "duration",
+        better=named(query.measure or "duration", configured(history.settings.measures)).better,
         offered=of_recorded.offered(history),
         default_by=attributes[0] if attributes else "git_commit",
         groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],

@@ -114,13 +114,20 @@ class Pricing:
         model = data.get("model")
         if not isinstance(model, str) or (record["type"] != "step" and record["type"] != "end"):
             return record
-        used = {name: data[name] for name in COUNTS if _is_count(data.get(name))}
-        if not used:
-            return record
-        start = record.get("start_time")
-        priced = self._priced(model, data, used, start if isinstance(start, int | float) else None)
-        if priced is not None:
-            data["cost_usd"], data["price_table"] = priced
+        given = record.get("start_time")
+        start = given if isinstance(given, int | float) else None
+        by_model = data.get("used_by_model")
+        parts = by_model if isinstance(by_model, Mapping) and by_model else {model: data}
+        priced = [
+            found
+            for name, counts in parts.items()
+            if isinstance(name, str) and isinstance(counts, Mapping)
+            and (used := {each: counts[each] for each in COUNTS if _is_count(counts.get(each))})
+            and (found := self._priced(name, data, used, start)) is not None
+        ]  # fmt: skip
+        if priced:
+            data["cost_usd"] = round(sum(dollars for dollars, _ in priced), 9)
+            data["price_table"] = ", ".join(dict.fromkeys(table for _, table in priced))
         return record
 
     def _priced(

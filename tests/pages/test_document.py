@@ -253,6 +253,7 @@ def test_a_sparkline_of_noise_is_nearly_flat() -> None:
 def test_more_is_drawn_to_the_right_and_less_to_the_left() -> None:
     assert '<rect class="more-of" x="500.0" y="4" width="250.0"' in svg.difference(1.0, 2.0)
     assert '<rect class="less-of" x="250.0" y="4" width="250.0"' in svg.difference(-1.0, 2.0)
+    assert '<rect class="more-of" x="250.0" y="4" width="250.0"' in svg.difference(-1.0, 2.0, better="higher")
     assert "<rect" not in svg.difference(0.0, 2.0)
 
 

@@ -75,6 +75,7 @@ def test_each_step_records_its_metrics(pathway: Any, room: bytes, steps_of: Any)
     assert composite["additional_data"]["image_processing_time"] > 0
     made = generation["additional_data"]
     assert (made["quality"], made["size"]) == ("high", "1536x1024")
+    assert (seen["cached_tokens"], made["image_tokens"], made["images"]) == (0, 388, 1)
     assert made["image_generation_time"] > 0
     assert (
         made["output_sha256"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 import perfdb
+from perfdb.recording.monitor import Monitor
 from perfdb.recording.tracker import Tracker
 
 Make = Callable[..., Tracker]
@@ -160,3 +162,80 @@ def test_no_secret_reaches_any_file_or_line(
     assert len(files) >= 3
     for path in files:
         assert canary.encode() not in path.read_bytes(), path
+
+
+STAND_IN = """
+import os
+from types import SimpleNamespace
+
+reads = 0
+
+
+class NVMLError(Exception):
+    pass
+
+
+def nvmlInit():
+    if os.environ.get("STAND_IN_GPU") == "no driver":
+        raise NVMLError("Driver Not Loaded")
+
+
+def nvmlShutdown(): ...
+def nvmlDeviceGetCount(): return 3
+def nvmlDeviceGetHandleByIndex(index): return index
+
+
+def nvmlDeviceGetComputeRunningProcesses(handle):  # the third one works for somebody else
+    global reads
+    reads += handle == 0
+    pid = os.getpid() if handle < 2 else 1
+    return [SimpleNamespace(pid=pid, usedGpuMemory=None if handle else 4_000_000_000 + 1_000_000 * reads)]
+
+
+def nvmlDeviceGetGraphicsRunningProcesses(handle): return []
+
+
+def nvmlDeviceGetUtilizationRates(handle):
+    return SimpleNamespace(gpu=(60, 100, 0)[handle], memory=9)
+
+
+def nvmlDeviceGetMemoryInfo(handle): return SimpleNamespace(total=9_000_000_000, used=2_000_000_000)
+"""
+
+
+@pytest.mark.parametrize("driver", ["driver", "no driver"])
+def test_graphics_processors_are_measured_where_there_is_a_driver(
+    tracker_with: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    (tmp_path / "pynvml.py").write_text(STAND_IN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    monkeypatch.setenv("STAND_IN_GPU", driver)
+    tracker = tracker_with()
+    tracker._monitor = Monitor()
+    tracker.start_pipeline(fast_mode=False)
+    with tracker.step("train") as train:
+        wait_for_samples(tracker, 2)
+        tracker._monitor.end_thread()
+        tracker._monitor.wait_for_end(10.0)
+    with tracker.step("short"):
+        pass
+    with tracker.step("own", gpu_percent=7) as own:
+        assert tracker._live is not None
+        tracker._live.observe_gpu(1.0, 1) if driver == "driver" else None
+    tracker.end_pipeline()
+    stored = perfdb.History().session()
+    if driver == "no driver":
+        assert all(not step.additional_data for step in stored.steps[:2])
+        assert stored.attributes == {}
+        return
+    assert train.data["gpu_percent"] == 80.0, "of the two devices that this process uses"
+    assert train.data["gpu_memory_peak_bytes"] >= 6_002_000_000
+    assert stored.steps[0].additional_data == train.data
+    assert stored.steps[1].additional_data == {}
+    assert own.data == {"gpu_percent": 7, "gpu_memory_peak_bytes": 1}
+    assert stored.attributes["gpu_memory_peak_bytes"] == train.data["gpu_memory_peak_bytes"]
+    assert 1 < stored.attributes["gpu_percent"] < 80
+    measures = perfdb.History().measures().set_index(["measure", "step_name"])
+    assert measures.loc[("gpu_memory_peak_bytes", "train"), "unit"] == "bytes"
+    assert measures.loc[("gpu_percent", "train"), "total"] == "max"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,39 @@ def test_texts_that_no_database_can_hold_are_made_storable() -> None:
         json.dumps(SEED_REPORT | {"error_message": "a\0b\ud800c", "attributes": {"k": ["\0"]}}).encode()
     )
     assert (session.error_message, session.attributes) == ("a\ufffdb\ufffdc", {"k": ["\ufffd"]})
+
+
+def test_tokens_and_dollars_are_summed_up_where_there_are_any() -> None:
+    steps = [
+        make_step(seq, data)
+        for seq, data in enumerate(
+            [
+                {"cost_usd": 0.1, "input_tokens": 10},
+                {"cost_usd": 0.2, "input_tokens": "many", "images": 1},
+                {},
+            ]
+        )
+    ]
+    session = Session(
+        session_id="a", pipeline="p", start_time=1.0, total_duration=3.0, status="completed",
+        steps=tuple(steps), attributes={"input_tokens": 12},
+    )  # fmt: skip
+    report = to_report(session)
+    assert report["spent"] == {
+        "cost_usd": 0.3,
+        "input_tokens": 12,
+        "images": 1,
+        "steps": {
+            "step 0": {"cost_usd": 0.1, "input_tokens": 10},
+            "step 1": {"cost_usd": 0.2, "images": 1},
+        },
+    }
+    assert read_report(json.dumps(report).encode()).steps == session.steps
+    free = to_report(replace(session, steps=(), attributes={}))
+    assert list(free) == [name for name in report if name != "spent"]
+
+
+def make_step(seq: int, data: dict[str, Any]) -> Step:
+    return Step(
+        step_name=f"step {seq}", start_time=1.0, duration=1.0, success=True, seq=seq, additional_data=data
+    )

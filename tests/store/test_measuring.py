@@ -136,3 +136,20 @@ def test_the_past_of_a_session_has_its_data_when_it_is_asked(history: Connection
     past = reading.past_sessions(history, newest, last=3, with_data=True)
     cost = named("cost_usd")
     assert [analysis.of_session(each, cost) for each in past][1:] == pytest.approx([0.046, 0.048])
+
+
+@pytest.mark.parametrize(("total", "name"), [("max", "look"), ("last", "ask"), ("sum", None)])
+def test_the_step_that_made_a_session_has_its_value(
+    history: Connection, total: str, name: str | None
+) -> None:
+    measure = (
+        Measure("work_s", "s", "work", total=total)
+        if total == "max"
+        else Measure("rows", "", "rows", total=total)
+    )
+    (parts,) = measuring.values_by_step(history, measure, ["run-5"])
+    whole = measuring.of_sessions(
+        history, measure, select(sessions.c.id).where(sessions.c.session_id == "run-5")
+    )
+    assert sum(parts.values()) == pytest.approx(next(iter(whole.values())))
+    assert ([each for each in parts if each] == [name]) == (name is not None)

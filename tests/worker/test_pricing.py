@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import perfdb
@@ -97,12 +99,20 @@ def step(**data: Any) -> dict[str, Any]:
             {"model": "e", "input_tokens": 4},
         ),
         ({"usage": {"prompt_tokens": "many", "completion_tokens": -1}}, {}),
+        (
+            {"usage": {"input_tokens": np.int64(7), "output_tokens": Decimal(3)}, "model": 5},
+            {"input_tokens": 7, "output_tokens": 3},
+        ),
+        ({"usage": {"input_tokens": 10**400, "output_tokens": float("nan")}}, {}),
+        ({"usage": {"input_tokens": True, "output_tokens": 2.5}, "model": " "}, {}),
+        ({"usage": {"input_tokens": float("inf"), "output_tokens": 3j}}, {}),
         (None, {}),
         ("text", {}),
     ],
 )
 def test_what_an_answer_used(answer: Any, used: dict[str, Any]) -> None:
     assert used_in(answer) == used
+    assert all(type(value) in (str, int) for value in used_in(answer).values())
 
 
 def test_an_answer_of_the_openai_sdk() -> None:
@@ -175,6 +185,42 @@ async def test_a_stream_of_an_async_client(tmp_path: Path) -> None:
     async with perfdb.track("p", home=tmp_path / "home") as run, run.step("stream") as streamed:
         assert len([each async for each in perfdb.usage(stream())]) == 3
     assert streamed.data["output_tokens"] == 42
+
+
+class ChatStreamManager:
+    """What an SDK opens a stream with; the stream keeps what it has read by other ways than events."""
+
+    __module__ = "openai.lib.streaming"
+
+    def __enter__(self) -> Any:
+        chunk = SimpleNamespace(type="chunk", chunk=CHAT)
+        return SimpleNamespace(events=iter([chunk]), current_completion_snapshot=CHAT)
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def test_a_stream_that_is_opened_by_a_manager(tmp_path: Path) -> None:
+    run = perfdb.track("p", home=tmp_path / "home")
+    with run as tracker, tracker.step("stream") as streamed, perfdb.usage(ChatStreamManager()) as stream:
+        assert len(list(stream.events)) == 1
+    assert streamed.data == USED
+
+
+def test_each_model_of_a_step_has_its_own_price(tmp_path: Path) -> None:
+    with perfdb.track("p", home=tmp_path / "home") as run, run.step("both") as both:
+        perfdb.usage(CHAT)
+        perfdb.usage({"model": "painter", "data": [{"url": "x"}], "usage": {"input_tokens": 4}})
+        perfdb.usage({**CHAT, "model": "nosuch-model-at-all"})
+        perfdb.usage(CHAT)
+    counts = {name: value for name, value in USED.items() if name != "model"}
+    assert both.data["used_by_model"] == {
+        "gpt-4o-2024-08-06": {name: 2 * int(value) for name, value in counts.items()},
+        "painter": {"input_tokens": 4, "images": 1},
+        "nosuch-model-at-all": counts,
+    }
+    assert both.data["input_tokens"] == 3_004
+    data = pricing()(step(**both.data))["additional_data"]
+    assert data["cost_usd"] == pytest.approx(2 * (800 * 2.5 + 200 * 1.25 + 100 * 10) / 1e6 + 0.02)
 
 
 def test_an_answer_passes_where_nothing_is_recorded() -> None:

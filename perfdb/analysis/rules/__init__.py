@@ -17,7 +17,7 @@ from perfdb.analysis.rules.budget import BUDGET
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.rules.failures import ERROR_RATE
 from perfdb.analysis.rules.kind import Kind
-from perfdb.analysis.rules.limits import MAX, MIN, exceeds
+from perfdb.analysis.rules.limits import MAX, MIN, SUM, exceeds
 from perfdb.analysis.rules.pinned import PINNED
 from perfdb.analysis.rules.relative import RELATIVE
 from perfdb.analysis.rules.shift import FAST_SHIFT
@@ -41,7 +41,7 @@ __all__ = [
 TABLE = {
     kind.name: kind
     for kind in (
-        MAX, MIN, RELATIVE, BUDGET, ERROR_RATE, FAST_SHIFT, CHANGE_POINT, PINNED, ANOMALY, TREND,
+        MAX, MIN, SUM, RELATIVE, BUDGET, ERROR_RATE, FAST_SHIFT, CHANGE_POINT, PINNED, ANOMALY, TREND,
         SWITCHING,
     )
 }  # fmt: skip

@@ -50,6 +50,7 @@ class Rule:
         limit: of ``max``, ``min`` and ``budget``, in the metric's unit; of ``error_rate``, a share.
         percent: of ``relative`` and ``pinned``.
         pinned: the baseline that ``pinned`` compares with; None where nobody pinned one.
+        per: of ``sum``: what is added up, all sessions of a ``day``.
         target: of ``budget``: the share of runs that shall keep the limit.
         direction: where worse is, ``up`` or ``down``.
         hits: sessions in a row that must agree before it fires.
@@ -69,6 +70,7 @@ class Rule:
     direction: str = "up"
     hits: int = 1
     jitter: float = 0.0
+    per: str = "day"
     pinned: Level | None = None
     default: bool = False
     measure: Measure | None = field(default=None, compare=False)

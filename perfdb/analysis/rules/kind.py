@@ -58,8 +58,10 @@ class Kind:
             failed; ``level``: runs since some session that lie higher than those before; ``loss``: runs that
             lie above a pinned baseline; ``run``: one wild run; ``drift``: a slow move; ``modes``: two
             levels by turns.
-        looks_at: which of a session's runs of the step it looks at, or whether it failed.
+        looks_at: which of a session's runs of the step it looks at, or whether it failed, or what its day had
+            come to.
         settings: numbers that a rule may have beside what every rule has, with the lowest and the highest.
+        choices: words that a rule may have likewise, the first where none is given.
         needs: those of them that must be given; defaults: what a rule has where nothing is given.
         sided: a person may say that less is worse.
         information: it never fails a check and never notifies alone.
@@ -76,8 +78,9 @@ class Kind:
     evaluate: Evaluate
     window: int
     finds: Literal["breach", "share", "failures", "level", "loss", "run", "drift", "modes"]
-    looks_at: Literal["mean", "highest", "lowest", "failed"] = "mean"
+    looks_at: Literal["mean", "highest", "lowest", "failed", "day"] = "mean"
     settings: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     sided: bool = True
@@ -102,7 +105,7 @@ class Kind:
     @property
     def draws_limit(self) -> bool:
         """Whether a person set a limit that can be drawn beside the runs."""
-        return "limit" in self.needs
+        return "limit" in self.needs and self.looks_at != "day"
 
     @property
     def judges_shares(self) -> bool:
@@ -115,7 +118,9 @@ class Kind:
             return f"+{rule.percent:g} %"
         if rule.limit is None:
             return ""
-        return f"{100 * rule.limit:g} %" if self.limit_is == "share" else amount(rule.limit)
+        if self.limit_is == "share":
+            return f"{100 * rule.limit:g} %"
+        return f"{amount(rule.limit)}{f' a {rule.per}' if self.looks_at == 'day' else ''}"
 
     def effect_text(self, effect: float | None) -> str:
         """Return by how much an alert's value lies over its baseline: in percent, of shares in points."""

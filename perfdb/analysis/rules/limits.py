@@ -1,4 +1,4 @@
-"""The kinds ``max`` and ``min``: a run beyond a limit that a person set."""
+"""The kinds ``max``, ``min`` and ``sum``: a run, or the runs of a day, beyond a limit that a person set."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from perfdb.records import Alert
 
 
 def exceeds(value: float, limit: float, kind: str) -> bool:
-    """Say whether a value breaks the limit of a ``max`` or ``min`` rule."""
-    return value > limit if kind == "max" else value < limit
+    """Say whether a value breaks the limit of a ``max``, ``min`` or ``sum`` rule."""
+    return value < limit if kind == "min" else value > limit
 
 
 def evaluate_limit(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
@@ -42,6 +42,30 @@ def evaluate_limit(rule: Rule, values: Sequence[float], frozen: Frozen | None) -
         usual=usual(before),
         arithmetic=f"{value:.6g} {sign} limit {limit:.6g} is {yes(hit)}; "
         f"a good run is at or inside {bound:.6g}",
+    )
+
+
+def evaluate_sum(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """Evaluate what a day has come to against a limit; the next day begins at nothing, and so is good."""
+    if rule.limit is None:
+        raise ValueError(f"rule {rule.name!r} has no limit")
+    limit, value = rule.limit, values[-1]
+    bound = limit - HYSTERESIS * abs(limit)
+    hit = value > limit
+    since = len(values) - 1
+    while hit and since > 0 and limit < values[since - 1] <= values[since]:
+        since -= 1
+    return Verdict(
+        hit=hit,
+        good=value <= bound,
+        value=value,
+        effect=percent_over(value, limit),
+        limit=limit,
+        bound=bound,
+        n=len(values) - since if hit else 1,
+        since=since,
+        arithmetic=f"sum of the {rule.per} {value:.6g} > limit {limit:.6g} is {yes(hit)}; "
+        f"it is good again at or inside {bound:.6g}",
     )
 
 
@@ -90,4 +114,33 @@ MIN = Kind(
     limit_is="value",
     says=partial(_says, side="under"),
     short=partial(_short, side="under"),
+)
+
+
+def _says_of_day(alert: Alert, amount: Amount) -> str:
+    runs = f", {alert.n} runs since" if alert.n > 1 else ""
+    return (
+        f"adds up to {amount(alert.value)} on one day, over the limit of {amount(alert.limit)} a day"
+        f"{percent_text(alert.effect)}{runs}"
+    )
+
+
+def _short_of_day(value: float, limit: float | None, amount: Amount) -> str:
+    return f"adds up to {amount(value)} on one day, over its limit of {amount(limit)}"
+
+
+SUM = Kind(
+    name="sum",
+    summary="the runs of a day together over the limit, such as a day's spending",
+    evaluate=evaluate_sum,
+    window=PREVIOUS + 1,
+    finds="breach",
+    looks_at="day",
+    settings={"limit": ANY},
+    choices={"per": ("day",)},
+    needs=("limit",),
+    sided=False,
+    limit_is="value",
+    says=_says_of_day,
+    short=_short_of_day,
 )

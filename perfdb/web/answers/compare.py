@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from perfdb.analysis.rows import GroupedRow, SideBySide
+from perfdb.analysis.rows import ChoiceRow, GroupedRow, SideBySide
 from perfdb.errors import NotFoundError
 from perfdb.filters import Filters, value_of
 from perfdb.history.names import require_names
 from perfdb.history.values import rows_of, to_builtin
+from perfdb.stopping import notes
 from perfdb.vocabulary import COMPLETED
-from perfdb.web.queries import CompareQuery
+from perfdb.web.queries import CompareQuery, ParetoQuery
 from perfdb.web.schemas import Answer, RowOfMode, SessionRow
 
 if TYPE_CHECKING:
@@ -45,6 +46,34 @@ class GroupsCompared(Answer):
     rows: list[GroupRow]
     confounded: list[str]
     left_out: list[Any]
+
+
+@dataclass(frozen=True)
+class Choice(ChoiceRow, RowOfMode):
+    """One value of an attribute, see ``History.pareto``."""
+
+
+class ParetoAnswer(Answer):
+    """What one would choose between, the fastest of each pipeline, mode and step first."""
+
+    by: str
+    rows: list[Choice]
+    note: str | None = None  # what was left out, because it is too much for one answer
+
+
+def pareto(history: ServedHistory, query: ParetoQuery) -> ParetoAnswer:
+    """Return the medians of seconds and of a measure, per value of an attribute.
+
+    Raises:
+        NotFoundError: nothing is called so.
+        UsageError: nothing has the attribute.
+    """
+    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag)
+    by, measure = query.by or "model", query.measure or "cost_usd"
+    found = history.pareto(by=by, step=query.step, measure=measure, last=query.last, **query.filters())
+    rows = [{**row, "value": to_builtin(row["value"])} for row in rows_of(found)]
+    note = " ".join(dict.fromkeys(notes())) or None
+    return ParetoAnswer(by=by, rows=[Choice(**row) for row in rows], note=note)
 
 
 def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | GroupsCompared:

@@ -22,6 +22,7 @@ from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines, read_alerts
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.series import USUAL_OF, last_runs, runs_of_series, usual_seconds
+from perfdb.store.spending import spending, spent_by
 from perfdb.vocabulary import FIRING, RUNNING
 from perfdb.web.health import STATES, state_of
 from perfdb.web.queries import OverviewQuery
@@ -34,6 +35,7 @@ from perfdb.web.schemas import (
     RunningSession,
     SeriesNow,
     SessionRow,
+    SpendingRow,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from perfdb.records import Session
     from perfdb.web.served import ServedHistory
 
+_NOTHING: dict[str, float] = {}
 MOST_RUNNING = 20
 NEWEST = 10
 LAST = 200  # sessions behind the figures of a series
@@ -65,14 +68,15 @@ def live(history: ServedHistory, version: int = 0, query: OverviewQuery | None =
         running = [
             each for each in running if pipeline in (None, each.pipeline) and mode in (None, each.mode)
         ]
-        newest = [] if connection is None else _newest(connection, pipeline=pipeline, mode=mode)
+        found = [] if connection is None else _newest(connection, pipeline=pipeline, mode=mode)
+        newest = [] if connection is None else session_rows(connection, found)
         kinds = {(session.pipeline, session.mode) for session in running}
         usual = {} if connection is None else {kind: usual_seconds(connection, *kind) for kind in kinds}
     return Live(
         version=version,
         now=time.time(),
         running=[_running(session, usual[session.pipeline, session.mode]) for session in running],
-        sessions=[SessionRow.from_records(session) for session in newest],
+        sessions=newest,
         firing=sum(alert.state == FIRING for alert in alerts),
         newest_alert_id=max((alert.id for alert in alerts), default=None),
     )
@@ -112,6 +116,7 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
     with history.reading() as connection:
         count = 0 if connection is None else browsing.count_sessions(connection, most=0)[0]
         series, pipelines = ([], []) if connection is None else _all_series(connection, alerts, query, window)
+        spent = [] if connection is None else spending(connection, time.time())
     return Overview(
         live=live(history, version, query),
         database=history.database,
@@ -119,7 +124,18 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
         series=series,
         pipelines=sorted(pipelines, key=lambda each: STATES.index(each.state)),
         alerts=[AlertRow.from_records(each) for each in alerts],
+        spending=[
+            SpendingRow.from_records(each)
+            for each in spent
+            if query.pipeline in (None, each.pipeline) and query.mode in (None, each.mode)
+        ],
     )
+
+
+def session_rows(connection: Connection, sessions: Sequence[Session]) -> list[SessionRow]:
+    """Return sessions as a list has them, with what they cost."""
+    spent = spent_by(connection, [session.session_id for session in sessions])
+    return [SessionRow.from_records(each, **spent.get(each.session_id, _NOTHING)) for each in sessions]
 
 
 def _newest(connection: Connection, **filters: Any) -> list[Session]:

@@ -40,7 +40,7 @@ class StepsAnswer(Answer):
 
 
 class ViolationsAnswer(Answer):
-    """The runs that broke a ``max`` or ``min`` rule, oldest first."""
+    """The runs that broke a ``max``, ``min`` or ``sum`` rule, oldest first."""
 
     rows: list[Violation]
     note: str | None = None  # what was left out, because it is too much for one answer

@@ -20,7 +20,9 @@ from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
 from perfdb.store.alerts import read_alerts
 from perfdb.store.series import usual_seconds
+from perfdb.store.spending import spent_by
 from perfdb.vocabulary import RUNNING
+from perfdb.web.answers.overview import session_rows
 from perfdb.web.queries import SessionsQuery, key_of, text_of_key
 from perfdb.web.schemas import (
     AlertRow,
@@ -30,7 +32,6 @@ from perfdb.web.schemas import (
     SampleSeries,
     SessionAnswer,
     SessionPage,
-    SessionRow,
     Status,
     StepRow,
     TimelineAnswer,
@@ -75,7 +76,7 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
         )
         count, exact = browsing.count_sessions(connection, most=MOST_COUNTED, prefix=query.search, **filters)
         return SessionPage(
-            rows=[SessionRow.from_records(session) for session in page.sessions],
+            rows=session_rows(connection, page.sessions),
             after=text_of_key(page.after),
             before=text_of_key(page.before),
             count=count,
@@ -106,6 +107,9 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         past = queries.past_within(connection, found, last=EXPLAINED_BY) if is_explained else []
         previous, following = browsing.neighbours(connection, found)
         alerts = read_alerts(connection, "all", of_session=found.session_id, limit=MOST_ALERTS)
+        (row,) = session_rows(connection, [found])
+        ids = [each.session_id for each in past] if row.cost_usd is not None else []
+        costs = [each["cost_usd"] for each in spent_by(connection, ids).values() if "cost_usd" in each]
         is_live = found.status == RUNNING
         usual = usual_seconds(connection, found.pipeline, found.mode, found.start_time) if is_live else {}
     explanation, not_explained = _explanation(found, past) if is_explained else (None, None)
@@ -120,7 +124,8 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         found,
         now=now,
         usual_s=usual.get(None),
-        session=SessionRow.from_records(found),
+        session=row,
+        usual_cost_usd=median(costs) if len(costs) >= LEAST_USUAL else None,
         timeline=_timeline(found, laid_out),
         critical_path=[
             PathSegment(

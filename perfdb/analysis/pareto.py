@@ -1,0 +1,112 @@
+"""What one would choose between, such as models: how long each takes against what it costs. Pure.
+
+A choice is on the front when no other one is at least as fast and as cheap, and better in one of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from perfdb.analysis.compare import (
+    LEAST_FOR_INTERVAL,
+    SEED,
+    attribute_of,
+    key_of,
+    resampled_medians,
+    without,
+)
+from perfdb.analysis.measuring import session_values, step_values
+from perfdb.analysis.rows import ChoiceRow, frame_from
+from perfdb.analysis.runs import Floats, counted_sessions, text_or_none
+from perfdb.analysis.series import quantile
+from perfdb.measures import Measure
+
+
+def choices(
+    sessions: pd.DataFrame,
+    steps: pd.DataFrame,
+    *,
+    by: str,
+    measure: Measure,
+    step: str | None = None,
+    mode_attributes: Sequence[str] = ("fast_mode",),
+) -> pd.DataFrame:
+    """Return one row per value of an attribute, with the medians of seconds and of a measure.
+
+    Args:
+        sessions: as ``History.sessions`` gives them; only those that count are looked at.
+        steps: as ``History.steps`` gives them for the same sessions.
+        by: an attribute of the sessions, or a column such as ``git_commit``; else one of steps.
+        measure: what is held against the seconds.
+        step: only runs of this step, by its own attribute or that of its session.
+        mode_attributes: what makes a mode. Modes are never mixed, but for ``by`` itself.
+
+    Returns:
+        ``pipeline``, ``mode``, ``step_name`` (None: the session's total), ``value`` of the attribute, ``n``
+        runs that have both, ``seconds`` and ``cost`` (medians; the cost in ``unit``), each with ``_low`` and
+        ``_high`` (95 % bootstrap interval, with 5 runs or more), and whether it is on the ``front`` of its
+        pipeline, mode and step; the fastest first.
+
+    Raises:
+        ValueError: neither sessions nor steps have the attribute.
+    """
+    counted = counted_sessions(sessions)
+    values = attribute_of(counted, by)
+    rows = counted[["session_id", "pipeline", "mode", "total_duration"]].assign(
+        step_name=None,
+        value=pd.Series(values, index=counted.index, dtype=object),
+        seconds=counted["total_duration"],
+        cost=session_values(counted, steps, measure),
+    )
+    if step is not None or not any(value is not None for value in values):
+        of_sessions = dict(zip(counted["session_id"], values, strict=True))
+        done = steps[steps["counted"] & steps["session_id"].isin(set(counted["session_id"]))]
+        done = done if step is None else done[done["step_name"] == step]
+        own = [
+            data.get(by, of_sessions[session_id])
+            for session_id, data in zip(done["session_id"], done["additional_data"], strict=True)
+        ]
+        rows = done[["session_id", "pipeline", "mode", "step_name"]].assign(
+            value=pd.Series(own, index=done.index, dtype=object),
+            seconds=done["duration"],
+            cost=step_values(done, measure),
+        )
+    if not any(value is not None for value in rows["value"]):
+        raise ValueError(f"neither sessions that count nor their steps have the attribute {by!r}")
+    if by in mode_attributes:
+        rows = rows.assign(mode=[without(mode, by) for mode in rows["mode"]])
+    return frame_from(_rows(rows, measure), ChoiceRow)
+
+
+def _rows(runs: pd.DataFrame, measure: Measure) -> Iterator[tuple[object, ...]]:
+    groups: dict[tuple[str, str, str | None], dict[str, list[tuple[object, float, float]]]] = {}
+    columns = ("pipeline", "mode", "step_name", "value", "seconds", "cost")
+    for pipeline, mode, name, value, seconds, cost in zip(
+        *(runs[each].tolist() for each in columns), strict=True
+    ):
+        if value is not None and seconds == seconds and cost == cost:
+            of = groups.setdefault((pipeline, mode, text_or_none(name)), {})
+            of.setdefault(key_of(value), []).append((value, seconds, cost))
+    for key, values in sorted(groups.items(), key=lambda each: (*each[0][:2], each[0][2] or "")):
+        made = []
+        for found in values.values():
+            seconds, costs = (np.array([run[place] for run in found], dtype=float) for place in (1, 2))
+            made.append((found[0][0], len(found), *_median(seconds), *_median(costs)))
+        sign = -1.0 if measure.direction == "down" else 1.0
+        ends = [(row[2], sign * row[5]) for row in made]
+        for row in sorted(made, key=lambda row: (row[2], row[5])):
+            own = row[2], sign * row[5]
+            beaten = any(each != own and each[0] <= own[0] and each[1] <= own[1] for each in ends)
+            yield (*key, *row, not beaten, measure.name, measure.unit)
+
+
+def _median(values: Floats) -> tuple[float, float | None, float | None]:
+    """Return the median with its 95 % bootstrap interval."""
+    middle = float(np.median(values))
+    if values.size < LEAST_FOR_INTERVAL:
+        return middle, None, None
+    drawn = np.sort(resampled_medians(values, np.random.default_rng(SEED)))
+    return middle, quantile(drawn, 0.025), quantile(drawn, 0.975)
