@@ -362,6 +362,7 @@ def frames() -> dict[str, Any]:
         "bottlenecks()": history.bottlenecks(),
         "regressions()": history.regressions(),
         "differs_by()": history.differs_by(),
+        "switches()": history.switches(),
         "failures()": history.failures(),
         "measures()": history.measures(),
         "pareto()": history.pareto(by="pipeline", measure="duration"),

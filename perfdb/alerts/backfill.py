@@ -194,14 +194,18 @@ def with_causes(
 
     Total and steps of one pipeline and mode that moved within 5 sessions, or at what may be the same session,
     are one event and share its cause; the clearest of them says when it was. It was at the session where an
-    attribute switched, if it may have been there.
+    attribute switched, if it may have been there; and where a clearer move of another mode was, likewise.
     """
     heads: list[Move] = []
     found: list[Move] = []
     for move in sorted(moves, key=lambda move: move.change.p_value):
         head = next((head for head in heads if _is_one_event(head, move)), None)
         if head is None:
-            head = _with_cause(connection, move, filters, measure)
+            clearer = next(
+                (each for each in heads if _is_of_pipeline(each, move) and each.may_be(move)), None
+            )
+            head = move if clearer is None else move.moved_to(clearer.since_time)
+            head = _with_cause(connection, head, filters, measure)
             if head.cause is not None and head.cause.switched_at is not None:
                 moved = head.moved_to(head.cause.switched_at)
                 head = head if moved is head else _with_cause(connection, moved, filters, measure)
@@ -214,6 +218,11 @@ def with_causes(
 def _is_one_event(head: Move, move: Move) -> bool:
     same = (head.runs.pipeline, head.runs.mode) == (move.runs.pipeline, move.runs.mode)
     return same and (head.is_at(move.since_time) or head.may_be(move))
+
+
+def _is_of_pipeline(head: Move, move: Move) -> bool:
+    one, other = head.runs, move.runs
+    return (one.pipeline, one.step_name) == (other.pipeline, other.step_name) and one.mode != other.mode
 
 
 def _with_cause(connection: Connection, move: Move, filters: dict[str, Any], measure: Measure) -> Move:

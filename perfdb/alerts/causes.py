@@ -5,6 +5,7 @@ In the caller's transaction; no pandas, because the worker asks when an alert op
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -76,6 +77,15 @@ def cause_at(
     if not cause.suspects or not cause.suspects[0].is_switch:
         return cause
     return replace(cause, switched_at=starts[at + cause.suspects[0].offset])
+
+
+def facts_before(
+    connection: Connection, pipeline: str, mode: str, moment: float, most: int
+) -> dict[str, Mapping[str, object]]:
+    """Return what is known of the newest sessions that began up to a moment, so many, by their ids."""
+    after = math.nextafter(moment, math.inf)
+    found, _ = read_neighbours(connection, pipeline, mode, after, before=most, after=0)
+    return {each.session_id: each.facts for each in found}
 
 
 def _without(facts: Mapping[str, object], name: str, others: Collection[str]) -> dict[str, object]:

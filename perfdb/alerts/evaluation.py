@@ -15,7 +15,7 @@ from itertools import groupby
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from perfdb.alerts.causes import as_details, cause_at
+from perfdb.alerts.causes import as_details, cause_at, facts_before
 from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.digests import due_of, put_digests, source_of, urgency
 from perfdb.alerts.lifecycle import LONG_AGO, Seen, advance, frozen_of, group, remove_unruled
@@ -25,6 +25,7 @@ from perfdb.analysis.rules import EVERY, TABLE, Frozen, Level, Rule, Verdict, ev
 from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE, percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.limits import MAX
+from perfdb.analysis.rules.shift import FAST_SHIFT
 from perfdb.analysis.series import Series, SeriesName
 from perfdb.measures import METRICS, Measure, named
 from perfdb.records import Alert
@@ -46,6 +47,8 @@ MOST_CONFIRMATIONS = 10  # that an alert's story tells singly; then the 16th, 32
 AROUND = 100  # sessions on either side of a move that are asked for its cause: other writers wait meanwhile
 WAVE_DAYS = 3  # of the runs at hand that may hide a move in their wave
 WAVE_RUNS = 1_500  # in which a wave of the day is looked for, where a level seems to have moved
+KNOWN_OF, KNOWN_SHARE = 500, 0.01  # runs before, and the share that may have been at a level that is new
+STAYED = 10  # runs, and change points, that a level has to show otherwise: it may be a burst
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is evaluated
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = METRICS
@@ -211,6 +214,8 @@ def _explained(
     for changed, events in changes:
         if events and kind_of(changed.kind).finds == "failures":
             changed = _with_error(connection, session, changed)
+        if kind_of(changed.kind).finds == "modes" and not _BEGINNINGS.isdisjoint(events):
+            changed = _with_switch(connection, session, windows, changed)
         if kind_of(changed.kind).finds in ("level", "loss") and not _BEGINNINGS.isdisjoint(events):
             measure = named(changed.metric, settings.measures)
             changed = _with_cause(connection, changed, measure, causes)
@@ -436,6 +441,8 @@ def judged(
 ) -> Verdict:
     """Return a rule's verdict; that on a level is asked again without the wave of the day, if there is one.
 
+    A level to which the runs have come back before is no move, see ``analysis.modes``.
+
     Args:
         rule: what to ask.
         values: of the runs, oldest first.
@@ -445,6 +452,49 @@ def judged(
         past: reads it as far back as a wave is looked for.
         in_wave: the alert that is open rests on runs without their wave.
     """
+    verdict = _beside_wave(rule, values, frozen, window, past, in_wave=in_wave)
+    if not verdict.hit or frozen is not None or TABLE[rule.kind].finds != "level":
+        return verdict
+    from perfdb.analysis.modes import begin_of_new
+    from perfdb.analysis.waves import without_wave
+
+    runs = past().good
+    known = runs.calm or runs.values
+    calm = without_wave(runs.start_times, known) if verdict.in_wave else None
+    levels = known if calm is None else calm.tolist()
+    first = len(runs) - len(values) + verdict.since
+    begin = first if first <= 0 else begin_of_new(levels, first)
+    few = rule.kind == FAST_SHIFT.name or len(levels) - first < STAYED
+    if few and first > 0 and _was_there(levels, first):
+        said = f"{verdict.arithmetic}; but runs of that level were there before: no"
+        return replace(verdict, hit=False, good=True, arithmetic=said)
+    if begin is None:
+        said = f"{verdict.arithmetic}; but the runs come and go between that level and the one before: no"
+        return replace(verdict, hit=False, good=True, arithmetic=said)
+    if begin > first:
+        level = median(levels[begin:])
+        since, n = verdict.since + begin - first, len(levels) - begin
+        effect = percent_over(level, verdict.baseline)
+        return replace(verdict, value=level, effect=effect, n=n, since=since)
+    return verdict
+
+
+def _was_there(levels: Sequence[float], first: int) -> bool:
+    """Say whether the level since a run is one of single runs before: few runs since say too little."""
+    before, after = levels[max(0, first - KNOWN_OF) : first], sorted(levels[first:])
+    low = after[len(after) // 4]
+    return sum(each >= low for each in before) > max(1, KNOWN_SHARE * len(before))
+
+
+def _beside_wave(
+    rule: Rule,
+    values: Sequence[float],
+    frozen: Frozen | None,
+    window: Series,
+    past: Callable[[], Series],
+    *,
+    in_wave: bool,
+) -> Verdict:
     verdict = evaluate(rule, values, frozen)
     if rule.metric != "duration" or TABLE[rule.kind].finds != "level" or not values:
         return verdict
@@ -709,6 +759,23 @@ def _with_cause(
         )
         known[key] = {} if cause is None else {"cause": as_details(cause)}
     return replace(alert, details={**alert.details, **known[key]})
+
+
+def _with_switch(
+    connection: Connection, session: SessionRef, windows: Sequence[Series], alert: Alert
+) -> Alert:
+    """Return the alert with the attribute that tells at which of its two levels a run is, if one does."""
+    from perfdb.analysis.modes import by_words, explained_by
+
+    window = next(
+        each for each in windows if (each.step_name, each.metric) == (alert.step_name, alert.metric)
+    ).good
+    levels = dict(zip(window.session_ids, window.values, strict=True))
+    facts = facts_before(connection, session.pipeline, session.mode, session.start_time, CHANGE_RUNS)
+    by = explained_by(levels, facts, alert.step_name)
+    if by is None:
+        return alert
+    return replace(alert, details={**alert.details, "switches_with": by_words(by)})
 
 
 def _with_everything(

@@ -21,7 +21,7 @@ from perfdb.vocabulary import OTHER
 STEADY = 3  # sessions on either side of a switch that have the same value
 MOST_ODD = 0.05  # share of the sessions on one side that may have a value of the other
 MOST_SWITCHES = 0.1  # per session: what switches more often than that coincides with anything
-MOST_BY_CHANCE = 1 / 3  # of the switches of an attribute lie where a move may have been, when it is no cause
+MOST_BY_CHANCE = 1 / 4  # of the switches of an attribute lie where a move may have been, when it is no cause
 LEAST_SHARE = 0.3  # by which a share must move
 LEAST_SHARE_Z = 3.29  # two-sided 0.1 %
 MOST_VALUES = 5  # an attribute with more has no shares worth a sentence
@@ -149,10 +149,20 @@ def find_cause(
         raise ValueError(f"a move at {at} of {counted(len(seconds), 'session')} has no two sides")
     total, parts = contributions(seconds[:at], seconds[at:])
     parts = tuple(_with_leaf(part, inside[:at], inside[at:]) for part in parts)
-    suspects = find_suspects(facts, at, reach)
+    suspects = tuple(_not_by_chance(find_suspects(facts, at, reach), facts))
     if likely is not None and not any(each.is_switch for each in suspects):
         suspects = (*_nearest(find_suspects(facts, at, likely), facts, likely), *suspects)
     return Cause(total, parts, suspects, sides=(at, len(seconds) - at))
+
+
+def _not_by_chance(suspects: Sequence[Suspect], facts: Sequence[Mapping[str, object]]) -> Iterator[Suspect]:
+    """Yield the suspects but those that switch so often that some switch would lie as near to any move."""
+    for each in suspects:
+        searched = 2 * abs(each.offset) + 1
+        if not each.is_switch or (_switches_of(facts, each.name) - 1) * searched <= MOST_BY_CHANCE * len(
+            facts
+        ):
+            yield each
 
 
 def _nearest(
@@ -165,12 +175,15 @@ def _nearest(
     width = likely[1] - likely[0] + 1
     nearest = None
     for each in suspects:
-        if each.is_switch and nearest in (None, each.offset):
-            keys = [_key(fact.get(each.name)) for fact in facts]
-            switches = sum(one != two for one, two in pairwise(keys))
-            if switches * width <= MOST_BY_CHANCE * len(facts):
-                nearest = each.offset
-                yield each
+        rare = _switches_of(facts, each.name) * width <= MOST_BY_CHANCE * len(facts)
+        if each.is_switch and nearest in (None, each.offset) and rare:
+            nearest = each.offset
+            yield each
+
+
+def _switches_of(facts: Sequence[Mapping[str, object]], name: str) -> int:
+    keys = [_key(fact.get(name)) for fact in facts]
+    return sum(one != two for one, two in pairwise(keys))
 
 
 def _with_leaf(

@@ -126,7 +126,8 @@ def find_past_changes(
     else:
         past, places = Series.of(_medians(runs.values, firsts)), list(firsts)
     kept = [places[index] for index in _moves_in(past) if places[index] <= young]
-    kept += [index for index in watched if index > young and not _is_near(index, kept)]
+    told = _described(runs, kept)
+    kept += [index for index in watched if index > young and not any(_is_of(index, each) for each in told)]
     return _described(runs, sorted(kept))
 
 
@@ -145,7 +146,7 @@ def find_new_changes(newest: Sequence[float], known: Sequence[int] = ()) -> list
     young = len(newest) - SURE_RUNS
     first = max(0, len(newest) - WATCHED)
     found = [first + index for index in watch(Series.of(_checked(newest[first:])))]
-    return [index for index in found if index > young and not _is_near(index, known)]
+    return [i for i in found if i > young and all(abs(i - other) > _SAME for other in known)]
 
 
 def _moves_in(past: Series) -> list[int]:
@@ -173,8 +174,9 @@ def _is_wave(changes: Sequence[ChangePoint]) -> bool:
     )
 
 
-def _is_near(index: int, others: Sequence[int]) -> bool:
-    return any(abs(index - other) <= _SAME for other in others)
+def _is_of(index: int, change: ChangePoint) -> bool:
+    """Say whether a change at an index may be this one."""
+    return change.interval[0] - _SAME <= index <= change.interval[1] + _SAME
 
 
 def _reach(change: ChangePoint) -> tuple[int, int, int]:

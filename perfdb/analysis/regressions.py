@@ -77,14 +77,22 @@ class Move:
     def may_be(self, other: Move) -> bool:
         """Say whether another move, in the same direction, may have been at the same session."""
         same_way = self.change.effect_percent * other.change.effect_percent > 0
-        return same_way and other.likely[0] <= self.since_time <= other.likely[1]
+        return same_way and other.may_be_at(self.since_time)
+
+    def may_be_at(self, moment: float) -> bool:
+        """Say whether it may have been at a moment: as far as the runs tell, and 5 sessions more."""
+        first, last = self.change.interval
+        starts = self.runs.start_times
+        low, high = max(0, first - SAME_CHANGE), min(last + SAME_CHANGE, len(starts) - 1)
+        return starts[low] <= moment <= starts[high]
 
     def moved_to(self, moment: float) -> Move:
         """Return the move since the first run from a moment on, if it may have been there; else as it is."""
         place, change = self.runs.place_of(moment), self.change
-        if place == change.index or not change.interval[0] <= place <= change.interval[1]:
-            return self
         first = change.index - change.before_n
+        inside = first < place < change.index + change.after_n
+        if place == change.index or not inside or not self.may_be_at(moment):
+            return self
         level = self.runs.values[first : change.index + change.after_n]
         (moved,) = describe_changes(level, [place - first])
         moved = replace(moved, index=place, p_value=change.p_value, interval=change.interval)

@@ -146,6 +146,8 @@ class Regression:
     total_difference: float | None
     measure: str
     unit: str
+    attribute: str | None
+    attribute_value: Any
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ long past the periods are shown (hours, days or weeks, UTC) instead of the runs;
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from itertools import pairwise
 from statistics import fmean
@@ -18,10 +19,11 @@ from typing import Any, Literal
 import numpy as np
 
 from perfdb.analysis.change_points import ChangePoint, describe_changes, find_past_changes
+from perfdb.analysis.modes import explained_by, find_modes, modes_words
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import PERCENTILES, WAVE_DAYS, Past, Series, percentile, quantile, quantiles
 from perfdb.analysis.slopes import Floats, slopes
-from perfdb.analysis.waves import changes_of_calm, without_wave, without_wave_of
+from perfdb.analysis.waves import Wave, changes_of_calm, find_wave, without_wave, without_wave_of
 from perfdb.measures import DURATION, Measure
 from perfdb.text import amount_text, counted, inert, shortened
 
@@ -386,6 +388,48 @@ def _course(starts: Floats, values: Floats, calm: Floats | None) -> Course:
     return Course(_changes(starts, values, calm), per_run, per_day, p_value, over)
 
 
+def rhythm(
+    session_ids: Sequence[str],
+    start_times: Sequence[float] | Floats,
+    durations: Sequence[float] | Floats,
+    *,
+    facts: Callable[[], Mapping[str, Mapping[str, object]]] | None = None,
+    step_name: str | None = None,
+    unit: str = "s",
+) -> tuple[str, str]:
+    """Return in words between which known levels runs come and go, and what is usual when the newest began.
+
+    Args:
+        session_ids: of the runs that count, oldest first.
+        start_times: of their sessions (epoch s).
+        durations: theirs.
+        facts: reads what is known of the sessions, by their ids, where an attribute may explain the levels.
+        step_name: whose runs.
+        unit: of the durations.
+    """
+    if not len(durations):
+        return "", ""
+    firsts, starts, values = per_session(session_ids, start_times, durations)
+    if values.size > MOST_RUNS:
+        starts, values, firsts = starts[-MOST_RUNS:], values[-MOST_RUNS:], firsts[-MOST_RUNS:]
+    wave = find_wave(starts, values)
+    usual = "" if wave is None else usual_words(wave, float(starts[-1]), unit)
+    calm = values if wave is None else values * np.exp(-wave.at(starts))
+    modes = find_modes(calm)
+    if modes is None:
+        return "", usual
+    levels = {session_ids[place]: value for place, value in zip(firsts, calm.tolist(), strict=True)}
+    by = None if facts is None else explained_by(levels, facts(), step_name)
+    return modes_words(modes.low, modes.high, by, unit), usual
+
+
+def usual_words(wave: Wave, moment: float, unit: str = "s") -> str:
+    """Return what is usual at the hour of a moment: ``usual at 09:00: 7.4 s``."""
+    began = datetime.fromtimestamp(moment)
+    day = f"on {began:%A} " if wave.of_week else ""
+    return f"usual {day}at {began:%H}:00: {amount_text(wave.usual_at(moment), unit)}"
+
+
 def drift(start_times: Floats, per_run: float, per_day: float, p_value: float, n: int) -> float | None:
     """Return by how many percent a series drifted over all of its runs; None if that is chance, or little.
 
@@ -451,8 +495,10 @@ def finding(
     drifted: float | None = None,
     failures: int = 0,
     measure: Measure = DURATION,
+    switches: str = "",
+    usual: str = "",
 ) -> str:
-    """Return the sentence above a picture: the first of these that there is.
+    """Return the sentence above a picture: the first of these that there is, and what is usual at an hour.
 
     Args:
         what: the series, see ``name_of``.
@@ -464,7 +510,28 @@ def finding(
         drifted: percent over all runs, see ``drift``.
         failures: runs that failed.
         measure: what the values are of.
+        switches: between which two known levels it comes and goes, see ``rhythm``.
+        usual: what is usual at the hour of the newest run, see ``rhythm``.
     """
+    said = _finding(
+        what, durations, newest, since, alerts, limits, drifted, failures, measure, switches=switches
+    )
+    return f"{said}; {usual}" if usual else said
+
+
+def _finding(
+    what: str,
+    durations: Sequence[float] | Floats,
+    newest: Mapping[str, Any] | None,
+    since: str,
+    alerts: Sequence[str],
+    limits: Sequence[float],
+    drifted: float | None,
+    failures: int,
+    measure: Measure,
+    *,
+    switches: str,
+) -> str:
     values = np.asarray(durations, dtype=float)
     amount = partial(amount_text, unit=measure.unit)
     if newest is not None:
@@ -473,6 +540,8 @@ def finding(
         return f"{what} failed in {counted(failures, 'run')} and succeeded in none" if failures else what
     if alerts:
         return f"{what}: {alerts[0]}"
+    if switches:
+        return f"{what} {switches}"
     for limit in limits:
         over = int(np.count_nonzero(values > limit))
         if over:

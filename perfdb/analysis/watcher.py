@@ -131,12 +131,12 @@ def _suspects(levels: Floats, sums: Floats, first: int, last: int) -> Iterator[t
     """Yield (candidate, points seen, sum / limit) for n in ``first`` … ``last`` whose largest sum passes it.
 
     The variance of a sum grows with f = (1 + rho) / (1 - rho), rho being the lag-1 autocorrelation before the
-    candidate less 0.2 standard errors: independent noise has to pay little for the correction. A level
-    outside of the range of those before pays nothing: noise wanders within it, however it is correlated.
+    candidate. A level outside of the range of those before pays nothing: noise wanders within it, however it
+    is correlated.
     """
     earliest = max(first - int(_WINDOWS[-1]), 1)
     seen = np.arange(earliest, last + 1)
-    rho = sums[2, seen] / seen - 0.2 / np.sqrt(seen)
+    rho = sums[2, seen] / seen
     weight = np.sqrt(2 / (1 + np.clip(rho, 0, 0.9)) - 1)  # 1 / sqrt(f)
     reach = np.maximum(seen / 100, 1) ** 0.05  # ranks among more points reach further: 5 % at 265
     n = np.arange(first, last + 1)[:, None]

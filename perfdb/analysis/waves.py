@@ -1,48 +1,90 @@
-"""The wave of the day in a series: runs of the afternoon are compared with those of the morning without it.
+"""The wave of the day or of the week in a series: runs are compared with those of the same phase.
 
-Pure. A wave is two harmonics of the hour (UTC), fitted to what lies over and under the level around; a series
-in which that explains little is left as it is.
+Pure. A wave is some harmonics of the hour (UTC), and what each weekday lies over or under the level around;
+a series in which that explains little is left as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from perfdb.analysis.change_points import ChangePoint, describe_changes
 from perfdb.analysis.levels import Floats
+from perfdb.analysis.modes import beside_modes
 
 LEAST_RUNS = 100
 LEAST_DAYS = 2.0
+LEAST_WEEKS_DAYS = 14  # with runs, which show a wave of the week
 LEAST_EXPLAINED = 0.1  # share of the variance within the level
 LEAST_SURE = 0.01  # probability that chance does so much at any of the places
 LEAST_F = 10.0  # and so many times what chance explains: neighbours that resemble each other make it more
-_DAY = 86_400.0
+_DAY, _WEEK = 86_400.0, 7
 _AROUND_DAYS = 3.0  # that make the level around
 _REACH = 2.5  # robust standard deviations, to which what sticks out is pulled in
+_HARMONICS = (2, 4)  # a wave of sharper form needs more of them
+_RECENT = 30  # runs that make the level of now
 
 
-def without_wave(start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Floats | None:
-    """Return the values of a series without its wave of the day; None where it has none."""
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """How far the runs of each hour and weekday lie over or under the level, in logarithms.
+
+    Attributes:
+        of_day: the weights of cosine and sine of each harmonic of the day; empty without a wave of the day.
+        of_week: what Monday to Sunday add; empty without a wave of the week.
+        middle: mean of both over the runs: they lie around it, with and without the wave.
+        level: of the newest runs, without the wave, in the unit of the series.
+    """
+
+    of_day: tuple[float, ...]
+    of_week: tuple[float, ...]
+    middle: float = 0.0
+    level: float = 1.0
+
+    def at(self, start_times: Sequence[float] | Floats) -> Floats:
+        """Return the logarithm of what runs that began then take, over that of the level."""
+        starts = np.asarray(start_times, dtype=float)
+        above: Floats = np.full(starts.size, -self.middle)
+        if self.of_day:
+            above = above + _harmonics(starts, len(self.of_day) // 2) @ np.array(self.of_day)
+        if self.of_week:
+            above = above + np.array(self.of_week)[_weekdays(starts // _DAY)]
+        return above
+
+    def usual_at(self, start_time: float) -> float:
+        """Return what a run that begins then usually takes now, in the unit of the series."""
+        return self.level * float(np.exp(self.at([start_time])[0]))
+
+
+def find_wave(start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Wave | None:
+    """Return the wave of the day, of the week, or of both in a series; None where it has neither."""
     starts, runs = np.asarray(start_times, dtype=float), np.asarray(values, dtype=float)
     if runs.size < LEAST_RUNS or runs.min() <= 0 or starts[-1] - starts[0] < LEAST_DAYS * _DAY:
         return None
     logs = np.log(runs)
-    width = int(min(runs.size // 2, max(15, runs.size * _AROUND_DAYS * _DAY / (starts[-1] - starts[0])))) | 1
-    around = np.median(np.lib.stride_tricks.sliding_window_view(logs, width), axis=1)
-    level = np.pad(around, (width // 2, runs.size - around.size - width // 2), mode="edge")
-    rest = logs - level
-    reach = _REACH * 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
-    rest = np.clip(rest, -reach, reach)
-    hour = 2 * np.pi * starts / _DAY
-    waves = np.column_stack([np.ones_like(hour), *(f(k * hour) for k in (1, 2) for f in (np.cos, np.sin))])
-    fitted = waves @ np.linalg.lstsq(waves, rest, rcond=None)[0]
-    explained, left = fitted.var(), (rest - fitted).var()
-    if explained < max(LEAST_EXPLAINED * rest.var(), LEAST_F * (waves.shape[1] - 1) * left / runs.size):
+    of_day = _of_day(starts, logs)
+    calm = logs - _harmonics(starts, len(of_day) // 2) @ np.array(of_day) if of_day else logs
+    of_week = _of_week(starts, calm)
+    if of_week and not of_day:  # what a weekday adds may have hidden the hours
+        of_day = _of_day(starts, logs - np.array(of_week)[_weekdays(starts // _DAY)])
+    if not of_day and not of_week:
         return None
-    calm: Floats = np.exp(logs - (fitted - fitted.mean()))
+    wave = Wave(of_day, of_week)
+    wave = replace(wave, middle=float(wave.at(starts).mean()))
+    return replace(wave, level=float(np.exp(np.median((logs - wave.at(starts))[-_RECENT:]))))
+
+
+def without_wave(start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Floats | None:
+    """Return the values of a series without its wave of the day and the week; None where it has none."""
+    wave = find_wave(start_times, values)
+    return None if wave is None else _without(wave, start_times, values)
+
+
+def _without(wave: Wave, start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Floats:
+    calm: Floats = np.asarray(values, dtype=float) * np.exp(-wave.at(start_times))
     return calm
 
 
@@ -58,14 +100,8 @@ def without_wave_of(
         start_times: of the values.
         values: to take it from.
     """
-    starts, runs = (np.asarray(each, dtype=float) for each in longer)
-    calm = without_wave(starts, runs)
-    if calm is None:
-        return None
-    moments, places = np.unique(starts % _DAY, return_index=True)
-    wave = np.interp(np.asarray(start_times) % _DAY, moments, (runs / calm)[places], period=_DAY)
-    left: Floats = np.asarray(values, dtype=float) / wave
-    return left
+    wave = find_wave(*longer)
+    return None if wave is None else _without(wave, start_times, values)
 
 
 def changes_beside_wave(
@@ -84,13 +120,80 @@ def changes_of_calm(
 ) -> list[ChangePoint]:
     """Return what ``find`` finds in the values without their wave, with the medians of them as they were.
 
-    The wave hid small moves, and what is left of it makes others: each must be sure among all places.
+    The wave hid small moves, and what is left of it makes others: each must be sure among all places. A
+    switch between two known levels is none, see ``modes``.
     """
     if calm is None:
-        return find(values)
+        return beside_modes(values, find(values))
     found = [change for change in find(calm) if change.p_value * calm.size <= LEAST_SURE]
+    found = beside_modes(calm, found)
     as_were = describe_changes(values, [change.index for change in found])
     return [
         replace(was, effect_sd=change.effect_sd, p_value=change.p_value, interval=change.interval)
         for change, was in zip(found, as_were, strict=True)
     ]
+
+
+def _of_day(starts: Floats, logs: Floats) -> tuple[float, ...]:
+    """Return the weights of the harmonics of the day; empty where they explain little."""
+    width = int(min(logs.size // 2, max(15, logs.size * _AROUND_DAYS * _DAY / (starts[-1] - starts[0])))) | 1
+    rest = _pulled_in(logs - _level_around(logs, width))
+    found: tuple[float, ...] = ()
+    explained, left, terms = 0.0, float(rest.var()), 0
+    for harmonics in _HARMONICS:
+        waves = _harmonics(starts, harmonics)
+        weights = np.linalg.lstsq(np.column_stack([np.ones_like(starts), waves]), rest, rcond=None)[0][1:]
+        fitted = waves @ weights
+        more, still = float(fitted.var()) - explained, float((rest - fitted - np.mean(rest - fitted)).var())
+        added = weights.size - terms
+        if more < max(LEAST_EXPLAINED * left, LEAST_F * added * still / logs.size):
+            break
+        found, explained, left, terms = tuple(weights.tolist()), float(fitted.var()), still, weights.size
+    return found
+
+
+def _of_week(starts: Floats, logs: Floats) -> tuple[float, ...]:
+    """Return what each weekday adds; empty where that is little, or chance among the days."""
+    days = np.floor(starts / _DAY)
+    bounds = np.r_[0, np.flatnonzero(np.diff(days)) + 1]
+    if bounds.size < LEAST_WEEKS_DAYS:
+        return ()
+    numbers = days[bounds]
+    of_day = np.array([float(np.median(part)) for part in np.split(logs, bounds[1:].tolist())])
+    weekdays = _weekdays(numbers)
+    present = np.unique(weekdays)
+    if present.size < 2 or numbers[-1] - numbers[0] < 2 * _WEEK - 1 or bounds.size < 2 * present.size:
+        return ()
+    rest = of_day - _level_around(of_day, present.size | 1)
+    middles = np.zeros(_WEEK)
+    for day in present:
+        middles[day] = np.median(rest[weekdays == day])
+    fitted = middles[weekdays]
+    freedom = bounds.size - present.size
+    explained, left = float(fitted.var()), float((_pulled_in(rest - fitted) ** 2).sum()) / freedom
+    if explained * bounds.size < LEAST_F * (present.size - 1) * left:
+        return ()
+    within = logs - np.repeat(of_day, np.diff(np.r_[bounds, logs.size]))
+    if explained < LEAST_EXPLAINED * float(_pulled_in(within).var() + rest.var()):
+        return ()
+    return tuple((middles - float(np.median(middles[present]))).tolist())
+
+
+def _harmonics(starts: Floats, count: int) -> Floats:
+    hour = 2 * np.pi * starts / _DAY
+    return np.column_stack([f(k * hour) for k in range(1, count + 1) for f in (np.cos, np.sin)])
+
+
+def _weekdays(days: Floats) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the weekdays, Monday 0, of days since 1970, which began on a Thursday."""
+    return ((days.astype(np.int64) + 3) % _WEEK).astype(np.int64)
+
+
+def _level_around(levels: Floats, width: int) -> Floats:
+    around = np.median(np.lib.stride_tricks.sliding_window_view(levels, width), axis=1)
+    return np.pad(around, (width // 2, levels.size - around.size - width // 2), mode="edge")
+
+
+def _pulled_in(rest: Floats) -> Floats:
+    reach = _REACH * 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+    return np.clip(rest, -reach, reach) if reach > 0 else rest

@@ -67,6 +67,7 @@ def trend(
     pinned: Mapping[str, Any] | None = None,
     drifted: float | None = None,
     measure: Measure = DURATION,
+    spoken: tuple[str, str] = ("", ""),
 ) -> Figure:
     """Draw how the durations of one series moved, or the values of another measure.
 
@@ -84,6 +85,7 @@ def trend(
         pinned: the pinned baseline: ``value`` (s) and ``n``.
         drifted: percent by which it drifted over these runs, where that is sure: ``trend_view.drift``.
         measure: what the durations are.
+        spoken: two known levels and what is usual at this hour, in words: ``trend_view.rhythm``.
     """
     what = shortened(inert(what), 60)
     if not measure.is_duration:
@@ -107,6 +109,8 @@ def trend(
         limits=[float(limit["limit"]) for limit in limits],
         drifted=drifted,
         measure=measure,
+        switches=spoken[0],
+        usual=spoken[1],
     )
     made = figure(head, subtitle, _small_print(starts))
     axes = made.add_subplot()

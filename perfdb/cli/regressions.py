@@ -28,6 +28,7 @@ from perfdb.text import step_label
 
 WIDEST = 120  # of prose
 MOST_NEWEST = 1_000  # sessions that are looked at first for enough that count
+_MOST_SWITCHING = 5  # series that are named
 COLUMNS = (
     Column("since"),
     Column("step", flexible=True, least=20),
@@ -77,6 +78,7 @@ def command(
         return
     if by is None and not better and measure == "duration":
         _say_where_it_differs(history, given)
+        _say_what_switches(history, given | ({"step": step} if step else {}))
     if frame.empty:
         _say_why(history, given | ({"step": step} if step else {}), better, measure)
         return
@@ -99,6 +101,23 @@ def _say_where_it_differs(history: Any, given: Mapping[str, Any]) -> None:
         first = rows_of(rows)[0]
         what = f"{first['pipeline']} with {name} = {first['value']} became {first['effect']:.0f} % slower"
         click.echo(inert(f"Differs by {name}: {what}. See: perfdb regressions --by {name}"), err=True)
+
+
+def _say_what_switches(history: Any, given: Mapping[str, Any]) -> None:
+    """Say which series come and go between two known levels: such a switch is no regression."""
+    from perfdb.analysis.modes import Explanation, modes_words
+
+    rows = rows_of(history.switches(**given))
+    for row in rows[:_MOST_SWITCHING]:
+        by = (
+            None
+            if row["attribute"] is None
+            else Explanation(row["attribute"], row["low_value"], row["high_value"])
+        )
+        what = f"{row['pipeline']}, {step_label(row['step_name'])}"
+        click.echo(inert(f"{what} {modes_words(row['low_median'], row['high_median'], by)}."), err=True)
+    if len(rows) > _MOST_SWITCHING:
+        click.echo(f"… and {len(rows) - _MOST_SWITCHING} more that switch between two levels.", err=True)
 
 
 def _say_why(history: Any, given: dict[str, Any], better: bool, measure: str) -> None:
@@ -129,9 +148,10 @@ def _say_why(history: Any, given: dict[str, Any], better: bool, measure: str) ->
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     alert = "" if row["alert_id"] is None else f"{row['alert_id']} {row['alert_state']}"
+    only = "" if row["attribute"] is None else f", {row['attribute']} = {row['attribute_value']}"
     return (
         short_time(row["since_time"]),
-        step_label(row["step_name"]),
+        inert(f"{step_label(row['step_name'])}{only}"),
         amount_text(row["before_median"], row["unit"]),
         f"{row['before_n']:,}",
         amount_text(row["after_median"], row["unit"]),

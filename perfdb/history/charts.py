@@ -242,7 +242,7 @@ def _trend(asked: Asked) -> Figure:
     history, step, by, measure = asked.history, asked.step, asked.by, asked.measure
     from perfdb.analysis.measuring import measured
     from perfdb.analysis.series import Series
-    from perfdb.analysis.trend_view import course
+    from perfdb.analysis.trend_view import course, rhythm
     from perfdb.charts.trend import trend
     from perfdb.store.series import days_before
 
@@ -280,6 +280,7 @@ def _trend(asked: Asked) -> Figure:
         pinned=_pinned(history, choice, step, measure),
         drifted=going.drift,
         measure=measure,
+        spoken=rhythm(session_ids, starts, values, unit=measure.unit),
     )
 
 

@@ -223,14 +223,15 @@ class History(Keeping):
     def usual_seconds(self, session: Session) -> dict[str | None, float]:
         """Return what a session that runs usually takes, by step name, in s; None is its total.
 
-        The medians of the newest 20 sessions of its pipeline and mode that ended; empty of one that ended.
+        The medians of the newest 20 sessions of its pipeline and mode that ended, at its hour and weekday
+        where the totals have a wave of these; empty of one that ended.
         """
         from perfdb.store.series import usual_seconds
 
         if session.status != RUNNING:
             return {}
         with self._recorded() as connection:
-            return usual_seconds(connection, session.pipeline, session.mode)
+            return usual_seconds(connection, session.pipeline, session.mode, session.start_time)
 
     def each_session(self, *, last: int | None = None, **filters: Unpack[Filters]) -> Iterator[Session]:
         """Yield the sessions that fit one by one, oldest first, each with its steps and samples.
@@ -425,7 +426,8 @@ class History(Keeping):
             the event, ``parts`` of it by step, which add up, and
             ``contributes_percent``, this step's; ``suspects``: attributes that switched there, ``cause`` in
             words, ``confounded``; ``alert_id`` and ``alert_state`` of the alert that tells of it;
-            ``difference`` and ``total_difference``: the same in the ``unit`` of the ``measure``.
+            ``difference`` and ``total_difference``: the same in the ``unit`` of the ``measure``;
+            ``attribute`` and ``attribute_value``: of whose sessions it is, where all together do not show it.
         """
         from perfdb.history import queries
 
@@ -434,7 +436,10 @@ class History(Keeping):
             of = self._measure(connection, measure)
             if by is not None:
                 return queries.regressions_by(connection, by, step=step, better=better, measure=of, **chosen)
-            return queries.regressions(connection, step=step, better=better, measure=of, **chosen)
+            modes = self._settings.mode_attributes
+            return queries.regressions(
+                connection, step=step, better=better, measure=of, mode_attributes=modes, **chosen
+            )
 
     def differs_by(self, *, last: int | None = 5000, **filters: Unpack[Filters]) -> pd.DataFrame:
         """Return the moves that the sessions with one value of an attribute show, and all together do not.
@@ -453,6 +458,27 @@ class History(Keeping):
         chosen = checked_filters(last, filters)
         with self._reading({**chosen, "since": None}) as connection:
             return queries.differs_by(connection, modes, **chosen)
+
+    def switches(
+        self, *, step: str | None = None, last: int | None = None, **filters: Unpack[Filters]
+    ) -> pd.DataFrame:
+        """Return the series that come and go between two known levels: two hosts, two regions, a cache.
+
+        Args:
+            step: only this step, without the totals.
+            last: only so many of the newest sessions; None: all of them.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+
+        Returns:
+            One row per series: ``pipeline``, ``step_name`` (None: the session's total), ``mode``;
+            ``low_median`` and ``high_median`` (s), how many ``switches`` there were in its newest ``n`` runs;
+            the ``attribute`` that tells at which level a run is, if one does, with the commonest
+            ``low_value`` and ``high_value``.
+        """
+        from perfdb.history import queries
+
+        with self._reading() as connection:
+            return queries.switches(connection, step=step, **checked_filters(last, filters))
 
     def thresholds(
         self,

@@ -6,7 +6,7 @@ A connection goes in, a finding comes out; None stands for a home in which nothi
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, tzinfo
 from functools import partial
@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from perfdb.analysis.explain import Explanation
     from perfdb.analysis.regressions import Move
     from perfdb.analysis.rules import Rule
+    from perfdb.analysis.splits import Split
     from perfdb.analysis.trends import By
 
 _MOST_PIPELINES = 50  # that are looked at one by one
 _MOST_LOOKED_AT = 1_000  # newest sessions, for the names of measures when one is not known
 _MOST_CANDIDATES = 20  # that are looked at for the newest that has one before it
+_SPLIT_IN = 5_000  # newest sessions whose attributes are asked
+_SWITCHES_IN = 500  # newest runs of a series that are asked whether they come and go between two levels
 _MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
 FROM_DAYS = "Percentiles are within 0.5 %: they come from daily figures."
@@ -230,6 +233,7 @@ def regressions(
     step: str | None,
     better: bool,
     measure: Measure = DURATION,
+    mode_attributes: Sequence[str] | None = None,
     **filters: Unpack[Chosen],
 ) -> pd.DataFrame:
     """Return where the levels moved among the sessions that fit, what explains it, and the alert of it.
@@ -239,6 +243,7 @@ def regressions(
         step: only this step.
         better: moves for the better instead.
         measure: whose levels.
+        mode_attributes: what makes the modes, see ``differs_by``; None: not of the values of attributes.
         filters: choose sessions; but of ``since`` only moves whose first session began at or after it: what
             was before is read too.
     """
@@ -256,6 +261,14 @@ def regressions(
         alerts = read_alerts(connection, "all")
         moves = backfill.with_causes(connection, moves, measure=measure, **filters)
         rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
+        if measure.is_duration and not better and step is None and mode_attributes is not None:
+            splits = _splits(
+                connection,
+                mode_attributes,
+                since=since,
+                **{**filters, "last": filters.get("last") or _SPLIT_IN},
+            )
+            rows += [row for split in splits for row in _split_rows(connection, split, filters)]
         if not better:
             losses = backfill.losses_of(connection, step=step, measure=measure, **filters)
             rows += [_loss_row(loss, alerts) for loss in losses]
@@ -317,19 +330,7 @@ def differs_by(
     """Return what ``analysis.splits`` finds among the sessions that fit."""
     import pandas as pd
 
-    from perfdb.analysis.runs import counted_sessions
-    from perfdb.analysis.splits import find_splits
-    from perfdb.history.values import rows_of
-
-    splits = []
-    if connection is not None:
-        since = filters.get("since")
-        whole: Chosen = {**filters, "since": None}
-        sessions = counted_sessions(frames.sessions_frame(connection, **whole))
-        names = ["session_id", "pipeline", "mode", "start_time", "total_duration", "attributes"]
-        passed = [*mode_attributes, *(filters.get("attribute") or {})]
-        splits = find_splits(rows_of(sessions[names]), passed_over=passed)
-        splits = [each for each in splits if since is None or each.move.since_time >= since]
+    splits = [] if connection is None else _splits(connection, mode_attributes, **filters)
     rows = [
         (
             each.pipeline,
@@ -347,6 +348,68 @@ def differs_by(
     columns = [
         "pipeline", "mode", "attribute", "value", "since_session_id", "since_time", "before_median",
         "after_median", "effect",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _splits(
+    connection: Connection, mode_attributes: Sequence[str], *, since: float | None = None, **filters: Any
+) -> list[Split]:
+    from perfdb.analysis.runs import counted_sessions
+    from perfdb.analysis.splits import find_splits
+    from perfdb.history.values import rows_of
+
+    sessions = counted_sessions(frames.sessions_frame(connection, **filters))
+    names = ["session_id", "pipeline", "mode", "start_time", "total_duration", "attributes"]
+    passed = [*mode_attributes, *(filters.get("attribute") or {})]
+    splits = find_splits(rows_of(sessions[names]), passed_over=passed)
+    return [each for each in splits if since is None or each.move.since_time >= since]
+
+
+def _split_rows(connection: Connection, split: Split, filters: Chosen) -> Iterator[dict[str, Any]]:
+    """Yield the row of a move that one value of an attribute shows, with the steps that made it."""
+    from perfdb.alerts import backfill
+
+    among: dict[str, Any] = {
+        **filters,
+        "attribute": {**(filters.get("attribute") or {}), split.attribute: split.value},
+    }
+    (move,) = backfill.with_causes(connection, [split.move], **among)
+    row = _move_row(move, None)
+    said = f"only with {split.attribute} = {split.value}"
+    suspect = {"name": split.attribute, "before": None, "after": split.value, "offset": 0}
+    row["suspects"] = [{**suspect, "share_before": None, "share_after": None}, *row["suspects"]]
+    row["cause"] = f"{said}; {row['cause']}" if row["cause"] else said
+    yield row | {"attribute": split.attribute, "attribute_value": split.value}
+
+
+def switches(connection: Connection | None, *, step: str | None = None, **filters: Any) -> pd.DataFrame:
+    """Return the series among the sessions that fit which switch between two known levels."""
+    import pandas as pd
+
+    from perfdb.alerts.causes import facts_before
+    from perfdb.analysis.modes import explained_by, find_modes
+    from perfdb.analysis.waves import without_wave
+    from perfdb.store.series import read_past
+
+    rows = []
+    if connection is not None:
+        for runs in read_past(connection, step=step, **filters):
+            newest = runs.between(max(0, len(runs) - _SWITCHES_IN))
+            calm = without_wave(newest.start_times, newest.values)
+            levels = list(newest.values) if calm is None else calm.tolist()
+            modes = find_modes(levels)
+            if modes is None:
+                continue
+            facts = facts_before(connection, runs.pipeline, runs.mode, newest.start_times[-1], _SWITCHES_IN)
+            of_session = dict(zip(newest.session_ids, levels, strict=True))
+            by = explained_by(of_session, facts, runs.step_name)
+            explained = (None, None, None) if by is None else (by.name, by.low, by.high)
+            row = (runs.pipeline, runs.step_name, runs.mode, modes.low, modes.high, modes.switches)
+            rows.append((*row, len(newest), *explained))
+    columns = [
+        "pipeline", "step_name", "mode", "low_median", "high_median", "switches", "n", "attribute",
+        "low_value", "high_value",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 

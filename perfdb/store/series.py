@@ -23,6 +23,7 @@ from perfdb.store.reading import driver_rows
 
 USUAL_OF = 20  # newest sessions, whose median is what is usual of late
 RUNS_FOR_WAVE = 2_000  # of all days together, about
+WAVE_OF = 1_500  # newest sessions, in which a wave of the day or the week is looked for
 MOST_STEPS = 20_000  # read for the last runs of one pipeline and mode
 
 
@@ -150,8 +151,17 @@ def kinds_of(connection: Connection, session_ids: Sequence[str]) -> Counter[tupl
     return found
 
 
-def usual_seconds(connection: Connection, pipeline: str, mode: str) -> dict[str | None, float]:
-    """Return the median seconds of the total (None) and of each step in the newest sessions that ended."""
+def usual_seconds(
+    connection: Connection, pipeline: str, mode: str, at: float | None = None
+) -> dict[str | None, float]:
+    """Return the median seconds of the total (None) and of each step in the newest sessions that ended.
+
+    Args:
+        connection: of any role.
+        pipeline: theirs.
+        mode: theirs.
+        at: when a session began (epoch s), if what is usual at that hour and weekday is asked.
+    """
     query = select(series.c.id).where(
         series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
     )
@@ -159,7 +169,20 @@ def usual_seconds(connection: Connection, pipeline: str, mode: str) -> dict[str 
     if series_id is None:
         return {}
     found = last_runs(connection, series_id, last=USUAL_OF)
-    return {runs.step_name: median(runs.good.values) for runs in found if runs.good.values}
+    usual = {runs.step_name: median(runs.good.values) for runs in found if runs.good.values}
+    if at is None or None not in usual:
+        return usual
+    from perfdb.analysis.waves import find_wave
+
+    total = _Making(pipeline, None, mode)
+    for _, session_id, start, *run in reversed(driver_rows(connection, _ended(series_id, WAVE_OF))):
+        total.add(session_id, start, *run)
+    past = total.made().good
+    wave = find_wave(past.start_times, past.values) if len(past) else None
+    if wave is None:
+        return usual
+    share = wave.usual_at(at) / usual[None]
+    return {step_name: share * seconds for step_name, seconds in usual.items()}
 
 
 def last_runs(

@@ -25,6 +25,7 @@ def test_nothing_said_means_the_default_rules() -> None:
         "pinned_baseline": "warning",
         "anomaly": "info",
         "trend": "info",
+        "switching": "info",
     }
 
 
@@ -57,7 +58,7 @@ def test_a_default_rule_is_replaced_by_name_or_switched_off() -> None:
         '[alerts]\noff = ["anomaly"]\n[[alerts.rules]]\nname = "fast_shift"\nkind = "fast_shift"\nhits = 4'
     )
     assert [rule.name for rule in settings.rules] == [
-        "fast_shift", "error_rate", "change_point", "pinned_baseline", "trend",
+        "fast_shift", "error_rate", "change_point", "pinned_baseline", "trend", "switching",
     ]  # fmt: skip
     assert (settings.rules[0].hits, settings.rules[0].step) == (4, "*")
 

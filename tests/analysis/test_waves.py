@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from perfdb.alerts.evaluation import judged
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.series import Series
-from perfdb.analysis.trend_view import changes_in, changes_of, course
-from perfdb.analysis.waves import without_wave
+from perfdb.analysis.trend_view import changes_in, changes_of, course, rhythm
+from perfdb.analysis.waves import find_wave, without_wave
 
 DAY = 86_400.0
 
@@ -62,6 +63,35 @@ def test_a_series_without_a_wave_is_as_it_was() -> None:
     assert without_wave(*series(0.0, 1.4)) is None
     assert without_wave(*series(0.5, 1.0, runs=60)) is None
     assert without_wave([float(n) for n in range(300)], [1.0 + n % 2 for n in range(300)]) is None
+
+
+def test_weekends_are_compared_with_weekends_and_the_page_says_what_is_usual() -> None:
+    noise = random.Random(6)
+    monday = 4 * DAY  # 1970 began on a Thursday
+    starts = sorted(monday + noise.random() * 35 * DAY for _ in range(900))
+
+    def taken(step: float) -> list[float]:
+        draw = random.Random(7)
+        return [
+            2
+            * (0.6 if (start // DAY + 3) % 7 >= 5 else 1.0)
+            * (1 + 0.2 * math.sin(2 * math.pi * start / DAY))
+            * draw.lognormvariate(0, 0.12)
+            * (step if place >= 700 else 1.0)
+            for place, start in enumerate(starts)
+        ]
+
+    wave = find_wave(starts, taken(1.0))
+    assert wave is not None
+    assert wave.of_day
+    assert max(wave.of_week[5:]) < min(wave.of_week[:5]) - 0.4
+    assert changes_in(starts, taken(1.0)) == []
+    (change,) = changes_in(starts, taken(1.4))
+    assert abs(change.index - 700) <= 5
+    peak = monday + 40 * DAY + 6 * 3_600  # a Saturday
+    assert wave.usual_at(peak) == pytest.approx(2 * 0.6 * 1.2, rel=0.1)
+    _, usual = rhythm([str(start) for start in starts], starts, taken(1.0))
+    assert re.fullmatch(r"usual on \w+day at \d\d:00: [\d.]+ m?s", usual)
 
 
 @pytest.mark.parametrize(("step", "hits"), [(1.0, False), (1.4, True)])

@@ -266,6 +266,10 @@ def test_one_customers_regression_is_found_by_the_attribute_that_splits_the_seri
     (split,) = rows_of(history.differs_by(pipeline="c"))
     assert (split["attribute"], split["value"]) == ("customer", "acme")
     assert split["effect"] == pytest.approx(70, abs=15)
+    (row,) = rows_of(mixed[mixed["attribute"].notna()])
+    assert (row["attribute"], row["attribute_value"]) == ("customer", "acme")
+    assert row["since_session_id"] == split["since_session_id"]
+    assert row["cause"].startswith("only with customer = acme")
     by = history.regressions(by="customer", pipeline="c")
     assert set(by["value"]) == {"acme"}
     assert by["since_session_id"].tolist() == [split["since_session_id"]]

@@ -3,7 +3,7 @@
 Whatever perfdb does with a kind of rule it reads from its entry: a further kind is a module here that ends
 with its entry, and its name in the table below. Pure: sequences in (oldest first, the newest last), frozen
 Verdict out. The worker runs the rules after each session: standard library only, and numpy only where
-``change_point`` is asked.
+``change_point`` or ``switching`` is asked.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from perfdb.analysis.rules.limits import MAX, MIN, SUM, exceeds
 from perfdb.analysis.rules.pinned import PINNED
 from perfdb.analysis.rules.relative import RELATIVE
 from perfdb.analysis.rules.shift import FAST_SHIFT
+from perfdb.analysis.rules.switching import SWITCHING
 from perfdb.analysis.rules.trend import TREND
 
 __all__ = [
@@ -40,7 +41,8 @@ __all__ = [
 TABLE = {
     kind.name: kind
     for kind in (
-        MAX, MIN, SUM, RELATIVE, BUDGET, ERROR_RATE, FAST_SHIFT, CHANGE_POINT, PINNED, ANOMALY, TREND
+        MAX, MIN, SUM, RELATIVE, BUDGET, ERROR_RATE, FAST_SHIFT, CHANGE_POINT, PINNED, ANOMALY, TREND,
+        SWITCHING,
     )
 }  # fmt: skip
 """Every kind by its name, in the order in which default rules are asked."""

@@ -56,7 +56,8 @@ class Kind:
         window: how many runs it looks at.
         finds: ``breach``: a run beyond a limit; ``share``: many runs beyond a limit; ``failures``: many that
             failed; ``level``: runs since some session that lie higher than those before; ``loss``: runs that
-            lie above a pinned baseline; ``run``: one wild run; ``drift``: a slow move.
+            lie above a pinned baseline; ``run``: one wild run; ``drift``: a slow move; ``modes``: two
+            levels by turns.
         looks_at: which of a session's runs of the step it looks at, or whether it failed, or what its day had
             come to.
         settings: numbers that a rule may have beside what every rule has, with the lowest and the highest.
@@ -76,7 +77,7 @@ class Kind:
     summary: str
     evaluate: Evaluate
     window: int
-    finds: Literal["breach", "share", "failures", "level", "loss", "run", "drift"]
+    finds: Literal["breach", "share", "failures", "level", "loss", "run", "drift", "modes"]
     looks_at: Literal["mean", "highest", "lowest", "failed", "day"] = "mean"
     settings: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -116,7 +116,7 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         ids = [each.session_id for each in past] if row.cost_usd is not None else []
         costs = [each["cost_usd"] for each in spent_by(connection, ids).values() if "cost_usd" in each]
         is_live = found.status == RUNNING
-        usual = usual_seconds(connection, found.pipeline, found.mode) if is_live else {}
+        usual = usual_seconds(connection, found.pipeline, found.mode, found.start_time) if is_live else {}
     explanation, not_explained = _explanation(found, past) if is_explained else (None, None)
     now = time.time()  # one for all that is drawn of a session that runs
     laid_out = timeline(found, now, usual)

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from perfdb.alerts.causes import facts_before
 from perfdb.alerts.config import read_alert_settings
 from perfdb.analysis import trend_view as view
 from perfdb.analysis.rules.failures import ERROR_RUNS, LEAST_ERROR_RUNS
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 MOST_POINTS = 2_000
 MOST_ALERTS = 100
 MOST_IN_WINDOW = 100_000
+EXPLAINED_BY = 300  # newest runs whose attributes may tell at which of two levels a run is
 AROUND = 100  # runs before an alert's first that its picture shows, at least
 
 Named = tuple[str, str | None, str]
@@ -59,12 +62,13 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
         names, hidden = ([], 0) if connection is None else browsing.series_names(connection, step=query.step)
         recent = [] if connection is None else browsing.total_series(connection, most=1_000)
         chosen = _chosen(query, names, recent)
-        runs, found, cut = None, [], ""
+        runs, found, cut, spoken = None, [], "", ("", "")
         marks: list[Mark] = []
         if connection is not None and chosen is not None:
             runs = _runs(connection, chosen, last=last, since=since, until=until, measure=measure)
             marks = marks_of(connection, runs, until)
             found = read_alerts(connection, "all", of_series=chosen, limit=MOST_ALERTS)
+            spoken = _rhythm(connection, runs, measure)
             if since is not None and runs.start_times:
                 older = _runs(
                     connection, chosen, last=1, since=since, until=runs.start_times[0], measure=measure
@@ -78,7 +82,18 @@ def trend(history: ServedHistory, query: TrendQuery) -> TrendAnswer:
             raise unknown("mode", query.mode or "", modes, history.database)
     if runs is None or chosen is None or not runs.start_times:
         return _empty(query, choices, None if chosen is None else _named(*chosen), hidden=hidden)
-    return _answer(history, query, runs, found, choices, cut, hidden=hidden, measure=measure, marks=marks)
+    return _answer(
+        history,
+        query,
+        runs,
+        found,
+        choices,
+        cut,
+        hidden=hidden,
+        measure=measure,
+        marks=marks,
+        spoken=spoken,
+    )
 
 
 def around_alert(history: ServedHistory, alert: AlertRow, limits: Sequence[float]) -> TrendAnswer:
@@ -152,6 +167,22 @@ def _runs(connection: Connection, chosen: Named, **window: Any) -> Series:
     return runs_of_series(connection, *chosen, **window)
 
 
+def _rhythm(connection: Connection, runs: Series, measure: Measure) -> tuple[str, str]:
+    """Return between which levels the runs come and go, and what is usual when the newest began."""
+    good = runs.good
+    if not len(good):
+        return "", ""
+    facts = partial(facts_before, connection, good.pipeline, good.mode, good.start_times[-1], EXPLAINED_BY)
+    return view.rhythm(
+        good.session_ids,
+        good.start_times,
+        good.values,
+        facts=facts,
+        step_name=good.step_name,
+        unit=measure.unit,
+    )
+
+
 def _answer(
     history: ServedHistory,
     query: TrendQuery,
@@ -164,6 +195,7 @@ def _answer(
     hidden: int = 0,
     measure: Measure = DURATION,
     marks: Sequence[Mark] = (),
+    spoken: tuple[str, str] = ("", ""),
 ) -> TrendAnswer:
     series = _named(runs.pipeline, runs.step_name, runs.mode)
     with history.reading() as connection:
@@ -189,6 +221,8 @@ def _answer(
         drifted=whole["drift_percent"],
         failures=whole["failures"],
         measure=measure,
+        switches=spoken[0],
+        usual=spoken[1],
     )
     begun = [
         (runs.start_times[place - 1], runs.start_times[place]) for place in view.pauses(runs.start_times)

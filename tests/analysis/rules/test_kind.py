@@ -32,6 +32,7 @@ def test_default_rules_stand_in_their_entries() -> None:
         "pinned_baseline": "pinned",
         "anomaly": "anomaly",
         "trend": "trend",
+        "switching": "switching",
     }
     assert all(TABLE[rule.kind].default is rule for rule in DEFAULT_RULES)
 

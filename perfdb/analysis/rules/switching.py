@@ -1,0 +1,83 @@
+"""The kind ``switching``: the series has two known levels, between which it comes and goes."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+from perfdb.analysis.rules.base import EVERY, Frozen, Rule, Verdict, percent_over, too_few, yes
+from perfdb.analysis.rules.change import CHANGE_RUNS
+from perfdb.analysis.rules.kind import Amount, Kind
+from perfdb.records import Alert
+
+LEAST_SWITCHING_RUNS = 40
+_BLOCK = 5  # runs, whose median is less noisy
+_MOST_BETWEEN = 0.2  # of the runs in the middle third; of one heap a third lie there
+_LEAST_APART = 0.08
+
+
+def evaluate_switching(rule: Rule, values: Sequence[float], frozen: Frozen | None) -> Verdict:
+    """Ask ``find_modes`` where the last 200 runs are two heaps; what is open lasts while they are."""
+    if len(values) < LEAST_SWITCHING_RUNS:
+        return too_few(len(values), LEAST_SWITCHING_RUNS)
+    calm = Verdict(good=True, value=values[-1], n=len(values), arithmetic=f"one level in {len(values)} runs")
+    if not _has_heaps(values):
+        return calm
+    from perfdb.analysis.modes import find_modes
+
+    modes = find_modes(values)
+    if modes is None and frozen is None:
+        return calm
+    low, high = (frozen.baseline, values[-1]) if modes is None and frozen is not None else (None, values[-1])
+    if modes is not None:
+        low, high = modes.low, modes.high
+    switches = modes.switches if modes is not None else 0
+    return Verdict(
+        hit=True,
+        value=high,
+        baseline=low,
+        effect=percent_over(high, low),
+        n=len(values),
+        baseline_n=len(values),
+        since=modes.since if modes is not None else 0,
+        arithmetic=f"two levels, {switches} switches in {len(values)} runs: {yes(True)}",
+    )
+
+
+def _has_heaps(values: Sequence[float]) -> bool:
+    """Say whether the runs may be two heaps: it saves the worker numpy on a series of one."""
+    if _is_split(values):
+        return True
+    blocks = range(0, len(values) - _BLOCK + 1, _BLOCK)
+    return _is_split([sorted(values[first : first + _BLOCK])[_BLOCK // 2] for first in blocks])
+
+
+def _is_split(values: Sequence[float]) -> bool:
+    ordered = sorted(values)
+    tenth = len(ordered) // 10
+    low, high = ordered[tenth], ordered[-1 - tenth]
+    if low <= 0 or high < low * (1 + _LEAST_APART):
+        return False
+    third = math.pow(high / low, 1 / 3)
+    between = bisect_left(ordered, high / third) - bisect_right(ordered, low * third)
+    return between <= _MOST_BETWEEN * len(ordered)
+
+
+def _says(alert: Alert, amount: Amount) -> str:
+    said = f"switches between {amount(alert.baseline)} and {amount(alert.value)}"
+    by = alert.details.get("switches_with")
+    return f"{said} with {by}" if by else said
+
+
+SWITCHING = Kind(
+    name="switching",
+    summary="two known levels, between which the runs come and go",
+    evaluate=evaluate_switching,
+    window=CHANGE_RUNS,
+    finds="modes",
+    sided=False,
+    information=True,
+    default=Rule(name="switching", kind="switching", step=EVERY, severity="info", default=True),
+    says=_says,
+)

@@ -1,0 +1,96 @@
+"""Two known levels between which a series comes and goes: told once, and no move."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from perfdb.alerts.evaluation import judged
+from perfdb.analysis.modes import Explanation, explained_by, find_modes, modes_words
+from perfdb.analysis.rules import TABLE, evaluate
+from perfdb.analysis.rules.change import CHANGE_POINT
+from perfdb.analysis.series import Series
+from perfdb.analysis.trend_view import changes_in, finding, rhythm
+
+STAYS = (40, 12, 25, 8, 33, 14, 20, 30, 9, 27)  # runs at the low level, the high one, the low one …
+
+
+def switching(*after: tuple[int, float], noise: float = 0.06) -> list[float]:
+    """Return runs that switch between 62 and 85 ms, and then so many at other levels."""
+    draw = random.Random(3)
+    stays = [(stay, (0.062, 0.085)[number % 2]) for number, stay in enumerate(STAYS)]
+    return [level * draw.lognormvariate(0, noise) for stay, level in (*stays, *after) for _ in range(stay)]
+
+
+def moments(values: list[float]) -> list[float]:
+    return [1.7e9 + 600.0 * number for number in range(len(values))]
+
+
+def test_what_comes_and_goes_is_two_levels_and_no_move() -> None:
+    values = switching()
+    modes = find_modes(values)
+    assert modes is not None
+    assert modes_words(modes.low, modes.high).startswith("switches between 6")
+    assert modes.high == pytest.approx(0.085, rel=0.03)
+    assert changes_in(moments(values), values) == []
+
+
+def test_a_third_level_and_a_known_one_that_stays_are_moves() -> None:
+    values = switching((30, 0.13))
+    (change,) = changes_in(moments(values), values)
+    assert abs(change.index - sum(STAYS)) <= 5
+    stayed = switching((30, 0.062), (200, 0.085))
+    assert abs(changes_in(moments(stayed), stayed)[-1].index - sum(STAYS) - 30) <= 5
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [random.Random(n).lognormvariate(0, 0.15) for n in range(300)],
+        [random.Random(n).lognormvariate(0, 0.15) * (6 if n % 50 == 7 else 1) for n in range(300)],
+        [random.Random(n).lognormvariate(0, 0.1) * (1.4 if n > 150 else 1) for n in range(300)],
+        [
+            random.Random(n).lognormvariate(0, 0.1) * (1.5 if 80 < n < 160 or n > 240 else 1)
+            for n in range(300)
+        ],
+    ],
+    ids=["one level", "wild runs", "a step", "a regression, its mending and the next one"],
+)
+def test_what_has_one_level_or_was_moved_by_people_has_no_modes(values: list[float]) -> None:
+    assert find_modes(values) is None
+
+
+def test_the_attribute_that_tells_the_level_is_named() -> None:
+    values = switching()
+    levels = {f"s{number}": value for number, value in enumerate(values)}
+    draw = random.Random(2)
+    facts = {
+        name: {
+            "host": "build-2" if (value > 0.0726) is (draw.random() < 0.97) else "build-1",
+            "customer": draw.choice("abc"),
+        }
+        for name, value in levels.items()
+    }
+    assert explained_by(levels, facts) == Explanation("host", "build-1", "build-2")
+    switches, _ = rhythm(list(levels), moments(values), values, facts=lambda: facts)
+    assert switches.endswith("ms with host (build-1, build-2)")
+    assert finding("Render", values, switches=switches).startswith("Render switches between 6")
+
+
+def test_rules_tell_two_known_levels_once_and_a_new_one_still() -> None:
+    values = switching((20, 0.062), (12, 0.085), (30, 0.13))
+    whole = Series("p", None, "{}", "duration", [str(n) for n in range(len(values))], moments(values), values)
+    whole = replace(whole, counted=[True] * len(values), failed=[False] * len(values))
+
+    def rings(end: int) -> bool:
+        known = whole.between(max(0, end - 200), end)
+        return judged(CHANGE_POINT.default, known.values, None, known, lambda: whole.between(0, end)).hit
+
+    new = len(values) - 30
+    assert not any(rings(end) for end in range(new - 11, new + 1, 2))
+    assert any(rings(end) for end in range(new + 6, new + 20, 3))
+    told = evaluate(TABLE["switching"].default, values[sum(STAYS) - 200 : sum(STAYS)])
+    assert told.hit
+    assert (told.baseline, told.value) == pytest.approx((0.062, 0.085), rel=0.1)
