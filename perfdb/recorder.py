@@ -16,6 +16,7 @@ from perfdb.recording import native
 from perfdb.recording.console import Console, end_tickers, tickers_go_on
 from perfdb.recording.context import (
     TOKEN_VARIABLE,
+    Context,
     Scope,
     called_within,
     failed,
@@ -240,13 +241,13 @@ def join(
     token = variable(TOKEN_VARIABLE) if token is None else token
     if not token:
         return _Nothing()
-    session_id, seq = read_token(token)
+    session_id, seq, trace = read_token(token)
     health = Health(strict=bool(strict))
     settings = settings or _load(
         health, home=home, database_url=database_url, console=console, strict=strict, monitor=False
     )
     joined = _tracker(settings, health, live_lines=settings.console is True, fast_mode=None, kind=Joined)
-    joined.join(session_id, seq)
+    joined.join(session_id, seq, {"traceparent": Context(token).traceparent} if trace else {})
     return joined
 
 
@@ -285,9 +286,13 @@ class Intake:
         if not isinstance(worker, Worker):
             return False
         try:
-            from perfdb.recording.finished import prepared
+            from perfdb.recording.finished import plain, prepared
 
-            return worker.take(prepared(session, self._settings), provisional=provisional)
+            session = prepared(session, self._settings)
+            try:
+                return worker.take(session, provisional=provisional)
+            except (TypeError, ValueError, RecursionError):  # it holds what JSON cannot say
+                return worker.take(plain(session), provisional=provisional)
         except Exception as error:
             raise_foreign(error)
             self.failed("recording a session", error)
@@ -492,6 +497,7 @@ def _worker_for(settings: Settings) -> Worker:
                 fsync=settings.fsync,
                 alerts=settings.alerts,
                 retention=settings.retention,
+                archive=settings.archive,
                 prices=settings.prices,
                 trust=trust_for(settings),
                 find_folders=lambda: _picture_folders(settings),

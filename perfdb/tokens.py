@@ -27,6 +27,7 @@ TABLE = {
                          "llm.token_count.completion_details.reasoning"),
     "cost_usd": ("gen_ai.usage.cost", "llm.cost.total", "llm.usage.cost"),
 }  # fmt: skip
+OF_NO_COUNT = ("model", "provider")
 NAMES = frozenset(name for names in TABLE.values() for name in names)
 
 

@@ -109,10 +109,10 @@ def recorded_name(text: str) -> str:
     return f"{text[: MAX_NAME - _DIGITS - 1]}…{digest}"
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 PYTEST_MODE = frozenset({"selection", "workers"})  # what tells test runs apart, whatever the settings name
 
 
 def mode_of(attributes: Mapping[str, object], mode_attributes: tuple[str, ...]) -> str:
     """Return the mode of a session: its values of ``mode_attributes`` as canonical JSON."""
-    values = {name: attributes.get(recorded_name(name)) for name in mode_attributes}
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
+    return _canonical({name: attributes.get(recorded_name(name)) for name in mode_attributes})

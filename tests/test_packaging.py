@@ -17,7 +17,7 @@ import perfdb
 ROOT = Path(__file__).resolve().parents[1]
 COMES_ALONG = {"numpy", "starlette", "pydantic", "markupsafe"}  # pandas, fastapi and jinja2 show their types
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TOOLS = ("dev", "docs")  # extras that nothing in the package imports
+TOOLS = ("dev", "docs", "test-hosts")  # extras that nothing in the package imports
 
 
 def names_in(requirements: list[str]) -> Iterator[str]:

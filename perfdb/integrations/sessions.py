@@ -11,6 +11,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ def _begin_process() -> None:
 
 _begin_process()
 os.register_at_fork(after_in_child=_begin_process)
+
+
+@lru_cache(2)
+def _stamp(instant: int) -> str:
+    return time.strftime("%Y%m%d_%H%M%S", time.localtime(instant))
+
 
 MOST_HELD = 10_000  # lines of a session that waits; with more it is released as it is
 
@@ -115,8 +122,7 @@ class Recording(Tracker):
 
     def _new_session_id(self) -> str:
         """Return a new id, without asking the machine for random bits for each of thousands."""
-        stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(self._clock.time()))
-        return f"{stamp}_{next(_process) & 0xFF_FFFF_FFFF:010x}"
+        return f"{_stamp(int(self._clock.time()))}_{next(_process) & 0xFF_FFFF_FFFF:010x}"
 
     def _wait_for(self, live: LiveSession) -> None:
         if self.waits:

@@ -258,7 +258,10 @@ class Context(str):
     Empty, and therefore false, where nothing is recorded.
     """
 
-    trace_id = ""  # of the trace that the session was given
+    @property
+    def trace_id(self) -> str:
+        """Return the trace that the session was given; empty without one."""
+        return self.split(":", 2)[2] if self.count(":") == 2 else ""
 
     @property
     def environ(self) -> dict[str, str]:
@@ -276,7 +279,8 @@ class Context(str):
         load("hashlib")
         from hashlib import sha256
 
-        trace, span = sha256(self.partition(":")[0].encode()), sha256(self.encode())
+        own = self.removesuffix(self.trace_id).rstrip(":")
+        trace, span = sha256(self.partition(":")[0].encode()), sha256(own.encode())
         return f"00-{self.trace_id or trace.hexdigest()[:32]}-{span.hexdigest()[:16]}-01"
 
 
@@ -289,11 +293,11 @@ def context() -> Context:
         seq = node.session.root_seq
     else:
         seq = getattr(node, "seq", None)
-    found = Context(node.session.session_id if seq is None else f"{node.session.session_id}:{seq}")
+    found = f"{node.session.session_id}" if seq is None else f"{node.session.session_id}:{seq}"
     came_in = parent_of(node.session.attributes)
     if came_in is not None:
-        found.trace_id = came_in[0]
-    return found
+        found += f":{came_in[0]}" if seq is not None else f"::{came_in[0]}"
+    return Context(found)
 
 
 def parent_of(attributes: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -314,18 +318,20 @@ def read_traceparent(text: str) -> tuple[str, str, str] | None:
     return (trace_id, span_id, flags) if trace_id.strip("0") and span_id.strip("0") else None
 
 
-def read_token(token: str) -> tuple[str, int | None]:
-    """Return the session id and the number of the step that a token names.
+def read_token(token: str) -> tuple[str, int | None, str]:
+    """Return the session id, the number of the step and the trace that a token names, if it names them.
 
     Raises:
         UsageError: it is none.
     """
-    session_id, colon, number = str(token).partition(":")
+    session_id, *further = str(token).split(":")
+    number, trace = [*further, "", ""][:2]
     try:
         check_session_id(session_id)
-        seq = int(number) if colon else None
-        if not colon or (number.isascii() and number.isdigit() and int(number) <= MAX_SEQ):
-            return session_id, seq
+        is_trace = len(further) == 2 and len(trace) == 32 and not trace.strip("0123456789abcdef")
+        is_number = number.isascii() and number.isdigit() and int(number) <= MAX_SEQ
+        if not further or (is_number and len(further) == 1) or (is_trace and (is_number or not number)):
+            return session_id, int(number) if number else None, trace
     except (InvalidSessionIdError, ValueError) as error:
         raise_foreign(error)
     raise UsageError(

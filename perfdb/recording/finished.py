@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 
 from perfdb.measures import measured
-from perfdb.recording.redaction import redact, withheld
+from perfdb.recording.redaction import redact, redact_name, withheld
+from perfdb.recording.values import clean
 from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, Attempt, Event, Session, Step
 from perfdb.settings import Settings
 from perfdb.vocabulary import INTERRUPTED, RUNNING, mode_of
 
 OF_PROCESS = (*ENVIRONMENT, "pid")
 _OF_STEP, _OF_ATTEMPT, _OF_EVENT = (tuple(each.name for each in fields(of)) for of in (Step, Attempt, Event))
+_values_of_step = attrgetter(*_OF_STEP)
 
 
 def records_of(
@@ -68,9 +71,12 @@ def records_of(
 
 def _step_record(step: Step) -> dict[str, Any]:
     """Return the fields of a step; `asdict` would copy its data, at three times the cost of all the rest."""
-    record = {name: getattr(step, name) for name in _OF_STEP}
-    record["attempts"] = [{name: getattr(each, name) for name in _OF_ATTEMPT} for each in step.attempts]
-    record["events"] = [{name: getattr(each, name) for name in _OF_EVENT} for each in step.events]
+    values = zip(_OF_STEP, _values_of_step(step), strict=True)
+    record = {name: value for name, value in values if value is not None and value != ()}
+    if step.attempts:
+        record["attempts"] = [{name: getattr(each, name) for name in _OF_ATTEMPT} for each in step.attempts]
+    if step.events:
+        record["events"] = [{name: getattr(each, name) for name in _OF_EVENT} for each in step.events]
     return record
 
 
@@ -79,25 +85,40 @@ def prepared(session: Session, settings: Settings) -> Session:
 
     What perfdb did not write itself names none, and nothing was withheld in it.
     """
-    session = replace(
+    extra = settings.redact
+    attributes = withheld(session.attributes, extra)
+    if session.perfdb_version is None:
+        mode = mode_of({"fast_mode": session.fast_mode, **attributes}, settings.mode_attributes)
+    else:
+        mode = _mode_without_credentials(session.mode, extra)
+    return replace(
         session,
-        pipeline=redact(session.pipeline),
+        pipeline=redact_name(session.pipeline),
         error_message=session.error_message and redact(session.error_message),
-        mode=_mode_without_credentials(session.mode, settings.redact),
+        mode=mode,
         tags=tuple(redact(tag) for tag in session.tags),
-        attributes=withheld(session.attributes, settings.redact),
-        host=session.host and redact(session.host),
-        python_version=session.python_version and redact(session.python_version),
-        perfdb_version=session.perfdb_version and redact(session.perfdb_version),
-        git_commit=session.git_commit and redact(session.git_commit),
+        attributes=attributes,
+        host=session.host and redact_name(session.host),
+        python_version=session.python_version and redact_name(session.python_version),
+        perfdb_version=session.perfdb_version and redact_name(session.perfdb_version),
+        git_commit=session.git_commit and redact_name(session.git_commit),
         command=session.command and redact(session.command),
-        git_branch=session.git_branch and redact(session.git_branch),
-        steps=tuple(_step_without_credentials(step, settings.redact) for step in session.steps),
+        git_branch=session.git_branch and redact_name(session.git_branch),
+        steps=tuple([_step_without_credentials(step, extra) for step in session.steps]),
     )
-    if session.perfdb_version is not None:
-        return session
-    attributes = {"fast_mode": session.fast_mode, **session.attributes}
-    return replace(session, mode=mode_of(attributes, settings.mode_attributes))
+
+
+def plain(session: Session) -> Session:
+    """Return the session with attributes and data as JSON can say them: no NaN, no bytes, no objects."""
+    steps = tuple(
+        replace(
+            step,
+            additional_data=clean(step.additional_data),
+            events=tuple(replace(each, data=clean(each.data)) for each in step.events),
+        )
+        for step in session.steps
+    )
+    return replace(session, attributes=clean(session.attributes), steps=steps)
 
 
 def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
@@ -116,7 +137,7 @@ def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
 
 
 def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:
-    name, data = redact(step.step_name), withheld(step.additional_data, extra)
+    name, data = redact_name(step.step_name), withheld(step.additional_data, extra)
     plain = not (step.error_message or step.attempts or step.events)
     if plain and name == step.step_name and data == step.additional_data:
         return step

@@ -23,6 +23,7 @@ from zlib import crc32
 from perfdb.guard import raise_foreign
 from perfdb.recording import judged
 from perfdb.recording.native import RLock
+from perfdb.recording.values import to_json
 from perfdb.sharing import share
 from perfdb.surroundings import make_private_folder
 
@@ -32,14 +33,15 @@ if TYPE_CHECKING:
 
 SUFFIX = ".journal"
 VERSION = 1  # of the lines; a file of another one is left to the perfdb that knows it
-_CHUNK = 1 << 20
+_FIRST_CHUNK, _CHUNK = 64 << 10, 1 << 20  # who reads one batch, or a whole file
+_decode = json.JSONDecoder().decode
 
 _held: dict[Path, int] = {}  # journals whose lock this process holds, with the process that took it
 
 
 def encode(record: Mapping[str, Any]) -> bytes:
     """Return the JSON of a record as it stands in a line; the values are clean already."""
-    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return to_json(record).encode("ascii")
 
 
 def frame(body: bytes) -> bytes:
@@ -210,8 +212,9 @@ class Line:
 
 def read_lines(descriptor: int, offset: int = 0) -> Iterator[Line]:
     """Yield the complete lines of an open journal without moving its position."""
-    rest = b""
-    while chunk := os.pread(descriptor, _CHUNK, offset + len(rest)):
+    rest, size = b"", _FIRST_CHUNK
+    while chunk := os.pread(descriptor, size, offset + len(rest)):
+        size = min(4 * size, _CHUNK)
         *whole, rest = (rest + chunk).split(b"\n")
         for text in whole:
             offset += len(text) + 1
@@ -223,7 +226,7 @@ def decode(text: bytes) -> dict[str, Any] | None:
     try:
         if len(text) < 10 or text[8:9] != b" " or int(text[:8], 16) != crc32(text[9:]):
             return None
-        record = json.loads(text[9:])
+        record = _decode(text[9:].decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("type"), str) else None

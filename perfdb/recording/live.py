@@ -6,6 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from resource import RUSAGE_SELF, getrusage
 from threading import get_ident
 
@@ -62,6 +63,10 @@ def _numbers_of_its_own() -> Iterator[int]:
         block = int.from_bytes(os.urandom(5), "big") >> 3
         if block:  # the process that started the session counts from 0
             yield from range(block << 16, (block + 1) << 16)
+
+
+_CONSTANTS = {None: "null", True: "true", False: "false"}
+_quoted = lru_cache(500)(to_json)  # of pipelines and modes
 
 
 class SystemClock:
@@ -189,20 +194,13 @@ class LiveSession:
         """Write that the session runs; a second line of that kind changes nothing."""
         if self._debug is not None:
             self._debug("session %s of %s starts, mode %s", self.session_id, self.pipeline, self.mode)
-        self.write(
-            encode(
-                {
-                    "type": "start",
-                    "session_id": self.session_id,
-                    "pipeline": self.pipeline,
-                    "start_time": self.start_time,
-                    "utc_offset": self.utc_offset,
-                    "fast_mode": self.fast_mode,
-                    "mode": self.mode,
-                    "attributes": self.attributes,
-                }
-            )
+        line = (
+            f'{{"type":"start","session_id":"{self.session_id}","pipeline":{_quoted(self.pipeline)}'
+            f',"start_time":{self.start_time!r},"utc_offset":{self.utc_offset}'
+            f',"fast_mode":{_CONSTANTS[self.fast_mode]},"mode":{_quoted(self.mode)}'
+            f',"attributes":{to_json(self.attributes) if self.attributes else "{}"}}}'
         )
+        self.write(line.encode("ascii"))
         self.begun = True
 
     def unregister(self, step: Timed) -> None:
@@ -401,21 +399,15 @@ class LiveSession:
         if not self.begun:
             self.begin()
         self.write_samples()
-        self.write(
-            encode(
-                {
-                    "type": "end",
-                    "session_id": self.session_id,
-                    "total_duration": self.total_duration,
-                    "status": status,
-                    "success": self.success,
-                    "product_count": product_count,
-                    "error_message": error,
-                    "attributes": attributes,
-                    **self.measured(),
-                }
-            )
+        line = (
+            f'{{"type":"end","session_id":"{self.session_id}","total_duration":{self.total_duration!r}'
+            f',"status":"{status}","success":{_CONSTANTS[self.success]}'
+            f',"attributes":{to_json(attributes) if attributes else "{}"}'
         )
+        further = {"product_count": product_count, "error_message": error, **self.measured()}
+        if said := {name: value for name, value in further.items() if value is not None}:
+            line += "," + to_json(said)[1:-1]
+        self.write(f"{line}}}".encode("ascii"))
         self.finished = True
 
     def go_on(self) -> None:

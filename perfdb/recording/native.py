@@ -74,10 +74,11 @@ class Flag:
 
     def set(self) -> None:
         """Wake the waiting thread, or the next one that waits."""
-        try:
-            self._lock.release()
-        except RuntimeError as error:  # it is set
-            raise_foreign(error)
+        if self._lock.locked():  # an exception in vain costs as much as all else at the end of a session
+            try:
+                self._lock.release()
+            except RuntimeError as error:  # another thread has just set it
+                raise_foreign(error)
 
     def wait(self, seconds: float) -> bool:
         """Wait so long at most; return whether it was set, and clear it."""

@@ -58,7 +58,9 @@ _EXITS = {"builtins.SystemExit": "code", "click.exceptions.Exit": "exit_code"}
 
 def take_expected(data: dict[str, Any]) -> Expected:
     """Take ``expected`` out of keywords when it is exception classes; else it stays, as an attribute."""
-    given = data.get("expected")
+    if "expected" not in data:
+        return ()
+    given = data["expected"]
     classes = tuple(given) if isinstance(given, (tuple, list)) else (given,)
     if classes and all([isinstance(each, type) and issubclass(each, BaseException) for each in classes]):
         del data["expected"]

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from perfdb.recording import secret_shapes
 from perfdb.recording.secret_addresses import without_hooks, without_users
-from perfdb.recording.secret_commands import has_options, redact_arguments, without_options
+from perfdb.recording.secret_commands import has_options, redact_arguments, without_options, without_places
 from perfdb.recording.secret_names import (
     VALUE_KEYS,
     is_harmless,
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REDACTED", "VALUE_KEYS", "has_options", "is_harmless", "is_secret_key", "is_secret_pair", "may_withhold",
-    "redact", "redact_arguments", "secret_name_in", "withheld", "withholds",
+    "redact", "redact_arguments", "redact_name", "secret_name_in", "withheld", "withholds",
 ]  # fmt: skip
 
 _SHORTEST = 5  # of a text that holds a credential and its name
 # Without one of the former, prose holds a credential only beside one of the latter, or behind its scheme.
-_separates = re.compile(r"[=:'\"`>%&\\]").search
-_hints = re.compile(r"[\d\-]").search
+_separates = re.compile(r"[=:'\"`>%&\\|]").search
+_hints = re.compile(r"[\d\-!@#$*+~]").search
 
 
 def redact(text: str) -> str:
@@ -46,7 +46,7 @@ def redact(text: str) -> str:
         return text
     if (
         _separates(text) is not None
-        or ((" " in text or "\t" in text) and _hints(text) is not None)
+        or (len(text) > 7 and (" " in text or "\t" in text) and _hints(text) is not None)
         or ("earer " in text or "asic " in text)
         or not text.isascii()
     ):
@@ -55,26 +55,50 @@ def redact(text: str) -> str:
             text = without_private_keys(text)
         if "@" in text:
             text = without_users(text)
-        small = text.lower()
-        if len(small) != len(text):
-            small = small_of(text)
+        small = text.lower() if text.isascii() else small_of(text)
         text = without_said(text, small)
-        if "hook" in small or "/with/key/" in small or "hc-ping" in small or "pagerduty" in small:
+        if "/" in text and (
+            "hook" in small
+            or "/with/key/" in small
+            or "telegram.org" in small
+            or "hc-ping" in small
+            or "pagerduty" in small
+        ):
             text = without_hooks(text)
         if " -" in text or "'-" in text or '"-' in text or text[0] == "-":
             text = without_options(text)
+            text = without_places(text)
+        elif " " in text and (
+            "pass" in small or "login " in small or " use" in small or "unlock" in small or "alias" in small
+        ):
+            text = without_places(text)
     if len(text) > 10 and secret_shapes.may_hold(text):
         text = secret_shapes.without_shapes(text)
     return text
 
 
-_redact_name = lru_cache(2_000)(redact)  # of a key: the same few come again and again
+redact_name = lru_cache(2_000)(redact)  # of a key or a step: the same few come again and again
+
+
+_CACHE_SIZE, _LONGEST_KEPT = 4_096, 64
+_harmless: set[str] = set()  # short texts that need no change: most values come again and again
+
+
+def _shown(text: str) -> str:
+    if text in _harmless:
+        return text
+    found = redact(text)
+    if found == text and len(text) <= _LONGEST_KEPT:
+        if len(_harmless) >= _CACHE_SIZE:
+            _harmless.clear()
+        _harmless.add(text)
+    return found
 
 
 def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
     """Return a JSON value without what looks like a credential; twice is the same as once."""
     if isinstance(value, str):
-        return redact(value)
+        return _shown(value)
     if isinstance(value, (list, tuple)):
         if is_secret_pair(value, extra):
             return [redact(value[0]), REDACTED]
@@ -83,7 +107,7 @@ def withheld(value: Any, extra: Iterable[str] = ()) -> Any:
     if isinstance(value, Mapping):
         named = secret_name_in(value, extra)
         return {
-            _redact_name(key): REDACTED
+            redact_name(key): REDACTED
             if withholds(key, item, extra) or (named and key.lower() in VALUE_KEYS)
             else withheld(item, extra)
             for key, item in value.items()

@@ -113,6 +113,8 @@ def parse_document(content: bytes, name: str, *, strict: bool = True) -> Any:
     except ReportError:
         raise
     except UnicodeDecodeError as error:
+        if content.startswith(b"\x1f\x8b"):
+            raise ReportError(f"{name}: packed with gzip: unpack it first") from None
         raise ReportError(f"{name}: not UTF-8 text (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise ReportError(f"{name}, line {error.lineno}: not JSON: {error.msg}") from None

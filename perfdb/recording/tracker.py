@@ -421,7 +421,7 @@ class Tracker:
 class Joined(Tracker):
     """Records further steps of a session that another process began, and will end; see ``perfdb.join``."""
 
-    def join(self, session_id: str, root_seq: int | None) -> None:
+    def join(self, session_id: str, root_seq: int | None, attributes: dict[str, Any]) -> None:
         """Make the session current here, and its step ``root_seq`` the parent of what has none."""
         try:
             live = self._live = LiveSession(
@@ -429,7 +429,7 @@ class Joined(Tracker):
                 clean_name(self.pipeline),
                 fast_mode=None,
                 mode="{}",
-                attributes={},
+                attributes=attributes,
                 journal=self._writer.journal if self._writer is not None else _no_journal,
                 health=self._health,
                 clock=self._clock,

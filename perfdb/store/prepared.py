@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import JSON, Connection
@@ -31,6 +32,10 @@ class Prepared:
         brought = set(columns or ())
         self._constants = {name: value for name, value in compiled.params.items() if name not in brought}
         self._documents = [name for name, bind in compiled.binds.items() if isinstance(bind.type, JSON)]
+        # those that bring all of them in their order are picked at once
+        order = self._order if self._order is not None and len(self._order) > 1 else []
+        self._pick = itemgetter(*order) if order and brought.issuperset(order) else None
+        self._at = [order.index(name) for name in self._documents] if self._pick is not None else []
 
     def one(self, connection: Connection, row: Row) -> tuple[Any, ...] | None:
         """Run it for one row and return the first row of the answer, if any."""
@@ -65,6 +70,12 @@ class Prepared:
             cursor.close()
 
     def _parameters(self, row: Row) -> list[Any] | dict[str, Any]:
+        if self._pick is not None:
+            picked = list(self._pick(row))
+            for at in self._at:
+                if picked[at] is not None:
+                    picked[at] = to_json(picked[at])
+            return picked
         values = {**self._constants, **row}
         for name in self._documents:
             if values[name] is not None:

@@ -41,6 +41,8 @@ _MAX_NAME_BYTES = 4 * MAX_NAME  # three of them must fit into one index entry of
 
 def real(value: object, low: float = -math.inf, high: float = math.inf) -> float | None:
     """Return a finite float between the bounds, None for anything that is no number."""
+    if type(value) is float and low <= value <= high and value - value == 0.0:  # as most are
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -52,6 +54,8 @@ def real(value: object, low: float = -math.inf, high: float = math.inf) -> float
 
 def integer(value: object, low: int = -_MAX_BIGINT, high: int = _MAX_BIGINT) -> int | None:
     """Return an int between the bounds, None for anything that is no number."""
+    if type(value) is int and low <= value <= high:  # as most are
+        return value
     if isinstance(value, float) and math.isfinite(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -186,7 +190,8 @@ def step_row(step: Record, seq: int) -> Row:
         "events": document(step.get("events")),
     }
     for key, read in _OF_STEP:
-        row[key] = read(step.get(key))
+        value = step.get(key)
+        row[key] = None if value is None else read(value)  # most are not measured
     return row
 
 

@@ -178,7 +178,7 @@ class SecurityMiddleware:
         return None
 
     def _is_received(self, scope: Scope) -> bool:
-        return self._receiver is not None and scope["path"] == traces.PATH
+        return self._receiver is not None and scope["path"] in traces.PATHS
 
     def _without_token(self, scope: Scope) -> Response:
         """Turn the token of a link into a cookie, once, so that it stays out of later addresses."""

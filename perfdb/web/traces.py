@@ -29,6 +29,8 @@ from perfdb.settings import Settings
 logger = logging.getLogger("perfdb")
 
 PATH = "/v1/traces"
+NOT_TAKEN = {"/v1/metrics": "METRICS", "/v1/logs": "LOGS"}
+PATHS = frozenset((PATH, *NOT_TAKEN))
 FOLDER = "otlp"  # in the home
 MOST_BYTES = 16 << 20  # of a request, packed or not
 MOST_MEMBERS = 16  # of gzip: each is copied
@@ -38,7 +40,7 @@ LOOK_EVERY_S = 1.0
 _KINDS = {"application/x-protobuf": PROTOBUF, "application/json": JSON}
 _TYPES = {kind: content_type for content_type, kind in _KINDS.items()}
 _TOO_LONG = f"a request is at most {MOST_BYTES} bytes long, unpacked"
-_INVALID_ARGUMENT, _OUT_OF_ROOM, _UNAVAILABLE = 3, 8, 14  # google.rpc.Code
+_INVALID_ARGUMENT, _OUT_OF_ROOM, _UNIMPLEMENTED, _UNAVAILABLE = 3, 8, 12, 14  # google.rpc.Code
 
 
 class RefusedError(Exception):
@@ -107,6 +109,10 @@ class TraceReceiver:
         kind = _KINDS.get(headers.get("content-type", "").partition(";")[0].strip().lower())
         held = 0
         try:
+            if (what := NOT_TAKEN.get(scope["path"])) is not None:
+                raise RefusedError(
+                    404, _UNIMPLEMENTED, f"perfdb takes traces only: set OTEL_{what}_EXPORTER=none"
+                )
             if scope["method"] != "POST":
                 raise RefusedError(405, _INVALID_ARGUMENT, "traces are sent with POST")
             if kind is None or len(headers.getlist("content-type")) != 1:

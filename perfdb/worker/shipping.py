@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 
 from perfdb.errors import NotFoundError
 from perfdb.recording.health import Health
@@ -27,17 +26,25 @@ LONG_JOURNAL = 256 << 10  # bytes behind which an end may be that of a large ses
 
 
 class Batch:
-    """Complete lines of a journal, read before the database is asked for its lock."""
+    """Complete lines of a journal, read before the database is asked for its lock.
+
+    It ends with a session where one ends near its end: a part of one takes further statements.
+    """
 
     def __init__(self, journal: Journal, offset: int, limit: int) -> None:
         self.offset = self.end = offset
         self.good: list[Line] = []
         self.bad: list[Line] = []
-        for line in islice(journal.lines(offset), limit):
+        ended, cut = None, False
+        for number, line in enumerate(journal.lines(offset)):
+            if cut := (number >= limit or self.end - offset > BATCH_BYTES):
+                break
             (self.bad if line.record is None else self.good).append(line)
             self.end = line.end
-            if self.end - offset > BATCH_BYTES:
-                break
+            if line.record is not None and line.record["type"] == "end":
+                ended = len(self.good), len(self.bad), line.end
+        if cut and ended is not None and ended[0] + ended[1] >= limit // 2:
+            self.good, self.bad, self.end = self.good[: ended[0]], self.bad[: ended[1]], ended[2]
 
     @property
     def lines(self) -> int:

@@ -197,10 +197,14 @@ def test_a_session_continues_the_trace_that_came_in(tmp_path: Path) -> None:
         of_session = perfdb.context().traceparent.split("-")
         with run.step("draw"):
             of_step = perfdb.context().traceparent.split("-")
+            token = str(perfdb.context())
+    for each in (token, token.replace(":0:", "::")):  # what another process is given
+        with perfdb.join(each, home=home) as joined, joined.step("fold"):
+            assert perfdb.context().traceparent.split("-")[1] == PARENT[3:35]
     for wrong in ("", "00-" + "0" * 32 + "-b7ad6b7169203331-01", "ff" + PARENT[2:], "00-é-1-2", 5, None):
         assert parent_of({"traceparent": wrong}) is None
     (session,) = perfdb.History(home / "perfdb.sqlite3").each_session()
-    root, step = from_json(next(otlp_lines([session])))
+    root, step, *_ = from_json(next(otlp_lines([session])))
     assert [root.trace_id, root.span_id] == of_session[1:3] == [PARENT[3:35], root.span_id]
     assert [step.trace_id, step.span_id] == of_step[1:3]
     assert root.parent_id == PARENT[36:52]

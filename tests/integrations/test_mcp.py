@@ -24,7 +24,7 @@ from tests.commands import folder, make_session, perfdb
 __all__ = ["folder", "perfdb"]
 TOOLS = {
     "sessions", "session", "steps", "trends", "bottlenecks", "regressions", "compare", "explain",
-    "violations", "failures", "alerts", "check",
+    "violations", "failures", "alerts", "check", "measures",
 }  # fmt: skip
 
 
@@ -73,14 +73,17 @@ def ask(history: History, *questions: tuple[str, dict[str, Any]]) -> list[Any]:
 
 
 def test_every_question_has_an_answer_of_one_type(history: History) -> None:
-    arguments: dict[str, dict[str, Any]] = {"sessions": {"branch": "main"}}
+    arguments: dict[str, dict[str, Any]] = {
+        "sessions": {"branch": "main"},
+        "trends": {"measure": "rss_peak_bytes"},
+    }
     questions = [(name, arguments.get(name, {})) for name in sorted(TOOLS)]
     for (name, _), answer in zip(questions, ask(history, *questions), strict=True):
         assert not answer.isError, (name, answer.content)
         said = answer.structuredContent
         assert {type(said[each]) for each in ("rows", "notes")} == {list}, name
         assert said["database"].endswith("perfdb.sqlite3")
-        if name in ("sessions", "session", "steps", "trends", "bottlenecks", "compare", "explain"):
+        if name in ("sessions", "session", "steps", "bottlenecks", "compare", "explain", "measures"):
             assert said["rows"], name
 
 
@@ -93,6 +96,7 @@ def test_what_cannot_be_answered_is_said_in_words(history: History) -> None:
         ("sessions", {"limit": 100_000}),
         ("sessions", {"status": "late"}),
         ("compare", {"by": "nothing"}),
+        ("bottlenecks", {"measure": "costs"}),
         ("delete", {}),
     )
     assert all(each.isError for each in said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -184,6 +185,51 @@ def test_rq_jobs_and_their_retries(tmp_path: Path, recorded: Callable[[], list[S
     assert all(0 <= each.attributes["queue_s"] < 120 for each in sessions)
 
 
+def test_huey_in_its_consumer(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
+    pytest.importorskip("huey")
+    program = """
+        import os, signal, time
+        import perfdb
+        from huey import SqliteHuey
+        from perfdb.integrations.huey import record_tasks
+
+        huey = SqliteHuey("tasks", filename="queue.db")
+        record_tasks(huey)
+
+        @huey.task()
+        def add(x):
+            with perfdb.current().step("sum"):
+                return x + 1
+
+        @huey.task()
+        def killed():
+            with perfdb.current().step("before"):
+                pass
+            open("acknowledged", "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    (tmp_path / "tasks.py").write_text(textwrap.dedent(program))
+    send = "import tasks; gone = tasks.add(5); gone.revoke(); tasks.add(1); tasks.killed()"
+    subprocess.run([sys.executable, "-c", send], cwd=tmp_path, check=True, timeout=60)
+    options = "-m huey.bin.huey_consumer tasks.huey -k process -w 1 -q --no-periodic".split()
+    consumer = subprocess.Popen([sys.executable, *options], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (tmp_path / "acknowledged").exists():
+            time.sleep(0.05)
+    finally:
+        for process in [*psutil.Process(consumer.pid).children(recursive=True), consumer]:
+            process.kill()
+        consumer.wait(30)
+    add, killed = sorted(recorded(), key=lambda session: session.pipeline)
+    assert (add.status, killed.status) == ("completed", "interrupted")
+    assert [step.step_name for step in (*add.steps, *killed.steps)] == ["sum", "before"]
+    assert all(0 <= each.attributes["queue_s"] < 120 for each in (add, killed))
+    with sqlite3.connect(tmp_path / "queue.db") as queue:
+        assert queue.execute("select count(*) from kv where key like 'perfdb%'").fetchone() == (0,)
+    queue.close()
+
+
 def test_huey_tasks_and_their_retries(tmp_path: Path, recorded: Callable[[], list[Session]]) -> None:
     huey = pytest.importorskip("huey")
     from huey.exceptions import CancelExecution, RetryTask
@@ -216,16 +262,22 @@ def test_huey_tasks_and_their_retries(tmp_path: Path, recorded: Callable[[], lis
     def cancelled() -> None:
         raise CancelExecution(retry=False)
 
-    for each in (add, flaky, again, cancelled):
+    @instance.task()
+    def outer() -> None:
+        add(2)
+
+    for each in (add, flaky, again, cancelled, outer):
         each(1) if each is add else each()
     sessions: Any = sorted(recorded(), key=lambda session: (session.pipeline, session.start_time))
     said = [(each.pipeline, each.status, each.error_message, each.attributes["retries"]) for each in sessions]
     assert said == [
+        ("add", "completed", None, 0),
         ("add", "completed", None, 0),
         ("again", "interrupted", "RetryTask: None", 0),
         ("again", "completed", None, 0),
         ("cancelled", "interrupted", "CalledOffError: the task was canceled", 0),
         ("flaky", "failed", "KeyError: 'away'", 0),
         ("flaky", "completed", None, 1),
+        ("outer", "completed", None, 0),
     ]
     assert [step.step_name for step in sessions[0].steps] == ["sum"]

@@ -369,12 +369,12 @@ def test_sampling_keeps_failures_and_slow_ones_and_says_the_share(
 ) -> None:
     def application(environ: Any, start_response: Any) -> Any:
         with perfdb.current().step("work"):
-            time.sleep(0.05 if environ["PATH_INFO"] == "/slow" else 0)
+            time.sleep(0.25 if environ["PATH_INFO"] == "/slow" else 0)
         start_response("500 No" if environ["PATH_INFO"] == "/broken" else "200 OK", [])
         return [b""]
 
     for share in (0.0, 1e-9, 1.0 - 1e-9):
-        app = wsgi.PerfdbMiddleware(application, home=tmp_path, share=share, slow_s=0.05)
+        app = wsgi.PerfdbMiddleware(application, home=tmp_path, share=share, slow_s=0.25)
         for path in ("/quick", "/broken", "/slow"):
             body = app(environ(path), lambda *_: None)
             list(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Callable
@@ -161,11 +162,18 @@ def test_each_tool_lands_and_twice_changes_nothing(perfdb: Callable[..., Any], f
         if name != "data.json":
             (folder / name.replace("dbt", "run_results.json").replace("hyperfine", "h.json")).write_text(text)
     (folder / "pytest-benchmark").rename(folder / "p.json")
+    saved = {
+        **PYTEST_BENCHMARK,
+        "datetime": "2026-01-05T10:00:03.5+00:00",
+    }  # of the same run: --benchmark-autosave
+    (folder / "saved.json").write_text(json.dumps(saved))
+    (folder / "packed.json").write_bytes(gzip.compress(FILES["dbt"][0].encode()))
     (folder / "broken.json").write_text(json.dumps({**DBT, "results": [{"unique_id": "model.shop.x"}]}))
     first, second = perfdb("import", "."), perfdb("import", ".")
-    assert first.out == "Imported 5 sessions, 1 file not imported.\n"
+    assert first.out == "Imported 5 sessions, 1 known already, 2 files not imported.\n"
+    assert "packed.json: packed with gzip: unpack it first" in first.err
     assert "broken.json: results[0].status is missing" in first.err
-    assert second.out == "Imported 0 sessions, 5 known already, 1 file not imported.\n"
+    assert second.out == "Imported 0 sessions, 6 known already, 2 files not imported.\n"
 
 
 @pytest.fixture

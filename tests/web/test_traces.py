@@ -89,6 +89,10 @@ def test_only_post_and_only_when_it_was_asked_for(
     answer = receiver.client.get("/v1/traces")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert post(serve(history)).status_code in (403, 404)
+    for path, kind in (("/v1/metrics", JSON), ("/v1/logs", PROTOBUF)):
+        answer = receiver.client.post(path, content=b"", headers={"Content-Type": kind})
+        assert answer.status_code == 404
+        assert b"perfdb takes traces only" in answer.content
 
 
 def test_a_token_in_a_header_as_exporters_send_it(web_folder: Path, serve: Callable[..., Any]) -> None:

@@ -12,6 +12,7 @@ line of such a file. Whoever receives next takes over what a dead one left.
 from __future__ import annotations
 
 import base64
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -21,10 +22,13 @@ from pathlib import Path
 from typing import Protocol
 
 from perfdb.errors import ReportError
+from perfdb.guard import raise_foreign
 from perfdb.maintenance.formats.spans import Span, from_json, from_protobuf
 from perfdb.maintenance.formats.traces import QUIET_S, ROOTLESS_QUIET_S, Reading
 from perfdb.recording.journal import Journal, encode, journals_in, new_journal_id
 from perfdb.records import Session
+
+logger = logging.getLogger("perfdb")
 
 REMEMBERED_S = 600.0  # a closed trace whose root was not there
 MOST_SPANS = 500_000  # in open traces; more are refused until some are closed
@@ -87,9 +91,11 @@ class Assembler:
                 trace = self._traces.get(session_id)
                 if trace is None:
                     trace = self._traces[session_id] = _Trace()
-                if span.span_id not in trace.spans:
+                known = trace.spans.get(span.span_id)
+                if known is None:
                     self.open_spans += 1
-                trace.spans[span.span_id] = span
+                if known is None or span.is_more_than(known):
+                    trace.spans[span.span_id] = span
                 trace.heard, trace.closed = now, False
                 trace.has_root = trace.has_root or span.is_root
                 if file is not None:
@@ -139,7 +145,12 @@ class Assembler:
         return closed
 
     def _record(self, trace: _Trace) -> bool:
-        session = self._reading.session_of(trace.spans.values())
+        try:
+            session = self._reading.session_of(trace.spans.values())
+        except Exception as error:  # tried again it would fail again, and keep others from their turn
+            raise_foreign(error)
+            logger.exception("perfdb cannot make a session of a trace; it is left out")
+            return True
         return session is None or self._intake.record(session, provisional=not trace.has_root)
 
     def _forget(self, trace_id: str) -> None:

@@ -55,7 +55,9 @@ def traces_in(spans: Iterable[Span], reading: Reading) -> Iterator[tuple[Session
     """Yield the session of each trace, and whether its root is there."""
     traces: dict[str, dict[str, Span]] = {}
     for span in spans:
-        traces.setdefault(span.session_id, {})[span.span_id] = span
+        known = traces.setdefault(span.session_id, {}).setdefault(span.span_id, span)
+        if known is not span and span.is_more_than(known):
+            traces[span.session_id][span.span_id] = span
     for found in traces.values():
         session = reading.session_of(found.values())
         if session is not None:

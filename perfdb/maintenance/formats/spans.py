@@ -34,7 +34,7 @@ class Event:
     attributes: Attributes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: it takes three times as long to make one, and there are many
 class Span:
     """One span; ids are 32 and 16 hex digits, times nanoseconds of the epoch."""
 
@@ -70,6 +70,11 @@ class Span:
                     return found
         return self.trace_id
 
+    def is_more_than(self, other: Span) -> bool:
+        """Whether it says more than another one with its ids, so that their order does not matter."""
+        of_both = [(s.end_ns, s.status, len(s.attributes), len(s.events), s.name) for s in (self, other)]
+        return of_both[0] > of_both[1]
+
     @property
     def has_remote_parent(self) -> bool:
         """Whether its parent is known to be of another process."""
@@ -100,33 +105,45 @@ def from_protobuf(body: bytes) -> list[Span]:
         request.ParseFromString(body)
     except (DecodeError, RecursionError):
         raise ReportError("not an OTLP request in protobuf") from None
-    found = []
+    try:
+        return list(_spans_of(request))
+    except ReportError as error:
+        raise ReportError(f"{error}; perfdb takes traces, no metrics or logs") from None
+
+
+def _spans_of(request: Any) -> Iterator[Span]:
     for of_resource in request.resource_spans:
         resource = _values_of(of_resource.resource.attributes)
         for of_scope in of_resource.scope_spans:
+            scope = of_scope.scope.name
             for each in of_scope.spans:
-                parent = each.parent_span_id
-                found.append(
-                    Span(
-                        _id(each.trace_id.hex(), 32, "traceId"),
-                        _id(each.span_id.hex(), 16, "spanId"),
-                        _id(parent.hex(), 16, "parentSpanId") if parent.strip(b"\0") else None,
-                        each.name,
-                        each.kind,
-                        _instant(each.start_time_unix_nano, "startTimeUnixNano"),
-                        _instant(each.end_time_unix_nano, "endTimeUnixNano"),
-                        each.status.code,
-                        each.status.message,
-                        _values_of(each.attributes),
-                        tuple(Event(e.name, e.time_unix_nano, _values_of(e.attributes)) for e in each.events),
-                        tuple((link.trace_id.hex(), link.span_id.hex()) for link in each.links),
-                        resource,
-                        of_scope.scope.name,
-                        each.flags,
-                        each.trace_state,
-                    )
+                parent, status, events, links = each.parent_span_id, each.status, each.events, each.links
+                yield Span(
+                    _hex(each.trace_id, 16, "traceId"),
+                    _hex(each.span_id, 8, "spanId"),
+                    _hex(parent, 8, "parentSpanId") if parent.strip(b"\0") else None,
+                    each.name,
+                    each.kind,
+                    _instant(each.start_time_unix_nano, "startTimeUnixNano"),
+                    _instant(each.end_time_unix_nano, "endTimeUnixNano"),
+                    status.code,
+                    status.message,
+                    _values_of(each.attributes),
+                    tuple([Event(e.name, e.time_unix_nano, _values_of(e.attributes)) for e in events])
+                    if events
+                    else (),
+                    tuple([(link.trace_id.hex(), link.span_id.hex()) for link in links]) if links else (),
+                    resource,
+                    scope,
+                    each.flags,
+                    each.trace_state,
                 )
-    return found
+
+
+def _hex(found: bytes, size: int, name: str) -> str:
+    if len(found) == size and found.strip(b"\0"):
+        return found.hex()
+    return _id(found.hex(), 2 * size, name)  # which says why not
 
 
 def _values_of(pairs: Iterable[Any], depth: int = 0) -> dict[str, Any]:
@@ -135,6 +152,8 @@ def _values_of(pairs: Iterable[Any], depth: int = 0) -> dict[str, Any]:
 
 def _value_of(value: Any, depth: int) -> Any:
     kind = value.WhichOneof("value")
+    if kind == "string_value":  # most are one
+        return value.string_value
     if kind == "array_value":
         return (
             [_value_of(each, depth + 1) for each in value.array_value.values] if depth < MOST_DEPTH else "…"
@@ -160,6 +179,9 @@ def from_json(body: bytes | str) -> list[Span]:
     except (ValueError, RecursionError):
         raise ReportError("not OTLP: not JSON") from None
     if isinstance(document, dict) and "resourceSpans" not in document and document:
+        for key, what in (("resourceMetrics", "metrics"), ("resourceLogs", "logs")):
+            if key in document:
+                raise ReportError(f"not OTLP traces: these are {what}, and perfdb takes none")
         raise ReportError("not OTLP: it has no resourceSpans")
     return list(_spans_in(_of(document, dict, "the document")))
 
@@ -210,8 +232,8 @@ _CODES = {f"STATUS_CODE_{name}": i for i, name in enumerate("UNSET OK ERROR".spl
 
 
 def _enum(value: Any, names: Mapping[str, int]) -> int:
-    found = names.get(value, value) if isinstance(value, str) else value
-    return found if isinstance(found, int) else 0
+    found = names.get(value, 0) if isinstance(value, str) else value
+    return int(found) if isinstance(found, int | float) and math.isfinite(found) else 0
 
 
 def _of(value: Any, kind: type, name: str) -> Any:
@@ -237,7 +259,9 @@ def _list(values: Any, key: str) -> list[Any]:
 
 
 def _whole(values: dict[str, Any], key: str) -> int:
-    found = _of(values, dict, f"what holds {key}").get(key, 0)
+    found = _of(values, dict, f"what holds {key}").get(key)
+    if found is None:
+        return 0
     try:
         if isinstance(found, str) and len(found) <= 30:
             return int(found)

@@ -2,17 +2,19 @@
 
 Which attributes are kept is an allow-list: prompts, answers and pictures come as attributes, too. Numbers
 and truths stay, except for those of ports and threads; texts stay when their name is listed here or in the
-settings, or when it belongs to no convention.
+settings, or when it belongs to no convention. What stays is bounded, and can be said in JSON.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from heapq import heappop, heappush
 from typing import Any
 
 from perfdb.errors import ReportError
@@ -27,16 +29,19 @@ from perfdb.maintenance.formats.spans import (
     Span,
 )
 from perfdb.recording.report_reader import read_report
+from perfdb.recording.values import clean, clean_text
 from perfdb.records import Event, Session, Step
 from perfdb.settings import number, text, texts
-from perfdb.tokens import NAMES, used_by
+from perfdb.tokens import NAMES, OF_NO_COUNT, TABLE, used_by
 from perfdb.toml import Table
-from perfdb.vocabulary import COMPLETED, FAILED, MAX_SEQ, mode_of
+from perfdb.vocabulary import COMPLETED, FAILED, MAX_SEQ, bounded, mode_of
 
 QUIET_S = 2.0  # after the last span of a trace whose root is there
 ROOTLESS_QUIET_S = 30.0
 LONGEST_TEXT = 1_000  # characters of an attribute; a prompt's, an image's are thousands
 MOST_LINKS = 20  # and entries of an attribute
+MOST_ATTRIBUTES, MOST_EVENTS = 200, 100  # of a span
+MOST_SAME = 200  # calls of a model with the same numbers of tokens that are compared
 _KEPT = (
     "http.request.method", "http.method", "http.route", "http.target", "url.path", "url.template",
     "http.response.status_code", "http.status_code", "server.address", "peer.service",
@@ -60,6 +65,8 @@ _NO_MEASURES = (
     "net.", "network.", "thread.", "server.port", "client.port", "process.", "http.flavor", "asgi.",
     "llm.token_count.", "llm.usage.", "gen_ai.usage.",
 )  # fmt: skip
+_ALL, _NONE, _NUMBERS, _TEXTS, _SMALL = "all none numbers texts small".split()  # what is kept of an attribute
+_PIECE = re.compile(r"\bcompletion\.chunk\Z")
 _NOISE = re.compile(r" (?:http|websocket) (?:send|receive)\Z")
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HOST, _COMMIT = (
@@ -120,7 +127,7 @@ class Reading:
         self._kept = (*_KEPT, *attributes)
         self._patterns = tuple(each for each in self._kept if "*" in each or "?" in each)
         self._names = frozenset(self._kept)
-        self._known: dict[str, bool] = {}
+        self._known: dict[str, str] = {}
 
     def session_of(self, spans: Iterable[Span]) -> Session | None:
         """Return the session of a trace's spans; None when all of them are noise."""
@@ -135,14 +142,19 @@ class Reading:
         start_ns = first.start_ns
         end_ns = top.end_ns if top is not None else max(span.end_ns for span in ordered)
         lanes = _lanes(ordered)
-        steps = [self._step(span, top, lanes[span.span_id]) for span in ordered if span is not top]
+        repeated = _counted_within(ordered, found)
+        steps = [
+            self._step(span, top, lanes[span.span_id], counts=span.span_id not in repeated)
+            for span in ordered
+            if span is not top
+        ]
         failed = top if top is not None else next((span for span in ordered if span.status == ERROR), None)
         error = reason_of(failed) if failed is not None and failed.status == ERROR else None
         resource = first.resource
         start_time = start_ns / 1e9
         attributes = {name: resource[name] for name in _OF_RESOURCE if resource.get(name)}
         if top is not None:
-            attributes |= {**self._data(top), "span_id": top.span_id}
+            attributes |= {**self._data(top, counts=top.span_id not in repeated), "span_id": top.span_id}
             if top.parent_id is not None:
                 attributes["parent_span_id"] = top.parent_id
             if top.events:
@@ -183,9 +195,9 @@ class Reading:
             return f"{method} {route}"
         return span.name or str(span.resource.get("service.name") or "trace")
 
-    def _step(self, span: Span, top: Span | None, lane: int) -> Step:
+    def _step(self, span: Span, top: Span | None, lane: int, *, counts: bool) -> Step:
         of_session = span.parent_id is None or (top is not None and span.parent_id == top.span_id)
-        data = {**self._data(span), "span_id": span.span_id}
+        data = {**self._data(span, counts=counts), "span_id": span.span_id}
         if span.links:
             data["links"] = [{"trace_id": t, "span_id": s} for t, s in span.links[:MOST_LINKS]]
         service = span.resource.get("service.name")
@@ -205,37 +217,73 @@ class Reading:
         )
 
     def _events(self, span: Span) -> tuple[Event, ...]:
-        return tuple(
-            Event(name=each.name or "event", time=each.time_ns / 1e9, data=self._kept_of(each.attributes))
-            for each in span.events
-        )
+        if not span.events:
+            return ()
+        found, pieces = [], set()
+        for each in span.events:
+            if _PIECE.search(
+                each.name
+            ):  # of a streamed answer there are hundreds: the first says when it began
+                if each.name in pieces:
+                    continue
+                pieces.add(each.name)
+            data = self._kept_of(each.attributes)
+            found.append(Event(name=bounded(each.name) or "event", time=each.time_ns / 1e9, data=data))
+            if len(found) == MOST_EVENTS:
+                break
+        return tuple(found)
 
-    def _data(self, span: Span) -> dict[str, Any]:
-        data = {**self._kept_of(span.attributes), **used_by(span.attributes)}
+    def _data(self, span: Span, *, counts: bool = True) -> dict[str, Any]:
+        data = self._kept_of(span.attributes)
+        for name, value in used_by(span.attributes).items():
+            if counts or name in OF_NO_COUNT:
+                data[name] = _plain(value)
         if (probability := sampled_with(span.trace_state)) is not None:
             data["sampling_probability"] = probability
         return data
 
     def _kept_of(self, attributes: Attributes) -> dict[str, Any]:
-        return {name: value for name, value in attributes.items() if self._is_kept(name, value)}
+        kept: dict[str, Any] = {}
+        for name, value in attributes.items():
+            which = self._known.get(name) or self._which(name)
+            if which is _NONE:
+                continue
+            if isinstance(value, str):
+                if len(value) > LONGEST_TEXT:
+                    if which is not _ALL:
+                        continue
+                    value = clean_text(value)
+                elif which is _NUMBERS:
+                    continue
+            elif isinstance(value, int | float):
+                if which is _TEXTS:
+                    continue
+                value = _plain(value)
+            elif which is _ALL or (which is not _NUMBERS and _is_small(value)):
+                value = _plain(value)
+            else:
+                continue
+            kept[name] = value
+            if len(kept) == MOST_ATTRIBUTES:
+                break
+        return kept
 
-    def _is_kept(self, name: str, value: Any) -> bool:
+    def _which(self, name: str) -> str:
+        """Return which values of an attribute are kept."""
+        which = self._kinds_kept(name)
+        if len(self._known) < 10_000:
+            self._known[name] = which
+        return which
+
+    def _kinds_kept(self, name: str) -> str:
         if name in NAMES:  # said under our own names
-            return False
-        known = self._known.get(name)
-        if known is None:
-            known = name in self._names or any(fnmatchcase(name, each) for each in self._patterns)
-            if len(self._known) < 10_000:
-                self._known[name] = known
-        if known:
-            return True
-        if isinstance(value, bool | int | float):
-            return not name.startswith(_NO_MEASURES)
-        if name.split(".", 1)[0] in _OF_CONVENTIONS:
-            return False
-        if isinstance(value, list | tuple):
-            return len(value) <= MOST_LINKS and all(map(_is_small, value))
-        return _is_small(value)
+            return _NONE
+        if name in self._names or any(fnmatchcase(name, each) for each in self._patterns):
+            return _ALL
+        of_convention = name.split(".", 1)[0] in _OF_CONVENTIONS
+        if name.startswith(_NO_MEASURES):
+            return _NONE if of_convention else _TEXTS
+        return _NUMBERS if of_convention else _SMALL
 
 
 def _exported(top: Span, ordered: Iterable[Span]) -> Session | None:
@@ -253,6 +301,42 @@ def _exported(top: Span, ordered: Iterable[Span]) -> Session | None:
         return read_report(json.dumps({**told, "attributes": attributes, "steps": steps}).encode())
     except (ReportError, ValueError):
         return None
+
+
+def _counted_within(ordered: list[Span], spans: Mapping[str, Span]) -> set[str]:
+    """Return the spans whose tokens other spans inside of them say again, so that sums hold them once.
+
+    An agent says what its calls used together. Of a call that two libraries report, one span is inside of
+    the other, by its parents or, where they know nothing of each other, by its times and numbers.
+    """
+    used = [
+        (span, numbers)
+        for span in ordered
+        if not NAMES.isdisjoint(span.attributes)
+        and any(numbers := tuple(_first(span.attributes, name) for name in ("input_tokens", "output_tokens")))
+    ]
+    outer: set[str] = set()
+    if len(used) < 2:
+        return outer
+    by_numbers: dict[tuple[Any, ...], list[Span]] = {}
+    for span, numbers in used:
+        around, seen = spans.get(span.parent_id or ""), set[str]()
+        while around is not None and around.span_id not in seen:
+            seen.add(around.span_id)
+            around = spans.get(around.parent_id or "")
+        outer |= seen
+        by_numbers.setdefault(numbers, []).append(span)
+    for same in by_numbers.values():
+        for at, span in enumerate(same[:MOST_SAME]):  # in the order of their starts
+            for before in same[:at]:
+                if (
+                    before.end_ns >= span.end_ns
+                    and before.scope != span.scope
+                    and before.span_id not in outer
+                ):
+                    outer.add(before.span_id)
+                    break
+    return outer
 
 
 def topmost(spans: Mapping[str, Span]) -> Span | None:
@@ -301,27 +385,50 @@ def sampled_with(trace_state: str) -> float | None:
 def _lanes(ordered: list[Span]) -> dict[str, int]:
     """Return a lane for each span: its parent's while nobody else is in it, else the first that is free."""
     lanes: dict[str, int] = {}
-    open_in: list[list[Span]] = []  # of each lane, innermost last
+    open_in: list[list[Span]] = [[]]  # of each lane, innermost last
+    free = [0]  # lanes where nobody may be; a heap, as the next
+    ends: list[tuple[int, int]] = []  # and lane, of each span that is in one
     for span in ordered:
-        for stack in open_in:
+        while ends and ends[0][0] <= span.start_ns:
+            _, ended = heappop(ends)
+            stack = open_in[ended]
             while stack and stack[-1].end_ns <= span.start_ns:
                 stack.pop()
-        of_parent = lanes.get(span.parent_id or "", 0)
-        for lane in (of_parent, *range(len(open_in))):
-            stack = open_in[lane] if lane < len(open_in) else []
-            if not stack or stack[-1].span_id == span.parent_id:
-                break
-        else:
-            lane = len(open_in)
-        while len(open_in) <= lane:
-            open_in.append([])
+            if not stack:
+                heappush(free, ended)
+        lane = lanes.get(span.parent_id or "", 0)
+        if open_in[lane] and open_in[lane][-1].span_id != span.parent_id:
+            while free and open_in[free[0]]:
+                heappop(free)
+            lane = free[0] if free else len(open_in)
+            if lane == len(open_in):
+                open_in.append([])
         open_in[lane].append(span)
+        heappush(ends, (span.end_ns, lane))
         lanes[span.span_id] = lane
     return lanes
 
 
 def _is_small(value: Any) -> bool:
-    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= LONGEST_TEXT)
+    if isinstance(value, list | tuple):
+        return len(value) <= MOST_LINKS and all(
+            isinstance(each, bool | int | float) or (isinstance(each, str) and len(each) <= LONGEST_TEXT)
+            for each in value
+        )
+    return False
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can say it, bounded: not a number, bytes, and what is nested come as well."""
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else clean_text(value)
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return clean({"": value})[""]
+
+
+def _first(values: Attributes, name: str) -> Any:
+    return next((values[theirs] for theirs in TABLE[name] if values.get(theirs)), None)
 
 
 def _text(values: Attributes, names: Iterable[str]) -> str | None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from perfdb import Intake
 from perfdb.errors import ReportError
 from perfdb.history.history import History
 from perfdb.integrations.otel.assembly import JSON, PROTOBUF, Assembler, Spool
-from perfdb.maintenance.formats.spans import from_json, from_protobuf
+from perfdb.maintenance.formats.otlp import traces_in
+from perfdb.maintenance.formats.spans import Span, from_json, from_protobuf
 from perfdb.maintenance.formats.traces import Reading, number_of
 from perfdb.recording.journal import journals_in
-from perfdb.records import Session
+from perfdb.records import Session, Step
 from perfdb.settings import load
 from perfdb.testing import ManualClock
 from tests.integrations.otel.payloads import START_NS, TRACE, as_protobuf, pairs, request, span
@@ -76,6 +81,7 @@ def test_both_encodings_say_the_same() -> None:
         ({"name": 3}, "name must be a text"),
         ({"attributes": {"a": 1}}, "attributes must be an array"),
         ({"attributes": [{"key": "n", "value": {"intValue": "many"}}]}, "intValue must be a whole number"),
+        ({"traceId": "CvdlGRbNQ91ESOshHIAxnA=="}, "traceId must be 32 hexadecimal digits"),
     ],
 )
 def test_what_is_no_otlp_is_named(change: dict[str, Any], words: str) -> None:
@@ -90,6 +96,90 @@ def test_what_is_no_document_of_otlp_is_refused(body: bytes) -> None:
     if body:
         with pytest.raises(ReportError, match="not an OTLP request"):
             from_protobuf(body)
+
+
+def test_metrics_and_logs_are_refused_in_words() -> None:
+    metrics = ExportMetricsServiceRequest()
+    metric = metrics.resource_metrics.add().scope_metrics.add().metrics.add(name="latency")
+    metric.exponential_histogram.data_points.add(count=3)
+    with pytest.raises(ReportError, match="perfdb takes traces, no metrics or logs"):
+        from_protobuf(metrics.SerializeToString())
+    for key, words in (("resourceMetrics", "these are metrics"), ("resourceLogs", "these are logs")):
+        with pytest.raises(ReportError, match=words):
+            from_json(json.dumps({key: []}))
+
+
+def test_nulls_and_numbers_of_any_kind_are_what_they_stand_for() -> None:
+    nulls = dict.fromkeys(("attributes", "events", "links", "status", "parentSpanId", "flags", "traceState"))
+    assert from_json(request([span(1) | nulls | {"kind": 2.0}])) == from_json(
+        request([span(1, kind="SPAN_KIND_SERVER", flags=0)])
+    )
+
+
+def test_what_is_kept_is_bounded_and_can_be_said(intake: Intake, stored: Callable[[], list[Session]]) -> None:
+    chunk = {"timeUnixNano": str(START_NS), "name": "gen_ai.content.completion.chunk"}
+    tick = chunk | {"name": "tick", "attributes": pairs({"lag": math.nan})}
+    many = {f"app.{n}": n for n in range(300)}
+    attributes = {"load": math.nan, "http.target": "/" * 50_000, "gen_ai.usage.cost": math.inf, **many}
+    assembler = Assembler(intake)
+    body = request([ROOT, span(2, 1, attributes=attributes, events=[chunk] * 500 + [tick] * 500)])
+    assembler.add(from_json(body))
+    assert assembler.close_all() == 1
+    (step,) = stored()[0].steps
+    data = step.additional_data
+    assert (data["load"], data["cost_usd"]) == ("NaN", "Infinity")
+    assert len(data["http.target"]) < 5_000
+    assert data["http.target"].endswith("characters cut]")
+    assert len(data) < 210
+    assert [each.name for each in step.events[:3]] == ["gen_ai.content.completion.chunk", "tick", "tick"]
+    assert len(step.events) == 100
+
+
+def test_a_session_that_json_cannot_say_is_recorded_nevertheless(
+    intake: Intake, stored: Callable[[], list[Session]]
+) -> None:
+    data = {"rows": math.inf, "raw": b"12", "n": 1}
+    step = Step(step_name="one", start_time=1.0, duration=1.0, success=True, additional_data=data)
+    assert intake.record(replace(session_of(ROOT), steps=(step,)))
+    assert stored()[0].steps[0].additional_data == {"rows": "Infinity", "raw": "<2 bytes>", "n": 1}
+
+
+def test_a_trace_that_cannot_be_a_session_keeps_no_other_from_its_turn(
+    intake: Intake, stored: Callable[[], list[Session]]
+) -> None:
+    assembler = Assembler(intake, quiet_s=0.0)
+    broken = replace(*from_json(request([span(1, trace="ab" * 16)])), attributes=None)
+    assembler.add([broken, *from_json(request([ROOT]))])
+    assert assembler.close_due() == 2
+    assert [each.session_id for each in stored()] == [TRACE]
+    assert assembler.files_in_use() == set()
+
+
+def test_of_two_spans_with_one_id_the_order_does_not_decide() -> None:
+    said = [span(1, ms=5.0, name="early"), span(1, ms=9.0, name="late"), span(1, ms=9.0, name="other")]
+    for spans in permutations(said):
+        ((session, _),) = traces_in(from_json(request(spans)), Reading())
+        assert (session.pipeline, session.total_duration) == ("other", 0.009)
+
+
+def test_tokens_that_two_spans_say_are_counted_once() -> None:
+    def call(number: int, parent: int, scope: str, begin_ms: float, ms: float) -> Span:
+        used = {"llm.model_name": "gpt-4o", "llm.token_count.prompt": 1158, "llm.token_count.completion": 126}
+        (made,) = from_json(request([span(number, parent, begin_ms=begin_ms, ms=ms, attributes=used)]))
+        return replace(made, scope=scope)
+
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 2316}
+    spans = [
+        *from_json(request([ROOT, span(2, 1, ms=50.0, attributes=agent)])),
+        call(3, 2, "langchain", 1.0, 20.0),
+        call(4, 1, "openai", 2.0, 18.0),  # the same call, by a library that knows nothing of the other one
+        call(5, 2, "langchain", 3.0, 20.0),  # one of the same size beside it
+        call(6, 1, "openai", 4.0, 18.0),
+    ]
+    steps = {step.seq: step.additional_data for step in Reading().session_of(spans).steps}
+    assert sum(data.get("input_tokens", 0) for data in steps.values()) == 2 * 1158
+    assert {seq for seq, data in steps.items() if "input_tokens" in data} == {4, 6}
+    assert all(steps[seq]["model"] == "gpt-4o" for seq in (3, 4, 5, 6))
 
 
 def test_an_exception_says_why_it_failed() -> None:
@@ -159,6 +249,18 @@ def test_where_the_root_is_elsewhere_the_served_request_stands_for_it() -> None:
 def test_a_span_without_any_of_its_ancestors_is_a_step() -> None:
     session = session_of(span(2, 99, name="chat", kind=3))
     assert (session.pipeline, [step.step_name for step in session.steps]) == ("shop", ["chat"])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_thousands_of_spans_at_the_same_time_find_their_lanes(nested: bool) -> None:
+    # each looked at the lanes of all others: a request of 8 MB kept the receiver for minutes
+    spans = [
+        Span(TRACE, f"{n:016x}", f"{n - 1 if nested else 1:016x}" if n > 1 else None, "a", 1, n, 10**9 - n)
+        for n in range(1, 15_001)
+    ]
+    found = Reading().session_of(spans)
+    assert found is not None
+    assert {step.lane for step in found.steps} == ({0} if nested else set(range(14_999)))
 
 
 def test_sampling_is_said() -> None:
