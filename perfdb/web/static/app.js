@@ -14,7 +14,17 @@ const MODULES = {
 
 tick();
 comforts();
-for (const element of document.querySelectorAll("[data-module]")) {
-  MODULES[element.dataset.module]().then((module) => module.begin(element));
+const begun = new WeakSet();
+
+/** Begin what came with the page, and what came later: a session that ended has its tree then. */
+function beginModules() {
+  for (const element of document.querySelectorAll("[data-module]")) {
+    if (begun.has(element)) continue;
+    begun.add(element);
+    MODULES[element.dataset.module]().then((module) => module.begin(element));
+  }
 }
+
+beginModules();
+document.addEventListener("perfdb:refreshed", beginModules);
 follow();
