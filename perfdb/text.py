@@ -39,7 +39,7 @@ _MARKUP = (
 )
 
 
-_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything")
+_OUR_NAMES = (TOTAL.lower(), OTHER.lower(), MEDIANS.lower(), "everything", "no step", "time outside of steps")
 _MOST_ESCAPED = 100_000  # characters of a text that cannot be shown as it is
 
 

@@ -7,7 +7,7 @@ so that other writers hardly wait; a kill in between leaves some without their g
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ from perfdb.alerts.config import AlertSettings
 from perfdb.alerts.evaluation import LEAST_NEW, MOST_OPENED, fingerprint
 from perfdb.alerts.messages import headline, message
 from perfdb.alerts.transactions import write_in_pieces
-from perfdb.analysis.regressions import Move, find_moves
+from perfdb.analysis.change_points import SURE_RUNS, WATCHED, find_moved_periods, find_new_changes
+from perfdb.analysis.regressions import Move, find_move, find_moves
 from perfdb.analysis.rules import Level, Rule, Verdict, evaluate, kind_of
 from perfdb.analysis.rules.base import SHIFT_PERCENT, bound_between
 from perfdb.analysis.rules.change import CHANGE_POINT
@@ -28,12 +29,15 @@ from perfdb.records import Alert
 from perfdb.store import alerts as store
 from perfdb.store.baselines import Pin, pinned
 from perfdb.store.database import Database
-from perfdb.store.series import kinds_of, read_past
+from perfdb.store.series import days_before, each_once, kinds_of, read_past, runs_beside, runs_of_series
+from perfdb.store.statistics import by_days
 from perfdb.vocabulary import HISTORIC
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+_DAY_S = 86_400.0
+_BESIDE = 1_000  # runs on either side of a move in a long past
 _OWN = ("pipeline", "mode", "since", "until")  # of a move: arguments of their own
 
 
@@ -55,10 +59,69 @@ def moves_of(
         filters: as ``store.series.read_past`` takes them.
     """
     falls = better != (measure.direction == "down")
+    past = days_before(connection, measure)
     found: list[Move] = []
-    for past in read_past(connection, measure=measure, **filters):
-        found += find_moves(past, better=falls, looking_back=looking_back)
+    given = {name: value for name, value in filters.items() if value is not None}
+    if looking_back and measure.is_duration and given.keys() <= {"pipeline", "step"}:
+        long = _moves_of_long(connection, better=falls, **given)
+        if long is not None:
+            return long
+    for runs in read_past(connection, measure=measure, **filters):
+        found += find_moves(runs, better=falls, looking_back=looking_back, past=past)
     return found
+
+
+def _moves_of_long(
+    connection: Connection, *, better: bool, step: str | None = None, pipeline: str | None = None
+) -> list[Move] | None:
+    """Return the moves of a long history: its days say where to look, the runs there what moved.
+
+    None where no series is so long that its periods are looked at.
+    """
+    from perfdb.analysis.trend_view import MOST_RUNS, unit_of
+
+    middle = [(0.5, 1)]
+    rows = by_days(connection, middle, by="day", step=step, pipeline=pipeline)
+    if rows is None:
+        return None
+    pasts: dict[SeriesName, list[tuple[int, int, float]]] = {}
+    for *name, day, n, _, _, p50 in sorted(rows, key=lambda row: row[3]):
+        if p50 is not None:
+            pasts.setdefault(SeriesName(*name), []).append((day, n, p50))
+    is_long = {
+        name: sum(n for _, n, _ in days) > MOST_RUNS
+        and unit_of([_DAY_S * days[0][0], _DAY_S * days[-1][0]]) != "hour"
+        for name, days in pasts.items()
+    }
+    if not any(is_long.values()):
+        return None
+    found: list[Move] = []
+    for kind in dict.fromkeys((name.pipeline, name.mode) for name, is_so in is_long.items() if not is_so):
+        for runs in read_past(connection, pipeline=kind[0], mode=kind[1], step=step):
+            if not is_long.get(runs.name):
+                found += find_moves(runs, better=better, looking_back=True, past=days_before(connection))
+    for long, days in pasts.items():
+        if is_long[long]:
+            found += _long_moves(connection, long, [(day, p50) for day, _, p50 in days], better)
+    return found
+
+
+def _long_moves(
+    connection: Connection, name: SeriesName, days: Sequence[tuple[int, float]], better: bool
+) -> Iterator[Move]:
+    newest = each_once(runs_of_series(connection, *name, last=WATCHED).good)
+    if not newest:
+        return
+    young = newest.start_times[max(0, len(newest) - SURE_RUNS)]
+    moments = [_DAY_S * days[place][0] for place in find_moved_periods([p50 for _, p50 in days])]
+    moments = [moment for moment in moments if moment <= young]
+    known = [newest.place_of(moment) for moment in moments if moment >= newest.start_times[0]]
+    moments += [newest.start_times[place] for place in find_new_changes(newest.values, known)]
+    for since, moment, until in zip([None, *moments], moments, [*moments[1:], None], strict=False):
+        beside = runs_beside(connection, *name, moment, since=since, until=until, most=_BESIDE)
+        move = find_move(*beside, lasts=until is None, better=better)
+        if move is not None:
+            yield move
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +150,10 @@ def losses_of(
         if pin.metric == measure.name
     }
     found = []
-    for past in read_past(connection, step=step, measure=measure, **filters) if pins else ():
-        pin = pins.get(past.name)
-        if pin is None:
-            continue
+    of_pinned = [
+        (pin, past) for pin in pins.values() for past in _since(connection, pin, step, measure, filters)
+    ]
+    for pin, past in of_pinned:
         level = Level(pin.value, pin.spread, pin.n)
         rule = Rule(
             name="pinned",
@@ -105,6 +168,23 @@ def losses_of(
         if verdict.hit:
             found.append(Loss(runs, pin, verdict))
     return found
+
+
+def _since(
+    connection: Connection, pin: Pin, step: str | None, measure: Measure, filters: Mapping[str, Any]
+) -> Iterator[Series]:
+    """Yield the runs that a pin is held against, if the filters choose its series."""
+    own = {"pipeline": pin.pipeline, "mode": pin.mode}
+    if any(filters.get(key) not in (None, value) for key, value in own.items()):
+        return
+    if step is not None and step != pin.step_name:
+        return
+    since = max(pin.until_time, filters.get("since") or 0.0)
+    asked = {**filters, **own, "since": since}
+    for past in read_past(connection, step=pin.step_name, measure=measure, **asked):
+        if past.name == SeriesName(pin.pipeline, pin.step_name, pin.mode):
+            yield past
+            return
 
 
 def with_causes(

@@ -95,6 +95,7 @@ def as_details(cause: Cause) -> dict[str, Any]:
         "parts": [part.as_dict() for part in cause.parts],
         "suspects": [asdict(suspect) for suspect in cause.suspects],
         "sentence": cause.sentence,
+        "sides": cause.sides,
     }
 
 
@@ -112,4 +113,5 @@ def of_details(details: Mapping[str, Any]) -> Cause | None:
         kept["total_s"],
         parts_of(kept["parts"]),
         tuple(Suspect(**suspect) for suspect in kept["suspects"]),
+        sides=None if kept.get("sides") is None else (kept["sides"][0], kept["sides"][1]),
     )

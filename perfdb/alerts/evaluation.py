@@ -318,9 +318,17 @@ def lowest_limits(rules: Iterable[Rule], pipeline: str, mode: str) -> dict[str |
 
 
 def windows_of(
-    connection: Connection, session: SessionRef, rules: Sequence[Rule], *, most: int | None = None
+    connection: Connection,
+    session: SessionRef,
+    rules: Sequence[Rule],
+    *,
+    most: int | None = None,
+    only: SeriesName | None = None,
 ) -> list[Series]:
-    """Read as much history as the rules for a session's pipeline and mode look at, or so many runs."""
+    """Read as much history as the rules for a session's pipeline and mode look at, or so many runs.
+
+    For one series alone more runs can be read than for all.
+    """
     fitting = [rule for rule in rules if rule.is_of(session.pipeline, session.mode)]
     if not fitting:
         return []
@@ -334,7 +342,7 @@ def windows_of(
     # Some of the last sessions failed or were tagged: a few more than the rules ask for.
     runs = (most or max(TABLE[rule.kind].window for rule in fitting)) + 10
     further = {step: of_step.values() for step, of_step in attributes.items()}
-    windows = read_windows(connection, session, runs, metrics=metrics, attributes=further)
+    windows = read_windows(connection, session, runs, metrics=metrics, attributes=further, only=only)
     return with_sums(connection, windows, fitting)
 
 

@@ -5,7 +5,6 @@ For every kind of rule; reads only. What the alert kept when it opened stays wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
@@ -16,8 +15,10 @@ from perfdb.analysis.cause import Cause
 from perfdb.analysis.rules import Rule, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE, percent_over
 from perfdb.analysis.rules.change import CHANGE_POINT
+from perfdb.analysis.series import Past, Series, SeriesName
 from perfdb.measures import named
 from perfdb.records import Alert
+from perfdb.store.series import days_before
 from perfdb.store.windows import SessionRef, find_session_ref, newest_sessions, runs_since, session_after
 from perfdb.vocabulary import HISTORIC
 
@@ -81,7 +82,8 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
         session, most = _reach(connection, alert, session)
     as_far = Rule(name=alert.rule, kind=CHANGE_POINT.name, step=alert.step_name, metric=alert.metric)
     rule = as_far if kind.looks_at == "mean" else replace(as_far, kind=kind.name)
-    windows = windows_of(connection, session, [rule, as_far], most=most)
+    name = SeriesName(alert.pipeline, alert.step_name, alert.mode)
+    windows = windows_of(connection, session, [rule, as_far], most=most, only=name)
     window = next(
         (each for each in windows if (each.step_name, each.metric) == (alert.step_name, alert.metric)), None
     )
@@ -94,7 +96,10 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     if kind.looks_at == "failed":  # the runs that make its value, and those just before, as it counts them
         at = max(0, len(values) - alert.n)
     inside = bool(values) and 0 < at < len(values)
-    change = _change_near(values, at) if inside and kind.compares else None
+    change = None
+    if inside and kind.compares:
+        runs = Series(*name, alert.metric, ids, starts, values)
+        change = _change_near(runs, at, days_before(connection, named(alert.metric)))
     first, end = (0, len(values)) if inside else (at, len(values))
     if kind.looks_at == "failed":
         first = max(0, at - alert.baseline_n)
@@ -137,10 +142,10 @@ def _reach(connection: Connection, alert: Alert, session: SessionRef) -> tuple[S
     return session, since + before
 
 
-def _change_near(values: Sequence[float], at: int) -> ChangePoint | None:
-    from perfdb.analysis.change_points import find_past_changes
+def _change_near(runs: Series, at: int, past: Past) -> ChangePoint | None:
+    from perfdb.analysis.trend_view import changes_of
 
-    near = [each for each in find_past_changes(values) if abs(each.index - at) <= SAME_CHANGE]
+    near = [each for each in changes_of(runs, past) if abs(each.index - at) <= SAME_CHANGE]
     return min(near, key=lambda each: abs(each.index - at), default=None)
 
 

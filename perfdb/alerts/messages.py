@@ -20,7 +20,7 @@ from perfdb.analysis.rules.kind import contribution
 from perfdb.measures import unit_of
 from perfdb.records import Alert
 from perfdb.text import amount_text, mode_text, step_label
-from perfdb.vocabulary import ACKNOWLEDGED, FIRING, OTHER
+from perfdb.vocabulary import ACKNOWLEDGED, FIRING, HISTORIC, OTHER
 
 _MOST_NAMED = 3
 _EXPLAINS = 0.3  # of the total's move, at least
@@ -140,7 +140,7 @@ def _explanation(alert: Alert, group: Sequence[Alert]) -> str:
         details = alert.details
         later = details.get("found") and details.get("arithmetic") not in (None, details.get("found"))
         when = "So it was when it opened." if later else ""  # the alert's figures are of now
-        said = (_parts_of(cause, alert.step_name, unit_of(alert.metric)), when, _suspicion(cause))
+        said = (_parts_of(cause, alert), when, _suspicion(cause))
         return " ".join(part for part in said if part)
     if alert.metric != "duration":
         return ""
@@ -187,11 +187,13 @@ def _part_name(part: Part) -> str:
     return label if part.within is None else f"{step_label(part.within)}, in {label},"
 
 
-def _parts_of(cause: Cause, step_name: str | None, unit: str) -> str:
+def _parts_of(cause: Cause, alert: Alert) -> str:
     """Say how much of the total's move each step is."""
-    named, total = parts_text(cause.parts, unit), _signed(cause.total_s, unit)
+    unit, step_name = unit_of(alert.metric), alert.step_name
+    of = cause.of_sides(alert.baseline_n, alert.n) if alert.state == HISTORIC else ""
+    named, total = parts_text(cause.parts, unit), f"{_signed(cause.total_s, unit)}{of}"
     if cause.parts[0].percent is None:
-        return f"The total has not moved enough to tell: {named}."
+        return f"The total has not moved enough to tell{of}: {named}."
     largest = max((part.percent or 0.0 for part in cause.parts if part.step_name is not None), default=0.0)
     if largest < 100 * _EXPLAINS:
         return f"No single step explains the total's {total}; most moved: {named}."

@@ -90,13 +90,15 @@ class Cause:
     """What explains a move: the parts of the total's, and who is suspected.
 
     ``total_s``: by how much the median total moved (s); ``parts`` add up to it; ``switched_at``: when the
-    session began at which the first suspect switched (epoch s), if it did and that is known.
+    session began at which the first suspect switched (epoch s), if it did and that is known; ``sides``: of
+    how many sessions before the move and since, which may be fewer than the levels have.
     """
 
     total_s: float
     parts: tuple[Part, ...]
     suspects: tuple[Suspect, ...]
     switched_at: float | None = None
+    sides: tuple[int, int] | None = None
 
     @property
     def confounded(self) -> bool:
@@ -107,6 +109,13 @@ class Cause:
     def sentence(self) -> str:
         """The suspects in words, without a full stop; empty when nothing switched."""
         return suspicion(self.suspects)
+
+    def of_sides(self, before_n: int, after_n: int) -> str:
+        """Return of how many runs it is, where that is not all of the levels: for after the total's move."""
+        if self.sides in (None, (before_n, after_n)):
+            return ""
+        before, after = self.sides or (0, 0)
+        return f" between {before:,} runs before and {after:,} since"
 
     def part_of(self, step_name: str) -> Part | None:
         """Return what a step contributes."""
@@ -143,7 +152,7 @@ def find_cause(
     suspects = find_suspects(facts, at, reach)
     if likely is not None and not any(each.is_switch for each in suspects):
         suspects = (*_nearest(find_suspects(facts, at, likely), facts, likely), *suspects)
-    return Cause(total, parts, suspects)
+    return Cause(total, parts, suspects, sides=(at, len(seconds) - at))
 
 
 def _nearest(

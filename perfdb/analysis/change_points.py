@@ -35,8 +35,8 @@ from perfdb.analysis.watcher import watch
 
 __all__ = ["ChangePoint", "find_change_points", "find_past_changes"]
 
-_SURE_RUNS = 20  # of the newest level; a younger one is reported only when the watcher reports it too
-_WATCHED = 2_000  # of a long past the watcher sees so many of the newest
+SURE_RUNS = 20  # of the newest level; a younger one is reported only when the watcher reports it too
+WATCHED = 2_000  # of a long past the watcher sees so many of the newest
 _WAVE = 4  # moves up and down by turns
 _SAME = 5  # points within which both tell of the same change
 
@@ -118,20 +118,41 @@ def find_past_changes(
         ValueError: as ``find_change_points``.
     """
     runs = Series.of(_checked(values))
-    newest = runs.values if firsts is None else runs.values[-_WATCHED:]
-    young = runs.values.size - _SURE_RUNS
+    newest = runs.values if firsts is None else runs.values[-WATCHED:]
+    young = runs.values.size - SURE_RUNS
     watched = [runs.values.size - newest.size + index for index in watch(Series.of(newest))]
     if firsts is None:
         past, places = runs, list(range(runs.values.size))
     else:
         past, places = Series.of(_medians(runs.values, firsts)), list(firsts)
+    kept = [places[index] for index in _moves_in(past) if places[index] <= young]
+    kept += [index for index in watched if index > young and not _is_near(index, kept)]
+    return _described(runs, sorted(kept))
+
+
+def find_moved_periods(medians: Sequence[float]) -> list[int]:
+    """Return the periods of a long past at which its level moved, as ``find_past_changes`` does."""
+    return _moves_in(Series.of(_checked(medians)))
+
+
+def find_new_changes(newest: Sequence[float], known: Sequence[int] = ()) -> list[int]:
+    """Return the newest changes of a long past, which no period shows yet: indexes among its newest runs.
+
+    Args:
+        newest: values of runs, oldest first; ``WATCHED`` of them are looked at.
+        known: where the level moved before, as far as it was among these runs.
+    """
+    young = len(newest) - SURE_RUNS
+    first = max(0, len(newest) - WATCHED)
+    found = [first + index for index in watch(Series.of(_checked(newest[first:])))]
+    return [index for index in found if index > young and not _is_near(index, known)]
+
+
+def _moves_in(past: Series) -> list[int]:
     broken = turns(past)
     found = _described(past, look_back(past) if broken is None else broken)
     moved = [change for change in found if past.matters(*_reach(change))]
-    kept = [] if _is_wave(moved) else [places[change.index] for change in moved]
-    kept = [index for index in kept if index <= young]
-    kept += [index for index in watched if index > young and not _is_near(index, kept)]
-    return _described(runs, sorted(kept))
+    return [] if _is_wave(moved) else [change.index for change in moved]
 
 
 def describe_changes(

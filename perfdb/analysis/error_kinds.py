@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+NO_MESSAGE = "ended with success=False"  # all that is known of a failure without a text
 MOST_CHARACTERS = 4_000  # of a text that are looked at
 
 _ID_WORDS = (

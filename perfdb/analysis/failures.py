@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from perfdb.analysis.error_kinds import without_ids
+from perfdb.analysis.error_kinds import NO_MESSAGE, without_ids
 from perfdb.analysis.runs import text_or_none, untagged
 from perfdb.vocabulary import FAILED, INTERRUPTED
 
@@ -21,7 +21,8 @@ _WHOLE = {"n": "int64", "first_time": "float64", "last_time": "float64"}
 def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = None) -> pd.DataFrame:
     """Return why runs failed or were called off, failures first, then what happens most.
 
-    What was cut off because its process died gave no reason, and is left out.
+    What was cut off because its process died gave no reason, and is left out. A session that was called a
+    failure without a text failed for the reason of its last failed step.
 
     Args:
         sessions: as ``History.sessions`` gives them; those tagged as not to count are passed over.
@@ -30,7 +31,8 @@ def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = Non
 
     Returns:
         One row per pipeline, step and kind of text: ``pipeline``, ``step_name`` (None: the session
-        itself), ``status`` (``failed`` or ``interrupted``), ``reason`` (the text, ids as ``…``), ``n`` runs,
+        itself), ``status`` (``failed`` or ``interrupted``), ``reason`` (the text, ids as ``…``, or what is
+        known without one), ``n`` runs,
         ``first_time`` and ``last_time`` (epoch s, of their starts), and of the newest ``last_session_id`` and
         ``last_message``, as it was recorded.
     """
@@ -45,7 +47,17 @@ def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = Non
     runs = runs[runs["status"].isin([FAILED, INTERRUPTED])].sort_values("start_time", kind="stable")
     runs = runs[(runs["status"] == FAILED) | runs["error_message"].notna()]
     texts = [text_or_none(each) or "" for each in runs["error_message"]]
-    runs = runs.assign(error_message=texts, reason=[without_ids(each) for each in texts])
+    reasons = [without_ids(each) for each in texts]
+    if not all(texts):
+        of_steps = _reasons_within(within)
+        known = zip(texts, reasons, runs["step_name"], runs["session_id"], strict=True)
+        reasons = [
+            reason
+            if text
+            else (None if text_or_none(step_name) is not None else of_steps.get(session_id)) or NO_MESSAGE
+            for text, reason, step_name, session_id in known
+        ]
+    runs = runs.assign(error_message=texts, reason=reasons)
     rows = [
         (
             pipeline,
@@ -65,3 +77,15 @@ def failures(sessions: pd.DataFrame, steps: pd.DataFrame, step: str | None = Non
     rows.sort(key=lambda row: (row[2] != FAILED, -row[4], -row[6]))
     found = pd.DataFrame(rows, columns=list(COLUMNS)).astype(_WHOLE)
     return found.assign(step_name=pd.Series([row[1] for row in rows], dtype=object))
+
+
+def _reasons_within(steps: pd.DataFrame) -> dict[str, str]:
+    """Return per session what its last failed step says, one with a text rather than one without."""
+    failed = steps[steps["status"] == FAILED]
+    has_text, ends = failed["error_message"].notna(), failed["start_time"] + failed["duration"]
+    failed = failed.assign(has_text=has_text, ends=ends).sort_values(["has_text", "ends"], kind="stable")
+    columns = (failed[name] for name in ("session_id", "step_name", "error_message"))
+    return {
+        session_id: f"{name}: {without_ids(text)}" if (text := text_or_none(each)) else f"{name} {NO_MESSAGE}"
+        for session_id, name, each in zip(*columns, strict=True)
+    }

@@ -14,7 +14,7 @@ from perfdb.analysis.cause import Cause
 from perfdb.analysis.change_points import ChangePoint, describe_changes, find_change_points
 from perfdb.analysis.rules.base import PREVIOUS, SAME_CHANGE, SHIFT_PERCENT, percent_over
 from perfdb.analysis.rules.change import RUNS_AFTER_CHANGE
-from perfdb.analysis.series import Series
+from perfdb.analysis.series import Past, Series
 from perfdb.analysis.waves import changes_beside_wave
 
 LEAST_SIDE = 3  # runs before and since, of which a step's move is told
@@ -95,31 +95,58 @@ class Move:
         return abs(self.runs.place_of(moment) - self.change.index) <= SAME_CHANGE
 
 
-def find_moves(runs: Series, *, better: bool = False, looking_back: bool = False) -> Iterator[Move]:
+def find_moves(
+    runs: Series, *, better: bool = False, looking_back: bool = False, past: Past | None = None
+) -> Iterator[Move]:
     """Yield where the level of a series moved, oldest first.
 
     Args:
         runs: of one series, those that count.
         better: yield moves for the better instead.
         looking_back: tell what the trend's page and chart tell, and not only what would have opened an alert.
+        past: for that, what came before the runs.
     """
     if looking_back:
-        from perfdb.analysis.trend_view import changes_in
+        from perfdb.analysis.trend_view import changes_of
 
-        changes = changes_in(runs.start_times, runs.values)
+        changes = changes_of(runs, past)
     else:
         changes = changes_beside_wave(runs.start_times, runs.values, find_change_points)
     for number, change in enumerate(changes):
-        rose = change.after_median - change.before_median
-        if better:
-            rose = -rose
-        if (
-            rose > 0
-            and abs(change.effect_percent) >= SHIFT_PERCENT
-            and change.after_n >= RUNS_AFTER_CHANGE
-            and _is_calm_too(runs, change)
-        ):
-            yield Move(runs, change, number == len(changes) - 1)
+        move = Move(runs, change, number == len(changes) - 1)
+        if _is_told(move, better=better):
+            yield move
+
+
+def find_move(
+    before: Series, after: Series, later: Series, *, lasts: bool, better: bool = False
+) -> Move | None:
+    """Return the move between two parts of a long past, if it is one; its numbers are of these parts.
+
+    Args:
+        before: the runs before it, as many as are looked at; those that count.
+        after: the runs since, as many, until the level moved again at most.
+        later: the run after these, if there is one.
+        lasts: the level did not move again.
+        better: only a move for the better instead.
+    """
+    if not before or not after:
+        return None
+    runs = before.joined(after)
+    (change,) = describe_changes(runs.values, [len(before)])
+    move = Move(runs.joined(later), change, lasts)
+    return move if _is_told(move, better=better) else None
+
+
+def _is_told(move: Move, *, better: bool) -> bool:
+    change = move.change
+    rose = change.after_median - change.before_median
+    return (
+        (-rose if better else rose) > 0
+        and abs(change.effect_percent) >= SHIFT_PERCENT
+        and change.after_n >= RUNS_AFTER_CHANGE
+        and _is_calm_too(move.runs, change)
+    )
 
 
 def _is_calm_too(runs: Series, change: ChangePoint) -> bool:

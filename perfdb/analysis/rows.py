@@ -133,6 +133,8 @@ class Regression:
     lasts: bool
     event_session_id: str
     total_s: float | None
+    total_before_n: int | None
+    total_after_n: int | None
     contributes_percent: float | None
     parts: list[dict[str, Any]]
     suspects: list[dict[str, Any]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -135,10 +135,27 @@ class Series:
             of_day=[self.of_day[place] for place in chosen] if self.of_day else (),
         )
 
+    def joined(self, later: Series) -> Series:
+        """Return these runs and later ones of the same series, without what is known of either beside."""
+        return Series(
+            *self.name,
+            self.metric,
+            [*self.session_ids, *later.session_ids],
+            [*self.start_times, *later.start_times],
+            [*self.values, *later.values],
+            [*self.counted, *later.counted],
+            [*self.failed, *later.failed],
+        )
+
     @property
     def good(self) -> Series:
         """The runs that count."""
         return self.at(place for place, counted in enumerate(self.counted) if counted)
+
+
+WAVE_DAYS = 45.0  # whose runs tell the wave of a day; a shorter window is asked with those before it
+Past: TypeAlias = Callable[[SeriesName, float], Series]
+"""Gives runs of a series from ``WAVE_DAYS`` before a moment on, thinned: they tell the wave of the day."""
 
 
 @dataclass(frozen=True, slots=True)

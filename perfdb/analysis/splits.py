@@ -79,10 +79,15 @@ def find_splits(sessions: Sequence[Mapping[Any, Any]], *, passed_over: Sequence[
                         Split(pipeline, mode, str(name), value, move)
                         for move in _moves(pipeline, mode, part)
                         if move.lasts
-                        and not any(each.is_at(move.since_time) for each in whole)
+                        and not any(_is_one(each, move) for each in whole)
                         and not _is_everywhere(move, others)
                     ]
     return sorted(found, key=lambda each: -each.move.change.effect_percent)
+
+
+def _is_one(whole: Move, move: Move) -> bool:
+    """Say whether a move of some sessions is that of all, as far as their places can be told."""
+    return whole.is_at(move.since_time) or whole.may_be(move) or move.may_be(whole)
 
 
 def _is_everywhere(move: Move, others: Sequence[Mapping[Any, Any]]) -> bool:

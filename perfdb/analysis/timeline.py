@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from perfdb.analysis.error_kinds import NO_MESSAGE
 from perfdb.critical_path import (
     Segment,
     Span,
@@ -22,7 +23,7 @@ from perfdb.critical_path import (
 )
 from perfdb.records import Session, Step
 from perfdb.stopping import look
-from perfdb.text import duration_text, inert, shortened, so_far_text
+from perfdb.text import duration_text, inert, shortened, so_far_text, step_label
 from perfdb.vocabulary import FAILED, INTERRUPTED, RUNNING
 
 Interval = tuple[float, float]
@@ -170,9 +171,9 @@ class Timeline:
             unrecorded = worst.critical_s - sum(row.critical_s for row in inside)
             largest = max(inside, key=lambda row: row.critical_s)
             if unrecorded > largest.critical_s:
-                return f"Unrecorded time in {shortened(inert(worst.label), 60)}", unrecorded
+                return f"Unrecorded time in {shortened(inert(step_label(worst.label)), 60)}", unrecorded
             worst, depth = largest, depth + 1
-        return None if worst is None else (shortened(inert(worst.label), 60), worst.critical_s)
+        return None if worst is None else (shortened(inert(step_label(worst.label)), 60), worst.critical_s)
 
 
 def timeline(
@@ -246,10 +247,14 @@ def headline(session: Session, laid_out: Timeline) -> str:
 
 def _failed_within(session: Session) -> str:
     """Return why the last step that failed did so: a run that was called a failure has no reason itself."""
-    failed = [step for step in session.steps if step.success is False and step.error_message]
+    failed = [step for step in session.steps if step.success is False and not step.interrupted]
     if not failed:
         return ""
-    newest = max(failed, key=lambda step: (step.end_time or step.start_time, -step.seq))
+    newest = max(
+        failed, key=lambda step: (bool(step.error_message), step.end_time or step.start_time, -step.seq)
+    )
+    if not newest.error_message:
+        return f"{newest.step_name} {NO_MESSAGE}"
     return f"{newest.step_name}: {newest.error_message}"
 
 

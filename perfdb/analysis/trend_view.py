@@ -19,9 +19,9 @@ import numpy as np
 
 from perfdb.analysis.change_points import ChangePoint, describe_changes, find_past_changes
 from perfdb.analysis.rules import kind_of
-from perfdb.analysis.series import PERCENTILES, Series, percentile, quantile, quantiles
+from perfdb.analysis.series import PERCENTILES, WAVE_DAYS, Past, Series, percentile, quantile, quantiles
 from perfdb.analysis.slopes import Floats, slopes
-from perfdb.analysis.waves import changes_beside_wave
+from perfdb.analysis.waves import changes_of_calm, without_wave, without_wave_of
 from perfdb.measures import DURATION, Measure
 from perfdb.text import amount_text, counted, inert, shortened
 
@@ -72,6 +72,25 @@ class Line:
     p95: Floats
     low: Floats
     high: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where a series is going, in the numbers that all surfaces tell.
+
+    Attributes:
+        changes: where the level moved; places and medians are those of the runs.
+        per_run: slope in percent of the median per session, NaN of too few.
+        per_day: the same per day, NaN for less than one.
+        p_value: of there being no slope.
+        drift: percent over all runs, see ``drift``.
+    """
+
+    changes: list[ChangePoint]
+    per_run: float
+    per_day: float
+    p_value: float
+    drift: float | None
 
 
 # --- the scale ----------------------------------------------------------------------------------------------
@@ -274,6 +293,9 @@ def per_session(
     of_session: dict[str, list[int]] = {}
     for place, session_id in enumerate(session_ids):
         of_session.setdefault(session_id, []).append(place)
+    if len(of_session) == len(session_ids):
+        places = list(range(len(session_ids)))
+        return places, np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
     firsts = [places[0] for places in of_session.values()]
     values = [fmean(float(durations[place]) for place in places) for places in of_session.values()]
     return firsts, np.asarray(start_times, dtype=float)[firsts], np.array(values, dtype=float)
@@ -283,26 +305,69 @@ def changes_in(
     start_times: Sequence[float] | Floats, durations: Sequence[float] | Floats
 ) -> list[ChangePoint]:
     """Return where the level moved, of one point per session: of a long past by its periods."""
-    if len(durations) <= MOST_RUNS:
-        return changes_beside_wave(start_times, durations, find_past_changes)
-    good = np.ones(len(durations), dtype=bool)
-    made = periods(start_times, durations, good, unit_of(start_times))
-    return find_past_changes(durations, [each.first for each in made])
+    return _changes(start_times, durations, _calm(start_times, durations))
 
 
-def changes_of(
-    session_ids: Sequence[str], start_times: Sequence[float] | Floats, durations: Sequence[float] | Floats
+def changes_of(good: Series, past: Past | None = None) -> list[ChangePoint]:
+    """Return where the level of a series moved, as ``course`` does: its runs are one per session."""
+    found = changes_in(good.start_times, good.values)
+    if found and (calm := calm_by_past(good, good.start_times, good.values, past)) is not None:
+        found = _changes(good.start_times, good.values, calm)
+    return found
+
+
+def _calm(start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Floats | None:
+    """Return the values without the wave that they show, which a part of very many shows as well."""
+    if len(values) <= MOST_RUNS:
+        return without_wave(start_times, values)
+    starts, runs = np.asarray(start_times, dtype=float), np.asarray(values, dtype=float)
+    part = np.linspace(0, runs.size - 1, MOST_RUNS).round().astype(np.intp)
+    return without_wave_of((starts[part], runs[part]), starts, runs)
+
+
+def calm_by_past(
+    good: Series,
+    starts: Sequence[float] | Floats,
+    values: Sequence[float] | Floats,
+    past: Past | None,
+) -> Floats | None:
+    """Return the values of a short window without the wave that the days before it show."""
+    if past is None or starts[-1] - starts[0] >= WAVE_DAYS * _DAY:
+        return None
+    known = past(good.name, float(starts[-1])).good
+    _, moments, amounts = per_session(known.session_ids, known.start_times, known.values)
+    return without_wave_of((moments, amounts), starts, values)
+
+
+def _changes(
+    start_times: Sequence[float] | Floats, values: Sequence[float] | Floats, calm: Floats | None
 ) -> list[ChangePoint]:
-    """Return where the level of runs that count moved, at the places and with the numbers of these runs.
+    if len(values) <= MOST_RUNS:
+        return changes_of_calm(values, calm, find_past_changes)
+    made = periods(start_times, values, np.ones(len(values), dtype=bool), unit_of(start_times))
+    return changes_of_calm(values, calm, partial(find_past_changes, firsts=[each.first for each in made]))
+
+
+def course(good: Series, past: Past | None = None) -> Course:
+    """Return where a series is going: of the runs that count, without the wave of the day.
 
     A step may run several times in a session: medians, effect and chance are then of one point per session.
+    What a few hours seem to show is asked again without the wave that the days before them know.
+
+    Args:
+        good: runs of one series that count, of a window.
+        past: what came before; None: nobody knows more than the window.
     """
-    firsts, starts, values = per_session(session_ids, start_times, durations)
-    found = changes_in(starts, values)
-    if len(firsts) == len(durations):
+    firsts, starts, values = per_session(good.session_ids, good.start_times, good.values)
+    found = _course(starts, values, _calm(starts, values))
+    if (found.changes or found.drift is not None) and (
+        calm := calm_by_past(good, starts, values, past)
+    ) is not None:
+        found = _course(starts, values, calm)
+    if len(firsts) == len(good):
         return found
-    of_runs = describe_changes(durations, [firsts[change.index] for change in found])
-    return [
+    of_runs = describe_changes(good.values, [firsts[change.index] for change in found.changes])
+    changes = [
         replace(
             change,
             index=runs.index,
@@ -310,8 +375,15 @@ def changes_of(
             after_n=runs.after_n,
             interval=(firsts[change.interval[0]], firsts[change.interval[1]]),
         )
-        for change, runs in zip(found, of_runs, strict=True)
+        for change, runs in zip(found.changes, of_runs, strict=True)
     ]
+    return replace(found, changes=changes)
+
+
+def _course(starts: Floats, values: Floats, calm: Floats | None) -> Course:
+    per_run, per_day, p_value = slopes(starts, values if calm is None else calm)
+    over = drift(starts, per_run, per_day, p_value, values.size)
+    return Course(_changes(starts, values, calm), per_run, per_day, p_value, over)
 
 
 def drift(start_times: Floats, per_run: float, per_day: float, p_value: float, n: int) -> float | None:
@@ -428,24 +500,21 @@ def finding(
     return f"{half}, 95 % up to {amount(p95)}"
 
 
-def statistics(runs: Series) -> dict[str, Any]:
+def statistics(runs: Series, going: Course | None = None) -> dict[str, Any]:
     """Return what ``analysis.trends`` says of one series, without the price of frames."""
-    good = [place for place, counts in enumerate(runs.counted) if counts]
-    durations = np.array([runs.values[place] for place in good], dtype=float)
-    ids = [runs.session_ids[place] for place in good]
-    _, starts, middles = per_session(ids, [runs.start_times[place] for place in good], durations)
-    per_run, per_day, p_value = slopes(starts, middles)
-    values = np.sort(durations)
+    good = runs.good
+    going = going or course(good)
+    values = np.sort(np.array(good.values, dtype=float))
     return {
         "n": len(good),
-        "failures": len(runs.counted) - len(good),
-        "mean": float(values.mean()) if good else None,
+        "failures": len(runs) - len(good),
+        "mean": float(values.mean()) if len(good) else None,
         **{name: percentile(values, name) for name in PERCENTILES},
-        "longest": float(values[-1]) if good else None,
-        "slope_percent_per_session": per_run,
-        "slope_percent_per_day": per_day,
-        "p_value": p_value,
-        "drift_percent": drift(starts, per_run, per_day, p_value, len(starts)),
+        "longest": float(values[-1]) if len(good) else None,
+        "slope_percent_per_session": going.per_run,
+        "slope_percent_per_day": going.per_day,
+        "p_value": going.p_value,
+        "drift_percent": going.drift,
     }
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from perfdb.analysis.runs import series_of, text_or_none
-from perfdb.analysis.series import PERCENTILES, Series, percentile
-from perfdb.analysis.slopes import LEAST_FOR_SLOPE, relative, slopes
-from perfdb.analysis.trend_view import changes_in, drift, per_session
+from perfdb.analysis.series import PERCENTILES, Past, Series, percentile
+from perfdb.analysis.slopes import LEAST_FOR_SLOPE, relative
+from perfdb.analysis.trend_view import changes_in, course, drift
 
 By = Literal["last", "all", "day", "week"]
 Key = tuple[str | None, ...]
@@ -28,7 +28,9 @@ _NOTHING = (None,) * len(_OF_A_SERIES)
 COLUMNS = ("pipeline", "step_name", "mode", "period", "n", "failures", "mean", *PERCENTILES, *_OF_A_SERIES)
 
 
-def trends(runs: pd.DataFrame, *, by: By = "last", zone: tzinfo | None = UTC) -> pd.DataFrame:
+def trends(
+    runs: pd.DataFrame, *, by: By = "last", zone: tzinfo | None = UTC, past: Past | None = None
+) -> pd.DataFrame:
     """Return how each series did: over all the runs given, or per day or week.
 
     Args:
@@ -36,6 +38,7 @@ def trends(runs: pd.DataFrame, *, by: By = "last", zone: tzinfo | None = UTC) ->
         by: ``last``: one row per series, with its slope; ``all``: without; ``day`` and ``week`` (from
             Monday): one row per series and period.
         zone: whose days and weeks; None is this machine's.
+        past: what came before, see ``series.Past``.
 
     Returns:
         Per row ``pipeline``, ``step_name`` (None: the session's total), ``mode``, ``period`` (when its first
@@ -58,7 +61,7 @@ def trends(runs: pd.DataFrame, *, by: By = "last", zone: tzinfo | None = UTC) ->
     for series in series_of(runs):
         key = series.name
         if by in ("last", "all"):
-            going = _going(series) if by == "last" else _NOTHING
+            going = _going(series, past) if by == "last" else _NOTHING
             rows.append((*key, None, *_described(series), *going))
             continue
         days = np.array(_days(series.start_times, by, zone), dtype=int)
@@ -169,19 +172,17 @@ def _described(series: Series) -> tuple[object, ...]:
     )
 
 
-def _going(series: Series) -> tuple[float | None, ...]:
+def _going(series: Series, past: Past | None) -> tuple[float | None, ...]:
     """Return where a series is going, one point per session; little of fewer than 10."""
     good = series.good
     if len(good) < LEAST_FOR_SLOPE:
         return _NOTHING
-    _, starts, values = per_session(good.session_ids, np.array(good.start_times), np.array(good.values))
-    per_run, per_day, p_value = slopes(starts, values)
-    over = drift(starts, per_run, per_day, p_value, values.size)
-    changes = changes_in(starts, values)
-    if not changes:
-        return per_run, per_day, p_value, over, None, None
-    newest = changes[-1]
-    return per_run, per_day, p_value, over, float(starts[newest.index]), newest.effect_percent
+    found = course(good, past)
+    said = found.per_run, found.per_day, found.p_value, found.drift
+    if not found.changes:
+        return *said, None, None
+    newest = found.changes[-1]
+    return *said, good.start_times[newest.index], newest.effect_percent
 
 
 def _days(start_times: Sequence[float], by: By, zone: tzinfo | None) -> list[int]:

@@ -46,16 +46,46 @@ def without_wave(start_times: Sequence[float] | Floats, values: Sequence[float] 
     return calm
 
 
+def without_wave_of(
+    longer: tuple[Sequence[float] | Floats, Sequence[float] | Floats],
+    start_times: Sequence[float] | Floats,
+    values: Sequence[float] | Floats,
+) -> Floats | None:
+    """Return values without the wave that others of their series have; None where those have none.
+
+    Args:
+        longer: start times and values of the others: thinned ones, or of the days before.
+        start_times: of the values.
+        values: to take it from.
+    """
+    starts, runs = (np.asarray(each, dtype=float) for each in longer)
+    calm = without_wave(starts, runs)
+    if calm is None:
+        return None
+    moments, places = np.unique(starts % _DAY, return_index=True)
+    wave = np.interp(np.asarray(start_times) % _DAY, moments, (runs / calm)[places], period=_DAY)
+    left: Floats = np.asarray(values, dtype=float) / wave
+    return left
+
+
 def changes_beside_wave(
     start_times: Sequence[float] | Floats,
     values: Sequence[float] | Floats,
     find: Callable[[Sequence[float] | Floats], list[ChangePoint]],
 ) -> list[ChangePoint]:
-    """Return what ``find`` finds in a series without its wave, with the medians of the runs as they were.
+    """Return what ``find`` finds in a series without its wave, with the medians of the runs as they were."""
+    return changes_of_calm(values, without_wave(start_times, values), find)
+
+
+def changes_of_calm(
+    values: Sequence[float] | Floats,
+    calm: Floats | None,
+    find: Callable[[Sequence[float] | Floats], list[ChangePoint]],
+) -> list[ChangePoint]:
+    """Return what ``find`` finds in the values without their wave, with the medians of them as they were.
 
     The wave hid small moves, and what is left of it makes others: each must be sure among all places.
     """
-    calm = without_wave(start_times, values)
     if calm is None:
         return find(values)
     found = [change for change in find(calm) if change.p_value * calm.size <= LEAST_SURE]

@@ -195,7 +195,8 @@ def _reasons(found: AlertExplanation) -> Iterator[tuple[str, str]]:
     cause, unit = found.cause, unit_of(found.alert.metric)
     if cause is None:
         return
-    yield "total", f"{difference_text(cause.total_s, unit)}: {inert(parts_text(cause.parts, unit))}"
+    of = cause.of_sides(found.before_n, found.after_n)
+    yield "total", f"{difference_text(cause.total_s, unit)}{of}: {inert(parts_text(cause.parts, unit))}"
     yield "suspect", f"{cause.sentence}." if cause.suspects else "no attribute switched with it."
 
 

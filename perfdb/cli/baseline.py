@@ -13,6 +13,7 @@ from perfdb.cli.options import (
     database_option,
     filter_options,
     history_filters,
+    last_option,
     measure_option,
     name_option,
     only_measure_option,
@@ -24,6 +25,7 @@ from perfdb.cli.sorting import frame_in_order
 from perfdb.cli.text import amount_text, inert, of_kind, short_time
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
+from perfdb.vocabulary import recorded_name
 
 COLUMNS = (
     Column("id", right=True),
@@ -54,18 +56,36 @@ def command(ctx: click.Context, database: str | None, as_json: bool, as_csv: boo
 
 
 @command.command("list")
+@last_option("Number of baselines to list.  [all]")
+@name_option("pipeline", "Only of this pipeline.")
 @only_measure_option
 @table_options
 @click.pass_context
 def list_baselines(
-    ctx: click.Context, measure: str | None, database: str | None, as_json: bool, as_csv: bool
+    ctx: click.Context,
+    last: int | None,
+    pipeline: str | None,
+    measure: str | None,
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     """List the pinned baselines and compare the newest 50 runs with them."""
-    _list(database or ctx.obj, as_json, as_csv, measure)
+    _list(database or ctx.obj, as_json, as_csv, measure, pipeline, last)
 
 
-def _list(database: str | None, as_json: bool, as_csv: bool, measure: str | None = None) -> None:
-    frame = frame_in_order(open_history(database).baselines(measure=measure))
+def _list(
+    database: str | None,
+    as_json: bool,
+    as_csv: bool,
+    measure: str | None = None,
+    of_pipeline: str | None = None,
+    last: int | None = None,
+) -> None:
+    frame = open_history(database).baselines(measure=measure)
+    if of_pipeline is not None:
+        frame = frame[frame["pipeline"] == recorded_name(of_pipeline)]
+    frame = frame_in_order(frame.head(len(frame) if last is None else last))
     if print_data(frame, as_json=as_json, as_csv=as_csv):
         return
     if frame.empty:

@@ -88,7 +88,7 @@ def _headline(pipeline: str, mode: str, rows: list[dict[str, Any]]) -> str:
     worst = rows[0]
     wall = sum(row["critical_s"] for row in rows)
     kind, n = of_kind(pipeline, mode), f"{worst['sessions']:,}"
-    if worst["kind"] == "other":
+    if worst["kind"] == "other" or not worst["critical_s"]:
         return f"{kind}: {duration_text(wall)} a session, outside of any step (n = {n})"
     name = colour(inert(step_label(worst["step_name"])), None, bold=True)
     return (

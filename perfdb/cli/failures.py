@@ -64,7 +64,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         mark(row["status"]),
         f"{row['n']:,}",
         f"{step_label(row['step_name'])}, {row['pipeline']}",
-        row["reason"] or "no reason given",
+        row["reason"],
         short_time(row["last_time"]),
         row["last_session_id"],
     )

@@ -16,11 +16,13 @@ from perfdb.cli.group import DATABASE
 from perfdb.cli.sorting import remember_sort
 from perfdb.errors import FilterError, NotFoundError, UsageError
 from perfdb.filters import Filters, attribute_of, moment_of
-from perfdb.text import inert
+from perfdb.text import counted, inert
 from perfdb.vocabulary import STATUSES
 
 COUNT = click.IntRange(1)  # of things, or the number of one
 TYPED = "perfdb.cli.typed"  # moments as they were typed: a verb may mean another zone
+_HISTORY = "perfdb.history"  # in click's meta: the one that was opened
+NONE_COUNTS = "counts: they failed, were cut off or cached, still run, or are tagged"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -73,7 +75,7 @@ database_option = click.option(
     "--database",
     callback=_remembered,
     metavar="URL",
-    help="Use another database: a file or an SQLAlchemy URL.",
+    help="Use another database: a file, an SQLAlchemy URL or a lake.",
 )
 
 _CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, callback=_one_form, help="Print CSV.")
@@ -188,18 +190,9 @@ def open_history(database: str | None, *, writes: bool = False, lists: bool = Fa
     history = perfdb.History(database)
     history.require_access()
     require_home(history)
-    unknown = ""
-    try:
-        if lists:
-            require_known(history, "step")
-        require_known(history)
-    except NotFoundError as error:
-        if not lists or str(error).startswith("no step "):
-            raise
-        unknown = f"perfdb: {error}"  # an empty table says by itself that there is none
+    click.get_current_context().meta[_HISTORY] = history
+    require_known(history)
     click.echo(f"{'Write' if writes else 'Read'} {history.database}", err=True)
-    if unknown:
-        click.echo(unknown, err=True)
     if lists and (stale := history.stale_modes()) is not None:
         click.echo(stale if database is None else f"{stale} -d {quote(inert(database))}", err=True)
     return history
@@ -238,9 +231,21 @@ def session_meant(history: perfdb.History, session_id: str, filters: Mapping[str
     return str(rows[0]["session_id"])
 
 
-def say_what_next(filters: Mapping[str, Any]) -> None:
-    """Answer an empty result with the next thing to do."""
-    if filters:
+def say_what_next(filters: Mapping[str, Any], *, lack: str = NONE_COUNTS) -> None:
+    """Answer an empty result with what is the matter, and the next thing to do.
+
+    Args:
+        filters: that were given.
+        lack: what is to be said of sessions that fit all the same: that none of them …
+    """
+    history = click.get_current_context().meta.get(_HISTORY)
+    of_sessions = {name: value for name, value in filters.items() if name in Filters.__annotations__}
+    fitting = 0 if history is None else history.count(**of_sessions)
+    if fitting:
+        those = "that match " if of_sessions else ""
+        click.echo(f"Of the {counted(fitting, 'session')} {those}none {lack}.", err=True)
+        return
+    if filters and (history is None or history.count()):
         click.echo(
             "No session matches. Loosen the filters, or list all sessions with: perfdb sessions", err=True
         )

@@ -173,8 +173,10 @@ def _make_small(history: History, store: Database, before: int, *, asked: bool) 
         shrinks = space.can_shrink(connection)
         free = space.free_space(connection)
     store.forget()
-    if not store.is_shared and (asked or (not shrinks and free >= _WORTH_IT and _alone(history))):
+    if asked or (not store.is_shared and not shrinks and free >= _WORTH_IT and _alone(history)):
         space.compact(history.url)
+        if store.is_shared:
+            click.echo("The tables have no free space any more.", err=True)
     elif not shrinks and free >= _WORTH_IT:
         click.echo(
             f"{size_text(free)} in the file are free for new sessions. To return free space to the disk, "

@@ -27,6 +27,7 @@ from perfdb.history.values import rows_of
 from perfdb.text import step_label
 
 WIDEST = 120  # of prose
+MOST_NEWEST = 1_000  # sessions that are looked at first for enough that count
 COLUMNS = (
     Column("since"),
     Column("step", flexible=True, least=20),
@@ -106,12 +107,15 @@ def _say_why(history: Any, given: dict[str, Any], better: bool, measure: str) ->
         return
     from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 
-    sessions = history.count(
-        **{name: value for name, value in given.items() if name not in ("step", "since")}
-    )
+    whole = {name: value for name, value in given.items() if name not in ("step", "since")}
+    of = history.count(**whole)
+    newest = history.sessions(last=MOST_NEWEST, **whole)
+    sessions = int(newest["counted"].sum())
+    if sessions < LEAST_FOR_MOVES and of > len(newest):
+        sessions = int(history.sessions(**whole)["counted"].sum())
     see = "perfdb trends" if measure == "duration" else f"perfdb trends --measure {measure}"
     if sessions < LEAST_FOR_MOVES:
-        few = f"{sessions} of {LEAST_FOR_MOVES} sessions"
+        few = f"{sessions} of {LEAST_FOR_MOVES} sessions{' that count' if sessions < of else ''}"
         click.echo(inert(f"Too few to tell whether a level moved: {few}. To see each step: {see}"), err=True)
         return
     if measure != "duration":
@@ -144,5 +148,9 @@ def _reason(row: Mapping[str, Any]) -> str:
     if row["total_difference"] is None:
         return f"{said}too few sessions to say why."
     parts = parts_text(parts_of(row["parts"]), row["unit"])
-    said += f"total {difference_text(row['total_difference'], row['unit'])}, of which {inert(parts)}. "
+    moved = difference_text(row["total_difference"], row["unit"])
+    sides = row["total_before_n"], row["total_after_n"]
+    if None not in sides and sides != (row["before_n"], row["after_n"]):
+        moved += f" between {sides[0]:,} runs before and {sides[1]:,} since"
+    said += f"total {moved}, of which {inert(parts)}. "
     return said + (f"Suspect: {row['cause']}." if row["cause"] else "No attribute switched with it.")

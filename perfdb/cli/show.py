@@ -43,7 +43,7 @@ WIDEST = 120  # beyond it the eye loses the line between a name and its seconds
 @click.command("show")
 @click.argument("session_id", metavar="[ID]", shell_complete=complete("session"), default="last")
 @click.option("--all", "every_step", is_flag=True, help=f"Draw every step, not only the first {MOST_STEPS}.")
-@click.option("--steps", "most", type=COUNT, help="Number of steps to show, the first ones.")
+@click.option("-n", "--steps", "most", type=COUNT, help="Number of steps to show, the first ones.")
 @click.option("--depth", type=COUNT, help="Levels of steps in steps to show.  [all]")
 @click.option("--data", is_flag=True, help="Show the additional data of each step.")
 @filter_options

@@ -68,7 +68,8 @@ def command(
         print_table(COLUMNS, cells, [COLOURS.get(row["status"]) for row in rows])
     of_steps = {"step": step, "attribute": attribute}
     if not rows:
-        say_what_next({**given, **{name: value for name, value in of_steps.items() if value}})
+        asked = {**given, **{name: value for name, value in of_steps.items() if value}}
+        say_what_next(asked, lack="recorded a step that fits")
 
 
 def _depths(rows: Sequence[Mapping[str, Any]]) -> list[int]:

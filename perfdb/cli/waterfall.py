@@ -27,6 +27,7 @@ from perfdb.cli.text import (
 )
 from perfdb.measures import named
 from perfdb.records import Session, Step
+from perfdb.text import step_label
 
 _NAME_SHARE = 0.4
 _LEAST_BAR = 12
@@ -96,7 +97,7 @@ def waterfall(
     drawn = tree[:most]
     before = guides([min(level, DEEPEST) for _, level in tree])
     names = [
-        guide.translate(glyphs.tree) + inert(step.step_name)
+        guide.translate(glyphs.tree) + inert(step_label(step.step_name))
         for (step, _), guide in zip(drawn, before, strict=False)
     ]
     lanes = any(step.lane for step, _ in drawn)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
 from perfdb.filters import is_moment, step_of
+from perfdb.history.access import Readable, reading
 from perfdb.measures import DURATION, Measure, named
 from perfdb.records import Session
 from perfdb.text import counted, inert, mode_text
@@ -31,7 +32,7 @@ MOST_IN_DETAIL = 6_000
 COST = named("cost_usd")
 
 
-class Reader(Protocol):
+class Reader(Readable, Protocol):
     """What a chart asks of a History."""
 
     # fmt: off
@@ -240,9 +241,10 @@ def _trend(asked: Asked) -> Figure:
         return asked.nothing
     history, step, by, measure = asked.history, asked.step, asked.by, asked.measure
     from perfdb.analysis.measuring import measured
-    from perfdb.analysis.slopes import slopes
-    from perfdb.analysis.trend_view import changes_of, drift, per_session
+    from perfdb.analysis.series import Series
+    from perfdb.analysis.trend_view import course
     from perfdb.charts.trend import trend
+    from perfdb.store.series import days_before
 
     if by not in (None, "session", "time"):
         raise UsageError(f"by={by!r}: a trend is drawn by 'session' or by 'time'")
@@ -262,8 +264,10 @@ def _trend(asked: Asked) -> Figure:
         points = points.assign(start_time=points["session_id"].map(begun).astype("float64"))
         points = points.sort_values("start_time", kind="stable")  # of the session, as everywhere
     points = points[points["duration"].notna()].reset_index(drop=True)
-    durations, starts = (points[name].to_numpy(dtype=float) for name in ("duration", "start_time"))
-    _, moments, values = per_session(points["session_id"].tolist(), starts, durations)
+    session_ids, starts, values = (points[name].tolist() for name in points)
+    runs = Series(choice.pipeline, step, choice.mode, measure.name, session_ids, starts, values)
+    with reading(history) as connection:
+        going = course(runs, None if connection is None else days_before(connection, measure))
     return trend(
         points,
         what=step or f"A run of {choice.pipeline}",
@@ -271,10 +275,10 @@ def _trend(asked: Asked) -> Figure:
         by="time" if by == "time" else "session",
         failures=choice.failed[["start_time"]],
         limits=_limits(history.settings, choice, step, measure),
-        changes=[asdict(each) for each in changes_of(points["session_id"].tolist(), starts, durations)],
+        changes=[asdict(each) for each in going.changes],
         alerts=_alerts(history, choice, step, measure),
         pinned=_pinned(history, choice, step, measure),
-        drifted=drift(moments, *slopes(moments, values), values.size),
+        drifted=going.drift,
         measure=measure,
     )
 

@@ -54,8 +54,9 @@ class Keeping(Decisions):
     def reindex(self, *, each: Callable[[int], object] | None = None) -> int:
         """Give recorded sessions the modes that ``mode_attributes`` of the settings name now.
 
-        In pieces, while programs record; interrupted, it goes on when it is called again. Sessions that run
-        keep theirs. An alert of a mode whose sessions have several modes now is resolved.
+        And compute the daily figures, which long windows are answered from, anew. In pieces, while programs
+        record; interrupted, it goes on when it is called again. Sessions that run keep their modes. An alert
+        of a mode whose sessions have several modes now is resolved.
 
         Args:
             each: is told after every piece how many sessions were changed so far.
@@ -68,6 +69,7 @@ class Keeping(Decisions):
         """
         from perfdb.history.pruning import BUSY_S, REST_S, require_database
         from perfdb.store.database import Database
+        from perfdb.store.rollups import roll_up, spoil_all
         from perfdb.store.upkeep.reindexing import reindex
         from perfdb.store.upkeep.retention import clear_errors
 
@@ -81,6 +83,9 @@ class Keeping(Decisions):
                     each(changed)
                 time.sleep(max(REST_S, time.monotonic() - begun))
                 begun = time.monotonic()
+            spoil_all(store)
+            for _ in roll_up(store):
+                time.sleep(REST_S)
         return changed
 
     def stale_modes(self) -> str | None:

@@ -6,7 +6,7 @@ A connection goes in, a finding comes out; None stands for a home in which nothi
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, tzinfo
 from functools import partial
@@ -18,6 +18,7 @@ from perfdb.measures import DURATION, FIXED, Measure, named
 from perfdb.records import Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, measuring, reading, statistics
+from perfdb.store.series import days_before
 from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import BIGGEST, COMPLETED, recorded_name
 
@@ -38,6 +39,7 @@ _MOST_LOOKED_AT = 1_000  # newest sessions, for the names of measures when one i
 _MOST_CANDIDATES = 20  # that are looked at for the newest that has one before it
 _MOST_VALUES = 50  # of an attribute whose sessions are looked at by themselves
 _BY_INDEX = {"pipeline"}  # filters that the statistics of the whole history know
+FROM_DAYS = "Percentiles are within 0.5 %: they come from daily figures."
 _COST_OF_A_NAME = 5  # a step with a name of its own takes so much longer than one more of the same
 
 
@@ -160,13 +162,35 @@ def trends(
         pipeline = filters.get("pipeline")
         percentiles = list(PERCENTILES.values())
         read = partial(_statistics, connection, step=step, pipeline=pipeline)
-        found = analysis.of_statistics(
-            read(by, percentiles), days=read("day", percentiles[:1]) if by == "week" else ()
-        )
+        rows, from_days = read(by, percentiles)
+        found = analysis.of_statistics(rows, days=read("day", percentiles[:1])[0] if by == "week" else ())
+        if from_days:
+            notes().append(FROM_DAYS)
+            found.attrs["note"] = FROM_DAYS
         return _said(found, measure)
     runs = runs_of(*_measured(connection, measure, **filters))
     runs = runs if step is None else runs[runs["step_name"] == step]
-    return _said(analysis.trends(runs, by=by, zone=zone), measure)
+    past = None if connection is None else days_before(connection, measure)
+    return _said(analysis.trends(runs, by=by, zone=zone, past=past), measure)
+
+
+def is_of_everything(by: By, zone: tzinfo | None, measure: str, filters: Chosen) -> bool:
+    """Tell whether trends are of all sessions, or all of a pipeline, by days of UTC."""
+    given = {name for name, value in filters.items() if value is not None}
+    return by != "last" and recorded_name(measure) == DURATION.name and given <= _BY_INDEX and zone is UTC
+
+
+def trends_of_everything(
+    read: Callable[..., list[statistics.Row]], *, by: By, step: str | None, pipeline: str | None
+) -> pd.DataFrame:
+    """Return what ``trends`` does of everything, when a whole lake gives the statistics."""
+    from perfdb.analysis import trends as analysis
+    from perfdb.analysis.series import PERCENTILES
+
+    percentiles = list(PERCENTILES.values())
+    asked = {"step": step_of(step), "pipeline": pipeline}
+    days = read(percentiles[:1], by="day", **asked) if by == "week" else ()
+    return _said(analysis.of_statistics(read(percentiles, by=by, **asked), days=days), DURATION)
 
 
 def _statistics(
@@ -176,11 +200,12 @@ def _statistics(
     *,
     step: str | None,
     pipeline: str | None,
-) -> list[statistics.Row]:
-    rows = statistics.of_steps[by](connection, percentiles, step=step, pipeline=pipeline)
-    if step is None:
-        rows = [*statistics.of_totals(connection, percentiles, by=by, pipeline=pipeline), *rows]
-    return rows
+) -> tuple[list[statistics.Row], bool]:
+    """Return the rows, and whether they come from daily figures."""
+    found = statistics.by_days(connection, percentiles, by=by, step=step, pipeline=pipeline)
+    if found is not None:
+        return found, True
+    return statistics.by_runs(connection, percentiles, by=by, step=step, pipeline=pipeline), False
 
 
 def violations(
@@ -349,6 +374,8 @@ def _move_row(move: Move, alert: Alert | None) -> dict[str, Any]:
         "lasts": move.lasts,
         "event_session_id": move.event_session_id,
         "total_s": None if cause is None else cause.total_s,
+        "total_before_n": None if cause is None or cause.sides is None else cause.sides[0],
+        "total_after_n": None if cause is None or cause.sides is None else cause.sides[1],
         "contributes_percent": None if own is None else own.percent,
         "parts": [] if cause is None else [part.as_dict() for part in cause.parts],
         "suspects": [] if cause is None else [asdict(suspect) for suspect in cause.suspects],
@@ -390,6 +417,8 @@ def _loss_row(loss: Loss, alerts: Sequence[Alert]) -> dict[str, Any]:
         "last_session_id": pin.until_session_id,
         "lasts": True,
         "event_session_id": runs.session_ids[verdict.since],
+        "total_before_n": None,
+        "total_after_n": None,
         "parts": [],
         "suspects": [],
         "cause": "",

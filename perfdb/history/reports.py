@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perfdb.errors import UsageError
+from perfdb.history.access import Readable, reading
 from perfdb.measures import configured, named
 from perfdb.outputs import write_output
 from perfdb.pages.document import document
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from perfdb.settings import Settings
 
 
-class Reader(Protocol):
+class Reader(Readable, Protocol):
     """What a report asks of a History."""
 
     # fmt: off
@@ -102,6 +103,7 @@ def report(
     from perfdb.analysis.runs import runs_of
     from perfdb.analysis.trends import trends
     from perfdb.pages.overview import overview_html
+    from perfdb.store.series import days_before
 
     frame = history.sessions(last=last, **filters)
     if len(frame) > MOST_SESSIONS:
@@ -114,7 +116,9 @@ def report(
         last, frame = kept, history.sessions(last=kept, **filters)
     steps = history.steps(last=last, **filters)
     shown = set(frame["pipeline"])
-    found = trends(runs_of(frame, steps)), bottlenecks(frame, steps)
+    with reading(history) as connection:
+        past = None if connection is None else days_before(connection)
+        found = trends(runs_of(frame, steps), past=past), bottlenecks(frame, steps)
     measured = recorded(frame, steps, configured(history.settings.measures))
     costs = bottlenecks(frame, steps, named("cost_usd")) if "cost_usd" in set(measured["measure"]) else None
     del frame, steps  # they take as much room as the sessions do

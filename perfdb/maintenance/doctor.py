@@ -46,6 +46,7 @@ _LEFT = "if their programs are dead, or the database was restored: perfdb recove
 LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 100 << 20
 FEW_FILES = 1_000
 LONG_LOG_BYTES = 64 << 20
+_DAYS_CHECKED = 7
 STUCK_S = 60.0  # a living writer brings its lines to the database within seconds
 CLOCKS_APART_S = 5.0
 RECENT_S = 7 * 86400.0
@@ -300,6 +301,7 @@ def look_at_database(settings: Settings, *, explicit: bool) -> Iterator[Finding]
                 yield from look_at_facts(facts, time.time())
                 yield from look_at_messages(connection, time.time())
                 yield from look_for_silent_hosts(connection, settings.home)
+                yield from look_at_daily_figures(connection)
     except (PerfdbError, *ALL_ERRORS, OSError) as error:
         cause = " ".join(str(getattr(error, "orig", None) or error).split())
         # of our own errors the first half: what to do is said by the advice
@@ -353,6 +355,16 @@ def look_at_schema(connection: Connection) -> Finding:
     except SchemaError as error:
         return Finding("schema", WARNING, str(error), "perfdb backup FILE, then perfdb db upgrade")
     return Finding("schema", FINE, f"{HEAD}, the one of this perfdb")
+
+
+def look_at_daily_figures(connection: Connection) -> Iterator[Finding]:
+    """Say so if the figures of the newest days are not those of their runs: another program changed these."""
+    from perfdb.store.rollups import wrong_days
+
+    wrong = wrong_days(connection, most=_DAYS_CHECKED)
+    if wrong:
+        found = f"{counted(len(wrong), 'day')} of the newest {_DAYS_CHECKED} are not what their runs are"
+        yield Finding("daily figures", WARNING, found, "perfdb db reindex computes them anew")
 
 
 def look_at_facts(facts: Facts, now: float) -> Iterator[Finding]:

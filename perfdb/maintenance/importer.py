@@ -6,7 +6,6 @@ database knows is left alone, so importing twice changes nothing; a bad file sto
 
 from __future__ import annotations
 
-import gc
 import glob
 import os
 import re
@@ -27,7 +26,7 @@ from perfdb.maintenance.formats.traces import read_otlp_settings
 from perfdb.recording.finished import prepared
 from perfdb.records import Session
 from perfdb.settings import Settings
-from perfdb.store.database import HOLD_S, Database
+from perfdb.store.database import HOLD_S, Database, garbage_collected_later
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -192,7 +191,7 @@ def _import_traces(
     new: set[str] = set()
     seen: set[str] = set()
     while waiting:
-        with _no_garbage_collected(), database.writing() as connection:
+        with garbage_collected_later(), database.writing() as connection:
             until = time.monotonic() + HOLD_S
             while waiting and time.monotonic() < until:
                 session, has_root = waiting.popleft()
@@ -255,7 +254,7 @@ def _insert(database: Database, files: list[_File]) -> None:
     """Add the files' sessions, in transactions that hold the write lock for moments."""
     waiting = deque((file, piece) for file in files for piece in file.pieces)
     while waiting:
-        with _no_garbage_collected(), database.writing() as connection:
+        with garbage_collected_later(), database.writing() as connection:
             until = time.monotonic() + HOLD_S
             while waiting and time.monotonic() < until:
                 file, piece = waiting.popleft()
@@ -275,15 +274,3 @@ def _in_words(url: str) -> Iterator[None]:
         raise StoreError(
             f"{shown_url(url)} cannot be changed: {reason_of(error)}; what was taken in before stays"
         ) from error
-
-
-@contextmanager
-def _no_garbage_collected() -> Iterator[None]:
-    """Put the collection off for a moment: through all that was read it takes longer than a lock may."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

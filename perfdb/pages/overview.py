@@ -14,7 +14,7 @@ from perfdb.pages import svg
 from perfdb.pages.rendering import render
 from perfdb.pages.session import MOST_ROWS, kinds_of
 from perfdb.records import Session
-from perfdb.text import counted, duration_text, inert, local_time, mode_text, shortened
+from perfdb.text import counted, duration_text, inert, local_time, mode_text, shortened, step_label
 from perfdb.vocabulary import COMPLETED, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -99,8 +99,11 @@ def _finding(sessions: Sequence[Session], ranked: pd.DataFrame) -> str:
     pipeline, mode = groups.index[int(groups.to_numpy().argmax())]
     own = steps[(steps["pipeline"] == pipeline) & (steps["mode"] == mode)]
     worst: dict[str, Any] = own.sort_values("critical_s", ascending=False).iloc[0].to_dict()
+    if not worst["critical_s"]:
+        return counted(len(sessions), "session")
+    name = shortened(inert(step_label(worst["step_name"])), 60)
     return (
-        f"{shortened(inert(worst['step_name']), 60)} holds a run of {_named(pipeline, mode)} up for "
+        f"{name} holds a run of {_named(pipeline, mode)} up for "
         f"{duration_text(worst['critical_s'])}, {worst['share_percent']:.0f} % of its time"
     )
 
@@ -130,8 +133,7 @@ def _totals(words: str, group: Sequence[Session]) -> Totals:
     counting = [place for place, session in enumerate(group) if session.counted]
     starts = [group[place].start_time for place in counting]
     values = np.array([durations[place] for place in counting])
-    ids = [group[place].session_id for place in counting]
-    changes = [each.index for each in view.changes_of(ids, starts, values)]
+    changes = [each.index for each in view.changes_in(starts, values)]
     pieces = [
         [
             (float(counting[round(place)]), height)

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from perfdb.recording import secret_shapes
 from perfdb.recording.secret_addresses import without_hooks, without_users
-from perfdb.recording.secret_commands import has_options, redact_arguments, without_options
+from perfdb.recording.secret_commands import has_options, redact_arguments, without_options, without_places
 from perfdb.recording.secret_names import (
     VALUE_KEYS,
     is_harmless,
@@ -36,8 +36,8 @@ __all__ = [
 
 _SHORTEST = 5  # of a text that holds a credential and its name
 # Without one of the former, prose holds a credential only beside one of the latter, or behind its scheme.
-_separates = re.compile(r"[=:'\"`>%&\\]").search
-_hints = re.compile(r"[\d\-]").search
+_separates = re.compile(r"[=:'\"`>%&\\|]").search
+_hints = re.compile(r"[\d\-!@#$*+~]").search
 
 
 def redact(text: str) -> str:
@@ -46,7 +46,7 @@ def redact(text: str) -> str:
         return text
     if (
         _separates(text) is not None
-        or ((" " in text or "\t" in text) and _hints(text) is not None)
+        or (len(text) > 7 and (" " in text or "\t" in text) and _hints(text) is not None)
         or ("earer " in text or "asic " in text)
         or not text.isascii()
     ):
@@ -55,14 +55,23 @@ def redact(text: str) -> str:
             text = without_private_keys(text)
         if "@" in text:
             text = without_users(text)
-        small = text.lower()
-        if len(small) != len(text):
-            small = small_of(text)
+        small = text.lower() if text.isascii() else small_of(text)
         text = without_said(text, small)
-        if "hook" in small or "/with/key/" in small or "hc-ping" in small or "pagerduty" in small:
+        if "/" in text and (
+            "hook" in small
+            or "/with/key/" in small
+            or "telegram.org" in small
+            or "hc-ping" in small
+            or "pagerduty" in small
+        ):
             text = without_hooks(text)
         if " -" in text or "'-" in text or '"-' in text or text[0] == "-":
             text = without_options(text)
+            text = without_places(text)
+        elif " " in text and (
+            "pass" in small or "login " in small or " use" in small or "unlock" in small or "alias" in small
+        ):
+            text = without_places(text)
     if len(text) > 10 and secret_shapes.may_hold(text):
         text = secret_shapes.without_shapes(text)
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from perfdb.recording.secret_names import looks_made
 from perfdb.recording.secret_spans import REDACTED, compiled, end_of, without
 
 _ADDRESS = r"(?:[^\s\"'<>`]|'(?=[^\s,;:)\]}\"']))*+"  # what may follow ://
@@ -17,7 +18,7 @@ _LONGEST_AFTER_COLON = 300
 _HOOKS = (
     r"(?P<kept>hooks?\.slack\.com/(?:services|workflows|triggers)/|/api/(?:v\d+/)?webhooks/|/with/key/|/bot/v2/hook/"
     r"|webhook\.office\.com/|outlook\.office\.com/webhook/|hooks\.zapier\.com/hooks/catch/|hc-ping\.com/"
-    r"|hook\.[\w.]{1,20}make\.com/|/hooks/(?=\w{16})|pagerduty\.com/integration/)[\w/\-@%.=]+"
+    r"|hook\.[\w.]{1,20}make\.com/|/hooks/(?=\w{16})|pagerduty\.com/integration/|telegram\.org/(?:file/)?bot\d{3,16}:)[\w/\-@%.=]+"
 )
 _SCHEME_LESS = r"@(?:(?:tcp|unix)\(|[\w.\-]{1,100}+:\d|//)|:thin:|sqlplus "
 _GO_OR_ORACLE = (
@@ -34,7 +35,16 @@ def without_users(text: str) -> str:
     if compiled(_SCHEME_LESS).search(text) is not None:
         found = compiled(_GO_OR_ORACLE).finditer(text)
         text = without(text, (each.span(each.lastindex or 0) for each in found))
+    if ":" in text:
+        text = without(text, _bare_users(text))
     return text
+
+
+def _bare_users(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where passwords stand that were made at random, in addresses without a scheme: bob:X@host."""
+    for found in compiled(r"(?<![\w./\-:])[\w.\-]{1,64}+:([^\s@\"'/<>:]{6,100}+)(?=@\w)").finditer(text):
+        begin, end = found.span(1)
+        yield begin, end if looks_made(found[1]) else begin
 
 
 def without_hooks(text: str) -> str:

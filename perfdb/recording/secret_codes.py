@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from perfdb.recording.secret_names import HARMLESS, looks_random, sensitivity_of
+from perfdb.recording.secret_names import HARMLESS, is_of_a_board, looks_random, sensitivity_of, withholds
 from perfdb.recording.secret_spans import compiled
 
 _CODES = (
     r"(?:p(?<![a-z0-9]p)in|t(?<![a-z0-9]t)otp|o(?<![a-z0-9]o)tp|c(?<![a-z0-9]c)v[vc]2?)"
     r"(?:[-_ ]?(?:code|number|value))?[\"'\])]{0,2}"
     r"(?:\s{0,3}(?:=>|[=:]|%3[ad])\s{0,3}|\s(?:is|lautet|est|es)\s|(?P<gap>\s))"
-    r"[\"'(]?(?P<code>\d{4,8})(?![\w%]|[.,:/\-]\d)"
+    r"[\"'(]?(?P<code>\d{4,8}(?![\w%]|[.,:/\-]\d)|(?=\D{0,23}\d)(?=\d{0,23}[a-z])[a-z0-9!@#$%^&*+]{6,24}(?![\w.:/\-]))"
 )
 _YEARS = ("19", "20")
 _NEXT_LINES = r":[ \t]{0,4}\r?\n[ \t]{0,8}([^\s:]{4,200})[ \t]{0,4}(?=[\r\n]|\Z)"
+# A part of a form: name="password", an empty line, the value.
+_PARTS = (
+    r"name=\"([^\"\r\n\\]{1,100}+)\"[^\r\n\\]{0,100}+"
+    r"(?:(?:\r?\n){2}|(?:\\r)?\\n(?:\\r)?\\n)([^\r\n\\]{1,300}+)"
+)
 _LONGEST_LABEL = 80
 _UNSPACED = (
     r"(?:密码|密碼|口令|密钥|パスワード|暗証番号|비밀번호|암호)"
@@ -30,8 +35,12 @@ def codes(small: str) -> Iterator[tuple[int, int]]:
     """Yield where PINs and one-time passwords stand; ``small`` is the text in lower case."""
     for found in compiled(_CODES).finditer(small):
         begin, end = found.span("code")
-        is_year = found["gap"] is not None and end - begin == 4 and found["code"].startswith(_YEARS)
-        yield begin, begin if is_year else end
+        code = found["code"]
+        if code.isdigit():
+            is_none = found["gap"] is not None and end - begin == 4 and code.startswith(_YEARS)
+        else:
+            is_none = found["gap"] is not None or is_of_a_board(code)
+        yield begin, begin if is_none else end
 
 
 def next_lines(text: str) -> Iterator[tuple[int, int]]:
@@ -47,6 +56,13 @@ def next_lines(text: str) -> Iterator[tuple[int, int]]:
                 harmless.add(label)
         elif looks_random(found[1], 6):
             yield found.span(1)
+
+
+def parts_of_forms(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the values stand of a form that is sent in parts."""
+    for found in compiled(_PARTS).finditer(text):
+        begin, end = found.span(2)
+        yield begin, end if withholds(found[1], found[2]) else begin
 
 
 def unspaced(text: str) -> Iterator[tuple[int, int]]:

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PROGRAMS = (
-    r"\b(?:mysql\w*|mariadb\w*|sshpass|mongo\w*|login|sqlcmd|bcp|redis-cli|ldap\w+|zip|7z\w?|unzip"
-    r"|smbclient|curl|wget|http|https|ftp|lftp|htpasswd|influx|cqlsh|clickhouse-client|rabbitmqadmin|snowsql)\b"
+    r"(?:m(?<!\wm)(?:ysql\w*|ariadb\w*|ongo\w*|osquitto_\w+)|s(?<!\ws)(?:shpass|qlcmd|mbclient|nowsql)"
+    r"|l(?<!\wl)(?:ogin|dap\w+|ftp)|b(?<!\wb)cp|r(?<!\wr)(?:edis-cli|abbitmqadmin)|z(?<!\wz)ip|7(?<!\w7)z\w?"
+    r"|u(?<!\wu)nzip|c(?<!\wc)(?:url|qlsh|lickhouse-client)|w(?<!\ww)get|h(?<!\wh)t(?:tps?|passwd)|f(?<!\wf)tp"
+    r"|i(?<!\wi)nflux|t(?<!\wt)wine)\b"
 )
 # Programs that take a password with each short option.
 _WITH_PASSWORDS = {
-    "p": ("mysql", "mariadb", "sshpass", "mongo", "login", "7z", "influx", "cqlsh", "smbclient"),
+    "p": ("mysql", "mariadb", "sshpass", "mongo", "login", "7z", "influx", "cqlsh", "smbclient", "twine"),
     "pw": ("",),
-    "P": ("zip", "unzip", "sqlcmd", "bcp"),
+    "P": ("zip", "unzip", "sqlcmd", "bcp", "mosquitto"),
     "u": ("curl", "wget", "http", "ftp", "lftp", "influx"),
     "a": ("redis-cli",),
     "w": ("ldap",),
@@ -33,12 +35,33 @@ _APART = r"\\*[\"']\s{0,2},\s{0,2}\\*[bu]?[\"']|=|[ ]{1,3}[\"']?|[\"']"
 _VALUE = r"(?P<value>[^\s\"',\\-][^\s\"',\\]*)"
 _OPTIONS = rf"{_FLAG}(?P<gap>{_APART}){_VALUE}"
 _OPTIONS_OF_PROGRAMS = rf"{_FLAG}(?P<gap>{_APART}|){_VALUE}"
+# Programs that take a password without an option, or from a pipe.
+_WORD = r"[\"']?([^\s\"'<>|-][^\s\"'<>|]{3,300}+)"
+# Each begins with a letter of its own: so a search passes over all others quickly.
+_PLACES = (
+    rf"r(?<!\wr)abbitmqctl (?:add_user|change_password|authenticate_user) \S+ {_WORD}"
+    rf"|h(?<!\wh)tpasswd -\w*b\w* \S+ \S+ {_WORD}"
+    rf"|v(?<!\wv)ault login {_WORD}|b(?<!\wb)w unlock {_WORD}|w(?<!\ww)pa_passphrase \S+ {_WORD}"
+    rf"|m(?<!\wm)c alias set(?: \S+){{3}} {_WORD}"
+    rf"|n(?<!\wn)et use (?:\S+ )?\\\\\S+ (?![*/]){_WORD}"
+    rf"|s(?<!\ws)(?:sh-keygen (?:-[a-zA-MO-Z] \S{{1,60}}+ ){{0,4}}+-[NP] {_WORD}"
+    rf"|udo -S [^\n<]{{0,60}}<<< ?{_WORD})|c(?<!\wc)hpasswd ?<<< ?{_WORD}"
+    rf"|e(?<!\we)cho(?: -n)? {_WORD}[\"']? ?\|[^|\n]{{0,100}}?(?:-stdin|-fd 0|--with-token|sudo -S|chpasswd)"
+    r"|-(?:U(?<![\w\-]-U)|-user[= ](?<![\w\-]--user.)) ?[^\s%\"']{1,60}+%([^\s\"']{4,300}+)"
+)
+_TAKING = frozenset("rabbitmqctl htpasswd vault bw wpa_passphrase mc net ssh-keygen smbclient".split())
 _OTHERS = r"\d{1,5}(?::\d{1,5})?|no:\w+|[/~.].*|\w*python\S*|pypy\S*|\d+[kKmMgG]"
 
 
 def without_options(text: str) -> str:
     """Return the text without the passwords of short options."""
     return without(text, _options(text))
+
+
+def without_places(text: str) -> str:
+    """Return the text without the passwords that stand where a program takes them."""
+    found = compiled(_PLACES).finditer(text)
+    return without(text, (each.span(each.lastindex or 0) for each in found))
 
 
 def _options(text: str) -> Iterator[tuple[int, int]]:
@@ -71,11 +94,26 @@ def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> lis
     ]
     shown: list[Any] = []
     before = ""
+    if type(arguments[0]) is str and arguments[0].rpartition("/")[2] in _TAKING:
+        arguments = _without_places(arguments)
     for each in arguments:
         text = type(each) is str
         shown.append(_argument(before, each, programs, extra) if text else each)
         before = each if text else ""
     return shown
+
+
+def _without_places(arguments: Sequence[Any]) -> Sequence[Any]:
+    """Return the arguments without what ``without_places`` finds; each of them stays one."""
+    said = [each.replace(" ", "\x1f") if type(each) is str else "?" for each in arguments[:12]]
+    shown = without_places(" ".join(said)).split(" ")
+    if len(shown) != len(said):
+        return arguments
+    kept = [
+        each if new == old else new.replace("\x1f", " ")
+        for each, old, new in zip(arguments, said, shown, strict=False)
+    ]
+    return [*kept, *arguments[12:]]
 
 
 def _argument(before: str, argument: str, programs: Collection[str], extra: Iterable[str]) -> str:
@@ -99,4 +137,9 @@ def _argument(before: str, argument: str, programs: Collection[str], extra: Iter
 
 def has_options(values: Collection[Any]) -> bool:
     """Tell whether a sequence may be the arguments of a command, or headers one after the other."""
-    return any([type(each) is str and (each[:1] == "-" or each.lower() in _RAW_HEADERS) for each in values])
+    return any(
+        [
+            type(each) is str and (each[:1] == "-" or each.lower() in _RAW_HEADERS or each in _TAKING)
+            for each in values
+        ]
+    )

@@ -24,13 +24,15 @@ _NOUNS = frozenset(
     "passphrases passcode passcodes apikey apikeys dsn jwt jwts credential credentials creds psk mnemonic "
     "totp passwort kennwort senha contrasena wachtwoord pgpass cvv cvc".split()
     + "contrasenia contrasenya losungswort passe mdp motdepasse lozinka zaporka jelszo salasana losenord "
-    "passord adgangskode slaptazodis parool adgangsord lykilord".split()
+    "passord adgangskode slaptazodis parool adgangsord lykilord laluan nenosiri pasahitza contrasinal "
+    "cyfrinair fjalekalim fjalekalimi".split()
 )
 # Of a name in one word: accesstoken, PGPASSWORD.
 _ENDINGS = (
     "apikey", "apikeys", "password", "passwd", "passphrase", "secret", "token", "accesskey", "secretkey",
     "privatekey", "signingkey", "masterkey", "accountkey", "authkey", "dbpass", "userpass", "smtppass",
-    "credentials", "pwd",
+    "credentials", "pwd", "storepass", "keypass", "requirepass", "passwort", "kennwort", "wachtwoord",
+    "losenord",
 )  # fmt: skip
 _ONE_WORD = frozenset("sessionid phpsessid jsessionid csrf xsrf".split())
 _KEYS = frozenset(
@@ -39,14 +41,16 @@ _KEYS = frozenset(
     "datadog stripe replicate perplexity xai deepseek tavily langsmith newrelic sentry "
     "aes hmac rsa gpg pgp recovery wallet consumer license licence preshared application functions webhook "
     "shared symmetric cipher crypto service fernet vapid openrouter fireworks cerebras nvidia deepgram "
-    "elevenlabs assemblyai firecrawl postmark mailchimp algolia supabase airtable rapidapi".split()
+    "activation elevenlabs assemblyai firecrawl postmark mailchimp algolia supabase airtable rapidapi".split()
 )
 _MAYBE_KEYS = frozenset(
     "client app session role admin deploy integration server project bot write ingest ingestion routing "
     "function anon google github gitlab aws azure gcp hf dd maps slack storage x partner merchant developer "
     "host".split()
 )
-_CODES = frozenset("recovery backup verification security time otp mfa auth login seed".split())
+_CODES = frozenset(
+    "recovery backup verification security time otp mfa fa sms auth login seed activation".split()
+)
 _PASSES = frozenset(
     "db database user mysql mariadb pg postgres postgresql smtp ftp sftp redis admin root mail email imap "
     "login ssh sudo http proxy mongo mongodb rabbitmq amqp ldap become keystore truststore wifi my app "
@@ -56,20 +60,33 @@ _PASSES = frozenset(
 _MAYBE = frozenset(
     "auth oauth pass sas sig signature otp pat pin salt seed sid hmac csrf xsrf ticket nonce".split()
 )
+# Of keys in capitals: SORT_KEY=2f1a9c
+_OF_DATA = frozenset(
+    "sort cache primary partition foreign public object hash group row shard routing lookup index unique "
+    "idempotency dedup file image dataset record item s bucket".split()
+)
+_NO_PASSES = frozenset(
+    "by com encom sur tres over under first second one two single multi forward backward render low high "
+    "band all".split()
+)
 # In other languages words that mean something else as well, such as a key of a table.
 _MAYBE_ELSEWHERE = frozenset(
     "clave parola parole haslo heslo geslo sifre sandi chave cle schluessel schlussel geheim geheimnis "
-    "secreto segreto segredo nyckel sleutel chiave klucz klic khau lozinku parolu hasla hesla".split()
+    "secreto segreto segredo nyckel sleutel chiave klucz klic khau lozinku parolu hasla hesla jeton "
+    "anahtar kulcs".split()
 )
 _ELSEWHERE_WEAK = (
-    "ключ", "секрет", "密钥", "密鑰", "令牌", "токен", "رمز", "암호", "暗号", "रहस्य", "гасло",
+    "ключ", "секрет", "密钥", "密鑰", "令牌", "токен", "رمز", "암호", "暗号", "रहस्य", "гасло", "鍵", "مفتاح",
+    "κλειδ", "құпия", "нууц",
 )  # fmt: skip
 _ELSEWHERE = (
     "парол", "密码", "密碼", "口令", "パスワード", "暗証番号", "비밀번호", "패스워드",
     "كلمة_السر", "كلمة السر", "كلمة المرور", "كلمة_المرور", "סיסמ", "κωδικό", "κωδικο",
-    "συνθηματικ", "पासवर्ड", "รหัสผ่าน", "лозинк",
+    "συνθηματικ", "पासवर्ड", "รหัสผ่าน", "лозинк", "პაროლ", "գաղտնաբառ", "পাসওয়ার্ড", "கடவுச்சொல்", "پاس ورڈ",
+    "گذرواژه",
 )  # fmt: skip
 _SHORT_ELSEWHERE = tuple(_MAYBE_ELSEWHERE)
+_ENDS_ELSEWHERE = ("schluessel", "schlussel", "nyckel", "sleutel")  # of compounds
 _PLAIN = str.maketrans("łøđıßæœ", "lodisao")  # letters that are no other letter with a sign
 _ABOUT_ELSEWHERE = frozenset(
     "longitud laenge lange longueur lunghezza dlugosc tipo typ anzahl primaria".split()
@@ -106,12 +123,20 @@ _ABOUT = frozenset(
     "port env variable var column table class label level score rank order number num calls requests "
     "request queue pool fetch lookup read write sent received seen left remaining consumed generated "
     "prompt throughput speed step steps stage stages phase scanner scanning detector detected detection "
-    "management rules rule exchange introspection arn banner scanned width height".split()
+    "management rules rule exchange introspection arn banner scanned width height hasher hashing encoder "
+    "decoder generator validator validators handler middleware backend driver parser strategy page form "
+    "screen dialog template flow test tests docs".split()
 )
 
 _SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _PATH = r"[/~.]|[A-Za-z]:[\\/]"
 _MEASURE = r"[-+]?[\d.,:/]+(?:e[-+]?\d+)?(?:[a-z]{1,3}|%|/s)?|v?\d+(?:\.\d+)+\S{0,12}|\d{4}-\d\d-\d\d\S{0,24}"
+_NOT_MADE = r"[/:\\]|@\w+\.|[^!-~]"
+_TURNS = r"[a-z](?=[A-Z])|[A-Za-z](?=\d)|\d(?=[A-Za-z])|[!@#$%^*+?~]"
+_SIGNS = r"[!@#$%^*+~](?=.)"
+_ALL_KINDS = r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=\D*\d)"
+_HEADER_NAME = r"[A-Za-z]{1,20}(?:-[A-Za-z]{1,20}){1,4}|Authorization"
+_NUMBERED = r"[a-z]{2,20}[_-]\d{1,3}"  # shadow_2
 _CAMEL = r"[A-Z]?[a-z]++(?:[-_.]?[A-Z]?[a-z]++)*+|[A-Z][A-Z_\-.]*"
 
 LONGEST_NAME = 200
@@ -119,7 +144,10 @@ _NO_WORD = "0123456789_-.\"'`]) "  # the words of a name are before these
 # What names a value in a mapping, and the value.
 _NAME_KEYS = "name Name NAME key Key KEY header Header variable field param k ParameterKey".split()
 _NAMES_OF_KEYS = frozenset(_NAME_KEYS)
-VALUE_KEYS = frozenset("value val v stringvalue parametervalue".split())
+VALUE_KEYS = frozenset(
+    "value val v stringvalue parametervalue old new oldvalue newvalue old_value new_value before "
+    "after".split()
+)
 _FLAGS = frozenset("true false yes no on off none null".split())  # --cookies off
 _OF_DIGITS = frozenset("otp pin totp cvv cvc".split())
 _ANYTHING = "aB3$aB3$"  # a value that any doubtful name withholds
@@ -143,7 +171,11 @@ def sensitivity_of(name: str) -> int:
 
 def _sensitivity_of_name(name: str) -> int:
     if name.isascii():
-        return _sensitivity_of_words([word.lower() for word in _SEGMENT.findall(name)])
+        words = [word.lower() for word in _SEGMENT.findall(name)]
+        found = _sensitivity_of_words(words)
+        if found == HARMLESS and name.endswith("_KEY") and len(words) == 2 and words[0] not in _OF_DATA:
+            return DOUBTFUL  # KAGGLE_KEY
+        return found
     small = name.lower()
     words = [word.lower() for word in _SEGMENT.findall(_without_signs(name))]
     if words and (words[-1] in _ABOUT or words[-1] in _ABOUT_ELSEWHERE):
@@ -216,12 +248,16 @@ def _is_noun(words: list[str], at: int) -> bool:
     return word in _NOUNS or word.endswith(_ENDINGS) or before + word in _NOUNS  # passWord
 
 
+def _ends_in_pass(word: str) -> bool:
+    return len(word) > 4 and word.endswith("pass") and word.removesuffix("pass") not in _NO_PASSES
+
+
 def _sensitivity_without_noun(words: list[str]) -> int:
     if len(words) > 1 and words[-1] in _VALUES and words[-2] in ("auth", "oauth"):
         return SECRET if words[-1] == "header" else DOUBTFUL
-    if words[-1] in _MAYBE or words[-1] in _ONE_WORD:
+    if words[-1] in _MAYBE or words[-1] in _ONE_WORD or _ends_in_pass(words[-1]):
         return DOUBTFUL
-    if not _MAYBE_ELSEWHERE.isdisjoint(words):
+    if not _MAYBE_ELSEWHERE.isdisjoint(words) or any([word.endswith(_ENDS_ELSEWHERE) for word in words]):
         return HARMLESS if words[-1] in _ABOUT or words[-1] in _ABOUT_ELSEWHERE else DOUBTFUL
     if any([after in ("key", "keys") and before in _MAYBE_KEYS for before, after in pairwise(words)]):
         return HARMLESS if words[-1] in _ABOUT else DOUBTFUL
@@ -239,7 +275,9 @@ def is_harmless(name: str, value: object) -> bool:
         return "token" in small or (small.endswith("s") and not small.endswith("pass"))
     if not isinstance(value, str):
         return False
-    if len(value) < 6 and value.lower() in _FLAGS:
+    if not value or (len(value) < 6 and value.lower() in _FLAGS):
+        return True
+    if name[-6:].lower() == "header" and compiled(_HEADER_NAME).fullmatch(value) is not None:
         return True
     return name[-3:].lower() == "pwd" and compiled(_PATH).match(value) is not None
 
@@ -254,17 +292,46 @@ def is_code(name: str, value: str) -> bool:
     return bool(words) and words[-1].lower() in _OF_DIGITS
 
 
+def is_of_a_board(value: str) -> bool:
+    """Tell whether a value is a pin of a board, such as GPIO17, or a hash that something is pinned to."""
+    return compiled(r"[A-Za-z]{1,5}[_-]?\d{1,3}|[a-f0-9]{32,}").fullmatch(value) is not None
+
+
+def looks_made(text: str) -> bool:
+    """Tell whether a text is a password or a key that was made at random: digits, capitals, signs in turns.
+
+    No identifier, version or name of a model is.
+    """
+    if compiled(_NOT_MADE).search(text) is not None:
+        return False
+    for part in compiled(r"[-_.]").split(text):
+        turns = len(compiled(_TURNS).findall(part)) if 7 < len(part) < 129 else 0
+        if turns > 1 and compiled(_SIGNS).search(part) is not None:
+            return True
+        if turns > 2 and compiled(_ALL_KINDS).match(part) is not None:
+            return True
+    return False
+
+
 def least_of(name: str) -> int:
     """Return the least length of a credential under a doubtful name."""
     small = name.rstrip("\\\"'`]").lower()
+    if name.endswith("_KEY") and _sensitivity_of_words(small.split("_")) == HARMLESS:
+        return 20
     if small.isascii() and not small.endswith(_SHORT_ELSEWHERE):
-        return 5 if small.endswith("pass") else 8
+        return 5 if small.endswith("pass") else 6 if small.endswith("pin") else 8
     return 6
 
 
 def looks_random(text: str, least: int = 8) -> bool:
     """Tell whether a text is likely to be a key or a password, and no word, number, path or address."""
-    if len(text) < least or compiled(_PATH).match(text) or "://" in text or any(map(str.isspace, text)):
+    if (
+        len(text) < least
+        or compiled(_NUMBERED).fullmatch(text)
+        or compiled(_PATH).match(text)
+        or "://" in text
+        or any(map(str.isspace, text))
+    ):
         return False
     if compiled(_MEASURE).fullmatch(text) or compiled(_CAMEL).fullmatch(text):
         return len(text) >= 24 and text.isalnum() and text.islower()
@@ -288,6 +355,8 @@ def withholds(key: str, value: object, extra: Iterable[str] = ()) -> bool:
             return len(value) == 2 and key.lower().endswith("auth") and all([type(x) is str for x in value])
         if not isinstance(value, str):
             return type(value) is int and is_code(key, str(value) if -1 < value < 100_000_000 else "")
+        if key[-3:].lower() == "pin" and is_of_a_board(value):
+            return False
         return looks_random(value[:300], least_of(key)) or is_code(key, value)
     return False
 
@@ -313,4 +382,7 @@ def secret_name_in(values: Mapping[Any, Any], extra: Iterable[str] = ()) -> bool
         name = values.get(key)
         if type(name) is str and len(name) <= LONGEST_NAME and withholds(name, _ANYTHING, extra):
             return True
+    kind = values.get("type")  # a token is something else to a parser
+    if type(kind) is str and len(kind) <= LONGEST_NAME and "pass" in kind.lower():
+        return withholds(kind, _ANYTHING, extra)
     return False

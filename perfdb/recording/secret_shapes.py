@@ -55,6 +55,46 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("r8_", _WORD + "{20,}"),
     ("xai- pplx- tvly- csk- nvapi-", r"[\w\-]{20,}"),
     ("fc-", "[a-f0-9]{28,}"),
+    ("rpa_", r"(?=[A-Z0-9]{20})\w{30,}"),
+    (
+        "mdb_sa_sk_ ory_at_ ory_pat_ ory_rt_ polar_oat_ polar_pat_ xnd_production_ xnd_development_",
+        r"[\w\-]{20,}",
+    ),
+    (
+        "dbtc_ dbtu_ fio-u- tr_prod_ tr_dev_ zpka_ kpat_ spat_ CCDB1_ tsec_ ddp_ ddo_",
+        r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w\-]{20,}",
+    ),
+    (
+        "signkey-prod- signkey-test- secret-live- secret-test- pdl_live_apikey_ pdl_sdbx_apikey_",
+        r"[\w\-=]{20,}",
+    ),
+    ("access_token$production$ access_token$sandbox$", r"\w{10,}\$[a-f0-9]{20,}"),
+    ("hcaik_ hcbik_ hcxik_ hcamk_ hcalk_ hcxlk_", r"[a-z0-9]{20,}"),
+    ("sdk- mob- api-", r"[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}"),  # LaunchDarkly
+    ("AQVN", r"(?=[A-Za-z]{0,40}+[\d_\-])[\w\-]{30,}"),
+    ("y0_ y1_", r"(?=[a-z_\-]{0,60}+[A-Z0-9])[\w\-]{36,}"),
+    ("t1.", r"[\w\-]{20,}={0,2}\.[\w\-]{60,}={0,2}"),  # Yandex
+    (
+        "as- ak-",
+        r"(?=[A-Za-z]{0,21}+\d)(?=[a-z0-9]{0,21}+[A-Z])(?=[A-Z0-9]{0,21}+[a-z])[A-Za-z0-9]{22}(?![\w\-])",
+    ),  # Modal
+    ("SCW DO00", r"[A-Z0-9]{16,17}(?!\w)"),
+    ("GOOG1E", r"[A-Z0-9]{50,}"),
+    ("expo_ testsk_ unkey_ live_", r"(?=[A-Za-z]{0,40}+\d)(?=[a-z0-9]{0,40}+[A-Z])[A-Za-z0-9]{20,}"),
+    ("dG9rOg", r"[A-Za-z0-9+/]{40,}=*"),  # Intercom
+    ("pk_", r"\d{6,}_[A-Z0-9]{32}|prod_[A-Z0-9]{28}"),
+    ("os_v2_app_ os_v2_org_", r"[a-z0-9]{40,}"),
+    ("gitea_ key_", r"[a-f0-9]{40,}"),
+    ("gto_", r"[a-z0-9]{40,}"),
+    ("KGAT_", r"[a-f0-9]{32}"),
+    ("nk-", r"(?=[A-Za-z_\-]{0,42}+\d)[\w\-]{43}(?![\w\-])"),
+    ("luma-", r"[a-f0-9]{8}-[\w\-]{30,}"),
+    ("nsec1", r"[a-z0-9]{58}(?!\w)"),
+    ("xprv yprv zprv", _WORD + "{100,}"),
+    ("prod: dev: preview:", r"[a-z]+-[a-z]+-\d+\|[\w+/=\-]{30,}"),  # Convex
+    ("p8e-", r"[a-z0-9]{32}(?![a-z0-9])"),
+    ("SSWS ", r"[\w\-]{36,}"),
+    ("cflt", r"(?=[A-Za-z+/]{0,60}+\d)[A-Za-z0-9+/]{58,}"),
     ("lsv2_pt_ lsv2_sk_", r"\w{20,}"),
     ("apify_api_", _WORD + "{20,}"),
     ("xoxa- xoxb- xoxc- xoxd- xoxe- xoxo- xoxp- xoxr- xoxs- xoxe.", r"[\w\-.%+/=]{8,}"),  # Slack
@@ -132,21 +172,26 @@ _WITHIN = (
     ("NRAL", r"a-z0-9", 16, r"\b"),
     ("-us", r"a-f0-9", 32, r"\d{1,2}\b"),
     ("Q~", r"\w~.\-", 4, r"[\w~.\-]{30,}"),
+    ("AZDO", r"A-Za-z0-9", 36, r"[A-Za-z0-9]{4}\b"),
+    ("JQQJ99", r"A-Za-z0-9", 36, r"\w*"),
+    (":APA91b", r"\w\-", 6, r"[\w\-]{60,}"),
+    ("_mmk", r"\w", 30, r"\b"),
 )
 # Hashes of passwords: crypt, Apache, Argon2, Django, Werkzeug.
 _HASHES = (
-    r"(?<!\w)\$(?:2[abxy]?\$\d\d\$[./\w]{53}|argon2(?:id|i|d)\$[\w=,$+/.\-]{30,200}"
+    r"\$(?<!\w\$)(?:2[abxy]?\$\d\d\$[./\w]{53}|argon2(?:id|i|d)\$[\w=,$+/.\-]{30,200}"
     r"|(?:apr1|1)\$[^\s$:]{1,16}\$[./\w]{22}|[56]\$(?:rounds=\d{1,9}\$)?[^\s$:]{1,16}\$[./\w]{43,86}"
     r"|y\$[./\w]{1,8}\$[./\w]{1,86}\$[./\w]{43})"
-    r"|(?<!\w)(?:pbkdf2_sha\d{1,3}\$\d{1,9}|pbkdf2:sha\d{1,3}:\d{1,9}|scrypt:\d{1,9}:\d{1,3}:\d{1,3})"
+    r"|(?:p(?<!\wp)bkdf2(?:_sha\d{1,3}\$\d{1,9}|:sha\d{1,3}:\d{1,9})|s(?<!\ws)crypt:\d{1,9}:\d{1,3}:\d{1,3})"
     r"\$[^\s$]{1,64}\$[\w+/=]{20,200}"
 )
-_FURTHEST_BACK = 40
+_FURTHEST_BACK = 90
+_LEAST_WITHIN = 20  # the shortest of those, and no more
 # Shorter beginnings stand in many texts that hold nothing: what follows them is looked at in the same search.
 _SHORT = 3
-_LEAST_BEHIND = r"(?=[\w\-+/=]{8})"
+_LEAST_BEHIND = r"(?=[\w\-+/=.$]{8})"
 _ESCAPED = r"%[0-9A-Fa-f]{2}"
-_MANY_KEYS, _ROOM_OF_KEY = 5 * MANY, 24  # of what begins as many words do, sk-learn-pipeline for one
+_MANY_KEYS, _ROOM_OF_KEY = 5 * MANY, 60  # of what begins as many words do, sk-learn-pipeline for one
 _RUN = r"[\w\-]*+"
 _KEY = r"[\w\-.]*+"
 
@@ -162,9 +207,10 @@ def without_shapes(text: str) -> str:
     """Return the text without credentials that are known by their form."""
     if "\\" in text or "%" in text or _beginnings()[0].search(text) is not None:
         text = without(text, found(text))
-    if (
-        "$" in text or ":AA" in text or "-us" in text or "Q~" in text or "NRAL" in text or ".atlasv1." in text
-    ):  # of _WITHIN and _HASHES
+    if len(text) > _LEAST_WITHIN and (
+        "$" in text or ":A" in text or "-us" in text or "Q~" in text or "NRAL" in text or ".atlasv1." in text
+        or "AZDO" in text or "JQQJ99" in text or "_mmk" in text
+    ):  # of _WITHIN and _HASHES  # fmt: skip
         text = without(text, found_within(text))
     return text
 
@@ -181,15 +227,15 @@ def found(text: str) -> Iterator[tuple[int, int]]:
     while (hit := beginnings.search(searched, at)) is not None:
         begin, at = hit.span()
         end, start = 0, hit[0]
-        if start == "eyJ":
-            if begin >= no_jwt_before:
-                end, no_jwt_before = _jwt(text, begin)
-        elif start[1:] == "k-":
-            if begin >= no_key_before:
-                looked += 1
-                if is_dense(looked, begin, _MANY_KEYS, _ROOM_OF_KEY):
-                    yield begin, len(text)
-                    return
+        if start == "eyJ" or start[1:] == "k-":
+            looked += 1
+            if is_dense(looked, begin, _MANY_KEYS, _ROOM_OF_KEY):
+                yield begin, len(text)
+                return
+            if start == "eyJ":
+                if begin >= no_jwt_before:
+                    end, no_jwt_before = _jwt(text, begin)
+            elif begin >= no_key_before:
                 end, no_key_before = _key(text, at)
         elif (rest := compiled(follows[start]).match(text, at)) is not None:
             end = rest.end()
@@ -215,11 +261,13 @@ def found_within(text: str) -> Iterator[tuple[int, int]]:
 def _key(text: str, begin: int) -> tuple[int, int]:
     """Return the end of a key that begins so, 0 if it is none, and where the next may begin.
 
-    One of its parts has eight characters with a digit among them, or twenty: sk-learn-pipeline is no key.
+    One of its parts has eight characters with a digit among them, or twenty, or two have seven:
+    sk-learn-pipeline is no key.
     """
     end = end_of(_KEY, text, begin)
     parts = text[begin:end].replace(".", "-").split("-") if end - begin >= 8 else ()
-    if any([len(part) >= 20 or (len(part) >= 8 and any(map(str.isdigit, part))) for part in parts]):
+    mixed = [len(part) for part in parts if len(part) >= 7 and any(map(str.isdigit, part))]
+    if (mixed and (len(mixed) > 1 or mixed[0] > 7)) or any([len(part) >= 20 for part in parts]):
         return end, end
     return 0, end
 

@@ -10,7 +10,7 @@ from perfdb.recording.native import apart
 
 REDACTED = "[redacted]"
 # Looking at a place takes as long as reading so many characters; a text that holds more places is cut short.
-MANY, ROOM = 200, 60
+MANY, ROOM = 200, 90
 
 
 @cache
@@ -41,10 +41,9 @@ def is_dense(looked: int, at: int, many: float = MANY, room: int = ROOM) -> bool
 
 def small_of(text: str) -> str:
     """Return the text in lower case, of the same length."""
-    small = text.lower()
-    if len(small) == len(text):
-        return small
-    return text.replace("\u0130", "i").lower()  # the one letter whose small form is longer
+    if "\u0130" in text:  # the one letter whose small form is longer
+        text = text.replace("\u0130", "i")
+    return text.lower()
 
 
 def end_of(pattern: str, text: str, begin: int) -> int:

@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from perfdb.recording.secret_codes import codes, next_lines, unspaced
+from perfdb.recording.secret_codes import codes, next_lines, parts_of_forms, unspaced
 from perfdb.recording.secret_names import (
     DOUBTFUL,
     HARMLESS,
     LONGEST_NAME,
     SECRET,
     least_of,
+    looks_made,
     looks_random,
     sensitivity_of,
     withholds,
@@ -24,9 +25,9 @@ from perfdb.recording.secret_names import (
 from perfdb.recording.secret_spans import (
     MANY,
     REDACTED,
-    ROOM,
     compiled,
     end_of,
+    is_dense,
     small_of,
     without,
 )
@@ -35,8 +36,8 @@ LONGEST_LOOKED_AT = 400  # characters of a value that may be withheld
 
 # What each thing takes beside the former, in characters that could be read meanwhile: a stem, a name that was
 # seen before, another name, its value. A text where they take more than its characters is cut short.
-_OF_STEM_ELSEWHERE, _OF_OTHER_LETTERS = 12, 2  # each search takes longer
-_OF_STEM, _OF_SEEN, _OF_NAME, _OF_VALUE = 8, 3, 34, ROOM + 36
+_OF_STEM_ELSEWHERE, _OF_OTHER_LETTERS = 16, 3  # each search takes longer
+_OF_STEM, _OF_SEEN, _OF_NAME, _OF_VALUE = 12, 5, 46, 120
 # A short text may hold more harmless names, and four times as many values that decide.
 _SPARE_OF_NAME, _SPARE_OF_DOUBTFUL = 30, 93
 
@@ -49,21 +50,26 @@ STEMS = (
 _ELSEWHERE = (
     "contras", "clave", "wort", "geheim", "schl", "mdp", "parol", "chave", "chiave", "senha", "woord",
     "senord", "adgang", "salasan", "haslo", "heslo", "geslo", "jelszo", "sifre", "sandi", "zapork", "lozink",
-    "segre", "slaptaz", "nonce", "cvv", "cvc",
+    "segre", "slaptaz", "nonce", "cvv", "cvc", "jeton", "laluan", "nenosiri", "pasahitz", "contrasinal",
+    "cyfrinair", "fjalekalim", "lykilor", "klucz", "anahtar", "nyckel",
 )  # fmt: skip
 _IN_SIGNS = (
     "парол", "секрет", "ключ", "токен", "лозинк", "гасло", "密码", "密碼", "口令", "密钥", "密鑰", "令牌",
     "パスワード", "暗証番号", "비밀번호", "패스워드", "암호", "كلمة", "رمز", "סיסמ", "κωδικ", "συνθηματ",
     "पासवर्ड", "रहस्य", "รหัสผ่าน", "clé", "hasło", "hasła", "jelszó", "lösenord", "slaptaž", "şifre", "khẩu",
+    "lykilorð", "fjalëkalim", "鍵", "مفتاح", "κλειδ", "құпия", "нууц",
+    "პაროლ", "գաղտնաբառ", "পাসওয়ার্ড", "கடவுச்சொல்", "پاس ورڈ",
+    "گذرواژه",
 )  # fmt: skip
 # What people write between a name and its value.
 _FILLERS = (
-    "is|was|are|be|lautet|ist|est|es|è|é|provided|given|used|value|equals|supplied|set|changed|reset|to|by|now|new|your|my|the"
-    r"|for (?:key |user |role )?[^\s:=]{1,60}"
+    "is|was|are|be|lautet|ist|est|es|è|é|är|er|jest|este|je|là|adalah|provided|given|used|value|equals|supplied|set|changed|reset|to|by|now|new|your|my|the"
+    r"|(?:for|of|to|on) (?:[^\s:=]{1,40} ){1,4}(?:is|was)|for (?:key |user |role )?[^\s:=]{1,60}"
 )
 _FIRST_WORDS = frozenset(
     "api access secret private encryption signing master license account auth recovery backup seed "
-    "verification time storage subscription openai anthropic gemini serpapi stripe".split()
+    "verification time one-time two-factor 2fa mfa sms login security activation pass "
+    "storage subscription openai anthropic gemini serpapi stripe".split()
 )
 _SECOND_WORDS = (" key", " phrase", " code")
 _FIRST_WORD = rf"(?<![\w.$\-])(-{{0,2}}(?:{'|'.join(sorted(_FIRST_WORDS))}))\Z"
@@ -97,7 +103,11 @@ _HARMLESS_VALUES = frozenset(
     "falsch ungültig fehlt leer abgelaufen erforderlich unbekannt incorrecta incorrecto inválida inválido "
     "requerida requerido requis requise incorrecte invalide manquant expiré errata errato sbagliata "
     "incorreta inválida onjuist verplicht felaktigt saknas forkert feil mangler brak błędne chybné yok "
-    "неверный неверно неправильный нет 错误 無 なし".split()
+    "campo champ feld pole veld fält felt obligatorio obligatoire obrigatória obrigatório requerido "
+    "неверный неверно неправильный нет 错误 無 なし rejected accepted disabled enabled blocked "
+    "allowed denied absent present deleted cleared created refreshed renewed revoked rotated valid verified "
+    "loaded found sent received stored hidden masked encrypted hashed ignored skipped pending "
+    "active inactive".split()
 )
 _PLACEHOLDER = (
     r"\*+|x{3,}|\$\{.*|\$[A-Z_]+|\$\(.*|%[sdr]|%\(\w+\)s|\{\{[\w. ]*\}\}|\{\d?\}"
@@ -124,7 +134,7 @@ _SCHEME = (
     r"[A-Za-z0-9._~+/=\-]{8,}"
 )
 _NAME_AND_VALUE = (
-    r"(?<!\w)(?:name|key|variable|var|header|field|param|k)[\"']?\s{0,4}[:=]\s{0,4}b?[\"']?([\w.\-]{2,100}+)[\"']?"
+    r"(?<!\w)(?:name|key|variable|var|header|field|param|k|type(?=[\"']?\s{0,4}:\s{0,4}[\"']?pass))[\"']?\s{0,4}[:=]\s{0,4}b?[\"']?([\w.\-]{2,100}+)[\"']?"
     r"[\s,;]{1,40}+-?\s{0,4}[\"']?(?:value|val|content|v)[\"']?\s{0,4}[:=]\s{0,4}b?"
     r"(?:\"((?:[^\"\\]|\\.)*+)|'((?:[^'\\]|\\.)*+)|([^\s,;)}\"']++))"
 )
@@ -137,17 +147,34 @@ _INPUT = (
     r"(?:\"([^\"<>]+)|'([^'<>]+)|([^\s\"'<>]+))"
 )
 _NETRC = r"\blogin\s{1,4}[^\s]{1,100}+\s{1,4}password\s{1,4}(?!\[redacted)([^\s]{1,300}+)"
+_CALLED_AUTH = (
+    r"Auth\((?:\w{1,20}=)?[bru]?[\"'][^\"'\n]{0,100}+[\"'],\s?(?:\w{1,20}=)?[bru]?[\"']([^\"'\n]{1,300}+)"
+)
+# A password that was made at random is one when such a word stands before it, whatever is between.
+_WORDS_NEAR = (
+    r"p(?:ass(?:w\w*|code| ?phrase)|arol\w*)|k(?:ennwort|ata sandi)|wachtwoord|c(?:ontrase\w+"
+    r"|redential\w*|lave\w*)|s(?:ecret|enha|alasana\w*)|l(?:ö|o)senord|a(?:dgangs\w+|ccess code|pi key)"
+    r"|h(?:eslo|asło|aslo)|jelsz\w+|lozinka|login|mot de passe|zugangscode|token"
+)
+_MNEMONIC = r"(?:mnemonic|phrase)[^a-z\n]{1,12}(?:is )?((?:[a-z]{3,8}[ ,]{1,2}){11,23}[a-z]{3,8})"
+_SIGN = r"[!@#$%^&*+~]"
+_LOOKS_NEAR = 80
+_RUNS = r"(?<![^\s\"'`(\[{,;:=|])[^\s\"'`<>()\[\]{},;|=]{8,128}"
 _LETTERS = dict.fromkeys(stem[0] for stem in STEMS)  # tried one by one: fewer are quicker
 _ANY_STEM = "|".join(f"{a}(?:{'|'.join(stem[1:] for stem in STEMS if stem[0] == a)})" for a in _LETTERS)
 _ESCAPED_SIGNS = tuple(
     re.escape("".join(letter if letter.isascii() else f"\\u{ord(letter):04x}" for letter in each))
     for each in (*_IN_SIGNS, "contraseñ", "schlüss")
 )
-_TAIL = r"(?:\x20(?:d[eia](?:l|lla)?\x20\w{1,20}|api)|(?:\x20d['’]\w{1,20}))?+"  # clave de acceso
+# clave de acceso, clé secrète, κωδικός πρόσβασης
+_TAIL = (
+    r"(?:\x20(?:d[eia](?:l|lla)?\x20\w{1,20}|api)|\x20d['’]\w{1,20}"
+    r"|\x20[^\W\d_]{2,20}+(?=\s{0,3}(?:=>|[:=：＝→]|(?:es|est|è|é|ist|is)\s)))?+"
+)
 _ANY_STEM_ELSEWHERE = "|".join((_ANY_STEM, *_ESCAPED_SIGNS, *_ELSEWHERE, *_IN_SIGNS))
 _TAGS = (
     rf"<(?=[^<]{{0,80}}?(?:{_ANY_STEM}))(?:key>([^<>]{{1,80}}+)</key>\s{{0,80}}+<string"
-    r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>([^<]++)"
+    r"|(?:\w{1,40}+:)?([\w.\-]{1,80}+)(?:\s[^<>]{0,200}+)?)>(?:<!\[cdata\[)?+([^<]++)"
 )
 _TAGS_ELSEWHERE = _TAGS.replace(_ANY_STEM, _ANY_STEM_ELSEWHERE)
 
@@ -163,6 +190,9 @@ def without_said(text: str, small: str) -> str:
         if "\n" in text:
             text = without(text, next_lines(text))
             small = small_of(text)
+        if 'name="' in text:
+            text = without(text, parts_of_forms(text))
+            small = small_of(text)
         if "val" in small:
             text = without(text, _values_of_names(text, small))
             small = small_of(text)
@@ -173,14 +203,25 @@ def without_said(text: str, small: str) -> str:
             found = compiled(_INPUT).finditer(small)
             text = without(text, (each.span(each.lastindex or 0) for each in found))
             small = small_of(text)
+        if "phrase" in small or "nemonic" in small:
+            text = without(text, (each.span(1) for each in compiled(_MNEMONIC).finditer(small)))
+            small = small_of(text)
+        if "auth(" in small:
+            found = compiled(_CALLED_AUTH).finditer(text)
+            text = without(text, (each.span(1) for each in found))
+            small = small_of(text)
         if "login " in small and "password " in small:
             text = without(text, (each.span(1) for each in compiled(_NETRC).finditer(small)))
             small = small_of(text)
         text = _without_named(text, small, elsewhere)
+        if text != small or compiled(_SIGN).search(small) is not None:  # none is made of small letters only
+            text = without(text, _made_near(text, small_of(text)))
         if elsewhere and not small.isascii():
             text = without(text, unspaced(text))
         if "otp" in small or "pin" in small or "cv" in small:
             text = without(text, codes(small_of(text)))
+    elif "login " in small:
+        text = without(text, _made_near(text, small))
     elif "pin" in small:
         text = without(text, codes(small_of(text)))
     if "bearer " in small or "basic " in small:
@@ -189,32 +230,62 @@ def without_said(text: str, small: str) -> str:
 
 
 def _may_name(s: str) -> bool:
-    # one of STEMS; written out it takes half the time
+    # one of STEMS; written out, by a letter that not each text has, it takes a third of the time
     return (
-        "key" in s or "pass" in s or "tok" in s or "secr" in s or "auth" in s or "pw" in s or "cred" in s
-        or "sig" in s or "cook" in s or "code" in s or "dsn" in s or "jwt" in s or "bear" in s or "sas" in s
-        or "sid" in s or "otp" in s or "psk" in s or "salt" in s or "srf" in s or "hmac" in s or "phras" in s
-        or "essi" in s or "identified" in s or "appid" in s
+        ("k" in s and ("key" in s or "tok" in s or "cook" in s or "psk" in s))
+        or ("p" in s and ("pass" in s or "pw" in s or "otp" in s or "phras" in s or "appid" in s))
+        or ("c" in s and ("secr" in s or "code" in s or "cred" in s or "hmac" in s))
+        or ("d" in s and ("sid" in s or "dsn" in s or "identified" in s))
+        or "auth" in s or "sig" in s or "bear" in s or "sas" in s or "salt" in s or "srf" in s or "jwt" in s
+        or "essi" in s or "nemon" in s
     )  # fmt: skip
 
 
 def _may_name_elsewhere(s: str) -> bool:
-    # parts of _ELSEWHERE that are as long as it takes to be rare, for the same reason
+    # parts of _ELSEWHERE that are as long as it takes to be rare, in the same way
     return (
-        "ord" in s or "ave" in s or "slo" in s or "parol" in s or "wort" in s or "contr" in s or "gehe" in s
-        or "schl" in s or "mdp" in s or "enha" in s or "gangs" in s or "alasan" in s or "sifr" in s
-        or "segre" in s or "slapt" in s or "sandi" in s or "nonce" in s or "cv" in s
-        or ("z" in s and ("zapor" in s or "lozin" in s or "elszo" in s))
+        ("c" in s and ("contr" in s or "schl" in s or "nonce" in s or "cvv" in s or "cvc" in s or "clave" in s
+            or "chave" in s or "chiave" in s or "nyckel" in s or "cyfr" in s))
+        or ("p" in s and ("parol" in s or "mdp" in s or "slapt" in s))
+        or ("w" in s and ("wort" in s or "woord" in s))
+        or ("g" in s and ("gehe" in s or "gangs" in s or "segre" in s or "adgang" in s))
+        or ("f" in s and ("sifr" in s or "fjale" in s))
+        or ("h" in s and ("senha" in s or "anahtar" in s))
+        or ("z" in s and ("zapor" in s or "lozin" in s or "elszo" in s or "klucz" in s or "pasahitz" in s))
+        or ("j" in s and "jeton" in s)
+        or ("l" in s and ("slo" in s or "salasan" in s or "laluan" in s or "lykilor" in s))
+        or ("d" in s and ("sandi" in s or "senord" in s))
+        or "nenosiri" in s
         or ("\\u" in s and compiled("|".join(_ESCAPED_SIGNS)).search(s) is not None)
         or (not s.isascii() and compiled("|".join(_IN_SIGNS)).search(s) is not None)
     )  # fmt: skip
+
+
+def _made_near(text: str, small: str) -> Iterator[tuple[int, int]]:
+    """Yield where passwords stand that were made at random, on the line of a word that announces one."""
+    words = _WORDS_NEAR if small.isascii() else f"{_WORDS_NEAR}|{'|'.join(_IN_SIGNS)}"
+    reached = 0
+    for found in compiled(words).finditer(small):
+        begin = max(found.end(), reached)
+        reached = found.end() + _LOOKS_NEAR
+        line = text.find("\n", begin, reached)
+        for run in compiled(_RUNS).finditer(text, begin, line if line >= 0 else reached):
+            if looks_made(run[0]):
+                whole = end_of(r"[^\s\"'`<>,;]*+", text, run.start())
+                yield run.start(), whole
+                break
+        else:
+            yield begin, begin
 
 
 def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
     """Yield where the values stand of ``{"name": "DB_PASSWORD", "value": "X"}`` and alike."""
     harmless: set[str] = set()
     for pattern, of_name in ((_NAME_AND_VALUE, 1), (_VALUE_AND_NAME, 3)):
-        for found in compiled(pattern).finditer(small):
+        for looked, found in enumerate(compiled(pattern).finditer(small)):
+            if is_dense(looked, found.start(), 5 * MANY, 40):
+                yield found.start(), len(text)
+                return
             name = text[slice(*found.span(of_name))]
             if name in harmless:
                 continue
@@ -223,6 +294,8 @@ def _values_of_names(text: str, small: str) -> Iterator[tuple[int, int]]:
                 yield begin, end
             elif sensitivity_of(name) == HARMLESS:
                 harmless.add(name)
+            else:
+                yield begin, begin
 
 
 def _values_of_tags(text: str, small: str, elsewhere: bool) -> Iterator[tuple[int, int]]:
@@ -246,14 +319,14 @@ def _named(flags: str, has_options: bool, elsewhere: bool) -> re.Pattern[str]:
         stem, more, sign = (
             _ANY_STEM_ELSEWHERE,
             rf"(?:\\u(?!00[0-7])[0-9a-f]{{4}}[\w.$\-]*+)*+{_TAIL}",
-            "|[：＝]",
+            "|[：＝→]",
         )
     return compiled(
         rf"{flags}(?:{stem})[\w.$\-]*+{more}(?=(?:"
         rf"(?:\\*{_QUOTE}|&quot;|&#39;|%2[27])?+[\])]{{0,2}}+{gap}{{0,8}}+"
-        rf"(?P<op>(?:=>|:=|={{1,2}}|:(?!//)|%3[ad]|->|\\u003[ad]|&#(?:58|61|x3[ad]);{sign}){gap}{{0,8}}+)"
+        rf"(?P<op>(?:=>|:=|={{1,2}}|!=|:(?!//)|%3[ad]|->|\|(?=\S)|\((?:\w{{1,20}}=)?(?=[bru]?{_QUOTE})|\\u003[ad]|&#(?:58|61|x3[ad]);{sign}){gap}{{0,8}}+)"
         rf"|(?P<pair>\\*{_QUOTE}\s{{0,4}},\s{{0,4}})(?=[bur]{{0,2}}\\*{_QUOTE})"
-        rf"|(?P<gap>{gap}{{1,4}}+(?:[|\-]{gap}{{1,4}}+)?+(?:(?:{_FILLERS})[:=]?{gap}{{1,4}}+){{0,3}}+"
+        rf"|(?P<gap>{gap}{{1,4}}+(?:(?:[|\-]|<<<){gap}{{1,4}}+)?+(?:(?:{_FILLERS})[:=]?{gap}{{1,4}}+){{0,3}}+"
         rf"(?:[:=]{gap}{{0,4}}+)?+)"
         # in prose, a value has a digit or quotes, or is long
         r"(?P<prose>(?=[^\s\d\"'`]{0,80}+[\d\"'`]|\S{16}|\[redacted))"
@@ -283,7 +356,7 @@ def _without_named(text: str, small: str, elsewhere: bool) -> str:
     """
     parts: list[str] = []
     kept = at = taken = 0
-    spare = MANY * ROOM
+    spare = MANY * 60
     of_stem = _OF_STEM_ELSEWHERE if elsewhere else _OF_STEM
     if not small.isascii():
         of_stem += _OF_OTHER_LETTERS
@@ -476,8 +549,19 @@ def _withheld(value: str, text: str, place: _Place, sensitivity: int, quoted: bo
         if flag:
             return value[0] != "-" and value.strip("[]<>").lower() not in name.lower()
         return looks_random(value, 6) if not quoted else _is_password(name) or looks_random(value)
+    if not quoted and (
+        place.separator[0] in "|→" or (" " in name and not place.word.endswith(_SECOND_WORDS))
+    ):
+        return looks_random(value, 6)  # a column, or a longer name: Passwort vergessen
+    if place.separator[:1] == "(":
+        return looks_made(value)  # SecretStr('X'); check_token('name') is called
+    if not quoted and not value.isascii() and not any([each.isascii() and each.isalnum() for each in value]):
+        return False  # 密码：必填
     if not quoted and place.separator[0] == ":" and (flag or not _is_strong(name)):
-        return _is_header(name) or looks_random(value, 6) or _is_alone(text, place, value)
+        if _is_header(name):
+            is_cookie = len(value) < 40 and "cookie" in name.lower()
+            return not is_cookie or "=" in value or any(map(looks_random, value.split()))
+        return looks_random(value, 6) or _is_alone(text, place, value)
     return True
 
 

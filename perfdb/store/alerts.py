@@ -33,7 +33,15 @@ from perfdb.errors import NotFoundError
 from perfdb.records import ALERT_ROW, Alert
 from perfdb.store import dialects
 from perfdb.store.ids import Ids
-from perfdb.store.models import alert_events, alerts, baselines, series, silences, storable_text
+from perfdb.store.models import (
+    LONGEST_TEXT,
+    alert_events,
+    alerts,
+    baselines,
+    series,
+    silences,
+    storable_text,
+)
 from perfdb.vocabulary import ALERT_STATES, BIGGEST, FALSE_ALARM, HISTORIC, OPEN_STATES, PENDING, SEVERITIES
 
 if TYPE_CHECKING:
@@ -473,7 +481,10 @@ def _alerts() -> Select[Any]:
 
 
 def _alert_of(row: RowMapping) -> Alert:
-    values = {name: row[name] for name in (*_FIELDS, *_OF_SERIES, "id")}
+    values: dict[str, Any] = {
+        name: value[:LONGEST_TEXT] if isinstance(value := row[name], str | bytes) else value
+        for name in (*_FIELDS, *_OF_SERIES, "id")
+    }
     values["details"] = values["details"] or {}
     return Alert(**values)
 

@@ -7,6 +7,7 @@ of the driver, so that the caller can tell what is worth a retry (``engine.is_tr
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,22 @@ class Pace:
         if number:
             fitting = int(number * HOLD_S / max(held_s, 1e-6))
             self.rows = max(self._least, min(MOST_ROWS, fitting, max(2 * number, self.rows)))
+
+
+@contextmanager
+def garbage_collected_later() -> Iterator[None]:
+    """Put the collection off for a moment: through all that was read it takes longer than a lock may.
+
+    For programs of our own: in a host, when garbage is collected is the host's affair.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Database:

@@ -5,6 +5,7 @@ Connections are opened in ``engine.py`` and ``postgres.py``, the types of column
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Double,
+    Integer,
     Text,
+    TextClause,
     and_,
     any_,
     bindparam,
@@ -34,9 +37,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import OperationalError
 
 from perfdb.errors import StoreError
 from perfdb.measures import HUGE
+from perfdb.recording.native import sleep
 from perfdb.store.models import series, storable_text, to_json
 
 _INSTRUCTIONS = 1_000  # of SQLite between two looks at the clock: some ten microseconds
@@ -60,6 +65,15 @@ _MAKE_SERIES_SHARED = text(  # PostgreSQL takes them in one piece
     "INSERT INTO series (pipeline, mode, step_name) SELECT :pipeline, :mode, name "
     "FROM unnest(CAST(:names AS text[])) AS name ON CONFLICT DO NOTHING"
 )
+_SHORT_PAUSE_S, _LONG_PAUSE_S = 0.001, 0.05  # between two tries to get a turn
+_LOCK_TIMEOUT = "SELECT setting::integer FROM pg_settings WHERE name = 'lock_timeout'"  # ms; 0 is none
+_DAYS = 0x70657266  # "perf": the locks of days, each with its own
+# A server's writers share the lock of each day that they write to.
+_MARK_SHARED = text(
+    "INSERT INTO stale_days (day, claim) SELECT day, 0 FROM unnest(CAST(:days AS integer[])) AS day "
+    f"WHERE pg_advisory_xact_lock_shared({_DAYS}, day) IS NOT NULL ON CONFLICT DO NOTHING"
+)
+_MARK = text("INSERT INTO stale_days (day, claim) VALUES (:day, 0) ON CONFLICT DO NOTHING")
 _END_OF_LOG = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
 )
@@ -147,9 +161,29 @@ def shown(connection: Connection) -> str:
 
 
 def take_turn(connection: Connection, lock: int) -> None:
-    """Let nobody else have this turn until the transaction ends; SQLite's BEGIN did that."""
-    if is_shared(connection):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
+    """Let nobody else have this turn until the transaction ends; SQLite's BEGIN did that.
+
+    A server is asked now and then, because it logs each wait that it cancels as an error.
+
+    Raises:
+        OperationalError: others had it for as long as a lock is waited for; try again later.
+    """
+    pause, until = _SHORT_PAUSE_S, None
+    while not take_free_turn(connection, lock):
+        if until is None:
+            limit = connection.exec_driver_sql(_LOCK_TIMEOUT).scalar() or math.inf
+            until = time.monotonic() + limit / 1000
+        if time.monotonic() > until:
+            raise _had_by_others(lock)
+        sleep(pause)
+        pause = min(2 * pause, _LONG_PAUSE_S)
+
+
+def _had_by_others(lock: int) -> OperationalError:
+    from psycopg.errors import LockNotAvailable
+
+    reason = LockNotAvailable("another program has had its turn for as long as we wait")
+    return OperationalError(f"pg_try_advisory_xact_lock({lock})", None, reason)
 
 
 def take_free_turn(connection: Connection, lock: int) -> bool:
@@ -159,11 +193,24 @@ def take_free_turn(connection: Connection, lock: int) -> bool:
     return connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({lock})").scalar() is True
 
 
+def marking(dialect: Dialect) -> TextClause:
+    """Return the statement that marks days as stale: of a server all ``days``, else one ``day``."""
+    return _MARK_SHARED if is_shared(dialect) else _MARK
+
+
+def take_day(connection: Connection, day: int) -> bool:
+    """Keep others from changing the runs of a day until the transaction ends; False: somebody is at it."""
+    if not is_shared(connection):
+        return True
+    taken = connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_DAYS}, {day})")
+    return taken.scalar() is True
+
+
 def begin_migration(connection: Connection, lock: int) -> None:
     """Wait for other migrations, however long they take; SQLite's BEGIN did that."""
     if is_shared(connection):
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-        take_turn(connection, lock)
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
 
 
 def check_migration(connection: Connection) -> None:
@@ -284,6 +331,13 @@ def starts_with(connection: Connection, column: ColumnElement[str], prefix: str)
     if is_shared(connection):
         return like
     return and_(like, column >= prefix, column < f"{prefix}\U0010ffff")  # LIKE reads all, takes a for A
+
+
+def holds_bytes(connection: Connection, column: ColumnElement[bytes], part: bytes) -> ColumnElement[bool]:
+    """Return whether bytes are somewhere among others."""
+    if is_shared(connection):
+        return func.position(literal(part).op("IN")(column), type_=Integer) > 0
+    return func.instr(column, part) > 0
 
 
 def as_text(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:

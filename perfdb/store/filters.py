@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, literal_column, or_, select
 
 from perfdb.errors import FilterError
 from perfdb.filters import Either
 from perfdb.recording.redaction import redact
+from perfdb.store.attribute_digests import sessions_with
 from perfdb.store.dialects import has_attribute
 from perfdb.store.models import (
     STATUS_CODES,
@@ -74,7 +75,8 @@ def choose_sessions(
     if status is not None:
         if status not in STATUS_CODES:
             raise FilterError(f"status is one of {', '.join(STATUSES)}, not {status!r}")
-        wanted = wanted.where(sessions.c.status == STATUS_CODES[status])
+        # As the partial indexes spell it; what is bound does not imply their condition.
+        wanted = wanted.where(sessions.c.status == literal_column(str(STATUS_CODES[status])))
     if tag is not None:
         tagged = select(session_tags.c.session_pk).where(session_tags.c.name == storable_name(redact(tag)))
         wanted = wanted.where(sessions.c.id.in_(tagged))
@@ -82,7 +84,10 @@ def choose_sessions(
         there = select(environments.c.id).where(environments.c.git_branch == storable_text(redact(branch)))
         wanted = wanted.where(sessions.c.environment_id.in_(there))
     for number, (key, value) in enumerate((attribute or {}).items()):
-        wanted = wanted.where(_has_attribute(connection, sessions.c.attributes, key, value, f"{number}"))
+        fits = _has_attribute(connection, sessions.c.attributes, key, value, f"{number}")
+        any_of = value if isinstance(value, Either) else (value,)
+        few = sessions_with(connection, storable_name(key), any_of, fits)
+        wanted = wanted.where(fits if few is None else sessions.c.id.in_(few))
     for number, (key, value) in enumerate((step_attribute or {}).items()):
         own = steps.alias()
         of_step = _has_attribute(connection, own.c.additional_data, key, value, f"of_step_{number}")

@@ -6,10 +6,8 @@ values and types from both databases. pandas is imported by the functions that r
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
@@ -21,6 +19,7 @@ from perfdb.errors import StoreError
 from perfdb.filters import Chosen
 from perfdb.measures import MEASURES, NAMES
 from perfdb.records import ENVIRONMENT, FURTHER_OF_SESSION, FURTHER_OF_STEP
+from perfdb.store.database import garbage_collected_later
 from perfdb.store.filters import choose_sessions, steps_with
 from perfdb.store.models import (
     COMPLETED_CODE,
@@ -65,20 +64,7 @@ _SESSION_COUNTS = (
 ).label("counted")
 
 
-@contextmanager
-def _garbage_collected_later() -> Iterator[None]:
-    """Hold the collector back: it would walk through the values of a growing frame again and again."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-@_garbage_collected_later()
+@garbage_collected_later()
 def sessions_frame(
     connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
 ) -> pd.DataFrame:
@@ -130,7 +116,7 @@ def sessions_frame(
     return _frame(columns, SESSION_COLUMNS, "total_duration")
 
 
-@_garbage_collected_later()
+@garbage_collected_later()
 def steps_frame(
     connection: Connection, *, step: str | None = None, **filters: Unpack[Chosen]
 ) -> pd.DataFrame:

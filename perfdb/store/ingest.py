@@ -37,6 +37,7 @@ from perfdb.store.models import (
     steps,
 )
 from perfdb.store.prepared import Prepared
+from perfdb.store.rollups import day_of, spoil, spoil_sessions
 from perfdb.store.rows import Record, Row
 from perfdb.store.sessions import close_open_steps, counts, recount_session, tag_session
 from perfdb.vocabulary import PROCESS_ENDED, check_session_id
@@ -118,6 +119,7 @@ class _Placed:
     """A session that has its row."""
 
     pk: int
+    start_time: float
     pipeline: str
     mode: str
     status: int
@@ -274,10 +276,14 @@ def _apply(
     ended: list[Row] = []
     sampled: list[Row] = []
     left_open: list[int] = []
+    changed: set[int] = set()
     for session_id, batch in batches.items():
         placed = _place_session(connection, ids, session_id, batch, headers[session_id], journal_pk, source)
         ids.look_up(placed.pipeline, placed.mode, [row["step_name"] for row in batch.step_rows()])
+        if batch.end is not None or placed.is_new:
+            changed.add(day_of(placed.start_time))
         for row in batch.step_rows():
+            changed.add(row["day"])
             row["session_pk"] = placed.pk
             row["series_id"] = ids.of_series((placed.pipeline, placed.mode, row.pop("step_name")))
             if row["status"] == RUNNING_CODE != placed.status:
@@ -289,6 +295,7 @@ def _apply(
         sampled += batch.samples
         if batch.end is not None and not placed.is_new:
             left_open.append(placed.pk)
+    spoil(connection, changed)
     for name, found in (("open step", opened), ("step", ended), ("sample", sampled)):
         if found:
             _prepared(connection, name).many(connection, found)
@@ -334,7 +341,9 @@ def _place_session(
     row["counted"] = counts(row["status"], row["success"], row["attributes"], mode)
     added = _prepared(connection, "session").one(connection, row)
     if added is not None:
-        return _Placed(added[0], pipeline, mode, row["status"], row["counted"], is_new=True)
+        return _Placed(
+            added[0], row["start_time"], pipeline, mode, row["status"], row["counted"], is_new=True
+        )
     placed, stored_source = _find_session(connection, session_id)
     if placed is None:
         raise NotFoundError(f"session {session_id} was deleted in the middle of a batch")
@@ -348,7 +357,9 @@ def _find_session(connection: Connection, session_id: str) -> tuple[_Placed | No
     if row is None:
         return None, _JOURNAL
     has_ended = row.status != RUNNING_CODE and not (row.status == INTERRUPTED_CODE and row.unended)
-    placed = _Placed(row.id, row.pipeline, row.mode, row.status, row.counted, False, has_ended)
+    placed = _Placed(
+        row.id, row.start_time, row.pipeline, row.mode, row.status, row.counted, False, has_ended
+    )
     return placed, row.source
 
 
@@ -366,13 +377,14 @@ def _adopt(
         "utc_offset",
         "pid",
     )
+    spoil_sessions(connection, [placed.pk])
     values = {column: row[column] for column in said}
     values["attributes"] = func.coalesce(
         sessions.c.attributes, bindparam("given", row["attributes"], type_=sessions.c.attributes.type)
     )
     connection.execute(update(sessions).where(sessions.c.id == placed.pk).values(**values))
     move_steps(connection, ids, placed.pk, pipeline, mode)
-    return replace(placed, pipeline=pipeline, mode=mode)
+    return replace(placed, start_time=row["start_time"], pipeline=pipeline, mode=mode)
 
 
 def move_steps(
@@ -423,7 +435,7 @@ def _end_session(connection: Connection, placed: _Placed, end: Record | None) ->
         values = {**values, "attributes": attributes}
     connection.execute(update(sessions).where(sessions.c.id == placed.pk).values(**values))
     counted = recount_session(connection, placed.pk)
-    return _Placed(placed.pk, placed.pipeline, placed.mode, values["status"], counted, is_new=False)
+    return replace(placed, status=values["status"], counted=counted, has_ended=True)
 
 
 # --- statements: built once, so that SQLAlchemy compiles them once ------------------------------------
@@ -431,6 +443,7 @@ def _end_session(connection: Connection, placed: _Placed, end: Record | None) ->
 _FIND_SESSION = (
     select(
         sessions.c.id,
+        sessions.c.start_time,
         sessions.c.status,
         sessions.c.counted,
         sessions.c.source,

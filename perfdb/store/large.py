@@ -25,6 +25,7 @@ from perfdb.store.models import (
     sessions,
     steps,
 )
+from perfdb.store.rollups import spoil_sessions
 
 PIECE = 1_000
 _PAUSE_S = 0.003  # between two pieces: those that wait for the lock poll for it
@@ -70,6 +71,7 @@ def count_steps(database: Database, pk: int, *, counted: bool) -> None:
         ]
     for piece in _pieces(found):
         with database.writing() as connection:
+            spoil_sessions(connection, [pk])
             chosen = steps.c.session_pk == pk, steps.c.seq.in_(piece)
             connection.execute(update(steps).where(*chosen).values(counted=counted))
 
@@ -105,6 +107,7 @@ def delete_rows_of(database: Database, pk: int) -> None:
             found = list(connection.execute(select(key).where(table.c.session_pk == pk)).scalars())
         for piece in _pieces(found):
             with database.writing() as connection:
+                spoil_sessions(connection, [pk])
                 connection.execute(delete(table).where(table.c.session_pk == pk, key.in_(piece)))
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -54,6 +55,7 @@ from perfdb.vocabulary import (
     UNCOUNTED_TAGS as UNCOUNTED_TAGS,
 )
 
+LONGEST_TEXT = 65_536  # characters that are read of a message: perfdb writes none that is longer
 # Stored as the place in STATUSES: SQLite keeps 0 and 1 in no bytes at all, the words would take 45 a run.
 STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}
 RUNNING_CODE = STATUS_CODES[RUNNING]
@@ -70,7 +72,7 @@ BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 # The newest file in migrations/versions, and what its views are; tests compare.
-HEAD = "0011"
+HEAD = "0012"
 VIEWS = {"v_sessions": "a7bc345198e08de9", "v_steps": "09460d638db6a96e"}
 
 
@@ -171,6 +173,8 @@ sessions = Table(
     # The last N of a series: its sessions from here, their steps lie together in `steps`. A second index
     # by time on every step would cost 150 bytes a run and save nothing that was measurable.
     Index("ix_sessions_series_id", "series_id", "start_time"),
+    Index("ix_sessions_total_duration", "total_duration"),  # the slowest and the fastest
+    Index("ix_sessions_failed", "start_time", **_where("status = 2")),
     # The few that run: for recovery and live views.
     Index(
         "ix_sessions_running",
@@ -226,6 +230,7 @@ steps = Table(
     Index(
         "ix_steps_failed",
         "series_id",
+        "day",
         **_where("status = 2"),
     ),
     sqlite_with_rowid=False,
@@ -249,6 +254,44 @@ session_tags = Table(
     Column("name", Text, nullable=False),
     PrimaryKeyConstraint("session_pk", "name"),
     sqlite_with_rowid=False,
+)
+
+# What the runs of a series and a day (of their own start, UTC) were together: see rollups.py. Those of
+# sessions that were pruned have a row of their own, which nothing can make again.
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("series_id", ForeignKey("series.id"), nullable=False),
+    Column("measure", Text, nullable=False),
+    Column("pruned", Boolean, nullable=False),
+    Column("day", Integer, nullable=False),  # days since 1970, UTC
+    Column("n", BigInteger, nullable=False),  # of those that count
+    Column("failures", BigInteger, nullable=False),
+    Column("total", Double, nullable=False),  # of the n values, as are the next three
+    Column("low", Double),
+    Column("high", Double),
+    Column("buckets", LargeBinary),  # see buckets.py; NULL where low and high are all values
+    PrimaryKeyConstraint("series_id", "measure", "pruned", "day"),
+    sqlite_with_rowid=False,
+)
+
+# Days whose roll-ups are not those of their runs, because something was written since. They are read from the
+# runs until somebody rolls them up: ``claim`` says who is at it, 0 is for whoever wrote.
+stale_days = Table(
+    "stale_days",
+    metadata,
+    Column("day", Integer, nullable=False),
+    Column("claim", BigInteger, nullable=False),
+    PrimaryKeyConstraint("day", "claim"),
+    sqlite_with_rowid=False,
+)
+
+# Which values the attributes of the sessions of a day have, and in which hours: see rollups.py.
+daily_values = Table(
+    "daily_values",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("digests", LargeBinary, nullable=False),
 )
 
 # Few rows, read by people too: words rather than codes.

@@ -18,6 +18,7 @@ from perfdb.records import Session
 from perfdb.store.dialects import insert_into
 from perfdb.store.ingest import IMPORT, ORPHAN, insert_rows_of
 from perfdb.store.models import session_tags, sessions
+from perfdb.store.rollups import spoil_sessions
 from perfdb.store.rows import text
 from perfdb.store.sessions import recount_session
 
@@ -128,6 +129,7 @@ def add_tags(connection: Connection, session: Session) -> None:
         return
     found = select(sessions.c.id).where(sessions.c.session_id == text(session.session_id))
     pk = connection.execute(found).scalar_one()
+    spoil_sessions(connection, [pk])
     added = insert_into(connection, session_tags).on_conflict_do_nothing()
     connection.execute(added, [{"session_pk": pk, "name": name} for name in names])
     recount_session(connection, pk)

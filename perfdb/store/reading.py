@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import Connection, Row, Select, func, select, text
 
 from perfdb.errors import NotFoundError
+from perfdb.filters import Chosen
 from perfdb.measures import NAMES, measured
 from perfdb.records import FURTHER_OF_SESSION, FURTHER_OF_STEP, Attempt, Event, Sample, Session, Step
 from perfdb.stopping import look, looking
@@ -21,6 +21,7 @@ from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
     INTERRUPTED_CODE,
+    LONGEST_TEXT,
     environments,
     from_json,
     samples,
@@ -32,7 +33,7 @@ from perfdb.store.models import (
 )
 from perfdb.vocabulary import COMPLETED, STATUSES
 
-_TOGETHER = 100  # sessions, of at most so many steps
+_TOGETHER = 300  # sessions, of at most so many steps
 _STEPS_TOGETHER = 5_000
 _FROM_IDS = 1 << 32  # numbers of steps from here on are made of random bits, or of the ids of spans
 
@@ -129,6 +130,13 @@ def read_session(connection: Connection, session_id: str) -> Session:
     return found
 
 
+def find_session_ids(connection: Connection, **filters: Unpack[Chosen]) -> list[str]:
+    """Return the ids of the sessions that fit, oldest first."""
+    of_chosen = sessions.c.id.in_(choose_sessions(connection, **filters))
+    query = select(sessions.c.session_id).where(of_chosen).order_by(sessions.c.start_time, sessions.c.id)
+    return [session_id for (session_id,) in driver_rows(connection, query)]
+
+
 def read_sessions(connection: Connection, session_ids: Sequence[str]) -> Iterator[Session]:
     """Yield sessions as ``read_session`` returns them, in the given order; small ones are read together."""
     for start in range(0, len(session_ids), _TOGETHER):
@@ -165,14 +173,14 @@ def _read_together(connection: Connection, session_ids: Sequence[str]) -> Iterat
         row = rows.get(storable_text(session_id))
         if row is None:
             raise NotFoundError(f"there is no session {session_id!r}; `perfdb sessions` lists them")
-        yield replace(
-            session_of(row, sorted(tags.get(row.id, ()))),
-            steps=found.get(row.id, ()),
-            samples=tuple(taken.get(row.id, ())),
+        yield session_of(
+            row, sorted(tags.get(row.id, ())), found.get(row.id, ()), tuple(taken.get(row.id, ()))
         )
 
 
-def session_of(row: Row[Any], tags: Iterable[str]) -> Session:
+def session_of(
+    row: Row[Any], tags: Iterable[str], steps: tuple[Step, ...] = (), samples: tuple[Sample, ...] = ()
+) -> Session:
     """Return what a row of ``sessions``, with its series' ``pipeline`` and ``mode``, says of a session."""
     further: dict[str, Any] = {name: getattr(row, name, None) for name in FURTHER_OF_SESSION}
     return Session(
@@ -184,10 +192,12 @@ def session_of(row: Row[Any], tags: Iterable[str]) -> Session:
         fast_mode=row.fast_mode,
         success=row.success,
         product_count=row.product_count,
-        error_message=row.error_message,
+        error_message=row.error_message and row.error_message[:LONGEST_TEXT],
         mode=row.mode,
         attributes=row.attributes or {},
         tags=tuple(tags),
+        steps=steps,
+        samples=samples,
         utc_offset=row.utc_offset,
         **measured(row),
         **further,
@@ -293,7 +303,7 @@ def _steps_of(connection: Connection, pks: Sequence[int]) -> dict[int, tuple[Ste
             duration=row.duration,
             success=success_of(row.status, row.duration),
             interrupted=is_called_off(row.status, row.duration),
-            error_message=row.error_message,
+            error_message=row.error_message and row.error_message[:LONGEST_TEXT],
             additional_data=row.additional_data or {},
             seq=row.seq,
             parent_seq=row.parent_seq,

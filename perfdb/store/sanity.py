@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Column, Connection, Double, Integer, Table
+from sqlalchemy import JSON, Boolean, Column, Connection, Double, Integer, LargeBinary, Table
 from sqlalchemy.exc import DBAPIError
 
 from perfdb.errors import StoreError
@@ -136,6 +136,8 @@ def _check(table: Table, column: Column[Any]) -> str:
         parts.append(f"{name} IS NOT NULL AND {_no_document(column.name)}")
     elif isinstance(kind, Boolean):
         parts.append(f"{name} IS NOT NULL AND {name} NOT IN (0, 1)")
+    elif isinstance(kind, LargeBinary):
+        parts.append(f"typeof({name}) NOT IN ('blob', 'null')")
     elif isinstance(kind, (Double, Integer)):
         types = "('integer', 'real', 'null')" if isinstance(kind, Double) else "('integer', 'null')"
         low, high = VALUE_BOUNDS.get(column.name, (-1e300, 1e300))

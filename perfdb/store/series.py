@@ -5,15 +5,16 @@ Few queries and no frames: 100,000 sessions with their steps pass in seconds.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from dataclasses import dataclass, field, replace
+from statistics import fmean, median
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from perfdb.analysis.series import Series, calm
+from perfdb.analysis.series import WAVE_DAYS, Past, Series, SeriesName, calm
 from perfdb.measures import DURATION, Measure
 from perfdb.store import measuring
 from perfdb.store.filters import UNCOUNTED, choose_sessions
@@ -21,6 +22,7 @@ from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, s
 from perfdb.store.reading import driver_rows
 
 USUAL_OF = 20  # newest sessions, whose median is what is usual of late
+RUNS_FOR_WAVE = 2_000  # of all days together, about
 MOST_STEPS = 20_000  # read for the last runs of one pipeline and mode
 
 
@@ -216,10 +218,12 @@ def runs_of_series(
     since: float | None = None,
     until: float | None = None,
     measure: Measure = DURATION,
+    thinned: bool = False,
 ) -> Series:
     """Return the runs of one series in the newest ``last`` ended sessions between two moments.
 
-    Runs that are tagged ``warmup`` or ``ignore`` are left out, and those without the measure.
+    Runs that are tagged ``warmup`` or ``ignore`` are left out, and those without the measure. Thinned, about
+    ``last`` sessions come from all of the time between the two moments.
     """
     runs = _Making(pipeline, step_name, mode, measure.name)
     totals = select(series.c.id).where(
@@ -229,6 +233,10 @@ def runs_of_series(
     if total is None:
         return runs.made()
     ended = _between(_ended(total, last), since, until)
+    if thinned:
+        of = connection.execute(select(func.count()).select_from(ended.limit(None).subquery())).scalar_one()
+        every = max(1, round(of / last))  # hardly ever the same ones of pipelines and modes that take turns
+        ended = ended.where(sessions.c.id * 40_503 // 1_024 % every == 0).limit(None)
     if step_name is None:
         found = connection.execute(ended).all()[::-1]
         values = {row.id: row.total_duration for row in found}
@@ -260,6 +268,79 @@ def runs_of_series(
     for session_id, *run in rows:
         runs.add(session_id, *run)
     return runs.made()
+
+
+def days_before(connection: Connection, measure: Measure = DURATION) -> Past:
+    """Return what reads the days until a moment, which know the wave of the day better than a few hours."""
+
+    def read(name: SeriesName, newest: float) -> Series:
+        return runs_of_series(
+            connection,
+            *name,
+            last=RUNS_FOR_WAVE,
+            since=newest - WAVE_DAYS * 86_400,
+            until=math.nextafter(newest, math.inf),
+            measure=measure,
+            thinned=True,
+        )
+
+    return read
+
+
+def runs_beside(
+    connection: Connection,
+    pipeline: str,
+    step_name: str | None,
+    mode: str,
+    moment: float,
+    *,
+    since: float | None,
+    until: float | None,
+    most: int,
+) -> tuple[Series, Series, Series]:
+    """Return the runs that count before a moment, those after it, and what comes then.
+
+    They are of one series, of ``most`` sessions on either side between two other moments, one point for each.
+    """
+    name = connection, pipeline, step_name, mode
+    before = runs_of_series(*name, last=most, since=since, until=moment)
+    totals = select(series.c.id).where(
+        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
+    )
+    further = (
+        select(sessions.c.session_id, sessions.c.start_time)
+        .where(sessions.c.series_id == totals.scalar_subquery(), sessions.c.start_time >= moment)
+        .order_by(sessions.c.start_time)
+        .limit(1)
+        .offset(most)
+    )
+    if until is not None:  # or what comes then is the first of the next level
+        reached = sessions.c.start_time >= until
+        further = further.offset(0).where(reached) if _fewer(connection, further, until) else further
+    found = connection.execute(further).first()
+    end = None if found is None else found.start_time
+    after = runs_of_series(*name, last=most, since=moment, until=end)
+    later = _Making(pipeline, step_name, mode)
+    if found is not None:
+        later.add(found.session_id, found.start_time, 0.0, True, COMPLETED_CODE)
+    return each_once(before.good), each_once(after.good), later.made()
+
+
+def _fewer(connection: Connection, further: Select[Any], until: float) -> bool:
+    found = connection.execute(further).first()
+    return found is None or found.start_time >= until
+
+
+def each_once(runs: Series) -> Series:
+    """Return runs with one for each session, the mean of its own."""
+    if len(set(runs.session_ids)) == len(runs):
+        return runs
+    of_session: dict[str, list[int]] = {}
+    for place, session_id in enumerate(runs.session_ids):
+        of_session.setdefault(session_id, []).append(place)
+    firsts = runs.at(places[0] for places in of_session.values())
+    means = [fmean(runs.values[place] for place in places) for places in of_session.values()]
+    return replace(firsts, values=means)
 
 
 def _begun(row: Any, measure: Measure) -> _Making:

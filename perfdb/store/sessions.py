@@ -24,6 +24,7 @@ from perfdb.store.models import (
     sessions,
     steps,
 )
+from perfdb.store.rollups import spoil_sessions
 
 _CHUNK = 200  # ids per statement of a delete
 
@@ -65,6 +66,8 @@ def delete_sessions(connection: Connection, session_ids: Iterable[str]) -> int:
     deleted = 0
     iterator = iter(session_ids)
     while chunk := list(islice(iterator, _CHUNK)):
+        found = select(sessions.c.id).where(sessions.c.session_id.in_(chunk))
+        spoil_sessions(connection, connection.execute(found).scalars().all())
         deleted += connection.execute(delete(sessions).where(sessions.c.session_id.in_(chunk))).rowcount
     return deleted
 
@@ -82,6 +85,7 @@ def tag_session(connection: Connection, session_id: str, name: str, *, with_step
     if not 1 <= len(name) <= 64:
         raise ValueError(f"a tag has 1 to 64 characters, not {len(name)}")
     pk = _pk_of(connection, session_id)
+    spoil_sessions(connection, [pk])  # a failure that is tagged is none
     row = {"session_pk": pk, "name": rows.text(name)}
     connection.execute(insert_into(connection, session_tags).values(**row).on_conflict_do_nothing())
     recount_session(connection, pk, with_steps=with_steps)
@@ -94,6 +98,7 @@ def untag_session(connection: Connection, session_id: str, name: str, *, with_st
         NotFoundError: there is no such session.
     """
     pk = _pk_of(connection, session_id)
+    spoil_sessions(connection, [pk])
     gone = delete(session_tags).where(
         session_tags.c.session_pk == pk, session_tags.c.name == rows.text(_redacted_tag(name))
     )
@@ -125,6 +130,8 @@ def recount_session(connection: Connection, pk: int, *, with_steps: bool = True)
     row = connection.execute(_COUNT_SESSION, {"pk": pk}).one()
     counted = counts(row.status, row.success, row.attributes, row.mode) and not row.tagged
     if counted != row.counted or row.status != RUNNING_CODE:
+        if counted != row.counted:
+            spoil_sessions(connection, [pk])
         connection.execute(update(sessions).where(sessions.c.id == pk).values(counted=counted))
         if with_steps:
             _recount_steps(connection, pk, counted=counted)
@@ -144,7 +151,8 @@ def _recount_steps(connection: Connection, pk: int, *, counted: bool) -> None:
         change = change.where(steps.c.seq.in_(found))
     else:
         change = change.where(steps.c.counted.is_(True))
-    connection.execute(change.values(counted=counted))
+    if connection.execute(change.values(counted=counted)).rowcount:
+        spoil_sessions(connection, [pk])
 
 
 def close_open_steps(connection: Connection, pk: int) -> None:

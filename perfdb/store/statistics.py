@@ -14,7 +14,10 @@ from typing import Any
 from sqlalchemy import Connection, select, text
 
 from perfdb.analysis.series import neighbours, quantile
+from perfdb.store.buckets import Together
+from perfdb.store.dialects import is_shared
 from perfdb.store.models import FAILED_CODE, series, storable_name
+from perfdb.store.rollups import Kept, daily_figures, known
 from perfdb.vocabulary import UNCOUNTED_TAGS
 
 Percentile = tuple[float, int]
@@ -22,6 +25,10 @@ Percentile = tuple[float, int]
 
 Row = tuple[Any, ...]
 
+EXACT_RUNS = 200_000
+"""Of so many runs at most every answer is exact; of more it comes from daily figures."""
+
+_SECONDS_A_DAY = 86_400
 # Conditions are spelt as the partial indexes spell them, or SQLite will not use these.
 _TAGS = ", ".join(f"'{tag}'" for tag in UNCOUNTED_TAGS)
 _TAGGED = f"EXISTS (SELECT 1 FROM session_tags t WHERE t.session_pk = {{}} AND t.name IN ({_TAGS}))"
@@ -50,7 +57,67 @@ _TOTALS = text(
     "WHERE series_id = :series_id AND (status = 2 OR status = 1 AND counted) AND total_duration IS NOT NULL "
     f"AND NOT {_TAGGED.format('sessions.id')}"
 )
-_SECONDS_A_DAY = 86_400
+
+
+def by_runs(
+    connection: Connection,
+    percentiles: Sequence[Percentile],
+    *,
+    by: str,
+    step: str | None = None,
+    pipeline: str | None = None,
+) -> list[Row]:
+    """Return the statistics of each series, of totals too where no step is named, from the runs."""
+    if is_shared(connection):
+        return of_server(connection, percentiles, by=by, step=step, pipeline=pipeline)
+    rows = of_steps[by](connection, percentiles, step=step, pipeline=pipeline)
+    if step is None:
+        rows = [*of_totals(connection, percentiles, by=by, pipeline=pipeline), *rows]
+    return rows
+
+
+def of_server(
+    connection: Connection,
+    percentiles: Sequence[Percentile],
+    *,
+    by: str,
+    step: str | None = None,
+    pipeline: str | None = None,
+) -> list[Row]:
+    """Return what ``by_runs`` does with one question to a server, which is far away and groups by itself."""
+    names = {number: of for number, *of in _series_of(connection, step, pipeline)}
+    rows: list[Row] = []
+    parts = [_STEPS_GROUPED] if step is not None else [_STEPS_GROUPED, _TOTALS_GROUPED]
+    for number, period, n, failures, mean, found in connection.execute(
+        text(" UNION ALL ".join(part.format(period=_GROUPED[by]) for part in parts)),
+        {"shares": [float(share) for share, _ in percentiles], "chosen": list(names)},
+    ).cursor.fetchall():
+        sought = [
+            value if n >= max(least, 1) else None
+            for value, (_, least) in zip(found or [None] * len(percentiles), percentiles, strict=True)
+        ]
+        rows.append((*names[number], period, n, failures, mean, *sought))
+    return rows
+
+
+_GROUPED = {"all": "CAST(NULL AS integer)", "day": "day", "week": "day - (day + 3) % 7"}
+_GROUP = (
+    "SELECT series_id, {{period}}, count(*) FILTER (WHERE NOT failed), count(*) FILTER (WHERE failed), "
+    "avg(value) FILTER (WHERE NOT failed), percentile_cont(CAST(:shares AS double precision[])) "
+    "WITHIN GROUP (ORDER BY value) FILTER (WHERE NOT failed) FROM ({runs}) runs GROUP BY 1, 2"
+)
+_CHOSEN = "series_id = ANY(CAST(:chosen AS bigint[]))"
+_STEPS_GROUPED = _GROUP.format(
+    runs=f"SELECT series_id, day, duration AS value, false AS failed FROM steps WHERE counted AND {_CHOSEN} "
+    "UNION ALL SELECT series_id, day, NULL, true FROM steps "
+    f"WHERE status = 2 AND {_CHOSEN} AND NOT {_TAGGED.format('steps.session_pk')}"
+)
+_TOTALS_GROUPED = _GROUP.format(
+    runs=f"SELECT series_id, CAST(floor(start_time / {_SECONDS_A_DAY}) AS integer) AS day, "
+    "total_duration AS value, status = 2 AS failed FROM sessions "
+    f"WHERE (status = 2 OR status = 1 AND counted) AND total_duration IS NOT NULL AND {_CHOSEN} "
+    f"AND NOT {_TAGGED.format('sessions.id')}"
+)
 
 
 def step_statistics(
@@ -147,6 +214,41 @@ def of_totals(
     return rows
 
 
+def by_days(
+    connection: Connection,
+    percentiles: Sequence[Percentile],
+    *,
+    by: str,
+    step: str | None = None,
+    pipeline: str | None = None,
+) -> list[Row] | None:
+    """Return what ``of_steps[by]`` and, without a step, ``of_totals`` do, from daily figures.
+
+    Percentiles are within ``buckets.ERROR_PERCENT``. None where the runs themselves answer in time.
+    """
+    runs, some_were_pruned = known(connection)
+    if runs <= EXACT_RUNS and not some_were_pruned:
+        return None
+    names = {number: of for number, *of in _series_of(connection, step, pipeline)}
+    parts: dict[tuple[int, int | None], list[Kept]] = {}
+    period = _PERIODS[by]
+    for each in daily_figures(connection, names.keys()):
+        parts.setdefault((each.series_id, period(each.day)), []).append(each)
+    rows: list[Row] = []
+    for number, first in sorted(parts, key=lambda key: (key[0], key[1] or 0)):
+        kept = parts[number, first]
+        only = kept[0].runs if len(kept) == 1 else None
+        if only is not None and by == "day":
+            rows.append((*names[number], first, *_described(only.values, only.failures, percentiles)))
+            continue
+        figures = Together()
+        for each in kept:
+            figures.add(each.figures)
+        sought = figures.percentiles(percentiles)
+        rows.append((*names[number], first, figures.n, figures.failures, figures.mean, *sought))
+    return rows
+
+
 def monday(day: int) -> int:
     """Return the Monday of a day; both count days since 1970, which began on a Thursday."""
     return day - (day + 3) % 7
@@ -160,8 +262,11 @@ _PERIODS: dict[str, Callable[[int], int | None]] = {
 
 
 def _steps_of(connection: Connection, step: str | None, pipeline: str | None) -> Sequence[Any]:
+    return [row for row in _series_of(connection, step, pipeline) if row.step_name is not None]
+
+
+def _series_of(connection: Connection, step: str | None, pipeline: str | None) -> Sequence[Any]:
     query = select(series.c.id, series.c.pipeline, series.c.step_name, series.c.mode)
-    query = query.where(series.c.step_name.is_not(None))
     for column, value in ((series.c.step_name, step), (series.c.pipeline, pipeline)):
         if value is not None:
             query = query.where(column == storable_name(value))
@@ -215,7 +320,12 @@ def _by_period(
     for first, group in groupby(named, key=lambda run: run[0]):
         kept = list(group)
         durations = [duration for _, failed, duration in kept if not failed]
-        n = len(durations)
-        mean = math.fsum(durations) / n if n else None
-        found = (quantile(durations, share) if n >= max(least, 1) else None for share, least in percentiles)
-        yield (first, n, len(kept) - n, mean, *found)
+        yield (first, *_described(durations, len(kept) - len(durations), percentiles))
+
+
+def _described(durations: Sequence[float], failures: int, percentiles: Sequence[Percentile]) -> Row:
+    """Return (n, failures, mean, percentiles …)."""
+    ordered, n = sorted(durations), len(durations)
+    mean = math.fsum(durations) / n if n else None
+    found = (quantile(ordered, share) if n >= max(least, 1) else None for share, least in percentiles)
+    return (n, failures, mean, *found)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, func, select
 
-from perfdb.analysis.series import DAY_S, Series, Spent, calm, day_sums
+from perfdb.analysis.series import DAY_S, Series, SeriesName, Spent, calm, day_sums
 from perfdb.measures import METRICS, NAMES, Measure, measured
 from perfdb.store import measuring
 from perfdb.store.filters import UNCOUNTED
@@ -210,6 +210,7 @@ def read_windows(
     *,
     metrics: Collection[str] = ("duration",),
     attributes: Mapping[str | None, Collection[Measure]] | None = None,
+    only: SeriesName | None = None,
 ) -> list[Series]:
     """Return the last runs of the total and of each step name of a session, up to that session.
 
@@ -222,10 +223,13 @@ def read_windows(
         runs: how many sessions at most: completed or failed ones, and none of those tagged as not to count.
         metrics: of ``duration``, ``cpu_s`` and ``rss_peak_bytes``.
         attributes: other measures to read, by step name; None is the session's total.
+        only: of the steps only that of this series, so that more sessions can be read.
     """
     if session.status not in (COMPLETED, FAILED):
         return []
     ran = connection.execute(_STEP_NAMES, {"pk": session.pk}).all()
+    if only is not None:
+        ran = [each for each in ran if each.step_name == only.step_name]
     count = sum(each.times for each in ran)
     runs = max(1, min(runs, max(40, MOST_STEPS // max(1, count))))
     found = connection.execute(

@@ -282,7 +282,8 @@ class SeriesNow(SeriesName):
     """How a series does now, beside its past.
 
     ``p50`` and ``p95`` are of the newest ``n`` runs, p95 with 20 or more of them. ``baseline`` is what a
-    person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before.
+    person pinned; else that of the alert that is open; else the median of the ``baseline_n`` runs before,
+    ``at_these_hours``: where it seems far off, but for the wave that the day of the series has.
     """
 
     n: int
@@ -293,6 +294,7 @@ class SeriesNow(SeriesName):
     baseline: float | None
     baseline_n: int
     baseline_of: Literal["pin", "alert", "past"] | None
+    at_these_hours: bool = False
     change_percent: float | None
     last: float | None
     last_time: float | None

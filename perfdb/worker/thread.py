@@ -34,6 +34,7 @@ from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
 from perfdb.worker.journals import Journals
 from perfdb.worker.outage import Outage, is_away
+from perfdb.worker.upkeep import Rolling, Upkeep
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from perfdb.records import Session
     from perfdb.trust import Trust
-    from perfdb.worker.upkeep import Upkeep
 
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
@@ -83,6 +83,7 @@ class Worker:
         fsync: bool = False,
         alerts: Table | None = None,
         retention: Table | None = None,
+        archive: Table | None = None,
         prices: Table | None = None,
         trust: Trust | None = None,
         find_folders: Callable[[], list[Path]] = list,
@@ -114,11 +115,17 @@ class Worker:
         )
         self._upkeep: Upkeep | None = None
         self._evaluates = self._prunes = False  # there is more to do soon
+        self._rolling = Rolling(self._database, health)
         if retention:
             from perfdb.store.upkeep.pruning import read_policy
-            from perfdb.worker.upkeep import Upkeep
 
             self._upkeep = Upkeep(home, read_policy(retention), self._database, health, find_folders)
+        self._archiving: Archiving | None = None
+        if archive:
+            from perfdb.worker.archiving import Archiving, read_archive
+
+            if (found := read_archive(archive)) is not None:
+                self._archiving = Archiving(home, database_url, *found, health)
 
     def _reset_locks(self) -> None:
         self.turn_lock = RLock()  # held while the thread imports or is in a batch
@@ -473,6 +480,9 @@ class Worker:
 
     def _prune(self) -> None:
         self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not self._moved)
+        self._prunes |= self._rolling.turn(moved=self._moved)
+        if self._archiving is not None:
+            self._archiving.turn()
 
     def _be_heard_of(self) -> None:
         """Renew the leases of our sessions: other hosts cannot see the locks of our journals."""
@@ -632,6 +642,9 @@ class Worker:
         if self._upkeep is not None:
             self._upkeep.after_fork_in_child()
             self._prunes = False
+        self._rolling.after_fork_in_child()
+        if self._archiving is not None:
+            self._archiving.after_fork_in_child()
         self._waiting.clear()
         sessions, self._sessions = self._sessions, []
         for session in sessions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from collections.abc import Callable
@@ -14,12 +15,14 @@ import pytest
 import perfdb
 from perfdb.alerts import backfill as retro
 from perfdb.alerts.config import AlertSettings
+from perfdb.alerts.late import evaluate_historic
 from perfdb.cli import main
 from perfdb.maintenance.importer import find_reports, import_reports
 from perfdb.recording.report import to_report, write_report
 from perfdb.records import Session
 from perfdb.settings import load
 from perfdb.store.alerts import read_alerts
+from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
 from perfdb.store.sessions import tag_session
@@ -59,6 +62,11 @@ def noisy(n: int, level: Level, **words: Callable[[int], Any]) -> list[Session]:
         )
         for number in range(n)
     ]
+
+
+def later(session: Session, seconds: float) -> Session:
+    steps = tuple(replace(each, start_time=each.start_time + seconds) for each in session.steps)
+    return replace(session, start_time=session.start_time + seconds, steps=steps)
 
 
 def up_and_down(number: int) -> float:
@@ -160,6 +168,27 @@ def test_an_imported_history_opens_one_historic_finding_per_event(file: Path, tm
     again = import_reports(find_reports([tmp_path / "old"]), settings)
     assert sum(each.added for each in again) == 0
     assert len(history.alerts("all")) == len(perfdb.History(file).alerts("all"))
+
+
+def test_figures_of_fewer_runs_say_so_and_a_move_in_a_wave_has_its_chance(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = noisy(640, lambda number: (3.0 if number < 400 else 3.9) + math.sin(2 * math.pi * number / 24))
+    made = [later(each, 3_540 * number) for number, each in enumerate(made)]
+    fill(file, made)
+    with Database(f"sqlite:///{file}", 5.0) as database:
+        ids = [each.session_id for each in made]
+        evaluate_historic(database, ids, load(database_url=f"sqlite:///{file}").alerts)
+    found = perfdb.History(file).regressions()
+    assert found[["total_before_n", "total_after_n"]].to_numpy().tolist() == [[300, 240]] * len(found)
+    assert run("regressions", "-d", str(file)) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert " between 300 runs before and 240 since, of which work " in told
+    for alert in found["alert_id"]:
+        assert run("alerts", "explain", str(alert), "-d", str(file)) == 0
+        told = " ".join(capsys.readouterr().out.split())
+        assert "chance p = " in told
+        assert " between 300 runs before and 240 since: work " in told
 
 
 @pytest.mark.parametrize("seed", [0, 2, 3, 6])  # one in eighteen draws lies farther off

@@ -98,6 +98,21 @@ def test_a_session_that_failed_has_a_row_of_its_own() -> None:
     assert failures(sessions, steps, "other").empty
 
 
+def test_without_a_text_the_reason_is_what_is_known() -> None:
+    sessions, steps = frames("KeyError: 'x'", "gone", "gone")
+    sessions[["status", "error_message"]] = ["failed", None]
+    steps.loc[1, "error_message"] = None
+    steps.loc[2, "status"] = "completed"
+    found = failures(sessions, steps.assign(duration=1.0))
+    assert {(row.step_name, row.last_session_id): row.reason for row in found.itertuples()} == {
+        (None, "s0"): "call: KeyError: 'x'",
+        (None, "s1"): "call ended with success=False",
+        (None, "s2"): "ended with success=False",
+        ("call", "s0"): "KeyError: 'x'",
+        ("call", "s1"): "ended with success=False",
+    }
+
+
 def test_nothing_failed() -> None:
     sessions, steps = frames("x", status="completed")
     assert failures(sessions, steps).empty

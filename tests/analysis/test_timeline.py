@@ -114,6 +114,8 @@ def test_what_still_runs_reaches_to_the_last_known_instant() -> None:
 def test_the_headline_names_the_longest_on_the_path_or_the_failure() -> None:
     made = session(step(0, "a", 0, 8.0), step(1, "b", 8.0, 2.0))
     assert headline(made, timeline(made)) == "a held this run up for 8.00 s of 10.00 s (80 %)"
+    made = session(step(0, "Total", 0, 8.0), step(1, "b", 8.0, 2.0))
+    assert headline(made, timeline(made)).startswith("Total (step) held this run up for 8.00 s")
     failed = session(step(0, "a", 0, 8.0), status="failed", error_message="no route")
     assert headline(failed, timeline(failed)) == "Failed after 10.00 s: no route"
     called = session(
@@ -122,6 +124,8 @@ def test_the_headline_names_the_longest_on_the_path_or_the_failure() -> None:
         status="failed",
     )
     assert headline(called, timeline(called)) == "Failed after 10.00 s: a: disk full"
+    silent = replace(called, steps=(replace(called.steps[0], error_message=None), called.steps[1]))
+    assert headline(silent, timeline(silent)) == "Failed after 10.00 s: a ended with success=False"
     called = replace(called, steps=called.steps[1:])
     assert headline(called, timeline(called)) == "Failed after 10.00 s"
 

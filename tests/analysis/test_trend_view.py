@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ def series(values: Any, every: float = 3_600.0) -> Series:
     ids = [f"s{place}" for place in range(len(durations))]
     good, failed = [True] * len(durations), [False] * len(durations)
     return Series("p", None, "{}", "duration", ids, starts, durations, good, failed)
+
+
+def of_sessions(ids: list[str], values: Any) -> Series:
+    return replace(series(values, every=60.0), session_ids=ids)
 
 
 def noise(n: int, seed: int = 0, sd: float = 0.1) -> Any:
@@ -90,7 +95,7 @@ def test_the_period_fits_the_length_of_the_past(unit: str, days: int) -> None:
 def test_a_step_that_runs_often_in_a_session_is_one_point_of_the_level() -> None:
     values = np.repeat(noise(60), 4) * np.repeat([1.0, 2.0], [120, 120])
     ids = [f"s{place // 4}" for place in range(240)]
-    (change,) = view.changes_of(ids, NOON + np.arange(240) * 60.0, values)
+    (change,) = view.course(of_sessions(ids, values)).changes
     assert change.index == pytest.approx(120, abs=8)
     assert change.index % 4 == 0
     assert change.before_n + change.after_n == 240
@@ -100,7 +105,7 @@ def test_a_move_has_the_number_that_rules_and_regressions_have() -> None:
     per_run = np.tile([1.0, 1.0, 4.0], 80) * np.repeat([1.0, 2.0], 120) * np.repeat(noise(80), 3)
     per_run[120::3] += 3.0  # more in the longest runs only: the mean of a session moves, its median less
     ids = [f"s{place // 3}" for place in range(240)]
-    (change,) = view.changes_of(ids, NOON + np.arange(240) * 60.0, per_run)
+    (change,) = view.course(of_sessions(ids, per_run)).changes
     means = per_run.reshape(80, 3).mean(axis=1)
     at = change.index // 3
     before, after = float(np.median(means[:at])), float(np.median(means[at:]))

@@ -11,7 +11,7 @@ import pytest
 from perfdb.alerts.evaluation import judged
 from perfdb.analysis.rules.change import CHANGE_POINT
 from perfdb.analysis.series import Series
-from perfdb.analysis.trend_view import changes_in
+from perfdb.analysis.trend_view import changes_in, changes_of, course
 from perfdb.analysis.waves import without_wave
 
 DAY = 86_400.0
@@ -34,6 +34,28 @@ def test_a_swing_of_every_day_is_no_move_and_a_step_inside_is(wave: float) -> No
     (change,) = changes_in(starts, values)
     assert abs(change.index - 700) <= 5
     assert change.after_median == pytest.approx(sorted(values[change.index :])[100], rel=0.05)
+
+
+@pytest.mark.parametrize("step", [1.0, 1.4])
+@pytest.mark.parametrize("window", [60, 150, 300])
+def test_of_a_few_hours_nothing_is_said_that_the_days_before_explain(window: int, step: float) -> None:
+    noise = random.Random(6)
+    starts = sorted(noise.random() * 20 * DAY for _ in range(8_000))
+    values = [
+        2 * (1 + 0.35 * math.sin(2 * math.pi * start / DAY)) * noise.lognormvariate(0, 0.08)
+        for start in starts
+    ]
+    values = [*values[: -window // 2], *(value * step for value in values[-window // 2 :])]
+    everything = [True] * 8_000, [False] * 8_000
+    total = Series("p", None, "{}", "duration", [str(start) for start in starts], starts, values, *everything)
+    said = []
+    for end in range(7_000, 8_001, 250):  # at all hours
+        newest, before = total.between(end - window, end), total.between(end - 4_000, end)
+        found = course(newest, lambda _, __, before=before: before)
+        assert found.changes == changes_of(newest, lambda _, __, before=before: before)
+        said += found.changes
+    assert bool(said) is (step > 1)
+    assert any(course(total.between(end - window, end)).changes for end in range(7_000, 8_001, 250))
 
 
 def test_a_series_without_a_wave_is_as_it_was() -> None:

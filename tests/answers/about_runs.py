@@ -177,7 +177,7 @@ SHOW = Question(
 
 
 def reason_of(row: Mapping[str, Any]) -> Key:
-    return f"{label(row)}, {row['pipeline']}", row["reason"] or "no reason given"
+    return f"{label(row)}, {row['pipeline']}", row["reason"]
 
 
 FAILURES = Question(

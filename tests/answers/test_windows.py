@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from perfdb.records import Session
+from tests.answers.histories import Part, around, session
 from tests.answers.known import cases
 from tests.answers.surfaces import Asked
 
@@ -100,3 +103,29 @@ def test_since_a_day_no_day_before_it_is_shown(
     )
     rows = asked.json("trends", "--by", "day", "--since", day)
     assert min(row["period"] for row in rows) == day
+
+
+@pytest.mark.parametrize("case", cases("wave", [("a few hours",)]))
+def test_of_a_few_hours_nothing_is_said_that_is_the_wave_of_the_day(
+    answers_of: Callable[[str, list[Session]], Asked], case: str
+) -> None:
+    def taking(number: int) -> float:
+        return around(2.0, number, "s", 0.05) * (1 + 0.35 * math.sin(2 * math.pi * number / 72))
+
+    sessions = [
+        session(number, 1.7e9 + 1_200 * number, [Part("work", taking(number))]) for number in range(720)
+    ]
+    asked = answers_of("wave", sessions)
+    last = 36  # half a day
+    moved = asked.history.trends(last=last)
+    assert moved[["since_time", "drift_percent"]].isna().all(axis=None)
+    alone = answers_of("alone", sessions[-last:]).history.trends()
+    assert (alone["since_time"].notna() | alone["drift_percent"].notna()).all()
+    assert asked.json("regressions", "--last", str(last)) == []
+    for row in asked.json("trends", "--last", str(last)):
+        page = asked.api("trends", last=last, step=row["step_name"])
+        assert (page["changes"], page["drift_percent"]) == ([], None)
+        assert page["p_value"] == row["p_value"]
+    now = asked.api("overview")["series"]
+    assert [(each["at_these_hours"], abs(each["change_percent"]) < 10) for each in now] == [(True, True)] * 2
+    assert "since" not in asked.chart("trend", last=last).texts[0].get_text()

@@ -64,7 +64,7 @@ def test_more_sessions_than_shown_are_mentioned(perfdb: Callable[..., Any], reco
         (["--attribute", "model=gpt-4o", "--attribute", "number=0"], [0]),
         (["--since", "1767268860"], [2, 1]),
         (["--until", "2026-01-01T12:01:00+00:00"], [0]),
-        (["--pipeline", "another"], []),
+        (["--pipeline", "design", "--status", "running"], []),
     ],
 )
 def test_filters(
@@ -75,9 +75,22 @@ def test_filters(
 
 
 def test_no_session_that_fits_is_an_answer(perfdb: Callable[..., Any], recorded: list[Session]) -> None:
-    answer = perfdb("sessions", "--pipeline", "another")
+    answer = perfdb("sessions", "--pipeline", "design", "--status", "running")
     assert answer.code == 0
     assert "No session matches" in answer.err
+    answer = perfdb("sessions", "--pipeline", "another")
+    assert answer.code == 2
+    assert "is called 'another'; there are 'design'" in answer.err
+
+
+@pytest.mark.parametrize("verb", ["bottlenecks", "regressions"])
+def test_sessions_of_which_none_counts_are_said_to_be_there(
+    perfdb: Callable[..., Any], recorded: list[Session], verb: str
+) -> None:
+    answer = perfdb(verb, "--status", "failed")
+    assert answer.code == 0
+    assert "No session matches" not in answer.err
+    assert "permanently" not in answer.err
 
 
 def test_a_moment_that_is_none_is_named(perfdb: Callable[..., Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ import pandas as pd
 import pytest
 
 import perfdb
+from perfdb.filters import DAY_S
 from perfdb.history.values import rows_of
 from perfdb.recorder import create_tracker
 from perfdb.records import Session, Step
+from perfdb.stopping import limited
+from perfdb.store.database import Database
 from perfdb.store.engine import open_engine
 from perfdb.store.ingest import insert_sessions
+from perfdb.store.rollups import roll_up
 from perfdb.store.schema import ensure_schema
+from perfdb.testing import make_history, make_session
 
 NOON = 1_767_268_800.0
 
@@ -286,3 +292,54 @@ def add(history: perfdb.History, *sessions: Session) -> None:
     with engine.begin() as connection:
         insert_sessions(connection, list(sessions))
     engine.dispose()
+
+
+@pytest.mark.parametrize("by", ["all", "day", "week"])
+def test_daily_figures_answer_as_the_runs_do(
+    history: perfdb.History, monkeypatch: pytest.MonkeyPatch, by: Any
+) -> None:
+    """Days that are rolled up and one that is not; percentiles within half a percent, the rest the same."""
+    exact = history.trends(by=by)
+    with Database(history.url) as database:
+        list(roll_up(database, until=NOON + 7 * DAY_S))
+    monkeypatch.setattr("perfdb.store.statistics.EXACT_RUNS", -1)
+    with limited() as notes:
+        found = history.trends(by=by)
+    assert notes == [found.attrs["note"]]
+    assert "0.5 %" in notes[0]
+    whole = ["pipeline", "step_name", "mode", "period", "n", "failures"]
+    pd.testing.assert_frame_equal(found[whole], exact[whole])
+    pd.testing.assert_series_equal(found["mean"], exact["mean"])
+    percentiles = ["p50", "p90", "p95", "p99"]
+    pd.testing.assert_frame_equal(found[percentiles], exact[percentiles], rtol=0.005)
+    assert len(history.trends(by=by, step="load")) == (exact["step_name"] == "load").sum()
+
+
+def test_moves_of_a_long_history_are_found_by_its_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, by daily figures, as from all runs; two moves, and runs that fail or repeat a step."""
+    rng = np.random.default_rng(3)
+    sessions = []
+    for number, noise in enumerate(rng.lognormal(0, 0.05, 360).tolist()):
+        level = 1.0 if number < 120 else 1.5 if number < 240 else 2.5
+        steps = [Step(step_name=name, start_time=0.0, duration=level * noise, success=True, seq=seq)
+                 for seq, name in enumerate(("load", "load"))]  # fmt: skip
+        made = make_session(
+            number, steps, every_s=DAY_S / 6, status="failed" if number % 50 == 9 else "completed"
+        )
+        placed = [replace(step, start_time=made.start_time) for step in steps]
+        sessions.append(replace(made, steps=tuple(placed), total_duration=level * noise + 1))
+    history = make_history(f"sqlite:///{tmp_path}/long.sqlite3", sessions)
+    with Database(history.url) as database:
+        list(roll_up(database, until=NOON + 1_000 * DAY_S))
+    monkeypatch.setattr("perfdb.analysis.trend_view.MOST_RUNS", 100)
+    by_runs = history.regressions()
+    monkeypatch.setattr("perfdb.store.statistics.EXACT_RUNS", -1)
+    by_days = history.regressions()
+    assert len(by_days) == 4
+    for name in ("step_name", "since_session_id", "event_session_id", "lasts", "before_n", "after_n"):
+        assert by_days[name].tolist() == by_runs[name].tolist(), name
+    assert by_days["effect"].tolist() == pytest.approx(by_runs["effect"].tolist())
+    assert len(history.regressions(step="load")) == 2
+    assert history.regressions(better=True).empty

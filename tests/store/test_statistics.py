@@ -59,6 +59,21 @@ def test_days_are_utc_days_of_the_steps(history: Connection) -> None:
     assert rows[1][6:] == pytest.approx([6.5, 6.5, np.percentile([5, 6, 7, 8], 95)], rel=1e-12)
 
 
+@pytest.mark.parametrize("by", ["all", "day", "week"])
+def test_a_server_groups_as_the_index_answers(history: Connection, by: str) -> None:
+    """One question instead of thousands; where it is a file, the question for days answers the same."""
+    shares = ((0.5, 1), (0.9, 3), (0.99, 100))
+    for step in (None, "load"):
+        one = statistics.of_steps[by](history, shares, step=step)
+        if step is None:
+            one += statistics.of_totals(history, shares, by=by)
+        other = statistics.by_runs(history, shares, by=by, step=step)
+        for row, same in zip(*(sorted(each, key=str) for each in (one, other)), strict=True):
+            assert row[:6] == same[:6]
+            for value, expected in zip(row[6:], same[6:], strict=True):
+                assert value == (expected if expected is None else pytest.approx(expected, rel=1e-12))
+
+
 def test_weeks_begin_on_monday(history: Connection) -> None:
     rows = statistics.weekly_statistics(history, P50_P95, step="load")
     durations = [1.0 + number for number in range(1, 19) if number != 17]

@@ -40,7 +40,7 @@ HOSTILE = [
     "nosuch", "-1", "9" * 30, "1e999", "nan", "[1]", "{}", "[" * 500, "\x00", "\u202e", "\ud800", "<script>",
     "9999-12-31", "a=[[[[", "=", "'; --", "%", "x" * 5_000, '["design", "nosuch", "{}"]', "0001-01-01",
 ]  # fmt: skip
-NAMES = ("pipeline", "step", "tag")
+NAMES = ("pipeline", "step", "tag", "branch")
 
 
 def encoded(value: str) -> str:

@@ -120,6 +120,11 @@ KINDS: dict[str, Make] = {
     "a computed column": sql("ALTER TABLE sessions ADD COLUMN more AS (hex(zeroblob(500000000)))"),
     **{f"no {name}": sql(f"DROP TABLE {name}") for name in ("sessions", "steps", "alerts")},
     "a blob for a text": sql("UPDATE sessions SET error_message = zeroblob(20000000) WHERE id = 1"),
+    "messages of megabytes": sql(
+        "UPDATE alerts SET headline = zeroblob(3000000), message = replace(hex(zeroblob(1500000)), '0', 'é')",
+        "UPDATE sessions SET error_message = replace(hex(zeroblob(1500000)), '0', 'x')",
+        "UPDATE steps SET error_message = replace(hex(zeroblob(1500000)), '0', 'x') WHERE session_pk > 20",
+    ),
     "names of a megabyte": huge,
 }
 READ = (
@@ -147,8 +152,9 @@ PAGES = (
     *(f"/api/v1/{name}" for name in (
         "health", "overview", "live", "sessions", "sessions/last", "trends", "bottlenecks", "compare",
         "what-if?step=Vision+Analysis&factor=0.5", "alerts?state=all", "alerts/1", "rules",
-        "rules/vision-slow",
+        "rules/vision-slow", "steps", "violations", "regressions", "measures", "compare?a=last~1&b=last",
     )),
+    "/metrics", "/bottlenecks?measure=cost_usd", "/trends?measure=product_count",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from heapq import heappop, heappush
 from typing import Any
 
 from perfdb.errors import ReportError
@@ -384,21 +385,26 @@ def sampled_with(trace_state: str) -> float | None:
 def _lanes(ordered: list[Span]) -> dict[str, int]:
     """Return a lane for each span: its parent's while nobody else is in it, else the first that is free."""
     lanes: dict[str, int] = {}
-    open_in: list[list[Span]] = []  # of each lane, innermost last
+    open_in: list[list[Span]] = [[]]  # of each lane, innermost last
+    free = [0]  # lanes where nobody may be; a heap, as the next
+    ends: list[tuple[int, int]] = []  # and lane, of each span that is in one
     for span in ordered:
-        for stack in open_in:
+        while ends and ends[0][0] <= span.start_ns:
+            _, ended = heappop(ends)
+            stack = open_in[ended]
             while stack and stack[-1].end_ns <= span.start_ns:
                 stack.pop()
-        of_parent = lanes.get(span.parent_id or "", 0)
-        for lane in (of_parent, *range(len(open_in))):
-            stack = open_in[lane] if lane < len(open_in) else []
-            if not stack or stack[-1].span_id == span.parent_id:
-                break
-        else:
-            lane = len(open_in)
-        while len(open_in) <= lane:
-            open_in.append([])
+            if not stack:
+                heappush(free, ended)
+        lane = lanes.get(span.parent_id or "", 0)
+        if open_in[lane] and open_in[lane][-1].span_id != span.parent_id:
+            while free and open_in[free[0]]:
+                heappop(free)
+            lane = free[0] if free else len(open_in)
+            if lane == len(open_in):
+                open_in.append([])
         open_in[lane].append(span)
+        heappush(ends, (span.end_ns, lane))
         lanes[span.span_id] = lane
     return lanes
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from perfdb.errors import StoreError
 from perfdb.store.alerts import take_turn
+from perfdb.store.database import garbage_collected_later
 from perfdb.store.dialects import insert_into, is_shared
 from perfdb.store.engine import connected, open_engine, shown_url
 from perfdb.store.ingest import finish_step
@@ -29,6 +30,7 @@ from perfdb.store.models import (
     environments,
     journals,
     outbox,
+    rollups,
     samples,
     series,
     server_time,
@@ -37,6 +39,7 @@ from perfdb.store.models import (
     silences,
     steps,
 )
+from perfdb.store.rollups import NO_RUNS, day_of, runs_of, spoil, spoil_sessions
 from perfdb.store.schema import ensure_schema, require_schema
 from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.comparing import Copied, Digests, digests
@@ -113,9 +116,10 @@ class _Copy:
         self._copy_sessions()
         self._look_up(series)  # others may have brought some meanwhile
         self._copy_alerts()
+        self._copy_pruned()
         added = {table.name: self._copy_rows(table) for table in _ADDED}
         for batch in _batches(self._source.execute(select(journals)).all(), _JOURNALS):
-            with self._target.begin() as target:
+            with garbage_collected_later(), self._target.begin() as target:
                 self._advance_journals(target, batch)
         with self._witness.connect() as target:
             for table in (series, environments, journals):
@@ -137,7 +141,7 @@ class _Copy:
             self._new_journals = {key_of(row) for row in missing}
         self._copied[table.name].added = len(missing)
         for batch in _batches(missing, _PIECE):
-            with self._target.begin() as target:
+            with garbage_collected_later(), self._target.begin() as target:
                 given = [self._values(table, row) for row in batch]
                 if table is journals:
                     # Up to where it was read is true only once all its rows are there.
@@ -171,7 +175,7 @@ class _Copy:
         ).all():
             for piece in self._pieces(rows):
                 self._here["sessions"] = {row.id: (row.session_id,) for row in piece}
-                with self._target.connect() as target:
+                with garbage_collected_later(), self._target.connect() as target:
                     target.begin()
                     written = self._write_sessions(target, piece)
                     target.commit()
@@ -212,6 +216,8 @@ class _Copy:
         self._there["sessions"] = {row.id: (row.session_id,) for row in target.execute(found)}
         self._numbers["sessions"] = {key: number for number, key in self._there["sessions"].items()}
         further = [row for row in rows if row.session_id in known and _how_far(row) > known[row.session_id]]
+        spoil(target, {day_of(row.start_time) for row in (*new, *further)})
+        spoil_sessions(target, [self._numbers["sessions"][(row.session_id,)] for row in further])
         for row in further:
             place = sessions.c.id == self._numbers["sessions"][(row.session_id,)]
             target.execute(update(sessions).where(place).values(self._values(sessions, row)))
@@ -221,6 +227,7 @@ class _Copy:
         behind = self._behind(target, [(row.session_id,) for row in rows if (row.session_id,) not in written])
         for table in _CHILDREN:
             self._copy_children(target, table, written | behind)
+        spoil_sessions(target, [self._numbers["sessions"][key] for key in behind])  # their tags may be new
         for key in {(row.session_id,) for row in further} | behind:
             recount_session(target, self._numbers["sessions"][key])
         return written
@@ -248,7 +255,10 @@ class _Copy:
                 if first or len(batch) > _PIECE:
                     target.commit()  # of a large session: it goes on where it was cut off
                     target.begin()
-                target.execute(statement, [self._values(table, row) for row in batch[first : first + _PIECE]])
+                piece = batch[first : first + _PIECE]
+                if table is steps:
+                    spoil(target, {row.day for row in piece})
+                target.execute(statement, [self._values(table, row) for row in piece])
         self._copied[table.name].added += self._count(target, table, of) - before
 
     def _count(self, target: Connection, table: Table, of: Collection[Key]) -> int:
@@ -275,6 +285,20 @@ class _Copy:
         rows = (row for batch in _stream(connection, table, list(named)) for row in batch)
         return digests(table, names, rows, lambda row: named[row.session_pk])
 
+    def _copy_pruned(self) -> None:
+        """Copy the figures of runs that were pruned, unless the target has these runs still."""
+        rows = self._source.execute(select(rollups).where(rollups.c.pruned.is_(True))).all()
+        for batch in _batches(rows, _PIECE):
+            days = {row.day for row in batch}
+            here = runs_of(self._source, days)
+            with self._target.begin() as target:
+                there = runs_of(target, days)
+                for row in batch:
+                    values = self._values(rollups, row)
+                    runs = there.get((values["series_id"], row.day), NO_RUNS)
+                    if len(runs.values) <= len(here.get((row.series_id, row.day), NO_RUNS).values):
+                        target.execute(insert_into(target, rollups).on_conflict_do_nothing(), values)
+
     # -- alerts and what belongs to them ---------------------------------------------------------------------
 
     def _copy_alerts(self) -> None:
@@ -297,7 +321,7 @@ class _Copy:
         with self._witness.connect() as target:  # nobody waits meanwhile
             look(target)
         for piece in _batches(rows, _ALERTS):
-            with self._target.begin() as target:
+            with garbage_collected_later(), self._target.begin() as target:
                 take_turn(target)
                 look(target)
                 self._alerts_written |= {
@@ -359,7 +383,7 @@ class _Copy:
         with self._witness.connect() as target:  # nobody waits meanwhile
             look(target)
         for piece in _batches(rows, _PIECE):
-            with self._target.begin() as target:
+            with garbage_collected_later(), self._target.begin() as target:
                 look(target)
                 missing = {key: row for key, row in piece if key not in known and key not in added}
                 if missing:

@@ -11,12 +11,21 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, exists, select, true
+from sqlalchemy import Column, ColumnElement, Connection, Table, delete, exists, func, select, true
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from perfdb.store.dialects import give_lock_up, most_orphans
 from perfdb.store.engine import is_busy, open_engine
-from perfdb.store.models import alerts, baselines, environments, journals, series, sessions, steps
+from perfdb.store.models import (
+    alerts,
+    baselines,
+    environments,
+    journals,
+    rollups,
+    series,
+    sessions,
+    steps,
+)
 from perfdb.store.upkeep.retention import delete_rows
 
 _TRIES = 5  # to find a moment in which nobody else writes
@@ -24,6 +33,7 @@ _KEPT_JOURNAL_S = 30 * 86400.0  # a process may be idle for weeks and go on in t
 _REST_S = 0.001
 _LET_WRITE_S = 0.005  # between two transactions: a writer that waits for the lock looks every 3 ms
 _MOST_ALONE = 200  # rows per statement, of SQLite: half a millisecond
+_LEAST_TREND = 10  # pruned runs of a series, which it is kept for
 _MANY = 1_000  # orphans, for which a look per transaction would take long
 
 
@@ -69,6 +79,8 @@ def _delete_some(
             if orphans is None or version != seen:
                 begun = time.monotonic()
                 orphans, seen = _find_orphans(connection, table, now), version
+                if table is series:
+                    _delete_figures(connection, orphans)
                 until = min(until, 2 * time.monotonic() - begun)
                 # After a long computation the system suspends a process soon: not while
                 # it holds the lock.
@@ -77,6 +89,12 @@ def _delete_some(
         if not alone or len(orphans) < _MANY or time.monotonic() > until:
             return (None if alone and orphans else orphans), deleted
         time.sleep(_LET_WRITE_S)
+
+
+def _delete_figures(connection: Connection, orphans: list[int]) -> None:
+    for first in range(0, len(orphans), _MANY):
+        of_these = rollups.c.series_id.in_(orphans[first : first + _MANY])
+        connection.execute(delete(rollups).where(of_these))
 
 
 def _find_orphans(connection: Connection, table: Table, now: float) -> list[int]:
@@ -91,13 +109,23 @@ def _find_orphans(connection: Connection, table: Table, now: float) -> list[int]
     return list(connection.execute(select(table.c.id).where(may_go, table.c.id.not_in(in_use))).scalars())
 
 
+def _is_kept() -> ColumnElement[bool]:
+    """Say that so many runs of a series were pruned that their figures are its trend."""
+    runs = select(func.sum(rollups.c.n + rollups.c.failures)).where(rollups.c.series_id == series.c.id)
+    return func.coalesce(runs.scalar_subquery(), 0) >= _LEAST_TREND
+
+
 def _orphan_series(connection: Connection) -> list[int]:
     def unused(column: Column[Any]) -> ColumnElement[bool]:
         return ~exists().where(column == series.c.id)
 
     counted = exists().where(steps.c.series_id == series.c.id, steps.c.counted)
     maybe = select(series.c.id).where(
-        unused(sessions.c.series_id), unused(alerts.c.series_id), unused(baselines.c.series_id), ~counted
+        unused(sessions.c.series_id),
+        unused(alerts.c.series_id),
+        unused(baselines.c.series_id),
+        ~counted,
+        ~_is_kept(),
     )
     ids = list(connection.execute(maybe.limit(most_orphans(connection))).scalars())
     if not ids:

@@ -36,7 +36,11 @@ KEYS: dict[str, tuple[str, ...]] = {
     "silences": ("rule", "pipeline", "step_name", "alert_id", "created_at"),
     "baselines": ("series_id", "metric", "since_session_id", "created_at"),
     "annotations": ("at", "text", "pipeline", "created_at"),
+    "rollups": ("series_id", "measure", "pruned", "day"),
+    "stale_days": ("day", "claim"),
+    "daily_values": ("day",),
 }
+DERIVED = ("rollups", "stale_days", "daily_values")  # of other rows, but for what tells of pruned runs
 # The number of a row, and a reading of one server's clock, mean nothing elsewhere.
 LOCAL = ("id", "seen_at")
 
@@ -108,8 +112,8 @@ def renumbered(message: str, alert_id: int) -> str:
 
 
 def tables() -> dict[str, Table]:
-    """Return the tables by name, those that others refer to first."""
-    return {name: metadata.tables[name] for name in KEYS}
+    """Return the tables by name, those that others refer to first; without what is derived of others."""
+    return {name: metadata.tables[name] for name in KEYS if name not in DERIVED}
 
 
 def _canonical(document: Any) -> str:

@@ -21,6 +21,7 @@ from perfdb.store.dialects import commit_at_leisure
 from perfdb.store.ids import Ids
 from perfdb.store.ingest import ORPHAN, move_steps
 from perfdb.store.models import RUNNING_CODE, alerts, baselines, from_json, series, sessions, steps
+from perfdb.store.rollups import spoil_sessions
 from perfdb.store.sessions import recount_session
 from perfdb.store.upkeep.orphans import delete_orphans
 from perfdb.store.upkeep.pruning import HELD_S, SHARED_HELD_S
@@ -146,8 +147,11 @@ def _move(
     while waiting:
         each = waiting[0]
         is_large = each.steps > _AT_ONCE
+        if is_large:
+            spoil_sessions(connection, [each.pk])
         if is_large and move_steps(connection, ids, each.pk, kind.pipeline, each.mode, most=_AT_ONCE):
             break
+        spoil_sessions(connection, [each.pk])
         new = ids.of_series((kind.pipeline, each.mode, None))
         change = update(sessions).where(sessions.c.id == each.pk, sessions.c.status != RUNNING_CODE)
         still = change.where(sessions.c.series_id == kind.series_id)

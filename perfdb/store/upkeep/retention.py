@@ -36,6 +36,7 @@ from perfdb.errors import StoreError
 from perfdb.store.dialects import commit_at_leisure, deleted_at_once, take_free_turn
 from perfdb.store.engine import connected, shown_url
 from perfdb.store.models import (
+    FAILED_CODE,
     RUNNING_CODE,
     alerts,
     baselines,
@@ -48,6 +49,7 @@ from perfdb.store.models import (
     storable_text,
 )
 from perfdb.store.prepared import Prepared
+from perfdb.store.rollups import PrunedRuns
 from perfdb.vocabulary import OPEN_STATES, SENT
 
 _LOCK = 0x70657266_7072  # "perfpr": one automatic pruning at a time per PostgreSQL database
@@ -185,20 +187,24 @@ def delete_sessions(connection: Connection, doomed: list[Doomed], seconds: float
     commit_at_leisure(connection)
     dialect: Any = type(connection.dialect)
     names, deletion, few = _statements(dialect)
+    pruned = PrunedRuns(connection)
     named = {session_id for (session_id,) in names.all(connection)}
     gone: list[str] = []
     while doomed:
         chosen = [each for each in doomed[:few] if each.session_id not in named]
         large = next((each for each in chosen if each.rows > _AT_ONCE), None)
-        if large is not None and (trimmed := _trim(connection, large.pk)):
+        if large is not None and (trimmed := _trim(connection, large.pk, pruned)):
             large.rows -= trimmed
         else:
             if pks := [each.pk for each in chosen]:
-                deleted = deletion.all(connection, {"pks": pks if few > 1 else pks[0]})
-                gone += [session_id for (session_id,) in deleted]
+                runs = pruned.of_sessions(pks)
+                for session_id, pk in deletion.all(connection, {"pks": pks if few > 1 else pks[0]}):
+                    pruned.took(runs[pk])
+                    gone.append(session_id)
             del doomed[:few]
         if time.monotonic() > until:
             break
+    pruned.keep()
     return gone
 
 
@@ -208,10 +214,11 @@ def _statements(dialect: Any) -> tuple[Prepared, Prepared, int]:
     made = dialect()
     few, pks = deleted_at_once(made)
     deletion = delete(sessions).where(sessions.c.id == pks, ~_running(), ~_tagged())
-    return Prepared(_names(), made), Prepared(deletion.returning(sessions.c.session_id), made), few
+    deletion = deletion.returning(sessions.c.session_id, sessions.c.id)  # type: ignore[assignment]
+    return Prepared(_names(), made), Prepared(deletion, made), few
 
 
-def _trim(connection: Connection, pk: int) -> int:
+def _trim(connection: Connection, pk: int, pruned: PrunedRuns) -> int:
     """Delete some steps or samples of a session that is too large to go at once, if it may still go."""
     may_go = and_(sessions.c.id == pk, ~_running(), ~_tagged())
     if connection.execute(select(sessions.c.id).where(may_go)).first() is None:
@@ -219,7 +226,16 @@ def _trim(connection: Connection, pk: int) -> int:
     for table, key in ((steps, steps.c.seq), (samples, samples.c.time)):
         of_session = table.c.session_pk == pk
         first = select(key).where(of_session).order_by(key).limit(_AT_ONCE)
-        if deleted := connection.execute(delete(table).where(of_session, key.in_(first))).rowcount:
+        gone = delete(table).where(of_session, key.in_(first))
+        if table is steps:
+            failed = steps.c.status == FAILED_CODE
+            rows = gone.returning(steps.c.series_id, steps.c.day, steps.c.duration, failed, steps.c.counted)
+            found = connection.execute(rows).all()
+            pruned.took(row[:4] for row in found if row.counted or row[3])
+            deleted = len(found)
+        else:
+            deleted = connection.execute(gone).rowcount
+        if deleted:
             return deleted
     return 0
 

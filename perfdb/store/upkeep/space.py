@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from perfdb.errors import StoreError
 from perfdb.store.dialects import is_shared
 from perfdb.store.engine import connected, shown_url
+from perfdb.store.models import metadata
 
 _INCREMENTAL = 2  # of PRAGMA auto_vacuum
 
@@ -48,15 +49,19 @@ def give_back(connection: Connection, seconds: float) -> bool:
 
 
 def compact(url: str) -> None:
-    """Rewrite a SQLite file without its free space; from then on it shrinks in small pieces.
+    """Rewrite a SQLite file, or a server's tables, without free space; a file then shrinks in small pieces.
 
     Everybody else who writes waits meanwhile: about a second per 100 MB.
 
     Raises:
-        StoreError: the disk has no room for a second copy, or somebody holds the write lock for long.
+        StoreError: the disk has no room for a second copy, or somebody holds the write lock for long, or the
+            tables are not ours.
     """
     with connected(url, role="migration") as connection:
         driver: Any = connection.connection.driver_connection
+        if is_shared(connection):
+            _rewrite_tables(driver, url)
+            return
         try:
             driver.execute("PRAGMA busy_timeout=5000")
             driver.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -64,3 +69,22 @@ def compact(url: str) -> None:
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             raise StoreError(f"{shown_url(url)} could not be compacted: {error}; it is as it was") from error
+
+
+def _rewrite_tables(driver: Any, url: str) -> None:
+    """Rewrite our tables one by one; what a server refuses it only tells of."""
+    from psycopg import Error
+
+    refused: list[str] = []
+    driver.add_notice_handler(lambda notice: refused.append(notice.message_primary))
+    driver.autocommit = True
+    try:
+        driver.execute("SET lock_timeout = 5000")
+        for name in metadata.tables:
+            driver.execute(f'VACUUM (FULL, ANALYZE) "{name}"')
+    except Error as error:
+        refused.append(str(error))
+    if refused:
+        raise StoreError(
+            f"{shown_url(url)} could not be compacted: {refused[0]}; ask the tables' owner to do it"
+        )

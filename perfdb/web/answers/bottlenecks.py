@@ -13,7 +13,7 @@ from perfdb.history.names import require_names
 from perfdb.history.values import rows_of
 from perfdb.stopping import notes
 from perfdb.store import browsing
-from perfdb.text import counted, duration_text, inert
+from perfdb.text import counted, duration_text, inert, step_label
 from perfdb.web.queries import BottlenecksQuery, WhatIfQuery
 from perfdb.web.schemas import Answer, RowOfMode
 
@@ -53,7 +53,7 @@ class WhatIf(Answer):
 
 def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksAnswer:
     """Return the steps by their seconds on the critical path, in the last sessions of each pipeline."""
-    require_names(history, pipeline=query.pipeline, tag=query.tag)
+    require_names(history, pipeline=query.pipeline, tag=query.tag, branch=query.branch)
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)
     found = history.bottlenecks(measure=query.measure or "duration", last=query.last, **query.filters())
@@ -79,7 +79,7 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
     from perfdb.analysis.bottlenecks import replayed_walls
     from perfdb.analysis.runs import counted_sessions
 
-    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag)
+    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag, branch=query.branch)
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines_with(connection, query.step)
     best = None
@@ -131,7 +131,7 @@ def _kind(having: pd.DataFrame, query: WhatIfQuery) -> tuple[tuple[Any, Any] | N
 
 
 def _sentence(query: WhatIfQuery, n: int, wall: float, replayed: float) -> str:
-    step = inert(query.step)
+    step = inert(step_label(query.step))
     if query.factor == 1:
         return f"A session takes {duration_text(wall)} in the mean of {counted(n, 'session')}."
     how = "took no time" if query.factor == 0 else f"took {100 * query.factor:.0f} % of its time"

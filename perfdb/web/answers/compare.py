@@ -86,7 +86,7 @@ def compare(history: ServedHistory, query: CompareQuery) -> SessionsCompared | G
         NotFoundError: there is no such session.
         UsageError: there are not two sessions or groups to compare.
     """
-    require_names(history, pipeline=query.pipeline, tag=query.tag)
+    require_names(history, pipeline=query.pipeline, tag=query.tag, branch=query.branch)
     if query.by is not None or query.split is not None:
         return _groups(history, query)
     b = query.b

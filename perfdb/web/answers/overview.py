@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.alerts.triage import Triage
 from perfdb.analysis.rules import kind_of
-from perfdb.analysis.series import Series, percentile
+from perfdb.analysis.series import Past, Series, percentile
 from perfdb.analysis.trend_view import kept_places
 from perfdb.filters import DAY_S, moment_of
 from perfdb.history.names import require_names
@@ -21,7 +21,7 @@ from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import Baseline, accepted_baselines, read_alerts
 from perfdb.store.baselines import Pin, pinned
-from perfdb.store.series import USUAL_OF, last_runs, runs_of_series, usual_seconds
+from perfdb.store.series import USUAL_OF, days_before, last_runs, runs_of_series, usual_seconds
 from perfdb.store.spending import spending, spent_by
 from perfdb.vocabulary import FIRING, RUNNING
 from perfdb.web.health import STATES, state_of
@@ -50,6 +50,7 @@ NEWEST = 10
 LAST = 200  # sessions behind the figures of a series
 RECENT = USUAL_OF  # of which so many are now, and the others the past
 LEAST_PAST = 10
+FAR_PERCENT = 15.0  # from the past: so far may be the hour of the day
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
 MOST_ASKED = 1_000  # of which they are chosen
@@ -201,7 +202,11 @@ def _all_series(
             name = (pipeline, mode, runs.step_name)
             since = accepted.get((runs.step_name, "duration"))
             usual = _baseline(past, pins.get(name), moved.get(name), since)
-            own.append(_series_now(runs, usual, opened.get(name), RECENT if window.is_usual else None))
+            recent = RECENT if window.is_usual else None
+            now = _series_now(runs, usual, opened.get(name), recent)
+            if now.baseline_of == "past" and abs(now.change_percent or 0.0) >= FAR_PERCENT:
+                now = _without_wave(now, runs.good, past, since, days_before(connection), recent)
+            own.append(now)
         found += own
         if own:
             costs = runs_of_series(
@@ -263,6 +268,25 @@ def _now_and_before(connection: Connection, number: int, window: Window) -> list
 def _but_newest(runs: Series, count: int) -> Series:
     """Return the runs that count, without so many of the newest."""
     return runs.good.at(range(max(0, len(runs.good.values) - count)))
+
+
+def _without_wave(
+    now: SeriesNow, good: Series, before: Series, accepted: Baseline | None, past: Past, recent: int | None
+) -> SeriesNow:
+    """Return a series beside its past at the same hours, where the wave of the day is what sets it apart."""
+    from perfdb.analysis.trend_view import calm_by_past
+
+    older = before.good
+    older = older.between(0 if accepted is None else older.place_of(accepted.since_time))
+    newest = good.between(max(0, len(good) - recent) if recent else 0)
+    starts, values = [*older.start_times, *newest.start_times], [*older.values, *newest.values]
+    calm = calm_by_past(good, starts, values, past)
+    if calm is None or now.p50 is None:
+        return now
+    usual = now.p50 * median(calm[: len(older)].tolist()) / median(calm[len(older) :].tolist())
+    return now.model_copy(
+        update={"baseline": usual, "change_percent": 100 * (now.p50 - usual) / usual, "at_these_hours": True}
+    )
 
 
 def _baseline(

@@ -23,7 +23,7 @@ from perfdb.records import Alert
 from perfdb.store import browsing
 from perfdb.store.alerts import read_alerts
 from perfdb.store.annotations import read_annotations, switches
-from perfdb.store.series import runs_of_series
+from perfdb.store.series import days_before, runs_of_series
 from perfdb.text import local_time
 from perfdb.vocabulary import SEVERITIES
 from perfdb.web.queries import TrendQuery
@@ -166,12 +166,13 @@ def _answer(
     marks: Sequence[Mark] = (),
 ) -> TrendAnswer:
     series = _named(runs.pipeline, runs.step_name, runs.mode)
-    whole = view.statistics(runs)
+    with history.reading() as connection:
+        going = view.course(runs.good, None if connection is None else days_before(connection, measure))
+    whole, changes = view.statistics(runs, going), going.changes
     good = [place for place, counts in enumerate(runs.counted) if counts]
     starts, durations = (
         np.array([column[place] for place in good]) for column in (runs.start_times, runs.values)
     )
-    changes = view.changes_of([runs.session_ids[place] for place in good], starts, durations)
     lines = view.lines(starts, durations, [each.index for each in changes])
     limits = _limits(history, runs)
     top = view.scale_top(runs.values, [*(each.limit for each in limits), *further])

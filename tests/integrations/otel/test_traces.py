@@ -251,6 +251,18 @@ def test_a_span_without_any_of_its_ancestors_is_a_step() -> None:
     assert (session.pipeline, [step.step_name for step in session.steps]) == ("shop", ["chat"])
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_thousands_of_spans_at_the_same_time_find_their_lanes(nested: bool) -> None:
+    # each looked at the lanes of all others: a request of 8 MB kept the receiver for minutes
+    spans = [
+        Span(TRACE, f"{n:016x}", f"{n - 1 if nested else 1:016x}" if n > 1 else None, "a", 1, n, 10**9 - n)
+        for n in range(1, 15_001)
+    ]
+    found = Reading().session_of(spans)
+    assert found is not None
+    assert {step.lane for step in found.steps} == ({0} if nested else set(range(14_999)))
+
+
 def test_sampling_is_said() -> None:
     assert session_of(span(1, traceState="x=1,ot=th:8")).attributes["sampling_probability"] == 0.5
 

@@ -1,0 +1,106 @@
+"""What the documentation grants is enough to record, to prune and to query, and no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+import perfdb
+from perfdb.store.database import Database
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.rollups import roll_up
+from perfdb.store.schema import check
+from perfdb.store.upkeep.pruning import Policy, find_shares, prune
+from perfdb.store.upkeep.space import compact
+from perfdb.testing import NOON, make_history, make_session
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "postgresql.md"
+ROLES = ("perfdb_writer", "perfdb_pruner", "perfdb_reader")
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+def urls(create_database: Callable[..., str], migrated_database: str) -> Iterator[dict[str, str]]:
+    """Give the URLs of a database by role; the owner has granted what the documentation says."""
+    owner = create_database(migrated_database)
+    grants = re.search(r"```sql\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    assert grants is not None
+    engine = create_engine(
+        owner.replace("postgresql:", "postgresql+psycopg:", 1), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        for role in ROLES:
+            connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        for statement in re.sub("--.*", "", grants[1]).split(";"):
+            if statement.strip():
+                connection.execute(text(statement))
+        yield {
+            role: make_url(owner).set(username=role).render_as_string(hide_password=False) for role in ROLES
+        } | {"owner": owner}
+        for role in ROLES:
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))
+    engine.dispose()
+
+
+def test_each_role_can_do_its_work(urls: dict[str, str]) -> None:
+    with Database(urls["perfdb_writer"]) as database:
+        with database.writing() as connection:
+            insert_sessions(
+                connection, [make_session(number, {"load": 1.0}, every_s=DAY_S) for number in range(12)]
+            )
+        assert len(list(roll_up(database))) == 12
+    with Database(urls["perfdb_pruner"]) as database:
+        now = NOON + 100 * DAY_S
+        gone = list(prune(database, find_shares(database, Policy(keep_last=2), now), now))
+        assert sum(map(len, gone)) == 10
+    history = perfdb.History(urls["perfdb_reader"])
+    assert len(history.sessions()) == 2
+    assert history.trends(by="all")["n"].tolist() == [12, 12]
+    with pytest.raises(perfdb.PerfdbError, match="permission denied"):
+        history.tag("run-0011", "ignore")
+    compact(urls["owner"])
+    with pytest.raises(perfdb.PerfdbError, match="only table or database owner"):
+        compact(urls["perfdb_writer"])
+
+
+def test_several_hosts_and_services_are_addresses_too(
+    urls: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_url(urls["owner"])
+    with Database(urls["owner"]) as database, database.writing() as connection:
+        insert_sessions(connection, [make_session(0, {"load": 1.0})])
+    where = {
+        "user": url.username,
+        "dbname": url.database,
+        "host": url.host or url.query.get("host"),
+        "port": url.port,
+    }
+    known = {name: value for name, value in where.items() if value is not None}
+    (tmp_path / "services").write_text("[perfdb]\n" + "".join(f"{name}={known[name]}\n" for name in known))
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    hosts = f"host=127.0.0.1:1&host={known['host']}:{known.get('port', 5432)}&target_session_attrs=read-write"
+    for address in ("postgresql:///?service=perfdb", f"postgresql://{url.username}@/{url.database}?{hosts}"):
+        assert len(perfdb.History(address).sessions()) == 1, address
+
+
+def test_a_schema_of_its_own_beside_tables_of_others(create_database: Callable[..., str]) -> None:
+    url = create_database()
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:", 1), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE TABLE sessions (whose text)"))
+        connection.execute(text("CREATE SCHEMA perfdb"))
+    own = make_url(url).update_query_dict({"options": "-csearch_path=perfdb"}).render_as_string(False)
+    history = make_history(own, [])
+    with Database(own) as database, database.writing() as connection:
+        insert_sessions(connection, [make_session(0, {"load": 1.0})])
+    assert len(history.sessions()) == 1
+    assert check(own) == []
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM public.sessions")).scalar() == 0
+    engine.dispose()

@@ -1,0 +1,295 @@
+"""Daily figures are those of the runs, whatever happens to these, on both databases."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from perfdb.analysis.series import quantile
+from perfdb.store import frames, ingest, sessions, statistics
+from perfdb.store.buckets import ERROR_PERCENT, Figures, Together, unpacked
+from perfdb.store.database import Database
+from perfdb.store.models import rollups, stale_days
+from perfdb.store.rollups import roll_up, roll_up_day, runs_of, spoil, spoil_all, wrong_days
+from perfdb.store.upkeep.pruning import Policy, find_shares, prune
+from perfdb.store.upkeep.reindexing import reindex
+from perfdb.testing import NOON, make_session
+
+DAY = 86_400.0
+FAR = NOON + 100 * DAY
+_numbers = itertools.count()
+
+Runs = dict[tuple[str, str | None, str, int], tuple[list[float], int]]
+
+
+@pytest.fixture
+def database(migrated_url: str) -> Iterator[Database]:
+    with Database(migrated_url) as opened:
+        yield opened
+
+
+def recorded(database: Database) -> Runs:
+    """Recompute: what the views say of each series and day."""
+    with database.reading() as connection:
+        totals = connection.exec_driver_sql(
+            "SELECT r.pipeline, NULL, r.mode, s.start_time / 86400, s.total_duration, s.status "
+            "FROM sessions s JOIN series r ON r.id = s.series_id WHERE s.total_duration IS NOT NULL "
+            "AND (s.status = 2 OR s.status = 1 AND s.counted) AND s.id NOT IN "
+            "(SELECT session_pk FROM session_tags WHERE name IN ('ignore', 'warmup'))"
+        ).all()
+        steps = connection.exec_driver_sql(
+            "SELECT r.pipeline, r.step_name, r.mode, p.day, p.duration, p.status FROM steps p "
+            "JOIN series r ON r.id = p.series_id WHERE p.counted OR p.status = 2 AND p.session_pk NOT IN "
+            "(SELECT session_pk FROM session_tags WHERE name IN ('ignore', 'warmup'))"
+        ).all()
+    found: dict[tuple[str, str | None, str, int], list[tuple[float, bool]]] = defaultdict(list)
+    for pipeline, name, mode, day, value, status in [*totals, *steps]:
+        found[pipeline, name, mode, int(day)].append((value, status == 2))
+    return {
+        key: (sorted(value for value, failed in runs if not failed), sum(failed for _, failed in runs))
+        for key, runs in found.items()
+    }
+
+
+def assert_right(database: Database, pruned: Runs) -> None:
+    """What is answered is what was recorded, and what was before it was pruned."""
+    expected = recorded(database)
+    for key, (values, failures) in pruned.items():
+        more = expected.get(key, ([], 0))
+        expected[key] = (sorted(more[0] + values), more[1] + failures)
+    shares = [(0.5, 1), (0.9, 3), (1.0, 1)]
+    with database.reading() as connection:
+        answered = statistics.by_days(connection, shares, by="day")
+    if answered is None:
+        assert not expected
+        return
+    assert {tuple(row[:4]) for row in answered} == set(expected)
+    for *key, n, failures, mean, p50, p90, highest in answered:
+        values, failed = expected[tuple(key)]  # type: ignore[index]
+        assert (n, failures) == (len(values), failed)
+        if values:
+            assert mean == pytest.approx(sum(values) / n)
+            assert highest == pytest.approx(values[-1])
+            assert p50 == pytest.approx(quantile(values, 0.5), rel=ERROR_PERCENT / 100 + 1e-9)
+        assert (p90 is None) == (n < 3)
+
+
+class Past:
+    """A history that things happen to."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.ids: list[str] = []
+        self.pruned: Runs = {}
+        self.offset = 0
+
+    def record(self, day: int, value: float, kind: str) -> None:
+        number = next(_numbers)
+        start = NOON + day * DAY + number % 40_000
+        session = make_session(
+            number, {"load": value, "late": 2 * value}, start=start, every_s=0.0, fast_mode=bool(number % 2),
+            attributes={"model": f"m{day}"},
+        )  # fmt: skip
+        if kind == "failed":
+            session = make_session(
+                number,
+                session.steps,
+                start=start,
+                every_s=0.0,
+                status="failed",
+                success=False,
+                fast_mode=False,
+            )
+        records = list(ingest.records_of(session))
+        header = {"journal_id": f"j{number}", "host": "here", "pid": 1}
+        halves = [records] if kind != "late" else [records[1:2], records[:1], records[2:-1], records[-1:]]
+        for place, half in enumerate(halves):
+            self._write(header, half, place + 1)
+            if kind == "late":
+                self.roll(day)
+        self.ids.append(session.session_id)
+
+    def _write(self, header: dict[str, object], records: list[ingest.Record], offset: int) -> None:
+        try:
+            with self.database.writing() as connection:
+                ingest.apply_records(connection, header, records, offset=offset)
+        except IntegrityError:  # the series was nobody's, and went: the next try makes it anew
+            with self.database.writing() as connection:
+                ingest.apply_records(connection, header, records, offset=offset)
+
+    def again(self, day: int, value: float, kind: str) -> None:
+        self.record(day, value, kind)
+        with self.database.writing() as connection:
+            ingest.insert_sessions(connection, [make_session(int(self.ids[-1][4:]), {"load": 9.0})])
+
+    def roll(self, *_: object) -> None:
+        list(roll_up(self.database, until=FAR))
+
+    def delete(self, day: int, *_: object) -> None:
+        if self.ids:
+            with self.database.writing() as connection:
+                sessions.delete_sessions(connection, [self.ids.pop(day % len(self.ids))])
+
+    def tag(self, day: int, value: float, kind: str) -> None:
+        if self.ids:
+            change = sessions.untag_session if kind == "late" else sessions.tag_session
+            with self.database.writing() as connection:
+                change(connection, self.ids[day % len(self.ids)], "ignore")
+
+    def reindex(self, day: int, *_: object) -> None:
+        list(reindex(self.database, ["model"] if day % 2 else ["fast_mode"]))
+        self._forget_gone()
+
+    def prune(self, day: int, *_: object) -> None:
+        before = recorded(self.database)
+        shares = find_shares(self.database, Policy(older_than_s=FAR - NOON - day * DAY), FAR)
+        gone = {each for piece in prune(self.database, shares, FAR) for each in piece}
+        self.ids = [each for each in self.ids if each not in gone]
+        after = recorded(self.database)
+        for key, (values, failures) in before.items():
+            kept, failed = after.get(key, ([], 0))
+            left = list(values)
+            for value in kept:
+                left.remove(value)
+            known, more = self.pruned.get(key, ([], 0))
+            self.pruned[key] = (known + left, more + failures - failed)
+        self._forget_gone()
+
+    def _forget_gone(self) -> None:
+        """Forget what few pruned runs were that nothing else is of: no trend is kept of them."""
+        with self.database.reading() as connection:
+            left = connection.exec_driver_sql("SELECT pipeline, step_name, mode FROM series").all()
+        known = set(map(tuple, left))
+        self.pruned = {key: runs for key, runs in self.pruned.items() if key[:3] in known and any(runs)}
+
+    def empty(self) -> None:
+        with self.database.writing() as connection:
+            for table in ("stale_days", "rollups", "daily_values", "sessions", "journals"):
+                connection.exec_driver_sql(f"DELETE FROM {table}")
+
+
+_HAPPENS: list[Callable[..., None]] = [
+    Past.record, Past.record, Past.roll, Past.again, Past.delete, Past.tag, Past.reindex, Past.prune
+]  # fmt: skip
+_events = st.tuples(
+    st.sampled_from(_HAPPENS),
+    st.integers(0, 4),
+    st.floats(1e-3, 1e3),
+    st.sampled_from(["whole", "late", "failed"]),
+)
+
+
+def test_figures_are_those_of_the_runs(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "EXACT_RUNS", -1)
+
+    @settings(max_examples=12 if database.is_shared else 25)
+    @given(st.lists(_events, min_size=3, max_size=12))
+    def holds(events: list[tuple[Callable[..., None], int, float, str]]) -> None:
+        past = Past(database)
+        past.empty()
+        for happens, day, value, kind in events:
+            if value > 1:  # what is rolled up can be wrong
+                past.roll()
+            happens(past, day, value, kind)
+            assert_right(database, past.pruned)
+        spoil_all(database)
+        past.roll()
+        assert_right(database, past.pruned)
+
+    holds()
+
+
+def test_a_day_that_is_written_to_while_it_is_rolled_up_stays_stale(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = Past(database)
+    past.empty()
+    past.record(0, 1.0, "whole")
+    day = int(NOON // DAY)
+
+    def read_then_written(connection: object, days: list[int]) -> object:
+        found = runs_of(connection, days)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        with Database(database.url) as other, other.writing() as writer:
+            spoil(writer, [day])
+        return found
+
+    monkeypatch.setattr("perfdb.store.rollups.runs_of", read_then_written)
+    assert roll_up_day(database, day)
+    with database.reading() as connection:
+        assert list(connection.execute(select(stale_days.c.day)).scalars()) == [day]
+    assert roll_up_day(database, day)
+    assert not roll_up_day(database, day)
+    with database.reading() as connection:
+        assert connection.execute(select(rollups)).all()
+        assert not connection.execute(select(stale_days)).all()
+
+
+def test_runs_that_another_program_changed_are_found_and_their_day_is_made_anew(database: Database) -> None:
+    past = Past(database)
+    past.record(0, 1.0, "whole")
+    past.record(1, 2.0, "whole")
+    past.roll()
+    with database.reading() as connection:
+        assert wrong_days(connection, most=7) == []
+    with database.writing() as connection:
+        connection.exec_driver_sql("UPDATE steps SET duration = 7 WHERE duration = 1")
+    day = int(NOON // DAY)
+    for most, expected in ((7, [day]), (1, [])):
+        with database.reading() as connection:
+            assert wrong_days(connection, most=most) == expected
+    assert spoil_all(database) == 2
+    past.roll()
+    with database.reading() as connection:
+        assert wrong_days(connection, most=7) == []
+
+
+def test_sessions_with_a_value_are_found_by_the_digests_of_days(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(value: object) -> list[str]:
+        with database.reading() as connection:
+            return [row["session_id"] for row in frames.session_rows(connection, attribute={"model": value})]
+
+    past = Past(database)
+    for day in (0, 1, 3, 3):
+        past.record(day, 1.0, "whole")
+    past.roll()
+    past.record(1, 1.0, "whole")  # of a day that is stale
+    some = {value: found(value) for value in ("m0", "m1", "m3", "m9", 3, None)}
+    assert [len(ids) for ids in some.values()] == [1, 2, 2, 0, 0, 0]
+    past.roll()
+    assert {value: found(value) for value in some} == some
+    monkeypatch.setattr("perfdb.store.attribute_digests._MOST_HOURS", 0)  # looked for among all
+    assert {value: found(value) for value in some} == some
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=60), st.integers(1, 59))
+def test_buckets_are_within_half_a_percent(values: list[float], cut: int) -> None:
+    one, other = Figures(), Figures()
+    one.add(values[:cut], 1)
+    other.add(values[cut:], 2)
+    together = Together()
+    together.add(one.packed())
+    together.add(other.packed())
+    merged = unpacked(*one.packed())
+    merged.merge(unpacked(*other.packed()))
+    alone = Together()
+    alone.add(merged.packed())
+    shares = [(0.0, 1), (0.3, 1), (0.5, 1), (1.0, 1), (0.5, 100)]
+    assert together.percentiles(shares) == alone.percentiles(shares)
+    assert (together.n, together.failures) == (len(values), 3)
+    ordered = sorted(values)
+    for (share, _), found in zip(shares[:-1], together.percentiles(shares)[:-1], strict=True):
+        low = int(share * (len(values) - 1))
+        near = ordered[low], ordered[min(low + 1, len(values) - 1)]
+        assert found is not None
+        slack = ERROR_PERCENT / 100 * max(map(abs, near)) + 1e-300
+        assert near[0] - slack <= found <= near[1] + slack
