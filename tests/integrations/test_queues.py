@@ -214,13 +214,14 @@ def test_huey_in_its_consumer(tmp_path: Path, recorded: Callable[[], list[Sessio
     options = "-m huey.bin.huey_consumer tasks.huey -k process -w 1 -q --no-periodic".split()
     consumer = subprocess.Popen([sys.executable, *options], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while time.monotonic() < deadline and not (tmp_path / "acknowledged").exists():
             time.sleep(0.05)
     finally:
         for process in [*psutil.Process(consumer.pid).children(recursive=True), consumer]:
             process.kill()
         consumer.wait(30)
+    assert (tmp_path / "acknowledged").exists()
     add, killed = sorted(recorded(), key=lambda session: session.pipeline)
     assert (add.status, killed.status) == ("completed", "interrupted")
     assert [step.step_name for step in (*add.steps, *killed.steps)] == ["sum", "before"]
