@@ -108,7 +108,7 @@ def get_metrics(history: History) -> Response:
     return Response(metrics.openmetrics(overview.overview(history)), media_type=metrics.CONTENT_TYPE)
 
 
-@router.get("/overview", tags=["now"])
+@router.get("/overview", tags=["now"], responses=problems(404))
 def get_overview(
     request: Request, history: History, query: Annotated[OverviewQuery, Query()]
 ) -> schemas.Overview:
@@ -227,7 +227,7 @@ def get_common(history: History, query: Annotated[CommonQuery, Query()]) -> comm
         return common.common(history, query)
 
 
-@router.get("/alerts", tags=["alerts"])
+@router.get("/alerts", tags=["alerts"], responses=problems(404))
 def get_alerts(history: History, query: Annotated[AlertsQuery, Query()]) -> schemas.AlertPage:
     """Return a page of alerts, the newest first."""
     return alerts.alert_page(history, query)
@@ -279,7 +279,7 @@ def post_unsilence(history: History, alert_id: AlertId) -> schemas.AlertAnswer:
     return alerts.unsilence(history, alert_id)
 
 
-@router.get("/rules", tags=["alerts"])
+@router.get("/rules", tags=["alerts"], responses=problems(404))
 def get_rules(history: History, query: Annotated[RulesQuery, Query()]) -> rules.RulesAnswer:
     """Return the configured rules, each with its state and its precision."""
     return rules.rules(history, query)
