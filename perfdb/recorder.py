@@ -497,6 +497,7 @@ def _worker_for(settings: Settings) -> Worker:
                 fsync=settings.fsync,
                 alerts=settings.alerts,
                 retention=settings.retention,
+                archive=settings.archive,
                 prices=settings.prices,
                 trust=trust_for(settings),
                 find_folders=lambda: _picture_folders(settings),

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 OTHER_VARIABLES = (  # beside those of the settings; whatever else begins with PERFDB_ is a warning
     "PERFDB_CONFIG",  # the settings file
+    "PERFDB_ARCHIVE",  # the lake that perfdb archive pushes to
+    "PERFDB_DASK",  # the cluster that answers for a lake
     "PERFDB_CONTEXT",  # the session that a process joins
     "PERFDB_HOST",  # the name of this machine: recording/environment.py
     "PERFDB_STAND_IN",  # the reference pipeline's API without its services
@@ -55,14 +57,15 @@ class Settings:
 
     Paths and the path of an SQLite URL are absolute, so that a later ``chdir`` of the host moves nothing;
     ``shown_path`` gives the short form for people. ``console`` None leaves it to the entry point.
-    ``pathway``, ``alerts``, ``measures``, ``retention``, ``prices`` and ``otlp`` are tables as read, with
-    their lines, for the parts that understand them. ``home_named`` says that the home was named explicitly
-    and may belong to another user; ``warnings`` say what was ignored, ``closed_home`` a folder above that may
-    be a home.
+    ``pathway``, ``alerts``, ``measures``, ``retention``, ``prices``, ``otlp`` and ``archive`` are tables as
+    read, with their lines, for the parts that understand them. ``home_named`` says that the home was named
+    explicitly and may belong to another user; ``warnings`` say what was ignored, ``closed_home`` a folder
+    above that may be a home.
     """
 
     __slots__ = (
         "alerts",
+        "archive",
         "closed_home",
         "config_file",
         "console",
@@ -105,6 +108,7 @@ class Settings:
     retention: Table
     prices: Table
     otlp: Table
+    archive: Table
     config_file: Path | None
     shared_group: str | None
     home_named: bool
@@ -133,6 +137,7 @@ class Settings:
         retention: Table = _NO_TABLE,
         prices: Table = _NO_TABLE,
         otlp: Table = _NO_TABLE,
+        archive: Table = _NO_TABLE,
         config_file: Path | None = None,
         shared_group: str | None = None,
         home_named: bool = True,
@@ -397,8 +402,9 @@ _CHECKS: dict[str, Check] = {
     "retention": _table,
     "prices": _table,
     "otlp": _table,
+    "archive": _table,
 }
-_TABLES = ("pathway", "alerts", "measures", "retention", "prices", "otlp")
+_TABLES = ("pathway", "alerts", "measures", "retention", "prices", "otlp", "archive")
 _FROM_WORD: dict[str, Callable[[str], object]] = {
     "home": str,
     "database_url": str,

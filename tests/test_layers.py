@@ -35,6 +35,7 @@ LAYERS = {
     "filters": 1,
     "recording": 1,
     "store": 2,
+    "lake": 2.2,  # a History opens one, a worker pushes to one
     "__pyinstaller": 2,
     "analysis": 1.5,  # pure: the store reads what it looks at
     "alerts": 2.5,

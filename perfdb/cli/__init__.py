@@ -109,6 +109,14 @@ SECTIONS = {
         "backup": ("perfdb.cli.backup", "Copy the database to FILE while programs record."),
         "restore": ("perfdb.cli.restore", "Replace the database with the backup FILE."),
         "recover": ("perfdb.cli.recover", "Recover journal records that dead programs left behind."),
+        "archive": (
+            "perfdb.cli.archive",
+            "Push sessions that have ended to LAKE: a folder, s3://bucket/lake, or another object store.",
+        ),
+        "lake": (
+            "perfdb.cli.lake",
+            "Seal, inspect and maintain a lake, to which many hosts push (perfdb archive).",
+        ),
         "db": ("perfdb.cli.database", "Manage the database schema and copy databases."),
     },
 }

@@ -75,7 +75,7 @@ database_option = click.option(
     "--database",
     callback=_remembered,
     metavar="URL",
-    help="Use another database: a file or an SQLAlchemy URL.",
+    help="Use another database: a file, an SQLAlchemy URL or a lake.",
 )
 
 _CSV_OPTION = click.option("--csv", "as_csv", is_flag=True, callback=_one_form, help="Print CSV.")

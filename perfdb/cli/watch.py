@@ -37,7 +37,7 @@ def command(every: float, database: str | None) -> None:
     from perfdb.store.engine import sqlite_path
 
     history = open_history(database)
-    path = sqlite_path(history.url)
+    path = None if history.is_lake else sqlite_path(history.url)
     if path is not None and path.exists() and not path.is_file():  # that will not become a database
         raise StoreError(f"{history.database} is no regular file, and so no database")
     if not (sys.stdout.isatty() and sys.stdin.isatty()):

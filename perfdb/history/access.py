@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
+from perfdb.lake.place import is_lake
 from perfdb.measures import configured
 from perfdb.recording.health import warn_once
 from perfdb.search import doubt_about_home
@@ -25,11 +26,14 @@ from perfdb.store.database import Database
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from perfdb.filters import Chosen
+    from perfdb.lake.lake import Lake
     from perfdb.measures import Measure
     from perfdb.store.upkeep.backup import Backup
 
 logger = logging.getLogger("perfdb")
 
+_NO_DATABASE = "sqlite:////dev/null/lake"  # in the settings of a lake's reader
 READER_WAIT_S = 1.0  # a reader that finds the database busy reads what is there
 
 
@@ -39,7 +43,18 @@ class Access:
     def __init__(
         self, url: str | os.PathLike[str] | None = None, *, home: str | os.PathLike[str] | None = None
     ) -> None:
-        if url is None and home is not None:
+        self._lake: Lake | None = None
+        if url is None:
+            named = os.environ.get("PERFDB_DATABASE_URL", "").strip() if home is None else ""
+        else:
+            named = os.fspath(url)
+        if named and is_lake(named):
+            from perfdb.lake.lake import Lake
+
+            self._lake = Lake(named)
+            self._settings = settings_module.load_for_reading(home=home, database_url=_NO_DATABASE)
+            self._explicit = True
+        elif url is None and home is not None:
             url_of_home = settings_module.sqlite_url(
                 settings_module.absolute(home) / settings_module.DATABASE_FILE
             )
@@ -54,7 +69,13 @@ class Access:
 
     @property
     def url(self) -> str:
-        """The SQLAlchemy URL, which may hold a password; ``database`` is the form to show."""
+        """The SQLAlchemy URL, which may hold a password; ``database`` is the form to show.
+
+        Raises:
+            StoreError: this is a lake, and something wants a database.
+        """
+        if self._lake is not None:
+            raise StoreError(f"{self.database} is a lake: this works on a database only (perfdb lake --help)")
         return self._settings.database_url
 
     @property
@@ -74,6 +95,11 @@ class Access:
         return measure_named(connection, name, configured(self._settings.measures), where=self.database)
 
     @property
+    def is_lake(self) -> bool:
+        """Whether it is a lake, and no database."""
+        return self._lake is not None
+
+    @property
     def is_explicit(self) -> bool:
         """Whether the database was named by its URL or path, and is not simply that of the home."""
         return self._explicit
@@ -83,6 +109,8 @@ class Access:
         """The database for people: a path, or a URL whose password is hidden."""
         from perfdb.store.engine import shown_url, sqlite_path
 
+        if self._lake is not None:
+            return self._lake.place.shown
         path = sqlite_path(self.url)
         return settings_module.shown_path(path) if path else shown_url(self.url)
 
@@ -94,6 +122,9 @@ class Access:
         """
         from perfdb.store.engine import sqlite_path
 
+        if self._lake is not None:
+            self._lake.place.require()
+            return
         path = sqlite_path(self.url)
         if path is not None and (reason := _closed(path)) is not None:
             raise StoreError(f"{self.database} cannot be read: {reason}")
@@ -132,7 +163,7 @@ class Access:
         from perfdb.store.engine import QUERY_ERRORS, sqlite_path
         from perfdb.store.sanity import find_nonsense, unreadable
 
-        path = sqlite_path(self.url)
+        path = None if self._lake is not None else sqlite_path(self.url)
         if path is None or not path.is_file():
             return None
         wrong = None
@@ -150,14 +181,25 @@ class Access:
         """
         from perfdb.store.session_files import folders_for
 
-        return folders_for(self._settings, self.url)
+        return [] if self._lake is not None else folders_for(self._settings, self.url)
+
+    def _of(self, filters: Chosen | None, sessions: tuple[str, ...]) -> Database:
+        """Return the database that answers: of a lake that of the window which is asked about."""
+        if self._lake is None:
+            return self._database
+        from perfdb.lake.windows import Asked
+
+        return self._lake.database(Asked(filters, sessions))
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection | None]:
+    def _reading(
+        self, filters: Chosen | None = None, *, sessions: tuple[str, ...] = ()
+    ) -> Iterator[Connection | None]:
+        """Yield a connection; a lake wants to know which sessions, or which of these and what was before."""
         self.require_access()
         if not self._explicit:
             self._take_in_journals()
-        database = self._database
+        database = self._of(filters, sessions)
         try:
             found = database.reading() if self._explicit else database.reading_if_there()
             with self._in_words("read"), found as connection:
@@ -166,14 +208,17 @@ class Access:
             database.rest()  # between two questions the file may be replaced, or the process forked
 
     @contextmanager
-    def _recorded(self) -> Iterator[Connection]:
-        with self._reading() as connection:
+    def _recorded(
+        self, filters: Chosen | None = None, *, sessions: tuple[str, ...] = ()
+    ) -> Iterator[Connection]:
+        with self._reading(filters, sessions=sessions) as connection:
             if connection is None:
                 raise self._nothing_recorded()
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
+        self._require_database()
         with self._recorded():
             pass
         try:
@@ -190,6 +235,14 @@ class Access:
                 yield self._database
         finally:
             self._database.rest()
+
+    def _require_database(self) -> None:
+        """Refuse a lake.
+
+        Raises:
+            StoreError: this is one.
+        """
+        _ = self.url
 
     @contextmanager
     def _in_words(self, what: str) -> Iterator[None]:
@@ -237,16 +290,20 @@ class Access:
 class Readable(Protocol):
     """What gives a connection to read with."""
 
-    def _reading(self) -> AbstractContextManager[Connection | None]: ...
+    def _reading(self, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]: ...
 
 
-def reading(history: Readable) -> AbstractContextManager[Connection | None]:
+def reading(history: Readable, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]:
     """Give a connection for ``perfdb.store`` that sees one moment; None where nothing is recorded yet.
+
+    Args:
+        history: what is read.
+        filters: of a lake: which sessions.
 
     Raises:
         StoreError: the database is missing, unreadable or not perfdb's.
     """
-    return history._reading()
+    return history._reading(filters)
 
 
 def writing(history: Access) -> AbstractContextManager[Connection]:

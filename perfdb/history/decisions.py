@@ -125,6 +125,8 @@ class Decisions(Access):
         from perfdb.store import large, reading
         from perfdb.store import sessions as stored
 
+        if self._lake is not None:
+            return self._retag_in_lake(session_id, name, is_removed=change is stored.untag_session)
         with self._writing() as connection:
             found = reading.find_session_id(connection, session_id)
             pk, is_large = large.find(connection, found)
@@ -134,6 +136,14 @@ class Decisions(Access):
             with self._in_pieces() as database:
                 large.count_steps(database, pk, counted=counted)
         return found, changed
+
+    def _retag_in_lake(self, session_id: str, name: str, *, is_removed: bool) -> tuple[str, bool]:
+        tag = recorded_name(redact(name))
+        session = cast("History", self).session(session_id)
+        if self._lake is not None and (tag in session.tags) is is_removed:
+            self._lake.change(session.session_id, session.start_time, "untag" if is_removed else "tag", tag)
+            return session.session_id, True
+        return session.session_id, False
 
     def delete(self, *session_ids: str) -> tuple[str, ...]:
         """Delete sessions with their steps and samples, and the pictures of designs; their JSON reports stay.
@@ -153,6 +163,11 @@ class Decisions(Access):
         from perfdb.store import sessions as stored
         from perfdb.store.session_files import remove_pictures
 
+        if self._lake is not None:
+            named = {each.session_id: each for each in map(cast("History", self).session, session_ids)}
+            for each in named.values():
+                self._lake.change(each.session_id, each.start_time, "delete")
+            return tuple(named)
         with self._writing() as connection:
             found = tuple(dict.fromkeys(reading.find_session_id(connection, each) for each in session_ids))
             for session_id in found:

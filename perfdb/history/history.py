@@ -43,7 +43,8 @@ class History(Keeping):
     filters raises ``ValueError`` for a value that cannot be meant and ``TypeError`` for an unknown name.
 
     Args:
-        url: an SQLAlchemy URL or the path of an SQLite file; default: the database of the settings.
+        url: an SQLAlchemy URL or the path of an SQLite file, or a lake: its folder, or a URL such as
+            ``s3://bucket/lake``; default: the database of the settings.
         home: the folder that perfdb keeps its files in, when it is not the default one.
 
     Raises:
@@ -81,7 +82,7 @@ class History(Keeping):
         from perfdb.store.expanding import expanded_frame
 
         chosen = checked_filters(last, filters)
-        with self._reading() as connection:
+        with self._reading(chosen) as connection:
             if connection is None:
                 return frames.empty_sessions_frame()
             found = frames.sessions_frame(connection, **chosen)
@@ -116,7 +117,7 @@ class History(Keeping):
 
         chosen = checked_filters(last, filters)
         chosen["step_attribute"] = checked_attributes(step_attribute, of="step_attribute")
-        with self._reading() as connection:
+        with self._reading(chosen) as connection:
             if connection is None:
                 return frames.empty_steps_frame()
             found = frames.steps_frame(connection, step=step, **chosen)
@@ -141,7 +142,7 @@ class History(Keeping):
         from perfdb.store.expanding import expanded_rows
 
         chosen = checked_filters(last, filters)
-        with self._reading() as connection:
+        with self._reading(chosen) as connection:
             rows = [] if connection is None else frames.session_rows(connection, **chosen)
         return expanded_rows(rows, [row["attributes"] for row in rows]) if expand_attributes else rows
 
@@ -168,7 +169,7 @@ class History(Keeping):
 
         chosen = checked_filters(last, filters)
         chosen["step_attribute"] = checked_attributes(step_attribute, of="step_attribute")
-        with self._reading() as connection:
+        with self._reading(chosen) as connection:
             if connection is None:
                 return []
             rows = frames.step_rows(connection, step=step, **chosen)
@@ -190,7 +191,7 @@ class History(Keeping):
         from perfdb.store import reading
 
         show_as(Session, "text/html", _session_html)
-        with self._recorded() as connection:
+        with self._recorded(sessions=(session_id,)) as connection:
             return reading.read_session(connection, reading.find_session_id(connection, session_id))
 
     def spending(self) -> pd.DataFrame:
@@ -241,7 +242,7 @@ class History(Keeping):
         from perfdb.store import reading
 
         chosen = checked_filters(last, filters)
-        with self._reading() as connection:
+        with self._reading(chosen) as connection:
             if connection is not None:
                 ids = reading.find_session_ids(connection, **chosen)
                 yield from reading.read_sessions(connection, ids)
@@ -260,10 +261,9 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._reading() as connection:
-            return queries.measures(
-                connection, configured(self._settings.measures), **checked_filters(last, filters)
-            )
+        chosen = checked_filters(last, filters)
+        with self._reading(chosen) as connection:
+            return queries.measures(connection, configured(self._settings.measures), **chosen)
 
     def bottlenecks(
         self, *, measure: str = "duration", last: int | None = 100, **filters: Unpack[Filters]
@@ -283,9 +283,10 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._reading() as connection:
+        chosen = checked_filters(last, filters)
+        with self._reading(chosen) as connection:
             of = self._measure(connection, measure)
-            return queries.bottlenecks(connection, measure=of, **checked_filters(last, filters))
+            return queries.bottlenecks(connection, measure=of, **chosen)
 
     def trends(
         self,
@@ -329,9 +330,14 @@ class History(Keeping):
                 filters["since"] = moment_of(since, zone=days_of)
             if (until := filters.get("until")) is not None:
                 filters["until"] = moment_of(until, zone=days_of)
-        with self._reading() as connection:
+        chosen = checked_filters(last, filters)
+        if self._lake is not None and queries.is_of_everything(by, days_of, measure, chosen):
+            self.require_access()
+            return queries.trends_of_everything(
+                self._lake.statistics, by=by, step=step, pipeline=chosen.get("pipeline")
+            )
+        with self._reading(chosen) as connection:
             of = self._measure(connection, measure)
-            chosen = checked_filters(last, filters)
             return queries.trends(connection, by=by, step=step, zone=days_of, measure=of, **chosen)
 
     def failures(
@@ -352,8 +358,9 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._reading() as connection:
-            return queries.failures(connection, step=step, **checked_filters(last, filters))
+        chosen = checked_filters(last, filters)
+        with self._reading(chosen) as connection:
+            return queries.failures(connection, step=step, **chosen)
 
     def violations(
         self, *, measure: str | None = None, last: int | None = 1000, **filters: Unpack[Filters]
@@ -376,11 +383,12 @@ class History(Keeping):
         from perfdb.history import queries
 
         rules = read_alert_settings(self._settings.alerts, reading=True).rules
-        with self._reading() as connection:
+        chosen = checked_filters(last, filters)
+        with self._reading(chosen) as connection:
             if measure is not None:
                 name = self._measure(connection, measure).name
                 rules = tuple(rule for rule in rules if rule.metric == name)
-            return queries.violations(connection, rules, **checked_filters(last, filters))
+            return queries.violations(connection, rules, **chosen)
 
     def regressions(
         self,
@@ -421,8 +429,8 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._reading() as connection:
-            chosen = checked_filters(last, filters)
+        chosen = checked_filters(last, filters)
+        with self._reading({**chosen, "since": None}) as connection:
             of = self._measure(connection, measure)
             if by is not None:
                 return queries.regressions_by(connection, by, step=step, better=better, measure=of, **chosen)
@@ -442,8 +450,9 @@ class History(Keeping):
         from perfdb.history import queries
 
         modes = self._settings.mode_attributes
-        with self._reading() as connection:
-            return queries.differs_by(connection, modes, **checked_filters(last, filters))
+        chosen = checked_filters(last, filters)
+        with self._reading({**chosen, "since": None}) as connection:
+            return queries.differs_by(connection, modes, **chosen)
 
     def thresholds(
         self,
@@ -467,9 +476,10 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._reading() as connection:
+        chosen = checked_filters(last, filters)
+        with self._reading(chosen) as connection:
             of = self._measure(connection, measure)
-            found = queries.suggest_thresholds(connection, measure=of, **checked_filters(last, filters))
+            found = queries.suggest_thresholds(connection, measure=of, **chosen)
         return found if step is None else found[found["step_name"] == step_of(step)].reset_index(drop=True)
 
     suggest_thresholds = thresholds  # its first name
@@ -534,9 +544,11 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._recorded() as connection:
+        of_groups = by is not None or split is not None
+        chosen = checked_filters(last, filters) if of_groups else None
+        with self._recorded(chosen, sessions=() if of_groups else _named(a, b)) as connection:
             of = self._measure(connection, measure)
-            if split is not None:
+            if chosen is not None and split is not None:
                 if by is not None or a is not None or b is not None:
                     raise UsageError("split= compares two periods: it goes with neither by= nor two sessions")
                 return queries.compare_periods(
@@ -544,11 +556,10 @@ class History(Keeping):
                     split=moment_of(split),
                     mode_attributes=self._settings.mode_attributes,
                     measure=of,
-                    **checked_filters(last, filters),
+                    **chosen,
                 )
-            if by is not None:
+            if chosen is not None and by is not None:
                 modes = self._settings.mode_attributes
-                chosen = checked_filters(last, filters)
                 return queries.compare_groups(
                     connection, by=by, a=a, b=b, mode_attributes=modes, measure=of, **chosen
                 )
@@ -583,9 +594,9 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._reading() as connection:
+        chosen = checked_filters(last, filters)
+        with self._reading(chosen) as connection:
             of = self._measure(connection, measure)
-            chosen = checked_filters(last, filters)
             modes = self._settings.mode_attributes
             return queries.choices(connection, by=by, step=step, measure=of, mode_attributes=modes, **chosen)
 
@@ -619,8 +630,8 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._recorded() as connection:
-            chosen = checked_filters(last, filters)
+        chosen = checked_filters(last, filters)
+        with self._recorded(chosen) as connection:
             return queries.common(connection, slow=slow, slowest=slowest, over=over, step=step, **chosen)
 
     def usual_pair(self, a: str | None = None, b: str | None = None) -> tuple[str, str]:
@@ -636,7 +647,7 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._recorded() as connection:
+        with self._recorded(sessions=_named(a, b)) as connection:
             return queries.usual_pair(connection, a, b)
 
     def explain(self, session_id: str = "last", *, measure: str = "duration", last: int = 100) -> Explanation:
@@ -653,7 +664,7 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._recorded() as connection:
+        with self._recorded(sessions=(session_id,)) as connection:
             return queries.explain(connection, session_id, last, self._measure(connection, measure))
 
     def chart(
@@ -760,10 +771,11 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._reading() as connection:
+        chosen = checked_filters(last, filters)
+        with self._reading(chosen) as connection:
             if connection is None:
                 return last
-            within = queries.within_limits(connection, times=times, **checked_filters(last, filters))
+            within = queries.within_limits(connection, times=times, **chosen)
         return last if within["last"] is None else int(within["last"])
 
     def count(self, **filters: Unpack[Filters]) -> int:
@@ -774,10 +786,11 @@ class History(Keeping):
         """
         from perfdb.store import extent
 
-        with self._reading() as connection:
+        chosen = checked_filters(None, filters)
+        with self._reading(chosen) as connection:
             if connection is None:
                 return 0
-            return extent.count_sessions(connection, **checked_filters(None, filters))
+            return extent.count_sessions(connection, **chosen)
 
     def alerts(self, state: str = "open") -> pd.DataFrame:
         """Return one row per alert, the newest first; of the open ones the most severe first.
@@ -835,6 +848,11 @@ class History(Keeping):
             .to_html(index=False, border=0, na_rep="–", float_format="{:.2f}".format)
         )
         return render("history.html", database=self.database, newest=None if newest.empty else table)
+
+
+def _named(*sessions: object) -> tuple[str, ...]:
+    """Return the sessions that a comparison is about."""
+    return tuple(str(each) for each in sessions if each is not None)
 
 
 def _session_html(session: Session) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfdb.errors import NotFoundError
+from perfdb.filters import Chosen
 from perfdb.recording.redaction import redact
 from perfdb.settings import shown_path
 from perfdb.text import shortened
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from perfdb.history.history import History
 
 _MOST_SHOWN = 8
+_NEWEST = 1_000  # sessions of a lake among which names are looked for
 
 
 def require_names(
@@ -44,7 +46,8 @@ def require_names(
     }
     if not given:
         return
-    with reading(history) as connection:
+    wanted_of: Chosen = {"pipeline": pipeline, "tag": tag, "branch": branch, "last": _NEWEST}
+    with reading(history, wanted_of) as connection:
         if connection is None or not browsing.names_of(connection, "pipeline", most=1):
             return
         for kind, name in given.items():

@@ -6,7 +6,7 @@ A connection goes in, a finding comes out; None stands for a home in which nothi
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, tzinfo
 from functools import partial
@@ -172,6 +172,25 @@ def trends(
     runs = runs if step is None else runs[runs["step_name"] == step]
     past = None if connection is None else days_before(connection, measure)
     return _said(analysis.trends(runs, by=by, zone=zone, past=past), measure)
+
+
+def is_of_everything(by: By, zone: tzinfo | None, measure: str, filters: Chosen) -> bool:
+    """Tell whether trends are of all sessions, or all of a pipeline, by days of UTC."""
+    given = {name for name, value in filters.items() if value is not None}
+    return by != "last" and recorded_name(measure) == DURATION.name and given <= _BY_INDEX and zone is UTC
+
+
+def trends_of_everything(
+    read: Callable[..., list[statistics.Row]], *, by: By, step: str | None, pipeline: str | None
+) -> pd.DataFrame:
+    """Return what ``trends`` does of everything, when a whole lake gives the statistics."""
+    from perfdb.analysis import trends as analysis
+    from perfdb.analysis.series import PERCENTILES
+
+    percentiles = list(PERCENTILES.values())
+    asked = {"step": step_of(step), "pipeline": pipeline}
+    days = read(percentiles[:1], by="day", **asked) if by == "week" else ()
+    return _said(analysis.of_statistics(read(percentiles, by=by, **asked), days=days), DURATION)
 
 
 def _statistics(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from perfdb.errors import StoreError
-from perfdb.filters import Filters, checked_filters
+from perfdb.filters import Chosen, Filters, checked_filters
 from perfdb.history import queries
 from perfdb.history.history import History
 from perfdb.store.database import Database, Watch
@@ -20,6 +20,8 @@ from perfdb.store.database import Database, Watch
 if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
+
+    from perfdb.lake.lake import LakeWatch
 
 QUERY_LIMIT_S = 5.0
 TAKE_IN_EVERY_S = 3.0
@@ -35,37 +37,47 @@ class ServedHistory(History):
 
     def __init__(self, history: History, *, limit_s: float = QUERY_LIMIT_S) -> None:
         history.require_access()
-        super().__init__(history.url, home=history.settings.home)
+        named = history.url if history._lake is None else history._lake.text
+        super().__init__(named, home=history.settings.home)
         self._settings = history.settings  # which remember whether somebody named the home
         self._explicit = history.is_explicit
-        self._database = Database(history.url, migrates=False, limit_s=limit_s, ends=lambda: self._is_closed)
+        if self._lake is None:
+            self._database = Database(
+                history.url, migrates=False, limit_s=limit_s, ends=lambda: self._is_closed
+            )
+        else:
+            self._lake.limit(limit_s, lambda: self._is_closed)
         self._is_closed = False
         self._taking_in = threading.Lock()
         self._taken_in_at = 0.0
 
     @contextmanager
-    def reading(self) -> Iterator[Connection | None]:
+    def reading(
+        self, filters: Chosen | None = None, *, sessions: tuple[str, ...] = ()
+    ) -> Iterator[Connection | None]:
         """Yield a connection for ``store`` that sees one moment; None while nothing is recorded."""
         from perfdb.store.engine import ALL_ERRORS
 
         try:
-            with self._in_words("read"), self._database.reading_if_there() as connection:
+            found = self._of(filters, sessions).reading_if_there()
+            with self._in_words("read"), found as connection:
                 yield connection
         except ALL_ERRORS as error:
             raise StoreError(f"{self.database} cannot be read now: {error}") from error
 
     _reading = reading
 
-    def watch(self) -> Watch:
+    def watch(self) -> Watch | LakeWatch:
         """Return what notices that something was written."""
-        return self._database.watch()
+        return self._database.watch() if self._lake is None else self._lake.watch()
 
     def sessions_and_steps(
         self, *, last: int | None, **filters: Unpack[Filters]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return ``sessions`` and ``steps`` of the newest sessions, so many as an answer may read."""
-        with self.reading() as connection:
-            return queries.sessions_and_steps(connection, **checked_filters(last, filters))
+        chosen = checked_filters(last, filters)
+        with self.reading(chosen) as connection:
+            return queries.sessions_and_steps(connection, **chosen)
 
     def take_in(self) -> None:
         """Take in what dead writers left in the default home; a database given by a URL is only read."""

@@ -83,6 +83,7 @@ class Worker:
         fsync: bool = False,
         alerts: Table | None = None,
         retention: Table | None = None,
+        archive: Table | None = None,
         prices: Table | None = None,
         trust: Trust | None = None,
         find_folders: Callable[[], list[Path]] = list,
@@ -119,6 +120,12 @@ class Worker:
             from perfdb.store.upkeep.pruning import read_policy
 
             self._upkeep = Upkeep(home, read_policy(retention), self._database, health, find_folders)
+        self._archiving: Archiving | None = None
+        if archive:
+            from perfdb.worker.archiving import Archiving, read_archive
+
+            if (found := read_archive(archive)) is not None:
+                self._archiving = Archiving(home, database_url, *found, health)
 
     def _reset_locks(self) -> None:
         self.turn_lock = RLock()  # held while the thread imports or is in a batch
@@ -474,6 +481,8 @@ class Worker:
     def _prune(self) -> None:
         self._prunes = self._upkeep is not None and self._upkeep.turn(idle=not self._moved)
         self._prunes |= self._rolling.turn(moved=self._moved)
+        if self._archiving is not None:
+            self._archiving.turn()
 
     def _be_heard_of(self) -> None:
         """Renew the leases of our sessions: other hosts cannot see the locks of our journals."""
@@ -634,6 +643,8 @@ class Worker:
             self._upkeep.after_fork_in_child()
             self._prunes = False
         self._rolling.after_fork_in_child()
+        if self._archiving is not None:
+            self._archiving.after_fork_in_child()
         self._waiting.clear()
         sessions, self._sessions = self._sessions, []
         for session in sessions:

@@ -28,7 +28,7 @@ Pair = tuple[History, History]
 # What names the database itself; everything else must be equal.
 OF_THE_DATABASE = {
     "url", "database", "settings", "is_explicit", "backup", "require_access", "affordable", "explained",
-    "picture_folders",
+    "picture_folders", "is_lake",
 }  # fmt: skip
 
 

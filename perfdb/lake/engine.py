@@ -1,0 +1,195 @@
+"""Ask the files of a lake in SQL: DuckDB in this process, or the same SQL in the tasks of a Dask cluster.
+
+A question is cut into tasks, each of which reads some files and returns a small table. ``PERFDB_DASK`` names
+the scheduler whose workers do them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from perfdb.errors import MissingExtraError, StoreError
+from perfdb.lake.place import Place
+from perfdb.lake.rows import DAY_US
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MEMORY = "1GB"
+_CONNECT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the history."""
+
+    path: str  # below the table
+    day: date  # of its sessions
+    rows: int
+    size: int
+    first_us: int  # start of its first step or session, and of its last
+    last_us: int
+
+
+def files_of(table: Any, *, days: Collection[date] | None = None) -> list[File]:
+    """Return the files of a table's version, oldest day first; only those of some days."""
+    import pyarrow as pa
+
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pydict()
+    count = len(actions["path"])
+    nothing = [None] * count
+    first, last = actions.get("min.start_us", nothing), actions.get("max.start_us", nothing)
+    found = []
+    for n in range(count):
+        day = actions["partition.day"][n] if "partition.day" in actions else None
+        if day is None:  # roll-ups have months
+            day = date.fromisoformat(f"{actions['partition.month'][n]}-01")
+        began = (day - date(1970, 1, 1)).days * DAY_US
+        if days is None or day in days:
+            rows, size = actions["num_records"][n], actions["size_bytes"][n]
+            low = began if first[n] is None else first[n]
+            found.append(
+                File(actions["path"][n], day, rows, size, low, _LATEST if last[n] is None else last[n])
+            )
+    return sorted(found, key=lambda file: (file.day, file.path))
+
+
+_LATEST = 1 << 62
+
+
+def ask(
+    place: Place,
+    files: Sequence[File],
+    sql: str,
+    *,
+    table: str = "history",
+    whole: bool = False,
+    where: str = "TRUE",
+    tables: Mapping[str, pa.Table] | None = None,
+) -> pa.Table:
+    """Return what one query says of the rows ``h`` of some files.
+
+    Args:
+        place: of the lake.
+        files: not none.
+        sql: in DuckDB's words.
+        table: whose files they are.
+        whole: with all columns, also those that some files lack.
+        where: which rows ``h`` has.
+        tables: that the query names beside ``h``.
+    """
+    return run(_task(place, files, sql, table, whole) | {"tables": dict(tables or {}), "where": where})
+
+
+def ask_each(
+    place: Place, questions: Sequence[tuple[Sequence[File], str]], *, table: str = "history"
+) -> Iterator[pa.Table]:
+    """Yield what each of the queries says, by the cluster if there is one."""
+    tasks = [_task(place, files, sql, table, False) for files, sql in questions]
+    address = os.environ.get("PERFDB_DASK", "").strip()
+    if not address or not tasks:
+        yield from map(run, tasks)
+        return
+    with _cluster(address) as client:
+        from distributed import as_completed
+
+        futures = client.map(run, tasks, pure=False)
+        for future in as_completed(futures):  # type: ignore[no-untyped-call]
+            yield future.result()
+            future.release()
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[Any]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingExtraError("PERFDB_DASK needs distributed: pip install 'perfdb[fleet]'") from None
+    try:
+        client = Client(address, timeout=_CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, TimeoutError, ValueError) as error:
+        raise StoreError(f"the cluster at PERFDB_DASK cannot be reached: {type(error).__name__}") from None
+    try:
+        yield client
+    finally:
+        client.close()  # type: ignore[no-untyped-call]
+
+
+def _task(place: Place, files: Sequence[File], sql: str, table: str, whole: bool) -> dict[str, Any]:
+    return {
+        "place": place,
+        "table": table,
+        "paths": [file.path for file in files],
+        "sql": sql,
+        "whole": whole,
+    }
+
+
+def run(task: dict[str, Any]) -> pa.Table:
+    """Do one task, here or in a worker."""
+    import duckdb
+
+    place: Place = task["place"]
+    options: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": _MEMORY,
+        "autoinstall_known_extensions": "false",
+    }
+    if _is_worker():
+        options["threads"] = "1"
+    with duckdb.connect(":memory:", config=options) as connection:
+        connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+        if place.local is not None:
+            paths = [str(place.local / task["table"] / path) for path in task["paths"]]
+            named = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+            union = "true" if task["whole"] else "false"
+            is_history = task["table"] == "history"  # whose days are in the paths only
+            by_path = "true, hive_types = {'day': DATE}" if is_history else "false"
+            how = f"hive_partitioning = {by_path}, union_by_name = {union}"
+            source = f"read_parquet([{named}], {how})"
+        else:
+            connection.register("stored", _dataset(place, task))
+            source = "stored"
+        connection.execute(f"CREATE VIEW h AS SELECT * FROM {source} WHERE {task.get('where', 'TRUE')}")
+        for name, known in task.get("tables", {}).items():
+            connection.register(name, known)
+        found: pa.Table = connection.sql(task["sql"]).to_arrow_table()
+        return found
+
+
+def _dataset(place: Place, task: dict[str, Any]) -> Any:
+    """Return the files of an object store as pyarrow reads them: DuckDB's own reader is a download."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    from perfdb.lake import rows
+
+    schema = rows.schema() if task["table"] == "history" else rows.rollup_schema()
+    paths = [place.path(task["table"], path) for path in task["paths"]]
+    days = pa.schema([("day", pa.date32())] if task["table"] == "history" else [])
+    partitioning = ds.partitioning(days, flavor="hive")
+    return ds.dataset(
+        paths,
+        schema=schema,
+        filesystem=place.files,
+        format="parquet",
+        partitioning=partitioning,
+        partition_base_dir=place.path(task["table"]),
+    )
+
+
+def _is_worker() -> bool:
+    """Tell whether this process is one of several that share the machine's cores."""
+    import sys
+
+    worker = sys.modules.get("distributed.worker")
+    return worker is not None and bool(worker.Worker._instances)
+
+
+def text(value: str) -> str:
+    """Return a text as DuckDB reads it."""
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,252 @@
+"""Where a lake is: a folder, a bucket, any file system of pyarrow or fsspec; and how its tables are opened.
+
+Everything heavy is imported by the first thing that opens a lake. User, password and options that an address
+carries go to the libraries only, never into a message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from perfdb.errors import AbsentError, MissingExtraError, StoreError
+from perfdb.settings import absolute, shown_path
+from perfdb.vocabulary import BACKENDS
+
+MARKER = "perfdb-lake.json"
+FORMAT = 1
+HISTORY, ROLLUPS, INBOX, SOURCES, CHANGES = "history", "rollups", "inbox", "sources", "changes"
+_OPTIONS = {"endpoint_override": "AWS_ENDPOINT_URL", "region": "AWS_REGION"}
+
+
+def is_lake(text: str) -> bool:
+    """Tell whether what a person names is a lake: of another scheme than a database's, or such a folder."""
+    scheme, separator, _ = text.partition("://")
+    if separator:
+        return scheme.partition("+")[0] not in BACKENDS and scheme not in ("http", "https", "postgres")
+    try:
+        return os.path.isfile(os.path.join(text, MARKER))
+    except ValueError:
+        return False
+
+
+def require_libraries() -> None:
+    """Refuse to go on without what a lake needs.
+
+    Raises:
+        MissingExtraError: one of the libraries is not installed.
+    """
+    try:
+        import deltalake  # noqa: F401
+        import duckdb  # noqa: F401
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(f"a lake needs {error.name}: pip install 'perfdb[lake]'") from None
+
+
+class Place:
+    """One lake's place.
+
+    Args:
+        text: a path, or a URL such as ``s3://bucket/lake``; ``s3://KEY:SECRET@bucket/lake?region=…``,
+            ``endpoint_override`` and ``scheme`` are understood, too.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.known: dict[str, tuple[object, Any]] = {}  # what was read of a version, by its name
+        self._options: dict[str, str] = {}
+        if "://" not in text:
+            self.local: Path | None = absolute(text)
+            self.url = str(self.local)
+            return
+        scheme, _, rest = text.partition("://")
+        named, _, query = rest.partition("?")
+        user, _, path = named.rpartition("@")  # a secret may have a slash
+        self.local = absolute(unquote(path)) if scheme == "file" else None
+        name, _, secret = user.partition(":")
+        if user:
+            self._options = {"AWS_ACCESS_KEY_ID": unquote(name), "AWS_SECRET_ACCESS_KEY": unquote(secret)}
+        given = dict(parse_qsl(query))
+        for option, value in given.items():
+            if option in _OPTIONS:
+                self._options[_OPTIONS[option]] = value
+        endpoint = self._options.get("AWS_ENDPOINT_URL")
+        if endpoint is not None and "://" not in endpoint:
+            self._options["AWS_ENDPOINT_URL"] = f"{given.get('scheme', 'https')}://{endpoint}"
+        self.url = str(self.local) if self.local else f"{scheme}://{path.rstrip('/')}"
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what was read: a worker of a cluster needs the place only."""
+        return {**vars(self), "known": {}}
+
+    def once(self, name: str, version: object, read: Callable[[], Any]) -> Any:
+        """Return what ``read`` gives, read once for each version."""
+        if name not in self.known or self.known[name][0] != version:
+            self.known[name] = (version, read())
+        return self.known[name][1]
+
+    @property
+    def shown(self) -> str:
+        """The place for people."""
+        return shown_path(self.local) if self.local is not None else self.url
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """What the Delta library is told; what the environment says it reads by itself."""
+        options = dict(self._options)
+        endpoint = options.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
+        if endpoint.startswith("http://"):
+            options["AWS_ALLOW_HTTP"] = "true"
+        if self.url.startswith("s3"):
+            options.setdefault("aws_conditional_put", "etag")
+        return options
+
+    @cached_property
+    def _files(self) -> tuple[Any, str]:
+        """Return the file system and the path of the lake in it."""
+        require_libraries()
+        from pyarrow import fs
+
+        if self.local is not None:
+            return fs.LocalFileSystem(), str(self.local)
+        scheme, _, rest = self.url.partition("://")
+        if scheme in ("s3", "s3a"):
+            return fs.S3FileSystem(**self._arguments()), rest
+        try:
+            system, path = fs.FileSystem.from_uri(self.url)
+            return system, path
+        except Exception:
+            try:
+                import fsspec
+            except ImportError:
+                raise MissingExtraError(f"{scheme}:// needs fsspec: pip install fsspec") from None
+            system, path = fsspec.core.url_to_fs(self.url)
+            return fs.PyFileSystem(fs.FSSpecHandler(system)), path
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return what pyarrow's S3 is told; no address, because it would say one that it cannot read."""
+        known = {**os.environ, **self._options}
+        found: dict[str, Any] = {"allow_bucket_creation": True}
+        if endpoint := known.get("AWS_ENDPOINT_URL"):
+            kind, _, host = endpoint.partition("://")
+            found |= {"scheme": kind, "endpoint_override": host.rstrip("/")}
+        if region := known.get("AWS_REGION"):
+            found["region"] = region
+        if name := self._options.get("AWS_ACCESS_KEY_ID"):
+            found |= {"access_key": name, "secret_key": self._options["AWS_SECRET_ACCESS_KEY"]}
+        return found
+
+    @property
+    def files(self) -> Any:
+        """The pyarrow file system."""
+        return self._files[0]
+
+    def path(self, *parts: str) -> str:
+        """Return the path of a part of the lake in ``files``."""
+        return "/".join((self._files[1], *parts))
+
+    def table_url(self, name: str) -> str:
+        """Return what the Delta library calls a table."""
+        return f"{self.url}/{name}"
+
+    # -- small files ---------------------------------------------------------------------------
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder of the lake, sorted."""
+        from pyarrow import fs
+
+        found = self.files.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
+        return sorted(each.base_name for each in found if each.is_file and not each.base_name.startswith("."))
+
+    def read(self, *parts: str) -> bytes | None:
+        """Return a small file; None when it is not there."""
+        try:
+            with self.files.open_input_file(self.path(*parts)) as file:
+                return bytes(file.read())
+        except FileNotFoundError:
+            return None
+
+    def write(self, content: bytes, *parts: str) -> None:
+        """Write a file, whole or not at all."""
+        if self.local is not None:  # a bucket shows an object once it is whole
+            target = self.local.joinpath(*parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
+            try:
+                aside.write_bytes(content)
+                os.replace(aside, target)
+            finally:
+                aside.unlink(missing_ok=True)
+            return
+        with self.files.open_output_stream(self.path(*parts)) as file:
+            file.write(content)
+
+    def remove(self, *parts: str) -> None:
+        """Remove a file; somebody else may have done so."""
+        with contextlib.suppress(FileNotFoundError):
+            self.files.delete_file(self.path(*parts))
+
+    # -- the lake ------------------------------------------------------------------------------
+
+    def create(self) -> None:
+        """Make it a lake if it is none.
+
+        Raises:
+            StoreError: it is of a newer perfdb, or a folder with other things in it.
+        """
+        if self._is_marked():
+            return
+        if self.local is not None and self.local.exists() and any(self.local.iterdir()):
+            raise StoreError(f"{self.shown} is no lake and not empty: name a new folder")
+        self.write(json.dumps({"format": FORMAT}).encode(), MARKER)
+
+    def require(self) -> None:
+        """Refuse a place that is no lake.
+
+        Raises:
+            AbsentError: it is none.
+            StoreError: it is of a newer perfdb.
+        """
+        if not self._is_marked():
+            raise AbsentError(f"there is no lake at {self.shown}: perfdb archive {self.shown} makes one")
+
+    def _is_marked(self) -> bool:
+        with self.in_words("opened"):
+            content = self.read(MARKER)
+        if content is None:
+            return False
+        if json.loads(content).get("format", 0) > FORMAT:
+            raise StoreError(f"{self.shown} was made by a newer perfdb: pip install -U perfdb")
+        return True
+
+    @contextlib.contextmanager
+    def in_words(self, what: str) -> Iterator[None]:
+        """Say what could not be done with the lake when a library fails at it."""
+        import duckdb
+        import pyarrow as pa
+        from deltalake.exceptions import DeltaError
+
+        try:
+            yield
+        except (OSError, DeltaError, duckdb.Error, pa.ArrowException) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise StoreError(f"{self.shown} cannot be {what}: {reason[:300]}") from None
+
+    def open(self, name: str) -> Any:
+        """Return a table at its newest version; None when it is not there yet."""
+        require_libraries()
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        if self.local is not None and not (self.local / name / "_delta_log").is_dir():
+            return None
+        try:
+            return DeltaTable(self.table_url(name), storage_options=self.storage_options)
+        except TableNotFoundError:
+            return None

@@ -1,0 +1,374 @@
+"""Take the pieces of the inbox into the history, once each, however many do so; and keep it in order.
+
+A commit says of each source how far it went (Delta's application transactions): of two sealers that take
+the same piece one is refused, and looks again. A session that the history has is left out, whoever sends it.
+A sealer that dies leaves files that no commit names, which ``vacuum`` removes, or pieces that were taken in,
+which the next one removes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from perfdb.errors import StoreError
+from perfdb.lake import engine, rollups
+from perfdb.lake.archive import bounds_of, note_of
+from perfdb.lake.place import CHANGES, HISTORY, INBOX, ROLLUPS, SOURCES, Place
+from perfdb.lake.rows import conformed, in_order, writer_properties
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS = 2_000_000  # in one commit, about
+_TRIES = 20
+_CONFLICT_S = 0.05
+_FILE_BYTES = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What was done."""
+
+    pieces: int
+    sessions: int
+    steps: int
+    days: int  # that were put in order
+    waiting: int  # pieces before which another one is missing
+
+
+def seal(
+    place: Place,
+    *,
+    now: float | None = None,
+    today: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Sealed:
+    """Take in what waits, put the days that are over in order, and bring the roll-ups up to date.
+
+    Args:
+        place: of the lake.
+        now: epoch s; the clock when None.
+        today: put the day that goes on in order, too.
+        progress: is told what is done.
+
+    Raises:
+        StoreError: the lake cannot be reached.
+    """
+    place.require()
+    pieces = sessions = steps = 0
+    while True:
+        taken = _taken_in(place)
+        if taken is None:
+            break
+        pieces, sessions, steps = pieces + taken[0], sessions + taken[1], steps + taken[2]
+        progress(f"{sessions:,} sessions")
+    moment = time.time() if now is None else now
+    until = date.max if today else datetime.fromtimestamp(moment, UTC).date()
+    days = put_in_order(place, until=until, progress=progress)
+    rollups.bring_up_to_date(place)
+    return Sealed(pieces, sessions, steps, days, len(place.names(INBOX)))
+
+
+def _taken_in(place: Place) -> tuple[int, int, int] | None:
+    """Take in some pieces; return how many, and their new sessions and steps; None where nothing is to do."""
+    for attempt in range(_TRIES):
+        with place.in_words("sealed"):
+            table = place.open(HISTORY)
+            ready, done = _ready(place, table)
+            for piece in done:
+                _finish(place, piece)
+            if not ready:
+                return None
+            found = [(name, rows) for name in ready if (rows := _read(place, name)) is not None]
+            if len(found) < len(ready):
+                continue  # another sealer was faster
+            new = _new(place, table, [rows for _, rows in found])
+            reached: dict[str, int] = {}
+            for name in ready:
+                source, _, last = bounds_of(name)
+                reached[source] = max(last, reached.get(source, 0))
+            if not _commit(place, table, new, reached):
+                time.sleep(_CONFLICT_S * (attempt + 1))
+                continue
+        for name, _ in found:
+            _finish(place, name)
+        sessions = new.column("step_name").null_count
+        return len(found), sessions, len(new) - sessions
+    raise StoreError(f"{place.shown} cannot be sealed: others commit to it all the time; try again later")
+
+
+def _ready(place: Place, table: Any) -> tuple[list[str], list[str]]:
+    """Return the pieces that follow what is committed, not more than a commit takes, and those in it."""
+    ready: list[str] = []
+    done: list[str] = []
+    reached: dict[str, int] = {}
+    rows = 0
+    for name in sorted(place.names(INBOX), key=bounds_of):
+        source, first, last = bounds_of(name)
+        if source not in reached:
+            reached[source] = (table.transaction_version(source) or 0) if table is not None else 0
+        if last <= reached[source]:
+            if name not in ready:
+                done.append(name)
+        elif first <= reached[source] and rows < _ROWS:
+            ready.append(name)
+            reached[source] = last
+            rows += _number_of_rows(place, name)
+    return ready, done
+
+
+def _number_of_rows(place: Place, piece: str) -> int:
+    import pyarrow.parquet as pq
+
+    try:
+        with place.files.open_input_file(place.path(INBOX, piece)) as file:
+            return int(pq.read_metadata(file).num_rows)
+    except FileNotFoundError:
+        return 0
+
+
+def _read(place: Place, piece: str) -> pa.Table | None:
+    import pyarrow.parquet as pq
+
+    try:
+        with place.files.open_input_file(place.path(INBOX, piece)) as file:
+            return conformed(pq.read_table(file)).replace_schema_metadata(None)
+    except FileNotFoundError:
+        return None
+
+
+def _new(place: Place, table: Any, pieces: list[pa.Table]) -> pa.Table:
+    """Return the rows of sessions that the history has not, each of them once, sorted."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts: list[pa.Table] = []
+    known: set[str] = set()
+    days = {day for rows in pieces for day in pc.unique(rows.column("day")).to_pylist()}
+    if table is not None and (files := engine.files_of(table, days=days)):
+        query = "SELECT session_id FROM h WHERE step_name IS NULL"
+        known.update(engine.ask(place, files, query).column(0).to_pylist())
+    for rows in pieces:
+        named = rows.filter(rows.column("step_name").is_null()).column("session_id").to_pylist()
+        twice = known.intersection(named)
+        if twice:
+            rows = rows.filter(
+                pc.invert(pc.is_in(rows.column("session_id"), pa.array(sorted(twice), pa.string())))
+            )
+        known.update(named)
+        parts.append(rows)
+    together = pa.concat_tables(parts, promote_options="default") if len(parts) > 1 else parts[0]
+    return in_order(together) if len(parts) > 1 else together
+
+
+def _commit(place: Place, table: Any, rows: pa.Table, reached: dict[str, int]) -> bool:
+    """Append the rows and say how far each source went; return False when another sealer was faster."""
+    from deltalake import CommitProperties, Transaction, write_deltalake
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    transactions = [Transaction(source, last) for source, last in reached.items()]
+    arguments: dict[str, Any] = {"storage_options": place.storage_options} if table is None else {}
+    try:
+        write_deltalake(
+            place.table_url(HISTORY) if table is None else table,
+            rows,
+            mode="error" if table is None else "append",
+            partition_by=["day"],
+            schema_mode="merge" if table is not None else None,
+            target_file_size=_FILE_BYTES,
+            writer_properties=writer_properties(),
+            commit_properties=CommitProperties(app_transactions=transactions, max_commit_retries=0),
+            **arguments,
+        )
+    except CommitFailedError:
+        return False
+    except (DeltaError, FileExistsError) as error:
+        is_race = table is None or "onflict" in str(error) or "already exists" in str(error)
+        if is_race and place.open(HISTORY) is not None:
+            return False
+        raise
+    return True
+
+
+def _finish(place: Place, piece: str) -> None:
+    """Remove a piece that was taken in, once it is noted where its source stands."""
+    source, _, last = bounds_of(piece)
+    name = f"{source.rpartition('-')[0]}.json"
+    sealed = json.loads(place.read(SOURCES, name) or b"null")
+    note = note_of(place, piece)
+    if note and (sealed is None or sealed["generation"] != note["generation"] or sealed["to"] < last):
+        place.write(json.dumps(note).encode(), SOURCES, name)
+    place.remove(INBOX, piece)
+
+
+# --- the daily pass ---------------------------------------------------------------------------------------
+
+
+def put_in_order(place: Place, *, until: date, progress: Callable[[str], None] = lambda text: None) -> int:
+    """Write the days before ``until`` anew that are in several files or have changes; return how many.
+
+    Each becomes one sorted file, with the tags and without the sessions that the changes name.
+    """
+    table = place.open(HISTORY)
+    if table is None:
+        return 0
+    changes = read_changes(place)
+    by_day: dict[date, list[str]] = {}
+    for file in engine.files_of(table):
+        by_day.setdefault(file.day, []).append(file.path)
+    changed = {change["day"] for change in changes.values()}
+    done = 0
+    for day, files in sorted(by_day.items()):
+        if not (str(day) in changed or (len(files) > 1 and day < until)):
+            continue
+        _rewrite(place, day, [each for each in changes.values() if each["day"] == str(day)])
+        done += 1
+        progress(f"{day}")
+    known = {str(day) for day in by_day}
+    for name, change in changes.items():
+        if change["day"] in known or change["day"] is None:
+            place.remove(CHANGES, name)
+    return done
+
+
+def _rewrite(place: Place, day: date, changes: list[dict[str, Any]]) -> None:
+    from deltalake import CommitProperties, write_deltalake
+    from deltalake.exceptions import CommitFailedError
+
+    for attempt in range(_TRIES):
+        with place.in_words("put in order"):
+            table = place.open(HISTORY)
+            rows = conformed(
+                engine.ask(place, engine.files_of(table, days={day}), "SELECT * FROM h", whole=True)
+            )
+            rows = in_order(changed(_once(rows), changes))
+            try:
+                if len(rows) == 0:
+                    table.delete(f"day = '{day}'")
+                    return
+                write_deltalake(
+                    table,
+                    rows,
+                    mode="overwrite",
+                    predicate=f"day = '{day}'",
+                    target_file_size=_FILE_BYTES,
+                    writer_properties=writer_properties(),
+                    commit_properties=CommitProperties(max_commit_retries=0),
+                )
+                return
+            except CommitFailedError:
+                time.sleep(_CONFLICT_S * (attempt + 1))
+    raise StoreError(f"{place.shown}: {day} cannot be put in order while others commit; try again later")
+
+
+def _once(rows: pa.Table) -> pa.Table:
+    """Return the rows with each step of a session once: two sources may have sent it at the same moment."""
+    import numpy as np
+    import pyarrow as pa
+
+    keys = rows.select(["session_id", "seq"]).append_column("place", pa.array(np.arange(len(rows))))
+    first = keys.group_by(["session_id", "seq"]).aggregate([("place", "min")])
+    if len(first) == len(rows):
+        return rows
+    return rows.take(first.column("place_min").sort())
+
+
+def changed(rows: pa.Table, changes: Iterable[dict[str, Any]]) -> pa.Table:
+    """Return the rows as the changes want them."""
+    import pyarrow as pa
+
+    from perfdb.vocabulary import UNCOUNTED_TAGS
+
+    listed = list(changes)
+    if not listed:
+        return rows
+    ids = rows.column("session_id").to_pylist()
+    gone = {each["session_id"] for each in listed if each["what"] == "delete"}
+    tags = dict(zip(ids, rows.column("tags").to_pylist(), strict=True))
+    for name, text in zip(ids, rows.column("tags").to_pylist(), strict=True):
+        if text:
+            tags[name] = text
+    touched: dict[str, set[str]] = {}
+    for each in listed:
+        if each["what"] in ("tag", "untag"):
+            of = touched.setdefault(each["session_id"], set(json.loads(tags.get(each["session_id"]) or "[]")))
+            (of.add if each["what"] == "tag" else of.discard)(each["tag"])
+    columns = {
+        name: rows.column(name).to_pylist()
+        for name in ("tags", "excluded", "counted", "step_name", "status", "data")
+    }
+    for place, name in enumerate(ids):
+        if name not in touched:
+            continue
+        excluded = any(tag in UNCOUNTED_TAGS for tag in touched[name])
+        columns["excluded"][place] = excluded
+        if columns["step_name"][place] is None:
+            columns["tags"][place] = (
+                json.dumps(sorted(touched[name]), ensure_ascii=False) if touched[name] else None
+            )
+        data = json.loads(columns["data"][place] or "{}")
+        columns["counted"][place] = (
+            not excluded and columns["status"][place] == 1 and data.get("cached") is not True
+        )
+    for name in ("tags", "excluded", "counted"):
+        number = rows.schema.get_field_index(name)
+        rows = rows.set_column(number, name, pa.array(columns[name], rows.schema.field(name).type))
+    return rows.filter(pa.array([name not in gone for name in ids])) if gone else rows
+
+
+def read_changes(place: Place) -> dict[str, dict[str, Any]]:
+    """Return the changes that wait for the daily pass, by the name of their file, oldest first."""
+    found = {name: place.read(CHANGES, name) for name in place.names(CHANGES)}
+    return {name: json.loads(content) for name, content in found.items() if content is not None}
+
+
+def add_change(place: Place, *, session_id: str, day: date | None, what: str, tag: str | None = None) -> None:
+    """Note what the daily pass shall do: ``tag``, ``untag`` or ``delete`` a session."""
+    change = {"session_id": session_id, "day": None if day is None else str(day), "what": what, "tag": tag}
+    place.write(json.dumps(change).encode(), CHANGES, f"{time.time_ns():020d}-{session_id[:60]}.json")
+
+
+# --- retention and vacuum -----------------------------------------------------------------------------------
+
+
+def drop_days(place: Place, before: date) -> int:
+    """Drop the days before one from the history, whole partitions; the roll-ups stay. Return how many."""
+    table = place.open(HISTORY)
+    if table is None:
+        return 0
+    days = {file.day for file in engine.files_of(table) if file.day < before}
+    if days:
+        with place.in_words("cut"):
+            table.delete(f"day < '{before}'")
+    return len(days)
+
+
+def vacuum(place: Place, *, older_than: timedelta) -> int:
+    """Remove the files that no version of the tables needs any more, those of dead sealers too.
+
+    Args:
+        place: of the lake.
+        older_than: of files; answers and sealers that work on them now are younger.
+    """
+    from deltalake.exceptions import DeltaError
+
+    hours = int(older_than.total_seconds() // 3600)
+    removed = 0
+    for name in (HISTORY, ROLLUPS):
+        table = place.open(name)
+        if table is None:
+            continue
+        try:
+            removed += len(
+                table.vacuum(
+                    retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True
+                )
+            )
+        except DeltaError as error:
+            raise StoreError(f"{place.shown} cannot be vacuumed: {error}") from None
+    return removed

@@ -1,0 +1,297 @@
+"""How long steps and sessions take over a whole lake: exactly, or within 0.5 % by roll-ups, which is said.
+
+Rows are those of ``store.statistics``. Over a period each task answers for its days alone. Over everything
+the tasks first count logarithmic buckets, unless the roll-ups have, and then fetch the durations of those
+buckets in which a percentile lies: few of all, so that no process has to hold a series.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+from perfdb.lake import engine, rollups
+from perfdb.lake.engine import File
+from perfdb.lake.place import HISTORY, Place
+from perfdb.lake.rollups import BUCKET, COUNTS, FAILED, GAMMA, Counted, Key, Summed, period_of, where_of
+from perfdb.lake.rows import DAY_US, series_of
+from perfdb.stopping import notes
+
+Percentile = tuple[float, int]
+Row = tuple[Any, ...]
+
+_AT_ONCE = 3_000_000  # rows of which a process holds the durations
+_FROM_ROLLUPS = 8_000_000  # rows, from which on roll-ups answer
+
+
+def statistics(
+    place: Place,
+    percentiles: Sequence[Percentile],
+    *,
+    by: str,
+    step: str | None = None,
+    pipeline: str | None = None,
+    exactly: bool | None = None,
+) -> list[Row]:
+    """Return (pipeline, step name, mode, day or None, n, failures, mean, one per percentile) of each series.
+
+    Args:
+        place: of the lake.
+        percentiles: shares, each with the least n for which it is given.
+        by: ``all``, ``day`` or ``week``.
+        step: only this step.
+        pipeline: only this pipeline.
+        exactly: from the files; else from the roll-ups; None: exactly while that is cheap.
+    """
+    table = place.open(HISTORY)
+    with place.in_words("read"):
+        files = engine.files_of(table) if table is not None else []
+        own, answered, rest = rollups.current(place, files)
+        dropped = answered - {file.day for file in files}
+        many = sum(file.rows for file in files) > _FROM_ROLLUPS
+        if not files and not own.files:
+            return []
+        if dropped or ((many and by == "all") if exactly is None else not exactly):
+            notes().append(
+                f"Percentiles are within {rollups.WITHIN_PERCENT} %: they are from daily roll-ups."
+            )
+            return _from_rollups(place, own, rest, percentiles, by, step, pipeline)
+        if by == "all" and many:
+            return _in_two_passes(place, files, own if not rest else Summed(), percentiles, step, pipeline)
+        names = rollups.names_of(place, own, rest)
+        return _at_once(place, files, own if not rest else Summed(), names, percentiles, by, step, pipeline)
+
+
+# --- exactly ----------------------------------------------------------------------------------------------
+
+
+def _at_once(
+    place: Place,
+    files: Sequence[File],
+    own: Summed,
+    names: Mapping[int, tuple[str, str | None, str]],
+    percentiles: Sequence[Percentile],
+    by: str,
+    step: str | None,
+    pipeline: str | None,
+) -> list[Row]:
+    shares = ", ".join(repr(share) for share, _ in percentiles)
+    period = period_of(by, f"(start_us // {DAY_US})::INTEGER")
+    questions = []
+    for first, last, some in _spans(files, by):
+        within = "TRUE" if first is None else f"start_us >= {first} AND start_us < {last}"
+        where = f"{within} AND {where_of(pipeline, step)}"
+        measured = f"""SELECT series, {period} AS period, count(*) AS n, avg(duration_us) / 1e6 AS mean,
+                quantile_cont(duration_us, [{shares}]) AS found FROM h
+                WHERE {where} AND {COUNTS} GROUP BY ALL"""
+        if own.files:  # which have counted the failures
+            sql = f"SELECT series, period, n, 0 AS failures, mean, found FROM ({measured})"
+            questions.append((some, sql))
+            continue
+        sql = f"""
+            WITH d AS ({measured}),
+            f AS (SELECT series, {period} AS period, count(*) AS failures FROM h
+                WHERE {where} AND {FAILED} GROUP BY ALL)
+            SELECT coalesce(d.series, f.series) AS series, coalesce(d.period, f.period) AS period,
+                coalesce(n, 0) AS n, coalesce(failures, 0) AS failures, mean, found
+            FROM d FULL JOIN f ON d.series = f.series AND coalesce(d.period, 0) = coalesce(f.period, 0)"""
+        questions.append((some, sql))
+    failed = rollups.read_failures(place, own, by=by, pipeline=pipeline, step=step)
+    rows: list[Row] = []
+    for part in engine.ask_each(place, questions):
+        columns = [part.column(name).to_pylist() for name in part.column_names]
+        for series, first_day, n, counted, mean, found in zip(*columns, strict=True):
+            failures = failed.pop((series, first_day), counted)
+            each = zip(found or [None] * len(percentiles), percentiles, strict=True)
+            kept = (value / 1e6 if n >= max(least, 1) else None for value, (_, least) in each)
+            rows.append((*names[series], first_day, n, failures, mean, *kept))
+    nothing = [None] * len(percentiles)
+    return rows + [
+        (*names[series], day, 0, number, None, *nothing) for (series, day), number in failed.items()
+    ]
+
+
+def _spans(files: Sequence[File], by: str) -> Iterator[tuple[int | None, int | None, list[File]]]:
+    """Yield spans of whole periods, and all files that have a run in them."""
+    if by == "all":
+        yield None, None, list(files)
+        return
+    length = DAY_US if by == "day" else 7 * DAY_US
+    offset = 0 if by == "day" else 4 * DAY_US  # Mondays
+    ends: list[int] = []
+    rows = 0
+    for file in sorted(files, key=lambda each: each.first_us):
+        rows += file.rows
+        if rows > _AT_ONCE:
+            end = (file.first_us - offset) // length * length + offset
+            if not ends or end > ends[-1]:
+                ends.append(end)
+                rows = file.rows
+    bounds = [-(1 << 62), *ends, 1 << 62]
+    for first, last in pairwise(bounds):
+        some = [file for file in files if file.first_us < last and file.last_us >= first]
+        if some:
+            yield first, last, some
+
+
+def _in_two_passes(
+    place: Place,
+    files: Sequence[File],
+    own: Summed,
+    percentiles: Sequence[Percentile],
+    step: str | None,
+    pipeline: str | None,
+) -> list[Row]:
+    if own.files:
+        counted = rollups.read_buckets(place, own, by="all", pipeline=pipeline, step=step)
+    else:
+        counted = _count_buckets(place, files, "all", step, pipeline)
+    wanted: dict[tuple[int, int], int] = {}  # (place of the series, bucket): how many are below it
+    ranks: list[list[tuple[float, list[tuple[int, int]]] | None]] = []  # of each percentile: rank and bucket
+    for place_of, (_, n, _, _, buckets, counts) in enumerate(counted):
+        upto = list(accumulate(counts))
+        of_series: list[tuple[float, list[tuple[int, int]]] | None] = []
+        for share, least in percentiles:
+            if n < max(least, 1):
+                of_series.append(None)
+                continue
+            low = math.floor(share * (n - 1))
+            pair = []
+            for rank in (low, min(low + 1, n - 1)):
+                number = bisect_right(upto, rank)
+                pair.append((rank, buckets[number]))
+                wanted[place_of, buckets[number]] = upto[number] - counts[number]
+            of_series.append((share * (n - 1) - low, pair))
+        ranks.append(of_series)
+    values = _fetch(place, files, [each[0] for each in counted], wanted)
+    rows: list[Row] = []
+    for place_of, (key, n, failures, total, _, _) in enumerate(counted):
+        found: list[float | None] = []
+        for each in ranks[place_of]:
+            if each is None:
+                found.append(None)
+                continue
+            low_us, high_us = (
+                float(values[place_of, bucket][rank - wanted[place_of, bucket]]) for rank, bucket in each[1]
+            )
+            found.append((low_us + (high_us - low_us) * each[0]) / 1e6)
+        rows.append((*key, n, failures, total / n / 1e6 if n else None, *found))
+    return rows
+
+
+def _fetch(
+    place: Place, files: Sequence[File], keys: Sequence[Key], wanted: dict[tuple[int, int], int]
+) -> dict[tuple[int, int], Any]:
+    """Return the sorted durations (µs) of each wanted bucket."""
+    import numpy as np
+
+    listed = list(wanted)
+    lines = []
+    for number, (series, bucket) in enumerate(listed):
+        pipeline, step, mode, _ = keys[series]
+        low, high = (0, 0) if bucket < 0 else (GAMMA ** (bucket - 1) * (1 - 1e-9), GAMMA**bucket * (1 + 1e-9))
+        name = series_of(pipeline, step, mode)
+        lines.append(f"({number}, {name}, {bucket}, {math.floor(low)}, {math.ceil(high)})")
+    if not lines:
+        return {}
+    sql = f"""
+        WITH w(number, series, bucket, low, high) AS (VALUES {", ".join(lines)})
+        SELECT w.number, h.duration_us FROM h JOIN w ON h.series = w.series
+            AND duration_us >= low AND duration_us <= high WHERE {COUNTS} AND {BUCKET} = w.bucket"""
+    parts = list(engine.ask_each(place, [(some, sql) for some in _pieces(files)]))
+    numbers = np.concatenate([part.column(0).to_numpy() for part in parts])
+    durations = np.concatenate([part.column(1).to_numpy() for part in parts])
+    order = np.lexsort((durations, numbers))
+    ends = np.searchsorted(numbers[order], np.arange(len(listed) + 1))
+    durations = durations[order]
+    return {key: durations[ends[n] : ends[n + 1]] for n, key in enumerate(listed)}
+
+
+def _pieces(files: Sequence[File]) -> Iterator[list[File]]:
+    """Yield the files in groups of some rows."""
+    piece: list[File] = []
+    for file in files:
+        if piece and sum(each.rows for each in piece) + file.rows > _AT_ONCE:
+            yield piece
+            piece = []
+        piece.append(file)
+    if piece:
+        yield piece
+
+
+def _count_buckets(
+    place: Place, files: Sequence[File], by: str, step: str | None, pipeline: str | None
+) -> list[Counted]:
+    """Return what ``rollups.read_buckets`` does, of the files themselves."""
+    period = period_of(by, f"(start_us // {DAY_US})::INTEGER")
+    sql = f"""
+        SELECT series, {period} AS period, CASE WHEN {COUNTS} THEN {BUCKET} END AS bucket,
+            count(*) AS count, count(*) FILTER ({FAILED}) AS failures,
+            coalesce(sum(duration_us) FILTER ({COUNTS}), 0)::DOUBLE AS sum_us
+        FROM h WHERE {where_of(pipeline, step)} GROUP BY ALL"""
+    names = rollups.names_of(place, Summed(), files)
+    found: dict[Key, tuple[dict[int, int], list[float]]] = {}
+    for part in engine.ask_each(place, [(some, sql) for some in _pieces(files)]):
+        columns = [part.column(name).to_pylist() for name in part.column_names]
+        for series, first, bucket, count, failures, total in zip(*columns, strict=True):
+            counts, sums = found.setdefault((*names[series], first), ({}, [0, 0.0]))
+            sums[0] += failures
+            sums[1] += total
+            if bucket is not None:
+                counts[bucket] = counts.get(bucket, 0) + count
+    rows = []
+    for key, (counts, (failed, total)) in found.items():
+        buckets = sorted(counts)
+        n = sum(counts.values())
+        if n or failed:
+            rows.append((key, n, int(failed), total, buckets, [counts[bucket] for bucket in buckets]))
+    return rows
+
+
+# --- from the roll-ups --------------------------------------------------------------------------------------
+
+
+def _from_rollups(
+    place: Place,
+    own: Summed,
+    rest: Sequence[File],
+    percentiles: Sequence[Percentile],
+    by: str,
+    step: str | None,
+    pipeline: str | None,
+) -> list[Row]:
+    found = rollups.read_buckets(place, own, by=by, pipeline=pipeline, step=step)
+    if rest or by == "day":  # days that were not summed up yet; days in two partitions
+        counted = _count_buckets(place, rest, by, step, pipeline) if rest else []
+        found = _together([*found, *counted])
+    rows: list[Row] = []
+    for key, n, failures, total, buckets, counts in found:
+        upto = list(accumulate(counts))
+        kept = (
+            rollups.quantile_of(buckets, upto, n, share) if n >= max(least, 1) else None
+            for share, least in percentiles
+        )
+        rows.append((*key, n, failures, total / n / 1e6 if n else None, *kept))
+    return rows
+
+
+def _together(counted: Sequence[Counted]) -> list[Counted]:
+    """Add up what is of the same series and period."""
+    merged: dict[Key, tuple[Counted, dict[int, int]]] = {}
+    twice = {key for key, number in Counter(each[0] for each in counted).items() if number > 1}
+    if not twice:
+        return list(counted)
+    for each in counted:
+        key, n, failures, total, buckets, counts = each
+        known, by_bucket = merged.get(key, ((key, 0, 0, 0.0, [], []), {}))
+        for bucket, count in zip(buckets, counts, strict=True):
+            by_bucket[bucket] = by_bucket.get(bucket, 0) + count
+        merged[key] = ((key, known[1] + n, known[2] + failures, known[3] + total, [], []), by_bucket)
+    return [
+        (*known[:4], sorted(by_bucket), [by_bucket[bucket] for bucket in sorted(by_bucket)])
+        for known, by_bucket in merged.values()
+    ]

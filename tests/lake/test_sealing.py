@@ -1,0 +1,219 @@
+"""What hosts push is in the history once, whoever sends it again, seals it or dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import perfdb
+from benchmarks.lake import survive
+from perfdb.lake import engine, sealing
+from perfdb.lake.archive import Pushed, push
+from perfdb.lake.inspection import examine, status
+from perfdb.lake.place import HISTORY, INBOX, SOURCES, Place
+from perfdb.lake.sealing import put_in_order, seal
+from perfdb.store.database import Database
+from perfdb.store.ingest import insert_sessions
+from perfdb.store.schema import ensure_schema
+from perfdb.testing import make_session
+
+
+class Source:
+    """A database and a lake of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder}/source.sqlite3"
+        self.file = folder / "source.sqlite3"
+        self.place = Place(str(folder / "lake"))
+        ensure_schema(self.url)
+
+    def record(self, *numbers: int, source: str = "import") -> None:
+        with Database(self.url) as database, database.writing() as connection:
+            insert_sessions(connection, [make_session(n, {"load": 1.0 + n}) for n in numbers], source=source)
+
+    def push(self, **more: Any) -> Pushed:
+        with Database(self.url, migrates=False) as database:
+            return push(self.place, database, **more)
+
+    def ids(self) -> list[str]:
+        """Return the sessions in the lake, each as often as it is there."""
+        files = engine.files_of(self.place.open(HISTORY))
+        sql = "SELECT session_id FROM h WHERE step_name IS NULL ORDER BY ALL"
+        return [str(each) for each in engine.ask(self.place, files, sql).column(0).to_pylist()]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return Source(tmp_path)
+
+
+def lost_track(source: Source) -> None:
+    for name in source.place.names(SOURCES):
+        source.place.remove(SOURCES, name)
+
+
+def pushed_before(source: Source) -> None:
+    """Leave the piece where it was, as a sealer does that dies after its commit."""
+    for name, content in source.kept.items():  # type: ignore[attr-defined]
+        source.place.write(content, INBOX, name)
+
+
+def another_database(source: Source) -> None:
+    """Put a copy in the place of the database, whose rows have other numbers."""
+    with sqlite3.connect(source.file) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("DELETE FROM sessions")
+    source.record(3, 2, 1, 0)
+
+
+@pytest.mark.parametrize("happens", [lost_track, pushed_before, another_database])
+def test_what_is_sent_again_is_there_once(source: Source, happens: Callable[[Source], None]) -> None:
+    source.record(0, 1)
+    assert source.push().sessions == 2
+    source.kept = {name: source.place.read(INBOX, name) for name in source.place.names(INBOX)}  # type: ignore[attr-defined]
+    assert seal(source.place).sessions == 2
+    assert source.push() == Pushed(0, 0, 0, 0)
+    happens(source)
+    source.record(2, 3)
+    source.push(sessions=3)
+    seal(source.place)
+    assert source.ids() == [f"run-{n:04d}" for n in range(4)]
+    assert source.place.names(INBOX) == []
+
+
+def test_what_is_open_waits_for_its_end(source: Source) -> None:
+    source.record(0, 1, 2)
+    with sqlite3.connect(source.file) as connection:
+        connection.execute(
+            "UPDATE sessions SET status = 0, total_duration = NULL WHERE session_id = 'run-0001'"
+        )
+    assert (source.push().held, seal(source.place).sessions) == (1, 2)
+    with sqlite3.connect(source.file) as connection:
+        connection.execute("UPDATE sessions SET status = 1, total_duration = 2 WHERE session_id = 'run-0001'")
+    assert source.push() == Pushed(1, 1, 1, 0)
+    assert seal(source.place).sessions == 1
+    assert source.ids() == ["run-0000", "run-0001", "run-0002"]
+
+
+def test_a_piece_waits_for_the_one_before_it(source: Source) -> None:
+    source.record(*range(4))
+    source.push(sessions=2)
+    (first, second) = source.place.names(INBOX)
+    content = source.place.read(INBOX, first)
+    assert content is not None
+    source.place.remove(INBOX, first)
+    assert seal(source.place).waiting == 1
+    source.place.write(content, INBOX, first)
+    assert (seal(source.place).pieces, source.place.names(INBOX)) == (2, [])
+    assert len(source.ids()) == 4
+    assert second != first
+
+
+def test_two_sources_of_one_session_make_one(source: Source, tmp_path: Path) -> None:
+    source.record(0, 1)
+    other = Source(tmp_path / "other") if (tmp_path / "other").mkdir() is None else source
+    other.place = source.place
+    other.record(1, 2)
+    source.push()
+    other.push()
+    seal(source.place)
+    assert source.ids() == ["run-0000", "run-0001", "run-0002"]
+
+
+def test_tags_and_deletions_are_answered_at_once_and_applied_by_the_pass(source: Source) -> None:
+    source.record(*range(6))
+    source.push()
+    seal(source.place)
+    lake = perfdb.History(str(source.place.local))
+    lake.tag("run-0002", "ignore")
+    lake.tag("run-0003", "Zoo")
+    lake.untag("run-0003", "Zoo")
+    lake.delete("run-0004")
+    shown = lake.sessions()[["session_id", "counted"]].to_numpy().tolist()
+    trend = lake.trends()
+    before = examined(source)
+    assert seal(source.place).days == 1
+    after = perfdb.History(str(source.place.local))
+    assert after.sessions()[["session_id", "counted"]].to_numpy().tolist() == shown
+    assert shown == [[f"run-{n:04d}", n != 2] for n in range(6) if n != 4]
+    assert after.trends().equals(trend)
+    assert after.trends(by="all")["n"].tolist() == [4, 4]
+    assert source.place.names("changes") == []
+    assert (before, examined(source)) == ([], ["orphans"])
+
+
+def examined(source: Source) -> list[str]:
+    return [check for check, _, advice in examine(source.place) if advice]
+
+
+def test_days_are_dropped_whole_and_their_trends_stay(source: Source) -> None:
+    source.record(0, 1)
+    with Database(source.url) as database, database.writing() as connection:
+        later = make_session(2, {"load": 9.0}, start_time=make_session(0, {}).start_time + 5 * 86_400)
+        insert_sessions(connection, [later])
+    source.push()
+    seal(source.place)
+    lake = perfdb.History(str(source.place.local))
+    by_day = lake.trends(by="day")
+    assert sealing.drop_days(source.place, date(2026, 1, 3)) == 1
+    assert sealing.vacuum(source.place, older_than=timedelta(0)) >= 1
+    again = perfdb.History(str(source.place.local))
+    assert again.sessions()["session_id"].tolist() == ["run-0002"]
+    left = again.trends(by="day")
+    assert left["n"].tolist() == by_day["n"].tolist()
+    assert left["p50"].to_numpy() == pytest.approx(by_day["p50"].to_numpy(), rel=0.005)
+    assert examined(source) == []
+
+
+def test_a_later_column_is_added_and_older_readers_go_on(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow as pa
+
+    from perfdb.lake import archive, rows
+
+    source.record(0)
+    source.push()
+    seal(source.place)
+    old = archive.to_arrow
+
+    def newer(*columns: Any) -> Any:
+        table = old(*columns)
+        return table.append_column("gpu_s", pa.array([1.5] * len(table)))
+
+    source.record(1)
+    monkeypatch.setattr(archive, "to_arrow", newer)
+    source.push()
+    seal(source.place, today=True)
+    assert "gpu_s" not in rows.schema().names
+    lake = perfdb.History(str(source.place.local))
+    assert (len(lake.sessions()), lake.trends(by="all")["n"].tolist()) == (2, [2, 2])
+    put_in_order(source.place, until=date.max)
+    files = engine.files_of(source.place.open(HISTORY))
+    found = engine.ask(source.place, files, "SELECT DISTINCT gpu_s FROM h ORDER BY ALL", whole=True)
+    assert set(found.column(0).to_pylist()) == {1.5, None}
+
+
+def test_the_status_says_what_is_there(source: Source) -> None:
+    source.record(0, 1)
+    source.push(sessions=1)
+    waiting = dict(status(source.place))
+    seal(source.place)
+    sealed = dict(status(source.place))
+    assert (waiting["rows"], waiting["pieces_waiting"]) == (0, 2)
+    assert (sealed["rows"], sealed["days_summed_up"], sealed["pieces_waiting"]) == (4, 1, 0)
+    assert json.dumps(sealed)
+
+
+def test_archivers_and_sealers_that_die_lose_and_double_nothing(tmp_path: Path) -> None:
+    found = survive(str(tmp_path / "lake"), tmp_path, kills=2, roles=("archive", "seal", "seal"))
+    assert found["sessions"] > 0
+    assert {name: found[name] for name in ("lost", "doubled", "cut", "orphans", "waiting")} == dict.fromkeys(
+        ("lost", "doubled", "cut", "orphans", "waiting"), 0
+    )
