@@ -73,6 +73,8 @@ READS: dict[str, Callable[[History], Any]] = {
     "each_session": lambda h: list(h.each_session()),
     "bottlenecks": lambda h: h.bottlenecks(last=None),
     "measures": lambda h: h.measures(last=None),
+    "common": lambda h: h.common(pipeline="design", slowest=20.0),
+    "annotations": lambda h: h.annotations(),
     "pareto": lambda h: h.pareto(measure="products_found"),
     "spending": lambda h: h.spending(),
     "spent_by": lambda h: h.spent_by(h.sessions(last=20)["session_id"].tolist()),
@@ -160,6 +162,11 @@ WRITES: dict[str, Callable[[History], Any]] = {
     "undo what nobody decided": lambda h: h.undo(first(h)),
     "silence": lambda h: [h.silence(first(h), seconds=60, reason="<b>"), h.alert(first(h)), h.check()],
     "silences": lambda h: [h.silence(rule="vision-slow", step="Vision Analysis"), h.silences()],
+    "remove_annotation": lambda h: [
+        h.annotate("deploy", at=1_767_268_800.0).text,
+        h.remove_annotation(1),
+        h.annotations(),
+    ],
     "annotate": lambda h: [
         [h.annotate(words, at=1_767_268_800 + at, pipeline=of).text for at, words, of in NOTES],
         [replace(each, created_at=0.0) for each in h.annotations(pipeline="design")],
