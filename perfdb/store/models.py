@@ -72,7 +72,7 @@ BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 # The newest file in migrations/versions, and what its views are; tests compare.
-HEAD = "0012"
+HEAD = "0011"
 VIEWS = {"v_sessions": "a7bc345198e08de9", "v_steps": "09460d638db6a96e"}
 
 
