@@ -17,7 +17,7 @@ from perfdb.cli.group import LazyGroup, discard_output, survive_any_stream
 from perfdb.cli.text import inert
 from perfdb.errors import PerfdbError
 from perfdb.stopping import limited
-from perfdb.version import __version__
+from perfdb.version import SCHEMA, __version__
 
 MOST_STEPS = 100_000  # that one answer reads; of more the newest sessions are looked at, and that is said
 
@@ -127,7 +127,7 @@ SECTIONS = {
     sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="perfdb", message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name="perfdb", message=f"%(prog)s %(version)s (schema {SCHEMA})")
 def cli() -> None:
     """Performance history of pipelines: what is slow, since when and why.
 

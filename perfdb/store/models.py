@@ -40,6 +40,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from perfdb.errors import StoreError
 from perfdb.measures import MEASURES
+from perfdb.version import SCHEMA
 from perfdb.vocabulary import (
     ALERT_STATES,
     BACKENDS,
@@ -71,8 +72,8 @@ SOURCES = ("journal", "import", "orphan", "provisional")
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by itself only for INTEGER
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
-# The newest file in migrations/versions, and what its views are; tests compare.
-HEAD = "0011"
+HEAD = SCHEMA
+# What the views of the newest migration are; tests compare.
 VIEWS = {"v_sessions": "a7bc345198e08de9", "v_steps": "09460d638db6a96e"}
 
 

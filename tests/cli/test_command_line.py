@@ -20,6 +20,7 @@ from perfdb.cli import SECTIONS, cli
 from perfdb.recording.journal import encode, frame
 from perfdb.recording.quarantine import put_aside
 from perfdb.records import Session
+from perfdb.store.schema import HEAD
 
 COMMANDS = [(name, *entry) for commands in SECTIONS.values() for name, entry in commands.items()]
 
@@ -61,7 +62,7 @@ def test_every_command_has_help(perfdb: Callable[..., Any], name: str) -> None:
 
 
 def test_version(perfdb: Callable[..., Any]) -> None:
-    assert perfdb("--version").out == f"perfdb {__version__}\n"
+    assert perfdb("--version").out == f"perfdb {__version__} (schema {HEAD})\n"
 
 
 def test_a_misspelt_command_is_answered_with_the_right_one(perfdb: Callable[..., Any]) -> None:
