@@ -32,6 +32,7 @@ from perfdb.store.database import Database
 from perfdb.store.upkeep.pruning import read_policy
 from perfdb.testing import make_history, make_session
 from perfdb.toml import Table
+from perfdb.worker.archiving import read_archive
 from perfdb.worker.pricing import read_prices
 
 WORDS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "words.toml").read_text(encoding="utf-8"))
@@ -131,6 +132,8 @@ def settings_page() -> str:
             _keys("retention", retention),
             "## `[prices.MODEL]`",
             _keys("prices", prices),
+            "## `[archive]`",
+            _keys("archive", keys_of(read_archive, {"lake": "/lake"})[0]),
             "## `[otlp]`",
             _keys("otlp", otlp),
             "## `[pathway]`",

@@ -13,7 +13,7 @@ from numbers import Integral
 from typing import Any, TypeAlias, TypedDict
 
 from perfdb.errors import FilterError
-from perfdb.vocabulary import BIGGEST, STATUSES, recorded_name
+from perfdb.vocabulary import BIGGEST, LONGEST_TAG, STATUSES, recorded_name
 
 Moment: TypeAlias = float | str | date | timedelta  # see parse_instant; a datetime is a date
 
@@ -133,9 +133,9 @@ def checked_tag(name: str) -> str:
     Raises:
         FilterError: it is empty, longer than 64 characters or not printable.
     """
-    if name.strip() and len(name) <= 64 and name.isprintable():
+    if name.strip() and len(name) <= LONGEST_TAG and name.isprintable():
         return recorded_name(name.strip())
-    raise FilterError(f"{name[:80]!r} cannot be a tag: use 1 to 64 printable characters")
+    raise FilterError(f"{name[:80]!r} cannot be a tag: use 1 to {LONGEST_TAG} printable characters")
 
 
 def step_of(name: str | None) -> str | None:

@@ -46,6 +46,7 @@ ALERT_STATES = (*OPEN_STATES, RESOLVED, EXPECTED, FALSE_ALARM)
 WAITING = "waiting"  # a message on its way to a channel; or it FAILED
 SENT = "sent"
 
+LONGEST_TAG = 64  # characters
 UNCOUNTED_TAGS = ("warmup", "ignore", "cached")  # sessions so tagged leave baselines and trends
 
 MAX_SEQ = (1 << 53) - 1  # of a step: other processes than the first number theirs from random bits

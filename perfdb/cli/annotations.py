@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import click
 
@@ -40,8 +40,10 @@ def command(
     ctx.obj = database
     if ctx.invoked_subcommand is not None:
         return
+    from perfdb.store.annotations import Annotation
+
     found = open_history(database).annotations(pipeline=pipeline, since=since, until=until)
-    rows = in_order([asdict(each) for each in found])
+    rows = in_order([asdict(each) for each in found], columns=[each.name for each in fields(Annotation)])
     if print_rows(rows, as_json=as_json, as_csv=as_csv):
         return
     if not rows:

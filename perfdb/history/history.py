@@ -477,8 +477,9 @@ class History(Keeping):
         """
         from perfdb.history import queries
 
-        with self._reading() as connection:
-            return queries.switches(connection, step=step, **checked_filters(last, filters))
+        chosen = checked_filters(last, filters)
+        with self._reading(chosen) as connection:
+            return queries.switches(connection, step=step, **chosen)
 
     def thresholds(
         self,

@@ -126,7 +126,12 @@ class Place:
                 import fsspec
             except ImportError:
                 raise MissingExtraError(f"{scheme}:// needs fsspec: pip install fsspec") from None
-            system, path = fsspec.core.url_to_fs(self.url)
+            try:
+                system, path = fsspec.core.url_to_fs(self.url)
+            except ValueError:
+                raise StoreError(
+                    f"{scheme}:// is no database that perfdb knows ({', '.join(BACKENDS)}), nor a file system"
+                ) from None
             return fs.PyFileSystem(fs.FSSpecHandler(system)), path
 
     def _arguments(self) -> dict[str, Any]:

@@ -168,6 +168,8 @@ class Monitor:
         """Import what the thread will need."""
         import psutil
 
+        from perfdb.recording import gpu  # noqa: F401
+
         psutil.Process().memory_info()
 
     def unwatch(self, session: Watched) -> None:

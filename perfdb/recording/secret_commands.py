@@ -94,7 +94,7 @@ def redact_arguments(arguments: Sequence[Any], extra: Iterable[str] = ()) -> lis
     ]
     shown: list[Any] = []
     before = ""
-    if type(arguments[0]) is str and arguments[0].rpartition("/")[2] in _TAKING:
+    if arguments and type(arguments[0]) is str and arguments[0].rpartition("/")[2] in _TAKING:
         arguments = _without_places(arguments)
     for each in arguments:
         text = type(each) is str

@@ -8,7 +8,7 @@ from itertools import islice
 from sqlalchemy import Connection, bindparam, delete, select, text, update
 
 from perfdb.errors import NotFoundError
-from perfdb.recording.redaction import REDACTED, redact
+from perfdb.recording.redaction import redact
 from perfdb.records import counts as session_counts
 from perfdb.records import is_cached
 from perfdb.store import rows
@@ -25,6 +25,7 @@ from perfdb.store.models import (
     steps,
 )
 from perfdb.store.rollups import spoil_sessions
+from perfdb.vocabulary import LONGEST_TAG
 
 _CHUNK = 200  # ids per statement of a delete
 
@@ -82,8 +83,8 @@ def tag_session(connection: Connection, session_id: str, name: str, *, with_step
         ValueError: the name is empty or longer than 64 characters.
     """
     name = _redacted_tag(name)
-    if not 1 <= len(name) <= 64:
-        raise ValueError(f"a tag has 1 to 64 characters, not {len(name)}")
+    if not 1 <= len(name) <= LONGEST_TAG:
+        raise ValueError(f"a tag has 1 to {LONGEST_TAG} characters, not {len(name)}")
     pk = _pk_of(connection, session_id)
     spoil_sessions(connection, [pk])  # a failure that is tagged is none
     row = {"session_pk": pk, "name": rows.text(name)}
@@ -108,10 +109,10 @@ def untag_session(connection: Connection, session_id: str, name: str, *, with_st
 
 
 def _redacted_tag(name: str) -> str:
-    """Return a tag without credentials, no longer than it was allowed to be."""
+    """Return a tag without credentials, which may make it longer, but no longer than a tag may be."""
     name = name.strip()
     redacted = redact(name)
-    return name if redacted == name else redacted[: max(len(name), len(REDACTED))].strip()
+    return name if redacted == name else redacted[:LONGEST_TAG].strip()
 
 
 # --- what counts in baselines -------------------------------------------------------------------------

@@ -73,10 +73,13 @@ def test_every_verb_speaks_json_and_csv(perfdb: Perfdb, history: None, verb: tup
     "verb", [verb for verb in VERBS if verb not in (("explain",), ("compare",))], ids=" ".join
 )
 def test_filters_that_nothing_fits(perfdb: Perfdb, history: None, verb: tuple[str, ...]) -> None:
-    answer = perfdb(*verb, "--pipeline", "another")
+    answer = perfdb(*verb, "--since", "2200-01-01")
     assert answer.out == ""
     assert answer.err.count("\n") >= 2, "the database, and a sentence"
     assert answer.code == (2 if verb[0] == "compare" else 0)
+    nobody = perfdb(*verb, "--pipeline", "another")
+    assert (nobody.code, nobody.out) == (2, "")
+    assert "is called 'another'" in nobody.err
 
 
 def test_bottlenecks_rank_the_steps(perfdb: Perfdb, history: None) -> None:

@@ -75,6 +75,7 @@ READS: dict[str, Callable[[History], Any]] = {
     "measures": lambda h: h.measures(last=None),
     "common": lambda h: h.common(pipeline="design", slowest=20.0),
     "annotations": lambda h: h.annotations(),
+    "switches": lambda h: h.switches(),
     "pareto": lambda h: h.pareto(measure="products_found"),
     "spending": lambda h: h.spending(),
     "spent_by": lambda h: h.spent_by(h.sessions(last=20)["session_id"].tolist()),

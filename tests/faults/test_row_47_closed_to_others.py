@@ -30,12 +30,12 @@ VERBS = {
     "report": ["-o", "x.html"], "bottlenecks": [], "measures": [], "trends": [],
     "regressions": [], "explain": [], "compare": [], "violations": [],
     "thresholds": ["suggest"], "baseline": ["list"], "alerts": [], "rules": [], "check": [], "watch": [],
-    "mcp": [],
+    "mcp": [], "annotate": ["deploy 1.4"], "annotations": [], "common": [], "archive": ["lake"],
     "serve": ["--port", "0"], "tag": ["last", "x"], "untag": ["last", "x"], "delete": ["last", "--yes"],
     "import": ["x.json"], "export": ["--format", "csv"], "prune": ["--older-than", "90d"],
     "backup": ["x.sqlite3"], "restore": ["x.json"], "recover": [], "db": ["check"],
 }  # fmt: skip
-OTHERS = ("demo", "design", "doctor", "config")  # make a history of their own; the others read none
+OTHERS = ("demo", "design", "doctor", "config", "lake")  # make a history of their own, or read none of it
 
 NOT_OF_THE_HOME = {("thresholds",), ("db",), ("db", "copy")}  # groups, and what is told both its databases
 
