@@ -82,7 +82,7 @@ STEPS = Question(
 
 _LINE = re.compile(
     r"^[✓✗!…] (?:[│├└ ] )*(?P<name>.*?)(?: +\d+)? +[█▒·][█▒· ]*? +(?P<took>\S+ (?:µs|ms|s)|\d+ min \d\d s)"
-    r"(?: +(?P<share>\S+ %))?$"
+    r"(?: +(?P<share>\S+ %))?(?: +(?P<cost>\$\S+))?$"
 )
 
 
@@ -94,7 +94,8 @@ def shown_by_command(asked: Asked) -> Rows:
     for line in asked.command("show").out.splitlines():
         if match := _LINE.match(line):
             found[numbered(found, (recorded(match["name"]),))] = {
-                "duration": number(match["took"]), "share": number(match["share"] or "")
+                "duration": number(match["took"]), "share": number(match["share"] or ""),
+                "cost_usd": number(match["cost"] or ""),
             }  # fmt: skip
     return found
 
@@ -143,6 +144,7 @@ def show_truth(asked: Asked) -> Rows:
         found[numbered(found, (step.step_name,))] = {
             "duration": step.duration, "share": share if within[step.seq] else None,
             "critical_s": within[step.seq], "own_s": own[step.seq],
+            "cost_usd": step.additional_data.get("cost_usd"),
         }  # fmt: skip
     return found
 
