@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from perfdb.cli.sorting import remember_sort
 from perfdb.errors import FilterError, NotFoundError, UsageError
 from perfdb.filters import Filters, attribute_of, moment_of
 from perfdb.text import counted, inert
-from perfdb.vocabulary import STATUSES
+from perfdb.vocabulary import STATUSES, mode_of
 
 COUNT = click.IntRange(1)  # of things, or the number of one
 TYPED = "perfdb.cli.typed"  # moments as they were typed: a verb may mean another zone
@@ -39,6 +40,20 @@ def attributes(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
     """Return KEY=VALUE pairs as a dictionary of what each may mean."""
     with _in_words(ctx, param):
         return dict(attribute_of(pair) for pair in values) or None
+
+
+def canonical_mode(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return a mode as it is recorded, however its JSON was spaced and ordered."""
+    if value is None:
+        return None
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        words = f"{value[:80]!r} is no mode: name one as --json does: '{{\"fast_mode\":false}}'"
+        raise click.BadParameter(words, ctx, param)
+    return mode_of(found, tuple(found))
 
 
 @contextmanager
@@ -154,6 +169,12 @@ _FILTERS: tuple[Callable[[Any], Any], ...] = (
     _OF_SESSIONS,
     name_option("tag", "Only sessions with this tag."),
     name_option("branch", "Only sessions that ran on this branch of git."),
+    click.option(
+        "--mode",
+        callback=canonical_mode,
+        metavar="JSON",
+        help="Only sessions of this mode, as --json names it.",
+    ),
 )
 
 

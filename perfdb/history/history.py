@@ -70,7 +70,8 @@ class History(Keeping):
                 * ``status``: ``running``, ``completed``, ``failed`` or ``interrupted``;
                 * ``attribute``: only sessions whose attributes have all these values;
                 * ``tag``: only sessions with this tag;
-                * ``branch``: only sessions that ran on this branch of git.
+                * ``branch``: only sessions that ran on this branch of git;
+                * ``mode``: only sessions of this mode, as rows name it: ``'{"fast_mode":false}'``.
 
         Returns:
             The columns of the view ``v_sessions``, and ``counted``: whether its durations are in baselines
@@ -106,8 +107,8 @@ class History(Keeping):
             last: only those of so many of the newest sessions that fit.
             expand_attributes: a further column for each attribute of the sessions, as in ``sessions``:
                 ``steps.groupby("customer")``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch; of
-                the sessions, not of the steps.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode; of the sessions, not of the steps.
 
         Returns:
             The columns of the view ``v_steps``, and ``counted`` as in ``sessions``; empty, with all columns,
@@ -136,7 +137,8 @@ class History(Keeping):
         Args:
             last: only so many of the newest sessions that fit.
             expand_attributes: as in ``sessions``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
         """
         from perfdb.store import frames
         from perfdb.store.expanding import expanded_rows
@@ -163,7 +165,8 @@ class History(Keeping):
                 their session; ``attribute`` is of the sessions alone.
             last: only the steps of so many of the newest sessions that fit.
             expand_attributes: as in ``steps``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
         """
         from perfdb.store import expanding, frames
 
@@ -238,7 +241,8 @@ class History(Keeping):
 
         Args:
             last: only so many of the newest sessions that fit.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
         """
         from perfdb.store import reading
 
@@ -253,7 +257,8 @@ class History(Keeping):
 
         Args:
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             One row per pipeline, measure and step, that of the session (``step_name`` None) first:
@@ -274,7 +279,8 @@ class History(Keeping):
         Args:
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions of each pipeline; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``step_name`` (``Other`` is the time of no step), mean seconds on the critical path
@@ -311,7 +317,8 @@ class History(Keeping):
                 ``until``, else all.
             zone: whose days and weeks, and with ``day`` and ``week`` also what a ``since`` or ``until``
                 without a zone means: ``UTC``, ``local`` or a name such as ``Europe/Berlin``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``n``, ``failures``, ``mean``, ``p50``, ``p90``, ``p95``, ``p99`` (s; none with too few runs), the
@@ -351,7 +358,8 @@ class History(Keeping):
         Args:
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             One row per pipeline, step and reason: ``status`` (``failed`` or ``interrupted``), ``reason``,
@@ -371,7 +379,8 @@ class History(Keeping):
         Args:
             measure: only what broke rules for this measure.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             One row per session, rule and series: ``value``, ``limit``, ``excess``, ``rule``, ``severity`` and
@@ -412,7 +421,7 @@ class History(Keeping):
             last: only so many of the newest sessions.
             filters: ``since``: only what moved at or after it; what was before is looked at too. The others
                 choose the sessions that make the history: ``pipeline``, ``until``, ``fast_mode``, ``status``,
-                ``attribute``, ``tag``, ``branch``, as in ``sessions``.
+                ``attribute``, ``tag``, ``branch``, ``mode``, as in ``sessions``.
 
         Returns:
             ``pipeline``, ``step_name`` (None: the session's total), ``mode``; ``against``: ``level``, the
@@ -446,7 +455,8 @@ class History(Keeping):
 
         Args:
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``pipeline``, ``mode``, ``attribute``, ``value``, ``since_session_id``, ``since_time`` (epoch s),
@@ -467,7 +477,8 @@ class History(Keeping):
         Args:
             step: only this step, without the totals.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             One row per series: ``pipeline``, ``step_name`` (None: the session's total), ``mode``;
@@ -495,7 +506,8 @@ class History(Keeping):
             step: only this step, without the totals.
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``pipeline``, ``step_name``, ``mode``, ``n``, ``p50``, ``p95``, ``max``, ``limit`` (s) and
@@ -563,7 +575,7 @@ class History(Keeping):
             measure: instead of the duration, as ``measures`` lists them: any number that was recorded.
             last: with ``by``: only so many of the newest sessions; None: all of them.
             filters: with ``by``, as in ``sessions``: pipeline, since, until, fast_mode, status, attribute,
-                tag, branch.
+                tag, branch, mode.
 
         Raises:
             UsageError: there are not two sessions or groups to compare.
@@ -610,7 +622,8 @@ class History(Keeping):
             step: only this step, by its own attribute or that of its session.
             measure: what is held against the seconds, as ``measures`` lists them.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``value``, ``n``, ``seconds`` and ``cost`` (medians) with their 95 % intervals, and ``front``:
@@ -645,7 +658,8 @@ class History(Keeping):
             over: instead, runs that took longer than so many seconds.
             step: what is slow is this step (the mean of its runs in a session), not the whole.
             last: only so many of the newest sessions; None: all of them.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Returns:
             ``sentence``, and ``frame`` with ``attribute``, ``value``, ``slow_n`` of ``slow_of``,
@@ -716,7 +730,8 @@ class History(Keeping):
             measure: of ``trend``, ``steps``, ``bottlenecks`` and ``compare``: as in ``trends``; of
                 ``pareto``: what the seconds are held against (``cost_usd``).
             last: how many of the newest sessions.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Raises:
             UsageError: there is no such kind, or an argument is not for this kind.
@@ -742,7 +757,7 @@ class History(Keeping):
             session_id: one session, as in ``session``; the last one without any argument.
             last: instead, so many of the newest sessions together.
             filters: instead, the sessions that fit; as in ``sessions``: pipeline, since, until, fast_mode,
-                status, attribute, tag, branch.
+                status, attribute, tag, branch, mode.
 
         Raises:
             NotFoundError: as in ``session``.
@@ -770,7 +785,8 @@ class History(Keeping):
             rows: of CSV and Parquet: ``steps`` or ``sessions``.
             last: only so many of the newest sessions.
             expand_attributes: of CSV and Parquet, as in ``sessions``.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
 
         Raises:
             ValueError: there is no such format, or no such rows.
@@ -794,7 +810,8 @@ class History(Keeping):
         Args:
             last: None: all of them.
             times: how often it reads each step.
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
         """
         from perfdb.history import queries
 
@@ -809,7 +826,8 @@ class History(Keeping):
         """Return how many sessions fit.
 
         Args:
-            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch.
+            filters: as in ``sessions``: pipeline, since, until, fast_mode, status, attribute, tag, branch,
+                mode.
         """
         from perfdb.store import extent
 

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -94,9 +94,7 @@ class Bar:
         """All of it as questions take it: moments in ISO, with their zone."""
         moments = {"since": self.since, "until": self.until}
         return dict(self.given) | {
-            name: datetime.fromtimestamp(at, UTC).isoformat()
-            for name, at in moments.items()
-            if at is not None
+            name: _moment_at_or_before(at).isoformat() for name, at in moments.items() if at is not None
         }
 
     @property
@@ -125,6 +123,12 @@ class Bar:
         if moment is None or moment <= 0:
             return ""
         return f"{datetime.fromtimestamp(moment, self.zone):%Y-%m-%dT%H:%M}"
+
+
+def _moment_at_or_before(at: float) -> datetime:
+    """Return an instant to the microsecond, never after it: its own run lies in a window that it begins."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return moment - timedelta(microseconds=1) if moment.timestamp() > at else moment
 
 
 def bar_of(request: Request) -> Bar:

@@ -68,7 +68,9 @@ _MOMENT = (
 Text = Annotated[str, Field(max_length=_LONGEST)]
 Name = Annotated[str, Field(max_length=4 * MAX_NAME), AfterValidator(recorded_name)]  # longer as it was given
 MaybeName = Annotated[Name | None, BeforeValidator(_empty_is_none)]
-MaybeMode = Annotated[Annotated[str, Field(max_length=4 * MAX_NAME)] | None, BeforeValidator(_empty_is_none)]
+_Given = Annotated[str, Field(max_length=4 * MAX_NAME)]
+MaybeMode = Annotated[_Given | None, BeforeValidator(_empty_is_none)]
+MaybeBranch = MaybeMode  # as it was given: longer than any that is kept, it is unknown
 MaybeText = Annotated[Text | None, BeforeValidator(_empty_is_none)]
 MaybeMoment = Annotated[
     Annotated[str, _like(_MOMENT), AfterValidator(_moment)] | None, BeforeValidator(_empty_is_none)
@@ -97,7 +99,7 @@ class Filters(Query):
     fast_mode: MaybeBool = Field(None, description="Only sessions with this value.")
     status: Annotated[Status | None, BeforeValidator(_empty_is_none)] = Field(None, description="Only these.")
     tag: MaybeText = Field(None, description="Only with this tag.")
-    branch: MaybeText = Field(None, description="Only those that ran on this branch of git.")
+    branch: MaybeBranch = Field(None, description="Only those that ran on this branch of git.")
     attribute: Annotated[list[Pair], Field(max_length=8)] = Field(
         default_factory=list, description="Only with this attribute, as key=value; may be repeated."
     )

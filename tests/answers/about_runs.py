@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from perfdb.text import step_label
 from tests.answers.numbers import Number, number
 from tests.answers.pages import printed_tables
 from tests.answers.questions import (
@@ -80,8 +81,8 @@ STEPS = Question(
 
 
 _LINE = re.compile(
-    r"^[✓✗!…] (?:└ )*(?P<name>.*?)(?: +\d+)? +[█▒·][█▒· ]*? +(?P<took>\S+ (?:µs|ms|s)|\d+ min \d\d s)"
-    r"(?: +(?P<share>\S+ %))?$"
+    r"^[✓✗!…] (?:[│├└ ] )*(?P<name>.*?)(?: +\d+)? +[█▒·][█▒· ]*? +(?P<took>\S+ (?:µs|ms|s)|\d+ min \d\d s)"
+    r"(?: +(?P<share>\S+ %))?(?: +(?P<cost>\$\S+))?$"
 )
 
 
@@ -92,10 +93,17 @@ def shown_by_command(asked: Asked) -> Rows:
     found: Rows = {}
     for line in asked.command("show").out.splitlines():
         if match := _LINE.match(line):
-            found[numbered(found, (match["name"],))] = {
-                "duration": number(match["took"]), "share": number(match["share"] or "")
+            found[numbered(found, (recorded(match["name"]),))] = {
+                "duration": number(match["took"]), "share": number(match["share"] or ""),
+                "cost_usd": number(match["cost"] or ""),
             }  # fmt: skip
     return found
+
+
+def recorded(name: str) -> str:
+    """Return the name of a step that is called like one of our rows, without what tells it from them."""
+    bare = name.removesuffix(" (step)")
+    return bare if step_label(bare) == name else name
 
 
 def shown_as_json(asked: Asked) -> Rows:
@@ -136,6 +144,7 @@ def show_truth(asked: Asked) -> Rows:
         found[numbered(found, (step.step_name,))] = {
             "duration": step.duration, "share": share if within[step.seq] else None,
             "critical_s": within[step.seq], "own_s": own[step.seq],
+            "cost_usd": step.additional_data.get("cost_usd"),
         }  # fmt: skip
     return found
 

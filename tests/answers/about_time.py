@@ -189,17 +189,30 @@ def moves_of_pages(asked: Asked) -> Rows:
     return found
 
 
+def move_key(row: Mapping[str, Any]) -> Key:
+    """Key a move by its series, and by the attribute's value whose runs alone show it."""
+    kind, name = step_key(row)
+    only = row["attribute"]
+    return kind, name if only is None else f"{name}, {only} = {row['attribute_value']}"
+
+
 REGRESSIONS = Question(
     "regressions",
     MOVES,
     truth=lambda asked: REGRESSIONS.of_rows(frame_rows(asked.history.regressions(last=LAST))),
     words=("regressions",),
     options=lambda asked: WINDOW,
-    key=step_key,
+    key=move_key,
     printed_key=below_kind,
-    others={
-        "api": lambda asked: REGRESSIONS.of_rows(asked.api("regressions", last=LAST)["rows"]),
-        "API of trends": moves_of_api,
-        "page": moves_of_pages,
-    },
+    others={"api": lambda asked: REGRESSIONS.of_rows(asked.api("regressions", last=LAST)["rows"])},
+)
+
+MOVES_OF_SERIES = Question(  # what shows a series as a whole, without the moves of one value of an attribute
+    "moves of series",
+    MOVES,
+    truth=lambda asked: MOVES_OF_SERIES.of_rows(
+        row for row in frame_rows(asked.history.regressions(last=LAST)) if row["attribute"] is None
+    ),
+    key=step_key,
+    others={"API of trends": moves_of_api, "page": moves_of_pages},
 )

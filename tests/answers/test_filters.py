@@ -20,6 +20,10 @@ Fits = Callable[[Session], bool]
 FILTERS: dict[str, tuple[tuple[str, ...], Mapping[str, Any], Fits]] = {
     "pipeline": (("--pipeline", "nightly"), {"pipeline": "nightly"}, lambda each: each.pipeline == "nightly"),
     "mode": (("--fast-mode",), {"fast_mode": True}, lambda each: each.fast_mode is True),
+    "mode as JSON": (
+        ("--mode", '{ "fast_mode": true }'), {"mode": '{"fast_mode":true}'},
+        lambda each: each.mode == '{"fast_mode":true}',
+    ),
     "since": (("--since", str(MIDDLE)), {"since": MIDDLE}, lambda each: each.start_time >= MIDDLE),
     "until": (("--until", str(MIDDLE)), {"until": MIDDLE}, lambda each: each.start_time < MIDDLE),
     "status": (("--status", "completed"), {"status": "completed"}, lambda each: each.status == "completed"),

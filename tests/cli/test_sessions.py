@@ -59,6 +59,7 @@ def test_more_sessions_than_shown_are_mentioned(perfdb: Callable[..., Any], reco
     [
         (["--fast-mode"], [1]),
         (["--normal-mode"], [2, 0]),
+        (["--mode", '{ "fast_mode": true }'], [1]),
         (["--status", "failed"], [2]),
         (["--attribute", "number=1"], [1]),
         (["--attribute", "model=gpt-4o", "--attribute", "number=0"], [0]),
@@ -91,6 +92,14 @@ def test_sessions_of_which_none_counts_are_said_to_be_there(
     assert answer.code == 0
     assert "No session matches" not in answer.err
     assert "permanently" not in answer.err
+
+
+@pytest.mark.parametrize("mode", ["fast", "[1]", "[" * 100_000, "{"])
+def test_a_mode_that_is_none_is_named(perfdb: Callable[..., Any], mode: str) -> None:
+    answer = perfdb("sessions", "--mode", mode)
+    assert answer.code == 2
+    assert "is no mode" in answer.err
+    assert '{"fast_mode":false}' in answer.err
 
 
 def test_a_moment_that_is_none_is_named(perfdb: Callable[..., Any]) -> None:

@@ -166,7 +166,7 @@ def asked(history: perfdb.History, name: str, **filters: Any) -> Any:
 def test_every_question_knows_the_same_filters(history: perfdb.History, name: str) -> None:
     values: dict[str, Any] = {
         "pipeline": "etl", "since": "1d", "until": "2100-01-01", "fast_mode": False, "status": "completed",
-        "attribute": {"a": 1}, "tag": "x", "branch": "main",
+        "attribute": {"a": 1}, "tag": "x", "branch": "main", "mode": '{"fast_mode":false}',
     }  # fmt: skip
     assert set(values) == set(Filters.__annotations__)
     documented = inspect.getdoc(getattr(perfdb.History, name)) or ""

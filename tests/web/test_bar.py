@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from perfdb.filters import moment_of
+from perfdb.web.bar import Bar
 from tests.answers.pages import Page
 
 NORMAL = '{"fast_mode":false}'
@@ -70,6 +72,13 @@ def test_a_window_begins_with_a_commit(shared_dashboard: Any) -> None:
     assert begun.heading == f"{sum(row['start_time'] >= first for row in rows)} sessions that fit"
     assert '<option value="since=commit:4e5f6a7b">' in page(shared_dashboard, "/").html
     assert asked(shared_dashboard, "/", since="commit:nosuch").status_code == 400
+
+
+def test_a_window_holds_the_run_that_it_begins_with() -> None:
+    runs = [1_790_000_000.0 + number * 0.1234567 for number in range(1_000)]  # finer than a microsecond
+    assert all(moment_of(Bar({}, since=run).asked["since"]) <= run for run in runs)
+    assert all(run - moment_of(Bar({}, since=run).asked["since"]) < 2e-6 for run in runs)
+    assert moment_of(Bar({}, since=1_790_000_000.123456).asked["since"]) == 1_790_000_000.123456
 
 
 def test_the_form_becomes_an_address_in_the_viewers_zone(shared_dashboard: Any) -> None:
