@@ -39,8 +39,9 @@ if __name__ == "__main__":
 
 # What a program that only records does without; the build takes a third of the time without.
 NEEDLESS = (
-    "IPython PIL apprise fastapi hypothesis matplotlib numpy openai pandas pyarrow pydantic pygments "
-    "pytest ruptures scipy schemathesis uvicorn"
+    "IPython PIL apprise dask deltalake distributed django duckdb fastapi fsspec hypothesis matplotlib mcp "
+    "numpy openai opentelemetry pandas playwright pyarrow pydantic pygments pytest ruptures scipy "
+    "schemathesis uvicorn"
 ).split()
 
 
