@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def archived(filled_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     """Give the file without what runs and without alerts, and a lake of it."""
     folder = tmp_path_factory.mktemp("archived")
     file, lake = Path(shutil.copy(filled_file, folder / "ended.sqlite3")), folder / "lake"
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("PRAGMA foreign_keys = ON")
         for table in ("sessions WHERE status = 0", "alerts", "baselines"):
             connection.execute(f"DELETE FROM {table}")

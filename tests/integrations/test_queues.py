@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ def test_huey_in_its_consumer(tmp_path: Path, recorded: Callable[[], list[Sessio
     assert (add.status, killed.status) == ("completed", "interrupted")
     assert [step.step_name for step in (*add.steps, *killed.steps)] == ["sum", "before"]
     assert all(0 <= each.attributes["queue_s"] < 120 for each in (add, killed))
-    with sqlite3.connect(tmp_path / "queue.db") as queue:
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as queue, queue:
         assert queue.execute("select count(*) from kv where key like 'perfdb%'").fetchone() == (0,)
     queue.close()
 

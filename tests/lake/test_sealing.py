@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def pushed_before(source: Source) -> None:
 
 def another_database(source: Source) -> None:
     """Put a copy in the place of the database, whose rows have other numbers."""
-    with sqlite3.connect(source.file) as connection:
+    with closing(sqlite3.connect(source.file)) as connection, connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("DELETE FROM sessions")
     source.record(3, 2, 1, 0)
@@ -89,12 +90,12 @@ def test_what_is_sent_again_is_there_once(source: Source, happens: Callable[[Sou
 
 def test_what_is_open_waits_for_its_end(source: Source) -> None:
     source.record(0, 1, 2)
-    with sqlite3.connect(source.file) as connection:
+    with closing(sqlite3.connect(source.file)) as connection, connection:
         connection.execute(
             "UPDATE sessions SET status = 0, total_duration = NULL WHERE session_id = 'run-0001'"
         )
     assert (source.push().held, seal(source.place).sessions) == (1, 2)
-    with sqlite3.connect(source.file) as connection:
+    with closing(sqlite3.connect(source.file)) as connection, connection:
         connection.execute("UPDATE sessions SET status = 1, total_duration = 2 WHERE session_id = 'run-0001'")
     assert source.push() == Pushed(1, 1, 1, 0)
     assert seal(source.place).sessions == 1
