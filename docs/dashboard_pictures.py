@@ -25,7 +25,7 @@ SIZE = {"width": 1280, "height": 800}
 PICTURES = {
     "overview": ("/", "light"),
     "session": ("/sessions/last", "light"),
-    "trend": ("/trends?step=Vision+Analysis", "dark"),
+    "trend": ("/trends?step=Product+Search", "dark"),
 }
 COLOURS = 200  # enough for flat surfaces, and a third of the bytes
 

@@ -46,6 +46,7 @@ def test_the_worst_pipeline_is_first_and_the_sentence_is_its(served: Any) -> Non
     ]  # fmt: skip
     assert rows[0]["failed_percent"] == pytest.approx(40)
     assert rows[3]["runs_per_day"] == pytest.approx(24)
+    assert rows[2]["runs_per_day"] is None, "four hours do not say what a day will hold"
     assert rows[3]["cost_usd"] == pytest.approx(0.5)
     page = Page(served.client.get("/").text)
     table = page.table("Pipelines")

@@ -234,13 +234,16 @@ def _pipeline_now(
 
 
 def _runs_per_day(runs: Series, window: Window) -> float | None:
-    """Return how often it runs: over the window, or else from the first of these runs to the last."""
+    """Return how often it runs: over the window, or else from the first of these runs to the last.
+
+    None where that is less than a day: an hour does not say what a day will hold.
+    """
     starts = runs.start_times
     if window.since:
-        end = time.time() if window.until is None else window.until
-        return DAY_S * len(starts) / (end - window.since) if end > window.since else None
-    span = starts[-1] - starts[0] if starts else 0.0
-    return DAY_S * (len(starts) - 1) / span if span > 0 else None
+        span, n = (time.time() if window.until is None else window.until) - window.since, len(starts)
+    else:
+        span, n = starts[-1] - starts[0] if starts else 0.0, len(starts) - 1
+    return DAY_S * n / span if span >= DAY_S else None
 
 
 def _now_and_before(connection: Connection, number: int, window: Window) -> list[tuple[Series, Series]]:
