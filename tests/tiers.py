@@ -41,7 +41,7 @@ STARTERS = frozenset(
 EVENTS = frozenset(
     "subprocess.Popen os.fork os.forkpty os.posix_spawn os.system os.spawn os.exec pty.spawn".split()
 )
-OURS = str(Path(__file__).parents[1])
+OURS = f"{Path(__file__).parents[1]}/"
 
 _test_in_process: str | None = None  # which one runs now
 
