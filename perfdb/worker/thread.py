@@ -34,7 +34,7 @@ from perfdb.vocabulary import INTERRUPTED, PROCESS_ENDED
 from perfdb.worker.alerting import Alerting, Ended
 from perfdb.worker.journals import Journals
 from perfdb.worker.outage import Outage, is_away
-from perfdb.worker.upkeep import Rolling, Upkeep
+from perfdb.worker.rolling import Rolling
 
 TYPE_CHECKING = False  # see perfdb/__init__.py
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from perfdb.records import Session
     from perfdb.trust import Trust
+    from perfdb.worker.archiving import Archiving
+    from perfdb.worker.upkeep import Upkeep
 
 TICK_S = 1.0
 ANNOUNCE_AFTER_S = 1.0
@@ -118,6 +120,7 @@ class Worker:
         self._rolling = Rolling(self._database, health)
         if retention:
             from perfdb.store.upkeep.pruning import read_policy
+            from perfdb.worker.upkeep import Upkeep
 
             self._upkeep = Upkeep(home, read_policy(retention), self._database, health, find_folders)
         self._archiving: Archiving | None = None

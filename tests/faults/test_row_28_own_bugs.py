@@ -73,6 +73,7 @@ BEHIND = [
     "perfdb.worker.outage",
     "perfdb.worker.quarantined",
     "perfdb.worker.alerting",
+    "perfdb.worker.rolling",
     "perfdb.worker.upkeep",
     "perfdb.alerts",
     "perfdb.store",
