@@ -93,11 +93,10 @@ def keys_of(read: Callable[[Table], object], given: dict[str, Any]) -> list[set[
 
 def _keys(name: str, known: Iterable[str]) -> str:
     words = Words("keys", name)
-    text = table(("key", ""), ((code(key), words[key]) for key in WORDS["keys"][name] if key in set(known)))
-    for key in known:
-        words[key]
+    places = {key: place for place, key in enumerate(WORDS["keys"][name])}
+    rows = [(code(key), words[key]) for key in sorted(known, key=lambda key: places.get(key, len(places)))]
     words.done()
-    return text
+    return table(("key", ""), rows)
 
 
 def settings_page() -> str:
@@ -117,7 +116,7 @@ def settings_page() -> str:
     further = table(("variable", ""), ((code(name), variables[name]) for name in OTHER_VARIABLES))
     variables.done()
     otlp = keys_of(read_otlp_settings, {})[0]
-    measures = keys_of(lambda given: configured(given), {"rows": Table({})})[0]
+    measures = keys_of(configured, {"rows": Table({})})[0]
     retention = keys_of(read_policy, {"keep_last": 1})[0]
     prices = keys_of(read_prices, {"m": Table({"input": 1.0})})[0]
     return "\n\n".join(

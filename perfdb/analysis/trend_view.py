@@ -23,7 +23,7 @@ from perfdb.analysis.modes import explained_by, find_modes, modes_words
 from perfdb.analysis.rules import kind_of
 from perfdb.analysis.series import PERCENTILES, WAVE_DAYS, Past, Series, percentile, quantile, quantiles
 from perfdb.analysis.slopes import Floats, slopes
-from perfdb.analysis.waves import Wave, changes_of_calm, find_wave, without_wave, without_wave_of
+from perfdb.analysis.waves import Wave, calmed, changes_of_calm, find_wave, without_wave, without_wave_of
 from perfdb.measures import DURATION, Measure
 from perfdb.text import amount_text, counted, inert, shortened
 
@@ -414,7 +414,7 @@ def rhythm(
         starts, values, firsts = starts[-MOST_RUNS:], values[-MOST_RUNS:], firsts[-MOST_RUNS:]
     wave = find_wave(starts, values)
     usual = "" if wave is None else usual_words(wave, float(starts[-1]), unit)
-    calm = values if wave is None else values * np.exp(-wave.at(starts))
+    calm = values if wave is None else calmed(wave, starts, values)
     modes = find_modes(calm)
     if modes is None:
         return "", usual

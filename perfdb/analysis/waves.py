@@ -80,10 +80,11 @@ def find_wave(start_times: Sequence[float] | Floats, values: Sequence[float] | F
 def without_wave(start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Floats | None:
     """Return the values of a series without its wave of the day and the week; None where it has none."""
     wave = find_wave(start_times, values)
-    return None if wave is None else _without(wave, start_times, values)
+    return None if wave is None else calmed(wave, start_times, values)
 
 
-def _without(wave: Wave, start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Floats:
+def calmed(wave: Wave, start_times: Sequence[float] | Floats, values: Sequence[float] | Floats) -> Floats:
+    """Return the values without this wave."""
     calm: Floats = np.asarray(values, dtype=float) * np.exp(-wave.at(start_times))
     return calm
 
@@ -101,7 +102,7 @@ def without_wave_of(
         values: to take it from.
     """
     wave = find_wave(*longer)
-    return None if wave is None else _without(wave, start_times, values)
+    return None if wave is None else calmed(wave, start_times, values)
 
 
 def changes_beside_wave(

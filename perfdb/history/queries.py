@@ -156,21 +156,14 @@ def trends(
     """Return what ``analysis.trends`` finds; a whole history is answered from its indexes."""
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.runs import runs_of
-    from perfdb.analysis.series import PERCENTILES
 
     step = step_of(step)
     given = {name for name, value in filters.items() if value is not None}
     by_index = measure.is_duration and given <= _BY_INDEX and zone is UTC
     if connection is not None and by != "last" and by_index:
         pipeline = filters.get("pipeline")
-        percentiles = list(PERCENTILES.values())
         read = partial(_statistics, connection, step=step, pipeline=pipeline)
-        rows, from_days = read(by, percentiles)
-        found = analysis.of_statistics(rows, days=read("day", percentiles[:1])[0] if by == "week" else ())
-        if from_days:
-            notes().append(FROM_DAYS)
-            found.attrs["note"] = FROM_DAYS
-        return _said(found, measure)
+        return _of_statistics(read, by)
     runs = runs_of(*_measured(connection, measure, **filters))
     runs = runs if step is None else runs[runs["step_name"] == step]
     past = None if connection is None else days_before(connection, measure)
@@ -187,13 +180,23 @@ def trends_of_everything(
     read: Callable[..., list[statistics.Row]], *, by: By, step: str | None, pipeline: str | None
 ) -> pd.DataFrame:
     """Return what ``trends`` does of everything, when a whole lake gives the statistics."""
+    asked = {"step": step_of(step), "pipeline": pipeline}
+    return _of_statistics(lambda by, percentiles: (read(percentiles, by=by, **asked), False), by)
+
+
+def _of_statistics(
+    read: Callable[[By, Sequence[statistics.Percentile]], tuple[list[statistics.Row], bool]], by: By
+) -> pd.DataFrame:
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.series import PERCENTILES
 
     percentiles = list(PERCENTILES.values())
-    asked = {"step": step_of(step), "pipeline": pipeline}
-    days = read(percentiles[:1], by="day", **asked) if by == "week" else ()
-    return _said(analysis.of_statistics(read(percentiles, by=by, **asked), days=days), DURATION)
+    rows, from_days = read(by, percentiles)
+    found = analysis.of_statistics(rows, days=read("day", percentiles[:1])[0] if by == "week" else ())
+    if from_days:
+        notes().append(FROM_DAYS)
+        found.attrs["note"] = FROM_DAYS
+    return _said(found, DURATION)
 
 
 def _statistics(

@@ -16,6 +16,7 @@ from perfdb.analysis.rows import AlertState, ExplainedStep, Severity
 from perfdb.measures import MEASURES
 from perfdb.records import Attempt, Event
 from perfdb.store.alerts import AlertEvent, Silence
+from perfdb.store.spending import Spending
 from perfdb.text import mode_text
 
 Status = Literal["running", "completed", "failed", "interrupted"]
@@ -331,17 +332,9 @@ class Live(Answer):
     newest_alert_id: int | None
 
 
-class SpendingRow(OfMode):
+@dataclass(frozen=True, kw_only=True)
+class SpendingRow(Spending, RowOfMode):
     """What a pipeline and mode costs, today and per run, see ``History.spending``."""
-
-    today_usd: float | None
-    today_tokens: float | None
-    today_n: int
-    run_usd: float | None
-    n: int
-    usual_usd: float | None
-    usual_n: int
-    change_percent: float | None
 
 
 class PipelineNow(OfMode):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal
@@ -126,7 +126,7 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
         pipelines=sorted(pipelines, key=lambda each: STATES.index(each.state)),
         alerts=[AlertRow.from_records(each) for each in alerts],
         spending=[
-            SpendingRow.from_records(each)
+            SpendingRow(**asdict(each))
             for each in spent
             if query.pipeline in (None, each.pipeline) and query.mode in (None, each.mode)
         ],
