@@ -114,7 +114,7 @@ def _heading(session: Session, columns: int, now: float, usual: float | None) ->
     if session.status == RUNNING:
         took = so_far_text(last_instant(session, now) - session.start_time, usual)
     click.echo(
-        f"{colour(session.session_id, None, bold=True)}  {colour(status, COLOURS.get(session.status))}"
+        f"{colour(inert(session.session_id), None, bold=True)}  {colour(status, COLOURS.get(session.status))}"
         f"  {took}"
     )
     facts = [session.pipeline, fast_text(session.fast_mode), local_time(session.start_time)]
