@@ -79,7 +79,9 @@ def test_no_screen_obeys_a_file_of_others(
     monkeypatch.setenv("PERFDB_CONFIG", str(tmp_path / "rules.toml"))
     (tmp_path / "rules.toml").write_text('[[alerts.rules]]\nname = "r"\nkind = "max"\nlimit = 1e-9\n')
     for _ in range(4):
-        record("x")
+        with perfdb.track("etl", console=False, monitor=False) as run, run.step("x"):
+            pass
+    record("x")
     evil = tmp_path / "evil.sqlite3"
     say("backup", str(evil))
     with closing(sqlite3.connect(evil)) as connection, connection:
