@@ -225,7 +225,7 @@ def without_said(text: str, small: str) -> str:
         if 'name="' in text:
             text = without(text, parts_of_forms(text))
             small = small_of(text)
-        if "val" in small:
+        if "val" in small and (":" in small or "=" in small):
             text = without(text, _values_of_names(text, small))
             small = small_of(text)
         if "</" in text:
