@@ -338,7 +338,10 @@ def test_every_command_that_prints_a_table_sorts_it_by_any_column(
         assert cells == known + [""] * (len(cells) - len(known)), "what is unknown comes last"
         if known and all(map(_is_number, known)):
             assert [float(cell) for cell in known] == sorted(map(float, known)), column
-    for column in {columns[0], columns[-1]}:  # as data and on the screen the same rows are sorted by the same function
+    for column in {
+        columns[0],
+        columns[-1],
+    }:  # as data and on the screen the same rows are sorted by the same function
         if in_json(path):
             told = perfdb(*words, "--json", "--sort", f"-{column}").rows
             assert len(told) == len(table)
