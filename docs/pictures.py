@@ -40,7 +40,12 @@ PAGES = {
     "alert": "/alerts/1",
 }
 COMMANDS = {"show": "show last", "bottlenecks": "bottlenecks", "regressions": "regressions"}
+TUTORIAL = (  # what its program is called with, then the commands that are shown
+    ("30 0.05", {"tutorial-show": "show last", "tutorial-bottlenecks": "bottlenecks"}),
+    ("12 0.25", {"tutorial-alerts": "alerts", "tutorial-regressions": "regressions"}),
+)
 WIDTH = 100  # columns of the terminal
+PERFDB = str(Path(sys.executable).with_name("perfdb"))
 
 ANSI = {31: "#f2777a", 32: "#99cc99", 33: "#ffcc66", 34: "#6699cc", 36: "#66cccc"}
 PLAIN, DIM, GROUND = "#d6d6d6", "#8a8a8a", "#1e1f22"
@@ -165,18 +170,36 @@ def take_pages(folder: Path) -> None:
         browser.close()
 
 
+def take_terminal(commands: dict[str, str], history: Path, folder: Path) -> None:
+    """Write a picture of each command's answer about the history of a folder."""
+    for name, words in commands.items():
+        said = on_a_terminal([PERFDB, *words.split()], history)
+        (folder / f"{name}.svg").write_text(picture(f"perfdb {words}", said))
+
+
+def take_tutorial(work: Path, folder: Path) -> None:
+    """Run the tutorial's program as the tutorial says, and take what its commands answer."""
+    text = Path(__file__).with_name("tutorial.md").read_text()
+    found = re.search(r'```python title="etl.py"\n(.*?)^```', text, re.DOTALL | re.MULTILINE)
+    if found is None:
+        raise SystemExit("the tutorial has no etl.py")
+    (work / "etl.py").write_text(found[1])
+    for arguments, commands in TUTORIAL:
+        subprocess.run([sys.executable, "etl.py", *arguments.split()], cwd=work, check=True)
+        take_terminal(commands, work, folder)
+
+
 def main(folder: Path) -> None:
-    """Record the demo in a folder of its own and write all pictures of it into `folder`."""
+    """Record the demo and the tutorial in folders of their own and write all pictures into `folder`."""
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    program = str(Path(sys.executable).with_name("perfdb"))
+    os.environ["PERFDB_HOST"] = "studio"
     with tempfile.TemporaryDirectory() as work:
-        surroundings = os.environ | {"PERFDB_HOST": "studio"}
-        subprocess.run([program, "demo"], cwd=work, check=True, capture_output=True, env=surroundings)
-        demo = Path(work, "perfdb-demo")
-        for name, words in COMMANDS.items():
-            said = on_a_terminal([program, *words.split()], demo)
-            (folder / f"{name}.svg").write_text(picture(f"perfdb {words}", said))
+        tutorial, demo = Path(work, "tutorial"), Path(work, "perfdb-demo")
+        tutorial.mkdir()
+        take_tutorial(tutorial, folder)
+        subprocess.run([PERFDB, "demo"], cwd=work, check=True, capture_output=True)
+        take_terminal(COMMANDS, demo, folder)
         before = Path.cwd()
         os.chdir(demo)
         try:
