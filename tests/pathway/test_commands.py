@@ -17,11 +17,11 @@ from click.testing import CliRunner
 
 import perfdb
 from perfdb.alerts.config import read_alert_settings
-from perfdb.cli import demo, design
 from perfdb.errors import SettingsError
 from perfdb.pathway import ImageRefusedError
 from perfdb.pathway.demo import _settings_apart, _settings_here, plans
 from perfdb.pathway.standin.named import named
+from perfdb.starting import demo, design
 
 PERFDB = [sys.executable, "-c", "from perfdb.cli import main; main()"]
 
