@@ -1,4 +1,7 @@
-"""What a rule would have said of past runs: what it says now of the newest, and nothing is written."""
+"""What a rule would have said of past runs: what it says now of the newest, and nothing is written.
+
+Of: analysis/outcomes.py.
+"""
 
 from __future__ import annotations
 

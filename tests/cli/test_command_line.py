@@ -1,4 +1,7 @@
-"""The command line as a whole: help, exit codes, streams that end early or speak ASCII."""
+"""The command line as a whole: help, exit codes, streams that end early or speak ASCII.
+
+Of: cli/group.py, recorder.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`perfdb demo` and `perfdb design` as a user runs them, in a process of their own."""
+"""`perfdb demo` and `perfdb design` as a user runs them, in a process of their own.
+
+Of: starting/demo.py, starting/design.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A measure is worth the same in SQL, in frames and in records, whatever it is called."""
+"""A measure is worth the same in SQL, in frames and in records, whatever it is called.
+
+Of: analysis/measuring.py, store/series.py.
+"""
 
 from __future__ import annotations
 
