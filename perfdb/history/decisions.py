@@ -20,8 +20,9 @@ from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, RUNNING, SEVE
 if TYPE_CHECKING:
     import pandas as pd
 
+    from perfdb.alerts.checking import Checked
     from perfdb.alerts.explain import AlertExplanation
-    from perfdb.alerts.triage import Checked, Pinned, Story, Triage
+    from perfdb.alerts.triage import Pinned, Story, Triage
     from perfdb.store.alerts import Silence
     from perfdb.store.annotations import Annotation
     from perfdb.store.baselines import Pin
