@@ -251,7 +251,7 @@ def rule_of(settings: AlertSettings, name: str) -> Rule:
 
 def evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
     """Yield what rules say now: of durations the newest run that counts is judged, whatever failed since."""
-    from perfdb.alerts.evaluation import evaluate_rules, fingerprint, pins_of, windows_of
+    from perfdb.alerts.verdicts import evaluate_rules, fingerprint, pins_of, windows_of
     from perfdb.store import alerts as store
     from perfdb.store.windows import newest_sessions
 

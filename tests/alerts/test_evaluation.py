@@ -1,6 +1,6 @@
 """What an alert knows of its move: its cause, its boundary, and that it is one.
 
-Of: alerts/causes.py.
+Of: alerts/causes.py, alerts/details.py, alerts/settling.py, alerts/verdicts.py.
 """
 
 from __future__ import annotations
