@@ -1,4 +1,7 @@
-"""What verdicts and people do to an alert."""
+"""What verdicts and people do to an alert.
+
+Of: vocabulary.py.
+"""
 
 from __future__ import annotations
 

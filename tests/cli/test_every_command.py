@@ -2,6 +2,8 @@
 
 A hostile value is answered with a sentence and exit 2, a name that nothing has with what is near, a cell of
 CSV is never a formula; nothing ends in a traceback or in 1, which means that something was found.
+
+Of: cli/archive.py, cli/options.py, cli/regressions.py, cli/sorting.py.
 """
 
 from __future__ import annotations

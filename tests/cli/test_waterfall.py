@@ -1,4 +1,7 @@
-"""The waterfall: shares that add up, bars in their place, lines that fit."""
+"""The waterfall: shares that add up, bars in their place, lines that fit.
+
+Of: cli/text.py.
+"""
 
 from __future__ import annotations
 
