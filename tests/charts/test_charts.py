@@ -63,7 +63,7 @@ def points(*durations: float, gap: float = 60.0) -> pd.DataFrame:
 
 def change(index: int, before: float, after: float, n: int) -> dict[str, Any]:
     percent = 100 * (after - before) / before
-    made = ChangePoint(index, before, after, index, n - index, percent, 5.0, 0.001, (index, index))
+    made = ChangePoint(index, before, after, index, n - index, percent, 5.0, 0.001, 0.001, (index, index))
     return {name: getattr(made, name) for name in ChangePoint.__dataclass_fields__}
 
 
