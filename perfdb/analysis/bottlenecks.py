@@ -17,7 +17,7 @@ from perfdb.analysis.measuring import session_values, step_values, together
 from perfdb.analysis.replay import Schedule, Scheduled
 from perfdb.analysis.rows import CostRow, columns, frame_from
 from perfdb.analysis.runs import counted_sessions, seconds_of, spans_of
-from perfdb.critical_path import since
+from perfdb.critical_path import ROUNDED_S, since
 from perfdb.measures import DURATION, SUM, Measure
 from perfdb.stopping import look, looking
 from perfdb.vocabulary import OTHER
@@ -306,7 +306,8 @@ def _pools(steps: pd.DataFrame) -> dict[str | None, tuple[int, float, float]]:
 def most_at_once(starts: Sequence[float], ends: Sequence[float]) -> int:
     """Return how many intervals overlapped at most; one that ends when another starts does not."""
     running = most = 0
-    for _, change in sorted([(start, 1) for start in starts] + [(end, -1) for end in ends]):
+    over = [(max(start, end - ROUNDED_S), -1) for start, end in zip(starts, ends, strict=True)]
+    for _, change in sorted([(start, 1) for start in starts] + over):
         running += change
         most = max(most, running)
     return most
