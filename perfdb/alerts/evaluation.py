@@ -22,7 +22,7 @@ from perfdb.alerts.lifecycle import LONG_AGO, Seen, advance, frozen_of, group, r
 from perfdb.alerts.messages import headline, host_of, message
 from perfdb.analysis.error_kinds import without_ids
 from perfdb.analysis.rules import EVERY, TABLE, Frozen, Level, Rule, Verdict, evaluate, kind_of
-from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE, percent_over
+from perfdb.analysis.rules.base import HYSTERESIS, SAME_CHANGE, percent_over, usual
 from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.limits import MAX
 from perfdb.analysis.rules.shift import FAST_SHIFT
@@ -50,6 +50,7 @@ WAVE_RUNS = 1_500  # in which a wave of the day is looked for, where a level see
 KNOWN_OF, KNOWN_SHARE = 500, 0.01  # runs before, and the share that may have been at a level that is new
 STAYED = 10  # runs, and change points, that a level has to show otherwise: it may be a burst
 LEAST_NEW = 20  # old sessions of one pipeline and mode that make a history: of fewer the newest is evaluated
+WAITED = ", without the time that runs waited for a CPU"
 LOCATE_AGAIN = (10, 20, 40)  # runs since the move, after which it is placed more exactly
 MEASURED = METRICS
 
@@ -421,7 +422,43 @@ def evaluate_rules(
             past = partial(_past_of, window, longer)
             in_wave = alert is not None and bool(alert.details.get("in_wave"))
             verdict = judged(asked, values, frozen, window, past, in_wave=in_wave)
+            if TABLE[rule.kind].looks_at == "mean" and not verdict.in_wave:
+                recorded = [window.values[place] for place in places] if window.calm else values
+                verdict = as_recorded(rule, verdict, recorded, frozen, waited=recorded != values)
             yield SeriesVerdict(rule, window, places, verdict)
+
+
+def as_recorded(
+    rule: Rule, verdict: Verdict, recorded: Sequence[float], frozen: Frozen | None, *, waited: bool
+) -> Verdict:
+    """Return a verdict with the medians of the runs that it names, as recorded.
+
+    Args:
+        rule: whose verdict it is.
+        verdict: of the runs, without what they waited for a CPU.
+        recorded: those runs.
+        frozen: see ``evaluate``.
+        waited: they waited.
+    """
+    kind, n = TABLE[rule.kind], verdict.n
+    finds = kind.finds
+    if verdict.value is None or finds not in ("level", "loss", "drift", "run"):
+        return verdict
+    if not waited and not (verdict.hit and kind.by_change_points):
+        return verdict
+    first = verdict.since if finds in ("level", "run") else len(recorded) - n
+    end = verdict.since + n if finds == "drift" else first
+    before = recorded[max(0, end - verdict.baseline_n) : end] if finds != "loss" and frozen is None else ()
+    value = median(recorded[first:] or recorded[-1:])
+    baseline = median(before) if before and verdict.baseline is not None else verdict.baseline
+    return replace(
+        verdict,
+        value=value,
+        baseline=baseline,
+        effect=verdict.effect if baseline is None else percent_over(value, baseline),
+        usual=verdict.usual and (usual(before) or verdict.usual),
+        arithmetic=verdict.arithmetic + (WAITED if waited else ""),
+    )
 
 
 def _past_of(window: Series, longer: Callable[[], Sequence[Series]] | None) -> Series:
@@ -616,15 +653,18 @@ def _located_again(
     place = min(near, key=lambda each: abs(each - at), default=at)
     if place == at:
         return alert, events
-    since = values[places.index(place) :]
-    level = median(since)
+    first = places.index(place)
+    before, since = places[max(0, first - alert.baseline_n) : first], places[first:]
+    level = median(window.values[each] for each in since)
+    old = median(window.values[each] for each in before) if before else alert.baseline
     moved = replace(
         alert,
         since_session_id=window.session_ids[place],
         since_time=window.start_times[place],
         value=level,
+        baseline=old,
         n=len(since),
-        effect=percent_over(level, alert.baseline),
+        effect=percent_over(level, old),
     )
     return moved, (*events, "moved")
 
