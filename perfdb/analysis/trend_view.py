@@ -34,7 +34,7 @@ USUAL = (0.1, 0.9)
 """Between these shares of the runs behind a point is what is usual."""
 
 LEAST_FOR_P95 = PERCENTILES["p95"][1]  # runs; no p95 is drawn of fewer
-SIGNIFICANT = 0.05
+SIGNIFICANT = 0.01  # of one series; dozens are listed at a time
 LEAST_FOR_MOVES = 15  # runs; of fewer nobody can tell whether their level moved
 LEAST_DRIFT = 5.0  # percent over all runs; less is nobody's business, as with a move of the level
 _FIRST = 5  # runs before the median's line begins

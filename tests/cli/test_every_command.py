@@ -179,6 +179,17 @@ def test_a_misspelt_step_is_answered_with_the_right_one(
     assert not Path("x.svg").exists()
 
 
+@pytest.mark.parametrize("path", having("--mode"), ids=" ".join)
+def test_a_mode_that_nothing_has_is_answered_with_those_there_are(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...]
+) -> None:
+    mode = ("--mode", '{"turbo_mode": 9}')
+    answer = perfdb(*(("delete", *mode) if path == ("delete",) else called(path, *mode)))
+    assert answer.code == 2
+    assert '{"fast_mode":false}' in answer.err
+    assert not Path("x.svg").exists()
+
+
 def test_a_known_name_without_runs_is_an_answer(perfdb: Perfdb, recorded: list[Session]) -> None:
     for command in ("trends", "steps", "failures", "regressions"):
         assert perfdb(command, "--step", "Vision Analysis", "--until", "2020-01-01").code == 0

@@ -104,7 +104,7 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
         NotFoundError: nothing was ever recorded under the pipeline's name.
     """
     query = OverviewQuery.model_validate({}) if query is None else query
-    require_names(history, pipeline=query.pipeline)
+    require_names(history, pipeline=query.pipeline, mode=query.mode)
     since, until = (
         None if each is None else moment_of(each, zone=UTC) for each in (query.since, query.until)
     )
