@@ -292,12 +292,12 @@ def per_session(
 
     The mean, as for rules and `regressions`: one move has one number wherever it is told.
     """
+    if len(set(session_ids)) == len(session_ids):
+        places = list(range(len(session_ids)))
+        return places, np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
     of_session: dict[str, list[int]] = {}
     for place, session_id in enumerate(session_ids):
         of_session.setdefault(session_id, []).append(place)
-    if len(of_session) == len(session_ids):
-        places = list(range(len(session_ids)))
-        return places, np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
     firsts = [places[0] for places in of_session.values()]
     values = [fmean(float(durations[place]) for place in places) for places in of_session.values()]
     return firsts, np.asarray(start_times, dtype=float)[firsts], np.array(values, dtype=float)

@@ -156,7 +156,7 @@ _NAMES = {
 
 
 def has_name(connection: Connection, kind: str, name: str) -> bool:
-    """Say whether a pipeline, a step, a tag, a branch or a mode was ever called so; of deleted sessions too."""
+    """Say whether something of this kind was ever called so, such as a tag; of deleted sessions too."""
     column = _NAMES[kind]
     return (
         connection.execute(select(column).where(column == storable_name(name)).limit(1)).first() is not None
