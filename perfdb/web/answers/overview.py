@@ -49,7 +49,7 @@ MOST_RUNNING = 20
 NEWEST = 10
 LAST = 200  # sessions behind the figures of a series
 RECENT = USUAL_OF  # of which so many are now, and the others the past
-LEAST_PAST = 10
+LEAST_PAST = 10  # sessions
 FAR_PERCENT = 15.0  # from the past: so far may be the hour of the day
 SPARKS = 60
 MOST_KINDS = 12  # pipelines and modes
@@ -302,8 +302,9 @@ def _baseline(
         return "alert", alert.baseline, alert.baseline_n
     since = -math.inf if accepted is None else accepted.since_time
     good = past.good
-    values = [value for value, start in zip(good.values, good.start_times, strict=True) if start >= since]
-    return ("past", median(values), len(values)) if len(values) >= LEAST_PAST else None
+    kept = good.between(good.place_of(since))
+    enough = len(set(kept.session_ids)) >= LEAST_PAST
+    return ("past", median(kept.values), len(kept)) if enough else None
 
 
 def _series_now(
