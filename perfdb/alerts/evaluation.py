@@ -533,7 +533,7 @@ def _beside_wave(
     in_wave: bool,
 ) -> Verdict:
     verdict = evaluate(rule, values, frozen)
-    if rule.metric != "duration" or TABLE[rule.kind].finds != "level" or not values:
+    if rule.metric != "duration" or TABLE[rule.kind].finds not in ("level", "modes") or not values:
         return verdict
     asks_all = in_wave if frozen is not None else verdict.hit
     if not asks_all and (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from collections.abc import Iterator
@@ -171,6 +172,19 @@ def test_an_alert_tells_the_medians_of_the_runs_that_it_names(connection: Connec
         medians = (said.before_median, said.after_median)
         assert medians == pytest.approx((alert.baseline, alert.value), abs=1e-6)
         assert "waited for a CPU" in alert.details["arithmetic"]
+
+
+def test_the_wave_of_the_day_is_no_switch_between_two_levels(connection: Connection) -> None:
+    noise = random.Random(7)
+    sessions = []
+    for number in range(900):
+        start = NOON + 1_200 * number
+        seconds = noise.lognormvariate(0, 0.05) * (1 + 0.35 * math.sin(2 * math.pi * start / 86_400))
+        sessions.append(make_session(number, {"work": seconds}, start_time=start))
+    insert_sessions(connection, sessions)
+    newest = sessions[-1]
+    after_session(connection, newest.session_id, AlertSettings(), newest.start_time)
+    assert [each for each in read_alerts(connection, "all") if each.kind == "switching"] == []
 
 
 def test_what_moves_together_on_one_host_is_one_alert_about_the_host(connection: Connection) -> None:

@@ -123,7 +123,7 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
         database=history.database,
         session_count=count,
         series=series,
-        pipelines=sorted(pipelines, key=lambda each: STATES.index(each.state)),
+        pipelines=sorted(pipelines, key=_how_bad),
         alerts=[AlertRow.from_records(each) for each in alerts],
         spending=[
             SpendingRow(**asdict(each))
@@ -131,6 +131,11 @@ def overview(history: ServedHistory, query: OverviewQuery | None = None, version
             if query.pipeline in (None, each.pipeline) and query.mode in (None, each.mode)
         ],
     )
+
+
+def _how_bad(row: PipelineNow) -> tuple[int, float]:
+    much = row.failed_percent if row.state == "failing" else row.change_percent
+    return STATES.index(row.state), -(much or 0.0)
 
 
 def session_rows(
