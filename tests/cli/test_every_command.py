@@ -139,7 +139,7 @@ def test_a_database_that_cannot_be_is_a_sentence_and_2(
         return  # that is what it finds
     if path == ("config",):
         return  # it opens none: see test_config.py
-    if path in (("watch",), ("import",), ("db", "upgrade"), ("restore",)) and value == "nosuch.sqlite3":
+    if path in (("import",), ("db", "upgrade"), ("restore",)) and value == "nosuch.sqlite3":
         return  # they wait for it, or make it
     answer = perfdb(*called(path, option, value))
     assert answer.code == 2, answer
