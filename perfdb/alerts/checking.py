@@ -66,17 +66,18 @@ class Checking(Judging):
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
+        only = recorded(pipeline)
         with self._history._recorded() as connection:
             wanted = read_alerts(connection, state)
             if state != HISTORIC:
                 wanted = [each for each in wanted if each.inhibited_by is None]
             ids = {alert.id for alert in wanted}
             found = wanted + [each for each in read_alerts(connection, "open") if each.id not in ids]
-            historic = sum(historic_counts(connection).values())
+            historic = sum(historic_counts(connection, only).values())
             verdicts = list(evaluate_now(connection, settings.rules))
         if not verdicts and not found:
             raise self._history._nothing_recorded()
-        if (only := recorded(pipeline)) is not None:
+        if only is not None:
             found = [alert for alert in found if alert.pipeline == only]
             verdicts = [each for each in verdicts if each.pipeline == only]
         failing: list[Alert] = []

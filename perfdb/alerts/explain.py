@@ -90,6 +90,8 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     if window is None:
         return AlertExplanation(alert=alert)
     values, places = values_for(rule, window, most=most)
+    if kind.looks_at == "mean":
+        values = [window.values[each] for each in places]  # as recorded
     starts = [window.start_times[each] for each in places]
     ids = [window.session_ids[each] for each in places]
     at = sum(start < alert.since_time for start in starts)

@@ -271,6 +271,15 @@ def test_a_comparison_says_what_may_be_chance() -> None:
         assert (each.get_color() == MUTED) == ("chance" in each.get_text() or "too few" in each.get_text())
 
 
+def test_the_time_of_no_step_is_drawn_of_however_many_steps() -> None:
+    found = pd.DataFrame({"step_name": ["Total", *(f"step {n}" for n in range(40)), "Other"], "b": 2.0})
+    found["a"], found["kind"] = 1.0, ["total", *["step"] * 40, "other"]
+    made = compare(found, name_a="x", name_b="y", title="y is slower")
+    names = [each.get_text() for each in made.axes[0].get_yticklabels()]
+    assert (names[0], names[-1]) == ("Total", "Other")
+    assert f"{42 - len(names)} more steps not drawn" in made.axes[0].get_xlabel()
+
+
 @pytest.mark.parametrize("form", ["png", "svg"])
 def test_hostile_names_are_drawn_to_the_letter_and_obeyed_by_nothing(form: str) -> None:
     hostile = session(step(HOSTILE, 0, 5.0), step("b", 5, 5.0, 1), pipeline=HOSTILE, error_message=HOSTILE)
