@@ -196,12 +196,16 @@ class Triage:
             NotFoundError: there is none of this number.
         """
         from perfdb.store.alerts import events_of, read_alert, spoken_for_by
+        from perfdb.store.together import together
 
         with self._history._recorded() as connection:
-            alert = read_alert(connection, alert_id)
-            return Story(
-                alert, tuple(spoken_for_by(connection, [alert_id])), tuple(events_of(connection, alert_id))
+            alert, others, events = together(
+                connection,
+                lambda: read_alert(connection, alert_id),
+                lambda: spoken_for_by(connection, [alert_id]),
+                lambda: events_of(connection, alert_id),
             )
+            return Story(alert, tuple(others), tuple(events))
 
     def explanation(self, alert_id: int) -> AlertExplanation:
         """Return what an alert rests on, looked at anew.
@@ -211,9 +215,16 @@ class Triage:
         """
         from perfdb.alerts.explain import explain_alert
         from perfdb.store.alerts import read_alert
+        from perfdb.store.together import together
+        from perfdb.store.windows import last_run_of
 
         with self._history._recorded() as connection:
-            return explain_alert(connection, read_alert(connection, alert_id))
+            alert, last = together(
+                connection,
+                lambda: read_alert(connection, alert_id),
+                lambda: last_run_of(connection, alert_id),
+            )
+            return explain_alert(connection, alert, last)
 
     def decide(self, alert_id: int, state: str, note: str | None = None) -> list[Alert]:
         """Acknowledge an alert, or close it as expected or as a false alarm, with its group.
@@ -430,7 +441,7 @@ class Triage:
         if rule_name is not None:
             rules = (_rule_of(settings, rule_name),)
         with self._history._reading() as connection:
-            return [] if connection is None else list(_evaluate_now(connection, rules))
+            return [] if connection is None else _evaluate_now(connection, rules)
 
     def would_have_flagged(
         self, rule_name: str, *, last: int = 50, fits: Callable[[LiveVerdict], bool] | None = None
@@ -469,6 +480,7 @@ class Triage:
         """
         from perfdb.alerts.hindsight import Replayed, replay
         from perfdb.store.extent import count_sessions
+        from perfdb.store.together import for_each, together
         from perfdb.store.windows import newest_sessions
 
         rules = self.settings.rules
@@ -476,15 +488,26 @@ class Triage:
         until = time.monotonic() + seconds
         looked_at = left_out = of = 0
         with self._history._reading() as connection:
-            newest = [] if connection is None else newest_sessions(connection)
-            of = 0 if connection is None else count_sessions(connection)
-            for session in sorted(newest, key=lambda session: -session.start_time):
-                if connection is None or (looked_at and time.monotonic() > until):
-                    left_out += 1
-                    continue
+            if connection is None:
+                return Replay(tuple(found.values()), 0, 0, 0)
+            newest, of = together(
+                connection, lambda: newest_sessions(connection), lambda: count_sessions(connection)
+            )
+
+            def replayed(session: SessionRef) -> tuple[list[Replayed], int] | None:
+                nonlocal looked_at
+                if looked_at and time.monotonic() > until:
+                    return None
                 own, sessions = replay(connection, session, rules, last, until)
                 looked_at += sessions
-                for each in own:
+                return own, sessions
+
+            lately = sorted(newest, key=lambda session: -session.start_time)
+            for of_kind in for_each(connection, replayed, lately):
+                if of_kind is None:
+                    left_out += 1
+                    continue
+                for each in of_kind[0]:
                     found[each.rule.name].runs += each.runs
                     found[each.rule.name].outcomes += each.outcomes
         return Replay(tuple(found.values()), looked_at, of, left_out)
@@ -512,9 +535,16 @@ class Triage:
             firing: set[str] = set()
             historic: Mapping[str, int] = {}
             if connection is not None:
-                counts, historic = rule_counts(connection), historic_counts(connection)
-                verdicts = list(_evaluate_now(connection, rules))
-                firing = {alert.rule for alert in read_alerts(connection, FIRING)}
+                from perfdb.store.together import together
+
+                counts, historic, verdicts, alerts = together(
+                    connection,
+                    lambda: rule_counts(connection),
+                    lambda: historic_counts(connection),
+                    lambda: _evaluate_now(connection, rules),
+                    lambda: read_alerts(connection, FIRING),
+                )
+                firing = {alert.rule for alert in alerts}
         states = []
         for rule in rules:
             own = [each for each in verdicts if each.rule is rule]
@@ -557,17 +587,23 @@ class Triage:
             NotFoundError: nothing is recorded.
         """
         from perfdb.store.alerts import historic_counts, read_alerts
+        from perfdb.store.together import together
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
         with self._history._recorded() as connection:
-            wanted = read_alerts(connection, state)
+            wanted, of_open, counts, verdicts = together(
+                connection,
+                lambda: read_alerts(connection, state),
+                lambda: read_alerts(connection, "open"),
+                lambda: historic_counts(connection),
+                lambda: _evaluate_now(connection, settings.rules),
+            )
             if state != HISTORIC:
                 wanted = [each for each in wanted if each.inhibited_by is None]
             ids = {alert.id for alert in wanted}
-            found = wanted + [each for each in read_alerts(connection, "open") if each.id not in ids]
-            historic = sum(historic_counts(connection).values())
-            verdicts = list(_evaluate_now(connection, settings.rules))
+            found = wanted + [each for each in of_open if each.id not in ids]
+            historic = sum(counts.values())
         if not verdicts and not found:
             raise self._history._nothing_recorded()
         if (only := _named(pipeline)) is not None:
@@ -670,31 +706,43 @@ def _named(name: str | None) -> str | None:
     return None if name is None else recorded_name(redact(name))
 
 
-def _evaluate_now(connection: Any, rules: Sequence[Rule]) -> Iterator[LiveVerdict]:
-    """Yield what rules say now: of durations the newest run that counts is judged, whatever failed since."""
+def _evaluate_now(connection: Connection, rules: Sequence[Rule]) -> list[LiveVerdict]:
+    """Return what rules say now: of durations the newest run that counts is judged, whatever failed since."""
     from perfdb.alerts.evaluation import evaluate_rules, fingerprint, pins_of, windows_of
     from perfdb.store import alerts as store
+    from perfdb.store.together import for_each, together
     from perfdb.store.windows import newest_sessions
 
-    for good in (False, True):
+    def judged(session: SessionRef, asked: list[Rule]) -> list[LiveVerdict]:
+        of = connection, session.pipeline, session.mode
+        accepted, active, pins, windows = together(
+            connection,
+            lambda: store.accepted_baselines(*of),
+            lambda: store.active_alerts(*of),
+            lambda: pins_of(*of),
+            lambda: windows_of(connection, session, asked),
+        )
+        by_fingerprint = {fingerprint(alert): alert for alert in active}
+        return [
+            LiveVerdict(
+                found.rule,
+                session.pipeline,
+                session.mode,
+                found.window.step_name,
+                found.window.session_ids[found.sessions[-1]],
+                found.window.start_times[found.sessions[-1]],
+                found.verdict,
+            )
+            for found in evaluate_rules(session, windows, asked, accepted, by_fingerprint, pins, lately=True)
+        ]
+
+    def of_those(good: bool) -> list[LiveVerdict]:
         asked = [rule for rule in rules if (TABLE[rule.kind].looks_at != "failed") is good]
-        for session in _most_lately(newest_sessions(connection, good=good), asked) if asked else ():
-            accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
-            active = store.active_alerts(connection, session.pipeline, session.mode)
-            by_fingerprint = {fingerprint(alert): alert for alert in active}
-            pins = pins_of(connection, session.pipeline, session.mode)
-            windows = windows_of(connection, session, asked)
-            for found in evaluate_rules(session, windows, asked, accepted, by_fingerprint, pins, lately=True):
-                newest = found.sessions[-1]
-                yield LiveVerdict(
-                    found.rule,
-                    session.pipeline,
-                    session.mode,
-                    found.window.step_name,
-                    found.window.session_ids[newest],
-                    found.window.start_times[newest],
-                    found.verdict,
-                )
+        places = _most_lately(newest_sessions(connection, good=good), asked) if asked else []
+        verdicts = for_each(connection, lambda session: judged(session, asked), places)
+        return [each for of_session in verdicts for each in of_session]
+
+    return [each for verdicts in for_each(connection, of_those, (False, True)) for each in verdicts]
 
 
 def _most_lately(newest: Sequence[SessionRef], rules: Sequence[Rule]) -> list[SessionRef]:
@@ -708,6 +756,8 @@ def _most_lately(newest: Sequence[SessionRef], rules: Sequence[Rule]) -> list[Se
 def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdict]:
     from perfdb.alerts.hindsight import evaluate_past
     from perfdb.store import alerts as store
+    from perfdb.store.dialects import is_shared
+    from perfdb.store.together import for_each
     from perfdb.store.windows import newest_sessions
 
     kind = TABLE[rule.kind]
@@ -715,10 +765,21 @@ def _evaluate_past(connection: Any, rule: Rule, last: int) -> Iterator[LiveVerdi
     newest = [session for session in newest if rule.is_of(session.pipeline, session.mode)]
     left = MOST_SEARCHED if kind.by_change_points else MOST_JUDGED
     share = math.ceil(left / max(1, min(len(newest), MOST_SHARES)))
-    for session in sorted(newest, key=lambda session: -session.start_time):
+
+    def judged(session: SessionRef) -> list[Any]:
         accepted = store.accepted_baselines(connection, session.pipeline, session.mode)
-        past = evaluate_past(connection, session, rule, accepted, last)
-        for found, index in islice(past, min(left, share)):
+        return list(islice(evaluate_past(connection, session, rule, accepted, last), share))
+
+    lately = sorted(newest, key=lambda session: -session.start_time)
+    at_once = MOST_SHARES if is_shared(connection) else 1
+    pasts = (
+        pair
+        for place in range(0, len(lately), at_once)
+        for some in [lately[place : place + at_once]]
+        for pair in zip(some, for_each(connection, judged, some), strict=True)
+    )
+    for session, past in pasts:
+        for found, index in past[:left]:
             left -= 1
             window = found.window
             yield LiveVerdict(

@@ -195,7 +195,7 @@ class History(Keeping):
 
         show_as(Session, "text/html", _session_html)
         with self._recorded(sessions=(session_id,)) as connection:
-            return reading.read_session(connection, reading.find_session_id(connection, session_id))
+            return reading.find_session(connection, session_id)
 
     def spending(self) -> pd.DataFrame:
         """Return what each pipeline and mode costs, where dollars or tokens were recorded.
@@ -744,9 +744,10 @@ class History(Keeping):
         from perfdb.history.jupyter import show_as
 
         show_as(Figure, "image/png", lambda figure: image(figure, "png"))
-        with self._reading() as connection:
-            of = self._measure(connection, measure)
-        return draw(self, kind, *session_ids, step=step, by=by, measure=of, last=last, **filters)
+        with self._at_one_moment():
+            with self._reading() as connection:
+                of = self._measure(connection, measure)
+            return draw(self, kind, *session_ids, step=step, by=by, measure=of, last=last, **filters)
 
     def report(
         self, session_id: str | None = None, *, last: int | None = None, **filters: Unpack[Filters]
@@ -764,7 +765,8 @@ class History(Keeping):
         """
         from perfdb.history.reports import report
 
-        return report(self, session_id, made_at=time.time(), last=last, **filters)
+        with self._at_one_moment():
+            return report(self, session_id, made_at=time.time(), last=last, **filters)
 
     def export(
         self,

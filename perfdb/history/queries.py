@@ -6,7 +6,7 @@ A connection goes in, a finding comes out; None stands for a home in which nothi
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, tzinfo
 from functools import partial
@@ -18,7 +18,9 @@ from perfdb.measures import DURATION, FIXED, Measure, named
 from perfdb.records import Alert, Session
 from perfdb.stopping import most_steps, notes
 from perfdb.store import extent, frames, measuring, reading, statistics
+from perfdb.store.dialects import is_shared
 from perfdb.store.series import days_before
+from perfdb.store.together import for_each, together
 from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import BIGGEST, COMPLETED, recorded_name
 
@@ -115,10 +117,12 @@ def bottlenecks(
         each = list(pipelines(connection))
         if _fit_together(connection, each, filters):
             names = [*each] or names  # else one that runs often would leave no room for others
-    found = []
-    for name in names:
+
+    def of_pipeline(name: str | None) -> pd.DataFrame:
         asked: Chosen = {**filters, "pipeline": name}
-        found.append(find(*sessions_and_steps(connection, **asked), measure))
+        return find(*sessions_and_steps(connection, **asked), measure)
+
+    found = list(map(of_pipeline, names) if connection is None else for_each(connection, of_pipeline, names))
     kept = [frame for frame in found if len(frame)] or found[:1]
     return pd.concat(kept, ignore_index=True) if len(kept) > 1 else kept[0]
 
@@ -127,14 +131,20 @@ def _fit_together(connection: Connection, pipelines: Sequence[str], filters: Cho
     """Say whether one answer may read the sessions of each pipeline; else the newest of all are looked at."""
     if len(pipelines) > _MOST_PIPELINES:
         return False
-    for pipeline in pipelines:
+    if most_steps() is None:
+        return True
+
+    def fits(pipeline: str) -> bool:
         asked: Chosen = {**filters, "pipeline": pipeline}
-        most = _most_steps(connection, pipeline)
-        if most is not None:
-            kept, count = extent.newest_within(connection, most // len(pipelines), **asked)
-            if kept < count:
-                return False
-    return True
+        most, weights = together(
+            connection, lambda: _most_steps(connection, pipeline), lambda: extent.weights(connection, **asked)
+        )
+        kept, count = extent.within(weights, most // len(pipelines))
+        return kept == count
+
+    if is_shared(connection):
+        return all(for_each(connection, fits, pipelines))
+    return all(map(fits, pipelines))
 
 
 def failures(connection: Connection | None, *, step: str | None, **filters: Unpack[Chosen]) -> pd.DataFrame:
@@ -163,11 +173,12 @@ def trends(
     if connection is not None and by != "last" and by_index:
         pipeline = filters.get("pipeline")
         read = partial(_statistics, connection, step=step, pipeline=pipeline)
-        return _of_statistics(read, by)
+        return _of_statistics(read, by, partial(for_each, connection))
     runs = runs_of(*_measured(connection, measure, **filters))
     runs = runs if step is None else runs[runs["step_name"] == step]
     past = None if connection is None else days_before(connection, measure)
-    return _said(analysis.trends(runs, by=by, zone=zone, past=past), measure)
+    spread = map if connection is None else partial(for_each, connection)
+    return _said(analysis.trends(runs, by=by, zone=zone, past=past, spread=spread), measure)
 
 
 def is_of_everything(by: By, zone: tzinfo | None, measure: str, filters: Chosen) -> bool:
@@ -185,14 +196,19 @@ def trends_of_everything(
 
 
 def _of_statistics(
-    read: Callable[[By, Sequence[statistics.Percentile]], tuple[list[statistics.Row], bool]], by: By
+    read: Callable[[By, Sequence[statistics.Percentile]], tuple[list[statistics.Row], bool]],
+    by: By,
+    spread: Callable[..., Iterable[Any]] = map,
 ) -> pd.DataFrame:
     from perfdb.analysis import trends as analysis
     from perfdb.analysis.series import PERCENTILES
 
     percentiles = list(PERCENTILES.values())
-    rows, from_days = read(by, percentiles)
-    found = analysis.of_statistics(rows, days=read("day", percentiles[:1])[0] if by == "week" else ())
+    asked: list[tuple[By, Sequence[statistics.Percentile]]] = [(by, percentiles)]
+    if by == "week":
+        asked.append(("day", percentiles[:1]))
+    (rows, from_days), *of_days = spread(lambda each: read(*each), asked)
+    found = analysis.of_statistics(rows, days=of_days[0][0] if of_days else ())
     if from_days:
         notes().append(FROM_DAYS)
         found.attrs["note"] = FROM_DAYS
@@ -257,24 +273,31 @@ def regressions(
     rows: list[dict[str, Any]] = []
     since = filters.pop("since", None)
     if connection is not None:
-        moves = backfill.moves_of(
-            connection, better=better, looking_back=True, step=step, measure=measure, **filters
-        )
-        moves = [move for move in moves if since is None or move.since_time >= since]
-        alerts = read_alerts(connection, "all")
-        moves = backfill.with_causes(connection, moves, measure=measure, **filters)
-        rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
-        if measure.is_duration and not better and step is None and mode_attributes is not None:
-            splits = _splits(
-                connection,
-                mode_attributes,
-                since=since,
-                **{**filters, "last": filters.get("last") or _SPLIT_IN},
+
+        def moved() -> list[Move]:
+            moves = backfill.moves_of(
+                connection, better=better, looking_back=True, step=step, measure=measure, **filters
             )
-            rows += [row for split in splits for row in _split_rows(connection, split, filters)]
-        if not better:
-            losses = backfill.losses_of(connection, step=step, measure=measure, **filters)
-            rows += [_loss_row(loss, alerts) for loss in losses]
+            moves = [move for move in moves if since is None or move.since_time >= since]
+            return backfill.with_causes(connection, moves, measure=measure, **filters)
+
+        def split() -> list[dict[str, Any]]:
+            if better or step is not None or mode_attributes is None or not measure.is_duration:
+                return []
+            window: dict[str, Any] = {**filters, "last": filters.get("last") or _SPLIT_IN}
+            splits = _splits(connection, mode_attributes, since=since, **window)
+            return for_each(connection, lambda each: _split_row(connection, each, filters), splits)
+
+        def lost() -> list[Loss]:
+            if better:
+                return []
+            return backfill.losses_of(connection, step=step, measure=measure, **filters)
+
+        moves, of_splits, losses, alerts = together(
+            connection, moved, split, lost, lambda: read_alerts(connection, "all")
+        )
+        rows = [_move_row(move, backfill.alert_of(move, alerts)) for move in moves]
+        rows += [*of_splits, *(_loss_row(loss, alerts) for loss in losses)]
         for row in rows:
             row |= {"measure": measure.name, "unit": measure.unit}
             row |= {"difference": row["difference_s"], "total_difference": row.get("total_s")}
@@ -313,12 +336,14 @@ def regressions_by(
                 raise UsageError(f"{by} has more than {_MOST_VALUES} values: choose some with --attribute")
         if not values:
             raise UsageError(f"no session that fits has the attribute {by!r}; see: perfdb sessions --json")
-    found = []
-    for value in values:
+
+    def of_value(value: Any) -> pd.DataFrame:
         asked: Chosen = {**filters, "attribute": {**(filters.get("attribute") or {}), by: value}}
         frame = regressions(connection, step=step, better=better, measure=measure, **asked)
         frame.insert(0, "value", pd.Series([value] * len(frame), dtype=object))
-        found.append(frame)
+        return frame
+
+    found = [] if connection is None else for_each(connection, of_value, values)
     if not found:
         frame = regressions(connection, step=step, better=better, measure=measure, **filters)
         frame.insert(0, "value", pd.Series([], dtype=object))
@@ -369,8 +394,8 @@ def _splits(
     return [each for each in splits if since is None or each.move.since_time >= since]
 
 
-def _split_rows(connection: Connection, split: Split, filters: Chosen) -> Iterator[dict[str, Any]]:
-    """Yield the row of a move that one value of an attribute shows, with the steps that made it."""
+def _split_row(connection: Connection, split: Split, filters: Chosen) -> dict[str, Any]:
+    """Return the row of a move that one value of an attribute shows, with the steps that made it."""
     from perfdb.alerts import backfill
 
     among: dict[str, Any] = {
@@ -383,7 +408,7 @@ def _split_rows(connection: Connection, split: Split, filters: Chosen) -> Iterat
     suspect = {"name": split.attribute, "before": None, "after": split.value, "offset": 0}
     row["suspects"] = [{**suspect, "share_before": None, "share_after": None}, *row["suspects"]]
     row["cause"] = f"{said}; {row['cause']}" if row["cause"] else said
-    yield row | {"attribute": split.attribute, "attribute_value": split.value}
+    return row | {"attribute": split.attribute, "attribute_value": split.value}
 
 
 def switches(connection: Connection | None, *, step: str | None = None, **filters: Any) -> pd.DataFrame:
@@ -397,14 +422,23 @@ def switches(connection: Connection | None, *, step: str | None = None, **filter
 
     rows = []
     if connection is not None:
+        found = []
         for runs in read_past(connection, step=step, **filters):
             newest = runs.between(max(0, len(runs) - _SWITCHES_IN))
             calm = without_wave(newest.start_times, newest.values)
             levels = list(newest.values) if calm is None else calm.tolist()
             modes = find_modes(levels)
-            if modes is None:
-                continue
-            facts = facts_before(connection, runs.pipeline, runs.mode, newest.start_times[-1], _SWITCHES_IN)
+            if modes is not None:
+                found.append((runs, newest, levels, modes))
+        places = dict.fromkeys(
+            (runs.pipeline, runs.mode, newest.start_times[-1]) for runs, newest, *_ in found
+        )
+        known = for_each(
+            connection, lambda at: facts_before(connection, at[0], at[1], at[2], _SWITCHES_IN), places
+        )
+        facts_at = dict(zip(places, known, strict=True))
+        for runs, newest, levels, modes in found:
+            facts = facts_at[runs.pipeline, runs.mode, newest.start_times[-1]]
             of_session = dict(zip(newest.session_ids, levels, strict=True))
             by = explained_by(of_session, facts, runs.step_name)
             explained = (None, None, None) if by is None else (by.name, by.low, by.high)
@@ -542,28 +576,38 @@ def usual_pair(connection: Connection, a: str | None, b: str | None) -> tuple[st
         UsageError: there is no other session of that kind.
     """
     from perfdb.store.browsing import neighbours
-    from perfdb.store.windows import newest_sessions, series_with_several
+    from perfdb.store.windows import SessionRef, newest_sessions, series_with_several
 
     if a is not None and b is not None:
         return a, b
     if a is not None or b is not None:
         named = reading.read_session(connection, reading.find_session_id(connection, str(a or b)))
         kind = named.pipeline, named.mode
-        newest = next(
+        latest_of_kind = next(
             (each for each in newest_sessions(connection, named.pipeline) if each.mode == named.mode), None
         )
-        if a is not None and newest is not None and newest.session_id != named.session_id:
-            return named.session_id, newest.session_id
-        candidates = [named]
+        latest_id = named.session_id if latest_of_kind is None else latest_of_kind.session_id
+        if a is not None and latest_id != named.session_id:
+            return named.session_id, latest_id
+        candidates: list[Session | SessionRef] = [named]
     else:
-        newest_first = sorted(newest_sessions(connection), key=lambda place: -place.start_time)
-        repeated = series_with_several(connection)
-        ids = [place.session_id for place in newest_first if place.total_series in repeated]
-        latest = newest_first[0].session_id if newest_first else reading.find_session_id(connection, "last")
-        candidates = [reading.read_session(connection, each) for each in ids[:_MOST_CANDIDATES] or [latest]]
+        newest, repeated = for_each(
+            connection, lambda read: read(connection), (newest_sessions, series_with_several)
+        )
+        newest_first = sorted(newest, key=lambda place: -place.start_time)
+        several = [place for place in newest_first if place.total_series in repeated]
+        candidates = [*several[:_MOST_CANDIDATES]] or newest_first[:1]
+        candidates = candidates or [reading.find_session(connection, "last")]
         kind = candidates[0].pipeline, candidates[0].mode
-    for session in candidates:
-        before = neighbours(connection, session)[0]
+    if is_shared(connection):
+        befores: Iterable[str | None] = for_each(
+            connection,
+            lambda each: neighbours(connection, each.session_id, each.start_time)[0],
+            candidates,
+        )
+    else:
+        befores = (neighbours(connection, each.session_id, each.start_time)[0] for each in candidates)
+    for session, before in zip(candidates, befores, strict=True):
         if before is not None:
             return before, session.session_id
     named_kind = ", ".join(part for part in (inert(kind[0]), mode_text(kind[1])) if part)
@@ -582,9 +626,18 @@ def compare_sessions(
     """
     from perfdb.analysis.compare import compare_sessions as compare
 
-    ids = [reading.find_session_id(connection, session_id) for session_id in (a, b)]
-    check_extent(connection, *ids)
-    sessions = [reading.read_session(connection, session_id) for session_id in ids]
+    if is_shared(connection):  # whole ids are looked up and counted at once
+        *ids, _ = together(
+            connection,
+            lambda: reading.find_session_id(connection, a),
+            lambda: reading.find_session_id(connection, b),
+            lambda: check_extent(connection, a, b),
+        )
+    else:
+        ids = [reading.find_session_id(connection, each) for each in (a, b)]
+    if not is_shared(connection) or ids != [a, b]:
+        check_extent(connection, *ids)
+    sessions = for_each(connection, partial(reading.read_session, connection), ids)
     try:
         return compare(sessions[0], sessions[1], measure)
     except ValueError as error:
@@ -729,9 +782,12 @@ def explain(connection: Connection, session_id: str, last: int, measure: Measure
     """
     from perfdb.analysis.explain import explain as find
 
-    found = reading.find_session_id(connection, session_id)
-    check_extent(connection, found)
-    session = reading.read_session(connection, found)
+    if most_steps() is None:
+        session = reading.find_session(connection, session_id)
+    else:
+        found = reading.find_session_id(connection, session_id)
+        check_extent(connection, found)
+        session = reading.read_session(connection, found)
     try:
         past = past_within(connection, session, last=last, with_data=not measure.is_duration)
         return find(session, past, measure)
@@ -743,11 +799,16 @@ def past_within(
     connection: Connection, session: Session, *, last: int, with_data: bool = False
 ) -> list[Session]:
     """Return ``reading.past_sessions``, so many of the newest as an answer may read."""
-    most, last = _most_steps(connection, session.pipeline), min(last, BIGGEST)
-    if most is not None:
+    last = min(last, BIGGEST)
+    if most_steps() is not None:
         kind: Chosen = {"pipeline": session.pipeline, "mode": session.mode, "counted": True}
         before: Chosen = {**kind, "status": COMPLETED, "until": session.start_time, "last": last}
-        last, _ = extent.newest_within(connection, most, **before)
+        most, weights = together(
+            connection,
+            lambda: _most_steps(connection, session.pipeline),
+            lambda: extent.weights(connection, **before),
+        )
+        last, _ = extent.within(weights, most)
     if not last:
         return []
     return reading.past_sessions(connection, session, last=last, with_data=with_data)
@@ -762,7 +823,7 @@ def check_extent(connection: Connection, *session_ids: str) -> None:
     most = most_steps()
     if most is None:
         return
-    extents = [extent.extent_of(connection, session_id) for session_id in dict.fromkeys(session_ids)]
+    extents = for_each(connection, partial(extent.extent_of, connection), dict.fromkeys(session_ids))
     count = sum(steps for steps, _ in extents)
     if sum(weight for _, weight in extents) > most:
         names = " and ".join(dict.fromkeys(session_ids))
@@ -791,11 +852,15 @@ def within_limits(connection: Connection, *, times: int = 1, **filters: Unpack[C
     Raises:
         UsageError: the newest alone has more steps.
     """
-    most = _most_steps(connection, filters.get("pipeline"))
-    if most is None:
+    if most_steps() is None:
         return filters
+    most, weights = together(
+        connection,
+        lambda: _most_steps(connection, filters.get("pipeline")),
+        lambda: extent.weights(connection, **filters),
+    )
     most //= times
-    kept, count = extent.newest_within(connection, most, **filters)
+    kept, count = extent.within(weights, most)
     if kept == count:
         return filters
     if not kept:
@@ -829,4 +894,9 @@ def sessions_and_steps(
         return frames.empty_sessions_frame(), frames.empty_steps_frame()
     _note_what_is_cut(connection, filters)
     filters = within_limits(connection, **filters)
-    return frames.sessions_frame(connection, **filters), frames.steps_frame(connection, **filters)
+    found = together(
+        connection,
+        lambda: frames.sessions_frame(connection, **filters),
+        lambda: frames.steps_frame(connection, **filters),
+    )
+    return found[0], found[1]

@@ -14,6 +14,7 @@ from perfdb.alerts.triage import LiveVerdict, RuleState, Triage
 from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.filters import moment_of
+from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.store.alerts import precision, read_alerts
 from perfdb.vocabulary import FALSE_ALARM, HISTORIC, PENDING
@@ -160,9 +161,12 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
         return is_of(each) and (since is None or each.at >= since) and (until is None or each.at < until)
 
     triage = Triage(history)
-    state, verdicts = triage.rule(name)
+    (state, verdicts), (judged, hits) = side_by_side(
+        history,
+        lambda: triage.rule(name),
+        lambda: triage.would_have_flagged(name, last=query.last, fits=fits),
+    )
     verdicts = list(filter(is_of, verdicts))
-    judged, hits = triage.would_have_flagged(name, last=query.last, fits=fits)
     return RuleAnswer(
         rule=_row(state),
         toml=rule_lines(state.rule),
