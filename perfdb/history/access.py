@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
 from perfdb.lake.place import is_lake
-from perfdb.measures import configured
 from perfdb.recording.health import warn_once
 from perfdb.search import doubt_about_home
 from perfdb.store.database import Database
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from perfdb.filters import Chosen
     from perfdb.lake.lake import Lake
-    from perfdb.measures import Measure
     from perfdb.store.upkeep.backup import Backup
 
 logger = logging.getLogger("perfdb")
@@ -84,17 +82,6 @@ class Access:
     def settings(self) -> settings_module.Settings:
         """The settings that named this database."""
         return self._settings
-
-    def _measure(self, connection: Connection | None, name: str) -> Measure:
-        """Return the measure of this name.
-
-        Raises:
-            NotFoundError: nothing is called so; it says what is near.
-            UsageError: it is an attribute that never was a number.
-        """
-        from perfdb.history.queries import measure_named
-
-        return measure_named(connection, name, configured(self._settings.measures), where=self.database)
 
     @property
     def is_lake(self) -> bool:
@@ -310,15 +297,7 @@ class Access:
 # --- for perfdb's own parts: a History answers questions, and has no connections on its face ------------
 
 
-class Readable(Protocol):
-    """What gives a connection to read with."""
-
-    def _reading(self, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]: ...
-
-    def _at_one_moment(self) -> AbstractContextManager[None]: ...
-
-
-def reading(history: Readable, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]:
+def reading(history: Access, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]:
     """Give a connection for ``perfdb.store`` that sees one moment; None where nothing is recorded yet.
 
     Args:
@@ -331,7 +310,7 @@ def reading(history: Readable, filters: Chosen | None = None) -> AbstractContext
     return history._reading(filters)
 
 
-def side_by_side(history: Readable, *questions: Callable[[], Any]) -> list[Any]:
+def side_by_side(history: Access, *questions: Callable[[], Any]) -> list[Any]:
     """Return the answers to some questions about a history; a server gets those of all in few exchanges."""
     with history._at_one_moment():
         held = _held.get()

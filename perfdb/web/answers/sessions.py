@@ -14,8 +14,8 @@ from perfdb.analysis.timeline import Timeline, headline, last_instant, longest, 
 from perfdb.critical_path import Span, critical_path, critical_seconds
 from perfdb.errors import NotFoundError
 from perfdb.filters import checked_filters
-from perfdb.history import queries
 from perfdb.history.names import require_names
+from perfdb.history.queries import limits
 from perfdb.history.values import rows_of
 from perfdb.records import Session, Step
 from perfdb.store import browsing, reading
@@ -128,7 +128,7 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         whole_id = reading.find_session_id(connection, session_id)
         _, alerts, spent = together(
             connection,
-            lambda: queries.check_extent(connection, whole_id),
+            lambda: limits.check_extent(connection, whole_id),
             lambda: read_alerts(connection, "all", of_session=whole_id, limit=MOST_ALERTS),
             lambda: spent_by(connection, [whole_id]),
         )
@@ -137,7 +137,7 @@ def session(history: ServedHistory, session_id: str, *, most_explained: int | No
         is_live = found.status == RUNNING
         past, (previous, following), usual = together(
             connection,
-            lambda: queries.past_within(connection, found, last=EXPLAINED_BY) if is_explained else [],
+            lambda: limits.past_within(connection, found, last=EXPLAINED_BY) if is_explained else [],
             lambda: browsing.neighbours(connection, found.session_id, found.start_time),
             lambda: (
                 usual_seconds(connection, found.pipeline, found.mode, found.start_time) if is_live else {}
