@@ -289,6 +289,7 @@ class Worker:
 
     def _work(self) -> None:
         busy_at = monotonic()
+        moved_at: float | None = busy_at
         while not self._ends:
             self._wake.wait(self._time_to_next_turn())
             if self._ends:
@@ -299,6 +300,12 @@ class Worker:
                 busy_at = monotonic()
             elif monotonic() - busy_at > (IDLE_S if _newest is self else QUIET_S) and self._rest():
                 return
+            if moved or self._outage.is_known:
+                moved_at = monotonic()
+            elif moved_at is not None and monotonic() - moved_at > IDLE_S and self._database.is_shared:
+                moved_at = None  # a server's connection is not held through a step of hours
+                with self.turn_lock:
+                    self._database.rest()
 
     def _time_to_next_turn(self) -> float:
         if self._outage.pause_s:
