@@ -14,6 +14,7 @@ from pathlib import Path
 
 from perfdb.errors import AbsentError, StoreError
 from perfdb.guard import raise_foreign
+from perfdb.recording import secret_shapes
 from perfdb.recording.health import Health, debugging
 from perfdb.recording.journal import Journal, encode
 from perfdb.recording.judged import note_unjudged
@@ -215,6 +216,7 @@ class Worker:
     def prepare(self) -> None:
         """Import what the thread will need, make or upgrade the database, and let go of it."""
         with self.turn_lock:  # a fork must not happen meanwhile
+            secret_shapes.prepare()
             from perfdb.store import ingest, leases  # noqa: F401
             from perfdb.worker import (  # noqa: F401
                 pricing,
@@ -298,6 +300,7 @@ class Worker:
                 return
             with self.turn_lock:
                 moved = self.turn()
+                secret_shapes.prepare()
             if moved or self._is_needed():
                 busy_at = monotonic()
             elif monotonic() - busy_at > (IDLE_S if _newest is self else QUIET_S) and self._rest():
