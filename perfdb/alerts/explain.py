@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.causes import cause_at, of_details
-from perfdb.alerts.evaluation import values_for, windows_of
+from perfdb.alerts.verdicts import values_for, windows_of
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.rules import Rule, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE, percent_over

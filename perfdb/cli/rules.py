@@ -9,8 +9,9 @@ from typing import Any, get_args
 import click
 
 from perfdb.alerts.hindsight import Replayed
+from perfdb.alerts.judging import Replay, RuleState
 from perfdb.alerts.messages import amount
-from perfdb.alerts.triage import Replay, RuleState, Triage
+from perfdb.alerts.triage import Triage
 from perfdb.analysis.outcomes import Outcome
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.cli.options import COUNT, only_measure_option, open_history, table_options

@@ -25,7 +25,7 @@ from perfdb.cli.render import Column, colour, print_data, print_table, screen_wi
 from perfdb.cli.sorting import frame_in_order, in_order
 from perfdb.cli.text import amount_text, of_kind
 from perfdb.filters import moment_of, zone_named
-from perfdb.history.history import LAST_FOR_TRENDS
+from perfdb.history.answers import LAST_FOR_TRENDS
 from perfdb.history.values import rows_of
 from perfdb.text import step_label
 from perfdb.vocabulary import SEVERITIES

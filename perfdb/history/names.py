@@ -16,14 +16,14 @@ from perfdb.text import shortened
 from perfdb.vocabulary import recorded_name
 
 if TYPE_CHECKING:
-    from perfdb.history.history import History
+    from perfdb.history.access import Access
 
 _MOST_SHOWN = 8
 _NEWEST = 1_000  # sessions of a lake among which names are looked for
 
 
 def require_names(
-    history: History,
+    history: Access,
     *,
     pipeline: str | None = None,
     step: str | None = None,
@@ -56,7 +56,7 @@ def require_names(
                 raise unknown(kind, wanted, browsing.names_of(connection, kind), history.database)
 
 
-def require_home(history: History) -> None:
+def require_home(history: Access) -> None:
     """Let a home pass that is there, or that nobody named by ``PERFDB_HOME``.
 
     Raises:

@@ -1,4 +1,7 @@
-"""What an alert knows of its move: its cause, its boundary, and that it is one."""
+"""What an alert knows of its move: its cause, its boundary, and that it is one.
+
+Of: alerts/causes.py, alerts/details.py, alerts/settling.py, alerts/verdicts.py.
+"""
 
 from __future__ import annotations
 

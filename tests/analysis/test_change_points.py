@@ -1,3 +1,8 @@
+"""Where levels moved: found in runs and in long histories, with its bounds, and nowhere else.
+
+Of: analysis/levels.py, analysis/partition.py, analysis/trend_lines.py, analysis/watcher.py.
+"""
+
 import dataclasses
 import itertools
 import math

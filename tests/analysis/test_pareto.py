@@ -1,4 +1,7 @@
-"""What one would choose between: seconds against money, and who is on the front."""
+"""What one would choose between: seconds against money, and who is on the front.
+
+Of: charts/pareto.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Pictures say their finding, hold any name and any number of sessions, and need no pyplot."""
+"""Pictures say their finding, hold any name and any number of sessions, and need no pyplot.
+
+Of: charts/bottlenecks.py, charts/compare.py, charts/marks.py, charts/resources.py, charts/saving.py,
+charts/steps.py, charts/style.py, charts/trend.py, charts/waterfall.py.
+"""
 
 from __future__ import annotations
 

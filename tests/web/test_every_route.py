@@ -2,6 +2,8 @@
 
 A name that nothing has, and a value that cannot be meant, are answered with a sentence and 4xx; never with
 500, never with a page that draws nothing and says nothing.
+
+Of: web/queries.py, web/views.py.
 """
 
 from __future__ import annotations

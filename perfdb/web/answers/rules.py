@@ -9,8 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from perfdb.alerts.config import rule_lines
+from perfdb.alerts.judging import LiveVerdict, RuleState
 from perfdb.alerts.messages import amount
-from perfdb.alerts.triage import LiveVerdict, RuleState, Triage
+from perfdb.alerts.triage import Triage
 from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.filters import moment_of
