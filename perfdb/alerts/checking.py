@@ -67,12 +67,13 @@ class Checking(Judging):
 
         settings = self.settings
         known = {rule.name for rule in settings.rules}
+        only = recorded(pipeline)
         with self._history._recorded() as connection:
             wanted, of_open, counts, verdicts = together(
                 connection,
                 lambda: read_alerts(connection, state),
                 lambda: read_alerts(connection, "open"),
-                lambda: historic_counts(connection),
+                lambda: historic_counts(connection, only),
                 lambda: evaluate_now(connection, settings.rules),
             )
             if state != HISTORIC:
@@ -82,7 +83,7 @@ class Checking(Judging):
             historic = sum(counts.values())
         if not verdicts and not found:
             raise self._history._nothing_recorded()
-        if (only := recorded(pipeline)) is not None:
+        if only is not None:
             found = [alert for alert in found if alert.pipeline == only]
             verdicts = [each for each in verdicts if each.pipeline == only]
         failing: list[Alert] = []

@@ -154,7 +154,7 @@ class Judging:
         hits = sorted((each for each in found if each.verdict.hit), key=lambda each: -each.at)
         return len(found), hits
 
-    def replay(self, *, last: int = 1_000, seconds: float = REPLAY_S) -> Replay:
+    def replay(self, *, last: int = 1_000, seconds: float = REPLAY_S, pipeline: str | None = None) -> Replay:
         """Let every configured rule ring again over the newest sessions of every pipeline and mode.
 
         Nothing is written; silences and what people decided play no part.
@@ -162,13 +162,14 @@ class Judging:
         Args:
             last: so many of the newest sessions of each pipeline and mode.
             seconds: after which no further series is looked at, those that ran last being first.
+            pipeline: only of this one, and only the rules that watch it.
         """
         from perfdb.alerts.hindsight import Replayed, replay
         from perfdb.store.extent import count_sessions
         from perfdb.store.together import for_each, together
         from perfdb.store.windows import newest_sessions
 
-        rules = self.settings.rules
+        rules = self._watching(pipeline)
         found = {rule.name: Replayed(rule) for rule in rules}
         until = time.monotonic() + seconds
         looked_at = left_out = of = 0
@@ -176,7 +177,9 @@ class Judging:
             if connection is None:
                 return Replay(tuple(found.values()), 0, 0, 0)
             newest, of = together(
-                connection, lambda: newest_sessions(connection), lambda: count_sessions(connection)
+                connection,
+                lambda: newest_sessions(connection, pipeline),
+                lambda: count_sessions(connection, pipeline=pipeline),
             )
 
             def replayed(session: SessionRef) -> tuple[list[Replayed], int] | None:
@@ -197,20 +200,28 @@ class Judging:
                     found[each.rule.name].outcomes += each.outcomes
         return Replay(tuple(found.values()), looked_at, of, left_out)
 
-    def rules(self) -> list[RuleState]:
-        """Return every configured rule with its state."""
-        return self._states(self.settings.rules)[0]
+    def rules(self, *, pipeline: str | None = None, mode: str | None = None) -> list[RuleState]:
+        """Return every configured rule with its state; of a pipeline and mode those that watch it."""
+        return self._states(self._watching(pipeline), pipeline, mode)[0]
 
-    def rule(self, name: str) -> tuple[RuleState, list[LiveVerdict]]:
+    def _watching(self, pipeline: str | None) -> list[Rule]:
+        rules = self.settings.rules
+        return [rule for rule in rules if pipeline is None or rule.pipeline in (None, pipeline)]
+
+    def rule(
+        self, name: str, *, pipeline: str | None = None, mode: str | None = None
+    ) -> tuple[RuleState, list[LiveVerdict]]:
         """Return one rule with its state, and its verdicts as ``verdicts`` does.
 
         Raises:
             NotFoundError: there is no rule of this name.
         """
-        states, verdicts = self._states((rule_of(self.settings, name),))
+        states, verdicts = self._states((rule_of(self.settings, name),), pipeline, mode)
         return states[0], verdicts
 
-    def _states(self, rules: Sequence[Rule]) -> tuple[list[RuleState], list[LiveVerdict]]:
+    def _states(
+        self, rules: Sequence[Rule], pipeline: str | None, mode: str | None
+    ) -> tuple[list[RuleState], list[LiveVerdict]]:
         from perfdb.store.alerts import historic_counts, precision, read_alerts, rule_counts
         from perfdb.vocabulary import FALSE_ALARM
 
@@ -224,10 +235,10 @@ class Judging:
 
                 counts, historic, verdicts, alerts = together(
                     connection,
-                    lambda: rule_counts(connection),
-                    lambda: historic_counts(connection),
-                    lambda: evaluate_now(connection, rules),
-                    lambda: read_alerts(connection, FIRING),
+                    lambda: rule_counts(connection, pipeline, mode),
+                    lambda: historic_counts(connection, pipeline, mode),
+                    lambda: evaluate_now(connection, rules, pipeline, mode),
+                    lambda: read_alerts(connection, FIRING, pipeline=pipeline, mode=mode),
                 )
                 firing = {alert.rule for alert in alerts}
         states = []
@@ -268,7 +279,9 @@ def rule_of(settings: AlertSettings, name: str) -> Rule:
     )
 
 
-def evaluate_now(connection: Connection, rules: Sequence[Rule]) -> list[LiveVerdict]:
+def evaluate_now(
+    connection: Connection, rules: Sequence[Rule], pipeline: str | None = None, mode: str | None = None
+) -> list[LiveVerdict]:
     """Return what rules say now: of durations the newest run that counts is judged, whatever failed since."""
     from perfdb.alerts.verdicts import evaluate_rules, fingerprint, pins_of, windows_of
     from perfdb.store import alerts as store
@@ -300,7 +313,8 @@ def evaluate_now(connection: Connection, rules: Sequence[Rule]) -> list[LiveVerd
 
     def of_those(good: bool) -> list[LiveVerdict]:
         asked = [rule for rule in rules if (TABLE[rule.kind].looks_at != "failed") is good]
-        places = _most_lately(newest_sessions(connection, good=good), asked) if asked else []
+        ran = newest_sessions(connection, pipeline, good=good) if asked else []
+        places = _most_lately([each for each in ran if mode in (None, each.mode)], asked)
         verdicts = for_each(connection, lambda session: judged(session, asked), places)
         return [each for of_session in verdicts for each in of_session]
 

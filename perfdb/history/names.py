@@ -29,6 +29,7 @@ def require_names(
     step: str | None = None,
     tag: str | None = None,
     branch: str | None = None,
+    mode: str | None = None,
 ) -> None:
     """Let a question pass whose names are known, with or without runs that fit; anything where nothing is.
 
@@ -42,16 +43,20 @@ def require_names(
 
     given = {
         kind: name
-        for kind, name in (("pipeline", pipeline), ("step", step), ("tag", tag), ("branch", branch))
+        for kind, name in (
+            ("pipeline", pipeline), ("step", step), ("tag", tag), ("branch", branch), ("mode", mode)
+        )
         if name is not None
-    }
+    }  # fmt: skip
     if not given:
         return
-    wanted_of: Chosen = {"pipeline": pipeline, "tag": tag, "branch": branch, "last": _NEWEST}
+    wanted_of: Chosen = {"pipeline": pipeline, "tag": tag, "branch": branch, "mode": mode, "last": _NEWEST}
     with reading(history, wanted_of) as connection:
         if connection is None:
             return
-        wanted_names = {kind: recorded_name(redact(name)) for kind, name in given.items()}
+        wanted_names = {
+            kind: name if kind == "mode" else recorded_name(redact(name)) for kind, name in given.items()
+        }
         some, known = together(
             connection,
             lambda: browsing.names_of(connection, "pipeline", most=1),

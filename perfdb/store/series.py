@@ -293,17 +293,16 @@ def runs_of_series(
     if step_name is None:
         newest_first, values = together(
             connection,
-            lambda: connection.execute(ended).all(),
+            lambda: driver_rows(connection, ended),
             lambda: (
                 None
                 if measure.is_duration
                 else measuring.of_sessions(connection, measure, ended.with_only_columns(sessions.c.id))
             ),
         )
-        found = newest_first[::-1]
-        values = {row.id: row.total_duration for row in found} if values is None else values
-        rows = [
-            (row.session_id, row.start_time, values.get(row.id), row.counted, row.status) for row in found
+        rows: list[Any] = [
+            (session_id, at, own if values is None else values.get(pk), *more)
+            for pk, session_id, at, own, *more in newest_first[::-1]
         ]
     else:
         number = select(series.c.id).where(
@@ -322,9 +321,9 @@ def runs_of_series(
             .where(steps.c.series_id == number.scalar_subquery())
             .order_by(chosen.c.start_time, chosen.c.id, steps.c.seq)
         )
-        rows = [tuple(row) for row in connection.execute(query)]
-    for session_id, *run in rows:
-        runs.add(session_id, *run)
+        rows = list(connection.execute(query))
+    for session_id, at, value, counted, status in rows:
+        runs.add(session_id, at, value, counted, status)
     return runs.made()
 
 

@@ -1,4 +1,7 @@
-"""A server that is far away is asked little: each exchange with it takes a round trip."""
+"""A server that is far away is asked little: each exchange with it takes a round trip.
+
+Of: store/together.py.
+"""
 
 from __future__ import annotations
 

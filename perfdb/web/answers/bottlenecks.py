@@ -54,7 +54,7 @@ class WhatIf(Answer):
 
 def bottlenecks(history: ServedHistory, query: BottlenecksQuery) -> BottlenecksAnswer:
     """Return the steps by their seconds on the critical path, in the last sessions of each pipeline."""
-    require_names(history, pipeline=query.pipeline, tag=query.tag, branch=query.branch)
+    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
     with history.reading() as connection:
         names = [] if connection is None else browsing.pipelines(connection)
     found = history.bottlenecks(measure=query.measure or "duration", last=query.last, **query.filters())
@@ -84,7 +84,7 @@ def what_if(history: ServedHistory, query: WhatIfQuery) -> WhatIf:
         with history.reading() as connection:
             return [] if connection is None else browsing.pipelines_with(connection, query.step)
 
-    asked = {"pipeline": query.pipeline, "step": query.step, "tag": query.tag, "branch": query.branch}
+    asked = {name: getattr(query, name) for name in ("pipeline", "mode", "step", "tag", "branch")}
     _, names = side_by_side(history, lambda: require_names(history, **asked), pipelines)
     best = None
     for name in names if query.pipeline is None else [query.pipeline]:

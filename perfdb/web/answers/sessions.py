@@ -61,7 +61,7 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
     Raises:
         NotFoundError: nothing was ever recorded under the pipeline's or the tag's name.
     """
-    require_names(history, pipeline=query.pipeline, tag=query.tag, branch=query.branch)
+    require_names(history, pipeline=query.pipeline, mode=query.mode, tag=query.tag, branch=query.branch)
     filters = checked_filters(query.last, query.filters())
     with history.reading() as connection:
         if connection is None:
