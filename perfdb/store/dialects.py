@@ -50,6 +50,7 @@ _CANCELLED = "57014"  # what PostgreSQL says of a statement that took longer tha
 _DELETED_AT_ONCE = 20
 _ORPHANS_AT_ONCE = 200
 _DIGITS = 300  # of a number in JSON
+LIMIT_MS = "perfdb_limit_ms"  # how long each statement of a reading may take: an option of the connection
 
 _FIND_SERIES = select(series.c.id, series.c.step_name).where(
     series.c.pipeline == bindparam("pipeline"),
@@ -97,8 +98,6 @@ def insert_into(of: Connection | Dialect, table: Any) -> Any:
 def time_limit(connection: Connection, seconds: float) -> Iterator[None]:
     """Stop what is asked of a connection after so long; a server gives each statement the whole limit."""
     if is_shared(connection):
-        from perfdb.store.postgres import LIMIT_MS
-
         connection.execution_options(**{LIMIT_MS: max(1, int(seconds * 1000))})
         begin(connection)
         yield

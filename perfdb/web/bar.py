@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
@@ -21,12 +22,13 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from perfdb.alerts.triage import Triage
-from perfdb.errors import FilterError
+from perfdb.errors import FilterError, NotFoundError
 from perfdb.filters import moment_of, zone_named
 from perfdb.guard import raise_foreign
 from perfdb.history.access import side_by_side
 from perfdb.store import browsing
 from perfdb.store.annotations import annotated_at, read_annotations
+from perfdb.store.reading import find_session_id
 from perfdb.store.together import together
 from perfdb.text import mode_text, shortened
 from perfdb.web.served import ServedHistory
@@ -173,6 +175,12 @@ def _read(request: Request) -> Bar:
     )
 
 
+def _look_up(history: ServedHistory, session_id: str | None) -> None:
+    with history.reading() as connection, suppress(NotFoundError):
+        if connection is not None and session_id is not None:
+            find_session_id(connection, session_id)
+
+
 def _marks(connection: Any, pipeline: str | None) -> list[tuple[str, str]]:
     """Return the newest annotations and commits, as a window can begin with them."""
     newest, commits = together(
@@ -277,8 +285,13 @@ class BarRoute(APIRoute):
         def of_one_moment(request: Request, **given: Any) -> Any:
             history: ServedHistory = request.app.state.history
             with history._at_one_moment():
-                if history.is_far:  # what every page shows
-                    side_by_side(history, lambda: bar_or_none(request), lambda: Triage(history).alerts())
+                if history.is_far:  # what every page shows, and whom this one is about
+                    side_by_side(
+                        history,
+                        lambda: bar_or_none(request),
+                        lambda: Triage(history).alerts(),
+                        lambda: _look_up(history, given.get("session_id")),
+                    )
                 return endpoint(request=request, **given)
 
         super().__init__(path, of_one_moment, **named)
