@@ -200,7 +200,7 @@ def with_causes(
     heads: list[Move] = []
     found: list[Move] = []
     for move in sorted(moves, key=lambda move: move.change.p_value):
-        head = next((head for head in heads if _is_one_event(head, move)), None)
+        head = next((each for each in heads if _are_alike(each, move) and each.is_one_with(move)), None)
         if head is None:
             clearer = next(
                 (each for each in heads if _is_of_pipeline(each, move) and each.may_be(move)), None
@@ -216,9 +216,8 @@ def with_causes(
     return found
 
 
-def _is_one_event(head: Move, move: Move) -> bool:
-    same = (head.runs.pipeline, head.runs.mode) == (move.runs.pipeline, move.runs.mode)
-    return same and (head.is_at(move.since_time) or head.may_be(move))
+def _are_alike(head: Move, move: Move) -> bool:
+    return (head.runs.pipeline, head.runs.mode) == (move.runs.pipeline, move.runs.mode)
 
 
 def _is_of_pipeline(head: Move, move: Move) -> bool:
