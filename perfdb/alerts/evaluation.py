@@ -311,15 +311,18 @@ def _located_again(
     place = min(near, key=lambda each: abs(each - at), default=at)
     if place == at:
         return alert, events
-    since = values[places.index(place) :]
-    level = median(since)
+    first = places.index(place)
+    before, since = places[max(0, first - alert.baseline_n) : first], places[first:]
+    level = median(window.values[each] for each in since)
+    old = median(window.values[each] for each in before) if before else alert.baseline
     moved = replace(
         alert,
         since_session_id=window.session_ids[place],
         since_time=window.start_times[place],
         value=level,
+        baseline=old,
         n=len(since),
-        effect=percent_over(level, alert.baseline),
+        effect=percent_over(level, old),
     )
     return moved, (*events, "moved")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdb.alerts.lifecycle import frozen_of
 from perfdb.analysis.rules import EVERY, TABLE, Frozen, Level, Rule, Verdict, evaluate
-from perfdb.analysis.rules.base import HYSTERESIS, percent_over
+from perfdb.analysis.rules.base import HYSTERESIS, percent_over, usual
 from perfdb.analysis.rules.change import CHANGE_POINT, CHANGE_RUNS
 from perfdb.analysis.rules.shift import FAST_SHIFT
 from perfdb.analysis.series import Series, SeriesName
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 WAVE_DAYS = 3  # of the runs at hand that may hide a move in their wave
 KNOWN_OF, KNOWN_SHARE = 500, 0.01  # runs before, and the share that may have been at a level that is new
 STAYED = 10  # runs, and change points, that a level has to show otherwise: it may be a burst
+WAITED = ", without the time that runs waited for a CPU"
 MEASURED = METRICS
 
 
@@ -147,7 +148,43 @@ def evaluate_rules(
             past = partial(_past_of, window, longer)
             in_wave = alert is not None and bool(alert.details.get("in_wave"))
             verdict = judged(asked, values, frozen, window, past, in_wave=in_wave)
+            if TABLE[rule.kind].looks_at == "mean" and not verdict.in_wave:
+                recorded = [window.values[place] for place in places] if window.calm else values
+                verdict = as_recorded(rule, verdict, recorded, frozen, waited=recorded != values)
             yield SeriesVerdict(rule, window, places, verdict)
+
+
+def as_recorded(
+    rule: Rule, verdict: Verdict, recorded: Sequence[float], frozen: Frozen | None, *, waited: bool
+) -> Verdict:
+    """Return a verdict with the medians of the runs that it names, as recorded.
+
+    Args:
+        rule: whose verdict it is.
+        verdict: of the runs, without what they waited for a CPU.
+        recorded: those runs.
+        frozen: see ``evaluate``.
+        waited: they waited.
+    """
+    kind, n = TABLE[rule.kind], verdict.n
+    finds = kind.finds
+    if verdict.value is None or finds not in ("level", "loss", "drift", "run"):
+        return verdict
+    if not waited and not (verdict.hit and kind.by_change_points):
+        return verdict
+    first = verdict.since if finds in ("level", "run") else len(recorded) - n
+    end = verdict.since + n if finds == "drift" else first
+    before = recorded[max(0, end - verdict.baseline_n) : end] if finds != "loss" and frozen is None else ()
+    value = median(recorded[first:] or recorded[-1:])
+    baseline = median(before) if before and verdict.baseline is not None else verdict.baseline
+    return replace(
+        verdict,
+        value=value,
+        baseline=baseline,
+        effect=verdict.effect if baseline is None else percent_over(value, baseline),
+        usual=verdict.usual and (usual(before) or verdict.usual),
+        arithmetic=verdict.arithmetic + (WAITED if waited else ""),
+    )
 
 
 def _past_of(window: Series, longer: Callable[[], Sequence[Series]] | None) -> Series:
@@ -222,7 +259,7 @@ def _beside_wave(
     in_wave: bool,
 ) -> Verdict:
     verdict = evaluate(rule, values, frozen)
-    if rule.metric != "duration" or TABLE[rule.kind].finds != "level" or not values:
+    if rule.metric != "duration" or TABLE[rule.kind].finds not in ("level", "modes") or not values:
         return verdict
     asks_all = in_wave if frozen is not None else verdict.hit
     if not asks_all and (

@@ -310,12 +310,15 @@ class Decisions(Comparisons):
         """
         return self._triage().explanation(index(alert_id))
 
-    def replay_rules(self, *, last: int = 1_000, seconds: float = 60.0) -> pd.DataFrame:
+    def replay_rules(
+        self, *, last: int = 1_000, seconds: float = 60.0, pipeline: str | None = None
+    ) -> pd.DataFrame:
         """Return how often each rule would have rung over this history, and what of it lasted.
 
         Args:
             last: so many of the newest sessions of each pipeline and mode are looked at.
             seconds: after which no further pipeline and mode is begun.
+            pipeline: only of this one, and only the rules that watch it.
 
         Returns:
             One row per rule: ``rule``, ``kind``, ``severity``, ``runs`` (it was asked about), ``alerts``,
@@ -324,7 +327,7 @@ class Decisions(Comparisons):
         """
         import pandas as pd
 
-        found = self._triage().replay(last=last, seconds=seconds)
+        found = self._triage().replay(last=last, seconds=seconds, pipeline=pipeline)
         rows = [each.as_dict() for each in found.rules]
         frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else None)
         frame.attrs.update(sessions=found.sessions, of=found.of, left_out=found.left_out)

@@ -141,7 +141,7 @@ def test_a_database_that_cannot_be_is_a_sentence_and_2(
         return  # that is what it finds
     if path == ("config",):
         return  # it opens none: see test_config.py
-    if path in (("watch",), ("import",), ("db", "upgrade"), ("restore",)) and value == "nosuch.sqlite3":
+    if path in (("import",), ("db", "upgrade"), ("restore",)) and value == "nosuch.sqlite3":
         return  # they wait for it, or make it
     answer = perfdb(*called(path, option, value))
     assert answer.code == 2, answer
@@ -178,6 +178,17 @@ def test_a_misspelt_step_is_answered_with_the_right_one(
     answer = perfdb(*called(path, "--step", "vison analysis"))
     assert answer.code == 2
     assert "'Vision Analysis'" in answer.err
+    assert not Path("x.svg").exists()
+
+
+@pytest.mark.parametrize("path", having("--mode"), ids=" ".join)
+def test_a_mode_that_nothing_has_is_answered_with_those_there_are(
+    perfdb: Perfdb, recorded: list[Session], path: tuple[str, ...]
+) -> None:
+    mode = ("--mode", '{"turbo_mode": 9}')
+    answer = perfdb(*(("delete", *mode) if path == ("delete",) else called(path, *mode)))
+    assert answer.code == 2
+    assert '{"fast_mode":false}' in answer.err
     assert not Path("x.svg").exists()
 
 
