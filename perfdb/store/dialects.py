@@ -44,6 +44,7 @@ from perfdb.measures import HUGE
 from perfdb.recording.native import sleep
 from perfdb.store.models import series, storable_text, to_json
 
+LIMIT_MS = "perfdb_limit_ms"  # how long each statement of a reading may take: an option of the connection
 _INSTRUCTIONS = 1_000  # of SQLite between two looks at the clock: some ten microseconds
 _LOOK = 1_000_000  # of SQLite between two looks at how many there were
 _CANCELLED = "57014"  # what PostgreSQL says of a statement that took longer than its limit
