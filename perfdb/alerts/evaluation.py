@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import groupby
+from itertools import compress, groupby, islice, repeat
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -527,19 +527,23 @@ def values_for(
     run. What lies before an accepted baseline is left out.
     """
     kind = TABLE[rule.kind]
+    values: Sequence[float]
+    counted: Iterable[bool]
     if kind.looks_at == "failed":
-        pairs = [(float(failed), index) for index, failed in enumerate(window.failed)]
+        values, counted = window.failed, repeat(True)
     elif kind.looks_at == "day":  # also of runs that failed: they were paid for
-        pairs = [(value, index) for index, value in enumerate(window.of_day) if value == value]
+        values, counted = window.of_day, map(math.isfinite, reversed(window.of_day))
     else:
-        part = {"highest": window.highest, "lowest": window.lowest}.get(kind.looks_at, window.values)
+        values = {"highest": window.highest, "lowest": window.lowest}.get(kind.looks_at, window.values)
         if kind.compares or kind.finds == "run":  # runs of one moment with those of another
-            part = window.calm or part
-        pairs = [(value, index) for index, value in enumerate(part) if window.counted[index]]
+            values = window.calm or values
+        counted = reversed(window.counted)
+    first = 0
     if baseline is not None and kind.finds != "breach":
-        pairs = [pair for pair in pairs if window.start_times[pair[1]] >= baseline.since_time]
-    pairs = pairs[-(most or kind.window) :]
-    return [value for value, _ in pairs], [index for _, index in pairs]
+        first = window.place_of(baseline.since_time)
+    newest_first = compress(range(len(values) - 1, first - 1, -1), counted)
+    places = list(islice(newest_first, most or kind.window))[::-1]
+    return [float(values[place]) for place in places], places
 
 
 def pins_of(connection: Connection, pipeline: str, mode: str) -> dict[tuple[str | None, str], Pin]:
