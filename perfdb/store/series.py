@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, func, select
 
@@ -20,6 +20,9 @@ from perfdb.store import measuring
 from perfdb.store.filters import UNCOUNTED, choose_sessions
 from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, steps, storable_name
 from perfdb.store.reading import driver_rows
+
+if TYPE_CHECKING:
+    from perfdb.analysis.waves import Wave
 
 USUAL_OF = 20  # newest sessions, whose median is what is usual of late
 RUNS_FOR_WAVE = 2_000  # of all days together, about
@@ -172,17 +175,29 @@ def usual_seconds(
     usual = {runs.step_name: median(runs.good.values) for runs in found if runs.good.values}
     if at is None or None not in usual:
         return usual
-    from perfdb.analysis.waves import find_wave
-
-    total = _Making(pipeline, None, mode)
-    for _, session_id, start, *run in reversed(driver_rows(connection, _ended(series_id, WAVE_OF))):
-        total.add(session_id, start, *run)
-    past = total.made().good
-    wave = find_wave(past.start_times, past.values) if len(past) else None
+    wave = wave_of(connection, pipeline, mode)
     if wave is None:
         return usual
     share = wave.usual_at(at) / usual[None]
     return {step_name: share * seconds for step_name, seconds in usual.items()}
+
+
+def wave_of(connection: Connection, pipeline: str, mode: str, until: float | None = None) -> Wave | None:
+    """Return the wave in the newest totals, or in those until a moment; None where they have none."""
+    from perfdb.analysis.waves import find_wave
+
+    query = select(series.c.id).where(
+        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
+    )
+    series_id = connection.execute(query).scalar()
+    if series_id is None:
+        return None
+    total = _Making(pipeline, None, mode)
+    ended = _between(_ended(series_id, WAVE_OF), None, until)
+    for _, session_id, start, *run in reversed(driver_rows(connection, ended)):
+        total.add(session_id, start, *run)
+    past = total.made().good
+    return find_wave(past.start_times, past.values) if len(past) else None
 
 
 def last_runs(
