@@ -91,7 +91,7 @@ def find_modes(values: Sequence[float] | Floats) -> Modes | None:
         if middle is None:
             continue
         states: States = (smooth > middle).astype(np.int8)
-        stays = _stays(_steadied(states))
+        stays = _stays(_steadied(states, max(LEAST_STAY, width)))  # medians make such stays of noise
         mixed = width == 1 and _is_mixed(states)
         if not mixed and not _come_and_go(stays):
             continue
@@ -119,11 +119,11 @@ def _is_mixed(states: States) -> bool:
     return min(shares) >= LEAST_MIXED and max(shares) <= 1 - LEAST_MIXED
 
 
-def _steadied(states: States) -> States:
+def _steadied(states: States, least: int = LEAST_STAY) -> States:
     """Return the states with short stays taken for what is around them."""
     steady = states.copy()
     for begin, end in _stays(states):
-        if begin > 0 and end - begin < LEAST_STAY:
+        if begin > 0 and end - begin < least:
             steady[begin:end] = steady[begin - 1]
     return steady
 
