@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from perfdb.alerts.causes import cause_at, of_details
-from perfdb.alerts.evaluation import values_for, windows_of
+from perfdb.alerts.verdicts import values_for, windows_of
 from perfdb.analysis.cause import Cause
 from perfdb.analysis.rules import Rule, kind_of
 from perfdb.analysis.rules.base import SAME_CHANGE, percent_over
@@ -41,7 +41,7 @@ class AlertExplanation:
         before_median: of the ``before_n`` runs just before: those that its baseline was made of, or of the
             same level where the level moved; after_median: of the ``after_n`` since, while that level lasted.
         effect: percent by which they differ.
-        p_value: that chance moves a level so much (Mann-Whitney, corrected for autocorrelation); None
+        p_value: that chance moves a level so much (see ``ChangePoint.p_value``); None
             where no change point lies.
         interval: ids of the sessions between which the level moved (95 %).
         cause: the parts of the total's move and what switched with it: now, or as a historic alert found it.
@@ -68,18 +68,27 @@ class AlertExplanation:
         return int(sum(self.values[at - self.before_n : at])), int(sum(self.values[at:]))
 
 
-def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
-    """Return what an alert rests on; nothing but the alert when its sessions are gone."""
-    session = find_session_ref(connection, alert.last_session_id)
+def explain_alert(
+    connection: Connection, alert: Alert, last: tuple[SessionRef, int] | None = None
+) -> AlertExplanation:
+    """Return what an alert rests on; nothing but the alert when its sessions are gone.
+
+    Args:
+        connection: of any role.
+        alert: that is asked about.
+        last: what ``last_run_of`` gives, where that is known.
+    """
+    session = find_session_ref(connection, alert.last_session_id) if last is None else last[0]
     if session is None:  # retention took it
         newest = newest_sessions(connection, alert.pipeline)
         session = next((each for each in newest if each.mode == alert.mode), None)
     if session is None:
         return AlertExplanation(alert=alert)
+    since = runs_since(connection, session, alert.since_time) if last is None else last[1]
     most = None
     kind = kind_of(alert.kind)
     if kind.looks_at != "failed":
-        session, most = _reach(connection, alert, session)
+        session, most = _reach(connection, alert, session, since)
     as_far = Rule(name=alert.rule, kind=CHANGE_POINT.name, step=alert.step_name, metric=alert.metric)
     rule = as_far if kind.looks_at == "mean" else replace(as_far, kind=kind.name)
     name = SeriesName(alert.pipeline, alert.step_name, alert.mode)
@@ -90,6 +99,8 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     if window is None:
         return AlertExplanation(alert=alert)
     values, places = values_for(rule, window, most=most)
+    if kind.looks_at == "mean":
+        values = [window.values[each] for each in places]  # as recorded
     starts = [window.start_times[each] for each in places]
     ids = [window.session_ids[each] for each in places]
     at = sum(start < alert.since_time for start in starts)
@@ -128,9 +139,10 @@ def explain_alert(connection: Connection, alert: Alert) -> AlertExplanation:
     )
 
 
-def _reach(connection: Connection, alert: Alert, session: SessionRef) -> tuple[SessionRef, int | None]:
+def _reach(
+    connection: Connection, alert: Alert, session: SessionRef, since: int
+) -> tuple[SessionRef, int | None]:
     """Return until which session, and how many runs, what the alert is about reaches from well before it."""
-    since = runs_since(connection, session, alert.since_time)
     before = _BEFORE
     if kind_of(alert.kind).finds == "level":  # its baseline is shown as it is told
         room = max(_MOST - since, _MOST // 2)

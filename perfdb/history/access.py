@@ -10,15 +10,15 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from perfdb import settings as settings_module
 from perfdb.errors import NotFoundError, PerfdbError, StoreError
 from perfdb.lake.place import is_lake
-from perfdb.measures import configured
 from perfdb.recording.health import warn_once
 from perfdb.search import doubt_about_home
 from perfdb.store.database import Database
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from perfdb.filters import Chosen
     from perfdb.lake.lake import Lake
-    from perfdb.measures import Measure
     from perfdb.store.upkeep.backup import Backup
 
 logger = logging.getLogger("perfdb")
 
 _NO_DATABASE = "sqlite:////dev/null/lake"  # in the settings of a lake's reader
+_held: ContextVar[tuple[Access, Connection | None] | None] = ContextVar("perfdb_held", default=None)
 READER_WAIT_S = 1.0  # a reader that finds the database busy reads what is there
 
 
@@ -82,17 +82,6 @@ class Access:
     def settings(self) -> settings_module.Settings:
         """The settings that named this database."""
         return self._settings
-
-    def _measure(self, connection: Connection | None, name: str) -> Measure:
-        """Return the measure of this name.
-
-        Raises:
-            NotFoundError: nothing is called so; it says what is near.
-            UsageError: it is an attribute that never was a number.
-        """
-        from perfdb.history.queries import measure_named
-
-        return measure_named(connection, name, configured(self._settings.measures), where=self.database)
 
     @property
     def is_lake(self) -> bool:
@@ -196,6 +185,10 @@ class Access:
         self, filters: Chosen | None = None, *, sessions: tuple[str, ...] = ()
     ) -> Iterator[Connection | None]:
         """Yield a connection; a lake wants to know which sessions, or which of these and what was before."""
+        held = _held.get()
+        if held is not None and held[0] is self:
+            yield held[1]
+            return
         self.require_access()
         if not self._explicit:
             self._take_in_journals()
@@ -206,6 +199,23 @@ class Access:
                 yield connection
         finally:
             database.rest()  # between two questions the file may be replaced, or the process forked
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """Have all that a server is asked meanwhile see one moment, over one connection."""
+        if self._lake is not None or not self._database.is_shared or _held.get() is not None:
+            yield
+            return
+        with self._reading() as connection:
+            if connection is not None:
+                from perfdb.store.together import keep_answers
+
+                keep_answers(connection)
+            before = _held.set((self, connection))
+            try:
+                yield
+            finally:
+                _held.reset(before)
 
     @contextmanager
     def _recorded(
@@ -287,13 +297,7 @@ class Access:
 # --- for perfdb's own parts: a History answers questions, and has no connections on its face ------------
 
 
-class Readable(Protocol):
-    """What gives a connection to read with."""
-
-    def _reading(self, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]: ...
-
-
-def reading(history: Readable, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]:
+def reading(history: Access, filters: Chosen | None = None) -> AbstractContextManager[Connection | None]:
     """Give a connection for ``perfdb.store`` that sees one moment; None where nothing is recorded yet.
 
     Args:
@@ -304,6 +308,17 @@ def reading(history: Readable, filters: Chosen | None = None) -> AbstractContext
         StoreError: the database is missing, unreadable or not perfdb's.
     """
     return history._reading(filters)
+
+
+def side_by_side(history: Access, *questions: Callable[[], Any]) -> list[Any]:
+    """Return the answers to some questions about a history; a server gets those of all in few exchanges."""
+    with history._at_one_moment():
+        held = _held.get()
+        if held is None or held[1] is None:
+            return [question() for question in questions]
+        from perfdb.store.together import together
+
+        return together(held[1], *questions)
 
 
 def writing(history: Access) -> AbstractContextManager[Connection]:

@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import UsageError
-from perfdb.history.access import Readable, reading
+from perfdb.history.access import reading, side_by_side
 from perfdb.measures import configured, named
 from perfdb.outputs import write_output
 from perfdb.pages.document import document
 from perfdb.pages.session import session_html
-from perfdb.records import Session
 from perfdb.text import counted, local_time
 from perfdb.version import __version__
 from perfdb.vocabulary import INFO
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from perfdb.analysis.explain import Explanation
-    from perfdb.settings import Settings
-
-
-class Reader(Readable, Protocol):
-    """What a report asks of a History."""
-
-    # fmt: off
-    @property
-    def settings(self) -> Settings: ...  # noqa: D102
-    @property
-    def sessions(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
-    @property
-    def steps(self) -> Callable[..., pd.DataFrame]: ...  # noqa: D102
-    @property
-    def affordable(self) -> Callable[..., int | None]: ...  # noqa: D102
-    @property
-    def each_session(self) -> Callable[..., Iterator[Session]]: ...  # noqa: D102
-    def session(self, session_id: str = "last") -> Session: ...  # noqa: D102
-    def usual_seconds(self, session: Session) -> dict[str | None, float]: ...  # noqa: D102
-    def explain(self, session_id: str = "last") -> Explanation: ...  # noqa: D102
-    def alerts(self, state: str = "open") -> pd.DataFrame: ...  # noqa: D102
-    # fmt: on
+    from perfdb.history.comparisons import Comparisons
 
 
 MOST_SESSIONS = 2_000
@@ -73,7 +47,12 @@ class Report:
 
 
 def report(
-    history: Reader, session_id: str | None = None, *, made_at: float, last: int | None = None, **filters: Any
+    history: Comparisons,
+    session_id: str | None = None,
+    *,
+    made_at: float,
+    last: int | None = None,
+    **filters: Any,
 ) -> Report:
     """Return the report of one session, or of the last ones that fit the filters.
 
@@ -90,12 +69,12 @@ def report(
     made_by = f"Made by perfdb {__version__} on {local_time(made_at)}."
     if session_id is not None or (last is None and not filters):
         session = history.session(session_id or "last")
-        body = session_html(
-            session,
-            None if session.total_duration is None else history.explain(session.session_id),
-            now=made_at,
-            usual=history.usual_seconds(session),
+        explained, usual = side_by_side(
+            history,
+            lambda: None if session.total_duration is None else history.explain(session.session_id),
+            lambda: history.usual_seconds(session),
         )
+        body = session_html(session, explained, now=made_at, usual=usual)
         title = f"{session.pipeline}: {session.session_id}"
         return Report(document(title, body, [session], made_by=made_by), body, 1)
     from perfdb.analysis.bottlenecks import bottlenecks
@@ -122,8 +101,11 @@ def report(
     measured = recorded(frame, steps, configured(history.settings.measures))
     costs = bottlenecks(frame, steps, named("cost_usd")) if "cost_usd" in set(measured["measure"]) else None
     del frame, steps  # they take as much room as the sessions do
-    sessions = list(history.each_session(last=last, **filters))
-    alerts = history.alerts(state="open")
+    sessions, alerts = side_by_side(
+        history,
+        lambda: list(history.each_session(last=last, **filters)),
+        lambda: history.alerts(state="open"),
+    )
     alerts = alerts[(alerts["severity"] != INFO) & alerts["pipeline"].isin(shown)]
     body = overview_html(
         sessions, *found, sentences=alerts["message"].tolist(), measured=measured, costs=costs

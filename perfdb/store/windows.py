@@ -20,16 +20,19 @@ from sqlalchemy import Connection, Select, bindparam, func, select
 from perfdb.analysis.series import DAY_S, Series, SeriesName, Spent, calm, day_sums
 from perfdb.measures import METRICS, NAMES, Measure
 from perfdb.store import measuring
+from perfdb.store.dialects import is_shared
 from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
+    alerts,
     environments,
     series,
     sessions,
     steps,
 )
 from perfdb.store.reading import driver_rows
+from perfdb.store.together import for_each, together
 from perfdb.vocabulary import COMPLETED, FAILED, STATUSES
 
 MOST_SERIES = 500  # a session with a number in its step names has as many series as steps
@@ -73,6 +76,44 @@ def find_session_ref(connection: Connection, session_id: str) -> SessionRef | No
     return SessionRef(
         row.id, session_id, row.pipeline, row.mode, row.start_time, STATUSES[row.status], row.series_id
     )
+
+
+def last_run_of(connection: Connection, alert_id: int) -> tuple[SessionRef, int] | None:
+    """Return the session that confirmed an alert last, and how many runs there were from its move until then.
+
+    None when retention took the session.
+    """
+    again = sessions.alias()
+    since = (
+        select(func.count())
+        .select_from(again)
+        .where(
+            again.c.series_id == sessions.c.series_id,
+            again.c.status.in_((COMPLETED_CODE, FAILED_CODE)),
+            again.c.start_time.between(alerts.c.since_time, sessions.c.start_time),
+        )
+        .correlate(sessions, alerts)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            sessions.c.id,
+            sessions.c.session_id,
+            series.c.pipeline,
+            series.c.mode,
+            sessions.c.start_time,
+            sessions.c.status,
+            sessions.c.series_id,
+            since,
+        )
+        .join(alerts, alerts.c.last_session_id == sessions.c.session_id)
+        .join(series, series.c.id == sessions.c.series_id)
+        .where(alerts.c.id == alert_id)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return SessionRef(*row[:5], STATUSES[row[5]], row[6]), row[7]
 
 
 def find_ended(connection: Connection, session_ids: Iterable[str]) -> list[EndedSession]:
@@ -230,15 +271,23 @@ def read_windows(
     """
     if session.status not in (COMPLETED, FAILED):
         return []
-    ran = connection.execute(_STEP_NAMES, {"pk": session.pk}).all()
+    attributes = attributes or {}
+    wanted_runs = {"series_id": session.total_series, "until": session.start_time}
+    if is_shared(connection):  # one exchange, though of sessions of many steps too many runs are looked at
+        ran, newest_first = together(
+            connection,
+            lambda: connection.execute(_STEP_NAMES, {"pk": session.pk}).all(),
+            lambda: connection.execute(_SESSIONS, wanted_runs | {"runs": runs}).all(),
+        )
+    else:
+        ran, newest_first = connection.execute(_STEP_NAMES, {"pk": session.pk}).all(), None
     if only is not None:
         ran = [each for each in ran if each.step_name == only.step_name]
     count = sum(each.times for each in ran)
     runs = max(1, min(runs, max(40, MOST_STEPS // max(1, count))))
-    found = connection.execute(
-        _SESSIONS,
-        {"series_id": session.total_series, "until": session.start_time, "runs": runs},
-    ).all()[::-1]
+    if newest_first is None:
+        newest_first = connection.execute(_SESSIONS, wanted_runs | {"runs": runs}).all()
+    found = newest_first[:runs][::-1]
     if not found or found[-1].id != session.pk:
         found = [each for each in found if each.id != session.pk]  # of the same instant, or tagged: out
         last = connection.execute(_OWN_SESSION, {"pk": session.pk}).all()
@@ -246,39 +295,53 @@ def read_windows(
             return []
         found += last
     order = {each.id: each for each in found}
-    attributes = attributes or {}
-    further = {
-        each.name: measuring.of_sessions(
-            connection, each, select(sessions.c.id).where(sessions.c.id.in_(order))
-        )
-        for each in attributes.get(None, ())
-    }
-    made = _total_series(session, found, metrics, further)
     names = {each.series_id: each.step_name for each in ran}
-    if not names:
-        return made
-    ordered = sorted(metrics)
+    ordered, of_session = sorted(metrics), list(attributes.get(None, ()))
+    wanted_of = {
+        number: list({each.name: each for of in (step_name, "*") for each in attributes.get(of, ())}.values())
+        for number, step_name in names.items()
+    }
+    of_sessions, rows, of_steps = together(
+        connection,
+        lambda: for_each(
+            connection,
+            lambda each: measuring.of_sessions(
+                connection, each, select(sessions.c.id).where(sessions.c.id.in_(order))
+            ),
+            of_session,
+        ),
+        lambda: (
+            driver_rows(connection, _steps_query(tuple(ordered)), {"pks": list(order), "wanted": list(names)})
+            if names
+            else []
+        ),
+        lambda: for_each(
+            connection,
+            lambda number: _attributes_of(connection, number, list(order), wanted_of[number]),
+            wanted_of,
+        ),
+    )
+    further = {each.name: values for each, values in zip(of_session, of_sessions, strict=True)}
+    made = _total_series(session, found, metrics, further)
     grouped: dict[int, list[_Step]] = {number: [] for number in names}
-    parameters = {"pks": list(order), "wanted": list(names)}
-    for row in driver_rows(connection, _steps_query(tuple(ordered)), parameters):
+    for row in rows:
         grouped[row[1]].append(row)
     place = {pk: at for at, pk in enumerate(order)}
-    for number, step_name in names.items():
-        rows = _by_run(sorted(grouped[number], key=lambda row: place[row[0]]))
+    for (number, step_name), given in zip(names.items(), of_steps, strict=True):
+        runs_of = _by_run(sorted(grouped[number], key=lambda row: place[row[0]]))
         # called off or cut off each time: neither a good run nor a failure
-        rows = [row for row in rows if row[2] in (COMPLETED_CODE, FAILED_CODE)]
-        ids = [order[row[0]].session_id for row in rows]
-        starts = [order[row[0]].start_time for row in rows]
-        failed = [row[2] == FAILED_CODE for row in rows]
-        asked = {each.name: each for of in (step_name, "*") for each in attributes.get(of, ())}.values()
+        runs_of = [row for row in runs_of if row[2] in (COMPLETED_CODE, FAILED_CODE)]
+        ids = [order[row[0]].session_id for row in runs_of]
+        starts = [order[row[0]].start_time for row in runs_of]
+        failed = [row[2] == FAILED_CODE for row in runs_of]
         by_metric = {}
         for first, metric in zip(range(5, 5 + 3 * len(ordered), 3), ordered, strict=True):
             mean, high, low = (
-                [row[at] if row[3] else None for row in rows] for at in range(first, first + 3)
+                [row[at] if row[3] else None for row in runs_of] for at in range(first, first + 3)
             )
-            waits = [row[4] for row in rows] if metric == "duration" else []
+            waits = [row[4] for row in runs_of] if metric == "duration" else []
             by_metric[metric] = _lists(mean, high, low, waits)
-        by_metric |= _attributes_of(connection, number, list(order), ids, asked)
+        by_metric |= _lists_of(given, ids, wanted_of[number])
         for metric, lists in by_metric.items():
             made.append(
                 Series(
@@ -323,27 +386,30 @@ def with_day_sums(connection: Connection, window: Series, measure: Measure) -> S
         ),
         sessions.c.start_time.between(since, until),
     )
-    if window.step_name is None:
-        values = measuring.of_sessions(connection, measure, select(sessions.c.id).where(*of_series))
-    else:
+    chosen = select(sessions.c.id).where(*of_series)
+
+    def values_of() -> dict[int, float]:
+        if window.step_name is None:
+            return measuring.of_sessions(connection, measure, chosen)
         value = func.sum(measuring.of_steps(connection, measure))
         query = (
             select(steps.c.session_pk, value)
             .join(series, series.c.id == steps.c.series_id)
-            .where(
-                steps.c.session_pk.in_(select(sessions.c.id).where(*of_series)),
-                series.c.step_name == window.step_name,
-            )
+            .where(steps.c.session_pk.in_(chosen), series.c.step_name == window.step_name)
             .group_by(steps.c.session_pk)
         )
-        values = {pk: float(found) for pk, found in connection.execute(query) if found is not None}
+        return {pk: float(found) for pk, found in connection.execute(query) if found is not None}
+
     columns = (
         sessions.c.id, sessions.c.session_id, sessions.c.start_time, sessions.c.total_duration,
         sessions.c.utc_offset,
     )  # fmt: skip
+    values, ran = together(
+        connection, values_of, lambda: driver_rows(connection, select(*columns).where(*of_series))
+    )
     sums = day_sums(
         Spent(session_id, start, start + (duration or 0.0), offset, values[pk])
-        for pk, session_id, start, duration, offset in connection.execute(select(*columns).where(*of_series))
+        for pk, session_id, start, duration, offset in ran
         if pk in values
     )
     return replace(window, of_day=[sums.get(each, math.nan) for each in window.session_ids])
@@ -452,10 +518,9 @@ def _attributes_of(
     connection: Connection,
     number: int,
     pks: list[int],
-    session_ids: Sequence[str],
     measures: Collection[Measure],
-) -> dict[str, _Lists]:
-    """Read the further measures of the steps of a series."""
+) -> dict[str, Sequence[float | None]]:
+    """Read the further measures of the steps of a series: mean, highest and lowest of each, by session."""
     if not measures:
         return {}
     query = select(sessions.c.session_id).join(steps, sessions.c.id == steps.c.session_pk)
@@ -463,7 +528,12 @@ def _attributes_of(
     for each in measures:
         value = measuring.of_steps(connection, each)
         query = query.add_columns(func.avg(value), func.max(value), func.min(value))
-    given = {row[0]: row[1:] for row in connection.execute(query.group_by(sessions.c.session_id))}
+    return {row[0]: row[1:] for row in connection.execute(query.group_by(sessions.c.session_id))}
+
+
+def _lists_of(
+    given: Mapping[str, Sequence[float | None]], session_ids: Sequence[str], measures: Collection[Measure]
+) -> dict[str, _Lists]:
     none = (None,) * (3 * len(measures))
     runs = [given.get(session_id, none) for session_id in session_ids]
     columns = [[run[at] for run in runs] for at in range(len(none))]
