@@ -238,11 +238,33 @@ def with_causes(
                 (each for each in heads if _is_of_pipeline(each, move) and each.may_be(move)), None
             )
             head = move if clearer is None else move.moved_to(clearer.since_time)
-            head = settled(head)
+            head = _as_elsewhere(settled(head), heads)
             heads.append(head)
         moved = move.moved_to(head.since_time)
         found.append(replace(moved, cause=head.cause, event_session_id=head.since_session_id))
     return found
+
+
+def _as_elsewhere(move: Move, heads: Iterable[Move]) -> Move:
+    """Return the move without the suspects that another mode clears, which moved at the same moment.
+
+    What switched a session before a move of few runs may have been many sessions before that of the others.
+    """
+    cause = move.cause
+    if cause is None or not cause.confounded:
+        return move
+    for head in heads:
+        elsewhere = head.runs.pipeline == move.runs.pipeline and head.runs.mode != move.runs.mode
+        if head.cause is None or not (elsewhere and head.may_be(move) and head.is_at(move.since_time)):
+            continue
+        known = {(each.name, str(each.before), str(each.after)) for each in head.cause.suspects}
+        kept = tuple(
+            each for each in cause.suspects if (each.name, str(each.before), str(each.after)) in known
+        )
+        if kept:
+            first = cause.switched_at if kept[0] is cause.suspects[0] else None
+            return replace(move, cause=replace(cause, suspects=kept, switched_at=first))
+    return move
 
 
 def _is_one_event(head: Move, move: Move) -> bool:

@@ -239,6 +239,18 @@ class Rows(Access):
         with self._recorded() as connection:
             return usual_seconds(connection, session.pipeline, session.mode, session.start_time)
 
+    def usual_words(self, session: Session) -> str:
+        """Return ``usual at 09:00: 7.4 s`` for the hour of a session; empty where its totals have no wave.
+
+        The level is that of the sessions until then.
+        """
+        from perfdb.analysis.trend_view import usual_words
+        from perfdb.store.series import wave_of
+
+        with self._recorded() as connection:
+            wave = wave_of(connection, session.pipeline, session.mode, session.start_time)
+        return "" if wave is None else usual_words(wave, session.start_time)
+
     def alerts(self, state: str = "open") -> pd.DataFrame:
         """Return one row per alert, the newest first; of the open ones the most severe first.
 

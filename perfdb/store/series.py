@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import CTE, Connection, ScalarSelect, Select, case, func, select
 
@@ -23,6 +23,9 @@ from perfdb.store.filters import UNCOUNTED, choose_sessions
 from perfdb.store.models import COMPLETED_CODE, FAILED_CODE, series, sessions, steps, storable_name
 from perfdb.store.reading import driver_rows
 from perfdb.store.together import for_each, together
+
+if TYPE_CHECKING:
+    from perfdb.analysis.waves import Wave
 
 USUAL_OF = 20  # newest sessions, whose median is what is usual of late
 RUNS_FOR_WAVE = 2_000  # of all days together, about
@@ -201,17 +204,30 @@ def usual_seconds(
     usual = {runs.step_name: median(runs.good.values) for runs in found if runs.good.values}
     if at is None or None not in usual:
         return usual
+    wave = _wave_in(pipeline, mode, newest_first)
+    if wave is None:
+        return usual
+    share = wave.usual_at(at) / usual[None]
+    return {step_name: share * seconds for step_name, seconds in usual.items()}
+
+
+def wave_of(connection: Connection, pipeline: str, mode: str, until: float | None = None) -> Wave | None:
+    """Return the wave in the newest totals, or in those until a moment; None where they have none."""
+    query = select(series.c.id).where(
+        series.c.pipeline == pipeline, series.c.mode == mode, series.c.step_name.is_(None)
+    )
+    ended = _between(_ended(query.scalar_subquery(), WAVE_OF), None, until)
+    return _wave_in(pipeline, mode, driver_rows(connection, ended))
+
+
+def _wave_in(pipeline: str, mode: str, newest_first: Sequence[Sequence[Any]]) -> Wave | None:
     from perfdb.analysis.waves import find_wave
 
     total = _Making(pipeline, None, mode)
     for _, session_id, start, *run in reversed(newest_first):
         total.add(session_id, start, *run)
     past = total.made().good
-    wave = find_wave(past.start_times, past.values) if len(past) else None
-    if wave is None:
-        return usual
-    share = wave.usual_at(at) / usual[None]
-    return {step_name: share * seconds for step_name, seconds in usual.items()}
+    return find_wave(past.start_times, past.values) if len(past) else None
 
 
 def last_runs(
