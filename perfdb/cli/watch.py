@@ -90,7 +90,7 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
             for name in (step["step_name"],)
         ]
         elapsed = so_far_text(max(0.0, now - row["start_time"]), of_late.get(None))
-        text = f"{mark('running')} {row['session_id']}  {inert(row['pipeline'])}  {elapsed}"
+        text = f"{mark('running')} {inert(row['session_id'])}  {inert(row['pipeline'])}  {elapsed}"
         yield colour(cut(text + (f"  {inert(', '.join(open_steps))}" if open_steps else ""), size), "cyan")
     if not running:
         yield "  none"
@@ -98,7 +98,7 @@ def lines(history: perfdb.History, *, once: bool = False) -> Iterator[str]:
     yield colour("Last", None, dim=True)
     for row in ended[::-1][:MOST_ENDED]:
         text = (
-            f"{mark(row['status'])} {row['session_id']}  {inert(row['pipeline'])}  "
+            f"{mark(row['status'])} {inert(row['session_id'])}  {inert(row['pipeline'])}  "
             f"{duration_text(row['total_duration'])}  {short_time(row['start_time'])}"
         )
         yield colour(cut(text, size), COLOURS.get(row["status"]))

@@ -36,7 +36,7 @@ __all__ = [
 
 _SHORTEST = 5  # of a text that holds a credential and its name
 # Without one of the former, prose holds a credential only beside one of the latter, or behind its scheme.
-_separates = re.compile(r"[=:'\"`>%&\\|]").search
+_separates = re.compile(r"[=:;'\"`>%&\\|]").search
 _hints = re.compile(r"[\d\-!@#$*+~]").search
 
 
@@ -69,7 +69,13 @@ def redact(text: str) -> str:
             text = without_options(text)
             text = without_places(text)
         elif " " in text and (
-            "pass" in small or "login " in small or " use" in small or "unlock" in small or "alias" in small
+            "pass" in small
+            or "login " in small
+            or " use" in small
+            or "unlock" in small
+            or "alias" in small
+            or "_user " in small
+            or "echo " in small
         ):
             text = without_places(text)
     if len(text) > 10 and secret_shapes.may_hold(text):
