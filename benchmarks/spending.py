@@ -2,8 +2,8 @@
 
 Makes two histories of four-step sessions through the real schema and ingest, the second ten times as long;
 two steps of each session call a model. Asks both by turns what a run costs, and judges the newest session,
-with and without a limit on the day's spending. Then what ``perfdb.usage()`` adds to a step, and a price to the
-worker's turn.
+with and without a limit on the day's spending. Then what ``perfdb.usage()`` adds to a step, and what a
+price costs the worker.
 """
 
 from __future__ import annotations

@@ -73,6 +73,9 @@ def _step_record(step: Step) -> dict[str, Any]:
     """Return the fields of a step; `asdict` would copy its data, at three times the cost of all the rest."""
     values = zip(_OF_STEP, _values_of_step(step), strict=True)
     record = {name: value for name, value in values if value is not None and value != ()}
+    del record["interrupted"]  # its status says so
+    if not step.lane:
+        del record["lane"]
     if step.attempts:
         record["attempts"] = [{name: getattr(each, name) for name in _OF_ATTEMPT} for each in step.attempts]
     if step.events:
@@ -139,7 +142,7 @@ def _mode_without_credentials(mode: str, extra: Iterable[str]) -> str:
 def _step_without_credentials(step: Step, extra: Iterable[str]) -> Step:
     name, data = redact_name(step.step_name), withheld(step.additional_data, extra)
     plain = not (step.error_message or step.attempts or step.events)
-    if plain and name == step.step_name and data == step.additional_data:
+    if plain and name == step.step_name and (data is step.additional_data or data == step.additional_data):
         return step
     return replace(
         step,
