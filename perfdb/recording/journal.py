@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 SUFFIX = ".journal"
 VERSION = 1  # of the lines; a file of another one is left to the perfdb that knows it
 _FIRST_CHUNK, _CHUNK = 64 << 10, 1 << 20  # who reads one batch, or a whole file
-_scan = json.JSONDecoder().scan_once  # ``decode`` looks for white space, too, which a line has none of
+# ``decode`` looks for white space, too, which a line has none of
+_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 _held: dict[Path, int] = {}  # journals whose lock this process holds, with the process that took it
 
