@@ -40,7 +40,9 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
         NotFoundError: nothing is called so.
         UsageError: too few runs fit, or all or none of them are slow.
     """
-    require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag, branch=query.branch)
+    require_names(
+        history, pipeline=query.pipeline, mode=query.mode, step=query.step, tag=query.tag, branch=query.branch
+    )
     found = history.common(
         slowest=query.slowest, over=query.over, step=query.step, last=query.last, **query.filters()
     )
