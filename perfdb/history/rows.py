@@ -167,7 +167,7 @@ class Rows(Access):
 
         show_as(Session, "text/html", _session_html)
         with self._recorded(sessions=(session_id,)) as connection:
-            return reading.read_session(connection, reading.find_session_id(connection, session_id))
+            return reading.find_session(connection, session_id)
 
     def each_session(self, *, last: int | None = None, **filters: Unpack[Filters]) -> Iterator[Session]:
         """Yield the sessions that fit one by one, oldest first, each with its steps and samples.

@@ -17,16 +17,19 @@ from sqlalchemy import Connection, Select, bindparam, case, func, select
 from perfdb.analysis.series import DAY_S, Series, SeriesName, Spent, calm, day_sums
 from perfdb.measures import METRICS, NAMES, Measure, measured
 from perfdb.store import measuring
+from perfdb.store.dialects import is_shared
 from perfdb.store.filters import UNCOUNTED
 from perfdb.store.models import (
     COMPLETED_CODE,
     FAILED_CODE,
+    alerts,
     environments,
     series,
     sessions,
     steps,
 )
 from perfdb.store.reading import driver_rows
+from perfdb.store.together import for_each, together
 from perfdb.vocabulary import COMPLETED, FAILED, STATUSES
 
 MOST_SERIES = 500  # a session with a number in its step names has as many series as steps
@@ -70,6 +73,44 @@ def find_session_ref(connection: Connection, session_id: str) -> SessionRef | No
     return SessionRef(
         row.id, session_id, row.pipeline, row.mode, row.start_time, STATUSES[row.status], row.series_id
     )
+
+
+def last_run_of(connection: Connection, alert_id: int) -> tuple[SessionRef, int] | None:
+    """Return the session that confirmed an alert last, and how many runs there were from its move until then.
+
+    None when retention took the session.
+    """
+    again = sessions.alias()
+    since = (
+        select(func.count())
+        .select_from(again)
+        .where(
+            again.c.series_id == sessions.c.series_id,
+            again.c.status.in_((COMPLETED_CODE, FAILED_CODE)),
+            again.c.start_time.between(alerts.c.since_time, sessions.c.start_time),
+        )
+        .correlate(sessions, alerts)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            sessions.c.id,
+            sessions.c.session_id,
+            series.c.pipeline,
+            series.c.mode,
+            sessions.c.start_time,
+            sessions.c.status,
+            sessions.c.series_id,
+            since,
+        )
+        .join(alerts, alerts.c.last_session_id == sessions.c.session_id)
+        .join(series, series.c.id == sessions.c.series_id)
+        .where(alerts.c.id == alert_id)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return SessionRef(*row[:5], STATUSES[row[5]], row[6]), row[7]
 
 
 def find_ended(connection: Connection, session_ids: Iterable[str]) -> list[EndedSession]:
@@ -227,15 +268,23 @@ def read_windows(
     """
     if session.status not in (COMPLETED, FAILED):
         return []
-    ran = connection.execute(_STEP_NAMES, {"pk": session.pk}).all()
+    attributes = attributes or {}
+    wanted_runs = {"series_id": session.total_series, "until": session.start_time}
+    if is_shared(connection):  # one exchange, though of sessions of many steps too many runs are looked at
+        ran, newest_first = together(
+            connection,
+            lambda: connection.execute(_STEP_NAMES, {"pk": session.pk}).all(),
+            lambda: connection.execute(_SESSIONS, wanted_runs | {"runs": runs}).all(),
+        )
+    else:
+        ran, newest_first = connection.execute(_STEP_NAMES, {"pk": session.pk}).all(), None
     if only is not None:
         ran = [each for each in ran if each.step_name == only.step_name]
     count = sum(each.times for each in ran)
     runs = max(1, min(runs, max(40, MOST_STEPS // max(1, count))))
-    found = connection.execute(
-        _SESSIONS,
-        {"series_id": session.total_series, "until": session.start_time, "runs": runs},
-    ).all()[::-1]
+    if newest_first is None:
+        newest_first = connection.execute(_SESSIONS, wanted_runs | {"runs": runs}).all()
+    found = newest_first[:runs][::-1]
     if not found or found[-1].id != session.pk:
         found = [each for each in found if each.id != session.pk]  # of the same instant, or tagged: out
         last = connection.execute(_OWN_SESSION, {"pk": session.pk}).all()
@@ -243,24 +292,42 @@ def read_windows(
             return []
         found += last
     order = {each.id: each for each in found}
-    attributes = attributes or {}
-    further = {
-        each.name: measuring.of_sessions(
-            connection, each, select(sessions.c.id).where(sessions.c.id.in_(order))
-        )
-        for each in attributes.get(None, ())
-    }
-    made = _total_series(session, found, metrics, further)
     names = {each.series_id: each.step_name for each in ran}
-    if not names:
-        return made
-    ordered = sorted(metrics)
+    ordered, of_session = sorted(metrics), list(attributes.get(None, ()))
+    wanted_of = {
+        number: list({each.name: each for of in (step_name, "*") for each in attributes.get(of, ())}.values())
+        for number, step_name in names.items()
+    }
+    of_sessions, rows, of_steps = together(
+        connection,
+        lambda: for_each(
+            connection,
+            lambda each: measuring.of_sessions(
+                connection, each, select(sessions.c.id).where(sessions.c.id.in_(order))
+            ),
+            of_session,
+        ),
+        lambda: (
+            connection.execute(
+                _steps_query(tuple(ordered)), {"pks": list(order), "wanted": list(names)}
+            ).all()
+            if names
+            else []
+        ),
+        lambda: for_each(
+            connection,
+            lambda number: _attributes_of(connection, number, list(order), wanted_of[number]),
+            wanted_of,
+        ),
+    )
+    further = {each.name: values for each, values in zip(of_session, of_sessions, strict=True)}
+    made = _total_series(session, found, metrics, further)
     by_metric = {number: {metric: _Lists() for metric in ordered} for number in names}
     ids: dict[int, list[str]] = {number: [] for number in names}
     starts: dict[int, list[float]] = {number: [] for number in names}
     failed: dict[int, list[bool]] = {number: [] for number in names}
     grouped: dict[int, list[Any]] = {}
-    for row in connection.execute(_steps_query(tuple(ordered)), {"pks": list(order), "wanted": list(names)}):
+    for row in rows:
         grouped.setdefault(row[0], []).append(row)
     for pk, run in order.items():
         for row in grouped.get(pk, ()):
@@ -273,9 +340,8 @@ def read_windows(
             for at, lists in enumerate(by_metric[number].values()):
                 wait = row[-1] if ordered[at] == "duration" else None
                 lists.add(row[3 + 3 * at], row[4 + 3 * at], row[5 + 3 * at], wait)
-    for number, step_name in names.items():
-        wanted = {each.name: each for of in (step_name, "*") for each in attributes.get(of, ())}.values()
-        found_in = _attributes_of(connection, number, list(order), ids[number], wanted)
+    for (number, step_name), given in zip(names.items(), of_steps, strict=True):
+        found_in = _lists_of(given, ids[number], wanted_of[number])
         for metric, lists in (by_metric[number] | found_in).items():
             made.append(
                 Series(
@@ -320,27 +386,30 @@ def with_day_sums(connection: Connection, window: Series, measure: Measure) -> S
         ),
         sessions.c.start_time.between(since, until),
     )
-    if window.step_name is None:
-        values = measuring.of_sessions(connection, measure, select(sessions.c.id).where(*of_series))
-    else:
+    chosen = select(sessions.c.id).where(*of_series)
+
+    def values_of() -> dict[int, float]:
+        if window.step_name is None:
+            return measuring.of_sessions(connection, measure, chosen)
         value = func.sum(measuring.of_steps(connection, measure))
         query = (
             select(steps.c.session_pk, value)
             .join(series, series.c.id == steps.c.series_id)
-            .where(
-                steps.c.session_pk.in_(select(sessions.c.id).where(*of_series)),
-                series.c.step_name == window.step_name,
-            )
+            .where(steps.c.session_pk.in_(chosen), series.c.step_name == window.step_name)
             .group_by(steps.c.session_pk)
         )
-        values = {pk: float(found) for pk, found in connection.execute(query) if found is not None}
+        return {pk: float(found) for pk, found in connection.execute(query) if found is not None}
+
     columns = (
         sessions.c.id, sessions.c.session_id, sessions.c.start_time, sessions.c.total_duration,
         sessions.c.utc_offset,
     )  # fmt: skip
+    values, ran = together(
+        connection, values_of, lambda: driver_rows(connection, select(*columns).where(*of_series))
+    )
     sums = day_sums(
         Spent(session_id, start, start + (duration or 0.0), offset, values[pk])
-        for pk, session_id, start, duration, offset in connection.execute(select(*columns).where(*of_series))
+        for pk, session_id, start, duration, offset in ran
         if pk in values
     )
     return replace(window, of_day=[sums.get(each, math.nan) for each in window.session_ids])
@@ -416,10 +485,9 @@ def _attributes_of(
     connection: Connection,
     number: int,
     pks: list[int],
-    session_ids: Sequence[str],
     measures: Collection[Measure],
-) -> dict[str, _Lists]:
-    """Read the further measures of the steps of a series."""
+) -> dict[str, Sequence[float | None]]:
+    """Read the further measures of the steps of a series: mean, highest and lowest of each, by session."""
     if not measures:
         return {}
     query = select(sessions.c.session_id).join(steps, sessions.c.id == steps.c.session_pk)
@@ -427,7 +495,12 @@ def _attributes_of(
     for each in measures:
         value = measuring.of_steps(connection, each)
         query = query.add_columns(func.avg(value), func.max(value), func.min(value))
-    given = {row[0]: row[1:] for row in connection.execute(query.group_by(sessions.c.session_id))}
+    return {row[0]: row[1:] for row in connection.execute(query.group_by(sessions.c.session_id))}
+
+
+def _lists_of(
+    given: Mapping[str, Sequence[float | None]], session_ids: Sequence[str], measures: Collection[Measure]
+) -> dict[str, _Lists]:
     found = {each.name: _Lists() for each in measures}
     for place, lists in enumerate(found.values()):
         for session_id in session_ids:

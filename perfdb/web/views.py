@@ -17,6 +17,7 @@ from perfdb.analysis.rules import kind_of
 from perfdb.analysis.timeline import DEEPEST
 from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, TimeLimitError
+from perfdb.history.access import side_by_side
 from perfdb.measures import configured, named
 from perfdb.store.alerts import AlertEvent
 from perfdb.text import inert
@@ -139,7 +140,10 @@ def error_page(request: Request, status: int, sentence: str) -> HTMLResponse:
 def get_overview(request: Request) -> HTMLResponse:
     """Show health now."""
     query = asked(queries.OverviewQuery, request)
-    answer = of_overview.overview(request.app.state.history, query)
+    history: ServedHistory = request.app.state.history
+    answer, stale_modes = side_by_side(
+        history, lambda: of_overview.overview(history, query), history.stale_modes
+    )
     urgent = firing(answer.alerts)
     others = [alert for alert in answer.alerts if alert not in urgent]
     return page(
@@ -152,7 +156,7 @@ def get_overview(request: Request) -> HTMLResponse:
         health=health(answer.alerts, answer.live, answer.series),
         alerts=urgent,
         others=others,
-        stale_modes=request.app.state.history.stale_modes(),
+        stale_modes=stale_modes,
         groups=_steps_now(answer.series),
         snippet=in_python("trends", request),
     )
@@ -321,7 +325,10 @@ def _depth(seq: int, parents: Mapping[int, int | None]) -> int:
 def get_trends(request: Request) -> HTMLResponse:
     """Show one series over time."""
     query = asked(queries.TrendQuery, request)
-    answer = of_trends.trend(request.app.state.history, query)
+    history: ServedHistory = request.app.state.history
+    answer, offered = side_by_side(
+        history, lambda: of_trends.trend(history, query), lambda: of_recorded.offered(history)
+    )
     series = answer.series
     limits = [limit.limit for limit in answer.limits]
     shown = {alert.id for alert in answer.alerts}
@@ -331,7 +338,7 @@ def get_trends(request: Request) -> HTMLResponse:
         "Trends",
         answer=answer,
         alerts=[alert for alert in answer.alerts if alert.inhibited_by not in shown],
-        offered=of_recorded.offered(request.app.state.history),
+        offered=offered,
         series_key=_series_key,
         least_for_moves=LEAST_FOR_MOVES,
         most_marks=MOST_MARKS,
@@ -364,7 +371,11 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     own = ("step", "factor", "measure")
     whole = {"last": MOST_OF_WINDOW} if bar.is_timed and "last" not in bar.given else {}
     query = asked(queries.BottlenecksQuery, request, "step", "factor", **whole)
-    answer = of_bottlenecks.bottlenecks(history, query)
+    answer, measures = side_by_side(
+        history,
+        lambda: of_bottlenecks.bottlenecks(history, query),
+        lambda: of_recorded.offered(history),
+    )
     steps = [row for row in answer.rows if row.kind == "step"]
     kinds = _kinds(answer.rows)
     offered = steps[:MOST_ROWS]
@@ -391,7 +402,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         groups=kinds,
         worst=steps[0] if steps else None,
         choices=[] if what_if is None else offered if chosen in offered else [*offered, chosen],
-        offered=of_recorded.offered(history),
+        offered=measures,
         label=query.measure or "duration",
         most_rows=MOST_ROWS,
         many_kinds=len(kinds) > 1,
@@ -427,19 +438,28 @@ def get_compare(request: Request) -> HTMLResponse:
     fixed = {} if split is None else {"split": datetime.fromtimestamp(split, UTC).isoformat()}
     query = asked(queries.CompareQuery, request, "split", **fixed)
     asked_of = {name: value for name, value in bar_of(request).asked.items() if name != "last"}
-    recent = of_sessions.session_page(
-        history, queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
-    ).rows
-    answer, problem, status = None, "", 200
-    try:
-        answer = of_compare.compare(history, query)
-    except StoreError:
-        raise
-    except PerfdbError as error:  # the form stays, so that it can be asked again
-        problem = str(error)
-        if query.model_fields_set - set(NAMES):
-            status = 404 if isinstance(error, NotFoundError) else 400
-    attributes = of_compare.groupable(history)
+    problem, status = "", 200
+
+    def compared() -> of_compare.SessionsCompared | of_compare.GroupsCompared | None:
+        nonlocal problem, status
+        try:
+            return of_compare.compare(history, query)
+        except StoreError:
+            raise
+        except PerfdbError as error:  # the form stays, so that it can be asked again
+            problem = str(error)
+            if query.model_fields_set - set(NAMES):
+                status = 404 if isinstance(error, NotFoundError) else 400
+            return None
+
+    of_recent = queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
+    recent, answer, attributes, offered = side_by_side(
+        history,
+        lambda: of_sessions.session_page(history, of_recent).rows,
+        compared,
+        lambda: of_compare.groupable(history),
+        lambda: of_recorded.offered(history),
+    )
     first, second = (answer.a, answer.b) if answer is not None else (query.a, query.b)
     if answer is not None and answer.kind == "sessions":
         first, second = answer.a.session_id, answer.b.session_id
@@ -459,7 +479,7 @@ def get_compare(request: Request) -> HTMLResponse:
         attributes=attributes,
         measure=query.measure or "duration",
         better=named(query.measure or "duration", configured(history.settings.measures)).better,
-        offered=of_recorded.offered(history),
+        offered=offered,
         default_by=attributes[0] if attributes else "git_commit",
         groups=_kinds(answer.rows) if answer is not None and answer.kind == "groups" else [],
         most_rows=MOST_ROWS,
@@ -556,9 +576,12 @@ def get_alerts(request: Request) -> HTMLResponse:
     """Show alerts of a state."""
     history = request.app.state.history
     query = asked(queries.AlertsQuery, request)
-    answer = of_alerts.alert_page(history, query)
-    opened = of_alerts.open_alerts(history)
-    now = of_overview.overview(history)  # the sentence of the first page, whatever it says of the runs
+    answer, opened, now = side_by_side(
+        history,
+        lambda: of_alerts.alert_page(history, query),
+        lambda: of_alerts.open_alerts(history),
+        lambda: of_overview.overview(history),  # the sentence of the first page, whatever it says of the runs
+    )
     return page(
         request,
         "alerts.html",

@@ -15,6 +15,7 @@ from perfdb.alerts.triage import Triage
 from perfdb.analysis.rows import Severity
 from perfdb.analysis.rules import EVERY, TABLE
 from perfdb.filters import moment_of
+from perfdb.history.access import side_by_side
 from perfdb.history.names import require_names
 from perfdb.store.alerts import precision, read_alerts
 from perfdb.vocabulary import FALSE_ALARM, HISTORIC, PENDING
@@ -157,8 +158,11 @@ def rule(history: ServedHistory, name: str, query: RuleQuery) -> RuleAnswer:
         return is_of(each) and (since is None or each.at >= since) and (until is None or each.at < until)
 
     triage = Triage(history)
-    state, verdicts = triage.rule(name, pipeline=query.pipeline, mode=query.mode)
-    judged, hits = triage.would_have_flagged(name, last=query.last, fits=fits)
+    (state, verdicts), (judged, hits) = side_by_side(
+        history,
+        lambda: triage.rule(name, pipeline=query.pipeline, mode=query.mode),
+        lambda: triage.would_have_flagged(name, last=query.last, fits=fits),
+    )
     return RuleAnswer(
         rule=_row(state),
         toml=rule_lines(state.rule),
