@@ -1,4 +1,7 @@
-"""Seconds against cost, on its page and by the API: the same figures; what cannot be asked keeps the form."""
+"""Seconds against cost, on its page and by the API: the same figures; what cannot be asked keeps the form.
+
+Of: web/answers/compare.py, web/drawing.py.
+"""
 
 from __future__ import annotations
 
