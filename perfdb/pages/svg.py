@@ -193,6 +193,37 @@ def dots(
     return _svg("plot", 100.0, _grid(100.0) + "".join(shapes))
 
 
+def plane(
+    points: Iterable[tuple[float, float, tuple[float, float], tuple[float, float], bool, str]],
+    fronts: Iterable[Sequence[tuple[float, float]]],
+    right: float,
+    top: float,
+) -> str:
+    """Return what one would choose between, where two figures of each are, with their intervals.
+
+    Args:
+        points: x, y, the ends of the intervals along x and y, whether it is on the front, what to tell of it.
+        fronts: x and y of lines through those on the front.
+        right: the largest x.
+        top: the largest y.
+    """
+    shapes = []
+    for front in fronts:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(*each, right, top, 100.0) for each in front))
+        shapes.append(f'<polyline class="line second" points="{path}"/>')
+    for x, y, across, up, on_front, title in points:
+        px, py = _place(x, y, right, top, 100.0)
+        (left, _), (end, _) = (_place(each, y, right, top, 100.0) for each in across)
+        (_, low), (_, high) = (_place(x, each, right, top, 100.0) for each in up)
+        kind = "choice" if on_front else "choice beaten"
+        bars = f"M{left:.1f} {py:.1f}H{end:.1f}M{px:.1f} {low:.1f}V{high:.1f}"
+        shapes.append(
+            f'<g class="{kind}"><title>{escaped(title)}</title><path class="reach" d="{bars}"/>'
+            f'<path class="dot" d="M{px:.1f} {py:.1f}h0"/></g>'
+        )
+    return _svg("plot", 100.0, _grid(100.0) + "".join(shapes))
+
+
 def _svg(kind: str, height: float, content: str) -> str:
     box = f'viewBox="0 0 {WIDTH:g} {height:g}" preserveAspectRatio="none"'
     return f'<svg class="{kind}" {box} aria-hidden="true">{content}</svg>'

@@ -487,6 +487,45 @@ def get_compare(request: Request) -> HTMLResponse:
     )
 
 
+@router.get("/pareto")
+def get_pareto(request: Request) -> HTMLResponse:
+    """Show what one would choose between, such as models: seconds against cost."""
+    history = request.app.state.history
+    query = asked(queries.ParetoQuery, request)
+    answer, problem, status = None, "", 200
+    try:
+        answer = of_compare.pareto(history, query)
+    except StoreError:
+        raise
+    except PerfdbError as error:  # the form stays, so that it can be asked again
+        problem = str(error)
+        if query.model_fields_set - set(NAMES):
+            status = 404 if isinstance(error, NotFoundError) else 400
+    by, measure = query.by or "model", query.measure or "cost_usd"
+    return page(
+        request,
+        "pareto.html",
+        "Compare",
+        status=status,
+        bar_action="/pareto",
+        answer=answer,
+        problem=problem,
+        by=by,
+        measure=measure,
+        label=named(measure, configured(history.settings.measures)).words,
+        given=query,
+        attributes=sorted({"model", *of_compare.groupable(history)}),
+        offered=of_recorded.offered(history),
+        groups=[
+            (kind, rows, drawing.choices(rows[:MOST_ROWS]))
+            for kind, rows in _kinds(answer.rows if answer is not None else [])
+        ],
+        marks=bar_of(request).marks,
+        most_rows=MOST_ROWS,
+        snippet=in_python("pareto", request, by=by, step=query.step, measure=measure, last=query.last),
+    )
+
+
 def _largest_difference(answer: of_compare.SessionsCompared | of_compare.GroupsCompared | None) -> float:
     """Return what the longest bar stands for: of two sessions the differences on the critical path add up."""
     if answer is None:

@@ -28,6 +28,7 @@ PAGES = {
     "/bottlenecks": "holds a run of design",
     "/compare": "instead of",
     "/compare?by=model": "gpt-4o",
+    "/pareto?by=fast_mode&measure=cpu_s": "fastest",
     "/alerts": "alert",
     "/alerts/1": "since",
     "/rules": "rules",
