@@ -94,7 +94,7 @@ class Bar:
         """All of it as questions take it: moments in ISO, with their zone."""
         moments = {"since": self.since, "until": self.until}
         return dict(self.given) | {
-            name: _moment_at_or_before(at).isoformat() for name, at in moments.items() if at is not None
+            name: moment_at_or_before(at).isoformat() for name, at in moments.items() if at is not None
         }
 
     @property
@@ -125,7 +125,7 @@ class Bar:
         return f"{datetime.fromtimestamp(moment, self.zone):%Y-%m-%dT%H:%M}"
 
 
-def _moment_at_or_before(at: float) -> datetime:
+def moment_at_or_before(at: float) -> datetime:
     """Return an instant to the microsecond, never after it: its own run lies in a window that it begins."""
     moment = datetime.fromtimestamp(at, UTC)
     return moment - timedelta(microseconds=1) if moment.timestamp() > at else moment

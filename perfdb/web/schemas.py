@@ -119,6 +119,7 @@ class AlertRow(SeriesName):
     inhibited_by: int | None
     headline: str
     message: str
+    suspect: str | None = None  # what switched when it began, as name=value
 
 
 # --- sessions ------------------------------------------------------------------------------------------
@@ -140,6 +141,7 @@ class SessionRow(OfMode):
     cost_usd: float | None = None  # where any was recorded
     tokens: float | None = None  # that went in and came out
     usual_s: float | None = None  # in a list of sessions: the median of late of its pipeline and mode
+    more: dict[str, Any] = Field(default_factory=dict)  # what ``columns`` asked for
 
 
 class SessionPage(Answer):

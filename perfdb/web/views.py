@@ -19,7 +19,8 @@ from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, TimeLimitError
 from perfdb.measures import configured, named
 from perfdb.store.alerts import AlertEvent
-from perfdb.text import inert
+from perfdb.pages import svg
+from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.web import drawing, queries
 from perfdb.web.answers import alerts as of_alerts
@@ -32,7 +33,17 @@ from perfdb.web.answers import rules as of_rules
 from perfdb.web.answers import sessions as of_sessions
 from perfdb.web.answers import trends as of_trends
 from perfdb.web.answers.sessions import MOST_STEPS
-from perfdb.web.bar import NAMES, BarRoute, asked, bar_of, bar_or_none, key_of, moment_in
+from perfdb.web.bar import (
+    NAMES,
+    WINDOW,
+    BarRoute,
+    asked,
+    bar_of,
+    bar_or_none,
+    key_of,
+    moment_at_or_before,
+    moment_in,
+)
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
 from perfdb.web.schemas import SeriesName, SeriesNow, SessionPage
@@ -74,7 +85,8 @@ ORDERS = {
     "slowest": "longest first",
     "fastest": "shortest first",
 }
-MOST_IN_COMMON = 10_000  # sessions
+USUAL_COLUMNS = ("beside usual", "session id")  # of the list of sessions
+MOST_IN_COMMON = MOST_COMPARED = 10_000  # sessions of a window
 MOST_OF_WINDOW = 2_000  # sessions of each pipeline whose schedules are replayed
 MOST_MARKS = 20  # in words; the chart has all
 FACTOR = 0.5
@@ -221,8 +233,13 @@ def _steps_now(series: Sequence[SeriesNow]) -> Iterator[tuple[tuple[str, str], l
 def get_sessions(request: Request) -> HTMLResponse:
     """Show a page of sessions."""
     try:
-        query = asked(queries.SessionsQuery, request)
-        answer = of_sessions.session_page(request.app.state.history, query)
+        query = _sessions_query(request)
+        columns = query.columns or list(USUAL_COLUMNS)
+        extra = [name for name in columns if name not in USUAL_COLUMNS]
+        answer = of_sessions.session_page(
+            request.app.state.history, query.model_copy(update={"columns": extra})
+        )
+        summary = of_sessions.summary(request.app.state.history, query)
     except (StoreError, TimeLimitError):
         raise
     except (ValueError, PerfdbError) as error:  # the form stays as it was filled in
@@ -238,9 +255,15 @@ def get_sessions(request: Request) -> HTMLResponse:
         given=query,
         query=given,
         orders=ORDERS,
-        filtered=bool(set(given) - {"sort", "limit"}),
+        filtered=bool(set(given) - {"sort", "limit", "columns"}),
         live=query.after is None and query.before is None,
         problem="",
+        columns=columns,
+        extra=extra,
+        can_be_columns=[*USUAL_COLUMNS, *dict.fromkeys([*extra, *summary.attributes, *of_sessions.NOTED])],
+        summary=summary,
+        facets=list(_facets(summary, given)),
+        histogram=svg.histogram(list(_histogram(summary, given))),
         snippet=in_python(
             "sessions",
             request,
@@ -251,6 +274,45 @@ def get_sessions(request: Request) -> HTMLResponse:
     )
 
 
+def _sessions_query(request: Request) -> queries.SessionsQuery:
+    columns = [name for name in request.query_params.getlist("columns") if name.strip()]
+    return asked(queries.SessionsQuery, request, "columns", **({"columns": columns} if columns else {}))
+
+
+def _facets(
+    summary: of_sessions.SessionsSummary, given: Mapping[str, Any]
+) -> Iterator[tuple[str, list[tuple[str, int, str, bool]], int]]:
+    """Yield what sessions differ by: a title; words, number, address and whether it is chosen; how many more."""
+    pairs: list[str] = given.get("attribute", [])
+    for facet in summary.facets:
+        values = []
+        for each in facet.values:
+            if facet.of_attributes:
+                pair = f"{facet.name}={each.value}"
+                chosen = pair in pairs
+                others = [other for other in pairs if other != pair]
+                change: dict[str, Any] = {"attribute": others if chosen else [*pairs, pair]}
+            else:
+                chosen = given.get(facet.name) == each.value
+                change = {facet.name: None if chosen else each.value}
+            words = (mode_text(each.value) or "none") if facet.name == "mode" else each.value
+            values.append((words, each.n, link("/sessions", **{**given, **change}), chosen))
+        yield facet.name, values, facet.hidden
+
+
+def _histogram(
+    summary: of_sessions.SessionsSummary, given: Mapping[str, Any]
+) -> Iterator[tuple[int, int, str, str]]:
+    kept = {name: value for name, value in given.items() if name not in WINDOW}
+    for each in summary.bins:
+        first, last = (datetime.fromtimestamp(at, UTC) for at in (each.start, each.end))
+        title = f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC: {counted(each.n, 'session')}"
+        title += f", {each.failed} failed" if each.failed else ""
+        window = {"since": f"{each.start:.6f}", "until": f"{each.end + 1e-6:.6f}"}
+        window = {name: moment_at_or_before(float(at)).isoformat() for name, at in window.items()}
+        yield each.n, each.failed, title, link("/sessions", **{**kept, **window})
+
+
 def _sessions_asked_wrongly(request: Request, error: Exception) -> HTMLResponse:
     """Return the page of sessions with what is wrong and the form as it was filled in."""
     fields = queries.SessionsQuery.model_fields
@@ -259,7 +321,7 @@ def _sessions_asked_wrongly(request: Request, error: Exception) -> HTMLResponse:
     }
     if "attribute" in given:
         given["attribute"] = request.query_params.getlist("attribute")
-    given = {name: value for name, value in given.items() if name not in ("sort", "limit", "fast_mode")}
+    given = {name: value for name, value in given.items() if name not in ("sort", "limit", "fast_mode", "columns")}
     nothing = SessionPage(
         rows=[], after=None, before=None, count=0, count_is_exact=True, pipelines=[], tags=[]
     )
@@ -275,6 +337,12 @@ def _sessions_asked_wrongly(request: Request, error: Exception) -> HTMLResponse:
         filtered=True,
         live=False,
         problem=str(error),
+        columns=list(USUAL_COLUMNS),
+        extra=[],
+        can_be_columns=[],
+        facets=[],
+        histogram="",
+        summary=None,
     )
 
 
@@ -423,10 +491,16 @@ def _kinds(rows: Iterable[Any]) -> list[tuple[tuple[str, str], list[Any]]]:
 def get_compare(request: Request) -> HTMLResponse:
     """Show two sessions, or two groups of sessions, side by side."""
     history = request.app.state.history
-    split = moment_in(request, "split")
-    fixed = {} if split is None else {"split": datetime.fromtimestamp(split, UTC).isoformat()}
-    query = asked(queries.CompareQuery, request, "split", **fixed)
-    asked_of = {name: value for name, value in bar_of(request).asked.items() if name != "last"}
+    bar = bar_of(request)
+    fixed = {
+        name: datetime.fromtimestamp(at, UTC).isoformat()
+        for name in ("split", "resume")
+        if (at := moment_in(request, name)) is not None
+    }
+    if "split" in fixed and bar.is_timed and "last" not in bar.given:
+        fixed["last"] = str(MOST_COMPARED)
+    query = asked(queries.CompareQuery, request, "split", "resume", **fixed)
+    asked_of = {name: value for name, value in bar.asked.items() if name != "last"}
     recent = of_sessions.session_page(
         history, queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
     ).rows
@@ -452,7 +526,8 @@ def get_compare(request: Request) -> HTMLResponse:
         problem=problem,
         by=query.by,
         split=request.query_params.get("split", ""),
-        marks=bar_of(request).marks,
+        resume=request.query_params.get("resume", ""),
+        marks=bar.marks,
         a=first,
         b=second,
         recent=recent,
@@ -484,7 +559,12 @@ def get_common(request: Request) -> HTMLResponse:
     history = request.app.state.history
     bar = bar_of(request)
     whole = {"last": MOST_IN_COMMON} if bar.is_timed and "last" not in bar.given else {}
-    query = asked(queries.CommonQuery, request, **whole)
+    part = {
+        name: datetime.fromtimestamp(at, UTC).isoformat()
+        for name in ("between", "to")
+        if (at := moment_in(request, name)) is not None
+    }
+    query = asked(queries.CommonQuery, request, "between", "to", **whole, **part)
     answer, problem = None, ""
     try:
         answer = of_common.common(history, query)
@@ -500,9 +580,16 @@ def get_common(request: Request) -> HTMLResponse:
         answer=answer,
         problem=problem,
         given=query,
+        part={name: request.query_params.get(name, "") for name in ("between", "to")},
         has_sessions=bool(bar.pipelines),
         snippet=in_python(
-            "common", request, slowest=query.slowest, over=query.over, step=query.step, last=query.last
+            "common",
+            request,
+            slowest=query.slowest,
+            over=query.over,
+            between=None if query.between is None or query.to is None else (query.between, query.to),
+            step=query.step,
+            last=query.last,
         ),
         linked={
             row.attribute
@@ -517,15 +604,21 @@ def get_alerts(request: Request) -> HTMLResponse:
     """Show alerts of a state."""
     history = request.app.state.history
     query = asked(queries.AlertsQuery, request)
+    if query.state == "open" and "limit" not in query.model_fields_set:
+        query = query.model_copy(update={"limit": queries.MOST_ON_A_PAGE})  # one page to decide on
     answer = of_alerts.alert_page(history, query)
     opened = of_alerts.open_alerts(history)
     now = of_overview.overview(history)  # the sentence of the first page, whatever it says of the runs
+    urgent = firing(answer.rows) if query.state == "open" else answer.rows
+    asked_for = {alert.id for alert in urgent}
     return page(
         request,
         "alerts.html",
         "Alerts",
         firing_count=len(firing(opened)),
         answer=answer,
+        groups=of_alerts.by_cause(urgent) if query.state == "open" else [of_alerts.Together("", urgent)],
+        others=[alert for alert in answer.rows if alert.id not in asked_for],
         health=health(opened, now.live, now.series),
         state=query.state,
         states=STATES,

@@ -64,7 +64,7 @@ const KEYS = [
   ["/", "find a session, or a step of the waterfall"], ["j, k", "next and previous row"], ["⏎", "open it"],
   ["r", "bring the page up to date"], ["p", "pause, and follow again"], ["?", "these keys"],
   ["← →", "in a chart: from run to run; in the waterfall: fold, unfold"], ["↑ ↓", "in the waterfall: from row to row"],
-  ["+, 0", "in a chart: zoom, and all again"], ["Esc", "close"],
+  ["+, 0", "in a chart: zoom, and all again"], ["[ ]", "in a chart: from this run, to that one"], ["Esc", "close"],
 ];
 
 function showKeys() {
