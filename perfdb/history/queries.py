@@ -673,9 +673,12 @@ def compare_periods(
         sessions = sessions[(starts < split) | (starts >= resume)]
         steps = steps[steps["session_id"].isin(set(sessions["session_id"]))]
     sides = ["before" if start < split else "after" for start in sessions["start_time"]]
-    if len(set(sides)) < 2:
-        where = "before" if "before" not in sides else "since"
-        raise UsageError(f"no session that fits began {where} then: choose a longer time, or another moment")
+    counting = {side for side, counts in zip(sides, sessions["counted"], strict=True) if counts}
+    if len(counting) < 2:
+        where = "before" if "before" not in counting else "since"
+        raise UsageError(
+            f"no session that fits and counts began {where} then: choose a longer time, or another moment"
+        )
     attributes = [{**own, PERIOD: side} for own, side in zip(sessions["attributes"], sides, strict=True)]
     return compare(
         sessions.assign(attributes=pd.Series(attributes, index=sessions.index, dtype=object)),

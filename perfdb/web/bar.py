@@ -49,6 +49,7 @@ PRESETS = (
 )
 DATES = "dates"
 ZONE_COOKIE = "perfdb_zone"
+_ADDRESS = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
 _ZONE = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 _MOST_LAST = 100_000
 _MOST_KINDS = 1_000
@@ -129,6 +130,21 @@ def moment_at_or_before(at: float) -> datetime:
     """Return an instant to the microsecond, never after it: its own run lies in a window that it begins."""
     moment = datetime.fromtimestamp(at, UTC)
     return moment - timedelta(microseconds=1) if moment.timestamp() > at else moment
+
+
+def saved_views(history: ServedHistory) -> list[tuple[str, str]]:
+    """Return the names and addresses of the views that the settings have for everybody.
+
+    Raises:
+        SettingsError: one of them is no address of a page.
+    """
+    table = history.settings.views
+    for name, address in table.items():
+        if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+            raise table.error(
+                f"view '{name}' is an address of a page that begins with /, such as /sessions", name
+            )
+    return list(table.items())
 
 
 def bar_of(request: Request) -> Bar:

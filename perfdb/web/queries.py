@@ -261,8 +261,8 @@ class CommonQuery(Filters):
     over: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(
         None, ge=0, description="Instead: runs that took longer than so many seconds."
     )
-    between: MaybeMoment = Field(None, description="Instead, or of those, the runs since then, ...")
-    to: MaybeMoment = Field(None, description="... and before this moment: beside all others that fit.")
+    slow_since: MaybeMoment = Field(None, description="Instead, or of those, the runs since then, ...")
+    slow_until: MaybeMoment = Field(None, description="... and before this: beside all others that fit.")
     step: MaybeName = Field(None, description="What is slow is this step, not the whole.")
     last: int = Field(2_000, ge=1, le=10_000, description="So many of the newest sessions that fit.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +18,8 @@ from perfdb.analysis.timeline import DEEPEST
 from perfdb.analysis.trend_view import LEAST_FOR_MOVES
 from perfdb.errors import NotFoundError, PerfdbError, StoreError, TimeLimitError
 from perfdb.measures import configured, named
-from perfdb.store.alerts import AlertEvent
 from perfdb.pages import svg
+from perfdb.store.alerts import AlertEvent
 from perfdb.text import counted, inert, mode_text
 from perfdb.vocabulary import ACKNOWLEDGED, EXPECTED, FALSE_ALARM, HISTORIC, RESOLVED
 from perfdb.web import drawing, queries
@@ -43,6 +43,7 @@ from perfdb.web.bar import (
     key_of,
     moment_at_or_before,
     moment_in,
+    saved_views,
 )
 from perfdb.web.health import INFO, firing, health, sentences
 from perfdb.web.rendering import render
@@ -101,9 +102,13 @@ def page(
     *,
     status: int = 200,
     now: float | None = None,
+    shares: Collection[str] = (),
     **context: Any,
 ) -> HTMLResponse:
-    """Return a template with what every page knows; all of it is as of ``now``, and links keep the bar."""
+    """Return a template with what every page knows; all of it is as of ``now``, and links keep the bar.
+
+    ``shares`` says in which other forms its answer can be had: ``csv``, ``report``.
+    """
     history: ServedHistory = request.app.state.history
     bar = bar_or_none(request)
     if "firing_count" not in context:
@@ -115,6 +120,9 @@ def page(
             pages=PAGES,
             bar=bar,
             usual=USUAL.get(name, "any time"),
+            views=saved_views(history),
+            as_csv=_same_question(request, f"/csv{PAGES.get(name, '')}") if shares else "",
+            as_report=_same_question(request, "/report") if "report" in shares else "",
             own_button=False,
             now=time.time() if now is None else now,
             token=request.app.state.gate.change_token,
@@ -122,6 +130,11 @@ def page(
             **{"bar_action": PAGES.get(name, "/"), "snippet": "", **context},
         )
     return HTMLResponse(html, status)
+
+
+def _same_question(request: Request, path: str) -> str:
+    query = request.url.query
+    return f"{path}?{query}" if query else path
 
 
 def in_python(method: str, request: Request, **arguments: object) -> str:
@@ -158,6 +171,7 @@ def get_overview(request: Request) -> HTMLResponse:
         request,
         "overview.html",
         "Overview",
+        shares=("csv", "report"),
         now=answer.live.now,
         firing_count=len(urgent),
         answer=answer,
@@ -233,7 +247,7 @@ def _steps_now(series: Sequence[SeriesNow]) -> Iterator[tuple[tuple[str, str], l
 def get_sessions(request: Request) -> HTMLResponse:
     """Show a page of sessions."""
     try:
-        query = _sessions_query(request)
+        query = sessions_query(request)
         columns = query.columns or list(USUAL_COLUMNS)
         extra = [name for name in columns if name not in USUAL_COLUMNS]
         answer = of_sessions.session_page(
@@ -252,6 +266,7 @@ def get_sessions(request: Request) -> HTMLResponse:
         "sessions.html",
         "Sessions",
         answer=answer,
+        shares=("csv", "report"),
         given=query,
         query=given,
         orders=ORDERS,
@@ -263,7 +278,7 @@ def get_sessions(request: Request) -> HTMLResponse:
         can_be_columns=[*USUAL_COLUMNS, *dict.fromkeys([*extra, *summary.attributes, *of_sessions.NOTED])],
         summary=summary,
         facets=list(_facets(summary, given)),
-        histogram=svg.histogram(list(_histogram(summary, given))),
+        histogram=svg.histogram(list(_histogram(summary, given))) if summary.bins else "",
         snippet=in_python(
             "sessions",
             request,
@@ -274,7 +289,8 @@ def get_sessions(request: Request) -> HTMLResponse:
     )
 
 
-def _sessions_query(request: Request) -> queries.SessionsQuery:
+def sessions_query(request: Request) -> queries.SessionsQuery:
+    """Return what the list of sessions is asked."""
     columns = [name for name in request.query_params.getlist("columns") if name.strip()]
     return asked(queries.SessionsQuery, request, "columns", **({"columns": columns} if columns else {}))
 
@@ -282,7 +298,7 @@ def _sessions_query(request: Request) -> queries.SessionsQuery:
 def _facets(
     summary: of_sessions.SessionsSummary, given: Mapping[str, Any]
 ) -> Iterator[tuple[str, list[tuple[str, int, str, bool]], int]]:
-    """Yield what sessions differ by: a title; words, number, address and whether it is chosen; how many more."""
+    """Yield what sessions differ by: words, number, address and whether it is chosen; how many more."""
     pairs: list[str] = given.get("attribute", [])
     for facet in summary.facets:
         values = []
@@ -308,8 +324,11 @@ def _histogram(
         first, last = (datetime.fromtimestamp(at, UTC) for at in (each.start, each.end))
         title = f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC: {counted(each.n, 'session')}"
         title += f", {each.failed} failed" if each.failed else ""
-        window = {"since": f"{each.start:.6f}", "until": f"{each.end + 1e-6:.6f}"}
-        window = {name: moment_at_or_before(float(at)).isoformat() for name, at in window.items()}
+        until = each.end + (1.0 if each is summary.bins[-1] else 0.0)  # which ends with its newest session
+        window = {
+            name: moment_at_or_before(at).isoformat()
+            for name, at in (("since", each.start), ("until", until))
+        }
         yield each.n, each.failed, title, link("/sessions", **{**kept, **window})
 
 
@@ -321,7 +340,9 @@ def _sessions_asked_wrongly(request: Request, error: Exception) -> HTMLResponse:
     }
     if "attribute" in given:
         given["attribute"] = request.query_params.getlist("attribute")
-    given = {name: value for name, value in given.items() if name not in ("sort", "limit", "fast_mode", "columns")}
+    given = {
+        name: value for name, value in given.items() if name not in ("sort", "limit", "fast_mode", "columns")
+    }
     nothing = SessionPage(
         rows=[], after=None, before=None, count=0, count_is_exact=True, pipelines=[], tags=[]
     )
@@ -397,6 +418,7 @@ def get_trends(request: Request) -> HTMLResponse:
         request,
         "trends.html",
         "Trends",
+        shares=("csv",),
         answer=answer,
         alerts=[alert for alert in answer.alerts if alert.inhibited_by not in shown],
         offered=of_recorded.offered(request.app.state.history),
@@ -430,7 +452,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
     history = request.app.state.history
     bar = bar_of(request)
     own = ("step", "factor", "measure")
-    whole = {"last": MOST_OF_WINDOW} if bar.is_timed and "last" not in bar.given else {}
+    whole = whole_window(request, MOST_OF_WINDOW)
     query = asked(queries.BottlenecksQuery, request, "step", "factor", **whole)
     answer = of_bottlenecks.bottlenecks(history, query)
     steps = [row for row in answer.rows if row.kind == "step"]
@@ -452,6 +474,7 @@ def get_bottlenecks(request: Request) -> HTMLResponse:
         request,
         "bottlenecks.html",
         "Bottlenecks",
+        shares=("csv", "report"),
         answer=answer,
         given=query,
         filtered=bool(bar.given) or query.measure is not None,
@@ -492,14 +515,7 @@ def get_compare(request: Request) -> HTMLResponse:
     """Show two sessions, or two groups of sessions, side by side."""
     history = request.app.state.history
     bar = bar_of(request)
-    fixed = {
-        name: datetime.fromtimestamp(at, UTC).isoformat()
-        for name in ("split", "resume")
-        if (at := moment_in(request, name)) is not None
-    }
-    if "split" in fixed and bar.is_timed and "last" not in bar.given:
-        fixed["last"] = str(MOST_COMPARED)
-    query = asked(queries.CompareQuery, request, "split", "resume", **fixed)
+    query = compare_query(request)
     asked_of = {name: value for name, value in bar.asked.items() if name != "last"}
     recent = of_sessions.session_page(
         history, queries.SessionsQuery.model_validate({"limit": RECENT, **asked_of})
@@ -521,6 +537,7 @@ def get_compare(request: Request) -> HTMLResponse:
         request,
         "compare.html",
         "Compare",
+        shares=("csv",),
         status=status,
         answer=answer,
         problem=problem,
@@ -542,6 +559,38 @@ def get_compare(request: Request) -> HTMLResponse:
     )
 
 
+def _moments(request: Request, *names: str) -> dict[str, str]:
+    """Return the fields of a page that are moments, as questions take them."""
+    given = ((name, moment_in(request, name)) for name in names)
+    return {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in given if at is not None}
+
+
+def whole_window(request: Request, most: int) -> dict[str, int]:
+    """Return how many sessions a question about a window is about, where nobody says it."""
+    bar = bar_of(request)
+    return {"last": most} if bar.is_timed and "last" not in bar.given else {}
+
+
+def compare_query(request: Request) -> queries.CompareQuery:
+    """Return what the comparison is asked."""
+    moments = _moments(request, "split", "resume")
+    whole = whole_window(request, MOST_COMPARED) if "split" in moments else {}
+    return asked(queries.CompareQuery, request, "split", "resume", **moments, **whole)
+
+
+def common_query(request: Request) -> queries.CommonQuery:
+    """Return what is asked about slow runs."""
+    part = _moments(request, "slow_since", "slow_until")
+    return asked(
+        queries.CommonQuery,
+        request,
+        "slow_since",
+        "slow_until",
+        **whole_window(request, MOST_IN_COMMON),
+        **part,
+    )
+
+
 def _largest_difference(answer: of_compare.SessionsCompared | of_compare.GroupsCompared | None) -> float:
     """Return what the longest bar stands for: of two sessions the differences on the critical path add up."""
     if answer is None:
@@ -558,13 +607,7 @@ def get_common(request: Request) -> HTMLResponse:
     """Show what slow runs have in common."""
     history = request.app.state.history
     bar = bar_of(request)
-    whole = {"last": MOST_IN_COMMON} if bar.is_timed and "last" not in bar.given else {}
-    part = {
-        name: datetime.fromtimestamp(at, UTC).isoformat()
-        for name in ("between", "to")
-        if (at := moment_in(request, name)) is not None
-    }
-    query = asked(queries.CommonQuery, request, "between", "to", **whole, **part)
+    query = common_query(request)
     answer, problem = None, ""
     try:
         answer = of_common.common(history, query)
@@ -577,17 +620,18 @@ def get_common(request: Request) -> HTMLResponse:
         request,
         "common.html",
         "In common",
+        shares=("csv",),
         answer=answer,
         problem=problem,
         given=query,
-        part={name: request.query_params.get(name, "") for name in ("between", "to")},
+        part={name: request.query_params.get(name, "") for name in ("slow_since", "slow_until")},
         has_sessions=bool(bar.pipelines),
         snippet=in_python(
             "common",
             request,
             slowest=query.slowest,
             over=query.over,
-            between=None if query.between is None or query.to is None else (query.between, query.to),
+            between=(query.slow_since, query.slow_until) if query.slow_since and query.slow_until else None,
             step=query.step,
             last=query.last,
         ),
@@ -615,6 +659,7 @@ def get_alerts(request: Request) -> HTMLResponse:
         request,
         "alerts.html",
         "Alerts",
+        shares=("csv",),
         firing_count=len(firing(opened)),
         answer=answer,
         groups=of_alerts.by_cause(urgent) if query.state == "open" else [of_alerts.Together("", urgent)],
@@ -668,7 +713,14 @@ def _newest_first(events: Sequence[AlertEvent]) -> list[tuple[AlertEvent, int]]:
 def get_rules(request: Request) -> HTMLResponse:
     """Show every rule with its state."""
     answer = of_rules.rules(request.app.state.history, asked(queries.RulesQuery, request))
-    return page(request, "rules.html", "Rules", answer=answer)
+    return page(
+        request,
+        "rules.html",
+        "Rules",
+        answer=answer,
+        shares=("csv",),
+        snippet="perfdb.History().violations()",
+    )
 
 
 @router.get("/rules/{name}")

@@ -45,10 +45,10 @@ def common(history: ServedHistory, query: CommonQuery) -> CommonAnswer:
     """
     require_names(history, pipeline=query.pipeline, step=query.step, tag=query.tag, branch=query.branch)
     between = None
-    if query.between is not None or query.to is not None:
+    if query.slow_since is not None or query.slow_until is not None:
         between = (
-            0.0 if query.between is None else moment_of(query.between, zone=UTC),
-            FAR if query.to is None else moment_of(query.to, zone=UTC),
+            0.0 if query.slow_since is None else moment_of(query.slow_since, zone=UTC),
+            FAR if query.slow_until is None else moment_of(query.slow_until, zone=UTC),
         )
     found = history.common(
         slowest=query.slowest,

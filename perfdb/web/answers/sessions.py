@@ -35,6 +35,7 @@ from perfdb.web.schemas import (
     SampleSeries,
     SessionAnswer,
     SessionPage,
+    SessionRow,
     Status,
     StepRow,
     TimelineAnswer,
@@ -53,7 +54,7 @@ MOST_SAMPLES = 2_000
 MOST_ALERTS = 50
 EXPLAINED_BY = 100  # earlier sessions, as `History.explain` takes them
 LEAST_USUAL = 3
-MOST_SUMMED, MOST_WITH_ATTRIBUTES = 5_000, 500  # sessions that are counted
+MOST_SUMMED, MOST_WITH_ATTRIBUTES = 2_000, 500  # sessions that are counted
 MOST_FACETS, MOST_VALUES, MOST_DIFFERENT, MOST_COLUMNS = 10, 6, 40, 30
 BINS, LEAST_BINNED = 60, 5
 NOTED = (*browsing.PLACES, "cpu_s", "rss_peak_bytes")
@@ -103,6 +104,12 @@ def session_page(history: ServedHistory, query: SessionsQuery) -> SessionPage:
             pipelines=browsing.pipelines(connection),
             tags=browsing.tags(connection),
         )
+
+
+def all_rows(history: ServedHistory, query: SessionsQuery) -> list[SessionRow]:
+    """Return the sessions that fit in their order, as many as one file may hold."""
+    every = query.model_copy(update={"limit": MOST_COUNTED, "after": None, "before": None})
+    return session_page(history, every).rows
 
 
 def _column(session: Session, name: str) -> Any:
@@ -181,7 +188,7 @@ def summary(history: ServedHistory, query: SessionsQuery) -> SessionsSummary:
             hidden=max(0, len(values) - MOST_VALUES),
         )
         for (name, of_attributes), values in counted.items()
-        if name in given or len(values) > 1 and (not of_attributes or len(values) <= MOST_DIFFERENT)
+        if name in given or (len(values) > 1 and (not of_attributes or len(values) <= MOST_DIFFERENT))
     ]
     facets.sort(key=lambda each: (each.of_attributes, -names[each.name]))
     return SessionsSummary(

@@ -235,7 +235,7 @@ function question(path, trend, more) {
 
 function commonOf(trend, [from, to], over) {
   return question("/common", trend, {
-    step: trend.series.step_name, between: moment(from), to: moment(to),
+    step: trend.series.step_name, slow_since: moment(from), slow_until: moment(to),
     over: over > 0 ? over.toPrecision(4) : null,
   });
 }
