@@ -65,7 +65,7 @@ class Line:
     """An unbroken piece of the lines: the place and the start of a run, the median and the p95 behind it.
 
     ``p95`` is NaN where too few runs are behind it. 8 of 10 runs behind a point lie between ``low`` and
-    ``high``.
+    ``high``. ``by_hour``: all of them rise and fall with the wave of the day or the week, which the series has.
     """
 
     places: Floats
@@ -74,6 +74,7 @@ class Line:
     p95: Floats
     low: Floats
     high: Floats
+    by_hour: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,19 @@ def lines(start_times: Sequence[float] | Floats, durations: Floats, changes: Seq
     starts, values = np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
     if values.size > MOST_RUNS:
         return _lines_of_periods(starts, values, changes)
+    wave = find_wave(starts, values)
+    if wave is None:
+        return _lines_of_runs(starts, values, changes)
+    made = _lines_of_runs(starts, calmed(wave, starts, values), changes)
+    return [_with_wave(line, np.exp(wave.at(line.times))) for line in made]
+
+
+def _with_wave(line: Line, heights: Floats) -> Line:
+    p50, p95, low, high = (each * heights for each in (line.p50, line.p95, line.low, line.high))
+    return Line(line.places, line.times, p50, p95, low, high, by_hour=True)
+
+
+def _lines_of_runs(starts: Floats, values: Floats, changes: Sequence[int]) -> list[Line]:
     reach = window(values.size)
     breaks = sorted({0, *changes, *pauses(starts), values.size})
     found = []

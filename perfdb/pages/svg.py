@@ -145,7 +145,7 @@ def histogram(bins: Sequence[tuple[float, float, str, str]]) -> str:
         part = f'<rect class="count bad" {x} y="{100 - bad:.1f}" height="{bad:.1f}"/>' if failed else ""
         reach = f'<rect class="reach" x="{place * wide:.1f}" width="{wide:.1f}" y="0" height="100"/>'
         shapes.append(
-            f'<a href="{escape(address)}" tabindex="-1"><title>{escaped(title)}</title>'
+            f'<a xlink:href="{escape(address)}" tabindex="-1"><title>{escaped(title)}</title>'
             f"{reach}{whole}{part}</a>"
         )
     return _svg("histogram", 100.0, "".join(shapes))

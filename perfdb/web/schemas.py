@@ -457,6 +457,7 @@ class TrendAnswer(Answer):
     beyond: str  # how many runs are larger, and how far; empty for none
     pauses: list[tuple[float, float]]  # from one run to the next: no line crosses them
     shown_by: Literal["run", "hour", "day", "week"]  # what a point of the median's line sums up
+    by_hour: bool = False  # the lines rise and fall with the wave of the day or the week
     cut: str  # which part of the window was left out; empty if none
     periods: list[Period]
     period: Literal["day", "week"]

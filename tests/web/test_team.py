@@ -91,7 +91,8 @@ def test_facets_count_what_fits_and_lead_to_it(shared_dashboard: Any) -> None:
     columns = re.findall(r"UTC: (\d+) sessions?", page.html)
     assert sum(map(int, columns)) == len(every)
     part = re.search(
-        r'<a href="(/sessions\?[^"]*since=[^"]+)" tabindex="-1"><title>[^<]*UTC: (\d+) session', page.html
+        r'<a xlink:href="(/sessions\?[^"]*since=[^"]+)" tabindex="-1"><title>[^<]*UTC: (\d+) session',
+        page.html,
     )
     assert part is not None
     shown = Page(shared_dashboard.client.get(part[1].replace("&amp;", "&")).text)

@@ -265,6 +265,7 @@ def _answer(
         top=top,
         beyond=view.beyond_words(runs.values, top, measure.unit),
         pauses=begun,
+        by_hour=any(line.by_hour for line in lines),
         shown_by="run" if len(good) <= view.MOST_RUNS else view.unit_of(starts),
         cut=cut,
         periods=[
