@@ -30,6 +30,8 @@ from perfdb.text import amount_text, counted, inert, shortened
 MOST_RUNS = 4_000
 """More runs are shown, and asked for changes of their level, by their periods."""
 
+_WAVES_SEEN_DAYS = 15  # of a longer window the days are too narrow to follow
+
 USUAL = (0.1, 0.9)
 """Between these shares of the runs behind a point is what is usual."""
 
@@ -65,7 +67,7 @@ class Line:
     """An unbroken piece of the lines: the place and the start of a run, the median and the p95 behind it.
 
     ``p95`` is NaN where too few runs are behind it. 8 of 10 runs behind a point lie between ``low`` and
-    ``high``. ``by_hour``: all of them rise and fall with the wave of the day or the week, which the series has.
+    ``high``. ``by_hour``: all rise and fall with the wave of the day or the week that the series has.
     """
 
     places: Floats
@@ -217,11 +219,13 @@ def lines(start_times: Sequence[float] | Floats, durations: Floats, changes: Seq
     starts, values = np.asarray(start_times, dtype=float), np.asarray(durations, dtype=float)
     if values.size > MOST_RUNS:
         return _lines_of_periods(starts, values, changes)
-    wave = find_wave(starts, values)
+    short = values.size > 1 and starts[-1] - starts[0] <= _WAVES_SEEN_DAYS * _DAY
+    wave = find_wave(starts, values) if short else None
     if wave is None:
         return _lines_of_runs(starts, values, changes)
     made = _lines_of_runs(starts, calmed(wave, starts, values), changes)
-    return [_with_wave(line, np.exp(wave.at(line.times))) for line in made]
+    least, most = np.quantile(wave.at(starts), (0.05, 0.95))  # hours with hardly a run tell little
+    return [_with_wave(line, np.exp(np.clip(wave.at(line.times), least, most))) for line in made]
 
 
 def _with_wave(line: Line, heights: Floats) -> Line:

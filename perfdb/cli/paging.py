@@ -29,7 +29,7 @@ class _Held(io.TextIOWrapper):
 
 @contextmanager
 def paged(arguments: Sequence[str]) -> Iterator[None]:
-    """Show what is printed meanwhile page by page, if it is an answer to a person and longer than the screen."""
+    """Show what is printed meanwhile page by page: an answer to a person, longer than the screen."""
     command = next((each for each in arguments if not each.startswith("-")), "")
     if command not in PAGED or not (sys.stdout.isatty() and sys.stdin.isatty()):
         yield

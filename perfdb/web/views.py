@@ -574,7 +574,7 @@ def whole_window(request: Request, most: int) -> dict[str, int]:
 def compare_query(request: Request) -> queries.CompareQuery:
     """Return what the comparison is asked."""
     moments = _moments(request, "split", "resume")
-    whole = whole_window(request, MOST_COMPARED) if "split" in moments else {}
+    whole = {"last": MOST_COMPARED} if "split" in moments and "last" not in bar_of(request).given else {}
     return asked(queries.CompareQuery, request, "split", "resume", **moments, **whole)
 
 

@@ -118,6 +118,14 @@ function savedViews() {
       prompt("For perfdb.toml:", lines);
     }
   });
+  const folded = list.closest("details");
+  const close = () => { folded.open = false; };
+  document.addEventListener("click", (event) => folded.contains(event.target) || close());
+  folded.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    close();
+    folded.querySelector("summary").focus();
+  });
   show();
 }
 
