@@ -279,13 +279,16 @@ def _lines_of_periods(starts: Floats, values: Floats, changes: Sequence[int]) ->
                 np.array([(starts[each.first] + starts[each.end - 1]) / 2 for each in part]),
                 np.array([each.p50 for each in part], dtype=float),
                 np.array([math.nan if each.p95 is None else each.p95 for each in part]),
-                *(
-                    np.array([quantile(np.sort(values[each.first : each.end]), share) for each in part])
-                    for share in USUAL
-                ),
+                *_usual_of(values, part),
             )
         )
     return made
+
+
+def _usual_of(values: Floats, part: Sequence[Period]) -> tuple[Floats, Floats]:
+    ends = [np.sort(values[each.first : each.end]) for each in part]
+    low, high = (np.array([quantile(each, share) for each in ends]) for share in USUAL)
+    return low, high
 
 
 def medians_at(
