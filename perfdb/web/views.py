@@ -207,6 +207,7 @@ def get_pipeline(request: Request, pipeline: str) -> HTMLResponse:
         request,
         "pipeline.html",
         "Overview",
+        snippet=in_python("trends", request),
         now=answer.live.now,
         bar_action="/pipelines",
         pipeline=pipeline,
@@ -533,10 +534,16 @@ def get_compare(request: Request) -> HTMLResponse:
     first, second = (answer.a, answer.b) if answer is not None else (query.a, query.b)
     if answer is not None and answer.kind == "sessions":
         first, second = answer.a.session_id, answer.b.session_id
+    snippet = f"perfdb.History().compare({first!r}, {second!r})"
+    if query.by is not None:
+        snippet = in_python("compare", request, by=query.by, a=query.a, b=query.b, last=query.last)
+    elif query.split is not None:
+        snippet = in_python("compare", request, split=query.split, resume=query.resume, last=query.last)
     return page(
         request,
         "compare.html",
         "Compare",
+        snippet="" if answer is None else snippet,
         shares=("csv",),
         status=status,
         answer=answer,
@@ -662,6 +669,7 @@ def get_alerts(request: Request) -> HTMLResponse:
         shares=("csv",),
         firing_count=len(firing(opened)),
         answer=answer,
+        snippet=f"perfdb.History().alerts({query.state!r})",
         groups=of_alerts.by_cause(urgent) if query.state == "open" else [of_alerts.Together("", urgent)],
         others=[alert for alert in answer.rows if alert.id not in asked_for],
         health=health(opened, now.live, now.series),
@@ -687,6 +695,7 @@ def get_alert(request: Request, alert_id: queries.AlertId) -> HTMLResponse:
         "alert.html",
         "Alerts",
         answer=answer,
+        snippet=f"perfdb.History().alert({alert_id})",
         limits=limits,
         events=_newest_first(answer.events),
         trend=trend,
